@@ -1,0 +1,39 @@
+import { z } from 'zod';
+import { limits } from './limits.ts';
+import { nodeName } from './messages.ts';
+import { Rejection } from './rejection.ts';
+
+/** What the node says of itself. The quote signs the exact bytes, which proves who said it, not that it is true. */
+const facts = z.object({
+  purpose: z.enum(['attest', 'enrol', 'unlock']),
+  node: nodeName,
+  /** /proc/sys/kernel/random/boot_id */
+  bootId: z.string().regex(/^[0-9a-f-]{36}$/),
+  /** SHA-256 of the hello frame of this connection, hex. */
+  helloDigest: z.string().regex(/^[0-9a-f]{64}$/),
+  host: z
+    .object({
+      kernel: z.string().max(128),
+      os: z.string().max(128),
+      arch: z.string().max(32),
+      manufacturer: z.string().max(64),
+    })
+    .partial()
+    .optional(),
+});
+export type Facts = z.infer<typeof facts>;
+
+/** @throws Rejection `too_large`, `malformed` */
+export function parseFacts(text: string): Facts {
+  if (text.length > limits.facts) throw new Rejection('too_large', `facts of ${text.length} characters`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new Rejection('malformed', 'the facts are not JSON', { field: 'facts', cause });
+  }
+  const result = facts.safeParse(value);
+  if (result.success) return result.data;
+  const field = `facts.${result.error.issues[0]?.path.join('.')}`;
+  throw new Rejection('malformed', `${field}: ${result.error.issues[0]?.message}`, { field });
+}

@@ -1,0 +1,19 @@
+/** Sizes, in bytes, and counts that both sides hold to. A larger message is refused with `too_large`. */
+export const limits = {
+  textFrame: 256 * 1024,
+  /** A firmware log; some machines pad theirs to 1 MB. */
+  bootLog: 2 * 1024 * 1024,
+  binaryFrame: 2 * 1024 * 1024 + 64,
+  facts: 64 * 1024,
+  quotes: 4,
+  nodeName: 253,
+} as const;
+
+/** Defaults in milliseconds; configuration may change those of the server. */
+export const timings = {
+  challengeEvery: 60_000,
+  answerWithin: 30_000,
+  unknownAfter: 180_000,
+  helloWithin: 10_000,
+  activateWithin: 30_000,
+} as const;

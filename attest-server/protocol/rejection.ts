@@ -1,0 +1,25 @@
+import type { ReasonCode } from './reasons.ts';
+
+/**
+ * Evidence or a message that is bad: the sender's fault, with a code from the closed list. A fault of ours
+ * is any other exception, and never looks like bad evidence.
+ */
+export class Rejection extends Error {
+  override readonly name = 'Rejection';
+  readonly code: ReasonCode;
+  /** Where in the input: the field's name, as its structure's document calls it. */
+  readonly field: string | undefined;
+  /** Byte offset of the fault, where the input is bytes. */
+  readonly offset: number | undefined;
+
+  constructor(
+    code: ReasonCode,
+    text: string,
+    where: { field?: string; offset?: number; cause?: unknown } = {},
+  ) {
+    super(text, where.cause === undefined ? undefined : { cause: where.cause });
+    this.code = code;
+    this.field = where.field;
+    this.offset = where.offset;
+  }
+}

@@ -1,0 +1,60 @@
+import type { Facts } from '../protocol/facts.ts';
+import type { PcrBank } from '../protocol/messages.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { EventLog } from './tpm/event-log.ts';
+
+declare const proven: unique symbol;
+
+/** The values of one PCR bank, as covered by a verified quote. */
+export interface QuotedBank {
+  readonly bank: PcrBank;
+  /** Bit i is set where PCR i was quoted. */
+  readonly mask: number;
+  /** The quoted values in ascending order of their PCR, concatenated. */
+  readonly values: Buffer;
+  /** pcrDigest of the quote that covers this bank, hex. */
+  readonly pcrDigest: string;
+}
+
+/** Something that a proven log shows about itself; the policy decides what it is worth. */
+export interface BootProblem {
+  readonly code: ReasonCode;
+  readonly pcr: number | null;
+  /** Index of the event in the log. */
+  readonly event: number | null;
+  readonly expected: string | null;
+  readonly actual: string | null;
+  readonly text: string;
+}
+
+/** A firmware log beside the quoted PCRs: what replays is vouched for, what does not is not. */
+export interface MeasuredBoot {
+  /** SHA-256 of the log's exact bytes, hex. */
+  readonly digest: string;
+  readonly log: EventLog;
+  readonly problems: readonly BootProblem[];
+}
+
+/**
+ * Evidence that `verify` has checked: only `verify` can make one, and `policy` accepts nothing else.
+ * Every value in it was signed by the attestation key, except `facts`, which the node merely says.
+ */
+export interface Proven {
+  readonly [proven]: true;
+  /** Name of the attestation key that signed, hex. */
+  readonly akName: string;
+  /** SHA-256 of the endorsement key's TPMT_PUBLIC that the attestation key is enrolled under, hex; null where none is known. */
+  readonly ekDigest: string | null;
+  readonly banks: readonly QuotedBank[];
+  readonly clock: {
+    /** Milliseconds that the TPM has been powered. */
+    readonly clock: bigint;
+    readonly resetCount: number;
+    readonly restartCount: number;
+    readonly safe: boolean;
+  };
+  /** The TPM's firmware version, 16 hex digits. */
+  readonly firmwareVersion: string;
+  readonly facts: Facts | null;
+  readonly boot: MeasuredBoot | null;
+}
