@@ -24,6 +24,11 @@ export class Cursor {
     return this.#bytes.length - this.#offset;
   }
 
+  /** The next byte, which stays unread; undefined at the end. */
+  peek(): number | undefined {
+    return this.#bytes[this.#offset];
+  }
+
   u8(field: string): number {
     const at = this.#take(1, field);
     return this.#bytes.readUInt8(at);
@@ -48,6 +53,11 @@ export class Cursor {
   bytes(count: number, field: string): Buffer {
     const at = this.#take(count, field);
     return this.#bytes.subarray(at, at + count);
+  }
+
+  /** Passes over the next `count` bytes and tells where they begin. */
+  skip(count: number, field: string): number {
+    return this.#take(count, field);
   }
 
   /** A TPM2B: a 16-bit size, then that many bytes, as a view. */

@@ -1,0 +1,149 @@
+import { constants, hash, verify as verifySignature } from 'node:crypto';
+import { type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { AttestationKey } from './attestation-key.ts';
+import type { QuotedBank } from './proven.ts';
+import { pcrCount, type Quote, type SelectedBank, valuesBytes } from './tpm/attest.ts';
+import { parseSignature } from './tpm/signature.ts';
+
+/** One quote as it arrived. */
+export interface QuoteEvidence {
+  /** TPMS_ATTEST */
+  readonly attest: Buffer;
+  /** TPMT_SIGNATURE */
+  readonly signature: Buffer;
+  /** Per bank the PCR values in ascending order of their PCR, concatenated. */
+  readonly pcrs: Readonly<Partial<Record<PcrBank, Buffer>>>;
+  /** Which PCRs `pcrs` holds per bank (bit i: PCR i), where that may be more than the quote covers, as in a bundle. */
+  readonly carried?: Readonly<Partial<Record<PcrBank, number>>>;
+}
+
+/**
+ * The signature over the exact TPMS_ATTEST is this key's, by its own scheme and hash.
+ * @throws Rejection `sig_invalid`, `malformed`; `ak_mismatch` where the quote says that another key signed it
+ */
+export function checkSignature(
+  { attest, signature }: QuoteEvidence,
+  quote: Quote,
+  ak: AttestationKey,
+  judgeHierarchy: boolean,
+): void {
+  const bytes = parseSignature(signature, ak);
+  if (verifies(ak, attest, bytes)) return;
+  const signer = quote.qualifiedSigner;
+  if (judgeHierarchy && signer !== ak.qualifiedName && !ak.otherQualifiedNames.includes(signer))
+    throw new Rejection(
+      'ak_mismatch',
+      'the quote was signed by another key than the enrolled attestation key',
+      {
+        field: 'qualifiedSigner',
+      },
+    );
+  throw new Rejection('sig_invalid', "the signature over the quote is not the attestation key's", {
+    field: 'sig',
+  });
+}
+
+function verifies(ak: AttestationKey, attest: Buffer, signature: Buffer): boolean {
+  switch (ak.scheme) {
+    case 'rsassa':
+      return verifySignature(ak.hash, attest, ak.key, signature);
+    case 'ecdsa':
+      return verifySignature(ak.hash, attest, { key: ak.key, dsaEncoding: 'ieee-p1363' }, signature);
+    case 'rsapss':
+      return verifySignature(
+        ak.hash,
+        attest,
+        {
+          key: ak.key,
+          padding: constants.RSA_PKCS1_PSS_PADDING,
+          // TPMs differ: the hash's size, or as much as fits.
+          saltLength: constants.RSA_PSS_SALTLEN_AUTO,
+        },
+        signature,
+      );
+  }
+}
+
+/**
+ * What was signed is the selection asked for, bank by bank and bit by bit; never an unsigned list of numbers.
+ * `asked` is null for evidence of other origin: any selection with a bank better than SHA-1.
+ * @throws Rejection `weak_bank`, `pcr_selection`
+ */
+export function checkSelection(quotes: readonly Quote[], asked: PcrSelection | null): void {
+  let strong = false;
+  let seen = 0;
+  for (const { selection } of quotes) {
+    if (selection.length === 0) throw badSelection('a quote covers no PCR');
+    for (const { bank } of selection) {
+      if (bank !== 'sha1') strong = true;
+      const bit = 1 << pcrBanks.indexOf(bank);
+      if ((seen & bit) !== 0) throw badSelection(`the ${bank} bank is quoted twice`);
+      seen |= bit;
+    }
+  }
+  if (seen === 0) throw badSelection('no PCR is quoted');
+  if (!strong) throw new Rejection('weak_bank', 'only the SHA-1 bank is quoted', { field: 'pcrSelect' });
+  if (asked === null) return;
+  for (const { selection } of quotes)
+    for (const { bank, mask } of selection)
+      if (mask !== maskOf(asked[bank]))
+        throw badSelection(`other PCRs of the ${bank} bank are quoted than were asked`);
+  for (const bank of pcrBanks)
+    if (maskOf(asked[bank]) !== 0 && (seen & (1 << pcrBanks.indexOf(bank))) === 0)
+      throw badSelection(`the ${bank} bank was asked and is not quoted`);
+}
+
+function badSelection(text: string): Rejection {
+  return new Rejection('pcr_selection', text, { field: 'pcrSelect' });
+}
+
+function maskOf(indices: readonly number[] | undefined): number {
+  let mask = 0;
+  if (indices !== undefined) for (const index of indices) mask |= 1 << index;
+  return mask;
+}
+
+/**
+ * The values that arrived are those that the TPM hashed: in the order of the signed selection, with the hash of the
+ * signing scheme (TPM 2.0 Part 3 r1.59, section 18.4). Values of other PCRs and banks are left behind.
+ * @throws Rejection `pcr_digest_mismatch`
+ */
+export function checkPcrs(evidence: QuoteEvidence, quote: Quote, ak: AttestationKey): QuotedBank[] {
+  const banks: QuotedBank[] = [];
+  for (const selected of quote.selection) {
+    const values = valuesOf(evidence, selected);
+    if (values === undefined || values.length !== valuesBytes(selected))
+      throw new Rejection(
+        'pcr_digest_mismatch',
+        `the ${selected.bank} values are not those of the quoted PCRs`,
+        {
+          field: `pcrs.${selected.bank}`,
+        },
+      );
+    banks.push({ bank: selected.bank, mask: selected.mask, values, pcrDigest: quote.pcrDigest });
+  }
+  const first = banks[0];
+  const covered =
+    banks.length === 1 && first ? first.values : Buffer.concat(banks.map(({ values }) => values));
+  if (hash(ak.hash, covered, 'hex') !== quote.pcrDigest)
+    throw new Rejection('pcr_digest_mismatch', 'the PCR values do not hash to what the quote signs', {
+      field: 'pcrDigest',
+    });
+  return banks;
+}
+
+function valuesOf({ pcrs, carried }: QuoteEvidence, { bank, mask }: SelectedBank): Buffer | undefined {
+  const values = pcrs[bank];
+  const held = carried?.[bank];
+  if (values === undefined || held === undefined || held === mask) return values;
+  const size = values.length / pcrCount(held);
+  const picked: Buffer[] = [];
+  for (let pcr = 0, at = 0; pcr < 24; pcr++) {
+    const bit = 1 << pcr;
+    if ((held & bit) === 0) continue;
+    if ((mask & bit) !== 0) picked.push(values.subarray(at, at + size));
+    at += size;
+  }
+  return Buffer.concat(picked);
+}
