@@ -14,6 +14,8 @@ export interface RunOptions {
   /** Added to the minimal environment: PATH, LC_ALL=C, and a silent TPM software stack. */
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** Open descriptors that the program inherits as 3, 4, … */
+  readonly descriptors?: readonly number[];
 }
 
 export interface RunResult {
@@ -31,7 +33,7 @@ export function run(program: string, args: readonly string[], options: RunOption
   if (signal?.aborted) return Promise.reject(abortedError(program, signal));
   const child = start(program, args, {
     ...(options.env && { env: options.env }),
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(options.descriptors ?? [])],
   });
   return new Promise((resolve, reject) => {
     const output: Buffer[] = [];

@@ -1,58 +1,139 @@
-export type Bank = 'sha1' | 'sha256' | 'sha384' | 'sha512';
-/** Bank -> PCR numbers, 0 to 23. */
-export type PcrSelection = Partial<Record<Bank, readonly number[]>>;
-/** Bank -> the selected values in ascending order of their PCR, concatenated. */
-export type PcrValues = Partial<Record<Bank, Buffer>>;
+import { activateCredential, type Credential } from './activate.ts';
+import { createAttestationKey, type AttestationKey as KeptKey } from './attestation-key.ts';
+import { type Capabilities, readCapabilities } from './capabilities.ts';
+import { type Connection, connect, type TpmOptions } from './connection.ts';
+import { type EndorsementKey as KeptEndorsementKey, readEndorsementKey } from './endorsement-key.ts';
+import { type Bank, extendPcr, type PcrSelection, type PcrValues, readPcrs } from './pcrs.ts';
+import { type Quote, type QuoteRequest, quote } from './quote.ts';
+import { ToolError } from './tool-error.ts';
 
-export interface TpmOptions {
-  /** As tpm2-tools take it: `swtpm:path=/abs/sock`, `device:/dev/tpmrm0`, … */
-  readonly tcti: string;
-  readonly lockDir?: string;
-  readonly runtimeDir?: string;
-  readonly signal?: AbortSignal;
+export type EndorsementKey = Omit<KeptEndorsementKey, 'context' | 'profile'>;
+export type AttestationKey = Omit<KeptKey, 'context'>;
+
+/**
+ * Opens a TPM.
+ * @throws ToolError `bad_input`, `no_tpm`, `lock_failed`
+ */
+export async function openTpm(options: TpmOptions): Promise<Tpm> {
+  return new Tpm(await connect(options));
 }
 
-export interface EndorsementKey {
-  readonly publicArea: Buffer;
-  readonly certificate: Buffer | null;
-  readonly chain: readonly Buffer[];
-  readonly handle: number | null;
-  readonly kind: 'rsa' | 'ecc';
+/**
+ * One program's TPM. Every verb is one turn: no other verb, here or in another program that uses this package,
+ * comes in between. All verbs throw ToolError. `close` it: that removes the private folder.
+ */
+export class Tpm implements AsyncDisposable {
+  readonly #connection: Connection;
+  #endorsement: KeptEndorsementKey | null = null;
+  #attestation: KeptKey | null = null;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** The endorsement key with its certificate and chain from NV; read once. @throws ToolError `no_endorsement_key` */
+  readEndorsementKey(): Promise<EndorsementKey> {
+    return this.#connection.verb('readEndorsementKey', async () => {
+      const { context: _context, profile: _profile, ...key } = await this.#endorsementKey();
+      return key;
+    });
+  }
+
+  /** The attestation key, the same at every call and in every program on this TPM; made once. */
+  createAttestationKey(): Promise<AttestationKey> {
+    return this.#connection.verb('createAttestationKey', async () => {
+      const { context: _context, ...key } = await this.#attestationKey();
+      return key;
+    });
+  }
+
+  /** The secret of a credential that was made for this TPM's two keys. The caller wipes it. */
+  activateCredential(credential: Credential): Promise<Buffer> {
+    return this.#connection.verb('activateCredential', () =>
+      this.#withFreshKeys(async () =>
+        activateCredential(
+          this.#connection,
+          { endorsement: await this.#endorsementKey(), attestation: await this.#attestationKey() },
+          credential,
+        ),
+      ),
+    );
+  }
+
+  /** @throws ToolError `pcrs_moved` (retryable) where a selected PCR was extended meanwhile */
+  quote(request: QuoteRequest): Promise<Quote> {
+    return this.#connection.verb('quote', () =>
+      this.#withFreshKeys(async () => quote(this.#connection, await this.#attestationKey(), request)),
+    );
+  }
+
+  readPcrs(selection: PcrSelection): Promise<PcrValues> {
+    return this.#connection.verb('readPcrs', () => readPcrs(this.#connection, selection));
+  }
+
+  /** Extends one PCR, in all the banks given, in one call. */
+  extend(pcr: number, digests: { readonly [bank in Bank]?: Buffer | undefined }): Promise<void> {
+    return this.#connection.verb('extend', () => extendPcr(this.#connection, pcr, digests));
+  }
+
+  readCapabilities(): Promise<Capabilities> {
+    return this.#connection.verb('readCapabilities', () => readCapabilities(this.#connection));
+  }
+
+  /** Random bytes from the TPM, 1 to 32 of them. */
+  random(bytes: number): Promise<Buffer> {
+    return this.#connection.verb('random', async () => {
+      if (!Number.isInteger(bytes) || bytes < 1 || bytes > 32)
+        throw new ToolError('random gives 1 to 32 bytes a call', {
+          code: 'bad_input',
+          tool: 'tpm2_getrandom',
+        });
+      return (await this.#connection.tool('tpm2_getrandom', [String(bytes)])).stdout;
+    });
+  }
+
+  /** Frees the transient objects of a TPM without resource manager, those of other programs too. */
+  flushTransient(): Promise<void> {
+    return this.#connection.verb('flushTransient', () => this.#connection.flushTransient());
+  }
+
+  /** Waits for what is under way, then removes the private folder. */
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #endorsementKey(): Promise<KeptEndorsementKey> {
+    this.#endorsement ??= await readEndorsementKey(this.#connection);
+    return this.#endorsement;
+  }
+
+  async #attestationKey(): Promise<KeptKey> {
+    this.#attestation ??= await createAttestationKey(this.#connection);
+    return this.#attestation;
+  }
+
+  /** A TPM reset or Clear makes saved contexts and handles stale: make the keys again, then once more. */
+  async #withFreshKeys<T>(work: () => Promise<T>): Promise<T> {
+    const hadKeys = this.#attestation !== null || this.#endorsement !== null;
+    try {
+      return await work();
+    } catch (error) {
+      const name = error instanceof ToolError ? error.responseName : undefined;
+      if (!hadKeys || name === undefined || !staleNames.has(name)) throw error;
+      this.#attestation = null;
+      this.#endorsement = null;
+      return work();
+    }
+  }
 }
-export interface AttestationKey {
-  readonly publicArea: Buffer;
-  readonly name: string;
-}
-export interface Credential {
-  readonly credential: Buffer;
-  readonly secret: Buffer;
-}
-export interface QuoteRequest {
-  readonly qualifyingData: Buffer;
-  readonly selection: PcrSelection;
-}
-export interface Quote {
-  readonly attest: Buffer;
-  readonly signature: Buffer;
-  readonly pcrs: PcrValues;
-}
-export interface Capabilities {
-  readonly manufacturer: string;
-  readonly firmwareVersion: string;
-  readonly banks: readonly Bank[];
-  readonly hasEcc: boolean;
-}
-export interface Tpm {
-  readEndorsementKey(): Promise<EndorsementKey>;
-  createAttestationKey(): Promise<AttestationKey>;
-  activateCredential(credential: Credential): Promise<Buffer>;
-  quote(request: QuoteRequest): Promise<Quote>;
-  readPcrs(selection: PcrSelection): Promise<PcrValues>;
-  readCapabilities(): Promise<Capabilities>;
-  random(bytes: number): Promise<Buffer>;
-  flushTransient(): Promise<void>;
-  close(): Promise<void>;
-}
-export async function openTpm(_options: TpmOptions): Promise<Tpm> {
-  throw new Error('not written yet');
-}
+
+const staleNames: ReadonlySet<string> = new Set([
+  'TPM_RC_INTEGRITY',
+  'TPM_RC_HANDLE',
+  'TPM_RC_REFERENCE_H0',
+  'TPM_RC_REFERENCE_H1',
+]);

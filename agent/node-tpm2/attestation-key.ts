@@ -1,0 +1,80 @@
+import { hash } from 'node:crypto';
+import { readHandles, readHasEcc } from './capabilities.ts';
+import type { Connection } from './connection.ts';
+import { ToolError } from './tool-error.ts';
+
+/** The key that signs quotes. */
+export interface AttestationKey {
+  /** TPMT_PUBLIC. */
+  readonly publicArea: Buffer;
+  /** nameAlg || H(public area), hex. */
+  readonly name: string;
+  readonly kind: 'ecc' | 'rsa';
+  /** What tools take for the key: a context in the private folder, or a persistent handle. */
+  readonly context: string;
+}
+
+/** Without `noda` three power losses in a row would lock the key: see TPM 2.0 Part 1 r1.59, 19.8. */
+const attributes = 'restricted|sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda';
+/** The same bits in TPMA_OBJECT. */
+const attributeBits = 0x00050472;
+
+/** An RSA key takes seconds to make, so it is kept here. */
+const rsaHandle = 0x81010100;
+
+/**
+ * Makes the attestation key: primary in the endorsement hierarchy from a fixed template, so that the same TPM
+ * always gives the same key. ECC P-256; RSA-2048 at a persistent handle where the TPM has no ECC.
+ */
+export async function createAttestationKey(connection: Connection): Promise<AttestationKey> {
+  try {
+    return await createEccKey(connection);
+  } catch (error) {
+    if (!(error instanceof ToolError) || error.code !== 'failed' || (await readHasEcc(connection)))
+      throw error;
+    return createRsaKey(connection);
+  }
+}
+
+async function createEccKey(connection: Connection): Promise<AttestationKey> {
+  const context = connection.file('ak.ctx');
+  await createPrimary(connection, 'ecc256:ecdsa-sha256:null', context);
+  return describe(await connection.takeFile('ak.pub'), 'ecc', context);
+}
+
+/** The key at the persistent handle, made there first where it is missing. */
+export async function createRsaKey(connection: Connection): Promise<AttestationKey> {
+  const handle = `0x${rsaHandle.toString(16)}`;
+  if (!(await readHandles(connection, 'handles-persistent')).includes(rsaHandle)) {
+    const context = connection.file('ak-rsa.ctx');
+    await createPrimary(connection, 'rsa2048:rsassa-sha256:null', context);
+    await connection.takeFile('ak.pub');
+    await connection.tool('tpm2_evictcontrol', ['-C', 'o', '-c', context, handle], { leavesObject: true });
+  }
+  await connection.tool('tpm2_readpublic', ['-c', handle, '-f', 'tss', '-o', connection.file('ak.pub')]);
+  const key = describe(await connection.takeFile('ak.pub'), 'rsa', handle);
+  if (key.publicArea.readUInt32BE(4) !== attributeBits)
+    throw new ToolError(
+      `${handle} holds another key than this package makes: move it (tpm2_evictcontrol -c ${handle})`,
+      {
+        code: 'failed',
+        tool: 'tpm2_readpublic',
+      },
+    );
+  return key;
+}
+
+async function createPrimary(connection: Connection, algorithm: string, context: string): Promise<void> {
+  const template = ['-C', 'e', '-g', 'sha256', '-G', algorithm, '-a', attributes];
+  await connection.tool(
+    'tpm2_createprimary',
+    [...template, '-c', context, '-f', 'tss', '-o', connection.file('ak.pub')],
+    { leavesObject: true, slow: true },
+  );
+}
+
+/** From TPM2B_PUBLIC. */
+function describe(sized: Buffer, kind: 'ecc' | 'rsa', context: string): AttestationKey {
+  const publicArea = sized.subarray(2);
+  return { publicArea, name: `000b${hash('sha256', publicArea, 'hex')}`, kind, context };
+}

@@ -1,0 +1,185 @@
+import { existsSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { acquireLock, defaultLockDir, prepareLockFile } from './lock.ts';
+import { type MemoryDir, makeMemoryDir } from './memory-dir.ts';
+import { type RunResult, run } from './run.ts';
+import { checkPresent, noTpm, parseTcti, type Tcti } from './tcti.ts';
+import { ToolError } from './tool-error.ts';
+
+export interface TpmOptions {
+  /** As tpm2-tools take it: `device:/dev/tpmrm0`, `swtpm:path=/abs/sock`, … */
+  readonly tcti: string;
+  /** Where programs agree on who speaks to the TPM. Default: /run/node-tpm2 for root, else a folder of the user. */
+  readonly lockDir?: string;
+  /** Parent of the private folder, a tmpfs. Default: /dev/shm, else /run. */
+  readonly runtimeDir?: string;
+  /** Ends every call that is under way, and removes the private folder. */
+  readonly signal?: AbortSignal;
+  /** For one tool, in milliseconds, and for the wait on other programs. Making a key may take four times as long. Default 15 s. */
+  readonly timeoutMs?: number;
+  /** Added to the tools' minimal environment, for example another PATH. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A tool's run inside one verb. */
+export interface ToolCall {
+  /** The tool leaves an object in a TPM without resource manager. */
+  readonly leavesObject?: boolean;
+  /** The tool makes a key. */
+  readonly slow?: boolean;
+}
+
+/** One program's access to one TPM: a verb at a time, in this process and across programs. */
+export class Connection {
+  readonly tcti: Tcti;
+  readonly #options: TpmOptions;
+  readonly #dir: MemoryDir;
+  readonly #lockFile: string;
+  #turn: Promise<void> = Promise.resolve();
+  #mustFlush = false;
+  #closed = false;
+
+  constructor(options: TpmOptions, tcti: Tcti, dir: MemoryDir, lockFile: string) {
+    this.#options = options;
+    this.tcti = tcti;
+    this.#dir = dir;
+    this.#lockFile = lockFile;
+  }
+
+  /**
+   * Runs one verb, which may call several tools, while nobody else speaks to the TPM. The answer is given at
+   * once; what the verb left in the TPM is flushed behind it, still under the lock.
+   */
+  verb<T>(name: string, work: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#turn = this.#turn.then(async () => {
+        try {
+          if (this.#closed)
+            throw new ToolError(`${name}: this TPM is closed`, { code: 'closed', tool: name });
+          await this.#locked(async () => {
+            await this.#flushLeftovers();
+            resolve(await this.#retryWithoutLeftovers(work));
+          });
+        } catch (error) {
+          // After `resolve` this changes nothing: a failed flush is made up for by the next verb.
+          reject(error);
+        }
+      });
+    });
+  }
+
+  /** @throws ToolError, `no_tpm` where nobody answers */
+  async tool(program: string, args: readonly string[], call: ToolCall = {}): Promise<RunResult> {
+    const timeoutMs = (this.#options.timeoutMs ?? defaultTimeoutMs) * (call.slow ? 4 : 1);
+    if (call.leavesObject && !this.tcti.hasResourceManager) this.#mustFlush = true;
+    try {
+      return await run(program, args, {
+        timeoutMs,
+        maxOutputBytes: 65_536,
+        env: { ...this.#options.env, TPM2TOOLS_TCTI: this.tcti.text },
+        ...(this.#options.signal && { signal: this.#options.signal }),
+      });
+    } catch (error) {
+      throw error instanceof ToolError && isUnreachable(error) ? noTpm(this.tcti, error) : error;
+    }
+  }
+
+  /** Frees the transient objects of a TPM without resource manager; elsewhere there is nothing to free. */
+  async flushTransient(): Promise<void> {
+    if (this.tcti.hasResourceManager) return;
+    await this.tool('tpm2_flushcontext', ['-t']);
+    this.#mustFlush = false;
+  }
+
+  /** Flushes a saved session and forgets its file, also after a failure in which it was never made. */
+  async endSession(file: string): Promise<void> {
+    if (!existsSync(file)) return;
+    await this.tool('tpm2_flushcontext', [file]).catch((error: unknown) => {
+      // A command that failed may have ended the session.
+      if (!(error instanceof ToolError) || error.code !== 'failed') throw error;
+    });
+    await rm(file, { force: true });
+  }
+
+  /** Path of a file in the private folder. */
+  file(name: string): string {
+    return join(this.#dir.path, name);
+  }
+
+  /** What a tool left in the private folder; the file is removed. */
+  async takeFile(name: string): Promise<Buffer> {
+    const bytes = await readFile(this.file(name));
+    await rm(this.file(name));
+    return bytes;
+  }
+
+  async putFile(name: string, bytes: Uint8Array): Promise<string> {
+    await writeFile(this.file(name), bytes, { mode: 0o600 });
+    return this.file(name);
+  }
+
+  /** Waits for the verbs under way, then removes the private folder. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#turn;
+    this.#dir.remove();
+  }
+
+  async #locked(work: () => Promise<void>): Promise<void> {
+    const { env, signal } = this.#options;
+    const release = await acquireLock({
+      file: this.#lockFile,
+      timeoutMs: this.#options.timeoutMs ?? defaultTimeoutMs,
+      ...(env && { env }),
+      ...(signal && { signal }),
+    });
+    try {
+      await work();
+      await this.#flushLeftovers();
+    } finally {
+      await release();
+    }
+  }
+
+  async #flushLeftovers(): Promise<void> {
+    if (this.#mustFlush) await this.flushTransient();
+  }
+
+  /** A program that died before its flush fills a TPM without resource manager: free it, then once more. */
+  async #retryWithoutLeftovers<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (this.tcti.hasResourceManager || !(error instanceof ToolError)) throw error;
+      if (error.responseName === undefined || !memoryIsFull.has(error.responseName)) throw error;
+      await this.flushTransient();
+      await this.tool('tpm2_flushcontext', ['-l']);
+      return work();
+    }
+  }
+}
+
+/** @throws ToolError `bad_input`, `no_tpm`, `lock_failed` */
+export async function connect(options: TpmOptions): Promise<Connection> {
+  const tcti = parseTcti(options.tcti);
+  await checkPresent(tcti);
+  const lockFile = await prepareLockFile(options.lockDir ?? defaultLockDir(), tcti.identity);
+  return new Connection(options, tcti, await makeMemoryDir(options.runtimeDir, options.signal), lockFile);
+}
+
+const defaultTimeoutMs = 15_000;
+
+const memoryIsFull: ReadonlySet<string> = new Set([
+  'TPM_RC_OBJECT_MEMORY',
+  'TPM_RC_SESSION_MEMORY',
+  'TPM_RC_SESSION_HANDLES',
+  'TPM_RC_OBJECT_HANDLES',
+  'TPM_RC_MEMORY',
+]);
+
+function isUnreachable(error: ToolError): boolean {
+  return (
+    /Could not load tcti|TCTI/i.test(error.message) || (error.responseName?.startsWith('TSS2_TCTI') ?? false)
+  );
+}
