@@ -28,6 +28,8 @@ export interface ToolCall {
   readonly leavesObject?: boolean;
   /** The tool makes a key. */
   readonly slow?: boolean;
+  /** The tool tidies up, so it runs although the signal was aborted. */
+  readonly cleanup?: boolean;
 }
 
 /** One program's access to one TPM: a verb at a time, in this process and across programs. */
@@ -57,12 +59,13 @@ export class Connection {
         try {
           if (this.#closed)
             throw new ToolError(`${name}: this TPM is closed`, { code: 'closed', tool: name });
-          await this.#locked(async () => {
-            await this.#flushLeftovers();
-            resolve(await this.#retryWithoutLeftovers(work));
-          });
+          await this.#locked(() =>
+            this.#flushLeftovers()
+              .then(() => this.#retryWithoutLeftovers(work))
+              .then(resolve, reject),
+          );
         } catch (error) {
-          // After `resolve` this changes nothing: a failed flush is made up for by the next verb.
+          // Where the verb was answered this changes nothing: the next one makes up for a failed flush.
           reject(error);
         }
       });
@@ -78,7 +81,7 @@ export class Connection {
         timeoutMs,
         maxOutputBytes: 65_536,
         env: { ...this.#options.env, TPM2TOOLS_TCTI: this.tcti.text },
-        ...(this.#options.signal && { signal: this.#options.signal }),
+        ...(this.#options.signal && !call.cleanup && { signal: this.#options.signal }),
       });
     } catch (error) {
       throw error instanceof ToolError && isUnreachable(error) ? noTpm(this.tcti, error) : error;
@@ -88,14 +91,14 @@ export class Connection {
   /** Frees the transient objects of a TPM without resource manager; elsewhere there is nothing to free. */
   async flushTransient(): Promise<void> {
     if (this.tcti.hasResourceManager) return;
-    await this.tool('tpm2_flushcontext', ['-t']);
+    await this.tool('tpm2_flushcontext', ['-t'], { cleanup: true });
     this.#mustFlush = false;
   }
 
   /** Flushes a saved session and forgets its file, also after a failure in which it was never made. */
   async endSession(file: string): Promise<void> {
     if (!existsSync(file)) return;
-    await this.tool('tpm2_flushcontext', [file]).catch((error: unknown) => {
+    await this.tool('tpm2_flushcontext', [file], { cleanup: true }).catch((error: unknown) => {
       // A command that failed may have ended the session.
       if (!(error instanceof ToolError) || error.code !== 'failed') throw error;
     });
@@ -179,7 +182,6 @@ const memoryIsFull: ReadonlySet<string> = new Set([
 ]);
 
 function isUnreachable(error: ToolError): boolean {
-  return (
-    /Could not load tcti|TCTI/i.test(error.message) || (error.responseName?.startsWith('TSS2_TCTI') ?? false)
-  );
+  const said = error.message.includes('Could not load tcti');
+  return said || (error.responseName?.startsWith('TSS2_TCTI_') ?? false);
 }

@@ -42,7 +42,7 @@ export async function readEndorsementKey(connection: Connection): Promise<Endors
     return { ...key, certificate, chain: await readChain(connection, indices) };
   }
   for (const profile of ekProfiles.slice(0, 2)) {
-    const key = await findKey(connection, profile, () => true);
+    const key = await findKey(connection, profile, isDecryptionKey);
     if (key !== null) return { ...key, certificate: null, chain: [] };
   }
   throw new ToolError('this TPM gives no endorsement key: its endorsement hierarchy may be switched off', {
@@ -98,6 +98,7 @@ async function createFromTemplate(connection: Connection, profile: EkProfile): P
       'TPM_RC_SYMMETRIC',
       'TPM_RC_TYPE',
       'TPM_RC_KEY_SIZE',
+      'TPM_RC_HASH',
     ],
   );
   if (made === null) return null;
@@ -117,9 +118,14 @@ async function readChain(connection: Connection, indices: readonly number[]): Pr
   return chain;
 }
 
-/** Whether the certificate carries the key's modulus or x coordinate: the last unique field or the one before. */
+/** TPMA_OBJECT restricted and decrypt: a persistent handle may hold any key. */
+function isDecryptionKey(publicArea: Buffer): boolean {
+  return publicArea.length > 10 && (publicArea.readUInt32BE(4) & 0x00030000) === 0x00030000;
+}
+
+/** Whether the certificate carries the key's modulus or x coordinate. The server checks the certificate itself. */
 function isCertified(publicArea: Buffer, certificate: Buffer): boolean {
-  const unique = readUnique(publicArea);
+  const unique = isDecryptionKey(publicArea) ? readUnique(publicArea) : Buffer.alloc(0);
   return unique.length >= 32 && certificate.includes(unique);
 }
 
@@ -129,6 +135,7 @@ function readUnique(publicArea: Buffer): Buffer {
   const policyBytes = publicArea.readUInt16BE(8);
   // symmetric (3 words), scheme, then keyBits and exponent (RSA), or curve and kdf (ECC).
   const at = 10 + policyBytes + 6 + 2 + (isRsa ? 6 : 4);
+  if (at + 2 > publicArea.length) return Buffer.alloc(0);
   return publicArea.subarray(at + 2, at + 2 + publicArea.readUInt16BE(at));
 }
 

@@ -94,7 +94,11 @@ export function run(program: string, args: readonly string[], options: RunOption
     child.once('close', (exitCode, killedBy) => {
       settle();
       const stderr = Buffer.concat(complaints).toString('utf8');
-      if (fault === undefined && exitCode === 0) return resolve({ stdout: Buffer.concat(output), stderr });
+      const stdout = Buffer.concat(output);
+      // What a program says may be a secret: only the caller's copy stays.
+      for (const chunk of output) chunk.fill(0);
+      if (fault === undefined && exitCode === 0) return resolve({ stdout, stderr });
+      stdout.fill(0);
       reject(fault ?? exitError(program, exitCode, killedBy, stderr));
     });
   });
