@@ -1,0 +1,43 @@
+import { z } from 'zod';
+import { pcrBanks } from './messages.ts';
+
+const digest = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
+const digests = z.partialRecord(z.enum(pcrBanks), digest);
+const pcrNumber = z.string().regex(/^([0-9]|1[0-9]|2[0-3])$/, 'a PCR number from 0 to 23');
+const shortText = z.string().max(512);
+
+/** A name that people and files give: references, groups. */
+export const plainName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'letters, digits, dot, dash, underscore; at most 63');
+
+/** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
+export const reference = z.strictObject({
+  version: z.literal(1),
+  name: plainName,
+  group: z.string().max(63),
+  state: z.enum(['staged', 'active', 'retired', 'revoked']),
+  expires: z.iso.datetime().nullable(),
+  /** Bank -> PCR -> value. Only these PCRs are compared. */
+  pcrs: z.partialRecord(z.enum(pcrBanks), z.record(pcrNumber, digest)),
+  components: z
+    .array(z.strictObject({ stage: shortText, scope: shortText, digests, description: shortText }))
+    .default([]),
+  /** The events of the captured boot: what a difference is told with. */
+  events: z
+    .array(
+      z.strictObject({
+        index: z.int().min(0),
+        pcr: z.int().min(0),
+        type: shortText,
+        digests,
+        stage: shortText,
+        describes: shortText,
+      }),
+    )
+    .max(16_384)
+    .default([]),
+  /** Who captured it, from which node, when (RFC 3339). */
+  captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
+});
+export type Reference = z.infer<typeof reference>;
