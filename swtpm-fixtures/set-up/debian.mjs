@@ -1,0 +1,83 @@
+import { accessSync, constants, readdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { runToEnd } from './child.mjs';
+
+/** What the software TPMs need: the file that shows that it is there, its Debian package, and why. */
+const needed = [
+  { program: 'swtpm', package: 'swtpm', why: 'the software TPM itself' },
+  { program: 'swtpm_setup', package: 'swtpm-tools', why: 'makes a software TPM with its endorsement keys' },
+  { program: 'certtool', package: 'gnutls-bin', why: 'signs the endorsement certificates' },
+  { program: 'tpm2_quote', package: 'tpm2-tools', why: 'the commands that talk to a TPM' },
+  { program: 'openssl', package: 'openssl', why: 'makes the certificates of the tests' },
+  { program: 'setpriv', package: 'util-linux', why: 'ends a software TPM when its parent dies' },
+  {
+    library: /^libtss2-tcti-swtpm\.so\.0$/,
+    package: 'libtss2-tcti-swtpm0',
+    why: 'how tpm2-tools reaches a software TPM',
+  },
+];
+
+const install = ['apt-get', 'install', '-y', '--no-install-recommends'];
+
+/** Installs the Debian packages that are missing. Throws with the one command to run where it may not. */
+export async function installDebianPackages() {
+  const missing = needed.filter((need) => !isThere(need));
+  if (missing.length === 0) return;
+  const packages = missing.map((need) => need.package);
+  for (const need of missing) process.stderr.write(`set-up: ${need.package} is missing: ${need.why}\n`);
+
+  const elevation = await elevate();
+  if (elevation === null || !onPath('apt-get')) {
+    throw new Error(`may not install Debian packages here; run this once, then try again:
+  sudo sh -c 'apt-get update && ${[...install, ...packages].join(' ')}'`);
+  }
+  process.stderr.write(`set-up: installing ${packages.join(', ')}\n`);
+  await runToEnd([...elevation, 'apt-get', 'update', '-qq']);
+  await runToEnd([...elevation, 'env', 'DEBIAN_FRONTEND=noninteractive', ...install, '-qq', ...packages]);
+  const still = missing.filter((need) => !isThere(need)).map((need) => need.package);
+  if (still.length > 0)
+    throw new Error(`${still.join(', ')} is installed, but what it should bring is not there`);
+}
+
+/** How to become root: not at all, through sudo without a password, or null. */
+async function elevate() {
+  if (process.getuid?.() === 0) return [];
+  if (!onPath('sudo')) return null;
+  return runToEnd(['sudo', '-n', 'true'], { quiet: true }).then(
+    () => ['sudo', '-n'],
+    () => null,
+  );
+}
+
+function isThere(need) {
+  return need.program ? onPath(need.program) : hasLibrary(need.library);
+}
+
+function onPath(program) {
+  // /usr/sbin is not on everybody's path, but the programs are looked for there too.
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/bin'];
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Looks through /usr/lib and its folders per architecture. */
+function hasLibrary(name) {
+  const folders = ['/usr/lib', '/usr/lib64', '/usr/local/lib'];
+  for (const entry of list('/usr/lib'))
+    if (entry.endsWith('-linux-gnu')) folders.push(join('/usr/lib', entry));
+  return folders.some((folder) => list(folder).some((entry) => name.test(entry)));
+}
+
+function list(folder) {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+// The set-up behind `npm start`, `npm test`, `npm run check` and `npm run bench`. It runs under the machine's
+// own Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { installDebianPackages } from './set-up/debian.mjs';
+import { installNpmPackages, pinnedNode } from './set-up/npm.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** What each verb runs, and whether it needs a software TPM. */
+const verbs = {
+  start: { program: ['swtpm-fixtures/cluster/main.ts'], debian: true },
+  test: { program: ['test/main.ts', 'test'], debian: true },
+  bench: { program: ['test/bench/main.ts'], debian: true },
+  check: { program: ['test/main.ts', 'check'], debian: false },
+  fix: { program: ['test/main.ts', 'fix'], debian: false },
+};
+
+try {
+  const [verb = '', ...rest] = process.argv.slice(2);
+  if (!Object.hasOwn(verbs, verb)) {
+    process.stderr.write(
+      `usage: node swtpm-fixtures/setup.mjs ${Object.keys(verbs).join('|')} [-- ARGUMENTS]\n`,
+    );
+    process.exit(2);
+  }
+  const { program, debian } = verbs[verb];
+  if (debian) await installDebianPackages();
+  await installNpmPackages(root);
+  // npm passes what follows `--`; the first `--` is the one of package.json's own line.
+  const args = rest[0] === '--' ? rest.slice(1) : rest;
+  process.exitCode = await handOver(pinnedNode(root), [...program, ...args]);
+} catch (error) {
+  process.stderr.write(`set-up: ${error.message}\n`);
+  process.exitCode = 1;
+}
+
+/** Runs the program in our place: same streams, signals passed on, its exit code ours. */
+function handOver(node, [file, ...args]) {
+  const child = spawn(node, [join(root, file), ...args], { cwd: root, stdio: 'inherit' });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(signal, () => {
+      // A terminal sends Ctrl-C to the child as well; a second one would read as impatience.
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.once('error', (cause) =>
+      reject(new Error(`${node} could not be started: ${cause.message}`, { cause })),
+    );
+    child.once('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
+  });
+}

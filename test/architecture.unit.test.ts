@@ -1,0 +1,248 @@
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, normalize } from 'node:path';
+import { describe, it } from 'mocha';
+
+const root = join(import.meta.dirname, '..');
+
+/**
+ * Who may import whom. The first rule whose folder holds a file applies to it. `values` and `types` are
+ * folders or files of this repository; what may be imported as a value may be imported as a type.
+ */
+interface Rule {
+  readonly room: string;
+  readonly values: readonly string[];
+  readonly types?: readonly string[];
+  /** Packages and built-ins; without it, any. */
+  readonly packages?: readonly string[];
+  /** No input, output, clock, randomness, environment or logging. */
+  readonly pure?: true;
+}
+
+const server = 'attest-server';
+const protocol = `${server}/protocol`;
+const rooms = (...names: readonly string[]): readonly string[] => names.map((name) => `${server}/${name}`);
+const answers = rooms(
+  'store',
+  'marking',
+  'keys',
+  'enrolment',
+  'audit',
+  'metrics',
+  'channel',
+  'policy',
+  'attest',
+);
+
+const rules: readonly Rule[] = [
+  { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
+  { room: `${server}/verify`, values: [protocol], packages: ['node:crypto'], pure: true },
+  {
+    room: `${server}/policy`,
+    values: [protocol],
+    types: [`${server}/verify`],
+    packages: ['node:crypto', 'zod', 'yaml'],
+    pure: true,
+  },
+  ...rooms('store', 'marking', 'keys', 'enrolment', 'audit', 'channel').map((room) => ({
+    room,
+    values: [protocol],
+  })),
+  { room: `${server}/metrics`, values: [protocol] },
+  { room: `${server}/http`, values: [protocol], types: answers },
+  {
+    room: `${server}/attest`,
+    values: [protocol, `${server}/verify`, `${server}/policy`],
+    types: [server],
+  },
+  { room: `${server}/dashboard`, values: [], types: [protocol] },
+  {
+    room: `${server}/cli/offline`,
+    values: [
+      `${server}/cli`,
+      protocol,
+      ...rooms('verify', 'policy', 'audit', 'keys'),
+      'agent/collectors',
+      'agent/node-tpm2',
+    ],
+  },
+  { room: `${server}/cli`, values: [protocol] },
+  { room: `${server}`, values: [server, 'agent/node-tpm2'] },
+  { room: 'agent/node-tpm2', values: [] },
+  { room: 'agent', values: ['agent', protocol] },
+  {
+    room: 'swtpm-fixtures',
+    values: [
+      'agent/node-tpm2',
+      'agent/collectors',
+      'agent/main.ts',
+      `${server}/verify/tpm`,
+      protocol,
+      `${server}/policy`,
+      `${server}/main.ts`,
+      `${server}/cli/main.ts`,
+    ],
+  },
+];
+
+/** Files that may start a process, and why each is not the one runner of node-tpm2. */
+const startersOfProcesses: readonly string[] = ['agent/node-tpm2/run.ts'];
+
+const impure: readonly (readonly [RegExp, string])[] = [
+  [/\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\b/, 'reads a clock'],
+  [/\bMath\.random\b|\brandom(Bytes|UUID|Int|Fill|FillSync)\b|\bgenerateKey/, 'takes random numbers'],
+  [/\bprocess\./, 'reaches for the process'],
+  [/\bconsole\./, 'logs'],
+  [/\bset(Timeout|Interval|Immediate)\(|\bfetch\(/, 'waits or calls out'],
+];
+
+interface Import {
+  readonly from: string;
+  readonly typeOnly: boolean;
+}
+
+describe('the architecture', () => {
+  const files = globSync('{agent,attest-server,swtpm-fixtures}/**/*.ts', { cwd: root })
+    .filter((file) => !/(^|\/)(node_modules|dist)\//.test(file))
+    .sort();
+
+  for (const rule of rules) {
+    const its = files.filter((file) => ruleOf(file) === rule);
+    it(`${rule.room} imports only what it may`, () => {
+      const faults = its.flatMap((file) =>
+        importsOf(read(file))
+          .filter((statement) => !isAllowed(file, statement, rule))
+          .map((statement) => `${file} -> ${statement.typeOnly ? 'type ' : ''}${statement.from}`),
+      );
+      assert.deepEqual(faults, []);
+    });
+    if (!rule.pure) continue;
+    it(`${rule.room} is pure`, () => {
+      const faults = its.flatMap((file) =>
+        impure
+          .filter(([pattern]) => pattern.test(withoutComments(read(file))))
+          .map(([, how]) => `${file} ${how}`),
+      );
+      assert.deepEqual(faults, []);
+    });
+  }
+
+  it('reads the environment in main files only', () => {
+    const faults = files.filter(
+      (file) => !file.endsWith('/main.ts') && /\bprocess\.env\b/.test(withoutComments(read(file))),
+    );
+    assert.deepEqual(faults, []);
+  });
+
+  it('starts processes through the one runner only', () => {
+    const faults = files.filter(
+      (file) =>
+        !startersOfProcesses.includes(file) &&
+        importsOf(read(file)).some(
+          ({ from, typeOnly }) => !typeOnly && /^(node:)?(child_process|cluster)$/.test(from),
+        ),
+    );
+    assert.deepEqual(faults, []);
+  });
+
+  it('has no file that only passes on the exports of others, save a package’s entry', () => {
+    const faults = files.filter((file) => {
+      if (file === 'agent/node-tpm2/index.ts') return false;
+      const code = withoutComments(read(file)).trim();
+      return (
+        code !== '' && code.replace(/export\s+(type\s+)?(\*|\{[^}]*\})[^;]*from[^;]*;/g, '').trim() === ''
+      );
+    });
+    assert.deepEqual(faults, []);
+  });
+});
+
+describe('the reading of import statements', () => {
+  it('tells types from values, and sees exports and dynamic imports', () => {
+    const source = `import a from './a.ts';
+import type { B } from './b.ts';
+import { type C, d } from './c.ts';
+import { type E, type F } from './e.ts';
+// import x from './x.ts';
+import './g.ts';
+export { h } from './h.ts';
+export type { I } from './i.ts';
+const j = await import('./j.ts');
+import * as k from 'node:fs';`;
+    assert.deepEqual(
+      importsOf(source).map(({ from, typeOnly }) => `${typeOnly ? 'type ' : ''}${from}`),
+      [
+        './a.ts',
+        'type ./b.ts',
+        './c.ts',
+        'type ./e.ts',
+        './g.ts',
+        './h.ts',
+        'type ./i.ts',
+        'node:fs',
+        './j.ts',
+      ],
+    );
+  });
+});
+
+function ruleOf(file: string): Rule | undefined {
+  return rules.find((rule) => isWithin(file, rule.room));
+}
+
+/** `attest-server/attest` is the folder of that name, or the file `attest-server/attest.ts`. */
+function isWithin(file: string, room: string): boolean {
+  return file === room || file === `${room}.ts` || file.startsWith(`${room}/`);
+}
+
+function isAllowed(file: string, { from, typeOnly }: Import, rule: Rule): boolean {
+  const target = resolve(file, from);
+  if (target === null) return rule.packages === undefined || rule.packages.includes(from);
+  // A composition root joins all rooms of its side.
+  if (/^(agent|attest-server)\/main\.ts$/.test(file)) return true;
+  if (isWithin(target, rule.room)) return true;
+  const allowed = typeOnly ? [...rule.values, ...(rule.types ?? [])] : rule.values;
+  return allowed.some((room) => isWithin(target, room));
+}
+
+/** The file of this repository that is meant, or null for a package or a built-in. */
+function resolve(file: string, from: string): string | null {
+  if (from.startsWith('.')) return normalize(join(dirname(file), from));
+  if (from === 'node-tpm2') return 'agent/node-tpm2/index.ts';
+  if (from.startsWith('node-tpm2/')) return `agent/${from}.ts`;
+  assert.ok(!builtinModules.includes(from), `${file} imports ${from} without the prefix node:`);
+  return null;
+}
+
+function importsOf(source: string): readonly Import[] {
+  const code = withoutComments(source);
+  const found: Import[] = [];
+  for (const match of code.matchAll(/^\s*(?:import|export)\s+(?:([^'";]*?)\sfrom\s+)?['"]([^'"]+)['"]/gm)) {
+    found.push({ from: match[2] ?? '', typeOnly: isTypeOnly(match[1]) });
+  }
+  for (const match of code.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*\)/g)) {
+    found.push({ from: match[1] ?? '', typeOnly: false });
+  }
+  return found;
+}
+
+/** `type { A }`, or a list of which every member is a type. */
+function isTypeOnly(clause: string | undefined): boolean {
+  if (clause === undefined) return false;
+  if (/^type\s/.test(clause)) return true;
+  const members = /^\{([^}]*)\}$/
+    .exec(clause.trim())?.[1]
+    ?.split(',')
+    .map((member) => member.trim());
+  return members?.filter(Boolean).every((member) => member.startsWith('type ')) ?? false;
+}
+
+/** Comments at a line's start or after code; a `//` inside a string (as in an address) stays. */
+function withoutComments(source: string): string {
+  return source.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '$1');
+}
+
+function read(file: string): string {
+  return readFileSync(join(root, file), 'utf8');
+}

@@ -1,0 +1,106 @@
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
+import { start } from 'node-tpm2/run';
+import { type Check, checks, fixes } from './checks.ts';
+
+interface Totals {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
+const bin = join(import.meta.dirname, '..', 'node_modules');
+/** TERM and the colour switches reach the programs; the rest of the environment does not. */
+const env = Object.fromEntries(
+  ['TERM', 'NO_COLOR', 'FORCE_COLOR', 'TMPDIR', 'HOME'].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value]];
+  }),
+);
+
+const [verb, ...args] = process.argv.slice(2);
+if (verb === 'fix') await runAll(fixes);
+else if (verb === 'check') {
+  const totals = await runAll(checks);
+  process.exitCode = totals.failed > 0 ? 1 : 0;
+} else await test();
+
+/** Everything: the checks, then all groups. With arguments: the groups named, and what else mocha shall know. */
+async function test(): Promise<void> {
+  const chosen = groups.filter((group) => args.includes(group));
+  const others = args.filter((arg) => !groups.includes(arg));
+  const totals = args.length === 0 ? await runAll(checks) : { passed: 0, failed: 0, skipped: 0 };
+  const namesFiles = others.some((arg) => arg.endsWith('.ts'));
+  const files = namesFiles ? [] : testFiles(chosen.length > 0 ? chosen : groups);
+  if (files.length === 0 && !namesFiles) console.log(`no test files in ${chosen.join(', ')}`);
+  else add(totals, await runMocha([...others, ...files]));
+  process.exitCode = totals.failed > 0 ? 1 : 0;
+  console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+}
+
+function testFiles(chosen: readonly string[]): string[] {
+  const cwd = join(import.meta.dirname, '..');
+  return chosen.flatMap((group) => globSync(`test/**/*.${group}.test.ts`, { cwd }).sort());
+}
+
+function add(totals: Totals, more: Totals): void {
+  totals.passed += more.passed;
+  totals.failed += more.failed;
+  totals.skipped += more.skipped;
+}
+
+/** A run that ends without its totals (a crash, an exit inside a test) counts as one failure. */
+async function runMocha(mochaArgs: readonly string[]): Promise<Totals> {
+  const mocha = join(bin, 'mocha', 'bin', 'mocha.js');
+  const reporter = join(import.meta.dirname, 'reporter.mjs');
+  const child = start(process.execPath, [mocha, '--reporter', reporter, ...mochaArgs], {
+    env,
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+  });
+  let said = '';
+  child.stdio[3]?.on('data', (bytes: Buffer) => {
+    said += bytes.toString('latin1');
+  });
+  const code = await exitOf(child);
+  const match = /^(\d+) (\d+) (\d+)\n/.exec(said);
+  if (match === null) {
+    console.log(`mocha ended with ${code} before it was done`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+  return { passed: Number(match[1]), failed: Number(match[2]), skipped: Number(match[3]) };
+}
+
+/** Runs the checks in turn, each one line; one that fails shows what it said. */
+async function runAll(list: readonly Check[]): Promise<Totals> {
+  const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
+  for (const { name, command } of list) {
+    const before = performance.now();
+    const child = start(process.execPath, [join(bin, command[0]), ...command.slice(1)], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const said: Buffer[] = [];
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (bytes: Buffer) => {
+        said.push(bytes);
+      });
+    }
+    const code = await exitOf(child);
+    const seconds = ((performance.now() - before) / 1000).toFixed(1);
+    console.log(`${code === 0 ? 'ok    ' : 'FAILED'}  ${name} (${seconds} s)`);
+    if (code === 0) totals.passed += 1;
+    else {
+      totals.failed += 1;
+      console.log(Buffer.concat(said).toString('utf8'));
+    }
+  }
+  return totals;
+}
+
+function exitOf(child: ReturnType<typeof start>): Promise<number | string> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve(code ?? signal ?? 'no status'));
+  });
+}
