@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { run } from 'node-tpm2/run';
 import { type Authority, sharedAuthority } from './authority.ts';
 import { openCommands, type TpmCommands } from './commands.ts';
@@ -118,7 +118,7 @@ class RunningTpm implements SoftwareTpm {
   }
 
   async powerCycle(options: PowerCycleOptions = {}): Promise<void> {
-    if (options.orderly) {
+    if (options.orderly && this.#daemon) {
       const commands = await this.commands();
       await commands.shutdown();
       await commands.close();
@@ -137,6 +137,8 @@ class RunningTpm implements SoftwareTpm {
     await this.kill();
     await rm(this.socket, { force: true });
     await rm(`${this.socket}.ctrl`, { force: true });
+    const socketDir = dirname(this.socket);
+    if (socketDir !== this.dir) await rm(socketDir, { recursive: true, force: true });
     if (this.#ownsDir) await rm(this.dir, { recursive: true, force: true });
   }
 
