@@ -1,0 +1,258 @@
+import { createHmac, hash, timingSafeEqual } from 'node:crypto';
+import { lengthPrefixed, nonceBytes } from '../protocol/binding.ts';
+import { limits } from '../protocol/limits.ts';
+import {
+  type AgentMessage,
+  type Challenge,
+  type EvidenceMessage,
+  type Hello,
+  parseAgentMessage,
+  parseBinaryFrame,
+  protocolVersion,
+  type ServerMessage,
+} from '../protocol/messages.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import { Rejection } from '../protocol/rejection.ts';
+
+/** What the listener must do next. */
+export type Action =
+  | { readonly do: 'send'; readonly message: ServerMessage }
+  /** Find out who this is; answer with `identified`, or refuse. */
+  | { readonly do: 'identify'; readonly hello: Hello; readonly joinToken: string | null }
+  /** The AK and the EK live in one TPM: bind them; answer with `enrolled`, or refuse. */
+  | { readonly do: 'enrol' }
+  /** The conversation stands: challenge now. */
+  | { readonly do: 'challenge' }
+  /** Judge this answer; `bootLog` is the log sent with it, if it was. */
+  | {
+      readonly do: 'judge';
+      readonly evidence: EvidenceMessage;
+      readonly nonce: Buffer;
+      readonly challenge: Challenge;
+      readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
+    }
+  /** Say the code and close. */
+  | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
+  /** Count it; the conversation goes on. */
+  | { readonly do: 'note'; readonly code: ReasonCode };
+
+type Phase = 'hello' | 'join-token' | 'identifying' | 'activating' | 'enrolling' | 'open' | 'closed';
+
+/** How many nonces a session remembers, to tell a stale or replayed one from one that never was. */
+const remembered = 8;
+
+/**
+ * One agent's conversation: a state machine without I/O, clock or randomness. Every input gives the actions that
+ * follow from it; after `refuse` nothing else does.
+ */
+export class Session {
+  readonly #channel: Buffer;
+  #phase: Phase = 'hello';
+  #hello: Hello | null = null;
+  #helloDigest = '';
+  #activationSecret: Buffer | null = null;
+  #challenge: { readonly message: Challenge; readonly nonce: Buffer; readonly deadline: number } | null =
+    null;
+  readonly #nonces = new Map<string, 'open' | 'used' | 'stale'>();
+  #bootLog: { digest: string; bytes: Buffer } | null = null;
+  #changes = { tokens: 3, at: 0 };
+
+  /** @param channel this TLS connection's exporter value */
+  constructor(channel: Buffer) {
+    this.#channel = channel;
+  }
+
+  get hello(): Hello | null {
+    return this.#hello;
+  }
+  get helloDigest(): string {
+    return this.#helloDigest;
+  }
+  get channel(): Buffer {
+    return this.#channel;
+  }
+  /** Whether the endorsement and attestation keys are those of an enrolled node. */
+  get open(): boolean {
+    return this.#phase === 'open';
+  }
+  /** Whether a challenge waits for its answer. */
+  awaiting(now: number): boolean {
+    return this.#challenge !== null && now <= this.#challenge.deadline;
+  }
+
+  /** @param now milliseconds of a monotonic clock */
+  text(text: string, now: number): readonly Action[] {
+    return this.#guard(() => this.#message(parseAgentMessage(text), text, now));
+  }
+
+  binary(frame: Buffer): readonly Action[] {
+    return this.#guard(() => {
+      const { kind, payload } = parseBinaryFrame(frame);
+      if (kind === 'joinToken') {
+        if (this.#phase !== 'join-token' || payload.length > 128) throw outOfOrder('a join token');
+        return this.#identify(payload.toString('latin1'));
+      }
+      if (this.#phase !== 'open' || this.#challenge === null) throw outOfOrder('a boot log');
+      if (payload.length > limits.bootLog) throw new Rejection('too_large', 'the boot log is too large');
+      // One log at a time: a second one replaces the first, so a peer cannot pile them up.
+      this.#bootLog = { digest: hash('sha256', payload, 'hex'), bytes: payload };
+      return [];
+    });
+  }
+
+  /** `activation` is null where this EK and this AK are enrolled together already. */
+  identified(
+    activation: { readonly credential: Buffer; readonly encrypted: Buffer; readonly secret: Buffer } | null,
+  ): readonly Action[] {
+    if (this.#phase !== 'identifying') return [];
+    if (activation === null) return this.#opened();
+    this.#phase = 'activating';
+    this.#activationSecret = activation.secret;
+    const credential = activation.credential.toString('base64');
+    return [
+      {
+        do: 'send',
+        message: { type: 'activate', credential, secret: activation.encrypted.toString('base64') },
+      },
+    ];
+  }
+
+  enrolled(): readonly Action[] {
+    return this.#phase === 'enrolling' ? this.#opened() : [];
+  }
+
+  /** Asks for evidence over a fresh nonce; whatever was asked before is stale. */
+  challenge(message: Challenge, nonce: Buffer, now: number): readonly Action[] {
+    if (this.#phase !== 'open') return [];
+    for (const [old, state] of this.#nonces) if (state === 'open') this.#nonces.set(old, 'stale');
+    this.#nonces.set(message.nonce, 'open');
+    const [oldest] = this.#nonces.keys();
+    if (this.#nonces.size > remembered && oldest !== undefined) this.#nonces.delete(oldest);
+    this.#challenge = { message, nonce, deadline: now + message.within };
+    return [{ do: 'send', message }];
+  }
+
+  /** Ends the conversation: a deadline passed, or whoever judged refused. */
+  refuse(code: ReasonCode, text: string): readonly Action[] {
+    if (this.#phase === 'closed') return [];
+    this.#phase = 'closed';
+    this.#activationSecret?.fill(0);
+    this.#bootLog = null;
+    return [{ do: 'refuse', code, text }];
+  }
+
+  #guard(work: () => readonly Action[]): readonly Action[] {
+    if (this.#phase === 'closed') return [];
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof Rejection) return this.refuse(error.code, error.message);
+      throw error;
+    }
+  }
+
+  #message(message: AgentMessage, text: string, now: number): readonly Action[] {
+    switch (message.type) {
+      case 'hello':
+        return this.#onHello(message, text);
+      case 'activated':
+        return this.#onActivated(message.proof);
+      case 'evidence':
+        return this.#onEvidence(message, now);
+      case 'changed':
+        return this.#onChanged(now);
+      case 'error':
+        return this.#onError(message.code);
+    }
+  }
+
+  #onHello(hello: Hello, text: string): readonly Action[] {
+    if (this.#phase !== 'hello') throw outOfOrder('hello');
+    const [oldest, newest] = hello.versions.protocol;
+    if (oldest > protocolVersion || newest < protocolVersion)
+      throw new Rejection(
+        'malformed',
+        `the agent speaks protocol ${oldest} to ${newest}, this server ${protocolVersion}`,
+        {
+          field: 'versions.protocol',
+        },
+      );
+    this.#hello = hello;
+    this.#helloDigest = hash('sha256', text, 'hex');
+    if (!hello.joinToken) return this.#identify(null);
+    this.#phase = 'join-token';
+    return [];
+  }
+
+  #identify(joinToken: string | null): readonly Action[] {
+    this.#phase = 'identifying';
+    return this.#hello === null ? [] : [{ do: 'identify', hello: this.#hello, joinToken }];
+  }
+
+  #onActivated(proof: string): readonly Action[] {
+    if (this.#phase !== 'activating' || this.#activationSecret === null) throw outOfOrder('activated');
+    const expected = activationProof(this.#activationSecret, this.#channel, this.#helloDigest);
+    this.#activationSecret.fill(0);
+    this.#activationSecret = null;
+    if (!timingSafeEqual(expected, Buffer.from(proof, 'hex')))
+      throw new Rejection(
+        'identity_unproven',
+        'the credential was not activated by the TPM that holds both keys',
+      );
+    this.#phase = 'enrolling';
+    return [{ do: 'enrol' }];
+  }
+
+  #opened(): readonly Action[] {
+    this.#phase = 'open';
+    return [{ do: 'challenge' }];
+  }
+
+  #onEvidence(evidence: EvidenceMessage, now: number): readonly Action[] {
+    if (this.#phase !== 'open')
+      throw new Rejection('identity_unproven', 'evidence before the endorsement key was proven');
+    const state = this.#nonces.get(evidence.nonce);
+    const challenge = this.#challenge;
+    if (state === 'used') throw new Rejection('nonce_replayed', 'this nonce was answered before');
+    if (state === 'stale') throw new Rejection('nonce_stale', 'this nonce is of an older challenge');
+    if (state === undefined || challenge === null || challenge.message.nonce !== evidence.nonce)
+      throw new Rejection(
+        'nonce_invalid',
+        `not a nonce of this conversation (${nonceBytes} bytes of base64)`,
+      );
+    // Consumed at first receipt, whatever comes of it.
+    this.#nonces.set(evidence.nonce, 'used');
+    this.#challenge = null;
+    const bootLog = this.#bootLog;
+    this.#bootLog = null;
+    if (now > challenge.deadline) throw new Rejection('nonce_stale', 'the answer came after its deadline');
+    return [{ do: 'judge', evidence, nonce: challenge.nonce, challenge: challenge.message, bootLog }];
+  }
+
+  /** One a second, bursts of three: a node that flaps cannot make the server challenge without end. */
+  #onChanged(now: number): readonly Action[] {
+    if (this.#phase !== 'open') throw outOfOrder('changed');
+    const tokens = Math.min(3, this.#changes.tokens + (now - this.#changes.at) / 1000);
+    this.#changes = { tokens: tokens >= 1 ? tokens - 1 : tokens, at: now };
+    return tokens >= 1 && !this.awaiting(now) ? [{ do: 'challenge' }] : [];
+  }
+
+  #onError(code: ReasonCode): readonly Action[] {
+    if (this.#challenge !== null) this.#nonces.set(this.#challenge.message.nonce, 'used');
+    this.#challenge = null;
+    return [{ do: 'note', code }];
+  }
+}
+
+/** HMAC-SHA256(secret, P("assay/activated/1") P(channel) P(helloDigest)): the secret itself never travels. */
+export function activationProof(secret: Buffer, channel: Buffer, helloDigest: string): Buffer {
+  return createHmac('sha256', secret)
+    .update(lengthPrefixed([activationLabel, channel, Buffer.from(helloDigest, 'hex')]))
+    .digest();
+}
+
+const activationLabel = Buffer.from('assay/activated/1');
+
+function outOfOrder(what: string): Rejection {
+  return new Rejection('malformed', `${what} out of order`, { field: 'type' });
+}

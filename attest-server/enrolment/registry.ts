@@ -1,0 +1,137 @@
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Hello } from '../protocol/messages.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { AuditEvent, Bound, EnrolledNode, Pin, Store } from '../store/store.ts';
+
+/** The keys of a `hello`, after their checks. What checks them is the caller's: this room decides only who is who. */
+export interface CheckedKeys {
+  readonly ekDigest: string;
+  readonly ekPublicArea: Buffer;
+  readonly ekCertificate: Buffer | null;
+  readonly akPublicArea: Buffer;
+  readonly akName: string;
+}
+
+export type Identified =
+  /** This EK and this AK are enrolled together. */
+  | { readonly known: EnrolledNode }
+  /** Somebody's word binds this EK to the name; enrol once the TPM has activated the credential. */
+  | { readonly candidate: EnrolledNode; readonly joinTokenId: string | null };
+
+export interface Registry {
+  /** @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `enrolment_pending` */
+  identify(hello: Hello, keys: CheckedKeys, joinToken: string | null, now: number): Promise<Identified>;
+  /** @throws Rejection `ek_already_bound`, `enrolment_pending` */
+  enrol(candidate: EnrolledNode, joinTokenId: string | null): Promise<void>;
+  /** @throws Rejection `ek_already_bound` where another node has one of the keys */
+  importPins(pins: readonly Pin[], actor: string, now: number): Promise<void>;
+  /** Gives the token's text, shown once. */
+  createJoinToken(request: { node: string; ttlMs: number; actor: string; now: number }): Promise<string>;
+}
+
+/** At most 24 h: a join token is for now. */
+export const longestJoinTokenMs = 24 * 3600_000;
+
+/**
+ * Which endorsement key is which node, and by whose word.
+ * @param mayEnrol whether the policy of this node's group allows that way
+ * @param authorityDigest SHA-256 of the server authority's public key, hex: part of each join token
+ */
+export function createRegistry(
+  store: Store,
+  mayEnrol: (node: string, by: Bound) => boolean,
+  authorityDigest: string,
+): Registry {
+  return {
+    async identify(hello, keys, joinToken, now) {
+      const record = await store.nodeByEk(keys.ekDigest);
+      if (record !== null) return { known: checkRecord(record, hello, keys) };
+      // Another TPM under an enrolled name changes nothing, whatever else it brings.
+      if ((await store.node(hello.node)) !== null)
+        throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
+      const bound = await byWhoseWord(hello.node, keys.ekDigest, joinToken, now);
+      return {
+        candidate: {
+          ...keys,
+          name: hello.node,
+          bound: bound.by,
+          manufacturer: null,
+          enrolledAt: now,
+        },
+        joinTokenId: bound.joinTokenId,
+      };
+    },
+
+    async enrol(candidate, joinTokenId) {
+      const event: AuditEvent = {
+        at: candidate.enrolledAt,
+        actor: `agent:${candidate.name}`,
+        action: 'enrol',
+        subject: candidate.name,
+        code: null,
+        detail: { bound: candidate.bound, ek: candidate.ekDigest, ak: candidate.akName },
+      };
+      await store.enrol(candidate, event, joinTokenId ?? undefined);
+    },
+
+    async importPins(pins, actor, now) {
+      for (const pin of pins) {
+        const record = await store.nodeByEk(pin.ekDigest);
+        if (record !== null && record.name !== pin.node)
+          throw new Rejection('ek_already_bound', `the key for ${pin.node} is that of ${record.name}`);
+      }
+      const detail = { count: pins.length };
+      await store.addPins(pins, { at: now, actor, action: 'ek.import', subject: 'pins', code: null, detail });
+    },
+
+    async createJoinToken({ node, ttlMs, actor, now }) {
+      const id = randomBytes(9).toString('base64url');
+      const secret = randomBytes(32).toString('base64url');
+      const expiresAt = now + Math.min(ttlMs, longestJoinTokenMs);
+      await store.addJoinToken(
+        { id, secretHash: hash('sha256', secret, 'hex'), node, expiresAt, usedAt: null },
+        { at: now, actor, action: 'join-token.create', subject: node, code: null, detail: { id, expiresAt } },
+      );
+      return `assay-join.v1.${id}.${secret}.${authorityDigest}`;
+    },
+  };
+
+  async function byWhoseWord(
+    node: string,
+    ekDigest: string,
+    joinToken: string | null,
+    now: number,
+  ): Promise<{ by: Bound; joinTokenId: string | null }> {
+    const pin = await store.pinFor(node);
+    if (pin !== null && mayEnrol(node, 'pin')) {
+      if (pin.ekDigest === ekDigest) return { by: 'pin', joinTokenId: null };
+      throw new Rejection('enrolment_pending', `${node} is pinned to another endorsement key`);
+    }
+    if (joinToken !== null && mayEnrol(node, 'join-token')) {
+      const id = await checkJoinToken(joinToken, node, now);
+      return { by: 'join-token', joinTokenId: id };
+    }
+    throw new Rejection('enrolment_pending', `nobody has vouched for the endorsement key of ${node}`);
+  }
+
+  async function checkJoinToken(text: string, node: string, now: number): Promise<string> {
+    const [id = '', secret = ''] = text.split('.', 2);
+    const token = await store.joinToken(id);
+    const digest = Buffer.from(hash('sha256', secret, 'hex'));
+    const same = timingSafeEqual(digest, Buffer.from(token?.secretHash ?? hash('sha256', '', 'hex')));
+    if (token === null || !same || token.node !== node || token.usedAt !== null || now > token.expiresAt)
+      throw new Rejection(
+        'enrolment_pending',
+        'the join token is unknown, used, expired or for another node',
+      );
+    return id;
+  }
+}
+
+function checkRecord(record: EnrolledNode, hello: Hello, keys: CheckedKeys): EnrolledNode {
+  if (record.name !== hello.node)
+    throw new Rejection('identity_claim_mismatch', `the TPM of ${record.name} says that it is ${hello.node}`);
+  if (record.akName !== keys.akName)
+    throw new Rejection('ak_mismatch', `${record.name} is enrolled with another attestation key`);
+  return record;
+}
