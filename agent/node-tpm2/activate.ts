@@ -24,6 +24,8 @@ export async function activateCredential(
 ): Promise<Buffer> {
   checkSized('credential', credential.credential, 132);
   checkSized('secret', credential.secret, 1024);
+  // Both keys are loaded next, and a small TPM holds three objects.
+  await connection.flushLeftovers();
   const blob = await connection.putFile(
     'credential',
     Buffer.concat([fileHeader, credential.credential, credential.secret]),

@@ -60,7 +60,7 @@ export class Connection {
           if (this.#closed)
             throw new ToolError(`${name}: this TPM is closed`, { code: 'closed', tool: name });
           await this.#locked(() =>
-            this.#flushLeftovers()
+            this.flushLeftovers()
               .then(() => this.#retryWithoutLeftovers(work))
               .then(resolve, reject),
           );
@@ -139,13 +139,14 @@ export class Connection {
     });
     try {
       await work();
-      await this.#flushLeftovers();
+      await this.flushLeftovers();
     } finally {
       await release();
     }
   }
 
-  async #flushLeftovers(): Promise<void> {
+  /** Frees what this object knows to have left in the TPM. */
+  async flushLeftovers(): Promise<void> {
     if (this.#mustFlush) await this.flushTransient();
   }
 

@@ -10,6 +10,11 @@ export interface ResponseCode {
   readonly about: string | null;
 }
 
+/** The TPM command that failed, by what a tpm2-tools program said on stderr, for example `ContextLoad`. */
+export function parseFailedCommand(stderr: string): string | null {
+  return /\bEsys_(\w{1,40})\(0x/.exec(stderr)?.[1] ?? null;
+}
+
 /** Finds the first response code in what a tpm2-tools program said on stderr. */
 export function parseResponseCode(stderr: string): ResponseCode | null {
   const found = /\(\s*(0x[0-9a-fA-F]{1,8})\s*\)/.exec(stderr) ?? /\b(0x[0-9a-fA-F]{3,8})\b/.exec(stderr);

@@ -1,5 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { parseResponseCode } from './response-code.ts';
+import { parseFailedCommand, parseResponseCode } from './response-code.ts';
 import { ToolError } from './tool-error.ts';
 
 export { ToolError, type ToolErrorCode } from './tool-error.ts';
@@ -161,7 +161,11 @@ function exitError(tool: string, exitCode: number | null, signal: string | null,
     tool,
     exitCode,
     signal,
-    ...(response && { responseCode: response.value, responseName: response.name }),
+    ...(response && {
+      responseCode: response.value,
+      responseName: response.name,
+      command: parseFailedCommand(stderr),
+    }),
     retryable: response?.retryable ?? false,
   });
 }

@@ -19,6 +19,7 @@ export interface ToolErrorDetails {
   readonly signal?: string | null;
   readonly responseCode?: number;
   readonly responseName?: string;
+  readonly command?: string | null;
   readonly retryable?: boolean;
   readonly cause?: unknown;
 }
@@ -35,6 +36,8 @@ export class ToolError extends Error {
   readonly responseCode: number | undefined;
   /** The code's name in TPM 2.0 Part 2 r1.59, 6.6, for example TPM_RC_RETRY. */
   readonly responseName: string | undefined;
+  /** The TPM command that gave it, for example `ContextLoad`; null where the tool names none. */
+  readonly command: string | null;
   /** Whether the same call may succeed if it is simply made again. */
   readonly retryable: boolean;
 
@@ -46,6 +49,7 @@ export class ToolError extends Error {
     this.signal = details.signal ?? null;
     this.responseCode = details.responseCode;
     this.responseName = details.responseName;
+    this.command = details.command ?? null;
     this.retryable = details.retryable ?? false;
   }
 }

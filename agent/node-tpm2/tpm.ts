@@ -122,18 +122,16 @@ export class Tpm implements AsyncDisposable {
     try {
       return await work();
     } catch (error) {
-      const name = error instanceof ToolError ? error.responseName : undefined;
-      if (!hadKeys || name === undefined || !staleNames.has(name)) throw error;
+      if (!hadKeys || !(error instanceof ToolError) || !isStale(error)) throw error;
       this.#attestation = null;
       this.#endorsement = null;
+      await this.#connection.flushTransient();
       return work();
     }
   }
 }
 
-const staleNames: ReadonlySet<string> = new Set([
-  'TPM_RC_INTEGRITY',
-  'TPM_RC_HANDLE',
-  'TPM_RC_REFERENCE_H0',
-  'TPM_RC_REFERENCE_H1',
-]);
+/** A saved context of before the reset, or a persistent handle of before TPM2_Clear. */
+function isStale({ command, responseName }: ToolError): boolean {
+  return command === 'ContextLoad' || responseName === 'TPM_RC_HANDLE';
+}
