@@ -33,8 +33,10 @@ async function test(): Promise<void> {
   const totals = args.length === 0 ? await runAll(checks) : { passed: 0, failed: 0, skipped: 0 };
   const namesFiles = others.some((arg) => arg.endsWith('.ts'));
   const files = namesFiles ? [] : testFiles(chosen.length > 0 ? chosen : groups);
-  if (files.length === 0 && !namesFiles) console.log(`no test files in ${chosen.join(', ')}`);
-  else add(totals, await runMocha([...others, ...files]));
+  if (files.length === 0 && !namesFiles) {
+    console.log(`no test files in ${chosen.join(', ')}`);
+    totals.failed += 1;
+  } else add(totals, await runMocha([...others, ...files]));
   process.exitCode = totals.failed > 0 ? 1 : 0;
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 }

@@ -54,8 +54,8 @@ function isThere(need) {
 }
 
 function onPath(program) {
-  // /usr/sbin is not on everybody's path, but the programs are looked for there too.
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/bin'];
+  // /usr/sbin is not on everybody's path.
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'];
   return folders.some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK);

@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { Authority } from './authority.ts';
+import { type BootOptions, banksOf, bootTpm } from './boot.ts';
+import { launchTpm, type SoftwareTpm } from './tpm.ts';
+
+export interface MachineOptions {
+  /** The recorded firmware log that it boots with first; also decides which PCR banks its TPM has. */
+  readonly log: Buffer;
+  /** Where TPM state and sysroot are kept; a machine found there is used again. Default: a new folder, removed at the end. */
+  readonly dir?: string;
+  readonly authority?: Authority;
+  /** What it says of itself; each has a default. */
+  readonly kernel?: string;
+  readonly os?: string;
+  readonly manufacturer?: string;
+}
+
+/** A machine: a TPM and the files that an agent reads, made anew at every boot. */
+export interface FixtureMachine extends AsyncDisposable {
+  /** Absolute. */
+  readonly dir: string;
+  /** Stands for `/` when an agent reads /proc, /sys and /etc. */
+  readonly sysroot: string;
+  readonly tpm: SoftwareTpm;
+  /** /proc/sys/kernel/random/boot_id of the boot that is running; null while it is off. */
+  readonly bootId: string | null;
+  /** Cuts the power (or shuts down, if `orderly`) and boots with this log. */
+  powerCycle(log: Buffer, options?: BootOptions): Promise<void>;
+  /** Cuts the power; the TPM answers nobody until the next `powerCycle`. */
+  powerOff(): Promise<void>;
+  /** Ends it; removes its folder where that was not given. */
+  dispose(): Promise<void>;
+}
+
+/** Makes a machine and boots it. Its TPM has exactly the banks of the log, as firmware extends all of its banks. */
+export async function startMachine(options: MachineOptions): Promise<FixtureMachine> {
+  const dir = options.dir === undefined ? await mkdtemp(join(tmpdir(), 'assay-node-')) : resolve(options.dir);
+  const tpm = await launchTpm({
+    dir: join(dir, 'tpm'),
+    banks: banksOf(options.log),
+    ...(options.authority && { authority: options.authority }),
+  });
+  const machine = new Machine(dir, tpm, options);
+  try {
+    await machine.powerCycle(options.log);
+  } catch (error) {
+    await machine.dispose();
+    throw error;
+  }
+  return machine;
+}
+
+class Machine implements FixtureMachine {
+  readonly dir: string;
+  readonly sysroot: string;
+  readonly tpm: SoftwareTpm;
+  readonly #options: MachineOptions;
+  #bootId: string | null = null;
+
+  constructor(dir: string, tpm: SoftwareTpm, options: MachineOptions) {
+    this.dir = dir;
+    this.sysroot = join(dir, 'sysroot');
+    this.tpm = tpm;
+    this.#options = options;
+  }
+
+  get bootId(): string | null {
+    return this.#bootId;
+  }
+
+  async powerCycle(log: Buffer, options?: BootOptions): Promise<void> {
+    this.#bootId = null;
+    await bootTpm(this.tpm, log, options);
+    const bootId = randomUUID();
+    await writeSysroot(this.sysroot, bootId, log, this.#options);
+    this.#bootId = bootId;
+  }
+
+  async powerOff(): Promise<void> {
+    this.#bootId = null;
+    await this.tpm.kill();
+  }
+
+  async dispose(): Promise<void> {
+    this.#bootId = null;
+    await this.tpm.stop();
+    if (this.#options.dir === undefined) await rm(this.dir, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+}
+
+async function writeSysroot(
+  sysroot: string,
+  bootId: string,
+  log: Buffer,
+  options: MachineOptions,
+): Promise<void> {
+  const kernel = options.kernel ?? '6.12.48+deb13-amd64';
+  const os = options.os ?? 'Debian GNU/Linux 13 (trixie)';
+  const files: Readonly<Record<string, string | Buffer>> = {
+    'etc/os-release': `PRETTY_NAME="${os}"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n`,
+    'proc/version': `Linux version ${kernel} (fixture) #1 SMP PREEMPT_DYNAMIC\n`,
+    'proc/sys/kernel/osrelease': `${kernel}\n`,
+    'proc/sys/kernel/random/boot_id': `${bootId}\n`,
+    'sys/class/dmi/id/sys_vendor': `${options.manufacturer ?? 'Assay fixture'}\n`,
+    'sys/kernel/security/tpm0/binary_bios_measurements': log,
+  };
+  await rm(sysroot, { recursive: true, force: true });
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(join(sysroot, dirname(path)), { recursive: true });
+    await writeFile(join(sysroot, path), content);
+  }
+}
