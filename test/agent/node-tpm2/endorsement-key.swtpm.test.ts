@@ -14,6 +14,8 @@ const rsaCertificate = 0x01c00002;
 const lowEccCertificate = 0x01c0000a;
 const highRsaCertificate = 0x01c00012;
 const highEccCertificate = 0x01c00014;
+/** Without `noda`, wrong guesses count. */
+const guessable = 'sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth';
 
 describe('the endorsement key', function () {
   this.timeout(60_000);
@@ -187,8 +189,16 @@ describe('the endorsement key', function () {
   });
 
   it('stays usable in lockout, since its use is by policy', async () => {
-    // With no tries allowed, a TPM is in lockout.
-    await tool('tpm2_dictionarylockout', '-s', '-n', '0', '-t', '1000', '-l', '1000');
+    const [key, file] = [join(folder, 'guessed.ctx'), join(folder, 'file')];
+    await writeFile(file, 'x');
+    await tool('tpm2_createprimary', '-C', 'o', '-G', 'ecc', '-a', guessable, '-p', 'right', '-c', key);
+    const guess = () => tool('tpm2_sign', '-c', key, '-p', 'wrong', '-o', join(folder, 'signature'), file);
+    for (let i = 0; i < 4; i++) {
+      await assert.rejects(guess, { code: 'failed' });
+      await tool('tpm2_flushcontext', '-t');
+    }
+    await assert.rejects(guess, { responseName: 'TPM_RC_LOCKOUT' });
+    await tool('tpm2_flushcontext', '-t');
     await using tpm = await openTpm(options());
     await checkActivation(tpm, await tpm.readEndorsementKey());
     await tpm.quote({ qualifyingData: Buffer.alloc(32), selection: { sha256: [0] } });

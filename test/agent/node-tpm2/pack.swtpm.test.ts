@@ -62,7 +62,7 @@ describe('the packed package', function () {
   it('runs the example of its readme against a TPM', async () => {
     await using software = await launchTpm();
     const readme = await readFile(join(installed, 'node_modules/node-tpm2/README.md'), 'utf8');
-    const example = /```js\n([^]*?)```/.exec(readme)?.[1];
+    const example = /```js\n([\s\S]*?)```/.exec(readme)?.[1];
     assert.ok(example);
     await writeFile(join(installed, 'example.mjs'), example);
     const bounds = { timeoutMs: 30_000, maxOutputBytes: 65_536 };
@@ -84,7 +84,17 @@ describe('the packed package', function () {
       'await tpm.readPcrs({ md5: [0] });',
     ];
     await writeFile(join(installed, 'program.mts'), program.join('\n'));
-    const flags = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'esnext', '--types', 'node'];
+    const flags = [
+      '--ignoreConfig',
+      '--noEmit',
+      '--strict',
+      '--module',
+      'nodenext',
+      '--target',
+      'esnext',
+      '--types',
+      'node',
+    ];
     const types = ['--typeRoots', join(root, 'node_modules/@types')];
     const tsc = join(root, 'node_modules/typescript/bin/tsc');
     await run(process.execPath, [tsc, ...flags, ...types, join(installed, 'program.mts')], {
