@@ -1,0 +1,101 @@
+import { bankBytes, type PcrBank } from '../protocol/messages.ts';
+import type { BootProblem, MeasuredBoot, QuotedBank } from './proven.ts';
+import { type EventLog, parseEventLog } from './tpm/event-log.ts';
+
+/**
+ * The PCRs that firmware and boot loaders alone extend, before the log ends. PCR 10 is IMA's, and user space
+ * extends 11 to 13 and 15 on: those must not look wrong because the log ends earlier.
+ */
+export const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+
+/**
+ * Parses a firmware log and replays it onto the quoted PCRs. What it shows wrong is in `problems`.
+ * @param digest SHA-256 of `bytes`, hex
+ * @throws Rejection `malformed`, `too_large`
+ */
+export function measureBoot(bytes: Buffer, digest: string, banks: readonly QuotedBank[]): MeasuredBoot {
+  const log = parseEventLog(bytes);
+  return { digest, log, problems: [...checkBankExtended(banks), ...checkReplay(log, banks)] };
+}
+
+/**
+ * Attack: PCRs of a bank that the firmware never extends are extended by the system itself, with whatever it
+ * likes. A bank better than SHA-1 whose PCRs 0 to 7 are all zero proves nothing; this needs no log.
+ */
+export function checkBankExtended(banks: readonly QuotedBank[]): BootProblem[] {
+  return banks.filter(neverExtended).map(({ bank }) => ({
+    code: 'bank_unextended',
+    pcr: null,
+    event: null,
+    expected: 'PCRs 0 to 7 extended',
+    actual: 'all zero',
+    text: `the firmware never extended the ${bank} bank: PCRs 0 to 7 are all zero`,
+  }));
+}
+
+function neverExtended(quoted: QuotedBank): boolean {
+  if (quoted.bank === 'sha1' || (quoted.mask & 0xff) === 0) return false;
+  for (let pcr = 0; pcr < 8; pcr++) {
+    const value = quotedValue(quoted, pcr);
+    if (value !== null && !isZero(value)) return false;
+  }
+  return true;
+}
+
+/** Problems of each bank; a bank that differs while another one replays is told apart (`bank_mismatch`). */
+function checkReplay(log: EventLog, banks: readonly QuotedBank[]): BootProblem[] {
+  const judged = banks
+    .filter((quoted) => !neverExtended(quoted))
+    .map((quoted) => ({ bank: quoted.bank, problems: bankProblems(log, quoted) }));
+  const good = judged.find(({ problems }) => problems.length === 0);
+  return judged.flatMap(({ bank, problems }) =>
+    good !== undefined && problems.length > 0
+      ? [bankMismatch(good.bank, bank, problems), ...problems]
+      : problems,
+  );
+}
+
+function bankProblems(log: EventLog, quoted: QuotedBank): BootProblem[] {
+  const replayed = log.banks[quoted.bank] ?? {};
+  return firmwarePcrs.flatMap((pcr): BootProblem[] => {
+    const value = quotedValue(quoted, pcr);
+    if (value === null) return [];
+    const actual = value.toString('hex');
+    const expected = replayed[pcr];
+    const where = { pcr, event: null, expected: expected ?? null, actual };
+    if (expected === undefined) {
+      if (isZero(value)) return [];
+      const text = `PCR ${pcr} (${quoted.bank}) was extended, and the log has no event for it`;
+      return [{ ...where, code: 'log_incomplete', text }];
+    }
+    if (expected === actual) return [];
+    const text = `the log does not replay to the quoted value of PCR ${pcr} (${quoted.bank})`;
+    return [{ ...where, code: 'log_replay_mismatch', text }];
+  });
+}
+
+function bankMismatch(good: PcrBank, bad: PcrBank, problems: readonly BootProblem[]): BootProblem {
+  const pcrs = problems.map(({ pcr }) => pcr).join(', ');
+  return {
+    code: 'bank_mismatch',
+    pcr: problems[0]?.pcr ?? null,
+    event: null,
+    expected: `as in ${good}`,
+    actual: `${bad}: PCR ${pcrs} differ`,
+    text: `the log replays in the ${good} bank and not in the ${bad} bank (PCR ${pcrs})`,
+  };
+}
+
+/** The quoted value of one PCR, a view; null where it was not quoted. */
+function quotedValue({ bank, mask, values }: QuotedBank, pcr: number): Buffer | null {
+  if (((mask >>> pcr) & 1) === 0) return null;
+  const size = bankBytes[bank];
+  let position = 0;
+  for (let below = 0; below < pcr; below++) position += (mask >>> below) & 1;
+  const value = values.subarray(position * size, (position + 1) * size);
+  return value.length === size ? value : null;
+}
+
+function isZero(value: Buffer): boolean {
+  return value.every((byte) => byte === 0);
+}
