@@ -4,7 +4,7 @@ import { ToolError } from './tool-error.ts';
 /** In the order in which this package asks for them. */
 export const banks = ['sha1', 'sha256', 'sha384', 'sha512'] as const;
 export type Bank = (typeof banks)[number];
-export const bankBytes: Readonly<Record<Bank, number>> = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 };
+const bankBytes: Readonly<Record<Bank, number>> = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 };
 
 /** Bank -> PCR numbers, 0 to 23. */
 export type PcrSelection = { readonly [bank in Bank]?: readonly number[] | undefined };
