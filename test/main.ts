@@ -1,7 +1,7 @@
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { start } from 'node-tpm2/run';
-import { type Check, checks, fixes } from './checks.ts';
+import { type Check, checks, fixes, importRules } from './checks.ts';
 
 interface Totals {
   passed: number;
@@ -22,7 +22,7 @@ const env = Object.fromEntries(
 const [verb, ...args] = process.argv.slice(2);
 if (verb === 'fix') await runAll(fixes);
 else if (verb === 'check') {
-  const totals = await runAll(checks);
+  const totals = await runAll([...checks, importRules]);
   process.exitCode = totals.failed > 0 ? 1 : 0;
 } else await test();
 
@@ -60,11 +60,15 @@ async function runMocha(mochaArgs: readonly string[]): Promise<Totals> {
     env,
     stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
   });
+  // Ctrl-C reaches the whole group by itself; a SIGTERM only us.
+  const passOn = () => child.kill('SIGTERM');
+  process.on('SIGTERM', passOn);
   let said = '';
   child.stdio[3]?.on('data', (bytes: Buffer) => {
     said += bytes.toString('latin1');
   });
   const code = await exitOf(child);
+  process.off('SIGTERM', passOn);
   const match = /^(\d+) (\d+) (\d+)\n/.exec(said);
   if (match === null) {
     console.log(`mocha ended with ${code} before it was done`);
