@@ -1,0 +1,109 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { ApiPorts } from './ports.ts';
+import { HttpProblem, problemBody, problemOf } from './problem.ts';
+import { allows, type Caller } from './roles.ts';
+import { type Answer, type Route, routes } from './routes.ts';
+import { securityHeaders } from './security-headers.ts';
+
+/** The API's listener, for a TLS server. Whatever a handler throws, the caller sees a problem and nothing of ours. */
+export function createApi(ports: ApiPorts): RequestListener {
+  return (message, response) => {
+    const started = performance.now();
+    let label = 'unmatched';
+    const seen = (route: Route) => {
+      label = route.path;
+    };
+    answerTo(ports, message, seen)
+      .then(
+        (answer) => send(response, answer, message.method),
+        (error: unknown) => {
+          const problem = problemOf(error);
+          if (problem.status >= 500) ports.fault(error, label);
+          for (const [name, value] of Object.entries(problem.headers)) response.setHeader(name, value);
+          send(response, { status: problem.status, body: problemBody(problem) }, message.method);
+        },
+      )
+      .then(() => {
+        // A body that nobody read must not keep the connection waiting.
+        if (!message.complete) message.resume();
+        const seconds = (performance.now() - started) / 1000;
+        ports.answered(message.method ?? '', label, response.statusCode, seconds);
+      })
+      .catch((error: unknown) => {
+        ports.fault(error, label);
+        response.destroy();
+      });
+  };
+}
+
+async function answerTo(
+  ports: ApiPorts,
+  message: IncomingMessage,
+  seen: (route: Route) => void,
+): Promise<Answer> {
+  const url = parseUrl(message.url ?? '');
+  const method = message.method === 'HEAD' ? 'GET' : message.method;
+  const onPath = routes.filter(({ pattern }) => pattern.test({ pathname: url.pathname }));
+  if (onPath.length === 0)
+    throw new HttpProblem(404, 'there is nothing here; /openapi.json lists what there is');
+  const route = onPath.find((candidate) => candidate.method === method);
+  if (route === undefined) {
+    const allow = onPath.map((candidate) => candidate.method).join(', ');
+    throw new HttpProblem(405, `this takes ${allow} only`, { headers: { allow } });
+  }
+  seen(route);
+  const caller = authorize(ports, route, message);
+  return route.handle(ports, {
+    message,
+    path: decode(route.pattern.exec({ pathname: url.pathname })?.pathname.groups ?? {}),
+    query: queryOf(url.searchParams),
+    caller,
+  });
+}
+
+function authorize({ tokens }: ApiPorts, { role }: Route, { headers }: IncomingMessage): Caller | null {
+  if (role === 'none') return null;
+  const caller = tokens.authenticate(headers.authorization);
+  if (caller === null)
+    throw new HttpProblem(401, 'send a valid token as Authorization: Bearer …', {
+      headers: { 'www-authenticate': 'Bearer realm="assay"' },
+    });
+  if (!allows(caller.role, role))
+    throw new HttpProblem(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`);
+  return caller;
+}
+
+function parseUrl(target: string): URL {
+  const url = target.startsWith('/') ? URL.parse(`http://api.invalid${target}`) : null;
+  if (url === null) throw new HttpProblem(400, 'the request target is not a path');
+  return url;
+}
+
+function decode(groups: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  try {
+    return Object.fromEntries(
+      Object.entries(groups).map(([name, value]) => [name, decodeURIComponent(value ?? '')]),
+    );
+  } catch {
+    throw new HttpProblem(400, 'the path is not properly percent-encoded');
+  }
+}
+
+function queryOf(parameters: URLSearchParams): Record<string, string> {
+  const query = new Map<string, string>();
+  for (const [name, value] of parameters) {
+    if (query.has(name)) throw new HttpProblem(400, 'a query parameter is given twice');
+    query.set(name, value);
+  }
+  return Object.fromEntries(query);
+}
+
+function send(response: ServerResponse, { status, body }: Answer, method: string | undefined): void {
+  const text = `${JSON.stringify(body)}\n`;
+  response.writeHead(status, {
+    ...securityHeaders,
+    'content-type': status >= 400 && status !== 503 ? 'application/problem+json' : 'application/json',
+    'content-length': Buffer.byteLength(text),
+  });
+  response.end(method === 'HEAD' ? undefined : text);
+}

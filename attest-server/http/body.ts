@@ -1,0 +1,52 @@
+import type { IncomingMessage } from 'node:http';
+import type { z } from 'zod';
+import { HttpProblem } from './problem.ts';
+
+/**
+ * Reads a JSON body of at most `maxBytes` and gives it its shape.
+ * @throws HttpProblem 415, 413, 400 (naming the field)
+ */
+export async function readBody<T extends z.ZodType>(
+  request: IncomingMessage,
+  schema: T,
+  maxBytes: number,
+): Promise<z.output<T>> {
+  if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
+    throw new HttpProblem(415, 'send the body as content type application/json');
+  const value = parseJson(await readBytes(request, maxBytes));
+  return parseShape(schema, value, 'body');
+}
+
+/** @throws HttpProblem 400, naming the field */
+export function parseShape<T extends z.ZodType>(schema: T, value: unknown, what: string): z.output<T> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const field = [what, ...(issue?.path ?? []).map(String)].join('.');
+  throw new HttpProblem(400, `${field}: ${issue?.message ?? 'is not what is expected'}`);
+}
+
+async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const tooLarge = new HttpProblem(413, `the body is larger than ${maxBytes} bytes`, {
+    code: 'too_large',
+    headers: { connection: 'close' },
+  });
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge;
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    const bytes = Buffer.from(chunk);
+    size += bytes.length;
+    if (size > maxBytes) throw tooLarge;
+    chunks.push(bytes);
+  }
+  return Buffer.concat(chunks);
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    throw new HttpProblem(400, 'the body is not JSON', { code: 'malformed' });
+  }
+}

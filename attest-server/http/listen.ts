@@ -1,0 +1,58 @@
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+
+/** A listener that is up; `close` ends open connections too. */
+export interface Listening {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+export interface Address {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+}
+
+/** Deadlines and sizes against callers who open a request and never finish it. */
+const bounds: ServerOptions = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 5_000,
+  maxHeaderSize: 16 * 1024,
+};
+const maxConnections = 256;
+
+/** @throws Error with code `EADDRINUSE`, `EACCES`, … */
+export function listenSecurely(
+  listener: RequestListener,
+  tls: { readonly key: string | Buffer; readonly cert: string | Buffer },
+  address: Address,
+): Promise<Listening> {
+  const server = createSecureServer({ ...bounds, ...tls, minVersion: 'TLSv1.3' }, listener);
+  return listen(server, address);
+}
+
+/** Without TLS: for metrics and probes on loopback. */
+export function listenPlainly(listener: RequestListener, address: Address): Promise<Listening> {
+  return listen(createServer(bounds, listener), address);
+}
+
+function listen(server: Server, { host, port }: Address): Promise<Listening> {
+  server.maxConnections = maxConnections;
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      const at = server.address();
+      if (at === null || typeof at === 'string') reject(new Error('the listener has no port'));
+      else resolve({ port: at.port, close: () => close(server) });
+    });
+  });
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

@@ -1,0 +1,105 @@
+import type { HistoryView, NodeView, ReasonView } from '../protocol/api.ts';
+import type { NodeState, Reason } from '../protocol/verdict.ts';
+import type { EnrolledNode, HistoryEntry, NodeStatus } from '../store/store.ts';
+
+/**
+ * What people and scripts see of a node. A verdict counts until it expires; a node that is trusted on anything
+ * less than a verdict that says so and still counts is shown as `unknown`: never green on missing data.
+ */
+export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now: number): NodeView {
+  const verdict = status?.verdict ?? null;
+  const state = status?.state ?? 'pending';
+  const overdue = state === 'trusted' && !stillCounts(status, now);
+  const reasons = (verdict?.reasons ?? []).map(copy);
+  if (overdue && !reasons.some(({ code }) => code === 'evidence_overdue')) reasons.unshift(overdueReason);
+  if (verdict === null && state === 'pending') reasons.unshift(notYetProven);
+  if (overdue)
+    reasons.sort((a, b) => Number(b.code === 'evidence_overdue') - Number(a.code === 'evidence_overdue'));
+  return {
+    name: enrolled.name,
+    state: overdue ? 'unknown' : state,
+    reason: reasons[0]?.code ?? null,
+    reasons,
+    aspects: aspectsOf(verdict?.aspects ?? {}, overdue || state === 'unknown'),
+    bootedAt: rfc3339(status?.bootedAt ?? null),
+    verifiedAt: rfc3339(status?.verifiedAt ?? null),
+    expiresAt: rfc3339(status?.expiresAt ?? null),
+    group: verdict?.group ?? null,
+    tpm: tpmOf(enrolled.manufacturer, status?.firmwareVersion ?? null),
+    kernel: status?.kernel ?? null,
+    policy: verdict?.policy ?? null,
+    require: [...(verdict?.require ?? [])],
+    mode: verdict?.mode ?? null,
+    bound: enrolled.bound,
+    tpmClass: 'unknown',
+  };
+}
+
+export function historyEntryView({
+  node,
+  at,
+  verdict,
+  transition,
+  evidenceDigest,
+}: HistoryEntry): HistoryView {
+  return {
+    node,
+    at: new Date(at).toISOString(),
+    state: verdict.state,
+    reason: verdict.reasons[0]?.code ?? null,
+    reasons: verdict.reasons.map(copy),
+    policy: verdict.policy,
+    transition,
+    evidence: evidenceDigest,
+  };
+}
+
+function stillCounts(status: NodeStatus | null, now: number): boolean {
+  const says: NodeState | undefined = status?.verdict?.state;
+  const expiresAt = status?.expiresAt ?? null;
+  return says === 'trusted' && expiresAt !== null && now < expiresAt && status?.verdict?.require.length !== 0;
+}
+
+/** Old evidence affirms nothing: what it once affirmed is not shown as if it still did. */
+function aspectsOf(aspects: NodeView['aspects'], overdue: boolean): NodeView['aspects'] {
+  if (!overdue) return { ...aspects };
+  return Object.fromEntries(
+    Object.entries(aspects).map(([aspect, { source }]) => [aspect, { status: 'none', source }]),
+  );
+}
+
+const fromServer = {
+  aspect: 'identity',
+  source: 'server',
+  class: 'service',
+  severity: 'fail',
+  expected: null,
+  actual: null,
+  evidence: null,
+} as const;
+
+const overdueReason: ReasonView = {
+  ...fromServer,
+  code: 'evidence_overdue',
+  text: 'the node has not proven itself within the time that its last verdict counts',
+};
+
+const notYetProven: ReasonView = {
+  ...fromServer,
+  code: 'enrolment_pending',
+  text: 'the node is enrolled and has not been judged yet',
+};
+
+function copy(reason: Reason): ReasonView {
+  return { ...reason };
+}
+
+function tpmOf(manufacturer: string | null, firmwareVersion: string | null): string | null {
+  if (manufacturer === null && firmwareVersion === null) return null;
+  const firmware = firmwareVersion === null ? '' : ` firmware ${firmwareVersion}`;
+  return `${manufacturer ?? 'unknown'}${firmware}`;
+}
+
+function rfc3339(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

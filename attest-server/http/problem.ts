@@ -1,0 +1,41 @@
+import { STATUS_CODES } from 'node:http';
+import type { Problem } from '../protocol/api.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import { Rejection } from '../protocol/rejection.ts';
+
+/** A request that cannot be served, with what the caller may know of it. */
+export class HttpProblem extends Error {
+  override readonly name = 'HttpProblem';
+  readonly status: number;
+  readonly code: ReasonCode | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    status: number,
+    detail: string,
+    more: { code?: ReasonCode; headers?: Readonly<Record<string, string>> } = {},
+  ) {
+    super(detail);
+    this.status = status;
+    this.code = more.code;
+    this.headers = more.headers ?? {};
+  }
+}
+
+/** What is told of an error: a problem as it is, a Rejection by its code, anything else as a bare 500. */
+export function problemOf(error: unknown): HttpProblem {
+  if (error instanceof HttpProblem) return error;
+  if (error instanceof Rejection) return new HttpProblem(409, error.message, { code: error.code });
+  return new HttpProblem(500, 'the server failed to answer; its log says why');
+}
+
+/** The body, RFC 9457. */
+export function problemBody({ status, message, code }: HttpProblem): Problem {
+  return {
+    type: 'about:blank',
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    detail: message,
+    ...(code !== undefined && { code }),
+  };
+}

@@ -1,0 +1,13 @@
+/** What a caller may do; each role may do what those before it may. `none` asks for no credentials. */
+export const roles = ['none', 'reader', 'operator', 'admin'] as const;
+export type Role = (typeof roles)[number];
+
+export interface Caller {
+  /** As the audit log names it: `token:admin`. */
+  readonly name: string;
+  readonly role: Role;
+}
+
+export function allows(held: Role, needed: Role): boolean {
+  return roles.indexOf(held) >= roles.indexOf(needed);
+}

@@ -1,0 +1,219 @@
+import type { IncomingMessage } from 'node:http';
+import { URLPattern } from 'node:url';
+import { z } from 'zod';
+import * as api from '../protocol/api.ts';
+import { nodeName } from '../protocol/messages.ts';
+import { plainName, type Reference, reference } from '../protocol/reference.ts';
+import { parseShape, readBody } from './body.ts';
+import { historyEntryView, nodeView } from './node-view.ts';
+import { openApi } from './openapi.ts';
+import type { ApiPorts } from './ports.ts';
+import { liveness, readiness } from './probes.ts';
+import { HttpProblem } from './problem.ts';
+import type { Caller, Role } from './roles.ts';
+
+export interface Request {
+  readonly message: IncomingMessage;
+  /** Parts of the path that the pattern names, percent-decoded. */
+  readonly path: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, string>>;
+  /** Who asks; null on routes that ask for no credentials. */
+  readonly caller: Caller | null;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** One row of the table that the listener, `/openapi.json` and the tests walk. */
+export interface Route {
+  readonly method: 'GET' | 'POST';
+  /** As in interface.md: `/v1/nodes/{name}`. */
+  readonly path: string;
+  readonly pattern: URLPattern;
+  /** The least role that may call it. */
+  readonly role: Role;
+  readonly summary: string;
+  readonly body?: z.ZodType;
+  readonly answer?: z.ZodType;
+  readonly handle: (ports: ApiPorts, request: Request) => Promise<Answer> | Answer;
+}
+
+const bodyBytes = 64 * 1024;
+const importBytes = 1024 * 1024;
+
+const nodesPage = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(1000).default(500),
+  after: nodeName.optional(),
+});
+const historyPage = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(500).default(50),
+  before: z.coerce.number().int().min(0).optional(),
+});
+const noQuery = z.strictObject({});
+
+export const routes: readonly Route[] = [
+  route('GET', '/v1/nodes', 'reader', {
+    summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
+    answer: api.listOf(api.nodeView),
+    async handle({ store, now }, { query }) {
+      const { limit, after } = parseShape(nodesPage, query, 'query');
+      const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
+      const byName = new Map(statuses.map((status) => [status.name, status]));
+      const rest = nodes
+        .filter(({ name }) => after === undefined || name > after)
+        .sort((a, b) => (a.name < b.name ? -1 : 1));
+      const items = rest
+        .slice(0, limit)
+        .map((enrolled) => nodeView(byName.get(enrolled.name) ?? null, enrolled, now()));
+      return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
+    },
+  }),
+  route('GET', '/v1/nodes/{name}', 'reader', {
+    summary: 'One node',
+    answer: api.nodeView,
+    async handle({ store, now }, { path, query }) {
+      parseShape(noQuery, query, 'query');
+      const enrolled = await findNode(store, path.name);
+      return ok(nodeView(await store.status(enrolled.name), enrolled, now()));
+    },
+  }),
+  route('GET', '/v1/nodes/{name}/history', 'reader', {
+    summary: 'Verdicts of one node, newest first; parameters limit, before (the `next` of the page before)',
+    answer: api.listOf(api.historyView),
+    async handle({ store }, { path, query }) {
+      const { limit, before } = parseShape(historyPage, query, 'query');
+      const { name } = await findNode(store, path.name);
+      const found = await store.history(name, { limit: limit + 1, ...(before !== undefined && { before }) });
+      const page = found.length > limit ? wholeMoments(found.slice(0, limit), found[limit]?.at) : found;
+      const next = page.length < found.length ? String(page.at(-1)?.at) : null;
+      return ok({ items: page.map(historyEntryView), next });
+    },
+  }),
+  route('GET', '/v1/nodes/{name}/bundle', 'reader', {
+    summary: 'The evidence behind the latest verdict, to be judged again offline',
+    async handle({ store, bundle }, { path, query }) {
+      parseShape(noQuery, query, 'query');
+      const { name } = await findNode(store, path.name);
+      const found = await bundle(name);
+      if (found === null) throw new HttpProblem(404, `no evidence of ${name} is kept`);
+      return ok(found);
+    },
+  }),
+  route('GET', '/v1/references', 'reader', {
+    summary: 'Reference values, without their PCRs and events',
+    answer: api.listOf(api.referenceView),
+    async handle({ store }, { query }) {
+      parseShape(noQuery, query, 'query');
+      return ok({ items: (await store.references()).map(referenceSummary), next: null });
+    },
+  }),
+  route('GET', '/v1/references/{name}', 'reader', {
+    summary: 'One reference with its values and events',
+    answer: reference,
+    async handle({ store }, { path, query }) {
+      parseShape(noQuery, query, 'query');
+      const name = plainName.safeParse(path.name).data;
+      const found = (await store.references()).find((candidate) => candidate.name === name);
+      if (found === undefined) throw new HttpProblem(404, 'there is no such reference');
+      return ok(found);
+    },
+  }),
+  route('POST', '/v1/references', 'operator', {
+    summary: 'Capture what a node last proved as a reference',
+    body: api.captureRequest,
+    answer: api.referenceView,
+    async handle({ store, capture }, { message, caller }) {
+      const { node, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
+      await findNode(store, node);
+      if ((await store.references()).some((known) => known.name === name))
+        throw new HttpProblem(409, `there is a reference named ${name} already`);
+      return { status: 201, body: referenceSummary(await capture(node, name, staged, actorOf(caller))) };
+    },
+  }),
+  route('GET', '/v1/policy', 'reader', {
+    summary: 'The policy in force',
+    answer: api.policyView,
+    handle({ policy }, { query }) {
+      parseShape(noQuery, query, 'query');
+      const { name, revision, text } = policy();
+      return ok({ name, revision, text });
+    },
+  }),
+  route('POST', '/v1/pins', 'operator', {
+    summary: 'Bind node names to endorsement keys from an inventory; all or none',
+    body: api.pinsRequest,
+    answer: api.pinsAnswer,
+    async handle({ importPins }, { message, caller }) {
+      const { pins } = await readBody(message, api.pinsRequest, importBytes);
+      await importPins(
+        pins.map(({ node, ek }) => ({ node, ekDigest: ek })),
+        actorOf(caller),
+      );
+      return { status: 201, body: { imported: pins.length } };
+    },
+  }),
+  route('POST', '/v1/join-tokens', 'operator', {
+    summary: 'Make a token with which one node of that name can enrol once',
+    body: api.joinTokenRequest,
+    answer: api.joinTokenAnswer,
+    async handle({ createJoinToken, now }, { message, caller }) {
+      const { node, ttlSeconds } = await readBody(message, api.joinTokenRequest, bodyBytes);
+      const ttlMs = ttlSeconds * 1000;
+      const expiresAt = new Date(now() + ttlMs).toISOString();
+      const token = await createJoinToken({ node, ttlMs, actor: actorOf(caller) });
+      return { status: 201, body: { node, token, expiresAt } };
+    },
+  }),
+  route('GET', '/openapi.json', 'none', {
+    summary: 'This description',
+    handle: () => ok(openApi(routes)),
+  }),
+  route('GET', '/livez', 'none', { summary: 'The process answers', handle: () => liveness() }),
+  route('GET', '/readyz', 'none', {
+    summary: 'The server can judge and record',
+    handle: ({ ready }) => readiness(ready()),
+  }),
+];
+
+function route(
+  method: Route['method'],
+  path: string,
+  role: Role,
+  rest: Pick<Route, 'summary' | 'body' | 'answer' | 'handle'>,
+): Route {
+  return {
+    method,
+    path,
+    role,
+    pattern: new URLPattern({ pathname: path.replace(/\{(\w+)\}/g, ':$1') }),
+    ...rest,
+  };
+}
+
+function ok(body: unknown): Answer {
+  return { status: 200, body };
+}
+
+async function findNode(store: ApiPorts['store'], name: string | undefined) {
+  const valid = nodeName.safeParse(name).data;
+  const enrolled = valid === undefined ? null : await store.node(valid);
+  if (enrolled === null) throw new HttpProblem(404, 'there is no such node');
+  return enrolled;
+}
+
+/** Entries of one moment stay on one page, since the next page begins before a moment. */
+function wholeMoments<T extends { readonly at: number }>(page: readonly T[], following: number | undefined) {
+  const whole = page.filter(({ at }) => at !== following);
+  return whole.length > 0 ? whole : page;
+}
+
+function referenceSummary({ name, group, state, expires, captured }: Reference): api.ReferenceView {
+  return { name, group, state, expires, captured: captured ?? null };
+}
+
+function actorOf(caller: Caller | null): string {
+  if (caller === null) throw new Error('a route that changes something was called without a caller');
+  return caller.name;
+}

@@ -1,0 +1,119 @@
+import { z } from 'zod';
+import { nodeName } from './messages.ts';
+import { isReasonCode, type ReasonCode } from './reasons.ts';
+import { plainName } from './reference.ts';
+import { type Aspect, aspects, nodeStates } from './verdict.ts';
+
+/** What the API answers and takes (interface.md, "API"). Server and command line read the same shapes. */
+const code = z
+  .string()
+  .refine((word): word is ReasonCode => isReasonCode(word), 'not a reason code')
+  .meta({ description: 'a reason code of the closed list' });
+const moment = z.iso.datetime().nullable();
+
+const reason = z.object({
+  code,
+  class: z.enum(['drift', 'posture', 'service', 'failed']),
+  aspect: z.enum(aspects),
+  severity: z.enum(['fail', 'warn', 'info']),
+  source: z.enum(['tpm', 'host', 'server']),
+  expected: z.string().nullable(),
+  actual: z.string().nullable(),
+  text: z.string(),
+  evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
+});
+export type ReasonView = z.infer<typeof reason>;
+
+const aspectResult = z.object({
+  status: z.enum(['affirming', 'warning', 'contraindicated', 'none']),
+  source: z.enum(['tpm', 'host', 'server']),
+});
+
+export const nodeView = z.object({
+  name: z.string(),
+  state: z.enum(nodeStates),
+  /** The first reason's code. */
+  reason: code.nullable(),
+  reasons: z.array(reason),
+  aspects: z.partialRecord(z.enum(aspects), aspectResult),
+  bootedAt: moment,
+  verifiedAt: moment,
+  expiresAt: moment,
+  group: z.string().nullable(),
+  /** Manufacturer and firmware version. */
+  tpm: z.string().nullable(),
+  kernel: z.string().nullable(),
+  policy: z.string().nullable(),
+  require: z.array(z.enum(aspects)),
+  mode: z.enum(['observe', 'label', 'enforce']).nullable(),
+  bound: z.enum(['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use']),
+  tpmClass: z.enum(['discrete', 'firmware', 'virtual', 'unknown']),
+});
+export type NodeView = z.infer<typeof nodeView>;
+
+export const historyView = z.object({
+  node: z.string(),
+  at: z.iso.datetime(),
+  state: z.enum(nodeStates),
+  reason: code.nullable(),
+  reasons: z.array(reason),
+  policy: z.string(),
+  /** True where the state differs from the entry before. */
+  transition: z.boolean(),
+  /** SHA-256 of the stored bundle, hex. */
+  evidence: z.string().nullable(),
+});
+export type HistoryView = z.infer<typeof historyView>;
+
+/** A reference in a list: what it is, without the values and events that `/v1/references/{name}` gives. */
+export const referenceView = z.object({
+  name: z.string(),
+  group: z.string(),
+  state: z.enum(['staged', 'active', 'retired', 'revoked']),
+  expires: moment,
+  captured: z.object({ by: z.string(), node: z.string(), at: z.iso.datetime() }).nullable(),
+});
+export type ReferenceView = z.infer<typeof referenceView>;
+
+export const policyView = z.object({ name: z.string(), revision: z.string(), text: z.string() });
+export type PolicyView = z.infer<typeof policyView>;
+
+/** A page of a list; `next` goes into the parameter that the list names, null on the last page. */
+export const listOf = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), next: z.string().nullable() });
+
+/** RFC 9457, `application/problem+json`. */
+export const problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.number(),
+  detail: z.string(),
+  code: code.optional(),
+});
+export type Problem = z.infer<typeof problem>;
+
+export const captureRequest = z.strictObject({
+  node: nodeName,
+  name: plainName,
+  staged: z.boolean().default(false),
+});
+export const pinsRequest = z.strictObject({
+  pins: z
+    .array(z.strictObject({ node: nodeName, ek: z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest') }))
+    .min(1)
+    .max(10_000),
+});
+export const pinsAnswer = z.object({ imported: z.int() });
+
+/** A join token lives at most 24 hours (contract.md). */
+export const maxJoinTokenSeconds = 86_400;
+export const joinTokenRequest = z.strictObject({
+  node: nodeName,
+  ttlSeconds: z.int().min(1).max(maxJoinTokenSeconds),
+});
+export const joinTokenAnswer = z.object({ node: z.string(), token: z.string(), expiresAt: z.iso.datetime() });
+
+/** Aspects whose status is worse than affirming, among those required. */
+export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly Aspect[] {
+  return node.require.filter((aspect) => node.aspects[aspect]?.status !== 'affirming');
+}
