@@ -41,7 +41,8 @@ export function lengthPrefixed(parts: readonly Buffer[]): Buffer {
   let at = 0;
   for (const part of parts) {
     at = target.writeUInt32BE(part.length, at);
-    at += part.copy(target, at);
+    target.set(part, at);
+    at += part.length;
   }
   return target.subarray(0, size);
 }

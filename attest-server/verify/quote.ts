@@ -45,24 +45,10 @@ export function checkSignature(
 }
 
 function verifies(ak: AttestationKey, attest: Buffer, signature: Buffer): boolean {
-  switch (ak.scheme) {
-    case 'rsassa':
-      return verifySignature(ak.hash, attest, ak.key, signature);
-    case 'ecdsa':
-      return verifySignature(ak.hash, attest, { key: ak.key, dsaEncoding: 'ieee-p1363' }, signature);
-    case 'rsapss':
-      return verifySignature(
-        ak.hash,
-        attest,
-        {
-          key: ak.key,
-          padding: constants.RSA_PKCS1_PSS_PADDING,
-          // TPMs differ: the hash's size, or as much as fits.
-          saltLength: constants.RSA_PSS_SALTLEN_AUTO,
-        },
-        signature,
-      );
-  }
+  if (ak.scheme !== 'rsapss') return verifySignature(ak.hash, attest, ak.key, signature);
+  // TPMs differ in the length of the salt: the hash's size, or as much as fits.
+  const { RSA_PKCS1_PSS_PADDING: padding, RSA_PSS_SALTLEN_AUTO: saltLength } = constants;
+  return verifySignature(ak.hash, attest, { key: ak.key, padding, saltLength }, signature);
 }
 
 /**

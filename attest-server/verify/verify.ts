@@ -59,8 +59,9 @@ export function verify(evidence: Evidence, expected: Expected): Proven {
   //    hand-made ones: not_tpm_generated, wrong_attest_type.
   const quotes = evidence.quotes.map(({ attest }) => parseQuote(attest));
 
-  for (const [index, quote] of quotes.entries()) {
-    const carrier = evidence.quotes[index]!;
+  for (let i = 0; i < quotes.length; i++) {
+    const quote = quotes[i]!;
+    const carrier = evidence.quotes[i]!;
     // 2. The attestation key of this enrolment signed them. Stops evidence of another TPM, and any changed bit:
     //    sig_invalid, ak_mismatch.
     checkSignature(carrier, quote, ak, expected.judgeHierarchy);

@@ -59,8 +59,10 @@ export function parseQuote(attest: Buffer): Quote {
       field: 'type',
       offset: 4,
     });
-  const qualifiedSigner = hexOf(cursor, attest, 'qualifiedSigner');
-  const extraData = hexOf(cursor, attest, 'extraData');
+  // One conversion for all that is compared as hex; the fields are slices of it.
+  const hex = attest.toString('hex');
+  const qualifiedSigner = hexOf(cursor, hex, 'qualifiedSigner');
+  const extraData = hexOf(cursor, hex, 'extraData');
   const clock = {
     clock: cursor.u64('clockInfo.clock'),
     resetCount: cursor.u32('clockInfo.resetCount'),
@@ -68,17 +70,17 @@ export function parseQuote(attest: Buffer): Quote {
     safe: yesNo(cursor),
   };
   const firmwareAt = cursor.skip(8, 'firmwareVersion');
-  const firmwareVersion = attest.toString('hex', firmwareAt, firmwareAt + 8);
+  const firmwareVersion = hex.slice(2 * firmwareAt, 2 * firmwareAt + 16);
   const selection = parseSelection(cursor);
-  const pcrDigest = hexOf(cursor, attest, 'pcrDigest');
+  const pcrDigest = hexOf(cursor, hex, 'pcrDigest');
   cursor.end('pcrDigest');
   return { qualifiedSigner, extraData, clock, firmwareVersion, selection, pcrDigest };
 }
 
-function hexOf(cursor: Cursor, attest: Buffer, field: string): string {
+function hexOf(cursor: Cursor, hex: string, field: string): string {
   const size = cursor.u16(field);
   const at = cursor.skip(size, field);
-  return attest.toString('hex', at, at + size);
+  return hex.slice(2 * at, 2 * (at + size));
 }
 
 function yesNo(cursor: Cursor): boolean {

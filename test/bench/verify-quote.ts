@@ -1,0 +1,124 @@
+import { verify as bareVerify, randomBytes } from 'node:crypto';
+import { qualifyingData } from '../../attest-server/protocol/binding.ts';
+import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
+import type { Proven } from '../../attest-server/verify/proven.ts';
+import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
+import { verify } from '../../attest-server/verify/verify.ts';
+import { madeQuote, madeValues } from '../attest-server/verify/made-quote.ts';
+import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
+
+/** Per second of CPU time. `ratio` is the whole check to bare crypto.verify; `unchanged_ratio` the same where policy and PCR digest are those of the last time. */
+export interface QuoteFigures {
+  readonly per_s: number;
+  readonly bare_per_s: number;
+  readonly ratio: number;
+  readonly unchanged_ratio: number;
+}
+
+const keys = 200;
+const rounds = 100;
+
+/** The full check, from a message's base64 to the policy's answer, beside bare verification of the same signatures. */
+export async function benchVerifyQuote(): Promise<{ rsa2048: QuoteFigures; p256: QuoteFigures }> {
+  return { rsa2048: bench('rsa2048'), p256: bench('p256') };
+}
+
+interface Message {
+  readonly ak: AttestationKey;
+  readonly nonce: Buffer;
+  readonly channel: Buffer;
+  readonly quote: {
+    readonly attest: string;
+    readonly signature: string;
+    readonly pcrs: { readonly sha256: string };
+  };
+  readonly bare: { readonly data: Buffer; readonly signature: Buffer };
+}
+
+function bench(kind: KeyKind): QuoteFigures {
+  const messages = Array.from({ length: keys }, () => message(kind));
+  const bareOne = ({ ak, bare }: Message) => bareVerify('sha256', bare.data, ak.key, bare.signature);
+  const full = (one: Message) => appraiseAll(prove(one));
+  const known = new Set([prove(messages[0]!).banks[0]!.pcrDigest]);
+  const unchanged = (one: Message) => known.has(prove(one).banks[0]!.pcrDigest);
+  const times: [number[], number[], number[]] = [[], [], []];
+  for (let round = -25; round < rounds; round++)
+    for (const [index, check] of [bareOne, full, unchanged].entries()) {
+      const took = cpuMicroseconds(() => {
+        for (const one of messages) if (!check(one)) throw new Error('a good quote was refused');
+      });
+      if (round >= 0) times[index]!.push(took / keys);
+    }
+  const [bare, whole, memo] = times.map(median) as [number, number, number];
+  return {
+    per_s: Math.round(1e6 / whole),
+    bare_per_s: Math.round(1e6 / bare),
+    ratio: Number((bare / whole).toFixed(3)),
+    unchanged_ratio: Number((bare / memo).toFixed(3)),
+  };
+}
+
+function prove({ ak, nonce, channel, quote }: Message): Proven {
+  return verify(
+    {
+      quotes: [
+        {
+          attest: Buffer.from(quote.attest, 'base64'),
+          signature: Buffer.from(quote.signature, 'base64'),
+          pcrs: { sha256: Buffer.from(quote.pcrs.sha256, 'base64') },
+        },
+      ],
+      facts: null,
+      bootLog: null,
+    },
+    {
+      ak,
+      ekDigest: null,
+      judgeHierarchy: true,
+      binding: { nonce, channel, claimedChannel: channel, session: null },
+      selection: { sha256: every },
+    },
+  );
+}
+
+const every = Array.from({ length: 24 }, (_, pcr) => pcr);
+const values = madeValues(32);
+
+function appraiseAll(proof: Proven): boolean {
+  const bank = proof.banks[0]!;
+  for (const pcr of every)
+    if (bank.values.compare(values, 32 * pcr, 32 * pcr + 32, 32 * pcr, 32 * pcr + 32)) return false;
+  return true;
+}
+
+function message(kind: KeyKind): Message {
+  const key = softwareKey(kind);
+  const nonce = randomBytes(32);
+  const channel = randomBytes(32);
+  const none = Buffer.alloc(0);
+  const signs = qualifyingData({ nonce, channel, facts: none, bootLog: none, keyRequest: none });
+  const { attest, signature } = madeQuote(key, Buffer.from(signs, 'hex'), { pcrs: { sha256: values } });
+  const ak = checkAttestationKey(key.publicArea);
+  return {
+    ak,
+    nonce,
+    channel,
+    quote: {
+      attest: attest.toString('base64'),
+      signature: signature.toString('base64'),
+      pcrs: { sha256: values.toString('base64') },
+    },
+    bare: { data: attest, signature: parseSignature(signature, ak) },
+  };
+}
+
+function cpuMicroseconds(work: () => void): number {
+  const before = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(before);
+  return user + system;
+}
+
+function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[numbers.length >> 1] ?? 0;
+}
