@@ -45,10 +45,11 @@ const rules: readonly Rule[] = [
     packages: ['node:crypto', 'zod', 'yaml'],
     pure: true,
   },
-  ...rooms('store', 'marking', 'keys', 'enrolment', 'audit', 'channel').map((room) => ({
+  ...rooms('store', 'marking', 'keys', 'audit', 'channel').map((room) => ({
     room,
     values: [protocol],
   })),
+  { room: `${server}/enrolment`, values: [protocol], types: rooms('store') },
   { room: `${server}/metrics`, values: [protocol] },
   { room: `${server}/http`, values: [protocol], types: answers },
   {

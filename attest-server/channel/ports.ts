@@ -1,0 +1,57 @@
+import type { Hello, PcrSelection } from '../protocol/messages.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { NodeState } from '../protocol/verdict.ts';
+import type { Action, Session } from './session.ts';
+
+export interface Timings {
+  /** All in milliseconds. */
+  readonly challengeEvery: number;
+  readonly answerWithin: number;
+  readonly helloWithin: number;
+  readonly activateWithin: number;
+}
+
+/** Who an agent turned out to be. */
+export interface Identification<Node> {
+  readonly node: Node;
+  /** Null where its keys are enrolled together already. */
+  readonly activation: {
+    readonly credential: Buffer;
+    readonly encrypted: Buffer;
+    readonly secret: Buffer;
+  } | null;
+}
+
+/** What one answer came to. */
+export interface Judgement {
+  readonly state: NodeState;
+  readonly codes: readonly ReasonCode[];
+}
+
+export interface JudgeRequest {
+  readonly session: Session;
+  readonly answer: Extract<Action, { do: 'judge' }>;
+}
+
+/** What the channel needs of the rest; `server.ts` fills it. `Node` is opaque here. */
+export interface ChannelPorts<Node> {
+  /** @throws Rejection */
+  identify(hello: Hello, joinToken: string | null): Promise<Identification<Node>>;
+  /** @throws Rejection */
+  enrol(node: Node): Promise<void>;
+  /** What to ask this node for, and which logs not to send again. */
+  ask(node: Node, hello: Hello): { readonly selection: PcrSelection; readonly holds: readonly string[] };
+  /** @throws Rejection */
+  judge(node: Node, request: JudgeRequest): Promise<Judgement>;
+  name(node: Node): string;
+  /** Something was refused; `closed` says whether the conversation ended. */
+  refused(
+    code: ReasonCode,
+    text: string,
+    about: { node: string | null; address: string; closed: boolean },
+  ): void;
+  /** A fault of ours. */
+  failed(error: unknown, about: { node: string | null }): void;
+  connections(versions: readonly string[]): void;
+  now(): number;
+}

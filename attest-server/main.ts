@@ -1,0 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { pino } from 'pino';
+import { ConfigError, serverConfig } from './config.ts';
+import { PolicyError } from './policy/policy-error.ts';
+import { startServer } from './server.ts';
+import { version } from './version.ts';
+
+const program = new Command('assay-server')
+  .description('Verifies the evidence of nodes, decides by policy, and answers operators.')
+  .version(version)
+  .option('--config <file>', 'configuration (YAML); environment variables win over it')
+  .option('--state-dir <dir>', 'where keys, tokens and the store are kept')
+  .option('--policy <name>', 'observe, strict, or a policy file (YAML); default: observe')
+  .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent')
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+  .action(run);
+
+await program.parseAsync();
+
+async function run(flags: {
+  config?: string;
+  stateDir?: string;
+  policy?: string;
+  logLevel?: string;
+}): Promise<void> {
+  try {
+    const file = flags.config === undefined ? null : await readFile(flags.config, 'utf8');
+    const config = serverConfig(file, process.env, {
+      ...(flags.stateDir !== undefined && { stateDir: flags.stateDir }),
+      ...(flags.policy !== undefined && { policy: flags.policy }),
+      ...(flags.logLevel !== undefined && { logLevel: flags.logLevel }),
+    });
+    const logger = pino({ level: config.logLevel, base: null }, pino.destination(2));
+    const server = await startServer(config, { logger });
+    logger.info(
+      { agents: server.agentPort, api: server.apiPort, metrics: server.metricsPort, ca: server.caFile },
+      'the server listens',
+    );
+    process.on('SIGHUP', () => {
+      server
+        .reload()
+        .catch((error: unknown) => logger.error({ err: error }, 'the old policy stays in force'));
+    });
+    let ending = false;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const)
+      process.on(signal, () => {
+        if (ending) return;
+        ending = true;
+        server.close().then(
+          () => process.exit(0),
+          (error: unknown) => {
+            logger.error({ err: error }, 'the server did not end cleanly');
+            process.exit(1);
+          },
+        );
+      });
+  } catch (error) {
+    process.stderr.write(`assay-server: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(error instanceof ConfigError || error instanceof PolicyError ? 2 : 1);
+  }
+}

@@ -1,0 +1,295 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { Attestation } from './attest/attestation.ts';
+import { keptEvidence } from './attest/kept-evidence.ts';
+import { chainEntry } from './audit/chain.ts';
+import { type Listener, listen } from './channel/listener.ts';
+import type { ServerConfig } from './config.ts';
+import { createRegistry } from './enrolment/registry.ts';
+import { createApi } from './http/api.ts';
+import { listenPlainly, listenSecurely } from './http/listen.ts';
+import { createProbes } from './http/probes.ts';
+import { readTokens } from './http/tokens.ts';
+import { createMetrics } from './metrics.ts';
+import { observePolicy, strictPolicy } from './policy/built-in.ts';
+import { groupOf, type Policy } from './policy/policy.ts';
+import { parsePolicy } from './policy/policy-file.ts';
+import type { Hello, PcrSelection } from './protocol/messages.ts';
+import { Rejection } from './protocol/rejection.ts';
+import { createRefusalBook } from './refusals.ts';
+import { openSqliteStore } from './store/sqlite-store.ts';
+import type { EnrolledNode, HistoryEntry, Store } from './store/store.ts';
+import { ensureIdentity } from './tls.ts';
+import { type AttestationKey, checkAttestationKey } from './verify/attestation-key.ts';
+import { makeCredential } from './verify/credential.ts';
+import { checkEndorsement } from './verify/endorsement.ts';
+import { version } from './version.ts';
+
+export interface RunningServer {
+  readonly agentPort: number;
+  readonly apiPort: number;
+  readonly metricsPort: number;
+  /** PEM file of the authority that signs the server's certificate. */
+  readonly caFile: string;
+  /** Reads the policy file again; a faulty one leaves the old policy in force. */
+  reload(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface ServerOptions {
+  readonly logger: Logger;
+  /** Told of every verdict once it is committed. */
+  readonly recorded?: (entry: HistoryEntry) => void;
+}
+
+/** A connection's node: its record, and whether it is enrolled yet. */
+interface Peer {
+  readonly record: EnrolledNode;
+  readonly ak: AttestationKey;
+  readonly joinTokenId: string | null;
+}
+
+/**
+ * Puts the rooms together and listens. Every port of every room is filled here.
+ * @throws PolicyError, Error for a state folder, port or store that cannot be used
+ */
+export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
+  const { logger } = options;
+  const now = () => Date.now();
+  await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+  const policy = await readPolicy(config.policy);
+  const identity = await ensureIdentity(config.stateDir, config.names, now());
+  const tokens = readTokens(config.stateDir);
+  const metrics = createMetrics({ version });
+  const store = await openSqliteStore(join(config.stateDir, 'assay.db'), {
+    chain: chainEntry,
+    onUnreadable: (row) => logger.error({ err: row }, 'a row of the store cannot be read and is left out'),
+  });
+  const fault = (error: unknown, where: string) => logger.error({ err: error, where }, 'the server failed');
+
+  const attestation = await Attestation.open(
+    {
+      store,
+      now,
+      unknownAfter: config.unknownAfter,
+      duration: metrics.duration,
+      recorded(entry, from) {
+        const { state, reasons } = entry.verdict;
+        const code = reasons[0]?.code ?? null;
+        metrics.attested('accepted', code);
+        if (from !== null && from !== state) metrics.transition(from, state);
+        const fields = { node: entry.node, state, from, code, codes: reasons.map((reason) => reason.code) };
+        if (from === state) logger.debug(fields, 'verdict');
+        else
+          logger[state === 'untrusted' ? 'warn' : 'info'](fields, reasons[0]?.text ?? `the node is ${state}`);
+        options.recorded?.(entry);
+      },
+    },
+    policy,
+  );
+  metrics.policyChanged(policy.name, now() / 1000);
+  metrics.certificateExpires('server', identity.notAfter / 1000);
+
+  const registry = createRegistry(
+    store,
+    (node, by) => groupOf(attestation.policy, node).enrolment.some((way) => way === by),
+    identity.caDigest,
+  );
+  const refusalBook = createRefusalBook();
+
+  const agents: Listener = await listen<Peer>(
+    {
+      host: config.host,
+      port: config.agentPort,
+      chain: identity.chain,
+      key: identity.key,
+      timings: {
+        challengeEvery: config.challengeEvery,
+        answerWithin: config.answerWithin,
+        helloWithin: 10_000,
+        activateWithin: 30_000,
+      },
+    },
+    {
+      identify: (hello, joinToken) => identify(hello, joinToken),
+      async enrol({ record, joinTokenId }) {
+        await registry.enrol(record, joinTokenId);
+        logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
+      },
+      ask: ({ record }, hello) => {
+        const log = attestation.status(record.name)?.bootLogDigest ?? null;
+        return { selection: selectionFor(hello), holds: log === null ? [] : [log] };
+      },
+      async judge({ record, ak }, { session, answer }) {
+        const started = performance.now();
+        const judged = await attestation.judge(
+          { ...record, ak },
+          {
+            evidence: answer.evidence,
+            nonce: answer.nonce,
+            channel: session.channel,
+            helloDigest: session.helloDigest,
+            selection: answer.challenge.selection,
+            bootLog: answer.bootLog,
+          },
+        );
+        metrics.duration('total', (performance.now() - started) / 1000);
+        return judged;
+      },
+      name: ({ record }) => record.name,
+      refused(code, text, about) {
+        metrics.refused(code);
+        metrics.attested('rejected', code);
+        logger.warn({ code, ...about }, text);
+        const event = refusalBook({ code, text, node: about.node, address: about.address }, now());
+        if (event !== null) store.audit(event).catch(auditFailed);
+      },
+      failed(error, about) {
+        metrics.attested('fault', null);
+        logger.error(
+          { err: error, node: about.node },
+          'the server failed while judging; no verdict is stored',
+        );
+      },
+      connections: metrics.agents,
+      now: () => performance.now(),
+    },
+  );
+
+  const ready = () => ({ ok: true, reason: null });
+  const api = await listenSecurely(
+    createApi({
+      store: {
+        node: (name) => store.node(name),
+        nodes: () => store.nodes(),
+        history: (name, page) => store.history(name, page),
+        references: () => store.references(),
+        // The deadlines of a server that was down are extended in memory, so the states are too.
+        status: async (name) => attestation.status(name),
+        statuses: async () => attestation.statuses(),
+      },
+      tokens,
+      async capture(node, name, staged, actor) {
+        const reference = await attestation.capture({ node, name, staged, actor });
+        logger.info({ node, reference: name, actor }, 'a reference was captured');
+        agents.challengeNow();
+        return reference;
+      },
+      importPins: (pins, actor) => registry.importPins(pins, actor, now()),
+      createJoinToken: (request) => registry.createJoinToken({ ...request, now: now() }),
+      bundle: async (node) => {
+        const digest = attestation.status(node)?.evidenceDigest ?? null;
+        return digest === null ? null : keptEvidence.unpack(digest, (each) => store.evidence(each));
+      },
+      policy: () => attestation.policy,
+      ready,
+      now,
+      answered: metrics.request,
+      fault,
+    }),
+    { key: identity.key, cert: identity.chain },
+    { host: config.host, port: config.apiPort },
+  );
+  const probes = await listenPlainly(
+    createProbes({
+      store: { nodes: () => store.nodes(), statuses: async () => attestation.statuses() },
+      metrics,
+      ready,
+      now,
+      fault,
+    }),
+    { host: config.host, port: config.metricsPort },
+  );
+
+  let sweeping = Promise.resolve();
+  const sweeper = setInterval(
+    () => {
+      sweeping = attestation.sweep().catch((error: unknown) => fault(error, 'sweep'));
+    },
+    Math.min(1000, config.unknownAfter / 10),
+  );
+
+  return {
+    agentPort: agents.port,
+    apiPort: api.port,
+    metricsPort: probes.port,
+    caFile: identity.caFile,
+    async reload() {
+      const next = await readPolicy(config.policy);
+      await attestation.reload(next);
+      metrics.policyChanged(next.name, now() / 1000);
+      logger.info({ policy: `${next.name}@${next.revision}` }, 'the policy was read again');
+      agents.challengeNow();
+    },
+    async close() {
+      clearInterval(sweeper);
+      await agents.close();
+      await Promise.all([api.close(), probes.close(), sweeping]);
+      await attestation.idle();
+      await store.close();
+    },
+  };
+
+  async function identify(hello: Hello, joinToken: string | null) {
+    if (hello.ek === null || hello.ak === null) throw await withoutTpm(hello, store);
+    const ek = checkEndorsement({
+      publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
+      certificate: hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64'),
+      chain: hello.ek.chain.map((der) => Buffer.from(der, 'base64')),
+    });
+    const ak = checkAttestationKey(Buffer.from(hello.ak.publicArea, 'base64'), hello.ak.name);
+    const keys = {
+      ekDigest: ek.digest,
+      ekPublicArea: ek.publicArea,
+      ekCertificate: hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64'),
+      akPublicArea: ak.publicArea,
+      akName: ak.name,
+    };
+    const found = await registry.identify(hello, keys, joinToken, now());
+    if ('known' in found) return { node: { record: found.known, ak, joinTokenId: null }, activation: null };
+    const secret = randomBytes(32);
+    const { credential, secret: encrypted } = makeCredential(
+      ek.publicArea,
+      Buffer.from(ak.name, 'hex'),
+      secret,
+      randomBytes,
+    );
+    return {
+      node: { record: found.candidate, ak, joinTokenId: found.joinTokenId },
+      activation: { credential, encrypted, secret },
+    };
+  }
+
+  function auditFailed(error: unknown): void {
+    metrics.auditWriteFailed();
+    logger.error({ err: error }, 'an audit entry could not be written');
+  }
+}
+
+/** A machine that merely says it has no TPM is never `unsupported`, and an enrolled one proves nothing by it. */
+async function withoutTpm(hello: Hello, store: Store): Promise<Rejection> {
+  const enrolled = (await store.node(hello.node)) !== null;
+  return enrolled
+    ? new Rejection(
+        'identity_unproven',
+        `${hello.node} is enrolled with a TPM, and this agent says that it has none`,
+      )
+    : new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
+}
+
+/** All PCRs of the best bank that the TPM has. */
+function selectionFor(hello: Hello): PcrSelection {
+  const bank = (['sha256', 'sha384', 'sha512'] as const).find((name) => hello.banks.includes(name)) ?? 'sha1';
+  return { [bank]: allPcrs };
+}
+
+const allPcrs = Array.from({ length: 24 }, (_, pcr) => pcr);
+
+/** A built-in policy by its name, or a file. */
+async function readPolicy(name: string | null): Promise<Policy> {
+  if (name === null || name === observePolicy.name) return observePolicy;
+  if (name === strictPolicy.name) return strictPolicy;
+  return parsePolicy(await readFile(name, 'utf8'), name);
+}
