@@ -25,6 +25,7 @@ const describers: Readonly<Record<string, (data: Buffer) => EventData | null>> =
   [eventTypeName(noAction)]: describeNoAction,
   EV_SEPARATOR: (data) => plain(`separator ${data.toString('hex', 0, 16)}`),
   EV_EVENT_TAG: describeTag,
+  EV_IPL: describeLoaderText,
   EV_EFI_VARIABLE_DRIVER_CONFIG: describeVariable,
   EV_EFI_VARIABLE_BOOT: describeVariable,
   EV_EFI_VARIABLE_BOOT2: describeVariable,
@@ -86,6 +87,17 @@ function describeTag(data: Buffer): EventData | null {
   const describes = shownText(text === null ? `tag ${number}, ${value.length} bytes` : text);
   return { kind: 'tag', tag, describes };
 }
+
+/** What a loader wrote is text even with control characters in it: else they would hide what the line does. */
+function describeLoaderText(data: Buffer): EventData | null {
+  const end = data.indexOf(0);
+  const text = end < 0 ? data : data.subarray(0, end);
+  if (text.length === 0 || text.length > longestLine || (end >= 0 && end < data.length - 1)) return null;
+  const line = text.toString('utf8');
+  return { kind: 'text', text: line, utf16: false, describes: shownText(line) };
+}
+
+const longestLine = 64 * 1024;
 
 function textOr(data: Buffer): EventData {
   const wide = utf16Text(data);

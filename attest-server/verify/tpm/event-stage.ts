@@ -68,7 +68,7 @@ const byPcr: readonly Stage[] = [
   'loader',
   'os',
   'os',
-  'cmdline',
+  'os',
   'os',
   'secureboot',
   'os',
@@ -87,8 +87,8 @@ function textStage(pcr: number, text: string, utf16: boolean): Stage {
   if (grub !== null) return kernelLine(grub) === null ? 'loader' : 'cmdline';
   if (text.startsWith('Mok') || text.startsWith('Sbat')) return 'secureboot';
   if (text.startsWith('.') && utf16) return sections[text] ?? 'os';
-  // systemd-boot before version 251 measured the command line into PCR 8.
-  if (utf16 && (pcr === 8 || pcr === 12)) return 'cmdline';
+  // systemd measures the command line into PCR 12, before version 251 into PCR 8.
+  if (pcr === 12 || (pcr === 8 && utf16)) return 'cmdline';
   if (pcr === 9 || pcr === 3) return fileStage(text);
   return byPcr[pcr] ?? 'other';
 }

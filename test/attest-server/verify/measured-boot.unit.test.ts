@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
+import { checkBankExtended, measureBoot } from '../../../attest-server/verify/measured-boot.ts';
+import type { QuotedBank } from '../../../attest-server/verify/proven.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
+import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
+import { tamperEvent } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+
+const bytes = recordedLog('debian13-shim-grub');
+const { banks, events } = parseEventLog(bytes);
+
+/** All 24 PCRs, as the log leaves them; `other` by PCR replaces a value. */
+function quoted(bank: PcrBank, other: Readonly<Record<number, string>> = {}): QuotedBank {
+  const zero = '00'.repeat(bankBytes[bank]);
+  const values = Array.from({ length: 24 }, (_, pcr) => other[pcr] ?? banks[bank]?.[pcr] ?? zero);
+  return { bank, mask: 0xffffff, values: Buffer.from(values.join(''), 'hex'), pcrDigest: '' };
+}
+
+const problems = (log: Buffer, ...quotes: readonly QuotedBank[]) =>
+  measureBoot(log, 'ab', quotes).problems.map(({ code, pcr }) => [code, pcr]);
+const anything = '5a'.repeat(32);
+
+describe('a firmware log beside quoted PCRs', () => {
+  it('has no problem where it replays in all banks', () =>
+    assert.deepEqual(problems(bytes, quoted('sha1'), quoted('sha256'), quoted('sha384')), []));
+
+  it('does not replay where a digest was changed', () => {
+    const at = events.findIndex(({ pcr, stage }) => pcr === 4 && stage === 'kernel');
+    assert.deepEqual(problems(tamperEvent(bytes, at, { digest: { sha256: anything } }), quoted('sha256')), [
+      ['log_replay_mismatch', 4],
+    ]);
+  });
+
+  it('does not replay where its tail is cut off', () => {
+    const end = parseRawLog(bytes).events.at(-2)?.end;
+    assert.deepEqual(problems(bytes.subarray(0, end), quoted('sha256')), [['log_replay_mismatch', 5]]);
+  });
+
+  it('is incomplete where a PCR was extended that it does not know', () => {
+    const log = recordedLog('debian13-sdboot-uki');
+    const values = parseEventLog(log).banks.sha256 ?? {};
+    const quote = quoted('sha256', { ...values, 8: anything, 14: '00'.repeat(32) });
+    assert.deepEqual(problems(log, quote), [['log_incomplete', 8]]);
+  });
+
+  it('is not judged on what IMA and user space extend', () =>
+    assert.deepEqual(
+      problems(bytes, quoted('sha256', { 10: anything, 11: anything, 12: anything, 15: anything })),
+      [],
+    ));
+
+  it('shows banks that disagree', () =>
+    assert.deepEqual(problems(bytes, quoted('sha1'), quoted('sha256', { 4: anything })), [
+      ['bank_mismatch', 4],
+      ['log_replay_mismatch', 4],
+    ]));
+
+  it('cannot help a bank that the firmware never extended', () => {
+    const zeros = { ...quoted('sha384'), values: Buffer.alloc(24 * 48) };
+    assert.deepEqual(problems(bytes, quoted('sha256'), zeros), [['bank_unextended', null]]);
+    assert.deepEqual(
+      checkBankExtended([zeros]).map(({ code }) => code),
+      ['bank_unextended'],
+    );
+    assert.deepEqual(checkBankExtended([quoted('sha256')]), []);
+  });
+
+  it('is found by the quoted PCRs alone, where not all are quoted', () => {
+    const value = Buffer.from(banks.sha256?.[7] ?? '', 'hex');
+    const bank = { bank: 'sha256', mask: 1 << 7, values: value, pcrDigest: '' } as const;
+    assert.deepEqual(problems(bytes, bank), []);
+  });
+});

@@ -1,0 +1,58 @@
+import { hash } from 'node:crypto';
+import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
+
+const ids: Readonly<Record<PcrBank, number>> = { sha1: 0x04, sha256: 0x0b, sha384: 0x0c, sha512: 0x0d };
+export const noAction = 3;
+export const separator = 4;
+
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+export function u16(value: number): Buffer {
+  return u32(value).subarray(0, 2);
+}
+
+/** One event of the SHA-1 format; also the first one of a crypto-agile log. */
+export function sha1Event(
+  pcr: number,
+  type: number,
+  data: Buffer,
+  digest: Buffer = Buffer.alloc(20),
+): Buffer {
+  return Buffer.concat([u32(pcr), u32(type), digest, u32(data.length), data]);
+}
+
+/** The first event of a crypto-agile log. */
+export function header(banks: readonly PcrBank[], vendor: Buffer = Buffer.alloc(0), pcr = 0): Buffer {
+  const algorithms = banks.map((bank) => Buffer.concat([u16(ids[bank]), u16(bankBytes[bank])]));
+  const data = Buffer.concat([
+    Buffer.from('Spec ID Event03\0'),
+    Buffer.from([0, 0, 0, 0, 0, 2, 0, 2]),
+    u32(banks.length),
+    ...algorithms,
+    Buffer.of(vendor.length),
+    vendor,
+  ]);
+  return sha1Event(pcr, noAction, data);
+}
+
+/** An event whose digests are of its data. */
+export function event(pcr: number, type: number, data: Buffer, banks: readonly PcrBank[]): Buffer {
+  const digests = banks.map((bank) => Buffer.concat([u16(ids[bank]), hash(bank, data, 'buffer')]));
+  return Buffer.concat([u32(pcr), u32(type), u32(banks.length), ...digests, u32(data.length), data]);
+}
+
+export function locality(value: number, banks: readonly PcrBank[]): Buffer {
+  return event(0, noAction, Buffer.from(`StartupLocality\0${String.fromCharCode(value)}`, 'latin1'), banks);
+}
+
+/** What a PCR holds after extending the data's digests one after the other. */
+export function extended(bank: PcrBank, start: number, ...data: readonly Buffer[]): string {
+  let value = Buffer.alloc(bankBytes[bank]);
+  value[value.length - 1] = start;
+  for (const each of data) value = hash(bank, Buffer.concat([value, hash(bank, each, 'buffer')]), 'buffer');
+  return value.toString('hex');
+}
