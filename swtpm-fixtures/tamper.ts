@@ -10,7 +10,7 @@ import { type EventChange, rewriteLog } from './rewrite-log.ts';
 export type Tampering = 'kernel' | 'cmdline' | 'secureboot';
 
 /** The words that a tampered command line has more. */
-export const addedWords = 'init=/bin/sh';
+const addedWords = 'init=/bin/sh';
 
 /**
  * The log of a boot that can exist and differs in one component: every event that measures it changes, in

@@ -6,7 +6,7 @@ import { type EventLog, parseEventLog } from './tpm/event-log.ts';
  * The PCRs that firmware and boot loaders alone extend, before the log ends. PCR 10 is IMA's, and user space
  * extends 11 to 13 and 15 on: those must not look wrong because the log ends earlier.
  */
-export const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
 
 /**
  * Parses a firmware log and replays it onto the quoted PCRs. What it shows wrong is in `problems`.
