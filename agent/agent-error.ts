@@ -1,0 +1,28 @@
+/** Why the agent cannot go on, or not now. */
+export type AgentErrorCode =
+  | 'state_dir'
+  | 'ca_file'
+  | 'join_token'
+  | 'server_identity'
+  | 'connect_failed'
+  | 'channel_closed'
+  | 'facts_unavailable'
+  | 'malformed';
+
+/** A fault outside of the TPM. It never carries a secret. */
+export class AgentError extends Error {
+  override readonly name = 'AgentError';
+  readonly code: AgentErrorCode;
+  /** Whether the same may succeed later without anybody doing something. */
+  readonly retryable: boolean;
+
+  constructor(
+    code: AgentErrorCode,
+    message: string,
+    { retryable = false, cause }: { readonly retryable?: boolean; readonly cause?: unknown } = {},
+  ) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.retryable = retryable;
+  }
+}

@@ -1,0 +1,159 @@
+import type { TLSSocket } from 'node:tls';
+import { WebSocket } from 'ws';
+import { channelBindingBytes, channelBindingLabel } from '../attest-server/protocol/binding.ts';
+import { limits } from '../attest-server/protocol/limits.ts';
+import {
+  attestPath,
+  parseServerMessage,
+  type ServerMessage,
+  subprotocol,
+} from '../attest-server/protocol/messages.ts';
+import { Rejection } from '../attest-server/protocol/rejection.ts';
+import { AgentError } from './agent-error.ts';
+import type { ServerAddress } from './config.ts';
+
+export interface ChannelOptions {
+  readonly server: ServerAddress;
+  /** PEM of the only authority that counts. */
+  readonly authority: string;
+  readonly signal: AbortSignal;
+  /** Milliseconds between pings; a connection silent for three of them is dropped. Default 15 s. */
+  readonly pingEveryMs?: number;
+}
+
+/** Text or binary, as sent. */
+export type Frame = string | Buffer;
+
+/** Why a connection is over. */
+export interface Closed {
+  /** The code of a message that could not be read, or `silent`, or `closed`. */
+  readonly code: string;
+  readonly status: number;
+  readonly reason: string;
+}
+
+/** One WebSocket connection to the server, over TLS 1.3. */
+export interface Channel {
+  /** The TLS exporter value that stands for this connection, 32 bytes. */
+  readonly binding: Buffer;
+  /** Settles when the connection is over; never rejects. */
+  readonly closed: Promise<Closed>;
+  /** Called once; a message that comes before is out of order and ends the connection. */
+  listen(onMessage: (message: ServerMessage) => void): void;
+  send(...frames: readonly Frame[]): void;
+  close(status?: number, code?: string): void;
+}
+
+const handshakeMs = 10_000;
+
+/** @throws AgentError `connect_failed` (retryable), saying why: unreachable, untrusted, not this protocol */
+export function openChannel(options: ChannelOptions): Promise<Channel> {
+  const { server, authority, signal } = options;
+  const host = server.host.includes(':') ? `[${server.host}]` : server.host;
+  const socket = new WebSocket(`wss://${host}:${server.port}${attestPath}`, subprotocol, {
+    ca: authority,
+    minVersion: 'TLSv1.3',
+    perMessageDeflate: false,
+    maxPayload: limits.textFrame,
+    handshakeTimeout: handshakeMs,
+    followRedirects: false,
+  });
+  return new Promise((resolve, reject) => {
+    let binding: Buffer | undefined;
+    const fail = (cause: unknown) => {
+      socket.terminate();
+      const said = cause instanceof Error ? cause.message : 'aborted';
+      reject(new AgentError('connect_failed', `${host}:${server.port}: ${said}`, { retryable: true, cause }));
+    };
+    const onAbort = () => fail(signal.reason);
+    // Stays for good: an error without listener would end the process.
+    socket.on('error', fail);
+    socket.once('upgrade', (response) => {
+      if (isTls13(response.socket))
+        binding = response.socket.exportKeyingMaterial(
+          channelBindingBytes,
+          channelBindingLabel,
+          Buffer.alloc(0),
+        );
+    });
+    socket.once('open', () => {
+      signal.removeEventListener('abort', onAbort);
+      if (binding === undefined) return fail(new Error('the connection is not TLS 1.3'));
+      resolve(wrap(socket, binding, options));
+    });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+function isTls13(socket: object): socket is TLSSocket {
+  return (
+    'getProtocol' in socket && typeof socket.getProtocol === 'function' && socket.getProtocol() === 'TLSv1.3'
+  );
+}
+
+function wrap(socket: WebSocket, binding: Buffer, options: ChannelOptions): Channel {
+  const pingEveryMs = options.pingEveryMs ?? 15_000;
+  let onMessage: ((message: ServerMessage) => void) | null = null;
+  let why = 'closed';
+  let heardAt = performance.now();
+
+  const close = (status = 1000, code = 'closed') => {
+    if (why === 'closed') why = code;
+    socket.close(status);
+    setTimeout(() => socket.terminate(), 1_000).unref();
+  };
+  const heard = () => {
+    heardAt = performance.now();
+  };
+  const onAbort = () => close(1001);
+  const beat = setInterval(() => {
+    if (performance.now() - heardAt > 3 * pingEveryMs) {
+      why = 'silent';
+      socket.terminate();
+    } else if (socket.readyState === socket.OPEN) socket.ping();
+  }, pingEveryMs);
+
+  const closed = new Promise<Closed>((resolve) => {
+    socket.once('close', (status, reason) => {
+      clearInterval(beat);
+      options.signal.removeEventListener('abort', onAbort);
+      resolve({ code: why, status, reason: reason.toString('utf8') });
+    });
+  });
+  options.signal.addEventListener('abort', onAbort, { once: true });
+  if (options.signal.aborted) onAbort();
+
+  socket.on('error', (error) => {
+    if (why !== 'closed' || !('code' in error) || typeof error.code !== 'string') return;
+    if (error.code.startsWith('WS_ERR'))
+      why = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' ? 'too_large' : 'malformed';
+  });
+  socket.on('pong', heard);
+  socket.on('ping', heard);
+  socket.on('message', (data, isBinary) => {
+    heard();
+    if (why !== 'closed') return;
+    try {
+      if (isBinary || !Buffer.isBuffer(data))
+        throw new Rejection('malformed', 'a binary frame of the server');
+      const message = parseServerMessage(data.toString('utf8'));
+      if (onMessage === null) throw new Rejection('malformed', 'a message before the hello');
+      onMessage(message);
+    } catch (error) {
+      if (!(error instanceof Rejection)) throw error;
+      close(error.code === 'too_large' ? 1009 : 1008, error.code);
+    }
+  });
+  return {
+    binding,
+    closed,
+    listen(handler) {
+      onMessage = handler;
+    },
+    send(...frames) {
+      for (const frame of frames) if (socket.readyState === socket.OPEN) socket.send(frame, () => {});
+    },
+    close,
+  };
+}

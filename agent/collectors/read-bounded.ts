@@ -1,0 +1,30 @@
+import { open } from 'node:fs/promises';
+
+/**
+ * A file's bytes; null where it does not exist. Files of the kernel tell no size, so it is read to its end.
+ * @throws RangeError where it is longer than `most`
+ */
+export async function readBounded(path: string, most: number): Promise<Buffer | null> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    file = await open(path, 'r');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return null;
+    throw error;
+  }
+  try {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(Math.min(65_536, most + 1 - size));
+      const { bytesRead } = await file.read(chunk, 0, chunk.length);
+      if (bytesRead === 0) return Buffer.concat(chunks, size);
+      chunks.push(chunk.subarray(0, bytesRead));
+      size += bytesRead;
+      if (size > most) throw new RangeError(`${path} is longer than ${most} bytes`);
+    }
+  } finally {
+    await file.close();
+  }
+}

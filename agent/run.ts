@@ -1,0 +1,215 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openTpm, ToolError, type Tpm } from 'node-tpm2';
+import type { Logger } from 'pino';
+import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
+import { AgentError } from './agent-error.ts';
+import { backOff } from './back-off.ts';
+import type { AgentConfig, ServerAddress } from './config.ts';
+import type { Identity } from './identity.ts';
+import { type JoinToken, readJoinToken } from './join-token.ts';
+import { openStateDir, type StateDir } from './state-dir.ts';
+import { readVersion } from './version.ts';
+
+/** What an agent does, as it does it; the verdict is the server's word. */
+export type AgentState =
+  | { readonly phase: 'connecting' | 'offline' }
+  | { readonly phase: 'sent'; readonly what: 'hello' | 'activated' | 'evidence' | 'evidence_raced' }
+  | { readonly phase: 'verdict'; readonly verdict: VerdictMessage };
+
+export interface AgentDependencies {
+  readonly logger: Logger;
+  /** Ends the agent. */
+  readonly signal: AbortSignal;
+  readonly onState?: (state: AgentState) => void;
+  /** Fires `changed` when something on the node moved and the server should ask now. */
+  readonly changes?: EventTarget;
+}
+
+/**
+ * The life of an agent: connects, says who it is, answers each challenge, and comes back after each loss, until
+ * the signal. It listens nowhere.
+ * @throws AgentError that no waiting mends: `state_dir`, `ca_file`, `join_token`; ToolError `bad_input`
+ */
+export async function runAgent(config: AgentConfig, dependencies: AgentDependencies): Promise<void> {
+  const agent = new Agent(config, dependencies);
+  try {
+    await agent.run();
+  } finally {
+    await agent.close();
+  }
+}
+
+interface OpenTpm {
+  readonly tpm: Tpm | null;
+  readonly identity: Identity;
+}
+
+/** A machine without a TPM looks for one again this often. */
+const lookAgainMs = 60_000;
+
+class Agent {
+  readonly #config: AgentConfig;
+  readonly #with: AgentDependencies;
+  #tpm: Promise<OpenTpm> | null = null;
+
+  constructor(config: AgentConfig, dependencies: AgentDependencies) {
+    this.#config = config;
+    this.#with = dependencies;
+  }
+
+  async run(): Promise<void> {
+    const { logger, signal, onState } = this.#with;
+    const state = await openStateDir(this.#config.stateDir);
+    // The TPM's programs run while this one loads its modules and connects.
+    this.#openTpm();
+    const { nodeReader } = await import('./node-reader.ts');
+    const readNode = nodeReader(this.#config.sysroot, logger);
+    let failures = 0;
+    for (let turn = 0; !signal.aborted; turn++) {
+      const server = this.#config.servers[turn % this.#config.servers.length];
+      if (server === undefined) return;
+      let wasHeard = false;
+      try {
+        onState?.({ phase: 'connecting' });
+        wasHeard = await this.#converse(server, state, readNode);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!mayRetry(error)) throw error;
+        logger.warn({ ...describe(error), server: `${server.host}:${server.port}` }, 'not connected');
+      }
+      if (signal.aborted) return;
+      onState?.({ phase: 'offline' });
+      failures = wasHeard ? 0 : failures + 1;
+      await sleep(backOff(failures, Math.random), undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#closeTpm();
+  }
+
+  /** One connection, to its end. Tells whether the server gave a verdict. */
+  async #converse(
+    server: ServerAddress,
+    state: StateDir,
+    readNode: import('./node-reader.ts').ReadNode,
+  ): Promise<boolean> {
+    const { logger, changes, onState } = this.#with;
+    const [{ openChannel }, { startSession }, token] = await Promise.all([
+      import('./channel.ts'),
+      import('./session.ts'),
+      this.#readToken(),
+    ]);
+    const opened = this.#openTpm();
+    const ended = new AbortController();
+    const signal = AbortSignal.any([this.#with.signal, ended.signal]);
+    try {
+      const { readAuthority } = await import('./server-identity.ts');
+      const authority = await readAuthority(
+        { caFile: this.#config.caFile, joinToken: token, state },
+        server,
+        signal,
+      );
+      const isEnrolled = (await state.read('enrolled')) !== null;
+      const [channel, { tpm, identity }] = await Promise.all([
+        openChannel({ server, authority, signal }),
+        opened,
+      ]);
+      let verdicts = 0;
+      let tpmFailed = false;
+      const session = startSession(channel, {
+        ...{ node: this.#config.node, program: readVersion(), identity, tpm, readNode },
+        joinToken: isEnrolled ? null : (token?.presented ?? null),
+        on: {
+          sent: (what) => {
+            logger.debug({ code: `${what}_sent`, ms: Math.round(performance.now()) }, 'sent');
+            onState?.({ phase: 'sent', what });
+          },
+          verdict: (verdict) => {
+            verdicts++;
+            logger.info({ code: 'verdict', state: verdict.state, codes: verdict.codes }, 'the server judged');
+            onState?.({ phase: 'verdict', verdict });
+            if (!isEnrolled && !verdict.codes.some((code) => unknownNode.has(code)))
+              state.write('enrolled', '').catch((error: unknown) => logger.error(describe(error)));
+          },
+          refused: ({ code }) => logger.warn({ code }, 'the server refused'),
+          fault: (error) => {
+            tpmFailed ||= error instanceof ToolError;
+            logger.error(describe(error), 'no answer was given');
+          },
+        },
+      });
+      const onChange = () => session.changed('operator');
+      changes?.addEventListener('changed', onChange);
+      const lookAgain = tpm === null ? setTimeout(() => channel.close(), lookAgainMs) : undefined;
+      const { code, status, reason } = await session.closed;
+      clearTimeout(lookAgain);
+      changes?.removeEventListener('changed', onChange);
+      logger.info({ code, status, reason }, 'the connection is over');
+      if (tpmFailed || tpm === null) await this.#closeTpm();
+      return verdicts > 0;
+    } finally {
+      ended.abort();
+    }
+  }
+
+  #openTpm(): Promise<OpenTpm> {
+    if (this.#tpm === null) {
+      const opened = this.#readTpm();
+      this.#tpm = opened;
+      // Whoever awaits it is told; a failed one is opened anew the next time.
+      opened.catch(() => {
+        if (this.#tpm === opened) this.#tpm = null;
+      });
+    }
+    return this.#tpm;
+  }
+
+  async #readTpm(): Promise<OpenTpm> {
+    let tpm: Tpm | null = null;
+    try {
+      tpm = await openTpm({ tcti: this.#config.tcti, signal: this.#with.signal });
+      const { readIdentity } = await import('./identity.ts');
+      return { tpm, identity: await readIdentity(tpm) };
+    } catch (error) {
+      await tpm?.close();
+      if (!(error instanceof ToolError) || !noUsableTpm.has(error.code)) throw error;
+      this.#with.logger.error(
+        { ...describe(error), code: 'unsupported_tpm', cause: error.code },
+        'no usable TPM',
+      );
+      const { noIdentity } = await import('./identity.ts');
+      return { tpm: null, identity: noIdentity };
+    }
+  }
+
+  async #closeTpm(): Promise<void> {
+    const opened = this.#tpm;
+    this.#tpm = null;
+    const settled = await opened?.catch(() => null);
+    await settled?.tpm?.close();
+  }
+
+  #readToken(): Promise<JoinToken | null> {
+    const { joinTokenFile } = this.#config;
+    return joinTokenFile === null ? Promise.resolve(null) : readJoinToken(joinTokenFile);
+  }
+}
+
+/** The server does not know this node yet: the join token is still to be shown. */
+const unknownNode: ReadonlySet<string> = new Set(['enrolment_pending', 'unsupported_tpm']);
+
+const noUsableTpm: ReadonlySet<string> = new Set(['no_tpm', 'missing_program', 'no_endorsement_key']);
+
+/** A TPM that fails may recover; a bad TCTI does not. */
+function mayRetry(error: unknown): boolean {
+  if (error instanceof ToolError) return error.code !== 'bad_input';
+  return error instanceof AgentError && error.retryable;
+}
+
+function describe(error: unknown): { readonly code: string; readonly text: string } {
+  if (error instanceof ToolError || error instanceof AgentError)
+    return { code: error.code, text: error.message };
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'failed';
+  return { code, text: error instanceof Error ? error.message : String(error) };
+}

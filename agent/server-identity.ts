@@ -1,0 +1,141 @@
+import { hash, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { connect, type TLSSocket } from 'node:tls';
+import { AgentError } from './agent-error.ts';
+import type { ServerAddress } from './config.ts';
+import type { JoinToken } from './join-token.ts';
+import type { StateDir } from './state-dir.ts';
+
+/** Where trust in the server comes from. */
+export interface TrustSource {
+  readonly caFile: string | null;
+  readonly joinToken: JoinToken | null;
+  readonly state: StateDir;
+}
+
+/**
+ * The only authority, PEM, that may vouch for the server: of the file, else kept from an earlier start, else the
+ * one among those that the server shows whose key the join token names.
+ * @throws AgentError `ca_file`, `join_token`, `server_identity`, `connect_failed` (retryable)
+ */
+export async function readAuthority(
+  source: TrustSource,
+  server: ServerAddress,
+  signal: AbortSignal,
+): Promise<string> {
+  const { joinToken, state } = source;
+  if (source.caFile !== null) return readCaFile(source.caFile, joinToken);
+  const kept = await state.read('serverCa');
+  if (kept !== null && (joinToken === null || isNamedBy(parsePem(kept), joinToken))) return kept;
+  if (joinToken === null)
+    throw new AgentError(
+      'join_token',
+      'the join token is missing and no authority is kept: give one of them',
+    );
+  const chain = await readPeerChain(server, signal);
+  const authority = checkChain(chain, server.host, joinToken, new Date()).toString();
+  await state.write('serverCa', authority);
+  return authority;
+}
+
+/**
+ * The authority in a chain (leaf first) that the token names, after checking that it signed this leaf for this host.
+ * Stops a server that shows the true authority beside a leaf of its own.
+ * @throws AgentError `server_identity`
+ */
+export function checkChain(
+  chain: readonly X509Certificate[],
+  host: string,
+  token: Pick<JoinToken, 'authorityDigest'>,
+  now: Date,
+): X509Certificate {
+  const leaf = chain[0];
+  const authority = chain.find((certificate) => isNamedBy(certificate, token));
+  if (leaf === undefined || authority === undefined)
+    throw refused('it shows no authority with the key that the join token names; is this the right server?');
+  if (!authority.ca || !isSignedBy(authority, authority))
+    throw refused('the key that the join token names is not that of a self-signed authority');
+  if (!isSignedBy(leaf, authority))
+    throw refused('its certificate is not signed by the authority that the join token names');
+  for (const certificate of [leaf, authority])
+    if (now < certificate.validFromDate || now > certificate.validToDate)
+      throw refused('a certificate is not valid at this time; are the clocks right?');
+  if ((isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host)) === undefined)
+    throw refused(`its certificate is not for ${host}`);
+  return authority;
+}
+
+async function readCaFile(path: string, token: JoinToken | null): Promise<string> {
+  const pem = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new AgentError('ca_file', `the authority's file ${path} cannot be read`, { cause });
+  });
+  const authority = parsePem(pem);
+  if (token !== null && !isNamedBy(authority, token))
+    throw new AgentError('ca_file', `the join token names another authority than ${path}`);
+  return pem;
+}
+
+function parsePem(pem: string): X509Certificate {
+  try {
+    return new X509Certificate(pem);
+  } catch (cause) {
+    throw new AgentError('ca_file', "the authority's file holds no PEM certificate", { cause });
+  }
+}
+
+/** Looks at what the server shows, and believes nothing of it. */
+function readPeerChain({ host, port }: ServerAddress, signal: AbortSignal): Promise<X509Certificate[]> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({
+      ...{ host, port, minVersion: 'TLSv1.3', rejectUnauthorized: false },
+      ...(isIP(host) === 0 && { servername: host }),
+    });
+    const fail = (cause: unknown) => {
+      socket.destroy();
+      const said = cause instanceof Error ? cause.message : 'no answer';
+      reject(
+        new AgentError('connect_failed', `${host}:${port} cannot be reached: ${said}`, {
+          retryable: true,
+          cause,
+        }),
+      );
+    };
+    const onAbort = () => fail(signal.reason);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    socket.setTimeout(10_000, () => fail(new Error('no answer within 10 s')));
+    socket.once('error', fail);
+    socket.once('close', () => signal.removeEventListener('abort', onAbort));
+    socket.once('secureConnect', () => {
+      const chain = chainOf(socket);
+      socket.destroy();
+      resolve(chain);
+    });
+  });
+}
+
+function chainOf(socket: TLSSocket): X509Certificate[] {
+  const chain: X509Certificate[] = [];
+  let next = socket.getPeerX509Certificate();
+  while (next !== undefined && chain.length < 8) {
+    const { fingerprint256 } = next;
+    if (chain.some((seen) => seen.fingerprint256 === fingerprint256)) break;
+    chain.push(next);
+    next = next.issuerCertificate;
+  }
+  return chain;
+}
+
+function isSignedBy(certificate: X509Certificate, authority: X509Certificate): boolean {
+  return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
+}
+
+function isNamedBy(certificate: X509Certificate, token: Pick<JoinToken, 'authorityDigest'>): boolean {
+  const key = certificate.publicKey.export({ type: 'spki', format: 'der' });
+  return hash('sha256', key, 'hex') === token.authorityDigest;
+}
+
+function refused(why: string): AgentError {
+  return new AgentError('server_identity', `the server is not trusted: ${why}`, { retryable: true });
+}

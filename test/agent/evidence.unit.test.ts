@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { describe, it } from 'mocha';
+import { type QuoteRequest, ToolError, type ToolErrorCode } from 'node-tpm2';
+import { answer, type Situation } from '../../agent/evidence.ts';
+import { parseFacts } from '../../attest-server/protocol/facts.ts';
+import {
+  type Challenge,
+  parseAgentMessage,
+  parseBinaryFrame,
+} from '../../attest-server/protocol/messages.ts';
+
+const log = Buffer.from('the log');
+const situation: Situation = {
+  node: 'node-1',
+  bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
+  host: { kernel: '6.12' },
+  bootLog: { bytes: log, digest: hash('sha256', log, 'hex') },
+  channel: Buffer.alloc(32, 7),
+  helloDigest: 'ab'.repeat(32),
+};
+const challenge: Challenge = {
+  type: 'challenge',
+  nonce: Buffer.alloc(32, 1).toString('base64'),
+  selection: { sha256: [0, 7] },
+  purpose: 'attest',
+  holds: [],
+  within: 30_000,
+};
+
+/** A TPM that fails with these codes first. */
+function tpmThatFails(...codes: ToolErrorCode[]) {
+  const requests: QuoteRequest[] = [];
+  return {
+    requests,
+    async quote(request: QuoteRequest) {
+      requests.push(request);
+      const code = codes.shift();
+      if (code !== undefined) throw new ToolError('no quote', { code, tool: 'tpm2_quote' });
+      return { attest: Buffer.of(1), signature: Buffer.of(2), pcrs: { sha256: Buffer.alloc(64, 3) } };
+    },
+  };
+}
+
+describe('an answer', () => {
+  it('sends the boot log before the evidence where the server does not hold it', async () => {
+    const [first, second] = await answer(challenge, situation, tpmThatFails());
+    assert(Buffer.isBuffer(first));
+    assert.deepEqual(parseBinaryFrame(first), { kind: 'bootLog', payload: log });
+    const evidence = parseAgentMessage(String(second));
+    assert(evidence.type === 'evidence');
+    assert.equal(evidence.bootLog, situation.bootLog?.digest);
+  });
+
+  it('does not send a log that the server holds, nor one that is not there', async () => {
+    const holds = [situation.bootLog?.digest ?? ''];
+    assert.equal((await answer({ ...challenge, holds }, situation, tpmThatFails())).length, 1);
+    const [only] = await answer(challenge, { ...situation, bootLog: null }, tpmThatFails());
+    const evidence = parseAgentMessage(String(only));
+    assert(evidence.type === 'evidence' && evidence.bootLog === null);
+  });
+
+  it('says first in its facts what ties them to the conversation', async () => {
+    const evidence = parseAgentMessage(String((await answer(challenge, situation, tpmThatFails())).at(-1)));
+    assert(evidence.type === 'evidence');
+    parseFacts(evidence.facts);
+    const members = ['purpose', 'node', 'bootId', 'helloDigest', 'host'];
+    assert.deepEqual(Object.keys(JSON.parse(evidence.facts)), members);
+  });
+
+  it('repeats a raced quote three times over the same bytes', async () => {
+    const tpm = tpmThatFails('pcrs_moved', 'pcrs_moved', 'pcrs_moved');
+    const frames = await answer(challenge, situation, tpm);
+    assert.equal(parseAgentMessage(String(frames.at(-1))).type, 'evidence');
+    assert.equal(new Set(tpm.requests.map(({ qualifyingData }) => qualifyingData.toString('hex'))).size, 1);
+    assert.equal(tpm.requests.length, 4);
+  });
+
+  it('says evidence_raced alone where the PCRs never hold still', async () => {
+    const tpm = tpmThatFails('pcrs_moved', 'pcrs_moved', 'pcrs_moved', 'pcrs_moved', 'pcrs_moved');
+    const frames = await answer(challenge, situation, tpm);
+    assert.deepEqual(frames.map(String).map(parseAgentMessage), [{ type: 'error', code: 'evidence_raced' }]);
+    assert.equal(tpm.requests.length, 4);
+  });
+
+  it('does not repeat any other failure', async () => {
+    const tpm = tpmThatFails('timeout');
+    await assert.rejects(answer(challenge, situation, tpm), { code: 'timeout' });
+    assert.equal(tpm.requests.length, 1);
+  });
+
+  it('refuses a nonce of another length', async () => {
+    await assert.rejects(answer({ ...challenge, nonce: 'AAAA' }, situation, tpmThatFails()), {
+      code: 'malformed',
+    });
+  });
+});
