@@ -1,4 +1,4 @@
-import { createAppraiser } from '../policy/appraiser.ts';
+import { createAppraiser } from '../policy/appraise.ts';
 import { captureReference } from '../policy/capture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
 import type { EvidenceMessage } from '../protocol/messages.ts';

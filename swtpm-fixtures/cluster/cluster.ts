@@ -1,0 +1,238 @@
+import { createHash } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openTpm } from 'node-tpm2';
+import { pino } from 'pino';
+import { serverConfig } from '../../attest-server/config.ts';
+import type { NodeState, Verdict } from '../../attest-server/protocol/verdict.ts';
+import { type RunningServer, startServer } from '../../attest-server/server.ts';
+import { openAuthority } from '../authority.ts';
+import { type Daemon, startDaemon } from '../daemon.ts';
+import { type FixtureMachine, startMachine } from '../machine.ts';
+import type { Narrator } from './narrator.ts';
+import { createOperator, type Operator } from './operator.ts';
+import { describeVerdict } from './sentences.ts';
+
+export interface ClusterOptions {
+  /** Absolute; state of server, TPMs and agents. */
+  readonly dir: string;
+  readonly nodes: number;
+  /** Milliseconds. */
+  readonly challengeEvery: number;
+  readonly unknownAfter: number;
+  readonly logLevel: string;
+  /** `usual`: 8443, 8444 and 9464 where they are free. */
+  readonly ports: 'usual' | 'free';
+  readonly narrator: Narrator;
+  readonly signal: AbortSignal;
+}
+
+/** One node: a machine with its TPM, and the agent that runs on it. */
+export interface ClusterNode {
+  readonly name: string;
+  readonly machine: FixtureMachine;
+  /** The recorded log that it boots with. */
+  readonly log: Buffer;
+  /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex: what an inventory holds. */
+  readonly ekDigest: string;
+  /** Starts the agent, as the machine's start-up does. */
+  startAgent(joinTokenFile?: string): Promise<void>;
+  /** Cuts the power, boots with this log, and starts the agent. */
+  reboot(log: Buffer): Promise<void>;
+  powerOff(): Promise<void>;
+}
+
+export interface Cluster extends AsyncDisposable {
+  readonly dir: string;
+  readonly server: RunningServer;
+  readonly nodes: readonly ClusterNode[];
+  readonly operator: Operator;
+  state(node: string): { state: NodeState; codes: readonly string[] } | null;
+  /** Resolves with true once the node is in that state (and carries that code), with false at the deadline. */
+  reaches(node: string, state: NodeState, code: string | null, withinMs: number): Promise<boolean>;
+}
+
+/** Machines whose logs measure Secure Boot, kernel and command line. */
+const recordings = [
+  'debian13-shim-grub',
+  'centos9-shim-grub',
+  'debian13-sdboot-uki',
+  'debian11-shim-grub',
+  'rhel8-shim-grub',
+  'debian10-shim-grub',
+] as const;
+
+const agentProgram = join(import.meta.dirname, '../../agent/main.ts');
+
+/** Makes the machines, boots them, and starts the server. No agent runs yet. */
+export async function openCluster(options: ClusterOptions): Promise<Cluster> {
+  const { dir, narrator } = options;
+  const resources = new AsyncDisposableStack();
+  try {
+    const verdicts = new EventEmitter();
+    verdicts.setMaxListeners(0);
+    const latest = new Map<string, Verdict>();
+    const server = await startOnUsualPorts(options, (entry) => {
+      const before = latest.get(entry.node);
+      latest.set(entry.node, entry.verdict);
+      if (
+        entry.transition ||
+        before === undefined ||
+        before.reasons[0]?.code !== entry.verdict.reasons[0]?.code
+      ) {
+        const codes = entry.verdict.reasons.map(({ code }) => code);
+        narrator.transition(
+          entry.node,
+          entry.verdict.state,
+          codes,
+          describeVerdict(entry.node, entry.verdict),
+        );
+      }
+      verdicts.emit('verdict');
+    });
+    resources.defer(() => server.close());
+    narrator.say('The attestation server is up. It trusts nobody yet.');
+
+    const authority = await openAuthority(join(dir, 'tpm-authority'));
+    const nodes = await Promise.all(
+      Array.from({ length: options.nodes }, async (_, index) => {
+        const node = await makeNode(`node-${index + 1}`, index, dir, authority, server);
+        resources.defer(() => node.dispose());
+        return node;
+      }),
+    );
+    narrator.say(
+      `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of another real machine.`,
+    );
+    const operator = await createOperator(dir, server);
+    options.signal.addEventListener('abort', () => verdicts.emit('verdict'));
+    return {
+      dir,
+      server,
+      nodes,
+      operator,
+      state: (name) => {
+        const verdict = latest.get(name);
+        return verdict === undefined
+          ? null
+          : { state: verdict.state, codes: verdict.reasons.map(({ code }) => code) };
+      },
+      async reaches(name, state, code, withinMs) {
+        const deadline = AbortSignal.timeout(withinMs);
+        for (;;) {
+          options.signal.throwIfAborted();
+          const verdict = latest.get(name);
+          if (
+            verdict?.state === state &&
+            (code === null || verdict.reasons.some((reason) => reason.code === code))
+          )
+            return true;
+          try {
+            await once(verdicts, 'verdict', { signal: deadline });
+          } catch {
+            return false;
+          }
+        }
+      },
+      [Symbol.asyncDispose]: () => resources.disposeAsync(),
+    };
+  } catch (error) {
+    await resources.disposeAsync();
+    throw error;
+  }
+}
+
+type Recorded = NonNullable<Parameters<typeof startServer>[1]['recorded']>;
+
+async function startOnUsualPorts(options: ClusterOptions, recorded: Recorded): Promise<RunningServer> {
+  const logger = pino({ level: options.logLevel, base: null }, pino.destination(2));
+  const start = (ports: object) =>
+    startServer(
+      serverConfig(
+        null,
+        {},
+        {
+          stateDir: options.dir,
+          host: '127.0.0.1',
+          policy: 'strict',
+          challengeEverySeconds: options.challengeEvery / 1000,
+          answerWithinSeconds: Math.min(30, (options.challengeEvery * 5) / 1000),
+          unknownAfterSeconds: options.unknownAfter / 1000,
+          ...ports,
+        },
+      ),
+      { logger, recorded },
+    );
+  const free = { agentPort: 0, apiPort: 0, metricsPort: 0 };
+  if (options.ports === 'free') return start(free);
+  try {
+    return await start({});
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') return start(free);
+    throw error;
+  }
+}
+
+async function makeNode(
+  name: string,
+  index: number,
+  dir: string,
+  authority: Awaited<ReturnType<typeof openAuthority>>,
+  server: RunningServer,
+): Promise<ClusterNode & { dispose(): Promise<void> }> {
+  const recording = recordings[index % recordings.length] ?? recordings[0];
+  const log = await readFile(join(import.meta.dirname, '../recorded', recording, 'binary_bios_measurements'));
+  const home = join(dir, 'nodes', name);
+  await mkdir(home, { recursive: true, mode: 0o700 });
+  const machine = await startMachine({ log, dir: home, authority });
+  const tpm = await openTpm({ tcti: machine.tpm.tcti });
+  const { publicArea } = await tpm.readEndorsementKey();
+  await tpm.close();
+  const stateDir = join(home, 'agent');
+  let agent: Daemon | null = null;
+  let joinToken: string | undefined;
+
+  const stopAgent = async () => {
+    await agent?.kill('SIGKILL');
+    agent = null;
+  };
+  const startAgent = async (joinTokenFile?: string) => {
+    joinToken = joinTokenFile ?? joinToken;
+    const config = join(home, 'agent.yaml');
+    const trust = joinToken === undefined ? { caFile: server.caFile } : { joinTokenFile: joinToken };
+    const settings = {
+      servers: [`127.0.0.1:${server.agentPort}`],
+      node: name,
+      tcti: machine.tpm.tcti,
+      stateDir,
+      sysroot: machine.sysroot,
+      logLevel: 'info',
+      ...trust,
+    };
+    await writeFile(config, JSON.stringify(settings), { mode: 0o600 });
+    agent = await startDaemon(process.execPath, [agentProgram, 'run', '--config', config]);
+  };
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  return {
+    name,
+    machine,
+    log,
+    ekDigest: createHash('sha256').update(publicArea).digest('hex'),
+    startAgent,
+    async reboot(next) {
+      await stopAgent();
+      await machine.powerCycle(next);
+      await startAgent();
+    },
+    async powerOff() {
+      await stopAgent();
+      await machine.powerOff();
+    },
+    async dispose() {
+      await stopAgent();
+      await machine.dispose();
+      await rm(join(home, 'agent.yaml'), { force: true });
+    },
+  };
+}

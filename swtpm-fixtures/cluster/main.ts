@@ -1,0 +1,81 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { openCluster } from './cluster.ts';
+import { createNarrator } from './narrator.ts';
+import { stayUp } from './stay-up.ts';
+import { type Change, changes, tellStory } from './story.ts';
+
+interface Flags {
+  readonly once?: true;
+  readonly nodes: number;
+  readonly tamper: Change;
+  readonly output: 'text' | 'json';
+  readonly stateDir: string;
+  readonly logLevel: string;
+}
+
+const program = new Command('npm start --')
+  .description(
+    'A server, software TPMs booted with the logs of real machines, and agents, on this machine alone.',
+  )
+  .option('--once', 'tell the story, check what it should come to, and end; exit 0 only if all of it held')
+  .option('--nodes <n>', 'how many nodes, at least 3', countOfNodes, 3)
+  .addOption(
+    new Option('--tamper <what>', 'what changes in the second boot of node-2')
+      .choices(changes)
+      .default('kernel'),
+  )
+  .addOption(
+    new Option('-o, --output <format>', 'with json, stdout holds one object a line')
+      .choices(['text', 'json'])
+      .default('text'),
+  )
+  .option('--state-dir <dir>', 'kept between runs (not with --once)', '.assay')
+  .option('--log-level <level>', "the server's log, on stderr", 'silent')
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
+
+program.parse();
+const flags = program.opts<Flags>();
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.once(signal, () => interrupted.abort(new Error('interrupted')));
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const once = flags.once === true;
+  const dir = once ? await mkdtemp(join(tmpdir(), 'assay-')) : resolve(flags.stateDir);
+  if (!once) await mkdir(dir, { recursive: true, mode: 0o700 });
+  const narrator = createNarrator(flags.output, process.stdout);
+  const timings = once
+    ? { challengeEvery: 1_000, unknownAfter: 3_000 }
+    : { challengeEvery: 5_000, unknownAfter: 15_000 };
+  try {
+    await using cluster = await openCluster({
+      dir,
+      nodes: flags.nodes,
+      ...timings,
+      logLevel: flags.logLevel,
+      ports: once ? 'free' : 'usual',
+      narrator,
+      signal: interrupted.signal,
+    });
+    const ok = await tellStory(cluster, narrator, { tamper: flags.tamper, powerLoss: once });
+    if (!once) await stayUp(cluster, narrator, interrupted.signal);
+    return ok ? 0 : 1;
+  } catch (error) {
+    if (interrupted.signal.aborted) return once ? 1 : 0;
+    process.stderr.write(`npm start: ${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  } finally {
+    if (once) await rm(dir, { recursive: true, force: true });
+  }
+}
+
+function countOfNodes(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 3 || count > 64)
+    throw new InvalidArgumentError('the story needs at least 3 nodes, and takes at most 64.');
+  return count;
+}

@@ -1,0 +1,40 @@
+import type { NodeState } from '../../attest-server/protocol/verdict.ts';
+
+/** What the terminal is told; in JSON only the transitions and the summary are. */
+export interface Narrator {
+  /** One sentence that a newcomer understands. */
+  say(sentence: string): void;
+  transition(node: string, state: NodeState, reasons: readonly string[], sentence: string): void;
+  summary(counts: Summary, ok: boolean): void;
+}
+
+export interface Summary {
+  readonly nodes: number;
+  readonly trusted: number;
+  readonly untrusted: number;
+  readonly unknown: number;
+}
+
+/** Each line begins with the seconds since the start. */
+export function createNarrator(format: 'text' | 'json', out: { write(text: string): unknown }): Narrator {
+  const started = performance.now();
+  const seconds = () => Math.round(performance.now() - started) / 1000;
+  const line = (text: string) => out.write(`${seconds().toFixed(1).padStart(6)} s  ${text}\n`);
+  if (format === 'json')
+    return {
+      say: () => undefined,
+      transition: (node, state, reasons) =>
+        out.write(`${JSON.stringify({ t: seconds(), node, state, reasons })}\n`),
+      summary: (counts, ok) =>
+        out.write(`${JSON.stringify({ summary: { ...counts, seconds: seconds() }, ok })}\n`),
+    };
+  return {
+    say: line,
+    transition: (_node, _state, _reasons, sentence) => line(sentence),
+    summary: ({ nodes, trusted, untrusted, unknown }, ok) =>
+      line(
+        `${nodes} nodes: ${trusted} trusted, ${untrusted} untrusted, ${unknown} unknown. ` +
+          (ok ? 'Everything came out as it should.' : 'Something did NOT come out as it should, see above.'),
+      ),
+  };
+}

@@ -1,0 +1,55 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { run } from 'node-tpm2/run';
+import type { RunningServer } from '../../attest-server/server.ts';
+
+/** The person of the story: does everything through the command line, as a reader would. */
+export interface Operator {
+  /** Runs `assay` with these arguments; gives what it printed. @throws ToolError where it failed */
+  assay(...args: readonly string[]): Promise<string>;
+  importKeys(pins: readonly { node: string; ekDigest: string }[]): Promise<void>;
+  /** Gives the file that holds the token. */
+  createJoinToken(node: string): Promise<string>;
+}
+
+const cliProgram = join(import.meta.dirname, '../../attest-server/cli/main.ts');
+
+/** Writes `cli.json`, by which `npx assay` finds this server. */
+export async function createOperator(dir: string, server: RunningServer): Promise<Operator> {
+  const connection = {
+    server: `https://127.0.0.1:${server.apiPort}`,
+    tokenFile: join(dir, 'admin.token'),
+    caFile: server.caFile,
+  };
+  await writeFile(join(dir, 'cli.json'), `${JSON.stringify(connection, null, 2)}\n`, { mode: 0o600 });
+  const flags = [
+    '--server',
+    connection.server,
+    '--token-file',
+    connection.tokenFile,
+    '--ca-file',
+    connection.caFile,
+  ];
+  const assay = async (...args: readonly string[]) => {
+    const { stdout } = await run(process.execPath, [cliProgram, ...args, ...flags], {
+      timeoutMs: 30_000,
+      maxOutputBytes: 16 * 1024 * 1024,
+    });
+    return stdout.toString('utf8');
+  };
+  return {
+    assay,
+    async importKeys(pins) {
+      const file = join(dir, 'inventory.csv');
+      await writeFile(file, pins.map(({ node, ekDigest }) => `${node},${ekDigest}\n`).join(''));
+      await assay('ek', 'import', file);
+    },
+    async createJoinToken(node) {
+      const file = join(dir, `${node}.join-token`);
+      await writeFile(file, await assay('join-token', 'create', '--node', node, '--ttl', '1h'), {
+        mode: 0o600,
+      });
+      return file;
+    },
+  };
+}

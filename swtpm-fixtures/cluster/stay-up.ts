@@ -1,0 +1,46 @@
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { tamper } from '../tamper.ts';
+import type { Cluster } from './cluster.ts';
+import type { Narrator } from './narrator.ts';
+import { changes } from './story.ts';
+
+/** Keeps the cluster up until it is interrupted, and lets the reader change machines by typing. */
+export async function stayUp(cluster: Cluster, narrator: Narrator, signal: AbortSignal): Promise<void> {
+  const { agentPort, apiPort, metricsPort } = cluster.server;
+  for (const line of [
+    `Agents connect to 127.0.0.1:${agentPort}, the API is https://127.0.0.1:${apiPort}, metrics are http://127.0.0.1:${metricsPort}/metrics`,
+    'In another terminal, in this folder:  npx assay get nodes   npx assay why node-2   npx assay history node-1',
+    'Here, type:  tamper node-1 kernel|cmdline|secureboot   restore node-2   off node-3     Ctrl-C ends it.',
+  ])
+    narrator.say(line);
+  const lines = createInterface({ input: process.stdin, terminal: false });
+  lines.on('line', (line) => {
+    obey(cluster, narrator, line.trim()).catch((error: unknown) =>
+      narrator.say(`That failed: ${String(error)}`),
+    );
+  });
+  // Nothing else may keep this process alive where there is no terminal.
+  const alive = setInterval(() => undefined, 60_000);
+  if (!signal.aborted) await once(signal, 'abort');
+  clearInterval(alive);
+  lines.close();
+}
+
+async function obey(cluster: Cluster, narrator: Narrator, line: string): Promise<void> {
+  if (line === '') return;
+  const [verb, name, what] = line.split(/\s+/);
+  const node = cluster.nodes.find((each) => each.name === name);
+  if (node === undefined) return narrator.say(`There is no node ${name ?? ''}.`);
+  const change = changes.find((each) => each === what);
+  if (verb === 'tamper' && change !== undefined && change !== 'none') {
+    narrator.say(`${node.name} loses power and boots with another ${change}.`);
+    await node.reboot(tamper(node.log, change));
+  } else if (verb === 'restore') {
+    narrator.say(`${node.name} loses power and boots as it was recorded.`);
+    await node.reboot(node.log);
+  } else if (verb === 'off') {
+    narrator.say(`${node.name} loses power.`);
+    await node.powerOff();
+  } else narrator.say(`Type: tamper NODE kernel|cmdline|secureboot, restore NODE, off NODE`);
+}
