@@ -1,3 +1,4 @@
+import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
@@ -50,24 +51,10 @@ export interface HistoryEntry {
   readonly transition: boolean;
 }
 
-/** Who did what to whom. The chain's fields (`seq`, `prev`, `hash`) are the store's. */
-export interface AuditEvent {
-  readonly at: number;
-  /** A person's or program's name: `token:admin`, `server`, `agent:node-1`. */
-  readonly actor: string;
-  /** A short verb phrase from a closed set, e.g. `enrol`, `refuse`, `verdict`, `reference.capture`. */
-  readonly action: string;
-  /** Node, reference or token that it is about. */
-  readonly subject: string;
-  /** Reason code or null. */
-  readonly code: string | null;
-  readonly detail: Readonly<Record<string, string | number | boolean | null>>;
-}
-export interface AuditEntry extends AuditEvent {
-  readonly seq: number;
-  readonly prev: string;
-  readonly hash: string;
-}
+export type { AuditEntry, AuditEvent };
+
+/** Puts an audit event into the chain; `prev` is 64 zeros for the first entry, whose `seq` is 1. `audit/chain.ts` fills it. */
+export type ChainEntry = (prev: string, seq: number, event: AuditEvent) => AuditEntry;
 
 export interface Pin {
   readonly node: string;
@@ -113,7 +100,7 @@ export interface Store {
   /** Enrolled nodes by name, for lists. */
   nodes(): Promise<readonly EnrolledNode[]>;
   recordVerdict(record: VerdictRecord): Promise<void>;
-  /** Newest first. `before` is the `at` of the last row of the page before, exclusive. */
+  /** Newest first; no two rows of a node share their `at`. `before` is the `at` of the last row of the page before, exclusive. */
   history(name: string, page: { limit: number; before?: number }): Promise<readonly HistoryEntry[]>;
 
   evidence(digest: string): Promise<Buffer | null>;
@@ -129,6 +116,7 @@ export interface Store {
   joinToken(id: string): Promise<JoinToken | null>;
 
   audit(event: AuditEvent): Promise<void>;
+  /** In the order of the chain; `after` is the `seq` of the last entry of the page before. */
   auditEntries(page: { after?: number; limit: number }): Promise<readonly AuditEntry[]>;
   close(): Promise<void>;
 }

@@ -1,0 +1,82 @@
+import { hash } from 'node:crypto';
+import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
+
+/** `prev` of the first entry. */
+export const genesis = '0'.repeat(64);
+
+export type ChainCheck =
+  | { readonly ok: true; readonly size: number; readonly head: string }
+  | { readonly ok: false; readonly seq: number; readonly text: string };
+
+/**
+ * Puts an event into the chain. `hash` is SHA-256, hex, over the UTF-8 bytes of the RFC 8785 (JCS) form of
+ * `["assay/audit/1", prev, seq, at, actor, action, subject, code, detail]`. Strings of the entry are well-formed
+ * Unicode: a lone surrogate would not come back from a database as it went in.
+ * @throws TypeError where a number is not finite or `detail` holds more than strings, numbers, booleans and null
+ */
+export function chainEntry(prevHash: string, seq: number, event: AuditEvent): AuditEntry {
+  const content = {
+    at: event.at,
+    actor: event.actor.toWellFormed(),
+    action: event.action.toWellFormed(),
+    subject: event.subject.toWellFormed(),
+    code: event.code === null ? null : event.code.toWellFormed(),
+    detail: Object.fromEntries(
+      Object.entries(event.detail).map(([key, value]) => [
+        key.toWellFormed(),
+        typeof value === 'string' ? value.toWellFormed() : value,
+      ]),
+    ),
+  };
+  return { ...content, seq, prev: prevHash, hash: entryHash(prevHash, seq, content) };
+}
+
+/**
+ * Checks every link, from the first entry or from where an earlier check ended (`from`, its result). It shows
+ * neither a cut tail nor a whole rewrite: for that, compare size and head with a witness.
+ */
+export function verifyChain(
+  entries: Iterable<AuditEntry>,
+  from: { readonly size: number; readonly head: string } = { size: 0, head: genesis },
+): ChainCheck {
+  let { size, head } = from;
+  for (const entry of entries) {
+    const seq = size + 1;
+    const fault = faultOf(entry, seq, head);
+    if (fault !== null) return { ok: false, seq, text: `audit entry ${seq} ${fault}` };
+    size = seq;
+    head = entry.hash;
+  }
+  return { ok: true, size, head };
+}
+
+function faultOf(entry: AuditEntry, seq: number, prev: string): string | null {
+  if (entry.seq !== seq) return `is missing or out of place: found ${entry.seq} instead`;
+  if (entry.prev !== prev) return 'does not follow the entry before it: one of the two was changed';
+  let expected: string;
+  try {
+    expected = entryHash(prev, seq, entry);
+  } catch (error) {
+    return `cannot be hashed: ${error instanceof Error ? error.message : String(error)}`;
+  }
+  return entry.hash === expected ? null : 'was changed: its hash does not fit its content';
+}
+
+function entryHash(prev: string, seq: number, event: AuditEvent): string {
+  const { at, actor, action, subject, code, detail } = event;
+  const parts = ['assay/audit/1', prev, seq, at, actor, action, subject, code].map((part, index) =>
+    canonical(part, `part ${index}`),
+  );
+  // By hand: JSON.stringify would put keys that look like array indices first, whatever their order.
+  const pairs = Object.keys(detail)
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${canonical(detail[key], `detail.${key}`)}`);
+  return hash('sha256', `[${parts.join(',')},{${pairs.join(',')}}]`, 'hex');
+}
+
+function canonical(value: unknown, name: string): string {
+  const isPlain = value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value);
+  if (!isPlain)
+    throw new TypeError(`${name} of an audit event is neither text, finite number, boolean nor null`);
+  return JSON.stringify(value);
+}
