@@ -1,0 +1,118 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+/** Number n, counted from 1, leads from version n - 1 to n. Released ones are never edited. */
+const migrations: readonly string[] = [
+  `create table nodes (
+     ek_digest text primary key,
+     name text not null,
+     bound text not null,
+     ek_public_area blob not null,
+     ek_certificate blob,
+     ak_public_area blob not null,
+     ak_name text not null,
+     manufacturer text,
+     enrolled_at integer not null
+   ) strict;
+   create unique index nodes_by_name on nodes (name);
+
+   create table statuses (
+     ek_digest text primary key references nodes (ek_digest),
+     state text not null,
+     verdict text,
+     verified_at integer,
+     expires_at integer,
+     booted_at integer,
+     reset_count integer,
+     restart_count integer,
+     clock text,
+     firmware_version text,
+     boot_id text,
+     kernel text,
+     boot_log_digest text,
+     evidence_digest text
+   ) strict;
+
+   create table history (
+     id integer primary key,
+     ek_digest text not null references nodes (ek_digest),
+     node text not null,
+     at integer not null,
+     verdict text not null,
+     evidence_digest text,
+     transition integer not null
+   ) strict;
+   create unique index history_by_node on history (node, at);
+
+   create table evidence (
+     digest text primary key,
+     stored_at integer not null,
+     bytes blob not null
+   ) strict;
+
+   create table reference_values (name text primary key, body text not null) strict;
+
+   create table pins (node text primary key, ek_digest text not null unique) strict;
+
+   create table join_tokens (
+     id text primary key,
+     secret_hash text not null,
+     node text not null,
+     expires_at integer not null,
+     used_at integer
+   ) strict;
+
+   create table audit (
+     seq integer primary key,
+     at integer not null,
+     actor text not null,
+     action text not null,
+     subject text not null,
+     code text,
+     detail text not null,
+     prev text not null,
+     hash text not null
+   ) strict;
+   create trigger audit_is_never_edited before update on audit begin
+     select raise(abort, 'the audit log is append-only');
+   end;
+   create trigger audit_is_never_shortened before delete on audit begin
+     select raise(abort, 'the audit log is append-only');
+   end;`,
+];
+
+/** What this program writes; `PRAGMA user_version` holds it in the file. */
+const schemaVersion = migrations.length;
+
+/**
+ * Brings a database to this program's version, each step in a transaction of its own.
+ * @throws Error where a newer program wrote it, or where it is not a store of Assay
+ */
+export function migrate(database: DatabaseSync): void {
+  const version = versionOf(database);
+  if (version > schemaVersion) {
+    throw new Error(
+      `it was written by a newer version of Assay (schema ${version}, this program knows ${schemaVersion}): ` +
+        'run that version, or restore a backup of this one',
+    );
+  }
+  if (version === 0 && database.prepare('select 1 from sqlite_master').get() !== undefined) {
+    throw new Error('it is a database of another program: name another file');
+  }
+  for (let next = version; next < schemaVersion; next += 1) {
+    database.exec('begin immediate');
+    try {
+      // Another process may have been quicker: the version is read again under the lock.
+      if (versionOf(database) === next) {
+        database.exec(`${migrations[next]}; pragma user_version = ${next + 1}`);
+      }
+      database.exec('commit');
+    } catch (error) {
+      if (database.isTransaction) database.exec('rollback');
+      throw error;
+    }
+  }
+}
+
+function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare('pragma user_version').get()?.user_version);
+}

@@ -1,0 +1,148 @@
+import type { Kysely } from 'kysely';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Append } from './audit-log.ts';
+import { optionalBuffer, toBuffer } from './columns.ts';
+import { isUniqueViolation } from './constraint.ts';
+import { hot } from './hot-query.ts';
+import type { NodeRow, Tables } from './schema.ts';
+import type { Bound, EnrolledNode, Store } from './store.ts';
+import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
+
+const boundWords: readonly Bound[] = ['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use'];
+
+/** Which endorsement key is which node. */
+export function nodeRecords(
+  db: Kysely<Tables>,
+  append: Append,
+  onUnreadable: OnUnreadable,
+): Pick<Store, 'node' | 'nodeByEk' | 'enrol' | 'replaceAttestationKey' | 'nodes'> {
+  const byName = hot<{ name: string }>()((value) =>
+    db.selectFrom('nodes').selectAll().where('name', '=', value('name')).compile(),
+  );
+  const byEk = hot<{ ekDigest: string }>()((value) =>
+    db.selectFrom('nodes').selectAll().where('ek_digest', '=', value('ekDigest')).compile(),
+  );
+  return {
+    async node(name) {
+      const [row] = (await db.executeQuery(byName({ name }))).rows;
+      return row === undefined ? null : nodeOf(row);
+    },
+
+    async nodeByEk(ekDigest) {
+      const [row] = (await db.executeQuery(byEk({ ekDigest }))).rows;
+      return row === undefined ? null : nodeOf(row);
+    },
+
+    async nodes() {
+      const rows = await db.selectFrom('nodes').selectAll().orderBy('name').execute();
+      return parseRows(rows, nodeOf, onUnreadable);
+    },
+
+    enrol: (node, event, joinTokenId) =>
+      db.transaction().execute(async (transaction) => {
+        if (joinTokenId !== undefined) await spendJoinToken(transaction, joinTokenId, node);
+        try {
+          await transaction.insertInto('nodes').values(rowOf(node)).execute();
+        } catch (cause) {
+          if (!isUniqueViolation(cause)) throw cause;
+          throw new Rejection('ek_already_bound', await bindingOf(transaction, node), { cause });
+        }
+        await transaction
+          .insertInto('statuses')
+          .values({ ...unproven, ek_digest: node.ekDigest })
+          .execute();
+        await append(transaction, event);
+      }),
+
+    replaceAttestationKey: (ekDigest, akPublicArea, akName, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('nodes')
+          .set({ ak_public_area: akPublicArea, ak_name: akName })
+          .where('ek_digest', '=', ekDigest)
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows !== 1n) throw new Error(`endorsement key ${ekDigest} is not enrolled`);
+        await append(transaction, event);
+      }),
+  };
+}
+
+/** One use, one name, one lifetime; spent together with the enrolment that it pays for, or not at all. */
+async function spendJoinToken(transaction: Kysely<Tables>, id: string, node: EnrolledNode): Promise<void> {
+  const { numUpdatedRows } = await transaction
+    .updateTable('join_tokens')
+    .set({ used_at: node.enrolledAt })
+    .where('id', '=', id)
+    .where('node', '=', node.name)
+    .where('used_at', 'is', null)
+    .where('expires_at', '>', node.enrolledAt)
+    .executeTakeFirstOrThrow();
+  if (numUpdatedRows !== 1n) {
+    throw new Rejection(
+      'enrolment_pending',
+      `the join token ${id} is used, expired or not for ${node.name}: create a new one`,
+    );
+  }
+}
+
+async function bindingOf(db: Kysely<Tables>, node: EnrolledNode): Promise<string> {
+  const bound = await db
+    .selectFrom('nodes')
+    .select(['name', 'ek_digest'])
+    .where((is) => is.or([is('ek_digest', '=', node.ekDigest), is('name', '=', node.name)]))
+    .executeTakeFirst();
+  return bound?.ek_digest === node.ekDigest
+    ? `the endorsement key ${node.ekDigest} is bound to ${bound.name}`
+    : `the name ${node.name} is bound to the endorsement key ${bound?.ek_digest}`;
+}
+
+const unproven = {
+  state: 'pending',
+  verdict: null,
+  verified_at: null,
+  expires_at: null,
+  booted_at: null,
+  reset_count: null,
+  restart_count: null,
+  clock: null,
+  firmware_version: null,
+  boot_id: null,
+  kernel: null,
+  boot_log_digest: null,
+  evidence_digest: null,
+} as const;
+
+function rowOf(node: EnrolledNode): NodeRow {
+  return {
+    ek_digest: node.ekDigest,
+    name: node.name,
+    bound: node.bound,
+    ek_public_area: node.ekPublicArea,
+    ek_certificate: node.ekCertificate,
+    ak_public_area: node.akPublicArea,
+    ak_name: node.akName,
+    manufacturer: node.manufacturer,
+    enrolled_at: node.enrolledAt,
+  };
+}
+
+/** @throws UnreadableRow */
+function nodeOf(row: NodeRow): EnrolledNode {
+  return parseRow('node', row.name, () => ({
+    ekDigest: row.ek_digest,
+    name: row.name,
+    bound: parseBound(row.bound),
+    ekPublicArea: toBuffer(row.ek_public_area),
+    ekCertificate: optionalBuffer(row.ek_certificate),
+    akPublicArea: toBuffer(row.ak_public_area),
+    akName: row.ak_name,
+    manufacturer: row.manufacturer,
+    enrolledAt: row.enrolled_at,
+  }));
+}
+
+function parseBound(word: string): Bound {
+  const bound = boundWords.find((known) => known === word);
+  if (bound === undefined) throw new Error(`bound "${word}" is not known`);
+  return bound;
+}

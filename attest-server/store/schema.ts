@@ -1,0 +1,91 @@
+/** The tables as Kysely sees them; migrations.ts makes them. Times are milliseconds since the epoch. */
+export interface Tables {
+  readonly nodes: NodeRow;
+  readonly statuses: StatusRow;
+  readonly history: HistoryRow;
+  readonly evidence: EvidenceRow;
+  /** `references` is a word of SQL. */
+  readonly reference_values: ReferenceRow;
+  readonly pins: PinRow;
+  readonly join_tokens: JoinTokenRow;
+  readonly audit: AuditRow;
+}
+
+export interface NodeRow {
+  readonly ek_digest: string;
+  readonly name: string;
+  readonly bound: string;
+  readonly ek_public_area: Uint8Array;
+  readonly ek_certificate: Uint8Array | null;
+  readonly ak_public_area: Uint8Array;
+  readonly ak_name: string;
+  readonly manufacturer: string | null;
+  readonly enrolled_at: number;
+}
+
+export interface StatusRow {
+  readonly ek_digest: string;
+  readonly state: string;
+  /** JSON */
+  readonly verdict: string | null;
+  readonly verified_at: number | null;
+  readonly expires_at: number | null;
+  readonly booted_at: number | null;
+  readonly reset_count: number | null;
+  readonly restart_count: number | null;
+  /** Decimal digits: the TPM's clock is an unsigned 64-bit number, SQLite's integers are signed. */
+  readonly clock: string | null;
+  readonly firmware_version: string | null;
+  readonly boot_id: string | null;
+  readonly kernel: string | null;
+  readonly boot_log_digest: string | null;
+  readonly evidence_digest: string | null;
+}
+
+interface HistoryRow {
+  readonly ek_digest: string;
+  readonly node: string;
+  readonly at: number;
+  /** JSON */
+  readonly verdict: string;
+  readonly evidence_digest: string | null;
+  readonly transition: number;
+}
+
+interface EvidenceRow {
+  readonly digest: string;
+  readonly bytes: Uint8Array;
+  readonly stored_at: number;
+}
+
+interface ReferenceRow {
+  readonly name: string;
+  /** JSON */
+  readonly body: string;
+}
+
+interface PinRow {
+  readonly node: string;
+  readonly ek_digest: string;
+}
+
+interface JoinTokenRow {
+  readonly id: string;
+  readonly secret_hash: string;
+  readonly node: string;
+  readonly expires_at: number;
+  readonly used_at: number | null;
+}
+
+export interface AuditRow {
+  readonly seq: number;
+  readonly at: number;
+  readonly actor: string;
+  readonly action: string;
+  readonly subject: string;
+  readonly code: string | null;
+  /** JSON */
+  readonly detail: string;
+  readonly prev: string;
+  readonly hash: string;
+}

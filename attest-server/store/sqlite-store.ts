@@ -1,0 +1,63 @@
+import { resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { Kysely, SqliteDialect } from 'kysely';
+import { auditAppender, auditLog } from './audit-log.ts';
+import { evidenceBlobs, evidenceKeeper } from './evidence-blobs.ts';
+import { kyselyDatabase } from './kysely-node-sqlite.ts';
+import { migrate } from './migrations.ts';
+import { nodeRecords } from './node-records.ts';
+import { operatorRecords } from './operator-records.ts';
+import { preparePrivateFile } from './private-file.ts';
+import type { Tables } from './schema.ts';
+import type { ChainEntry, Store } from './store.ts';
+import type { OnUnreadable } from './unreadable-row.ts';
+import { verdictRecords } from './verdict-records.ts';
+
+export interface SqliteStoreOptions {
+  /** `chainEntry` of audit/chain.ts. */
+  readonly chain: ChainEntry;
+  /** Told of each row that a list left out. */
+  readonly onUnreadable?: OnUnreadable;
+}
+
+/**
+ * Opens the store in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for
+ * `:memory:`. A method that is asked for one damaged row rejects with `UnreadableRow`.
+ * @throws Error where the file or its folder is open to others, of a newer version, or no store
+ */
+export async function openSqliteStore(path: string, options: SqliteStoreOptions): Promise<Store> {
+  const { chain, onUnreadable = () => {} } = options;
+  const database = openDatabase(path);
+  const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: kyselyDatabase(database) }) });
+  const append = auditAppender(db, chain);
+  return {
+    ...nodeRecords(db, append, onUnreadable),
+    ...verdictRecords(db, append, evidenceKeeper(db), onUnreadable),
+    ...evidenceBlobs(db),
+    ...operatorRecords(db, append, onUnreadable),
+    ...auditLog(db, append, onUnreadable),
+    async close() {
+      await db.destroy();
+      // Kysely leaves alone what no query has used.
+      if (database.isOpen) database.close();
+    },
+  };
+}
+
+function openDatabase(path: string): DatabaseSync {
+  const inMemory = path === ':memory:';
+  const file = inMemory ? path : resolve(path);
+  if (!inMemory) preparePrivateFile(file);
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: 5000 });
+    // A promise of ours means "on the disk": WAL alone syncs at checkpoints only.
+    database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off');
+    migrate(database);
+    return database;
+  } catch (cause) {
+    database?.close();
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the store ${file} cannot be opened: ${why}`, { cause });
+  }
+}

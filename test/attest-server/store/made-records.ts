@@ -1,0 +1,82 @@
+import { hash } from 'node:crypto';
+import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import type { EnrolledNode, NodeStatus, VerdictRecord } from '../../../attest-server/store/store.ts';
+
+/** Records as a server would write them, with a few values that are easy to lose on the way. */
+export function madeNode(name: string, ekSeed = name): EnrolledNode {
+  return {
+    ekDigest: hash('sha256', ekSeed, 'hex'),
+    name,
+    bound: 'pin',
+    ekPublicArea: Buffer.from([0, 1, 255]),
+    ekCertificate: null,
+    akPublicArea: Buffer.from(`ak of ${ekSeed}`),
+    akName: `000b${hash('sha256', `ak ${ekSeed}`, 'hex')}`,
+    manufacturer: 'IBM',
+    enrolledAt: 1_000,
+  };
+}
+
+export function madeEvent(action: string, subject: string): AuditEvent {
+  return { at: 1_000, actor: 'server', action, subject, code: null, detail: { b: 1, a: 'ü\0', 10: true } };
+}
+
+export function madeVerdict(state: NodeState, ...codes: readonly ReasonCode[]): Verdict {
+  return {
+    state,
+    reasons: codes.map((code) => ({
+      code,
+      class: classOf(code),
+      aspect: 'boot',
+      severity: 'fail',
+      source: 'tpm',
+      expected: null,
+      actual: 'aa',
+      text: 'The kernel is another one.',
+      evidence: { digest: 'bb', position: 'event 7' },
+    })),
+    aspects: { identity: { status: 'affirming', source: 'tpm' } },
+    group: 'workers',
+    require: ['identity', 'boot'],
+    mode: 'observe',
+    policy: 'strict@0123456789ab',
+  };
+}
+
+export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): NodeStatus {
+  return {
+    name: node.name,
+    ekDigest: node.ekDigest,
+    state: verdict.state,
+    verdict,
+    verifiedAt: at,
+    expiresAt: at + 180_000,
+    bootedAt: at,
+    resetCount: 4_294_967_295,
+    restartCount: 0,
+    clock: 2n ** 64n - 1n,
+    firmwareVersion: '0000000100020003',
+    bootId: '3b1f0f5c-0000-4000-8000-000000000000',
+    kernel: '6.12.0',
+    bootLogDigest: null,
+    evidenceDigest: null,
+  };
+}
+
+export function madeRecord(
+  node: EnrolledNode,
+  at: number,
+  verdict: Verdict = madeVerdict('trusted'),
+  bytes: Buffer = Buffer.from(`bundle of ${node.name} at ${at}`),
+): VerdictRecord {
+  const digest = hash('sha256', bytes, 'hex');
+  return {
+    status: { ...madeStatus(node, verdict, at), evidenceDigest: digest },
+    at,
+    evidence: [{ digest, bytes }],
+    history: [{ at, verdict, evidenceDigest: digest, transition: true }],
+    audit: [{ ...madeEvent('verdict', node.name), at, code: verdict.reasons[0]?.code ?? null }],
+  };
+}

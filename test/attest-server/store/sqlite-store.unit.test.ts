@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { UnreadableRow } from '../../../attest-server/store/unreadable-row.ts';
+import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+
+describe('the file of a store', () => {
+  let parent: string;
+  let folder: string;
+  let path: string;
+  let told: UnreadableRow[];
+
+  beforeEach(() => {
+    parent = mkdtempSync(join(tmpdir(), 'assay-store-'));
+    folder = join(parent, 'state');
+    path = join(folder, 'assay.db');
+    told = [];
+  });
+  afterEach(() => rmSync(parent, { recursive: true }));
+
+  const open = () => openSqliteStore(path, { chain: chainEntry, onUnreadable: (row) => told.push(row) });
+  const modeOf = (file: string) => statSync(file).mode & 0o777;
+
+  /** Does to the closed file what a fault or a person with the file could do. */
+  function damage(sql: string): void {
+    const database = new DatabaseSync(path);
+    database.exec(sql);
+    database.close();
+  }
+
+  async function filled(): Promise<void> {
+    const store = await open();
+    for (const name of ['node-1', 'node-2', 'node-3']) {
+      const node = madeNode(name);
+      await store.enrol(node, madeEvent('enrol', name));
+      for (const at of [1_000, 2_000, 3_000]) await store.recordVerdict(madeRecord(node, at));
+    }
+    await store.close();
+  }
+
+  it('is for its owner only, and so are the files beside it', async () => {
+    const store = await open();
+    await store.audit(madeEvent('start', 'server'));
+    assert.equal(modeOf(folder), 0o700);
+    for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(modeOf(file), 0o600);
+    await store.close();
+  });
+
+  it('keeps what was written from one opening to the next', async () => {
+    await filled();
+    const store = await open();
+    assert.equal((await store.statuses()).length, 3);
+    assert.equal((await store.history('node-2', { limit: 10 })).length, 3);
+    await store.audit(madeEvent('start', 'server'));
+    assert.equal(verifyChain(await store.auditEntries({ limit: 100 })).ok, true);
+    await store.close();
+  });
+
+  for (const [what, prepare] of [
+    ['a folder that others may read', () => mkdirSync(folder, { mode: 0o755 })],
+    [
+      'a folder that is a symbolic link',
+      () => {
+        mkdirSync(join(parent, 'real'), { mode: 0o700 });
+        symlinkSync(join(parent, 'real'), folder);
+      },
+    ],
+    ['a folder that is a file', () => writeFileSync(folder, '')],
+    [
+      'a file that is a symbolic link',
+      () => {
+        mkdirSync(folder, { mode: 0o700 });
+        symlinkSync(join(parent, 'elsewhere'), path);
+      },
+    ],
+    [
+      'a file that others may read',
+      () => {
+        mkdirSync(folder, { mode: 0o700 });
+        writeFileSync(path, '');
+        chmodSync(path, 0o640);
+      },
+    ],
+    [
+      'a file that is no database',
+      () => {
+        mkdirSync(folder, { mode: 0o700 });
+        writeFileSync(path, 'x'.repeat(4096), { mode: 0o600 });
+      },
+    ],
+  ] as const) {
+    it(`is refused with ${what}`, async () => {
+      prepare();
+      await assert.rejects(open(), (error: Error) => error.message.includes(folder));
+    });
+  }
+
+  it('is refused where a newer version wrote it, and stays as it is', async () => {
+    await filled();
+    damage('pragma user_version = 99');
+    await assert.rejects(open(), /newer version/);
+    damage('pragma user_version = 1');
+    const store = await open();
+    assert.equal((await store.nodes()).length, 3);
+    await store.close();
+  });
+
+  it('is refused where another program wrote it', async () => {
+    mkdirSync(folder, { mode: 0o700 });
+    writeFileSync(path, '', { mode: 0o600 });
+    damage('create table theirs (a)');
+    await assert.rejects(open(), /another program/);
+  });
+
+  for (const [what, sql] of [
+    ['is not JSON', "verdict = '{'"],
+    ['has a code of another version', `verdict = replace(verdict, '"trusted"', '"splendid"')`],
+    ['has a clock that is no number', "clock = 'noon'"],
+    ['has a state of another version', "state = 'splendid'"],
+  ] as const) {
+    it(`names a status that ${what}, and gives all others`, async () => {
+      await filled();
+      damage(
+        `update statuses set ${sql} where ek_digest = (select ek_digest from nodes where name = 'node-2')`,
+      );
+      const store = await open();
+      assert.deepEqual(
+        (await store.statuses()).map(({ name }) => name),
+        ['node-1', 'node-3'],
+      );
+      assert.deepEqual(
+        told.map(({ table, key }) => [table, key]),
+        [['status', 'node-2']],
+      );
+      await assert.rejects(store.status('node-2'), { name: 'UnreadableRow', table: 'status', key: 'node-2' });
+      assert.equal((await store.status('node-3'))?.state, 'trusted');
+      await store.recordVerdict(madeRecord(madeNode('node-2'), 4_000));
+      assert.equal((await store.status('node-2'))?.state, 'trusted');
+      await store.close();
+    });
+  }
+
+  it('names a node that is unreadable, and gives all others', async () => {
+    await filled();
+    damage("update nodes set bound = 'hearsay' where name = 'node-1'");
+    const store = await open();
+    assert.deepEqual(
+      (await store.nodes()).map(({ name }) => name),
+      ['node-2', 'node-3'],
+    );
+    await assert.rejects(store.node('node-1'), { name: 'UnreadableRow', table: 'node', key: 'node-1' });
+    await store.close();
+  });
+
+  it('fills a page of history past an unreadable row', async () => {
+    await filled();
+    damage("update history set verdict = '[]' where at = 2000");
+    const store = await open();
+    const entries = await store.history('node-1', { limit: 2 });
+    assert.deepEqual(
+      entries.map(({ at }) => at),
+      [3_000, 1_000],
+    );
+    assert.equal(told.length, 1);
+    await store.close();
+  });
+
+  it('names a reference that is unreadable, and leaves it out', async () => {
+    await filled();
+    damage("insert into reference_values values ('workers-1', '{}')");
+    const store = await open();
+    assert.deepEqual(await store.references(), []);
+    assert.equal(told[0]?.table, 'reference');
+    await store.close();
+  });
+
+  it('gives no evidence whose bytes were changed', async () => {
+    await filled();
+    damage("update evidence set bytes = x'00'");
+    const store = await open();
+    const digest = (await store.status('node-1'))?.evidenceDigest ?? '';
+    await assert.rejects(store.evidence(digest), { name: 'UnreadableRow', table: 'evidence', key: digest });
+    await store.close();
+  });
+
+  it('refuses to edit or shorten the audit log by plain SQL', async () => {
+    await filled();
+    assert.throws(() => damage("update audit set actor = 'nobody'"), /append-only/);
+    assert.throws(() => damage('delete from audit'), /append-only/);
+  });
+
+  for (const [what, sql, seq] of [
+    ['edited', "update audit set actor = 'nobody' where seq = 3", 3],
+    ['damaged at the end', "update audit set detail = '{' where seq = 12", 12],
+    ['cut out', 'delete from audit where seq = 5', 5],
+  ] as const) {
+    it(`shows an audit entry that was ${what}`, async () => {
+      await filled();
+      damage(`drop trigger audit_is_never_edited; drop trigger audit_is_never_shortened; ${sql}`);
+      const store = await open();
+      const check = verifyChain(await store.auditEntries({ limit: 100 }));
+      assert.equal(check.ok, false);
+      assert.equal(!check.ok && check.seq, seq);
+      await store.close();
+    });
+  }
+});

@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { JoinToken, Store } from '../../../attest-server/store/store.ts';
+import { madeEvent, madeNode, madeRecord, madeStatus, madeVerdict } from './made-records.ts';
+
+const one = madeNode('node-1');
+const two = madeNode('node-2');
+
+for (const place of ['in memory', 'in a file'] as const) {
+  describe(`a store ${place}`, () => {
+    let folder: string;
+    let store: Store;
+
+    beforeEach(async () => {
+      folder = mkdtempSync(join(tmpdir(), 'assay-store-'));
+      const path = place === 'in memory' ? ':memory:' : join(folder, 'state', 'assay.db');
+      store = await openSqliteStore(path, { chain: chainEntry });
+    });
+    afterEach(async () => {
+      await store.close();
+      rmSync(folder, { recursive: true });
+    });
+
+    const enrol = (node = one) => store.enrol(node, madeEvent('enrol', node.name));
+    const actions = async () => (await store.auditEntries({ limit: 100 })).map(({ action }) => action);
+
+    it('gives back an enrolled node as it was, by name and by endorsement key', async () => {
+      await enrol();
+      const withCertificate = { ...two, ekCertificate: Buffer.from([48, 0]), manufacturer: null };
+      await enrol(withCertificate);
+      assert.deepEqual(await store.node('node-1'), one);
+      assert.deepEqual(await store.nodeByEk(two.ekDigest), withCertificate);
+      assert.deepEqual(await store.nodes(), [one, withCertificate]);
+      assert.equal(await store.node('node-3'), null);
+      assert.equal(await store.nodeByEk('00'), null);
+    });
+
+    it('shows a node as pending from its enrolment on', async () => {
+      await enrol();
+      const status = await store.status('node-1');
+      assert.equal(status?.state, 'pending');
+      assert.equal(status?.verdict, null);
+      assert.equal(status?.ekDigest, one.ekDigest);
+      assert.equal(await store.status('node-2'), null);
+    });
+
+    for (const [what, node] of [
+      ['the same key under another name', madeNode('node-9', 'node-1')],
+      ['another key under the same name', madeNode('node-1', 'another')],
+      ['the same key under the same name', one],
+    ] as const) {
+      it(`refuses ${what}, and changes nothing`, async () => {
+        await enrol();
+        await assert.rejects(enrol(node), { name: 'Rejection', code: 'ek_already_bound' });
+        assert.deepEqual(await store.nodes(), [one]);
+        assert.deepEqual(await actions(), ['enrol']);
+      });
+    }
+
+    it('lets exactly one of many enrolments of one name win', async () => {
+      const claims = Array.from({ length: 8 }, (_, index) => enrol(madeNode('node-1', `tpm ${index}`)));
+      const results = await Promise.allSettled(claims);
+      assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+      assert.equal((await store.statuses()).length, 1);
+    });
+
+    it('replaces an attestation key, of an enrolled endorsement key only', async () => {
+      await enrol();
+      const event = madeEvent('ak.replace', 'node-1');
+      await store.replaceAttestationKey(one.ekDigest, Buffer.from('new'), '000bff', event);
+      assert.equal((await store.node('node-1'))?.akName, '000bff');
+      await assert.rejects(store.replaceAttestationKey(two.ekDigest, Buffer.from('new'), '000bff', event));
+      assert.deepEqual(await actions(), ['enrol', 'ak.replace']);
+    });
+
+    it('gives back a verdict as it was: status, history, evidence and audit', async () => {
+      await enrol();
+      const record = madeRecord(one, 2_000, madeVerdict('untrusted', 'kernel_unknown', 'pcr_mismatch'));
+      await store.recordVerdict(record);
+      assert.deepEqual(await store.status('node-1'), record.status);
+      assert.deepEqual(await store.statuses(), [record.status]);
+      assert.deepEqual(await store.history('node-1', { limit: 10 }), [
+        { ...record.history[0], node: 'node-1' },
+      ]);
+      const blob = record.evidence[0];
+      assert.deepEqual(await store.evidence(blob?.digest ?? ''), blob?.bytes);
+      assert.equal(await store.evidence('00'), null);
+      assert.equal((await store.auditEntries({ limit: 10 }))[1]?.code, 'kernel_unknown');
+    });
+
+    it('gives back a status whose parts are all unknown', async () => {
+      await enrol();
+      await store.recordVerdict(madeRecord(one, 2_000));
+      const empty = {
+        ...madeStatus(one, madeVerdict('unknown'), 3_000),
+        ...{ verdict: null, verifiedAt: null, expiresAt: null, bootedAt: null, resetCount: null },
+        ...{ restartCount: null, clock: null, firmwareVersion: null, bootId: null, kernel: null },
+      };
+      await store.recordVerdict({ status: empty, at: 3_000, evidence: [], history: [], audit: [] });
+      assert.deepEqual(await store.status('node-1'), empty);
+    });
+
+    it('writes evidence that it holds only once', async () => {
+      await enrol();
+      const log = Buffer.from('one log');
+      await store.recordVerdict(madeRecord(one, 2_000, madeVerdict('trusted'), log));
+      await store.recordVerdict(madeRecord(one, 3_000, madeVerdict('trusted'), log));
+      assert.deepEqual(await store.evidence(hash('sha256', log, 'hex')), log);
+    });
+
+    it('records all of a verdict or nothing of it', async () => {
+      await enrol();
+      const before = await store.status('node-1');
+      const record = madeRecord(one, 2_000);
+      const wrongDigest = [
+        ...record.evidence,
+        { digest: hash('sha256', 'other', 'hex'), bytes: Buffer.from('bytes') },
+      ];
+      const badDetail = { ...madeEvent('verdict', 'node-1'), detail: { figure: Number.NaN } };
+      await assert.rejects(store.recordVerdict({ ...record, evidence: wrongDigest }), /digest/);
+      await assert.rejects(
+        store.recordVerdict({ ...record, audit: [...record.audit, badDetail] }),
+        TypeError,
+      );
+      assert.deepEqual(await store.status('node-1'), before);
+      assert.deepEqual(await store.history('node-1', { limit: 10 }), []);
+      assert.equal(await store.evidence(record.evidence[0]?.digest ?? ''), null);
+      assert.deepEqual(await actions(), ['enrol']);
+    });
+
+    it('records no verdict for a node that is not enrolled under that key', async () => {
+      await enrol();
+      await assert.rejects(store.recordVerdict(madeRecord(two, 2_000)), /node-2/);
+      await assert.rejects(store.recordVerdict(madeRecord(madeNode('node-1', 'another'), 2_000)), /node-1/);
+    });
+
+    it('lists history newest first, a page at a time, with nothing lost between pages', async () => {
+      await enrol();
+      await enrol(two);
+      await store.recordVerdict(madeRecord(two, 2_500));
+      for (const at of [2_000, 3_000]) {
+        const record = madeRecord(one, at);
+        const rebooted = { ...record.history[0]!, verdict: madeVerdict('pending', 'rebooted') };
+        await store.recordVerdict({ ...record, history: [rebooted, ...record.history] });
+      }
+      const states: string[] = [];
+      let before: number | undefined;
+      for (;;) {
+        const [entry] = await store.history('node-1', {
+          limit: 1,
+          ...(before === undefined ? {} : { before }),
+        });
+        if (entry === undefined) break;
+        states.push(entry.verdict.state);
+        before = entry.at;
+      }
+      assert.deepEqual(states, ['trusted', 'pending', 'trusted', 'pending']);
+      assert.equal((await store.history('node-1', { limit: 3 })).length, 3);
+    });
+
+    it('keeps references, and refuses a second one of the same name', async () => {
+      const reference: Reference = {
+        version: 1,
+        name: 'workers-1',
+        group: 'workers',
+        state: 'active',
+        expires: null,
+        pcrs: { sha256: { 4: 'ab'.repeat(32) } },
+        components: [],
+        events: [],
+      };
+      await store.addReference(reference, madeEvent('reference.capture', 'workers-1'));
+      await assert.rejects(
+        store.addReference(reference, madeEvent('reference.capture', 'workers-1')),
+        /exists/,
+      );
+      assert.deepEqual(await store.references(), [reference]);
+      assert.deepEqual(await actions(), ['reference.capture']);
+    });
+
+    it('keeps pins: the later word wins, a list that contradicts itself is refused', async () => {
+      const pin = (node: string, ekDigest: string) => ({ node, ekDigest });
+      const event = madeEvent('pin', 'list');
+      await store.addPins([pin('node-1', 'aa'), pin('node-2', 'bb')], event);
+      await store.addPins([pin('node-1', 'cc'), pin('node-3', 'bb')], event);
+      assert.deepEqual(await store.pinFor('node-1'), pin('node-1', 'cc'));
+      assert.equal(await store.pinFor('node-2'), null);
+      await assert.rejects(store.addPins([pin('node-4', 'dd'), pin('node-4', 'ee')], event));
+      await assert.rejects(store.addPins([pin('node-4', 'dd'), pin('node-5', 'dd')], event));
+      assert.deepEqual(
+        (await store.pins()).map(({ node }) => node),
+        ['node-1', 'node-3'],
+      );
+    });
+
+    describe('with a join token', () => {
+      const token: JoinToken = {
+        id: 'token-1',
+        secretHash: 'ab'.repeat(32),
+        node: 'node-1',
+        expiresAt: 5_000,
+        usedAt: null,
+      };
+      const enrolWith = (node: typeof one, id = token.id) =>
+        store.enrol(node, madeEvent('enrol', node.name), id);
+
+      beforeEach(() => store.addJoinToken(token, madeEvent('join-token.create', token.node)));
+
+      it('spends it with the enrolment', async () => {
+        assert.deepEqual(await store.joinToken(token.id), token);
+        await enrolWith(one);
+        assert.deepEqual(await store.joinToken(token.id), { ...token, usedAt: one.enrolledAt });
+        assert.equal(await store.joinToken('token-2'), null);
+      });
+
+      it('lets it be used by exactly one of two machines at once', async () => {
+        const results = await Promise.allSettled([enrolWith(one), enrolWith(madeNode('node-1', 'another'))]);
+        assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+        assert.equal((await store.nodes()).length, 1);
+      });
+
+      it('keeps it unspent where the enrolment fails', async () => {
+        await enrol();
+        await assert.rejects(enrolWith(one), { code: 'ek_already_bound' });
+        assert.deepEqual(await store.joinToken(token.id), token);
+      });
+
+      for (const [what, claim] of [
+        ['for another name', () => enrolWith(two)],
+        ['that does not exist', () => enrolWith(one, 'token-2')],
+        ['that has expired', () => enrolWith({ ...one, enrolledAt: token.expiresAt })],
+      ] as const) {
+        it(`refuses one ${what}`, async () => {
+          await assert.rejects(claim(), { name: 'Rejection', code: 'enrolment_pending' });
+          assert.deepEqual(await store.nodes(), []);
+        });
+      }
+    });
+
+    it('chains the audit log, also when many write at once', async () => {
+      await enrol();
+      await Promise.all(
+        Array.from({ length: 20 }, (_, index) =>
+          index % 2
+            ? store.audit(madeEvent('refuse', 'x\ud800'))
+            : store.recordVerdict(madeRecord(one, index)),
+        ),
+      );
+      const entries = await store.auditEntries({ limit: 100 });
+      assert.deepEqual(verifyChain(entries), { ok: true, size: 21, head: entries.at(-1)?.hash });
+      const rest = await store.auditEntries({ after: 19, limit: 100 });
+      assert.deepEqual(
+        rest.map(({ seq }) => seq),
+        [20, 21],
+      );
+    });
+  });
+}
