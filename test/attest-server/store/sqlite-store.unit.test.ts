@@ -61,6 +61,16 @@ describe('the file of a store', () => {
     await store.close();
   });
 
+  it('keeps one unbroken chain where two programs write in turn', async () => {
+    const stores = [await open(), await open()];
+    for (let turn = 0; turn < 4; turn += 1) {
+      for (const store of stores) await store.audit(madeEvent('start', `turn ${turn}`));
+    }
+    const check = verifyChain((await stores[0]?.auditEntries({ limit: 100 })) ?? []);
+    assert.equal(check.ok && check.size, 8);
+    for (const store of stores) await store.close();
+  });
+
   for (const [what, prepare] of [
     ['a folder that others may read', () => mkdirSync(folder, { mode: 0o755 })],
     [
