@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { after, before, describe, it } from 'mocha';
+import type { WebSocket } from 'ws';
+import { type Channel, openChannel } from '../../agent/channel.ts';
+import { limits } from '../../attest-server/protocol/limits.ts';
+import type { ServerMessage } from '../../attest-server/protocol/messages.ts';
+import { type MadeAuthority, makeAuthority } from './made-authority.ts';
+import { startTinyServer } from './tiny-server.ts';
+
+const verdict = JSON.stringify({ type: 'verdict', state: 'trusted', codes: [] });
+
+describe('the channel', () => {
+  let authority: MadeAuthority;
+  let tls: { readonly key: string; readonly cert: string };
+  before(async () => {
+    authority = await makeAuthority();
+    tls = await authority.issue();
+  });
+  after(() => authority[Symbol.asyncDispose]());
+
+  const open = (port: number, more: { readonly signal?: AbortSignal; readonly pingEveryMs?: number } = {}) =>
+    openChannel({
+      server: { host: '127.0.0.1', port },
+      authority: authority.ca,
+      signal: new AbortController().signal,
+      ...more,
+    });
+
+  it("carries the value that both ends' TLS exports", async () => {
+    const theirs: Buffer[] = [];
+    await using server = await startTinyServer(tls, (_, binding) => theirs.push(binding));
+    const channel = await open(server.port);
+    assert.deepEqual([channel.binding], theirs);
+    channel.close();
+    assert.equal((await channel.closed).code, 'closed');
+  });
+
+  it('hands over what the server says', async () => {
+    await using server = await startTinyServer(tls, (socket) => {
+      socket.once('message', () => socket.send(verdict));
+    });
+    const channel = await open(server.port);
+    const message = await new Promise<ServerMessage>((resolve) => {
+      channel.listen(resolve);
+      channel.send('hello');
+    });
+    assert.equal(message.type, 'verdict');
+    channel.close();
+    await channel.closed;
+  });
+
+  for (const [what, code, speak] of [
+    ['a text that is no message', 'malformed', (socket: WebSocket) => socket.send('{}')],
+    ['a binary frame', 'malformed', (socket: WebSocket) => socket.send(Buffer.from(verdict))],
+    [
+      'a message that is too large',
+      'too_large',
+      (socket: WebSocket) => socket.send('x'.repeat(limits.textFrame + 1)),
+    ],
+  ] as const)
+    it(`ends the connection at ${what}`, async () => {
+      await using server = await startTinyServer(tls, (socket) => {
+        socket.once('message', () => speak(socket));
+      });
+      const channel = await open(server.port);
+      channel.listen(() => assert.fail('nothing should arrive'));
+      channel.send('hello');
+      assert.equal((await channel.closed).code, code);
+    });
+
+  it('ends the connection at a message before the hello', async () => {
+    await using server = await startTinyServer(tls, (socket) => socket.send(verdict));
+    assert.equal((await (await open(server.port)).closed).code, 'malformed');
+  });
+
+  it('drops a connection that has fallen silent', async () => {
+    await using server = await startTinyServer(tls, (socket) => socket.pause());
+    assert.equal((await (await open(server.port, { pingEveryMs: 10 })).closed).code, 'silent');
+  });
+
+  it('keeps a connection that answers pings', async () => {
+    await using server = await startTinyServer(tls, (socket) => {
+      setTimeout(() => socket.close(1000), 200);
+    });
+    assert.equal((await (await open(server.port, { pingEveryMs: 20 })).closed).code, 'closed');
+  });
+
+  it('is not opened over TLS 1.2', async () => {
+    await using server = await startTinyServer({ ...tls, maxVersion: 'TLSv1.2' }, () => {});
+    await assert.rejects(open(server.port), { code: 'connect_failed' });
+  });
+
+  it('is not opened to a server of another authority', async () => {
+    await using other = await makeAuthority();
+    await using server = await startTinyServer(await other.issue(), () => {});
+    await assert.rejects(open(server.port), { code: 'connect_failed' });
+  });
+
+  it('is not opened to a server with a certificate for another host', async () => {
+    const elsewhere = await authority.issue({ names: 'DNS:other.example' });
+    await using server = await startTinyServer(elsewhere, () => {});
+    await assert.rejects(open(server.port), { code: 'connect_failed' });
+  });
+
+  it('ends with the signal, before and after it is open', async () => {
+    const early = new AbortController();
+    const mute = createServer(() => {}).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const address = mute.address();
+    assert(address !== null && typeof address === 'object');
+    const opening = open(address.port, { signal: early.signal });
+    early.abort();
+    await assert.rejects(opening, { code: 'connect_failed' });
+    mute.close();
+
+    const late = new AbortController();
+    await using server = await startTinyServer(tls, () => {});
+    const channel: Channel = await open(server.port, { signal: late.signal });
+    late.abort();
+    assert.equal((await channel.closed).code, 'closed');
+  });
+});

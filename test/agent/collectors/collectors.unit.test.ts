@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { bootLogPath, bootLogReader } from '../../../agent/collectors/boot-log.ts';
+import { readBootId, readHostFacts } from '../../../agent/collectors/host.ts';
+import { parseFacts } from '../../../attest-server/protocol/facts.ts';
+
+describe('the collectors', () => {
+  let root = '';
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), 'assay-agent-root-'));
+  });
+  afterEach(() => rm(root, { recursive: true }));
+
+  async function put(path: string, content: string | Buffer): Promise<void> {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await writeFile(join(root, path), content);
+  }
+
+  it('read the boot log once a boot', async () => {
+    const read = bootLogReader(root, 100);
+    await put(bootLogPath, 'first');
+    assert.equal((await read('a'))?.bytes.toString(), 'first');
+    await put(bootLogPath, 'second');
+    assert.equal((await read('a'))?.bytes.toString(), 'first');
+    assert.equal((await read('b'))?.bytes.toString(), 'second');
+  });
+
+  it('find no log where it is missing or empty, until it is there', async () => {
+    const read = bootLogReader(root, 100);
+    assert.equal(await read('a'), null);
+    await put(bootLogPath, '');
+    assert.equal(await read('a'), null);
+    await put(bootLogPath, 'late');
+    assert.equal((await read('a'))?.bytes.toString(), 'late');
+  });
+
+  it('refuse a log beyond the bound, and take one at it', async () => {
+    await put(bootLogPath, Buffer.alloc(100));
+    assert.equal((await bootLogReader(root, 100)('a'))?.bytes.length, 100);
+    await assert.rejects(bootLogReader(root, 99)('a'), RangeError);
+  });
+
+  it('leave out what a machine does not say', async () => {
+    assert.deepEqual(Object.keys(await readHostFacts(root)), ['arch']);
+    await assert.rejects(readBootId(root));
+  });
+
+  it('say what the running machine is in facts that the server takes', async () => {
+    const [bootId, host] = await Promise.all([readBootId('/'), readHostFacts('/')]);
+    const facts = { purpose: 'attest', node: 'n', bootId, helloDigest: '0'.repeat(64), host };
+    assert.equal(parseFacts(JSON.stringify(facts)).host?.kernel, host.kernel);
+    assert(host.kernel && host.os && host.arch);
+  });
+
+  it('take control characters out and cut what is too long', async () => {
+    await put('sys/class/dmi/id/sys_vendor', `a\u0007b${'x'.repeat(100)}\n`);
+    assert.equal((await readHostFacts(root)).manufacturer, `a b${'x'.repeat(61)}`);
+  });
+});

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { setImmediate as turn } from 'node:timers/promises';
+import fc from 'fast-check';
+import { describe, it } from 'mocha';
+import { ToolError } from 'node-tpm2';
+import { AgentError } from '../../agent/agent-error.ts';
+import type { Channel, Frame } from '../../agent/channel.ts';
+import { type SessionParts, startSession } from '../../agent/session.ts';
+import {
+  parseAgentMessage,
+  parseBinaryFrame,
+  parseServerMessage,
+  type ServerMessage,
+} from '../../attest-server/protocol/messages.ts';
+import { Rejection } from '../../attest-server/protocol/rejection.ts';
+
+const base64 = (most: number) =>
+  fc.uint8Array({ maxLength: most }).map((b) => Buffer.from(b).toString('base64'));
+const digest = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((b) => Buffer.from(b).toString('hex'));
+const anyMessage = fc.oneof(
+  fc.record({ type: fc.constant('activate'), credential: base64(200), secret: base64(300) }),
+  fc.record({
+    type: fc.constant('challenge'),
+    nonce: fc.oneof(base64(32), fc.constant(Buffer.alloc(32).toString('base64'))),
+    selection: fc.constantFrom({}, { sha256: [0] }, { sha1: [23, 0], sha512: [1] }),
+    purpose: fc.constantFrom('attest', 'enrol'),
+    holds: fc.array(digest, { maxLength: 4 }),
+    within: fc.integer({ min: 1 }),
+  }),
+  fc.constant({ type: 'verdict', state: 'untrusted', codes: ['kernel_unknown'] }),
+  fc.constant({ type: 'error', code: 'malformed' }),
+);
+
+class FakeChannel implements Channel {
+  readonly binding = Buffer.alloc(32, 9);
+  readonly closed = Promise.withResolvers<never>().promise;
+  readonly sent: Frame[] = [];
+  readonly closes: (string | undefined)[] = [];
+  tell: (message: ServerMessage) => void = () => {};
+
+  listen(onMessage: (message: ServerMessage) => void): void {
+    this.tell = onMessage;
+  }
+  send(...frames: readonly Frame[]): void {
+    this.sent.push(...frames);
+  }
+  close(_status?: number, code?: string): void {
+    this.closes.push(code);
+  }
+}
+
+function partsThat(tpm: SessionParts['tpm'], more: Partial<SessionParts> = {}): SessionParts {
+  return {
+    node: 'node-1',
+    program: '1.0.0',
+    identity: { ek: null, ak: null, banks: [] },
+    tpm,
+    joinToken: null,
+    readNode: async () => ({ bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff', host: null, bootLog: null }),
+    on: { sent: () => {}, verdict: () => {}, refused: () => {}, fault: () => {} },
+    ...more,
+  };
+}
+
+const failing = async () => {
+  throw new ToolError('no', { code: 'failed', tool: 'tpm2' });
+};
+const working = {
+  quote: async () => ({ attest: Buffer.of(1), signature: Buffer.of(2), pcrs: { sha256: Buffer.alloc(32) } }),
+  activateCredential: async () => Buffer.alloc(32, 1),
+};
+
+describe('a session', () => {
+  it('answers any messages with messages of the protocol, or closes, and never throws', () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(anyMessage, { maxLength: 8 }),
+        fc.constantFrom(null, working, { quote: failing, activateCredential: failing }),
+        async (messages, tpm) => {
+          const channel = new FakeChannel();
+          startSession(channel, partsThat(tpm));
+          for (const message of messages) {
+            channel.tell(parseServerMessage(JSON.stringify(message)));
+            await turn();
+          }
+          for (const frame of channel.sent) parseAgentMessage(String(frame));
+        },
+      ),
+    ));
+
+  it('gets a value or a Rejection from any text of the server', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+        try {
+          parseServerMessage(text);
+        } catch (error) {
+          assert(error instanceof Rejection);
+        }
+      }),
+    );
+  });
+
+  it('shows the join token right after the hello, and says so in it', () => {
+    const channel = new FakeChannel();
+    startSession(channel, partsThat(working, { joinToken: 'id1.secret' }));
+    const [hello, token] = channel.sent;
+    const said = parseAgentMessage(String(hello));
+    assert(said.type === 'hello' && said.joinToken);
+    assert(Buffer.isBuffer(token));
+    assert.deepEqual(parseBinaryFrame(token), { kind: 'joinToken', payload: Buffer.from('id1.secret') });
+  });
+
+  it('keeps one question waiting, however many are asked', async () => {
+    const gate = Promise.withResolvers<void>();
+    let quotes = 0;
+    const quote = async () => {
+      quotes++;
+      await gate.promise;
+      return working.quote();
+    };
+    const channel = new FakeChannel();
+    startSession(channel, partsThat({ ...working, quote }));
+    const challenge = {
+      type: 'challenge',
+      selection: { sha256: [0] },
+      purpose: 'attest',
+      holds: [],
+      within: 1,
+    };
+    for (let i = 0; i < 100; i++) {
+      const nonce = Buffer.alloc(32, i).toString('base64');
+      channel.tell(parseServerMessage(JSON.stringify({ ...challenge, nonce })));
+    }
+    await turn();
+    gate.resolve();
+    await turn();
+    assert.equal(quotes, 2);
+  });
+
+  it('says facts_unavailable and stays where the node cannot be read', async () => {
+    const channel = new FakeChannel();
+    const readNode = async () => {
+      throw new AgentError('facts_unavailable', 'no boot id', { retryable: true });
+    };
+    startSession(channel, partsThat(working, { readNode }));
+    const nonce = Buffer.alloc(32).toString('base64');
+    const selection = { sha256: [0] };
+    channel.tell({ type: 'challenge', nonce, selection, purpose: 'attest', holds: [], within: 1 });
+    await turn();
+    assert.deepEqual(parseAgentMessage(String(channel.sent[1])), {
+      type: 'error',
+      code: 'facts_unavailable',
+    });
+    assert.deepEqual(channel.closes, []);
+  });
+
+  it('says changed three times at once, then once a second', () => {
+    const channel = new FakeChannel();
+    const session = startSession(channel, partsThat(working));
+    for (let i = 0; i < 10; i++) session.changed('firewall');
+    assert.equal(channel.sent.length, 1 + 3);
+  });
+});
