@@ -1,0 +1,82 @@
+import type { Reference } from '../protocol/reference.ts';
+import type { Verdict } from '../protocol/verdict.ts';
+import type { Proven } from '../verify/proven.ts';
+import { groupOf, type Policy, type PolicyGroup } from './policy.ts';
+import { appraiseAgainst, type PreparedGroup, prepareGroup } from './prepared-group.ts';
+import type { PreparedReference } from './reference-set.ts';
+import { type Remembered, recall, remember } from './remembered.ts';
+
+export interface AppraisedNode {
+  readonly name: string;
+  /** The node has sent a boot log before: then a boot without one is `log_incomplete`. Default false. */
+  readonly sentBootLog?: boolean;
+}
+
+/** @param at milliseconds since the epoch; references expire by it */
+export type Appraiser = (proven: Proven, node: AppraisedNode, at: number) => Verdict;
+
+/** Compares one piece of proven evidence with policy and references. For many, make an appraiser once. */
+export function appraise(
+  proven: Proven,
+  policy: Policy,
+  node: AppraisedNode,
+  references: readonly Reference[],
+  at: number,
+): Verdict {
+  const prepared = prepareGroup(policy, groupOf(policy, node.name), references);
+  return appraiseAgainst(prepared, proven, node.sentBootLog ?? false, at);
+}
+
+interface KnownGroup extends PreparedGroup {
+  readonly remembered: Map<string, Remembered>;
+}
+
+/**
+ * Prepares policy and references, so that an appraisal is a comparison of bytes. Make a new one when either changes.
+ * @param options.memo keep the verdict of PCR values and log seen before; default true
+ */
+export function createAppraiser(
+  policy: Policy,
+  references: readonly Reference[],
+  options: { readonly memo?: boolean } = {},
+): Appraiser {
+  const memo = options.memo ?? true;
+  const groups = new Map<PolicyGroup, KnownGroup>();
+  const byName = new Map<string, KnownGroup>();
+  const groupFor = (name: string): KnownGroup => {
+    const known = byName.get(name);
+    if (known !== undefined) return known;
+    const group = groupOf(policy, name);
+    const prepared = groups.get(group) ?? {
+      ...prepareGroup(policy, group, references),
+      remembered: new Map<string, Remembered>(),
+    };
+    groups.set(group, prepared);
+    if (byName.size >= mostNames) byName.clear();
+    byName.set(name, prepared);
+    return prepared;
+  };
+  return (proven, { name, sentBootLog = false }, at) => {
+    const group = groupFor(name);
+    if (!memo) return appraiseAgainst(group, proven, sentBootLog, at);
+    const known = recall(group.remembered, proven, sentBootLog, at);
+    if (known !== null) return known;
+    const verdict = appraiseAgainst(group, proven, sentBootLog, at);
+    remember(group.remembered, proven, sentBootLog, verdict, spanAround(group.set.active, at));
+    return verdict;
+  };
+}
+
+const mostNames = 65_536;
+
+/** The time around `at` in which no reference expires. */
+function spanAround(
+  active: readonly PreparedReference[],
+  at: number,
+): readonly [from: number, until: number] {
+  const times = active.map(({ expires }) => expires);
+  return [
+    Math.max(Number.NEGATIVE_INFINITY, ...times.filter((time) => time <= at)),
+    Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > at)),
+  ];
+}

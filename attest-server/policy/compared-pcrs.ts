@@ -1,0 +1,69 @@
+import { bankBytes, type PcrBank } from '../protocol/messages.ts';
+import type { Reference } from '../protocol/reference.ts';
+import type { QuotedBank } from '../verify/proven.ts';
+
+/**
+ * PCRs that are compared as a whole: 0, 2, 4, 6, 7, 8 and 9. PCRs 1, 3 and 5 hold what differs from machine to
+ * machine; from 10 on they grow while the system runs.
+ */
+export const comparedMask = 0b11_1101_0101;
+
+/** Banks that are compared, strongest first. SHA-1 is not: collisions of it can be made. */
+export const comparedBanks = ['sha512', 'sha384', 'sha256'] as const satisfies readonly PcrBank[];
+
+/** The compared PCRs of one bank of a reference. */
+export interface ReferenceBank {
+  readonly bank: PcrBank;
+  /** Bit i is set where the reference names PCR i. */
+  readonly mask: number;
+  /** The values in ascending order of their PCR, concatenated. */
+  readonly values: Buffer;
+}
+
+/** Null where the reference has no usable value of this bank; a value of a wrong size makes the bank unusable. */
+export function referenceBank({ pcrs }: Reference, bank: PcrBank): ReferenceBank | null {
+  const named = pcrs[bank] ?? {};
+  const values: Buffer[] = [];
+  let mask = 0;
+  for (const pcr of pcrsOf(comparedMask)) {
+    const hex = named[String(pcr)];
+    if (hex === undefined) continue;
+    if (hex.length !== 2 * bankBytes[bank]) return null;
+    mask |= 1 << pcr;
+    values.push(Buffer.from(hex, 'hex'));
+  }
+  return mask === 0 ? null : { bank, mask, values: Buffer.concat(values) };
+}
+
+/** The numbers of the PCRs in a mask, ascending. */
+export function pcrsOf(mask: number): number[] {
+  return Array.from({ length: 24 }, (_, pcr) => pcr).filter((pcr) => (mask & (1 << pcr)) !== 0);
+}
+
+/** The value of one PCR, as a view; null where the bank does not hold it. */
+export function pcrValue({ bank, mask, values }: ReferenceBank | QuotedBank, pcr: number): Buffer | null {
+  if ((mask & (1 << pcr)) === 0) return null;
+  const size = bankBytes[bank];
+  const at = size * pcrsOf(mask & ((1 << pcr) - 1)).length;
+  return values.subarray(at, at + size);
+}
+
+/** A stretch of PCRs that lie side by side in quote and reference: byte offsets in both, and the bytes' number. */
+interface Run {
+  readonly quoted: number;
+  readonly reference: number;
+  readonly length: number;
+}
+
+/** The stretches in which the compared PCRs of a quote of `mask` lie. Computed once per mask and bank. */
+export function runsOf(mask: number, bank: PcrBank): readonly Run[] {
+  const size = bankBytes[bank];
+  const runs: { quoted: number; reference: number; length: number }[] = [];
+  for (const [index, pcr] of pcrsOf(mask & comparedMask).entries()) {
+    const quoted = size * pcrsOf(mask & ((1 << pcr) - 1)).length;
+    const last = runs.at(-1);
+    if (last && last.quoted + last.length === quoted) last.length += size;
+    else runs.push({ quoted, reference: size * index, length: size });
+  }
+  return runs;
+}

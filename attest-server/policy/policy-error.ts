@@ -1,0 +1,20 @@
+export interface PolicyFault {
+  /** Counts from 1. */
+  readonly line: number;
+  /** Dotted, as in `groups.0.require`; `policy` for the file as a whole. */
+  readonly field: string;
+  readonly text: string;
+}
+
+/** A policy file that cannot be used, with all of its faults, in the order of their lines. */
+export class PolicyError extends Error {
+  override readonly name = 'PolicyError';
+  readonly file: string;
+  readonly faults: readonly PolicyFault[];
+
+  constructor(file: string, faults: readonly PolicyFault[]) {
+    super(faults.map(({ line, field, text }) => `${file}:${line}: ${field}: ${text}`).join('\n'));
+    this.file = file;
+    this.faults = faults;
+  }
+}

@@ -1,0 +1,49 @@
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Severity, Verdict } from '../protocol/verdict.ts';
+import { globMatches } from './glob.ts';
+
+/** The aspects that this version can appraise, and so that a policy may require. */
+export const builtAspects = ['identity', 'boot'] as const;
+export type BuiltAspect = (typeof builtAspects)[number];
+
+/** By which word a group's nodes may enrol, as far as this version is built. */
+export const builtEnrolments = ['pin', 'join-token'] as const;
+export type BuiltEnrolment = (typeof builtEnrolments)[number];
+
+/** The rules of one group of nodes. */
+export interface PolicyGroup {
+  readonly name: string;
+  /** Globs on the node's name; the first group of the policy that matches applies. */
+  readonly nodes: readonly string[];
+  readonly mode: Verdict['mode'];
+  readonly enrolment: readonly BuiltEnrolment[];
+  /** Never empty. */
+  readonly require: readonly BuiltAspect[];
+  /** Names of the references of which one must match; null: any active reference of this group. */
+  readonly references: readonly string[] | null;
+  readonly severity: Readonly<Partial<Record<ReasonCode, Severity>>>;
+}
+
+export interface Policy {
+  readonly name: string;
+  /** The first 12 hex digits of the SHA-256 of `text`. */
+  readonly revision: string;
+  readonly text: string;
+  readonly groups: readonly PolicyGroup[];
+}
+
+/** What holds for a node that no group matches: seen, never green beyond its identity. */
+const unmatched: PolicyGroup = {
+  name: 'default',
+  nodes: ['*'],
+  mode: 'observe',
+  enrolment: builtEnrolments,
+  require: ['identity'],
+  references: null,
+  severity: {},
+};
+
+/** The group whose rules apply to a node: the first that matches its name. */
+export function groupOf(policy: Policy, node: string): PolicyGroup {
+  return policy.groups.find(({ nodes }) => nodes.some((glob) => globMatches(glob, node))) ?? unmatched;
+}

@@ -1,0 +1,67 @@
+import type { PcrBank } from '../protocol/messages.ts';
+import { pcrBanks } from '../protocol/messages.ts';
+import type { Reference } from '../protocol/reference.ts';
+import type { Proven } from '../verify/proven.ts';
+import { pcrsOf, pcrValue } from './compared-pcrs.ts';
+import { allDifferences, type EventDifference, type MeasuredEvent } from './event-diff.ts';
+
+export interface PcrDifference {
+  readonly bank: PcrBank;
+  readonly pcr: number;
+  /** Hex; null where the side has no value. */
+  readonly expected: string | null;
+  readonly actual: string | null;
+}
+
+export interface ReferenceDifference {
+  readonly pcrs: readonly PcrDifference[];
+  /** Events that only one side has, in log order. */
+  readonly events: readonly EventDifference[];
+}
+
+type Pcrs = Readonly<Partial<Record<PcrBank, Readonly<Record<string, string>> | undefined>>>;
+interface Side {
+  readonly pcrs: Pcrs;
+  readonly events: readonly MeasuredEvent[];
+}
+
+/** What differs between a reference and another, or a proven boot, in the PCRs and banks that both sides have. */
+export function diffReferences(
+  expected: Reference,
+  actual: Reference | Pick<Proven, 'banks' | 'boot'>,
+): ReferenceDifference {
+  const other: Side =
+    'banks' in actual ? { pcrs: quotedPcrs(actual), events: actual.boot?.log.events ?? [] } : actual;
+  const pcrs = pcrBanks.flatMap((bank) => differingPcrs(bank, expected.pcrs[bank], other.pcrs[bank]));
+  const bank = pcrs.at(-1)?.bank;
+  if (bank === undefined) return { pcrs, events: [] };
+  const numbers = pcrs.filter((difference) => difference.bank === bank).map(({ pcr }) => pcr);
+  return {
+    pcrs,
+    events: allDifferences(expected.events, other.events, numbers, bank),
+  };
+}
+
+function quotedPcrs({ banks }: Pick<Proven, 'banks'>): Pcrs {
+  return Object.fromEntries(
+    banks.map((quoted) => [
+      quoted.bank,
+      Object.fromEntries(
+        pcrsOf(quoted.mask).map((pcr) => [String(pcr), pcrValue(quoted, pcr)?.toString('hex') ?? '']),
+      ),
+    ]),
+  );
+}
+
+function differingPcrs(
+  bank: PcrBank,
+  expected: Readonly<Record<string, string>> | undefined,
+  actual: Readonly<Record<string, string>> | undefined,
+): PcrDifference[] {
+  if (expected === undefined || actual === undefined) return [];
+  return Object.keys(expected)
+    .map(Number)
+    .sort((a, b) => a - b)
+    .map((pcr) => ({ bank, pcr, expected: expected[pcr] ?? null, actual: actual[pcr] ?? null }))
+    .filter((difference) => difference.expected !== difference.actual);
+}
