@@ -81,7 +81,7 @@ export async function answer(
 }
 
 /** One JSON object; what ties it to the conversation comes first. */
-export function factsText(
+function factsText(
   purpose: Challenge['purpose'],
   { node, bootId, helloDigest, host }: Pick<Situation, 'node' | 'bootId' | 'helloDigest' | 'host'>,
 ): string {

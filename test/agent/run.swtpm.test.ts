@@ -1,32 +1,23 @@
 import assert from 'node:assert/strict';
-import { createHmac, hash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { openTpm } from 'node-tpm2';
 import { start } from 'node-tpm2/run';
-import type { WebSocket } from 'ws';
+import { pino } from 'pino';
 import { bootLogPath } from '../../agent/collectors/boot-log.ts';
+import { buildConfig } from '../../agent/config.ts';
 import { answer } from '../../agent/evidence.ts';
-import { lengthPrefixed } from '../../attest-server/protocol/binding.ts';
-import {
-  type Challenge,
-  type EvidenceMessage,
-  type Hello,
-  parseAgentMessage,
-  parseBinaryFrame,
-} from '../../attest-server/protocol/messages.ts';
-import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
-import { makeCredential } from '../../attest-server/verify/credential.ts';
-import type { Proven } from '../../attest-server/verify/proven.ts';
-import { verify } from '../../attest-server/verify/verify.ts';
+import { runAgent } from '../../agent/run.ts';
+import { parseAgentMessage } from '../../attest-server/protocol/messages.ts';
 import { launchTpm, type SoftwareTpm } from '../../swtpm-fixtures/tpm.ts';
+import { type Conversation, converse, makeChallenge, prove } from './conversation.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { startTinyServer } from './tiny-server.ts';
 
-const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 const bootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
 const log = Buffer.from('a log that nobody parses here');
 const secret = 's'.repeat(43);
@@ -84,6 +75,7 @@ describe('an agent on a software TPM', () => {
     const second = await runUntilVerdict(server.port);
     assert.deepEqual([first.exit, second.exit], [0, 0]);
     const [joined, known] = await Promise.all(seen.map(({ done }) => done));
+    assert.deepEqual([...first.listening, ...second.listening], []);
     assert.equal(joined?.token, `id1.${secret}`);
     assert.equal(joined?.proven.facts?.host?.os, 'Debian GNU/Linux 13 (trixie)');
     assert.deepEqual(joined?.log, log);
@@ -110,6 +102,35 @@ describe('an agent on a software TPM', () => {
     assert.match(said, /\/dev\/no-such-tpm/);
   });
 
+  it('comes back after its connection and its TPM were lost', async () => {
+    const { key, cert } = await authority.issue();
+    const seen: Conversation[] = [];
+    await using server = await startTinyServer({ key, cert: cert + authority.ca }, (socket, channel) => {
+      const conversation = converse(socket, channel);
+      seen.push(conversation);
+      if (seen.length === 1) void conversation.done.then(() => socket.terminate());
+    });
+    const stop = new AbortController();
+    let verdicts = 0;
+    const config = buildConfig(
+      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
+      { ASSAY_STATE_DIR: join(folder, 'state-2'), ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+    );
+    let cycled: Promise<void> = Promise.resolve();
+    await runAgent(config, {
+      logger: pino({ level: 'silent' }),
+      signal: stop.signal,
+      onState: ({ phase }) => {
+        if (phase === 'offline' && seen.length === 1) cycled = tpm.powerCycle();
+        if (phase === 'verdict' && ++verdicts === 2) stop.abort();
+      },
+    });
+    await cycled;
+    const [first, last] = await Promise.all([seen[0]?.done, seen.at(-1)?.done]);
+    assert.equal(last?.proven.akName, first?.proven.akName);
+    assert.equal(last?.proven.clock.resetCount, (first?.proven.clock.resetCount ?? 0) + 1);
+  });
+
   /** Starts the program as an operator does, and stops it after its first verdict. */
   async function runUntilVerdict(port: number, more: Record<string, string> = {}) {
     const agent = start(process.execPath, [join(import.meta.dirname, '../../agent/main.ts'), 'run'], {
@@ -126,127 +147,29 @@ describe('an agent on a software TPM', () => {
       },
     });
     let said = '';
+    let listening: readonly string[] = [];
     agent.stderr?.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      if (said.includes('"code":"verdict"')) agent.kill('SIGTERM');
+      if (said.includes('"code":"verdict"') && !agent.killed)
+        void listeningSockets(agent.pid ?? 0).then((found) => {
+          listening = found;
+          agent.kill('SIGTERM');
+        });
     });
     const [exit] = await once(agent, 'close');
-    return { exit, said };
+    return { exit, said, listening };
   }
 });
 
-function makeChallenge(): Challenge {
-  const nonce = randomBytes(32).toString('base64');
-  return { type: 'challenge', nonce, selection, purpose: 'attest', holds: [], within: 30_000 };
-}
-
-interface Outcome {
-  readonly token: string | null;
-  readonly log: Buffer | null;
-  readonly proven: Proven;
-}
-
-interface Conversation {
-  readonly done: Promise<Outcome>;
-}
-
-/** The server's half: hello, token, activation, challenge, verdict. */
-function converse(socket: WebSocket, channel: Buffer): Conversation {
-  const challenge = makeChallenge();
-  const wrapped = randomBytes(32);
-  let hello: Hello | null = null;
-  let helloDigest = '';
-  let token: string | null = null;
-  let bootLog: Buffer | null = null;
-  const activate = ({ ek, ak }: Hello) => {
-    assert(ek !== null && ak !== null);
-    const credential = makeCredential(
-      Buffer.from(ek.publicArea, 'base64'),
-      Buffer.from(ak.name, 'hex'),
-      wrapped,
-      randomBytes,
-    );
-    const [id, seed] = [credential.credential.toString('base64'), credential.secret.toString('base64')];
-    socket.send(JSON.stringify({ type: 'activate', credential: id, secret: seed }));
-  };
-  const done = new Promise<Outcome>((resolve, reject) => {
-    const take = (data: Buffer, isBinary: boolean) => {
-      if (isBinary) {
-        const { kind, payload } = parseBinaryFrame(data);
-        if (kind === 'bootLog') bootLog = Buffer.from(payload);
-        else token = payload.toString();
-        if (kind === 'joinToken' && hello !== null) activate(hello);
-        return;
-      }
-      const message = parseAgentMessage(data.toString());
-      if (message.type === 'hello') {
-        hello = message;
-        helloDigest = hash('sha256', data, 'hex');
-        if (!message.joinToken) activate(message);
-      } else if (message.type === 'activated') {
-        const parts = [Buffer.from('assay/activated/1'), channel, Buffer.from(helloDigest, 'hex')];
-        assert.equal(
-          message.proof,
-          createHmac('sha256', wrapped).update(lengthPrefixed(parts)).digest('hex'),
-        );
-        socket.send(JSON.stringify(challenge));
-      } else if (message.type === 'evidence') {
-        const ak = hello?.ak?.publicArea ?? '';
-        const proven = prove(message, { ak, helloDigest, challenge, channel });
-        socket.send(JSON.stringify({ type: 'verdict', state: 'trusted', codes: [] }));
-        resolve({ token, log: bootLog, proven });
-      }
-    };
-    socket.on('message', (data, isBinary) => {
-      try {
-        assert(Buffer.isBuffer(data));
-        take(data, isBinary);
-      } catch (error) {
-        socket.terminate();
-        reject(error);
-      }
-    });
-  });
-  return { done };
-}
-
-function prove(
-  evidence: EvidenceMessage,
-  session: {
-    readonly ak: string;
-    readonly helloDigest: string;
-    readonly challenge: Challenge;
-    readonly channel: Buffer;
-  },
-): Proven {
-  return verify(
-    {
-      quotes: evidence.quotes.map(({ attest, signature, pcrs }) => ({
-        attest: Buffer.from(attest, 'base64'),
-        signature: Buffer.from(signature, 'base64'),
-        pcrs: { sha256: Buffer.from(pcrs.sha256 ?? '', 'base64') },
-      })),
-      facts: evidence.facts,
-      bootLog: {
-        digest: evidence.bootLog ?? '',
-        measure: () => ({
-          digest: evidence.bootLog ?? '',
-          log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
-          problems: [],
-        }),
-      },
-    },
-    {
-      ak: checkAttestationKey(Buffer.from(session.ak, 'base64')),
-      ekDigest: null,
-      judgeHierarchy: true,
-      binding: {
-        nonce: Buffer.from(session.challenge.nonce, 'base64'),
-        channel: session.channel,
-        claimedChannel: Buffer.from(evidence.channel, 'base64'),
-        session: { node: 'node-1', helloDigest: session.helloDigest, purpose: session.challenge.purpose },
-      },
-      selection,
-    },
+/** What a process listens on: its sockets in state LISTEN (0A in /proc/net/tcp). */
+async function listeningSockets(pid: number): Promise<readonly string[]> {
+  const tables = await Promise.all(
+    ['tcp', 'tcp6'].map((name) => readFile(`/proc/${pid}/net/${name}`, 'utf8')),
   );
+  const rows = tables.flatMap((table) => table.split('\n').map((row) => row.trim().split(/\s+/)));
+  const listens = new Set(rows.filter((row) => row[3] === '0A').map((row) => `socket:[${row[9]}]`));
+  const names = await readdir(`/proc/${pid}/fd`);
+  const links = await Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`).catch(() => '')));
+  assert(links.some((link) => link.startsWith('socket:')));
+  return links.filter((link) => listens.has(link));
 }
