@@ -22,7 +22,7 @@ export function bootLogReader(sysroot: string, most: number): (bootId: string) =
     if (kept?.bootId !== bootId) kept = { bootId, log: readBootLog(sysroot, most) };
     const { log } = kept;
     try {
-      // What is not there yet may come: securityfs may be mounted late.
+      // What is not there yet may come: its file system may be mounted late.
       if ((await log) === null && kept?.log === log) kept = null;
     } catch (error) {
       if (kept?.log === log) kept = null;
