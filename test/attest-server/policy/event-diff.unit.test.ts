@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { firstDifference, summarizeEvents } from '../../../../attest-server/verify/tpm/event-diff.ts';
-import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
-import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { event, header } from './log-builder.ts';
+import { firstDifference } from '../../../attest-server/policy/event-diff.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { event, header } from '../verify/tpm/log-builder.ts';
 
 const pcrs = [0, 2, 4, 6, 7, 8, 9, 14];
 const eventsOf = (log: Buffer) => parseEventLog(log).events;
 const recorded = (name: string) => eventsOf(recordedLog(name));
 const between = (reference: string, actual: string) =>
-  firstDifference(summarizeEvents(recorded(reference)), recorded(actual), pcrs, 'sha256');
+  firstDifference(recorded(reference), recorded(actual), pcrs, 'sha256');
 
 const ipl = 13;
 const grub = (pcr: number, text: string) => event(pcr, ipl, Buffer.from(text), ['sha256']);
