@@ -33,6 +33,8 @@ export interface RunningServer {
   readonly metricsPort: number;
   /** PEM file of the authority that signs the server's certificate. */
   readonly caFile: string;
+  /** Asks this node, or all that are connected, for evidence now. */
+  challengeNow(node?: string): void;
   /** Reads the policy file again; a faulty one leaves the old policy in force. */
   reload(): Promise<void>;
   close(): Promise<void>;
@@ -216,6 +218,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     apiPort: api.port,
     metricsPort: probes.port,
     caFile: identity.caFile,
+    challengeNow: agents.challengeNow,
     async reload() {
       const next = await readPolicy(config.policy);
       await attestation.reload(next);

@@ -26,6 +26,10 @@ export interface ClusterOptions {
   readonly ports: 'usual' | 'free';
   readonly narrator: Narrator;
   readonly signal: AbortSignal;
+  /** Told of every verdict. */
+  readonly recorded?: () => void;
+  /** Names of recorded logs, given out in turn; default: those of six real machines. */
+  readonly recordings?: readonly string[];
 }
 
 /** One node: a machine with its TPM, and the agent that runs on it. */
@@ -49,6 +53,8 @@ export interface Cluster extends AsyncDisposable {
   readonly nodes: readonly ClusterNode[];
   readonly operator: Operator;
   state(node: string): { state: NodeState; codes: readonly string[] } | null;
+  /** Resolves with true once the condition holds, which is asked after each verdict; with false at the deadline. */
+  next(condition: () => boolean, withinMs: number): Promise<boolean>;
   /** Resolves with true once the node is in that state (and carries that code), with false at the deadline. */
   reaches(node: string, state: NodeState, code: string | null, withinMs: number): Promise<boolean>;
 }
@@ -57,10 +63,10 @@ export interface Cluster extends AsyncDisposable {
 const recordings = [
   'debian13-shim-grub',
   'centos9-shim-grub',
-  'debian13-sdboot-uki',
   'debian11-shim-grub',
   'rhel8-shim-grub',
   'debian10-shim-grub',
+  'debian13-sdboot-uki',
 ] as const;
 
 const agentProgram = join(import.meta.dirname, '../../agent/main.ts');
@@ -89,6 +95,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
           describeVerdict(entry.node, entry.verdict),
         );
       }
+      options.recorded?.();
       verdicts.emit('verdict');
     });
     resources.defer(() => server.close());
@@ -97,7 +104,9 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     const authority = await openAuthority(join(dir, 'tpm-authority'));
     const nodes = await Promise.all(
       Array.from({ length: options.nodes }, async (_, index) => {
-        const node = await makeNode(`node-${index + 1}`, index, dir, authority, server);
+        const names = options.recordings ?? recordings;
+        const recording = names[index % names.length] ?? recordings[0];
+        const node = await makeNode(`node-${index + 1}`, recording, dir, authority, server);
         resources.defer(() => node.dispose());
         return node;
       }),
@@ -106,6 +115,15 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of another real machine.`,
     );
     const operator = await createOperator(dir, server);
+    const next = async (condition: () => boolean, withinMs: number) => {
+      const deadline = AbortSignal.timeout(withinMs);
+      for (;;) {
+        options.signal.throwIfAborted();
+        if (condition()) return true;
+        if (deadline.aborted) return false;
+        await once(verdicts, 'verdict', { signal: deadline }).catch(() => undefined);
+      }
+    };
     options.signal.addEventListener('abort', () => verdicts.emit('verdict'));
     return {
       dir,
@@ -118,22 +136,15 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
           ? null
           : { state: verdict.state, codes: verdict.reasons.map(({ code }) => code) };
       },
-      async reaches(name, state, code, withinMs) {
-        const deadline = AbortSignal.timeout(withinMs);
-        for (;;) {
-          options.signal.throwIfAborted();
+      next,
+      reaches(name, state, code, withinMs) {
+        return next(() => {
           const verdict = latest.get(name);
-          if (
+          return (
             verdict?.state === state &&
             (code === null || verdict.reasons.some((reason) => reason.code === code))
-          )
-            return true;
-          try {
-            await once(verdicts, 'verdict', { signal: deadline });
-          } catch {
-            return false;
-          }
-        }
+          );
+        }, withinMs);
       },
       [Symbol.asyncDispose]: () => resources.disposeAsync(),
     };
@@ -176,12 +187,11 @@ async function startOnUsualPorts(options: ClusterOptions, recorded: Recorded): P
 
 async function makeNode(
   name: string,
-  index: number,
+  recording: string,
   dir: string,
   authority: Awaited<ReturnType<typeof openAuthority>>,
   server: RunningServer,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
-  const recording = recordings[index % recordings.length] ?? recordings[0];
   const log = await readFile(join(import.meta.dirname, '../recorded', recording, 'binary_bios_measurements'));
   const home = join(dir, 'nodes', name);
   await mkdir(home, { recursive: true, mode: 0o700 });

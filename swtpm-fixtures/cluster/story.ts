@@ -94,7 +94,7 @@ async function enrol({ nodes, operator }: Cluster, narrator: Narrator, byToken: 
   narrator.say(
     `The operator imports the endorsement keys of ${pinned.map(({ name }) => name).join(', ')} from an inventory.`,
   );
-  await operator.importKeys(pinned);
+  await operator.importKeys(pinned.map(({ name, ekDigest }) => ({ node: name, ekDigest })));
   narrator.say(`For ${byToken.name} the operator makes a join token: one use, one name, one hour.`);
   const token = await operator.createJoinToken(byToken.name);
   narrator.say(
