@@ -1,0 +1,143 @@
+import { request as httpsRequest } from 'node:https';
+import type { z } from 'zod';
+import { problem } from '../protocol/api.ts';
+import type { Connection } from './connection.ts';
+import { CliError, exit } from './exit.ts';
+import { printable } from './printable.ts';
+
+/** Asks the API. Every answer is bounded and given its shape; every fault is a CliError that says what to do. */
+export interface Client {
+  get<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
+  post<T extends z.ZodType>(path: string, body: unknown, schema: T): Promise<z.output<T>>;
+  /** The exact text of an answer. */
+  text(path: string): Promise<string>;
+}
+
+const maxAnswerBytes = 64 * 1024 * 1024;
+const timeoutMs = 30_000;
+
+export function createClient(connection: Connection): Client {
+  const ask = async (method: string, path: string, body?: unknown) => {
+    const answer = await send(connection, method, path, body === undefined ? null : JSON.stringify(body));
+    if (answer.status >= 200 && answer.status < 300) return answer.text;
+    throw refusal(connection, answer.status, answer.text);
+  };
+  const shaped = <T extends z.ZodType>(text: string, schema: T): z.output<T> => {
+    const result = schema.safeParse(parseJson(text));
+    if (result.success) return result.data;
+    const field = result.error.issues[0]?.path.join('.') || 'answer';
+    throw new CliError(
+      `the server's answer has another shape than expected (${printable(field)})`,
+      'Use the command line of the same version as the server.',
+    );
+  };
+  return {
+    get: async (path, schema) => shaped(await ask('GET', path), schema),
+    post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
+    text: (path) => ask('GET', path),
+  };
+}
+
+function send(
+  { server, token, ca }: Connection,
+  method: string,
+  path: string,
+  body: string | null,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: Error) => reject(cause instanceof CliError ? cause : connectionError(server, cause));
+    const request = httpsRequest(
+      new URL(path, server),
+      {
+        method,
+        agent: false,
+        ...(ca !== null && { ca }),
+        headers: {
+          authorization: `Bearer ${token}`,
+          accept: 'application/json',
+          ...(body !== null && {
+            'content-type': 'application/json',
+            'content-length': String(Buffer.byteLength(body)),
+          }),
+        },
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        response.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          chunks.push(chunk);
+          if (size > maxAnswerBytes)
+            request.destroy(new CliError('the answer is too large', 'Is this the server?'));
+        });
+        response.on('error', fail);
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
+        );
+      },
+    );
+    request.setTimeout(timeoutMs, () =>
+      request.destroy(
+        new CliError(`${server.host} gave no answer within ${timeoutMs / 1000} s`, 'Try again.'),
+      ),
+    );
+    request.on('error', fail);
+    request.end(body ?? undefined);
+  });
+}
+
+function connectionError(server: URL, cause: Error): CliError {
+  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return new CliError(
+      `the certificate of ${server.host} is for another name`,
+      'Use the name in the certificate with --server.',
+      exit.error,
+      cause,
+    );
+  if (/CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET)/.test(code))
+    return new CliError(
+      `the certificate of ${server.host} is not trusted (${code})`,
+      "Give the server's authority with --ca-file or ASSAY_CA_FILE.",
+      exit.error,
+      cause,
+    );
+  if (code === 'ERR_INVALID_CHAR')
+    return new CliError(
+      'the token file holds no token',
+      'Name another one with --token-file.',
+      exit.error,
+      cause,
+    );
+  return new CliError(
+    `the server ${server.host} cannot be reached (${code || printable(cause.message)})`,
+    'Is it running, and is --server right?',
+    exit.error,
+    cause,
+  );
+}
+
+function refusal({ server }: Connection, status: number, text: string): CliError {
+  const said = problem.safeParse(parseJson(text)).data;
+  const detail = printable(said?.detail ?? `status ${status}`);
+  const code = said?.code === undefined ? '' : `${said.code}: `;
+  if (status === 401)
+    return new CliError(
+      `${server.host} refused the token`,
+      'Name the file of a valid one with --token-file.',
+    );
+  if (status === 403)
+    return new CliError(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
+  if (status === 404)
+    return new CliError(`not found: ${detail}`, 'assay get nodes lists the nodes that are known.');
+  if (status >= 500) return new CliError(`the server failed: ${detail}`, "Look into the server's log.");
+  return new CliError(`the server refused: ${code}${detail}`);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

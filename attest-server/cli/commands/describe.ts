@@ -1,0 +1,59 @@
+import type { Command } from 'commander';
+import { type NodeView, nodeView } from '../../protocol/api.ts';
+import { exitOfState } from '../exit.ts';
+import { ago, utc } from '../moment.ts';
+import { selfReported, stateText } from '../node-table.ts';
+import { formatOf, print } from '../output.ts';
+import { printable } from '../printable.ts';
+import type { Session } from '../session.ts';
+
+/** `describe node N`: everything about one node; exits by its state. */
+export function addDescribe(program: Command, { io, client, exitWith }: Session): void {
+  const describe = program.command('describe').description('everything about one thing');
+  describe
+    .command('node <name>')
+    .description('everything about one node')
+    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .action(async (name: string, options: { output: string }, command: Command) => {
+      const format = formatOf(options.output, ['table', 'json', 'yaml']);
+      const server = client(command.optsWithGlobals());
+      const node = await server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
+      print(io, format, node, () => page(node, io.now()));
+      exitWith(exitOfState(node.state));
+    });
+}
+
+function page(node: NodeView, now: number): string {
+  const moment = (at: string | null) => (at === null ? '-' : `${utc(at)} (${relative(at, now)})`);
+  const own = selfReported(node);
+  const lines: readonly (readonly [string, string])[] = [
+    ['Name', node.name],
+    ['State', stateText(node)],
+    ['Reason', node.reason ?? '-'],
+    ['Booted', moment(node.bootedAt)],
+    ['Verified', moment(node.verifiedAt)],
+    ['Counts until', moment(node.expiresAt)],
+    ['Group', node.group ?? '-'],
+    ['Mode', node.mode ?? '-'],
+    ['Policy', node.policy ?? '-'],
+    ['Requires', node.require.join(', ') || '-'],
+    ['Bound by', node.bound],
+    ['TPM', node.tpm ?? '-'],
+    ['TPM class', node.tpmClass],
+    ['Kernel', node.kernel === null ? '-' : `${node.kernel} (the node says so)`],
+    ...(own.length > 0 ? ([['Self-reported', own.join(', ')]] as const) : []),
+    ...Object.entries(node.aspects).map(
+      ([aspect, { status, source }]) => [`Aspect ${aspect}`, `${status} (${source})`] as const,
+    ),
+    ...node.reasons.map(
+      ({ code, severity, source, text }) => [`Finding ${code}`, `${severity}, ${source}: ${text}`] as const,
+    ),
+  ];
+  const width = Math.max(...lines.map(([label]) => label.length)) + 2;
+  return lines.map(([label, text]) => `${`${label}:`.padEnd(width)}${printable(text)}\n`).join('');
+}
+
+function relative(at: string, now: number): string {
+  const then = Date.parse(at);
+  return then > now ? `in ${ago(new Date(now).toISOString(), then)}` : `${ago(at, now)} ago`;
+}

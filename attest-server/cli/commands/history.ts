@@ -1,0 +1,49 @@
+import type { Command } from 'commander';
+import { type HistoryView, historyView, listOf } from '../../protocol/api.ts';
+import { CliError, exit } from '../exit.ts';
+import { ago, utc } from '../moment.ts';
+import { formatOf, print } from '../output.ts';
+import type { Session } from '../session.ts';
+import { table } from '../table.ts';
+
+interface HistoryOptions {
+  readonly output: string;
+  readonly limit: string;
+  readonly transitions?: boolean;
+  readonly utc?: boolean;
+}
+
+/** `history N`: verdicts, newest first. */
+export function addHistory(program: Command, { io, client }: Session): void {
+  program
+    .command('history <node>')
+    .description('verdicts of a node, newest first')
+    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .option('--limit <count>', 'at most so many, 1 to 500', '50')
+    .option('--transitions', 'only where the state changed')
+    .option('--utc', 'times as RFC 3339 instead of ages')
+    .action(async (name: string, options: HistoryOptions, command: Command) => {
+      const format = formatOf(options.output, ['table', 'json', 'yaml']);
+      const limit = Number(options.limit);
+      if (!Number.isInteger(limit) || limit < 1 || limit > 500)
+        throw new CliError(`--limit ${options.limit} is not a number from 1 to 500`, null, exit.usage);
+      const server = client(command.optsWithGlobals());
+      const path = `/v1/nodes/${encodeURIComponent(name)}/history?limit=${limit}`;
+      const page = await server.get(path, listOf(historyView));
+      const items = page.items.filter(({ transition }) => transition || !options.transitions);
+      print(io, format, { items, next: page.next }, () =>
+        table(
+          ['AT', 'STATE', 'REASON', 'POLICY', 'CHANGED'],
+          items.map((entry) => row(entry, options.utc === true, io.now())),
+        ),
+      );
+    });
+}
+
+function row(
+  { at, state, reason, policy, transition }: HistoryView,
+  absolute: boolean,
+  now: number,
+): string[] {
+  return [absolute ? utc(at) : ago(at, now), state, reason ?? '-', policy, transition ? 'yes' : '-'];
+}

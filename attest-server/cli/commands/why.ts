@@ -1,0 +1,53 @@
+import type { Command } from 'commander';
+import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
+import { exitOfState } from '../exit.ts';
+import { nextStep } from '../next-steps.ts';
+import { stateText } from '../node-table.ts';
+import { formatOf, print } from '../output.ts';
+import { printable } from '../printable.ts';
+import type { Session } from '../session.ts';
+
+/** `why N`: each reason with what was expected, what was found, who says so, and what to do; exits by the state. */
+export function addWhy(program: Command, { io, client, exitWith }: Session): void {
+  program
+    .command('why <node>')
+    .description('why a node is in its state, and what to do')
+    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .action(async (name: string, options: { output: string }, command: Command) => {
+      const format = formatOf(options.output, ['table', 'json', 'yaml']);
+      const server = client(command.optsWithGlobals());
+      const node = await server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
+      const answer = { name: node.name, state: node.state, require: node.require, reasons: node.reasons };
+      print(io, format, answer, () => explanation(node));
+      exitWith(exitOfState(node.state));
+    });
+}
+
+function explanation(node: NodeView): string {
+  const head = `${printable(node.name)} is ${stateText(node)}\n`;
+  if (node.reasons.length === 0) return `${head}  nothing speaks against it\n`;
+  return head + node.reasons.map(paragraph).join('');
+}
+
+const sources = {
+  tpm: 'tpm (signed by the TPM)',
+  host: 'host (the node says so)',
+  server: 'server (observed by the server)',
+} as const;
+
+/** One reason for a person; also for the offline `verify`. */
+export function paragraph(reason: ReasonView): string {
+  const kind = reason.class === 'drift' ? 'changed' : reason.class;
+  const lines: readonly (readonly [string, string])[] = [
+    ['component', `${reason.aspect} (${kind}, ${reason.severity})`],
+    ['expected', reason.expected ?? '-'],
+    ['actual', reason.actual ?? '-'],
+    ['source', sources[reason.source]],
+    ...(reason.evidence === null
+      ? []
+      : ([['evidence', `${reason.evidence.digest} at ${reason.evidence.position}`]] as const)),
+    ['next', nextStep(reason.code)],
+  ];
+  const body = lines.map(([label, text]) => `    ${label.padEnd(11)}${printable(text)}\n`).join('');
+  return `  ${reason.code}: ${printable(reason.text)}\n${body}`;
+}

@@ -1,0 +1,155 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
+
+/** Where the server is, who asks, and whom to trust. */
+export interface Connection {
+  readonly server: URL;
+  readonly token: string;
+  /** PEM of the server's authority; null: the system's. */
+  readonly ca: string | null;
+}
+
+export interface ConnectionOptions {
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly caFile?: string;
+  readonly context?: string;
+}
+
+const entry = z.object({
+  server: z.string().optional(),
+  tokenFile: z.string().optional(),
+  caFile: z.string().optional(),
+});
+type Entry = z.infer<typeof entry>;
+const configuration = entry.extend({
+  current: z.string().optional(),
+  contexts: z.record(z.string(), entry).default({}),
+});
+
+/**
+ * Looks for each part in the flags, then the environment, then `./.assay/cli.json`, then
+ * `$XDG_CONFIG_HOME/assay/config.json` (which may hold named contexts). Paths in a file are relative to it.
+ * @throws CliError naming what is missing or unreadable
+ */
+export function findConnection(flags: ConnectionOptions, io: CliIo): Connection {
+  const chosen = flags.context === undefined ? null : contextNamed(flags.context, io);
+  const sources: Entry[] = chosen
+    ? [flags, chosen]
+    : [
+        flags,
+        present({
+          server: io.env.ASSAY_SERVER,
+          tokenFile: io.env.ASSAY_TOKEN_FILE,
+          caFile: io.env.ASSAY_CA_FILE,
+        }),
+      ];
+  const complete = () => sources.some(({ server }) => server) && sources.some(({ tokenFile }) => tokenFile);
+  if (!chosen && !complete())
+    sources.push(fileEntry(join(io.cwd, '.assay', 'cli.json')) ?? userEntry(io) ?? {});
+  const pick = (part: keyof Entry) => sources.find((source) => source[part])?.[part];
+
+  const server = pick('server');
+  const tokenFile = pick('tokenFile');
+  const caFile = pick('caFile');
+  if (server === undefined)
+    throw new CliError(
+      'no server is known',
+      'Run npm start in this folder, or name one with --server https://HOST:8444 or ASSAY_SERVER.',
+    );
+  if (tokenFile === undefined)
+    throw new CliError(
+      'no token is known',
+      'Name the file that holds yours with --token-file or ASSAY_TOKEN_FILE.',
+    );
+  return {
+    server: serverUrl(server),
+    token: readText(resolve(io.cwd, tokenFile), 'the token file', '--token-file').trim(),
+    ca: caFile === undefined ? null : readText(resolve(io.cwd, caFile), 'the CA file', '--ca-file'),
+  };
+}
+
+function serverUrl(text: string): URL {
+  const url = URL.parse(text);
+  // A token never travels in the clear, not even on loopback: whoever takes the port would get it.
+  if (url === null || url.protocol !== 'https:' || url.username || url.password)
+    throw new CliError(
+      `the server ${text} is not an https:// address`,
+      'Write it like https://HOST:8444.',
+      exit.usage,
+    );
+  return url;
+}
+
+function userFile(io: CliIo): string | null {
+  const home = io.env.XDG_CONFIG_HOME || (io.env.HOME ? join(io.env.HOME, '.config') : null);
+  return home === null ? null : join(home, 'assay', 'config.json');
+}
+
+function contextNamed(name: string, io: CliIo): Entry {
+  const path = userFile(io);
+  const found = path === null ? null : readConfiguration(path);
+  const context = found?.contexts[name];
+  if (context === undefined || path === null)
+    throw new CliError(
+      `there is no context ${name}`,
+      `Contexts are kept in ${path ?? '$XDG_CONFIG_HOME/assay/config.json'}; it knows ${Object.keys(found?.contexts ?? {}).join(', ') || 'none'}.`,
+      exit.usage,
+    );
+  return besideFile(context, path);
+}
+
+function userEntry(io: CliIo): Entry | null {
+  const path = userFile(io);
+  const found = path === null ? null : readConfiguration(path);
+  if (found === null || path === null) return null;
+  return found.current === undefined ? besideFile(found, path) : contextNamed(found.current, io);
+}
+
+function fileEntry(path: string): Entry | null {
+  const found = readConfiguration(path);
+  return found === null ? null : besideFile(found, path);
+}
+
+function readConfiguration(path: string): z.infer<typeof configuration> | null {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null;
+    throw new CliError(`${path} cannot be read`, 'Check its permissions.', exit.error, cause);
+  }
+  try {
+    return configuration.parse(JSON.parse(text));
+  } catch (cause) {
+    const how = 'It is JSON with the members server, tokenFile and caFile.';
+    throw new CliError(`${path} is not a configuration of assay`, how, exit.error, cause);
+  }
+}
+
+function besideFile({ server, tokenFile, caFile }: Entry, path: string): Entry {
+  const beside = (file: string | undefined) =>
+    file === undefined ? undefined : resolve(dirname(path), file);
+  return present({ server, tokenFile: beside(tokenFile), caFile: beside(caFile) });
+}
+
+function present(parts: Record<keyof Entry, string | undefined>): Entry {
+  const { server, tokenFile, caFile } = parts;
+  return { ...(server && { server }), ...(tokenFile && { tokenFile }), ...(caFile && { caFile }) };
+}
+
+function readText(path: string, what: string, option: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new CliError(
+      `${what} ${path} cannot be read`,
+      `Name another one with ${option}.`,
+      exit.error,
+      cause,
+    );
+  }
+}

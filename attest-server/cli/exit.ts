@@ -1,0 +1,22 @@
+import type { NodeState } from '../protocol/verdict.ts';
+
+/** Exit codes of interface.md, "Commands of `assay`". */
+export const exit = { ok: 0, error: 1, usage: 2, untrusted: 10, notTrusted: 11, held: 12 } as const;
+
+export function exitOfState(state: NodeState): number {
+  if (state === 'trusted') return exit.ok;
+  return state === 'untrusted' ? exit.untrusted : exit.notTrusted;
+}
+
+/** Ends a command: one sentence that says what is wrong, and one that says what to do. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+  readonly exitCode: number;
+  readonly hint: string | null;
+
+  constructor(text: string, hint: string | null = null, exitCode: number = exit.error, cause?: unknown) {
+    super(text, cause === undefined ? undefined : { cause });
+    this.hint = hint;
+    this.exitCode = exitCode;
+  }
+}

@@ -1,0 +1,35 @@
+import { CliError, exit } from './exit.ts';
+
+const units = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+
+/** `30s`, `15m`, `1h`, `2d` -> seconds. @throws CliError (usage) */
+export function parseDuration(text: string, option: string): number {
+  const [, amount, unit] = /^(\d{1,7})([smhd])$/.exec(text) ?? [];
+  if (amount === undefined || !isUnit(unit))
+    throw new CliError(
+      `${option} ${text} is not a duration`,
+      'Write it like 30s, 15m, 1h or 2d.',
+      exit.usage,
+    );
+  return Number(amount) * units[unit];
+}
+
+function isUnit(unit: string | undefined): unit is keyof typeof units {
+  return unit !== undefined && unit in units;
+}
+
+/** How long ago a moment was, for tables: `12s`, `5m`, `3h`, `2d`; `-` where there is none. */
+export function ago(moment: string | null, now: number): string {
+  if (moment === null) return '-';
+  const seconds = Math.max(0, Math.round((now - Date.parse(moment)) / 1000));
+  if (!Number.isFinite(seconds)) return '-';
+  if (seconds < 120) return `${seconds}s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)}m`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)}h`;
+  return `${Math.floor(seconds / 86_400)}d`;
+}
+
+/** RFC 3339 UTC without fractions of a second. */
+export function utc(moment: string | null): string {
+  return moment === null ? '-' : moment.replace(/\.\d+Z$/, 'Z');
+}

@@ -1,0 +1,74 @@
+import type { NodeView } from '../protocol/api.ts';
+import type { NodeState } from '../protocol/verdict.ts';
+import { ago, utc } from './moment.ts';
+import { table } from './table.ts';
+
+export interface TableOptions {
+  readonly wide: boolean;
+  readonly utc: boolean;
+  readonly colour: boolean;
+  readonly now: number;
+}
+
+const columns = ['NAME', 'STATE', 'REASON', 'BOOTED', 'VERIFIED', 'AGE'] as const;
+const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE'] as const;
+
+/** Nodes as a table. AGE is the time since the node was last judged; a state never stands without what it rests on. */
+export function nodeTable(nodes: readonly NodeView[], options: TableOptions): string {
+  const rows = nodes.map((node) => [...narrow(node, options), ...(options.wide ? wide(node) : [])]);
+  const text = table(options.wide ? [...columns, ...wideColumns] : columns, rows);
+  return options.colour ? coloured(text, nodes) : text;
+}
+
+/** `trusted (identity, boot)`: the aspects that the policy requires. */
+export function stateText({ state, require }: Pick<NodeView, 'state' | 'require'>): string {
+  return state === 'trusted' ? `${state} (${require.join(', ')})` : state;
+}
+
+/** Affirmed aspects that only the node itself vouches for. */
+export function selfReported(node: NodeView): readonly string[] {
+  return Object.entries(node.aspects)
+    .filter(([, { source, status }]) => source === 'host' && status !== 'none')
+    .map(([aspect]) => aspect);
+}
+
+function narrow(node: NodeView, { utc: absolute, now }: TableOptions): string[] {
+  const time = (moment: string | null) => (absolute ? utc(moment) : ago(moment, now));
+  const since = node.verifiedAt ?? node.bootedAt;
+  return [
+    node.name,
+    stateText(node),
+    node.reason ?? '-',
+    time(node.bootedAt),
+    time(node.verifiedAt),
+    ago(since, now),
+  ];
+}
+
+function wide(node: NodeView): string[] {
+  const own = selfReported(node).join(', ');
+  return [node.group, node.tpm, node.kernel, node.policy, own, node.mode].map((cell) => cell || '-');
+}
+
+const colours: Readonly<Record<NodeState, number>> = {
+  trusted: 32,
+  untrusted: 31,
+  pending: 33,
+  unknown: 33,
+  unsupported: 90,
+};
+
+/** Colours each line's state, below the heading; the word stays, so colour is never alone. */
+function coloured(text: string, nodes: readonly NodeView[]): string {
+  const lines = text.split('\n');
+  return lines
+    .map((line, index) => {
+      const node = nodes[index - 1];
+      if (node === undefined) return line;
+      const at = line.indexOf(`  ${node.state}`, node.name.length) + 2;
+      if (at < 2) return line;
+      const end = at + node.state.length;
+      return `${line.slice(0, at)}\u001b[${colours[node.state]}m${line.slice(at, end)}\u001b[0m${line.slice(end)}`;
+    })
+    .join('\n');
+}

@@ -1,0 +1,31 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { Rejection } from '../../protocol/rejection.ts';
+import { parseEventLog } from '../../verify/tpm/event-log.ts';
+import { exit } from '../exit.ts';
+import { formatOf } from '../output.ts';
+import { printable } from '../printable.ts';
+import { readFile } from '../read-file.ts';
+import type { Session } from '../session.ts';
+import { eventLogError, eventLogFault, renderEventLog } from './eventlog.ts';
+
+/** `eventlog FILE`: parse and replay a TCG log; exit 1 for one that cannot be parsed. */
+export function addEventLog(program: Command, { io, exitWith }: Session): void {
+  program
+    .command('eventlog <file>')
+    .description('parse and replay a TCG event log, offline')
+    .option('-o, --output <format>', 'table or json', 'table')
+    .action((file: string, options: { output: string }) => {
+      const format = formatOf(options.output, ['table', 'json']) === 'json' ? 'json' : 'table';
+      const bytes = readFile(resolve(io.cwd, file));
+      try {
+        const text = renderEventLog(parseEventLog(bytes), format);
+        io.out(text.split('\n').map(printable).join('\n'));
+      } catch (error) {
+        if (!(error instanceof Rejection)) throw error;
+        if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
+        io.err(`assay: ${printable(eventLogFault(file, error).trimEnd())}\n`);
+        exitWith(exit.error);
+      }
+    });
+}

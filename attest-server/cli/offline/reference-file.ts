@@ -1,0 +1,22 @@
+import { parse } from 'yaml';
+import { type Reference, reference } from '../../protocol/reference.ts';
+import { CliError, exit } from '../exit.ts';
+import { readFile } from '../read-file.ts';
+
+/** Reads a reference file, JSON or YAML. @throws CliError naming the file and the field */
+export function readReference(path: string): Reference {
+  const text = readFile(path).toString('utf8');
+  let value: unknown;
+  try {
+    value = path.endsWith('.json') ? JSON.parse(text) : parse(text, { maxAliasCount: 0 });
+  } catch (cause) {
+    throw new CliError(`${path} is neither JSON nor YAML`, 'Export the reference again.', exit.error, cause);
+  }
+  const result = reference.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new CliError(
+    `${path} is no reference: ${issue?.path.join('.') || 'file'}: ${issue?.message}`,
+    'Its shape is described under "Files that travel".',
+  );
+}

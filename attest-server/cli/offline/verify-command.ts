@@ -1,0 +1,105 @@
+import { readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { observePolicy, strictPolicy } from '../../policy/built-in.ts';
+import type { Policy } from '../../policy/policy.ts';
+import { PolicyError } from '../../policy/policy-error.ts';
+import { parsePolicy } from '../../policy/policy-file.ts';
+import { paragraph } from '../commands/why.ts';
+import { CliError, exit, exitOfState } from '../exit.ts';
+import { formatOf, print } from '../output.ts';
+import { readFile } from '../read-file.ts';
+import type { Session } from '../session.ts';
+import { readReference } from './reference-file.ts';
+import { type JudgedBundle, verifyBundle } from './verify.ts';
+
+interface VerifyOptions {
+  readonly policy?: string;
+  readonly references?: string;
+  readonly trustRoots?: string;
+  readonly output: string;
+}
+
+/** `verify BUNDLE`: needs no server; exits by the state, 10 for evidence that is rejected. */
+export function addVerify(program: Command, { io, exitWith }: Session): void {
+  program
+    .command('verify <bundle>')
+    .description('judge an exported bundle again, offline')
+    .option('--policy <file>', "a policy file, or strict or observe; default: the bundle's own")
+    .option('--references <dir>', "folder of reference values; default: the bundle's own")
+    .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs')
+    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .action((file: string, options: VerifyOptions) => {
+      const format = formatOf(options.output, ['table', 'json', 'yaml']);
+      const at = (path: string) => resolve(io.cwd, path);
+      const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
+        ...(options.policy !== undefined && { policy: readPolicy(options.policy, at(options.policy)) }),
+        ...(options.references !== undefined && {
+          references: filesIn(at(options.references), /\.(json|ya?ml)$/, '--references').map(readReference),
+        }),
+        ...(options.trustRoots !== undefined && { roots: readRoots(at(options.trustRoots)) }),
+        now: io.now(),
+      });
+      print(io, format, judged.verdict, () => page(judged));
+      exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
+    });
+}
+
+const builtIn: readonly Policy[] = [strictPolicy, observePolicy];
+
+function readPolicy(name: string, path: string): Policy {
+  const known = builtIn.find((policy) => policy.name === name);
+  if (known !== undefined) return known;
+  try {
+    return parsePolicy(readFile(path).toString('utf8'), path);
+  } catch (cause) {
+    if (!(cause instanceof PolicyError)) throw cause;
+    throw new CliError(cause.message, 'Correct the policy, and verify again.', exit.error, cause);
+  }
+}
+
+/** Empty means refuse: a folder without a root would otherwise be a silent yes or no. */
+function readRoots(dir: string): readonly string[] {
+  const pem = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
+  const roots = filesIn(dir, /\.pem$/, '--trust-roots').flatMap(
+    (path) => readFile(path).toString('latin1').match(pem) ?? [],
+  );
+  if (roots.length > 0) return roots;
+  throw new CliError(
+    `${dir} holds no certificate in a *.pem file`,
+    'Name another folder with --trust-roots.',
+  );
+}
+
+function filesIn(dir: string, ending: RegExp, option: string): readonly string[] {
+  try {
+    return readdirSync(dir)
+      .filter((name) => ending.test(name))
+      .sort()
+      .map((name) => join(dir, name));
+  } catch (cause) {
+    throw new CliError(
+      `${dir} is not a folder that can be read`,
+      `Name another one with ${option}.`,
+      exit.error,
+      cause,
+    );
+  }
+}
+
+function page({ verdict, rejected }: JudgedBundle): string {
+  const { state, reasons, aspects, boot, from } = verdict;
+  const authentic = reasons.length === 0 && Object.keys(aspects).length === 0;
+  const how = rejected
+    ? 'the evidence is rejected'
+    : authentic
+      ? 'the evidence is authentic; give --policy to have it judged'
+      : 'the evidence is authentic';
+  const lines = [
+    `${state}: ${how}`,
+    ...(from === undefined ? [] : ["  judged by what the bundle itself carries: the exporter's word"]),
+    ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
+    ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
+  ];
+  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph(reason)).join('')}`;
+}

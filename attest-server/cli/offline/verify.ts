@@ -1,0 +1,183 @@
+import { hash } from 'node:crypto';
+import { appraise } from '../../policy/appraise.ts';
+import { earStatus } from '../../policy/ear-status.ts';
+import type { Policy } from '../../policy/policy.ts';
+import { parsePolicy } from '../../policy/policy-file.ts';
+import { qualifyingData } from '../../protocol/binding.ts';
+import { type Bundle, parseBundle } from '../../protocol/bundle.ts';
+import { classOf } from '../../protocol/reasons.ts';
+import { type Reference, reference } from '../../protocol/reference.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import type { AspectStatus, NodeState, Reason, Verdict } from '../../protocol/verdict.ts';
+import { checkAttestationKey } from '../../verify/attestation-key.ts';
+import { measureBoot } from '../../verify/measured-boot.ts';
+import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
+import { type Evidence, type Expected, verify } from '../../verify/verify.ts';
+import { quotesOf } from './bundle-quotes.ts';
+import { checkContinuity } from './continuity.ts';
+import { checkEndorsementOf } from './endorsement-chain.ts';
+
+/** What a bundle is judged with. What is left out comes from the bundle's context, or is not judged. */
+export interface BundleJudgement {
+  readonly policy?: Policy;
+  readonly references?: readonly Reference[];
+  /** PEM certificates of the authorities that endorse TPMs. */
+  readonly roots?: readonly string[];
+  /** Milliseconds since the epoch; the moment of export, where the bundle says it, wins. */
+  readonly now: number;
+}
+
+/** What `assay verify -o json` prints (interface.md, "Shapes of the offline commands"). */
+export interface BundleVerdict {
+  readonly state: NodeState;
+  readonly earStatus: AspectStatus;
+  readonly reasons: readonly Reason[];
+  readonly aspects: Verdict['aspects'];
+  readonly boot: BootSummary | null;
+  /** Present where the exporter's word was taken for policy, references or identity. */
+  readonly from?: 'context';
+}
+
+export interface BootSummary {
+  /** SHA-256 of the log, hex. */
+  readonly digest: string;
+  readonly format: string;
+  readonly events: number;
+  readonly problems: MeasuredBoot['problems'];
+}
+
+/** How it ended: a rejection and a state that cannot be judged differ in their exit code only. */
+export interface JudgedBundle {
+  readonly verdict: BundleVerdict;
+  readonly rejected: boolean;
+}
+
+/**
+ * Judges an exported bundle again, without a server. Bad evidence is no exception here but a verdict `unknown` with
+ * its code. A bundle does not hold the activation that ties attestation key and endorsement key together: that they
+ * are of one TPM is the exporter's word.
+ */
+export function verifyBundle(text: string, judgement: BundleJudgement): JudgedBundle {
+  try {
+    return { verdict: judge(parseBundle(text), judgement), rejected: false };
+  } catch (error) {
+    if (error instanceof Rejection) return { verdict: rejectedVerdict(error), rejected: true };
+    throw error;
+  }
+}
+
+function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
+  const { context } = bundle;
+  const policy = judgement.policy ?? contextPolicy(bundle);
+  const at = context === undefined ? judgement.now : Date.parse(context.at);
+  const roots = judgement.roots ?? (context?.roots?.length ? context.roots : null);
+  const exportersWord = judgement.policy === undefined && roots === null && context?.policy !== undefined;
+  const endorsement = checkEndorsementOf(bundle, roots, at);
+  const proven = verify(evidenceOf(bundle), {
+    ak: checkAttestationKey(Buffer.from(bundle.attestationKey, 'base64')),
+    ekDigest: roots !== null || exportersWord ? endorsement : null,
+    judgeHierarchy: bundle.endorsement !== undefined,
+    binding: bindingOf(bundle),
+    selection: null,
+  });
+  const boot = proven.boot && summary(proven.boot);
+  if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
+  const references = judgement.references ?? contextReferences(bundle);
+  const node = proven.facts?.node ?? context?.node ?? 'bundle';
+  const verdict = withContinuity(appraise(proven, policy, { name: node }, references, at), proven, bundle);
+  const { identity, ...others } = verdict.aspects;
+  const fromContext =
+    (judgement.policy === undefined && context?.policy !== undefined) ||
+    (judgement.references === undefined && context?.references !== undefined) ||
+    (judgement.roots === undefined && roots !== null);
+  return {
+    state: verdict.state,
+    earStatus: earStatus(verdict),
+    reasons: verdict.reasons,
+    // An identity that was not appraised is left out, not shown as failed.
+    aspects: proven.ekDigest === null || identity === undefined ? others : { identity, ...others },
+    boot,
+    ...(fromContext && { from: 'context' as const }),
+  };
+}
+
+function contextPolicy({ context }: Bundle): Policy | null {
+  if (context?.policy === undefined) return null;
+  try {
+    return parsePolicy(context.policy, 'context');
+  } catch (cause) {
+    throw new Rejection('malformed', 'the bundle carries a policy that cannot be used', {
+      field: 'context.policy',
+      cause,
+    });
+  }
+}
+
+function contextReferences({ context }: Bundle): readonly Reference[] {
+  return (context?.references ?? []).map((value, index) => {
+    const result = reference.safeParse(value);
+    if (result.success) return result.data;
+    const field = `context.references.${index}`;
+    throw new Rejection('malformed', `bundle field ${field}: ${result.error.issues[0]?.message}`, { field });
+  });
+}
+
+function evidenceOf(bundle: Bundle): Evidence {
+  const log = bundle.bootLog === undefined ? null : Buffer.from(bundle.bootLog, 'base64');
+  const digest = log === null ? '' : hash('sha256', log, 'hex');
+  return {
+    quotes: quotesOf(bundle),
+    facts: bundle.facts ?? null,
+    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks) },
+  };
+}
+
+/** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */
+function bindingOf({ binding, qualifyingData: carried, facts, bootLog }: Bundle): Expected['binding'] {
+  if (binding === undefined) return { qualifyingData: carried ?? '' };
+  const factsDigest = facts === undefined ? null : hash('sha256', facts, 'hex');
+  const logDigest = bootLog === undefined ? null : hash('sha256', Buffer.from(bootLog, 'base64'), 'hex');
+  checkDigest(factsDigest, binding.facts, 'facts');
+  checkDigest(logDigest, binding.bootLog, 'bootLog');
+  const bytes = (hex: string) => Buffer.from(hex, 'hex');
+  const nonce = bytes(binding.nonce);
+  const channel = bytes(binding.channel);
+  const keyRequest = bytes(binding.keyRequest);
+  const complete = (factsDigest ?? '') === binding.facts && (logDigest ?? '') === binding.bootLog;
+  if (complete) return { nonce, channel, claimedChannel: channel, keyRequest, session: null };
+  const signed = { nonce, channel, keyRequest, facts: bytes(binding.facts), bootLog: bytes(binding.bootLog) };
+  return { qualifyingData: qualifyingData(signed) };
+}
+
+function checkDigest(actual: string | null, signed: string, field: string): void {
+  if (actual === null || actual === signed) return;
+  throw new Rejection('nonce_invalid', `the bundle's ${field} are not those that its binding names`, {
+    field,
+  });
+}
+
+function withContinuity(verdict: Verdict, proven: Proven, bundle: Bundle): Verdict {
+  const reason = checkContinuity(proven, bundle.previous);
+  if (reason === null) return verdict;
+  const state = reason.severity === 'fail' ? 'untrusted' : verdict.state;
+  return { ...verdict, state, reasons: [reason, ...verdict.reasons] };
+}
+
+function summary({ digest, log, problems }: MeasuredBoot): BootSummary {
+  return { digest, format: log.format, events: log.events.length, problems };
+}
+
+function rejectedVerdict({ code, message, field }: Rejection): BundleVerdict {
+  const reason: Reason = {
+    code,
+    class: classOf(code),
+    aspect: 'identity',
+    severity: 'fail',
+    source: 'server',
+    expected: null,
+    actual: null,
+    text: field === undefined || message.includes(field) ? message : `${message} (${field})`,
+    evidence: null,
+  };
+  return { state: 'unknown', earStatus: 'none', reasons: [reason], aspects: {}, boot: null };
+}
