@@ -4,6 +4,7 @@ import type { MeasuredBoot, QuotedBank } from '../verify/proven.ts';
 import { comparedMask, pcrsOf, pcrValue, type ReferenceBank } from './compared-pcrs.ts';
 import { type EventDifference, firstDifference, type MeasuredEvent } from './event-diff.ts';
 import type { Finding } from './finding.ts';
+import { kernelArguments } from './kernel-arguments.ts';
 import { type PreparedReference, sharedBank } from './reference-set.ts';
 import { measuresSecureBootOff } from './secure-boot.ts';
 
@@ -13,11 +14,11 @@ import { measuresSecureBootOff } from './secure-boot.ts';
  */
 export function explainMismatch(
   references: readonly PreparedReference[],
-  quoted: readonly QuotedBank[],
+  quotes: readonly QuotedBank[],
   boot: MeasuredBoot | null,
 ): Finding {
-  const closest = closestReference(references, quoted);
-  if (closest === null) return noSharedBank(references, quoted);
+  const closest = closestReference(references, quotes);
+  if (closest === null) return noSharedBank(references, quotes);
   const { prepared, bank, differing } = closest;
   const explained = boot === null ? [] : differing.filter((pcr) => replays(boot, pcr));
   const events = prepared.reference.events;
@@ -39,11 +40,11 @@ interface Closest {
 
 function closestReference(
   references: readonly PreparedReference[],
-  quoted: readonly QuotedBank[],
+  quotes: readonly QuotedBank[],
 ): Closest | null {
   let closest: Closest | null = null;
   for (const prepared of references) {
-    const bank = sharedBank(prepared, quoted);
+    const bank = sharedBank(prepared, quotes);
     if (bank === null) continue;
     const differing = pcrsOf(comparedMask).filter((pcr) => {
       const expected = pcrValue(bank.reference, pcr);
@@ -66,9 +67,9 @@ function replays({ problems }: MeasuredBoot, pcr: number): boolean {
 
 const found = { aspect: 'boot', source: 'tpm' } as const;
 
-function noSharedBank(references: readonly PreparedReference[], quoted: readonly QuotedBank[]): Finding {
+function noSharedBank(references: readonly PreparedReference[], quotes: readonly QuotedBank[]): Finding {
   const has = [...new Set(references.flatMap(({ banks }) => banks.map(({ bank }) => bank)))].join(', ');
-  const given = quoted.map(({ bank }) => bank).join(', ');
+  const given = quotes.map(({ bank }) => bank).join(', ');
   return {
     ...found,
     code: 'pcr_mismatch',
@@ -115,25 +116,48 @@ function byEvent(
 ): Finding {
   const { pcr, expected, actual } = difference;
   const [code, component] = causeOf(difference, bank);
-  const was = expected && `"${nameOf(expected)}"`;
-  const now = actual && `"${nameOf(actual)}"`;
   const where = actual ? `event ${actual.index} in PCR ${pcr}` : `PCR ${pcr}`;
-  const change =
-    was === null
-      ? `${where} measured ${now}, which reference ${reference} does not have`
-      : now === null
-        ? `${where} lacks ${was}, which reference ${reference} has`
-        : was === now
-          ? `${where} measured ${now} with other content than reference ${reference} has`
-          : `${where} measured ${now} where reference ${reference} has ${was}`;
   return {
     ...found,
     code,
     expected: expected && digestOf(expected, bank),
     actual: actual && digestOf(actual, bank),
-    text: `${component}: ${change}.`,
+    text: `${component}: ${where} ${changeOf(difference, reference)}.`,
     evidence: boot && { digest: boot.digest, position: actual ? `event ${actual.index}` : `PCR ${pcr}` },
   };
+}
+
+/** The verb and its objects: what the event did, and what the reference has. */
+function changeOf({ expected, actual }: EventDifference, reference: string): string {
+  const was = expected && quoted(nameOf(expected));
+  const now = actual && quoted(nameOf(actual));
+  if (was === null) return `measured ${now}, which reference ${reference} does not have`;
+  if (now === null) return `lacks ${was}, which reference ${reference} has`;
+  if (was === now) return `measured ${now} with other content than reference ${reference} has`;
+  return wordsOf(expected, actual, reference) ?? `measured ${now} where reference ${reference} has ${was}`;
+}
+
+/** Which words two command lines do not share; null where it is none, or the words are the same. */
+function wordsOf(
+  expected: MeasuredEvent | null,
+  actual: MeasuredEvent | null,
+  reference: string,
+): string | null {
+  const before = kernelArguments(expected?.describes ?? '')?.split(' ');
+  const now = kernelArguments(actual?.describes ?? '')?.split(' ');
+  if (before === undefined || now === undefined) return null;
+  const more = now.filter((word) => !before.includes(word));
+  const less = before.filter((word) => !now.includes(word));
+  const parts = [
+    more.length === 0 ? '' : `has ${quoted(more.join(' '))} more`,
+    less.length === 0 ? '' : `lacks ${quoted(less.join(' '))}`,
+  ].filter((part) => part !== '');
+  return parts.length === 0 ? null : `${parts.join(' and ')}, compared with reference ${reference}`;
+}
+
+/** Short enough to be read; the reason's `expected` and `actual` have it whole. */
+function quoted(text: string): string {
+  return text.length <= 120 ? `"${text}"` : `"${text.slice(0, 119)}…"`;
 }
 
 /** The event's stage gives the code. */

@@ -26,8 +26,7 @@ export function parsePolicy(text: string, file: string): Policy {
   const { document, raw } = readYaml(text, file, lines);
   const result = policySchema.safeParse(raw, { reportInput: true });
   const located = [...(result.success ? [] : result.error.issues.flatMap(explain)), ...acrossFields(raw)];
-  if (!result.success || located.length > 0)
-    throw new PolicyError(file, inOrder(located.map((fault) => place(fault, document, lines))));
+  if (!result.success || located.length > 0) throw new PolicyError(file, place(located, document, lines));
   return {
     name: nameOf(file),
     revision: hash('sha256', text, 'hex').slice(0, 12),
@@ -109,8 +108,6 @@ function explain(issue: z.core.$ZodIssue): Located[] {
   const parent = path.at(-2);
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => ({ path: [...path, key], text: unknownKey(path, key) }));
-  if (issue.code === 'invalid_key' || (issue.code === 'invalid_value' && issue.input === undefined))
-    return [{ path, text: issue.code === 'invalid_key' ? 'no reason code' : 'missing' }];
   if ((parent === 'require' || parent === 'enrolment') && path[0] === 'groups') {
     const known: readonly unknown[] = notBuilt[parent];
     const input = issue.input;
@@ -123,12 +120,25 @@ function explain(issue: z.core.$ZodIssue): Located[] {
 
 function unknownKey(path: Path, key: string): string {
   const inGroup = path[0] === 'groups' && path.length === 2;
+  if (path[0] === 'groups' && path[2] === 'severity') return 'no reason code';
   const inBoot = path[0] === 'groups' && path.length === 3 && path[2] === 'boot';
   const known: readonly string[] = inGroup ? notBuilt.group : inBoot ? notBuilt.boot : [];
   return known.includes(key) ? unsupported : 'unknown key';
 }
 
-function place({ path, text }: Located, document: Document, lines: LineCounter): PolicyFault {
+function place(located: readonly Located[], document: Document, lines: LineCounter): PolicyFault[] {
+  return located
+    .map((fault) => ({ ...fault, offset: offsetOf(fault.path, document) }))
+    .sort((a, b) => a.offset - b.offset)
+    .map(({ path, text, offset }) => ({
+      line: lines.linePos(offset).line || 1,
+      field: path.map(String).join('.') || 'policy',
+      text,
+    }));
+}
+
+/** Of the value's key, or of the nearest thing around it that is there. */
+function offsetOf(path: Path, document: Document): number {
   let node: unknown = document.contents;
   let offset = 0;
   for (const step of path) {
@@ -142,7 +152,7 @@ function place({ path, text }: Located, document: Document, lines: LineCounter):
       if (isMap(node) || isSeq(node) || isScalar(node) || isAlias(node)) offset = node.range?.[0] ?? offset;
     } else break;
   }
-  return { line: lines.linePos(offset).line || 1, field: path.map(String).join('.') || 'policy', text };
+  return offset;
 }
 
 function inOrder(faults: readonly PolicyFault[]): PolicyFault[] {

@@ -18,7 +18,7 @@ export const reference = z.strictObject({
   group: z.string().max(63),
   state: z.enum(['staged', 'active', 'retired', 'revoked']),
   expires: z.iso.datetime().nullable(),
-  /** Bank -> PCR -> value. Only these PCRs are compared. */
+  /** Bank -> PCR -> value. PCRs 0, 2, 4, 6, 7, 8 and 9 are compared; one of them that is quoted and not here is no match. */
   pcrs: z.partialRecord(z.enum(pcrBanks), z.record(pcrNumber, digest)),
   components: z
     .array(z.strictObject({ stage: shortText, scope: shortText, digests, description: shortText }))

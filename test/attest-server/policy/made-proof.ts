@@ -1,0 +1,82 @@
+import { hash } from 'node:crypto';
+import type { Policy } from '../../../attest-server/policy/policy.ts';
+import { parsePolicy } from '../../../attest-server/policy/policy-file.ts';
+import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
+import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';
+import type { Proven, QuotedBank } from '../../../attest-server/verify/proven.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
+import { verify } from '../../../attest-server/verify/verify.ts';
+import { akOf, madeQuote } from '../verify/made-quote.ts';
+import { softwareKey } from '../verify/software-key.ts';
+
+const key = softwareKey('p256');
+const algorithms: Readonly<Record<PcrBank, number>> = { sha1: 4, sha256: 11, sha384: 12, sha512: 13 };
+
+export interface ProofOptions {
+  readonly bank?: PcrBank;
+  /** 24 values; default: what the log replays to. */
+  readonly values?: Buffer;
+  readonly log?: Buffer | null;
+  /** Bit i: PCR i is quoted. Default all. */
+  readonly mask?: number;
+  readonly ekDigest?: string | null;
+}
+
+/** Proof as only `verify` makes it: a quote signed in software, over a bank as a log leaves it. */
+export function madeProof(options: ProofOptions): Proven {
+  const bank = options.bank ?? 'sha256';
+  const log = options.log ?? null;
+  const all = options.values ?? (log ? replayedValues(log, bank) : Buffer.alloc(24 * bankBytes[bank]));
+  const mask = options.mask ?? 0xffffff;
+  const values = picked(all, mask, bankBytes[bank]);
+  const bitmap = Buffer.of(mask & 0xff, (mask >> 8) & 0xff, (mask >> 16) & 0xff).toString('hex');
+  const quote = madeQuote(key, Buffer.alloc(0), {
+    pcrs: { [bank]: values },
+    selection: [[algorithms[bank], bitmap]],
+  });
+  const digest = log && hash('sha256', log, 'hex');
+  return verify(
+    {
+      quotes: [quote],
+      facts: null,
+      bootLog:
+        log === null || digest === null
+          ? null
+          : { digest, measure: (banks: readonly QuotedBank[]) => measureBoot(log, digest, banks) },
+    },
+    {
+      ak: akOf(key),
+      ekDigest: options.ekDigest === undefined ? 'ab'.repeat(32) : options.ekDigest,
+      judgeHierarchy: true,
+      binding: { qualifyingData: '' },
+      selection: null,
+    },
+  );
+}
+
+/** What a machine that booted with this log holds in one bank. */
+export function replayedValues(log: Buffer, bank: PcrBank): Buffer {
+  const replayed = parseEventLog(log).banks[bank] ?? {};
+  const size = bankBytes[bank];
+  return Buffer.concat(
+    Array.from({ length: 24 }, (_, pcr) =>
+      replayed[pcr] === undefined ? Buffer.alloc(size) : Buffer.from(replayed[pcr], 'hex'),
+    ),
+  );
+}
+
+function picked(values: Buffer, mask: number, size: number): Buffer {
+  const parts: Buffer[] = [];
+  for (let pcr = 0; pcr < 24; pcr++)
+    if ((mask & (1 << pcr)) !== 0) parts.push(values.subarray(pcr * size, (pcr + 1) * size));
+  return Buffer.concat(parts);
+}
+
+/** A policy of one group, `workers`, with what a test wants to be said of it. */
+export function policyOf(...lines: readonly string[]): Policy {
+  const group = ['  - name: workers', '    nodes: ["*"]', ...lines.map((line) => `    ${line}`)];
+  return parsePolicy(
+    ['apiVersion: assay.dev/v1', 'kind: Policy', 'groups:', ...group].join('\n'),
+    'made.yaml',
+  );
+}
