@@ -28,7 +28,7 @@ export function prepareReferences(group: PolicyGroup, references: readonly Refer
   return { active: prepared('active'), revoked: prepared('revoked') };
 }
 
-export function prepareReference(reference: Reference): PreparedReference {
+function prepareReference(reference: Reference): PreparedReference {
   return {
     reference,
     expires: reference.expires === null ? Number.POSITIVE_INFINITY : Date.parse(reference.expires),
