@@ -77,10 +77,10 @@ function prove({ ak, nonce, channel, quote }: Message): Proven {
     },
     {
       ak,
-      ekDigest: 'e0'.repeat(32),
+      ekDigest,
       judgeHierarchy: true,
       binding: { nonce, channel, claimedChannel: channel, session: null },
-      selection: { sha256: every },
+      selection: asked,
     },
   );
 }
@@ -88,6 +88,8 @@ function prove({ ak, nonce, channel, quote }: Message): Proven {
 const every = Array.from({ length: 24 }, (_, pcr) => pcr);
 const values = madeValues(32);
 
+const ekDigest = 'e0'.repeat(32);
+const asked = { sha256: every };
 const at = Date.UTC(2026, 0, 1);
 const node = { name: 'worker-1' };
 const pcrs = Object.fromEntries(every.map((pcr) => [pcr, values.toString('hex', 32 * pcr, 32 * pcr + 32)]));
