@@ -129,7 +129,8 @@ export const routes: readonly Route[] = [
       await findNode(store, node);
       if ((await store.references()).some((known) => known.name === name))
         throw new HttpProblem(409, `there is a reference named ${name} already`);
-      return { status: 201, body: referenceSummary(await capture(node, name, staged, actorOf(caller))) };
+      const made = await capture(node, name, staged, actorOf(caller)).catch(refusedCapture);
+      return { status: 201, body: referenceSummary(made) };
     },
   }),
   route('GET', '/v1/policy', 'reader', {
@@ -201,6 +202,12 @@ async function findNode(store: ApiPorts['store'], name: string | undefined) {
   const enrolled = valid === undefined ? null : await store.node(valid);
   if (enrolled === null) throw new HttpProblem(404, 'there is no such node');
   return enrolled;
+}
+
+/** A boot that cannot become a reference is no fault of ours: its message says why. */
+function refusedCapture(error: unknown): never {
+  if (error instanceof Error && error.name === 'CaptureError') throw new HttpProblem(409, error.message);
+  throw error;
 }
 
 /** Entries of one moment stay on one page, since the next page begins before a moment. */

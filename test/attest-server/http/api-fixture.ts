@@ -1,0 +1,257 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { request as httpsRequest } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createApi } from '../../../attest-server/http/api.ts';
+import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
+import type { ApiPorts } from '../../../attest-server/http/ports.ts';
+import type { Caller } from '../../../attest-server/http/roles.ts';
+import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
+import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import type { EnrolledNode, HistoryEntry, NodeStatus, Pin } from '../../../attest-server/store/store.ts';
+import { ensureIdentity } from '../../../attest-server/tls.ts';
+
+export const now = Date.parse('2026-11-20T12:00:00.000Z');
+
+export function reasonOf(code: ReasonCode, change: Partial<Reason> = {}): Reason {
+  return {
+    code,
+    class: classOf(code),
+    aspect: 'boot',
+    severity: 'fail',
+    source: 'tpm',
+    expected: 'vmlinuz 6.12.1',
+    actual: 'vmlinuz 6.1.0',
+    text: 'the kernel is another one',
+    evidence: null,
+    ...change,
+  };
+}
+
+export function verdictOf(change: Partial<Verdict> = {}): Verdict {
+  return {
+    state: 'trusted',
+    reasons: [],
+    aspects: {
+      identity: { status: 'affirming', source: 'tpm' },
+      boot: { status: 'affirming', source: 'tpm' },
+    },
+    group: 'workers',
+    require: ['identity', 'boot'],
+    mode: 'enforce',
+    policy: 'strict@0123456789ab',
+    ...change,
+  };
+}
+
+export function enrolled(name: string): EnrolledNode {
+  return {
+    ekDigest: 'ab'.repeat(32),
+    name,
+    bound: 'pin',
+    ekPublicArea: Buffer.alloc(0),
+    ekCertificate: null,
+    akPublicArea: Buffer.alloc(0),
+    akName: '000b',
+    manufacturer: 'IBM',
+    enrolledAt: now,
+  };
+}
+
+export function statusOf(name: string, verdict: Verdict, change: Partial<NodeStatus> = {}): NodeStatus {
+  return {
+    name,
+    ekDigest: 'ab'.repeat(32),
+    state: verdict.state,
+    verdict,
+    verifiedAt: now - 5_000,
+    expiresAt: now + 60_000,
+    bootedAt: now - 3_600_000,
+    resetCount: 7,
+    restartCount: 0,
+    clock: 1000n,
+    firmwareVersion: '2019102300163636',
+    bootId: null,
+    kernel: '6.12.1',
+    bootLogDigest: null,
+    evidenceDigest: null,
+    ...change,
+  };
+}
+
+export function referenceOf(name: string, pcr4 = '00'.repeat(32)): Reference {
+  return {
+    version: 1,
+    name,
+    group: 'workers',
+    state: 'active',
+    expires: null,
+    pcrs: { sha256: { '4': pcr4 } },
+    components: [],
+    events: [
+      {
+        index: 0,
+        pcr: 4,
+        type: 'EV_EFI_BOOT_SERVICES_APPLICATION',
+        digests: { sha256: pcr4 },
+        stage: 'kernel',
+        describes: `kernel ${name}`,
+      },
+    ],
+    captured: { by: 'token:operator', node: 'node-1', at: new Date(now).toISOString() },
+  };
+}
+
+/** A world in memory that the API shows; tests change it and read what was asked of it. */
+export interface World {
+  readonly nodes: Map<string, { enrolled: EnrolledNode; status: NodeStatus | null }>;
+  readonly history: HistoryEntry[];
+  readonly references: Reference[];
+  readonly bundles: Map<string, Bundle>;
+  readonly pins: Pin[];
+  readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
+  readonly faults: unknown[];
+  readonly answered: { method: string; route: string; status: number }[];
+  ready: { ok: boolean; reason: string | null };
+  failing: boolean;
+}
+
+export function emptyWorld(): World {
+  return {
+    nodes: new Map(),
+    history: [],
+    references: [],
+    bundles: new Map(),
+    pins: [],
+    joinTokens: [],
+    faults: [],
+    answered: [],
+    ready: { ok: true, reason: null },
+    failing: false,
+  };
+}
+
+export const tokens: Readonly<Record<string, Caller>> = {
+  'admin-token': { name: 'token:admin', role: 'admin' },
+  'operator-token': { name: 'token:operator', role: 'operator' },
+  'reader-token': { name: 'token:reader', role: 'reader' },
+};
+
+export function portsOf(world: World): ApiPorts {
+  return {
+    store: {
+      node: async (name) => world.nodes.get(name)?.enrolled ?? null,
+      nodes: async () => {
+        if (world.failing) throw new Error('SECRET database path');
+        return [...world.nodes.values()].map((node) => node.enrolled);
+      },
+      status: async (name) => world.nodes.get(name)?.status ?? null,
+      statuses: async () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
+      history: async (name, { limit, before = Number.POSITIVE_INFINITY }) =>
+        world.history.filter((entry) => entry.node === name && entry.at < before).slice(0, limit),
+      references: async () => world.references,
+    },
+    tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
+    capture: async (_node, name, staged, actor) => {
+      const made: Reference = { ...referenceOf(name), state: staged ? 'staged' : 'active' };
+      world.references.push({
+        ...made,
+        captured: { by: actor, node: 'node-1', at: new Date(now).toISOString() },
+      });
+      return made;
+    },
+    importPins: async (pins) => {
+      world.pins.push(...pins);
+    },
+    createJoinToken: async (request) => {
+      world.joinTokens.push(request);
+      return 'assay-join-token';
+    },
+    bundle: async (node) => world.bundles.get(node) ?? null,
+    policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n' }),
+    ready: () => world.ready,
+    now: () => now,
+    answered: (method, route, status) => {
+      world.answered.push({ method, route, status });
+    },
+    fault: (error) => {
+      world.faults.push(error);
+    },
+  };
+}
+
+export interface ApiServer {
+  readonly url: string;
+  readonly ca: string;
+  readonly caFile: string;
+  readonly dir: string;
+  close(): Promise<void>;
+}
+
+/** A real API over TLS on a free port of loopback. */
+export async function startApi(world: World): Promise<ApiServer> {
+  const dir = mkdtempSync(join(tmpdir(), 'assay-api-'));
+  const identity = await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
+  const tls = { key: identity.key, cert: identity.chain };
+  const listening: Listening = await listenSecurely(createApi(portsOf(world)), tls, {
+    host: '127.0.0.1',
+    port: 0,
+  });
+  return {
+    url: `https://localhost:${listening.port}`,
+    ca: identity.ca,
+    caFile: identity.caFile,
+    dir,
+    async close() {
+      await listening.close();
+      rmSync(dir, { recursive: true });
+    },
+  };
+}
+
+export interface Asked {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly text: string;
+}
+
+export interface Ask {
+  readonly method?: string;
+  readonly token?: string | null;
+  readonly body?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export function ask({ url, ca }: ApiServer, path: string, options: Ask = {}): Promise<Asked> {
+  const { method = 'GET', token = 'reader-token', body } = options;
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest(
+      `${url}${path}`,
+      {
+        ca,
+        agent: false,
+        method,
+        headers: {
+          ...(token !== null && { authorization: `Bearer ${token}` }),
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...options.headers,
+        },
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text: Buffer.concat(chunks).toString(),
+          }),
+        );
+      },
+    );
+    request.on('error', reject);
+    request.end(body);
+  });
+}

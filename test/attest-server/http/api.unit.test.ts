@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'mocha';
+import { routes } from '../../../attest-server/http/routes.ts';
+import * as api from '../../../attest-server/protocol/api.ts';
+import {
+  type ApiServer,
+  ask,
+  emptyWorld,
+  enrolled,
+  now,
+  reasonOf,
+  startApi,
+  statusOf,
+  verdictOf,
+  type World,
+} from './api-fixture.ts';
+
+describe('the API', () => {
+  let world: World;
+  let server: ApiServer;
+
+  before(async () => {
+    world = emptyWorld();
+    for (const name of ['node-1', 'node-2', 'node-3'])
+      world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdictOf()) });
+    world.nodes.set('node-2', {
+      enrolled: enrolled('node-2'),
+      status: statusOf('node-2', verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] })),
+    });
+    for (const [index, at] of [9, 8, 8, 8, 7].entries())
+      world.history.push({
+        node: 'node-1',
+        at: now - 10_000 + at,
+        verdict: verdictOf(),
+        evidenceDigest: null,
+        transition: index === 4,
+      });
+    server = await startApi(world);
+  });
+  after(() => server.close());
+
+  const lower = { admin: 'operator-token', operator: 'reader-token' } as const;
+  for (const route of routes) {
+    const { method, role } = route;
+    const path = route.path.replaceAll(/\{\w+\}/g, 'node-1');
+    const send = (token: string | null) =>
+      ask(server, path, { method, token, ...(method === 'POST' && { body: '{}' }) });
+    if (role === 'none') {
+      it(`answers ${method} ${route.path} without credentials`, async () => {
+        assert.equal((await send(null)).status, 200);
+      });
+      continue;
+    }
+    it(`refuses ${method} ${route.path} without credentials and with a wrong token`, async () => {
+      for (const token of [null, 'wrong-token', '']) {
+        const { status, headers } = await send(token);
+        assert.equal(status, 401);
+        assert.match(String(headers['www-authenticate']), /^Bearer/);
+        assert.equal(headers['content-type'], 'application/problem+json');
+      }
+    });
+    if (role === 'reader') continue;
+    it(`refuses ${method} ${route.path} to a lower role than ${role}`, async () => {
+      assert.equal((await send(lower[role])).status, 403);
+    });
+  }
+
+  it('asks an operator for everything that changes something', () => {
+    const open = routes.filter(
+      ({ method, role }) => method !== 'GET' && (role === 'none' || role === 'reader'),
+    );
+    assert.deepEqual(open, []);
+  });
+
+  it('lists nodes in pages, each node with exactly its members', async () => {
+    const first = await ask(server, '/v1/nodes?limit=2');
+    const page = api.listOf(api.nodeView.strict()).parse(JSON.parse(first.text));
+    assert.deepEqual(
+      page.items.map(({ name, state, reason }) => [name, state, reason]),
+      [
+        ['node-1', 'trusted', null],
+        ['node-2', 'untrusted', 'kernel_unknown'],
+      ],
+    );
+    assert.equal(page.next, 'node-2');
+    const rest = JSON.parse((await ask(server, `/v1/nodes?limit=2&after=${page.next}`)).text);
+    assert.deepEqual([rest.items.length, rest.next], [1, null]);
+  });
+
+  it('keeps history entries of one moment on one page', async () => {
+    const first = JSON.parse((await ask(server, '/v1/nodes/node-1/history?limit=3')).text);
+    assert.equal(first.items.length, 1);
+    const second = JSON.parse(
+      (await ask(server, `/v1/nodes/node-1/history?limit=50&before=${first.next}`)).text,
+    );
+    assert.deepEqual([second.items.length, second.next], [4, null]);
+  });
+
+  it('captures a reference once, and says by whom', async () => {
+    const body = JSON.stringify({ node: 'node-1', name: 'workers-1', staged: true });
+    const made = await ask(server, '/v1/references', { method: 'POST', token: 'operator-token', body });
+    assert.equal(made.status, 201);
+    assert.equal(world.references[0]?.captured?.by, 'token:operator');
+    const again = await ask(server, '/v1/references', { method: 'POST', token: 'operator-token', body });
+    assert.equal(again.status, 409);
+  });
+
+  it('makes a join token of at most a day', async () => {
+    const send = (ttlSeconds: number) =>
+      ask(server, '/v1/join-tokens', {
+        method: 'POST',
+        token: 'operator-token',
+        body: JSON.stringify({ node: 'node-9', ttlSeconds }),
+      });
+    assert.equal(JSON.parse((await send(60)).text).token, 'assay-join-token');
+    assert.deepEqual(world.joinTokens, [{ node: 'node-9', ttlMs: 60_000, actor: 'token:operator' }]);
+    assert.equal((await send(86_401)).status, 400);
+  });
+
+  const bad: readonly (readonly [string, number, string, Parameters<typeof ask>[2]])[] = [
+    ['an unknown path', 404, '/v1/secrets', {}],
+    ['an unknown node', 404, '/v1/nodes/node-9', {}],
+    ['a name that is none', 404, '/v1/nodes/..%2fnode-1', {}],
+    ['a bad percent-encoding', 400, '/v1/nodes/%ff', {}],
+    ['an unknown query parameter', 400, '/v1/nodes?sort=up', {}],
+    ['a query parameter given twice', 400, '/v1/nodes?limit=1&limit=2', {}],
+    ['a limit out of range', 400, '/v1/nodes?limit=100000', {}],
+    ['a method that the path does not take', 405, '/v1/nodes', { method: 'DELETE' }],
+    [
+      'a body of another type',
+      415,
+      '/v1/pins',
+      { method: 'POST', token: 'admin-token', body: 'x', headers: { 'content-type': 'text/plain' } },
+    ],
+    ['a body that is not JSON', 400, '/v1/pins', { method: 'POST', token: 'admin-token', body: '{' }],
+    [
+      'a body that is too large',
+      413,
+      '/v1/join-tokens',
+      { method: 'POST', token: 'admin-token', body: JSON.stringify({ node: 'x'.repeat(70_000) }) },
+    ],
+    [
+      'a member that is not known',
+      400,
+      '/v1/join-tokens',
+      { method: 'POST', token: 'admin-token', body: '{"node":"a","ttlSeconds":1,"role":"admin"}' },
+    ],
+  ];
+  for (const [what, status, path, options] of bad)
+    it(`answers ${what} with ${status} as a problem`, async () => {
+      const answer = await ask(server, path, options);
+      assert.equal(answer.status, status);
+      assert.equal(answer.headers['content-type'], 'application/problem+json');
+      assert.equal(api.problem.parse(JSON.parse(answer.text)).status, status);
+    });
+
+  it('tells a caller nothing of a fault of ours, and tells the log', async () => {
+    world.failing = true;
+    const answer = await ask(server, '/v1/nodes');
+    world.failing = false;
+    assert.equal(answer.status, 500);
+    assert.doesNotMatch(answer.text, /SECRET|\bat \//);
+    assert.equal(world.faults.length, 1);
+  });
+
+  it('sends security headers and no permission for other origins', async () => {
+    const { headers } = await ask(server, '/v1/nodes', { headers: { origin: 'https://evil.example' } });
+    assert.equal(headers['x-content-type-options'], 'nosniff');
+    assert.equal(headers['cache-control'], 'no-store');
+    assert.ok(!Object.keys(headers).some((name) => name.startsWith('access-control-')));
+  });
+
+  it('is not ready with a reason where the server is not', async () => {
+    world.ready = { ok: false, reason: 'the store cannot be written' };
+    const answer = await ask(server, '/readyz', { token: null });
+    world.ready = { ok: true, reason: null };
+    assert.equal(answer.status, 503);
+    assert.equal(JSON.parse(answer.text).reason, 'the store cannot be written');
+  });
+
+  it('describes every route of the table in OpenAPI', async () => {
+    const described = JSON.parse((await ask(server, '/openapi.json', { token: null })).text);
+    const listed = Object.entries<Record<string, unknown>>(described.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    assert.deepEqual(listed.sort(), routes.map(({ method, path }) => `${method} ${path}`).sort());
+  });
+
+  it('counts requests by the pattern of their route, never by their path', () => {
+    const known = new Set(['unmatched', ...routes.map(({ path }) => path)]);
+    assert.ok(world.answered.length > 0);
+    assert.deepEqual(
+      world.answered.filter(({ route }) => !known.has(route)),
+      [],
+    );
+  });
+});

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { nodeView } from '../../../attest-server/http/node-view.ts';
+import { enrolled, now, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
+
+describe('the view of a node', () => {
+  it('shows a verdict that still counts as it is', () => {
+    const view = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now);
+    assert.deepEqual([view.state, view.reason, view.aspects.boot?.status], ['trusted', null, 'affirming']);
+    assert.equal(view.verifiedAt, '2026-11-20T11:59:55.000Z');
+  });
+
+  const notGreen: readonly (readonly [
+    string,
+    Parameters<typeof statusOf>[2],
+    Parameters<typeof verdictOf>[0],
+  ])[] = [
+    ['whose time is over', { expiresAt: now }, {}],
+    ['without an end', { expiresAt: null }, {}],
+    ['without a verdict', { verdict: null }, {}],
+    ['that rests on nothing', {}, { require: [] }],
+    ['whose verdict says something else', { state: 'trusted' }, { state: 'pending' }],
+  ];
+  for (const [what, status, verdict] of notGreen)
+    it(`never shows a trusted node ${what} as trusted`, () => {
+      const view = nodeView(statusOf('node-1', verdictOf(verdict), status), enrolled('node-1'), now);
+      assert.deepEqual([view.state, view.reason], ['unknown', 'evidence_overdue']);
+      assert.ok(Object.values(view.aspects).every((aspect) => aspect.status === 'none'));
+    });
+
+  it('keeps a node untrusted in its silence', () => {
+    const verdict = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] });
+    const view = nodeView(statusOf('node-1', verdict, { expiresAt: now - 1 }), enrolled('node-1'), now);
+    assert.deepEqual([view.state, view.reason], ['untrusted', 'kernel_unknown']);
+  });
+
+  it('says of an enrolled node without any verdict that it is pending', () => {
+    const view = nodeView(null, enrolled('node-1'), now);
+    assert.deepEqual(
+      [view.state, view.reason, view.group, view.require],
+      ['pending', 'enrolment_pending', null, []],
+    );
+  });
+});
