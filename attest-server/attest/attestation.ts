@@ -232,10 +232,11 @@ export class Attestation {
   ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
     const at = this.#ports.now();
     const started = performance.now();
-    const verdict = this.#appraise(proven, { name: node.name }, at);
+    const previous = this.#statuses.get(node.name) ?? null;
+    const sentBootLog = previous?.bootLogDigest != null;
+    const verdict = this.#appraise(proven, { name: node.name, sentBootLog }, at);
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
-    const previous = this.#statuses.get(node.name) ?? null;
     const rebooted = previous?.resetCount != null && proven.clock.resetCount !== previous.resetCount;
     const kept = keptEvidence.pack(node, answer, proven, at, this.#context);
     const status: NodeStatus = {
@@ -252,7 +253,8 @@ export class Attestation {
       firmwareVersion: proven.firmwareVersion,
       bootId: proven.facts?.bootId ?? null,
       kernel: proven.facts?.host?.kernel ?? null,
-      bootLogDigest: answer.evidence.bootLog,
+      // Stays when a node leaves its log out: who once sent one is known to have one.
+      bootLogDigest: answer.evidence.bootLog ?? previous?.bootLogDigest ?? null,
       evidenceDigest: kept.digest,
     };
     const evidence = [{ digest: kept.digest, bytes: kept.bytes }, ...this.#context.blobs];

@@ -37,6 +37,7 @@ export interface NodeStatus {
   readonly firmwareVersion: string | null;
   readonly bootId: string | null;
   readonly kernel: string | null;
+  /** The latest log that this node sent: one that stops sending its log hides something. */
   readonly bootLogDigest: string | null;
   /** Digest of the stored bundle that the latest verdict rests on. */
   readonly evidenceDigest: string | null;

@@ -4,6 +4,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { pino } from 'pino';
+import { stringify } from 'yaml';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { NodeState, Verdict } from '../../attest-server/protocol/verdict.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
@@ -53,6 +54,8 @@ export interface Cluster extends AsyncDisposable {
   readonly nodes: readonly ClusterNode[];
   readonly operator: Operator;
   state(node: string): { state: NodeState; codes: readonly string[] } | null;
+  /** Whether a verdict since the node's latest boot carried that code. */
+  saw(node: string, code: string): boolean;
   /** Resolves with true once the condition holds, which is asked after each verdict; with false at the deadline. */
   next(condition: () => boolean, withinMs: number): Promise<boolean>;
   /** Resolves with true once the node is in that state (and carries that code), with false at the deadline. */
@@ -69,6 +72,23 @@ const recordings = [
   'debian13-sdboot-uki',
 ] as const;
 
+const nameOf = (index: number) => `node-${index + 1}`;
+
+/**
+ * The shipped `strict` policy with a group for each model of machine, since each model boots something else.
+ * A reference of a group is what that group's nodes are compared with.
+ */
+function policyFor(count: number, models: readonly string[]): string {
+  const groups = models.map((model, at) => {
+    const nodes = Array.from({ length: count }, (_, index) => index).filter(
+      (index) => index % models.length === at,
+    );
+    return { name: model, nodes: nodes.map(nameOf), mode: 'enforce', require: ['identity', 'boot'] };
+  });
+  const used = groups.filter(({ nodes }) => nodes.length > 0);
+  return stringify({ apiVersion: 'assay.dev/v1', kind: 'Policy', groups: used });
+}
+
 const agentProgram = join(import.meta.dirname, '../../agent/main.ts');
 
 /** Makes the machines, boots them, and starts the server. No agent runs yet. */
@@ -79,6 +99,11 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     const verdicts = new EventEmitter();
     verdicts.setMaxListeners(0);
     const latest = new Map<string, Verdict>();
+    const seen = new Map<string, Set<string>>();
+    const forget = (name: string) => {
+      latest.delete(name);
+      seen.set(name, new Set());
+    };
     const server = await startOnUsualPorts(options, (entry) => {
       const before = latest.get(entry.node);
       latest.set(entry.node, entry.verdict);
@@ -95,6 +120,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
           describeVerdict(entry.node, entry.verdict),
         );
       }
+      for (const { code } of entry.verdict.reasons) seen.get(entry.node)?.add(code);
       options.recorded?.();
       verdicts.emit('verdict');
     });
@@ -106,7 +132,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       Array.from({ length: options.nodes }, async (_, index) => {
         const names = options.recordings ?? recordings;
         const recording = names[index % names.length] ?? recordings[0];
-        const node = await makeNode(`node-${index + 1}`, recording, dir, authority, server);
+        const node = await makeNode(nameOf(index), recording, dir, authority, server, forget);
         resources.defer(() => node.dispose());
         return node;
       }),
@@ -136,6 +162,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
           ? null
           : { state: verdict.state, codes: verdict.reasons.map(({ code }) => code) };
       },
+      saw: (name, code) => seen.get(name)?.has(code) === true,
       next,
       reaches(name, state, code, withinMs) {
         return next(() => {
@@ -158,6 +185,8 @@ type Recorded = NonNullable<Parameters<typeof startServer>[1]['recorded']>;
 
 async function startOnUsualPorts(options: ClusterOptions, recorded: Recorded): Promise<RunningServer> {
   const logger = pino({ level: options.logLevel, base: null }, pino.destination(2));
+  const policyFile = join(options.dir, 'strict.yaml');
+  await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings));
   const start = (ports: object) =>
     startServer(
       serverConfig(
@@ -166,7 +195,7 @@ async function startOnUsualPorts(options: ClusterOptions, recorded: Recorded): P
         {
           stateDir: options.dir,
           host: '127.0.0.1',
-          policy: 'strict',
+          policy: policyFile,
           challengeEverySeconds: options.challengeEvery / 1000,
           answerWithinSeconds: Math.min(30, (options.challengeEvery * 5) / 1000),
           unknownAfterSeconds: options.unknownAfter / 1000,
@@ -191,6 +220,7 @@ async function makeNode(
   dir: string,
   authority: Awaited<ReturnType<typeof openAuthority>>,
   server: RunningServer,
+  forget: (name: string) => void,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
   const log = await readFile(join(import.meta.dirname, '../recorded', recording, 'binary_bios_measurements'));
   const home = join(dir, 'nodes', name);
@@ -233,6 +263,7 @@ async function makeNode(
     async reboot(next) {
       await stopAgent();
       await machine.powerCycle(next);
+      forget(name);
       await startAgent();
     },
     async powerOff() {
