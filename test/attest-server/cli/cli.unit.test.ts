@@ -1,0 +1,224 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { parse } from 'yaml';
+import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import {
+  type ApiServer,
+  emptyWorld,
+  enrolled,
+  now,
+  reasonOf,
+  referenceOf,
+  startApi,
+  statusOf,
+  verdictOf,
+  type World,
+} from '../http/api-fixture.ts';
+import { environmentOf, runAssay } from './cli-fixture.ts';
+
+/** Newline, terminal escape, C1 control, right-to-left override. */
+const hostile = 'x\n\u001b[31mred\u009b2J\u202egnp';
+// biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
+const untamed = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/;
+
+describe('the command line', () => {
+  let world: World;
+  let server: ApiServer;
+  let reader: Record<string, string>;
+  let operator: Record<string, string>;
+  const assay = (line: string, env = reader, cwd = '/nonexistent') => runAssay(line.split(' '), { env, cwd });
+
+  before(async () => {
+    world = emptyWorld();
+    const untrusted = verdictOf({
+      state: 'untrusted',
+      reasons: [reasonOf('kernel_unknown', { text: hostile, actual: hostile })],
+    });
+    const pending = verdictOf({ state: 'pending', reasons: [reasonOf('no_reference')] });
+    for (const [name, verdict] of [
+      ['node-1', verdictOf()],
+      ['node-2', untrusted],
+      ['node-3', pending],
+    ] as const)
+      world.nodes.set(name, {
+        enrolled: { ...enrolled(name), manufacturer: hostile },
+        status: statusOf(name, verdict, { kernel: hostile }),
+      });
+    world.history.push({
+      node: 'node-1',
+      at: now - 9000,
+      verdict: verdictOf(),
+      evidenceDigest: null,
+      transition: true,
+    });
+    world.references.push(
+      referenceOf('workers-1', '11'.repeat(32)),
+      referenceOf('workers-2', '22'.repeat(32)),
+    );
+    world.bundles.set('node-1', {
+      version: 1,
+      attestationKey: 'AAAA',
+      qualifyingData: '',
+      quotes: [{ attest: 'AAAA', signature: 'AAAA', pcrs: {} }],
+    });
+    server = await startApi(world);
+    reader = environmentOf(server, 'reader-token');
+    operator = environmentOf(server, 'operator-token');
+  });
+  after(() => server.close());
+
+  it('lists nodes with the columns that scripts know, and the state with what it rests on', async () => {
+    const { code, out } = await assay('get nodes');
+    const [heading = '', first = ''] = out.split('\n');
+    assert.equal(code, 0);
+    assert.equal(heading.replace(/ {2,}/g, '|'), 'NAME|STATE|REASON|BOOTED|VERIFIED|AGE');
+    assert.equal(first.replace(/ {2,}/g, '|'), 'node-1|trusted (identity, boot)|-|60m|5s|5s');
+    const wide = (await assay('get nodes -o wide')).out.split('\n')[0] ?? '';
+    assert.match(wide.replace(/ {2,}/g, '|'), /\|AGE\|GROUP\|TPM\|KERNEL\|POLICY\|SELF-REPORTED\|MODE$/);
+  });
+
+  it('gives the same nodes as JSON, YAML and names', async () => {
+    const json = JSON.parse((await assay('get nodes -o json')).out);
+    const names = json.items.map(({ name }: { name: string }) => name);
+    assert.deepEqual(names, ['node-1', 'node-2', 'node-3']);
+    assert.equal(json.items[1].reasons[0].text, hostile);
+    const yaml = parse((await assay('get nodes -o yaml')).out);
+    assert.equal(yaml.items[1].reason, 'kernel_unknown');
+    assert.equal((await assay('get nodes -o name')).out, 'node-1\nnode-2\nnode-3\n');
+  });
+
+  for (const [command, code] of [
+    ['get nodes node-2', 0],
+    ['describe node node-1', 0],
+    ['describe node node-2', 10],
+    ['why node-1', 0],
+    ['why node-2', 10],
+    ['why node-3', 11],
+    ['history node-1', 0],
+    ['get nodes --wait=trusted --timeout 0s', 11],
+    ['get nodes node-1 --wait=trusted --timeout 1s', 0],
+    ['why node-9', 1],
+    ['get nodes -o xml', 2],
+    ['get nodes --wait=green', 2],
+    ['get nodes --unknown', 2],
+    ['history node-1 --limit 0', 2],
+    ['frobnicate', 2],
+    ['--help', 0],
+  ] as const)
+    it(`exits with ${code} for ${command}`, async () => {
+      assert.equal((await assay(command)).code, code);
+    });
+
+  it('says why: component, expected, actual, source, and what to do next', async () => {
+    const { out } = await assay('why node-2');
+    for (const label of ['kernel_unknown', 'component', 'expected', 'actual', 'source', 'next'])
+      assert.ok(out.includes(label), label);
+  });
+
+  it('shows nothing of the server that a terminal would obey', async () => {
+    for (const command of [
+      'get nodes -o wide',
+      'get nodes -o json',
+      'get nodes -o yaml',
+      'describe node node-2',
+      'why node-2',
+      'why node-2 -o json',
+    ]) {
+      const { out } = await assay(command);
+      assert.doesNotMatch(out, untamed, command);
+      assert.doesNotMatch(out, /^\S*red/m, command);
+    }
+  });
+
+  it('colours only for a terminal, and never without the word', async () => {
+    const { out } = await runAssay(['get', 'nodes'], { env: reader, colour: true });
+    assert.ok(out.includes('\u001b[32mtrusted\u001b[0m'));
+  });
+
+  it('writes a bundle to a file of its owner', async () => {
+    const file = join(server.dir, 'bundle.json');
+    assert.equal((await assay(`bundle node-1 -f ${file}`)).code, 0);
+    assert.equal(parseBundle(readFileSync(file, 'utf8')).version, 1);
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+    assert.equal((await assay('bundle node-2')).code, 1);
+  });
+
+  it('captures, lists and compares references', async () => {
+    assert.equal((await assay('reference capture node-1 --name workers-3')).code, 1);
+    const made = await assay('reference capture node-1 --name workers-3 --staged -o json', operator);
+    assert.equal(JSON.parse(made.out).state, 'staged');
+    assert.ok((await assay('reference list')).out.includes('workers-3'));
+    const diff = JSON.parse((await assay('reference diff workers-1 workers-2 -o json')).out);
+    assert.deepEqual([diff.pcrs[0].pcr, diff.events[0].stage], [4, 'kernel']);
+    const file = join(server.dir, 'workers-1.json');
+    writeFileSync(file, JSON.stringify(world.references[0]));
+    assert.match((await runAssay(['reference', 'diff', file, file])).out, /^no PCR/);
+  });
+
+  it('prints a join token alone on standard output', async () => {
+    const { out, code } = await assay('join-token create --node node-4 --ttl 2h', operator);
+    assert.deepEqual([code, out], [0, 'assay-join-token\n']);
+    assert.equal(world.joinTokens[0]?.ttlMs, 7_200_000);
+    assert.equal((await assay('join-token create --node node-4 --ttl 25h', operator)).code, 2);
+  });
+
+  it('imports pins, or names every faulty line and imports nothing', async () => {
+    const file = join(server.dir, 'pins.csv');
+    const good = `node-1,${'a'.repeat(64)}\n# a comment\n\nnode-2,${'B'.repeat(64)}\n`;
+    writeFileSync(file, `${good}Node 3,${'c'.repeat(64)}\nnode-4,abc\nnode-1,${'d'.repeat(64)}\n`);
+    const faulty = await assay(`ek import ${file}`, operator);
+    assert.equal(faulty.code, 1);
+    assert.deepEqual(
+      [...faulty.err.matchAll(/csv:(\d+):/g)].map(([, line]) => line),
+      ['5', '6', '7'],
+    );
+    assert.equal(world.pins.length, 0);
+    writeFileSync(file, good);
+    assert.equal((await assay(`ek import ${file}`, operator)).code, 0);
+    assert.deepEqual(world.pins[1], { node: 'node-2', ekDigest: 'b'.repeat(64) });
+  });
+
+  it('finds the server through .assay/cli.json, whose paths are relative to it', async () => {
+    mkdirSync(join(server.dir, '.assay'));
+    const entry = { server: server.url, tokenFile: '../reader-token', caFile: server.caFile };
+    writeFileSync(join(server.dir, '.assay', 'cli.json'), JSON.stringify(entry));
+    assert.equal((await assay('get nodes', {}, server.dir)).code, 0);
+  });
+
+  it('finds the server through a named context, and says which there are', async () => {
+    mkdirSync(join(server.dir, 'assay'));
+    const home = { tokenFile: '../reader-token', caFile: server.caFile, server: server.url };
+    writeFileSync(join(server.dir, 'assay', 'config.json'), JSON.stringify({ contexts: { home } }));
+    const env = { XDG_CONFIG_HOME: server.dir };
+    assert.equal((await assay('get nodes --context home', env)).code, 0);
+    const unknown = await assay('get nodes --context work', env);
+    assert.deepEqual([unknown.code, unknown.err.includes('home')], [2, true]);
+  });
+
+  const faults: readonly (readonly [string, () => Record<string, string>, RegExp])[] = [
+    ['no server is known', () => ({}), /npm start|--server/],
+    ['the server does not answer', () => ({ ...reader, ASSAY_SERVER: 'https://localhost:1' }), /running/],
+    ['the certificate is not trusted', () => without(reader, 'ASSAY_CA_FILE'), /--ca-file/],
+    ['the address is not TLS', () => ({ ...reader, ASSAY_SERVER: 'http://localhost:1' }), /https:/],
+    [
+      'the token file is missing',
+      () => ({ ...reader, ASSAY_TOKEN_FILE: '/nonexistent/token' }),
+      /--token-file/,
+    ],
+    ['the token is refused', () => environmentOf(server, 'stolen-token'), /refused the token/],
+  ];
+  for (const [what, env, says] of faults)
+    it(`says what to do where ${what}`, async () => {
+      const { code, out, err } = await assay('get nodes', env());
+      assert.notEqual(code, 0);
+      assert.equal(out, '');
+      assert.match(err, says);
+      assert.doesNotMatch(err, /\bat .*\.ts:/);
+    });
+});
+
+function without(record: Record<string, string>, name: string): Record<string, string> {
+  return Object.fromEntries(Object.entries(record).filter(([key]) => key !== name));
+}
