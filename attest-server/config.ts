@@ -19,6 +19,8 @@ export interface ServerConfig {
   readonly challengeEvery: number;
   readonly answerWithin: number;
   readonly unknownAfter: number;
+  /** How long a new connection may take to say who it is. */
+  readonly helloWithin: number;
 }
 
 /** Every fault of a configuration, told at once. */
@@ -50,10 +52,11 @@ const schema = z.strictObject({
   challengeEverySeconds: seconds.default(timings.challengeEvery / 1000),
   answerWithinSeconds: seconds.default(timings.answerWithin / 1000),
   unknownAfterSeconds: seconds.default(timings.unknownAfter / 1000),
+  helloWithinSeconds: seconds.default(timings.helloWithin / 1000),
 });
 
 /** Key of the file -> environment variable. */
-export const variables = {
+const variables = {
   stateDir: 'ASSAY_STATE_DIR',
   host: 'ASSAY_HOST',
   agentPort: 'ASSAY_AGENT_PORT',
@@ -65,6 +68,7 @@ export const variables = {
   challengeEverySeconds: 'ASSAY_CHALLENGE_EVERY_SECONDS',
   answerWithinSeconds: 'ASSAY_ANSWER_WITHIN_SECONDS',
   unknownAfterSeconds: 'ASSAY_UNKNOWN_AFTER_SECONDS',
+  helloWithinSeconds: 'ASSAY_HELLO_WITHIN_SECONDS',
 } as const satisfies Record<keyof z.input<typeof schema>, string>;
 
 /**
@@ -87,12 +91,14 @@ export function serverConfig(
       );
   }
   if (!result.success || faults.length > 0) throw new ConfigError(faults);
-  const { challengeEverySeconds, answerWithinSeconds, unknownAfterSeconds, ...rest } = result.data;
+  const { challengeEverySeconds, answerWithinSeconds, unknownAfterSeconds, helloWithinSeconds, ...rest } =
+    result.data;
   return {
     ...rest,
     challengeEvery: challengeEverySeconds * 1000,
     answerWithin: answerWithinSeconds * 1000,
     unknownAfter: unknownAfterSeconds * 1000,
+    helloWithin: helloWithinSeconds * 1000,
   };
 }
 

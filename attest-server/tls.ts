@@ -1,5 +1,6 @@
 import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
 import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
 
@@ -77,7 +78,7 @@ async function makeServerCertificate(
   await writeFile(
     extensions,
     [
-      `subjectAltName=${names.map((name) => (/^[0-9.]+$|:/.test(name) ? `IP:${name}` : `DNS:${name}`)).join(',')}`,
+      `subjectAltName=${names.map((name) => (isIP(name) !== 0 ? `IP:${name}` : `DNS:${name}`)).join(',')}`,
       'basicConstraints=critical,CA:FALSE',
       'keyUsage=critical,digitalSignature',
       'extendedKeyUsage=serverAuth\n',
@@ -101,7 +102,7 @@ async function isGood(path: string, names: readonly string[], now: number): Prom
   const life = Date.parse(certificate.validTo) - Date.parse(certificate.validFrom);
   if (now > Date.parse(certificate.validTo) - life / 3) return false;
   return names.every(
-    (name) => certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined,
+    (name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined,
   );
 }
 

@@ -30,7 +30,7 @@ export interface Registry {
 }
 
 /** At most 24 h: a join token is for now. */
-export const longestJoinTokenMs = 24 * 3600_000;
+const longestJoinTokenMs = 24 * 3600_000;
 
 /**
  * Which endorsement key is which node, and by whose word.

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'mocha';
+import { ConfigError, serverConfig } from '../../attest-server/config.ts';
+import { version } from '../../attest-server/version.ts';
+
+const faultsOf = (file: string | null, environment: Record<string, string> = {}): readonly string[] => {
+  try {
+    serverConfig(file, environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults;
+    throw error;
+  }
+  return [];
+};
+
+describe('the configuration of the server', () => {
+  it('has the ports and times of the contract where nothing is said', () => {
+    const config = serverConfig(null, {});
+    assert.deepEqual(
+      [config.agentPort, config.apiPort, config.metricsPort, config.stateDir, config.policy],
+      [8443, 8444, 9464, '/var/lib/assay', null],
+    );
+    assert.deepEqual(
+      [config.challengeEvery, config.answerWithin, config.unknownAfter],
+      [60_000, 30_000, 180_000],
+    );
+  });
+
+  it('takes the environment over the file, and flags over both', () => {
+    const file = 'apiPort: 1000\nhost: 127.0.0.1\nlogLevel: warn\n';
+    const config = serverConfig(
+      file,
+      { ASSAY_API_PORT: '2000', ASSAY_LOG_LEVEL: 'debug' },
+      { logLevel: 'error' },
+    );
+    assert.deepEqual([config.apiPort, config.host, config.logLevel], [2000, '127.0.0.1', 'error']);
+  });
+
+  it('takes a list of names from a file, and from a variable with commas', () => {
+    assert.deepEqual(serverConfig('names: [a.example, 10.0.0.1]', {}).names, ['a.example', '10.0.0.1']);
+    assert.deepEqual(serverConfig(null, { ASSAY_NAMES: 'a.example, b.example' }).names, [
+      'a.example',
+      'b.example',
+    ]);
+  });
+
+  it('tells every fault at once, with its key and its variable', () => {
+    const faults = faultsOf('agentPort: 70000\nunknownThing: 1\nlogLevel: loud\n', { ASSAY_API_PORT: 'x' });
+    for (const word of [
+      'agentPort',
+      'ASSAY_AGENT_PORT',
+      'unknownThing',
+      'logLevel',
+      'apiPort',
+      'ASSAY_API_PORT',
+    ])
+      assert.ok(
+        faults.some((fault) => fault.includes(word)),
+        `${word} in ${faults.join('; ')}`,
+      );
+    assert.equal(faults.length, 4);
+  });
+
+  it('refuses times in which no node could stay trusted', () => {
+    assert.equal(faultsOf('challengeEverySeconds: 60\nunknownAfterSeconds: 30\n').length, 1);
+  });
+
+  for (const text of ['[1, 2]', 'just words', 'a: [', '"x'])
+    it(`refuses ${JSON.stringify(text)}, which is no list of keys and values`, () => {
+      assert.equal(faultsOf(text).length, 1);
+    });
+
+  it('carries the version of package.json', () => {
+    const manifest: unknown = JSON.parse(
+      readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+    );
+    assert.equal(Reflect.get(Object(manifest), 'version'), version);
+  });
+});

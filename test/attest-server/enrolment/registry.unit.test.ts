@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'mocha';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
+import type { Hello } from '../../../attest-server/protocol/messages.ts';
+import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { Store } from '../../../attest-server/store/store.ts';
+
+const hello = (node: string): Hello => ({
+  type: 'hello',
+  versions: { protocol: [1, 1], program: '0.1.0' },
+  role: 'agent',
+  node,
+  banks: ['sha256'],
+  ek: null,
+  ak: null,
+  joinToken: false,
+});
+const keys = (digit: string) => ({
+  ekDigest: digit.repeat(64),
+  ekPublicArea: Buffer.from(digit),
+  ekCertificate: null,
+  akPublicArea: Buffer.from(digit),
+  akName: `000b${digit.repeat(64)}`,
+});
+const hour = 3600_000;
+
+describe('the registry', () => {
+  let store: Store;
+  let registry: Registry;
+  let allowed: (by: string) => boolean;
+
+  beforeEach(async () => {
+    store = await openSqliteStore(':memory:', { chain: chainEntry });
+    allowed = () => true;
+    registry = createRegistry(store, (_node, by) => allowed(by), 'c'.repeat(64));
+  });
+
+  const refused = (work: Promise<unknown>, code: ReasonCode) =>
+    assert.rejects(work, (error: unknown) => error instanceof Rejection && error.code === code);
+  const pin = (node: string, digit: string) =>
+    registry.importPins([{ node, ekDigest: digit.repeat(64) }], 'token:admin', 0);
+  const join = async (node: string, digit: string, joinToken: string | null = null, now = 0) => {
+    const found = await registry.identify(hello(node), keys(digit), joinToken, now);
+    if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId);
+    return found;
+  };
+  const secretOf = (text: string) => text.split('.').slice(2, 4).join('.');
+  const token = (node: string, ttlMs = hour) =>
+    registry.createJoinToken({ node, ttlMs, actor: 'token:admin', now: 0 }).then(secretOf);
+
+  it('lets a pinned key enrol under its name, and knows it afterwards', async () => {
+    await pin('node-1', 'a');
+    assert.ok('candidate' in (await join('node-1', 'a')));
+    const again = await join('node-1', 'a');
+    assert.ok('known' in again && again.known.bound === 'pin');
+  });
+
+  it('lets nobody enrol without a word, with another key than the pinned one, or by a way that the policy forbids', async () => {
+    await refused(join('node-1', 'a'), 'enrolment_pending');
+    await pin('node-1', 'a');
+    await refused(join('node-1', 'b'), 'enrolment_pending');
+    allowed = (by) => by !== 'pin';
+    await refused(join('node-1', 'a'), 'enrolment_pending');
+    assert.equal(await store.node('node-1'), null);
+  });
+
+  it('takes a join token once, for its node, within its time', async () => {
+    const text = await token('node-1');
+    await refused(join('node-2', 'a', text), 'enrolment_pending');
+    await refused(join('node-1', 'a', text, hour + 1), 'enrolment_pending');
+    await refused(join('node-1', 'a', `${text}x`), 'enrolment_pending');
+    assert.ok('candidate' in (await join('node-1', 'a', text)));
+    await refused(join('node-1', 'b', text), 'enrolment_pending');
+  });
+
+  it('shortens a join token to 24 hours', async () => {
+    const text = await token('node-1', 1000 * hour);
+    await refused(join('node-1', 'a', text, 24 * hour + 1), 'enrolment_pending');
+  });
+
+  it('decides a race for one token by the store: one wins, the other is refused', async () => {
+    const text = await token('node-1');
+    const [one, other] = await Promise.all(
+      ['a', 'b'].map((digit) => registry.identify(hello('node-1'), keys(digit), text, 0)),
+    );
+    assert.ok(one !== undefined && 'candidate' in one && other !== undefined && 'candidate' in other);
+    const results = await Promise.allSettled([
+      registry.enrol(one.candidate, one.joinTokenId),
+      registry.enrol(other.candidate, other.joinTokenId),
+    ]);
+    assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+  });
+
+  it('refuses another TPM under an enrolled name, whatever it brings', async () => {
+    await pin('node-1', 'a');
+    await join('node-1', 'a');
+    const text = await token('node-1');
+    await refused(join('node-1', 'b', text), 'enrolment_pending');
+    assert.equal((await store.node('node-1'))?.ekDigest, 'a'.repeat(64));
+  });
+
+  it('refuses an enrolled TPM under another name, and with another attestation key', async () => {
+    await pin('node-1', 'a');
+    await join('node-1', 'a');
+    await refused(join('node-2', 'a'), 'identity_claim_mismatch');
+    await refused(
+      registry.identify(hello('node-1'), { ...keys('a'), akName: `000b${'f'.repeat(64)}` }, null, 0),
+      'ak_mismatch',
+    );
+  });
+
+  it('imports no pin for a key that another node has', async () => {
+    await pin('node-1', 'a');
+    await join('node-1', 'a');
+    await refused(pin('node-2', 'a'), 'ek_already_bound');
+    assert.equal(await store.pinFor('node-2'), null);
+  });
+});
