@@ -20,7 +20,9 @@ export interface Metrics {
   /** Connected agents by the version that they say; versions that are none are counted as `other`. */
   agents(versions: readonly string[]): void;
   request(method: string, route: string, status: number, seconds: number): void;
+  /** @param at seconds since the epoch */
   certificateExpires(certificate: 'server' | 'authority', at: number): void;
+  /** @param at seconds since the epoch */
   policyChanged(policy: string, at: number): void;
   auditWriteFailed(): void;
   /** The Prometheus text format. */
@@ -104,10 +106,10 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     },
     request: (method, route, status, seconds) =>
       requests.observe({ method: methodLabel(method), route, code: String(status) }, seconds),
-    certificateExpires: (certificate, at) => expiries.set({ certificate }, at / 1000),
+    certificateExpires: (certificate, at) => expiries.set({ certificate }, at),
     policyChanged(policy, at) {
       policies.reset();
-      policies.set({ policy }, at / 1000);
+      policies.set({ policy }, at);
     },
     auditWriteFailed: () => auditFailures.inc(),
     text: () => registry.metrics(),

@@ -68,7 +68,7 @@ const rules: readonly Rule[] = [
       'agent/node-tpm2',
     ],
   },
-  { room: `${server}/cli`, values: [protocol] },
+  { room: `${server}/cli`, values: [protocol, `${server}/version`] },
   { room: `${server}`, values: [server, 'agent/node-tpm2'] },
   { room: 'agent/node-tpm2', values: [] },
   { room: 'agent', values: ['agent', protocol] },

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { version } from '../version.ts';
 import { createClient } from './client.ts';
 import { addBundle } from './commands/bundle.ts';
 import { addDescribe } from './commands/describe.ts';
@@ -38,7 +39,7 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
 function createProgram(session: Session): Command {
   const program = new Command('assay')
     .description('Ask which nodes have proven what they booted, and why others have not')
-    .version('0.1.0')
+    .version(version)
     .exitOverride()
     .configureOutput({
       writeOut: session.io.out,

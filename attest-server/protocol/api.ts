@@ -76,7 +76,6 @@ export const referenceView = z.object({
 export type ReferenceView = z.infer<typeof referenceView>;
 
 export const policyView = z.object({ name: z.string(), revision: z.string(), text: z.string() });
-export type PolicyView = z.infer<typeof policyView>;
 
 /** A page of a list; `next` goes into the parameter that the list names, null on the last page. */
 export const listOf = <T extends z.ZodType>(item: T) =>

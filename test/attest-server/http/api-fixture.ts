@@ -133,7 +133,7 @@ export function emptyWorld(): World {
   };
 }
 
-export const tokens: Readonly<Record<string, Caller>> = {
+const tokens: Readonly<Record<string, Caller>> = {
   'admin-token': { name: 'token:admin', role: 'admin' },
   'operator-token': { name: 'token:operator', role: 'operator' },
   'reader-token': { name: 'token:reader', role: 'reader' },
