@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { verifyBundle } from '../../../../attest-server/cli/offline/verify.ts';
 import { strictPolicy } from '../../../../attest-server/policy/built-in.ts';
 import { captureReference } from '../../../../attest-server/policy/capture.ts';
 import { parsePolicy } from '../../../../attest-server/policy/policy-file.ts';
+import { qualifyingData } from '../../../../attest-server/protocol/binding.ts';
 import type { Bundle } from '../../../../attest-server/protocol/bundle.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { checkAttestationKey } from '../../../../attest-server/verify/attestation-key.ts';
@@ -161,6 +163,74 @@ describe('a bundle judged offline', () => {
       });
   });
 
+  describe('of our own nodes', () => {
+    const facts = JSON.stringify({
+      purpose: 'attest',
+      node: 'node-1',
+      bootId: '00000000-0000-4000-8000-000000000000',
+      helloDigest: 'ab'.repeat(32),
+    });
+    const digest = (bytes: Buffer | string) => hash('sha256', bytes, 'hex');
+    const binding = {
+      nonce: '01'.repeat(32),
+      channel: '02'.repeat(32),
+      facts: digest(facts),
+      bootLog: digest(log),
+      keyRequest: '',
+    };
+    const signed = qualifyingData({
+      nonce: Buffer.from(binding.nonce, 'hex'),
+      channel: Buffer.from(binding.channel, 'hex'),
+      facts: Buffer.from(binding.facts, 'hex'),
+      bootLog: Buffer.from(binding.bootLog, 'hex'),
+      keyRequest: Buffer.alloc(0),
+    });
+    const { qualifyingData: _, ...unbound } = {
+      ...withLog,
+      ...asPrimaryKey({ ...withLog, qualifyingData: signed }),
+    };
+    const ours: Bundle = {
+      ...unbound,
+      binding,
+      facts,
+      endorsement: { publicArea: read('quote-vm-shim-grub', 'ek.pub').toString('base64'), certificate: null },
+    };
+
+    it('is judged as the server did, by its context alone', () => {
+      const context = {
+        at: new Date(now).toISOString(),
+        node: 'node-1',
+        policy: strictPolicy.text,
+        references: [reference],
+      };
+      const { verdict } = judge({ ...ours, context });
+      assert.deepEqual([verdict.state, verdict.from], ['trusted', 'context']);
+    });
+
+    it('still proves its boot where the facts are missing', () => {
+      const { facts: _facts, ...withoutFacts } = ours;
+      const { verdict } = judge(withoutFacts, { policy: bootOnly, references: [reference] });
+      assert.equal(verdict.state, 'trusted');
+    });
+
+    const changed: readonly (readonly [string, Partial<Bundle>])[] = [
+      ['other facts', { facts: facts.replace('node-1', 'node-2') }],
+      [
+        'another log',
+        { bootLog: read('debian13-shim-grub-kernel', 'binary_bios_measurements').toString('base64') },
+      ],
+      ['another nonce', { binding: { ...binding, nonce: '03'.repeat(32) } }],
+      ['another channel', { binding: { ...binding, channel: '03'.repeat(32) } }],
+      ['a key request that was not signed', { binding: { ...binding, keyRequest: '00' } }],
+      ['a log that the binding leaves out', { binding: { ...binding, bootLog: '' } }],
+    ];
+    for (const [what, change] of changed)
+      it(`is rejected as nonce_invalid for ${what}`, () => {
+        const { verdict, rejected } = judge({ ...ours, ...change });
+        assert.deepEqual([rejected, verdict.reasons[0]?.code], [true, 'nonce_invalid']);
+      });
+  });
+
   const flipped = (base64: string | undefined, at: number) => {
     const bytes = Buffer.from(base64 ?? '', 'base64');
     bytes[at < 0 ? bytes.length + at : at]! ^= 1;
@@ -254,10 +324,13 @@ describe('a bundle judged offline', () => {
 });
 
 /** The recorded PCR values, quoted by a key that is named like a primary key of the endorsement hierarchy. */
-function asPrimaryKey({ qualifyingData = '', quotes }: Bundle): Pick<Bundle, 'attestationKey' | 'quotes'> {
+function asPrimaryKey({
+  qualifyingData: signs = '',
+  quotes,
+}: Bundle): Pick<Bundle, 'attestationKey' | 'quotes'> {
   const key = softwareKey('p256');
   const values = Object.values(quotes[0]?.pcrs.sha256 ?? {}).map((hex) => Buffer.from(hex, 'hex'));
-  const made = madeQuote(key, Buffer.from(qualifyingData, 'hex'), {
+  const made = madeQuote(key, Buffer.from(signs, 'hex'), {
     pcrs: { sha256: Buffer.concat(values) },
   });
   return {
@@ -272,7 +345,7 @@ function asPrimaryKey({ qualifyingData = '', quotes }: Bundle): Pick<Bundle, 'at
   };
 }
 
-function referenceOf({ quotes, attestationKey, qualifyingData = '' }: Bundle, log: Buffer): Reference {
+function referenceOf({ quotes, attestationKey, qualifyingData: signs = '' }: Bundle, log: Buffer): Reference {
   const [quote] = quotes;
   assert.ok(quote);
   const values = Object.entries(quote.pcrs.sha256 ?? {})
@@ -294,7 +367,7 @@ function referenceOf({ quotes, attestationKey, qualifyingData = '' }: Bundle, lo
       ak: checkAttestationKey(Buffer.from(attestationKey, 'base64')),
       ekDigest: null,
       judgeHierarchy: false,
-      binding: { qualifyingData },
+      binding: { qualifyingData: signs },
       selection: null,
     },
   );
