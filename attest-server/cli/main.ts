@@ -1,5 +1,11 @@
 import { runCli } from './program.ts';
 
+// Whoever reads our output may stop reading (`assay get nodes | head`): that is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 process.exitCode = await runCli(process.argv.slice(2), {
   out: (text) => {
     process.stdout.write(text);
