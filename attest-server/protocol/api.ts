@@ -100,7 +100,11 @@ export const pinsRequest = z.strictObject({
   pins: z
     .array(z.strictObject({ node: nodeName, ek: z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest') }))
     .min(1)
-    .max(10_000),
+    .max(10_000)
+    .refine(
+      (pins) => eachOnce(pins.map(({ node }) => node)) && eachOnce(pins.map(({ ek }) => ek)),
+      'a node or an endorsement key stands twice: keep one line of each',
+    ),
 });
 export const pinsAnswer = z.object({ imported: z.int() });
 
@@ -115,4 +119,8 @@ export const joinTokenAnswer = z.object({ node: z.string(), token: z.string(), e
 /** Aspects whose status is worse than affirming, among those required. */
 export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly Aspect[] {
   return node.require.filter((aspect) => node.aspects[aspect]?.status !== 'affirming');
+}
+
+function eachOnce(words: readonly string[]): boolean {
+  return new Set(words).size === words.length;
 }

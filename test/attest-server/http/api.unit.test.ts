@@ -140,6 +140,18 @@ describe('the API', () => {
       { method: 'POST', token: 'admin-token', body: JSON.stringify({ node: 'x'.repeat(70_000) }) },
     ],
     [
+      'pins that name a node twice',
+      400,
+      '/v1/pins',
+      {
+        method: 'POST',
+        token: 'admin-token',
+        body: JSON.stringify({
+          pins: ['a', 'b'].map((digit) => ({ node: 'node-1', ek: digit.repeat(64) })),
+        }),
+      },
+    ],
+    [
       'a member that is not known',
       400,
       '/v1/join-tokens',
