@@ -16,6 +16,7 @@ import { createMetrics } from './metrics.ts';
 import { observePolicy, strictPolicy } from './policy/built-in.ts';
 import { groupOf, type Policy } from './policy/policy.ts';
 import { parsePolicy } from './policy/policy-file.ts';
+import { timings } from './protocol/limits.ts';
 import type { Hello, PcrSelection } from './protocol/messages.ts';
 import { Rejection } from './protocol/rejection.ts';
 import { createRefusalBook } from './refusals.ts';
@@ -110,8 +111,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       timings: {
         challengeEvery: config.challengeEvery,
         answerWithin: config.answerWithin,
-        helloWithin: 10_000,
-        activateWithin: 30_000,
+        helloWithin: config.helloWithin,
+        activateWithin: timings.activateWithin,
       },
     },
     {

@@ -70,8 +70,9 @@ export class Connection<Node> {
         );
     });
     webSocket.on('error', (error) => {
-      if ('code' in error && error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH')
-        this.#carryOut(session.refuse('too_large', 'a frame over the limit'));
+      if (!('code' in error) || !String(error.code).startsWith('WS_ERR_')) return;
+      const isTooLarge = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+      this.#carryOut(session.refuse(isTooLarge ? 'too_large' : 'malformed', error.message));
     });
     webSocket.on('close', () => this.#end());
   }
@@ -81,7 +82,8 @@ export class Connection<Node> {
   }
 
   challenge(): void {
-    if (this.#judging) this.#wanted = true;
+    // An agent that is at work on an answer is asked again after it: its nonce must not become stale meanwhile.
+    if (this.#judging || this.session.awaiting(this.#ports.now())) this.#wanted = true;
     else if (this.session.open) this.#challenge();
   }
 
@@ -147,6 +149,7 @@ export class Connection<Node> {
   #challenge(): void {
     const hello = this.session.hello;
     if (this.#node === null || hello === null) return;
+    this.#wanted = false;
     const { selection, holds } = this.#ports.ask(this.#node, hello);
     const nonce = randomBytes(nonceBytes);
     const within = this.#timings.answerWithin;
@@ -159,8 +162,8 @@ export class Connection<Node> {
       within,
     };
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
-    // An unanswered challenge is followed by the next one; meanwhile the node ages.
-    this.#schedule(Math.max(this.#timings.challengeEvery, within));
+    // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
+    this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1));
   }
 
   #judge(answer: Extract<Action, { do: 'judge' }>): void {

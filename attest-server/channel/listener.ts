@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { createServer, type Server } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
@@ -13,6 +14,8 @@ import { Tally } from './tally.ts';
 
 /** At most this many connections from one address that have proven nothing yet. */
 const unprovenPerSource = 64;
+/** Milliseconds that peers have for their goodbye. */
+const closeWithin = 1_000;
 
 export interface Listener {
   readonly port: number;
@@ -27,13 +30,18 @@ export async function listen<Node>(
   ports: ChannelPorts<Node>,
 ): Promise<Listener> {
   const server = createServer(
-    { cert: options.chain, key: options.key, minVersion: 'TLSv1.3' },
+    {
+      cert: options.chain,
+      key: options.key,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: options.timings.helloWithin,
+    },
     (_request, response) => {
       response.writeHead(426, { connection: 'close' }).end();
     },
   );
   server.headersTimeout = options.timings.helloWithin;
-  const sockets = new WebSocketServer({
+  const upgrades = new WebSocketServer({
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
@@ -41,10 +49,17 @@ export async function listen<Node>(
     handleProtocols: () => subprotocol,
   });
   const open = new Set<Connection<Node>>();
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   const proven = new Map<string, Connection<Node>>();
   const unproven = new Tally();
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // A peer that resets the connection meanwhile is its own loss; without a listener it would be ours.
+    socket.on('error', () => socket.destroy());
     const problem = upgradeProblem(request);
     const source = request.socket.remoteAddress ?? '';
     if (
@@ -57,11 +72,14 @@ export async function listen<Node>(
         address: source,
         closed: true,
       });
-      socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+      // Not only our half: a peer that keeps its own open would hold the socket for ever.
+      socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n', () =>
+        socket.destroy(),
+      );
       return;
     }
     const channel = socket.exportKeyingMaterial(channelBindingBytes, channelBindingLabel, Buffer.alloc(0));
-    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+    upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       const connection = new Connection<Node>(
         webSocket,
         new Session(channel),
@@ -93,9 +111,14 @@ export async function listen<Node>(
     },
     async close() {
       for (const connection of open) connection.close(1001, 'server is going away');
-      sockets.close();
-      server.closeAllConnections();
+      upgrades.close();
+      server.closeIdleConnections();
+      // Who does not go by itself is not waited for, whatever stage it stopped in.
+      const impatience = setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, closeWithin);
       await new Promise((resolve) => server.close(resolve));
+      clearTimeout(impatience);
     },
   };
 }

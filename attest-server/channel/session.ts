@@ -238,6 +238,7 @@ export class Session {
   }
 
   #onError(code: ReasonCode): readonly Action[] {
+    if (this.#phase !== 'open') throw outOfOrder('error');
     if (this.#challenge !== null) this.#nonces.set(this.#challenge.message.nonce, 'used');
     this.#challenge = null;
     return [{ do: 'note', code }];

@@ -1,0 +1,120 @@
+import {
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createPublicKey,
+  diffieHellman,
+  hash,
+  type KeyObject,
+} from 'node:crypto';
+import { activationProof } from '../../attest-server/channel/session.ts';
+import { qualifyingData } from '../../attest-server/protocol/binding.ts';
+import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/protocol/messages.ts';
+import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
+import { madeQuote } from './verify/made-quote.ts';
+import { ekAttributes, type SoftwareKey, softwareKey, u32 } from './verify/software-key.ts';
+
+/** What evidence is made for; each part can be another's. */
+export interface Occasion {
+  readonly node: string;
+  /** The hello frame's text. */
+  readonly hello: string;
+  readonly channel: Buffer;
+  /** A firmware log to bind; its frame is sent apart. */
+  readonly bootLog?: Buffer;
+}
+
+/** A TPM without a TPM: both keys in memory, so that it says, signs and activates whatever an attack needs. */
+export interface ForgedTpm {
+  readonly ak: SoftwareKey;
+  readonly ek: SoftwareKey;
+  readonly ekDigest: string;
+  hello(node: string): Hello;
+  /** Opens the credential, as TPM2_ActivateCredential does. */
+  activated(activate: Readonly<Record<string, unknown>>, channel: Buffer, hello: string): object;
+  /** A good answer, with what an attack changes. `quote` gets the bytes to sign. */
+  evidence(
+    challenge: Challenge,
+    occasion: Occasion,
+    change?: { quote?: (signed: Buffer) => QuoteEvidence; message?: Partial<EvidenceMessage> },
+  ): EvidenceMessage;
+}
+
+export function forgedTpm(ak: SoftwareKey = softwareKey('p256')): ForgedTpm {
+  const ek = softwareKey('p256', { attributes: ekAttributes, scheme: 0x0010, symmetric: '000600800043' });
+  const akName = `000b${hash('sha256', ak.publicArea, 'hex')}`;
+  return {
+    ak,
+    ek,
+    ekDigest: hash('sha256', ek.publicArea, 'hex'),
+    hello: (node) => ({
+      type: 'hello',
+      versions: { protocol: [1, 1], program: '0.0.0' },
+      role: 'agent',
+      node,
+      banks: ['sha1', 'sha256', 'sha384'],
+      ek: { publicArea: ek.publicArea.toString('base64'), certificate: null, chain: [] },
+      ak: { publicArea: ak.publicArea.toString('base64'), name: akName },
+      joinToken: false,
+    }),
+    activated({ credential, secret }, channel, hello) {
+      const opened = openCredential(ek, Buffer.from(akName, 'hex'), {
+        credential: Buffer.from(String(credential), 'base64'),
+        secret: Buffer.from(String(secret), 'base64'),
+      });
+      const proof = activationProof(opened, channel, hash('sha256', hello, 'hex'));
+      return { type: 'activated', proof: proof.toString('hex') };
+    },
+    evidence(challenge, { node, hello, channel, bootLog }, change = {}) {
+      const facts = JSON.stringify({
+        ...{ purpose: 'attest', node, bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff' },
+        helloDigest: hash('sha256', hello, 'hex'),
+      });
+      const signed = qualifyingData({
+        nonce: Buffer.from(challenge.nonce, 'base64'),
+        channel,
+        facts: createHash('sha256').update(facts).digest(),
+        bootLog: bootLog === undefined ? Buffer.alloc(0) : createHash('sha256').update(bootLog).digest(),
+        keyRequest: Buffer.alloc(0),
+      });
+      const quote = change.quote ?? ((data: Buffer) => madeQuote(ak, data));
+      return {
+        ...{ type: 'evidence', nonce: challenge.nonce, channel: channel.toString('base64') },
+        quotes: [encoded(quote(Buffer.from(signed, 'hex')))],
+        facts,
+        bootLog: bootLog === undefined ? null : hash('sha256', bootLog, 'hex'),
+        ...change.message,
+      };
+    },
+  };
+}
+
+export function encoded({ attest, signature, pcrs }: QuoteEvidence): EvidenceMessage['quotes'][number] {
+  return {
+    attest: attest.toString('base64'),
+    signature: signature.toString('base64'),
+    pcrs: Object.fromEntries(Object.entries(pcrs).map(([bank, values]) => [bank, values.toString('base64')])),
+  };
+}
+
+/** TPM 2.0 Part 1 r1.59, section 24 and annex C.6.3, from the side of the TPM. */
+function openCredential(
+  ek: SoftwareKey,
+  name: Buffer,
+  sealed: { credential: Buffer; secret: Buffer },
+): Buffer {
+  const [x, y] = [sealed.secret.subarray(4, 36), sealed.secret.subarray(38, 70)];
+  const shared = diffieHellman({ privateKey: ek.privateKey, publicKey: point(x, y) });
+  const own = Buffer.from(ek.publicKey.export({ format: 'jwk' }).x ?? '', 'base64url');
+  const seed = hash('sha256', Buffer.concat([u32(1), shared, Buffer.from('IDENTITY\0'), x, own]), 'buffer');
+  const fixed = Buffer.concat([u32(1), Buffer.from('STORAGE\0'), name, u32(128)]);
+  const key = createHmac('sha256', seed).update(fixed).digest().subarray(0, 16);
+  const identity = sealed.credential.subarray(4 + sealed.credential.readUInt16BE(2));
+  const opened = createDecipheriv('aes-128-cfb', key, Buffer.alloc(16)).update(identity);
+  return opened.subarray(2);
+}
+
+function point(x: Buffer, y: Buffer): KeyObject {
+  const jwk = { kty: 'EC', crv: 'P-256', x: x.toString('base64url'), y: y.toString('base64url') };
+  return createPublicKey({ key: jwk, format: 'jwk' });
+}

@@ -1,0 +1,144 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { request } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import { chainEntry } from '../../attest-server/audit/chain.ts';
+import { serverConfig } from '../../attest-server/config.ts';
+import { type RunningServer, startServer } from '../../attest-server/server.ts';
+import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
+import type { AuditEntry, HistoryEntry, NodeStatus, Store } from '../../attest-server/store/store.ts';
+
+export interface ServerSettings {
+  /** Default strict. */
+  readonly policy?: string;
+  /** Seconds; the defaults never challenge a second time during a test. */
+  readonly challengeEvery?: number;
+  readonly answerWithin?: number;
+  readonly unknownAfter?: number;
+  readonly helloWithin?: number;
+}
+
+/** A whole server on free ports of the loopback, with a state folder of its own. */
+export interface TestServer extends AsyncDisposable {
+  readonly stateDir: string;
+  /** PEM */
+  readonly ca: string;
+  readonly server: RunningServer;
+  /** Every verdict, in the order in which they were committed. */
+  readonly verdicts: readonly HistoryEntry[];
+  /** A second handle on the store's file: what is on disk. */
+  readonly store: Store;
+  /** Calls the API as an administrator; gives the body of a 2xx. */
+  call(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown>;
+  pin(node: string, ekDigest: string): Promise<void>;
+  /** What the token file of a node holds. */
+  joinToken(node: string, ttlSeconds?: number): Promise<string>;
+  /** Value of one series of /metrics; 0 where there is none. */
+  metric(series: string): Promise<number>;
+  audit(): Promise<readonly AuditEntry[]>;
+  status(node: string): Promise<NodeStatus | null>;
+  /** Resolves once `found` gives something, or fails after the time. */
+  until<T>(found: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
+  /** Ends the server and starts it again on the same state and agent port. */
+  restart(): Promise<void>;
+}
+
+export async function startTestServer(settings: ServerSettings = {}): Promise<TestServer> {
+  const stateDir = await mkdtemp(join(tmpdir(), 'assay-server-'));
+  const verdicts: HistoryEntry[] = [];
+  const start = (agentPort: number) =>
+    startServer(
+      serverConfig(
+        null,
+        {},
+        {
+          ...{ stateDir, host: '127.0.0.1', agentPort, apiPort: 0, metricsPort: 0 },
+          policy: settings.policy ?? 'strict',
+          challengeEverySeconds: settings.challengeEvery ?? 300,
+          answerWithinSeconds: settings.answerWithin ?? 30,
+          unknownAfterSeconds: settings.unknownAfter ?? 900,
+          helloWithinSeconds: settings.helloWithin ?? 10,
+        },
+      ),
+      { logger: pino({ level: 'silent' }), recorded: (entry) => verdicts.push(entry) },
+    );
+  let server = await start(0);
+  const ca = await readFile(server.caFile, 'utf8');
+  const token = (await readFile(join(stateDir, 'admin.token'), 'utf8')).trim();
+  const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+
+  const call = async (method: 'GET' | 'POST', path: string, body?: object) => {
+    const { status, text } = await ask({ port: server.apiPort, ca, token, method, path, body });
+    if (status >= 300) throw new Error(`${method} ${path}: ${status} ${text}`);
+    return JSON.parse(text) as unknown;
+  };
+  return {
+    stateDir,
+    ca,
+    get server() {
+      return server;
+    },
+    verdicts,
+    store,
+    call,
+    async pin(node, ek) {
+      await call('POST', '/v1/pins', { pins: [{ node, ek }] });
+    },
+    async joinToken(node, ttlSeconds = 3600) {
+      const answer = await call('POST', '/v1/join-tokens', { node, ttlSeconds });
+      if (typeof answer !== 'object' || answer === null || !('token' in answer)) throw new Error('no token');
+      return String(answer.token);
+    },
+    async metric(series) {
+      const answer = await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`);
+      const line = (await answer.text()).split('\n').find((each) => each.startsWith(`${series} `));
+      return line === undefined ? 0 : Number(line.slice(series.length + 1));
+    },
+    audit: () => store.auditEntries({ limit: 10_000 }),
+    status: (node) => store.status(node),
+    async until(found, withinMs = 5_000) {
+      for (const end = performance.now() + withinMs; ; await sleep(10)) {
+        const value = await found();
+        if (value) return value;
+        if (performance.now() > end) throw new Error(`not in ${withinMs} ms: ${found}`);
+      }
+    },
+    async restart() {
+      const { agentPort } = server;
+      await server.close();
+      server = await start(agentPort);
+    },
+    async [Symbol.asyncDispose]() {
+      await store.close();
+      await server.close();
+      await rm(stateDir, { recursive: true, force: true });
+    },
+  };
+}
+
+interface Question {
+  readonly port: number;
+  readonly ca: string;
+  readonly token: string;
+  readonly method: string;
+  readonly path: string;
+  readonly body: object | undefined;
+}
+
+function ask({ port, ca, token, method, path, body }: Question): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const call = request({ host: '127.0.0.1', port, ca, method, path, headers, agent: false }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (part: string) => {
+        text += part;
+      });
+      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text }));
+    });
+    call.once('error', reject);
+    call.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
