@@ -82,6 +82,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         const { state, reasons } = entry.verdict;
         const code = reasons[0]?.code ?? null;
         metrics.attested('accepted', code);
+        for (const reason of reasons) if (reason.severity === 'fail') metrics.checkFailed(reason.aspect);
         if (from !== null && from !== state) metrics.transition(from, state);
         const fields = { node: entry.node, state, from, code, codes: reasons.map((reason) => reason.code) };
         if (from === state) logger.debug(fields, 'verdict');

@@ -40,7 +40,7 @@ program.parse();
 const flags = program.opts<Flags>();
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-  process.once(signal, () => interrupted.abort(new Error('interrupted')));
+  process.on(signal, () => interrupted.abort(new Error('interrupted')));
 process.exitCode = await main();
 
 async function main(): Promise<number> {
