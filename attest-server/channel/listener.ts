@@ -58,8 +58,6 @@ export async function listen<Node>(
   const unproven = new Tally();
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // A peer that resets the connection meanwhile is its own loss; without a listener it would be ours.
-    socket.on('error', () => socket.destroy());
     const problem = upgradeProblem(request);
     const source = request.socket.remoteAddress ?? '';
     if (

@@ -89,7 +89,7 @@ export function forgedTpm(ak: SoftwareKey = softwareKey('p256')): ForgedTpm {
   };
 }
 
-export function encoded({ attest, signature, pcrs }: QuoteEvidence): EvidenceMessage['quotes'][number] {
+function encoded({ attest, signature, pcrs }: QuoteEvidence): EvidenceMessage['quotes'][number] {
   return {
     attest: attest.toString('base64'),
     signature: signature.toString('base64'),

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
+import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
+import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { ekDigestOf } from './real-agent.ts';
+import { startTestServer, type TestServer } from './running-server.ts';
+
+const log = recordedLog('debian13-shim-grub');
+const program = join(import.meta.dirname, '../../agent/main.ts');
+const node = 'node-1';
+const patience = 15_000;
+
+/** Each test goes on where the one before it ended. */
+describe('an agent and a server, end to end', () => {
+  let world: TestServer;
+  let machine: FixtureMachine;
+  let folder = '';
+  let agent: Daemon | null = null;
+  before(async () => {
+    [world, machine, folder] = await Promise.all([
+      startTestServer({ challengeEvery: 0.5 }),
+      startMachine({ log }),
+      mkdtemp(join(tmpdir(), 'assay-e2e-')),
+    ]);
+  });
+  after(async () => {
+    await agent?.kill('SIGKILL');
+    await world?.[Symbol.asyncDispose]();
+    await machine?.dispose();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  async function startAgent(): Promise<void> {
+    const file = join(folder, 'agent.yaml');
+    const settings = {
+      ...{ node, tcti: machine.tpm.tcti, sysroot: machine.sysroot, stateDir: join(folder, 'state') },
+      ...{ servers: [`127.0.0.1:${world.server.agentPort}`], caFile: world.server.caFile },
+    };
+    await writeFile(file, JSON.stringify(settings), { mode: 0o600 });
+    agent = await startDaemon(process.execPath, [program, 'run', '--config', file]);
+  }
+
+  const reaches = (state: string, code: string | null) =>
+    world.until(async () => {
+      const verdict = (await world.status(node))?.verdict;
+      if (verdict?.state !== state || (verdict.reasons[0]?.code ?? null) !== code) return null;
+      return verdict;
+    }, patience);
+
+  it('is pending while nobody has vouched for what it boots', async () => {
+    await world.pin(node, await ekDigestOf(machine));
+    await startAgent();
+    await reaches('pending', 'no_reference');
+    assert.equal((await world.store.node(node))?.bound, 'pin');
+    assert.equal((await world.audit()).find(({ action }) => action === 'enrol')?.subject, node);
+  });
+
+  it('is trusted once an operator does', async () => {
+    await world.call('POST', '/v1/references', { node, name: 'good' });
+    const verdict = await reaches('trusted', null);
+    assert.deepEqual(verdict.require, ['identity', 'boot']);
+    assert.equal(await world.metric(`assay_node_trusted{node="${node}"}`), 1);
+    assert.equal(await world.metric('assay_nodes{state="trusted"}'), 1);
+  });
+
+  it('keeps its state over a restart of the server, and comes back to it by itself', async () => {
+    const before = await world.status(node);
+    await world.restart();
+    assert.equal((await world.status(node))?.ekDigest, before?.ekDigest);
+    const view = await world.call('GET', `/v1/nodes/${node}`);
+    assert(typeof view === 'object' && view !== null && 'state' in view && view.state === 'trusted');
+    const already = world.verdicts.length;
+    await world.until(() => world.verdicts.length > already, patience);
+    assert.equal(world.verdicts.at(-1)?.verdict.state, 'trusted');
+    assert.equal(world.verdicts.at(-1)?.transition, false);
+    assert.equal(await world.metric('assay_agents{version="0.1.0"}'), 1);
+  });
+
+  it('becomes untrusted when another kernel boots, and the event is named', async () => {
+    await agent?.kill('SIGKILL');
+    await machine.powerCycle(tamper(log, 'kernel'));
+    await startAgent();
+    const verdict = await reaches('untrusted', 'kernel_unknown');
+    const [reason] = verdict.reasons;
+    assert.match(`${reason?.text} ${reason?.evidence?.position}`, /PCR \d|event \d/i);
+    assert(reason?.expected !== reason?.actual && reason?.source === 'tpm');
+    const entry = (await world.audit()).findLast(({ action }) => action === 'verdict');
+    assert.deepEqual([entry?.code, entry?.detail.state], ['kernel_unknown', 'untrusted']);
+    assert.equal(await world.metric(`assay_node_trusted{node="${node}"}`), 0);
+  });
+
+  it('stays untrusted while it is silent, and is trusted again after the good boot', async () => {
+    await agent?.kill('SIGKILL');
+    await world.restart();
+    assert.equal((await world.status(node))?.state, 'untrusted');
+    await machine.powerCycle(log);
+    await startAgent();
+    await reaches('trusted', null);
+    const codes = world.verdicts.map(({ verdict }) => verdict.reasons[0]?.code ?? verdict.state);
+    const story = codes.filter((code, index) => code !== codes[index - 1]);
+    const [first, ...rest] = ['no_reference', 'trusted', 'rebooted', 'kernel_unknown', 'rebooted', 'trusted'];
+    assert.deepEqual(story, [first, ...rest]);
+  });
+});

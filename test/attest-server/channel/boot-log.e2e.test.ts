@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { after, before, describe, it } from 'mocha';
+import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
+import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { introduce, type Peer } from '../attacker.ts';
+import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+import { madeQuote } from '../verify/made-quote.ts';
+
+const log = recordedLog('debian13-shim-grub');
+const node = 'node-1';
+
+/** All PCRs of the SHA-256 bank, as a boot with this log leaves them. */
+function valuesOf(booted: Buffer): Buffer {
+  const values = parseEventLog(booted).banks.sha256 ?? {};
+  const hex = Array.from({ length: 24 }, (_, pcr) => values[pcr] ?? '00'.repeat(32));
+  return Buffer.from(hex.join(''), 'hex');
+}
+
+describe('boot logs, over a real connection', () => {
+  let world: TestServer;
+  let peer: Peer & { readonly hello: string };
+  const tpm: ForgedTpm = forgedTpm();
+  before(async () => {
+    world = await startTestServer({ challengeEvery: 0.02 });
+    await world.pin(node, tpm.ekDigest);
+    peer = await introduce(world, tpm, node);
+    assert.deepEqual(await answer(log, valuesOf(log)), { state: 'pending', codes: ['no_reference'] });
+    await world.call('POST', '/v1/references', { node, name: 'good' });
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+  after(() => world?.[Symbol.asyncDispose]());
+
+  /** Answers the next challenge with this log (null: none) and PCR values that were really quoted. */
+  async function answer(bootLog: Buffer | null, sha256: Buffer, resetCount = 7) {
+    const challenge = await peer.challenge();
+    const digest = bootLog === null ? '' : hash('sha256', bootLog, 'hex');
+    if (bootLog !== null && !challenge.holds.includes(digest)) peer.send(binaryFrame('bootLog', bootLog));
+    const occasion = { node, hello: peer.hello, channel: peer.channel, ...(bootLog && { bootLog }) };
+    const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount });
+    peer.send(tpm.evidence(challenge, occasion, { quote }));
+    const { state, codes } = await peer.verdict();
+    return { state, codes };
+  }
+
+  for (const [what, code, boot] of [
+    ['another kernel (row 45)', 'kernel_unknown', () => [tamper(log, 'kernel')]],
+    ['another command line (row 41)', 'cmdline_policy', () => [tamper(log, 'cmdline')]],
+    [
+      'the old log beside the PCRs of a new kernel',
+      'log_replay_mismatch',
+      () => [log, tamper(log, 'kernel')],
+    ],
+    [
+      'a log without its tail (row 33)',
+      'log_replay_mismatch',
+      () => [log.subarray(0, parseRawLog(log).events.at(-2)?.end), log],
+    ],
+  ] as const satisfies readonly (readonly [string, string, () => readonly Buffer[]])[])
+    it(`distrusts ${what}, and trusts the good boot after it`, async () => {
+      const [shown = log, booted = shown] = boot();
+      const verdict = await answer(shown, valuesOf(booted));
+      assert.equal(verdict.state, 'untrusted');
+      assert(verdict.codes.includes(code), verdict.codes.join());
+      assert.equal((await world.audit()).at(-1)?.code, verdict.codes[0]);
+      assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+    });
+
+  it('distrusts a bank that the firmware never extended (row 22)', async () => {
+    const { state, codes } = await answer(log, Buffer.alloc(24 * 32));
+    assert.deepEqual([state, codes.includes('bank_unextended')], ['untrusted', true]);
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+
+  it('distrusts a node that once sent a log and now leaves it out, however often it does (row 113)', async () => {
+    for (let round = 0; round < 2; round++) {
+      const { state, codes } = await answer(null, valuesOf(log));
+      assert.deepEqual([state, codes.includes('log_incomplete')], ['untrusted', true]);
+    }
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+
+  it('says that the node booted again before it judges the new boot', async () => {
+    const before = world.verdicts.length;
+    assert.equal((await answer(log, valuesOf(log), 8)).state, 'trusted');
+    const told = world.verdicts.slice(before).map(({ verdict }) => [verdict.state, verdict.reasons[0]?.code]);
+    assert.deepEqual(told[0], ['pending', 'rebooted']);
+  });
+});
