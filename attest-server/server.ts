@@ -1,31 +1,33 @@
-import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
 import { keptEvidence } from './attest/kept-evidence.ts';
+import { backUp } from './audit/backup.ts';
+import { Books } from './audit/books.ts';
 import { chainEntry } from './audit/chain.ts';
 import { type Listener, listen } from './channel/listener.ts';
 import type { ServerConfig } from './config.ts';
+import { createApprovals } from './enrolment/approvals.ts';
+import { CandidateBook } from './enrolment/candidates.ts';
+import type { Alert } from './enrolment/double-binding.ts';
 import { createRegistry } from './enrolment/registry.ts';
 import { createApi } from './http/api.ts';
 import { listenPlainly, listenSecurely } from './http/listen.ts';
+import { createNamedTokens } from './http/named-tokens.ts';
 import { createProbes } from './http/probes.ts';
 import { readTokens } from './http/tokens.ts';
+import { createIdentify, type Peer } from './identify.ts';
 import { createMetrics } from './metrics.ts';
 import { observePolicy, strictPolicy } from './policy/built-in.ts';
 import { groupOf, type Policy } from './policy/policy.ts';
 import { parsePolicy } from './policy/policy-file.ts';
 import { timings } from './protocol/limits.ts';
 import type { Hello, PcrSelection } from './protocol/messages.ts';
-import { Rejection } from './protocol/rejection.ts';
 import { createRefusalBook } from './refusals.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
-import type { EnrolledNode, HistoryEntry, Store } from './store/store.ts';
+import type { Bound, HistoryEntry } from './store/store.ts';
 import { ensureIdentity } from './tls.ts';
-import { type AttestationKey, checkAttestationKey } from './verify/attestation-key.ts';
-import { makeCredential } from './verify/credential.ts';
-import { checkEndorsement } from './verify/endorsement.ts';
 import { version } from './version.ts';
 
 export interface RunningServer {
@@ -47,13 +49,6 @@ export interface ServerOptions {
   readonly recorded?: (entry: HistoryEntry) => void;
 }
 
-/** A connection's node: its record, and whether it is enrolled yet. */
-interface Peer {
-  readonly record: EnrolledNode;
-  readonly ak: AttestationKey;
-  readonly joinTokenId: string | null;
-}
-
 /**
  * Puts the rooms together and listens. Every port of every room is filled here.
  * @throws PolicyError, Error for a state folder, port or store that cannot be used
@@ -69,6 +64,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const store = await openSqliteStore(join(config.stateDir, 'assay.db'), {
     chain: chainEntry,
     onUnreadable: (row) => logger.error({ err: row }, 'a row of the store cannot be read and is left out'),
+  });
+  const rolledBack = (text: string, about: object) => {
+    metrics.refused('audit_rollback');
+    logger.error({ code: 'audit_rollback', ...about }, text);
+  };
+  const books = await Books.open({
+    store,
+    stateDir: config.stateDir,
+    now,
+    signed: metrics.checkpointed,
+    rolledBack: (text) => rolledBack(text, { where: 'start' }),
   });
   const fault = (error: unknown, where: string) => logger.error({ err: error, where }, 'the server failed');
 
@@ -96,12 +102,20 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.policyChanged(policy.name, now() / 1000);
   metrics.certificateExpires('server', identity.notAfter / 1000);
 
-  const registry = createRegistry(
-    store,
-    (node, by) => groupOf(attestation.policy, node).enrolment.some((way) => way === by),
-    identity.caDigest,
-  );
   const refusalBook = createRefusalBook();
+  const candidates = await CandidateBook.open(store);
+  const enrolmentParts = {
+    ...{ store, candidates, now, authorityDigest: identity.caDigest },
+    mayEnrol: (node: string, by: Bound) =>
+      groupOf(attestation.policy, node).enrolment.some((way) => way === by),
+    alert: ({ code, text, node, actor }: Parameters<Alert>[0]) => {
+      metrics.refused(code);
+      logger.warn({ code, node, actor }, text);
+      const event = refusalBook({ code, text, node, address: actor }, now());
+      if (event !== null) store.audit({ ...event, actor }).catch(auditFailed);
+    },
+  };
+  const registry = createRegistry(enrolmentParts);
 
   const agents: Listener = await listen<Peer>(
     {
@@ -117,9 +131,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       },
     },
     {
-      identify: (hello, joinToken) => identify(hello, joinToken),
+      identify: createIdentify({ ...enrolmentParts, registry, meetWitness }),
       async enrol({ record, joinTokenId }) {
         await registry.enrol(record, joinTokenId);
+        candidates.forget({ node: record.name, ekDigest: record.ekDigest });
         logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
       },
       ask: ({ record }, hello) => {
@@ -143,6 +158,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         return judged;
       },
       name: ({ record }) => record.name,
+      books: () => books.shown,
       refused(code, text, about) {
         metrics.refused(code);
         metrics.attested('rejected', code);
@@ -162,7 +178,15 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     },
   );
 
-  const ready = () => ({ ok: true, reason: null });
+  const ready = () => ({ ok: true, reason: books.rollback });
+  const namedTokens = createNamedTokens(store, now);
+  const enrolments = createApprovals({
+    ...enrolmentParts,
+    async release(node, work) {
+      await attestation.release(node, work);
+      agents.disconnect(node);
+    },
+  });
   const api = await listenSecurely(
     createApi({
       store: {
@@ -174,7 +198,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         status: async (name) => attestation.status(name),
         statuses: async () => attestation.statuses(),
       },
-      tokens,
+      tokens: {
+        authenticate: async (header) => tokens.authenticate(header) ?? namedTokens.authenticate(header),
+      },
+      namedTokens,
+      enrolments,
       async capture(node, name, staged, actor) {
         const reference = await attestation.capture({ node, name, staged, actor });
         logger.info({ node, reference: name, actor }, 'a reference was captured');
@@ -186,6 +214,22 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle: async (node) => {
         const digest = attestation.status(node)?.evidenceDigest ?? null;
         return digest === null ? null : keptEvidence.unpack(digest, (each) => store.evidence(each));
+      },
+      audit: {
+        entries: (page) => store.auditEntries(page),
+        checkpoints: (page) => store.checkpoints(page),
+        keys: () => ({ origin: books.origin, keys: books.keys }),
+        sign: () => books.sign(),
+        async rotate(actor) {
+          const rotated = await books.rotate(actor);
+          logger.warn({ actor, ...rotated }, 'the audit log has a new key');
+          return rotated;
+        },
+        async backup(actor) {
+          const made = await backUp(store, config.stateDir, actor, now());
+          logger.info({ actor, ...made }, 'a backup was made');
+          return made;
+        },
       },
       policy: () => attestation.policy,
       ready,
@@ -207,10 +251,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     { host: config.host, port: config.metricsPort },
   );
 
+  const signing = setInterval(() => {
+    books.sign().catch((error: unknown) => fault(error, 'checkpoint'));
+  }, timings.checkpointEvery);
+
   let sweeping = Promise.resolve();
   const sweeper = setInterval(
     () => {
-      sweeping = attestation.sweep().catch((error: unknown) => fault(error, 'sweep'));
+      sweeping = Promise.all([attestation.sweep(), candidates.flush(now())]).then(
+        () => {},
+        (error: unknown) => fault(error, 'sweep'),
+      );
     },
     Math.min(1000, config.unknownAfter / 10),
   );
@@ -230,58 +281,30 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     },
     async close() {
       clearInterval(sweeper);
+      clearInterval(signing);
       await agents.close();
       await Promise.all([api.close(), probes.close(), sweeping]);
       await attestation.idle();
+      await candidates.flush(now(), true);
+      await books.sign();
       await store.close();
     },
   };
 
-  async function identify(hello: Hello, joinToken: string | null) {
-    if (hello.ek === null || hello.ak === null) throw await withoutTpm(hello, store);
-    const ek = checkEndorsement({
-      publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
-      certificate: hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64'),
-      chain: hello.ek.chain.map((der) => Buffer.from(der, 'base64')),
-    });
-    const ak = checkAttestationKey(Buffer.from(hello.ak.publicArea, 'base64'), hello.ak.name);
-    const keys = {
-      ekDigest: ek.digest,
-      ekPublicArea: ek.publicArea,
-      ekCertificate: hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64'),
-      akPublicArea: ak.publicArea,
-      akName: ak.name,
-    };
-    const found = await registry.identify(hello, keys, joinToken, now());
-    if ('known' in found) return { node: { record: found.known, ak, joinTokenId: null }, activation: null };
-    const secret = randomBytes(32);
-    const { credential, secret: encrypted } = makeCredential(
-      ek.publicArea,
-      Buffer.from(ak.name, 'hex'),
-      secret,
-      randomBytes,
-    );
-    return {
-      node: { record: found.candidate, ak, joinTokenId: found.joinTokenId },
-      activation: { credential, encrypted, secret },
-    };
+  /** Our own signature under another log than ours: the database is not the one that was signed. */
+  async function meetWitness(node: string, checkpoint: string): Promise<void> {
+    const text = await books.contradicts(checkpoint);
+    if (text === null) return;
+    rolledBack(text, { node, where: 'hello' });
+    const event = refusalBook({ code: 'audit_rollback', text, node, address: 'witness' }, now());
+    if (event !== null)
+      await store.audit({ ...event, actor: `agent:${node}`, action: 'audit_rollback' }).catch(auditFailed);
   }
 
   function auditFailed(error: unknown): void {
     metrics.auditWriteFailed();
     logger.error({ err: error }, 'an audit entry could not be written');
   }
-}
-
-/** A machine that merely says it has no TPM is never `unsupported`, and an enrolled one proves nothing by it. */
-async function withoutTpm(hello: Hello, store: Store): Promise<Rejection> {
-  const enrolled = (await store.node(hello.node)) !== null;
-  return enrolled
-    ? new Rejection(
-        'identity_unproven',
-        `${hello.node} is enrolled with a TPM, and this agent says that it has none`,
-      )
-    : new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
 }
 
 /** All PCRs of the best bank that the TPM has. */

@@ -195,6 +195,15 @@ export class Attestation {
     }
   }
 
+  /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
+  release(name: string, work: () => Promise<void>): Promise<void> {
+    return this.#inOrder(name, async () => {
+      await work();
+      this.#statuses.delete(name);
+      this.#latest.delete(name);
+    });
+  }
+
   /** Resolves when no verdict is under way. */
   async idle(): Promise<void> {
     await Promise.all(this.#lanes.values());

@@ -140,7 +140,7 @@ export class Connection<Node> {
       return;
     }
     this.#attempt(async () => {
-      const found = await this.#ports.identify(hello, joinToken);
+      const found = await this.#ports.identify(hello, joinToken, this.#source);
       this.#node = found.node;
       return this.session.identified(found.activation);
     });
@@ -174,7 +174,7 @@ export class Connection<Node> {
         if (this.#node === null) return [];
         const { state, codes } = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
-        this.#webSocket.send(JSON.stringify({ type: 'verdict', state, codes }));
+        this.#webSocket.send(JSON.stringify({ type: 'verdict', state, codes, ...this.#ports.books?.() }));
         this.#schedule(this.#timings.challengeEvery);
       } finally {
         this.#judging = false;

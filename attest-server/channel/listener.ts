@@ -21,6 +21,8 @@ export interface Listener {
   readonly port: number;
   /** Challenges every connected node now, or the one of this name. */
   challengeNow(node?: string): void;
+  /** Ends every connection of a node that is none any more. */
+  disconnect(node: string): void;
   close(): Promise<void>;
 }
 
@@ -106,6 +108,10 @@ export async function listen<Node>(
     challengeNow(node) {
       for (const connection of open)
         if (node === undefined || connection.name === node) connection.challenge();
+    },
+    disconnect(node) {
+      for (const connection of open)
+        if (connection.name === node) connection.close(1008, 'the enrolment was revoked');
     },
     async close() {
       for (const connection of open) connection.close(1001, 'server is going away');

@@ -1,4 +1,4 @@
-import type { Hello, PcrSelection } from '../protocol/messages.ts';
+import type { Hello, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Action, Session } from './session.ts';
@@ -35,8 +35,8 @@ export interface JudgeRequest {
 
 /** What the channel needs of the rest; `server.ts` fills it. `Node` is opaque here. */
 export interface ChannelPorts<Node> {
-  /** @throws Rejection */
-  identify(hello: Hello, joinToken: string | null): Promise<Identification<Node>>;
+  /** @param address where the connection comes from. @throws Rejection */
+  identify(hello: Hello, joinToken: string | null, address: string): Promise<Identification<Node>>;
   /** @throws Rejection */
   enrol(node: Node): Promise<void>;
   /** What to ask this node for, and which logs not to send again. */
@@ -44,6 +44,8 @@ export interface ChannelPorts<Node> {
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;
+  /** What of the audit log goes to the agents with each verdict. */
+  books?(): Pick<VerdictMessage, 'checkpoint' | 'auditKeys'> | null;
   /** Something was refused; `closed` says whether the conversation ended. */
   refused(
     code: ReasonCode,

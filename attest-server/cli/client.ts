@@ -9,6 +9,7 @@ import { printable } from './printable.ts';
 export interface Client {
   get<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   post<T extends z.ZodType>(path: string, body: unknown, schema: T): Promise<z.output<T>>;
+  delete<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   /** The exact text of an answer. */
   text(path: string): Promise<string>;
 }
@@ -34,6 +35,7 @@ export function createClient(connection: Connection): Client {
   return {
     get: async (path, schema) => shaped(await ask('GET', path), schema),
     post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
+    delete: async (path, schema) => shaped(await ask('DELETE', path), schema),
     text: (path) => ask('GET', path),
   };
 }

@@ -22,7 +22,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
   rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',
   enrolment_pending:
-    'Say which TPM this node is: assay ek import FILE, or assay join-token create --node NODE --ttl 1h.',
+    'See which TPMs wait (assay enrol list), compare the digest on the machine, and approve it: assay enrol approve NODE --ek DIGEST.',
   unsupported_tpm: 'See whether the TPM is switched on in the firmware setup and /dev/tpmrm0 exists.',
   no_boot_log:
     'See whether /sys/kernel/security/tpm0/binary_bios_measurements exists on the node and can be read.',

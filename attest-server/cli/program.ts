@@ -4,14 +4,17 @@ import { createClient } from './client.ts';
 import { addBundle } from './commands/bundle.ts';
 import { addDescribe } from './commands/describe.ts';
 import { addEk } from './commands/ek.ts';
+import { addEnrol } from './commands/enrol.ts';
 import { addGet } from './commands/get.ts';
 import { addHistory } from './commands/history.ts';
 import { addJoinToken } from './commands/join-token.ts';
 import { addReference } from './commands/reference.ts';
+import { addToken } from './commands/token.ts';
 import { addWhy } from './commands/why.ts';
 import { findConnection } from './connection.ts';
 import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
+import { addEkRoots } from './offline/ek-roots.ts';
 import { addEventLog } from './offline/eventlog-command.ts';
 import { addReferenceDiff } from './offline/reference-diff.ts';
 import { addVerify } from './offline/verify-command.ts';
@@ -63,7 +66,9 @@ function createProgram(session: Session): Command {
   addEventLog(program, session);
   addReferenceDiff(addReference(program, session), session);
   addJoinToken(program, session);
-  addEk(program, session);
+  addEnrol(program, session);
+  addToken(program, session);
+  addEkRoots(addEk(program, session), session);
   return program;
 }
 

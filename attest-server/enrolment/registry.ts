@@ -2,6 +2,7 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AuditEvent, Bound, EnrolledNode, Pin, Store } from '../store/store.ts';
+import { type Alert, doubleBinding } from './double-binding.ts';
 
 /** The keys of a `hello`, after their checks. What checks them is the caller's: this room decides only who is who. */
 export interface CheckedKeys {
@@ -19,7 +20,7 @@ export type Identified =
   | { readonly candidate: EnrolledNode; readonly joinTokenId: string | null };
 
 export interface Registry {
-  /** @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `enrolment_pending` */
+  /** @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `enrolment_pending` */
   identify(hello: Hello, keys: CheckedKeys, joinToken: string | null, now: number): Promise<Identified>;
   /** @throws Rejection `ek_already_bound`, `enrolment_pending` */
   enrol(candidate: EnrolledNode, joinTokenId: string | null): Promise<void>;
@@ -32,20 +33,27 @@ export interface Registry {
 /** At most 24 h: a join token is for now. */
 const longestJoinTokenMs = 24 * 3600_000;
 
-/**
- * Which endorsement key is which node, and by whose word.
- * @param mayEnrol whether the policy of this node's group allows that way
- * @param authorityDigest SHA-256 of the server authority's public key, hex: part of each join token
- */
-export function createRegistry(
-  store: Store,
-  mayEnrol: (node: string, by: Bound) => boolean,
-  authorityDigest: string,
-): Registry {
+export interface RegistryParts {
+  readonly store: Store;
+  /** Whether the policy of this node's group allows that way. */
+  readonly mayEnrol: (node: string, by: Bound) => boolean;
+  /** SHA-256 of the server authority's public key, hex: part of each join token. */
+  readonly authorityDigest: string;
+  readonly alert: Alert;
+}
+
+/** Which endorsement key is which node, and by whose word. */
+export function createRegistry({ store, mayEnrol, authorityDigest, alert }: RegistryParts): Registry {
   return {
     async identify(hello, keys, joinToken, now) {
       const record = await store.nodeByEk(keys.ekDigest);
-      if (record !== null) return { known: checkRecord(record, hello, keys) };
+      if (record !== null) {
+        if (record.name !== hello.node && joinToken !== null && (await isGood(joinToken, hello.node, now)))
+          throw doubleBinding(alert, { wanted: hello.node, holder: record.name, actor: 'server' }, [
+            record.name,
+          ]);
+        return { known: checkRecord(record, hello, keys) };
+      }
       // Another TPM under an enrolled name changes nothing, whatever else it brings.
       if ((await store.node(hello.node)) !== null)
         throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
@@ -78,7 +86,7 @@ export function createRegistry(
       for (const pin of pins) {
         const record = await store.nodeByEk(pin.ekDigest);
         if (record !== null && record.name !== pin.node)
-          throw new Rejection('ek_already_bound', `the key for ${pin.node} is that of ${record.name}`);
+          throw doubleBinding(alert, { wanted: pin.node, holder: record.name, actor });
       }
       const detail = { count: pins.length };
       await store.addPins(pins, { at: now, actor, action: 'ek.import', subject: 'pins', code: null, detail });
@@ -107,11 +115,29 @@ export function createRegistry(
       if (pin.ekDigest === ekDigest) return { by: 'pin', joinTokenId: null };
       throw new Rejection('enrolment_pending', `${node} is pinned to another endorsement key`);
     }
+    const approval = await store.approvalFor(node);
+    if (approval !== null && mayEnrol(node, 'approval')) {
+      if (approval.ekDigest === ekDigest) return { by: 'approval', joinTokenId: null };
+      throw new Rejection('enrolment_pending', `another endorsement key is approved for ${node}`);
+    }
     if (joinToken !== null && mayEnrol(node, 'join-token')) {
       const id = await checkJoinToken(joinToken, node, now);
       return { by: 'join-token', joinTokenId: id };
     }
+    // A key that a person took back does not come in again because it is the first.
+    if (mayEnrol(node, 'first-use') && !(await store.wasRevoked(ekDigest)))
+      return { by: 'first-use', joinTokenId: null };
     throw new Rejection('enrolment_pending', `nobody has vouched for the endorsement key of ${node}`);
+  }
+
+  async function isGood(joinToken: string, node: string, now: number): Promise<boolean> {
+    return checkJoinToken(joinToken, node, now).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof Rejection) return false;
+        throw error;
+      },
+    );
   }
 
   async function checkJoinToken(text: string, node: string, now: number): Promise<string> {

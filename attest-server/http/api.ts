@@ -2,7 +2,8 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem, problemBody, problemOf } from './problem.ts';
 import { allows, type Caller } from './roles.ts';
-import { type Answer, type Route, routes } from './routes.ts';
+import type { Answer, Route } from './route.ts';
+import { routes } from './routes.ts';
 import { securityHeaders } from './security-headers.ts';
 
 /** The API's listener, for a TLS server. Whatever a handler throws, the caller sees a problem and nothing of ours. */
@@ -52,7 +53,7 @@ async function answerTo(
     throw new HttpProblem(405, `this takes ${allow} only`, { headers: { allow } });
   }
   seen(route);
-  const caller = authorize(ports, route, message);
+  const caller = await authorize(ports, route, message);
   return route.handle(ports, {
     message,
     path: decode(route.pattern.exec({ pathname: url.pathname })?.pathname.groups ?? {}),
@@ -61,9 +62,13 @@ async function answerTo(
   });
 }
 
-function authorize({ tokens }: ApiPorts, { role }: Route, { headers }: IncomingMessage): Caller | null {
+async function authorize(
+  { tokens }: ApiPorts,
+  { role }: Route,
+  { headers }: IncomingMessage,
+): Promise<Caller | null> {
   if (role === 'none') return null;
-  const caller = tokens.authenticate(headers.authorization);
+  const caller = await tokens.authenticate(headers.authorization);
   if (caller === null)
     throw new HttpProblem(401, 'send a valid token as Authorization: Bearer …', {
       headers: { 'www-authenticate': 'Bearer realm="assay"' },

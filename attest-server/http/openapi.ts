@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { problem } from '../protocol/api.ts';
-import type { Route } from './routes.ts';
+import type { Route } from './route.ts';
 
 /** OpenAPI 3.1 of the route table: what is not in the table is not described, and the other way round. */
 export function openApi(routes: readonly Route[]): unknown {

@@ -1,12 +1,20 @@
+import type { Approvals } from '../enrolment/approvals.ts';
+import type { AuditEntry } from '../protocol/audit.ts';
+import type { AuditKey } from '../protocol/audit-key.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Pin, Store } from '../store/store.ts';
+import type { NamedTokens } from './named-tokens.ts';
 import type { Caller } from './roles.ts';
 
 /** What the API needs of the rest of the server; `main` fills it. */
 export interface ApiPorts {
   readonly store: Pick<Store, 'node' | 'nodes' | 'status' | 'statuses' | 'history' | 'references'>;
-  readonly tokens: { authenticate(authorization: string | undefined): Caller | null };
+  readonly tokens: {
+    authenticate(authorization: string | undefined): Promise<Caller | null> | Caller | null;
+  };
+  readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
+  readonly enrolments: Approvals;
   /** Makes a reference of what a node last proved. @throws Rejection where there is nothing to capture */
   capture(node: string, name: string, staged: boolean, actor: string): Promise<Reference>;
   importPins(pins: readonly Pin[], actor: string): Promise<void>;
@@ -14,6 +22,7 @@ export interface ApiPorts {
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
   /** The evidence behind the node's latest verdict. */
   bundle(node: string): Promise<Bundle | null>;
+  readonly audit: AuditPorts;
   policy(): { readonly name: string; readonly revision: string; readonly text: string };
   ready(): Readiness;
   /** Milliseconds since the epoch. */
@@ -22,6 +31,20 @@ export interface ApiPorts {
   answered(method: string, route: string, status: number, seconds: number): void;
   /** A fault of ours behind a 500, for the log: the caller is told nothing of it. */
   fault(error: unknown, route: string): void;
+}
+
+/** What the API shows of the audit log, and what an administrator may do with it. */
+export interface AuditPorts {
+  entries(page: { after: number; limit: number }): Promise<readonly AuditEntry[]>;
+  checkpoints(page: {
+    after: number;
+    limit: number;
+  }): Promise<readonly { readonly id: number; readonly note: string }[]>;
+  keys(): { readonly origin: string; readonly keys: readonly AuditKey[] };
+  /** Signs the head where something changed. */
+  sign(): Promise<void>;
+  rotate(actor: string): Promise<{ readonly keyId: string }>;
+  backup(actor: string): Promise<{ readonly path: string; readonly bytes: number }>;
 }
 
 export interface Readiness {

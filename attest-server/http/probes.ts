@@ -2,7 +2,7 @@ import type { RequestListener } from 'node:http';
 import type { NodeView } from '../protocol/api.ts';
 import { nodeView } from './node-view.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
-import type { Answer } from './routes.ts';
+import type { Answer } from './route.ts';
 import { securityHeaders } from './security-headers.ts';
 
 export function liveness(): Answer {

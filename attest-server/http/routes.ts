@@ -1,5 +1,3 @@
-import type { IncomingMessage } from 'node:http';
-import { URLPattern } from 'node:url';
 import { z } from 'zod';
 import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
@@ -10,37 +8,11 @@ import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
-import type { Caller, Role } from './roles.ts';
+import { type Answer, actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+import { auditRoutes } from './routes-audit.ts';
+import { enrolmentRoutes } from './routes-enrolment.ts';
+import { tokenRoutes } from './routes-token.ts';
 
-export interface Request {
-  readonly message: IncomingMessage;
-  /** Parts of the path that the pattern names, percent-decoded. */
-  readonly path: Readonly<Record<string, string>>;
-  readonly query: Readonly<Record<string, string>>;
-  /** Who asks; null on routes that ask for no credentials. */
-  readonly caller: Caller | null;
-}
-
-export interface Answer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
-/** One row of the table that the listener, `/openapi.json` and the tests walk. */
-export interface Route {
-  readonly method: 'GET' | 'POST';
-  /** As in interface.md: `/v1/nodes/{name}`. */
-  readonly path: string;
-  readonly pattern: URLPattern;
-  /** The least role that may call it. */
-  readonly role: Role;
-  readonly summary: string;
-  readonly body?: z.ZodType;
-  readonly answer?: z.ZodType;
-  readonly handle: (ports: ApiPorts, request: Request) => Promise<Answer> | Answer;
-}
-
-const bodyBytes = 64 * 1024;
 const importBytes = 1024 * 1024;
 
 const nodesPage = z.strictObject({
@@ -51,8 +23,8 @@ const historyPage = z.strictObject({
   limit: z.coerce.number().int().min(1).max(500).default(50),
   before: z.coerce.number().int().min(0).optional(),
 });
-const noQuery = z.strictObject({});
 
+/** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
   route('GET', '/v1/nodes', 'reader', {
     summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
@@ -167,6 +139,9 @@ export const routes: readonly Route[] = [
       return { status: 201, body: { node, token, expiresAt } };
     },
   }),
+  ...auditRoutes,
+  ...enrolmentRoutes,
+  ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {
     summary: 'This description',
     handle: () => ok(openApi(routes)),
@@ -177,25 +152,6 @@ export const routes: readonly Route[] = [
     handle: ({ ready }) => readiness(ready()),
   }),
 ];
-
-function route(
-  method: Route['method'],
-  path: string,
-  role: Role,
-  rest: Pick<Route, 'summary' | 'body' | 'answer' | 'handle'>,
-): Route {
-  return {
-    method,
-    path,
-    role,
-    pattern: new URLPattern({ pathname: path.replace(/\{(\w+)\}/g, ':$1') }),
-    ...rest,
-  };
-}
-
-function ok(body: unknown): Answer {
-  return { status: 200, body };
-}
 
 async function findNode(store: ApiPorts['store'], name: string | undefined) {
   const valid = nodeName.safeParse(name).data;
@@ -218,9 +174,4 @@ function wholeMoments<T extends { readonly at: number }>(page: readonly T[], fol
 
 function referenceSummary({ name, group, state, expires, captured }: Reference): api.ReferenceView {
   return { name, group, state, expires, captured: captured ?? null };
-}
-
-function actorOf(caller: Caller | null): string {
-  if (caller === null) throw new Error('a route that changes something was called without a caller');
-  return caller.name;
 }

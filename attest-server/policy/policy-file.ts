@@ -89,6 +89,12 @@ function acrossFields(raw: unknown): Located[] {
         path: ['groups', index, given === undefined ? 'mode' : 'require'],
         text: `mode ${mode} needs require: [identity, boot]; missing: ${missing.join(', ')}`,
       });
+    const firstUse = listOf(fieldOf(group, 'enrolment')).indexOf('first-use');
+    if ((mode === 'label' || mode === 'enforce') && firstUse >= 0)
+      faults.push({
+        path: ['groups', index, 'enrolment', firstUse],
+        text: `mode ${mode} takes no first-use: whoever comes first would be trusted`,
+      });
   }
   return faults;
 }

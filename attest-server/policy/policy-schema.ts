@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { reasonCodes } from '../protocol/reasons.ts';
 import { plainName } from '../protocol/reference.ts';
-import { builtAspects, builtEnrolments } from './policy.ts';
+import { builtAspects, builtEnrolments, defaultEnrolments } from './policy.ts';
 
 const nodeGlob = z
   .string()
@@ -15,7 +15,7 @@ const group = z.strictObject({
   enrolment: z
     .array(z.enum(builtEnrolments))
     .min(1, 'empty, so that no node could enrol')
-    .default([...builtEnrolments]),
+    .default([...defaultEnrolments]),
   require: z
     .array(z.enum(builtAspects))
     .min(1, 'empty: a policy that requires nothing proves nothing')
@@ -49,5 +49,5 @@ export const notBuilt = {
   group: ['labels', 'tpm', 'disk', 'firewall', 'host', 'keys', 'runtime', 'reaction', 'tpmClass'],
   boot: ['secureBoot', 'cmdline', 'scope'],
   require: ['runtime', 'disk', 'firewall', 'host'],
-  enrolment: ['approval', 'cloud', 'vendor', 'first-use'],
+  enrolment: ['cloud', 'vendor'],
 } as const satisfies Record<string, readonly string[]>;

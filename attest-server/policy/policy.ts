@@ -7,8 +7,10 @@ export const builtAspects = ['identity', 'boot'] as const;
 export type BuiltAspect = (typeof builtAspects)[number];
 
 /** By which word a group's nodes may enrol, as far as this version is built. */
-export const builtEnrolments = ['pin', 'join-token'] as const;
+export const builtEnrolments = ['pin', 'join-token', 'approval', 'first-use'] as const;
 export type BuiltEnrolment = (typeof builtEnrolments)[number];
+/** What a policy that names no way allows: always somebody's word about this TPM. */
+export const defaultEnrolments: readonly BuiltEnrolment[] = ['pin', 'join-token', 'approval'];
 
 /** The rules of one group of nodes. */
 export interface PolicyGroup {
@@ -37,7 +39,7 @@ const unmatched: PolicyGroup = {
   name: 'default',
   nodes: ['*'],
   mode: 'observe',
-  enrolment: builtEnrolments,
+  enrolment: defaultEnrolments,
   require: ['identity'],
   references: null,
   severity: {},

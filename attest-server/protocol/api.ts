@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { nodeName } from './messages.ts';
 import { isReasonCode, type ReasonCode } from './reasons.ts';
 import { plainName } from './reference.ts';
+import { tpmClasses } from './tpm-class.ts';
 import { type Aspect, aspects, nodeStates } from './verdict.ts';
 
 /** What the API answers and takes (interface.md, "API"). Server and command line read the same shapes. */
@@ -47,7 +48,7 @@ export const nodeView = z.object({
   require: z.array(z.enum(aspects)),
   mode: z.enum(['observe', 'label', 'enforce']).nullable(),
   bound: z.enum(['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use']),
-  tpmClass: z.enum(['discrete', 'firmware', 'virtual', 'unknown']),
+  tpmClass: z.enum(tpmClasses),
 });
 export type NodeView = z.infer<typeof nodeView>;
 
@@ -115,6 +116,68 @@ export const joinTokenRequest = z.strictObject({
   ttlSeconds: z.int().min(1).max(maxJoinTokenSeconds),
 });
 export const joinTokenAnswer = z.object({ node: z.string(), token: z.string(), expiresAt: z.iso.datetime() });
+
+/** A TPM that waits for somebody's word; all of it but `nameEnrolled` and `approved` is the TPM's own claim. */
+export const candidateView = z.object({
+  node: z.string(),
+  /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex. */
+  ek: z.string(),
+  certificateSubject: z.string().nullable(),
+  manufacturer: z.string().nullable(),
+  address: z.string(),
+  firstSeen: z.iso.datetime(),
+  lastSeen: z.iso.datetime(),
+  attempts: z.int(),
+  /** Another TPM is enrolled under this name. */
+  nameEnrolled: z.boolean(),
+  /** It enrols when it comes again. */
+  approved: z.boolean(),
+});
+export type CandidateView = z.infer<typeof candidateView>;
+
+export const approveRequest = z.strictObject({
+  ek: z.string().regex(/^[0-9a-f]{16,64}$/, 'not a SHA-256 digest, nor 16 or more of its first digits'),
+});
+export const approveAnswer = z.object({ node: z.string(), ek: z.string(), waiting: z.boolean() });
+export const approveAllAnswer = z.object({ approved: z.array(z.string()) });
+export const revokeRequest = z.strictObject({
+  reason: z
+    .string()
+    .min(1)
+    .max(256)
+    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'one line of text'),
+});
+export const revokeAnswer = z.object({ node: z.string(), ek: z.string() });
+
+export const tokenRoles = ['reader', 'operator', 'admin'] as const;
+/** A name of at most 64 characters, as the audit log shows it after `token:`. */
+export const tokenName = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/, 'not a name: lower-case letters, digits and . _ @ -');
+/** Ten years. */
+export const maxTokenSeconds = 315_360_000;
+export const tokenRequest = z.strictObject({
+  name: tokenName,
+  role: z.enum(tokenRoles),
+  /** Null: until it is revoked. */
+  ttlSeconds: z.int().min(1).max(maxTokenSeconds).nullable().default(null),
+});
+export const tokenView = z.object({
+  name: z.string(),
+  role: z.enum(tokenRoles),
+  createdBy: z.string(),
+  createdAt: z.iso.datetime(),
+  expiresAt: moment,
+});
+export type TokenView = z.infer<typeof tokenView>;
+/** The only time that the token's text is told. */
+export const tokenAnswer = z.object({
+  name: z.string(),
+  role: z.enum(tokenRoles),
+  token: z.string(),
+  expiresAt: moment,
+});
+export const tokenRevoked = z.object({ revoked: z.string() });
 
 /** Aspects whose status is worse than affirming, among those required. */
 export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly Aspect[] {

@@ -78,6 +78,53 @@ const migrations: readonly string[] = [
    create trigger audit_is_never_shortened before delete on audit begin
      select raise(abort, 'the audit log is append-only');
    end;`,
+
+  `create table api_tokens (
+     id text primary key,
+     name text not null unique,
+     role text not null,
+     secret_hash text not null,
+     created_by text not null,
+     created_at integer not null,
+     expires_at integer
+   ) strict;
+
+   create table candidates (
+     node text not null,
+     ek_digest text not null,
+     ek_public_area blob not null,
+     certificate_subject text,
+     manufacturer text,
+     address text not null,
+     first_seen integer not null,
+     last_seen integer not null,
+     attempts integer not null,
+     primary key (node, ek_digest)
+   ) strict;
+
+   create table approvals (
+     node text primary key,
+     ek_digest text not null unique,
+     by text not null,
+     at integer not null
+   ) strict;
+
+   alter table nodes add column revoked_at integer;
+   alter table nodes add column revoked_reason text;
+   drop index nodes_by_name;
+   create unique index nodes_by_name on nodes (name) where revoked_at is null;`,
+
+  `create table audit_keys (
+     position integer primary key,
+     origin text not null,
+     public_key text not null unique,
+     signature text
+   ) strict;
+   create table checkpoints (
+     id integer primary key,
+     size integer not null,
+     note text not null
+   ) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -3,6 +3,7 @@ import { Rejection } from '../protocol/rejection.ts';
 import type { Append } from './audit-log.ts';
 import { optionalBuffer, toBuffer } from './columns.ts';
 import { isUniqueViolation } from './constraint.ts';
+import { takeApproval } from './enrolment-records.ts';
 import { hot } from './hot-query.ts';
 import type { NodeRow, Tables } from './schema.ts';
 import type { Bound, EnrolledNode, Store } from './store.ts';
@@ -17,10 +18,20 @@ export function nodeRecords(
   onUnreadable: OnUnreadable,
 ): Pick<Store, 'node' | 'nodeByEk' | 'enrol' | 'replaceAttestationKey' | 'nodes'> {
   const byName = hot<{ name: string }>()((value) =>
-    db.selectFrom('nodes').selectAll().where('name', '=', value('name')).compile(),
+    db
+      .selectFrom('nodes')
+      .selectAll()
+      .where('name', '=', value('name'))
+      .where('revoked_at', 'is', null)
+      .compile(),
   );
   const byEk = hot<{ ekDigest: string }>()((value) =>
-    db.selectFrom('nodes').selectAll().where('ek_digest', '=', value('ekDigest')).compile(),
+    db
+      .selectFrom('nodes')
+      .selectAll()
+      .where('ek_digest', '=', value('ekDigest'))
+      .where('revoked_at', 'is', null)
+      .compile(),
   );
   return {
     async node(name) {
@@ -34,19 +45,25 @@ export function nodeRecords(
     },
 
     async nodes() {
-      const rows = await db.selectFrom('nodes').selectAll().orderBy('name').execute();
+      const rows = await db
+        .selectFrom('nodes')
+        .selectAll()
+        .where('revoked_at', 'is', null)
+        .orderBy('name')
+        .execute();
       return parseRows(rows, nodeOf, onUnreadable);
     },
 
     enrol: (node, event, joinTokenId) =>
       db.transaction().execute(async (transaction) => {
         if (joinTokenId !== undefined) await spendJoinToken(transaction, joinTokenId, node);
-        try {
-          await transaction.insertInto('nodes').values(rowOf(node)).execute();
-        } catch (cause) {
-          if (!isUniqueViolation(cause)) throw cause;
-          throw new Rejection('ek_already_bound', await bindingOf(transaction, node), { cause });
-        }
+        if (node.bound === 'approval') await takeApproval(transaction, node.name, node.ekDigest);
+        await insertNode(transaction, node);
+        await transaction
+          .deleteFrom('candidates')
+          .where('node', '=', node.name)
+          .where('ek_digest', '=', node.ekDigest)
+          .execute();
         await transaction
           .insertInto('statuses')
           .values({ ...unproven, ek_digest: node.ekDigest })
@@ -60,11 +77,32 @@ export function nodeRecords(
           .updateTable('nodes')
           .set({ ak_public_area: akPublicArea, ak_name: akName })
           .where('ek_digest', '=', ekDigest)
+          .where('revoked_at', 'is', null)
           .executeTakeFirstOrThrow();
         if (numUpdatedRows !== 1n) throw new Error(`endorsement key ${ekDigest} is not enrolled`);
         await append(transaction, event);
       }),
   };
+}
+
+/** A revoked record gives way to the new enrolment of its key; what it said stays in the audit log. */
+async function insertNode(transaction: Kysely<Tables>, node: EnrolledNode): Promise<void> {
+  const { ek_digest, ...rest } = rowOf(node);
+  let cause: unknown;
+  try {
+    const { numInsertedOrUpdatedRows } = await transaction
+      .insertInto('nodes')
+      .values({ ek_digest, ...rest })
+      .onConflict((conflict) =>
+        conflict.column('ek_digest').doUpdateSet(rest).where('nodes.revoked_at', 'is not', null),
+      )
+      .executeTakeFirstOrThrow();
+    if (numInsertedOrUpdatedRows === 1n) return;
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    cause = error;
+  }
+  throw new Rejection('ek_already_bound', await bindingOf(transaction, node), { cause });
 }
 
 /** One use, one name, one lifetime; spent together with the enrolment that it pays for, or not at all. */
@@ -90,6 +128,7 @@ async function bindingOf(db: Kysely<Tables>, node: EnrolledNode): Promise<string
     .selectFrom('nodes')
     .select(['name', 'ek_digest'])
     .where((is) => is.or([is('ek_digest', '=', node.ekDigest), is('name', '=', node.name)]))
+    .where('revoked_at', 'is', null)
     .executeTakeFirst();
   return bound?.ek_digest === node.ekDigest
     ? `the endorsement key ${node.ekDigest} is bound to ${bound.name}`
@@ -123,6 +162,8 @@ function rowOf(node: EnrolledNode): NodeRow {
     ak_name: node.akName,
     manufacturer: node.manufacturer,
     enrolled_at: node.enrolledAt,
+    revoked_at: null,
+    revoked_reason: null,
   };
 }
 

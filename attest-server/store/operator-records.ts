@@ -49,10 +49,11 @@ export function operatorRecords(
           throw new Error('the list names a node or an endorsement key twice: keep one line of each');
         }
         for (const { node, ekDigest } of added) {
-          await transaction
-            .deleteFrom('pins')
-            .where((is) => is.or([is('node', '=', node), is('ek_digest', '=', ekDigest)]))
-            .execute();
+          for (const table of ['pins', 'approvals'] as const)
+            await transaction
+              .deleteFrom(table)
+              .where((is) => is.or([is('node', '=', node), is('ek_digest', '=', ekDigest)]))
+              .execute();
           await transaction.insertInto('pins').values({ node, ek_digest: ekDigest }).execute();
         }
         await append(transaction, event);

@@ -8,7 +8,12 @@ export interface Tables {
   readonly reference_values: ReferenceRow;
   readonly pins: PinRow;
   readonly join_tokens: JoinTokenRow;
+  readonly api_tokens: ApiTokenRow;
+  readonly candidates: CandidateRow;
+  readonly approvals: ApprovalRow;
   readonly audit: AuditRow;
+  readonly audit_keys: AuditKeyRow;
+  readonly checkpoints: CheckpointRow;
 }
 
 export interface NodeRow {
@@ -21,6 +26,9 @@ export interface NodeRow {
   readonly ak_name: string;
   readonly manufacturer: string | null;
   readonly enrolled_at: number;
+  /** A revoked record keeps its row and frees its name. */
+  readonly revoked_at: number | null;
+  readonly revoked_reason: string | null;
 }
 
 export interface StatusRow {
@@ -77,6 +85,35 @@ interface JoinTokenRow {
   readonly used_at: number | null;
 }
 
+interface ApiTokenRow {
+  readonly id: string;
+  readonly name: string;
+  readonly role: string;
+  readonly secret_hash: string;
+  readonly created_by: string;
+  readonly created_at: number;
+  readonly expires_at: number | null;
+}
+
+interface CandidateRow {
+  readonly node: string;
+  readonly ek_digest: string;
+  readonly ek_public_area: Uint8Array;
+  readonly certificate_subject: string | null;
+  readonly manufacturer: string | null;
+  readonly address: string;
+  readonly first_seen: number;
+  readonly last_seen: number;
+  readonly attempts: number;
+}
+
+interface ApprovalRow {
+  readonly node: string;
+  readonly ek_digest: string;
+  readonly by: string;
+  readonly at: number;
+}
+
 export interface AuditRow {
   readonly seq: number;
   readonly at: number;
@@ -88,4 +125,20 @@ export interface AuditRow {
   readonly detail: string;
   readonly prev: string;
   readonly hash: string;
+}
+
+export interface AuditKeyRow {
+  /** Counts from 1. */
+  readonly position: number;
+  readonly origin: string;
+  readonly public_key: string;
+  readonly signature: string | null;
+}
+
+interface CheckpointRow {
+  /** Counts from 1, in the order in which they were signed. */
+  readonly id: number;
+  readonly size: number;
+  /** The signed note. */
+  readonly note: string;
 }

@@ -1,7 +1,11 @@
 import { resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
+import { apiTokenRecords } from './api-token-records.ts';
+import { auditBooks } from './audit-books.ts';
 import { auditAppender, auditLog } from './audit-log.ts';
+import { backUp } from './backup.ts';
+import { enrolmentRecords } from './enrolment-records.ts';
 import { evidenceBlobs, evidenceKeeper } from './evidence-blobs.ts';
 import { kyselyDatabase } from './kysely-node-sqlite.ts';
 import { migrate } from './migrations.ts';
@@ -35,7 +39,11 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     ...verdictRecords(db, append, evidenceKeeper(db), onUnreadable),
     ...evidenceBlobs(db),
     ...operatorRecords(db, append, onUnreadable),
+    ...apiTokenRecords(db, append),
+    ...enrolmentRecords(db, append),
     ...auditLog(db, append, onUnreadable),
+    ...auditBooks(db, append),
+    backup: (to) => backUp(path, to),
     async close() {
       await db.destroy();
       // Kysely leaves alone what no query has used.

@@ -1,4 +1,5 @@
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
+import type { AuditKey } from '../protocol/audit-key.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
@@ -54,6 +55,12 @@ export interface HistoryEntry {
 
 export type { AuditEntry, AuditEvent };
 
+/** How long the audit log is, and the hash of its latest entry. */
+export interface AuditHead {
+  readonly size: number;
+  readonly head: string;
+}
+
 /** Puts an audit event into the chain; `prev` is 64 zeros for the first entry, whose `seq` is 1. `audit/chain.ts` fills it. */
 export type ChainEntry = (prev: string, seq: number, event: AuditEvent) => AuditEntry;
 
@@ -69,6 +76,44 @@ export interface JoinToken {
   readonly node: string;
   readonly expiresAt: number;
   readonly usedAt: number | null;
+}
+
+/** A token of a person or a program for the API. */
+export interface ApiToken {
+  /** The part of the token's text by which it is found; no secret. */
+  readonly id: string;
+  /** Unique. */
+  readonly name: string;
+  readonly role: string;
+  /** SHA-256 of the secret, hex. */
+  readonly secretHash: string;
+  readonly createdBy: string;
+  readonly createdAt: number;
+  /** Null: it holds until it is revoked. */
+  readonly expiresAt: number | null;
+}
+
+/** A TPM that claimed a name and for which nobody has vouched. Everything here is its own word. */
+export interface Candidate {
+  readonly node: string;
+  readonly ekDigest: string;
+  readonly ekPublicArea: Buffer;
+  /** Of the endorsement certificate, whoever issued it. */
+  readonly certificateSubject: string | null;
+  readonly manufacturer: string | null;
+  /** Where it last came from. */
+  readonly address: string;
+  readonly firstSeen: number;
+  readonly lastSeen: number;
+  readonly attempts: number;
+}
+
+/** A person's word for one enrolment that has not happened yet. */
+export interface Approval {
+  readonly node: string;
+  readonly ekDigest: string;
+  readonly by: string;
+  readonly at: number;
 }
 
 /** Everything that one attestation changes, committed together or not at all. */
@@ -116,8 +161,56 @@ export interface Store {
   addJoinToken(token: JoinToken, audit: AuditEvent): Promise<void>;
   joinToken(id: string): Promise<JoinToken | null>;
 
+  apiToken(id: string): Promise<ApiToken | null>;
+  apiTokens(): Promise<readonly ApiToken[]>;
+  /** False, and nothing is written, where the name or the id is taken. */
+  addApiToken(token: ApiToken, audit: AuditEvent): Promise<boolean>;
+  /** False, and nothing is written, where there is none of that name. */
+  removeApiToken(name: string, audit: AuditEvent): Promise<boolean>;
+
+  candidates(): Promise<readonly Candidate[]>;
+  saveCandidates(change: {
+    readonly changed: readonly Candidate[];
+    readonly gone: readonly Pick<Candidate, 'node' | 'ekDigest'>[];
+  }): Promise<void>;
+  approvalFor(node: string): Promise<Approval | null>;
+  approvals(): Promise<readonly Approval[]>;
+  addApproval(approval: Approval, audit: AuditEvent): Promise<void>;
+  /** Gives the names whose binding was `first-use` and is `approval` now. */
+  approveFirstUse(
+    nodes: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[],
+    audit: (name: string, ekDigest: string) => AuditEvent,
+  ): Promise<readonly string[]>;
+  /** Whether this key was a node and is not since. */
+  wasRevoked(ekDigest: string): Promise<boolean>;
+  /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` where they are not enrolled together */
+  revoke(
+    node: { readonly name: string; readonly ekDigest: string; readonly at: number; readonly reason: string },
+    audit: AuditEvent,
+  ): Promise<void>;
+
   audit(event: AuditEvent): Promise<void>;
   /** In the order of the chain; `after` is the `seq` of the last entry of the page before. */
   auditEntries(page: { after?: number; limit: number }): Promise<readonly AuditEntry[]>;
+  /** The latest entry; size 0 and 64 zeros where there is none. */
+  auditHead(): Promise<AuditHead>;
+  /** `hash` of one entry, null where there is none. */
+  auditHash(seq: number): Promise<string | null>;
+  /** Has the head signed, and keeps the note; null where the latest one has this size, or the log is empty. */
+  addCheckpoint(sign: (head: AuditHead) => string): Promise<string | null>;
+  latestCheckpoint(): Promise<string | null>;
+  /** In the order in which they were signed; `after` is the `id` of the last one of the page before. */
+  checkpoints(page: {
+    after?: number;
+    limit: number;
+  }): Promise<readonly { readonly id: number; readonly note: string }[]>;
+  /** Oldest first, and the origin that they sign for. */
+  auditKeys(): Promise<{ readonly origin: string | null; readonly keys: readonly AuditKey[] }>;
+  addAuditKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
+  /**
+   * Writes a consistent copy, of mode 0600, while the store is in use.
+   * @throws Error where the file exists, or the store lives in memory
+   */
+  backup(path: string): Promise<void>;
   close(): Promise<void>;
 }

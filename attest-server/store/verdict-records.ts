@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely';
+import { Rejection } from '../protocol/rejection.ts';
 import type { Append } from './audit-log.ts';
 import type { KeepEvidence } from './evidence-blobs.ts';
 import { hot } from './hot-query.ts';
@@ -28,6 +29,7 @@ export function verdictRecords(
       .select('name')
       .where('ek_digest', '=', value('ekDigest'))
       .where('name', '=', value('name'))
+      .where('revoked_at', 'is', null)
       .compile(),
   );
   const upsert = hot<ReturnType<typeof statusRow>>()((value) => {
@@ -55,7 +57,10 @@ export function verdictRecords(
       db.transaction().execute(async (transaction) => {
         const { name, ekDigest } = status;
         if ((await transaction.executeQuery(isEnrolled({ ekDigest, name }))).rows.length === 0) {
-          throw new Error(`${name} is not enrolled with the endorsement key ${ekDigest}`);
+          throw new Rejection(
+            'enrolment_pending',
+            `${name} is not enrolled with the key ${ekDigest} any more`,
+          );
         }
         for (const blob of evidence) await keepEvidence(transaction, blob, at);
         for (const entry of history) await insertHistory(transaction, ekDigest, { ...entry, node: name });

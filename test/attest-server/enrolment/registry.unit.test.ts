@@ -31,11 +31,18 @@ describe('the registry', () => {
   let store: Store;
   let registry: Registry;
   let allowed: (by: string) => boolean;
+  let alerts: string[];
 
   beforeEach(async () => {
     store = await openSqliteStore(':memory:', { chain: chainEntry });
-    allowed = () => true;
-    registry = createRegistry(store, (_node, by) => allowed(by), 'c'.repeat(64));
+    allowed = (by) => by !== 'first-use';
+    alerts = [];
+    registry = createRegistry({
+      store,
+      mayEnrol: (_node, by) => allowed(by),
+      authorityDigest: 'c'.repeat(64),
+      alert: ({ code, node }) => alerts.push(`${code} ${node}`),
+    });
   });
 
   const refused = (work: Promise<unknown>, code: ReasonCode) =>
@@ -62,7 +69,7 @@ describe('the registry', () => {
     await refused(join('node-1', 'a'), 'enrolment_pending');
     await pin('node-1', 'a');
     await refused(join('node-1', 'b'), 'enrolment_pending');
-    allowed = (by) => by !== 'pin';
+    allowed = (by) => by === 'join-token';
     await refused(join('node-1', 'a'), 'enrolment_pending');
     assert.equal(await store.node('node-1'), null);
   });
@@ -117,5 +124,27 @@ describe('the registry', () => {
     await join('node-1', 'a');
     await refused(pin('node-2', 'a'), 'ek_already_bound');
     assert.equal(await store.pinFor('node-2'), null);
+    assert.deepEqual(alerts, ['ek_already_bound node-2', 'ek_already_bound node-1']);
+  });
+
+  it('binds no key that another node has by a good token, and tells the holder; a bad token is a false claim', async () => {
+    await pin('node-1', 'a');
+    await join('node-1', 'a');
+    await refused(join('node-2', 'a', await token('node-2')), 'ek_already_bound');
+    assert.deepEqual(alerts, ['ek_already_bound node-1']);
+    await refused(join('node-2', 'a', await token('node-3')), 'identity_claim_mismatch');
+  });
+
+  it('gives a name to the first TPM only where the policy says so, and to none that was revoked', async () => {
+    allowed = () => true;
+    const first = await join('node-1', 'a');
+    assert.ok('candidate' in first && first.candidate.bound === 'first-use');
+    await refused(join('node-1', 'b'), 'enrolment_pending');
+    await store.revoke(
+      { name: 'node-1', ekDigest: 'a'.repeat(64), at: 1, reason: 'sold' },
+      { at: 1, actor: 'token:admin', action: 'enrol.revoke', subject: 'node-1', code: null, detail: {} },
+    );
+    await refused(join('node-1', 'a'), 'enrolment_pending');
+    assert.ok('candidate' in (await join('node-1', 'b')));
   });
 });

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
@@ -112,6 +113,8 @@ export interface World {
   readonly bundles: Map<string, Bundle>;
   readonly pins: Pin[];
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
+  readonly waiting: WaitingTpm[];
+  readonly decisions: string[];
   readonly faults: unknown[];
   readonly answered: { method: string; route: string; status: number }[];
   ready: { ok: boolean; reason: string | null };
@@ -126,6 +129,8 @@ export function emptyWorld(): World {
     bundles: new Map(),
     pins: [],
     joinTokens: [],
+    waiting: [],
+    decisions: [],
     faults: [],
     answered: [],
     ready: { ok: true, reason: null },
@@ -154,6 +159,26 @@ export function portsOf(world: World): ApiPorts {
       references: async () => world.references,
     },
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
+    namedTokens: {
+      create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
+      list: async () => [],
+      revoke: async (name) => name === 'taken',
+    },
+    enrolments: {
+      waiting: async () => world.waiting,
+      approve: async (node, ek, actor) => {
+        world.decisions.push(`${actor} approves ${node} ${ek}`);
+        return { ekDigest: ek.padEnd(64, '0'), isWaiting: ek.length < 64 };
+      },
+      approveAll: async (actor) => {
+        world.decisions.push(`${actor} approves all`);
+        return ['node-1'];
+      },
+      revoke: async (node, reason, actor) => {
+        world.decisions.push(`${actor} revokes ${node}: ${reason}`);
+        return world.nodes.get(node)?.enrolled.ekDigest ?? null;
+      },
+    },
     capture: async (_node, name, staged, actor) => {
       const made: Reference = { ...referenceOf(name), state: staged ? 'staged' : 'active' };
       world.references.push({
@@ -170,6 +195,17 @@ export function portsOf(world: World): ApiPorts {
       return 'assay-join-token';
     },
     bundle: async (node) => world.bundles.get(node) ?? null,
+    audit: {
+      entries: async () => [],
+      checkpoints: async () => [],
+      keys: () => ({
+        origin: `assay/${'0'.repeat(32)}`,
+        keys: [{ publicKey: `${'A'.repeat(43)}=`, signature: null }],
+      }),
+      sign: async () => {},
+      rotate: async () => ({ keyId: '00000000' }),
+      backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
+    },
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n' }),
     ready: () => world.ready,
     now: () => now,

@@ -30,7 +30,7 @@ describe('a policy file', () => {
         name: 'workers',
         nodes: ['worker-*'],
         mode: 'observe',
-        enrolment: ['pin', 'join-token'],
+        enrolment: ['pin', 'join-token', 'approval'],
         require: ['identity'],
         references: null,
         severity: {},

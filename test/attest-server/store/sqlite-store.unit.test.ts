@@ -112,9 +112,12 @@ describe('the file of a store', () => {
 
   it('is refused where a newer version wrote it, and stays as it is', async () => {
     await filled();
+    const reader = new DatabaseSync(path, { readOnly: true });
+    const version = Number(reader.prepare('pragma user_version').get()?.user_version);
+    reader.close();
     damage('pragma user_version = 99');
     await assert.rejects(open(), /newer version/);
-    damage('pragma user_version = 1');
+    damage(`pragma user_version = ${version}`);
     const store = await open();
     assert.equal((await store.nodes()).length, 3);
     await store.close();

@@ -1,0 +1,120 @@
+import { Rejection } from '../protocol/rejection.ts';
+import type { Bound, Candidate, Store } from '../store/store.ts';
+import type { CandidateBook } from './candidates.ts';
+import { type Alert, doubleBinding } from './double-binding.ts';
+
+/** A candidate, and what a person needs to know before deciding. */
+export interface WaitingTpm extends Candidate {
+  /** The name belongs to another TPM now. */
+  readonly nameIsEnrolled: boolean;
+  /** It enrols when it comes again. */
+  readonly isApproved: boolean;
+}
+
+/** What people decide about who is who. */
+export interface Approvals {
+  /** Sorted by name, whoever was seen last first. */
+  waiting(): Promise<readonly WaitingTpm[]>;
+  /**
+   * Lets this TPM enrol under this name when it next comes. A whole digest may be approved before its TPM ever came.
+   * @param ek the digest, or at least 16 of its first digits where one waiting candidate of that name has them
+   * @throws Rejection `enrolment_pending`, `ek_already_bound`
+   */
+  approve(node: string, ek: string, actor: string): Promise<{ ekDigest: string; isWaiting: boolean }>;
+  /** Makes approvals of all bindings by first use; gives the names. */
+  approveAll(actor: string): Promise<readonly string[]>;
+  /** Frees the name; null where nobody has it. */
+  revoke(node: string, reason: string, actor: string): Promise<string | null>;
+}
+
+export interface ApprovalParts {
+  readonly store: Store;
+  readonly candidates: CandidateBook;
+  readonly mayEnrol: (node: string, by: Bound) => boolean;
+  readonly alert: Alert;
+  readonly now: () => number;
+  /** Does the work when nothing of this node is being judged, then forgets it and ends its connection. */
+  readonly release: (node: string, work: () => Promise<void>) => Promise<void>;
+}
+
+const digestDigits = 64;
+
+export function createApprovals(parts: ApprovalParts): Approvals {
+  const { store, candidates, mayEnrol, alert, now, release } = parts;
+  return {
+    async waiting() {
+      const [nodes, approvals] = await Promise.all([store.nodes(), store.approvals()]);
+      const names = new Set(nodes.map(({ name }) => name));
+      const approved = new Set(approvals.map(({ node, ekDigest }) => `${node} ${ekDigest}`));
+      return candidates
+        .list()
+        .map((candidate) => ({
+          ...candidate,
+          nameIsEnrolled: names.has(candidate.node),
+          isApproved: approved.has(`${candidate.node} ${candidate.ekDigest}`),
+        }))
+        .sort((a, b) => (a.node === b.node ? b.lastSeen - a.lastSeen : a.node < b.node ? -1 : 1));
+    },
+
+    async approve(node, ek, actor) {
+      if (!mayEnrol(node, 'approval'))
+        throw new Rejection('enrolment_pending', `the policy lets no node like ${node} enrol by approval`);
+      const { ekDigest, isWaiting } = chosen(node, ek);
+      const holder = await store.nodeByEk(ekDigest);
+      if (holder !== null && holder.name !== node)
+        throw doubleBinding(alert, { wanted: node, holder: holder.name, actor });
+      if (holder !== null)
+        throw new Rejection('ek_already_bound', `${node} is enrolled with this key: nothing waits`);
+      if ((await store.node(node)) !== null)
+        throw new Rejection('ek_already_bound', `${node} has another key: revoke that enrolment first`);
+      const at = now();
+      await store.addApproval(
+        { node, ekDigest, by: actor, at },
+        {
+          ...{ at, actor, action: 'enrol.approve', subject: node, code: null },
+          detail: { ek: ekDigest, isWaiting },
+        },
+      );
+      return { ekDigest, isWaiting };
+    },
+
+    async approveAll(actor) {
+      const found = (await store.nodes()).filter(({ bound }) => bound === 'first-use');
+      return store.approveFirstUse(found, (name, ekDigest) => ({
+        ...{ at: now(), actor, action: 'enrol.approve', subject: name, code: null },
+        detail: { ek: ekDigest, was: 'first-use' },
+      }));
+    },
+
+    async revoke(node, reason, actor) {
+      const record = await store.node(node);
+      if (record === null) return null;
+      const { ekDigest, akName, bound, enrolledAt } = record;
+      const at = now();
+      await release(node, () =>
+        store.revoke(
+          { name: node, ekDigest, at, reason },
+          {
+            ...{ at, actor, action: 'enrol.revoke', subject: node, code: null },
+            detail: { reason, ek: ekDigest, ak: akName, bound, enrolledAt },
+          },
+        ),
+      );
+      return ekDigest;
+    },
+  };
+
+  function chosen(node: string, ek: string): { ekDigest: string; isWaiting: boolean } {
+    const fitting = candidates
+      .list()
+      .filter((candidate) => candidate.node === node && candidate.ekDigest.startsWith(ek));
+    const [only] = fitting;
+    if (ek.length === digestDigits) return { ekDigest: ek, isWaiting: only !== undefined };
+    if (only !== undefined && fitting.length === 1) return { ekDigest: only.ekDigest, isWaiting: true };
+    const how = fitting.length === 0 ? 'no waiting TPM' : `${fitting.length} waiting TPMs`;
+    throw new Rejection(
+      'enrolment_pending',
+      `${how} of ${node} with a key that begins ${ek}: give all 64 digits`,
+    );
+  }
+}

@@ -1,0 +1,82 @@
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { ApiToken, Store } from '../store/store.ts';
+import { type Caller, type Role, roles } from './roles.ts';
+
+/** Tokens of people and programs, each under its own name, so that the books tell who acted. */
+export interface NamedTokens {
+  /** Takes the `Authorization` header; null where it carries no token that holds now. */
+  authenticate(authorization: string | undefined): Promise<Caller | null>;
+  /** Gives the token's text, which is stored nowhere; null where the name is taken. */
+  create(request: TokenRequest): Promise<string | null>;
+  list(): Promise<readonly ApiToken[]>;
+  /** False where there is none of that name. */
+  revoke(name: string, actor: string): Promise<boolean>;
+}
+
+export interface TokenRequest {
+  readonly name: string;
+  readonly role: Role;
+  /** Null: until it is revoked. */
+  readonly ttlMs: number | null;
+  readonly actor: string;
+}
+
+/** The two files' tokens have these names in the books. */
+const reserved: readonly string[] = ['admin', 'reader'];
+
+/** `assay.<id>.<secret>`: found by the id, proven by the secret. */
+const form = /^Bearer assay\.([A-Za-z0-9_-]{12})\.([A-Za-z0-9_-]{43})$/i;
+/** What an unknown id is compared with, so that it takes as long as a known one. */
+const nobody = sha256('');
+
+export function createNamedTokens(
+  store: Pick<Store, 'apiToken' | 'apiTokens' | 'addApiToken' | 'removeApiToken'>,
+  now: () => number,
+): NamedTokens {
+  return {
+    async authenticate(authorization) {
+      const [, id, secret] = form.exec(authorization ?? '') ?? [];
+      if (id === undefined || secret === undefined) return null;
+      const token = await store.apiToken(id);
+      const same = timingSafeEqual(sha256(secret), stored(token));
+      const role = roles.find((each) => each === token?.role);
+      if (token === null || !same || role === undefined || role === 'none') return null;
+      if (token.expiresAt !== null && now() >= token.expiresAt) return null;
+      return { name: `token:${token.name}`, role };
+    },
+
+    async create({ name, role, ttlMs, actor }) {
+      if (reserved.includes(name)) return null;
+      const id = randomBytes(9).toString('base64url');
+      const secret = randomBytes(32).toString('base64url');
+      const at = now();
+      const expiresAt = ttlMs === null ? null : at + ttlMs;
+      const secretHash = sha256(secret).toString('hex');
+      const added = await store.addApiToken(
+        { id, name, role, secretHash, createdBy: actor, createdAt: at, expiresAt },
+        {
+          ...{ at, actor, action: 'token.create', subject: name, code: null },
+          detail: { id, role, expiresAt },
+        },
+      );
+      return added ? `assay.${id}.${secret}` : null;
+    },
+
+    list: () => store.apiTokens(),
+
+    revoke: (name, actor) =>
+      store.removeApiToken(name, {
+        ...{ at: now(), actor, action: 'token.revoke', subject: name, code: null },
+        detail: {},
+      }),
+  };
+}
+
+function stored(token: ApiToken | null): Buffer {
+  const digest = Buffer.from(token?.secretHash ?? '', 'hex');
+  return digest.length === nobody.length ? digest : nobody;
+}
+
+function sha256(text: string): Buffer {
+  return hash('sha256', text, 'buffer');
+}

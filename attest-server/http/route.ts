@@ -1,0 +1,62 @@
+import type { IncomingMessage } from 'node:http';
+import { URLPattern } from 'node:url';
+import { z } from 'zod';
+import type { ApiPorts } from './ports.ts';
+import type { Caller, Role } from './roles.ts';
+
+export interface Request {
+  readonly message: IncomingMessage;
+  /** Parts of the path that the pattern names, percent-decoded. */
+  readonly path: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, string>>;
+  /** Who asks; null on routes that ask for no credentials. */
+  readonly caller: Caller | null;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** One row of the route table. */
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** As in interface.md: `/v1/nodes/{name}`. */
+  readonly path: string;
+  readonly pattern: URLPattern;
+  /** The least role that may call it. */
+  readonly role: Role;
+  readonly summary: string;
+  readonly body?: z.ZodType;
+  readonly answer?: z.ZodType;
+  readonly handle: (ports: ApiPorts, request: Request) => Promise<Answer> | Answer;
+}
+
+/** The most that a request's body may have, where a route says nothing else. */
+export const bodyBytes = 64 * 1024;
+export const noQuery = z.strictObject({});
+
+export function route(
+  method: Route['method'],
+  path: string,
+  role: Role,
+  rest: Pick<Route, 'summary' | 'body' | 'answer' | 'handle'>,
+): Route {
+  return {
+    method,
+    path,
+    role,
+    pattern: new URLPattern({ pathname: path.replace(/\{(\w+)\}/g, ':$1') }),
+    ...rest,
+  };
+}
+
+export function ok(body: unknown): Answer {
+  return { status: 200, body };
+}
+
+/** Who acts, as the books name it. */
+export function actorOf(caller: Caller | null): string {
+  if (caller === null) throw new Error('a route that changes something was called without a caller');
+  return caller.name;
+}

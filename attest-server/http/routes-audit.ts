@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import * as books from '../protocol/books.ts';
+import { parseShape, readBody } from './body.ts';
+import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
+
+const page = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(1000).default(500),
+  after: z.coerce.number().int().min(0).default(0),
+});
+const nothing = z.strictObject({});
+
+/** The books: what was done, by whom, and what shows that nobody changed it since. */
+export const auditRoutes: readonly Route[] = [
+  route('GET', '/v1/audit', 'reader', {
+    summary: 'Audit entries in their order; parameters limit, after (the `next` of the page before)',
+    answer: books.auditPage,
+    async handle({ audit }, { query }) {
+      const { limit, after } = parseShape(page, query, 'query');
+      const items = await audit.entries({ after, limit });
+      return ok({ items, next: items.length < limit ? null : String(items.at(-1)?.seq) });
+    },
+  }),
+  route('GET', '/v1/audit/checkpoints', 'reader', {
+    summary:
+      'The keys of the audit log and its signed checkpoints, the newest made now; parameters limit, after (the `next` of the page before)',
+    answer: books.checkpointPage,
+    async handle({ audit }, { query }) {
+      const { limit, after } = parseShape(page, query, 'query');
+      await audit.sign();
+      const found = await audit.checkpoints({ after, limit });
+      const next = found.length < limit ? null : String(found.at(-1)?.id);
+      return ok({ ...audit.keys(), items: found.map(({ note }) => note), next });
+    },
+  }),
+  route('POST', '/v1/audit/keys', 'admin', {
+    summary: 'Put a new audit key in the place of the old one, which signs it',
+    body: nothing,
+    answer: books.rotateAnswer,
+    async handle({ audit }, { message, caller }) {
+      await readBody(message, nothing, bodyBytes);
+      return { status: 201, body: await audit.rotate(actorOf(caller)) };
+    },
+  }),
+  route('POST', '/v1/backups', 'admin', {
+    summary: 'Write a consistent copy of the database into the folder `backups` of the state folder',
+    body: nothing,
+    answer: books.backupAnswer,
+    async handle({ audit }, { message, caller }) {
+      await readBody(message, nothing, bodyBytes);
+      return { status: 201, body: await audit.backup(actorOf(caller)) };
+    },
+  }),
+];

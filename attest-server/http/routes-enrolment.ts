@@ -1,0 +1,65 @@
+import type { WaitingTpm } from '../enrolment/approvals.ts';
+import * as api from '../protocol/api.ts';
+import { nodeName } from '../protocol/messages.ts';
+import { parseShape, readBody } from './body.ts';
+import { HttpProblem } from './problem.ts';
+import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+
+/** Who is who: TPMs that wait, and what people decide about them. */
+export const enrolmentRoutes: readonly Route[] = [
+  route('GET', '/v1/enrolments', 'reader', {
+    summary: 'TPMs that claimed a name and for which nobody has vouched',
+    answer: api.listOf(api.candidateView),
+    async handle({ enrolments }, { query }) {
+      parseShape(noQuery, query, 'query');
+      return ok({ items: (await enrolments.waiting()).map(candidateSummary), next: null });
+    },
+  }),
+  route('POST', '/v1/enrolments/{node}/approve', 'operator', {
+    summary: 'Let the TPM with this endorsement key enrol under this name when it next comes',
+    body: api.approveRequest,
+    answer: api.approveAnswer,
+    async handle({ enrolments }, { message, path, caller }) {
+      const node = nodeOf(path.node);
+      const { ek } = await readBody(message, api.approveRequest, bodyBytes);
+      const { ekDigest, isWaiting } = await enrolments.approve(node, ek, actorOf(caller));
+      return { status: 201, body: { node, ek: ekDigest, waiting: isWaiting } };
+    },
+  }),
+  route('POST', '/v1/enrolments/approve-all', 'operator', {
+    summary: 'Make approvals of all bindings by first use',
+    answer: api.approveAllAnswer,
+    async handle({ enrolments }, { caller }) {
+      return { status: 201, body: { approved: await enrolments.approveAll(actorOf(caller)) } };
+    },
+  }),
+  route('POST', '/v1/enrolments/{node}/revoke', 'operator', {
+    summary: 'Free a name: its TPM is no node any more until somebody vouches for it again',
+    body: api.revokeRequest,
+    answer: api.revokeAnswer,
+    async handle({ enrolments }, { message, path, caller }) {
+      const node = nodeOf(path.node);
+      const { reason } = await readBody(message, api.revokeRequest, bodyBytes);
+      const ek = await enrolments.revoke(node, reason, actorOf(caller));
+      if (ek === null) throw new HttpProblem(404, 'there is no such node');
+      return { status: 201, body: { node, ek } };
+    },
+  }),
+];
+
+function nodeOf(text: string | undefined): string {
+  const node = nodeName.safeParse(text).data;
+  if (node === undefined) throw new HttpProblem(404, 'this is no name of a node');
+  return node;
+}
+
+function candidateSummary(candidate: WaitingTpm): api.CandidateView {
+  const { node, ekDigest, certificateSubject, manufacturer, address, attempts } = candidate;
+  return {
+    ...{ node, ek: ekDigest, certificateSubject, manufacturer, address, attempts },
+    firstSeen: new Date(candidate.firstSeen).toISOString(),
+    lastSeen: new Date(candidate.lastSeen).toISOString(),
+    nameEnrolled: candidate.nameIsEnrolled,
+    approved: candidate.isApproved,
+  };
+}

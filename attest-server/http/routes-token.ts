@@ -1,0 +1,52 @@
+import * as api from '../protocol/api.ts';
+import type { ApiToken } from '../store/store.ts';
+import { parseShape, readBody } from './body.ts';
+import { HttpProblem } from './problem.ts';
+import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+
+/** Who may call this API, each person and program under a name. */
+export const tokenRoutes: readonly Route[] = [
+  route('GET', '/v1/tokens', 'admin', {
+    summary: 'Named tokens, without their secrets',
+    answer: api.listOf(api.tokenView),
+    async handle({ namedTokens }, { query }) {
+      parseShape(noQuery, query, 'query');
+      return ok({ items: (await namedTokens.list()).map(tokenSummary), next: null });
+    },
+  }),
+  route('POST', '/v1/tokens', 'admin', {
+    summary: 'Make a token of this name and role; its text is in this answer and nowhere else',
+    body: api.tokenRequest,
+    answer: api.tokenAnswer,
+    async handle({ namedTokens, now }, { message, caller }) {
+      const { name, role, ttlSeconds } = await readBody(message, api.tokenRequest, bodyBytes);
+      const ttlMs = ttlSeconds === null ? null : ttlSeconds * 1000;
+      const expiresAt = ttlMs === null ? null : new Date(now() + ttlMs).toISOString();
+      const token = await namedTokens.create({ name, role, ttlMs, actor: actorOf(caller) });
+      if (token === null)
+        throw new HttpProblem(409, `there is a token named ${name}: revoke it, or choose another name`);
+      return { status: 201, body: { name, role, token, expiresAt } };
+    },
+  }),
+  route('DELETE', '/v1/tokens/{name}', 'admin', {
+    summary: 'Revoke a token: it is refused from now on',
+    answer: api.tokenRevoked,
+    async handle({ namedTokens }, { path, query, caller }) {
+      parseShape(noQuery, query, 'query');
+      const name = api.tokenName.safeParse(path.name).data;
+      if (name === undefined || !(await namedTokens.revoke(name, actorOf(caller))))
+        throw new HttpProblem(
+          404,
+          'there is no such token; those of the two token files end with their file',
+        );
+      return ok({ revoked: name });
+    },
+  }),
+];
+
+function tokenSummary({ name, role, createdBy, createdAt, expiresAt }: ApiToken) {
+  return {
+    ...{ name, role, createdBy, createdAt: new Date(createdAt).toISOString() },
+    expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+  };
+}

@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import type { CandidateBook } from './enrolment/candidates.ts';
+import type { Registry } from './enrolment/registry.ts';
+import type { Hello } from './protocol/messages.ts';
+import { Rejection } from './protocol/rejection.ts';
+import type { EnrolledNode, Store } from './store/store.ts';
+import { type AttestationKey, checkAttestationKey } from './verify/attestation-key.ts';
+import { makeCredential } from './verify/credential.ts';
+import { checkEndorsement } from './verify/endorsement.ts';
+
+/** A connection's node: its record, and whether it is enrolled yet. */
+export interface Peer {
+  readonly record: EnrolledNode;
+  readonly ak: AttestationKey;
+  readonly joinTokenId: string | null;
+}
+
+export interface IdentifyParts {
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly candidates: CandidateBook;
+  /** Told of the checkpoint that an agent kept. */
+  readonly meetWitness: (node: string, checkpoint: string) => Promise<void>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/**
+ * Who says hello: checks its keys, asks the registry, and makes the credential that only the TPM of both keys opens.
+ * A TPM for which nobody vouched is noted down as a candidate.
+ */
+export function createIdentify({ store, registry, candidates, meetWitness, now }: IdentifyParts) {
+  return async (hello: Hello, joinToken: string | null, address: string) => {
+    if (hello.ek === null || hello.ak === null) throw await withoutTpm(hello, store);
+    const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
+    const ek = checkEndorsement({
+      publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
+      certificate: ekCertificate,
+      chain: hello.ek.chain.map((der) => Buffer.from(der, 'base64')),
+    });
+    const ak = checkAttestationKey(Buffer.from(hello.ak.publicArea, 'base64'), hello.ak.name);
+    const keys = {
+      ekDigest: ek.digest,
+      ekPublicArea: ek.publicArea,
+      ekCertificate,
+      akPublicArea: ak.publicArea,
+      akName: ak.name,
+    };
+    if (hello.checkpoint !== undefined) await meetWitness(hello.node, hello.checkpoint);
+    const found = await registry.identify(hello, keys, joinToken, now()).catch((error: unknown) => {
+      if (error instanceof Rejection && error.code === 'enrolment_pending')
+        candidates.note(
+          {
+            ...{ node: hello.node, ekDigest: ek.digest, ekPublicArea: ek.publicArea, address },
+            ...{ certificateSubject: ek.certificate?.subject ?? null, manufacturer: null },
+          },
+          now(),
+        );
+      throw error;
+    });
+    if ('known' in found) return { node: { record: found.known, ak, joinTokenId: null }, activation: null };
+    const secret = randomBytes(32);
+    const { credential, secret: encrypted } = makeCredential(
+      ek.publicArea,
+      Buffer.from(ak.name, 'hex'),
+      secret,
+      randomBytes,
+    );
+    return {
+      node: { record: found.candidate, ak, joinTokenId: found.joinTokenId },
+      activation: { credential, encrypted, secret },
+    };
+  };
+}
+
+/** A machine that merely says it has no TPM is never `unsupported`, and an enrolled one proves nothing by it. */
+async function withoutTpm(hello: Hello, store: Store): Promise<Rejection> {
+  const enrolled = (await store.node(hello.node)) !== null;
+  return enrolled
+    ? new Rejection(
+        'identity_unproven',
+        `${hello.node} is enrolled with a TPM, and this agent says that it has none`,
+      )
+    : new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
+}
