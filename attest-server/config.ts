@@ -15,6 +15,8 @@ export interface ServerConfig {
   /** `observe`, `strict`, or a file; null: observe. */
   readonly policy: string | null;
   readonly logLevel: string;
+  /** Whom we trust to endorse TPMs: `builtin` and folders of *.pem; empty: nobody. */
+  readonly endorsementRoots: readonly string[];
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly answerWithin: number;
@@ -35,6 +37,10 @@ export class ConfigError extends Error {
   }
 }
 
+const list = z.union([
+  z.array(z.string()),
+  z.string().transform((text) => text.split(',').map((name) => name.trim())),
+]);
 const port = z.coerce.number().int().min(0).max(65535);
 const seconds = z.coerce.number().positive().max(86_400);
 const schema = z.strictObject({
@@ -43,12 +49,16 @@ const schema = z.strictObject({
   agentPort: port.default(8443),
   apiPort: port.default(8444),
   metricsPort: port.default(9464),
-  names: z
-    .union([z.array(z.string()), z.string().transform((text) => text.split(',').map((name) => name.trim()))])
+  names: list
     .pipe(z.array(z.string().regex(/^[0-9A-Za-z.:-]+$/, 'a host name or an address')).min(1))
     .default(['localhost', '127.0.0.1']),
   policy: z.string().min(1).nullable().default(null),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  endorsementRoots: list
+    .pipe(z.array(z.string().min(1)).min(1, 'builtin, none, or folders'))
+    .refine((names) => names.length === 1 || !names.includes('none'), 'none stands alone')
+    .transform((names) => names.filter((name) => name !== 'none'))
+    .default(['builtin']),
   challengeEverySeconds: seconds.default(timings.challengeEvery / 1000),
   answerWithinSeconds: seconds.default(timings.answerWithin / 1000),
   unknownAfterSeconds: seconds.default(timings.unknownAfter / 1000),
@@ -65,6 +75,7 @@ const variables = {
   names: 'ASSAY_NAMES',
   policy: 'ASSAY_POLICY',
   logLevel: 'ASSAY_LOG_LEVEL',
+  endorsementRoots: 'ASSAY_ENDORSEMENT_ROOTS',
   challengeEverySeconds: 'ASSAY_CHALLENGE_EVERY_SECONDS',
   answerWithinSeconds: 'ASSAY_ANSWER_WITHIN_SECONDS',
   unknownAfterSeconds: 'ASSAY_UNKNOWN_AFTER_SECONDS',

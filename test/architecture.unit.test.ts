@@ -57,13 +57,14 @@ const rules: readonly Rule[] = [
     values: [protocol, `${server}/verify`, `${server}/policy`],
     types: [server],
   },
+  { room: `${server}/roots`, values: [protocol, `${server}/verify`] },
   { room: `${server}/dashboard`, values: [], types: [protocol] },
   {
     room: `${server}/cli/offline`,
     values: [
       `${server}/cli`,
       protocol,
-      ...rooms('verify', 'policy', 'audit', 'keys'),
+      ...rooms('verify', 'policy', 'audit', 'keys', 'roots'),
       'agent/collectors',
       'agent/node-tpm2',
     ],

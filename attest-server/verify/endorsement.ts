@@ -1,7 +1,7 @@
-import { hash, X509Certificate } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Rejection } from '../protocol/rejection.ts';
-import { certifiedKey } from './certified-key.ts';
 import { attribute, importKey, type PublicArea, parsePublicArea } from './tpm/public-area.ts';
+import { type Certificate, parseCertificate } from './x509/certificate.ts';
 
 export interface EndorsementClaim {
   /** TPMT_PUBLIC or TPM2B_PUBLIC */
@@ -19,33 +19,27 @@ export interface Endorsement {
   readonly publicArea: Buffer;
   /** `RSA-2048`, `P-384`, … */
   readonly kind: string;
-  /** What the certificate says; nobody has vouched for its issuer here. */
-  readonly certificate: {
-    readonly subject: string;
-    readonly issuer: string;
-    /** RFC 3339, UTC. */
-    readonly notBefore: string;
-    readonly notAfter: string;
-    /** SHA-256 of the DER, hex. */
-    readonly digest: string;
-  } | null;
+  /** It is about this key; nobody has vouched for its issuer here. */
+  readonly certificate: Certificate | null;
+  /** As sent with it, the issuer of the certificate first. */
+  readonly chain: readonly Certificate[];
 }
 
 /**
  * Checks that an endorsement key can carry an activation: a strong key that its TPM made, never lets go, and only
- * decrypts with; and that the certificate beside it is about this key. No chain is built here.
+ * decrypts with; and that the certificate beside it is about this key. `checkEndorsementChain` judges who issued it.
  * @throws Rejection `malformed`, `weak_key`, `ek_cert_key_mismatch`
  */
 export function checkEndorsement({ publicArea, certificate, chain }: EndorsementClaim): Endorsement {
   const area = parsePublicArea(publicArea);
   checkAttributes(area);
   importKey(area.key);
-  for (const der of chain) parseCertificate(der, 'ek.chain');
   return {
     digest: hash('sha256', area.bytes, 'hex'),
     publicArea: area.bytes,
     kind: area.key.type === 'rsa' ? `RSA-${area.key.bits}` : area.key.curve.name,
-    certificate: certificate === null ? null : describe(certificate, area),
+    certificate: certificate === null ? null : certificateOf(area, certificate),
+    chain: chain.map((der) => parseCertificate(der, 'ek.chain')),
   };
 }
 
@@ -64,33 +58,12 @@ function noEndorsement(text: string): Rejection {
   });
 }
 
-function describe(der: Buffer, area: PublicArea): Endorsement['certificate'] {
+function certificateOf({ key }: PublicArea, der: Buffer): Certificate {
   const certificate = parseCertificate(der, 'ek.certificate');
-  const { key } = area;
-  const certified = certifiedKey(der);
+  const certified = certificate.key;
   const expected = key.type === 'rsa' ? key.modulus : Buffer.concat([Buffer.of(4), key.x, key.y]);
-  if (certified.type !== key.type || !certified.number.equals(expected))
-    throw new Rejection('ek_cert_key_mismatch', 'the endorsement certificate is about another key', {
-      field: 'ek.certificate',
-    });
-  return {
-    subject: oneLine(certificate.subject),
-    issuer: oneLine(certificate.issuer),
-    notBefore: certificate.validFromDate.toISOString(),
-    notAfter: certificate.validToDate.toISOString(),
-    digest: hash('sha256', der, 'hex'),
-  };
-}
-
-function parseCertificate(der: Buffer, field: string): X509Certificate {
-  try {
-    return new X509Certificate(der);
-  } catch (cause) {
-    throw new Rejection('malformed', `${field} is not an X.509 certificate`, { field, cause });
-  }
-}
-
-/** Names come in lines; some certificates have no subject at all. */
-function oneLine(name: string | undefined): string {
-  return (name ?? '').split('\n').join(', ');
+  if (certified.type === key.type && certified.number.equals(expected)) return certificate;
+  throw new Rejection('ek_cert_key_mismatch', 'the endorsement certificate is about another key', {
+    field: 'ek.certificate',
+  });
 }

@@ -8,11 +8,9 @@ import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
 
 /** `ek import FILE`: every faulty line is named, and then nothing is imported. */
-export function addEk(program: Command, { io, client }: Session): void {
-  program
-    .command('ek')
-    .description('endorsement keys of nodes')
-    .command('import <file>')
+export function addEk(program: Command, { io, client }: Session): Command {
+  const ek = program.command('ek').description('endorsement keys of nodes');
+  ek.command('import <file>')
     .description('bind nodes to endorsement keys: CSV lines node,SHA-256 of TPMT_PUBLIC in hex')
     .action(async (file: string, _options: object, command: Command) => {
       const { pins, faults } = parsePins(readFile(resolve(io.cwd, file)).toString('utf8'));
@@ -27,4 +25,5 @@ export function addEk(program: Command, { io, client }: Session): void {
       const { imported } = await server.post('/v1/pins', { pins }, pinsAnswer);
       io.out(`${imported} endorsement keys imported\n`);
     });
+  return ek;
 }

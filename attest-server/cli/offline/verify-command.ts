@@ -5,6 +5,8 @@ import { observePolicy, strictPolicy } from '../../policy/built-in.ts';
 import type { Policy } from '../../policy/policy.ts';
 import { PolicyError } from '../../policy/policy-error.ts';
 import { parsePolicy } from '../../policy/policy-file.ts';
+import { readTrustRoots } from '../../roots/read-roots.ts';
+import type { TrustRoots } from '../../verify/endorsement-chain.ts';
 import { paragraph } from '../commands/why.ts';
 import { CliError, exit, exitOfState } from '../exit.ts';
 import { formatOf, print } from '../output.ts';
@@ -27,7 +29,7 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
     .description('judge an exported bundle again, offline')
     .option('--policy <file>', "a policy file, or strict or observe; default: the bundle's own")
     .option('--references <dir>', "folder of reference values; default: the bundle's own")
-    .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs')
+    .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
     .option('-o, --output <format>', 'table, json or yaml', 'table')
     .action((file: string, options: VerifyOptions) => {
       const format = formatOf(options.output, ['table', 'json', 'yaml']);
@@ -37,7 +39,9 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
         ...(options.references !== undefined && {
           references: filesIn(at(options.references), /\.(json|ya?ml)$/, '--references').map(readReference),
         }),
-        ...(options.trustRoots !== undefined && { roots: readRoots(at(options.trustRoots)) }),
+        ...(options.trustRoots !== undefined && {
+          roots: readRoots(options.trustRoots === 'builtin' ? 'builtin' : at(options.trustRoots)),
+        }),
         now: io.now(),
       });
       print(io, format, judged.verdict, () => page(judged));
@@ -59,16 +63,13 @@ function readPolicy(name: string, path: string): Policy {
 }
 
 /** Empty means refuse: a folder without a root would otherwise be a silent yes or no. */
-function readRoots(dir: string): readonly string[] {
-  const pem = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
-  const roots = filesIn(dir, /\.pem$/, '--trust-roots').flatMap(
-    (path) => readFile(path).toString('latin1').match(pem) ?? [],
-  );
-  if (roots.length > 0) return roots;
-  throw new CliError(
-    `${dir} holds no certificate in a *.pem file`,
-    'Name another folder with --trust-roots.',
-  );
+function readRoots(name: string): TrustRoots {
+  try {
+    return readTrustRoots([name]);
+  } catch (cause) {
+    const text = cause instanceof Error ? cause.message : String(cause);
+    throw new CliError(text, 'Name another folder with --trust-roots.', exit.error, cause);
+  }
 }
 
 function filesIn(dir: string, ending: RegExp, option: string): readonly string[] {

@@ -10,9 +10,11 @@ import { type Reference, reference } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { AspectStatus, NodeState, Reason, Verdict } from '../../protocol/verdict.ts';
 import { checkAttestationKey } from '../../verify/attestation-key.ts';
+import { type TrustRoots, trustRoots } from '../../verify/endorsement-chain.ts';
 import { measureBoot } from '../../verify/measured-boot.ts';
 import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
 import { type Evidence, type Expected, verify } from '../../verify/verify.ts';
+import { parseCertificate } from '../../verify/x509/certificate.ts';
 import { quotesOf } from './bundle-quotes.ts';
 import { checkContinuity } from './continuity.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
@@ -21,8 +23,8 @@ import { checkEndorsementOf } from './endorsement-chain.ts';
 export interface BundleJudgement {
   readonly policy?: Policy;
   readonly references?: readonly Reference[];
-  /** PEM certificates of the authorities that endorse TPMs. */
-  readonly roots?: readonly string[];
+  /** The authorities that endorse TPMs. */
+  readonly roots?: TrustRoots;
   /** Milliseconds since the epoch; the moment of export, where the bundle says it, wins. */
   readonly now: number;
 }
@@ -70,7 +72,7 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const { context } = bundle;
   const policy = judgement.policy ?? contextPolicy(bundle);
   const at = context === undefined ? judgement.now : Date.parse(context.at);
-  const roots = judgement.roots ?? (context?.roots?.length ? context.roots : null);
+  const roots = judgement.roots ?? contextRoots(bundle);
   const exportersWord = judgement.policy === undefined && roots === null && context?.policy !== undefined;
   const endorsement = checkEndorsementOf(bundle, roots, at);
   const proven = verify(evidenceOf(bundle), {
@@ -111,6 +113,16 @@ function contextPolicy({ context }: Bundle): Policy | null {
       cause,
     });
   }
+}
+
+/** PEM; what the exporter trusted. */
+function contextRoots({ context }: Bundle): TrustRoots | null {
+  if (!context?.roots?.length) return null;
+  const ders = context.roots.map((pem) => Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64'));
+  return trustRoots(
+    ders.map((der) => parseCertificate(der, 'context.roots')),
+    [],
+  );
 }
 
 function contextReferences({ context }: Bundle): readonly Reference[] {

@@ -12,8 +12,10 @@ import { qualifyingData } from '../../../../attest-server/protocol/binding.ts';
 import type { Bundle } from '../../../../attest-server/protocol/bundle.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { checkAttestationKey } from '../../../../attest-server/verify/attestation-key.ts';
+import { trustRoots } from '../../../../attest-server/verify/endorsement-chain.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import { verify } from '../../../../attest-server/verify/verify.ts';
+import { parseCertificate } from '../../../../attest-server/verify/x509/certificate.ts';
 import { madeQuote } from '../../verify/made-quote.ts';
 import { softwareKey } from '../../verify/software-key.ts';
 import { runAssay } from '../cli-fixture.ts';
@@ -107,6 +109,11 @@ describe('a bundle judged offline', () => {
   describe('with its endorsement', () => {
     const pem = (name: string) => read('quote-vm-shim-grub', name).toString();
     const der = (name: string) => Buffer.from(pem(name).replace(/-----[^-]+-----|\s/g, ''), 'base64');
+    const rootsOf = (...names: readonly string[]) =>
+      trustRoots(
+        names.map((name) => parseCertificate(der(name), name)),
+        [],
+      );
     const endorsement = {
       publicArea: read('quote-vm-shim-grub', 'ek.pub').toString('base64'),
       certificate: read('quote-vm-shim-grub', 'ek.der').toString('base64'),
@@ -116,7 +123,7 @@ describe('a bundle judged offline', () => {
     const judgement = { policy: strictPolicy, references: [] };
 
     it('is trusted where a given root vouches for the certificate', () => {
-      const roots = [pem('root.pem')];
+      const roots = rootsOf('root.pem');
       const primary = { ...endorsed, ...asPrimaryKey(withLog) };
       const { verdict } = judge(primary, { policy: strictPolicy, references: [reference], roots });
       assert.deepEqual([verdict.state, verdict.aspects.identity?.status], ['trusted', 'affirming']);
@@ -127,24 +134,24 @@ describe('a bundle judged offline', () => {
     });
 
     const untrusted: readonly (readonly [string, string, Bundle, object])[] = [
-      ['no root that vouches for it', 'ek_untrusted_root', endorsed, { roots: [] }],
+      ['no root that vouches for it', 'ek_untrusted_root', endorsed, { roots: rootsOf() }],
       [
         'a chain with a gap',
         'ek_untrusted_root',
         { ...withLog, endorsement: { ...endorsement, chain: [] } },
-        { roots: [pem('root.pem')] },
+        { roots: rootsOf('root.pem') },
       ],
       [
         'a certificate before its time',
         'ek_untrusted_root',
         endorsed,
-        { roots: [pem('root.pem')], now: Date.parse('2020-01-01T00:00:00Z') },
+        { roots: rootsOf('root.pem'), now: Date.parse('2020-01-01T00:00:00Z') },
       ],
       [
         'a certificate without its key',
         'ek_untrusted_root',
         { ...withLog, endorsement: { certificate: endorsement.certificate } },
-        { roots: [pem('root.pem')] },
+        { roots: rootsOf('root.pem') },
       ],
       [
         'a certificate of another key',
@@ -153,7 +160,7 @@ describe('a bundle judged offline', () => {
           ...withLog,
           endorsement: { ...endorsement, certificate: read('ek-rsaes-oaep', 'ek.der').toString('base64') },
         },
-        { roots: [pem('root.pem')] },
+        { roots: rootsOf('root.pem') },
       ],
     ];
     for (const [what, code, bundle, more] of untrusted)
