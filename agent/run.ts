@@ -3,6 +3,7 @@ import { openTpm, ToolError, type Tpm } from 'node-tpm2';
 import type { Logger } from 'pino';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
 import { AgentError } from './agent-error.ts';
+import type { AuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
 import type { AgentConfig, ServerAddress } from './config.ts';
 import type { Identity } from './identity.ts';
@@ -62,7 +63,11 @@ class Agent {
     const state = await openStateDir(this.#config.stateDir);
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
-    const { nodeReader } = await import('./node-reader.ts');
+    const [{ nodeReader }, { openAuditWitness }] = await Promise.all([
+      import('./node-reader.ts'),
+      import('./audit-witness.ts'),
+    ]);
+    const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
     const readNode = nodeReader(this.#config.sysroot, logger);
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
@@ -71,7 +76,7 @@ class Agent {
       let wasHeard = false;
       try {
         onState?.({ phase: 'connecting' });
-        wasHeard = await this.#converse(server, state, readNode);
+        wasHeard = await this.#converse(server, state, readNode, witness);
       } catch (error) {
         if (signal.aborted) return;
         if (!mayRetry(error)) throw error;
@@ -93,6 +98,7 @@ class Agent {
     server: ServerAddress,
     state: StateDir,
     readNode: import('./node-reader.ts').ReadNode,
+    witness: AuditWitness,
   ): Promise<boolean> {
     const { logger, changes, onState } = this.#with;
     const [{ openChannel }, { startSession }, token] = await Promise.all([
@@ -117,9 +123,11 @@ class Agent {
       ]);
       let verdicts = 0;
       let tpmFailed = false;
+      let toldRollback = false;
       const session = startSession(channel, {
         ...{ node: this.#config.node, program: readVersion(), identity, tpm, readNode },
         joinToken: isEnrolled ? null : (token?.presented ?? null),
+        checkpoint: witness.checkpoint,
         on: {
           sent: (what) => {
             logger.debug({ code: `${what}_sent`, ms: Math.round(performance.now()) }, 'sent');
@@ -129,6 +137,15 @@ class Agent {
             verdicts++;
             logger.info({ code: 'verdict', state: verdict.state, codes: verdict.codes }, 'the server judged');
             onState?.({ phase: 'verdict', verdict });
+            const rollback = witness.observe(verdict);
+            if (rollback !== null && !toldRollback) {
+              toldRollback = true;
+              logger.error(
+                { code: 'audit_rollback', text: rollback },
+                'the books of the server were changed',
+              );
+              session.auditRollback();
+            }
             if (!isEnrolled && !verdict.codes.some((code) => unknownNode.has(code)))
               state.write('enrolled', '').catch((error: unknown) => logger.error(describe(error)));
           },
@@ -150,6 +167,7 @@ class Agent {
       return verdicts > 0;
     } finally {
       ended.abort();
+      await witness.flush();
     }
   }
 

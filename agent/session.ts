@@ -24,6 +24,8 @@ export interface SessionParts {
   readonly tpm: (QuotingTpm & ActivatingTpm) | null;
   /** `<id>.<secret>`; null where none is to be shown. */
   readonly joinToken: string | null;
+  /** The latest checkpoint of the server's audit log; null before the first. */
+  readonly checkpoint?: string | null;
   /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog'>>;
   readonly on: SessionEvents;
@@ -43,6 +45,8 @@ export interface Session {
   readonly closed: Promise<Closed>;
   /** "Something moved, challenge me now." */
   changed(what: string): void;
+  /** Tells the server that its audit log is not the one that was seen before. */
+  auditRollback(): void;
 }
 
 /** Says hello and answers until the connection is over. */
@@ -57,6 +61,7 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
     ek: identity.ek,
     ak: identity.ak,
     joinToken: joinToken !== null,
+    ...(parts.checkpoint != null && { checkpoint: parts.checkpoint }),
   } satisfies Hello);
   const session = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
 
@@ -117,6 +122,8 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
   on.sent('hello');
   return {
     closed: channel.closed,
+    auditRollback: () =>
+      channel.send(JSON.stringify({ type: 'error', code: 'audit_rollback' } satisfies ErrorMessage)),
     changed: limitRate((what) => channel.send(JSON.stringify({ type: 'changed', what: what.slice(0, 64) }))),
   };
 }

@@ -3,10 +3,14 @@ import { lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from './agent-error.ts';
 
-const files = { serverCa: 'server-ca.pem', enrolled: 'enrolled' } as const;
+const files = {
+  serverCa: 'server-ca.pem',
+  enrolled: 'enrolled',
+  audit: 'audit-checkpoint.json',
+} as const;
 type FileName = keyof typeof files;
 
-/** What an agent keeps: the server's authority, and that the server knows this node. */
+/** What an agent keeps: the server's authority, that the server knows this node, and how long its audit log was. */
 export interface StateDir {
   read(name: FileName): Promise<string | null>;
   /** Whole or not at all, mode 0600. */

@@ -25,6 +25,8 @@ export interface Metrics {
   /** @param at seconds since the epoch */
   policyChanged(policy: string, at: number): void;
   auditWriteFailed(): void;
+  /** A checkpoint of the audit log was signed. @param size entries */
+  checkpointed(size: number): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -72,6 +74,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     'policy',
   ]);
   const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
+  const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
   const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);
 
   for (const check of aspects) checkFailures.inc({ check }, 0);
@@ -112,6 +115,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
       policies.set({ policy }, at);
     },
     auditWriteFailed: () => auditFailures.inc(),
+    checkpointed: (size) => checkpointSize.set(size),
     text: () => registry.metrics(),
     contentType: registry.contentType,
   };

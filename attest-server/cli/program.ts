@@ -1,6 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.ts';
 import { createClient } from './client.ts';
+import { addAudit } from './commands/audit.ts';
+import { addBackup } from './commands/backup.ts';
 import { addBundle } from './commands/bundle.ts';
 import { addDescribe } from './commands/describe.ts';
 import { addEk } from './commands/ek.ts';
@@ -14,6 +16,7 @@ import { addWhy } from './commands/why.ts';
 import { findConnection } from './connection.ts';
 import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
+import { addAuditVerify } from './offline/audit-verify-command.ts';
 import { addEkRoots } from './offline/ek-roots.ts';
 import { addEventLog } from './offline/eventlog-command.ts';
 import { addReferenceDiff } from './offline/reference-diff.ts';
@@ -69,6 +72,8 @@ function createProgram(session: Session): Command {
   addEnrol(program, session);
   addToken(program, session);
   addEkRoots(addEk(program, session), session);
+  addAuditVerify(addAudit(program, session), session);
+  addBackup(program, session);
   return program;
 }
 

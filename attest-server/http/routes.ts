@@ -8,7 +8,7 @@ import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
-import { type Answer, actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
 import { tokenRoutes } from './routes-token.ts';

@@ -16,4 +16,6 @@ export const timings = {
   unknownAfter: 180_000,
   helloWithin: 10_000,
   activateWithin: 30_000,
+  /** The audit log's head is signed this often, where something changed. */
+  checkpointEvery: 60_000,
 } as const;

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { auditKeys } from './audit-key.ts';
+import { checkpointLength } from './checkpoint.ts';
 import { limits } from './limits.ts';
 import { isReasonCode, type ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
@@ -55,6 +57,8 @@ const hello = z.strictObject({
   ak: z.strictObject({ publicArea: base64(1024), name: z.string().regex(/^[0-9a-f]{4,132}$/) }).nullable(),
   /** True: the next frame is binary and carries the join token. */
   joinToken: z.boolean(),
+  /** The latest checkpoint of the server's audit log that this agent verified (checkpoint.ts). */
+  checkpoint: z.string().max(checkpointLength).optional(),
 });
 
 const activated = z.strictObject({
@@ -92,7 +96,10 @@ const reasonCode = z.custom<ReasonCode>(
   'not a reason code',
 );
 
-/** `evidence_raced`: the agent could not get a quote that holds still. It is no evidence. */
+/**
+ * `evidence_raced`: the agent could not get a quote that holds still; it is no evidence. `audit_rollback`: the audit
+ * log that the server shows is not the one that the agent saw before.
+ */
 const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
 
 const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, failure]);
@@ -124,6 +131,9 @@ const verdict = z.strictObject({
   type: z.literal('verdict'),
   state: z.enum(nodeStates),
   codes: z.array(reasonCode).max(64),
+  /** The latest checkpoint of the audit log, and the keys that sign it, for the agent to keep (checkpoint.ts). */
+  checkpoint: z.string().max(checkpointLength).optional(),
+  auditKeys: auditKeys.optional(),
 });
 
 const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, failure]);

@@ -7,7 +7,7 @@ import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts'
 /** Adds an event to the books, inside the transaction of what it tells of. */
 export type Append = (transaction: Kysely<Tables>, event: AuditEvent) => Promise<void>;
 
-const genesis = '0'.repeat(64);
+export const genesis = '0'.repeat(64);
 
 export function auditAppender(db: Kysely<Tables>, chain: ChainEntry): Append {
   const headQuery = hot()(() =>

@@ -1,0 +1,114 @@
+import { z } from 'zod';
+import { type AuditKey, followRotations } from '../attest-server/protocol/audit-key.ts';
+import { type Checkpoint, checkpointLength, verifyCheckpoint } from '../attest-server/protocol/checkpoint.ts';
+import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
+import { Rejection } from '../attest-server/protocol/rejection.ts';
+import { AgentError } from './agent-error.ts';
+import type { StateDir } from './state-dir.ts';
+
+/**
+ * Remembers how long the server's audit log was, so that a cut or rewritten one is noticed. The first key that is
+ * seen is pinned, under the word of the TLS authority; later ones count only where the pinned one leads to them.
+ */
+export interface AuditWitness {
+  /** The latest checkpoint that verified, for the hello. */
+  readonly checkpoint: string | null;
+  /** Gives a sentence where the log that the server shows is not the one seen before (`audit_rollback`). */
+  observe(verdict: Pick<VerdictMessage, 'checkpoint' | 'auditKeys'>): string | null;
+  /** Writes what is not written yet. */
+  flush(): Promise<void>;
+}
+
+const shape = z.strictObject({
+  /** Base64 of the key that signed the checkpoint. */
+  publicKey: z.base64().length(44),
+  checkpoint: z.string().max(checkpointLength),
+});
+type Kept = z.infer<typeof shape>;
+
+/** A log grows with each verdict: writing each time would wear the disk for nothing. */
+const writeEveryMs = 5_000;
+
+/** @throws AgentError `state_dir` where the file is damaged: its owner decides whether to begin anew */
+export async function openAuditWitness(
+  state: StateDir,
+  failed: (error: unknown) => void,
+): Promise<AuditWitness> {
+  const text = await state.read('audit');
+  let kept = text === null ? null : parseKept(text);
+  let head = kept === null ? null : verifyCheckpoint(kept.checkpoint, Buffer.from(kept.publicKey, 'base64'));
+  let writtenAt = Number.NEGATIVE_INFINITY;
+  let isDirty = false;
+  let writing = Promise.resolve();
+
+  const write = () => {
+    if (!isDirty || kept === null) return;
+    isDirty = false;
+    writtenAt = performance.now();
+    const content = `${JSON.stringify(kept)}\n`;
+    writing = writing.then(() => state.write('audit', content)).catch(failed);
+  };
+
+  return {
+    get checkpoint() {
+      return kept?.checkpoint ?? null;
+    },
+    observe({ checkpoint, auditKeys }) {
+      if (checkpoint === undefined || auditKeys === undefined || checkpoint === kept?.checkpoint) return null;
+      try {
+        const seen = verified(checkpoint, auditKeys, kept?.publicKey ?? null);
+        const fault = head === null ? null : contradiction(head, seen.checkpoint);
+        if (fault !== null) return fault;
+        const isNew = seen.checkpoint.size !== head?.size || seen.publicKey !== kept?.publicKey;
+        kept = { publicKey: seen.publicKey, checkpoint };
+        head = seen.checkpoint;
+        isDirty ||= isNew;
+        if (performance.now() - writtenAt >= writeEveryMs) write();
+        return null;
+      } catch (error) {
+        if (error instanceof Rejection) return error.message;
+        throw error;
+      }
+    },
+    flush() {
+      write();
+      return writing;
+    },
+  };
+}
+
+/** @throws Rejection */
+function verified(
+  note: string,
+  keys: readonly AuditKey[],
+  pinned: string | null,
+): { readonly checkpoint: Checkpoint; readonly publicKey: string } {
+  const origin = note.slice(0, note.indexOf('\n'));
+  // At first sight the key that signs now is enough; what came before it is nobody's word.
+  const trusted = pinned ?? keys.at(-1)?.publicKey ?? null;
+  const key = followRotations(origin, keys, trusted).at(-1) ?? Buffer.alloc(0);
+  return { checkpoint: verifyCheckpoint(note, key), publicKey: key.toString('base64') };
+}
+
+function contradiction(before: Checkpoint, now: Checkpoint): string | null {
+  if (now.origin !== before.origin) return `the audit log is that of ${now.origin}, not of ${before.origin}`;
+  if (now.size < before.size)
+    return `the audit log has ${now.size} entries, and had ${before.size} when this agent last saw it`;
+  return now.size === before.size && now.head !== before.head
+    ? `the audit log of ${now.size} entries is not the one that this agent saw`
+    : null;
+}
+
+function parseKept(text: string): Kept {
+  try {
+    const kept = shape.parse(JSON.parse(text));
+    verifyCheckpoint(kept.checkpoint, Buffer.from(kept.publicKey, 'base64'));
+    return kept;
+  } catch (cause) {
+    throw new AgentError(
+      'state_dir',
+      'the kept checkpoint of the server’s audit log (audit-checkpoint.json) is damaged: when you know why, remove it',
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,22 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AuditEvent } from '../protocol/audit.ts';
+
+interface Copied {
+  audit(event: AuditEvent): Promise<void>;
+  backup(path: string): Promise<void>;
+}
+
+/** Copies the store, while it is in use, to `backups/assay-<time>.db`. The copy holds the entry that tells of it. */
+export async function backUp(
+  store: Copied,
+  stateDir: string,
+  actor: string,
+  at: number,
+): Promise<{ readonly path: string; readonly bytes: number }> {
+  const name = `assay-${new Date(at).toISOString().replace(/[-:]/g, '')}.db`;
+  const path = join(stateDir, 'backups', name);
+  await store.audit({ at, actor, action: 'backup', subject: name, code: null, detail: {} });
+  await store.backup(path);
+  return { path, bytes: (await stat(path)).size };
+}

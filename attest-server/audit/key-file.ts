@@ -1,0 +1,85 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { z } from 'zod';
+import { type AuditKey, auditKeyHistory, followRotations, signRotation } from '../protocol/audit-key.ts';
+import { readPrivate, writePrivate } from './private-text.ts';
+
+/** Who signs the checkpoints of one installation. The file is a secret: whoever has it can rewrite the books. */
+export interface AuditSigner {
+  /** `assay/<installation>` */
+  readonly origin: string;
+  /** Oldest first; the last one signs. */
+  readonly keys: readonly AuditKey[];
+  /** Of the last key, raw. */
+  readonly publicKey: Buffer;
+  readonly privateKey: KeyObject;
+}
+
+const shape = z.strictObject({
+  version: z.literal(1),
+  installation: z.string().regex(/^[0-9a-f]{32}$/),
+  keys: auditKeyHistory,
+  /** PKCS #8, PEM. */
+  privateKey: z.string().max(512),
+});
+
+/**
+ * Reads the key file, or null where there is none.
+ * @throws Error where it is damaged, open to others, or its private key is not that of the last public one
+ */
+export function readSigner(path: string): AuditSigner | null {
+  if (!existsSync(path)) return null;
+  try {
+    const { installation, keys, privateKey } = shape.parse(JSON.parse(readPrivate(path)));
+    const signer = signerOf(installation, keys, createPrivateKey(privateKey));
+    if (signer.keys.at(-1)?.publicKey !== signer.publicKey.toString('base64'))
+      throw new Error('its private key is not that of its last public key');
+    followRotations(signer.origin, keys, null);
+    return signer;
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the audit key ${path} cannot be used: ${why}. Restore it from its backup`, { cause });
+  }
+}
+
+/** Makes an installation and its first key. @throws Error where the file exists */
+export function createSigner(path: string): AuditSigner {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const first = { publicKey: rawOf(publicKey).toString('base64'), signature: null };
+  const installation = randomBytes(16).toString('hex');
+  const signer = signerOf(installation, [first], privateKey);
+  writePrivate(path, fileOf(installation, signer), 'new');
+  return signer;
+}
+
+/** Makes the next key, signed by the one before it; that one is gone when this returns. */
+export function rotateSigner(path: string, signer: AuditSigner): AuditSigner {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const next = signRotation(signer.origin, rawOf(publicKey).toString('base64'), signer.privateKey);
+  const keys = [...signer.keys, next];
+  const installation = signer.origin.slice('assay/'.length);
+  const rotated = signerOf(installation, keys, privateKey);
+  writePrivate(path, fileOf(installation, rotated), 'replace');
+  return rotated;
+}
+
+function signerOf(installation: string, keys: readonly AuditKey[], privateKey: KeyObject): AuditSigner {
+  return { origin: `assay/${installation}`, keys, publicKey: rawOf(createPublicKey(privateKey)), privateKey };
+}
+
+function fileOf(installation: string, { keys, privateKey }: AuditSigner): string {
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  return `${JSON.stringify({ version: 1, installation, keys, privateKey: pem })}\n`;
+}
+
+function rawOf(key: KeyObject): Buffer {
+  const { x } = key.export({ format: 'jwk' });
+  if (key.asymmetricKeyType !== 'ed25519' || x === undefined) throw new Error('it is no Ed25519 key');
+  return Buffer.from(x, 'base64url');
+}
