@@ -5,16 +5,17 @@ import { limits } from '../protocol/limits.ts';
 import type { Hello } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { ChannelPorts, Timings } from './ports.ts';
+import { bounds } from './bounds.ts';
+import { keepHeartbeat } from './heartbeat.ts';
+import type { Carrier, ChannelPorts, Timings } from './ports.ts';
+import { Probation, type Probationers } from './probation.ts';
+import { Rate } from './rate.ts';
 import type { Action, Session } from './session.ts';
-import type { Tally } from './tally.ts';
-
-/** At most this many connections that claim one node and have proven nothing yet. */
-const unprovenPerNode = 2;
+import { sourceOf } from './source.ts';
 
 /** What the connections of one listener share. */
 export interface Surroundings<Node> {
-  readonly unproven: Tally;
+  readonly probationers: Probationers;
   readonly proven: Map<string, Connection<Node>>;
   readonly changed: () => void;
   readonly ended: (connection: Connection<Node>) => void;
@@ -24,44 +25,47 @@ export interface Surroundings<Node> {
 export class Connection<Node> {
   readonly session: Session;
   readonly #webSocket: WebSocket;
-  readonly #source: string;
+  readonly #address: string;
   readonly #timings: Timings;
   readonly #ports: ChannelPorts<Node>;
   readonly #around: Surroundings<Node>;
-  readonly #tallied: string[] = [];
+  readonly #rate: Rate;
+  /** Null once the connection is proven. */
+  #probation: Probation | null;
   #node: Node | null = null;
   #deadline: NodeJS.Timeout | undefined;
   #next: NodeJS.Timeout | undefined;
-  #heart: NodeJS.Timeout | undefined;
+  #wasAsked = false;
   #judging = false;
   #wanted = false;
+  #working = false;
+  #draining = false;
 
   constructor(
-    webSocket: WebSocket,
+    { webSocket, socket, address, leavePlace }: Carrier,
     session: Session,
-    source: string,
     timings: Timings,
     ports: ChannelPorts<Node>,
     around: Surroundings<Node>,
   ) {
     this.session = session;
     this.#webSocket = webSocket;
-    this.#source = source;
+    this.#address = address;
+    this.#rate = new Rate(bounds.frames, ports.now());
     this.#timings = timings;
     this.#ports = ports;
     this.#around = around;
-    this.#tally(`source ${source}`);
-    this.#within(timings.helloWithin, 'no hello in time');
-    let alive = true;
-    webSocket.on('pong', () => {
-      alive = true;
+    this.#probation = new Probation(socket, sourceOf(address), around.probationers, {
+      leavePlace,
+      isOpen: () => session.open,
+      tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
     });
-    this.#heart = setInterval(() => {
-      if (!alive) webSocket.terminate();
-      alive = false;
-      webSocket.ping();
-    }, 30_000);
+    this.#within(timings.helloWithin, 'no hello in time');
+    keepHeartbeat(webSocket, () => this.#reads());
+    webSocket.on('ping', () => this.#mayGoOn());
+    webSocket.on('pong', () => this.#mayGoOn());
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
+      if (!this.#mayGoOn()) return;
       if (!isBinary && data.length > limits.textFrame)
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
       else
@@ -87,7 +91,19 @@ export class Connection<Node> {
     else if (this.session.open) this.#challenge();
   }
 
+  /** Ends the connection once the verdict under way is committed and said. */
+  drain(): void {
+    this.#draining = true;
+    if (!this.#working) this.close(1001, 'server is going away');
+  }
+
+  /** Takes the place of an unproven connection away. */
+  evict(): void {
+    this.#carryOut(this.session.refuse('identity_unproven', 'unproven for long, and newer connections came'));
+  }
+
   close(code: number, reason: string): void {
+    this.#webSocket.resume();
     this.#webSocket.close(code, reason);
     // A peer that does not close either is not waited for.
     setTimeout(() => this.#webSocket.terminate(), 1_000).unref();
@@ -102,7 +118,7 @@ export class Connection<Node> {
       case 'send':
         if (action.message.type === 'activate')
           this.#within(this.#timings.activateWithin, 'not activated in time');
-        this.#webSocket.send(JSON.stringify(action.message));
+        this.#send(action.message);
         return;
       case 'identify':
         this.#identify(action.hello, action.joinToken);
@@ -114,15 +130,19 @@ export class Connection<Node> {
         });
         return;
       case 'challenge':
-        clearTimeout(this.#deadline);
+        // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
+        if (!this.#wasAsked)
+          this.#within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
+        this.#wasAsked = true;
         this.challenge();
         return;
       case 'judge':
+        this.#rate.refund(2);
         this.#judge(action);
         return;
       case 'refuse':
         this.#refused(action.code, action.text, true);
-        this.#webSocket.send(JSON.stringify({ type: 'error', code: action.code }));
+        this.#send({ type: 'error', code: action.code });
         this.close(1008, action.code);
         return;
       case 'note':
@@ -132,15 +152,13 @@ export class Connection<Node> {
   }
 
   #identify(hello: Hello, joinToken: string | null): void {
-    this.#tally(`node ${hello.node}`);
-    if (this.#around.unproven.of(`node ${hello.node}`) > unprovenPerNode) {
-      this.#carryOut(
-        this.session.refuse('identity_unproven', `too many unproven connections claim ${hello.node}`),
-      );
+    if (this.#probation?.claim(hello.node) === false) {
+      const text = `too many unproven connections claim ${hello.node}`;
+      this.#carryOut(this.session.refuse('identity_unproven', text));
       return;
     }
     this.#attempt(async () => {
-      const found = await this.#ports.identify(hello, joinToken, this.#source);
+      const found = await this.#ports.identify(hello, joinToken, this.#address);
       this.#node = found.node;
       return this.session.identified(found.activation);
     });
@@ -168,13 +186,14 @@ export class Connection<Node> {
 
   #judge(answer: Extract<Action, { do: 'judge' }>): void {
     clearTimeout(this.#next);
+    clearTimeout(this.#deadline);
     this.#judging = true;
     this.#attempt(async () => {
       try {
         if (this.#node === null) return [];
         const { state, codes } = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
-        this.#webSocket.send(JSON.stringify({ type: 'verdict', state, codes, ...this.#ports.books?.() }));
+        this.#send({ type: 'verdict', state, codes, ...this.#ports.books?.() });
         this.#schedule(this.#timings.challengeEvery);
       } finally {
         this.#judging = false;
@@ -187,7 +206,8 @@ export class Connection<Node> {
   #becameProven(): void {
     const name = this.name;
     if (name === null) return;
-    for (const key of this.#tallied.splice(0)) this.#around.unproven.add(key, -1);
+    this.#probation?.end();
+    this.#probation = null;
     const before = this.#around.proven.get(name);
     if (before === this) return;
     this.#around.proven.set(name, this);
@@ -197,8 +217,17 @@ export class Connection<Node> {
 
   /** Runs our own work for this connection: a Rejection is the peer's fault, anything else is ours. */
   #attempt(work: () => Promise<readonly Action[]>): void {
+    this.#working = true;
+    // What the peer sends meanwhile waits in its own buffers, not in ours.
+    this.#webSocket.pause();
+    const done = () => {
+      this.#working = false;
+      this.#webSocket.resume();
+    };
     work().then(
       (actions) => {
+        done();
+        if (this.#draining) return this.drain();
         this.#carryOut(actions);
         if (this.#wanted) {
           this.#wanted = false;
@@ -206,6 +235,7 @@ export class Connection<Node> {
         }
       },
       (error: unknown) => {
+        done();
         if (error instanceof Rejection) {
           this.#carryOut(this.session.refuse(error.code, error.message));
           return;
@@ -227,22 +257,36 @@ export class Connection<Node> {
     this.#deadline = setTimeout(() => this.#carryOut(this.session.refuse('identity_unproven', text)), limit);
   }
 
-  #tally(key: string): void {
-    this.#tallied.push(key);
-    this.#around.unproven.add(key, 1);
+  #send(message: object): void {
+    if (this.#reads()) this.#webSocket.send(JSON.stringify(message));
+  }
+
+  /** A peer that does not read what it asked for is dropped: its answers would pile up here. */
+  #reads(): boolean {
+    if (this.#webSocket.bufferedAmount <= bounds.unread) return true;
+    this.session.refuse('too_large', 'the peer does not read');
+    this.#refused('too_large', 'the peer does not read', true);
+    this.#webSocket.terminate();
+    return false;
+  }
+
+  /** Whether the peer keeps to the rate of frames; it is refused where not. */
+  #mayGoOn(): boolean {
+    if (this.#rate.take(this.#ports.now())) return true;
+    this.#carryOut(this.session.refuse('too_large', 'too many frames a second'));
+    return false;
   }
 
   #refused(code: ReasonCode, text: string, closed: boolean): void {
     const node = this.name ?? this.session.hello?.node ?? null;
-    this.#ports.refused(code, text, { node, address: this.#source, closed });
+    this.#ports.refused(code, text, { node, address: this.#address, closed });
   }
 
   #end(): void {
     this.session.refuse('identity_unproven', 'the connection is gone');
     clearTimeout(this.#deadline);
     clearTimeout(this.#next);
-    clearInterval(this.#heart);
-    for (const key of this.#tallied.splice(0)) this.#around.unproven.add(key, -1);
+    this.#probation?.end();
     const name = this.name;
     if (name !== null && this.#around.proven.get(name) === this) this.#around.proven.delete(name);
     this.#around.ended(this);

@@ -7,15 +7,15 @@ import { WebSocketServer } from 'ws';
 import { channelBindingBytes, channelBindingLabel } from '../protocol/binding.ts';
 import { limits } from '../protocol/limits.ts';
 import { attestPath, subprotocol } from '../protocol/messages.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
+import { watchHalfOpen } from './half-open.ts';
+import { Places } from './places.ts';
 import type { ChannelPorts, Timings } from './ports.ts';
+import { Probationers } from './probation.ts';
 import { Session } from './session.ts';
-import { Tally } from './tally.ts';
-
-/** At most this many connections from one address that have proven nothing yet. */
-const unprovenPerSource = 64;
-/** Milliseconds that peers have for their goodbye. */
-const closeWithin = 1_000;
+import { sourceOf } from './source.ts';
 
 export interface Listener {
   readonly port: number;
@@ -23,12 +23,21 @@ export interface Listener {
   challengeNow(node?: string): void;
   /** Ends every connection of a node that is none any more. */
   disconnect(node: string): void;
+  /** Shows another certificate to whoever connects from now on. @throws Error where the key is not its own */
+  renew(identity: ServingIdentity): void;
+  /** Takes no new connection, lets verdicts under way be said, and says goodbye. */
   close(): Promise<void>;
+}
+
+/** PEM: the certificate, then its authority. */
+export interface ServingIdentity {
+  readonly chain: string;
+  readonly key: string;
 }
 
 /** Takes agents' connections: TLS 1.3 ended here, one path, one subprotocol, bounded frames, no compression. */
 export async function listen<Node>(
-  options: { host: string; port: number; chain: string; key: string; timings: Timings },
+  options: ServingIdentity & { host: string; port: number; timings: Timings },
   ports: ChannelPorts<Node>,
 ): Promise<Listener> {
   const server = createServer(
@@ -48,6 +57,8 @@ export async function listen<Node>(
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: limits.binaryFrame,
+    maxFragments: bounds.fragments,
+    maxBufferedChunks: bounds.chunks,
     handleProtocols: () => subprotocol,
   });
   const open = new Set<Connection<Node>>();
@@ -57,48 +68,56 @@ export async function listen<Node>(
     socket.once('close', () => sockets.delete(socket));
   });
   const proven = new Map<string, Connection<Node>>();
-  const unproven = new Tally();
+  const unproven = new Places(bounds.unproven);
+  const halfOpen = watchHalfOpen(server, options.timings.helloWithin, ports.now, (text, address) =>
+    ports.refused('identity_unproven', text, { node: null, address, closed: true }),
+  );
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const problem = upgradeProblem(request);
-    const source = request.socket.remoteAddress ?? '';
-    if (
-      problem !== null ||
-      !(socket instanceof TLSSocket) ||
-      unproven.of(`source ${source}`) >= unprovenPerSource
-    ) {
-      ports.refused('malformed', problem ?? 'too many unproven connections', {
-        node: null,
-        address: source,
-        closed: true,
-      });
+    // A peer that resets the connection meanwhile is its own loss; without a listener it would be ours.
+    socket.on('error', () => socket.destroy());
+    const address = request.socket.remoteAddress ?? '';
+    const refuse = (code: ReasonCode, status: string, text: string) => {
+      ports.refused(code, text, { node: null, address, closed: true });
       // Not only our half: a peer that keeps its own open would hold the socket for ever.
-      socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n', () =>
+      socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () =>
         socket.destroy(),
       );
-      return;
-    }
+    };
+    const problem = upgradeProblem(request);
+    if (problem !== null || !(socket instanceof TLSSocket))
+      return refuse('malformed', '400 Bad Request', problem ?? 'not TLS');
+    let evict = () => {
+      socket.destroy();
+    };
+    const leavePlace = unproven.take(sourceOf(address), () => evict(), ports.now());
+    if (leavePlace === null)
+      return refuse('identity_unproven', '503 Service Unavailable', 'too many unproven connections');
+    socket.once('close', leavePlace);
+    halfOpen.upgraded(request.socket);
     const channel = socket.exportKeyingMaterial(channelBindingBytes, channelBindingLabel, Buffer.alloc(0));
     upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       const connection = new Connection<Node>(
-        webSocket,
+        { webSocket, socket, address, leavePlace },
         new Session(channel),
-        source,
         options.timings,
         ports,
-        {
-          unproven,
-          proven,
-          changed: report,
-          ended: (gone) => {
-            open.delete(gone);
-            report();
-          },
-        },
+        around,
       );
+      evict = () => connection.evict();
       open.add(connection);
     });
   });
+  const around = {
+    ...{ probationers: new Probationers(), proven },
+    changed: () => report(),
+    ended(gone: Connection<Node>) {
+      open.delete(gone);
+      report();
+      if (open.size === 0) emptied();
+    },
+  };
+  let emptied = () => {};
   const report = () =>
     ports.connections([...proven.values()].map((each) => each.session.hello?.versions.program ?? ''));
 
@@ -113,16 +132,23 @@ export async function listen<Node>(
       for (const connection of open)
         if (connection.name === node) connection.close(1008, 'the enrolment was revoked');
     },
+    renew({ chain, key }) {
+      server.setSecureContext({ cert: chain, key, minVersion: 'TLSv1.3' });
+    },
     async close() {
-      for (const connection of open) connection.close(1001, 'server is going away');
+      const closed = new Promise((resolve) => server.close(resolve));
       upgrades.close();
-      server.closeIdleConnections();
+      const gone = new Promise<void>((resolve) => {
+        emptied = resolve;
+        if (open.size === 0) resolve();
+      });
+      for (const connection of open) connection.drain();
       // Who does not go by itself is not waited for, whatever stage it stopped in.
-      const impatience = setTimeout(() => {
-        for (const socket of sockets) socket.destroy();
-      }, closeWithin);
-      await new Promise((resolve) => server.close(resolve));
+      const impatience = setTimeout(() => emptied(), bounds.drain);
+      await gone;
       clearTimeout(impatience);
+      for (const socket of sockets) socket.destroy();
+      await closed;
     },
   };
 }

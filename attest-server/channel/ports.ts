@@ -1,3 +1,5 @@
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
 import type { Hello, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
@@ -9,6 +11,15 @@ export interface Timings {
   readonly answerWithin: number;
   readonly helloWithin: number;
   readonly activateWithin: number;
+}
+
+/** What carries a connection: the WebSocket, the socket below it, and the place that an unproven one holds. */
+export interface Carrier {
+  readonly webSocket: WebSocket;
+  readonly socket: Duplex;
+  /** Address of the peer. */
+  readonly address: string;
+  readonly leavePlace: () => void;
 }
 
 /** Who an agent turned out to be. */

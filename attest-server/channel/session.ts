@@ -21,7 +21,7 @@ export type Action =
   | { readonly do: 'identify'; readonly hello: Hello; readonly joinToken: string | null }
   /** The AK and the EK live in one TPM: bind them; answer with `enrolled`, or refuse. */
   | { readonly do: 'enrol' }
-  /** The conversation stands: challenge now. */
+  /** The conversation stands, or the agent asks for it: challenge now. */
   | { readonly do: 'challenge' }
   /** Judge this answer; `bootLog` is the log sent with it, if it was. */
   | {
@@ -239,6 +239,8 @@ export class Session {
 
   #onError(code: ReasonCode): readonly Action[] {
     if (this.#phase !== 'open') throw outOfOrder('error');
+    // That one is about us, and no answer to a challenge.
+    if (code === 'audit_rollback') return [{ do: 'note', code }];
     if (this.#challenge !== null) this.#nonces.set(this.#challenge.message.nonce, 'used');
     this.#challenge = null;
     return [{ do: 'note', code }];

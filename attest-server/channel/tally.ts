@@ -1,12 +1,17 @@
-/** Counts by key, and forgets a key at zero. */
+/** Sums by key, and forgets a key at zero. */
 export class Tally {
-  readonly #counts = new Map<string, number>();
-  of(key: string): number {
-    return this.#counts.get(key) ?? 0;
+  readonly #sums = new Map<string, number>();
+  #total = 0;
+  get total(): number {
+    return this.#total;
   }
-  add(key: string, change: 1 | -1): void {
-    const count = this.of(key) + change;
-    if (count > 0) this.#counts.set(key, count);
-    else this.#counts.delete(key);
+  of(key: string): number {
+    return this.#sums.get(key) ?? 0;
+  }
+  add(key: string, change: number): void {
+    const sum = this.of(key) + change;
+    this.#total += change;
+    if (sum > 0) this.#sums.set(key, sum);
+    else this.#sums.delete(key);
   }
 }
