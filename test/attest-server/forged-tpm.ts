@@ -40,8 +40,14 @@ export interface ForgedTpm {
   ): EvidenceMessage;
 }
 
-export function forgedTpm(ak: SoftwareKey = softwareKey('p256')): ForgedTpm {
-  const ek = softwareKey('p256', { attributes: ekAttributes, scheme: 0x0010, symmetric: '000600800043' });
+export function forgedTpm(
+  ak: SoftwareKey = softwareKey('p256'),
+  ek: SoftwareKey = softwareKey('p256', {
+    attributes: ekAttributes,
+    scheme: 0x0010,
+    symmetric: '000600800043',
+  }),
+): ForgedTpm {
   const akName = `000b${hash('sha256', ak.publicArea, 'hex')}`;
   return {
     ak,

@@ -32,6 +32,8 @@ export interface TestServer extends AsyncDisposable {
   readonly store: Store;
   /** Calls the API as an administrator; gives the body of a 2xx. */
   call(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown>;
+  /** Calls the API with this token, or none, and gives whatever it answers. */
+  ask(method: string, path: string, token: string | null, body?: object): Promise<ApiAnswer>;
   pin(node: string, ekDigest: string): Promise<void>;
   /** What the token file of a node holds. */
   joinToken(node: string, ttlSeconds?: number): Promise<string>;
@@ -83,6 +85,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
     verdicts,
     store,
     call,
+    ask: (method, path, bearer, body) => ask({ port: server.apiPort, ca, token: bearer, method, path, body }),
     async pin(node, ek) {
       await call('POST', '/v1/pins', { pins: [{ node, ek }] });
     },
@@ -118,18 +121,26 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
   };
 }
 
+interface ApiAnswer {
+  readonly status: number;
+  readonly text: string;
+}
+
 interface Question {
   readonly port: number;
   readonly ca: string;
-  readonly token: string;
+  readonly token: string | null;
   readonly method: string;
   readonly path: string;
   readonly body: object | undefined;
 }
 
-function ask({ port, ca, token, method, path, body }: Question): Promise<{ status: number; text: string }> {
+function ask({ port, ca, token, method, path, body }: Question): Promise<ApiAnswer> {
   return new Promise((resolve, reject) => {
-    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const headers = {
+      ...(token !== null && { authorization: `Bearer ${token}` }),
+      'content-type': 'application/json',
+    };
     const call = request({ host: '127.0.0.1', port, ca, method, path, headers, agent: false }, (answer) => {
       let text = '';
       answer.setEncoding('utf8');

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { CandidateBook } from '../../../attest-server/enrolment/candidates.ts';
+import type { Candidate } from '../../../attest-server/store/store.ts';
+
+const claim = (node: string, ek: string) => ({
+  ...{ node, ekDigest: ek, ekPublicArea: Buffer.from(ek), certificateSubject: null, manufacturer: null },
+  address: '10.0.0.1',
+});
+
+/** A store that counts what is written. */
+function diskOf(kept: readonly Candidate[] = []) {
+  const rows = new Map(kept.map((each) => [`${each.node} ${each.ekDigest}`, each]));
+  let writes = 0;
+  return {
+    rows,
+    get writes() {
+      return writes;
+    },
+    candidates: async () => [...rows.values()],
+    saveCandidates: async ({ changed, gone }: Parameters<CandidateStore['saveCandidates']>[0]) => {
+      writes += changed.length;
+      for (const { node, ekDigest } of gone) rows.delete(`${node} ${ekDigest}`);
+      for (const each of changed) rows.set(`${each.node} ${each.ekDigest}`, each);
+    },
+  };
+}
+type CandidateStore = Parameters<typeof CandidateBook.open>[0];
+
+describe('the book of candidates', () => {
+  it('keeps who claims a name side by side, and counts how often each came', async () => {
+    const book = await CandidateBook.open(diskOf());
+    book.note(claim('node-1', 'a'), 1);
+    book.note(claim('node-1', 'b'), 2);
+    book.note(claim('node-1', 'a'), 3);
+    assert.deepEqual(
+      book
+        .list()
+        .map(({ ekDigest, firstSeen, lastSeen, attempts }) => [ekDigest, firstSeen, lastSeen, attempts]),
+      [
+        ['b', 2, 2, 1],
+        ['a', 1, 3, 2],
+      ],
+    );
+  });
+
+  it('holds eight of a name and drops whoever was seen last the longest ago, never another name', async () => {
+    const book = await CandidateBook.open(diskOf());
+    book.note(claim('node-2', 'other'), 0);
+    book.note(claim('node-1', 'true'), 1);
+    for (let each = 0; each < 100; each += 1) {
+      book.note(claim('node-1', `forged-${each}`), 2 + each);
+      if (each % 5 === 0) book.note(claim('node-1', 'true'), 2 + each);
+    }
+    const names = book.list();
+    assert.equal(names.filter(({ node }) => node === 'node-1').length, 8);
+    assert.ok(names.some(({ ekDigest }) => ekDigest === 'true'));
+    assert.ok(names.some(({ ekDigest }) => ekDigest === 'other'));
+  });
+
+  it('holds 1024 in all, whatever names are made up', async () => {
+    const disk = diskOf();
+    const book = await CandidateBook.open(disk);
+    for (let each = 0; each < 5_000; each += 1) book.note(claim(`node-${each}`, 'a'), each);
+    assert.equal(book.list().length, 1024);
+    assert.equal(book.list()[0]?.node, 'node-3976');
+    await book.flush(5_000);
+    assert.equal(disk.rows.size, 1024);
+  });
+
+  it('writes one candidate at most once in ten seconds, however often it comes, and nothing twice', async () => {
+    const disk = diskOf();
+    const book = await CandidateBook.open(disk);
+    for (let at = 0; at < 30_000; at += 10) {
+      book.note(claim('node-1', 'a'), at);
+      await book.flush(at);
+    }
+    assert.equal(disk.writes, 3);
+    await book.flush(30_000, true);
+    await book.flush(60_000, true);
+    assert.equal(disk.writes, 4);
+    assert.equal(disk.rows.get('node-1 a')?.attempts, 3_000);
+  });
+
+  it('is what it was after a restart, without those that became nodes', async () => {
+    const disk = diskOf();
+    const book = await CandidateBook.open(disk);
+    book.note(claim('node-1', 'a'), 1);
+    book.note(claim('node-2', 'b'), 2);
+    await book.flush(3);
+    book.forget({ node: 'node-1', ekDigest: 'a' });
+    await book.flush(4);
+    assert.deepEqual((await CandidateBook.open(disk)).list(), book.list());
+    assert.equal(disk.rows.size, 1);
+  });
+});
