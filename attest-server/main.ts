@@ -38,9 +38,10 @@ async function run(flags: {
       'the server listens',
     );
     process.on('SIGHUP', () => {
-      server
-        .reload()
-        .catch((error: unknown) => logger.error({ err: error }, 'the old policy stays in force'));
+      server.reload().then(
+        () => logger.info('everything was read again'),
+        () => logger.error('not everything was read again: the lines above say what stays as it was'),
+      );
     });
     let ending = false;
     for (const signal of ['SIGTERM', 'SIGINT'] as const)

@@ -25,6 +25,8 @@ import { parsePolicy } from './policy/policy-file.ts';
 import { timings } from './protocol/limits.ts';
 import type { Hello, PcrSelection } from './protocol/messages.ts';
 import { createRefusalBook } from './refusals.ts';
+import { reloadParts } from './reload.ts';
+import { readTrustRoots } from './roots/read-roots.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import type { Bound, HistoryEntry } from './store/store.ts';
 import { ensureIdentity } from './tls.ts';
@@ -38,7 +40,7 @@ export interface RunningServer {
   readonly caFile: string;
   /** Asks this node, or all that are connected, for evidence now. */
   challengeNow(node?: string): void;
-  /** Reads the policy file again; a faulty one leaves the old policy in force. */
+  /** Reads policy, authorities of TPMs, certificate and tokens again; what is faulty stays as it was. @throws that */
   reload(): Promise<void>;
   close(): Promise<void>;
 }
@@ -59,7 +61,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
   const policy = await readPolicy(config.policy);
   const identity = await ensureIdentity(config.stateDir, config.names, now());
-  const tokens = readTokens(config.stateDir);
+  let tokens = readTokens(config.stateDir);
   const metrics = createMetrics({ version });
   const store = await openSqliteStore(join(config.stateDir, 'assay.db'), {
     chain: chainEntry,
@@ -102,6 +104,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.policyChanged(policy.name, now() / 1000);
   metrics.certificateExpires('server', identity.notAfter / 1000);
 
+  let trust = readTrustRoots(config.endorsementRoots);
   const refusalBook = createRefusalBook();
   const candidates = await CandidateBook.open(store);
   const enrolmentParts = {
@@ -131,7 +134,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       },
     },
     {
-      identify: createIdentify({ ...enrolmentParts, registry, meetWitness }),
+      identify: createIdentify({ ...enrolmentParts, registry, meetWitness, trust: () => trust }),
       async enrol({ record, joinTokenId }) {
         await registry.enrol(record, joinTokenId);
         candidates.forget({ node: record.name, ekDigest: record.ekDigest });
@@ -162,8 +165,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       refused(code, text, about) {
         metrics.refused(code);
         metrics.attested('rejected', code);
-        logger.warn({ code, ...about }, text);
         const event = refusalBook({ code, text, node: about.node, address: about.address }, now());
+        // A flood must not fill the log either: what repeats is counted, and the next entry says how often.
+        logger[event === null ? 'debug' : 'warn']({ code, ...about, ...event?.detail }, text);
         if (event !== null) store.audit(event).catch(auditFailed);
       },
       failed(error, about) {
@@ -255,6 +259,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     books.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
 
+  let reloading = Promise.resolve();
   let sweeping = Promise.resolve();
   const sweeper = setInterval(
     () => {
@@ -272,12 +277,15 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     metricsPort: probes.port,
     caFile: identity.caFile,
     challengeNow: agents.challengeNow,
-    async reload() {
-      const next = await readPolicy(config.policy);
-      await attestation.reload(next);
-      metrics.policyChanged(next.name, now() / 1000);
-      logger.info({ policy: `${next.name}@${next.revision}` }, 'the policy was read again');
-      agents.challengeNow();
+    reload() {
+      const parts = {
+        policy: readPolicyAgain,
+        roots: readRootsAgain,
+        certificate: renew,
+        tokens: readTokensAgain,
+      };
+      reloading = reloading.catch(() => {}).then(() => reloadParts(parts, logger));
+      return reloading;
     },
     async close() {
       clearInterval(sweeper);
@@ -299,6 +307,28 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     const event = refusalBook({ code: 'audit_rollback', text, node, address: 'witness' }, now());
     if (event !== null)
       await store.audit({ ...event, actor: `agent:${node}`, action: 'audit_rollback' }).catch(auditFailed);
+  }
+
+  async function readPolicyAgain(): Promise<void> {
+    const next = await readPolicy(config.policy);
+    await attestation.reload(next);
+    metrics.policyChanged(next.name, now() / 1000);
+    agents.challengeNow();
+  }
+
+  function readRootsAgain(): void {
+    trust = readTrustRoots(config.endorsementRoots);
+  }
+
+  function readTokensAgain(): void {
+    tokens = readTokens(config.stateDir);
+  }
+
+  async function renew(): Promise<void> {
+    const { chain, key, notAfter } = await ensureIdentity(config.stateDir, config.names, now());
+    agents.renew({ chain, key });
+    api.renew({ cert: chain, key });
+    metrics.certificateExpires('server', notAfter / 1000);
   }
 
   function auditFailed(error: unknown): void {

@@ -1,6 +1,12 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 
+/** PEM. */
+export interface Certified {
+  readonly key: string | Buffer;
+  readonly cert: string | Buffer;
+}
+
 /** A listener that is up; `close` ends open connections too. */
 export interface Listening {
   readonly port: number;
@@ -22,14 +28,18 @@ const bounds: ServerOptions = {
 };
 const maxConnections = 256;
 
-/** @throws Error with code `EADDRINUSE`, `EACCES`, … */
-export function listenSecurely(
+/**
+ * `renew` shows another certificate to whoever connects from now on.
+ * @throws Error with code `EADDRINUSE`, `EACCES`, …
+ */
+export async function listenSecurely(
   listener: RequestListener,
-  tls: { readonly key: string | Buffer; readonly cert: string | Buffer },
+  tls: Certified,
   address: Address,
-): Promise<Listening> {
+): Promise<Listening & { renew(tls: Certified): void }> {
   const server = createSecureServer({ ...bounds, ...tls, minVersion: 'TLSv1.3' }, listener);
-  return listen(server, address);
+  const listening = await listen(server, address);
+  return { ...listening, renew: (next) => server.setSecureContext({ ...next, minVersion: 'TLSv1.3' }) };
 }
 
 /** Without TLS: for metrics and probes on loopback. */
