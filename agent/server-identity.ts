@@ -15,8 +15,8 @@ export interface TrustSource {
 }
 
 /**
- * The only authority, PEM, that may vouch for the server: of the file, else kept from an earlier start, else the
- * one among those that the server shows whose key the join token names.
+ * The only authorities, PEM, that may vouch for the server: all of the file (while one follows another, both), else
+ * the one kept from an earlier start, else the one among those that the server shows whose key the join token names.
  * @throws AgentError `ca_file`, `join_token`, `server_identity`, `connect_failed` (retryable)
  */
 export async function readAuthority(
@@ -27,7 +27,11 @@ export async function readAuthority(
   const { joinToken, state } = source;
   if (source.caFile !== null) return readCaFile(source.caFile, joinToken);
   const kept = await state.read('serverCa');
-  if (kept !== null && (joinToken === null || isNamedBy(parsePem(kept), joinToken))) return kept;
+  if (
+    kept !== null &&
+    (joinToken === null || parsePem(kept).some((authority) => isNamedBy(authority, joinToken)))
+  )
+    return kept;
   if (joinToken === null)
     throw new AgentError(
       'join_token',
@@ -70,15 +74,17 @@ async function readCaFile(path: string, token: JoinToken | null): Promise<string
   const pem = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new AgentError('ca_file', `the authority's file ${path} cannot be read`, { cause });
   });
-  const authority = parsePem(pem);
-  if (token !== null && !isNamedBy(authority, token))
+  const authorities = parsePem(pem);
+  if (token !== null && !authorities.some((authority) => isNamedBy(authority, token)))
     throw new AgentError('ca_file', `the join token names another authority than ${path}`);
   return pem;
 }
 
-function parsePem(pem: string): X509Certificate {
+function parsePem(pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   try {
-    return new X509Certificate(pem);
+    if (blocks.length === 0) throw new Error('no block of a certificate');
+    return blocks.map((block) => new X509Certificate(block));
   } catch (cause) {
     throw new AgentError('ca_file', "the authority's file holds no PEM certificate", { cause });
   }
