@@ -6,7 +6,10 @@ import { Rejection } from './protocol/rejection.ts';
 import type { EnrolledNode, Store } from './store/store.ts';
 import { type AttestationKey, checkAttestationKey } from './verify/attestation-key.ts';
 import { makeCredential } from './verify/credential.ts';
-import { checkEndorsement } from './verify/endorsement.ts';
+import { checkEndorsement, type Endorsement } from './verify/endorsement.ts';
+import type { TrustRoots } from './verify/endorsement-chain.ts';
+import { tpmIdentityOf } from './verify/tpm-identity.ts';
+import { vouchedTpm } from './verify/vouched-tpm.ts';
 
 /** A connection's node: its record, and whether it is enrolled yet. */
 export interface Peer {
@@ -21,6 +24,8 @@ export interface IdentifyParts {
   readonly candidates: CandidateBook;
   /** Told of the checkpoint that an agent kept. */
   readonly meetWitness: (node: string, checkpoint: string) => Promise<void>;
+  /** Whom we trust to endorse TPMs at present. */
+  readonly trust: () => TrustRoots;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -29,7 +34,7 @@ export interface IdentifyParts {
  * Who says hello: checks its keys, asks the registry, and makes the credential that only the TPM of both keys opens.
  * A TPM for which nobody vouched is noted down as a candidate.
  */
-export function createIdentify({ store, registry, candidates, meetWitness, now }: IdentifyParts) {
+export function createIdentify({ store, registry, candidates, meetWitness, trust, now }: IdentifyParts) {
   return async (hello: Hello, joinToken: string | null, address: string) => {
     if (hello.ek === null || hello.ak === null) throw await withoutTpm(hello, store);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
@@ -45,6 +50,7 @@ export function createIdentify({ store, registry, candidates, meetWitness, now }
       ekCertificate,
       akPublicArea: ak.publicArea,
       akName: ak.name,
+      vouched: () => vouchedTpm(ek, trust(), now()),
     };
     if (hello.checkpoint !== undefined) await meetWitness(hello.node, hello.checkpoint);
     const found = await registry.identify(hello, keys, joinToken, now()).catch((error: unknown) => {
@@ -52,7 +58,7 @@ export function createIdentify({ store, registry, candidates, meetWitness, now }
         candidates.note(
           {
             ...{ node: hello.node, ekDigest: ek.digest, ekPublicArea: ek.publicArea, address },
-            ...{ certificateSubject: ek.certificate?.subject ?? null, manufacturer: null },
+            ...{ certificateSubject: ek.certificate?.subject ?? null, manufacturer: makerOf(ek) },
           },
           now(),
         );
@@ -71,6 +77,11 @@ export function createIdentify({ store, registry, candidates, meetWitness, now }
       activation: { credential, encrypted, secret },
     };
   };
+}
+
+/** Its own claim, for whoever decides about it. */
+function makerOf({ certificate }: Endorsement): string | null {
+  return certificate === null ? null : tpmIdentityOf(certificate).manufacturer;
 }
 
 /** A machine that merely says it has no TPM is never `unsupported`, and an enrolled one proves nothing by it. */

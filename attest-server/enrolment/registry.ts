@@ -1,6 +1,7 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AuditEvent, Bound, EnrolledNode, Pin, Store } from '../store/store.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 
@@ -11,6 +12,16 @@ export interface CheckedKeys {
   readonly ekCertificate: Buffer | null;
   readonly akPublicArea: Buffer;
   readonly akName: string;
+  /** What the configured roots say about the TPM: costly, so only asked once somebody vouched for the key. */
+  readonly vouched: () => VouchedTpm;
+}
+
+export interface VouchedTpm {
+  /** Why no root vouches for it; null where one does. */
+  readonly notVouched: Rejection | null;
+  readonly endorsedBy: string | null;
+  readonly manufacturer: string | null;
+  readonly tpmClass: TpmClass;
 }
 
 export type Identified =
@@ -20,7 +31,7 @@ export type Identified =
   | { readonly candidate: EnrolledNode; readonly joinTokenId: string | null };
 
 export interface Registry {
-  /** @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `enrolment_pending` */
+  /** @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `ek_untrusted_root`, `enrolment_pending` */
   identify(hello: Hello, keys: CheckedKeys, joinToken: string | null, now: number): Promise<Identified>;
   /** @throws Rejection `ek_already_bound`, `enrolment_pending` */
   enrol(candidate: EnrolledNode, joinTokenId: string | null): Promise<void>;
@@ -57,14 +68,14 @@ export function createRegistry({ store, mayEnrol, authorityDigest, alert }: Regi
       // Another TPM under an enrolled name changes nothing, whatever else it brings.
       if ((await store.node(hello.node)) !== null)
         throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
-      const bound = await byWhoseWord(hello.node, keys.ekDigest, joinToken, now);
+      const { vouched, ...identity } = keys;
+      const bound = await byWhoseWord(hello.node, keys, joinToken, now);
+      const { endorsedBy, manufacturer, tpmClass } = vouched();
       return {
         candidate: {
-          ...keys,
-          name: hello.node,
-          bound: bound.by,
-          manufacturer: null,
-          enrolledAt: now,
+          ...identity,
+          ...{ name: hello.node, bound: bound.by, enrolledAt: now },
+          ...{ endorsedBy, manufacturer, tpmClass },
         },
         joinTokenId: bound.joinTokenId,
       };
@@ -77,7 +88,10 @@ export function createRegistry({ store, mayEnrol, authorityDigest, alert }: Regi
         action: 'enrol',
         subject: candidate.name,
         code: null,
-        detail: { bound: candidate.bound, ek: candidate.ekDigest, ak: candidate.akName },
+        detail: {
+          ...{ bound: candidate.bound, ek: candidate.ekDigest, ak: candidate.akName },
+          ...{ tpmClass: candidate.tpmClass, endorsedBy: candidate.endorsedBy },
+        },
       };
       await store.enrol(candidate, event, joinTokenId ?? undefined);
     },
@@ -106,7 +120,7 @@ export function createRegistry({ store, mayEnrol, authorityDigest, alert }: Regi
 
   async function byWhoseWord(
     node: string,
-    ekDigest: string,
+    { ekDigest, vouched }: CheckedKeys,
     joinToken: string | null,
     now: number,
   ): Promise<{ by: Bound; joinTokenId: string | null }> {
@@ -122,6 +136,9 @@ export function createRegistry({ store, mayEnrol, authorityDigest, alert }: Regi
     }
     if (joinToken !== null && mayEnrol(node, 'join-token')) {
       const id = await checkJoinToken(joinToken, node, now);
+      // A token says which name, not that the TPM is one: a program of the sender's would do.
+      const { notVouched } = vouched();
+      if (notVouched !== null) throw notVouched;
       return { by: 'join-token', joinTokenId: id };
     }
     // A key that a person took back does not come in again because it is the first.

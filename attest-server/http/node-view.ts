@@ -31,7 +31,7 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     require: [...(verdict?.require ?? [])],
     mode: verdict?.mode ?? null,
     bound: enrolled.bound,
-    tpmClass: 'unknown',
+    tpmClass: enrolled.tpmClass,
   };
 }
 
@@ -96,8 +96,8 @@ function copy(reason: Reason): ReasonView {
 
 function tpmOf(manufacturer: string | null, firmwareVersion: string | null): string | null {
   if (manufacturer === null && firmwareVersion === null) return null;
-  const firmware = firmwareVersion === null ? '' : ` firmware ${firmwareVersion}`;
-  return `${manufacturer ?? 'unknown'}${firmware}`;
+  const firmware = firmwareVersion === null ? [] : [`firmware ${firmwareVersion}`];
+  return [...(manufacturer === null ? [] : [manufacturer]), ...firmware].join(' ');
 }
 
 function rfc3339(ms: number | null): string | null {

@@ -125,6 +125,9 @@ const migrations: readonly string[] = [
      size integer not null,
      note text not null
    ) strict;`,
+
+  `alter table nodes add column tpm_class text not null default 'unknown';
+   alter table nodes add column endorsed_by text;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

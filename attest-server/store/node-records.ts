@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely';
 import { Rejection } from '../protocol/rejection.ts';
+import { type TpmClass, tpmClasses } from '../protocol/tpm-class.ts';
 import type { Append } from './audit-log.ts';
 import { optionalBuffer, toBuffer } from './columns.ts';
 import { isUniqueViolation } from './constraint.ts';
@@ -161,6 +162,8 @@ function rowOf(node: EnrolledNode): NodeRow {
     ak_public_area: node.akPublicArea,
     ak_name: node.akName,
     manufacturer: node.manufacturer,
+    tpm_class: node.tpmClass,
+    endorsed_by: node.endorsedBy,
     enrolled_at: node.enrolledAt,
     revoked_at: null,
     revoked_reason: null,
@@ -178,6 +181,8 @@ function nodeOf(row: NodeRow): EnrolledNode {
     akPublicArea: toBuffer(row.ak_public_area),
     akName: row.ak_name,
     manufacturer: row.manufacturer,
+    tpmClass: parseTpmClass(row.tpm_class),
+    endorsedBy: row.endorsed_by,
     enrolledAt: row.enrolled_at,
   }));
 }
@@ -186,4 +191,10 @@ function parseBound(word: string): Bound {
   const bound = boundWords.find((known) => known === word);
   if (bound === undefined) throw new Error(`bound "${word}" is not known`);
   return bound;
+}
+
+function parseTpmClass(word: string): TpmClass {
+  const found = tpmClasses.find((known) => known === word);
+  if (found === undefined) throw new Error(`TPM class "${word}" is not known`);
+  return found;
 }

@@ -25,6 +25,8 @@ export interface NodeRow {
   readonly ak_public_area: Uint8Array;
   readonly ak_name: string;
   readonly manufacturer: string | null;
+  readonly tpm_class: string;
+  readonly endorsed_by: string | null;
   readonly enrolled_at: number;
   /** A revoked record keeps its row and frees its name. */
   readonly revoked_at: number | null;

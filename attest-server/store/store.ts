@@ -1,6 +1,7 @@
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditKey } from '../protocol/audit-key.ts';
 import type { Reference } from '../protocol/reference.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
 /** By which word an endorsement key became a node (contract.md, "Identity and enrolment"). */
@@ -17,7 +18,11 @@ export interface EnrolledNode {
   readonly ekCertificate: Buffer | null;
   readonly akPublicArea: Buffer;
   readonly akName: string;
+  /** Maker and kind of the TPM by the word of the root that endorsed it; null and `unknown` where none did. */
   readonly manufacturer: string | null;
+  readonly tpmClass: TpmClass;
+  /** SHA-256 of the certificate of the root that vouched for the EK certificate, hex; null: unverified, or none. */
+  readonly endorsedBy: string | null;
   readonly enrolledAt: number;
 }
 

@@ -8,7 +8,7 @@ import { stringify } from 'yaml';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { NodeState, Verdict } from '../../attest-server/protocol/verdict.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
-import { openAuthority } from '../authority.ts';
+import { type Authority, openAuthority } from '../authority.ts';
 import { type Daemon, startDaemon } from '../daemon.ts';
 import { type FixtureMachine, startMachine } from '../machine.ts';
 import type { Narrator } from './narrator.ts';
@@ -104,7 +104,8 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       latest.delete(name);
       seen.set(name, new Set());
     };
-    const server = await startOnUsualPorts(options, (entry) => {
+    const authority = await openAuthority(join(dir, 'tpm-authority'));
+    const server = await startOnUsualPorts(options, authority, (entry) => {
       const before = latest.get(entry.node);
       latest.set(entry.node, entry.verdict);
       if (
@@ -127,7 +128,6 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     resources.defer(() => server.close());
     narrator.say('The attestation server is up. It trusts nobody yet.');
 
-    const authority = await openAuthority(join(dir, 'tpm-authority'));
     const nodes = await Promise.all(
       Array.from({ length: options.nodes }, async (_, index) => {
         const names = options.recordings ?? recordings;
@@ -183,7 +183,11 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
 
 type Recorded = NonNullable<Parameters<typeof startServer>[1]['recorded']>;
 
-async function startOnUsualPorts(options: ClusterOptions, recorded: Recorded): Promise<RunningServer> {
+async function startOnUsualPorts(
+  options: ClusterOptions,
+  { rootsDir }: Authority,
+  recorded: Recorded,
+): Promise<RunningServer> {
   const logger = pino({ level: options.logLevel, base: null }, pino.destination(2));
   const policyFile = join(options.dir, 'strict.yaml');
   await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings));
@@ -196,6 +200,7 @@ async function startOnUsualPorts(options: ClusterOptions, recorded: Recorded): P
           stateDir: options.dir,
           host: '127.0.0.1',
           policy: policyFile,
+          endorsementRoots: [rootsDir],
           challengeEverySeconds: options.challengeEvery / 1000,
           answerWithinSeconds: Math.min(30, (options.challengeEvery * 5) / 1000),
           unknownAfterSeconds: options.unknownAfter / 1000,

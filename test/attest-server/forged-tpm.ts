@@ -11,6 +11,7 @@ import { activationProof } from '../../attest-server/channel/session.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/protocol/messages.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
+import { madeAuthority, madeEkCertificate, signer } from './verify/made-certificate.ts';
 import { madeQuote } from './verify/made-quote.ts';
 import { ekAttributes, type SoftwareKey, softwareKey, u32 } from './verify/software-key.ts';
 
@@ -40,6 +41,13 @@ export interface ForgedTpm {
   ): EvidenceMessage;
 }
 
+/** Who endorses forged TPMs. */
+export const testAuthority = signer('Test authority');
+/** Test servers trust it unless they are told otherwise. DER. */
+export const testAuthorityCertificate = madeAuthority(testAuthority);
+/** What their certificates say. */
+export const forgedMake = { manufacturer: 'id:49424D00', model: 'forged' } as const;
+
 export function forgedTpm(
   ak: SoftwareKey = softwareKey('p256'),
   ek: SoftwareKey = softwareKey('p256', {
@@ -48,6 +56,7 @@ export function forgedTpm(
     symmetric: '000600800043',
   }),
 ): ForgedTpm {
+  const certificate = madeEkCertificate(testAuthority, ek.publicKey, forgedMake);
   const akName = `000b${hash('sha256', ak.publicArea, 'hex')}`;
   return {
     ak,
@@ -59,7 +68,11 @@ export function forgedTpm(
       role: 'agent',
       node,
       banks: ['sha1', 'sha256', 'sha384'],
-      ek: { publicArea: ek.publicArea.toString('base64'), certificate: null, chain: [] },
+      ek: {
+        publicArea: ek.publicArea.toString('base64'),
+        certificate: certificate.toString('base64'),
+        chain: [],
+      },
       ak: { publicArea: ak.publicArea.toString('base64'), name: akName },
       joinToken: false,
     }),

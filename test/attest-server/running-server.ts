@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import { serverConfig } from '../../attest-server/config.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
 import type { AuditEntry, HistoryEntry, NodeStatus, Store } from '../../attest-server/store/store.ts';
+import { testAuthorityCertificate } from './forged-tpm.ts';
 
 export interface ServerSettings {
   /** Default strict. */
@@ -18,6 +20,8 @@ export interface ServerSettings {
   readonly answerWithin?: number;
   readonly unknownAfter?: number;
   readonly helloWithin?: number;
+  /** Folders of authorities; default: that of forged TPMs. */
+  readonly endorsementRoots?: readonly string[];
 }
 
 /** A whole server on free ports of the loopback, with a state folder of its own. */
@@ -49,6 +53,9 @@ export interface TestServer extends AsyncDisposable {
 
 export async function startTestServer(settings: ServerSettings = {}): Promise<TestServer> {
   const stateDir = await mkdtemp(join(tmpdir(), 'assay-server-'));
+  const rootsDir = join(stateDir, 'roots');
+  await mkdir(rootsDir);
+  await writeFile(join(rootsDir, 'root.pem'), new X509Certificate(testAuthorityCertificate).toString());
   const verdicts: HistoryEntry[] = [];
   const start = (agentPort: number) =>
     startServer(
@@ -58,6 +65,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         {
           ...{ stateDir, host: '127.0.0.1', agentPort, apiPort: 0, metricsPort: 0 },
           policy: settings.policy ?? 'strict',
+          endorsementRoots: settings.endorsementRoots ?? [rootsDir],
           challengeEverySeconds: settings.challengeEvery ?? 300,
           answerWithinSeconds: settings.answerWithin ?? 30,
           unknownAfterSeconds: settings.unknownAfter ?? 900,

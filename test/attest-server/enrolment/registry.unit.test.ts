@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
+import { createRegistry, type Registry, type VouchedTpm } from '../../../attest-server/enrolment/registry.ts';
 import type { Hello } from '../../../attest-server/protocol/messages.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
@@ -24,7 +24,16 @@ const keys = (digit: string) => ({
   ekCertificate: null,
   akPublicArea: Buffer.from(digit),
   akName: `000b${digit.repeat(64)}`,
+  vouched: () => tpm,
 });
+const endorsed: VouchedTpm = {
+  ...{ notVouched: null, endorsedBy: 'e'.repeat(64), manufacturer: 'IFX', tpmClass: 'discrete' },
+};
+const strange: VouchedTpm = {
+  notVouched: new Rejection('ek_untrusted_root', 'nobody knows its maker'),
+  ...{ endorsedBy: null, manufacturer: null, tpmClass: 'unknown' },
+};
+let tpm = endorsed;
 const hour = 3600_000;
 
 describe('the registry', () => {
@@ -37,6 +46,7 @@ describe('the registry', () => {
     store = await openSqliteStore(':memory:', { chain: chainEntry });
     allowed = (by) => by !== 'first-use';
     alerts = [];
+    tpm = endorsed;
     registry = createRegistry({
       store,
       mayEnrol: (_node, by) => allowed(by),
@@ -72,6 +82,22 @@ describe('the registry', () => {
     allowed = (by) => by === 'join-token';
     await refused(join('node-1', 'a'), 'enrolment_pending');
     assert.equal(await store.node('node-1'), null);
+  });
+
+  it('takes no join token of a TPM that no root vouches for; a pin of the key is enough', async () => {
+    tpm = strange;
+    const text = await token('node-1');
+    await refused(join('node-1', 'a', text), 'ek_untrusted_root');
+    await pin('node-2', 'b');
+    const found = await join('node-2', 'b');
+    assert.ok('candidate' in found && found.candidate.endorsedBy === null);
+    tpm = endorsed;
+    await join('node-1', 'a', text);
+    const record = await store.node('node-1');
+    assert.deepEqual(
+      [record?.bound, record?.manufacturer, record?.tpmClass, record?.endorsedBy],
+      ['join-token', 'IFX', 'discrete', endorsed.endorsedBy],
+    );
   });
 
   it('takes a join token once, for its node, within its time', async () => {

@@ -57,6 +57,8 @@ export function enrolled(name: string): EnrolledNode {
     akPublicArea: Buffer.alloc(0),
     akName: '000b',
     manufacturer: 'IBM',
+    tpmClass: 'virtual',
+    endorsedBy: null,
     enrolledAt: now,
   };
 }

@@ -15,6 +15,8 @@ export function madeNode(name: string, ekSeed = name): EnrolledNode {
     akPublicArea: Buffer.from(`ak of ${ekSeed}`),
     akName: `000b${hash('sha256', `ak ${ekSeed}`, 'hex')}`,
     manufacturer: 'IBM',
+    tpmClass: 'virtual',
+    endorsedBy: 'ef'.repeat(32),
     enrolledAt: 1_000,
   };
 }

@@ -33,7 +33,12 @@ for (const place of ['in memory', 'in a file'] as const) {
 
     it('gives back an enrolled node as it was, by name and by endorsement key', async () => {
       await enrol();
-      const withCertificate = { ...two, ekCertificate: Buffer.from([48, 0]), manufacturer: null };
+      const withCertificate = {
+        ...two,
+        ekCertificate: Buffer.from([48, 0]),
+        manufacturer: null,
+        endorsedBy: null,
+      };
       await enrol(withCertificate);
       assert.deepEqual(await store.node('node-1'), one);
       assert.deepEqual(await store.nodeByEk(two.ekDigest), withCertificate);
