@@ -15,6 +15,7 @@ export interface StateDir {
   read(name: FileName): Promise<string | null>;
   /** Whole or not at all, mode 0600. */
   write(name: FileName, text: string): Promise<void>;
+  remove(name: FileName): Promise<void>;
 }
 
 /**
@@ -42,6 +43,13 @@ export async function openStateDir(path: string): Promise<StateDir> {
       } catch (cause) {
         if (isMissing(cause)) return null;
         throw new AgentError('state_dir', `${files[name]} cannot be read: ${textOf(cause)}`, { cause });
+      }
+    },
+    async remove(name) {
+      try {
+        await rm(join(path, files[name]), { force: true });
+      } catch (cause) {
+        throw new AgentError('state_dir', `${files[name]} cannot be removed: ${textOf(cause)}`, { cause });
       }
     },
     async write(name, text) {

@@ -180,6 +180,50 @@ describe('the command line', () => {
     assert.deepEqual(world.pins[1], { node: 'node-2', ekDigest: 'b'.repeat(64) });
   });
 
+  it('shows who waits with the whole digest, and decides in the name of who asks', async () => {
+    world.waiting.push({
+      ...{ node: 'node-7', ekDigest: 'cd'.repeat(32), ekPublicArea: Buffer.alloc(0), address: '10.0.0.7' },
+      ...{ certificateSubject: hostile, manufacturer: null, firstSeen: now, lastSeen: now, attempts: 2 },
+      ...{ nameIsEnrolled: true, isApproved: false },
+    });
+    const list = await assay('enrol list');
+    assert.ok(list.out.includes('cd'.repeat(32)));
+    assert.doesNotMatch(list.out, untamed);
+    assert.equal(JSON.parse((await assay('enrol list -o json')).out).items[0].nameEnrolled, true);
+    assert.equal((await assay(`enrol approve node-7 --ek ${'CD'.repeat(32)}`, operator)).code, 0);
+    assert.equal((await assay('enrol approve --all', operator)).code, 0);
+    assert.equal((await assay('enrol revoke node-1 --reason sold', operator)).code, 0);
+    assert.deepEqual(world.decisions, [
+      `token:operator approves node-7 ${'cd'.repeat(32)}`,
+      'token:operator approves all',
+      'token:operator revokes node-1: sold',
+    ]);
+  });
+
+  for (const [line, code] of [
+    ['enrol approve node-7', 2],
+    ['enrol approve --all node-7', 2],
+    ['enrol approve', 2],
+    ['enrol revoke node-7', 2],
+    ['enrol revoke node-9 --reason sold', 1],
+    ['token create --name alice --role king', 2],
+    ['token create --name alice --role reader --ttl 4000d', 2],
+    ['token create --name alice --role reader', 1],
+  ] as const)
+    it(`exits with ${code} for ${line}`, async () => {
+      assert.equal((await assay(line, operator)).code, code);
+    });
+
+  it('prints a token alone on standard output, and revokes it', async () => {
+    const admin = environmentOf(server, 'admin-token');
+    const { code, out, err } = await assay('token create --name alice --role operator --ttl 8h', admin);
+    assert.deepEqual([code, out], [0, 'text of alice\n']);
+    assert.match(err, /operator.*2026-11-20T20:00:00Z/);
+    assert.equal((await assay('token list', admin)).code, 0);
+    assert.equal((await assay('token revoke taken', admin)).out, 'token taken revoked\n');
+    assert.equal((await assay('token revoke nobody', admin)).code, 1);
+  });
+
   it('finds the server through .assay/cli.json, whose paths are relative to it', async () => {
     mkdirSync(join(server.dir, '.assay'));
     const entry = { server: server.url, tokenFile: '../reader-token', caFile: server.caFile };

@@ -105,6 +105,59 @@ describe('the API', () => {
     assert.equal(again.status, 409);
   });
 
+  it('hands decisions on enrolment on with the name of who decides', async () => {
+    const send = (path: string, body: object) =>
+      ask(server, `/v1/enrolments/${path}`, {
+        method: 'POST',
+        token: 'operator-token',
+        body: JSON.stringify(body),
+      });
+    const approved = await send('node-1/approve', { ek: 'ab'.repeat(8) });
+    assert.deepEqual(api.approveAnswer.parse(JSON.parse(approved.text)).waiting, true);
+    assert.equal((await send('approve-all', {})).status, 201);
+    assert.equal((await send('node-1/revoke', { reason: 'sold' })).status, 201);
+    assert.deepEqual(world.decisions, [
+      `token:operator approves node-1 ${'ab'.repeat(8)}`,
+      'token:operator approves all',
+      'token:operator revokes node-1: sold',
+    ]);
+    for (const [path, body, status] of [
+      ['node-1/approve', { ek: 'ab'.repeat(7) }, 400],
+      ['node-1/approve', { ek: 'ab'.repeat(33) }, 400],
+      ['Node_1/approve', { ek: 'ab'.repeat(32) }, 404],
+      ['node-1/revoke', { reason: ' \u001b[31m' }, 400],
+      ['node-9/revoke', { reason: 'sold' }, 404],
+    ] as const)
+      assert.equal((await send(path, body)).status, status, path);
+  });
+
+  it('lists waiting TPMs with exactly their members', async () => {
+    world.waiting.push({
+      ...{ node: 'node-7', ekDigest: 'cd'.repeat(32), ekPublicArea: Buffer.alloc(0), address: '10.0.0.7' },
+      ...{ certificateSubject: null, manufacturer: 'IFX', firstSeen: now, lastSeen: now, attempts: 2 },
+      ...{ nameIsEnrolled: false, isApproved: true },
+    });
+    const { text } = await ask(server, '/v1/enrolments');
+    const [item] = api.listOf(api.candidateView.strict()).parse(JSON.parse(text)).items;
+    assert.deepEqual([item?.node, item?.ek, item?.approved], ['node-7', 'cd'.repeat(32), true]);
+  });
+
+  it('makes a token for one name once, and says where there is none to revoke', async () => {
+    const send = (name: string) =>
+      ask(server, '/v1/tokens', {
+        method: 'POST',
+        token: 'admin-token',
+        body: JSON.stringify({ name, role: 'reader' }),
+      });
+    const made = api.tokenAnswer.parse(JSON.parse((await send('alice')).text));
+    assert.deepEqual([made.token, made.expiresAt], ['text of alice', null]);
+    assert.equal((await send('taken')).status, 409);
+    const revoke = (name: string) =>
+      ask(server, `/v1/tokens/${name}`, { method: 'DELETE', token: 'admin-token' });
+    assert.equal((await revoke('taken')).status, 200);
+    assert.equal((await revoke('nobody')).status, 404);
+  });
+
   it('makes a join token of at most a day', async () => {
     const send = (ttlSeconds: number) =>
       ask(server, '/v1/join-tokens', {

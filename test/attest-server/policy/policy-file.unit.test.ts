@@ -103,6 +103,12 @@ describe('a policy file', () => {
     });
 
   for (const mode of ['label', 'enforce'] as const) {
+    it(`refuses first-use in mode ${mode}: whoever comes first would be trusted`, () => {
+      const group = `  - name: a\n    nodes: ["*"]\n    require: [identity, boot]\n    enrolment: [pin, first-use]\n`;
+      assert.deepEqual(places(`${head}${group}    mode: ${mode}\n`), ['7 groups.0.enrolment.1']);
+      assert.deepEqual(places(`${head}${group}    mode: observe\n`), []);
+    });
+
     it(`refuses mode ${mode} without identity and boot`, () => {
       const group = `  - name: a\n    nodes: ["*"]\n    mode: ${mode}\n`;
       assert.deepEqual(places(`${head}${group}`), ['6 groups.0.mode']);
