@@ -149,7 +149,12 @@ class Agent {
             if (!isEnrolled && !verdict.codes.some((code) => unknownNode.has(code)))
               state.write('enrolled', '').catch((error: unknown) => logger.error(describe(error)));
           },
-          refused: ({ code }) => logger.warn({ code }, 'the server refused'),
+          refused: ({ code }) => {
+            logger.warn({ code }, 'the server refused');
+            // A node whose enrolment was revoked shows a token again: its operator may have put a new one there.
+            if (isEnrolled && unknownNode.has(code))
+              state.remove('enrolled').catch((error: unknown) => logger.error(describe(error)));
+          },
           fault: (error) => {
             tpmFailed ||= error instanceof ToolError;
             logger.error(describe(error), 'no answer was given');
