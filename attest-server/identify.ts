@@ -54,7 +54,7 @@ export function createIdentify({ store, registry, candidates, meetWitness, trust
     };
     if (hello.checkpoint !== undefined) await meetWitness(hello.node, hello.checkpoint);
     const found = await registry.identify(hello, keys, joinToken, now()).catch((error: unknown) => {
-      if (error instanceof Rejection && error.code === 'enrolment_pending')
+      if (error instanceof Rejection && undecided.has(error.code))
         candidates.note(
           {
             ...{ node: hello.node, ekDigest: ek.digest, ekPublicArea: ek.publicArea, address },
@@ -78,6 +78,9 @@ export function createIdentify({ store, registry, candidates, meetWitness, trust
     };
   };
 }
+
+/** What a person's word would mend. */
+const undecided: ReadonlySet<string> = new Set(['enrolment_pending', 'ek_untrusted_root']);
 
 /** Its own claim, for whoever decides about it. */
 function makerOf({ certificate }: Endorsement): string | null {

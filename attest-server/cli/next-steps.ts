@@ -42,7 +42,8 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   identity_claim_mismatch: 'See which machine claims this name; its TPM is enrolled under another.',
   revoked_reference: 'Update the node: what it booted was revoked.',
   token_rejected: 'Make a new join token: assay join-token create --node NODE --ttl 1h.',
-  ek_untrusted_root: 'Give the vendor’s root with --trust-roots, or pin the key: assay ek import FILE.',
+  ek_untrusted_root:
+    'Trust the vendor’s root (endorsementRoots of the server, --trust-roots offline), or pin the key: assay ek import FILE.',
   nonce_invalid: 'Old or foreign evidence was sent. If it is yours, export the bundle again.',
 };
 

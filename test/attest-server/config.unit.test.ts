@@ -45,6 +45,17 @@ describe('the configuration of the server', () => {
     ]);
   });
 
+  it('trusts the roots that come with the program, others beside or instead of them, or none', () => {
+    const rootsOf = (file: string | null, text = '') =>
+      serverConfig(file, { ASSAY_ENDORSEMENT_ROOTS: text }).endorsementRoots;
+    assert.deepEqual(rootsOf(null), ['builtin']);
+    assert.deepEqual(rootsOf('endorsementRoots: [builtin, /etc/roots]'), ['builtin', '/etc/roots']);
+    assert.deepEqual(rootsOf(null, '/etc/roots'), ['/etc/roots']);
+    assert.deepEqual(rootsOf('endorsementRoots: none'), []);
+    for (const file of ['endorsementRoots: []', 'endorsementRoots: [none, builtin]'])
+      assert.match(faultsOf(file).join(), /endorsementRoots \(ASSAY_ENDORSEMENT_ROOTS\)/);
+  });
+
   it('tells every fault at once, with its key and its variable', () => {
     const faults = faultsOf('agentPort: 70000\nunknownThing: 1\nlogLevel: loud\n', { ASSAY_API_PORT: 'x' });
     for (const word of [

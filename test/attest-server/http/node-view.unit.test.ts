@@ -41,4 +41,17 @@ describe('the view of a node', () => {
       ['pending', 'enrolment_pending', null, []],
     );
   });
+
+  it('names maker and firmware of the TPM as far as they are known', () => {
+    const tpm = (manufacturer: string | null, firmwareVersion: string | null) =>
+      nodeView(
+        statusOf('node-1', verdictOf(), { firmwareVersion }),
+        { ...enrolled('node-1'), manufacturer },
+        now,
+      ).tpm;
+    assert.deepEqual(
+      [tpm('IFX', 'ab'), tpm('IFX', null), tpm(null, 'ab'), tpm(null, null)],
+      ['IFX firmware ab', 'IFX', 'firmware ab', null],
+    );
+  });
 });
