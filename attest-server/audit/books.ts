@@ -1,4 +1,4 @@
-import { existsSync, renameSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { type AuditKey, auditKeysKept } from '../protocol/audit-key.ts';
@@ -125,6 +125,8 @@ export class Books {
 
   async #sign(): Promise<void> {
     const { origin, keys } = this.#signer;
+    // Somebody may change the database under a server that runs.
+    if (this.#shown !== null) await this.#check(this.#shown.checkpoint);
     const note =
       (await this.#ports.store.addCheckpoint((head) =>
         formatCheckpoint({ origin, ...head }, this.#signer),
@@ -150,29 +152,30 @@ export class Books {
 
   /** The mark beside the database and the latest checkpoint in it must both fit the log. */
   async #checkMarks(): Promise<void> {
-    const { store, stateDir } = this.#ports;
-    const path = join(stateDir, files.mark);
-    const mark = existsSync(path) ? readPrivate(path) : null;
-    for (const note of [mark, await store.latestCheckpoint()]) {
-      if (note === null) continue;
-      const own = this.#own(note);
-      const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);
-      if (text === null) continue;
-      this.#ports.rolledBack(text);
-      // The proof of what is lost is kept; the mark itself begins anew.
-      if (note === mark) renameSync(path, join(stateDir, files.lost));
-      else if (!existsSync(join(stateDir, files.lost)))
-        writePrivate(join(stateDir, files.lost), note, 'replace');
-      await store.audit({
-        at: this.#ports.now(),
-        actor: 'server',
-        action: 'audit_rollback',
-        subject: this.#signer.origin,
-        code: 'audit_rollback',
-        detail: { text, size: own?.size ?? null, head: own?.head ?? null },
-      });
-      return;
-    }
+    const path = join(this.#ports.stateDir, files.mark);
+    for (const note of [
+      existsSync(path) ? readPrivate(path) : null,
+      await this.#ports.store.latestCheckpoint(),
+    ])
+      if (note !== null && (await this.#check(note))) return;
+  }
+
+  /** Holds the log against what we signed; a log that is another one is told, and the proof of it is kept. */
+  async #check(note: string): Promise<boolean> {
+    const own = this.#own(note);
+    const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);
+    if (text === null) return false;
+    this.#ports.rolledBack(text);
+    writePrivate(join(this.#ports.stateDir, files.lost), note, 'replace');
+    await this.#ports.store.audit({
+      at: this.#ports.now(),
+      actor: 'server',
+      action: 'audit_rollback',
+      subject: this.#signer.origin,
+      code: 'audit_rollback',
+      detail: { text, size: own?.size ?? null, head: own?.head ?? null },
+    });
+    return true;
   }
 
   /** The checkpoint where one of our keys signed it, else null. */

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { type AuditWitness, openAuditWitness } from '../../agent/audit-witness.ts';
+import { openStateDir } from '../../agent/state-dir.ts';
+import { type AuditKey, signRotation } from '../../attest-server/protocol/audit-key.ts';
+import { formatCheckpoint } from '../../attest-server/protocol/checkpoint.ts';
+import type { VerdictMessage } from '../../attest-server/protocol/messages.ts';
+import { type MadeAuditKey, madeAuditKey, madeOrigin } from '../attest-server/protocol/made-audit-key.ts';
+
+const key = madeAuditKey();
+const text = ({ publicKey }: MadeAuditKey) => publicKey.toString('base64');
+const first: AuditKey = { publicKey: text(key), signature: null };
+
+function shown(size: number, head = 'ab', by = key, auditKeys = [first], origin = madeOrigin) {
+  return { checkpoint: formatCheckpoint({ origin, size, head: head.repeat(32) }, by), auditKeys };
+}
+
+describe('what an agent keeps of the audit log of its server', () => {
+  let dir: string;
+  let file: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'assay-witness-'));
+    file = join(dir, 'audit-checkpoint.json');
+  });
+  afterEach(() => rmSync(dir, { recursive: true }));
+
+  const open = async (): Promise<AuditWitness> =>
+    openAuditWitness(await openStateDir(dir), (error) => assert.fail(String(error)));
+
+  it('is the latest checkpoint that verified, in a file of its own', async () => {
+    const witness = await open();
+    assert.equal(witness.checkpoint, null);
+    for (const size of [3, 3, 4, 9]) assert.equal(witness.observe(shown(size)), null);
+    await witness.flush();
+    assert.equal(witness.checkpoint, shown(9).checkpoint);
+    assert.equal((await open()).checkpoint, shown(9).checkpoint);
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+  });
+
+  it('is not written again within seconds, nor where the log did not grow', async () => {
+    const witness = await open();
+    witness.observe(shown(3));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    witness.observe(shown(4));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(JSON.parse(readFileSync(file, 'utf8')).checkpoint, shown(3).checkpoint);
+    await witness.flush();
+    assert.equal(JSON.parse(readFileSync(file, 'utf8')).checkpoint, shown(4).checkpoint);
+  });
+
+  it('says nothing where the server shows nothing', async () => {
+    assert.equal((await open()).observe({}), null);
+  });
+
+  const stranger = madeAuditKey();
+  const faults: readonly [string, Pick<VerdictMessage, 'checkpoint' | 'auditKeys'>][] = [
+    ['a smaller log', shown(6)],
+    ['another head of the same size', shown(7, 'cd')],
+    [
+      'a key that the pinned one did not sign',
+      shown(8, 'ab', stranger, [{ publicKey: text(stranger), signature: null }]),
+    ],
+    [
+      'a key beside the pinned one that it did not sign',
+      shown(8, 'ab', stranger, [first, signRotation(madeOrigin, text(stranger), stranger.privateKey)]),
+    ],
+    ['a signature that is wrong', { ...shown(8), checkpoint: shown(8).checkpoint.replace('\n8\n', '\n9\n') }],
+    ['another installation', shown(8, 'ab', key, [first], `assay/${'f'.repeat(32)}`)],
+    ['no checkpoint at all', { checkpoint: 'x', auditKeys: [first] }],
+  ];
+  for (const [what, verdict] of faults)
+    it(`tells of ${what}, also after a start, and keeps what it had`, async () => {
+      const witness = await open();
+      witness.observe(shown(7));
+      assert.notEqual(witness.observe(verdict), null);
+      await witness.flush();
+      const again = await open();
+      assert.notEqual(again.observe(verdict), null);
+      assert.equal(again.checkpoint, shown(7).checkpoint);
+    });
+
+  it('follows the server to a key that the pinned one signed', async () => {
+    const next = madeAuditKey();
+    const keys = [first, signRotation(madeOrigin, text(next), key.privateKey)];
+    const witness = await open();
+    witness.observe(shown(7));
+    assert.equal(witness.observe(shown(8, 'ab', next, keys)), null);
+    await witness.flush();
+    assert.notEqual((await open()).observe(shown(9)), null);
+  });
+
+  it('is not begun anew by itself where its file is damaged', async () => {
+    writeFileSync(file, '{}', { mode: 0o600 });
+    await assert.rejects(open(), { code: 'state_dir' });
+  });
+});
