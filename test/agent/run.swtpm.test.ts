@@ -85,6 +85,36 @@ describe('an agent on a software TPM', () => {
     assert.equal((await stat(join(folder, 'state', 'enrolled'))).mode & 0o777, 0o600);
   });
 
+  it('shows its token again once the server does not know it any more', async () => {
+    const { key, cert } = await authority.issue();
+    const state = join(folder, 'state-3');
+    await mkdir(state, { mode: 0o700 });
+    await writeFile(join(state, 'enrolled'), '', { mode: 0o600 });
+    const shown: boolean[] = [];
+    await using server = await startTinyServer({ key, cert: cert + authority.ca }, (socket) => {
+      socket.once('message', (text) => {
+        const hello = parseAgentMessage(String(text));
+        assert(hello.type === 'hello');
+        shown.push(hello.joinToken);
+        socket.send(JSON.stringify({ type: 'error', code: 'enrolment_pending' }));
+        socket.close(1008);
+      });
+    });
+    const stop = new AbortController();
+    const config = buildConfig(
+      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
+      { ASSAY_STATE_DIR: state, ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+    );
+    await runAgent(config, {
+      logger: pino({ level: 'silent' }),
+      signal: stop.signal,
+      onState: ({ phase }) => {
+        if (phase === 'offline' && shown.length === 2) stop.abort();
+      },
+    });
+    assert.deepEqual(shown, [false, true]);
+  });
+
   it('says that the machine has no TPM, and what to do', async () => {
     const { key, cert } = await authority.issue();
     const hellos: string[] = [];
