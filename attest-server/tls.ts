@@ -81,7 +81,9 @@ async function makeServerCertificate(
       `subjectAltName=${names.map((name) => (isIP(name) !== 0 ? `IP:${name}` : `DNS:${name}`)).join(',')}`,
       'basicConstraints=critical,CA:FALSE',
       'keyUsage=critical,digitalSignature',
-      'extendedKeyUsage=serverAuth\n',
+      'extendedKeyUsage=serverAuth',
+      // Which of two authorities of one name signed it: they overlap while one follows the other.
+      'authorityKeyIdentifier=keyid\n',
     ].join('\n'),
   );
   await openssl([

@@ -62,7 +62,9 @@ export class Connection<Node> {
     });
     this.#within(timings.helloWithin, 'no hello in time');
     keepHeartbeat(webSocket, () => this.#reads());
-    webSocket.on('ping', () => this.#mayGoOn());
+    webSocket.on('ping', (data) => {
+      if (this.#mayGoOn() && this.#reads()) webSocket.pong(data);
+    });
     webSocket.on('pong', () => this.#mayGoOn());
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       if (!this.#mayGoOn()) return;

@@ -56,6 +56,8 @@ export async function listen<Node>(
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
+    // The connection answers pings itself, and counts them.
+    autoPong: false,
     maxPayload: limits.binaryFrame,
     maxFragments: bounds.fragments,
     maxBufferedChunks: bounds.chunks,

@@ -38,6 +38,8 @@ export interface Dialling {
   readonly headers?: Readonly<Record<string, string>>;
   readonly subprotocols?: readonly string[];
   readonly maxVersion?: 'TLSv1.2';
+  /** Address of the loopback that the connection comes from; default 127.0.0.1. */
+  readonly from?: string;
 }
 
 /** @throws where the server does not take the connection */
@@ -47,6 +49,7 @@ export async function dial({ ca, server }: TestServer, how: Dialling = {}): Prom
     ca,
     headers: { ...how.headers },
     perMessageDeflate: false,
+    ...(how.from !== undefined && { localAddress: how.from }),
     ...(how.maxVersion && { minVersion: how.maxVersion, maxVersion: how.maxVersion }),
   });
   const inbox: (Readonly<Record<string, unknown>> | null)[] = [];
@@ -125,9 +128,9 @@ export async function introduce(
   world: TestServer,
   tpm: ForgedTpm,
   node: string,
-  change: { hello?: object; joinToken?: Buffer } = {},
+  change: { hello?: object; joinToken?: Buffer; from?: string } = {},
 ): Promise<Peer & { readonly hello: string }> {
-  const peer = await dial(world);
+  const peer = await dial(world, change.from === undefined ? {} : { from: change.from });
   const hello = JSON.stringify({
     ...tpm.hello(node),
     ...(change.joinToken && { joinToken: true }),
