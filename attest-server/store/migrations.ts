@@ -131,13 +131,14 @@ const migrations: readonly string[] = [
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */
-const schemaVersion = migrations.length;
+export const schemaVersion = migrations.length;
 
 /**
  * Brings a database to this program's version, each step in a transaction of its own.
+ * @param upTo an earlier version, to make a database as an earlier program left it
  * @throws Error where a newer program wrote it, or where it is not a store of Assay
  */
-export function migrate(database: DatabaseSync): void {
+export function migrate(database: DatabaseSync, upTo = schemaVersion): void {
   const version = versionOf(database);
   if (version > schemaVersion) {
     throw new Error(
@@ -148,7 +149,7 @@ export function migrate(database: DatabaseSync): void {
   if (version === 0 && database.prepare('select 1 from sqlite_master').get() !== undefined) {
     throw new Error('it is a database of another program: name another file');
   }
-  for (let next = version; next < schemaVersion; next += 1) {
+  for (let next = version; next < upTo; next += 1) {
     database.exec('begin immediate');
     try {
       // Another process may have been quicker: the version is read again under the lock.

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+
+describe('a backup of a store', () => {
+  let parent: string;
+  beforeEach(() => {
+    parent = mkdtempSync(join(tmpdir(), 'assay-backup-'));
+  });
+  afterEach(() => rmSync(parent, { recursive: true }));
+  const open = (path: string) => openSqliteStore(path, { chain: chainEntry });
+
+  it('is one moment of it, whatever is written meanwhile', async () => {
+    const store = await open(join(parent, 'state', 'assay.db'));
+    const node = madeNode('node-1');
+    await store.enrol(node, madeEvent('enrol', 'node-1'));
+    let at = 1_000;
+    let copying = true;
+    const writing = (async () => {
+      while (copying) {
+        at += 1;
+        await store.recordVerdict(madeRecord(node, at, undefined, Buffer.alloc(20_000, at)));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    })();
+    const copies: string[] = [];
+    for (let turn = 0; turn < 5; turn += 1) {
+      const copy = join(parent, 'backups', `copy-${turn}.db`);
+      await store.backup(copy);
+      copies.push(copy);
+    }
+    copying = false;
+    await writing;
+    await store.close();
+    let before = 0;
+    for (const copy of copies) {
+      assert.equal(statSync(copy).mode & 0o777, 0o600);
+      const restored = await open(copy);
+      const check = verifyChain(await restored.auditEntries({ limit: 100_000 }));
+      assert(check.ok && check.size >= before);
+      before = check.size;
+      // Verdict, history, evidence and audit entry of one transaction are all there or none.
+      const history = await restored.history('node-1', { limit: 100_000 });
+      assert.equal(history.length, check.size - 1);
+      const status = await restored.status('node-1');
+      assert.equal(status?.evidenceDigest ?? null, history[0]?.evidenceDigest ?? null);
+      for (const { evidenceDigest } of history)
+        assert.notEqual(await restored.evidence(evidenceDigest ?? ''), null);
+      await restored.close();
+    }
+    assert(before > 1);
+  });
+
+  it('replaces nothing, and leaves nothing where it fails', async () => {
+    const store = await open(join(parent, 'state', 'assay.db'));
+    const taken = join(parent, 'backups', 'taken.db');
+    await store.backup(taken);
+    await assert.rejects(store.backup(taken));
+    writeFileSync(join(parent, 'file'), '');
+    await assert.rejects(store.backup(join(parent, 'file', 'copy.db')));
+    await store.close();
+    const memory = await open(':memory:');
+    await assert.rejects(memory.backup(join(parent, 'backups', 'memory.db')));
+    assert.equal(existsSync(join(parent, 'backups', 'memory.db')), false);
+    await memory.close();
+  });
+});
