@@ -260,6 +260,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   }, timings.checkpointEvery);
 
   let reloading = Promise.resolve();
+  let closed: Promise<void> | null = null;
   let sweeping = Promise.resolve();
   const sweeper = setInterval(
     () => {
@@ -287,17 +288,22 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       reloading = reloading.catch(() => {}).then(() => reloadParts(parts, logger));
       return reloading;
     },
-    async close() {
-      clearInterval(sweeper);
-      clearInterval(signing);
-      await agents.close();
-      await Promise.all([api.close(), probes.close(), sweeping]);
-      await attestation.idle();
-      await candidates.flush(now(), true);
-      await books.sign();
-      await store.close();
+    close() {
+      closed ??= end();
+      return closed;
     },
   };
+
+  async function end(): Promise<void> {
+    clearInterval(sweeper);
+    clearInterval(signing);
+    await agents.close();
+    await Promise.all([api.close(), probes.close(), sweeping]);
+    await attestation.idle();
+    await candidates.flush(now(), true);
+    await books.sign();
+    await store.close();
+  }
 
   /** Our own signature under another log than ours: the database is not the one that was signed. */
   async function meetWitness(node: string, checkpoint: string): Promise<void> {
