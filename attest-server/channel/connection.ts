@@ -104,6 +104,13 @@ export class Connection<Node> {
     this.#carryOut(this.session.refuse('identity_unproven', 'unproven for long, and newer connections came'));
   }
 
+  /** Its node is none any more: whatever it still sends is not heard. */
+  release(): void {
+    this.session.refuse('enrolment_pending', 'the enrolment was revoked');
+    this.#webSocket.send(JSON.stringify({ type: 'error', code: 'enrolment_pending' }));
+    this.close(1008, 'enrolment_pending');
+  }
+
   close(code: number, reason: string): void {
     this.#webSocket.resume();
     this.#webSocket.close(code, reason);

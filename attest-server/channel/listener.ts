@@ -131,8 +131,7 @@ export async function listen<Node>(
         if (node === undefined || connection.name === node) connection.challenge();
     },
     disconnect(node) {
-      for (const connection of open)
-        if (connection.name === node) connection.close(1008, 'the enrolment was revoked');
+      for (const connection of open) if (connection.name === node) connection.release();
     },
     renew({ chain, key }) {
       server.setSecureContext({ cert: chain, key, minVersion: 'TLSv1.3' });

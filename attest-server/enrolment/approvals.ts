@@ -1,5 +1,5 @@
 import { Rejection } from '../protocol/rejection.ts';
-import type { Bound, Candidate, Store } from '../store/store.ts';
+import type { AuditEvent, Bound, Candidate, Store } from '../store/store.ts';
 import type { CandidateBook } from './candidates.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 
@@ -16,7 +16,8 @@ export interface Approvals {
   /** Sorted by name, whoever was seen last first. */
   waiting(): Promise<readonly WaitingTpm[]>;
   /**
-   * Lets this TPM enrol under this name when it next comes. A whole digest may be approved before its TPM ever came.
+   * Lets this TPM enrol under this name when it next comes; a binding by first use becomes an approval at once. A
+   * whole digest may be approved before its TPM ever came.
    * @param ek the digest, or at least 16 of its first digits where one waiting candidate of that name has them
    * @throws Rejection `enrolment_pending`, `ek_already_bound`
    */
@@ -63,6 +64,10 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       const holder = await store.nodeByEk(ekDigest);
       if (holder !== null && holder.name !== node)
         throw doubleBinding(alert, { wanted: node, holder: holder.name, actor });
+      if (holder?.bound === 'first-use') {
+        await store.approveFirstUse([holder], firstUseApproval(actor));
+        return { ekDigest, isWaiting: true };
+      }
       if (holder !== null)
         throw new Rejection('ek_already_bound', `${node} is enrolled with this key: nothing waits`);
       if ((await store.node(node)) !== null)
@@ -80,10 +85,7 @@ export function createApprovals(parts: ApprovalParts): Approvals {
 
     async approveAll(actor) {
       const found = (await store.nodes()).filter(({ bound }) => bound === 'first-use');
-      return store.approveFirstUse(found, (name, ekDigest) => ({
-        ...{ at: now(), actor, action: 'enrol.approve', subject: name, code: null },
-        detail: { ek: ekDigest, was: 'first-use' },
-      }));
+      return store.approveFirstUse(found, firstUseApproval(actor));
     },
 
     async revoke(node, reason, actor) {
@@ -103,6 +105,13 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       return ekDigest;
     },
   };
+
+  function firstUseApproval(actor: string) {
+    return (name: string, ekDigest: string): AuditEvent => ({
+      ...{ at: now(), actor, action: 'enrol.approve', subject: name, code: null },
+      detail: { ek: ekDigest, was: 'first-use' },
+    });
+  }
 
   function chosen(node: string, ek: string): { ekDigest: string; isWaiting: boolean } {
     const fitting = candidates

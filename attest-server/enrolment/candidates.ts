@@ -5,6 +5,8 @@ export type Claim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
 
 const perName = 8;
 const inAll = 1024;
+/** Characters; a certificate may say whatever it likes. */
+const subjectLength = 256;
 /** The disk hears of one candidate at most once in this time, however often it comes. */
 const quietMs = 10_000;
 
@@ -47,7 +49,13 @@ export class CandidateBook {
     this.#waiting.delete(key);
     this.#gone.delete(key);
     this.#waiting.set(key, {
-      candidate: { ...claim, firstSeen, lastSeen: now, attempts: attempts + 1 },
+      candidate: {
+        ...claim,
+        certificateSubject: claim.certificateSubject?.slice(0, subjectLength) ?? null,
+        firstSeen,
+        lastSeen: now,
+        attempts: attempts + 1,
+      },
       writtenAt: before?.writtenAt ?? Number.NEGATIVE_INFINITY,
       isWritten: false,
     });

@@ -86,7 +86,7 @@ export function nodeRecords(
   };
 }
 
-/** A revoked record gives way to the new enrolment of its key; what it said stays in the audit log. */
+/** A revoked record gives way to a later enrolment of its key; what it said stays in the audit log. */
 async function insertNode(transaction: Kysely<Tables>, node: EnrolledNode): Promise<void> {
   const { ek_digest, ...rest } = rowOf(node);
   let cause: unknown;
@@ -95,7 +95,7 @@ async function insertNode(transaction: Kysely<Tables>, node: EnrolledNode): Prom
       .insertInto('nodes')
       .values({ ek_digest, ...rest })
       .onConflict((conflict) =>
-        conflict.column('ek_digest').doUpdateSet(rest).where('nodes.revoked_at', 'is not', null),
+        conflict.column('ek_digest').doUpdateSet(rest).where('nodes.revoked_at', '<=', node.enrolledAt),
       )
       .executeTakeFirstOrThrow();
     if (numInsertedOrUpdatedRows === 1n) return;
@@ -103,7 +103,10 @@ async function insertNode(transaction: Kysely<Tables>, node: EnrolledNode): Prom
     if (!isUniqueViolation(error)) throw error;
     cause = error;
   }
-  throw new Rejection('ek_already_bound', await bindingOf(transaction, node), { cause });
+  const bound = await bindingOf(transaction, node);
+  if (bound !== null) throw new Rejection('ek_already_bound', bound, { cause });
+  // It was identified before the revocation, and so by a word that is used up.
+  throw new Rejection('enrolment_pending', `the key of ${node.name} was revoked meanwhile`);
 }
 
 /** One use, one name, one lifetime; spent together with the enrolment that it pays for, or not at all. */
@@ -124,16 +127,17 @@ async function spendJoinToken(transaction: Kysely<Tables>, id: string, node: Enr
   }
 }
 
-async function bindingOf(db: Kysely<Tables>, node: EnrolledNode): Promise<string> {
+async function bindingOf(db: Kysely<Tables>, node: EnrolledNode): Promise<string | null> {
   const bound = await db
     .selectFrom('nodes')
     .select(['name', 'ek_digest'])
     .where((is) => is.or([is('ek_digest', '=', node.ekDigest), is('name', '=', node.name)]))
     .where('revoked_at', 'is', null)
     .executeTakeFirst();
-  return bound?.ek_digest === node.ekDigest
+  if (bound === undefined) return null;
+  return bound.ek_digest === node.ekDigest
     ? `the endorsement key ${node.ekDigest} is bound to ${bound.name}`
-    : `the name ${node.name} is bound to the endorsement key ${bound?.ek_digest}`;
+    : `the name ${node.name} is bound to the endorsement key ${bound.ek_digest}`;
 }
 
 const unproven = {

@@ -15,6 +15,7 @@ let count = 0;
 const newName = () => `node-${++count}`;
 
 let world: TestServer;
+const boundAlready = 'assay_refusals_total{code="ek_already_bound"}';
 
 /** A hello for this node, then nothing. */
 const greet = (hello: object) => async () => {
@@ -62,14 +63,13 @@ function frameOf(token: string): Buffer {
 
 /** A refusal over the API: its code, both nodes alerted in books and metrics, and nothing bound. */
 async function assertDoublyBound(attempt: () => Promise<unknown>, names: readonly string[]): Promise<void> {
-  const series = 'assay_refusals_total{code="ek_already_bound"}';
-  const [before, bound] = [await world.metric(series), await world.store.nodes()];
+  const [before, bound] = [await world.metric(boundAlready), await world.store.nodes()];
   await assert.rejects(attempt(), /ek_already_bound/);
   for (const name of names)
     await world.until(async () =>
       (await auditOf('refuse', name)).find(({ code }) => code === 'ek_already_bound'),
     );
-  assert.equal(await world.metric(series), before + names.length);
+  assert.equal(await world.metric(boundAlready), before + names.length);
   assert.deepEqual(await world.store.nodes(), bound);
 }
 
@@ -137,8 +137,11 @@ describe('who is who, over a real connection', () => {
     }
     const [{ node, tpm }, other] = [await victim(), newName()];
     const joinToken = frameOf(await world.joinToken(other));
+    const refusals = await world.metric(boundAlready);
     const peer = await introduce(world, tpm, other, { joinToken });
     assert.equal(await peer.refusal(), 'ek_already_bound');
+    // Once for the connection, once for the node that has the key.
+    assert.equal(await world.metric(boundAlready), refusals + 2);
     for (const name of [node, other])
       await world.until(async () =>
         (await auditOf('refuse', name)).find(({ code }) => code === 'ek_already_bound'),
@@ -163,19 +166,20 @@ describe('who is who, over a real connection', () => {
     await assertRefused(world, pinned, 'identity_claim_mismatch', greet(tpm.hello(pinned)));
     // Nor does it help to show the right endorsement key and to answer with another node's TPM.
     const mixed = { ...own.hello(pinned), ak: tpm.hello(pinned).ak };
-    const peer = await dial(world);
-    const hello = JSON.stringify(mixed);
-    peer.send(hello);
-    const activate = (await peer.receive()) ?? {};
-    assert.equal(activate.type, 'activate');
-    peer.send(tpm.activated(activate, peer.channel, hello));
-    assert.equal(await peer.refusal(), 'identity_unproven');
+    await assertRefused(world, pinned, 'identity_unproven', async () => {
+      const peer = await dial(world);
+      const hello = JSON.stringify(mixed);
+      peer.send(hello);
+      peer.send(tpm.activated((await peer.receive()) ?? {}, peer.channel, hello));
+      return peer;
+    });
     assert.equal(await world.store.node(pinned), null);
   });
 
   it('lets one of two connections enrol a TPM that both bring at once, and tells the other (row 79)', async () => {
     const [node, tpm] = [newName(), forgedTpm()];
     await world.pin(node, tpm.ekDigest);
+    const refusals = await world.metric(boundAlready);
     const peers = await Promise.all([dial(world), dial(world)]);
     const hello = JSON.stringify(tpm.hello(node));
     for (const peer of peers) peer.send(hello);
@@ -189,6 +193,7 @@ describe('who is who, over a real connection', () => {
       }),
     );
     assert.deepEqual(outcomes.sort(), ['challenge', 'ek_already_bound']);
+    assert.equal(await world.metric(boundAlready), refusals + 1);
     await world.until(async () =>
       (await auditOf('refuse', node)).find(({ code }) => code === 'ek_already_bound'),
     );
@@ -314,12 +319,11 @@ describe('who is who, over a real connection', () => {
 });
 
 describe('a group that takes whoever comes first', () => {
+  const text =
+    'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: lab, nodes: ["*"], enrolment: [pin, first-use';
   const policy = join(tmpdir(), `assay-first-use-${process.pid}.yaml`);
   before(async () => {
-    await writeFile(
-      policy,
-      'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: lab, nodes: ["*"], enrolment: [pin, first-use]}\n',
-    );
+    await writeFile(policy, `${text}]}\n`);
     world = await startTestServer({ policy });
   });
   after(async () => {
@@ -338,6 +342,19 @@ describe('a group that takes whoever comes first', () => {
     assert.equal((await auditOf('enrol.approve', node))[0]?.actor, 'token:admin');
     assert.deepEqual(await world.call('POST', '/v1/enrolments/approve-all'), { approved: [] });
     await assert.rejects(approve(newName(), tpm.ekDigest), /enrolment_pending/);
+    assert.equal(await world.metric('assay_refusals_total{code="enrolment_pending"}'), 1);
+  });
+
+  it('makes an approval of one such binding by its digest', async () => {
+    const [node, tpm] = [newName(), forgedTpm()];
+    await (await prove(tpm, node)).close();
+    await world.call('POST', `/v1/enrolments/${node}/approve`, { ek: tpm.ekDigest }).catch(() => {});
+    assert.equal((await world.store.node(node))?.bound, 'first-use');
+    await writeFile(policy, `${text}, approval]}\n`);
+    await world.server.reload();
+    await approve(node, tpm.ekDigest);
+    assert.equal((await world.store.node(node))?.bound, 'approval');
+    assert.equal(await world.store.approvalFor(node), null);
   });
 
   it('lets exactly one of two TPMs win that claim a name at once (row 79)', async () => {

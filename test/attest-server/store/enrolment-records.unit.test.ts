@@ -45,7 +45,8 @@ describe('a store of who is who', () => {
   it('takes a revoked key anew, under any free name, and none that is bound', async () => {
     await enrol();
     await revoke();
-    const again = { ...one, name: 'node-2', akName: `000b${'ff'.repeat(32)}` };
+    await assert.rejects(enrol(one), { code: 'enrolment_pending' });
+    const again = { ...one, name: 'node-2', enrolledAt: 2_001, akName: `000b${'ff'.repeat(32)}` };
     await enrol(again);
     assert.deepEqual(await store.nodeByEk(one.ekDigest), again);
     assert.equal((await store.status('node-2'))?.state, 'pending');
@@ -62,7 +63,7 @@ describe('a store of who is who', () => {
     await enrol(approved);
     assert.deepEqual(await store.approvals(), []);
     await revoke();
-    await assert.rejects(enrol(approved), { code: 'enrolment_pending' });
+    await assert.rejects(enrol({ ...approved, enrolledAt: 3_000 }), { code: 'enrolment_pending' });
   });
 
   it('lets the later word about a name or a key win, pin or approval', async () => {
