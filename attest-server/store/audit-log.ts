@@ -1,5 +1,6 @@
-import type { Kysely } from 'kysely';
-import { hot } from './hot-query.ts';
+import type { DatabaseSync } from 'node:sqlite';
+import type { CompiledQuery, Kysely, RawBuilder } from 'kysely';
+import { hot, hotWrite } from './hot-query.ts';
 import type { AuditRow, Tables } from './schema.ts';
 import type { AuditEntry, AuditEvent, ChainEntry, Store } from './store.ts';
 import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts';
@@ -13,27 +14,54 @@ export function auditAppender(db: Kysely<Tables>, chain: ChainEntry): Append {
   const headQuery = hot()(() =>
     db.selectFrom('audit').select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).compile(),
   );
-  const insertQuery = hot<{ [K in keyof AuditRow]: AuditRow[K] }>()((value) =>
-    db
-      .insertInto('audit')
-      .values({
-        seq: value('seq'),
-        at: value('at'),
-        actor: value('actor'),
-        action: value('action'),
-        subject: value('subject'),
-        code: value('code'),
-        detail: value('detail'),
-        prev: value('prev'),
-        hash: value('hash'),
-      })
-      .compile(),
-  );
+  const insertQuery = hot<Row>()((value) => insertEntry(db, value));
   return async (transaction, event) => {
     const head = (await transaction.executeQuery(headQuery({}))).rows[0] ?? { seq: 0, hash: genesis };
     const { detail, ...entry } = chain(head.hash, head.seq + 1, event);
     await transaction.executeQuery(insertQuery({ ...entry, detail: JSON.stringify(detail) }));
   };
+}
+
+/** The same for many events at once, by who holds the connection and has begun a transaction. */
+export function auditWriter(
+  db: Kysely<Tables>,
+  database: DatabaseSync,
+  chain: ChainEntry,
+): (events: readonly AuditEvent[]) => void {
+  const last = database.prepare('select seq, hash from audit order by seq desc limit 1');
+  const insert = hotWrite<Row>(database)((value) => insertEntry(db, value));
+  return (events) => {
+    const row = last.get();
+    let head =
+      row === undefined ? { seq: 0, hash: genesis } : { seq: Number(row.seq), hash: String(row.hash) };
+    for (const event of events) {
+      const { detail, ...entry } = chain(head.hash, head.seq + 1, event);
+      insert({ ...entry, detail: JSON.stringify(detail) });
+      head = entry;
+    }
+  };
+}
+
+type Row = { [K in keyof AuditRow]: AuditRow[K] };
+
+function insertEntry(
+  db: Kysely<Tables>,
+  value: <K extends keyof Row>(name: K) => RawBuilder<Row[K]>,
+): CompiledQuery {
+  return db
+    .insertInto('audit')
+    .values({
+      seq: value('seq'),
+      at: value('at'),
+      actor: value('actor'),
+      action: value('action'),
+      subject: value('subject'),
+      code: value('code'),
+      detail: value('detail'),
+      prev: value('prev'),
+      hash: value('hash'),
+    })
+    .compile();
 }
 
 export function auditLog(

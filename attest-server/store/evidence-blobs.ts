@@ -1,34 +1,37 @@
 import { hash } from 'node:crypto';
+import type { DatabaseSync } from 'node:sqlite';
 import type { Kysely } from 'kysely';
 import { toBuffer } from './columns.ts';
-import { hot } from './hot-query.ts';
+import { hotWrite } from './hot-query.ts';
 import type { Tables } from './schema.ts';
 import type { Store } from './store.ts';
 import { parseRow } from './unreadable-row.ts';
 
-/** Keeps a blob under its SHA-256. One that is there already is not written again. */
-export type KeepEvidence = (
-  transaction: Kysely<Tables>,
-  blob: { readonly digest: string; readonly bytes: Buffer },
-  at: number,
-) => Promise<void>;
+/** A blob that is named by its SHA-256, hex. */
+interface Blob {
+  readonly digest: string;
+  readonly bytes: Buffer;
+}
 
-/** The function throws an Error where the digest is not that of the bytes: a fault of the caller. */
-export function evidenceKeeper(db: Kysely<Tables>): KeepEvidence {
-  const isThere = hot<{ digest: string }>()((value) =>
-    db.selectFrom('evidence').select('digest').where('digest', '=', value('digest')).compile(),
-  );
-  const insert = hot<{ digest: string; bytes: Buffer; at: number }>()((value) =>
+/**
+ * Keeps blobs under their digests, inside a transaction; one that is there already is not written again. The function
+ * throws an Error where the digest is not that of the bytes: a fault of the caller.
+ */
+export function evidenceWriter(db: Kysely<Tables>, database: DatabaseSync): (blob: Blob, at: number) => void {
+  const insert = hotWrite<{ digest: string; bytes: Buffer; at: number }>(database)((value) =>
     db
       .insertInto('evidence')
       .values({ digest: value('digest'), bytes: value('bytes'), stored_at: value('at') })
+      .onConflict((conflict) => conflict.column('digest').doNothing())
       .compile(),
   );
-  return async (transaction, { digest, bytes }, at) => {
-    const actual = hash('sha256', bytes, 'hex');
+  // Policy and references come with every verdict, and are the same bytes each time.
+  const checked = new WeakMap<Buffer, string>();
+  return ({ digest, bytes }, at) => {
+    const actual = checked.get(bytes) ?? hash('sha256', bytes, 'hex');
+    checked.set(bytes, actual);
     if (actual !== digest) throw new Error(`evidence named ${digest} has the digest ${actual}`);
-    if ((await transaction.executeQuery(isThere({ digest }))).rows.length > 0) return;
-    await transaction.executeQuery(insert({ digest, bytes, at }));
+    insert({ digest, bytes, at });
   };
 }
 

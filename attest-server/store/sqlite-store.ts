@@ -6,7 +6,7 @@ import { auditBooks } from './audit-books.ts';
 import { auditAppender, auditLog } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { enrolmentRecords } from './enrolment-records.ts';
-import { evidenceBlobs, evidenceKeeper } from './evidence-blobs.ts';
+import { evidenceBlobs } from './evidence-blobs.ts';
 import { kyselyDatabase } from './kysely-node-sqlite.ts';
 import { migrate } from './migrations.ts';
 import { nodeRecords } from './node-records.ts';
@@ -16,6 +16,7 @@ import type { Tables } from './schema.ts';
 import type { ChainEntry, Store } from './store.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 import { verdictRecords } from './verdict-records.ts';
+import { verdictWriter } from './verdict-writer.ts';
 
 export interface SqliteStoreOptions {
   /** `chainEntry` of audit/chain.ts. */
@@ -34,9 +35,11 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
   const database = openDatabase(path);
   const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: kyselyDatabase(database) }) });
   const append = auditAppender(db, chain);
+  const verdicts = verdictWriter(db, database, chain);
   return {
     ...nodeRecords(db, append, onUnreadable),
-    ...verdictRecords(db, append, evidenceKeeper(db), onUnreadable),
+    ...verdictRecords(db, onUnreadable),
+    recordVerdict: verdicts.add,
     ...evidenceBlobs(db),
     ...operatorRecords(db, append, onUnreadable),
     ...apiTokenRecords(db, append),
@@ -45,6 +48,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     ...auditBooks(db, append),
     backup: (to) => backUp(path, to),
     async close() {
+      await verdicts.settled();
       await db.destroy();
       // Kysely leaves alone what no query has used.
       if (database.isOpen) database.close();

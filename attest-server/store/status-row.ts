@@ -2,7 +2,7 @@ import type { RawBuilder } from 'kysely';
 import { nodeStates } from '../protocol/verdict.ts';
 import type { StatusRow } from './schema.ts';
 import type { NodeStatus } from './store.ts';
-import { parseVerdict } from './stored-verdict.ts';
+import { parseVerdict, verdictText } from './stored-verdict.ts';
 import { parseRow } from './unreadable-row.ts';
 
 /** A status with the name that its endorsement key has now. */
@@ -39,7 +39,7 @@ export function statusRow(status: NodeStatus): { readonly [K in keyof StatusRow]
   return {
     ek_digest: status.ekDigest,
     state: status.state,
-    verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
+    verdict: status.verdict === null ? null : verdictText(status.verdict),
     verified_at: status.verifiedAt,
     expires_at: status.expiresAt,
     booted_at: status.bootedAt,

@@ -34,6 +34,18 @@ const verdict: z.ZodType<Verdict> = z.object({
   policy: z.string(),
 });
 
+const texts = new WeakMap<Verdict, string>();
+
+/** The JSON of a verdict. One that did not change is the same object, and is not written out again. */
+export function verdictText(verdict: Verdict): string {
+  let text = texts.get(verdict);
+  if (text === undefined) {
+    text = JSON.stringify(verdict);
+    texts.set(verdict, text);
+  }
+  return text;
+}
+
 /** @throws Error naming the field */
 export function parseVerdict(text: string): Verdict {
   const result = verdict.safeParse(JSON.parse(text));

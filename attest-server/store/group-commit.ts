@@ -1,0 +1,56 @@
+/** How long the first record of a batch waits for others, in milliseconds. */
+const gatherFor = 5;
+/** How many records one transaction holds at most. */
+const most = 256;
+
+/** Writes what arrives within a few milliseconds in one transaction: one sync to disk for all of it. */
+export interface GroupCommit<R> {
+  /** Resolves when the record is committed; rejects with the fault of this record, not of its neighbours. */
+  add(record: R): Promise<void>;
+  /** Resolves when everything added so far is committed or refused. */
+  settled(): Promise<void>;
+}
+
+interface Waiting<R> {
+  readonly record: R;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** @param write commits all of these records in this order, or none of them and rejects */
+export function groupCommit<R>(write: (records: readonly R[]) => Promise<void>): GroupCommit<R> {
+  let waiting: Waiting<R>[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  let turn = Promise.resolve();
+
+  const flush = (): Promise<void> => {
+    clearTimeout(timer);
+    timer = undefined;
+    const batch = waiting;
+    waiting = [];
+    if (batch.length > 0) turn = turn.then(() => commit(batch));
+    return turn;
+  };
+
+  const commit = async (batch: readonly Waiting<R>[]): Promise<void> => {
+    try {
+      await write(batch.map(({ record }) => record));
+    } catch (error) {
+      if (batch.length === 1) return batch[0]?.reject(error);
+      // Nothing of the batch was written: each record on its own shows which one is bad.
+      for (const each of batch) await commit([each]);
+      return;
+    }
+    for (const { resolve } of batch) resolve();
+  };
+
+  return {
+    add: (record) =>
+      new Promise<void>((resolve, reject) => {
+        waiting.push({ record, resolve, reject });
+        if (waiting.length >= most) void flush();
+        else timer ??= setTimeout(() => void flush(), gatherFor);
+      }),
+    settled: flush,
+  };
+}
