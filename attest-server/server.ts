@@ -3,9 +3,8 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
 import { keptEvidence } from './attest/kept-evidence.ts';
-import { backUp } from './audit/backup.ts';
-import { Books } from './audit/books.ts';
 import { chainEntry } from './audit/chain.ts';
+import { openBooks } from './books.ts';
 import { type Listener, listen } from './channel/listener.ts';
 import type { ServerConfig } from './config.ts';
 import { createApprovals } from './enrolment/approvals.ts';
@@ -67,18 +66,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     chain: chainEntry,
     onUnreadable: (row) => logger.error({ err: row }, 'a row of the store cannot be read and is left out'),
   });
-  const rolledBack = (text: string, about: object) => {
-    metrics.refused('audit_rollback');
-    logger.error({ code: 'audit_rollback', ...about }, text);
-  };
-  const books = await Books.open({
-    store,
-    stateDir: config.stateDir,
-    now,
-    signed: metrics.checkpointed,
-    rolledBack: (text) => rolledBack(text, { where: 'start' }),
-  });
   const fault = (error: unknown, where: string) => logger.error({ err: error, where }, 'the server failed');
+  const refusalBook = createRefusalBook();
+  const { stateDir } = config;
+  const running = await openBooks({ store, stateDir, now, metrics, logger, refusalBook, fault });
+  const { books, meetWitness } = running;
 
   const attestation = await Attestation.open(
     {
@@ -105,7 +97,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.certificateExpires('server', identity.notAfter / 1000);
 
   let trust = readTrustRoots(config.endorsementRoots);
-  const refusalBook = createRefusalBook();
   const candidates = await CandidateBook.open(store);
   const enrolmentParts = {
     ...{ store, candidates, now, authorityDigest: identity.caDigest },
@@ -219,22 +210,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         const digest = attestation.status(node)?.evidenceDigest ?? null;
         return digest === null ? null : keptEvidence.unpack(digest, (each) => store.evidence(each));
       },
-      audit: {
-        entries: (page) => store.auditEntries(page),
-        checkpoints: (page) => store.checkpoints(page),
-        keys: () => ({ origin: books.origin, keys: books.keys }),
-        sign: () => books.sign(),
-        async rotate(actor) {
-          const rotated = await books.rotate(actor);
-          logger.warn({ actor, ...rotated }, 'the audit log has a new key');
-          return rotated;
-        },
-        async backup(actor) {
-          const made = await backUp(store, config.stateDir, actor, now());
-          logger.info({ actor, ...made }, 'a backup was made');
-          return made;
-        },
-      },
+      audit: running.ports,
       policy: () => attestation.policy,
       ready,
       now,
@@ -254,10 +230,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
     { host: config.host, port: config.metricsPort },
   );
-
-  const signing = setInterval(() => {
-    books.sign().catch((error: unknown) => fault(error, 'checkpoint'));
-  }, timings.checkpointEvery);
 
   let reloading = Promise.resolve();
   let closed: Promise<void> | null = null;
@@ -296,23 +268,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   async function end(): Promise<void> {
     clearInterval(sweeper);
-    clearInterval(signing);
     await agents.close();
     await Promise.all([api.close(), probes.close(), sweeping]);
     await attestation.idle();
     await candidates.flush(now(), true);
-    await books.sign();
+    await running.close();
     await store.close();
-  }
-
-  /** Our own signature under another log than ours: the database is not the one that was signed. */
-  async function meetWitness(node: string, checkpoint: string): Promise<void> {
-    const text = await books.contradicts(checkpoint);
-    if (text === null) return;
-    rolledBack(text, { node, where: 'hello' });
-    const event = refusalBook({ code: 'audit_rollback', text, node, address: 'witness' }, now());
-    if (event !== null)
-      await store.audit({ ...event, actor: `agent:${node}`, action: 'audit_rollback' }).catch(auditFailed);
   }
 
   async function readPolicyAgain(): Promise<void> {
