@@ -47,7 +47,12 @@ function narrow(node: NodeView, { utc: absolute, now }: TableOptions): string[] 
 
 function wide(node: NodeView): string[] {
   const own = selfReported(node).join(', ');
-  return [node.group, node.tpm, node.kernel, node.policy, own, node.mode].map((cell) => cell || '-');
+  return [node.group, tpmText(node), node.kernel, node.policy, own, node.mode].map((cell) => cell || '-');
+}
+
+/** `IFX firmware 0007005500000200 (discrete)`: as far as it is known. */
+function tpmText({ tpm, tpmClass }: NodeView): string {
+  return [...(tpm === null ? [] : [tpm]), ...(tpmClass === 'unknown' ? [] : [`(${tpmClass})`])].join(' ');
 }
 
 const colours: Readonly<Record<NodeState, number>> = {

@@ -58,6 +58,14 @@ function certificatesIn(dir: string, file: string): readonly RootFile[] {
   const path = join(dir, file);
   return [...readFileSync(path, 'latin1').matchAll(pem)].map(([, base64 = '']) => ({
     file,
-    certificate: parseCertificate(Buffer.from(base64, 'base64'), path),
+    certificate: parseIn(path, base64),
   }));
+}
+
+function parseIn(path: string, base64: string): Certificate {
+  try {
+    return parseCertificate(Buffer.from(base64, 'base64'), 'certificate');
+  } catch (cause) {
+    throw new Error(`${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
 }

@@ -77,6 +77,7 @@ describe('the command line', () => {
     assert.equal(first.replace(/ {2,}/g, '|'), 'node-1|trusted (identity, boot)|-|60m|5s|5s');
     const wide = (await assay('get nodes -o wide')).out.split('\n')[0] ?? '';
     assert.match(wide.replace(/ {2,}/g, '|'), /\|AGE\|GROUP\|TPM\|KERNEL\|POLICY\|SELF-REPORTED\|MODE$/);
+    assert.match((await assay('get nodes -o wide')).out, / \(virtual\) /);
   });
 
   it('gives the same nodes as JSON, YAML and names', async () => {
