@@ -21,7 +21,7 @@ export function createClient(connection: Connection): Client {
   const ask = async (method: string, path: string, body?: unknown) => {
     const answer = await send(connection, method, path, body === undefined ? null : JSON.stringify(body));
     if (answer.status >= 200 && answer.status < 300) return answer.text;
-    throw refusal(connection, answer.status, answer.text);
+    throw refusal(connection, path, answer.status, answer.text);
   };
   const shaped = <T extends z.ZodType>(text: string, schema: T): z.output<T> => {
     const result = schema.safeParse(parseJson(text));
@@ -119,7 +119,7 @@ function connectionError(server: URL, cause: Error): CliError {
   );
 }
 
-function refusal({ server }: Connection, status: number, text: string): CliError {
+function refusal({ server }: Connection, path: string, status: number, text: string): CliError {
   const said = problem.safeParse(parseJson(text)).data;
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code === undefined ? '' : `${said.code}: `;
@@ -130,10 +130,14 @@ function refusal({ server }: Connection, status: number, text: string): CliError
     );
   if (status === 403)
     return new CliError(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
-  if (status === 404)
-    return new CliError(`not found: ${detail}`, 'assay get nodes lists the nodes that are known.');
+  if (status === 404) return new CliError(`not found: ${detail}`, `${listing(path)} lists what is known.`);
   if (status >= 500) return new CliError(`the server failed: ${detail}`, "Look into the server's log.");
   return new CliError(`the server refused: ${code}${detail}`);
+}
+
+function listing(path: string): string {
+  if (path.startsWith('/v1/tokens')) return 'assay token list';
+  return path.startsWith('/v1/references') ? 'assay reference list' : 'assay get nodes';
 }
 
 function parseJson(text: string): unknown {
