@@ -4,7 +4,7 @@ import type { Registry } from './enrolment/registry.ts';
 import type { Hello } from './protocol/messages.ts';
 import { Rejection } from './protocol/rejection.ts';
 import type { EnrolledNode, Store } from './store/store.ts';
-import { type AttestationKey, checkAttestationKey } from './verify/attestation-key.ts';
+import { type AttestationKey, checkAttestationKey, checkTemplate } from './verify/attestation-key.ts';
 import { makeCredential } from './verify/credential.ts';
 import { checkEndorsement, type Endorsement } from './verify/endorsement.ts';
 import type { TrustRoots } from './verify/endorsement-chain.ts';
@@ -44,6 +44,7 @@ export function createIdentify({ store, registry, candidates, meetWitness, trust
       chain: hello.ek.chain.map((der) => Buffer.from(der, 'base64')),
     });
     const ak = checkAttestationKey(Buffer.from(hello.ak.publicArea, 'base64'), hello.ak.name);
+    checkTemplate(ak);
     const keys = {
       ekDigest: ek.digest,
       ekPublicArea: ek.publicArea,

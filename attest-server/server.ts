@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
@@ -11,6 +11,7 @@ import { createApprovals } from './enrolment/approvals.ts';
 import { CandidateBook } from './enrolment/candidates.ts';
 import type { Alert } from './enrolment/double-binding.ts';
 import { createRegistry } from './enrolment/registry.ts';
+import { beat, readLastAlive } from './heartbeat.ts';
 import { createApi } from './http/api.ts';
 import { listenPlainly, listenSecurely } from './http/listen.ts';
 import { createNamedTokens } from './http/named-tokens.ts';
@@ -25,7 +26,9 @@ import { timings } from './protocol/limits.ts';
 import type { Hello, PcrSelection } from './protocol/messages.ts';
 import { createRefusalBook } from './refusals.ts';
 import { reloadParts } from './reload.ts';
+import { startRetention } from './retention.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
+import { preparePrivateFolder } from './store/private-file.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import type { Bound, HistoryEntry } from './store/store.ts';
 import { ensureIdentity } from './tls.ts';
@@ -57,7 +60,7 @@ export interface ServerOptions {
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
   const { logger } = options;
   const now = () => Date.now();
-  await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+  preparePrivateFolder(config.stateDir);
   const policy = await readPolicy(config.policy);
   const identity = await ensureIdentity(config.stateDir, config.names, now());
   let tokens = readTokens(config.stateDir);
@@ -92,6 +95,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       },
     },
     policy,
+    await readLastAlive(config.stateDir),
   );
   metrics.policyChanged(policy.name, now() / 1000);
   metrics.certificateExpires('server', identity.notAfter / 1000);
@@ -232,11 +236,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
 
   let reloading = Promise.resolve();
+  const erasing = startRetention({
+    ...{ store, now, fault, evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
+  });
   let closed: Promise<void> | null = null;
   let sweeping = Promise.resolve();
   const sweeper = setInterval(
     () => {
-      sweeping = Promise.all([attestation.sweep(), candidates.flush(now())]).then(
+      sweeping = Promise.all([
+        attestation.sweep(),
+        candidates.flush(now()),
+        beat(config.stateDir, now()),
+      ]).then(
         () => {},
         (error: unknown) => fault(error, 'sweep'),
       );
@@ -268,6 +279,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   async function end(): Promise<void> {
     clearInterval(sweeper);
+    await erasing.close();
     await agents.close();
     await Promise.all([api.close(), probes.close(), sweeping]);
     await attestation.idle();

@@ -1,8 +1,9 @@
 import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
+import { preparePrivateFolder } from './store/private-file.ts';
 
 /** The server's own authority and certificate, PEM. One authority per installation, never shared. */
 export interface ServerIdentity {
@@ -28,7 +29,7 @@ export async function ensureIdentity(
   now: number,
 ): Promise<ServerIdentity> {
   const dir = join(stateDir, 'tls');
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  preparePrivateFolder(dir);
   const file = (name: string) => join(dir, name);
   if (!(await exists(file('ca.crt')))) await makeAuthority(file);
   if (!(await isGood(file('server.crt'), names, now))) await makeServerCertificate(file, names);

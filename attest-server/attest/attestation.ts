@@ -57,6 +57,7 @@ export class Attestation {
     { readonly bytes: Buffer; readonly pcrDigest: string; readonly boot: MeasuredBoot }
   >();
   readonly #lanes = new Map<string, Promise<unknown>>();
+  readonly #logsSent = new Map<string, { readonly resetCount: number; readonly count: number }>();
   #policy: Policy;
   #references: readonly Reference[] = [];
   #appraise: ReturnType<typeof createAppraiser>;
@@ -69,11 +70,16 @@ export class Attestation {
     this.#context = keptEvidence.context(policy.text, []);
   }
 
-  /** Time in which the server was down extends every deadline. */
-  static async open(ports: AttestPorts, policy: Policy): Promise<Attestation> {
+  /**
+   * Time in which the server was down extends every deadline, and nothing else does: a server that starts again and
+   * again keeps no silent node trusted.
+   * @param lastAlive when a server last ran on this store; null where that is not known: then nothing is extended
+   */
+  static async open(ports: AttestPorts, policy: Policy, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports, policy);
+    const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.store.statuses()) {
-      const expiresAt = status.expiresAt === null ? null : ports.now() + ports.unknownAfter;
+      const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       attestation.#statuses.set(status.name, { ...status, expiresAt });
     }
     await attestation.reload(policy);
@@ -201,6 +207,7 @@ export class Attestation {
       await work();
       this.#statuses.delete(name);
       this.#latest.delete(name);
+      this.#logsSent.delete(name);
     });
   }
 
@@ -228,6 +235,8 @@ export class Attestation {
   /** A log that does not change within a boot is parsed once per set of PCR values. */
   #measure(bytes: Buffer, digest: string, banks: readonly QuotedBank[], pcrDigest: string): MeasuredBoot {
     const boot = measureBoot(bytes, digest, banks);
+    // What does not replay may be made up anew for each answer, and is worth no memory.
+    if (boot.problems.length > 0) return boot;
     const [oldest] = this.#boots.keys();
     if (this.#boots.size >= rememberedBoots && oldest !== undefined) this.#boots.delete(oldest);
     this.#boots.set(digest, { bytes, pcrDigest, boot });
@@ -267,13 +276,29 @@ export class Attestation {
       evidenceDigest: kept.digest,
     };
     const evidence = [{ digest: kept.digest, bytes: kept.bytes }, ...this.#context.blobs];
-    if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog)
+    if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
+      if (!this.#boots.has(answer.bootLog.digest)) this.#countLog(node.name, proven.clock.resetCount);
       evidence.push(answer.bootLog);
+    }
     const verdicts =
       rebooted && verdict.require.includes('boot') ? [rebootedVerdict(verdict), verdict] : [verdict];
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
     this.#latest.set(node.name, { proven, at });
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
+  }
+
+  /**
+   * A firmware log does not change within a boot, so a node that sends another one with every answer fills our disk.
+   * @throws Rejection `too_large`: nothing is stored, the state stays and ages
+   */
+  #countLog(node: string, resetCount: number): void {
+    const before = this.#logsSent.get(node);
+    const count = before?.resetCount === resetCount ? before.count + 1 : 1;
+    if (count > logsPerBoot)
+      throw new Rejection('too_large', `${node} has sent ${logsPerBoot} boot logs since it booted`, {
+        field: 'bootLog',
+      });
+    this.#logsSent.set(node, { resetCount, count });
   }
 
   async #commit(
@@ -328,6 +353,9 @@ export class Attestation {
 
 /** How many parsed boots are kept; an unchanged one is not parsed again. */
 const rememberedBoots = 512;
+
+/** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
+const logsPerBoot = 8;
 
 function missing(): never {
   throw new Rejection('malformed', 'the evidence names a boot log that was not sent', { field: 'bootLog' });

@@ -53,21 +53,34 @@ function pack(
   const kept: Kept = {
     at,
     node: node.name,
-    attestationKey: node.ak.publicArea.toString('base64'),
+    ...keysOf(node),
     nonce: answer.nonce.toString('hex'),
     channel: answer.channel.toString('hex'),
     quotes: evidence.quotes,
     masks: Object.fromEntries(proven.banks.map(({ bank, mask }) => [bank, mask])),
     facts: evidence.facts,
     bootLog: evidence.bootLog,
-    endorsement: {
-      publicArea: node.ekPublicArea.toString('base64'),
-      certificate: node.ekCertificate?.toString('base64') ?? null,
-    },
     policy,
     references,
   };
   return blob(JSON.stringify(kept));
+}
+
+const keys = new WeakMap<AttestedNode['ak'], Pick<Kept, 'attestationKey' | 'endorsement'>>();
+
+/** The same in each answer of a connection, so written once. */
+function keysOf(node: AttestedNode): Pick<Kept, 'attestationKey' | 'endorsement'> {
+  const known = keys.get(node.ak);
+  if (known !== undefined) return known;
+  const made = {
+    attestationKey: node.ak.publicArea.toString('base64'),
+    endorsement: {
+      publicArea: node.ekPublicArea.toString('base64'),
+      certificate: node.ekCertificate?.toString('base64') ?? null,
+    },
+  };
+  keys.set(node.ak, made);
+  return made;
 }
 
 /** Makes the file that travels: everything that the verdict was made from. Null where a part is gone. */

@@ -34,14 +34,14 @@ export interface Policy {
   readonly groups: readonly PolicyGroup[];
 }
 
-/** What holds for a node that no group matches: seen, never green beyond its identity. */
+/** What holds for a node that no group of a written policy matches: seen, and never trusted. */
 const unmatched: PolicyGroup = {
   name: 'default',
   nodes: ['*'],
   mode: 'observe',
   enrolment: defaultEnrolments,
-  require: ['identity'],
-  references: null,
+  require: ['identity', 'boot'],
+  references: [],
   severity: {},
 };
 

@@ -3,6 +3,8 @@ export const limits = {
   textFrame: 256 * 1024,
   /** A firmware log; some machines pad theirs to 1 MB. */
   bootLog: 2 * 1024 * 1024,
+  /** Events of one log; the longest of a real machine seen so far has some hundreds. */
+  bootLogEvents: 16_384,
   binaryFrame: 2 * 1024 * 1024 + 64,
   facts: 64 * 1024,
   quotes: 4,

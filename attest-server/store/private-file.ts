@@ -8,12 +8,20 @@ import { dirname } from 'node:path';
  */
 export function preparePrivateFile(path: string): void {
   const folder = dirname(path);
-  mkdirSync(dirname(folder), { recursive: true });
-  if (!made(() => mkdirSync(folder, 0o700))) checkPrivate(folder, 'folder');
+  preparePrivateFolder(folder);
   // O_NOFOLLOW comes with O_EXCL: a link that waits under this name is refused, not followed.
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;
   if (!made(() => closeSync(openSync(path, flags, 0o600)))) checkPrivate(path, 'file');
   syncFolder(folder);
+}
+
+/**
+ * Makes a folder of mode 0700, or makes sure that the one found is ours alone.
+ * @throws Error naming what is wrong with it
+ */
+export function preparePrivateFolder(folder: string): void {
+  mkdirSync(dirname(folder), { recursive: true });
+  if (!made(() => mkdirSync(folder, 0o700))) checkPrivate(folder, 'folder');
 }
 
 function made(make: () => void): boolean {

@@ -59,6 +59,20 @@ export function checkAttestationKey(publicArea: Buffer, claimedName?: string): A
   };
 }
 
+/**
+ * Whether the key was made from our template and no other: a node's own agent has no reason to use another one, and a
+ * key with a policy or an administrator's role could be activated in ways that ours cannot.
+ * @throws Rejection `ak_attributes`
+ */
+export function checkTemplate({ publicArea }: AttestationKey): void {
+  const { attributes, authPolicy } = parsePublicArea(publicArea);
+  if (attributes !== templateAttributes) throw badAttributes(`has attributes 0x${attributes.toString(16)}`);
+  if (authPolicy.length > 0) throw badAttributes('has a policy');
+}
+
+/** fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign. TPM 2.0 Part 2 r1.59, section 8.3. */
+const templateAttributes = 0x0005_0472;
+
 const required = ['restricted', 'sign', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'] as const;
 
 function checkAttributes(area: PublicArea): Pick<SigningScheme, 'scheme' | 'hash'> {

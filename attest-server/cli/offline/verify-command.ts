@@ -10,6 +10,7 @@ import type { TrustRoots } from '../../verify/endorsement-chain.ts';
 import { paragraph } from '../commands/why.ts';
 import { CliError, exit, exitOfState } from '../exit.ts';
 import { formatOf, print } from '../output.ts';
+import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { readReference } from './reference-file.ts';
@@ -89,7 +90,7 @@ function filesIn(dir: string, ending: RegExp, option: string): readonly string[]
 }
 
 function page({ verdict, rejected }: JudgedBundle): string {
-  const { state, reasons, aspects, boot, from } = verdict;
+  const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = verdict;
   const authentic = reasons.length === 0 && Object.keys(aspects).length === 0;
   const how = rejected
     ? 'the evidence is rejected'
@@ -98,6 +99,12 @@ function page({ verdict, rejected }: JudgedBundle): string {
       : 'the evidence is authentic';
   const lines = [
     `${state}: ${how}`,
+    ...(node === undefined
+      ? []
+      : [
+          `  judged as node ${printable(node)} of group ${printable(group ?? '')}, which requires ${require?.join(', ')}`,
+        ]),
+    ...notes.map((note) => `  note: ${note}`),
     ...(from === undefined ? [] : ["  judged by what the bundle itself carries: the exporter's word"]),
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),

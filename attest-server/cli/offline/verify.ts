@@ -36,8 +36,14 @@ export interface BundleVerdict {
   readonly reasons: readonly Reason[];
   readonly aspects: Verdict['aspects'];
   readonly boot: BootSummary | null;
-  /** Present where the exporter's word was taken for policy, references or identity. */
+  /** The name that the evidence gives itself, by which the policy's group was chosen. */
+  readonly node?: string;
+  readonly group?: string;
+  readonly require?: Verdict['require'];
+  /** Present where the exporter's word was taken for policy, references, roots or the moment. */
   readonly from?: 'context';
+  /** What this verdict rests on besides the evidence; a sentence each. */
+  readonly notes?: readonly string[];
 }
 
 export interface BootSummary {
@@ -71,7 +77,9 @@ export function verifyBundle(text: string, judgement: BundleJudgement): JudgedBu
 function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const { context } = bundle;
   const policy = judgement.policy ?? contextPolicy(bundle);
-  const at = context === undefined ? judgement.now : Date.parse(context.at);
+  // An exporter who could choose the moment could bring an expired reference back to life.
+  const ownMoment = judgement.policy !== undefined || context === undefined;
+  const at = ownMoment ? judgement.now : Date.parse(context.at);
   const roots = judgement.roots ?? contextRoots(bundle);
   const exportersWord = judgement.policy === undefined && roots === null && context?.policy !== undefined;
   const endorsement = checkEndorsementOf(bundle, roots, at);
@@ -99,9 +107,16 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
     // An identity that was not appraised is left out, not shown as failed.
     aspects: proven.ekDigest === null || identity === undefined ? others : { identity, ...others },
     boot,
+    node,
+    group: verdict.group,
+    require: verdict.require,
+    ...(proven.ekDigest !== null && { notes: [exportersBinding] }),
     ...(fromContext && { from: 'context' as const }),
   };
 }
+
+const exportersBinding =
+  'A bundle holds no activation: that its attestation key and its endorsement key are of one TPM is the word of whoever exported it.';
 
 function contextPolicy({ context }: Bundle): Policy | null {
   if (context?.policy === undefined) return null;

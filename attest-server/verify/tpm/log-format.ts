@@ -75,6 +75,11 @@ export function parseRawLog(bytes: Buffer): RawLog {
       break;
     }
     const index = events.length;
+    if (index >= limits.bootLogEvents)
+      throw new Rejection('too_large', `an event log of more than ${index} events`, {
+        field: 'log',
+        offset: cursor.offset,
+      });
     events.push(agile ? parseAgileEvent(cursor, index, algorithms) : parseSha1Event(cursor, index));
   }
   const banks = [...algorithms.values()].flatMap(({ bank }) => bank ?? []);

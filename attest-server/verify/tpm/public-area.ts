@@ -39,6 +39,8 @@ export interface PublicArea {
   readonly bytes: Buffer;
   readonly nameAlg: HashName;
   readonly attributes: number;
+  /** Empty where the key has no policy. */
+  readonly authPolicy: Buffer;
   /** AES-CFB key size of a storage or endorsement key, in bits; null where the key has no symmetric part. */
   readonly symmetricBits: number | null;
   /** `TPM_ALG_ID` of the scheme that the key is fixed to; `alg.null` where it is not. */
@@ -60,13 +62,13 @@ export function parsePublicArea(input: Buffer): PublicArea {
     throw cursor.fault('type', `the key is of type ${idText(type)}, neither RSA nor ECC`, 0);
   const nameAlg = strongHash(cursor.u16('nameAlg'));
   const attributes = cursor.u32('objectAttributes');
-  cursor.sized('authPolicy');
+  const authPolicy = cursor.sized('authPolicy');
   const symmetricBits = parseSymmetric(cursor);
   const scheme = cursor.u16('scheme');
   const schemeHash = parseSchemeHash(cursor, scheme);
   const key = type === alg.rsa ? parseRsa(cursor) : parseEcc(cursor);
   cursor.end('unique');
-  return { bytes, nameAlg, attributes, symmetricBits, scheme, schemeHash, key };
+  return { bytes, nameAlg, attributes, authPolicy, symmetricBits, scheme, schemeHash, key };
 }
 
 /** Name of the object: nameAlg || H(TPMT_PUBLIC), hex. TPM 2.0 Part 1 r1.59, section 16. */

@@ -90,4 +90,16 @@ describe('boot logs, over a real connection', () => {
     const told = world.verdicts.slice(before).map(({ verdict }) => [verdict.state, verdict.reasons[0]?.code]);
     assert.deepEqual(told[0], ['pending', 'rebooted']);
   });
+
+  it("keeps no endless number of logs of one boot: the disk is not the node's", async () => {
+    const sent = async (round: number) => {
+      const made = Buffer.concat([log, Buffer.alloc(16 + round)]);
+      return answer(made, Buffer.alloc(24 * 32), 9);
+    };
+    for (let round = 0; round < 8; round++) assert.equal((await sent(round)).state, 'untrusted');
+    const before = await world.status(node);
+    await assert.rejects(sent(8));
+    assert.deepEqual(await world.status(node), before);
+    assert.ok((await world.metric('assay_refusals_total{code="too_large"}')) > 0);
+  });
 });

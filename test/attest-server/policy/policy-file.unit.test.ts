@@ -158,9 +158,9 @@ describe("a node's group", () => {
   for (const [node, group] of table)
     it(`of ${node} is ${group}`, () => assert.equal(groupOf(policy, node).name, group));
 
-  it('that no group names is observed only', () => {
-    const { mode, require } = groupOf(policy, 'other');
-    assert.deepEqual([mode, require], ['observe', ['identity']]);
+  it('that no group of a written policy names is observed, and can never be trusted', () => {
+    const { mode, require, references } = groupOf(policy, 'other');
+    assert.deepEqual([mode, require, references], ['observe', ['identity', 'boot'], []]);
   });
 
   it('is found in no time, whatever the glob', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
+import { checkAttestationKey, checkTemplate } from '../../../attest-server/verify/attestation-key.ts';
 import {
   type AreaOptions,
   akAttributes,
@@ -110,4 +110,19 @@ describe('checkAttestationKey', () => {
       assert.throws(() => checkAttestationKey(inflated), { code: 'malformed' });
     }
   });
+});
+
+describe('checkTemplate', () => {
+  const checked = (options: AreaOptions = {}) => checkTemplate(checkAttestationKey(area('p256', options)));
+
+  it('takes a key of our template', () => assert.doesNotThrow(() => checked()));
+
+  for (const [what, attributes] of [
+    ['could be activated by a policy', akAttributes | bit(7)],
+    ['needs no authorisation value', akAttributes & ~bit(6)],
+    ['is locked by power losses', akAttributes & ~bit(10)],
+  ] as const)
+    it(`refuses a key that ${what}`, () => {
+      assert.throws(() => checked({ attributes }), { code: 'ak_attributes' });
+    });
 });

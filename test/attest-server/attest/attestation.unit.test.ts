@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, utimes } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import { Attestation } from '../../../attest-server/attest/attestation.ts';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { beat, readLastAlive } from '../../../attest-server/heartbeat.ts';
+import { strictPolicy } from '../../../attest-server/policy/built-in.ts';
+import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { Store } from '../../../attest-server/store/store.ts';
+
+const unknownAfter = 180_000;
+const verdict = (state: NodeState): Verdict => ({
+  ...{ state, reasons: [], aspects: { identity: { status: 'affirming', source: 'tpm' } } },
+  ...{ group: 'default', require: ['identity'], mode: 'enforce', policy: 'strict@000000000000' },
+});
+
+/** A store with node-1, judged at time 0. */
+async function judged(state: NodeState): Promise<Store> {
+  const store = await openSqliteStore(':memory:', { chain: chainEntry });
+  const ekDigest = 'a'.repeat(64);
+  const audit = { at: 0, actor: 'server', action: 'enrol', subject: 'node-1', code: null, detail: {} };
+  await store.enrol(
+    {
+      ...{ ekDigest, name: 'node-1', bound: 'pin', ekPublicArea: Buffer.of(1), ekCertificate: null },
+      ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
+      ...{ tpmClass: 'unknown', endorsedBy: null },
+    },
+    audit,
+  );
+  await store.recordVerdict({
+    status: {
+      ...{ name: 'node-1', ekDigest, state, verdict: verdict(state), verifiedAt: 0, expiresAt: unknownAfter },
+      ...{ bootedAt: 0, resetCount: 1, restartCount: 0, clock: 1n, firmwareVersion: null, bootId: null },
+      ...{ kernel: null, bootLogDigest: null, evidenceDigest: null },
+    },
+    ...{ at: 0, evidence: [], audit: [] },
+    history: [{ at: 0, verdict: verdict(state), evidenceDigest: null, transition: true }],
+  });
+  return store;
+}
+
+/** The state that a server shows which starts at `now` and sweeps once. */
+async function stateAfterStart(store: Store, now: number, lastAlive: number | null): Promise<string> {
+  const ports = { store, now: () => now, unknownAfter, duration: () => {}, recorded: () => {} };
+  const attestation = await Attestation.open(ports, strictPolicy, lastAlive);
+  await attestation.sweep();
+  return attestation.status('node-1')?.state ?? 'gone';
+}
+
+describe('a server that starts again', () => {
+  it('extends the deadline by the time in which it was down, and by no more', async () => {
+    const store = await judged('trusted');
+    // Judged at 0, down from 100 s to 1000 s: the deadline of 180 s became 1080 s.
+    assert.equal(await stateAfterStart(store, 1_000_000, 100_000), 'trusted');
+    assert.equal(await stateAfterStart(await judged('trusted'), 1_081_000, 901_000), 'unknown');
+  });
+
+  it('trusts nobody longer for starting again and again', async () => {
+    const store = await judged('trusted');
+    for (const now of [60_000, 120_000, 179_000])
+      assert.equal(await stateAfterStart(store, now, now - 100), 'trusted');
+    assert.equal(await stateAfterStart(store, 181_000, 180_900), 'unknown');
+  });
+
+  it('extends nothing where nobody knows when a server last ran', async () => {
+    assert.equal(await stateAfterStart(await judged('trusted'), unknownAfter + 1, null), 'unknown');
+  });
+
+  it('leaves an untrusted node untrusted, however long it is silent', async () => {
+    assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
+  });
+});
+
+describe('the heartbeat of a server', () => {
+  it('tells when a server last ran on a state folder', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'assay-alive-'));
+    try {
+      assert.equal(await readLastAlive(dir), null);
+      await beat(dir, 1_000);
+      await beat(dir, 5_000);
+      assert.equal(await readLastAlive(dir), 5_000);
+      await utimes(join(dir, 'alive'), 7, 7);
+      assert.equal(await readLastAlive(dir), 7_000);
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+});
