@@ -1,12 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import type { WebSocket } from 'ws';
-import { nonceBytes } from '../protocol/binding.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Hello } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { bounds } from './bounds.ts';
 import { keepHeartbeat } from './heartbeat.ts';
+import { takeNonce } from './nonce.ts';
 import type { Carrier, ChannelPorts, Timings } from './ports.ts';
 import { Probation, type Probationers } from './probation.ts';
 import { Rate } from './rate.ts';
@@ -178,7 +177,7 @@ export class Connection<Node> {
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
     const { selection, holds } = this.#ports.ask(this.#node, hello);
-    const nonce = randomBytes(nonceBytes);
+    const nonce = takeNonce();
     const within = this.#timings.answerWithin;
     const message = {
       type: 'challenge' as const,
@@ -190,7 +189,7 @@ export class Connection<Node> {
     };
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
-    this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1));
+    this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1 + 5));
   }
 
   #judge(answer: Extract<Action, { do: 'judge' }>): void {

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, it } from 'mocha';
+import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { assertRefused, dial, enrolledNode, introduce, type Peer } from '../attacker.ts';
+import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { honestAgent } from '../honest-agent.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+import { madeQuote } from '../verify/made-quote.ts';
+
+const node = 'node-1';
+/** A machine of the attacker. */
+const elsewhere = '127.0.0.2';
+
+describe('connections that have proven nothing', () => {
+  it('do not keep the true agent out, whoever copied its keys into a hello (row 108)', async () => {
+    await using world = await startTestServer({ policy: 'observe', answerWithin: 1, challengeEvery: 0.1 });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    const known = await world.store.node(node);
+    const copies = await Promise.all([1, 2].map(() => introduce(world, tpm, node, { from: elsewhere })));
+    for (const copy of copies) await copy.challenge();
+    // One more from there is refused; the true one, from its own address, is not.
+    await assertRefused(world, node, 'identity_unproven', () =>
+      introduce(world, tpm, node, { from: elsewhere }),
+    );
+    const honest = await honestAgent(world, tpm, node);
+    await world.until(() => honest.states.length >= 3);
+    const before = await world.metric('assay_refusals_total{code="identity_unproven"}');
+    // Each of them had the time of one challenge, and is closed then; the proven one stays.
+    for (const copy of copies) assert.equal(await unanswered(copy), 'identity_unproven');
+    assert.equal(await world.metric('assay_refusals_total{code="identity_unproven"}'), before + 2);
+    const already = honest.states.length;
+    await world.until(() => honest.states.length > already + 3);
+    assert(world.verdicts.every(({ verdict }) => verdict.state === 'trusted'));
+    assert.deepEqual(await world.store.node(node), known);
+    await honest.peer.close();
+  });
+
+  it('say errors and ask for challenges in the name of a node, and its state does not move (row 108)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    const before = await world.status(node);
+    const verdicts = world.verdicts.length;
+    const copy = await introduce(world, tpm, node, { from: elsewhere });
+    await copy.challenge();
+    for (const code of ['evidence_raced', 'facts_unavailable']) copy.send({ type: 'error', code });
+    copy.send({ type: 'changed', what: 'x' });
+    await copy.challenge();
+    await copy.close();
+    assert.deepEqual(await world.status(node), before);
+    assert.equal(world.verdicts.length, verdicts);
+  });
+
+  it('lose their places to nobody from elsewhere, and fill only those of their own source (row 108)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    const flood = await Promise.allSettled(
+      Array.from({ length: 150 }, () => dial(world, { from: elsewhere })),
+    );
+    const taken = flood.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+    assert.equal(taken.length, 128);
+    assert.equal(await world.metric('assay_refusals_total{code="identity_unproven"}'), 22);
+    const honest = await honestAgent(world, tpm, node);
+    await world.until(() => honest.states.length >= 1);
+    await Promise.all([honest.peer, ...taken].map((peer) => peer.close()));
+  });
+});
+
+describe('an agent that is killed right after its node became untrusted', () => {
+  const log = recordedLog('debian13-shim-grub');
+
+  it('has won nothing: the node stays untrusted past its deadline and over a restart (row 114)', async () => {
+    await using world = await startTestServer({ challengeEvery: 0.05, answerWithin: 0.5, unknownAfter: 0.6 });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const peer = await introduce(world, tpm, node);
+    assert.equal(await bootOf(peer, tpm, log), 'pending');
+    await world.call('POST', '/v1/references', { node, name: 'good' });
+    assert.equal(await bootOf(peer, tpm, log), 'trusted');
+    assert.equal(await bootOf(peer, tpm, tamper(log, 'kernel')), 'untrusted');
+    peer.socket.terminate();
+    const judged = await world.status(node);
+    await sleep(1_300);
+    assert.deepEqual(stateOf(await world.call('GET', `/v1/nodes/${node}`)), 'untrusted');
+    await world.restart();
+    await sleep(1_300);
+    assert.deepEqual(stateOf(await world.call('GET', `/v1/nodes/${node}`)), 'untrusted');
+    assert.equal((await world.status(node))?.state, 'untrusted');
+    assert.equal((await world.status(node))?.verdict?.reasons[0]?.code, judged?.verdict?.reasons[0]?.code);
+    assert.equal(await world.metric('assay_nodes{state="untrusted"}'), 1);
+    const last = (await world.audit()).findLast(({ action }) => action === 'verdict');
+    assert.equal(last?.detail.state, 'untrusted');
+  });
+});
+
+describe('nonces', () => {
+  it('are 32 bytes, and no two of hundreds are the same, over connections and restarts (row 81)', async () => {
+    await using world: TestServer = await startTestServer({
+      ...{ policy: 'observe', challengeEvery: 0.005, answerWithin: 0.005, unknownAfter: 900 },
+    });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const nonces: string[] = [];
+    for (let start = 0; start < 3; start++) {
+      if (start > 0) await world.restart();
+      for (let connection = 0; connection < 2; connection++) {
+        const peer = await introduce(world, tpm, node);
+        for (let drawn = 0; drawn < 40; drawn++) nonces.push((await peer.challenge()).nonce);
+        await peer.close();
+      }
+    }
+    const bytes = nonces.map((nonce) => Buffer.from(nonce, 'base64'));
+    assert(bytes.every(({ length }) => length === 32));
+    assert.equal(new Set(nonces).size, 240);
+    // No byte stands still, as it would with a counter or a clock in it.
+    for (let at = 0; at < 32; at++) assert(new Set(bytes.map((nonce) => nonce[at])).size > 64);
+  });
+});
+
+/** The error that ends a connection whose challenges nobody answers. */
+async function unanswered(peer: Peer): Promise<unknown> {
+  for (;;) {
+    const message = await peer.receive();
+    if (message?.type !== 'challenge') return message?.code;
+  }
+}
+
+/** Answers the next challenge with this boot; gives the state that the server says. */
+async function bootOf(peer: Peer & { hello: string }, tpm: ForgedTpm, bootLog: Buffer): Promise<string> {
+  const challenge = await peer.challenge();
+  const values = parseEventLog(bootLog).banks.sha256 ?? {};
+  const hex = Array.from({ length: 24 }, (_, pcr) => values[pcr] ?? '00'.repeat(32));
+  const pcrs = { sha256: Buffer.from(hex.join(''), 'hex') };
+  if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('bootLog', bootLog));
+  const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog };
+  peer.send(tpm.evidence(challenge, occasion, { quote: (data) => madeQuote(tpm.ak, data, { pcrs }) }));
+  return (await peer.verdict()).state;
+}
+
+function stateOf(view: unknown): unknown {
+  return typeof view === 'object' && view !== null && 'state' in view ? view.state : null;
+}
