@@ -14,10 +14,14 @@ export interface Refusal {
 const quietMs = 10_000;
 /** How many (code, node) pairs are remembered; a flood of names cannot grow the memory. */
 const rememberedPairs = 1024;
+/** Entries of one address in that time: a name is free to invent, and each entry costs a write that is kept. */
+const entriesPerAddress = 256;
 
 /** Decides which refusals the audit log holds: every kind of them, but no flood. */
 export function createRefusalBook(): (refusal: Refusal, at: number) => AuditEvent | null {
   const seen = new Map<string, { at: number; leftOut: number }>();
+  const written = new Map<string, { at: number; count: number; leftOut: number }>();
+
   return ({ code, text, node, address }, at) => {
     const key = `${code} ${node}`;
     const before = seen.get(key);
@@ -25,17 +29,29 @@ export function createRefusalBook(): (refusal: Refusal, at: number) => AuditEven
       before.leftOut += 1;
       return null;
     }
-    seen.delete(key);
-    const [oldest] = seen.keys();
-    if (seen.size >= rememberedPairs && oldest !== undefined) seen.delete(oldest);
-    seen.set(key, { at, leftOut: 0 });
+    const mine = written.get(address);
+    const isQuiet = mine === undefined || at >= mine.at + quietMs;
+    if (!isQuiet && mine.count >= entriesPerAddress) {
+      mine.leftOut += 1;
+      return null;
+    }
+    if (isQuiet) remember(written, address, { at, count: 1, leftOut: 0 });
+    else mine.count += 1;
+    remember(seen, key, { at, leftOut: 0 });
     return {
       at,
       actor: `address:${address}`,
       action: 'refuse',
       subject: node ?? '',
       code,
-      detail: { text, leftOut: before?.leftOut ?? 0 },
+      detail: { text, leftOut: (before?.leftOut ?? 0) + (isQuiet ? (mine?.leftOut ?? 0) : 0) },
     };
   };
+}
+
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
+  map.delete(key);
+  const [oldest] = map.keys();
+  if (map.size >= rememberedPairs && oldest !== undefined) map.delete(oldest);
+  map.set(key, value);
 }

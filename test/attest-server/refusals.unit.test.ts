@@ -21,9 +21,20 @@ describe('the book of refusals', () => {
     assert.equal(book({ ...refusal, node: 'node-2' }, 1)?.subject, 'node-2');
   });
 
+  it('holds no more than so many of one address, whatever names it invents, and counts the rest', () => {
+    const book = createRefusalBook();
+    const entries = Array.from({ length: 1_000 }, (_, index) =>
+      book({ ...refusal, node: `n${index}` }, index),
+    );
+    assert.equal(entries.filter((entry) => entry !== null).length, 256);
+    assert.notEqual(book({ ...refusal, node: 'other', address: '127.0.0.2' }, 1_000), null);
+    assert.equal(book({ ...refusal, node: 'later' }, 20_000)?.detail.leftOut, 744);
+  });
+
   it('forgets the oldest of a flood of names, not the newest', () => {
     const book = createRefusalBook();
-    for (let index = 0; index < 5_000; index += 1) book({ ...refusal, node: `n${index}` }, 0);
+    for (let index = 0; index < 5_000; index += 1)
+      book({ ...refusal, node: `n${index}`, address: `10.0.0.${index % 250}` }, 0);
     assert.equal(book({ ...refusal, node: 'n4999' }, 1), null);
     assert.notEqual(book({ ...refusal, node: 'n0' }, 1), null);
   });
