@@ -23,6 +23,9 @@ export interface ServerConfig {
   readonly unknownAfter: number;
   /** How long a new connection may take to say who it is. */
   readonly helloWithin: number;
+  /** How long evidence is kept, and that of changes of state. */
+  readonly evidenceFor: number;
+  readonly transitionEvidenceFor: number;
 }
 
 /** Every fault of a configuration, told at once. */
@@ -43,6 +46,7 @@ const list = z.union([
 ]);
 const port = z.coerce.number().int().min(0).max(65535);
 const seconds = z.coerce.number().positive().max(86_400);
+const days = z.coerce.number().positive().max(36_500);
 const schema = z.strictObject({
   stateDir: z.string().min(1).default('/var/lib/assay'),
   host: z.string().min(1).default('0.0.0.0'),
@@ -63,6 +67,8 @@ const schema = z.strictObject({
   answerWithinSeconds: seconds.default(timings.answerWithin / 1000),
   unknownAfterSeconds: seconds.default(timings.unknownAfter / 1000),
   helloWithinSeconds: seconds.default(timings.helloWithin / 1000),
+  evidenceDays: days.default(30),
+  transitionEvidenceDays: days.default(400),
 });
 
 /** Key of the file -> environment variable. */
@@ -80,6 +86,8 @@ const variables = {
   answerWithinSeconds: 'ASSAY_ANSWER_WITHIN_SECONDS',
   unknownAfterSeconds: 'ASSAY_UNKNOWN_AFTER_SECONDS',
   helloWithinSeconds: 'ASSAY_HELLO_WITHIN_SECONDS',
+  evidenceDays: 'ASSAY_EVIDENCE_DAYS',
+  transitionEvidenceDays: 'ASSAY_TRANSITION_EVIDENCE_DAYS',
 } as const satisfies Record<keyof z.input<typeof schema>, string>;
 
 /**
@@ -95,21 +103,28 @@ export function serverConfig(
   const result = schema.safeParse({ ...fileValues(file), ...fromEnvironment(environment), ...flags });
   const faults = result.success ? [] : result.error.issues.map(tell);
   if (result.success) {
-    const { challengeEverySeconds, unknownAfterSeconds } = result.data;
+    const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = result.data;
+    if (transitionEvidenceDays < evidenceDays)
+      faults.push(
+        `transitionEvidenceDays (${variables.transitionEvidenceDays}): less than evidenceDays, which holds for them too`,
+      );
     if (unknownAfterSeconds < challengeEverySeconds)
       faults.push(
         `unknownAfterSeconds (${variables.unknownAfterSeconds}): less than challengeEverySeconds, so no node would stay trusted`,
       );
   }
   if (!result.success || faults.length > 0) throw new ConfigError(faults);
-  const { challengeEverySeconds, answerWithinSeconds, unknownAfterSeconds, helloWithinSeconds, ...rest } =
+  const { challengeEverySeconds, answerWithinSeconds, unknownAfterSeconds, helloWithinSeconds, ...others } =
     result.data;
+  const { evidenceDays, transitionEvidenceDays, ...rest } = others;
   return {
     ...rest,
     challengeEvery: challengeEverySeconds * 1000,
     answerWithin: answerWithinSeconds * 1000,
     unknownAfter: unknownAfterSeconds * 1000,
     helloWithin: helloWithinSeconds * 1000,
+    evidenceFor: evidenceDays * 86_400_000,
+    transitionEvidenceFor: transitionEvidenceDays * 86_400_000,
   };
 }
 

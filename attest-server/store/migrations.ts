@@ -128,6 +128,13 @@ const migrations: readonly string[] = [
 
   `alter table nodes add column tpm_class text not null default 'unknown';
    alter table nodes add column endorsed_by text;`,
+
+  `create table retention (
+     node text not null,
+     kind text not null,
+     at integer not null,
+     primary key (node, kind)
+   ) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

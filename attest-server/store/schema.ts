@@ -14,6 +14,7 @@ export interface Tables {
   readonly audit: AuditRow;
   readonly audit_keys: AuditKeyRow;
   readonly checkpoints: CheckpointRow;
+  readonly retention: RetentionRow;
 }
 
 export interface NodeRow {
@@ -143,4 +144,11 @@ interface CheckpointRow {
   readonly size: number;
   /** The signed note. */
   readonly note: string;
+}
+
+/** Up to which row of a node's history evidence was erased. */
+interface RetentionRow {
+  readonly node: string;
+  readonly kind: 'all' | 'transitions';
+  readonly at: number;
 }

@@ -12,6 +12,7 @@ import { migrate } from './migrations.ts';
 import { nodeRecords } from './node-records.ts';
 import { operatorRecords } from './operator-records.ts';
 import { preparePrivateFile } from './private-file.ts';
+import { retention } from './retention.ts';
 import type { Tables } from './schema.ts';
 import type { ChainEntry, Store } from './store.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
@@ -46,6 +47,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     ...enrolmentRecords(db, append),
     ...auditLog(db, append, onUnreadable),
     ...auditBooks(db, append),
+    ...retention(db, append),
     backup: (to) => backUp(path, to),
     async close() {
       await verdicts.settled();

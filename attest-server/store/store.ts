@@ -155,6 +155,19 @@ export interface Store {
   history(name: string, page: { limit: number; before?: number }): Promise<readonly HistoryEntry[]>;
 
   evidence(digest: string): Promise<Buffer | null>;
+  /** Names of all nodes of which evidence may be kept, the revoked ones too. */
+  evidenceOwners(): Promise<readonly string[]>;
+  /**
+   * Erases the evidence of a node's next verdicts that are older than `before`: `all` spares transitions, and the
+   * current one is always spared. What they share (boot logs, policies) stays. False where nothing is left to look at.
+   */
+  eraseEvidence(request: {
+    readonly node: string;
+    readonly kind: 'all' | 'transitions';
+    readonly before: number;
+    readonly limit: number;
+    readonly event: (digests: readonly string[]) => AuditEvent;
+  }): Promise<boolean>;
 
   references(): Promise<readonly Reference[]>;
   /** @throws Error where the name exists. */

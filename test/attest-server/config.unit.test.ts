@@ -77,6 +77,13 @@ describe('the configuration of the server', () => {
     assert.equal(faultsOf('challengeEverySeconds: 60\nunknownAfterSeconds: 30\n').length, 1);
   });
 
+  it('refuses to keep the evidence of changes of state less long than that of all else', () => {
+    assert.equal(faultsOf('evidenceDays: 60\ntransitionEvidenceDays: 30\n').length, 1);
+    assert.deepEqual(faultsOf('evidenceDays: 0\n').length, 1);
+    const { evidenceFor, transitionEvidenceFor } = serverConfig(null, {});
+    assert.deepEqual([evidenceFor, transitionEvidenceFor], [30 * 86_400_000, 400 * 86_400_000]);
+  });
+
   for (const text of ['[1, 2]', 'just words', 'a: [', '"x'])
     it(`refuses ${JSON.stringify(text)}, which is no list of keys and values`, () => {
       assert.equal(faultsOf(text).length, 1);

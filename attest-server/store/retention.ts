@@ -1,0 +1,77 @@
+import type { Kysely } from 'kysely';
+import type { Append } from './audit-log.ts';
+import { hot } from './hot-query.ts';
+import type { Tables } from './schema.ts';
+import type { Store } from './store.ts';
+
+/** A verdict, the reboot before it and the lapse after it rest on one bundle: this many rows of history at most. */
+const neighbours = 3;
+
+/** Takes away evidence that nobody needs any more. History and audit log stay, and say what is gone. */
+export function retention(
+  db: Kysely<Tables>,
+  append: Append,
+): Pick<Store, 'evidenceOwners' | 'eraseEvidence'> {
+  const erase = hot<{ digest: string }>()((value) =>
+    db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),
+  );
+
+  return {
+    async evidenceOwners() {
+      const rows = await db.selectFrom('nodes').select('name').distinct().orderBy('name').execute();
+      return rows.map(({ name }) => name);
+    },
+
+    eraseEvidence: ({ node, kind, before, limit, event }) =>
+      db.transaction().execute(async (transaction) => {
+        const done = await transaction
+          .selectFrom('retention')
+          .select('at')
+          .where('node', '=', node)
+          .where('kind', '=', kind)
+          .executeTakeFirst();
+        const rowsOf = () =>
+          transaction
+            .selectFrom('history')
+            .select(['at', 'evidence_digest', 'transition'])
+            .where('node', '=', node);
+        const start = done?.at ?? -1;
+        const rows = await rowsOf()
+          .where('at', '>', start)
+          .where('at', '<', before)
+          .orderBy('at')
+          .limit(limit)
+          .execute();
+        const last = rows.at(-1);
+        if (last === undefined) return false;
+        const later = await rowsOf().where('at', '>', last.at).orderBy('at').limit(neighbours).execute();
+        const earlier = await rowsOf()
+          .where('at', '<=', start)
+          .orderBy('at', 'desc')
+          .limit(neighbours)
+          .execute();
+        const current = await transaction
+          .selectFrom('statuses')
+          .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
+          .select('statuses.evidence_digest')
+          .where('nodes.name', '=', node)
+          .execute();
+        const needed =
+          kind === 'transitions'
+            ? later
+            : [...earlier, ...rows, ...later].filter(({ transition }) => transition === 1);
+        const kept = new Set([...needed, ...current].map((row) => row.evidence_digest));
+        const erased: string[] = [];
+        for (const digest of new Set(rows.map((row) => row.evidence_digest)))
+          if (digest !== null && !kept.has(digest))
+            erased.push(...(await transaction.executeQuery(erase({ digest }))).rows.map((row) => row.digest));
+        if (erased.length > 0) await append(transaction, event(erased));
+        await transaction
+          .insertInto('retention')
+          .values({ node, kind, at: last.at })
+          .onConflict((conflict) => conflict.columns(['node', 'kind']).doUpdateSet({ at: last.at }))
+          .execute();
+        return true;
+      }),
+  };
+}
