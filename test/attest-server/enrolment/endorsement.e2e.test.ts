@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Server } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { candidateView, listOf, nodeView } from '../../../attest-server/protocol/api.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
@@ -36,7 +39,7 @@ describe('who endorsed a TPM, over a real connection', () => {
     },
   });
 
-  async function join(node: string, tpm: ForgedTpm, hello: object) {
+  async function joinAs(node: string, tpm: ForgedTpm, hello: object) {
     const [, , id, secret] = (await world.joinToken(node)).split('.');
     const joinToken = binaryFrame('joinToken', Buffer.from(`${id}.${secret}`));
     return introduce(world, tpm, node, { hello, joinToken });
@@ -52,7 +55,7 @@ describe('who endorsed a TPM, over a real connection', () => {
       const certificate = madeEkCertificate(software, tpm.ek.publicKey, make);
       const chain = [madeAuthority(software, rootOfSoftware), madeAuthority(rootOfSoftware)];
       await assertRefused(world, node, 'ek_untrusted_root', () =>
-        join(node, tpm, endorsedBy(tpm, certificate, chain)),
+        joinAs(node, tpm, endorsedBy(tpm, certificate, chain)),
       );
       assert.equal(await world.store.nodeByEk(tpm.ekDigest), null);
     }
@@ -63,7 +66,7 @@ describe('who endorsed a TPM, over a real connection', () => {
     const impostor = signer(testAuthority.name);
     const certificate = madeEkCertificate(impostor, tpm.ek.publicKey, chip);
     await assertRefused(world, node, 'ek_untrusted_root', () =>
-      join(node, tpm, endorsedBy(tpm, certificate, [madeAuthority(impostor)])),
+      joinAs(node, tpm, endorsedBy(tpm, certificate, [madeAuthority(impostor)])),
     );
   });
 
@@ -73,7 +76,7 @@ describe('who endorsed a TPM, over a real connection', () => {
     const good = madeEkCertificate(testAuthority, leaf.publicKey, chip, [basicConstraints(false)]);
     const certificate = madeEkCertificate(leaf, other.ek.publicKey, chip);
     await assertRefused(world, node, 'ek_untrusted_root', () =>
-      join(node, other, endorsedBy(other, certificate, [good])),
+      joinAs(node, other, endorsedBy(other, certificate, [good])),
     );
     assert.equal(await world.store.nodeByEk(tpm.ekDigest), null);
   });
@@ -103,7 +106,7 @@ describe('who endorsed a TPM, over a real connection', () => {
     const [node, tpm] = [newName(), forgedTpm()];
     const maker = signer('Maker');
     const certificate = madeEkCertificate(maker, tpm.ek.publicKey, chip);
-    const peer = await join(node, tpm, endorsedBy(tpm, certificate, [madeAuthority(maker, testAuthority)]));
+    const peer = await joinAs(node, tpm, endorsedBy(tpm, certificate, [madeAuthority(maker, testAuthority)]));
     peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
     await peer.verdict();
     await peer.close();
@@ -119,7 +122,7 @@ describe('who endorsed a TPM, over a real connection', () => {
 
   it('lets a TPM without certificate wait for a person, whatever token it shows', async () => {
     const [node, tpm] = [newName(), forgedTpm()];
-    await assertRefused(world, node, 'enrolment_pending', () => join(node, tpm, endorsedBy(tpm, null)));
+    await assertRefused(world, node, 'enrolment_pending', () => joinAs(node, tpm, endorsedBy(tpm, null)));
     const { items } = listOf(candidateView).parse(await world.call('GET', '/v1/enrolments'));
     assert.ok(items.some((each) => each.node === node && each.ek === tpm.ekDigest));
   });
@@ -158,9 +161,9 @@ describe('who endorsed a TPM, over a real connection', () => {
         const [node, tpm] = [newName(), forgedTpm()];
         const certificate = madeEkCertificate(maker, tpm.ek.publicKey, chip, addresses(url));
         const hello = endorsedBy(tpm, certificate, chain);
-        if (code !== null) await assertRefused(world, node, code, () => join(node, tpm, hello));
+        if (code !== null) await assertRefused(world, node, code, () => joinAs(node, tpm, hello));
         else {
-          const peer = await join(node, tpm, hello);
+          const peer = await joinAs(node, tpm, hello);
           await peer.challenge();
           await peer.close();
         }
@@ -168,6 +171,28 @@ describe('who endorsed a TPM, over a real connection', () => {
       await new Promise((resolve) => setTimeout(resolve, 100));
       assert.equal(calls, 0);
     });
+  });
+});
+
+describe('a server whose roots change', () => {
+  it('reads them again when it is told to, and keeps the old ones where the new ones are faulty', async () => {
+    await using world = await startTestServer();
+    const file = join(world.stateDir, 'roots', 'root.pem');
+    const attempt = async (node: string) => {
+      const [, , id, secret] = (await world.joinToken(node)).split('.');
+      const joinToken = binaryFrame('joinToken', Buffer.from(`${id}.${secret}`));
+      const peer = await introduce(world, forgedTpm(), node, { joinToken });
+      let message = await peer.receive();
+      if (message?.type === 'activate') message = await peer.receive();
+      await peer.close();
+      return message?.code ?? message?.type;
+    };
+    await writeFile(file, 'no certificate');
+    await assert.rejects(world.server.reload());
+    assert.equal(await attempt('node-1'), 'challenge');
+    await writeFile(file, new X509Certificate(madeAuthority(signer('Another'))).toString());
+    await world.server.reload();
+    assert.equal(await attempt('node-2'), 'ek_untrusted_root');
   });
 });
 
