@@ -256,7 +256,7 @@ export class Attestation {
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
     const rebooted = previous?.resetCount != null && proven.clock.resetCount !== previous.resetCount;
-    const kept = keptEvidence.pack(node, answer, proven, at, this.#context);
+    const kept = keptEvidence.pack(node, answer, proven, { at, sentBootLog }, this.#context);
     const status: NodeStatus = {
       name: node.name,
       ekDigest: node.ekDigest,

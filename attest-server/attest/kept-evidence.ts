@@ -31,6 +31,8 @@ interface Kept {
   readonly masks: Partial<Record<PcrBank, number>>;
   readonly facts: string;
   readonly bootLog: string | null;
+  /** Whether the node had sent a log before: leaving it out is judged by that. */
+  readonly sentBootLog: boolean;
   readonly endorsement: { readonly publicArea: string; readonly certificate: string | null };
   readonly policy: string;
   readonly references: string;
@@ -46,12 +48,12 @@ function pack(
   node: AttestedNode,
   answer: Answer,
   proven: Proven,
-  at: number,
+  moment: { readonly at: number; readonly sentBootLog: boolean },
   { policy, references }: Context,
 ): Blob {
   const { evidence } = answer;
   const kept: Kept = {
-    at,
+    ...moment,
     node: node.name,
     ...keysOf(node),
     nonce: answer.nonce.toString('hex'),
@@ -118,6 +120,7 @@ async function unpack(
     context: {
       at: new Date(kept.at).toISOString(),
       node: kept.node,
+      sentBootLog: kept.sentBootLog,
       policy: policy.toString('utf8'),
       references: JSON.parse(references.toString('utf8')),
     },

@@ -55,6 +55,8 @@ const bundle = z.strictObject({
     .strictObject({
       at: z.iso.datetime(),
       node: z.string().optional(),
+      /** Whether the node had sent a boot log before this evidence. */
+      sentBootLog: z.boolean().optional(),
       policy: z.string().optional(),
       references: z.array(z.unknown()).optional(),
       roots: z.array(z.string()).optional(),

@@ -94,7 +94,11 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
-  const verdict = withContinuity(appraise(proven, policy, { name: node }, references, at), proven, bundle);
+  const verdict = withContinuity(
+    appraise(proven, policy, { name: node, sentBootLog: context?.sentBootLog === true }, references, at),
+    proven,
+    bundle,
+  );
   const { identity, ...others } = verdict.aspects;
   const fromContext =
     (judgement.policy === undefined && context?.policy !== undefined) ||

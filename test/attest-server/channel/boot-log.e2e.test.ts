@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
@@ -35,6 +36,19 @@ describe('boot logs, over a real connection', () => {
   });
   after(() => world?.[Symbol.asyncDispose]());
 
+  /** What was exported gives the same verdict again, from its own context. */
+  async function judgedAlikeOffline(): Promise<void> {
+    const bundle = JSON.stringify(await world.call('GET', `/v1/nodes/${node}/bundle`));
+    const { verdict, rejected } = verifyBundle(bundle, { now: 0 });
+    const { state, reasons, aspects } = verdict;
+    const told = world.verdicts.at(-1)?.verdict;
+    assert.deepEqual(
+      { state, reasons, aspects },
+      { state: told?.state, reasons: told?.reasons, aspects: told?.aspects },
+    );
+    assert.deepEqual([rejected, verdict.from], [false, 'context']);
+  }
+
   /** Answers the next challenge with this log (null: none) and PCR values that were really quoted. */
   async function answer(bootLog: Buffer | null, sha256: Buffer, resetCount = 7) {
     const challenge = await peer.challenge();
@@ -44,6 +58,7 @@ describe('boot logs, over a real connection', () => {
     const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount });
     peer.send(tpm.evidence(challenge, occasion, { quote }));
     const { state, codes } = await peer.verdict();
+    await judgedAlikeOffline();
     return { state, codes };
   }
 
