@@ -4,11 +4,11 @@ import { limits } from '../protocol/limits.ts';
 import {
   type AgentMessage,
   type Challenge,
+  checkVersions,
   type EvidenceMessage,
   type Hello,
   parseAgentMessage,
   parseBinaryFrame,
-  protocolVersion,
   type ServerMessage,
 } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
@@ -168,15 +168,7 @@ export class Session {
 
   #onHello(hello: Hello, text: string): readonly Action[] {
     if (this.#phase !== 'hello') throw outOfOrder('hello');
-    const [oldest, newest] = hello.versions.protocol;
-    if (oldest > protocolVersion || newest < protocolVersion)
-      throw new Rejection(
-        'malformed',
-        `the agent speaks protocol ${oldest} to ${newest}, this server ${protocolVersion}`,
-        {
-          field: 'versions.protocol',
-        },
-      );
+    checkVersions(hello.versions.protocol);
     this.#hello = hello;
     this.#helloDigest = hash('sha256', text, 'hex');
     if (!hello.joinToken) return this.#identify(null);

@@ -159,8 +159,27 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
+  // A hello of another time may look different in any field; which version it is comes first.
+  const range = announced.safeParse(value).data?.versions.protocol;
+  if (range !== undefined) checkVersions(range);
   const field = result.error.issues[0]?.path.join('.') || 'message';
   throw new Rejection('malformed', `message field ${field}: ${result.error.issues[0]?.message}`, { field });
+}
+
+const announced = z.object({
+  type: z.literal('hello'),
+  versions: z.object({ protocol: z.tuple([z.int(), z.int()]) }),
+});
+
+/** @throws Rejection `malformed` (field `versions.protocol`) where the agent does not speak this protocol */
+export function checkVersions([oldest, newest]: readonly [number, number]): void {
+  if (oldest <= protocolVersion && newest >= protocolVersion) return;
+  const [who, than] = newest < protocolVersion ? ['agent', 'older'] : ['server', 'newer'];
+  throw new Rejection(
+    'malformed',
+    `the agent speaks protocol ${oldest} to ${newest}, ${than} than ${protocolVersion}: update the ${who}`,
+    { field: 'versions.protocol' },
+  );
 }
 
 /** Kinds of binary frame: one byte, then the payload. */
