@@ -21,6 +21,8 @@ export function isDatabase(path: string): boolean {
 export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
   const database = new DatabaseSync(path, { readOnly: true });
   try {
+    // One moment of it: a server may be writing entries and checkpoints meanwhile.
+    database.exec('begin');
     for (const { detail, ...row } of database.prepare('select * from audit order by seq').iterate()) {
       const entry = auditEntry.safeParse({ ...row, detail: detailOf(detail) }).data;
       if (entry === undefined) throw new UnreadableBooks(`audit entry ${row.seq} cannot be read`);

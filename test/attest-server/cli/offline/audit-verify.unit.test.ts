@@ -7,6 +7,7 @@ import { after, before, beforeEach, describe, it } from 'mocha';
 import { Books } from '../../../../attest-server/audit/books.ts';
 import { chainEntry, genesis } from '../../../../attest-server/audit/chain.ts';
 import type { BooksResult } from '../../../../attest-server/cli/offline/books.ts';
+import { readBooks } from '../../../../attest-server/cli/offline/books-in-file.ts';
 import { formatCheckpoint } from '../../../../attest-server/protocol/checkpoint.ts';
 import { openSqliteStore } from '../../../../attest-server/store/sqlite-store.ts';
 import { madeAuditKey, madeOrigin } from '../../protocol/made-audit-key.ts';
@@ -61,6 +62,21 @@ describe('assay audit verify on a copied store', () => {
       { size: all, covered: signed, witnessed: false, fault: null },
     );
     assert.match((await runAssay(['audit', 'verify', copy])).out, /unwitnessed/);
+  });
+
+  it('reads one moment of a database that a server writes', async () => {
+    const writer = await openSqliteStore(join(dir, 'state', 'assay.db'), { chain: chainEntry });
+    const lines = readBooks(join(dir, 'state', 'assay.db'))[Symbol.asyncIterator]();
+    await lines.next();
+    await writer.audit(madeEvent('enrol', 'node-99'));
+    await writer.addCheckpoint(({ size, head }) =>
+      formatCheckpoint({ origin: madeOrigin, size, head }, madeAuditKey()),
+    );
+    const rest = { [Symbol.asyncIterator]: () => lines };
+    let checkpoints = 0;
+    for await (const line of rest) if ('checkpoint' in line) checkpoints += 1;
+    assert.equal(checkpoints, 4);
+    await writer.close();
   });
 
   it('takes what an agent kept, or a plain note, as a witness', async () => {
