@@ -150,7 +150,11 @@ class Agent {
               state.write('enrolled', '').catch((error: unknown) => logger.error(describe(error)));
           },
           refused: ({ code }) => {
-            logger.warn({ code }, 'the server refused');
+            const isStrange = code === 'malformed' && verdicts === 0;
+            logger.warn(
+              { code },
+              isStrange ? 'the server refused; is it of another version?' : 'the server refused',
+            );
             // A node whose enrolment was revoked shows a token again: its operator may have put a new one there.
             if (isEnrolled && unknownNode.has(code))
               state.remove('enrolled').catch((error: unknown) => logger.error(describe(error)));
