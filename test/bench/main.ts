@@ -1,26 +1,33 @@
 import { Argument, Command, Option } from 'commander';
+import { benchAttestation } from './attestation.ts';
 import { benchBoots } from './boots.ts';
+import { benchAgents, benchConnections, benchTarpit } from './crowd.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
 
 /** Each gives one or more members of the object that is printed. Later ones are added here. */
-const benches: Readonly<Record<string, () => Promise<Readonly<Record<string, unknown>>>>> = {
+const benches: Readonly<Record<string, (full: boolean) => Promise<Readonly<Record<string, unknown>>>>> = {
   verify_quote: async () => ({ verify_quote: await benchVerifyQuote() }),
   boots: benchBoots,
+  attestation: async () => ({ attestation: await benchAttestation() }),
+  tarpit: benchTarpit,
+  connections: benchConnections,
+  agents: async (full) => ({ agents: await benchAgents(full) }),
 };
 
 const program = new Command('npm run bench --')
   .description('Figures of one run on this machine; ratios are within the run.')
   .addArgument(new Argument('[name]', 'only this one').choices(Object.keys(benches)))
   .addOption(new Option('-o, --output <format>').choices(['text', 'json']).default('text'))
+  .option('--full', 'as long and as many as the figures are stated for: 200 messages each, 5,000 agents')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
 
-const { output } = program.opts<{ output: 'text' | 'json' }>();
+const { output, full = false } = program.opts<{ output: 'text' | 'json'; full?: boolean }>();
 const [only] = program.args;
 const figures: Record<string, unknown> = {};
 for (const [name, bench] of Object.entries(benches)) {
   if (only !== undefined && only !== name) continue;
   process.stderr.write(`bench: ${name} ...\n`);
-  Object.assign(figures, await bench());
+  Object.assign(figures, await bench(full));
 }
 process.stdout.write(`${JSON.stringify(figures, null, output === 'json' ? undefined : 2)}\n`);

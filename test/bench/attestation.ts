@@ -1,0 +1,123 @@
+import { verify as bareVerify } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
+import { akOf, madeQuote } from '../attest-server/verify/made-quote.ts';
+import { type MeasuredServer, startMeasured } from './measured-server.ts';
+import { type Machine, populate } from './population.ts';
+import { connectAgents, connectEchoes } from './simulated-agents.ts';
+
+const agents = 200;
+const paceMs = 200;
+const warmUpMs = 3_000;
+const measuredMs = 8_000;
+
+/** Of one kind of attestation key. Times are CPU time of the server's process for one attestation, in milliseconds. */
+export interface AttestationFigures {
+  /** Attestations per second that were made while `cpu_ms` was taken; each node is asked five times a second. */
+  readonly rate: number;
+  readonly cpu_ms: number;
+  /** Where each verdict is followed by the next challenge at once, and how many per second that are. */
+  readonly saturated_cpu_ms: number;
+  readonly saturated_rate: number;
+  /** What nobody can save, at the same rate in the same run: TLS and ws echoing such a message, and the signature. */
+  readonly bare_echo_ms: number;
+  readonly bare_verify_ms: number;
+  /** bare / whole */
+  readonly ratio: number;
+  readonly saturated_ratio: number;
+}
+
+/** From the TLS frame to the committed verdict, of 200 agents over TLS; the load is in this process. */
+export async function benchAttestation(): Promise<{
+  readonly p256: AttestationFigures;
+  readonly rsa2048: AttestationFigures;
+}> {
+  return { p256: await bench('p256'), rsa2048: await bench('rsa2048') };
+}
+
+async function bench(kind: 'p256' | 'rsa2048'): Promise<AttestationFigures> {
+  const machines: Machine[] = [];
+  const whole = await inFolder(async (stateDir) => {
+    machines.push(...(await populate(stateDir, agents, kind)));
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: paceMs });
+    await using _fleet = await connectAgents(server, machines);
+    return await costs(server);
+  });
+  const saturated = await inFolder(async (stateDir) => {
+    const others = await populate(stateDir, agents, kind);
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 1 });
+    await using _fleet = await connectAgents(server, others);
+    return await costs(server);
+  });
+  const message = evidenceLike(machines);
+  const echo = (everyMs: number) =>
+    inFolder(async (stateDir) => {
+      await using server = await startMeasured({ kind: 'bare', stateDir, challengeEveryMs: 0 });
+      await using _fleet = await connectEchoes(server, agents, message, everyMs);
+      return await costs(server);
+    });
+  const [bare, saturatedBare] = [await echo(paceMs), await echo(0)];
+  const verify = verifyMs(machines);
+  return {
+    rate: Math.round(whole.rate),
+    cpu_ms: rounded(whole.ms),
+    saturated_cpu_ms: rounded(saturated.ms),
+    saturated_rate: Math.round(saturated.rate),
+    bare_echo_ms: rounded(bare.ms),
+    bare_verify_ms: rounded(verify),
+    ratio: rounded((bare.ms + verify) / whole.ms),
+    saturated_ratio: rounded((saturatedBare.ms + verify) / saturated.ms),
+  };
+}
+
+async function costs(server: MeasuredServer): Promise<{ ms: number; rate: number }> {
+  await sleep(warmUpMs);
+  await server.sample();
+  const started = performance.now();
+  await sleep(measuredMs);
+  const { cpuMs, answered } = await server.sample();
+  return { ms: cpuMs / answered, rate: answered / ((performance.now() - started) / 1000) };
+}
+
+export function evidenceLike([machine]: readonly Machine[]): string {
+  if (machine === undefined) throw new Error('no machine');
+  const { tpm, name } = machine;
+  const challenge = {
+    ...({ type: 'challenge', purpose: 'attest', nonce: Buffer.alloc(32).toString('base64') } as const),
+    ...{ selection: {}, holds: [], within: 1 },
+  };
+  const occasion = { node: name, hello: '', channel: Buffer.alloc(32), bootLog: Buffer.alloc(1) };
+  return JSON.stringify(tpm.evidence(challenge, occasion));
+}
+
+/** Median of rounds over all keys. */
+function verifyMs(machines: readonly Machine[]): number {
+  const quotes = machines.map(({ tpm }) => {
+    const { attest, signature } = madeQuote(tpm.ak, Buffer.alloc(32));
+    const ak = akOf(tpm.ak);
+    return { key: ak.key, attest, signature: parseSignature(signature, ak) };
+  });
+  const times = [];
+  for (let round = 0; round < 50; round++) {
+    const before = process.cpuUsage();
+    for (const { key, attest, signature } of quotes)
+      if (!bareVerify('sha256', attest, key, signature)) throw new Error('a good signature was refused');
+    const { user, system } = process.cpuUsage(before);
+    times.push((user + system) / 1000 / quotes.length);
+  }
+  return times.sort((a, b) => a - b)[times.length >> 1] ?? Number.NaN;
+}
+
+export async function inFolder<T>(work: (stateDir: string) => Promise<T>): Promise<T> {
+  const stateDir = await mkdtemp(join(tmpdir(), 'assay-bench-'));
+  try {
+    return await work(stateDir);
+  } finally {
+    await rm(stateDir, { recursive: true, force: true });
+  }
+}
+
+export const rounded = (value: number): number => Number(value.toFixed(3));

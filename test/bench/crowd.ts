@@ -1,0 +1,121 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { evidenceLike, inFolder, rounded } from './attestation.ts';
+import { type MeasuredServer, startMeasured } from './measured-server.ts';
+import { populate } from './population.ts';
+import { connectAgents, connectEchoes, type Fleet } from './simulated-agents.ts';
+import { connectTarpit } from './tarpit.ts';
+
+/** Ten agents that answer one byte a second: the part of the others' rate that is left. */
+export async function benchTarpit(): Promise<{ readonly tarpit_kept: number }> {
+  return await inFolder(async (stateDir) => {
+    const machines = await populate(stateDir, 110, 'p256');
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 200 });
+    await using honest = await connectAgents(server, machines.slice(10));
+    await sleep(2_000);
+    const [before, during, after]: number[][] = [[], [], []];
+    for (let round = 0; round < 4; round++) before!.push(await rateOf(honest, 1_000));
+    {
+      await using _tarpit = await connectTarpit(server, machines.slice(0, 10));
+      for (let round = 0; round < 8; round++) during!.push(await rateOf(honest, 1_000));
+    }
+    for (let round = 0; round < 4; round++) after!.push(await rateOf(honest, 1_000));
+    return { tarpit_kept: rounded(mean(during!) / mean([...before!, ...after!])) };
+  });
+}
+
+async function rateOf(fleet: Fleet, forMs: number): Promise<number> {
+  const [answers, started] = [fleet.answers(), performance.now()];
+  await sleep(forMs);
+  return ((fleet.answers() - answers) * 1000) / (performance.now() - started);
+}
+
+export interface ConnectionFigures extends Readonly<Record<string, unknown>> {
+  /** Resident memory of the server's process per connection, beyond what a first hundred took. */
+  readonly connection_kib: number;
+  readonly bare_connection_kib: number;
+  readonly connections: number;
+  readonly messages_each: number;
+}
+
+/** 2,000 TLS connections, each of which has sent some pieces of evidence, beside the same at a bare ws server. */
+export async function benchConnections(full: boolean): Promise<ConnectionFigures> {
+  const [connections, messages] = [2_000, full ? 200 : 5];
+  const ours = await inFolder(async (stateDir) => {
+    const machines = await populate(stateDir, connections, 'p256');
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 1_000 });
+    return await memoryEach(server, messages, connections, (from, to) =>
+      connectAgents(server, machines.slice(from, to)),
+    );
+  });
+  const bare = await inFolder(async (stateDir) => {
+    const message = evidenceLike(await populate(stateDir, 1, 'p256'));
+    await using server = await startMeasured({ kind: 'bare', stateDir, challengeEveryMs: 0 });
+    return await memoryEach(server, messages, connections, (from, to) =>
+      connectEchoes(server, to - from, message, 1_000),
+    );
+  });
+  return { connection_kib: ours, bare_connection_kib: bare, connections, messages_each: messages };
+}
+
+/** The first hundred warm the process up: code and heap that every server needs are not a connection's. */
+async function memoryEach(
+  server: MeasuredServer,
+  messages: number,
+  connections: number,
+  connect: (from: number, to: number) => Promise<Fleet>,
+): Promise<number> {
+  const first = 100;
+  await using some = await connect(0, first);
+  await reach(some, first * Math.max(messages, 10));
+  const { rssKib: before } = await server.settle();
+  await using others = await connect(first, connections);
+  await reach(others, (connections - first) * messages);
+  const { rssKib: after } = await server.settle();
+  return Math.round((after - before) / (connections - first));
+}
+
+async function reach(fleet: Fleet, answers: number): Promise<void> {
+  while (fleet.answers() < answers) await sleep(50);
+}
+
+export interface AgentsFigures {
+  readonly n: number;
+  readonly every_s: number;
+  /** Verdicts per second; seconds measured. */
+  readonly per_s: number;
+  readonly for_s: number;
+  readonly rss_mib: number;
+  readonly lag_p99_ms: number;
+  readonly overdue: number;
+  /** CPU of the server's process: 1 is one core. */
+  readonly cores: number;
+}
+
+/** Many agents at the pace of a real fleet. The short run has fewer, at the same number of answers per second. */
+export async function benchAgents(full: boolean): Promise<AgentsFigures> {
+  const [n, everyMs, forMs] = full ? [5_000, 60_000, 120_000] : [1_000, 10_000, 20_000];
+  return await inFolder(async (stateDir) => {
+    const machines = await populate(stateDir, n, 'p256');
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs });
+    await using _fleet = await connectAgents(server, machines);
+    await server.settle();
+    await sleep(forMs);
+    const sample = await server.sample();
+    return {
+      ...{
+        n,
+        every_s: everyMs / 1000,
+        per_s: rounded(sample.answered / (forMs / 1000)),
+        for_s: forMs / 1000,
+      },
+      rss_mib: Math.round(sample.rssKib / 1024),
+      lag_p99_ms: rounded(sample.lagP99Ms),
+      overdue: sample.overdue,
+      cores: rounded(sample.cpuMs / forMs),
+    };
+  });
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}

@@ -1,0 +1,66 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+
+/** Which server the process shall be: ours, or bare TLS and ws that sends each message back. */
+export interface Order {
+  readonly kind: 'assay' | 'bare';
+  readonly stateDir: string;
+  readonly challengeEveryMs: number;
+}
+
+export interface Addresses {
+  readonly port: number;
+  readonly apiPort: number;
+  /** PEM */
+  readonly ca: string;
+}
+
+/** Of the server's process; counts and times are those since the sample before. */
+export interface Sample {
+  readonly cpuMs: number;
+  readonly answered: number;
+  readonly overdue: number;
+  readonly rssKib: number;
+  readonly lagP99Ms: number;
+}
+
+export interface MeasuredServer extends Addresses, AsyncDisposable {
+  sample(): Promise<Sample>;
+  /** The same after its garbage is collected. */
+  settle(): Promise<Sample>;
+}
+
+export async function startMeasured(order: Order, execArgv: readonly string[] = []): Promise<MeasuredServer> {
+  const child = fork(join(import.meta.dirname, 'server-process.ts'), [JSON.stringify(order)], {
+    execArgv: ['--expose-gc', ...execArgv],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const { port, apiPort, ca } = await answer<Addresses>(child);
+  const ask = (what: 'sample' | 'settle') => {
+    child.send(what);
+    return answer<Sample>(child);
+  };
+  return {
+    ...{ port, apiPort, ca },
+    sample: () => ask('sample'),
+    settle: () => ask('settle'),
+    async [Symbol.asyncDispose]() {
+      const gone = once(child, 'exit');
+      child.send('close');
+      await gone;
+    },
+  };
+}
+
+/** Both ends are this program. */
+async function answer<T>(child: ChildProcess): Promise<T> {
+  return await new Promise<T>((resolve, reject) => {
+    const ended = (code: number | null) => reject(new Error(`the measured server ended with ${code}`));
+    child.once('exit', ended);
+    child.once('message', (message) => {
+      child.off('exit', ended);
+      resolve(message as T);
+    });
+  });
+}

@@ -1,0 +1,60 @@
+import { join } from 'node:path';
+import { chainEntry } from '../../attest-server/audit/chain.ts';
+import { captureReference } from '../../attest-server/policy/capture.ts';
+import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
+import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
+import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
+import { softwareKey } from '../attest-server/verify/software-key.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+
+/** One machine that is enrolled: a TPM made of software keys. */
+export interface Machine {
+  readonly name: string;
+  readonly tpm: ForgedTpm;
+}
+
+/** All machines are of one model: the firmware log that they send, and the PCRs that it replays to. */
+export const model = measureModel(recordedLog('debian13-shim-grub'));
+
+function measureModel(log: Buffer) {
+  const replayed = parseEventLog(log).banks.sha256 ?? {};
+  const zero = '00'.repeat(32);
+  const pcrs = Array.from({ length: 24 }, (_, pcr) => replayed[pcr] ?? zero);
+  return { log, sha256: Buffer.from(pcrs.join(''), 'hex') };
+}
+
+/** Writes machines and the reference of their model into a fresh store, as if each had enrolled. */
+export async function populate(
+  stateDir: string,
+  count: number,
+  kind: 'p256' | 'rsa2048',
+): Promise<readonly Machine[]> {
+  const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+  // RSA keys take long to make: a few are shared, since the server's work with each is the same.
+  const keys = Array.from({ length: kind === 'p256' ? count : 8 }, () => softwareKey(kind));
+  const machines: Machine[] = [];
+  const event = { at: Date.now(), actor: 'bench', action: 'enrol', subject: '', code: null, detail: {} };
+  for (let index = 0; index < count; index++) {
+    const tpm = forgedTpm(keys[index % keys.length]);
+    const name = `node-${index}`;
+    await store.enrol(
+      {
+        ...{ name, ekDigest: tpm.ekDigest, bound: 'pin', ekPublicArea: tpm.ek.publicArea },
+        ...{ ekCertificate: null, akPublicArea: tpm.ak.publicArea, manufacturer: null },
+        ...{ tpmClass: 'unknown', endorsedBy: null },
+        ...{ akName: tpm.hello(name).ak?.name ?? '', enrolledAt: event.at },
+      },
+      { ...event, subject: name },
+    );
+    machines.push({ name, tpm });
+  }
+  const bank = { bank: 'sha256', mask: 0xffffff, values: model.sha256, pcrDigest: '' } as const;
+  const reference = captureReference(
+    { banks: [bank], boot: measureBoot(model.log, '', [bank]) },
+    { ...{ name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0' }, at: event.at },
+  );
+  await store.addReference(reference, { ...event, action: 'reference.capture', subject: 'model' });
+  await store.close();
+  return machines;
+}

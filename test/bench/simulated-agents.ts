@@ -1,0 +1,122 @@
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { TLSSocket } from 'node:tls';
+import { WebSocket } from 'ws';
+import { channelBindingBytes, channelBindingLabel } from '../../attest-server/protocol/binding.ts';
+import {
+  attestPath,
+  binaryFrame,
+  parseServerMessage,
+  subprotocol,
+} from '../../attest-server/protocol/messages.ts';
+import { madeQuote } from '../attest-server/verify/made-quote.ts';
+import type { Addresses } from './measured-server.ts';
+import { type Machine, model } from './population.ts';
+
+/** An open connection to a measured server. */
+interface Link {
+  readonly socket: WebSocket;
+  readonly tls: TLSSocket;
+}
+
+/** Everything that one load process simulates. */
+export interface Fleet extends AsyncDisposable {
+  /** Answers so far: verdicts, or echoes. */
+  answers(): number;
+}
+
+/** Connections that are being opened at a time: the server bounds those that have proven nothing yet. */
+const atOnce = 16;
+
+/** Connects each machine; every challenge is answered with a real signature. Resolves when each has its first verdict. */
+export async function connectAgents(server: Addresses, machines: readonly Machine[]): Promise<Fleet> {
+  let answers = 0;
+  const links = await inTurn(machines, async (machine, index) => {
+    const link = await open(server, index);
+    await new Promise<void>((resolve, reject) => {
+      attest(link, machine, (state) => {
+        if (state !== 'trusted') reject(new Error(`${machine.name} is ${state}`));
+        answers += 1;
+        resolve();
+      });
+      link.socket.once('close', (code) => reject(new Error(`${machine.name} was closed with ${code}`)));
+    });
+    return link;
+  });
+  return fleet(links, () => answers);
+}
+
+/** The agent's side of the protocol, without a TPM's latency. */
+export function attest(
+  { socket, tls }: Link,
+  { name, tpm }: Machine,
+  answered: (state: string) => void,
+  answer: (evidence: string) => void = (evidence) => socket.send(evidence),
+): void {
+  const channel = tls.exportKeyingMaterial(channelBindingBytes, channelBindingLabel, Buffer.alloc(0));
+  const hello = JSON.stringify(tpm.hello(name));
+  const occasion = { node: name, hello, channel, bootLog: model.log };
+  const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: model.sha256 } });
+  socket.on('message', (data: Buffer) => {
+    const message = parseServerMessage(data.toString('utf8'));
+    if (message.type === 'challenge') {
+      if (message.holds.length === 0) socket.send(binaryFrame('bootLog', model.log));
+      answer(JSON.stringify(tpm.evidence(message, occasion, { quote })));
+    } else answered(message.type === 'verdict' ? message.state : message.type);
+  });
+  socket.send(hello);
+}
+
+/** Sends a message of the size of evidence over each of `count` connections, and again `everyMs` after its echo. */
+export async function connectEchoes(
+  server: Addresses,
+  count: number,
+  message: string,
+  everyMs: number,
+): Promise<Fleet> {
+  let answers = 0;
+  const links = await inTurn(Array.from({ length: count }), async (_, index) => {
+    const link = await open(server, index);
+    link.socket.on('message', () => {
+      answers += 1;
+      if (everyMs === 0) link.socket.send(message);
+      else setTimeout(() => link.socket.send(message), everyMs * (0.95 + Math.random() * 0.1));
+    });
+    link.socket.send(message);
+    return link;
+  });
+  return fleet(links, () => answers);
+}
+
+export async function open({ port, ca }: Addresses, index: number): Promise<Link> {
+  const socket = new WebSocket(`wss://127.0.0.1:${port}${attestPath}`, [subprotocol], {
+    ca,
+    perMessageDeflate: false,
+    // As many sources as a fleet would have: connections of one source are bounded.
+    localAddress: `127.0.${1 + (index >> 6)}.${1 + (index & 63)}`,
+  });
+  const upgraded = once(socket, 'upgrade');
+  await Promise.all([once(socket, 'open'), upgraded]);
+  const response: IncomingMessage = (await upgraded)[0];
+  if (!(response.socket instanceof TLSSocket)) throw new Error('the connection is not TLS');
+  socket.on('error', () => socket.terminate());
+  return { socket, tls: response.socket };
+}
+
+async function inTurn<T, R>(items: readonly T[], work: (item: T, index: number) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let from = 0; from < items.length; from += atOnce)
+    results.push(
+      ...(await Promise.all(items.slice(from, from + atOnce).map((item, at) => work(item, from + at)))),
+    );
+  return results;
+}
+
+export function fleet(links: readonly Link[], answers: () => number): Fleet {
+  return {
+    answers,
+    async [Symbol.asyncDispose]() {
+      for (const { socket } of links) socket.terminate();
+    },
+  };
+}
