@@ -12,6 +12,7 @@ import { measureBoot } from '../verify/measured-boot.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from '../verify/proven.ts';
 import { verify } from '../verify/verify.ts';
 import { keptEvidence } from './kept-evidence.ts';
+import { type LatestBoot, latestBoot } from './latest-boot.ts';
 
 /** The node that a connection is: its record's fields that judging needs, the key imported once. */
 export interface AttestedNode {
@@ -51,7 +52,7 @@ export interface AttestPorts {
 export class Attestation {
   readonly #ports: AttestPorts;
   readonly #statuses = new Map<string, NodeStatus>();
-  readonly #latest = new Map<string, { readonly proven: Proven; readonly at: number }>();
+  readonly #latest = new Map<string, LatestBoot>();
   readonly #boots = new Map<
     string,
     { readonly bytes: Buffer; readonly pcrDigest: string; readonly boot: MeasuredBoot }
@@ -158,7 +159,7 @@ export class Attestation {
         'evidence_overdue',
         `${request.node} has not proven itself lately: wait for its next answer`,
       );
-    const reference = captureReference(latest.proven, {
+    const reference = captureReference(latest, {
       name: request.name,
       group: groupOf(this.#policy, request.node).name,
       state: request.staged ? 'staged' : 'active',
@@ -283,7 +284,7 @@ export class Attestation {
     const verdicts =
       rebooted && verdict.require.includes('boot') ? [rebootedVerdict(verdict), verdict] : [verdict];
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
-    this.#latest.set(node.name, { proven, at });
+    this.#latest.set(node.name, latestBoot(proven, at, this.#latest.get(node.name)));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }
 

@@ -47,7 +47,8 @@ export function checkAttestationKey(publicArea: Buffer, claimedName?: string): A
     });
   const { scheme, hash: schemeHash } = checkAttributes(area);
   return {
-    publicArea: area.bytes,
+    // In memory of its own: a part of Buffer's shared pool would keep all of that alive.
+    publicArea: Buffer.from(new Uint8Array(area.bytes).buffer),
     name,
     key: importKey(area.key),
     scheme,
