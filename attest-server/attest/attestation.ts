@@ -179,26 +179,37 @@ export class Attestation {
     return reference;
   }
 
-  /** Ages what is overdue: silence is never trusted, and launders nothing that was untrusted. */
+  /**
+   * Ages what is overdue: silence is never trusted, and launders nothing that was untrusted.
+   * @throws AggregateError where the store refuses some of it; no node stays trusted for that
+   */
   async sweep(): Promise<void> {
     const now = this.#ports.now();
-    for (const status of this.statuses()) {
-      const { verdict } = status;
-      if (verdict === null || status.expiresAt === null || now <= status.expiresAt) continue;
-      if (status.state === 'untrusted' || status.state === 'unknown' || status.state === 'unsupported')
-        continue;
-      await this.#inOrder(status.name, async () => {
-        // A verdict may have come while this one waited its turn.
-        if (this.#statuses.get(status.name) !== status) return;
-        const overdue = overdueVerdict(verdict, status.verifiedAt, now);
-        await this.#commit(
-          { ...status, state: 'unknown', verdict: overdue },
-          now,
-          [overdue],
-          status.state,
-          [],
-        );
-      });
+    const overdue = this.statuses().filter(
+      ({ state, verdict, expiresAt }) =>
+        verdict !== null &&
+        expiresAt !== null &&
+        now > expiresAt &&
+        (state === 'trusted' || state === 'pending'),
+    );
+    const aged = await Promise.allSettled(
+      overdue.map((status) => this.#inOrder(status.name, () => this.#age(status, now))),
+    );
+    const faults = aged.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
+    if (faults.length > 0) throw new AggregateError(faults, `${faults.length} nodes could not be aged`);
+  }
+
+  async #age(status: NodeStatus, now: number): Promise<void> {
+    // A verdict may have come while this one waited its turn.
+    if (this.#statuses.get(status.name) !== status || status.verdict === null) return;
+    const verdict = overdueVerdict(status.verdict, status.verifiedAt, now);
+    const aged: NodeStatus = { ...status, state: 'unknown', verdict };
+    try {
+      await this.#commit(aged, now, [verdict], status.state, []);
+    } catch (error) {
+      // Not trusted any longer, though it could not be written down.
+      this.#statuses.set(status.name, aged);
+      throw error;
     }
   }
 

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, before, describe, it } from 'mocha';
+import { enrolledNode, introduce, type Peer } from '../attacker.ts';
+import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+import { madeQuote, madeValues } from '../verify/made-quote.ts';
+
+const faults = 'assay_attestations_total{result="fault",reason="none"}';
+const secret = 'a secret of the server at /srv/private.ts:7';
+
+describe('a server that fails while it judges', () => {
+  let world: TestServer;
+  const [sick, well] = [forgedTpm(), forgedTpm()];
+  before(async () => {
+    world = await startTestServer({ policy: 'observe', challengeEvery: 2, unknownAfter: 2 });
+    await enrolledNode(world, sick, 'sick');
+    await enrolledNode(world, well, 'well');
+    // From now on the store throws for this one node.
+    const database = new DatabaseSync(join(world.stateDir, 'assay.db'));
+    database.exec(
+      `create trigger fault before insert on history when new.node = 'sick' begin select raise(abort, '${secret}'); end`,
+    );
+    database.close();
+  });
+  after(() => world?.[Symbol.asyncDispose]());
+
+  const answer = async (tpm: ForgedTpm, node: string): Promise<Peer> => {
+    const peer = await introduce(world, tpm, node);
+    peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
+    return peer;
+  };
+
+  it('stores no verdict, counts the error, and judges the others, also in the same moment', async () => {
+    const before = await world.metric(faults);
+    const stored = await world.status('sick');
+    const rows = (await world.store.history('sick', { limit: 99 })).length;
+    const [bad, good] = await Promise.all([answer(sick, 'sick'), answer(well, 'well')]);
+    const closed = once(bad.socket, 'close');
+    assert.equal((await good.verdict()).state, 'trusted');
+    const [code, reason] = await closed;
+    assert.deepEqual([code, String(reason).includes('secret')], [1011, false]);
+    assert.equal(await bad.receive(), null);
+    assert.equal(await world.metric(faults), before + 1);
+    assert.deepEqual(await world.status('sick'), stored);
+    assert.equal((await world.store.history('sick', { limit: 99 })).length, rows);
+    await good.close();
+  });
+
+  it('lets nobody stay trusted because judging stopped', async () => {
+    const shown = async (node: string) => {
+      const view = await world.call('GET', `/v1/nodes/${node}`);
+      return typeof view === 'object' && view !== null && 'state' in view ? view.state : null;
+    };
+    await world.until(async () => (await shown('sick')) === 'unknown', 6_000);
+    // The store takes what becomes of the other one.
+    await world.until(async () => (await world.status('well'))?.state === 'unknown', 6_000);
+  });
+});
+
+describe('what a refused peer is told', () => {
+  let world: TestServer;
+  const tpm = forgedTpm();
+  before(async () => {
+    world = await startTestServer();
+    await enrolledNode(world, tpm, 'node-1');
+  });
+  after(() => world?.[Symbol.asyncDispose]());
+
+  it('is a code and nothing else: no value, no key, no token, no stack', async () => {
+    const token = await world.joinToken('node-2');
+    const attacks: readonly (readonly [string, (peer: Peer & { hello: string }) => Promise<void> | void])[] =
+      [
+        [
+          'pcr_digest_mismatch',
+          async (peer) => {
+            const occasion = { node: 'node-1', hello: peer.hello, channel: peer.channel };
+            const quote = (signed: Buffer) => ({
+              ...madeQuote(tpm.ak, signed),
+              pcrs: { sha256: madeValues(32, 'other') },
+            });
+            peer.send(tpm.evidence(await peer.challenge(), occasion, { quote }));
+          },
+        ],
+        ['malformed', (peer) => peer.send(`{"type":"${token}"}`)],
+        ['malformed', (peer) => peer.send('{')],
+        ['malformed', (peer) => peer.send(Buffer.from([9, 9]))],
+      ];
+    for (const [code, attack] of attacks) {
+      const peer = await introduce(world, tpm, 'node-1');
+      const frames: string[] = [];
+      peer.socket.on('message', (data: Buffer) => frames.push(data.toString('utf8')));
+      const closed = once(peer.socket, 'close');
+      await attack(peer);
+      const [, reason] = await closed;
+      assert.equal(frames.at(-1), JSON.stringify({ type: 'error', code }));
+      assert.equal(String(reason), code);
+    }
+  });
+
+  it('is the same where its token is bad', async () => {
+    const peer = await introduce(world, forgedTpm(), 'node-3', { joinToken: badToken });
+    assert.equal(await peer.refusal(), 'enrolment_pending');
+  });
+});
+
+const badToken = Buffer.concat([Buffer.of(1), Buffer.from('unknown.secret')]);
