@@ -6,19 +6,11 @@ import { Rejection } from '../protocol/rejection.ts';
 import { bounds } from './bounds.ts';
 import { keepHeartbeat } from './heartbeat.ts';
 import { takeNonce } from './nonce.ts';
-import type { Carrier, ChannelPorts, Timings } from './ports.ts';
-import { Probation, type Probationers } from './probation.ts';
+import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
+import { Probation } from './probation.ts';
 import { Rate } from './rate.ts';
 import type { Action, Session } from './session.ts';
 import { sourceOf } from './source.ts';
-
-/** What the connections of one listener share. */
-export interface Surroundings<Node> {
-  readonly probationers: Probationers;
-  readonly proven: Map<string, Connection<Node>>;
-  readonly changed: () => void;
-  readonly ended: (connection: Connection<Node>) => void;
-}
 
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {
@@ -60,11 +52,11 @@ export class Connection<Node> {
       tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
     });
     this.#within(timings.helloWithin, 'no hello in time');
-    keepHeartbeat(webSocket, () => this.#reads());
-    webSocket.on('ping', (data) => {
-      if (this.#mayGoOn() && this.#reads()) webSocket.pong(data);
-    });
-    webSocket.on('pong', () => this.#mayGoOn());
+    keepHeartbeat(
+      webSocket,
+      () => this.#mayGoOn(),
+      () => this.#reads(),
+    );
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       if (!this.#mayGoOn()) return;
       if (!isBinary && data.length > limits.textFrame)
@@ -213,7 +205,8 @@ export class Connection<Node> {
   /** Only now may this connection displace an older one of the same node. */
   #becameProven(): void {
     const name = this.name;
-    if (name === null) return;
+    // Gone or refused while it was judged: the verdict counts, the connection does not.
+    if (name === null || !this.session.open) return;
     this.#probation?.end();
     this.#probation = null;
     const before = this.#around.proven.get(name);
@@ -256,6 +249,7 @@ export class Connection<Node> {
 
   #schedule(after: number): void {
     clearTimeout(this.#next);
+    if (!this.session.open) return;
     // Spread over a tenth, so that agents which came together do not answer together for ever.
     this.#next = setTimeout(() => this.challenge(), after * (0.95 + Math.random() * 0.1));
   }
@@ -272,8 +266,8 @@ export class Connection<Node> {
   /** A peer that does not read what it asked for is dropped: its answers would pile up here. */
   #reads(): boolean {
     if (this.#webSocket.bufferedAmount <= bounds.unread) return true;
-    this.session.refuse('too_large', 'the peer does not read');
-    this.#refused('too_large', 'the peer does not read', true);
+    for (const action of this.session.refuse('too_large', 'the peer does not read'))
+      if (action.do === 'refuse') this.#refused(action.code, action.text, true);
     this.#webSocket.terminate();
     return false;
   }

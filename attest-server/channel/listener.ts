@@ -87,6 +87,7 @@ export async function listen<Node>(
       );
     };
     const problem = upgradeProblem(request);
+    if (isClosing) return refuse('identity_unproven', '503 Service Unavailable', 'the server is going away');
     if (problem !== null || !(socket instanceof TLSSocket))
       return refuse('malformed', '400 Bad Request', problem ?? 'not TLS');
     let evict = () => {
@@ -119,6 +120,7 @@ export async function listen<Node>(
       if (open.size === 0) emptied();
     },
   };
+  let isClosing = false;
   let emptied = () => {};
   const report = () =>
     ports.connections([...proven.values()].map((each) => each.session.hello?.versions.program ?? ''));
@@ -137,6 +139,7 @@ export async function listen<Node>(
       server.setSecureContext({ cert: chain, key, minVersion: 'TLSv1.3' });
     },
     async close() {
+      isClosing = true;
       const closed = new Promise((resolve) => server.close(resolve));
       upgrades.close();
       const gone = new Promise<void>((resolve) => {

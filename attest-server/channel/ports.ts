@@ -3,6 +3,8 @@ import type { WebSocket } from 'ws';
 import type { Hello, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
+import type { Connection } from './connection.ts';
+import type { Probationers } from './probation.ts';
 import type { Action, Session } from './session.ts';
 
 export interface Timings {
@@ -20,6 +22,14 @@ export interface Carrier {
   /** Address of the peer. */
   readonly address: string;
   readonly leavePlace: () => void;
+}
+
+/** What the connections of one listener share. */
+export interface Surroundings<Node> {
+  readonly probationers: Probationers;
+  readonly proven: Map<string, Connection<Node>>;
+  readonly changed: () => void;
+  readonly ended: (connection: Connection<Node>) => void;
 }
 
 /** Who an agent turned out to be. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame, type PcrBank, pcrBanks } from '../../../attest-server/protocol/messages.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -11,8 +11,12 @@ import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { honestAgent } from '../honest-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
+import { event } from '../verify/tpm/log-builder.ts';
 
 const node = 'node-1';
+/** Control characters as they are or as JSON escapes them, and what turns the direction of text. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
+const obeyed = /[\u0000-\u001f\u007f-\u009f\u202e]|\\u001b/;
 /** A machine of the attacker. */
 const elsewhere = '127.0.0.2';
 
@@ -57,6 +61,23 @@ describe('connections that have proven nothing', () => {
     assert.equal(world.verdicts.length, verdicts);
   });
 
+  it('that are gone before their verdict leave no agent behind', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    for (let round = 0; round < 5; round++) {
+      const before = world.verdicts.length;
+      const peer = await introduce(world, tpm, node);
+      const occasion = { node, hello: peer.hello, channel: peer.channel };
+      peer.send(tpm.evidence(await peer.challenge(), occasion));
+      await sleep(round);
+      peer.socket.terminate();
+      await sleep(50);
+      assert(world.verdicts.length <= before + 1);
+    }
+    assert.equal(await world.metric('assay_agents{version="0.0.0"}'), 0);
+  });
+
   it('lose their places to nobody from elsewhere, and fill only those of their own source (row 108)', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const tpm = forgedTpm();
@@ -97,6 +118,28 @@ describe('an agent that is killed right after its node became untrusted', () => 
     assert.equal(await world.metric('assay_nodes{state="untrusted"}'), 1);
     const last = (await world.audit()).findLast(({ action }) => action === 'verdict');
     assert.equal(last?.detail.state, 'untrusted');
+  });
+});
+
+describe('a boot log that holds what a terminal or a page would obey', () => {
+  it('is told escaped in reasons, metrics and audit log, and the node is not trusted (row 72)', async () => {
+    await using world = await startTestServer({ challengeEvery: 0.05, answerWithin: 0.5 });
+    const log = recordedLog('debian13-shim-grub');
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const peer = await introduce(world, tpm, node);
+    await bootOf(peer, tpm, log);
+    await world.call('POST', '/v1/references', { node, name: 'good' });
+    const data = Buffer.from('grub_cmd: \u001b[2Jlinux <script>\u202e"\n');
+    const banks = ['sha1', 'sha256'].filter((bank) => bank in parseEventLog(log).banks);
+    const evil = Buffer.concat([log, event(8, 13, data, banks.filter(isPcrBank))]);
+    assert.equal(await bootOf(peer, tpm, evil), 'untrusted');
+    await peer.close();
+    const view = JSON.stringify(await world.call('GET', `/v1/nodes/${node}`));
+    assert.match(view, /x1b\[2J/);
+    const metrics = await fetch(`http://127.0.0.1:${world.server.metricsPort}/metrics`);
+    for (const text of [view, JSON.stringify(await world.audit()), await metrics.text()])
+      assert.doesNotMatch(text.replaceAll('\n', ''), obeyed);
   });
 });
 
@@ -143,6 +186,8 @@ async function bootOf(peer: Peer & { hello: string }, tpm: ForgedTpm, bootLog: B
   peer.send(tpm.evidence(challenge, occasion, { quote: (data) => madeQuote(tpm.ak, data, { pcrs }) }));
   return (await peer.verdict()).state;
 }
+
+const isPcrBank = (name: string): name is PcrBank => pcrBanks.some((bank) => bank === name);
 
 function stateOf(view: unknown): unknown {
   return typeof view === 'object' && view !== null && 'state' in view ? view.state : null;
