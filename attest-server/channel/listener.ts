@@ -45,6 +45,8 @@ export async function listen<Node>(
       cert: options.chain,
       key: options.key,
       minVersion: 'TLSv1.3',
+      // What https does by itself, but with a list each connection copies it into Buffer's shared pool and keeps that alive.
+      ALPNCallback: ({ protocols }) => (protocols.includes('http/1.1') ? 'http/1.1' : undefined),
       handshakeTimeout: options.timings.helloWithin,
     },
     (_request, response) => {
