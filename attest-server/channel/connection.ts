@@ -59,6 +59,8 @@ export class Connection<Node> {
     );
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       if (!this.#mayGoOn()) return;
+      // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
+      if (this.#working) webSocket.pause();
       if (!isBinary && data.length > limits.textFrame)
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
       else
@@ -219,11 +221,9 @@ export class Connection<Node> {
   /** Runs our own work for this connection: a Rejection is the peer's fault, anything else is ours. */
   #attempt(work: () => Promise<readonly Action[]>): void {
     this.#working = true;
-    // What the peer sends meanwhile waits in its own buffers, not in ours.
-    this.#webSocket.pause();
     const done = () => {
       this.#working = false;
-      this.#webSocket.resume();
+      if (this.#webSocket.isPaused) this.#webSocket.resume();
     };
     work().then(
       (actions) => {
