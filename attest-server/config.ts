@@ -17,6 +17,8 @@ export interface ServerConfig {
   readonly logLevel: string;
   /** Whom we trust to endorse TPMs: `builtin` and folders of *.pem; empty: nobody. */
   readonly endorsementRoots: readonly string[];
+  /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
+  readonly cloudProgram: string | null;
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly answerWithin: number;
@@ -63,6 +65,7 @@ const schema = z.strictObject({
     .refine((names) => names.length === 1 || !names.includes('none'), 'none stands alone')
     .transform((names) => names.filter((name) => name !== 'none'))
     .default(['builtin']),
+  cloudProgram: z.string().regex(/^\//, 'an absolute path').nullable().default(null),
   challengeEverySeconds: seconds.default(timings.challengeEvery / 1000),
   answerWithinSeconds: seconds.default(timings.answerWithin / 1000),
   unknownAfterSeconds: seconds.default(timings.unknownAfter / 1000),
@@ -82,6 +85,7 @@ const variables = {
   policy: 'ASSAY_POLICY',
   logLevel: 'ASSAY_LOG_LEVEL',
   endorsementRoots: 'ASSAY_ENDORSEMENT_ROOTS',
+  cloudProgram: 'ASSAY_CLOUD_PROGRAM',
   challengeEverySeconds: 'ASSAY_CHALLENGE_EVERY_SECONDS',
   answerWithinSeconds: 'ASSAY_ANSWER_WITHIN_SECONDS',
   unknownAfterSeconds: 'ASSAY_UNKNOWN_AFTER_SECONDS',

@@ -9,8 +9,10 @@ import { type Listener, listen } from './channel/listener.ts';
 import type { ServerConfig } from './config.ts';
 import { createApprovals } from './enrolment/approvals.ts';
 import { CandidateBook } from './enrolment/candidates.ts';
+import type { Cluster } from './enrolment/cluster-words.ts';
 import type { Alert } from './enrolment/double-binding.ts';
 import { createRegistry } from './enrolment/registry.ts';
+import { type EnrolmentWays, enrolmentWays } from './enrolment-ways.ts';
 import { beat, readLastAlive } from './heartbeat.ts';
 import { createApi } from './http/api.ts';
 import { listenPlainly, listenSecurely } from './http/listen.ts';
@@ -51,6 +53,8 @@ export interface ServerOptions {
   readonly logger: Logger;
   /** Told of every verdict once it is committed. */
   readonly recorded?: (entry: HistoryEntry) => void;
+  /** Whom to ask about nodes; without it no policy may name the ways `cloud` and `vendor`. */
+  readonly cluster?: Cluster;
 }
 
 /**
@@ -61,7 +65,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { logger } = options;
   const now = () => Date.now();
   preparePrivateFolder(config.stateDir);
-  const policy = await readPolicy(config.policy);
+  const { ways, ...clusterWords } = enrolmentWays(options.cluster ?? null, config.cloudProgram, {
+    now: () => performance.now(),
+    fault: (error) => logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
+  });
+  const policy = await readPolicy(config.policy, ways);
   const identity = await ensureIdentity(config.stateDir, config.names, now());
   let tokens = readTokens(config.stateDir);
   const metrics = createMetrics({ version });
@@ -103,7 +111,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   let trust = readTrustRoots(config.endorsementRoots);
   const candidates = await CandidateBook.open(store);
   const enrolmentParts = {
-    ...{ store, candidates, now, authorityDigest: identity.caDigest },
+    ...{ store, candidates, now, authorityDigest: identity.caDigest, ...clusterWords },
     mayEnrol: (node: string, by: Bound) =>
       groupOf(attestation.policy, node).enrolment.some((way) => way === by),
     alert: ({ code, text, node, actor }: Parameters<Alert>[0]) => {
@@ -131,7 +139,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     {
       identify: createIdentify({ ...enrolmentParts, registry, meetWitness, trust: () => trust }),
       async enrol({ record, joinTokenId }) {
-        await registry.enrol(record, joinTokenId);
+        // In the node's order: what is remembered of another machine of that name goes with it.
+        await attestation.release(record.name, () => registry.enrol(record, joinTokenId));
         candidates.forget({ node: record.name, ekDigest: record.ekDigest });
         logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
       },
@@ -289,7 +298,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   }
 
   async function readPolicyAgain(): Promise<void> {
-    const next = await readPolicy(config.policy);
+    const next = await readPolicy(config.policy, ways);
     await attestation.reload(next);
     metrics.policyChanged(next.name, now() / 1000);
     agents.challengeNow();
@@ -325,8 +334,8 @@ function selectionFor(hello: Hello): PcrSelection {
 const allPcrs = Array.from({ length: 24 }, (_, pcr) => pcr);
 
 /** A built-in policy by its name, or a file. */
-async function readPolicy(name: string | null): Promise<Policy> {
+async function readPolicy(name: string | null, ways: EnrolmentWays['ways']): Promise<Policy> {
   if (name === null || name === observePolicy.name) return observePolicy;
   if (name === strictPolicy.name) return strictPolicy;
-  return parsePolicy(await readFile(name, 'utf8'), name);
+  return parsePolicy(await readFile(name, 'utf8'), name, ways);
 }

@@ -89,7 +89,8 @@ export class Session {
     return this.#guard(() => {
       const { kind, payload } = parseBinaryFrame(frame);
       if (kind === 'joinToken') {
-        if (this.#phase !== 'join-token' || payload.length > 128) throw outOfOrder('a join token');
+        if (this.#phase !== 'join-token' || payload.length > limits.enrolmentToken)
+          throw outOfOrder('a join token');
         return this.#identify(payload.toString('latin1'));
       }
       if (this.#phase !== 'open' || this.#challenge === null) throw outOfOrder('a boot log');

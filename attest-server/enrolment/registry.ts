@@ -2,7 +2,8 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { AuditEvent, Bound, EnrolledNode, Pin, Store } from '../store/store.ts';
+import type { AuditEvent, Bound, EnrolledNode, Pin, Store, Superseded } from '../store/store.ts';
+import { byCloud, type ClusterPorts, checkVendorClaim } from './cluster-words.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 
 /** The keys of a `hello`, after their checks. What checks them is the caller's: this room decides only who is who. */
@@ -31,9 +32,12 @@ export type Identified =
   | { readonly candidate: EnrolledNode; readonly joinTokenId: string | null };
 
 export interface Registry {
-  /** @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `ek_untrusted_root`, `enrolment_pending` */
-  identify(hello: Hello, keys: CheckedKeys, joinToken: string | null, now: number): Promise<Identified>;
-  /** @throws Rejection `ek_already_bound`, `enrolment_pending` */
+  /**
+   * @param token a join token, or one of the cluster for this node
+   * @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `ek_untrusted_root`, `token_rejected`, `enrolment_pending`
+   */
+  identify(hello: Hello, keys: CheckedKeys, token: string | null, now: number): Promise<Identified>;
+  /** Another machine of the cloud takes the name of the one before. @throws Rejection `ek_already_bound`, `enrolment_pending` */
   enrol(candidate: EnrolledNode, joinTokenId: string | null): Promise<void>;
   /** @throws Rejection `ek_already_bound` where another node has one of the keys */
   importPins(pins: readonly Pin[], actor: string, now: number): Promise<void>;
@@ -41,8 +45,16 @@ export interface Registry {
   createJoinToken(request: { node: string; ttlMs: number; actor: string; now: number }): Promise<string>;
 }
 
+interface Word {
+  readonly by: Bound;
+  readonly joinTokenId?: string;
+  readonly providerId?: string;
+}
+
 /** At most 24 h: a join token is for now. */
 const longestJoinTokenMs = 24 * 3600_000;
+/** What an agent shows of one: id and secret. Anything else may be a token of the cluster. */
+const joinTokenPattern = /^[\w-]{12}\.[\w-]{43}$/;
 
 export interface RegistryParts {
   readonly store: Store;
@@ -51,33 +63,41 @@ export interface RegistryParts {
   /** SHA-256 of the server authority's public key, hex: part of each join token. */
   readonly authorityDigest: string;
   readonly alert: Alert;
+  /** Without it nobody enrols by `cloud` or `vendor`. */
+  readonly clusterPorts?: ClusterPorts;
 }
 
 /** Which endorsement key is which node, and by whose word. */
-export function createRegistry({ store, mayEnrol, authorityDigest, alert }: RegistryParts): Registry {
+export function createRegistry(parts: RegistryParts): Registry {
+  const { store, mayEnrol, authorityDigest, alert, clusterPorts } = parts;
   return {
-    async identify(hello, keys, joinToken, now) {
+    async identify(hello, keys, token, now) {
       const record = await store.nodeByEk(keys.ekDigest);
       if (record !== null) {
-        if (record.name !== hello.node && joinToken !== null && (await isGood(joinToken, hello.node, now)))
+        if (record.name !== hello.node && token !== null && (await isGood(token, hello.node, now)))
           throw doubleBinding(alert, { wanted: hello.node, holder: record.name, actor: 'server' }, [
             record.name,
           ]);
         return { known: checkRecord(record, hello, keys) };
       }
-      // Another TPM under an enrolled name changes nothing, whatever else it brings.
-      if ((await store.node(hello.node)) !== null)
-        throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
+      const holder = await store.node(hello.node);
       const { vouched, ...identity } = keys;
-      const bound = await byWhoseWord(hello.node, keys, joinToken, now);
+      const bound =
+        holder === null
+          ? await byWhoseWord(hello.node, keys, token, now)
+          : await byAnotherMachine(holder, keys.ekDigest);
+      // Else another TPM under an enrolled name changes nothing, whatever else it brings.
+      if (bound === null)
+        throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
       const { endorsedBy, manufacturer, tpmClass } = vouched();
       return {
         candidate: {
           ...identity,
           ...{ name: hello.node, bound: bound.by, enrolledAt: now },
           ...{ endorsedBy, manufacturer, tpmClass },
+          ...(bound.providerId !== undefined && { providerId: bound.providerId }),
         },
-        joinTokenId: bound.joinTokenId,
+        joinTokenId: bound.joinTokenId ?? null,
       };
     },
 
@@ -91,9 +111,11 @@ export function createRegistry({ store, mayEnrol, authorityDigest, alert }: Regi
         detail: {
           ...{ bound: candidate.bound, ek: candidate.ekDigest, ak: candidate.akName },
           ...{ tpmClass: candidate.tpmClass, endorsedBy: candidate.endorsedBy },
+          ...(candidate.providerId !== undefined && { providerId: candidate.providerId }),
         },
       };
-      await store.enrol(candidate, event, joinTokenId ?? undefined);
+      const superseded = supersededBy(candidate, await store.node(candidate.name));
+      await store.enrol(candidate, event, joinTokenId ?? undefined, superseded);
     },
 
     async importPins(pins, actor, now) {
@@ -121,30 +143,55 @@ export function createRegistry({ store, mayEnrol, authorityDigest, alert }: Regi
   async function byWhoseWord(
     node: string,
     { ekDigest, vouched }: CheckedKeys,
-    joinToken: string | null,
+    token: string | null,
     now: number,
-  ): Promise<{ by: Bound; joinTokenId: string | null }> {
+  ): Promise<Word> {
     const pin = await store.pinFor(node);
     if (pin !== null && mayEnrol(node, 'pin')) {
-      if (pin.ekDigest === ekDigest) return { by: 'pin', joinTokenId: null };
+      if (pin.ekDigest === ekDigest) return { by: 'pin' };
       throw new Rejection('enrolment_pending', `${node} is pinned to another endorsement key`);
     }
     const approval = await store.approvalFor(node);
     if (approval !== null && mayEnrol(node, 'approval')) {
-      if (approval.ekDigest === ekDigest) return { by: 'approval', joinTokenId: null };
+      if (approval.ekDigest === ekDigest) return { by: 'approval' };
       throw new Rejection('enrolment_pending', `another endorsement key is approved for ${node}`);
     }
-    if (joinToken !== null && mayEnrol(node, 'join-token')) {
-      const id = await checkJoinToken(joinToken, node, now);
+    const machine = await cloudWord(node, ekDigest);
+    if (machine !== null) return machine;
+    if (
+      token !== null &&
+      !joinTokenPattern.test(token) &&
+      clusterPorts !== undefined &&
+      mayEnrol(node, 'vendor')
+    ) {
+      await checkVendorClaim(clusterPorts, node, token, vouched);
+      if (await store.wasRevoked(ekDigest)) throw wasRevoked(node);
+      return { by: 'vendor' };
+    }
+    if (token !== null && mayEnrol(node, 'join-token')) {
+      const id = await checkJoinToken(token, node, now);
       // A token says which name, not that the TPM is one: a program of the sender's would do.
       const { notVouched } = vouched();
       if (notVouched !== null) throw notVouched;
       return { by: 'join-token', joinTokenId: id };
     }
     // A key that a person took back does not come in again because it is the first.
-    if (mayEnrol(node, 'first-use') && !(await store.wasRevoked(ekDigest)))
-      return { by: 'first-use', joinTokenId: null };
+    if (mayEnrol(node, 'first-use') && !(await store.wasRevoked(ekDigest))) return { by: 'first-use' };
     throw new Rejection('enrolment_pending', `nobody has vouched for the endorsement key of ${node}`);
+  }
+
+  async function cloudWord(node: string, ekDigest: string, boundTo?: string): Promise<Word | null> {
+    if (clusterPorts === undefined || !mayEnrol(node, 'cloud')) return null;
+    const machine = await byCloud(clusterPorts, node, ekDigest, boundTo);
+    if (machine === null) return null;
+    if (await store.wasRevoked(ekDigest, machine.providerId)) throw wasRevoked(node);
+    return { by: 'cloud', ...machine };
+  }
+
+  /** Only the cloud takes back its own word: what a person bound, a person frees. */
+  async function byAnotherMachine(holder: EnrolledNode, ekDigest: string): Promise<Word | null> {
+    if (holder.providerId === undefined || (await store.pinFor(holder.name)) !== null) return null;
+    return cloudWord(holder.name, ekDigest, holder.providerId);
   }
 
   async function isGood(joinToken: string, node: string, now: number): Promise<boolean> {
@@ -169,6 +216,28 @@ export function createRegistry({ store, mayEnrol, authorityDigest, alert }: Regi
       );
     return id;
   }
+}
+
+/** The holder of the name, where the cloud gave the name to another machine after it. */
+function supersededBy(candidate: EnrolledNode, holder: EnrolledNode | null): Superseded | undefined {
+  const { name, providerId, enrolledAt } = candidate;
+  if (holder?.providerId === undefined || providerId === undefined) return undefined;
+  if (holder.providerId === providerId || holder.enrolledAt > enrolledAt) return undefined;
+  const { ekDigest, akName, bound } = holder;
+  const reason = `superseded by ${providerId}`;
+  const detail = { reason, ek: ekDigest, ak: akName, bound, enrolledAt: holder.enrolledAt };
+  return {
+    ...{ ekDigest, reason },
+    audit: {
+      ...{ at: enrolledAt, actor: 'server', action: 'enrol.revoke', subject: name, code: null },
+      detail: { ...detail, providerId: holder.providerId },
+    },
+  };
+}
+
+/** A word that was used up does not count again because it is still said. */
+function wasRevoked(node: string): Rejection {
+  return new Rejection('enrolment_pending', `the key of ${node} was revoked: approve it, or pin it again`);
 }
 
 function checkRecord(record: EnrolledNode, hello: Hello, keys: CheckedKeys): EnrolledNode {

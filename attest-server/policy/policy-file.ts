@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
-import type { Policy } from './policy.ts';
+import { type Enrolment, enrolments, type Policy, plainEnrolments } from './policy.ts';
 import { PolicyError, type PolicyFault } from './policy-error.ts';
 import { notBuilt, policySchema } from './policy-schema.ts';
 
@@ -17,15 +17,19 @@ const longest = 1 << 18;
 /**
  * Parses a policy file (YAML 1.2, interface.md "A policy").
  * @param file the path that faults are told with; its base name without ending becomes the policy's name
+ * @param ways by which nodes can enrol at whoever will apply it; a policy that names another one is refused
  * @throws PolicyError with every fault at once
  */
-export function parsePolicy(text: string, file: string): Policy {
+export function parsePolicy(text: string, file: string, ways = plainEnrolments): Policy {
   if (text.length > longest)
     throw new PolicyError(file, [whole(`longer than ${longest} characters; split it into fewer groups`)]);
   const lines = new LineCounter();
   const { document, raw } = readYaml(text, file, lines);
   const result = policySchema.safeParse(raw, { reportInput: true });
-  const located = [...(result.success ? [] : result.error.issues.flatMap(explain)), ...acrossFields(raw)];
+  const located = [
+    ...(result.success ? [] : result.error.issues.flatMap(explain)),
+    ...acrossFields(raw, ways),
+  ];
   if (!result.success || located.length > 0) throw new PolicyError(file, place(located, document, lines));
   return {
     name: nameOf(file),
@@ -72,7 +76,7 @@ function readYaml(text: string, file: string, lines: LineCounter): { document: D
 }
 
 /** What one field cannot tell. Reads the raw value, so that these faults are told beside those of the schema. */
-function acrossFields(raw: unknown): Located[] {
+function acrossFields(raw: unknown, ways: readonly Enrolment[]): Located[] {
   const faults: Located[] = [];
   const names = new Set<unknown>();
   for (const [index, group] of listOf(fieldOf(raw, 'groups')).entries()) {
@@ -89,7 +93,11 @@ function acrossFields(raw: unknown): Located[] {
         path: ['groups', index, given === undefined ? 'mode' : 'require'],
         text: `mode ${mode} needs require: [identity, boot]; missing: ${missing.join(', ')}`,
       });
-    const firstUse = listOf(fieldOf(group, 'enrolment')).indexOf('first-use');
+    const named = listOf(fieldOf(group, 'enrolment'));
+    for (const way of enrolments)
+      if (named.includes(way) && !ways.includes(way))
+        faults.push({ path: ['groups', index, 'enrolment', named.indexOf(way)], text: unsupported });
+    const firstUse = named.indexOf('first-use');
     if ((mode === 'label' || mode === 'enforce') && firstUse >= 0)
       faults.push({
         path: ['groups', index, 'enrolment', firstUse],
@@ -114,8 +122,8 @@ function explain(issue: z.core.$ZodIssue): Located[] {
   const parent = path.at(-2);
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => ({ path: [...path, key], text: unknownKey(path, key) }));
-  if ((parent === 'require' || parent === 'enrolment') && path[0] === 'groups') {
-    const known: readonly unknown[] = notBuilt[parent];
+  if (parent === 'require' && path[0] === 'groups') {
+    const known: readonly unknown[] = notBuilt.require;
     const input = issue.input;
     const words = typeof input === 'object' && input !== null ? Object.keys(input) : [input];
     if (words.length > 0 && words.every((word) => known.includes(word) || typeof input === 'object'))

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { reasonCodes } from '../protocol/reasons.ts';
 import { plainName } from '../protocol/reference.ts';
-import { builtAspects, builtEnrolments, defaultEnrolments } from './policy.ts';
+import { builtAspects, defaultEnrolments, enrolments } from './policy.ts';
 
 const nodeGlob = z
   .string()
@@ -13,7 +13,7 @@ const group = z.strictObject({
   nodes: z.array(nodeGlob).min(1, 'no glob, so that no node could match').max(256),
   mode: z.enum(['observe', 'label', 'enforce']).default('observe'),
   enrolment: z
-    .array(z.enum(builtEnrolments))
+    .array(z.enum(enrolments))
     .min(1, 'empty, so that no node could enrol')
     .default([...defaultEnrolments]),
   require: z
@@ -49,5 +49,4 @@ export const notBuilt = {
   group: ['labels', 'tpm', 'disk', 'firewall', 'host', 'keys', 'runtime', 'reaction', 'tpmClass'],
   boot: ['secureBoot', 'cmdline', 'scope'],
   require: ['runtime', 'disk', 'firewall', 'host'],
-  enrolment: ['cloud', 'vendor'],
 } as const satisfies Record<string, readonly string[]>;

@@ -6,11 +6,13 @@ import { globMatches } from './glob.ts';
 export const builtAspects = ['identity', 'boot'] as const;
 export type BuiltAspect = (typeof builtAspects)[number];
 
-/** By which word a group's nodes may enrol, as far as this version is built. */
-export const builtEnrolments = ['pin', 'join-token', 'approval', 'first-use'] as const;
-export type BuiltEnrolment = (typeof builtEnrolments)[number];
+/** By which word a group's nodes may enrol. */
+export const enrolments = ['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use'] as const;
+export type Enrolment = (typeof enrolments)[number];
+/** Those for which a server needs no cluster and no cloud. */
+export const plainEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval', 'first-use'];
 /** What a policy that names no way allows: always somebody's word about this TPM. */
-export const defaultEnrolments: readonly BuiltEnrolment[] = ['pin', 'join-token', 'approval'];
+export const defaultEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval'];
 
 /** The rules of one group of nodes. */
 export interface PolicyGroup {
@@ -18,7 +20,7 @@ export interface PolicyGroup {
   /** Globs on the node's name; the first group of the policy that matches applies. */
   readonly nodes: readonly string[];
   readonly mode: Verdict['mode'];
-  readonly enrolment: readonly BuiltEnrolment[];
+  readonly enrolment: readonly Enrolment[];
   /** Never empty. */
   readonly require: readonly BuiltAspect[];
   /** Names of the references of which one must match; null: any active reference of this group. */

@@ -9,6 +9,8 @@ export const limits = {
   facts: 64 * 1024,
   quotes: 4,
   nodeName: 253,
+  /** A join token, or one of a cluster: those carry claims and a signature. */
+  enrolmentToken: 4096,
 } as const;
 
 /** Defaults in milliseconds; configuration may change those of the server. */

@@ -77,41 +77,46 @@ export function enrolmentRecords(
         return approved;
       }),
 
-    async wasRevoked(ekDigest) {
+    async wasRevoked(ekDigest, providerId) {
       const row = await db
         .selectFrom('nodes')
-        .select('name')
+        .select('provider_id')
         .where('ek_digest', '=', ekDigest)
         .where('revoked_at', 'is not', null)
         .executeTakeFirst();
-      return row !== undefined;
+      if (row === undefined) return false;
+      return providerId === undefined || row.provider_id === null || row.provider_id === providerId;
     },
 
-    revoke: ({ name, ekDigest, at, reason }, event) =>
+    revoke: (node, event) =>
       db.transaction().execute(async (transaction) => {
-        const { numUpdatedRows } = await transaction
-          .updateTable('nodes')
-          .set({ revoked_at: at, revoked_reason: reason })
-          .where('ek_digest', '=', ekDigest)
-          .where('name', '=', name)
-          .where('revoked_at', 'is', null)
-          .executeTakeFirstOrThrow();
-        if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} is not enrolled`);
-        await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
-        // Whatever vouched before is used up: the TPM that comes again needs a new word.
-        for (const table of ['approvals', 'pins'] as const)
-          await transaction
-            .deleteFrom(table)
-            .where((is) => is.or([is('node', '=', name), is('ek_digest', '=', ekDigest)]))
-            .execute();
-        await transaction
-          .deleteFrom('join_tokens')
-          .where('node', '=', name)
-          .where('used_at', 'is', null)
-          .execute();
+        await revokeRecord(transaction, node);
         await append(transaction, event);
       }),
   };
+}
+
+/** Part of a revocation's transaction. @throws Rejection `enrolment_pending` where they are not enrolled together */
+export async function revokeRecord(
+  transaction: Kysely<Tables>,
+  { name, ekDigest, at, reason }: Parameters<Store['revoke']>[0],
+): Promise<void> {
+  const { numUpdatedRows } = await transaction
+    .updateTable('nodes')
+    .set({ revoked_at: at, revoked_reason: reason })
+    .where('ek_digest', '=', ekDigest)
+    .where('name', '=', name)
+    .where('revoked_at', 'is', null)
+    .executeTakeFirstOrThrow();
+  if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} is not enrolled`);
+  await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
+  // Whatever vouched before is used up: the TPM that comes again needs a new word.
+  for (const table of ['approvals', 'pins'] as const)
+    await transaction
+      .deleteFrom(table)
+      .where((is) => is.or([is('node', '=', name), is('ek_digest', '=', ekDigest)]))
+      .execute();
+  await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();
 }
 
 /** An approval is for one enrolment: taken together with it, or not at all. */

@@ -135,6 +135,8 @@ const migrations: readonly string[] = [
      at integer not null,
      primary key (node, kind)
    ) strict;`,
+
+  `alter table nodes add column provider_id text;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

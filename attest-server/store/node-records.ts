@@ -4,7 +4,7 @@ import { type TpmClass, tpmClasses } from '../protocol/tpm-class.ts';
 import type { Append } from './audit-log.ts';
 import { optionalBuffer, toBuffer } from './columns.ts';
 import { isUniqueViolation } from './constraint.ts';
-import { takeApproval } from './enrolment-records.ts';
+import { revokeRecord, takeApproval } from './enrolment-records.ts';
 import { hot } from './hot-query.ts';
 import type { NodeRow, Tables } from './schema.ts';
 import type { Bound, EnrolledNode, Store } from './store.ts';
@@ -55,8 +55,13 @@ export function nodeRecords(
       return parseRows(rows, nodeOf, onUnreadable);
     },
 
-    enrol: (node, event, joinTokenId) =>
+    enrol: (node, event, joinTokenId, superseded) =>
       db.transaction().execute(async (transaction) => {
+        if (superseded !== undefined) {
+          const { ekDigest, reason, audit } = superseded;
+          await revokeRecord(transaction, { name: node.name, ekDigest, at: node.enrolledAt, reason });
+          await append(transaction, audit);
+        }
         if (joinTokenId !== undefined) await spendJoinToken(transaction, joinTokenId, node);
         if (node.bound === 'approval') await takeApproval(transaction, node.name, node.ekDigest);
         await insertNode(transaction, node);
@@ -168,6 +173,7 @@ function rowOf(node: EnrolledNode): NodeRow {
     manufacturer: node.manufacturer,
     tpm_class: node.tpmClass,
     endorsed_by: node.endorsedBy,
+    provider_id: node.providerId ?? null,
     enrolled_at: node.enrolledAt,
     revoked_at: null,
     revoked_reason: null,
@@ -187,6 +193,7 @@ function nodeOf(row: NodeRow): EnrolledNode {
     manufacturer: row.manufacturer,
     tpmClass: parseTpmClass(row.tpm_class),
     endorsedBy: row.endorsed_by,
+    ...(row.provider_id !== null && { providerId: row.provider_id }),
     enrolledAt: row.enrolled_at,
   }));
 }

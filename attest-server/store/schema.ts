@@ -28,6 +28,8 @@ export interface NodeRow {
   readonly manufacturer: string | null;
   readonly tpm_class: string;
   readonly endorsed_by: string | null;
+  /** Of the machine in its cloud, where that is the binding. */
+  readonly provider_id: string | null;
   readonly enrolled_at: number;
   /** A revoked record keeps its row and frees its name. */
   readonly revoked_at: number | null;

@@ -23,7 +23,16 @@ export interface EnrolledNode {
   readonly tpmClass: TpmClass;
   /** SHA-256 of the certificate of the root that vouched for the EK certificate, hex; null: unverified, or none. */
   readonly endorsedBy: string | null;
+  /** The machine's id in its cloud, only where `bound` is `cloud`. */
+  readonly providerId?: string;
   readonly enrolledAt: number;
+}
+
+/** The record whose name another machine has now. */
+export interface Superseded {
+  readonly ekDigest: string;
+  readonly reason: string;
+  readonly audit: AuditEvent;
 }
 
 /** What is known of a node now; one per enrolled node. */
@@ -136,8 +145,11 @@ export interface VerdictRecord {
 export interface Store {
   node(name: string): Promise<EnrolledNode | null>;
   nodeByEk(ekDigest: string): Promise<EnrolledNode | null>;
-  /** @throws Rejection `ek_already_bound` where the key or the name belongs to another record: uniqueness is the store's. */
-  enrol(node: EnrolledNode, audit: AuditEvent, joinTokenId?: string): Promise<void>;
+  /**
+   * @param superseded the name's record until now, revoked together with the enrolment
+   * @throws Rejection `ek_already_bound` where the key or the name belongs to another record: uniqueness is the store's.
+   */
+  enrol(node: EnrolledNode, audit: AuditEvent, joinTokenId?: string, superseded?: Superseded): Promise<void>;
   /** A new attestation key of the same endorsement key. */
   replaceAttestationKey(
     ekDigest: string,
@@ -199,8 +211,8 @@ export interface Store {
     nodes: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[],
     audit: (name: string, ekDigest: string) => AuditEvent,
   ): Promise<readonly string[]>;
-  /** Whether this key was a node and is not since. */
-  wasRevoked(ekDigest: string): Promise<boolean>;
+  /** Whether this key was a node and is not since; what it was as another machine of a cloud does not count. */
+  wasRevoked(ekDigest: string, providerId?: string): Promise<boolean>;
   /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` where they are not enrolled together */
   revoke(
     node: { readonly name: string; readonly ekDigest: string; readonly at: number; readonly reason: string },

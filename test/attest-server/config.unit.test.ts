@@ -56,6 +56,12 @@ describe('the configuration of the server', () => {
       assert.match(faultsOf(file).join(), /endorsementRoots \(ASSAY_ENDORSEMENT_ROOTS\)/);
   });
 
+  it('asks the cloud by no program, or by one of an absolute path', () => {
+    assert.equal(serverConfig(null, {}).cloudProgram, null);
+    assert.equal(serverConfig(null, { ASSAY_CLOUD_PROGRAM: '/opt/ek-of' }).cloudProgram, '/opt/ek-of');
+    assert.match(faultsOf('cloudProgram: ek-of').join(), /cloudProgram \(ASSAY_CLOUD_PROGRAM\)/);
+  });
+
   it('tells every fault at once, with its key and its variable', () => {
     const faults = faultsOf('agentPort: 70000\nunknownThing: 1\nlogLevel: loud\n', { ASSAY_API_PORT: 'x' });
     for (const word of [

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { serverConfig } from '../../attest-server/config.ts';
+import type { Cluster } from '../../attest-server/enrolment/cluster-words.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
 import type { AuditEntry, HistoryEntry, NodeStatus, Store } from '../../attest-server/store/store.ts';
@@ -22,6 +23,9 @@ export interface ServerSettings {
   readonly helloWithin?: number;
   /** Folders of authorities; default: that of forged TPMs. */
   readonly endorsementRoots?: readonly string[];
+  /** Default: the server is in none. */
+  readonly cluster?: Cluster;
+  readonly cloudProgram?: string;
 }
 
 /** A whole server on free ports of the loopback, with a state folder of its own. */
@@ -70,9 +74,14 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           answerWithinSeconds: settings.answerWithin ?? 30,
           unknownAfterSeconds: settings.unknownAfter ?? 900,
           helloWithinSeconds: settings.helloWithin ?? 10,
+          cloudProgram: settings.cloudProgram ?? null,
         },
       ),
-      { logger: pino({ level: 'silent' }), recorded: (entry) => verdicts.push(entry) },
+      {
+        logger: pino({ level: 'silent' }),
+        recorded: (entry) => verdicts.push(entry),
+        ...(settings.cluster !== undefined && { cluster: settings.cluster }),
+      },
     );
   let server = await start(0);
   const ca = await readFile(server.caFile, 'utf8');

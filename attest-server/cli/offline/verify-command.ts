@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { observePolicy, strictPolicy } from '../../policy/built-in.ts';
-import type { Policy } from '../../policy/policy.ts';
+import { enrolments, type Policy } from '../../policy/policy.ts';
 import { PolicyError } from '../../policy/policy-error.ts';
 import { parsePolicy } from '../../policy/policy-file.ts';
 import { readTrustRoots } from '../../roots/read-roots.ts';
@@ -56,7 +56,7 @@ function readPolicy(name: string, path: string): Policy {
   const known = builtIn.find((policy) => policy.name === name);
   if (known !== undefined) return known;
   try {
-    return parsePolicy(readFile(path).toString('utf8'), path);
+    return parsePolicy(readFile(path).toString('utf8'), path, enrolments);
   } catch (cause) {
     if (!(cause instanceof PolicyError)) throw cause;
     throw new CliError(cause.message, 'Correct the policy, and verify again.', exit.error, cause);

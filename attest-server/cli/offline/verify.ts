@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { appraise } from '../../policy/appraise.ts';
 import { earStatus } from '../../policy/ear-status.ts';
-import type { Policy } from '../../policy/policy.ts';
+import { enrolments, type Policy } from '../../policy/policy.ts';
 import { parsePolicy } from '../../policy/policy-file.ts';
 import { qualifyingData } from '../../protocol/binding.ts';
 import { type Bundle, parseBundle } from '../../protocol/bundle.ts';
@@ -125,7 +125,7 @@ const exportersBinding =
 function contextPolicy({ context }: Bundle): Policy | null {
   if (context?.policy === undefined) return null;
   try {
-    return parsePolicy(context.policy, 'context');
+    return parsePolicy(context.policy, 'context', enrolments);
   } catch (cause) {
     throw new Rejection('malformed', 'the bundle carries a policy that cannot be used', {
       field: 'context.policy',

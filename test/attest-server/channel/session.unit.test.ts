@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { beforeEach, describe, it } from 'mocha';
 import { type Action, activationProof, Session } from '../../../attest-server/channel/session.ts';
+import { limits } from '../../../attest-server/protocol/limits.ts';
 import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
 
 const channel = Buffer.alloc(32, 1);
@@ -79,7 +80,11 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   ],
   'a token that is too long is refused': [
     say('hello', withToken, 0),
-    ['token', (session) => session.binary(binaryFrame('joinToken', Buffer.alloc(129))), 'refuse malformed'],
+    [
+      'token',
+      (session) => session.binary(binaryFrame('joinToken', Buffer.alloc(limits.enrolmentToken + 1))),
+      'refuse malformed',
+    ],
   ],
   'a token that was not announced is refused': [
     greeted,

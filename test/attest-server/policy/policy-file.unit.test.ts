@@ -80,6 +80,7 @@ describe('a policy file', () => {
     ['require: [identity, firewall]', 'require.1'],
     ['require: [identity, {disk: tpm}]', 'require.1'],
     ['enrolment: [pin, cloud]', 'enrolment.1'],
+    ['enrolment: [vendor, pin]', 'enrolment.0'],
   ] as const;
   for (const [line, field] of refused)
     it(`refuses ${field}, which this version does not judge: ${line}`, () => {

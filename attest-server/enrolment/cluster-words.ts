@@ -1,0 +1,55 @@
+import { Rejection } from '../protocol/rejection.ts';
+import type { CheckedKeys } from './registry.ts';
+
+/** What a cluster knows of its nodes. A rejected promise is the cluster's fault: nobody is bound by it. */
+export interface Cluster {
+  /** The id in its cloud of the machine behind a Node; null where there is no such Node, or it has none. */
+  providerIdOf(node: string): Promise<string | null>;
+  /** The node that a token is bound to; null where it is not a good token of this cluster's agents. */
+  nodeOfToken(token: string): Promise<string | null>;
+}
+
+/**
+ * Whose TPM a machine of a cloud has: the digest of its endorsement key, null where the cloud does not know it.
+ * @throws Rejection `enrolment_pending` where the cloud gave no answer
+ */
+export type EkOfMachine = (providerId: string) => Promise<string | null>;
+
+/** Who speaks for nodes of a cluster; `ekOfMachine` is null where nobody asks the cloud. */
+export interface ClusterPorts {
+  readonly cluster: Cluster;
+  readonly ekOfMachine: EkOfMachine | null;
+}
+
+/** Whether this is what the machine of that Node has; `null` where the cloud does not know. */
+export async function byCloud(
+  { cluster, ekOfMachine }: ClusterPorts,
+  node: string,
+  ekDigest: string,
+  boundTo?: string,
+): Promise<{ providerId: string } | null> {
+  if (ekOfMachine === null) return null;
+  const providerId = await cluster.providerIdOf(node);
+  if (providerId === null || providerId === boundTo) return null;
+  const known = await ekOfMachine(providerId);
+  if (known === null) return null;
+  if (known !== ekDigest)
+    throw new Rejection('enrolment_pending', `the cloud says that ${node} has another endorsement key`);
+  return { providerId };
+}
+
+/**
+ * A maker's word that the TPM is one, and the cluster's that an agent of this node sent it.
+ * @throws Rejection `token_rejected`, `ek_untrusted_root`, `enrolment_pending`
+ */
+export async function checkVendorClaim(
+  { cluster }: ClusterPorts,
+  node: string,
+  token: string,
+  vouched: CheckedKeys['vouched'],
+): Promise<void> {
+  if ((await cluster.nodeOfToken(token)) !== node)
+    throw new Rejection('token_rejected', `the token is not one of an agent on ${node}`);
+  const { notVouched } = vouched();
+  if (notVouched !== null) throw notVouched;
+}

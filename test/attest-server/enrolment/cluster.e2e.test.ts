@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { pino } from 'pino';
+import { serverConfig } from '../../../attest-server/config.ts';
+import { PolicyError } from '../../../attest-server/policy/policy-error.ts';
+import { nodeView } from '../../../attest-server/protocol/api.ts';
+import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { startServer } from '../../../attest-server/server.ts';
+import { assertRefused, introduce } from '../attacker.ts';
+import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+
+const policy = `apiVersion: assay.dev/v1
+kind: Policy
+groups:
+  - { name: cloud, nodes: ["cloud-*"], enrolment: [cloud] }
+  - { name: scaled, nodes: ["scaled-*"], enrolment: [vendor] }
+  - { name: others, nodes: ["*"], enrolment: [pin] }
+`;
+
+describe('a server in a cluster, over real connections', () => {
+  let world: TestServer;
+  let folder: string;
+  let policyFile: string;
+  const machines = new Map<string, string>();
+  const tokens = new Map<string, string>();
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-cluster-'));
+    policyFile = join(folder, 'policy.yaml');
+    await writeFile(policyFile, policy);
+    const cloudProgram = join(folder, 'ek-of');
+    const script = `#!${process.execPath}
+      const file = require('node:path').join(__dirname, process.argv[2].replace(/\\W/g, '-'));
+      try { process.stdout.write(require('node:fs').readFileSync(file)); } catch { process.exitCode = 3; }\n`;
+    await writeFile(cloudProgram, script);
+    await chmod(cloudProgram, 0o700);
+    world = await startTestServer({
+      ...{ policy: policyFile, cloudProgram },
+      cluster: {
+        providerIdOf: async (node) => machines.get(node) ?? null,
+        nodeOfToken: async (token) => tokens.get(token) ?? null,
+      },
+    });
+  });
+  after(async () => {
+    await world?.[Symbol.asyncDispose]();
+    await rm(folder, { recursive: true });
+  });
+
+  async function bring(node: string, machine: string, tpm: ForgedTpm): Promise<void> {
+    await writeFile(join(folder, machine), JSON.stringify({ ek: tpm.ekDigest }));
+    machines.set(node, machine);
+  }
+  async function attest(node: string, tpm: ForgedTpm, joinToken?: Buffer): Promise<string> {
+    const peer = await introduce(world, tpm, node, joinToken === undefined ? {} : { joinToken });
+    peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
+    const { state } = await peer.verdict();
+    await peer.close();
+    return state;
+  }
+  const shown = async (node: string) => nodeView.parse(await world.call('GET', `/v1/nodes/${node}`));
+
+  it('enrols the TPM that the cloud names, then that of the next machine of this name', async () => {
+    const [old, next] = [forgedTpm(), forgedTpm()];
+    await bring('cloud-1', 'i-1', old);
+    assert.equal(await attest('cloud-1', old), 'trusted');
+    assert.equal((await shown('cloud-1')).bound, 'cloud');
+    await bring('cloud-1', 'i-2', next);
+    assert.equal(await attest('cloud-1', next), 'trusted');
+    assert.equal((await world.store.node('cloud-1'))?.ekDigest, next.ekDigest);
+    const actions = (await world.audit())
+      .filter(({ subject }) => subject === 'cloud-1')
+      .map(({ action }) => action);
+    assert.deepEqual(
+      actions.filter((action) => action.startsWith('enrol')),
+      ['enrol', 'enrol.revoke', 'enrol'],
+    );
+    await assertRefused(world, 'cloud-1', 'enrolment_pending', () => introduce(world, old, 'cloud-1'));
+  });
+
+  it('hears no more of the old machine once the next one has its name, though its connection is open', async () => {
+    const [old, next] = [forgedTpm(), forgedTpm()];
+    await bring('cloud-2', 'i-3', old);
+    const peer = await introduce(world, old, 'cloud-2');
+    const challenge = await peer.challenge();
+    await bring('cloud-2', 'i-4', next);
+    const newer = await introduce(world, next, 'cloud-2');
+    await newer.challenge();
+    peer.send(old.evidence(challenge, { node: 'cloud-2', hello: peer.hello, channel: peer.channel }));
+    assert.equal(await peer.refusal(), 'enrolment_pending');
+    assert.equal((await world.status('cloud-2'))?.verdict, null);
+    await newer.close();
+  });
+
+  it('enrols nobody of whom the cloud does not know', async () => {
+    machines.set('cloud-3', 'i-9');
+    await assertRefused(world, 'cloud-3', 'enrolment_pending', () =>
+      introduce(world, forgedTpm(), 'cloud-3'),
+    );
+  });
+
+  it('enrols a genuine TPM with a token of its node as vendor, and none with that of another', async () => {
+    const token = `${'h'.repeat(40)}.${'c'.repeat(900)}.${'s'.repeat(340)}`;
+    const frame = binaryFrame('joinToken', Buffer.from(token));
+    tokens.set(token, 'scaled-1');
+    const tpm = forgedTpm();
+    await assertRefused(world, 'scaled-2', 'token_rejected', () =>
+      introduce(world, tpm, 'scaled-2', { joinToken: frame }),
+    );
+    await assertRefused(world, 'scaled-1', 'enrolment_pending', () => introduce(world, tpm, 'scaled-1'));
+    assert.equal(await attest('scaled-1', tpm, frame), 'trusted');
+    assert.equal((await shown('scaled-1')).bound, 'vendor');
+  });
+
+  it('takes the same policy again on reload; a server in no cluster takes it never', async () => {
+    await world.server.reload();
+    const flags = { stateDir: join(folder, 'state'), host: '127.0.0.1', policy: policyFile };
+    const logger = pino({ level: 'silent' });
+    await assert.rejects(startServer(serverConfig(null, {}, flags), { logger }), PolicyError);
+  });
+});
