@@ -1,37 +1,18 @@
 import { createAppraiser } from '../policy/appraise.ts';
 import { captureReference } from '../policy/capture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
-import type { EvidenceMessage } from '../protocol/messages.ts';
-import { classOf, type ReasonCode } from '../protocol/reasons.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
+import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import type { HistoryEntry, NodeStatus, Store } from '../store/store.ts';
-import type { AttestationKey } from '../verify/attestation-key.ts';
-import { measureBoot } from '../verify/measured-boot.ts';
-import type { MeasuredBoot, Proven, QuotedBank } from '../verify/proven.ts';
+import type { Proven } from '../verify/proven.ts';
 import { verify } from '../verify/verify.ts';
+import type { Answer, AttestedNode } from './answer.ts';
+import { BootLogs } from './boot-logs.ts';
 import { keptEvidence } from './kept-evidence.ts';
 import { type LatestBoot, latestBoot } from './latest-boot.ts';
-
-/** The node that a connection is: its record's fields that judging needs, the key imported once. */
-export interface AttestedNode {
-  readonly name: string;
-  readonly ekDigest: string;
-  readonly ekPublicArea: Buffer;
-  readonly ekCertificate: Buffer | null;
-  readonly ak: AttestationKey;
-}
-
-/** One answer as it arrived, beside what the connection knows. */
-export interface Answer {
-  readonly evidence: EvidenceMessage;
-  readonly nonce: Buffer;
-  readonly channel: Buffer;
-  readonly helloDigest: string;
-  readonly selection: Parameters<typeof verify>[1]['selection'];
-  readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
-}
+import { overdueVerdict, rebootedVerdict } from './server-verdicts.ts';
 
 export interface AttestPorts {
   readonly store: Store;
@@ -53,12 +34,8 @@ export class Attestation {
   readonly #ports: AttestPorts;
   readonly #statuses = new Map<string, NodeStatus>();
   readonly #latest = new Map<string, LatestBoot>();
-  readonly #boots = new Map<
-    string,
-    { readonly bytes: Buffer; readonly pcrDigest: string; readonly boot: MeasuredBoot }
-  >();
+  readonly #bootLogs: BootLogs;
   readonly #lanes = new Map<string, Promise<unknown>>();
-  readonly #logsSent = new Map<string, { readonly resetCount: number; readonly count: number }>();
   #policy: Policy;
   #references: readonly Reference[] = [];
   #appraise: ReturnType<typeof createAppraiser>;
@@ -66,6 +43,7 @@ export class Attestation {
 
   private constructor(ports: AttestPorts, policy: Policy) {
     this.#ports = ports;
+    this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
     this.#policy = policy;
     this.#appraise = createAppraiser(policy, []);
     this.#context = keptEvidence.context(policy.text, []);
@@ -115,7 +93,7 @@ export class Attestation {
     node: AttestedNode,
     answer: Answer,
   ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
-    const bootLog = await this.#bootLog(answer);
+    const bootLog = await this.#bootLogs.of(answer);
     const started = performance.now();
     const { evidence } = answer;
     const proven = verify(
@@ -219,40 +197,13 @@ export class Attestation {
       await work();
       this.#statuses.delete(name);
       this.#latest.delete(name);
-      this.#logsSent.delete(name);
+      this.#bootLogs.forget(name);
     });
   }
 
   /** Resolves when no verdict is under way. */
   async idle(): Promise<void> {
     await Promise.all(this.#lanes.values());
-  }
-
-  async #bootLog({ evidence, bootLog }: Answer): Promise<Parameters<typeof verify>[0]['bootLog']> {
-    const digest = evidence.bootLog;
-    if (digest === null) return null;
-    const sent = bootLog?.digest === digest ? bootLog.bytes : null;
-    const remembered = this.#boots.get(digest);
-    const bytes = sent ?? (remembered === undefined ? await this.#ports.store.evidence(digest) : null);
-    return {
-      digest,
-      measure: (banks) => {
-        const pcrDigest = banks.map((bank) => `${bank.bank} ${bank.pcrDigest}`).join(' ');
-        if (remembered?.pcrDigest === pcrDigest) return remembered.boot;
-        return this.#measure(bytes ?? remembered?.bytes ?? missing(), digest, banks, pcrDigest);
-      },
-    };
-  }
-
-  /** A log that does not change within a boot is parsed once per set of PCR values. */
-  #measure(bytes: Buffer, digest: string, banks: readonly QuotedBank[], pcrDigest: string): MeasuredBoot {
-    const boot = measureBoot(bytes, digest, banks);
-    // What does not replay may be made up anew for each answer, and is worth no memory.
-    if (boot.problems.length > 0) return boot;
-    const [oldest] = this.#boots.keys();
-    if (this.#boots.size >= rememberedBoots && oldest !== undefined) this.#boots.delete(oldest);
-    this.#boots.set(digest, { bytes, pcrDigest, boot });
-    return boot;
   }
 
   async #record(
@@ -289,7 +240,7 @@ export class Attestation {
     };
     const evidence = [{ digest: kept.digest, bytes: kept.bytes }, ...this.#context.blobs];
     if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
-      if (!this.#boots.has(answer.bootLog.digest)) this.#countLog(node.name, proven.clock.resetCount);
+      this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
       evidence.push(answer.bootLog);
     }
     const verdicts =
@@ -297,20 +248,6 @@ export class Attestation {
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
     this.#latest.set(node.name, latestBoot(proven, at, this.#latest.get(node.name)));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
-  }
-
-  /**
-   * A firmware log does not change within a boot, so a node that sends another one with every answer fills our disk.
-   * @throws Rejection `too_large`: nothing is stored, the state stays and ages
-   */
-  #countLog(node: string, resetCount: number): void {
-    const before = this.#logsSent.get(node);
-    const count = before?.resetCount === resetCount ? before.count + 1 : 1;
-    if (count > logsPerBoot)
-      throw new Rejection('too_large', `${node} has sent ${logsPerBoot} boot logs since it booted`, {
-        field: 'bootLog',
-      });
-    this.#logsSent.set(node, { resetCount, count });
   }
 
   async #commit(
@@ -361,51 +298,4 @@ export class Attestation {
     });
     return turn;
   }
-}
-
-/** How many parsed boots are kept; an unchanged one is not parsed again. */
-const rememberedBoots = 512;
-
-/** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
-const logsPerBoot = 8;
-
-function missing(): never {
-  throw new Rejection('malformed', 'the evidence names a boot log that was not sent', { field: 'bootLog' });
-}
-
-function overdueVerdict(verdict: Verdict, verifiedAt: number | null, now: number): Verdict {
-  const silent = verifiedAt === null ? null : `${Math.round((now - verifiedAt) / 1000)} s ago`;
-  return {
-    ...verdict,
-    state: 'unknown',
-    reasons: [
-      serverReason('evidence_overdue', 'identity', 'fail', 'The node has not proven itself lately.', {
-        expected: 'a fresh quote',
-        actual: silent === null ? null : `the last one ${silent}`,
-      }),
-    ],
-    aspects: Object.fromEntries(
-      Object.keys(verdict.aspects).map((aspect) => [aspect, { status: 'none', source: 'server' }]),
-    ),
-  };
-}
-
-function rebootedVerdict(verdict: Verdict): Verdict {
-  const text = 'The TPM was reset: the node booted again, and this boot is not appraised yet.';
-  return {
-    ...verdict,
-    state: 'pending',
-    reasons: [{ ...serverReason('rebooted', 'boot', 'info', text), source: 'tpm' }],
-    aspects: { ...verdict.aspects, boot: { status: 'none', source: 'tpm' } },
-  };
-}
-
-function serverReason(
-  code: ReasonCode,
-  aspect: Reason['aspect'],
-  severity: Reason['severity'],
-  text: string,
-  values: { expected: string | null; actual: string | null } = { expected: null, actual: null },
-): Reason {
-  return { code, class: classOf(code), aspect, severity, source: 'server', ...values, text, evidence: null };
 }

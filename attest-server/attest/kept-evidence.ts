@@ -3,7 +3,7 @@ import type { Bundle } from '../protocol/bundle.ts';
 import { bankBytes, type PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
-import type { Answer, AttestedNode } from './attestation.ts';
+import type { Answer, AttestedNode } from './answer.ts';
 
 /** A content-addressed blob of the store. */
 export interface Blob {

@@ -1,0 +1,21 @@
+import type { EvidenceMessage, PcrSelection } from '../protocol/messages.ts';
+import type { AttestationKey } from '../verify/attestation-key.ts';
+
+/** The node that a connection is: its record's fields that judging needs, the key imported once. */
+export interface AttestedNode {
+  readonly name: string;
+  readonly ekDigest: string;
+  readonly ekPublicArea: Buffer;
+  readonly ekCertificate: Buffer | null;
+  readonly ak: AttestationKey;
+}
+
+/** One answer as it arrived, beside what the connection knows. */
+export interface Answer {
+  readonly evidence: EvidenceMessage;
+  readonly nonce: Buffer;
+  readonly channel: Buffer;
+  readonly helloDigest: string;
+  readonly selection: PcrSelection;
+  readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
+}

@@ -1,0 +1,75 @@
+import { Rejection } from '../protocol/rejection.ts';
+import { measureBoot } from '../verify/measured-boot.ts';
+import type { MeasuredBoot, QuotedBank } from '../verify/proven.ts';
+import type { Evidence } from '../verify/verify.ts';
+import type { Answer } from './answer.ts';
+
+/** How many parsed boots are kept; an unchanged one is not parsed again. */
+const rememberedBoots = 512;
+
+/** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
+const logsPerBoot = 8;
+
+/** The firmware logs that answers rest on: sent with them, remembered, or read from the store. */
+export class BootLogs {
+  readonly #read: (digest: string) => Promise<Buffer | null>;
+  readonly #boots = new Map<
+    string,
+    { readonly bytes: Buffer; readonly pcrDigest: string; readonly boot: MeasuredBoot }
+  >();
+  readonly #sent = new Map<string, { readonly resetCount: number; readonly count: number }>();
+
+  constructor(read: (digest: string) => Promise<Buffer | null>) {
+    this.#read = read;
+  }
+
+  async of({ evidence, bootLog }: Answer): Promise<Evidence['bootLog']> {
+    const digest = evidence.bootLog;
+    if (digest === null) return null;
+    const sent = bootLog?.digest === digest ? bootLog.bytes : null;
+    const remembered = this.#boots.get(digest);
+    const bytes = sent ?? (remembered === undefined ? await this.#read(digest) : null);
+    return {
+      digest,
+      measure: (banks) => {
+        const pcrDigest = banks.map((bank) => `${bank.bank} ${bank.pcrDigest}`).join(' ');
+        if (remembered?.pcrDigest === pcrDigest) return remembered.boot;
+        return this.#measure(bytes ?? remembered?.bytes ?? missing(), digest, banks, pcrDigest);
+      },
+    };
+  }
+
+  /**
+   * A firmware log does not change within a boot, so a node that sends another one with every answer fills our disk.
+   * @throws Rejection `too_large`
+   */
+  count(node: string, resetCount: number, digest: string): void {
+    if (this.#boots.has(digest)) return;
+    const before = this.#sent.get(node);
+    const count = before?.resetCount === resetCount ? before.count + 1 : 1;
+    if (count > logsPerBoot)
+      throw new Rejection('too_large', `${node} has sent ${logsPerBoot} boot logs since it booted`, {
+        field: 'bootLog',
+      });
+    this.#sent.set(node, { resetCount, count });
+  }
+
+  forget(node: string): void {
+    this.#sent.delete(node);
+  }
+
+  /** A log that does not change within a boot is parsed once per set of PCR values. */
+  #measure(bytes: Buffer, digest: string, banks: readonly QuotedBank[], pcrDigest: string): MeasuredBoot {
+    const boot = measureBoot(bytes, digest, banks);
+    // What does not replay may be made up anew for each answer, and is worth no memory.
+    if (boot.problems.length > 0) return boot;
+    const [oldest] = this.#boots.keys();
+    if (this.#boots.size >= rememberedBoots && oldest !== undefined) this.#boots.delete(oldest);
+    this.#boots.set(digest, { bytes, pcrDigest, boot });
+    return boot;
+  }
+}
+
+function missing(): never {
+  throw new Rejection('malformed', 'the evidence names a boot log that was not sent', { field: 'bootLog' });
+}
