@@ -217,6 +217,15 @@ describe('enrolment by the word of the cloud', () => {
     assert.equal((await auditOf()).length, 3);
   });
 
+  it('lets no second TPM of one machine displace the first, even if both were identified before', async () => {
+    const first = await identify('node-1', 'a');
+    cloud.set('example://1', ekOf('b'));
+    const second = await identify('node-1', 'b');
+    assert.ok('candidate' in first && 'candidate' in second);
+    await registry.enrol(first.candidate, null);
+    await refused(registry.enrol(second.candidate, null), 'ek_already_bound');
+  });
+
   it('takes back no TPM that a person revoked, until the cloud has it in another machine', async () => {
     await join('node-1', 'a');
     await revokeByPerson('node-1', 'a');
