@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
@@ -10,9 +9,8 @@ import type { ServerConfig } from './config.ts';
 import { createApprovals } from './enrolment/approvals.ts';
 import { CandidateBook } from './enrolment/candidates.ts';
 import type { Cluster } from './enrolment/cluster-words.ts';
-import type { Alert } from './enrolment/double-binding.ts';
 import { createRegistry } from './enrolment/registry.ts';
-import { type EnrolmentWays, enrolmentWays } from './enrolment-ways.ts';
+import { enrolmentWays } from './enrolment-ways.ts';
 import { beat, readLastAlive } from './heartbeat.ts';
 import { createApi } from './http/api.ts';
 import { listenPlainly, listenSecurely } from './http/listen.ts';
@@ -21,9 +19,8 @@ import { createProbes } from './http/probes.ts';
 import { readTokens } from './http/tokens.ts';
 import { createIdentify, type Peer } from './identify.ts';
 import { createMetrics } from './metrics.ts';
-import { observePolicy, strictPolicy } from './policy/built-in.ts';
-import { groupOf, type Policy } from './policy/policy.ts';
-import { parsePolicy } from './policy/policy-file.ts';
+import { groupOf } from './policy/policy.ts';
+import { readPolicy } from './policy-source.ts';
 import { timings } from './protocol/limits.ts';
 import type { Hello, PcrSelection } from './protocol/messages.ts';
 import { createRefusalBook } from './refusals.ts';
@@ -33,6 +30,7 @@ import { readTrustRoots } from './roots/read-roots.ts';
 import { preparePrivateFolder } from './store/private-file.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import type { Bound, HistoryEntry } from './store/store.ts';
+import { createTeller } from './tell.ts';
 import { ensureIdentity } from './tls.ts';
 import { version } from './version.ts';
 
@@ -77,8 +75,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     chain: chainEntry,
     onUnreadable: (row) => logger.error({ err: row }, 'a row of the store cannot be read and is left out'),
   });
-  const fault = (error: unknown, where: string) => logger.error({ err: error, where }, 'the server failed');
   const refusalBook = createRefusalBook();
+  const tell = createTeller({ logger, metrics, store, refusalBook, now, recorded: options.recorded });
+  const { fault } = tell;
   const { stateDir } = config;
   const running = await openBooks({ store, stateDir, now, metrics, logger, refusalBook, fault });
   const { books, meetWitness } = running;
@@ -89,18 +88,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       now,
       unknownAfter: config.unknownAfter,
       duration: metrics.duration,
-      recorded(entry, from) {
-        const { state, reasons } = entry.verdict;
-        const code = reasons[0]?.code ?? null;
-        metrics.attested('accepted', code);
-        for (const reason of reasons) if (reason.severity === 'fail') metrics.checkFailed(reason.aspect);
-        if (from !== null && from !== state) metrics.transition(from, state);
-        const fields = { node: entry.node, state, from, code, codes: reasons.map((reason) => reason.code) };
-        if (from === state) logger.debug(fields, 'verdict');
-        else
-          logger[state === 'untrusted' ? 'warn' : 'info'](fields, reasons[0]?.text ?? `the node is ${state}`);
-        options.recorded?.(entry);
-      },
+      recorded: tell.recorded,
     },
     policy,
     await readLastAlive(config.stateDir),
@@ -114,12 +102,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     ...{ store, candidates, now, authorityDigest: identity.caDigest, ...clusterWords },
     mayEnrol: (node: string, by: Bound) =>
       groupOf(attestation.policy, node).enrolment.some((way) => way === by),
-    alert: ({ code, text, node, actor }: Parameters<Alert>[0]) => {
-      metrics.refused(code);
-      logger.warn({ code, node, actor }, text);
-      const event = refusalBook({ code, text, node, address: actor }, now());
-      if (event !== null) store.audit({ ...event, actor }).catch(auditFailed);
-    },
+    alert: tell.alert,
   };
   const registry = createRegistry(enrolmentParts);
 
@@ -166,21 +149,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       },
       name: ({ record }) => record.name,
       books: () => books.shown,
-      refused(code, text, about) {
-        metrics.refused(code);
-        metrics.attested('rejected', code);
-        const event = refusalBook({ code, text, node: about.node, address: about.address }, now());
-        // A flood must not fill the log either: what repeats is counted, and the next entry says how often.
-        logger[event === null ? 'debug' : 'warn']({ code, ...about, ...event?.detail }, text);
-        if (event !== null) store.audit(event).catch(auditFailed);
-      },
-      failed(error, about) {
-        metrics.attested('fault', null);
-        logger.error(
-          { err: error, node: about.node },
-          'the server failed while judging; no verdict is stored',
-        );
-      },
+      refused: tell.refused,
+      failed: tell.failed,
       connections: metrics.agents,
       now: () => performance.now(),
     },
@@ -318,11 +288,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     api.renew({ cert: chain, key });
     metrics.certificateExpires('server', notAfter / 1000);
   }
-
-  function auditFailed(error: unknown): void {
-    metrics.auditWriteFailed();
-    logger.error({ err: error }, 'an audit entry could not be written');
-  }
 }
 
 /** All PCRs of the best bank that the TPM has. */
@@ -332,10 +297,3 @@ function selectionFor(hello: Hello): PcrSelection {
 }
 
 const allPcrs = Array.from({ length: 24 }, (_, pcr) => pcr);
-
-/** A built-in policy by its name, or a file. */
-async function readPolicy(name: string | null, ways: EnrolmentWays['ways']): Promise<Policy> {
-  if (name === null || name === observePolicy.name) return observePolicy;
-  if (name === strictPolicy.name) return strictPolicy;
-  return parsePolicy(await readFile(name, 'utf8'), name, ways);
-}

@@ -1,0 +1,72 @@
+import type { Logger } from 'pino';
+import type { AttestPorts } from './attest/attestation.ts';
+import type { ChannelPorts } from './channel/ports.ts';
+import type { Alert } from './enrolment/double-binding.ts';
+import type { Metrics } from './metrics.ts';
+import type { createRefusalBook } from './refusals.ts';
+import type { HistoryEntry, Store } from './store/store.ts';
+
+export interface TellParts {
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly store: Pick<Store, 'audit'>;
+  readonly refusalBook: ReturnType<typeof createRefusalBook>;
+  readonly now: () => number;
+  /** Told of every verdict once it is committed. */
+  readonly recorded?: ((entry: HistoryEntry) => void) | undefined;
+}
+
+export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
+  readonly recorded: AttestPorts['recorded'];
+  readonly alert: Alert;
+  fault(error: unknown, where: string): void;
+}
+
+/** What each event does to the metrics, the log and the books. */
+export function createTeller({ logger, metrics, store, refusalBook, now, recorded }: TellParts): Teller {
+  const audit = (...event: Parameters<Store['audit']>): void => {
+    store.audit(...event).catch((error: unknown) => {
+      metrics.auditWriteFailed();
+      logger.error({ err: error }, 'an audit entry could not be written');
+    });
+  };
+  return {
+    recorded(entry, from) {
+      const { state, reasons } = entry.verdict;
+      const code = reasons[0]?.code ?? null;
+      metrics.attested('accepted', code);
+      for (const reason of reasons) if (reason.severity === 'fail') metrics.checkFailed(reason.aspect);
+      if (from !== null && from !== state) metrics.transition(from, state);
+      const fields = { node: entry.node, state, from, code, codes: reasons.map((reason) => reason.code) };
+      if (from === state) logger.debug(fields, 'verdict');
+      else
+        logger[state === 'untrusted' ? 'warn' : 'info'](fields, reasons[0]?.text ?? `the node is ${state}`);
+      recorded?.(entry);
+    },
+
+    refused(code, text, about) {
+      metrics.refused(code);
+      metrics.attested('rejected', code);
+      const event = refusalBook({ code, text, node: about.node, address: about.address }, now());
+      // A flood must not fill the log either: what repeats is counted, and the next entry says how often.
+      logger[event === null ? 'debug' : 'warn']({ code, ...about, ...event?.detail }, text);
+      if (event !== null) audit(event);
+    },
+
+    alert({ code, text, node, actor }) {
+      metrics.refused(code);
+      logger.warn({ code, node, actor }, text);
+      const event = refusalBook({ code, text, node, address: actor }, now());
+      if (event !== null) audit({ ...event, actor });
+    },
+
+    failed(error, about) {
+      metrics.attested('fault', null);
+      logger.error({ err: error, node: about.node }, 'the server failed while judging; no verdict is stored');
+    },
+
+    fault(error, where) {
+      logger.error({ err: error, where }, 'the server failed');
+    },
+  };
+}
