@@ -3,7 +3,7 @@ import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocum
 import type { z } from 'zod';
 import { type Enrolment, enrolments, type Policy, plainEnrolments } from './policy.ts';
 import { PolicyError, type PolicyFault } from './policy-error.ts';
-import { notBuilt, policySchema } from './policy-schema.ts';
+import { notBuilt, policySchema, unsupported } from './policy-schema.ts';
 
 type Path = readonly PropertyKey[];
 interface Located {
@@ -35,7 +35,7 @@ export function parsePolicy(text: string, file: string, ways = plainEnrolments):
     name: nameOf(file),
     revision: hash('sha256', text, 'hex').slice(0, 12),
     text,
-    groups: result.data.groups.map(({ boot, ...group }) => ({
+    groups: result.data.groups.map(({ boot, labels: _labels, tpm: _tpm, reaction: _reaction, ...group }) => ({
       ...group,
       enrolment: [...new Set(group.enrolment)],
       require: [...new Set(group.require)],
@@ -114,8 +114,6 @@ function fieldOf(value: unknown, key: string): unknown {
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
-
-const unsupported = 'not supported by this version';
 
 function explain(issue: z.core.$ZodIssue): Located[] {
   const { path } = issue;

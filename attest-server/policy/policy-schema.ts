@@ -3,6 +3,9 @@ import { reasonCodes } from '../protocol/reasons.ts';
 import { plainName } from '../protocol/reference.ts';
 import { builtAspects, defaultEnrolments, enrolments } from './policy.ts';
 
+/** Of a field or value that the grammar knows and this version does not build. */
+export const unsupported = 'not supported by this version';
+
 const nodeGlob = z
   .string()
   .max(253)
@@ -29,6 +32,13 @@ const group = z.strictObject({
         .optional(),
     })
     .optional(),
+  // Of these only what holds anyway: it promises nothing that is not done.
+  labels: z
+    .record(z.string(), z.unknown())
+    .refine((labels) => Object.keys(labels).length === 0, unsupported)
+    .optional(),
+  tpm: z.literal('required', unsupported).optional(),
+  reaction: z.literal('none', unsupported).optional(),
   severity: z.partialRecord(z.enum(reasonCodes), z.enum(['fail', 'warn', 'info'])).default({}),
 });
 
@@ -46,7 +56,7 @@ export function policyJsonSchema(): object {
 
 /** What the grammar knows and this version does not build: refused, since ignoring it would promise a check. */
 export const notBuilt = {
-  group: ['labels', 'tpm', 'disk', 'firewall', 'host', 'keys', 'runtime', 'reaction', 'tpmClass'],
+  group: ['disk', 'firewall', 'host', 'keys', 'runtime', 'tpmClass'],
   boot: ['secureBoot', 'cmdline', 'scope'],
   require: ['runtime', 'disk', 'firewall', 'host'],
 } as const satisfies Record<string, readonly string[]>;

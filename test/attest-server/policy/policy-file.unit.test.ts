@@ -64,15 +64,20 @@ describe('a policy file', () => {
     ]);
   });
 
+  it('takes what says only what holds anyway', () => {
+    const group = '  - {name: a, nodes: ["*"], tpm: required, labels: {}, reaction: none}\n';
+    assert.deepEqual(places(`${head}${group}`), []);
+  });
+
   const refused = [
-    ['labels: {}', 'labels'],
-    ['tpm: required', 'tpm'],
+    ['labels: {zone: a}', 'labels'],
+    ['tpm: absent', 'tpm'],
     ['disk: {paths: [/var/lib/docker]}', 'disk'],
     ['firewall: {baseline: workers}', 'firewall'],
     ['host: {ssh: closed}', 'host'],
     ['keys: {format: never}', 'keys'],
     ['runtime: {references: [debian-13]}', 'runtime'],
-    ['reaction: none', 'reaction'],
+    ['reaction: evict', 'reaction'],
     ['tpmClass: [discrete]', 'tpmClass'],
     ['boot: {secureBoot: required}', 'boot.secureBoot'],
     ['boot: {cmdline: {forbid: ["init=*"]}}', 'boot.cmdline'],
