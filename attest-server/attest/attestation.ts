@@ -11,7 +11,7 @@ import { verify } from '../verify/verify.ts';
 import type { Answer, AttestedNode } from './answer.ts';
 import { BootLogs } from './boot-logs.ts';
 import { keptEvidence } from './kept-evidence.ts';
-import { type LatestBoot, latestBoot } from './latest-boot.ts';
+import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
 import { overdueVerdict, rebootedVerdict } from './server-verdicts.ts';
 
 export interface AttestPorts {
@@ -98,13 +98,7 @@ export class Attestation {
     const { evidence } = answer;
     const proven = verify(
       {
-        quotes: evidence.quotes.map(({ attest, signature, pcrs }) => ({
-          attest: Buffer.from(attest, 'base64'),
-          signature: Buffer.from(signature, 'base64'),
-          pcrs: Object.fromEntries(
-            Object.entries(pcrs).map(([bank, values]) => [bank, Buffer.from(values, 'base64')]),
-          ),
-        })),
+        quotes: quotesOf(evidence, node.ak.name, this.#latest.get(node.name)),
         facts: evidence.facts,
         bootLog,
       },
@@ -246,7 +240,7 @@ export class Attestation {
     const verdicts =
       rebooted && verdict.require.includes('boot') ? [rebootedVerdict(verdict), verdict] : [verdict];
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
-    this.#latest.set(node.name, latestBoot(proven, at, this.#latest.get(node.name)));
+    this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, this.#latest.get(node.name)));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }
 

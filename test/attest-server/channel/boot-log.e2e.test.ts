@@ -99,6 +99,14 @@ describe('boot logs, over a real connection', () => {
     assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
   });
 
+  it('takes values that came before again only where the quote still signs them', async () => {
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+    const { state, codes } = await answer(log, valuesOf(tamper(log, 'kernel')));
+    assert.deepEqual([state, codes.includes('log_replay_mismatch')], ['untrusted', true]);
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+
   it('says that the node booted again before it judges the new boot', async () => {
     const before = world.verdicts.length;
     assert.equal((await answer(log, valuesOf(log), 8)).state, 'trusted');

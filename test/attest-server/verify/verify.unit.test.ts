@@ -230,6 +230,16 @@ describe('verify', () => {
     refused('pcr_digest_mismatch', { ...quote, pcrs: {} }, expected(rsa));
   });
 
+  it('takes banks that were proven before only where the digest signed now is theirs', () => {
+    const quote = madeQuote(rsa, signed());
+    const { banks: known } = verify(evidence(quote), expected(rsa));
+    assert.deepEqual(verify(evidence({ ...quote, pcrs: {}, known }), expected(rsa)).banks, known);
+    const moved = { ...madeQuote(rsa, signed(), { pcrs: { sha256: madeValues(32, 'moved') } }), pcrs: {} };
+    refused('pcr_digest_mismatch', { ...moved, known }, expected(rsa));
+    const fewer = known.map((bank) => ({ ...bank, mask: 0xff }));
+    refused('pcr_digest_mismatch', { ...quote, pcrs: {}, known: fewer }, expected(rsa));
+  });
+
   it('leaves behind the values that the signed selection does not cover (row 19)', () => {
     const all = madeValues(32);
     const odd = Buffer.concat([1, 3, 5].map((pcr) => all.subarray(32 * pcr, 32 * pcr + 32)));
