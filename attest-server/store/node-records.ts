@@ -17,7 +17,7 @@ export function nodeRecords(
   db: Kysely<Tables>,
   append: Append,
   onUnreadable: OnUnreadable,
-): Pick<Store, 'node' | 'nodeByEk' | 'enrol' | 'replaceAttestationKey' | 'nodes'> {
+): Pick<Store, 'node' | 'nodeByEk' | 'enrol' | 'nodes'> {
   const byName = hot<{ name: string }>()((value) =>
     db
       .selectFrom('nodes')
@@ -74,18 +74,6 @@ export function nodeRecords(
           .insertInto('statuses')
           .values({ ...unproven, ek_digest: node.ekDigest })
           .execute();
-        await append(transaction, event);
-      }),
-
-    replaceAttestationKey: (ekDigest, akPublicArea, akName, event) =>
-      db.transaction().execute(async (transaction) => {
-        const { numUpdatedRows } = await transaction
-          .updateTable('nodes')
-          .set({ ak_public_area: akPublicArea, ak_name: akName })
-          .where('ek_digest', '=', ekDigest)
-          .where('revoked_at', 'is', null)
-          .executeTakeFirstOrThrow();
-        if (numUpdatedRows !== 1n) throw new Error(`endorsement key ${ekDigest} is not enrolled`);
         await append(transaction, event);
       }),
   };

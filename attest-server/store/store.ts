@@ -150,13 +150,6 @@ export interface Store {
    * @throws Rejection `ek_already_bound` where the key or the name belongs to another record: uniqueness is the store's.
    */
   enrol(node: EnrolledNode, audit: AuditEvent, joinTokenId?: string, superseded?: Superseded): Promise<void>;
-  /** A new attestation key of the same endorsement key. */
-  replaceAttestationKey(
-    ekDigest: string,
-    akPublicArea: Buffer,
-    akName: string,
-    audit: AuditEvent,
-  ): Promise<void>;
 
   status(name: string): Promise<NodeStatus | null>;
   statuses(): Promise<readonly NodeStatus[]>;

@@ -1,6 +1,7 @@
 import type { Facts } from '../protocol/facts.ts';
 import type { PcrBank } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Quote } from './tpm/attest.ts';
 import type { EventLog } from './tpm/event-log.ts';
 
 declare const proven: unique symbol;
@@ -46,13 +47,8 @@ export interface Proven {
   /** SHA-256 of the endorsement key's TPMT_PUBLIC that the attestation key is enrolled under, hex; null where none is known. */
   readonly ekDigest: string | null;
   readonly banks: readonly QuotedBank[];
-  readonly clock: {
-    /** Milliseconds that the TPM has been powered. */
-    readonly clock: bigint;
-    readonly resetCount: number;
-    readonly restartCount: number;
-    readonly safe: boolean;
-  };
+  /** `clock` in milliseconds that the TPM has been powered. */
+  readonly clock: Quote['clock'];
   /** The TPM's firmware version, 16 hex digits. */
   readonly firmwareVersion: string;
   readonly facts: Facts | null;

@@ -76,15 +76,6 @@ for (const place of ['in memory', 'in a file'] as const) {
       assert.equal((await store.statuses()).length, 1);
     });
 
-    it('replaces an attestation key, of an enrolled endorsement key only', async () => {
-      await enrol();
-      const event = madeEvent('ak.replace', 'node-1');
-      await store.replaceAttestationKey(one.ekDigest, Buffer.from('new'), '000bff', event);
-      assert.equal((await store.node('node-1'))?.akName, '000bff');
-      await assert.rejects(store.replaceAttestationKey(two.ekDigest, Buffer.from('new'), '000bff', event));
-      assert.deepEqual(await actions(), ['enrol', 'ak.replace']);
-    });
-
     it('gives back a verdict as it was: status, history, evidence and audit', async () => {
       await enrol();
       const record = madeRecord(one, 2_000, madeVerdict('untrusted', 'kernel_unknown', 'pcr_mismatch'));
