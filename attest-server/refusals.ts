@@ -10,9 +10,12 @@ export interface Refusal {
   readonly address: string;
 }
 
-/** At most one audit entry per code and claimed node in this time; what is left out is counted in the next one. */
+/**
+ * At most one audit entry per code and claimed node in this time, or per code and address where none is claimed; what
+ * is left out is counted in the next one.
+ */
 const quietMs = 10_000;
-/** How many (code, node) pairs are remembered; a flood of names cannot grow the memory. */
+/** How many such pairs are remembered; a flood of names cannot grow the memory. */
 const rememberedPairs = 1024;
 /** Entries of one address in that time: a name is free to invent, and each entry costs a write that is kept. */
 const entriesPerAddress = 256;
@@ -23,7 +26,8 @@ export function createRefusalBook(): (refusal: Refusal, at: number) => AuditEven
   const written = new Map<string, { at: number; count: number; leftOut: number }>();
 
   return ({ code, text, node, address }, at) => {
-    const key = `${code} ${node}`;
+    // No name has a colon: a flood from one address hides neither a node nor another address.
+    const key = `${code} ${node ?? `address:${address}`}`;
     const before = seen.get(key);
     if (before !== undefined && at < before.at + quietMs) {
       before.leftOut += 1;

@@ -190,3 +190,42 @@ export async function assertRefused(
   );
   assert.equal(world.verdicts.length, verdicts);
 }
+
+/**
+ * Makes an attack that may name nobody, and shows that each refusal of it is counted in both metrics, that the audit
+ * log holds one entry of it from this address, and that the node beside it has the record and the state that it had.
+ */
+export async function assertTold(
+  world: TestServer,
+  expected: {
+    readonly code: ReasonCode;
+    readonly from: string;
+    readonly times: number;
+    readonly beside: string;
+  },
+  attack: () => Promise<unknown>,
+): Promise<void> {
+  const { code, from, times, beside } = expected;
+  const series = [
+    `assay_refusals_total{code="${code}"}`,
+    `assay_attestations_total{result="rejected",reason="${code}"}`,
+  ] as const;
+  const counted = () => Promise.all(series.map((each) => world.metric(each)));
+  const known = async () => [(await world.status(beside))?.state, await world.store.node(beside)];
+  const [before, unchanged] = [await counted(), await known()];
+  const seen = (await world.audit()).at(-1)?.seq ?? 0;
+  await attack();
+  await world.until(async () => (await counted()).every((now, index) => now >= (before[index] ?? 0) + times));
+  assert.deepEqual(
+    await counted(),
+    before.map((count) => count + times),
+  );
+  const entries = await world.until(async () => {
+    const fresh = (await world.audit()).filter(
+      (each) => each.seq > seen && each.action === 'refuse' && each.code === code,
+    );
+    return fresh.some(({ actor }) => actor === `address:${from}`) && fresh;
+  });
+  assert.equal(entries.filter(({ actor }) => actor === `address:${from}`).length, 1);
+  assert.deepEqual(await known(), unchanged);
+}

@@ -21,6 +21,14 @@ describe('the book of refusals', () => {
     assert.equal(book({ ...refusal, node: 'node-2' }, 1)?.subject, 'node-2');
   });
 
+  it('holds what claims no name once an address, so that a flood from one hides no other', () => {
+    const book = createRefusalBook();
+    const nameless = { ...refusal, node: null };
+    assert.deepEqual([book(nameless, 0)?.subject, book(nameless, 1)], ['', null]);
+    assert.equal(book({ ...nameless, address: '127.0.0.2' }, 2)?.actor, 'address:127.0.0.2');
+    assert.equal(book(nameless, 10_000)?.detail.leftOut, 1);
+  });
+
   it('holds no more than so many of one address, whatever names it invents, and counts the rest', () => {
     const book = createRefusalBook();
     const entries = Array.from({ length: 1_000 }, (_, index) =>

@@ -5,15 +5,16 @@ import { after, before, describe, it } from 'mocha';
 import { bounds } from '../../../attest-server/channel/bounds.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import { dial, enrolledNode, introduce } from '../attacker.ts';
+import { assertTold, dial, enrolledNode, introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { type HonestAgent, honestAgent } from '../honest-agent.ts';
 import { closeStatus, frameHead, rawTcp, rawTls, rawWebSocket, untilClosed } from '../raw-peer.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
 const node = 'node-1';
-/** A machine of the attacker. */
-const elsewhere = '127.0.0.2';
+let machines = 1;
+/** A machine of the attacker: the audit log holds one refusal of a kind and address in ten seconds. */
+const newAddress = () => `127.0.0.${++machines}`;
 
 describe('floods and slow peers, beside an honest agent', () => {
   let world: TestServer;
@@ -35,6 +36,8 @@ describe('floods and slow peers, beside an honest agent', () => {
   });
 
   const refusals = (code: ReasonCode) => world.metric(`assay_refusals_total{code="${code}"}`);
+  const assertCounted = (code: ReasonCode, from: string, times: number, attack: () => Promise<unknown>) =>
+    assertTold(world, { code, from, times, beside: node }, attack);
 
   /** The honest agent goes on being judged, on the connection that it had. */
   async function goesOn(): Promise<void> {
@@ -45,58 +48,65 @@ describe('floods and slow peers, beside an honest agent', () => {
   }
 
   it('refuses a frame of 100 MB by its head, before it is there (row 69)', async () => {
-    const before = await refusals('too_large');
-    const { socket } = await rawWebSocket(world, elsewhere);
-    socket.write(frameHead(0x2, 100 * 1024 * 1024));
-    assert.equal(closeStatus(await untilClosed(socket)), 1009);
-    assert.equal(await refusals('too_large'), before + 1);
-    await world.until(async () => (await world.audit()).find(({ code }) => code === 'too_large'));
+    const from = newAddress();
+    await assertCounted('too_large', from, 1, async () => {
+      const { socket } = await rawWebSocket(world, from);
+      socket.write(frameHead(0x2, 100 * 1024 * 1024));
+      assert.equal(closeStatus(await untilClosed(socket)), 1009);
+    });
     await goesOn();
   });
 
   it('takes no boot log from whoever has not said who he is (row 69)', async () => {
-    const before = await refusals('too_large');
-    const peer = await dial(world, { from: elsewhere });
-    peer.send(binaryFrame('bootLog', Buffer.alloc(512 * 1024)));
-    assert.equal(await peer.refusal(), 'too_large');
-    assert.equal(await refusals('too_large'), before + 1);
-    const copy = await introduce(world, tpm, node, { from: elsewhere });
-    await copy.challenge();
-    const log = binaryFrame('bootLog', Buffer.alloc(1024 * 1024));
-    for (let times = 0; times < 3; times++) copy.send(log);
-    assert.equal(await copy.refusal(), 'too_large');
+    const [from, other] = [newAddress(), newAddress()];
+    await assertCounted('too_large', from, 1, async () => {
+      const peer = await dial(world, { from });
+      peer.send(binaryFrame('bootLog', Buffer.alloc(512 * 1024)));
+      assert.equal(await peer.refusal(), 'too_large');
+    });
+    await assertCounted('too_large', other, 1, async () => {
+      const copy = await introduce(world, tpm, node, { from: other });
+      await copy.challenge();
+      const log = binaryFrame('bootLog', Buffer.alloc(1024 * 1024));
+      for (let times = 0; times < 3; times++) copy.send(log);
+      assert.equal(await copy.refusal(), 'too_large');
+    });
     await goesOn();
   });
 
   it('ends a connection that floods it with frames, proven or not (row 69)', async () => {
-    const before = await refusals('too_large');
-    const { socket } = await rawWebSocket(world, elsewhere);
-    for (let sent = 0; sent < 10; sent++)
-      socket.write(Buffer.concat(Array.from({ length: 100 }, () => frameHead(0x9, 0))));
-    await untilClosed(socket);
+    const [from, another] = [newAddress(), newAddress()];
+    await assertCounted('too_large', from, 1, async () => {
+      const { socket } = await rawWebSocket(world, from);
+      for (let sent = 0; sent < 10; sent++)
+        socket.write(Buffer.concat(Array.from({ length: 100 }, () => frameHead(0x9, 0))));
+      await untilClosed(socket);
+    });
     const [other, proven] = [forgedTpm(), 'node-2'];
     await enrolledNode(world, other, proven);
-    const state = (await world.status(proven))?.state;
-    const peer = await honestAgent(world, other, proven, elsewhere);
-    await world.until(() => peer.states.length > 0);
-    for (let sent = 0; sent < 1_000; sent++) peer.peer.send({ type: 'changed', what: 'flood' });
-    await peer.ended;
-    assert.equal(await refusals('too_large'), before + 2);
-    assert.equal((await world.status(proven))?.state, state);
+    const expected = { code: 'too_large', from: another, times: 1, beside: proven } as const;
+    await assertTold(world, expected, async () => {
+      const peer = await honestAgent(world, other, proven, another);
+      await world.until(() => peer.states.length > 0);
+      for (let sent = 0; sent < 1_000; sent++) peer.peer.send({ type: 'changed', what: 'flood' });
+      await peer.ended;
+    });
     await goesOn();
   });
 
   it('takes no message in a thousand parts (row 69)', async () => {
-    const before = await refusals('malformed');
-    const { socket } = await rawWebSocket(world, elsewhere);
-    const parts = Array.from({ length: 1_000 }, () => frameHead(0x0, 0, 0));
-    socket.write(Buffer.concat([frameHead(0x1, 0, 0), ...parts]));
-    await untilClosed(socket);
-    assert.equal(await refusals('malformed'), before + 1);
+    const from = newAddress();
+    await assertCounted('malformed', from, 1, async () => {
+      const { socket } = await rawWebSocket(world, from);
+      const parts = Array.from({ length: 1_000 }, () => frameHead(0x0, 0, 0));
+      socket.write(Buffer.concat([frameHead(0x1, 0, 0), ...parts]));
+      await untilClosed(socket);
+    });
+    await goesOn();
   });
 
   it('drops 600 half-open connections of one source, the oldest first, and takes an honest one (row 69)', async () => {
-    const before = await refusals('identity_unproven');
+    const [before, elsewhere] = [await refusals('identity_unproven'), newAddress()];
     const all = await Promise.all(
       Array.from({ length: 600 }, (_, index) =>
         index % 2 ? rawTcp(world, elsewhere) : rawTls(world, elsewhere).catch(() => null),
@@ -115,56 +125,66 @@ describe('floods and slow peers, beside an honest agent', () => {
     await Promise.all(sockets.map((socket) => untilClosed(socket)));
     assert(600 > bounds.halfOpen.perSource);
     assert(await world.until(async () => (await refusals('identity_unproven')) >= before + 500));
+    // Hundreds of refusals, and one entry for them in the time of this test.
+    const told = (await world.audit()).filter(({ actor }) => actor === `address:${elsewhere}`);
+    assert(told.length >= 1 && told.length <= 3, String(told.length));
+    assert(told.every(({ action, code }) => action === 'refuse' && code === 'identity_unproven'));
   });
 
   it('drops a request that trickles in, at the deadline of the whole (row 69)', async () => {
-    const socket = await rawTls(world, elsewhere);
-    const started = performance.now();
-    const trickle = setInterval(() => socket.write('a'), 50);
-    socket.write('GET /v1/attest HTTP/1.1\r\nx: ');
-    await untilClosed(socket);
-    clearInterval(trickle);
-    const took = performance.now() - started;
-    assert(took > 500 && took < 1_600, String(took));
+    const from = newAddress();
+    await assertCounted('identity_unproven', from, 1, async () => {
+      const socket = await rawTls(world, from);
+      const started = performance.now();
+      const trickle = setInterval(() => socket.write('a'), 50);
+      socket.write('GET /v1/attest HTTP/1.1\r\nx: ');
+      await untilClosed(socket);
+      clearInterval(trickle);
+      const took = performance.now() - started;
+      assert(took > 500 && took < 1_600, String(took));
+    });
+    await goesOn();
   });
 
   it('inflates nothing: a compressed frame is malformed, whatever the peer offered (row 73)', async () => {
-    const before = await refusals('malformed');
-    const { socket, answer } = await rawWebSocket(world, elsewhere, 'permessage-deflate');
-    assert.match(answer, /^HTTP\/1.1 101 /);
-    assert.doesNotMatch(answer, /sec-websocket-extensions/i);
-    const bomb = deflateRawSync(Buffer.alloc(64 * 1024 * 1024));
-    socket.write(Buffer.concat([frameHead(0x2, bomb.length, 0xc0), bomb.subarray(0, 32 * 1024)]));
-    assert.equal(closeStatus(await untilClosed(socket)), 1002);
-    assert.equal(await refusals('malformed'), before + 1);
+    const from = newAddress();
+    await assertCounted('malformed', from, 1, async () => {
+      const { socket, answer } = await rawWebSocket(world, from, 'permessage-deflate');
+      assert.match(answer, /^HTTP\/1.1 101 /);
+      assert.doesNotMatch(answer, /sec-websocket-extensions/i);
+      const bomb = deflateRawSync(Buffer.alloc(64 * 1024 * 1024));
+      socket.write(Buffer.concat([frameHead(0x2, bomb.length, 0xc0), bomb.subarray(0, 32 * 1024)]));
+      assert.equal(closeStatus(await untilClosed(socket)), 1002);
+    });
     await goesOn();
   });
 
   it('is not slowed by silent connections and agents of a byte a tick, and drops them in time (row 76)', async () => {
-    const before = await refusals('identity_unproven');
-    const silent = await Promise.all(Array.from({ length: 20 }, () => dial(world, { from: '127.0.0.3' })));
-    const slow = await Promise.all(
-      Array.from({ length: 10 }, async () => {
-        const { socket } = await rawWebSocket(world, '127.0.0.3');
-        const hello = Buffer.from(JSON.stringify(tpm.hello(node)));
-        const bytes = Buffer.concat([frameHead(0x1, hello.length), hello]);
-        let at = 0;
-        const tick = setInterval(() => socket.write(bytes.subarray(at, ++at)), 20);
-        return { socket, tick };
-      }),
-    );
-    await goesOn();
-    await Promise.all([
-      ...silent.map((peer) => peer.refusal()),
-      ...slow.map(({ socket }) => untilClosed(socket)),
-    ]);
-    for (const { tick } of slow) clearInterval(tick);
-    assert.equal(await refusals('identity_unproven'), before + 30);
+    const from = newAddress();
+    await assertCounted('identity_unproven', from, 30, async () => {
+      const silent = await Promise.all(Array.from({ length: 20 }, () => dial(world, { from })));
+      const slow = await Promise.all(
+        Array.from({ length: 10 }, async () => {
+          const { socket } = await rawWebSocket(world, from);
+          const hello = Buffer.from(JSON.stringify(tpm.hello(node)));
+          const bytes = Buffer.concat([frameHead(0x1, hello.length), hello]);
+          let at = 0;
+          const tick = setInterval(() => socket.write(bytes.subarray(at, ++at)), 20);
+          return { socket, tick };
+        }),
+      );
+      await goesOn();
+      await Promise.all([
+        ...silent.map((peer) => peer.refusal()),
+        ...slow.map(({ socket }) => untilClosed(socket)),
+      ]);
+      for (const { tick } of slow) clearInterval(tick);
+    });
     await goesOn();
   });
 
   it('does not wait for a refused peer that reads nothing', async () => {
-    const { socket } = await rawWebSocket(world, elsewhere);
+    const { socket } = await rawWebSocket(world, newAddress());
     socket.pause();
     socket.write(frameHead(0x1, 2));
     socket.write('{}');
