@@ -1,0 +1,99 @@
+import type { PcrBank } from '../../protocol/messages.ts';
+import type { BootProblem } from '../proven.ts';
+import type { Stage } from '../tpm/event-log.ts';
+
+/**
+ * What a boot was, as far as the TPM vouches for it: built only from events of PCRs that replay onto the quote, and
+ * from event data only where the event's digest was recomputed from it in every quoted bank.
+ */
+export interface BootState {
+  /** Every event that extends a PCR which replays, in the log's order. */
+  readonly components: readonly BootComponent[];
+  readonly secureBoot: SecureBootState;
+  /** Each command line that was measured for a kernel, its arguments as text; empty where none is vouched for. */
+  readonly commandLines: readonly VouchedText[];
+  /** EV_S_CRTM_VERSION, where it is text and vouched for. */
+  readonly firmwareVersion: VouchedText | null;
+  /** What the log shows wrong about itself: `separator_error`, `event_data_mismatch`, `unverified_event`, … */
+  readonly problems: readonly BootProblem[];
+}
+
+/**
+ * What an event is, as far as its digest proves it. Type, stage and file name are the log's word: a digest that
+ * was recomputed proves text; any other one proves the thing hashed, whatever the log calls it.
+ */
+export type ComponentKind =
+  /** A PE image, by its Authenticode digest, or a firmware blob. */
+  | 'code'
+  /** A file that a loader read, by the digest of its content. */
+  | 'file'
+  /** A loader's configuration file, by the digest of its content; what it does is measured as commands. */
+  | 'configuration'
+  /** A command of a boot loader; text. */
+  | 'command'
+  /** A kernel's command line; text. */
+  | 'cmdline'
+  /** An EFI variable. */
+  | 'variable'
+  /** A certificate or digest that allowed an image to run. */
+  | 'authority'
+  /** A separator or a constant action of the firmware: recomputed, and no code. */
+  | 'marker'
+  | 'other';
+
+export interface BootComponent {
+  /** Index of the event in the log. */
+  readonly event: number;
+  readonly pcr: number;
+  readonly type: string;
+  readonly stage: Stage;
+  readonly kind: ComponentKind;
+  readonly digests: Readonly<Partial<Record<PcrBank, string>>>;
+  /** The measured text; null where the digest is not that of a text in the log. */
+  readonly text: string | null;
+  /** The log's word for a person; never judged. */
+  readonly describes: string;
+}
+
+export interface VouchedText {
+  readonly event: number;
+  readonly text: string;
+}
+
+export interface SecureBootState {
+  /** Null: no vouched event before the separator of PCR 7 says it. */
+  readonly enabled: boolean | null;
+  /** The event that says so. */
+  readonly event: number | null;
+  /** PK, KEK, db, dbx and what else of them is vouched for. */
+  readonly databases: readonly SignatureDatabase[];
+  /** What allowed each image to run: measured after the separator of PCR 7, in order. */
+  readonly authorities: readonly Authority[];
+  /** MokList, MokListX, MokListTrusted, MokSBState as shim measured them into PCR 14 and 7. */
+  readonly machineOwner: readonly SignatureDatabase[];
+  /** The date of shim's SbatLevel, as 2023012900; null where none is vouched for. */
+  readonly sbatLevel: number | null;
+  /** shim's own validation was turned off (MokSBState). */
+  readonly validationOff: boolean;
+}
+
+/** An EFI signature database. UEFI 2.10, section 32.4.1. */
+export interface SignatureDatabase {
+  readonly event: number;
+  readonly name: string;
+  readonly entries: readonly SignatureEntry[];
+}
+
+export interface SignatureEntry {
+  readonly kind: 'certificate' | 'digest' | 'other';
+  /** SHA-256 of a certificate's DER, or the digest that is listed; hex. */
+  readonly digest: string;
+  /** A certificate's subject, for a person; null for what is none, or cannot be parsed. */
+  readonly subject: string | null;
+}
+
+export interface Authority extends SignatureEntry {
+  readonly event: number;
+  /** The list that holds it: db, MokList, Shim, vendor_cert, … as measured. */
+  readonly source: string;
+}
