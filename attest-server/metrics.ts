@@ -7,6 +7,9 @@ export type Phase = 'verify' | 'appraise' | 'record' | 'total';
 /** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
 export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 
+export const reloadedParts = ['policy', 'roots', 'certificate', 'tokens'] as const;
+export type ReloadedPart = (typeof reloadedParts)[number];
+
 /** One method per event. No label is free text, a digest or a key; every name has the prefix `assay_`. */
 export interface Metrics {
   attested(result: AttestationResult, reason: ReasonCode | null): void;
@@ -25,6 +28,8 @@ export interface Metrics {
   /** @param at seconds since the epoch */
   policyChanged(policy: string, at: number): void;
   auditWriteFailed(): void;
+  /** A part of the configuration was read again and is faulty. */
+  reloadFailed(part: ReloadedPart): void;
   /** A checkpoint of the audit log was signed. @param size entries */
   checkpointed(size: number): void;
   /** The Prometheus text format. */
@@ -75,9 +80,13 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   ]);
   const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
   const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
+  const reloadFailures = counter('reload_failures_total', 'Parts that were read again and are faulty', [
+    'part',
+  ]);
   const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);
 
   for (const check of aspects) checkFailures.inc({ check }, 0);
+  for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
 
   return {
@@ -115,6 +124,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
       policies.set({ policy }, at);
     },
     auditWriteFailed: () => auditFailures.inc(),
+    reloadFailed: (part) => reloadFailures.inc({ part }),
     checkpointed: (size) => checkpointSize.set(size),
     text: () => registry.metrics(),
     contentType: registry.contentType,

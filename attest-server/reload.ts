@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { type ReloadedPart, reloadedParts } from './metrics.ts';
 import { PolicyError } from './policy/policy-error.ts';
 
 /**
@@ -7,17 +8,19 @@ import { PolicyError } from './policy/policy-error.ts';
  * @throws what was wrong, once all parts were tried
  */
 export async function reloadParts(
-  parts: Readonly<Record<string, () => void | Promise<void>>>,
+  parts: Readonly<Record<ReloadedPart, () => void | Promise<void>>>,
   logger: Logger,
+  refused: (part: ReloadedPart, text: string) => void,
 ): Promise<void> {
   const faults: unknown[] = [];
-  for (const [part, reload] of Object.entries(parts))
+  for (const part of reloadedParts)
     try {
-      await reload();
+      await parts[part]();
       logger.info({ part }, `the ${part} was read again`);
     } catch (error) {
       faults.push(error);
       tell(part, error, logger);
+      refused(part, error instanceof Error ? error.message : String(error));
     }
   if (faults.length === 1) throw faults[0];
   if (faults.length > 1) throw new AggregateError(faults, 'several parts were not read again');

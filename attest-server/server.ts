@@ -198,6 +198,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       ready,
       now,
       answered: metrics.request,
+      refused: tell.denied,
       fault,
     }),
     { key: identity.key, cert: identity.chain },
@@ -247,7 +248,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         certificate: renew,
         tokens: readTokensAgain,
       };
-      reloading = reloading.catch(() => {}).then(() => reloadParts(parts, logger));
+      reloading = reloading.catch(() => {}).then(() => reloadParts(parts, logger, tell.notReloaded));
       return reloading;
     },
     close() {

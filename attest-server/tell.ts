@@ -2,7 +2,8 @@ import type { Logger } from 'pino';
 import type { AttestPorts } from './attest/attestation.ts';
 import type { ChannelPorts } from './channel/ports.ts';
 import type { Alert } from './enrolment/double-binding.ts';
-import type { Metrics } from './metrics.ts';
+import type { Metrics, ReloadedPart } from './metrics.ts';
+import type { ReasonCode } from './protocol/reasons.ts';
 import type { createRefusalBook } from './refusals.ts';
 import type { HistoryEntry, Store } from './store/store.ts';
 
@@ -19,6 +20,10 @@ export interface TellParts {
 export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
   readonly recorded: AttestPorts['recorded'];
   readonly alert: Alert;
+  /** What was read again is faulty; the old one stays in force. */
+  notReloaded(part: ReloadedPart, text: string): void;
+  /** A request to the API that its caller may not make. */
+  denied(code: ReasonCode, text: string, actor: string): void;
   fault(error: unknown, where: string): void;
 }
 
@@ -57,6 +62,26 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
       metrics.refused(code);
       logger.warn({ code, node, actor }, text);
       const event = refusalBook({ code, text, node, address: actor }, now());
+      if (event !== null) audit({ ...event, actor });
+    },
+
+    notReloaded(part, text) {
+      metrics.reloadFailed(part);
+      // Of a file with many faults the log tells all; the books say that it was refused, and the first of them.
+      audit({
+        at: now(),
+        actor: 'server',
+        action: 'reload.refuse',
+        subject: part,
+        code: null,
+        detail: { text: text.slice(0, 1000) },
+      });
+    },
+
+    denied(code, text, actor) {
+      metrics.refused(code);
+      const event = refusalBook({ code, text, node: null, address: actor }, now());
+      logger[event === null ? 'debug' : 'warn']({ code, actor, ...event?.detail }, text);
       if (event !== null) audit({ ...event, actor });
     },
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { ApiPorts } from './ports.ts';
-import { HttpProblem, problemBody, problemOf } from './problem.ts';
+import { Denial, HttpProblem, problemBody, problemOf } from './problem.ts';
 import { allows, type Caller } from './roles.ts';
 import type { Answer, Route } from './route.ts';
 import { routes } from './routes.ts';
@@ -20,6 +20,8 @@ export function createApi(ports: ApiPorts): RequestListener {
         (error: unknown) => {
           const problem = problemOf(error);
           if (problem.status >= 500) ports.fault(error, label);
+          if (problem instanceof Denial)
+            ports.refused(problem.code, `${message.method} ${label}: ${problem.message}`, problem.actor);
           for (const [name, value] of Object.entries(problem.headers)) response.setHeader(name, value);
           send(response, { status: problem.status, body: problemBody(problem) }, message.method);
         },
@@ -65,16 +67,21 @@ async function answerTo(
 async function authorize(
   { tokens }: ApiPorts,
   { role }: Route,
-  { headers }: IncomingMessage,
+  { headers, socket }: IncomingMessage,
 ): Promise<Caller | null> {
   if (role === 'none') return null;
   const caller = await tokens.authenticate(headers.authorization);
   if (caller === null)
-    throw new HttpProblem(401, 'send a valid token as Authorization: Bearer …', {
+    throw new Denial(401, 'send a valid token as Authorization: Bearer …', {
+      code: 'token_rejected',
+      actor: `address:${socket.remoteAddress ?? ''}`,
       headers: { 'www-authenticate': 'Bearer realm="assay"' },
     });
   if (!allows(caller.role, role))
-    throw new HttpProblem(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`);
+    throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
+      code: 'role_denied',
+      actor: caller.name,
+    });
   return caller;
 }
 

@@ -2,6 +2,7 @@ import type { Approvals } from '../enrolment/approvals.ts';
 import type { AuditEntry } from '../protocol/audit.ts';
 import type { AuditKey } from '../protocol/audit-key.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Pin, Store } from '../store/store.ts';
 import type { NamedTokens } from './named-tokens.ts';
@@ -29,6 +30,8 @@ export interface ApiPorts {
   now(): number;
   /** Counts one answered request; the route is one of the table's patterns or `unmatched`. */
   answered(method: string, route: string, status: number, seconds: number): void;
+  /** A caller without a valid token, or whose role does not suffice. `actor` is his token's name or his address. */
+  refused(code: ReasonCode, text: string, actor: string): void;
   /** A fault of ours behind a 500, for the log: the caller is told nothing of it. */
   fault(error: unknown, route: string): void;
 }

@@ -5,7 +5,7 @@ import { Rejection } from '../protocol/rejection.ts';
 
 /** A request that cannot be served, with what the caller may know of it. */
 export class HttpProblem extends Error {
-  override readonly name = 'HttpProblem';
+  override readonly name: string = 'HttpProblem';
   readonly status: number;
   readonly code: ReasonCode | undefined;
   readonly headers: Readonly<Record<string, string>>;
@@ -19,6 +19,24 @@ export class HttpProblem extends Error {
     this.status = status;
     this.code = more.code;
     this.headers = more.headers ?? {};
+  }
+}
+
+/** A caller who may not do this: who it was goes into the books, not into the answer. */
+export class Denial extends HttpProblem {
+  override readonly name = 'Denial';
+  override readonly code: ReasonCode;
+  /** `token:alice`, or `address:192.0.2.1` where no token is valid. */
+  readonly actor: string;
+
+  constructor(
+    status: 401 | 403,
+    detail: string,
+    more: { code: ReasonCode; actor: string; headers?: Readonly<Record<string, string>> },
+  ) {
+    super(status, detail, more);
+    this.code = more.code;
+    this.actor = more.actor;
   }
 }
 

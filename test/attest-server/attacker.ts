@@ -221,11 +221,12 @@ export async function assertTold(
     before.map((count) => count + times),
   );
   const entries = await world.until(async () => {
-    const fresh = (await world.audit()).filter(
-      (each) => each.seq > seen && each.action === 'refuse' && each.code === code,
-    );
-    return fresh.some(({ actor }) => actor === `address:${from}`) && fresh;
+    const fresh = (await world.audit()).filter(({ seq, actor }) => seq > seen && actor === `address:${from}`);
+    return fresh.length > 0 ? fresh : null;
   });
-  assert.equal(entries.filter(({ actor }) => actor === `address:${from}`).length, 1);
+  assert.deepEqual(
+    entries.map((each) => [each.action, each.code]),
+    [['refuse', code]],
+  );
   assert.deepEqual(await known(), unchanged);
 }

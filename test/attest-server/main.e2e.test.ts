@@ -8,6 +8,7 @@ import { connect } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { WebSocket } from 'ws';
+import { auditPage } from '../../attest-server/protocol/books.ts';
 import { attestPath, subprotocol } from '../../attest-server/protocol/messages.ts';
 import { ensureIdentity } from '../../attest-server/tls.ts';
 import { forgedTpm } from './forged-tpm.ts';
@@ -22,7 +23,7 @@ describe('the server as a process', () => {
   let dir = '';
   let child: ReturnType<typeof start>;
   let said = '';
-  let ports = { agents: 0, api: 0 };
+  let ports = { agents: 0, api: 0, metrics: 0 };
   const lines = () =>
     said
       .split('\n')
@@ -56,8 +57,8 @@ describe('the server as a process', () => {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       said += text;
     });
-    const { agents, api } = await saidLine(({ msg }) => msg === 'the server listens');
-    ports = { agents: Number(agents), api: Number(api) };
+    const { agents, api, metrics } = await saidLine(({ msg }) => msg === 'the server listens');
+    ports = { agents: Number(agents), api: Number(api), metrics: Number(metrics) };
   });
   after(async () => {
     child?.kill('SIGKILL');
@@ -86,6 +87,12 @@ describe('the server as a process', () => {
     child.kill('SIGHUP');
     await saidLine(({ part, line }) => part === 'policy' && line === 1);
     assert.deepEqual(await ask('/v1/policy'), before);
+    const metrics = await (await fetch(`http://127.0.0.1:${ports.metrics}/metrics`)).text();
+    assert.match(metrics, /^assay_reload_failures_total\{part="policy"\} 2$/m);
+    const { items } = auditPage.parse(JSON.parse((await ask('/v1/audit')).text));
+    const told = items.filter(({ action, subject }) => action === 'reload.refuse' && subject === 'policy');
+    assert.equal(told.length, 2);
+    assert.match(String(told[0]?.detail.text), /policy\.yaml:9: groups\.0\.enforse/);
     await writeFile(join(dir, 'policy.yaml'), `${good}# changed\n`);
     await reload();
     assert.notDeepEqual(await ask('/v1/policy'), before);

@@ -59,8 +59,11 @@ describe('the books of a running server', () => {
     for (const command of [['audit', 'rotate-key'], ['backup']])
       assert.equal((await assay(world, 'reader', ...command)).code, 1);
     assert.deepEqual(
-      (await world.audit()).map(({ action }) => action),
-      ['audit_key.create'],
+      (await world.audit()).map(({ action, actor }) => [action, actor]),
+      [
+        ['audit_key.create', 'server'],
+        ['refuse', 'token:reader'],
+      ],
     );
   });
 

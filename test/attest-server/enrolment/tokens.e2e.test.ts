@@ -43,23 +43,47 @@ describe('tokens of people and programs, over a real connection', () => {
       revoked,
     };
     const lower = { operator: await create('low', 'reader'), admin: await create('middle', 'operator') };
-    const audit = await world.audit();
+    const [audit, nodes] = [await world.audit(), await world.store.nodes()];
+    const refusals = (code: string) => world.metric(`assay_refusals_total{code="${code}"}`);
+    const before = [await refusals('token_rejected'), await refusals('role_denied')];
+    let [unknown, tooLow] = [0, 0];
     for (const { method, path, role } of routes.filter((route) => route.role !== 'none')) {
       const address = path.replaceAll(/\{\w+\}/g, 'node-1');
       const body = method === 'POST' ? {} : undefined;
-      for (const [what, token] of Object.entries(refused))
-        assert.equal(
-          (await world.ask(method, address, token, body)).status,
-          401,
+      for (const [what, token] of Object.entries(refused)) {
+        const { status, text } = await world.ask(method, address, token, body);
+        assert.deepEqual(
+          [status, JSON.parse(text).code],
+          [401, 'token_rejected'],
           `${method} ${path} ${what}`,
         );
-      if (role === 'operator' || role === 'admin')
-        assert.equal((await world.ask(method, address, lower[role], body)).status, 403, `${method} ${path}`);
+        unknown += 1;
+      }
+      if (role === 'operator' || role === 'admin') {
+        const { status, text } = await world.ask(method, address, lower[role], body);
+        assert.deepEqual([status, JSON.parse(text).code], [403, 'role_denied'], `${method} ${path}`);
+        tooLow += 1;
+      }
       assert(!allows('none', role));
     }
-    // Nothing happened, and nobody's secret stands in the books.
+    assert.deepEqual(
+      [await refusals('token_rejected'), await refusals('role_denied')],
+      [Number(before[0]) + unknown, Number(before[1]) + tooLow],
+    );
+    // The books hold who tried, once in a while, nothing else, and nobody's secret.
     const after = await world.audit();
-    assert.deepEqual(after, audit);
+    assert.deepEqual(after.slice(0, audit.length), audit);
+    const told = after.slice(audit.length).map(({ action, code, actor }) => `${action} ${code} ${actor}`);
+    assert.deepEqual(
+      new Set(told),
+      new Set([
+        'refuse token_rejected address:127.0.0.1',
+        'refuse role_denied token:low',
+        'refuse role_denied token:middle',
+      ]),
+    );
+    assert(told.length < 12, String(told.length));
+    assert.deepEqual(await world.store.nodes(), nodes);
     assert(!JSON.stringify(after).includes(secret));
   });
 
@@ -91,7 +115,7 @@ describe('tokens of people and programs, over a real connection', () => {
     const acted = (await world.audit()).filter(({ actor }) => actor === 'token:alice');
     assert.deepEqual(
       acted.map(({ action }) => action),
-      ['ek.import', 'ek.import'],
+      ['ek.import', 'ek.import', 'refuse'],
     );
     const made = (await world.audit()).find(
       ({ action, subject }) => action === 'token.create' && subject === 'alice',

@@ -214,6 +214,7 @@ export function portsOf(world: World): ApiPorts {
     answered: (method, route, status) => {
       world.answered.push({ method, route, status });
     },
+    refused: () => {},
     fault: (error) => {
       world.faults.push(error);
     },
