@@ -29,7 +29,7 @@ export const bootLogGone: Finding = {
   text: 'The node has sent a boot log before and now sends none.',
 };
 
-export function noReference({ name, references }: PolicyGroup): Finding {
+export function noReference({ name, boot: { references } }: PolicyGroup): Finding {
   const wanted = references === null ? `for group ${name}` : `named ${references.join(', ')}`;
   return {
     code: 'no_reference',

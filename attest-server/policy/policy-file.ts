@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
+import { defaultBootRules } from './boot/rules.ts';
 import { type Enrolment, enrolments, type Policy, plainEnrolments } from './policy.ts';
 import { PolicyError, type PolicyFault } from './policy-error.ts';
 import { notBuilt, policySchema, unsupported } from './policy-schema.ts';
@@ -35,11 +36,14 @@ export function parsePolicy(text: string, file: string, ways = plainEnrolments):
     name: nameOf(file),
     revision: hash('sha256', text, 'hex').slice(0, 12),
     text,
-    groups: result.data.groups.map(({ boot, labels: _labels, tpm: _tpm, reaction: _reaction, ...group }) => ({
+    groups: result.data.groups.map(({ boot, labels: _labels, reaction: _reaction, ...group }) => ({
       ...group,
       enrolment: [...new Set(group.enrolment)],
       require: [...new Set(group.require)],
-      references: boot?.references ?? null,
+      labels: {},
+      tpm: 'required',
+      boot: { ...defaultBootRules, references: boot?.references ?? null },
+      freshness: null,
     })),
   };
 }

@@ -1,5 +1,6 @@
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Severity, Verdict } from '../protocol/verdict.ts';
+import { type BootRules, defaultBootRules } from './boot/rules.ts';
 import { globMatches } from './glob.ts';
 
 /** The aspects that this version can appraise, and so that a policy may require. */
@@ -19,12 +20,17 @@ export interface PolicyGroup {
   readonly name: string;
   /** Globs on the node's name; the first group of the policy that matches applies. */
   readonly nodes: readonly string[];
+  /** And on its labels, all of which must be as here. A node outside a cluster has none. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly mode: Verdict['mode'];
+  /** `absent`: machines without a usable TPM; they are `unsupported`, never trusted, and alarm nobody. */
+  readonly tpm: 'required' | 'absent';
   readonly enrolment: readonly Enrolment[];
   /** Never empty. */
   readonly require: readonly BuiltAspect[];
-  /** Names of the references of which one must match; null: any active reference of this group. */
-  readonly references: readonly string[] | null;
+  readonly boot: BootRules;
+  /** Seconds after which a verdict is overdue; null: as the server is set. */
+  readonly freshness: number | null;
   readonly severity: Readonly<Partial<Record<ReasonCode, Severity>>>;
 }
 
@@ -40,14 +46,28 @@ export interface Policy {
 const unmatched: PolicyGroup = {
   name: 'default',
   nodes: ['*'],
+  labels: {},
   mode: 'observe',
+  tpm: 'required',
   enrolment: defaultEnrolments,
   require: ['identity', 'boot'],
-  references: [],
+  boot: { ...defaultBootRules, references: [] },
+  freshness: null,
   severity: {},
 };
 
-/** The group whose rules apply to a node: the first that matches its name. */
-export function groupOf(policy: Policy, node: string): PolicyGroup {
-  return policy.groups.find(({ nodes }) => nodes.some((glob) => globMatches(glob, node))) ?? unmatched;
+/** The group whose rules apply to a node: the first that matches its name and labels. */
+export function groupOf(
+  policy: Policy,
+  node: string,
+  labels: Readonly<Record<string, string>> = {},
+): PolicyGroup {
+  return policy.groups.find((group) => appliesTo(group, node, labels)) ?? unmatched;
+}
+
+function appliesTo(group: PolicyGroup, node: string, labels: Readonly<Record<string, string>>): boolean {
+  return (
+    group.nodes.some((glob) => globMatches(glob, node)) &&
+    Object.entries(group.labels).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value)
+  );
 }

@@ -21,7 +21,7 @@ export interface ReferenceSet {
 
 export function prepareReferences(group: PolicyGroup, references: readonly Reference[]): ReferenceSet {
   const named = references.filter((reference) =>
-    group.references ? group.references.includes(reference.name) : reference.group === group.name,
+    group.boot.references ? group.boot.references.includes(reference.name) : reference.group === group.name,
   );
   const prepared = (state: Reference['state']) =>
     named.filter((reference) => reference.state === state).map(prepareReference);

@@ -1,0 +1,85 @@
+/** What a group wants of a boot. All of it is judged only by what the TPM vouches for. */
+export interface BootRules {
+  /** Names of the references of which one must cover each stage; null: any active reference of the group. */
+  readonly references: readonly string[] | null;
+  /** `report`: seen, and judged by the references alone. */
+  readonly secureBoot: 'required' | 'report';
+  /**
+   * Who may sign what boots: SHA-256 of a certificate or image as hex, or a glob on a certificate's subject.
+   * Empty: the references say it.
+   */
+  readonly signers: readonly string[];
+  readonly dbx: RevocationRules;
+  /** The least date of shim's SbatLevel, as 2023012900; null: the references say it. */
+  readonly sbatMinimum: number | null;
+  /** Machine owner keys (shim's MokList): none, any, or null for those of the references. */
+  readonly mok: 'forbid' | 'allow' | null;
+  readonly cmdline: CommandLineRules;
+  readonly scope: BootScope;
+  /** PCRs of which every event must be known: of a known type and recomputed, or referenced. */
+  readonly explained: readonly number[];
+  /** TPM firmware versions that must not be, 16 lower-case hex digits each. */
+  readonly tpmFirmwareDeny: readonly string[];
+  /** What a boot without a log is worth: nothing yet, or what its PCR values say against references with `pcrs`. */
+  readonly withoutLog: 'pending' | 'pcrs';
+}
+
+export interface RevocationRules {
+  /** Digests that dbx must hold; lower-case hex. */
+  readonly contains: readonly string[];
+  /** Name of a reference whose dbx must be contained; null: none. */
+  readonly reference: string | null;
+}
+
+/** Globs on whole arguments (`init=*`). */
+export interface CommandLineRules {
+  /** Each must match an argument. */
+  readonly require: readonly string[];
+  /** None may match an argument, nor match one that a reference has. */
+  readonly forbid: readonly string[];
+  /** What a command line may have beyond that of a reference. */
+  readonly allow: readonly string[];
+  /** The whole line, UUIDs masked; null: no such rule. */
+  readonly exact: string | null;
+}
+
+/**
+ * Of which machines a reference speaks, per stage: all of a model or of the group (any active reference), only the
+ * node that it was captured on, or of none (`unpinned`: not compared, and said so).
+ */
+export interface BootScope {
+  readonly firmware: DigestScope;
+  readonly loader: DigestScope;
+  readonly kernel: DigestScope;
+  readonly initrd: DigestScope;
+  /** `rules`: as a reference has it, UUIDs masked, and `cmdline`; `exact`: to the last character. */
+  readonly cmdline: CommandLineScope;
+}
+
+export const digestScopes = ['model', 'group', 'node', 'unpinned'] as const;
+export type DigestScope = (typeof digestScopes)[number];
+export const commandLineScopes = ['rules', 'exact'] as const;
+export type CommandLineScope = (typeof commandLineScopes)[number];
+
+export const defaultScope: BootScope = {
+  firmware: 'model',
+  loader: 'group',
+  kernel: 'group',
+  initrd: 'group',
+  cmdline: 'rules',
+};
+
+/** What holds where a policy says nothing of boots: an active reference of the group covers every stage. */
+export const defaultBootRules: BootRules = {
+  references: null,
+  secureBoot: 'report',
+  signers: [],
+  dbx: { contains: [], reference: null },
+  sbatMinimum: null,
+  mok: null,
+  cmdline: { require: [], forbid: [], allow: [], exact: null },
+  scope: defaultScope,
+  explained: [],
+  tpmFirmwareDeny: [],
+  withoutLog: 'pending',
+};
