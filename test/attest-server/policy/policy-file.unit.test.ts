@@ -165,8 +165,8 @@ describe("a node's group", () => {
     it(`of ${node} is ${group}`, () => assert.equal(groupOf(policy, node).name, group));
 
   it('that no group of a written policy names is observed, and can never be trusted', () => {
-    const { mode, require, references } = groupOf(policy, 'other');
-    assert.deepEqual([mode, require, references], ['observe', ['identity', 'boot'], []]);
+    const { mode, require, boot } = groupOf(policy, 'other');
+    assert.deepEqual([mode, require, boot.references], ['observe', ['identity', 'boot'], []]);
   });
 
   it('is found in no time, whatever the glob', () => {
