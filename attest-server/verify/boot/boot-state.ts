@@ -70,11 +70,26 @@ export interface SecureBootState {
   /** What allowed each image to run: measured after the separator of PCR 7, in order. */
   readonly authorities: readonly Authority[];
   /** MokList, MokListX, MokListTrusted, MokSBState as shim measured them into PCR 14 and 7. */
-  readonly machineOwner: readonly SignatureDatabase[];
+  readonly machineOwner: readonly MachineOwnerVariable[];
   /** The date of shim's SbatLevel, as 2023012900; null where none is vouched for. */
   readonly sbatLevel: number | null;
   /** shim's own validation was turned off (MokSBState). */
   readonly validationOff: boolean;
+}
+
+/**
+ * A variable of shim's. PCR 14 holds the digest of its value, which is not in the log: its name is then the log's
+ * word, and its content known only where a likely one gives that digest.
+ */
+export interface MachineOwnerVariable {
+  readonly event: number;
+  readonly name: string;
+  /**
+   * `empty`: no entry; `vendor`: the vendor's certificate in shim and no other entry; `listed`: as in `entries`;
+   * `on`, `off`: a switch; `unknown`: only the digest is known, which a reference can be compared with.
+   */
+  readonly content: 'empty' | 'vendor' | 'listed' | 'on' | 'off' | 'unknown';
+  readonly entries: readonly SignatureEntry[];
 }
 
 /** An EFI signature database. UEFI 2.10, section 32.4.1. */
