@@ -48,6 +48,12 @@ const bundle = z.strictObject({
       resetCount: z.number(),
       restartCount: z.number(),
       clock: z.union([z.number(), z.string()]),
+      /** As they were seen before; what is left out is not compared. */
+      firmwareVersion: z.string().nullable().optional(),
+      bootId: z.string().nullable().optional(),
+      firstBootId: z.string().nullable().optional(),
+      rewind: z.enum(['none', 'seen', 'passed']).optional(),
+      held: z.enum(['counter_rollback', 'clone_suspected', 'tpm_firmware']).nullable().optional(),
     })
     .optional(),
   /** What the server's verdict was made from; written on export. */

@@ -1,35 +1,49 @@
+import { amend } from '../../policy/amend.ts';
+import { judgeSequence, type Sequence } from '../../policy/boot-sequence.ts';
+import { groupOf, type Policy } from '../../policy/policy.ts';
 import type { Bundle } from '../../protocol/bundle.ts';
-import { classOf, type ReasonCode } from '../../protocol/reasons.ts';
+import { classOf } from '../../protocol/reasons.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import type { Reason } from '../../protocol/verdict.ts';
+import type { Reason, Verdict } from '../../protocol/verdict.ts';
 import type { Proven } from '../../verify/proven.ts';
 
 /**
- * Compares the TPM's counters with what it signed before. A reset counter that went back, or a clock that did within
- * one boot, is another TPM or an old quote; a higher one is a boot in between, which only informs here.
+ * The verdict with what follows from the counters that the bundle says were seen before.
  * @throws Rejection `malformed` for a previous clock that is no number
  */
-export function checkContinuity({ clock }: Proven, previous: Bundle['previous']): Reason | null {
-  if (previous === undefined) return null;
-  const before = { ...previous, clock: clockOf(previous.clock) };
-  const resets = [`resetCount ${before.resetCount}`, `resetCount ${clock.resetCount}`] as const;
-  if (clock.resetCount < before.resetCount)
-    return reason('counter_rollback', 'fail', ...resets, 'the reset counter of the TPM went back');
-  if (clock.resetCount > before.resetCount)
-    return reason('rebooted', 'info', ...resets, 'the machine was reset since it was last seen');
-  const restarts = [`restartCount ${before.restartCount}`, `restartCount ${clock.restartCount}`] as const;
-  if (clock.restartCount < before.restartCount)
-    return reason('counter_rollback', 'fail', ...restarts, 'the restart counter of the TPM went back');
-  if (clock.restartCount > before.restartCount)
-    return reason('resumed', 'info', ...restarts, 'the machine was suspended since it was last seen');
-  if (clock.clock >= before.clock) return null;
-  return reason(
-    'clock_rewind',
-    'fail',
-    `clock ${before.clock}`,
-    `clock ${clock.clock}`,
-    'the clock of the TPM went back',
-  );
+export function withContinuity(
+  verdict: Verdict,
+  proven: Proven,
+  previous: Bundle['previous'],
+  policy: Policy,
+  node: string,
+): Verdict {
+  if (previous === undefined) return verdict;
+  const { clock, firmwareVersion, facts } = proven;
+  const past = sequenceOf(previous);
+  const now = { ...clock, firmwareVersion, bootId: facts?.bootId ?? null };
+  const { findings, begun } = judgeSequence(past, now);
+  const amended = amend(verdict, findings, groupOf(policy, node));
+  return begun === null ? amended : { ...amended, reasons: [...amended.reasons, began(begun, past, proven)] };
+}
+
+function sequenceOf(previous: NonNullable<Bundle['previous']>): Sequence {
+  const { resetCount, restartCount, bootId = null, firstBootId = bootId } = previous;
+  const { firmwareVersion = null, rewind = 'none', held = null } = previous;
+  const clock = clockOf(previous.clock);
+  return { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, held };
+}
+
+/** Here the boot is appraised in full already: that it is another one only informs. */
+function began(code: 'rebooted' | 'resumed', past: Sequence, { clock }: Proven): Reason {
+  const [counter, what] =
+    code === 'rebooted' ? (['resetCount', 'reset'] as const) : (['restartCount', 'suspended'] as const);
+  return {
+    ...{ code, class: classOf(code), aspect: 'boot', severity: 'info', source: 'tpm', evidence: null },
+    expected: `${counter} ${past[counter]}`,
+    actual: `${counter} ${clock[counter]}`,
+    text: `The machine was ${what} since it was last seen.`,
+  };
 }
 
 function clockOf(value: number | string): bigint {
@@ -37,15 +51,4 @@ function clockOf(value: number | string): bigint {
   throw new Rejection('malformed', 'bundle field previous.clock: no whole number of milliseconds', {
     field: 'previous.clock',
   });
-}
-
-function reason(
-  code: ReasonCode,
-  severity: Reason['severity'],
-  expected: string,
-  actual: string,
-  text: string,
-): Reason {
-  const fixed = { aspect: 'identity', source: 'tpm', evidence: null } as const;
-  return { ...fixed, code, class: classOf(code), severity, expected, actual, text };
 }

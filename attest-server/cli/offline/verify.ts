@@ -12,11 +12,11 @@ import type { AspectStatus, NodeState, Reason, Verdict } from '../../protocol/ve
 import { checkAttestationKey } from '../../verify/attestation-key.ts';
 import { type TrustRoots, trustRoots } from '../../verify/endorsement-chain.ts';
 import { measureBoot } from '../../verify/measured-boot.ts';
-import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
+import type { MeasuredBoot } from '../../verify/proven.ts';
 import { type Evidence, type Expected, verify } from '../../verify/verify.ts';
 import { parseCertificate } from '../../verify/x509/certificate.ts';
 import { quotesOf } from './bundle-quotes.ts';
-import { checkContinuity } from './continuity.ts';
+import { withContinuity } from './continuity.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 
 /** What a bundle is judged with. What is left out comes from the bundle's context, or is not judged. */
@@ -97,7 +97,9 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const verdict = withContinuity(
     appraise(proven, policy, { name: node, sentBootLog: context?.sentBootLog === true }, references, at),
     proven,
-    bundle,
+    bundle.previous,
+    policy,
+    node,
   );
   const { identity, ...others } = verdict.aspects;
   const fromContext =
@@ -185,13 +187,6 @@ function checkDigest(actual: string | null, signed: string, field: string): void
   throw new Rejection('nonce_invalid', `the bundle's ${field} are not those that its binding names`, {
     field,
   });
-}
-
-function withContinuity(verdict: Verdict, proven: Proven, bundle: Bundle): Verdict {
-  const reason = checkContinuity(proven, bundle.previous);
-  if (reason === null) return verdict;
-  const state = reason.severity === 'fail' ? 'untrusted' : verdict.state;
-  return { ...verdict, state, reasons: [reason, ...verdict.reasons] };
 }
 
 function summary({ digest, log, problems }: MeasuredBoot): BootSummary {

@@ -1,0 +1,31 @@
+import type { AspectResult, Verdict } from '../protocol/verdict.ts';
+import { breaksPolicy, type Finding, statusOf, weigh } from './finding.ts';
+import type { PolicyGroup } from './policy.ts';
+
+/** The verdict with more findings in it. They can make it worse, never better; without any it is the same object. */
+export function amend(verdict: Verdict, findings: readonly Finding[], group: PolicyGroup): Verdict {
+  if (findings.length === 0) return verdict;
+  const more = findings.map((finding) => weigh(finding, group));
+  const aspects = { ...verdict.aspects };
+  for (const { aspect, severity, source } of more) {
+    const before = aspects[aspect];
+    if (severity !== 'fail' || before?.status === 'contraindicated') continue;
+    const ofAspect = more.filter((reason) => reason.aspect === aspect);
+    const result: AspectResult = { status: statusOf(ofAspect, false), source: before?.source ?? source };
+    aspects[aspect] = result;
+  }
+  const required = more.filter(
+    ({ aspect, severity }) => severity === 'fail' && verdict.require.includes(aspect),
+  );
+  const state =
+    verdict.state === 'untrusted' || required.some(breaksPolicy)
+      ? 'untrusted'
+      : required.length > 0
+        ? 'pending'
+        : verdict.state;
+  // What was broken before stays first only if nothing new is broken: the first reason is shown beside the state.
+  const first = [...more, ...verdict.reasons].sort(
+    (a, b) => Number(breaksPolicy(b)) - Number(breaksPolicy(a)),
+  );
+  return { ...verdict, state, aspects, reasons: first };
+}

@@ -1,0 +1,182 @@
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Finding } from './finding.ts';
+
+/** What one proven quote says of where its TPM and kernel are in time. TPM 2.0 Part 1 r1.59, section 36. */
+export interface Sighting {
+  readonly resetCount: number;
+  readonly restartCount: number;
+  /** Milliseconds that the TPM has been powered. */
+  readonly clock: bigint;
+  /** 16 hex digits; null where it is not known. */
+  readonly firmwareVersion: string | null;
+  /** The kernel's word; null where it is not known. */
+  readonly bootId: string | null;
+}
+
+/** What is remembered of a TPM between two sightings. */
+export interface Sequence extends Sighting {
+  /** The kernel that was seen first since the TPM was last reset or restarted: the one that the boot log is of. */
+  readonly firstBootId: string | null;
+  /** `seen`: the clock went back in this reset; `passed`: after that it went beyond what was seen before. */
+  readonly rewind: 'none' | 'seen' | 'passed';
+  /** Stays until a person approves this key again; null where nothing is held against it. */
+  readonly held: HeldCode | null;
+}
+
+const heldCodes = ['counter_rollback', 'clone_suspected', 'tpm_firmware'] as const;
+/** What no later evidence makes good: only a person does. */
+export type HeldCode = (typeof heldCodes)[number];
+
+export interface SequenceJudgement {
+  readonly findings: readonly Finding[];
+  /** To be remembered for the next sighting. */
+  readonly next: Sequence;
+  /** The PCRs began anew since the sighting before. */
+  readonly begun: 'rebooted' | 'resumed' | null;
+}
+
+/**
+ * The clock's copy in NV is at most this old (TPM_PT_CLOCK_UPDATE, at most 2^22 ms): so much may be lost with the
+ * power. TPM 2.0 Part 1 r1.59, section 36.3.2.
+ */
+const lostWithPower = 1n << 22n;
+
+/**
+ * Compares a sighting with the one before: reboot, suspend, kexec, rollback, clone, firmware.
+ * @param concurrent the answer is to a challenge older than the sighting before: its clock may be older, too
+ */
+export function judgeSequence(past: Sequence | null, now: Sighting, concurrent = false): SequenceJudgement {
+  if (past === null)
+    return {
+      findings: [],
+      next: { ...now, firstBootId: now.bootId, rewind: 'none', held: null },
+      begun: null,
+    };
+  const begun = beginning(past, now);
+  const found = begun === null ? within(past, now, concurrent) : between(past, now);
+  if (past.firmwareVersion !== null && now.firmwareVersion !== past.firmwareVersion)
+    found.push(firmwareChanged(past.firmwareVersion, now.firmwareVersion));
+  const held = past.held ?? found.map(({ code }) => code).find(isHeld) ?? null;
+  const findings =
+    held === null || found.some(({ code }) => code === held) ? found : [stillHeld(held), ...found];
+  return { findings, next: remembered(past, now, begun !== null, held), begun };
+}
+
+function beginning(past: Sequence, now: Sighting): SequenceJudgement['begun'] {
+  if (now.resetCount > past.resetCount) return 'rebooted';
+  return now.resetCount === past.resetCount && now.restartCount > past.restartCount ? 'resumed' : null;
+}
+
+/** Attack: a TPM that was cleared, or a snapshot of it, hidden behind some reboots. */
+function between(past: Sequence, now: Sighting): Finding[] {
+  const rebooted = now.resetCount > past.resetCount;
+  const found: Finding[] = [];
+  if (now.clock + (rebooted ? lostWithPower : 0n) < past.clock)
+    found.push(
+      identity(
+        'counter_rollback',
+        clockOf(past),
+        clockOf(now),
+        'The clock of the TPM went back over a reset.',
+      ),
+    );
+  if (rebooted && past.bootId !== null && past.bootId === now.bootId)
+    found.push({
+      ...boot('boot_correlation', `resetCount ${past.resetCount}`, `resetCount ${now.resetCount}`),
+      text: 'The TPM was reset, and the kernel says that it runs on: one of the two did not boot.',
+    });
+  return found;
+}
+
+function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
+  if (now.resetCount < past.resetCount) return [rolledBack('reset', past.resetCount, now.resetCount)];
+  if (now.restartCount < past.restartCount)
+    return [rolledBack('restart', past.restartCount, now.restartCount)];
+  const found: Finding[] = [];
+  const otherKernel = past.firstBootId !== null && now.bootId !== null && now.bootId !== past.firstBootId;
+  const wentHome = !otherKernel && past.bootId !== null && past.bootId !== past.firstBootId;
+  if (now.clock < past.clock && !concurrent) {
+    found.push(identity('clock_rewind', clockOf(past), clockOf(now), 'The clock of the TPM went back.'));
+    // Attack: two machines that go on from one snapshot. Their clocks interleave.
+    found.push(
+      past.rewind === 'passed' || now.bootId !== past.bootId
+        ? cloned(clockOf(past), clockOf(now))
+        : identity(
+            'counter_rollback',
+            clockOf(past),
+            clockOf(now),
+            'The TPM is back at an earlier moment of the same boot, as a restored snapshot is.',
+          ),
+    );
+  } else if (wentHome && now.bootId !== null && !concurrent)
+    found.push(cloned(`boot id ${past.bootId}`, `boot id ${now.bootId}`));
+  if (otherKernel)
+    found.push({
+      ...boot('kexec_detected', `boot id ${past.firstBootId}`, `boot id ${now.bootId}`),
+      text: 'Another kernel runs than the one that this boot log is of, and the TPM was not reset: kexec started it.',
+    });
+  return found;
+}
+
+function remembered(past: Sequence, now: Sighting, anew: boolean, held: HeldCode | null): Sequence {
+  const back = now.resetCount < past.resetCount || now.restartCount < past.restartCount;
+  const rewound = !anew && now.clock < past.clock;
+  return {
+    // What was highest is what the next one is compared with: a lower one must not launder itself.
+    resetCount: anew ? now.resetCount : past.resetCount,
+    restartCount: anew ? now.restartCount : past.restartCount,
+    clock: anew || now.clock > past.clock ? now.clock : past.clock,
+    // Accepted by a person only.
+    firmwareVersion: past.firmwareVersion ?? now.firmwareVersion,
+    bootId: back ? past.bootId : (now.bootId ?? past.bootId),
+    firstBootId: anew ? now.bootId : (past.firstBootId ?? now.bootId),
+    rewind: anew ? 'none' : rewound ? 'seen' : past.rewind === 'seen' ? 'passed' : past.rewind,
+    held,
+  };
+}
+
+function isHeld(code: ReasonCode): code is HeldCode {
+  return heldCodes.some((held) => held === code);
+}
+
+function stillHeld(code: HeldCode): Finding {
+  return identity(
+    code,
+    'an approval since then',
+    null,
+    `${sinceThen[code]} Compare the machine, then approve its key again.`,
+  );
+}
+
+const sinceThen: Readonly<Record<HeldCode, string>> = {
+  counter_rollback: 'The counters of this TPM went back, and nobody has approved it since.',
+  clone_suspected: 'Two machines answered with this TPM, and nobody has approved it since.',
+  tpm_firmware: 'The firmware of this TPM changed, and nobody has approved it since.',
+};
+
+function cloned(expected: string, actual: string): Finding {
+  const text = 'Two machines answer with one TPM: a virtual TPM was cloned.';
+  return identity('clone_suspected', expected, actual, text);
+}
+
+function firmwareChanged(expected: string, actual: string | null): Finding {
+  const text = `The firmware of the TPM changed from ${expected} to ${actual ?? 'an unknown one'}.`;
+  return identity('tpm_firmware', expected, actual, text);
+}
+
+function rolledBack(counter: 'reset' | 'restart', before: number, now: number): Finding {
+  const text = `The ${counter} counter of the TPM went back: it was cleared, or is another one's snapshot.`;
+  return identity('counter_rollback', `${counter}Count ${before}`, `${counter}Count ${now}`, text);
+}
+
+function clockOf({ clock }: Sighting): string {
+  return `clock ${clock}`;
+}
+
+function identity(code: ReasonCode, expected: string, actual: string | null, text: string): Finding {
+  return { code, aspect: 'identity', source: 'tpm', expected, actual, text, evidence: null };
+}
+
+function boot(code: ReasonCode, expected: string, actual: string): Omit<Finding, 'text'> {
+  return { code, aspect: 'boot', source: 'host', expected, actual, evidence: null };
+}

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { judgeSequence, type Sequence, type Sighting } from '../../../attest-server/policy/boot-sequence.ts';
+
+const first: Sighting = {
+  resetCount: 5,
+  restartCount: 1,
+  clock: 100_000_000n,
+  firmwareVersion: '2024012500120000',
+  bootId: 'a',
+};
+
+/** What differs from the sighting `first`. */
+type Change = Partial<Sighting> & { readonly concurrent?: boolean };
+
+/** Of each sighting, one after the other: how it began, and the codes found. */
+function codesOf(sightings: readonly Change[]): string[] {
+  let past: Sequence | null = judgeSequence(null, first).next;
+  return sightings.map(({ concurrent, ...change }) => {
+    const { findings, next, begun } = judgeSequence(past, { ...first, ...change }, concurrent);
+    past = next;
+    return [...(begun === null ? [] : [begun]), ...findings.map(({ code }) => code)].join(' ');
+  });
+}
+
+describe('the life of a TPM and its kernel', () => {
+  const table: readonly (readonly [string, readonly Change[], readonly string[]])[] = [
+    ['nothing moved but the clock', [{ clock: 100_000_500n }], ['']],
+    [
+      'row 26: the clock went back within one reset',
+      [{ clock: 99_999_999n }],
+      ['clock_rewind counter_rollback'],
+    ],
+    ['an answer to an older challenge has an older clock', [{ clock: 99_999_999n, concurrent: true }], ['']],
+    ['a reboot', [{ resetCount: 6, bootId: 'b', clock: 100_000_500n }], ['rebooted']],
+    [
+      'a power loss that took the last minutes of the clock with it',
+      [{ resetCount: 6, bootId: 'b', clock: 97_000_000n }],
+      ['rebooted'],
+    ],
+    [
+      'row 28: a cleared TPM hidden by reboots',
+      [{ resetCount: 9, bootId: 'b', clock: 5_000n }],
+      ['rebooted counter_rollback'],
+    ],
+    ['row 28 and 103: the reset counter fell', [{ resetCount: 4, bootId: 'b' }], ['counter_rollback']],
+    ['the restart counter fell', [{ restartCount: 0 }], ['counter_rollback']],
+    ['row 29: suspended and resumed', [{ restartCount: 2, clock: 100_000_500n }], ['resumed']],
+    ['row 30: another TPM firmware', [{ firmwareVersion: '2025012500120000' }], ['tpm_firmware']],
+    ['row 31: the TPM was reset, the kernel runs on', [{ resetCount: 6 }], ['rebooted boot_correlation']],
+    ['row 99: another kernel without a reset', [{ bootId: 'b' }], ['kexec_detected']],
+    [
+      'row 84: reboot after suspend raises both counters',
+      [
+        { resetCount: 6, restartCount: 0, bootId: 'b', clock: 100_000_500n },
+        { resetCount: 6, restartCount: 2, bootId: 'c', clock: 100_000_900n },
+      ],
+      ['rebooted', 'resumed'],
+    ],
+    [
+      'row 100: two machines with one TPM, their clocks interleave',
+      [{ clock: 100_000_900n }, { clock: 100_000_500n }, { clock: 100_001_900n }, { clock: 100_001_500n }],
+      [
+        '',
+        'clock_rewind counter_rollback',
+        'counter_rollback',
+        'counter_rollback clock_rewind clone_suspected',
+      ],
+    ],
+    [
+      'row 100: two kernels with one TPM take turns',
+      [
+        { bootId: 'b', clock: 100_000_100n },
+        { bootId: 'a', clock: 100_000_200n },
+      ],
+      ['kexec_detected', 'clone_suspected'],
+    ],
+    [
+      'a rolled-back TPM stays held, whatever it says later',
+      [{ resetCount: 4 }, { resetCount: 6, bootId: 'b', clock: 100_000_500n }],
+      ['counter_rollback', 'rebooted counter_rollback'],
+    ],
+    [
+      'a kernel that kexec started stays another one until the TPM is reset',
+      [
+        { bootId: 'b' },
+        { bootId: 'b', clock: 100_000_100n },
+        { resetCount: 6, bootId: 'c', clock: 100_000_200n },
+      ],
+      ['kexec_detected', 'kexec_detected', 'rebooted'],
+    ],
+    ['an agent that says no boot id', [{ bootId: null }, { bootId: 'a' }], ['', '']],
+  ];
+  for (const [name, sightings, codes] of table) it(name, () => assert.deepEqual(codesOf(sightings), codes));
+});
