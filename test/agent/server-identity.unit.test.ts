@@ -98,7 +98,7 @@ describe("the server's identity", () => {
     });
   });
 
-  it('is not looked for in a folder that others may change', async () => {
+  it('is not looked for in a folder that others may change (row 74)', async () => {
     await chmod(folder, 0o750);
     await assert.rejects(openStateDir(folder), { code: 'state_dir' });
     await writeFile(join(folder, 'file'), '');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -68,6 +68,12 @@ describe('an agent and a server, end to end', () => {
     assert.equal(await world.metric('assay_nodes{state="trusted"}'), 1);
   });
 
+  it('listens on no port and no socket, while its server is seen to (row 82)', async () => {
+    assert.deepEqual(await listeningSockets(agent?.pid ?? 0), []);
+    const servers = await listeningSockets(process.pid);
+    assert(servers.filter((each) => each.startsWith('tcp')).length >= 3, String(servers));
+  });
+
   it('keeps its state over a restart of the server, and comes back to it by itself', async () => {
     const before = await world.status(node);
     await world.restart();
@@ -107,3 +113,23 @@ describe('an agent and a server, end to end', () => {
     assert.deepEqual(story, [first, ...rest]);
   });
 });
+
+/** What of a process takes connections or datagrams: of each socket its table in /proc/net and its inode (proc(5)). */
+async function listeningSockets(pid: number): Promise<readonly string[]> {
+  const links = await Promise.all(
+    (await readdir(`/proc/${pid}/fd`)).map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')),
+  );
+  const found: string[] = [];
+  for (const table of ['tcp', 'tcp6', 'udp', 'udp6', 'raw', 'raw6', 'unix']) {
+    const text = await readFile(`/proc/${pid}/net/${table}`, 'utf8').catch(() => '');
+    for (const line of text.split('\n').slice(1)) {
+      const fields = line.trim().split(/\s+/);
+      const inode = fields[table === 'unix' ? 6 : 9];
+      const listens = table.startsWith('tcp')
+        ? fields[3] === '0A'
+        : table !== 'unix' || (Number(`0x${fields[3]}`) & 0x10000) !== 0;
+      if (listens && links.includes(`socket:[${inode}]`)) found.push(`${table} ${inode}`);
+    }
+  }
+  return found;
+}

@@ -13,7 +13,7 @@ describe("the server's own authority", () => {
   });
   afterEach(() => rm(dir, { recursive: true }));
 
-  it('is made once, signs the certificate, and keeps its keys private', async () => {
+  it('is made once, signs the certificate, and keeps its keys private (row 74)', async () => {
     const first = await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
     const second = await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
     assert.deepEqual(second, first);

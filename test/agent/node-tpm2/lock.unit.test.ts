@@ -13,7 +13,7 @@ describe('the lock of a TPM', () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it('is a private file in a private folder', async () => {
+  it('is a private file in a private folder (row 74)', async () => {
     const file = await prepareLockFile(join(folder, 'locks'), 'device:/dev/tpm0');
     await (await acquireLock({ file, timeoutMs: 1000 }))();
     assert.equal((await stat(join(folder, 'locks'))).mode & 0o777, 0o700);
@@ -41,7 +41,7 @@ describe('the lock of a TPM', () => {
     await (await acquireLock({ file, timeoutMs: 2000 }))();
   });
 
-  it('refuses a link in place of the file or the folder', async () => {
+  it('refuses a link in place of the file or the folder (row 74)', async () => {
     const file = await prepareLockFile(folder, 'a');
     await symlink(join(folder, 'elsewhere'), file);
     await assert.rejects(acquireLock({ file, timeoutMs: 100 }), { code: 'lock_failed' });
@@ -50,7 +50,7 @@ describe('the lock of a TPM', () => {
     await assert.rejects(prepareLockFile(join(folder, 'link'), 'a'), { code: 'lock_failed' });
   });
 
-  it('refuses a folder that others may write', async () => {
+  it('refuses a folder that others may write (row 74)', async () => {
     await chmod(folder, 0o777);
     await assert.rejects(prepareLockFile(folder, 'a'), { code: 'lock_failed' });
   });

@@ -52,7 +52,7 @@ describe('the books of a server', () => {
     opened.splice(opened.indexOf(store), 1);
   };
 
-  it('are signed from the first entry on, by a key that only their owner can read', async () => {
+  it('are signed from the first entry on, by a key that only their owner can read (row 74)', async () => {
     const world = await open();
     const { checkpoint, auditKeys } = world.books.shown ?? assert.fail();
     const key = Buffer.from(auditKeys[0]?.publicKey ?? '', 'base64');

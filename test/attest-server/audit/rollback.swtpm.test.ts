@@ -59,6 +59,7 @@ describe('the agent program beside a server whose audit log is changed (row 104)
       const agent = startProgram(world);
       await keptSize(world, 5);
       await agent.stop();
+      const [before, state] = [await world.metric(counter), (await world.status('node-1'))?.state];
       change(world, rewriteAll);
       const again = startProgram(world);
       const told = await world.until(
@@ -66,6 +67,8 @@ describe('the agent program beside a server whose audit log is changed (row 104)
         10_000,
       );
       assert.deepEqual([told.action, told.code], ['audit_rollback', 'audit_rollback']);
+      assert((await world.metric(counter)) > before);
+      assert.equal((await world.status('node-1'))?.state, state);
       await world.until(() => again.said().includes('"code":"verdict"'), 10_000);
       await again.stop();
     });

@@ -97,9 +97,9 @@ describe('evidence, over a real connection', () => {
       code: 'nonce_invalid',
       ...overSigned((bytes) => bytes.subarray(0, 31)),
     },
-    { name: 'an empty PCR selection (row 18)', code: 'pcr_selection', ...quoted({ selection: [] }) },
+    { name: 'an empty PCR selection (rows 18, 83)', code: 'pcr_selection', ...quoted({ selection: [] }) },
     {
-      name: 'a smaller PCR selection (row 18)',
+      name: 'a smaller PCR selection (rows 18, 83)',
       code: 'pcr_selection',
       ...quoted({ selection: [[0x000b, 'feffff']], pcrs: { sha256: madeValues(32).subarray(32) } }),
     },

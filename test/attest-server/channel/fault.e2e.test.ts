@@ -33,7 +33,7 @@ describe('a server that fails while it judges', () => {
     return peer;
   };
 
-  it('stores no verdict, counts the error, and judges the others, also in the same moment', async () => {
+  it('stores no verdict, counts the error, and judges the others, also in the same moment (row 75)', async () => {
     const before = await world.metric(faults);
     const stored = await world.status('sick');
     const rows = (await world.store.history('sick', { limit: 99 })).length;
@@ -49,7 +49,7 @@ describe('a server that fails while it judges', () => {
     await good.close();
   });
 
-  it('lets nobody stay trusted because judging stopped', async () => {
+  it('lets nobody stay trusted because judging stopped (row 75)', async () => {
     const shown = async (node: string) => {
       const view = await world.call('GET', `/v1/nodes/${node}`);
       return typeof view === 'object' && view !== null && 'state' in view ? view.state : null;
@@ -57,6 +57,14 @@ describe('a server that fails while it judges', () => {
     await world.until(async () => (await shown('sick')) === 'unknown', 6_000);
     // The store takes what becomes of the other one.
     await world.until(async () => (await world.status('well'))?.state === 'unknown', 6_000);
+    const told = (await world.audit()).filter(
+      ({ action, code }) => action === 'verdict' && code === 'evidence_overdue',
+    );
+    assert.deepEqual(
+      told.map(({ subject, detail }) => [subject, detail.state]),
+      [['well', 'unknown']],
+    );
+    await world.until(async () => (await world.metric('assay_nodes{state="unknown"}')) === 2);
   });
 });
 
@@ -69,7 +77,7 @@ describe('what a refused peer is told', () => {
   });
   after(() => world?.[Symbol.asyncDispose]());
 
-  it('is a code and nothing else: no value, no key, no token, no stack', async () => {
+  it('is a code and nothing else: no value, no key, no token, no stack (row 77)', async () => {
     const token = await world.joinToken('node-2');
     const attacks: readonly (readonly [string, (peer: Peer & { hello: string }) => Promise<void> | void])[] =
       [
@@ -88,7 +96,10 @@ describe('what a refused peer is told', () => {
         ['malformed', (peer) => peer.send('{')],
         ['malformed', (peer) => peer.send(Buffer.from([9, 9]))],
       ];
+    const state = (await world.status('node-1'))?.state;
     for (const [code, attack] of attacks) {
+      const refusals = `assay_refusals_total{code="${code}"}`;
+      const counted = await world.metric(refusals);
       const peer = await introduce(world, tpm, 'node-1');
       const frames: string[] = [];
       peer.socket.on('message', (data: Buffer) => frames.push(data.toString('utf8')));
@@ -97,10 +108,17 @@ describe('what a refused peer is told', () => {
       const [, reason] = await closed;
       assert.equal(frames.at(-1), JSON.stringify({ type: 'error', code }));
       assert.equal(String(reason), code);
+      assert.equal(await world.metric(refusals), counted + 1);
+      await world.until(async () =>
+        (await world.audit()).find((each) => each.action === 'refuse' && each.code === code),
+      );
     }
+    assert.equal((await world.status('node-1'))?.state, state);
+    const secret = token.split('.')[3] ?? token;
+    assert(!JSON.stringify(await world.audit()).includes(secret));
   });
 
-  it('is the same where its token is bad', async () => {
+  it('is the same where its token is bad (row 77)', async () => {
     const peer = await introduce(world, forgedTpm(), 'node-3', { joinToken: badToken });
     assert.equal(await peer.refusal(), 'enrolment_pending');
   });

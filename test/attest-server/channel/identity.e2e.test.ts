@@ -185,8 +185,16 @@ describe('who somebody is, over a real connection', () => {
   });
 
   it('does not bind a key that another node has (row 8)', async () => {
-    const { tpm } = await victim();
-    await assert.rejects(world.pin(newName(), tpm.ekDigest), /ek_already_bound/);
+    const [{ node, tpm }, other] = [await victim(), newName()];
+    const bound = [await world.store.node(node), await world.status(node)];
+    await assert.rejects(world.pin(other, tpm.ekDigest), /ek_already_bound/);
+    assert.deepEqual([await world.store.node(node), await world.status(node)], bound);
+    assert.equal(await world.store.pinFor(other), null);
+    for (const name of [node, other])
+      await world.until(async () =>
+        (await world.audit()).find((each) => each.subject === name && each.code === 'ek_already_bound'),
+      );
+    assert.equal(await world.metric('assay_refusals_total{code="ek_already_bound"}'), 2);
   });
 
   it('enrols by a join token once, and refuses one that is used, expired, foreign or made up', async () => {
@@ -214,6 +222,9 @@ describe('who somebody is, over a real connection', () => {
   it('lets exactly one of two connections win that show one join token at once (row 79)', async () => {
     const node = newName();
     const joinToken = frameOf(await world.joinToken(node));
+    const refusals = (code: unknown) => world.metric(`assay_refusals_total{code="${code}"}`);
+    const codes = ['enrolment_pending', 'ek_already_bound'];
+    const before = await Promise.all(codes.map(refusals));
     const tpms = [forgedTpm(), forgedTpm()];
     const outcomes = await Promise.all(
       tpms.map(async (tpm) => {
@@ -232,6 +243,11 @@ describe('who somebody is, over a real connection', () => {
     await world.until(async () =>
       (await world.audit()).find((each) => each.subject === node && each.code === lost),
     );
+    assert.equal(await refusals(lost), (before[codes.indexOf(lost)] ?? 0) + 1);
+    const enrolments = (await world.audit()).filter(
+      ({ action, subject }) => action === 'enrol' && subject === node,
+    );
+    assert.equal(enrolments.length, 1);
   });
 });
 

@@ -53,12 +53,18 @@ describe('connections that have proven nothing', () => {
     const verdicts = world.verdicts.length;
     const copy = await introduce(world, tpm, node, { from: elsewhere });
     await copy.challenge();
-    for (const code of ['evidence_raced', 'facts_unavailable']) copy.send({ type: 'error', code });
+    const told = ['evidence_raced', 'facts_unavailable'];
+    for (const code of told) copy.send({ type: 'error', code });
     copy.send({ type: 'changed', what: 'x' });
     await copy.challenge();
     await copy.close();
     assert.deepEqual(await world.status(node), before);
     assert.equal(world.verdicts.length, verdicts);
+    for (const code of told) {
+      assert.equal(await world.metric(`assay_refusals_total{code="${code}"}`), 1);
+      const entry = await world.until(async () => (await world.audit()).find((each) => each.code === code));
+      assert.deepEqual([entry.action, entry.subject, entry.actor], ['refuse', node, `address:${elsewhere}`]);
+    }
   });
 
   it('that are gone before their verdict leave no agent behind', async () => {
@@ -88,6 +94,11 @@ describe('connections that have proven nothing', () => {
     const taken = flood.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
     assert.equal(taken.length, 128);
     assert.equal(await world.metric('assay_refusals_total{code="identity_unproven"}'), 22);
+    const told = (await world.audit()).filter(({ actor }) => actor === `address:${elsewhere}`);
+    assert.deepEqual(
+      told.map(({ action, code }) => [action, code]),
+      [['refuse', 'identity_unproven']],
+    );
     const honest = await honestAgent(world, tpm, node);
     await world.until(() => honest.states.length >= 1);
     await Promise.all([honest.peer, ...taken].map((peer) => peer.close()));

@@ -158,7 +158,7 @@ describe('who is who, over a real connection', () => {
     await (await prove(tpm, node)).close();
   });
 
-  it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10 and 96)', async () => {
+  it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10, 96)', async () => {
     const [{ tpm }, { node: other }] = [await victim(), await victim()];
     await assertRefused(world, other, 'identity_claim_mismatch', greet(tpm.hello(other)));
     const [pinned, own] = [newName(), forgedTpm()];
@@ -360,6 +360,11 @@ describe('a group that takes whoever comes first', () => {
   it('lets exactly one of two TPMs win that claim a name at once (row 79)', async () => {
     const node = newName();
     const tpms = [forgedTpm(), forgedTpm()];
+    const before = {
+      enrolment_pending: await world.metric('assay_refusals_total{code="enrolment_pending"}'),
+      ek_already_bound: await world.metric(boundAlready),
+    };
+    const verdicts = world.verdicts.length;
     const outcomes = await Promise.all(
       tpms.map(async (tpm) => {
         const peer = await introduce(world, tpm, node);
@@ -373,6 +378,8 @@ describe('a group that takes whoever comes first', () => {
     const lost = outcomes.find((outcome) => outcome !== record?.ekDigest);
     assert(lost === 'enrolment_pending' || lost === 'ek_already_bound', String(outcomes));
     await world.until(async () => (await auditOf('refuse', node)).find(({ code }) => code === lost));
+    assert.equal(await world.metric(`assay_refusals_total{code="${lost}"}`), before[lost] + 1);
     assert.equal((await auditOf('enrol', node)).length, 1);
+    assert.equal(world.verdicts.length, verdicts);
   });
 });

@@ -14,7 +14,7 @@ describe('the tokens of the first minutes', () => {
   });
   afterEach(() => rmSync(dir, { recursive: true }));
 
-  it('are made once, for their owner alone, and hold over a restart', () => {
+  it('are made once, for their owner alone, and hold over a restart (row 74)', () => {
     readTokens(dir);
     const admin = text('admin.token');
     assert.equal(Buffer.from(admin, 'base64url').length, 32);
@@ -39,7 +39,7 @@ describe('the tokens of the first minutes', () => {
       assert.equal(tokens.authenticate(header), null);
   });
 
-  it('are refused where others can read them, where they are short, or where they are a link', () => {
+  it('are refused where others can read them, where they are short, or where they are a link (row 74)', () => {
     readTokens(dir);
     chmodSync(file('admin.token'), 0o644);
     assert.throws(() => readTokens(dir), /chmod 600/);

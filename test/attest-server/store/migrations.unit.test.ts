@@ -29,7 +29,7 @@ describe('a store that an earlier version wrote', () => {
   afterEach(() => rmSync(parent, { recursive: true }));
 
   for (let version = 1; version < schemaVersion; version += 1)
-    it(`of schema ${version} gives back what is in it, and becomes as a new one`, async () => {
+    it(`of schema ${version} gives back what is in it, and becomes as a new one (row 78)`, async () => {
       writeAs(version);
       const told: unknown[] = [];
       const store = await openSqliteStore(path, {

@@ -43,7 +43,7 @@ describe('the file of a store', () => {
     await store.close();
   }
 
-  it('is for its owner only, and so are the files beside it', async () => {
+  it('is for its owner only, and so are the files beside it (row 74)', async () => {
     const store = await open();
     await store.audit(madeEvent('start', 'server'));
     assert.equal(modeOf(folder), 0o700);
@@ -104,7 +104,7 @@ describe('the file of a store', () => {
       },
     ],
   ] as const) {
-    it(`is refused with ${what}`, async () => {
+    it(`is refused with ${what} (row 74)`, async () => {
       prepare();
       await assert.rejects(open(), (error: Error) => error.message.includes(folder));
     });
