@@ -28,6 +28,8 @@ export interface ServerConfig {
   /** How long evidence is kept, and that of changes of state. */
   readonly evidenceFor: number;
   readonly transitionEvidenceFor: number;
+  /** Who captured a reference may not approve it; a capture is then always staged. */
+  readonly separateApprovals: boolean;
 }
 
 /** Every fault of a configuration, told at once. */
@@ -72,6 +74,9 @@ const schema = z.strictObject({
   helloWithinSeconds: seconds.default(timings.helloWithin / 1000),
   evidenceDays: days.default(30),
   transitionEvidenceDays: days.default(400),
+  approvals: z
+    .strictObject({ separate: z.stringbool().or(z.boolean()).default(false) })
+    .default({ separate: false }),
 });
 
 /** Key of the file -> environment variable. */
@@ -92,7 +97,11 @@ const variables = {
   helloWithinSeconds: 'ASSAY_HELLO_WITHIN_SECONDS',
   evidenceDays: 'ASSAY_EVIDENCE_DAYS',
   transitionEvidenceDays: 'ASSAY_TRANSITION_EVIDENCE_DAYS',
-} as const satisfies Record<keyof z.input<typeof schema>, string>;
+  'approvals.separate': 'ASSAY_APPROVALS_SEPARATE',
+} as const satisfies Record<
+  Exclude<keyof z.input<typeof schema>, 'approvals'> | 'approvals.separate',
+  string
+>;
 
 /**
  * The environment wins over the file, flags over both.
@@ -120,7 +129,7 @@ export function serverConfig(
   if (!result.success || faults.length > 0) throw new ConfigError(faults);
   const { challengeEverySeconds, answerWithinSeconds, unknownAfterSeconds, helloWithinSeconds, ...others } =
     result.data;
-  const { evidenceDays, transitionEvidenceDays, ...rest } = others;
+  const { evidenceDays, transitionEvidenceDays, approvals, ...rest } = others;
   return {
     ...rest,
     challengeEvery: challengeEverySeconds * 1000,
@@ -129,6 +138,7 @@ export function serverConfig(
     helloWithin: helloWithinSeconds * 1000,
     evidenceFor: evidenceDays * 86_400_000,
     transitionEvidenceFor: transitionEvidenceDays * 86_400_000,
+    separateApprovals: approvals.separate,
   };
 }
 
@@ -147,11 +157,13 @@ function fileValues(text: string | null): Record<string, unknown> {
   return result.data ?? {};
 }
 
-function fromEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  const values: Record<string, string> = {};
+function fromEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
   for (const [key, variable] of Object.entries(variables)) {
     const value = environment[variable];
-    if (value !== undefined && value !== '') values[key] = value;
+    if (value === undefined || value === '') continue;
+    const [outer = key, inner] = key.split('.');
+    values[outer] = inner === undefined ? value : { [inner]: value };
   }
   return values;
 }
@@ -159,6 +171,8 @@ function fromEnvironment(environment: Readonly<Record<string, string | undefined
 function tell(issue: z.core.$ZodIssue): string {
   if (issue.code === 'unrecognized_keys') return `${issue.keys.join(', ')}: no such key`;
   const key = String(issue.path[0]);
-  const variable = Object.entries(variables).find(([name]) => name === key)?.[1];
+  const variable = Object.entries(variables).find(
+    ([name]) => name === key || name.startsWith(`${key}.`),
+  )?.[1];
   return `${key}${variable === undefined ? '' : ` (${variable})`}: ${issue.message}`;
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
 import { keptEvidence } from './attest/kept-evidence.ts';
 import { chainEntry } from './audit/chain.ts';
+import { createAuthority } from './authority.ts';
 import { openBooks } from './books.ts';
 import { type Listener, listen } from './channel/listener.ts';
 import type { ServerConfig } from './config.ts';
@@ -22,16 +23,17 @@ import { createMetrics } from './metrics.ts';
 import { groupOf } from './policy/policy.ts';
 import { readPolicy } from './policy-source.ts';
 import { timings } from './protocol/limits.ts';
-import type { Hello, PcrSelection } from './protocol/messages.ts';
+import { createReferenceLife } from './reference-life.ts';
 import { createRefusalBook } from './refusals.ts';
 import { reloadParts } from './reload.ts';
 import { startRetention } from './retention.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
+import { selectionFor } from './selection.ts';
 import { preparePrivateFolder } from './store/private-file.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import type { Bound, HistoryEntry } from './store/store.ts';
 import { createTeller } from './tell.ts';
-import { ensureIdentity } from './tls.ts';
+import { ensureIdentity, type ServerIdentity } from './tls.ts';
 import { version } from './version.ts';
 
 export interface RunningServer {
@@ -68,7 +70,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     fault: (error) => logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
   });
   const policy = await readPolicy(config.policy, ways);
-  const identity = await ensureIdentity(config.stateDir, config.names, now());
+  const readIdentity = () => ensureIdentity(config.stateDir, config.names, now());
+  const identity = await readIdentity();
   let tokens = readTokens(config.stateDir);
   const metrics = createMetrics({ version });
   const store = await openSqliteStore(join(config.stateDir, 'assay.db'), {
@@ -95,11 +98,15 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   metrics.policyChanged(policy.name, now() / 1000);
   metrics.certificateExpires('server', identity.notAfter / 1000);
+  const authority = createAuthority({ stateDir, identity, read: readIdentity, serve, store, now, logger });
 
   let trust = readTrustRoots(config.endorsementRoots);
   const candidates = await CandidateBook.open(store);
   const enrolmentParts = {
-    ...{ store, candidates, now, authorityDigest: identity.caDigest, ...clusterWords },
+    ...{ store, candidates, now, ...clusterWords },
+    get authorityDigest() {
+      return authority.digest;
+    },
     mayEnrol: (node: string, by: Bound) =>
       groupOf(attestation.policy, node).enrolment.some((way) => way === by),
     alert: tell.alert,
@@ -148,7 +155,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         return judged;
       },
       name: ({ record }) => record.name,
-      books: () => books.shown,
+      books: ({ record }, hello) => ({ ...books.shown, ...authority.announce(record.name, hello) }),
+      trusts: ({ record }, digests) => authority.trusts(record.name, digests),
       refused: tell.refused,
       failed: tell.failed,
       connections: metrics.agents,
@@ -182,11 +190,21 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       namedTokens,
       enrolments,
       async capture(node, name, staged, actor) {
-        const reference = await attestation.capture({ node, name, staged, actor });
+        const reference = await attestation.capture({
+          ...{ node, name, actor },
+          staged: staged || config.separateApprovals,
+        });
         logger.info({ node, reference: name, actor }, 'a reference was captured');
         agents.challengeNow();
         return reference;
       },
+      referenceLife: createReferenceLife({
+        ...{ store, now, separate: config.separateApprovals },
+        async changed() {
+          await attestation.reload(attestation.policy);
+          agents.challengeNow();
+        },
+      }),
       importPins: (pins, actor) => registry.importPins(pins, actor, now()),
       createJoinToken: (request) => registry.createJoinToken({ ...request, now: now() }),
       bundle: async (node) => {
@@ -194,6 +212,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         return digest === null ? null : keptEvidence.unpack(digest, (each) => store.evidence(each));
       },
       audit: running.ports,
+      authority: authority.ports,
       policy: () => attestation.policy,
       ready,
       now,
@@ -245,7 +264,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       const parts = {
         policy: readPolicyAgain,
         roots: readRootsAgain,
-        certificate: renew,
+        certificate: () => authority.renew(),
         tokens: readTokensAgain,
       };
       reloading = reloading.catch(() => {}).then(() => reloadParts(parts, logger, tell.notReloaded));
@@ -283,18 +302,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     tokens = readTokens(config.stateDir);
   }
 
-  async function renew(): Promise<void> {
-    const { chain, key, notAfter } = await ensureIdentity(config.stateDir, config.names, now());
+  function serve({ chain, key, notAfter }: ServerIdentity): void {
     agents.renew({ chain, key });
     api.renew({ cert: chain, key });
     metrics.certificateExpires('server', notAfter / 1000);
   }
 }
-
-/** All PCRs of the best bank that the TPM has. */
-function selectionFor(hello: Hello): PcrSelection {
-  const bank = (['sha256', 'sha384', 'sha512'] as const).find((name) => hello.banks.includes(name)) ?? 'sha1';
-  return { [bank]: allPcrs };
-}
-
-const allPcrs = Array.from({ length: 24 }, (_, pcr) => pcr);

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../version.ts';
 import { createClient } from './client.ts';
 import { addAudit } from './commands/audit.ts';
+import { addAuthority } from './commands/authority.ts';
 import { addBackup } from './commands/backup.ts';
 import { addBundle } from './commands/bundle.ts';
 import { addDescribe } from './commands/describe.ts';
@@ -11,6 +12,7 @@ import { addGet } from './commands/get.ts';
 import { addHistory } from './commands/history.ts';
 import { addJoinToken } from './commands/join-token.ts';
 import { addReference } from './commands/reference.ts';
+import { addReferenceLife } from './commands/reference-life.ts';
 import { addToken } from './commands/token.ts';
 import { addWhy } from './commands/why.ts';
 import { findConnection } from './connection.ts';
@@ -67,13 +69,16 @@ function createProgram(session: Session): Command {
   addBundle(program, session);
   addVerify(program, session);
   addEventLog(program, session);
-  addReferenceDiff(addReference(program, session), session);
+  const references = addReference(program, session);
+  addReferenceLife(references, session);
+  addReferenceDiff(references, session);
   addJoinToken(program, session);
   addEnrol(program, session);
   addToken(program, session);
   addEkRoots(addEk(program, session), session);
   addAuditVerify(addAudit(program, session), session);
   addBackup(program, session);
+  addAuthority(program, session);
   return program;
 }
 

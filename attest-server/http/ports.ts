@@ -1,6 +1,7 @@
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { AuditEntry } from '../protocol/audit.ts';
 import type { AuditKey } from '../protocol/audit-key.ts';
+import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
@@ -18,12 +19,14 @@ export interface ApiPorts {
   readonly enrolments: Approvals;
   /** Makes a reference of what a node last proved. @throws Rejection where there is nothing to capture */
   capture(node: string, name: string, staged: boolean, actor: string): Promise<Reference>;
+  readonly referenceLife: ReferenceLifePort;
   importPins(pins: readonly Pin[], actor: string): Promise<void>;
   /** Gives the token's text, which is stored nowhere. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
   /** The evidence behind the node's latest verdict. */
   bundle(node: string): Promise<Bundle | null>;
   readonly audit: AuditPorts;
+  readonly authority: AuthorityPorts;
   policy(): { readonly name: string; readonly revision: string; readonly text: string };
   ready(): Readiness;
   /** Milliseconds since the epoch. */
@@ -34,6 +37,18 @@ export interface ApiPorts {
   refused(code: ReasonCode, text: string, actor: string): void;
   /** A fault of ours behind a 500, for the log: the caller is told nothing of it. */
   fault(error: unknown, route: string): void;
+}
+
+/** Reference values over their life; an error named NotNow says what their state does not allow. */
+export interface ReferenceLifePort {
+  /** Null where there is none of that name. */
+  change(
+    name: string,
+    action: 'approve' | 'retire' | 'revoke',
+    reason: string,
+    actor: string,
+  ): Promise<Reference | null>;
+  add(reference: Reference, actor: string): Promise<Reference>;
 }
 
 /** What the API shows of the audit log, and what an administrator may do with it. */
@@ -48,6 +63,14 @@ export interface AuditPorts {
   sign(): Promise<void>;
   rotate(actor: string): Promise<{ readonly keyId: string }>;
   backup(actor: string): Promise<{ readonly path: string; readonly bytes: number }>;
+}
+
+/** What the API shows of the server's authority; a text says why nothing was done. */
+export interface AuthorityPorts {
+  view(): Promise<AuthorityView>;
+  rotate(actor: string): Promise<AuthorityView | string>;
+  finish(force: boolean, actor: string): Promise<AuthorityView | string>;
+  retire(actor: string): Promise<AuthorityView | string>;
 }
 
 export interface Readiness {

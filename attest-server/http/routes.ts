@@ -1,16 +1,17 @@
 import { z } from 'zod';
 import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
-import { plainName, type Reference, reference } from '../protocol/reference.ts';
 import { parseShape, readBody } from './body.ts';
+import { findNode } from './find-node.ts';
 import { historyEntryView, nodeView } from './node-view.ts';
 import { openApi } from './openapi.ts';
-import type { ApiPorts } from './ports.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
+import { authorityRoutes } from './routes-authority.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
+import { referenceRoutes } from './routes-reference.ts';
 import { tokenRoutes } from './routes-token.ts';
 
 const importBytes = 1024 * 1024;
@@ -73,38 +74,6 @@ export const routes: readonly Route[] = [
       return ok(found);
     },
   }),
-  route('GET', '/v1/references', 'reader', {
-    summary: 'Reference values, without their PCRs and events',
-    answer: api.listOf(api.referenceView),
-    async handle({ store }, { query }) {
-      parseShape(noQuery, query, 'query');
-      return ok({ items: (await store.references()).map(referenceSummary), next: null });
-    },
-  }),
-  route('GET', '/v1/references/{name}', 'reader', {
-    summary: 'One reference with its values and events',
-    answer: reference,
-    async handle({ store }, { path, query }) {
-      parseShape(noQuery, query, 'query');
-      const name = plainName.safeParse(path.name).data;
-      const found = (await store.references()).find((candidate) => candidate.name === name);
-      if (found === undefined) throw new HttpProblem(404, 'there is no such reference');
-      return ok(found);
-    },
-  }),
-  route('POST', '/v1/references', 'operator', {
-    summary: 'Capture what a node last proved as a reference',
-    body: api.captureRequest,
-    answer: api.referenceView,
-    async handle({ store, capture }, { message, caller }) {
-      const { node, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
-      await findNode(store, node);
-      if ((await store.references()).some((known) => known.name === name))
-        throw new HttpProblem(409, `there is a reference named ${name} already`);
-      const made = await capture(node, name, staged, actorOf(caller)).catch(refusedCapture);
-      return { status: 201, body: referenceSummary(made) };
-    },
-  }),
   route('GET', '/v1/policy', 'reader', {
     summary: 'The policy in force',
     answer: api.policyView,
@@ -140,7 +109,9 @@ export const routes: readonly Route[] = [
     },
   }),
   ...auditRoutes,
+  ...authorityRoutes,
   ...enrolmentRoutes,
+  ...referenceRoutes,
   ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {
     summary: 'This description',
@@ -153,25 +124,8 @@ export const routes: readonly Route[] = [
   }),
 ];
 
-async function findNode(store: ApiPorts['store'], name: string | undefined) {
-  const valid = nodeName.safeParse(name).data;
-  const enrolled = valid === undefined ? null : await store.node(valid);
-  if (enrolled === null) throw new HttpProblem(404, 'there is no such node');
-  return enrolled;
-}
-
-/** A boot that cannot become a reference is no fault of ours: its message says why. */
-function refusedCapture(error: unknown): never {
-  if (error instanceof Error && error.name === 'CaptureError') throw new HttpProblem(409, error.message);
-  throw error;
-}
-
 /** Entries of one moment stay on one page, since the next page begins before a moment. */
 function wholeMoments<T extends { readonly at: number }>(page: readonly T[], following: number | undefined) {
   const whole = page.filter(({ at }) => at !== following);
   return whole.length > 0 ? whole : page;
-}
-
-function referenceSummary({ name, group, state, expires, captured }: Reference): api.ReferenceView {
-  return { name, group, state, expires, captured: captured ?? null };
 }

@@ -76,6 +76,9 @@ export const referenceView = z.object({
 });
 export type ReferenceView = z.infer<typeof referenceView>;
 
+/** Why a person approves, retires or revokes a reference. */
+export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
+
 export const policyView = z.object({ name: z.string(), revision: z.string(), text: z.string() });
 
 /** A page of a list; `next` goes into the parameter that the list names, null on the last page. */

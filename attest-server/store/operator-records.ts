@@ -11,7 +11,17 @@ export function operatorRecords(
   db: Kysely<Tables>,
   append: Append,
   onUnreadable: OnUnreadable,
-): Pick<Store, 'references' | 'addReference' | 'pins' | 'pinFor' | 'addPins' | 'addJoinToken' | 'joinToken'> {
+): Pick<
+  Store,
+  | 'references'
+  | 'addReference'
+  | 'updateReference'
+  | 'pins'
+  | 'pinFor'
+  | 'addPins'
+  | 'addJoinToken'
+  | 'joinToken'
+> {
   const pins = db.selectFrom('pins').selectAll();
   return {
     async references() {
@@ -30,6 +40,17 @@ export function operatorRecords(
           if (!isUniqueViolation(cause)) throw cause;
           throw new Error(`a reference named ${added.name} exists: choose another name`, { cause });
         }
+        await append(transaction, event);
+      }),
+
+    updateReference: (changed, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('reference_values')
+          .set({ body: JSON.stringify(changed) })
+          .where('name', '=', changed.name)
+          .executeTakeFirst();
+        if (numUpdatedRows === 0n) throw new Error(`there is no reference named ${changed.name}`);
         await append(transaction, event);
       }),
 

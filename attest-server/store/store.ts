@@ -177,6 +177,8 @@ export interface Store {
   references(): Promise<readonly Reference[]>;
   /** @throws Error where the name exists. */
   addReference(reference: Reference, audit: AuditEvent): Promise<void>;
+  /** Replaces the one of this name. @throws Error where there is none */
+  updateReference(reference: Reference, audit: AuditEvent): Promise<void>;
 
   pins(): Promise<readonly Pin[]>;
   pinFor(node: string): Promise<Pin | null>;

@@ -37,6 +37,16 @@ describe('the configuration of the server', () => {
     assert.deepEqual([config.apiPort, config.host, config.logLevel], [2000, '127.0.0.1', 'error']);
   });
 
+  it('takes what lies in a part of the file from a variable too', () => {
+    assert.equal(serverConfig('approvals: {separate: true}', {}).separateApprovals, true);
+    assert.equal(serverConfig(null, { ASSAY_APPROVALS_SEPARATE: 'true' }).separateApprovals, true);
+    assert.equal(serverConfig(null, {}).separateApprovals, false);
+    assert.throws(
+      () => serverConfig(null, { ASSAY_APPROVALS_SEPARATE: 'perhaps' }),
+      /ASSAY_APPROVALS_SEPARATE/,
+    );
+  });
+
   it('takes a list of names from a file, and from a variable with commas', () => {
     assert.deepEqual(serverConfig('names: [a.example, 10.0.0.1]', {}).names, ['a.example', '10.0.0.1']);
     assert.deepEqual(serverConfig(null, { ASSAY_NAMES: 'a.example, b.example' }).names, [

@@ -146,6 +146,22 @@ describe('the command line', () => {
     assert.equal((await assay('bundle node-2')).code, 1);
   });
 
+  it('takes a reference through its life', async () => {
+    assert.equal((await assay('reference approve workers-1 --reason reviewed')).code, 1);
+    const retired = await assay('reference retire workers-1 --reason replaced -o json', operator);
+    assert.deepEqual([retired.code, JSON.parse(retired.out).state], [0, 'retired']);
+    assert.equal((await assay('reference retire workers-1 --reason again', operator)).code, 1);
+    const approved = await assay('reference approve workers-1 --reason reviewed', operator);
+    assert.deepEqual([approved.code, approved.out], [0, 'reference workers-1 of group workers is active\n']);
+    assert.equal((await assay('reference revoke workers-9 --reason bad', operator)).code, 1);
+    const exported = await assay('reference export workers-1', operator);
+    const file = join(server.dir, 'workers-4.json');
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(exported.out), name: 'workers-4' }));
+    const imported = await assay(`reference import ${file} --staged -o json`, operator);
+    assert.deepEqual([imported.code, JSON.parse(imported.out).state], [0, 'staged']);
+    assert.equal((await assay(`reference import ${file}`, operator)).code, 1);
+  });
+
   it('captures, lists and compares references', async () => {
     assert.equal((await assay('reference capture node-1 --name workers-3')).code, 1);
     const made = await assay('reference capture node-1 --name workers-3 --staged -o json', operator);

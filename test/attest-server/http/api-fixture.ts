@@ -7,10 +7,12 @@ import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
+import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { createReferenceLife } from '../../../attest-server/reference-life.ts';
 import type { EnrolledNode, HistoryEntry, NodeStatus, Pin } from '../../../attest-server/store/store.ts';
 import { ensureIdentity } from '../../../attest-server/tls.ts';
 
@@ -146,6 +148,33 @@ const tokens: Readonly<Record<string, Caller>> = {
   'reader-token': { name: 'token:reader', role: 'reader' },
 };
 
+const authorityNow: AuthorityView = {
+  ...{ stage: 'announced', nodes: 2, untold: 1, waitingFor: ['node-2'] },
+  authorities: [
+    {
+      ...{ digest: 'ab'.repeat(32), state: 'in force', certificate: 'PEM\n' },
+      expiresAt: '2036-11-20T12:00:00.000Z',
+    },
+  ],
+};
+
+/** The real life of references, over the world's list. */
+export function referenceLifeOf(world: World, separate: boolean) {
+  return createReferenceLife({
+    store: {
+      references: async () => world.references,
+      addReference: async (added) => {
+        world.references.push(added);
+      },
+      updateReference: async (changed) => {
+        const at = world.references.findIndex(({ name }) => name === changed.name);
+        world.references[at] = changed;
+      },
+    },
+    ...{ separate, now: () => now, changed: async () => {} },
+  });
+}
+
 export function portsOf(world: World): ApiPorts {
   return {
     store: {
@@ -181,6 +210,7 @@ export function portsOf(world: World): ApiPorts {
         return world.nodes.get(node)?.enrolled.ekDigest ?? null;
       },
     },
+    referenceLife: referenceLifeOf(world, false),
     capture: async (_node, name, staged, actor) => {
       const made: Reference = { ...referenceOf(name), state: staged ? 'staged' : 'active' };
       world.references.push({
@@ -197,6 +227,12 @@ export function portsOf(world: World): ApiPorts {
       return 'assay-join-token';
     },
     bundle: async (node) => world.bundles.get(node) ?? null,
+    authority: {
+      view: async () => authorityNow,
+      rotate: async () => authorityNow,
+      finish: async (force) => (force ? authorityNow : 'one node was not told'),
+      retire: async () => 'there is nothing to retire',
+    },
     audit: {
       entries: async () => [],
       checkpoints: async () => [],

@@ -179,6 +179,12 @@ for (const place of ['in memory', 'in a file'] as const) {
       );
       assert.deepEqual(await store.references(), [reference]);
       assert.deepEqual(await actions(), ['reference.capture']);
+      const retired = { ...reference, state: 'retired' as const };
+      await store.updateReference(retired, madeEvent('reference.retire', 'workers-1'));
+      const other = { ...reference, name: 'workers-2' };
+      await assert.rejects(store.updateReference(other, madeEvent('reference.retire', 'workers-2')));
+      assert.deepEqual(await store.references(), [retired]);
+      assert.deepEqual(await actions(), ['reference.capture', 'reference.retire']);
     });
 
     it('keeps pins: the later word wins, a list that contradicts itself is refused', async () => {

@@ -1,0 +1,12 @@
+import { nodeName } from '../protocol/messages.ts';
+import type { EnrolledNode } from '../store/store.ts';
+import type { ApiPorts } from './ports.ts';
+import { HttpProblem } from './problem.ts';
+
+/** The enrolled node of this name. @throws HttpProblem 404 */
+export async function findNode(store: ApiPorts['store'], name: string | undefined): Promise<EnrolledNode> {
+  const valid = nodeName.safeParse(name).data;
+  const enrolled = valid === undefined ? null : await store.node(valid);
+  if (enrolled === null) throw new HttpProblem(404, 'there is no such node');
+  return enrolled;
+}

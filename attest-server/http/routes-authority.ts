@@ -1,0 +1,51 @@
+import { z } from 'zod';
+import { type AuthorityView, authorityView, finishRequest } from '../protocol/authority-api.ts';
+import { parseShape, readBody } from './body.ts';
+import { HttpProblem } from './problem.ts';
+import { type Answer, actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+
+const nothing = z.strictObject({});
+
+/** The authority that signs the server's certificate, and how another one follows it, in three steps. */
+export const authorityRoutes: readonly Route[] = [
+  route('GET', '/v1/authority', 'reader', {
+    summary: 'The authorities of the server, and which nodes have not been told of the newer one',
+    answer: authorityView,
+    async handle({ authority }, { query }) {
+      parseShape(noQuery, query, 'query');
+      return ok(await authority.view());
+    },
+  }),
+  route('POST', '/v1/authority/rotate', 'admin', {
+    summary: 'Make the next authority and announce it to agents under the one in force',
+    body: nothing,
+    answer: authorityView,
+    async handle({ authority }, { message, caller }) {
+      await readBody(message, nothing, bodyBytes);
+      return done(await authority.rotate(actorOf(caller)));
+    },
+  }),
+  route('POST', '/v1/authority/finish', 'admin', {
+    summary: 'Use a certificate of the announced authority; with force also while nodes were not told',
+    body: finishRequest,
+    answer: authorityView,
+    async handle({ authority }, { message, caller }) {
+      const { force } = await readBody(message, finishRequest, bodyBytes);
+      return done(await authority.finish(force, actorOf(caller)));
+    },
+  }),
+  route('POST', '/v1/authority/retire', 'admin', {
+    summary: 'Announce the earlier authority no more: agents drop it',
+    body: nothing,
+    answer: authorityView,
+    async handle({ authority }, { message, caller }) {
+      await readBody(message, nothing, bodyBytes);
+      return done(await authority.retire(actorOf(caller)));
+    },
+  }),
+];
+
+function done(result: AuthorityView | string): Answer {
+  if (typeof result === 'string') throw new HttpProblem(409, result);
+  return { status: 201, body: result };
+}

@@ -1,0 +1,90 @@
+import * as api from '../protocol/api.ts';
+import { plainName, type Reference, reference } from '../protocol/reference.ts';
+import { parseShape, readBody } from './body.ts';
+import { findNode } from './find-node.ts';
+import { HttpProblem } from './problem.ts';
+import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+
+const referenceBytes = 4 * 1024 * 1024;
+
+const changes = {
+  approve: 'Put a staged reference in force: boots like it are trusted',
+  retire: 'Take a reference out of force: boots like it are no longer known',
+  revoke: 'Mark boots like this reference as bad, for good',
+} as const;
+
+/** Reference values over their life. */
+export const referenceRoutes: readonly Route[] = [
+  route('GET', '/v1/references', 'reader', {
+    summary: 'Reference values, without their PCRs and events',
+    answer: api.listOf(api.referenceView),
+    async handle({ store }, { query }) {
+      parseShape(noQuery, query, 'query');
+      return ok({ items: (await store.references()).map(referenceSummary), next: null });
+    },
+  }),
+  route('GET', '/v1/references/{name}', 'reader', {
+    summary: 'One reference with its values and events',
+    answer: reference,
+    async handle({ store }, { path, query }) {
+      parseShape(noQuery, query, 'query');
+      const name = plainName.safeParse(path.name).data;
+      const found = (await store.references()).find((candidate) => candidate.name === name);
+      if (found === undefined) throw new HttpProblem(404, 'there is no such reference');
+      return ok(found);
+    },
+  }),
+  route('POST', '/v1/references', 'operator', {
+    summary: 'Capture what a node last proved as a reference',
+    body: api.captureRequest,
+    answer: api.referenceView,
+    async handle({ store, capture }, { message, caller }) {
+      const { node, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
+      await findNode(store, node);
+      if ((await store.references()).some((known) => known.name === name))
+        throw new HttpProblem(409, `there is a reference named ${name} already`);
+      const made = await capture(node, name, staged, actorOf(caller)).catch(refusedCapture);
+      return { status: 201, body: referenceSummary(made) };
+    },
+  }),
+  route('POST', '/v1/references/import', 'operator', {
+    summary: 'Take in a reference that was made elsewhere',
+    body: reference,
+    answer: api.referenceView,
+    async handle({ referenceLife }, { message, caller }) {
+      const sent = await readBody(message, reference, referenceBytes);
+      const added = await referenceLife.add(sent, actorOf(caller)).catch(notNow);
+      return { status: 201, body: referenceSummary(added) };
+    },
+  }),
+  ...(['approve', 'retire', 'revoke'] as const).map((action) =>
+    route('POST', `/v1/references/{name}/${action}`, 'operator', {
+      summary: changes[action],
+      body: api.referenceChange,
+      answer: api.referenceView,
+      async handle({ referenceLife }, { message, path, caller }) {
+        const { reason } = await readBody(message, api.referenceChange, bodyBytes);
+        const name = plainName.safeParse(path.name).data ?? '';
+        const changed = await referenceLife.change(name, action, reason, actorOf(caller)).catch(notNow);
+        if (changed === null) throw new HttpProblem(404, 'there is no such reference');
+        return ok(referenceSummary(changed));
+      },
+    }),
+  ),
+];
+
+/** A boot that cannot become a reference is no fault of ours: its message says why. */
+function refusedCapture(error: unknown): never {
+  if (error instanceof Error && error.name === 'CaptureError') throw new HttpProblem(409, error.message);
+  throw error;
+}
+
+/** What the reference's state does not allow is no fault of ours: its message says why. */
+function notNow(error: unknown): never {
+  if (error instanceof Error && error.name === 'NotNow') throw new HttpProblem(409, error.message);
+  throw error;
+}
+
+function referenceSummary({ name, group, state, expires, captured }: Reference): api.ReferenceView {
+  return { name, group, state, expires, captured: captured ?? null };
+}
