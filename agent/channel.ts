@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { channelBindingBytes, channelBindingLabel } from '../attest-server/protocol/binding.ts';
@@ -14,7 +15,7 @@ import type { ServerAddress } from './config.ts';
 
 export interface ChannelOptions {
   readonly server: ServerAddress;
-  /** PEM of the only authority that counts. */
+  /** PEM of the only authorities that count. */
   readonly authority: string;
   readonly signal: AbortSignal;
   /** Milliseconds between pings; a connection silent for three of them is dropped. Default 15 s. */
@@ -36,6 +37,8 @@ export interface Closed {
 export interface Channel {
   /** The TLS exporter value that stands for this connection, 32 bytes. */
   readonly binding: Buffer;
+  /** The server's certificate, after it was verified. */
+  readonly peer: X509Certificate;
   /** Settles when the connection is over; never rejects. */
   readonly closed: Promise<Closed>;
   /** Called once; a message that comes before is out of order and ends the connection. */
@@ -60,26 +63,26 @@ export function openChannel(options: ChannelOptions): Promise<Channel> {
   });
   return new Promise((resolve, reject) => {
     let binding: Buffer | undefined;
+    let peer: X509Certificate | undefined;
     const fail = (cause: unknown) => {
       socket.terminate();
-      const said = cause instanceof Error ? cause.message : 'aborted';
+      const said = cause instanceof Error ? `${cause.message}${adviceOn(cause)}` : 'aborted';
       reject(new AgentError('connect_failed', `${host}:${server.port}: ${said}`, { retryable: true, cause }));
     };
     const onAbort = () => fail(signal.reason);
     // Stays for good: an error without listener would end the process.
     socket.on('error', fail);
     socket.once('upgrade', (response) => {
-      if (isTls13(response.socket))
-        binding = response.socket.exportKeyingMaterial(
-          channelBindingBytes,
-          channelBindingLabel,
-          Buffer.alloc(0),
-        );
+      if (!isTls13(response.socket)) return;
+      const { socket: secure } = response;
+      binding = secure.exportKeyingMaterial(channelBindingBytes, channelBindingLabel, Buffer.alloc(0));
+      if (secure.authorized) peer = secure.getPeerX509Certificate();
     });
     socket.once('open', () => {
       signal.removeEventListener('abort', onAbort);
-      if (binding === undefined) return fail(new Error('the connection is not TLS 1.3'));
-      resolve(wrap(socket, binding, options));
+      if (binding === undefined || peer === undefined)
+        return fail(new Error('the connection is not TLS 1.3 with a verified certificate'));
+      resolve(wrap(socket, { binding, peer }, options));
     });
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
@@ -92,7 +95,19 @@ function isTls13(socket: object): socket is TLSSocket {
   );
 }
 
-function wrap(socket: WebSocket, binding: Buffer, options: ChannelOptions): Channel {
+/** What to do where none of the trusted authorities signed the server's certificate. */
+function adviceOn(error: Error): string {
+  const isUntrusted = 'code' in error && /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE/.test(String(error.code));
+  return isUntrusted
+    ? '; if its authority was replaced while this node was away, give the new one as caFile, or a new join token'
+    : '';
+}
+
+function wrap(
+  socket: WebSocket,
+  verified: Pick<Channel, 'binding' | 'peer'>,
+  options: ChannelOptions,
+): Channel {
   const pingEveryMs = options.pingEveryMs ?? 15_000;
   let onMessage: ((message: ServerMessage) => void) | null = null;
   let why = 'closed';
@@ -146,7 +161,7 @@ function wrap(socket: WebSocket, binding: Buffer, options: ChannelOptions): Chan
     }
   });
   return {
-    binding,
+    ...verified,
     closed,
     listen(handler) {
       onMessage = handler;

@@ -110,15 +110,11 @@ class Agent {
     const ended = new AbortController();
     const signal = AbortSignal.any([this.#with.signal, ended.signal]);
     try {
-      const { readAuthority } = await import('./server-identity.ts');
-      const authority = await readAuthority(
-        { caFile: this.#config.caFile, joinToken: token, state },
-        server,
-        signal,
-      );
+      const { readTrust } = await import('./server-identity.ts');
+      const trust = await readTrust({ caFile: this.#config.caFile, joinToken: token, state }, server, signal);
       const isEnrolled = (await state.read('enrolled')) !== null;
       const [channel, { tpm, identity }] = await Promise.all([
-        openChannel({ server, authority, signal }),
+        openChannel({ server, authority: trust.pem, signal }),
         opened,
       ]);
       let verdicts = 0;
@@ -128,6 +124,7 @@ class Agent {
         ...{ node: this.#config.node, program: readVersion(), identity, tpm, readNode },
         joinToken: isEnrolled ? null : (token?.presented ?? null),
         checkpoint: witness.checkpoint,
+        authorities: trust.digests,
         on: {
           sent: (what) => {
             logger.debug({ code: `${what}_sent`, ms: Math.round(performance.now()) }, 'sent');
@@ -137,6 +134,18 @@ class Agent {
             verdicts++;
             logger.info({ code: 'verdict', state: verdict.state, codes: verdict.codes }, 'the server judged');
             onState?.({ phase: 'verdict', verdict });
+            if (verdict.authorities !== undefined)
+              trust.learn(verdict.authorities, channel.peer).then(
+                (isNew) => {
+                  if (isNew)
+                    logger.warn(
+                      { code: 'authorities', trusted: trust.digests },
+                      'the server announced its authorities',
+                    );
+                  session.trusts(trust.digests);
+                },
+                (error: unknown) => logger.error(describe(error)),
+              );
             const rollback = witness.observe(verdict);
             if (rollback !== null && !toldRollback) {
               toldRollback = true;

@@ -1,8 +1,10 @@
-import { hash, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
+import { authorityDigest } from '../attest-server/protocol/authority.ts';
 import { AgentError } from './agent-error.ts';
+import { isSignedBy, openTrust, type Trust } from './announced-authorities.ts';
 import type { ServerAddress } from './config.ts';
 import type { JoinToken } from './join-token.ts';
 import type { StateDir } from './state-dir.ts';
@@ -15,22 +17,28 @@ export interface TrustSource {
 }
 
 /**
- * The only authorities, PEM, that may vouch for the server: all of the file (while one follows another, both), else
- * the one kept from an earlier start, else the one among those that the server shows whose key the join token names.
- * @throws AgentError `ca_file`, `join_token`, `server_identity`, `connect_failed` (retryable)
+ * The only authorities that may vouch for the server. Given are all of the file (while one follows another, both), else
+ * the one kept from an earlier start, else the one among those that the server shows whose key the join token names;
+ * what the server announced since, under one of these, adds to them and takes away.
+ * @throws AgentError `ca_file`, `join_token`, `server_identity`, `connect_failed` (retryable), `state_dir`
  */
-export async function readAuthority(
+export async function readTrust(
   source: TrustSource,
   server: ServerAddress,
   signal: AbortSignal,
-): Promise<string> {
-  const { joinToken, state } = source;
-  if (source.caFile !== null) return readCaFile(source.caFile, joinToken);
-  const kept = await state.read('serverCa');
-  if (
-    kept !== null &&
-    (joinToken === null || parsePem(kept).some((authority) => isNamedBy(authority, joinToken)))
-  )
+): Promise<Trust> {
+  return openTrust(await readGiven(source, server, signal), source.state);
+}
+
+async function readGiven(
+  { caFile, joinToken, state }: TrustSource,
+  server: ServerAddress,
+  signal: AbortSignal,
+): Promise<readonly X509Certificate[]> {
+  if (caFile !== null) return readCaFile(caFile, joinToken);
+  const text = await state.read('serverCa');
+  const kept = text === null ? null : parsePem(text);
+  if (kept !== null && (joinToken === null || kept.some((authority) => isNamedBy(authority, joinToken))))
     return kept;
   if (joinToken === null)
     throw new AgentError(
@@ -38,9 +46,9 @@ export async function readAuthority(
       'the join token is missing and no authority is kept: give one of them',
     );
   const chain = await readPeerChain(server, signal);
-  const authority = checkChain(chain, server.host, joinToken, new Date()).toString();
-  await state.write('serverCa', authority);
-  return authority;
+  const authority = checkChain(chain, server.host, joinToken, new Date());
+  await state.write('serverCa', authority.toString());
+  return [authority];
 }
 
 /**
@@ -57,7 +65,9 @@ export function checkChain(
   const leaf = chain[0];
   const authority = chain.find((certificate) => isNamedBy(certificate, token));
   if (leaf === undefined || authority === undefined)
-    throw refused('it shows no authority with the key that the join token names; is this the right server?');
+    throw refused(
+      'it shows no authority with the key that the join token names; is this the right server, or was its authority replaced since? Then make a new token',
+    );
   if (!authority.ca || !isSignedBy(authority, authority))
     throw refused('the key that the join token names is not that of a self-signed authority');
   if (!isSignedBy(leaf, authority))
@@ -70,14 +80,14 @@ export function checkChain(
   return authority;
 }
 
-async function readCaFile(path: string, token: JoinToken | null): Promise<string> {
+async function readCaFile(path: string, token: JoinToken | null): Promise<readonly X509Certificate[]> {
   const pem = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new AgentError('ca_file', `the authority's file ${path} cannot be read`, { cause });
   });
   const authorities = parsePem(pem);
   if (token !== null && !authorities.some((authority) => isNamedBy(authority, token)))
     throw new AgentError('ca_file', `the join token names another authority than ${path}`);
-  return pem;
+  return authorities;
 }
 
 function parsePem(pem: string): X509Certificate[] {
@@ -133,13 +143,8 @@ function chainOf(socket: TLSSocket): X509Certificate[] {
   return chain;
 }
 
-function isSignedBy(certificate: X509Certificate, authority: X509Certificate): boolean {
-  return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
-}
-
 function isNamedBy(certificate: X509Certificate, token: Pick<JoinToken, 'authorityDigest'>): boolean {
-  const key = certificate.publicKey.export({ type: 'spki', format: 'der' });
-  return hash('sha256', key, 'hex') === token.authorityDigest;
+  return authorityDigest(certificate) === token.authorityDigest;
 }
 
 function refused(why: string): AgentError {

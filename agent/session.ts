@@ -5,6 +5,7 @@ import type {
   ErrorMessage,
   Hello,
   ServerMessage,
+  TrustsMessage,
   VerdictMessage,
 } from '../attest-server/protocol/messages.ts';
 import { binaryFrame, protocolVersion } from '../attest-server/protocol/messages.ts';
@@ -26,6 +27,8 @@ export interface SessionParts {
   readonly joinToken: string | null;
   /** The latest checkpoint of the server's audit log; null before the first. */
   readonly checkpoint?: string | null;
+  /** Digests of the authorities that are trusted for the server. */
+  readonly authorities?: readonly string[];
   /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog'>>;
   readonly on: SessionEvents;
@@ -47,6 +50,8 @@ export interface Session {
   changed(what: string): void;
   /** Tells the server that its audit log is not the one that was seen before. */
   auditRollback(): void;
+  /** Says which authorities are trusted for the server, after an announcement. */
+  trusts(authorities: readonly string[]): void;
 }
 
 /** Says hello and answers until the connection is over. */
@@ -62,6 +67,7 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
     ak: identity.ak,
     joinToken: joinToken !== null,
     ...(parts.checkpoint != null && { checkpoint: parts.checkpoint }),
+    ...(parts.authorities && { authorities: [...parts.authorities] }),
   } satisfies Hello);
   const session = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
 
@@ -124,6 +130,8 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
     closed: channel.closed,
     auditRollback: () =>
       channel.send(JSON.stringify({ type: 'error', code: 'audit_rollback' } satisfies ErrorMessage)),
+    trusts: (authorities) =>
+      channel.send(JSON.stringify({ type: 'trusts', authorities: [...authorities] } satisfies TrustsMessage)),
     changed: limitRate((what) => channel.send(JSON.stringify({ type: 'changed', what: what.slice(0, 64) }))),
   };
 }

@@ -7,10 +7,14 @@ const files = {
   serverCa: 'server-ca.pem',
   enrolled: 'enrolled',
   audit: 'audit-checkpoint.json',
+  authorities: 'server-authorities.json',
 } as const;
 type FileName = keyof typeof files;
 
-/** What an agent keeps: the server's authority, that the server knows this node, and how long its audit log was. */
+/**
+ * What an agent keeps: the server's authority and those announced since, that the server knows this node, and how long
+ * its audit log was.
+ */
 export interface StateDir {
   read(name: FileName): Promise<string | null>;
   /** Whole or not at all, mode 0600. */

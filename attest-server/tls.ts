@@ -1,13 +1,17 @@
-import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
+import { type Authorities, type RotationStage, readAuthorities, readOrNull } from './authority-files.ts';
+import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from './protocol/authority.ts';
 import { preparePrivateFolder } from './store/private-file.ts';
 
 /** The server's own authority and certificate, PEM. One authority per installation, never shared. */
 export interface ServerIdentity {
+  /** The authority in force. */
   readonly ca: string;
+  /** File of all authorities: two while one follows another. */
   readonly caFile: string;
   /** SHA-256 of the authority's SubjectPublicKeyInfo, DER, in hex: what a join token carries. */
   readonly caDigest: string;
@@ -16,11 +20,14 @@ export interface ServerIdentity {
   readonly key: string;
   /** Milliseconds since the epoch. */
   readonly notAfter: number;
+  readonly stage: RotationStage;
+  /** All authorities, the one in force first, as agents are told of them. */
+  readonly authorities: readonly AnnouncedAuthority[];
 }
 
 /**
  * Reads the authority and the server's certificate from the state folder; makes what is missing with openssl, and
- * makes the server's certificate anew when its names changed or a third of its life is left.
+ * makes the server's certificate anew when its names or its authority changed or a third of its life is left.
  * @param names host names and addresses under which agents reach the server
  */
 export async function ensureIdentity(
@@ -28,43 +35,47 @@ export async function ensureIdentity(
   names: readonly string[],
   now: number,
 ): Promise<ServerIdentity> {
-  const dir = join(stateDir, 'tls');
+  const dir = tlsFolder(stateDir);
   preparePrivateFolder(dir);
   const file = (name: string) => join(dir, name);
-  if (!(await exists(file('ca.crt')))) await makeAuthority(file);
-  if (!(await isGood(file('server.crt'), names, now))) await makeServerCertificate(file, names);
-  const [ca, leaf, key] = await Promise.all([
-    readFile(file('ca.crt'), 'utf8'),
+  const found = await readAuthorities(dir);
+  const authority = new X509Certificate(found.inForce);
+  if (!(await isGood(file, names, now, authority))) await makeServerCertificate(file, names);
+  const [leaf, key] = await Promise.all([
     readFile(file('server.crt'), 'utf8'),
     readFile(file('server.key'), 'utf8'),
   ]);
-  const spki = createPublicKey(ca).export({ type: 'spki', format: 'der' });
   return {
-    ca,
+    ca: found.inForce,
     caFile: file('ca.crt'),
-    caDigest: createHash('sha256').update(spki).digest('hex'),
-    chain: `${leaf}${ca}`,
+    caDigest: authorityDigest(authority),
+    chain: `${leaf}${found.inForce}`,
     key,
     notAfter: Date.parse(new X509Certificate(leaf).validTo),
+    stage: found.stage,
+    authorities: await announcement(found, file('ca.key')),
   };
 }
 
-const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'] as const;
-
-async function makeAuthority(file: (name: string) => string): Promise<void> {
-  await openssl([
-    ...['req', '-x509', ...ecKey, '-days', '3650', '-subj', '/O=Assay/CN=Assay server authority'],
-    ...[
-      '-addext',
-      'basicConstraints=critical,CA:TRUE,pathlen:0',
-      '-addext',
-      'keyUsage=critical,keyCertSign,cRLSign',
-    ],
-    ...['-keyout', file('ca.key'), '-out', file('ca.crt.new')],
-  ]);
-  await chmod(file('ca.key'), 0o600);
-  await rename(file('ca.crt.new'), file('ca.crt'));
+export function tlsFolder(stateDir: string): string {
+  return join(stateDir, 'tls');
 }
+
+async function announcement(
+  { inForce, other, stage }: Authorities,
+  keyFile: string,
+): Promise<readonly AnnouncedAuthority[]> {
+  const first = { certificate: new X509Certificate(inForce).toString(), signature: null };
+  if (other === null) return [first];
+  // Only one that follows needs a word: whoever does not know the one before has no use for it.
+  const signature =
+    stage === 'announced'
+      ? vouchForAuthority(new X509Certificate(other), createPrivateKey(await readFile(keyFile, 'utf8')))
+      : null;
+  return [first, { certificate: other, signature }];
+}
+
+const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'] as const;
 
 async function makeServerCertificate(
   file: (name: string) => string,
@@ -99,22 +110,21 @@ async function openssl(args: readonly string[]): Promise<void> {
   await run('openssl', args, { timeoutMs: 20_000, maxOutputBytes: 65_536 });
 }
 
-async function isGood(path: string, names: readonly string[], now: number): Promise<boolean> {
-  if (!(await exists(path))) return false;
-  const certificate = new X509Certificate(await readFile(path));
+/** Of this authority, with its own key, for these names, and with a third of its life left. */
+async function isGood(
+  file: (name: string) => string,
+  names: readonly string[],
+  now: number,
+  authority: X509Certificate,
+): Promise<boolean> {
+  const [pem, key] = await Promise.all([readOrNull(file('server.crt')), readOrNull(file('server.key'))]);
+  if (pem === null || key === null) return false;
+  const certificate = new X509Certificate(pem);
+  if (!certificate.verify(authority.publicKey) || !certificate.checkPrivateKey(createPrivateKey(key)))
+    return false;
   const life = Date.parse(certificate.validTo) - Date.parse(certificate.validFrom);
   if (now > Date.parse(certificate.validTo) - life / 3) return false;
   return names.every(
     (name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined,
   );
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await readFile(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
-    throw error;
-  }
 }

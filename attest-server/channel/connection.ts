@@ -147,6 +147,10 @@ export class Connection<Node> {
         this.#send({ type: 'error', code: action.code });
         this.close(1008, action.code);
         return;
+      case 'trusts':
+        if (this.#node !== null && this.#probation === null)
+          this.#ports.trusts?.(this.#node, action.authorities);
+        return;
       case 'note':
         this.#refused(action.code, 'the agent reports it', false);
         this.#schedule(this.#timings.challengeEvery);
@@ -195,7 +199,7 @@ export class Connection<Node> {
         if (this.#node === null) return [];
         const { state, codes } = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
-        this.#send({ type: 'verdict', state, codes, ...this.#ports.books?.() });
+        this.#send({ type: 'verdict', state, codes, ...this.#ports.books?.(this.#node, this.session.hello) });
         this.#schedule(this.#timings.challengeEvery);
       } finally {
         this.#judging = false;

@@ -65,8 +65,13 @@ export interface ChannelPorts<Node> {
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;
-  /** What of the audit log goes to the agents with each verdict. */
-  books?(): Pick<VerdictMessage, 'checkpoint' | 'auditKeys'> | null;
+  /** What of the audit log and of the server's authorities goes to this agent with its verdict. */
+  books?(
+    node: Node,
+    hello: Hello | null,
+  ): Pick<VerdictMessage, 'checkpoint' | 'auditKeys' | 'authorities'> | null;
+  /** Which authorities a proven agent trusts since it was told of them. */
+  trusts?(node: Node, authorities: readonly string[]): void;
   /** Something was refused; `closed` says whether the conversation ended. */
   refused(
     code: ReasonCode,

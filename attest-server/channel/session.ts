@@ -23,6 +23,8 @@ export type Action =
   | { readonly do: 'enrol' }
   /** The conversation stands, or the agent asks for it: challenge now. */
   | { readonly do: 'challenge' }
+  /** Remember which authorities this agent trusts for the server, once it has proven itself. */
+  | { readonly do: 'trusts'; readonly authorities: readonly string[] }
   /** Judge this answer; `bootLog` is the log sent with it, if it was. */
   | {
       readonly do: 'judge';
@@ -162,6 +164,9 @@ export class Session {
         return this.#onEvidence(message, now);
       case 'changed':
         return this.#onChanged(now);
+      case 'trusts':
+        if (this.#phase !== 'open') throw outOfOrder('trusts');
+        return [{ do: 'trusts', authorities: message.authorities }];
       case 'error':
         return this.#onError(message.code);
     }

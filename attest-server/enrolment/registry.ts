@@ -69,7 +69,7 @@ export interface RegistryParts {
 
 /** Which endorsement key is which node, and by whose word. */
 export function createRegistry(parts: RegistryParts): Registry {
-  const { store, mayEnrol, authorityDigest, alert, clusterPorts } = parts;
+  const { store, mayEnrol, alert, clusterPorts } = parts;
   return {
     async identify(hello, keys, token, now) {
       const record = await store.nodeByEk(keys.ekDigest);
@@ -136,7 +136,7 @@ export function createRegistry(parts: RegistryParts): Registry {
         { id, secretHash: hash('sha256', secret, 'hex'), node, expiresAt, usedAt: null },
         { at: now, actor, action: 'join-token.create', subject: node, code: null, detail: { id, expiresAt } },
       );
-      return `assay-join.v1.${id}.${secret}.${authorityDigest}`;
+      return `assay-join.v1.${id}.${secret}.${parts.authorityDigest}`;
     },
   };
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { auditKeys } from './audit-key.ts';
+import { announcedAuthorities, trustedAuthorities } from './authority.ts';
 import { checkpointLength } from './checkpoint.ts';
 import { limits } from './limits.ts';
 import { isReasonCode, type ReasonCode } from './reasons.ts';
@@ -59,6 +60,8 @@ const hello = z.strictObject({
   joinToken: z.boolean(),
   /** The latest checkpoint of the server's audit log that this agent verified (checkpoint.ts). */
   checkpoint: z.string().max(checkpointLength).optional(),
+  /** The authorities that this agent trusts for the server; without it none is announced to it. */
+  authorities: trustedAuthorities.optional(),
 });
 
 const activated = z.strictObject({
@@ -91,6 +94,9 @@ const evidence = z.strictObject({
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });
 
+/** What the agent trusts from now on, after an announcement of authorities. */
+const trusts = z.strictObject({ type: z.literal('trusts'), authorities: trustedAuthorities });
+
 const reasonCode = z.custom<ReasonCode>(
   (word) => typeof word === 'string' && isReasonCode(word),
   'not a reason code',
@@ -102,10 +108,11 @@ const reasonCode = z.custom<ReasonCode>(
  */
 const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
 
-const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, failure]);
+const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
 export type Hello = z.infer<typeof hello>;
 export type Activated = z.infer<typeof activated>;
 export type EvidenceMessage = z.infer<typeof evidence>;
+export type TrustsMessage = z.infer<typeof trusts>;
 export type AgentMessage = z.infer<typeof fromAgent>;
 
 const activate = z.strictObject({
@@ -134,6 +141,8 @@ const verdict = z.strictObject({
   /** The latest checkpoint of the audit log, and the keys that sign it, for the agent to keep (checkpoint.ts). */
   checkpoint: z.string().max(checkpointLength).optional(),
   auditKeys: auditKeys.optional(),
+  /** All authorities of the server, while one follows another; the agent answers with `trusts`. */
+  authorities: announcedAuthorities.optional(),
 });
 
 const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, failure]);

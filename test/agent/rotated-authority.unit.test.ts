@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { openChannel } from '../../agent/channel.ts';
 import { parseJoinToken } from '../../agent/join-token.ts';
-import { readAuthority } from '../../agent/server-identity.ts';
+import { readTrust } from '../../agent/server-identity.ts';
 import { openStateDir } from '../../agent/state-dir.ts';
 import { ensureIdentity, type ServerIdentity } from '../../attest-server/tls.ts';
 import { startTinyServer } from './tiny-server.ts';
@@ -32,7 +32,11 @@ describe('an authority that follows another one', () => {
     await writeFile(file, pem);
     const state = await openStateDir(join(dir, 'state'));
     const address = { host: '127.0.0.1', port: tiny.port };
-    const authority = await readAuthority({ caFile: file, joinToken: null, state }, address, live.signal);
+    const { pem: authority } = await readTrust(
+      { caFile: file, joinToken: null, state },
+      address,
+      live.signal,
+    );
     const channel = await openChannel({ server: address, authority, signal: live.signal });
     channel.close();
     await channel.closed;
@@ -56,9 +60,9 @@ describe('an authority that follows another one', () => {
     const nowhere = { host: '127.0.0.1', port: 1 };
     const read = (digest: string) => {
       const joinToken = parseJoinToken(`assay-join.v1.id1.${'s'.repeat(43)}.${digest}`);
-      return readAuthority({ caFile: file, joinToken, state }, nowhere, live.signal);
+      return readTrust({ caFile: file, joinToken, state }, nowhere, live.signal);
     };
-    for (const { caDigest } of [old, next]) assert.equal(await read(caDigest), old.ca + next.ca);
+    for (const { caDigest } of [old, next]) assert.equal((await read(caDigest)).pem, old.ca + next.ca);
     await assert.rejects(read('0'.repeat(64)), { code: 'ca_file' });
   });
 });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { parseJoinToken, readJoinToken } from '../../agent/join-token.ts';
-import { checkChain, readAuthority } from '../../agent/server-identity.ts';
+import { checkChain, readTrust } from '../../agent/server-identity.ts';
 import { openStateDir } from '../../agent/state-dir.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { startTinyServer } from './tiny-server.ts';
@@ -38,11 +38,11 @@ describe("the server's identity", () => {
     const state = await openStateDir(folder);
     const joinToken = tokenFor(authority.digest);
     const address = { host: '127.0.0.1', port: server.port };
-    const pem = await readAuthority({ caFile: null, joinToken, state }, address, live);
+    const { pem } = await readTrust({ caFile: null, joinToken, state }, address, live);
     assert.equal(new X509Certificate(pem).fingerprint256, new X509Certificate(authority.ca).fingerprint256);
     assert.equal((await stat(join(folder, 'server-ca.pem'))).mode & 0o777, 0o600);
     const nowhere = { host: '127.0.0.1', port: 1 };
-    assert.equal(await readAuthority({ caFile: null, joinToken: null, state }, nowhere, live), pem);
+    assert.equal((await readTrust({ caFile: null, joinToken: null, state }, nowhere, live)).pem, pem);
   });
 
   it('is refused where the server shows no authority with the key that the token names', async () => {
@@ -51,7 +51,7 @@ describe("the server's identity", () => {
     const state = await openStateDir(folder);
     const source = { caFile: null, joinToken: tokenFor(authority.digest), state };
     const address = { host: 'localhost', port: server.port };
-    await assert.rejects(readAuthority(source, address, live), { code: 'server_identity' });
+    await assert.rejects(readTrust(source, address, live), { code: 'server_identity' });
     assert.equal(await state.read('serverCa'), null);
   });
 
@@ -89,11 +89,11 @@ describe("the server's identity", () => {
     const caFile = join(folder, 'ca.pem');
     await writeFile(caFile, authority.ca);
     const address = { host: 'localhost', port: 1 };
-    assert.equal(await readAuthority({ caFile, joinToken: null, state }, address, live), authority.ca);
+    assert.equal((await readTrust({ caFile, joinToken: null, state }, address, live)).pem, authority.ca);
     const joinToken = tokenFor(other.digest);
-    await assert.rejects(readAuthority({ caFile, joinToken, state }, address, live), { code: 'ca_file' });
+    await assert.rejects(readTrust({ caFile, joinToken, state }, address, live), { code: 'ca_file' });
     const missing = join(folder, 'none.pem');
-    await assert.rejects(readAuthority({ caFile: missing, joinToken: null, state }, address, live), {
+    await assert.rejects(readTrust({ caFile: missing, joinToken: null, state }, address, live), {
       code: 'ca_file',
     });
   });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
@@ -13,6 +14,7 @@ import {
   type ServerMessage,
 } from '../../attest-server/protocol/messages.ts';
 import { Rejection } from '../../attest-server/protocol/rejection.ts';
+import { testAuthorityCertificate } from '../attest-server/forged-tpm.ts';
 
 const base64 = (most: number) =>
   fc.uint8Array({ maxLength: most }).map((b) => Buffer.from(b).toString('base64'));
@@ -33,6 +35,7 @@ const anyMessage = fc.oneof(
 
 class FakeChannel implements Channel {
   readonly binding = Buffer.alloc(32, 9);
+  readonly peer = new X509Certificate(testAuthorityCertificate);
   readonly closed = Promise.withResolvers<never>().promise;
   readonly sent: Frame[] = [];
   readonly closes: (string | undefined)[] = [];

@@ -31,7 +31,7 @@ export interface ServerSettings {
 /** A whole server on free ports of the loopback, with a state folder of its own. */
 export interface TestServer extends AsyncDisposable {
   readonly stateDir: string;
-  /** PEM */
+  /** PEM of the authority at the start. */
   readonly ca: string;
   readonly server: RunningServer;
   /** Every verdict, in the order in which they were committed. */
@@ -84,12 +84,20 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       },
     );
   let server = await start(0);
-  const ca = await readFile(server.caFile, 'utf8');
+  const readCa = () => readFile(server.caFile, 'utf8');
+  const ca = await readCa();
   const token = (await readFile(join(stateDir, 'admin.token'), 'utf8')).trim();
   const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
 
   const call = async (method: 'GET' | 'POST', path: string, body?: object) => {
-    const { status, text } = await ask({ port: server.apiPort, ca, token, method, path, body });
+    const { status, text } = await ask({
+      port: server.apiPort,
+      ca: await readCa(),
+      token,
+      method,
+      path,
+      body,
+    });
     if (status >= 300) throw new Error(`${method} ${path}: ${status} ${text}`);
     return JSON.parse(text) as unknown;
   };
@@ -102,7 +110,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
     verdicts,
     store,
     call,
-    ask: (method, path, bearer, body) => ask({ port: server.apiPort, ca, token: bearer, method, path, body }),
+    ask: async (method, path, bearer, body) =>
+      ask({ port: server.apiPort, ca: await readCa(), token: bearer, method, path, body }),
     async pin(node, ek) {
       await call('POST', '/v1/pins', { pins: [{ node, ek }] });
     },

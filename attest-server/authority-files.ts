@@ -1,0 +1,118 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { chmod, open, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { run } from 'node-tpm2/run';
+
+/** `settled`: one authority; `announced`: the next one waits; `in_force`: it signs, and the old one is still told of. */
+export const rotationStages = ['settled', 'announced', 'in_force'] as const;
+export type RotationStage = (typeof rotationStages)[number];
+
+/** The authorities in a folder, PEM. */
+export interface Authorities {
+  readonly stage: RotationStage;
+  readonly inForce: string;
+  /** The one that follows, or the one that went before. */
+  readonly other: string | null;
+}
+
+const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'] as const;
+
+/**
+ * Reads them and makes the first one where there is none; completes a change that was cut off. `ca.crt` holds them all,
+ * the one in force first, `ca.key` is its key; `next.crt` and `next.key` are the next one, `previous.crt` the old one.
+ * @throws Error where keys and certificates do not belong together
+ */
+export async function readAuthorities(dir: string): Promise<Authorities> {
+  const at = (name: string) => join(dir, name);
+  if ((await readOrNull(at('ca.crt'))) === null) await makeAuthority(dir, 'ca');
+  const next = await readOrNull(at('next.crt'));
+  if (next !== null && (await readOrNull(at('next.key'))) === null) return completeChange(dir, next);
+  const other = next ?? (await readOrNull(at('previous.crt')));
+  const all = await readFile(at('ca.crt'), 'utf8');
+  if (other === null) return { stage: 'settled', inForce: all, other };
+  const inForce = firstOf(all);
+  await writeBundle(dir, inForce, other);
+  return { stage: next === null ? 'in_force' : 'announced', inForce, other };
+}
+
+/** Makes the authority that will follow. */
+export async function prepareNext(dir: string): Promise<void> {
+  await makeAuthority(dir, 'next');
+}
+
+/** Puts the next authority in the place of the one in force, whose key is gone after that. */
+export async function putNextInForce(dir: string): Promise<void> {
+  const at = (name: string) => join(dir, name);
+  const next = await readFile(at('next.crt'), 'utf8');
+  await writeWhole(at('previous.crt'), firstOf(await readFile(at('ca.crt'), 'utf8')));
+  // The change is made here: what comes after is done again by whoever finds a next certificate without its key.
+  await rename(at('next.key'), at('ca.key'));
+  await completeChange(dir, next);
+}
+
+/** Forgets the authority that went before. */
+export async function dropPrevious(dir: string): Promise<void> {
+  await writeBundle(dir, firstOf(await readFile(join(dir, 'ca.crt'), 'utf8')), null);
+  await rm(join(dir, 'previous.crt'), { force: true });
+}
+
+async function completeChange(dir: string, next: string): Promise<Authorities> {
+  const at = (name: string) => join(dir, name);
+  const key = createPrivateKey(await readFile(at('ca.key'), 'utf8'));
+  if (!new X509Certificate(next).checkPrivateKey(key))
+    throw new Error(`${at('next.key')} is missing: bring it back, or remove next.crt beside it`);
+  const other = await readOrNull(at('previous.crt'));
+  await writeBundle(dir, next, other);
+  await rm(at('next.crt'), { force: true });
+  return { stage: other === null ? 'settled' : 'in_force', inForce: next, other };
+}
+
+/** What agents and the API's callers are given as a file. */
+async function writeBundle(dir: string, inForce: string, other: string | null): Promise<void> {
+  const path = join(dir, 'ca.crt');
+  const bundle = `${inForce}${other ?? ''}`;
+  if ((await readOrNull(path)) !== bundle) await writeWhole(path, bundle);
+}
+
+async function makeAuthority(dir: string, name: 'ca' | 'next'): Promise<void> {
+  const at = (ending: string) => join(dir, `${name}.${ending}`);
+  await run(
+    'openssl',
+    [
+      ...['req', '-x509', ...ecKey, '-days', '3650', '-subj', '/O=Assay/CN=Assay server authority'],
+      ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
+      ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign'],
+      ...['-keyout', at('key'), '-out', at('crt.new')],
+    ],
+    { timeoutMs: 20_000, maxOutputBytes: 65_536 },
+  );
+  await chmod(at('key'), 0o600);
+  await rename(at('crt.new'), at('crt'));
+}
+
+function firstOf(pem: string): string {
+  return new X509Certificate(pem).toString();
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  const temporary = `${path}.new`;
+  await rm(temporary, { force: true });
+  const file = await open(temporary, 'wx', 0o644);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}
+
+/** Null where there is no such file. */
+export async function readOrNull(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}
