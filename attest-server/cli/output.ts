@@ -3,11 +3,11 @@ import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
 import { printableJson, printableValue } from './printable.ts';
 
-export const formats = ['table', 'wide', 'json', 'yaml', 'name'] as const;
+const formats = ['table', 'wide', 'json', 'yaml', 'name', 'junit', 'sarif'] as const;
 export type Format = (typeof formats)[number];
 
 /** @throws CliError (usage) for a format that the command does not have */
-export function formatOf(word: string, allowed: readonly Format[] = formats): Format {
+export function formatOf(word: string, allowed: readonly Format[]): Format {
   const found = allowed.find((format) => format === word);
   if (found === undefined)
     throw new CliError(

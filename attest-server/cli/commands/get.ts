@@ -22,7 +22,7 @@ export function addGet(program: Command, { io, client, exitWith }: Session): voi
     .option('--timeout <duration>', 'how long --wait waits', '60s')
     .option('--utc', 'times as RFC 3339 instead of ages')
     .action(async (name: string | undefined, options: GetOptions, command: Command) => {
-      const format = formatOf(options.output);
+      const format = formatOf(options.output, ['table', 'wide', 'json', 'yaml', 'name']);
       const wanted = options.wait === undefined ? null : stateOf(options.wait);
       const timeout = parseDuration(options.timeout, '--timeout') * 1000;
       const server = client(command.optsWithGlobals());

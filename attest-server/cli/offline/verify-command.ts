@@ -13,7 +13,9 @@ import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
+import { junit } from './junit.ts';
 import { readReference } from './reference-file.ts';
+import { sarif } from './sarif.ts';
 import { type JudgedBundle, verifyBundle } from './verify.ts';
 
 interface VerifyOptions {
@@ -31,9 +33,9 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
     .option('--policy <file>', "a policy file, or strict or observe; default: the bundle's own")
     .option('--references <dir>', "folder of reference values; default: the bundle's own")
     .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .option('-o, --output <format>', 'table, json, yaml, junit or sarif', 'table')
     .action((file: string, options: VerifyOptions) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
+      const format = formatOf(options.output, ['table', 'json', 'yaml', 'junit', 'sarif']);
       const at = (path: string) => resolve(io.cwd, path);
       const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
         ...(options.policy !== undefined && { policy: readPolicy(options.policy, at(options.policy)) }),
@@ -45,7 +47,8 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
         }),
         now: io.now(),
       });
-      print(io, format, judged.verdict, () => page(judged));
+      if (format === 'sarif') print(io, 'json', sarif(file, judged), () => '');
+      else print(io, format, judged.verdict, () => (format === 'junit' ? junit(file, judged) : page(judged)));
       exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
     });
 }
