@@ -1,5 +1,5 @@
 import { createAppraiser } from '../policy/appraise.ts';
-import { captureReference } from '../policy/capture.ts';
+import { captureReference } from '../policy/boot/capture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';

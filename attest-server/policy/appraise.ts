@@ -1,9 +1,9 @@
 import type { Reference } from '../protocol/reference.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { PreparedReference } from './boot/reference-set.ts';
 import { groupOf, type Policy, type PolicyGroup } from './policy.ts';
 import { appraiseAgainst, type PreparedGroup, prepareGroup } from './prepared-group.ts';
-import type { PreparedReference } from './reference-set.ts';
 import { type Remembered, recall, remember } from './remembered.ts';
 
 export interface AppraisedNode {

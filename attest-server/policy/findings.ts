@@ -1,7 +1,7 @@
 import type { MeasuredBoot } from '../verify/proven.ts';
+import type { PreparedReference } from './boot/reference-set.ts';
 import type { Finding } from './finding.ts';
 import type { PolicyGroup } from './policy.ts';
-import type { PreparedReference } from './reference-set.ts';
 
 export const identityUnproven: Finding = {
   code: 'identity_unproven',

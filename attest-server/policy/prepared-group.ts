@@ -1,6 +1,13 @@
 import type { Reference } from '../protocol/reference.ts';
 import type { Aspect, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven, QuotedBank } from '../verify/proven.ts';
+import { explainMismatch } from './boot/mismatch.ts';
+import {
+  type PreparedReference,
+  prepareReferences,
+  type ReferenceSet,
+  referenceMatches,
+} from './boot/reference-set.ts';
 import { breaksPolicy, type Finding, statusOf, weigh } from './finding.ts';
 import {
   bootLogGone,
@@ -10,14 +17,7 @@ import {
   problemsOf,
   revokedReference,
 } from './findings.ts';
-import { explainMismatch } from './mismatch.ts';
 import type { Policy, PolicyGroup } from './policy.ts';
-import {
-  type PreparedReference,
-  prepareReferences,
-  type ReferenceSet,
-  referenceMatches,
-} from './reference-set.ts';
 
 export interface PreparedGroup {
   readonly group: PolicyGroup;

@@ -2,8 +2,8 @@ import type { PcrBank } from '../protocol/messages.ts';
 import { pcrBanks } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
-import { pcrsOf, pcrValue } from './compared-pcrs.ts';
-import { allDifferences, type EventDifference, type MeasuredEvent } from './event-diff.ts';
+import { pcrsOf, pcrValue } from './boot/compared-pcrs.ts';
+import { allDifferences, type EventDifference, type MeasuredEvent } from './boot/event-diff.ts';
 
 export interface PcrDifference {
   readonly bank: PcrBank;

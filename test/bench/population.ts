@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
-import { captureReference } from '../../attest-server/policy/capture.ts';
+import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';

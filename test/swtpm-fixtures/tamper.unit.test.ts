@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { firstDifference } from '../../attest-server/policy/event-diff.ts';
+import { firstDifference } from '../../attest-server/policy/boot/event-diff.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { tamper, tamperEvent } from '../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from './recorded-log.ts';

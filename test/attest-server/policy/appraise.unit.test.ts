@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { appraise, createAppraiser } from '../../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/built-in.ts';
-import { captureReference } from '../../../attest-server/policy/capture.ts';
 import { earStatus } from '../../../attest-server/policy/ear-status.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { classOf } from '../../../attest-server/protocol/reasons.ts';

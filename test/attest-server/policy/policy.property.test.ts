@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { createAppraiser } from '../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../attest-server/policy/capture.ts';
+import { captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { PolicyError } from '../../../attest-server/policy/policy-error.ts';
 import { parsePolicy } from '../../../attest-server/policy/policy-file.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

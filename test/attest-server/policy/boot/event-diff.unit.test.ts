@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { firstDifference } from '../../../attest-server/policy/event-diff.ts';
-import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
-import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { event, header } from '../verify/tpm/log-builder.ts';
+import { firstDifference } from '../../../../attest-server/policy/boot/event-diff.ts';
+import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { event, header } from '../../verify/tpm/log-builder.ts';
 
 const pcrs = [0, 2, 4, 6, 7, 8, 9, 14];
 const eventsOf = (log: Buffer) => parseEventLog(log).events;

@@ -1,8 +1,8 @@
-import type { PcrBank } from '../protocol/messages.ts';
-import type { Reference } from '../protocol/reference.ts';
-import type { QuotedBank } from '../verify/proven.ts';
+import type { PcrBank } from '../../protocol/messages.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import type { QuotedBank } from '../../verify/proven.ts';
+import type { PolicyGroup } from '../policy.ts';
 import { comparedBanks, comparedMask, type ReferenceBank, referenceBank, runsOf } from './compared-pcrs.ts';
-import type { PolicyGroup } from './policy.ts';
 
 /** A reference, its values made ready to be compared. */
 export interface PreparedReference {

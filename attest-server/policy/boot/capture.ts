@@ -1,7 +1,7 @@
-import type { PcrBank } from '../protocol/messages.ts';
-import type { Reference } from '../protocol/reference.ts';
-import type { Proven } from '../verify/proven.ts';
-import type { LogEvent } from '../verify/tpm/event-log.ts';
+import type { PcrBank } from '../../protocol/messages.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask, pcrsOf, pcrValue } from './compared-pcrs.ts';
 
 export interface CaptureOptions {

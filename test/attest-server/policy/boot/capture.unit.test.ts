@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { CaptureError, captureReference } from '../../../attest-server/policy/capture.ts';
-import { diffReferences } from '../../../attest-server/policy/reference-diff.ts';
-import { reference } from '../../../attest-server/protocol/reference.ts';
-import { tamper } from '../../../swtpm-fixtures/tamper.ts';
-import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, replayedValues } from './made-proof.ts';
+import { CaptureError, captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import { diffReferences } from '../../../../attest-server/policy/reference-diff.ts';
+import { reference } from '../../../../attest-server/protocol/reference.ts';
+import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { madeProof, replayedValues } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const taken = {

@@ -1,9 +1,9 @@
-import type { PcrBank } from '../protocol/messages.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { MeasuredBoot, QuotedBank } from '../verify/proven.ts';
+import type { PcrBank } from '../../protocol/messages.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
+import type { Finding } from '../finding.ts';
 import { comparedMask, pcrsOf, pcrValue, type ReferenceBank } from './compared-pcrs.ts';
 import { type EventDifference, firstDifference, type MeasuredEvent } from './event-diff.ts';
-import type { Finding } from './finding.ts';
 import { kernelArguments } from './kernel-arguments.ts';
 import { type PreparedReference, sharedBank } from './reference-set.ts';
 import { measuresSecureBootOff } from './secure-boot.ts';

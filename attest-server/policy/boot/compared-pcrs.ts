@@ -1,6 +1,6 @@
-import { bankBytes, type PcrBank } from '../protocol/messages.ts';
-import type { Reference } from '../protocol/reference.ts';
-import type { QuotedBank } from '../verify/proven.ts';
+import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import type { QuotedBank } from '../../verify/proven.ts';
 
 /**
  * PCRs that are compared as a whole: 0, 2, 4, 6, 7, 8 and 9. PCRs 1, 3 and 5 hold what differs from machine to
