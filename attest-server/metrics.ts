@@ -30,6 +30,8 @@ export interface Metrics {
   auditWriteFailed(): void;
   /** A part of the configuration was read again and is faulty. */
   reloadFailed(part: ReloadedPart): void;
+  /** A row of this table of the store cannot be read; told once each. */
+  rowUnreadable(table: string): void;
   /** A checkpoint of the audit log was signed. @param size entries */
   checkpointed(size: number): void;
   /** The Prometheus text format. */
@@ -83,6 +85,9 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   const reloadFailures = counter('reload_failures_total', 'Parts that were read again and are faulty', [
     'part',
   ]);
+  const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that nobody can read', [
+    'table',
+  ]);
   const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);
 
   for (const check of aspects) checkFailures.inc({ check }, 0);
@@ -125,6 +130,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     },
     auditWriteFailed: () => auditFailures.inc(),
     reloadFailed: (part) => reloadFailures.inc({ part }),
+    rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
     text: () => registry.metrics(),
     contentType: registry.contentType,

@@ -76,7 +76,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const metrics = createMetrics({ version });
   const store = await openSqliteStore(join(config.stateDir, 'assay.db'), {
     chain: chainEntry,
-    onUnreadable: (row) => logger.error({ err: row }, 'a row of the store cannot be read and is left out'),
+    onUnreadable: (row) => tell.unreadable(row),
   });
   const refusalBook = createRefusalBook();
   const tell = createTeller({ logger, metrics, store, refusalBook, now, recorded: options.recorded });

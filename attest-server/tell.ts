@@ -24,8 +24,13 @@ export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'
   notReloaded(part: ReloadedPart, text: string): void;
   /** A request to the API that its caller may not make. */
   denied(code: ReasonCode, text: string, actor: string): void;
+  /** A row of the store was left out because nobody can read it. */
+  unreadable(row: Error & { readonly table: string; readonly key: string }): void;
   fault(error: unknown, where: string): void;
 }
+
+/** How many unreadable rows are told of: each of them once. */
+const mostNamed = 1000;
 
 /** What each event does to the metrics, the log and the books. */
 export function createTeller({ logger, metrics, store, refusalBook, now, recorded }: TellParts): Teller {
@@ -35,6 +40,7 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
       logger.error({ err: error }, 'an audit entry could not be written');
     });
   };
+  const named = new Set<string>();
   return {
     recorded(entry, from) {
       const { state, reasons } = entry.verdict;
@@ -88,6 +94,17 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
     failed(error, about) {
       metrics.attested('fault', null);
       logger.error({ err: error, node: about.node }, 'the server failed while judging; no verdict is stored');
+    },
+
+    unreadable(row) {
+      const name = `${row.table} ${row.key}`;
+      const isNew = !named.has(name) && named.size < mostNamed;
+      logger[isNew ? 'error' : 'debug']({ err: row }, 'a row of the store cannot be read and is left out');
+      if (!isNew) return;
+      named.add(name);
+      metrics.rowUnreadable(row.table);
+      const detail = { text: row.message.slice(0, 1000) };
+      audit({ at: now(), actor: 'server', action: 'store.unreadable', subject: name, code: null, detail });
     },
 
     fault(error, where) {

@@ -163,6 +163,13 @@ describe('the books of a running server', () => {
         await peer.close();
       }
       assert.equal((await world.status('node-1'))?.state, (await world.status('node-2'))?.state);
+      const told = (await world.audit()).filter(({ action }) => action === 'store.unreadable');
+      assert.deepEqual(
+        told.map(({ subject }) => subject),
+        ['status node-1'],
+      );
+      const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
+      assert.match(metrics, /^assay_store_unreadable_rows_total\{table="status"\} 1$/m);
     } finally {
       await server.close();
     }
