@@ -1,26 +1,15 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Policy } from './policy.ts';
 import { parsePolicy } from './policy-file.ts';
 
-const observe = `apiVersion: assay.dev/v1
-kind: Policy
-groups:
-  - name: default
-    nodes: ["*"]
-    mode: observe
-    require: [identity]
-`;
-
-const strict = `apiVersion: assay.dev/v1
-kind: Policy
-groups:
-  - name: default
-    nodes: ["*"]
-    mode: enforce
-    require: [identity, boot]
-`;
+/** The policies that come with Assay: files that a person can read and copy, read once. */
+function shipped(name: string): Policy {
+  return parsePolicy(readFileSync(join(import.meta.dirname, 'shipped', `${name}.yaml`), 'utf8'), name);
+}
 
 /** What holds without a policy file. */
-export const observePolicy: Policy = parsePolicy(observe, 'observe');
+export const observePolicy: Policy = shipped('observe');
 
 /** Every aspect that is built so far, enforced. */
-export const strictPolicy: Policy = parsePolicy(strict, 'strict');
+export const strictPolicy: Policy = shipped('strict');

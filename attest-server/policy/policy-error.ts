@@ -6,6 +6,12 @@ export interface PolicyFault {
   readonly text: string;
 }
 
+/** A fault, or a warning, at a path of the document; its line is not known yet. */
+export interface Located {
+  readonly path: readonly PropertyKey[];
+  readonly text: string;
+}
+
 /** A policy file that cannot be used, with all of its faults, in the order of their lines. */
 export class PolicyError extends Error {
   override readonly name = 'PolicyError';

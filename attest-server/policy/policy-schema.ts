@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { reasonCodes } from '../protocol/reasons.ts';
 import { plainName } from '../protocol/reference.ts';
+import { bootSchema } from './boot/boot-schema.ts';
 import { builtAspects, defaultEnrolments, enrolments } from './policy.ts';
 
 /** Of a field or value that the grammar knows and this version does not build. */
@@ -9,40 +10,69 @@ export const unsupported = 'not supported by this version';
 const nodeGlob = z
   .string()
   .max(253)
-  .regex(/^[a-z0-9.*?-]+$/, 'not a glob on a node name: lower-case letters, digits, dot, dash, * and ?');
+  .regex(/^[a-z0-9.*?-]+$/, 'not a glob on a node name: lower-case letters, digits, dot, dash, * and ?')
+  .regex(
+    /^(?![.-])(?!.*([.]{2}|[.]-|-[.])).*(?<![.-])$/,
+    'no node name is like this, so that no node could match',
+  );
+
+/** `boot`, or `{boot: tpm}`: that the TPM vouches for it, which holds for every aspect of this version. */
+const required = z.union([
+  z.enum(builtAspects),
+  z.strictObject({ identity: z.literal('tpm') }),
+  z.strictObject({ boot: z.literal('tpm') }),
+]);
+
+const labelName = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 
 const group = z.strictObject({
   name: plainName,
-  nodes: z.array(nodeGlob).min(1, 'no glob, so that no node could match').max(256),
-  mode: z.enum(['observe', 'label', 'enforce']).default('observe'),
+  nodes: z
+    .array(nodeGlob)
+    .min(1, 'no glob, so that no node could match')
+    .max(256)
+    .describe('globs on the node name; the first group that matches applies'),
+  labels: z
+    .record(
+      z.string().regex(labelName, 'not the name of a label'),
+      z.string('a label’s value is text: put it in quotes').max(63),
+    )
+    .default({})
+    .describe('labels of the node, all of which must be so; a node outside a cluster has none'),
+  mode: z
+    .enum(['observe', 'label', 'enforce'])
+    .default('observe')
+    .describe('observe: judged and shown; label and enforce also mark the node'),
+  tpm: z
+    .enum(['required', 'absent'])
+    .default('required')
+    .describe('absent: machines without a usable TPM, which are unsupported and never trusted'),
   enrolment: z
     .array(z.enum(enrolments))
     .min(1, 'empty, so that no node could enrol')
-    .default([...defaultEnrolments]),
+    .default([...defaultEnrolments])
+    .describe('by whose word a TPM becomes a node'),
   require: z
-    .array(z.enum(builtAspects))
+    .array(required)
     .min(1, 'empty: a policy that requires nothing proves nothing')
-    .default(['identity']),
-  boot: z
-    .strictObject({
-      references: z
-        .array(plainName)
-        .min(1, 'empty, so that no boot could match; leave it out for any active reference of the group')
-        .max(256)
-        .optional(),
-    })
-    .optional(),
-  // Of these only what holds anyway: it promises nothing that is not done.
-  labels: z
-    .record(z.string(), z.unknown())
-    .refine((labels) => Object.keys(labels).length === 0, unsupported)
-    .optional(),
-  tpm: z.literal('required', unsupported).optional(),
+    .default(['identity'])
+    .describe('aspects that must be affirmed; {boot: tpm} demands that the TPM vouches for it'),
+  boot: bootSchema.optional(),
+  freshness: z
+    .int()
+    .min(1)
+    .max(86_400)
+    .optional()
+    .describe('seconds for which a verdict counts; never longer than the server is set to'),
   reaction: z.literal('none', unsupported).optional(),
-  severity: z.partialRecord(z.enum(reasonCodes), z.enum(['fail', 'warn', 'info'])).default({}),
+  severity: z
+    .partialRecord(z.enum(reasonCodes), z.enum(['fail', 'warn', 'info']))
+    .default({})
+    .describe('how much a reason weighs, per code'),
 });
+export type GroupInFile = z.output<typeof group>;
 
-/** The policy file, as far as this version is built; `policy-file.ts` adds what spans several fields. */
+/** The policy file, as far as this version is built; `contradictions.ts` adds what spans several fields. */
 export const policySchema = z.strictObject({
   apiVersion: z.literal('assay.dev/v1'),
   kind: z.literal('Policy'),
@@ -51,12 +81,31 @@ export const policySchema = z.strictObject({
 
 /** The JSON schema of the policy file, for editors and third parties. */
 export function policyJsonSchema(): object {
-  return z.toJSONSchema(policySchema, { io: 'input' });
+  const { $schema, ...rest } = z.toJSONSchema(policySchema, { io: 'input' });
+  return { $schema, title: 'Assay policy, assay.dev/v1', ...rest };
 }
 
 /** What the grammar knows and this version does not build: refused, since ignoring it would promise a check. */
 export const notBuilt = {
   group: ['disk', 'firewall', 'host', 'keys', 'runtime', 'tpmClass'],
-  boot: ['secureBoot', 'cmdline', 'scope'],
   require: ['runtime', 'disk', 'firewall', 'host'],
 } as const satisfies Record<string, readonly string[]>;
+
+/** Keys that the grammar knows at a place, to find the one that was meant; empty where there is none. */
+export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
+  const [first, , third, fourth] = path;
+  if (path.length === 0) return Object.keys(policySchema.shape);
+  if (first !== 'groups') return [];
+  if (path.length === 2) return [...Object.keys(group.shape), ...notBuilt.group];
+  if (third === 'severity') return reasonCodes;
+  if (third !== 'boot') return [];
+  if (path.length === 3) return Object.keys(bootSchema.shape);
+  return path.length === 4 ? (keysBelow[String(fourth)] ?? []) : [];
+}
+
+const keysBelow: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries(bootSchema.shape).flatMap(([name, field]) => {
+    const inner: unknown = field.unwrap();
+    return inner instanceof z.ZodObject ? [[name, Object.keys(inner.shape)]] : [];
+  }),
+);

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { defaultBootRules } from '../../../attest-server/policy/boot/rules.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/built-in.ts';
-import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { PolicyError, type PolicyFault } from '../../../attest-server/policy/policy-error.ts';
 import { parsePolicy } from '../../../attest-server/policy/policy-file.ts';
-import { policyJsonSchema } from '../../../attest-server/policy/policy-schema.ts';
 
 const head = 'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n';
 
@@ -29,10 +28,13 @@ describe('a policy file', () => {
       {
         name: 'workers',
         nodes: ['worker-*'],
+        labels: {},
         mode: 'observe',
+        tpm: 'required',
         enrolment: ['pin', 'join-token', 'approval'],
         require: ['identity'],
-        references: null,
+        boot: defaultBootRules,
+        freshness: null,
         severity: {},
       },
     ]);
@@ -69,9 +71,47 @@ describe('a policy file', () => {
     assert.deepEqual(places(`${head}${group}`), []);
   });
 
+  it('takes {boot: tpm}, which every aspect of this version is', () => {
+    const group = '  - {name: a, nodes: ["*"], require: [identity, {boot: tpm}]}\n';
+    assert.deepEqual(parsePolicy(`${head}${group}`, 'p.yaml').groups[0]?.require, ['identity', 'boot']);
+  });
+
+  it('gives the rules on boots their meaning, and what is left out its default', () => {
+    const text = `${head}  - name: workers
+    nodes: ["worker-*"]
+    labels: {pool: workers}
+    freshness: 120
+    boot:
+      references: [workers-2026-11]
+      secureBoot: required
+      signers: ["*Debian Secure Boot*", "${'ab'.repeat(32)}"]
+      dbx: {contains: ["${'cd'.repeat(32)}"], reference: workers-2026-11}
+      sbat: {minimum: 2023012900}
+      mok: forbid
+      cmdline: {forbid: ["init=*", "ima=off"], require: [], allow: ["mitigations=*"]}
+      scope: {firmware: node, initrd: unpinned}
+      explained: [0, 2, 4, 7]
+      tpmFirmware: {deny: ["0007005500000200"]}
+      withoutLog: pcrs
+`;
+    const [group] = parsePolicy(text, 'p.yaml').groups;
+    assert.deepEqual([group?.labels, group?.freshness], [{ pool: 'workers' }, 120]);
+    assert.deepEqual(group?.boot, {
+      references: ['workers-2026-11'],
+      secureBoot: 'required',
+      signers: ['*Debian Secure Boot*', 'ab'.repeat(32)],
+      dbx: { contains: ['cd'.repeat(32)], reference: 'workers-2026-11' },
+      sbatMinimum: 2023012900,
+      mok: 'forbid',
+      cmdline: { require: [], forbid: ['init=*', 'ima=off'], allow: ['mitigations=*'], exact: null },
+      scope: { ...defaultBootRules.scope, firmware: 'node', initrd: 'unpinned' },
+      explained: [0, 2, 4, 7],
+      tpmFirmwareDeny: ['0007005500000200'],
+      withoutLog: 'pcrs',
+    });
+  });
+
   const refused = [
-    ['labels: {zone: a}', 'labels'],
-    ['tpm: absent', 'tpm'],
     ['disk: {paths: [/var/lib/docker]}', 'disk'],
     ['firewall: {baseline: workers}', 'firewall'],
     ['host: {ssh: closed}', 'host'],
@@ -79,9 +119,6 @@ describe('a policy file', () => {
     ['runtime: {references: [debian-13]}', 'runtime'],
     ['reaction: evict', 'reaction'],
     ['tpmClass: [discrete]', 'tpmClass'],
-    ['boot: {secureBoot: required}', 'boot.secureBoot'],
-    ['boot: {cmdline: {forbid: ["init=*"]}}', 'boot.cmdline'],
-    ['boot: {scope: {kernel: group}}', 'boot.scope'],
     ['require: [identity, firewall]', 'require.1'],
     ['require: [identity, {disk: tpm}]', 'require.1'],
     ['enrolment: [pin, cloud]', 'enrolment.1'],
@@ -95,6 +132,84 @@ describe('a policy file', () => {
         [[6, `groups.0.${field}`, 'not supported by this version']],
       );
     });
+
+  /** A group's last line, and the fields that it makes wrong. */
+  const wrong = [
+    ['nodes: ["a..b"]', ['nodes.0']],
+    ['nodes: ["-worker*"]', ['nodes.0']],
+    ['nodes: ["Worker-*"]', ['nodes.0']],
+    ['labels: {gpu: true}', ['labels.gpu']],
+    ['labels: {"a b": x}', ['labels.a b']],
+    ['tpm: maybe', ['tpm']],
+    ['freshness: 0', ['freshness']],
+    ['freshness: 90000', ['freshness']],
+    ['require: [{boot: host}]', ['require.0']],
+    ['boot: {secureBoot: optional}', ['boot.secureBoot']],
+    ['boot: {secureboot: required}', ['boot.secureboot']],
+    ['boot: {signers: []}', ['boot.signers']],
+    [`boot: {signers: ["${'ab'.repeat(20)}"]}`, ['boot.signers.0']],
+    [`boot: {signers: ["${'AB:'.repeat(31)}AB"]}`, ['boot.signers.0']],
+    ['boot: {dbx: {}}', ['boot.dbx']],
+    ['boot: {dbx: {contains: [abc]}}', ['boot.dbx.contains.0']],
+    ['boot: {sbat: {minimum: 2023}}', ['boot.sbat.minimum']],
+    ['boot: {mok: maybe}', ['boot.mok']],
+    ['boot: {scope: {cmdline: node}}', ['boot.scope.cmdline']],
+    ['boot: {scope: {kernel: rules}}', ['boot.scope.kernel']],
+    ['boot: {scope: {disk: node}}', ['boot.scope.disk']],
+    ['boot: {explained: [10]}', ['boot.explained.0']],
+    ['boot: {explained: [0, 24]}', ['boot.explained.1']],
+    ['boot: {tpmFirmware: {deny: [abc]}}', ['boot.tpmFirmware.deny.0']],
+    ['boot: {cmdline: {forbid: ["quiet splash"]}}', ['boot.cmdline.forbid.0']],
+    ['boot: {cmdline: {forbid: [""]}}', ['boot.cmdline.forbid.0']],
+    ['boot: {cmdline: {forbids: []}}', ['boot.cmdline.forbids']],
+    ['boot: {cmdline: {require: ["init=/x"], forbid: ["init=*"]}}', ['boot.cmdline.require.0']],
+    ['boot: {cmdline: {allow: [quiet], forbid: [quiet]}}', ['boot.cmdline.allow.0']],
+    ['boot: {cmdline: {exact: "ro quiet", require: [ro]}}', ['boot.cmdline.exact']],
+    ['boot: {cmdline: {exact: "ro init=/bin/sh", forbid: ["init=*"]}}', ['boot.cmdline.exact']],
+    ['boot: {scope: {cmdline: exact}, cmdline: {allow: [quiet]}}', ['boot.cmdline.allow']],
+  ] as const;
+  for (const [line, fields] of wrong)
+    it(`refuses ${line}`, () => {
+      const faults = faultsOf(
+        `${head}  - name: workers\n    ${line}\n${line.startsWith('nodes') ? '' : '    nodes: ["*"]\n'}`,
+      );
+      assert.deepEqual(
+        faults.map(({ line, field }) => `${line} ${field}`),
+        fields.map((field) => `5 groups.0.${field}`),
+      );
+    });
+
+  it('takes a blank between double quotes: there the kernel reads one argument', () => {
+    const group = `  - {name: a, nodes: ["*"], boot: {cmdline: {forbid: ['dyndbg="file a +p"']}}}\n`;
+    assert.deepEqual(places(`${head}${group}`), []);
+  });
+
+  const misspelt = [
+    ['enrolments: [pin]', 'enrolment'],
+    ['boot: {secureboot: required}', 'secureBoot'],
+    ['mode: enforced', 'enforce'],
+    ['severity: {kernel_unknow: warn}', 'kernel_unknown'],
+    ['boot: {cmdline: {forbids: []}}', 'forbid'],
+    ['require: [identity, boots]', 'boot'],
+  ] as const;
+  for (const [line, meant] of misspelt)
+    it(`suggests ${meant} for ${line}`, () => {
+      const [fault] = faultsOf(`${head}  - name: workers\n    nodes: ["*"]\n    ${line}\n`);
+      assert.equal(fault?.text.slice(fault.text.indexOf(';')), `; did you mean ${meant}?`);
+    });
+
+  describe('for machines without a TPM', () => {
+    const absent = '  - {name: gpu, nodes: ["gpu-*"], tpm: absent';
+    it('says so', () => assert.equal(parsePolicy(`${head}${absent}}\n`, 'p.yaml').groups[0]?.tpm, 'absent'));
+    const contradictions = [
+      ['require: [identity, boot]', 'require'],
+      ['boot: {secureBoot: required}', 'boot'],
+      ['mode: enforce', 'mode'],
+    ] as const;
+    for (const [field, place] of contradictions)
+      it(`refuses ${field}`, () =>
+        assert.deepEqual(places(`${head}${absent}, ${field}}\n`), [`4 groups.0.${place}`]));
+  });
 
   const empty = [
     ['groups: []', 3, 'groups'],
@@ -145,35 +260,6 @@ describe('a policy file', () => {
       () => parsePolicy(`${head}  []\n`, 'etc/p.yaml'),
       /^PolicyError: etc\/p\.yaml:\d: groups: /,
     ));
-
-  it('has a JSON schema', () => assert.ok('properties' in policyJsonSchema()));
-});
-
-describe("a node's group", () => {
-  const policy = parsePolicy(
-    `${head}  - {name: first, nodes: ["worker-?", "db*-x"]}\n  - {name: second, nodes: ["worker-*"]}\n`,
-    'p.yaml',
-  );
-  const table = [
-    ['worker-1', 'first'],
-    ['worker-12', 'second'],
-    ['db-a-x', 'first'],
-    ['db-a-xy', 'default'],
-    ['my-worker-1', 'default'],
-  ] as const;
-  for (const [node, group] of table)
-    it(`of ${node} is ${group}`, () => assert.equal(groupOf(policy, node).name, group));
-
-  it('that no group of a written policy names is observed, and can never be trusted', () => {
-    const { mode, require, boot } = groupOf(policy, 'other');
-    assert.deepEqual([mode, require, boot.references], ['observe', ['identity', 'boot'], []]);
-  });
-
-  it('is found in no time, whatever the glob', () => {
-    const glob = `${'*a'.repeat(120)}b`;
-    const hostile = parsePolicy(`${head}  - {name: a, nodes: ["${glob}"]}\n`, 'p.yaml');
-    assert.equal(groupOf(hostile, 'a'.repeat(253)).name, 'default');
-  });
 });
 
 describe('the built-in policies', () => {

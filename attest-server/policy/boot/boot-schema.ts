@@ -1,0 +1,126 @@
+import { z } from 'zod';
+import { plainName } from '../../protocol/reference.ts';
+import { commandLineScopes, digestScopes } from './rules.ts';
+
+const argumentGlob = z
+  .string()
+  .min(1, 'empty, so that no argument could match')
+  .max(512)
+  .refine(isOneArgument, 'holds a blank, and no argument does: one glob matches one whole argument');
+
+const signer = z
+  .string()
+  .min(1, 'empty, so that no certificate could match')
+  .max(512)
+  .refine(
+    (text) => !/^[0-9a-fA-F:]{32,}$/.test(text) || /^[0-9a-f]{64}$/.test(text),
+    'looks like a fingerprint, and is not a SHA-256 one: 64 lower-case hex digits without colons',
+  );
+
+const digest = z
+  .string()
+  .regex(
+    /^([0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/,
+    'not a digest of 64, 96 or 128 lower-case hex digits',
+  );
+
+/** PCR 10 holds what the running system measures; from 16 on there is nothing of a boot. */
+const bootPcr = z
+  .int()
+  .refine((pcr) => pcr >= 0 && pcr <= 15 && pcr !== 10, 'not a PCR of the boot: 0 to 9, or 11 to 15');
+
+const globs = z.array(argumentGlob).max(256);
+const ofDigest = z.enum(digestScopes).optional();
+
+/** `boot` of a group: what is wanted of a boot, by meaning. */
+export const bootSchema = z.strictObject({
+  references: z
+    .array(plainName)
+    .min(1, 'empty, so that no boot could match; leave it out for any active reference of the group')
+    .max(256)
+    .optional()
+    .describe(
+      'names of the references of which one must cover each stage; default: any active one of the group',
+    ),
+  secureBoot: z
+    .enum(['required', 'report'])
+    .optional()
+    .describe('required: Secure Boot must be on, and measured so; default: report'),
+  signers: z
+    .array(signer)
+    .min(1, 'empty, so that nobody could sign; leave it out to go by the references')
+    .max(256)
+    .optional()
+    .describe('who may sign what boots: SHA-256 of a certificate, or a glob on its subject'),
+  dbx: z
+    .strictObject({
+      contains: z.array(digest).min(1, 'empty: name a digest, or leave it out').max(4096).optional(),
+      reference: plainName.optional(),
+    })
+    .refine((dbx) => dbx.contains !== undefined || dbx.reference !== undefined, {
+      error: 'empty: name contains or reference',
+    })
+    .optional()
+    .describe('revocations that the machine must have: digests, or all those of a reference'),
+  sbat: z
+    .strictObject({
+      minimum: z.int().refine(isSbatLevel, 'not a date of an SBAT level, as 2023012900'),
+    })
+    .optional()
+    .describe('the least level of shim’s own revocations'),
+  mok: z
+    .enum(['forbid', 'allow'])
+    .optional()
+    .describe('machine owner keys: none, or any; default: those of the references'),
+  cmdline: z
+    .strictObject({
+      require: globs.optional().describe('globs, each of which must match an argument'),
+      forbid: globs.optional().describe('globs, none of which may match an argument'),
+      allow: globs.optional().describe('globs on arguments that a reference does not have'),
+      exact: z.string().min(1, 'empty: leave it out').max(4096).optional().describe('the whole line'),
+    })
+    .optional()
+    .describe('rules on the kernel’s command line; a glob matches one whole argument, as init=*'),
+  scope: z
+    .strictObject({
+      firmware: ofDigest,
+      loader: ofDigest,
+      kernel: ofDigest,
+      initrd: ofDigest,
+      cmdline: z.enum(commandLineScopes).optional(),
+    })
+    .optional()
+    .describe('of which machines a reference speaks, stage by stage'),
+  explained: z
+    .array(bootPcr)
+    .min(1, 'empty: leave it out')
+    .max(16)
+    .optional()
+    .describe('PCRs of which every event must be known'),
+  tpmFirmware: z
+    .strictObject({
+      deny: z
+        .array(z.string().regex(/^[0-9a-f]{16}$/, 'not a TPM firmware version: 16 lower-case hex digits'))
+        .min(1, 'empty: leave it out')
+        .max(256),
+    })
+    .optional()
+    .describe('versions of TPM firmware that must not be'),
+  withoutLog: z
+    .enum(['pending', 'pcrs'])
+    .optional()
+    .describe('what a boot without a log is worth: nothing yet, or what its PCR values say'),
+});
+
+/** An argument may hold blanks only between double quotes, as the kernel reads it. */
+function isOneArgument(glob: string): boolean {
+  return !/\s/.test(glob.replace(/"[^"]*"/g, ''));
+}
+
+/** YYYYMMDDNN. */
+function isSbatLevel(level: number): boolean {
+  const [, year, month, day] = /^(\d{4})(\d{2})(\d{2})\d{2}$/.exec(String(level)) ?? [];
+  return (
+    Number(year) >= 2021 && Number(month) >= 1 && Number(month) <= 12 && Number(day) >= 1 && Number(day) <= 31
+  );
+}

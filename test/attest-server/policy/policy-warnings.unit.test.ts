@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { checkPolicy } from '../../../attest-server/policy/policy-file.ts';
+
+const head = 'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n';
+const rest = '  - {name: rest, nodes: ["*"]}\n';
+
+const places = (text: string) =>
+  checkPolicy(text, 'p.yaml').warnings.map(({ line, field }) => `${line} ${field}`);
+
+describe('a policy that may not be what was meant', () => {
+  /** A group's field, and what is warned of. */
+  const table = [
+    ['mode: observe', []],
+    [
+      'mode: enforce, require: [identity, boot], boot: {scope: {initrd: unpinned}}',
+      ['4 groups.0.boot.scope.initrd'],
+    ],
+    ['boot: {scope: {kernel: unpinned}}', ['4 groups.0.boot.scope.kernel']],
+    ['require: [identity, boot], boot: {signers: ["*Debian*"]}', ['4 groups.0.boot.signers']],
+    ['require: [identity, boot], boot: {signers: ["*Debian*"], secureBoot: required}', []],
+    ['boot: {secureBoot: required}', ['4 groups.0.boot.secureBoot']],
+    ['boot: {cmdline: {allow: ["*"]}}', ['4 groups.0.boot.cmdline.allow']],
+    ['boot: {withoutLog: pcrs}', ['4 groups.0.boot.withoutLog']],
+    ['freshness: 60', ['4 groups.0.freshness']],
+    ['freshness: 61', []],
+    ['tpm: absent', []],
+  ] as const;
+  for (const [fields, warnings] of table)
+    it(`${warnings.length === 0 ? 'passes without a word' : 'is warned of'}: ${fields}`, () =>
+      assert.deepEqual(places(`${head}  - {name: a, nodes: ["a-*"], ${fields}}\n${rest}`), warnings));
+
+  it('is told of nodes that no group matches', () =>
+    assert.deepEqual(places(`${head}  - {name: a, nodes: ["a-*"]}\n`), ['3 groups']));
+
+  it('is told of a group that an earlier one hides', () => {
+    const group = (name: string, nodes: string) => `  - {name: ${name}, nodes: [${nodes}]}\n`;
+    const hidden = `${head}${group('a', '"a*", b')}${group('c', '"a-1", "a-?-x"')}${rest}`;
+    assert.deepEqual(places(hidden), ['5 groups.1.nodes']);
+    const reached = `${head}${group('a', '"a-?"')}${group('c', '"a-*", b')}${rest}`;
+    assert.deepEqual(places(reached), []);
+  });
+
+  it('is not told of one that labels tell apart', () => {
+    const group = `  - {name: a, nodes: ["*"], labels: {gpu: "true"}}\n`;
+    assert.deepEqual(places(`${head}${group}${rest}`), []);
+  });
+});

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { checkPolicy } from '../../../attest-server/policy/policy-file.ts';
+import { policyJsonSchema } from '../../../attest-server/policy/policy-schema.ts';
+
+const folder = join(import.meta.dirname, '../../../attest-server/policy');
+const published: unknown = JSON.parse(readFileSync(join(folder, 'policy.schema.json'), 'utf8'));
+
+describe('the published JSON schema of policies', () => {
+  it('is the one of this version; else write it anew: assay policy schema > attest-server/policy/policy.schema.json', () =>
+    assert.deepEqual(published, JSON.parse(JSON.stringify(policyJsonSchema()))));
+});
+
+describe('each shipped policy', () => {
+  const schema = z.fromJSONSchema(z.record(z.string(), z.unknown()).parse(published));
+  for (const name of ['observe', 'strict'] as const) {
+    const text = readFileSync(join(folder, 'shipped', `${name}.yaml`), 'utf8');
+    it(`${name} can be used as it is, and is as its schema says`, () => {
+      const { policy, warnings } = checkPolicy(text, `${name}.yaml`);
+      assert.deepEqual([policy.name, warnings], [name, []]);
+      assert.ok(schema.safeParse(parse(text)).success);
+    });
+
+    it(`${name} names the schema for editors`, () =>
+      assert.match(text, /^# yaml-language-server: \$schema=\.\.\/policy\.schema\.json$/m));
+  }
+
+  it('is more than the schema says of what it refuses', () =>
+    assert.equal(
+      schema.safeParse({ apiVersion: 'assay.dev/v1', kind: 'Policy', groups: [{}] }).success,
+      false,
+    ));
+});
