@@ -1,5 +1,5 @@
 import type { PcrBank } from '../attest-server/protocol/messages.ts';
-import { parseRawLog, type RawEvent } from '../attest-server/verify/tpm/log-format.ts';
+import { parseRawLog, type RawLog } from '../attest-server/verify/tpm/log-format.ts';
 
 /** What becomes of one event; what is not named stays. */
 export interface EventChange {
@@ -12,27 +12,29 @@ export interface EventChange {
 
 /** Writes a log anew with changes by event index; `'drop'` leaves the event out. Padding stays. */
 export function rewriteLog(log: Buffer, changes: ReadonlyMap<number, EventChange | 'drop'>): Buffer {
-  const { events } = parseRawLog(log);
+  const raw = parseRawLog(log);
   const parts: Buffer[] = [];
   let copied = 0;
-  for (const event of events) {
-    const change = changes.get(event.index);
+  for (let index = 0; index < raw.count; index++) {
+    const change = changes.get(index);
     if (change === undefined) continue;
-    parts.push(log.subarray(copied, event.offset));
-    if (change !== 'drop') parts.push(rewriteEvent(log, event, change));
-    copied = event.end;
+    parts.push(log.subarray(copied, raw.offsets[index]));
+    if (change !== 'drop') parts.push(rewriteEvent(log, raw, index, change));
+    copied = raw.ends[index]!;
   }
   parts.push(log.subarray(copied));
   return Buffer.concat(parts);
 }
 
-function rewriteEvent(log: Buffer, event: RawEvent, { digest, data, type }: EventChange): Buffer {
-  const content = data ?? log.subarray(event.dataOffset, event.end);
-  const head = Buffer.from(log.subarray(event.offset, event.dataOffset));
+function rewriteEvent(log: Buffer, raw: RawLog, index: number, { digest, data, type }: EventChange): Buffer {
+  const offset = raw.offsets[index]!;
+  const content = data ?? log.subarray(raw.dataOffsets[index], raw.ends[index]);
+  const head = Buffer.from(log.subarray(offset, raw.dataOffsets[index]));
   if (type !== undefined) head.writeUInt32LE(type, 4);
-  for (const { bank, offset } of event.digests) {
+  for (const bank of raw.banks) {
+    const digestOffset = raw.digestOffsets[bank]?.[index] ?? 0;
     const hex = digest?.[bank];
-    if (hex !== undefined) head.write(hex, offset - event.offset, 'hex');
+    if (hex !== undefined && digestOffset !== 0) head.write(hex, digestOffset - offset, 'hex');
   }
   head.writeUInt32LE(content.length, head.length - 4);
   return Buffer.concat([head, content]);

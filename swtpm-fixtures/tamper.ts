@@ -1,10 +1,16 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../attest-server/protocol/messages.ts';
+import { type PcrBank, pcrBanks } from '../attest-server/protocol/messages.ts';
 import { type EventData, eventData } from '../attest-server/verify/tpm/event-data.ts';
-import { type EventLog, type LogEvent, parseEventLog } from '../attest-server/verify/tpm/event-log.ts';
+import {
+  type EventLog,
+  eventBytes,
+  type LogEvent,
+  type ParsedLog,
+  parseEventLog,
+} from '../attest-server/verify/tpm/event-log.ts';
 import { measuredBytes } from '../attest-server/verify/tpm/event-verified.ts';
 import { grubLine, kernelLine } from '../attest-server/verify/tpm/grub-text.ts';
-import { parseRawLog, type RawEvent } from '../attest-server/verify/tpm/log-format.ts';
+import { parseRawLog } from '../attest-server/verify/tpm/log-format.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
 
 export type Tampering = 'kernel' | 'cmdline' | 'secureboot';
@@ -19,8 +25,7 @@ const addedWords = 'init=/bin/sh';
  * @throws Error where the log does not measure the component
  */
 export function tamper(log: Buffer, what: Tampering): Buffer {
-  const opened = open(log);
-  const changes = tamperings[what](opened);
+  const changes = tamperings[what](parseEventLog(log));
   if (changes.size === 0)
     throw new Error(`this log does not measure ${components[what]}: choose another recorded boot`);
   return rewriteLog(log, changes);
@@ -31,8 +36,8 @@ export function tamper(log: Buffer, what: Tampering): Buffer {
  * @throws Error where the log has no such event
  */
 export function tamperEvent(log: Buffer, index: number, change: EventChange): Buffer {
-  const { events } = parseRawLog(log);
-  if (events[index] === undefined) throw new Error(`event ${index}: the log has ${events.length} events`);
+  const { count } = parseRawLog(log);
+  if (!(index >= 0 && index < count)) throw new Error(`event ${index}: the log has ${count} events`);
   return rewriteLog(log, new Map([[index, change]]));
 }
 
@@ -42,28 +47,18 @@ const components: Readonly<Record<Tampering, string>> = {
   secureboot: 'Secure Boot as switched on',
 };
 
-interface OpenLog {
-  readonly bytes: Buffer;
-  readonly raw: readonly RawEvent[];
-  readonly log: EventLog;
-}
-
 type Changes = Map<number, EventChange | 'drop'>;
 
-function open(bytes: Buffer): OpenLog {
-  return { bytes, raw: parseRawLog(bytes).events, log: parseEventLog(bytes) };
-}
-
-const tamperings: Readonly<Record<Tampering, (log: OpenLog) => Changes>> = {
-  kernel: (open) => changed(open, contentOf(open.log, 'kernel')),
+const tamperings: Readonly<Record<Tampering, (log: ParsedLog) => Changes>> = {
+  kernel: (log) => changed(log, contentOf(log, 'kernel')),
   cmdline: changeCommandLine,
   secureboot: switchSecureBootOff,
 };
 
-function changeCommandLine(open: OpenLog): Changes {
-  const events = contentOf(open.log, 'cmdline');
+function changeCommandLine(log: ParsedLog): Changes {
+  const events = contentOf(log, 'cmdline');
   const unified = events.some(({ describes }) => describes === '.cmdline');
-  return changed(open, unified ? [...events, ...wrappers(open.log)] : events);
+  return changed(log, unified ? [...events, ...wrappers(log)] : events);
 }
 
 /** Unified images carry the command line themselves, so that the image changes with it. */
@@ -85,19 +80,17 @@ function contentOf({ events }: EventLog, stage: 'kernel' | 'cmdline'): LogEvent[
   });
 }
 
-function changed(open: OpenLog, events: readonly LogEvent[]): Changes {
-  return new Map(events.map(({ index }) => [index, changedEvent(open, index)]));
+function changed(log: ParsedLog, events: readonly LogEvent[]): Changes {
+  return new Map(events.map((event) => [event.index, changedEvent(log, event)]));
 }
 
 /** The event with other data, where its digest is of the data, else with a digest that follows from the old one. */
-function changedEvent({ bytes, raw, log }: OpenLog, index: number): EventChange {
-  const event = raw[index]!;
-  const { type } = log.events[index]!;
-  const old = bytes.subarray(event.dataOffset, event.end);
-  const data = eventData(type, old);
-  const measured = measuredBytes(bytes, event, type, data);
+function changedEvent(log: ParsedLog, event: LogEvent): EventChange {
+  const old = eventBytes(log, event.index);
+  const data = eventData(event.type, old);
+  const measured = measuredBytes(log.bytes, log.raw, event.index);
   if (data.kind !== 'text' || measured === null)
-    return { digest: digests(event, (bank) => followingDigest(bytes, event, bank)) };
+    return { digest: digests(event, (bank) => followingDigest(event, bank)) };
   const next = withAddedWords(old, data);
   const from = measured.byteOffset - old.byteOffset;
   const end = next.length - (old.length - from - measured.length);
@@ -114,23 +107,22 @@ function withAddedWords(old: Buffer, { text, utf16 }: EventData & { kind: 'text'
   return Buffer.concat([old.subarray(0, before), Buffer.from(words, encoding), old.subarray(before)]);
 }
 
-function followingDigest(bytes: Buffer, event: RawEvent, bank: PcrBank): string {
-  const { offset } = event.digests.find((digest) => digest.bank === bank)!;
-  const old = bytes.subarray(offset, offset + bankBytes[bank]);
+function followingDigest({ digests }: LogEvent, bank: PcrBank): string {
+  const old = Buffer.from(digests[bank] ?? '', 'hex');
   return hash(bank, Buffer.concat([Buffer.from('another than '), old]), 'hex');
 }
 
-function digests(event: RawEvent, of: (bank: PcrBank) => string): Partial<Record<PcrBank, string>> {
-  return Object.fromEntries(event.digests.map(({ bank }) => [bank, of(bank)]));
+function digests(event: LogEvent, of: (bank: PcrBank) => string): Partial<Record<PcrBank, string>> {
+  return Object.fromEntries(pcrBanks.filter((bank) => event.digests[bank]).map((bank) => [bank, of(bank)]));
 }
 
-function switchSecureBootOff({ bytes, raw, log }: OpenLog): Changes {
+function switchSecureBootOff(log: ParsedLog): Changes {
   const changes: Changes = new Map();
-  for (const { index, type, describes } of log.events) {
-    const event = raw[index]!;
+  for (const event of log.events) {
+    const { index, type, describes } = event;
     if (type === 'EV_EFI_VARIABLE_DRIVER_CONFIG' && describes === 'SecureBoot = 01') {
-      const data = Buffer.from(bytes.subarray(event.dataOffset, event.end));
-      const measured = measuredBytes(bytes, event, type, eventData(type, data));
+      const data = Buffer.from(eventBytes(log, index));
+      const measured = measuredBytes(log.bytes, log.raw, index);
       data[data.length - 1] = 0;
       const hashed = measured?.length === data.length ? data : data.subarray(-1);
       changes.set(index, { data, digest: digests(event, (bank) => hash(bank, hashed, 'hex')) });

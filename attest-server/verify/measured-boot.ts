@@ -1,6 +1,8 @@
 import { bankBytes, type PcrBank } from '../protocol/messages.ts';
 import type { BootProblem, MeasuredBoot, QuotedBank } from './proven.ts';
-import { type EventLog, parseEventLog } from './tpm/event-log.ts';
+import { type ParsedLog, parseEventLog } from './tpm/event-log.ts';
+import { lacksDigest } from './tpm/event-verified.ts';
+import { extendsPcr, replayedValue } from './tpm/replay.ts';
 
 /**
  * The PCRs that firmware and boot loaders alone extend, before the log ends. PCR 10 is IMA's, and user space
@@ -15,7 +17,11 @@ const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
  */
 export function measureBoot(bytes: Buffer, digest: string, banks: readonly QuotedBank[]): MeasuredBoot {
   const log = parseEventLog(bytes);
-  return { digest, log, problems: [...checkBankExtended(banks), ...checkReplay(log, banks)] };
+  return {
+    digest,
+    log,
+    problems: [...checkBankExtended(banks), ...checkReplay(log, banks), ...checkDigests(log, banks)],
+  };
 }
 
 /**
@@ -43,7 +49,7 @@ function neverExtended(quoted: QuotedBank): boolean {
 }
 
 /** Problems of each bank; a bank that differs while another one replays is told apart (`bank_mismatch`). */
-function checkReplay(log: EventLog, banks: readonly QuotedBank[]): BootProblem[] {
+function checkReplay(log: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
   const judged = banks
     .filter((quoted) => !neverExtended(quoted))
     .map((quoted) => ({ bank: quoted.bank, problems: bankProblems(log, quoted) }));
@@ -55,22 +61,49 @@ function checkReplay(log: EventLog, banks: readonly QuotedBank[]): BootProblem[]
   );
 }
 
-function bankProblems(log: EventLog, quoted: QuotedBank): BootProblem[] {
-  const replayed = log.banks[quoted.bank] ?? {};
-  return firmwarePcrs.flatMap((pcr): BootProblem[] => {
+function bankProblems(log: ParsedLog, quoted: QuotedBank): BootProblem[] {
+  const replayed = log.replay(quoted.bank);
+  const problems: BootProblem[] = [];
+  for (const pcr of firmwarePcrs) {
     const value = quotedValue(quoted, pcr);
-    if (value === null) return [];
-    const actual = value.toString('hex');
-    const expected = replayed[pcr];
-    const where = { pcr, event: null, expected: expected ?? null, actual };
-    if (expected === undefined) {
-      if (isZero(value)) return [];
-      const text = `PCR ${pcr} (${quoted.bank}) was extended, and the log has no event for it`;
-      return [{ ...where, code: 'log_incomplete', text }];
+    if (value === null) continue;
+    const replay = replayed && replayedValue(replayed, pcr);
+    if (replay?.equals(value) || (replay === null && isZero(value))) continue;
+    problems.push(replayProblem(quoted.bank, pcr, replay, value));
+  }
+  return problems;
+}
+
+function replayProblem(bank: PcrBank, pcr: number, replay: Buffer | null, value: Buffer): BootProblem {
+  const where = {
+    pcr,
+    event: null,
+    expected: replay?.toString('hex') ?? null,
+    actual: value.toString('hex'),
+  };
+  if (replay === null) {
+    const text = `PCR ${pcr} (${bank}) was extended, and the log has no event for it`;
+    return { ...where, code: 'log_incomplete', text };
+  }
+  const text = `the log does not replay to the quoted value of PCR ${pcr} (${bank})`;
+  return { ...where, code: 'log_replay_mismatch', text };
+}
+
+/**
+ * Attack: an event without a digest in one bank was never extended there, so that the bank hides it. An event must be in
+ * every quoted bank of the log.
+ */
+function checkDigests({ raw }: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
+  return banks.flatMap(({ bank }): BootProblem[] => {
+    if (!raw.banks.includes(bank)) return [];
+    for (let event = 0; event < raw.count; event++) {
+      const pcr = raw.pcrs[event]!;
+      if (!extendsPcr(raw, event) || !firmwarePcrs.includes(pcr) || !lacksDigest(raw, event, [bank]))
+        continue;
+      const text = `event ${event} (PCR ${pcr}) has no ${bank} digest, and that bank is quoted`;
+      return [{ code: 'bank_mismatch', pcr, event, expected: `a ${bank} digest`, actual: null, text }];
     }
-    if (expected === actual) return [];
-    const text = `the log does not replay to the quoted value of PCR ${pcr} (${quoted.bank})`;
-    return [{ ...where, code: 'log_replay_mismatch', text }];
+    return [];
   });
 }
 
@@ -97,5 +130,6 @@ function quotedValue({ bank, mask, values }: QuotedBank, pcr: number): Buffer | 
 }
 
 function isZero(value: Buffer): boolean {
-  return value.every((byte) => byte === 0);
+  for (const byte of value) if (byte !== 0) return false;
+  return true;
 }

@@ -19,6 +19,21 @@ export function efiVariable(data: Buffer): EfiVariable | null {
   return { guid: guidText(data.subarray(0, 16)), name, valueOffset, valueSize: Number(valueBytes) };
 }
 
+/** The variable's own data, a view; null where the lengths do not fit. The same structure, without its texts. */
+export function variableValue(bytes: Buffer, from: number, end: number): Buffer | null {
+  if (end - from < 32) return null;
+  const nameCharacters = smallNumber(bytes, from + 16);
+  const valueBytes = smallNumber(bytes, from + 24);
+  const valueAt = from + 32 + nameCharacters * 2;
+  if (nameCharacters > 512 || valueAt + valueBytes > end) return null;
+  return bytes.subarray(valueAt, valueAt + valueBytes);
+}
+
+/** A 64-bit length; what does not fit 32 bits is larger than any log. */
+function smallNumber(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at + 4) === 0 ? bytes.readUInt32LE(at) : Number.POSITIVE_INFINITY;
+}
+
 function guidText(bytes: Buffer): string {
   const hex = (from: number, to: number) => bytes.toString('hex', from, to);
   const swapped = (from: number, to: number) =>

@@ -1,11 +1,11 @@
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
-import { eventData } from './event-data.ts';
+import { type EventData, eventData } from './event-data.ts';
 import { eventStages } from './event-stage.ts';
 import { eventTypeName } from './event-types.ts';
 import { measuredBytes } from './event-verified.ts';
-import { parseRawLog, type RawEvent, type RawLog } from './log-format.ts';
+import { parseRawLog, type RawLog } from './log-format.ts';
 import { type LogNote, logNotes } from './log-notes.ts';
-import { extendsPcr, findStartupLocality, replayBank } from './replay.ts';
+import { extendsPcr, findStartupLocality, type ReplayedBank, replayBank, replayedHex } from './replay.ts';
 
 export const stages = [
   'firmware',
@@ -45,52 +45,106 @@ export interface EventLog {
   readonly notes: readonly LogNote[];
 }
 
+/** A log with the bytes that it was parsed from. `banks`, `events` and `notes` are made when first asked for. */
+export interface ParsedLog extends EventLog {
+  /** The log's exact bytes, and where the events lie in them. */
+  readonly bytes: Buffer;
+  readonly raw: RawLog;
+  /** Replays one bank; null where the log does not have it. */
+  readonly replay: (bank: PcrBank) => ReplayedBank | null;
+}
+
 /**
- * Parses a firmware log and replays it in every bank that it carries. Both formats: SHA-1 (TPM 1.2 and early
+ * Parses a firmware log, and replays it in the banks that are asked for. Both formats: SHA-1 (TPM 1.2 and early
  * firmware) and crypto-agile. PC Client PFP 1.06, section 10.
  * @throws Rejection `malformed` with field and offset, `too_large`
  */
-export function parseEventLog(bytes: Buffer): EventLog {
+export function parseEventLog(bytes: Buffer): ParsedLog {
   const raw = parseRawLog(bytes);
   const startup = findStartupLocality(bytes, raw);
-  const data = raw.events.map((event) => {
-    const type = eventTypeName(event.type);
-    return { pcr: event.pcr, type, data: eventData(type, bytes.subarray(event.dataOffset, event.end)) };
-  });
-  const stage = eventStages(data);
-  const events = raw.events.map((event, index): LogEvent => {
-    const { type, data: content } = data[index]!;
-    return {
-      index,
-      pcr: event.pcr,
-      type,
-      digests: hexDigests(bytes, event),
-      stage: stage[index]!,
-      describes: content.describes,
-      verified: measuredBytes(bytes, event, type, content) !== null,
-    };
-  });
+  const replayed = new Map<PcrBank, ReplayedBank>();
+  const replay: ParsedLog['replay'] = (bank) => {
+    if (!raw.banks.includes(bank)) return null;
+    const known = replayed.get(bank) ?? replayBank(bytes, raw, bank, startup.pcr0);
+    replayed.set(bank, known);
+    return known;
+  };
+  let banks: EventLog['banks'] | undefined;
+  let events: EventLog['events'] | undefined;
+  let notes: EventLog['notes'] | undefined;
   return {
     format: raw.format,
-    banks: replayBanks(bytes, raw, startup.pcr0),
     startupLocality: startup.locality,
-    events,
-    notes: logNotes(raw, startup),
+    get banks() {
+      banks ??= hexBanks(raw, replay);
+      return banks;
+    },
+    get events() {
+      events ??= logEvents(bytes, raw);
+      return events;
+    },
+    get notes() {
+      notes ??= logNotes(raw, startup);
+      return notes;
+    },
+    bytes,
+    raw,
+    replay,
   };
 }
 
-function hexDigests(bytes: Buffer, event: RawEvent): LogEvent['digests'] {
+/** An event's data, a view. */
+export function eventBytes({ bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>, index: number): Buffer {
+  return bytes.subarray(raw.dataOffsets[index], raw.ends[index]);
+}
+
+/** An event's digests, hex. */
+export function eventDigests(
+  { bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>,
+  index: number,
+): LogEvent['digests'] {
   const digests: Partial<Record<PcrBank, string>> = {};
-  for (const { bank, offset } of event.digests)
-    digests[bank] = bytes.toString('hex', offset, offset + bankBytes[bank]);
+  for (const bank of raw.banks) {
+    const offset = raw.digestOffsets[bank]?.[index] ?? 0;
+    if (offset !== 0) digests[bank] = bytes.toString('hex', offset, offset + bankBytes[bank]);
+  }
   return digests;
 }
 
-function replayBanks(bytes: Buffer, raw: RawLog, pcr0: number): EventLog['banks'] {
+function logEvents(bytes: Buffer, raw: RawLog): readonly LogEvent[] {
+  const log = { bytes, raw };
+  const data: { readonly pcr: number; readonly type: string; readonly data: EventData }[] = [];
+  for (let index = 0; index < raw.count; index++) {
+    const type = eventTypeName(raw.types[index]!);
+    data.push({ pcr: raw.pcrs[index]!, type, data: eventData(type, eventBytes(log, index)) });
+  }
+  const stage = eventStages(data);
+  return data.map(({ pcr, type, data: content }, index) => ({
+    index,
+    pcr,
+    type,
+    digests: eventDigests(log, index),
+    stage: stage[index]!,
+    describes: content.describes,
+    verified: measuredBytes(bytes, raw, index) !== null,
+  }));
+}
+
+function hexBanks(raw: RawLog, replay: ParsedLog['replay']): EventLog['banks'] {
   const banks: Partial<Record<PcrBank, Record<number, string>>> = {};
-  for (const bank of raw.banks) banks[bank] = replayBank(bytes, raw, bank, pcr0);
+  for (const bank of raw.banks) {
+    const replayed = replay(bank);
+    if (replayed !== null) banks[bank] = replayedHex(replayed);
+  }
   // A bank that the header declares and no event carries does not exist on this machine.
-  if (raw.events.some((event) => extendsPcr(event) && event.digests.length > 0))
+  if (extendsAny(raw))
     for (const bank of raw.banks) if (Object.keys(banks[bank] ?? {}).length === 0) delete banks[bank];
   return banks;
+}
+
+function extendsAny(raw: RawLog): boolean {
+  for (let index = 0; index < raw.count; index++)
+    if (extendsPcr(raw, index) && raw.banks.some((bank) => raw.digestOffsets[bank]?.[index] !== 0))
+      return true;
+  return false;
 }

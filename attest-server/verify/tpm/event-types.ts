@@ -49,4 +49,28 @@ export function eventTypeName(type: number): string {
   return byNumber.get(type) ?? `0x${type.toString(16).toUpperCase().padStart(8, '0')}`;
 }
 
-export const noAction = 0x00000003;
+/** The types that the code itself asks for, by their number. */
+export const eventType = {
+  noAction: 0x00000003,
+  separator: 0x00000004,
+  eventTag: 0x00000006,
+  crtmVersion: 0x00000008,
+  ipl: 0x0000000d,
+  variableDriverConfig: 0x80000001,
+  variableBoot: 0x80000002,
+  application: 0x80000003,
+  bootDriver: 0x80000004,
+  runtimeDriver: 0x80000005,
+  gpt: 0x80000006,
+  action: 0x80000007,
+  firmwareBlob: 0x80000008,
+  handoffTables: 0x80000009,
+  firmwareBlob2: 0x8000000a,
+  handoffTables2: 0x8000000b,
+  variableBoot2: 0x8000000c,
+  gpt2: 0x8000000d,
+  hcrtm: 0x80000010,
+  variableAuthority: 0x800000e0,
+} as const;
+
+export const noAction = eventType.noAction;

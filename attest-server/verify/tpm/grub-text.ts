@@ -22,6 +22,18 @@ export function grubLine(text: string): GrubLine | null {
   return null;
 }
 
+/** Bytes of the prefix with which such a line begins; 0 where `bytes` from `from` to `end` is none. */
+export function grubPrefix(bytes: Buffer, from: number, end: number): number {
+  for (const [prefix] of prefixes) if (startsWith(bytes, from, end, prefix)) return prefix.length;
+  return 0;
+}
+
+function startsWith(bytes: Buffer, from: number, end: number, ascii: string): boolean {
+  if (end - from < ascii.length) return false;
+  for (let i = 0; i < ascii.length; i++) if (bytes[from + i] !== ascii.charCodeAt(i)) return false;
+  return true;
+}
+
 const linuxCommand = /^(?:linux|linuxefi|linux16)[ \t]+/;
 
 /**

@@ -2,43 +2,28 @@ import { limits } from '../../protocol/limits.ts';
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { Cursor } from './cursor.ts';
+import { type EventColumns, EventTable } from './event-table.ts';
 import { noAction } from './event-types.ts';
 
-/** Where one digest of an event lies in the log. */
-export interface RawDigest {
-  readonly bank: PcrBank;
-  readonly offset: number;
-}
-
-/** One event by its offsets in the log's bytes. */
-export interface RawEvent {
-  readonly index: number;
-  /** The event takes the bytes from `offset` to `end`. */
-  readonly offset: number;
-  readonly end: number;
-  readonly pcr: number;
-  readonly type: number;
-  /** Digests of the banks that we know; others are passed over. */
-  readonly digests: readonly RawDigest[];
-  /** How many digests the event carries, unknown algorithms included. */
-  readonly digestCount: number;
-  readonly dataOffset: number;
-}
-
 /** A log cut into events; nothing in it has been hashed yet. */
-export interface RawLog {
+export interface RawLog extends EventColumns {
   readonly format: 'crypto-agile' | 'sha1';
   /** Banks of the header, in its order. */
   readonly banks: readonly PcrBank[];
   /** How many algorithms the header declares, unknown ones included. */
   readonly algorithmCount: number;
-  readonly events: readonly RawEvent[];
+  /** How many events there are; the columns may be longer. */
+  readonly count: number;
   /** Bytes of 0x00 or 0xFF after the last event, of one value. */
   readonly padding: { readonly offset: number; readonly bytes: number } | null;
 }
 
 /** A digest algorithm of the header: the bank where we know one, and the bytes that its digests take. */
-type Algorithms = ReadonlyMap<number, { readonly bank: PcrBank | null; readonly size: number }>;
+interface Algorithm {
+  readonly id: number;
+  readonly bank: PcrBank | null;
+  readonly size: number;
+}
 
 /** TPM_ALG_ID of the banks. TPM 2.0 Part 2 r1.59, section 6.3. */
 const bankById: ReadonlyMap<number, PcrBank> = new Map([
@@ -48,11 +33,15 @@ const bankById: ReadonlyMap<number, PcrBank> = new Map([
   [0x000d, 'sha512'],
 ]);
 
+/** No machine declares more than a handful; a bit for each has to fit a number. */
+const mostAlgorithms = 16;
+
 /** PCRs that a log may name; a larger index means that these bytes are no event log. */
 const pcrCount = 32;
 export const noPcr = 0xffffffff;
 
 const specId03 = Buffer.from('Spec ID Event03\0');
+const sha1Only: readonly Algorithm[] = [{ id: 0x0004, bank: 'sha1', size: bankBytes.sha1 }];
 
 /**
  * Cuts a log into its events: TCG_PCClientPCREvent, and TCG_PCR_EVENT2 after a Spec ID Event03.
@@ -63,74 +52,112 @@ export function parseRawLog(bytes: Buffer): RawLog {
   if (bytes.length > limits.bootLog)
     throw new Rejection('too_large', `an event log of ${bytes.length} bytes`, { field: 'log' });
   const cursor = new Cursor(bytes, 'little');
-  const first = parseSha1Event(cursor, 0);
-  const data = bytes.subarray(first.dataOffset, first.end);
-  const agile = first.type === noAction && data.subarray(0, specId03.length).equals(specId03);
-  const algorithms = agile ? parseSpecId(cursor, first, data) : sha1Only;
-  const events: RawEvent[] = [agile ? { ...first, digests: [] } : first];
+  const agile = isAgile(bytes);
+  const algorithms = agile ? parseHeader(cursor, bytes) : sha1Only;
+  const banks = algorithms.flatMap(({ bank }) => bank ?? []);
+  const table = new EventTable(banks);
+  if (agile) addHeader(table, bytes);
+  else parseSha1Event(cursor, table);
+  const paddingFrom = paddingStart(bytes);
   let padding: RawLog['padding'] = null;
   while (cursor.remaining > 0) {
-    if (isPadding(bytes, cursor.offset)) {
+    if (cursor.offset >= paddingFrom) {
       padding = { offset: cursor.offset, bytes: cursor.remaining };
       break;
     }
-    const index = events.length;
-    if (index >= limits.bootLogEvents)
-      throw new Rejection('too_large', `an event log of more than ${index} events`, {
+    if (table.count >= limits.bootLogEvents)
+      throw new Rejection('too_large', `an event log of more than ${table.count} events`, {
         field: 'log',
         offset: cursor.offset,
       });
-    events.push(agile ? parseAgileEvent(cursor, index, algorithms) : parseSha1Event(cursor, index));
+    if (agile) parseAgileEvent(cursor, table, algorithms);
+    else parseSha1Event(cursor, table);
   }
-  const banks = [...algorithms.values()].flatMap(({ bank }) => bank ?? []);
-  const format = agile ? 'crypto-agile' : 'sha1';
-  return { format, banks, algorithmCount: algorithms.size, events, padding };
+  return {
+    ...table.columns,
+    format: agile ? 'crypto-agile' : 'sha1',
+    banks,
+    algorithmCount: algorithms.length,
+    count: table.count,
+    padding,
+  };
 }
 
-const sha1Only: Algorithms = new Map([[0x0004, { bank: 'sha1', size: 20 }]]);
+const headerTypeAt = 4;
+const headerDataSizeAt = 28;
+const headerDataAt = 32;
 
-function parseSha1Event(cursor: Cursor, index: number): RawEvent {
+/** The first event of a crypto-agile log has the old format, and says in its data what the others look like. */
+function isAgile(bytes: Buffer): boolean {
+  return (
+    bytes.length >= headerDataAt + specId03.length &&
+    bytes.readUInt32LE(headerTypeAt) === noAction &&
+    bytes.readUInt32LE(headerDataSizeAt) >= specId03.length &&
+    specId03.compare(bytes, headerDataAt, headerDataAt + specId03.length) === 0
+  );
+}
+
+function addHeader(table: EventTable, bytes: Buffer): void {
+  const index = table.add(bytes.readUInt32LE(0), noAction, 0);
+  table.columns.digestCounts[index] = 1;
+  table.columns.dataOffsets[index] = headerDataAt;
+  table.columns.ends[index] = headerDataAt + bytes.readUInt32LE(headerDataSizeAt);
+}
+
+function parseSha1Event(cursor: Cursor, table: EventTable): void {
   const offset = cursor.offset;
   const pcr = cursor.u32('pcrIndex');
   const type = cursor.u32('eventType');
   checkPcr(cursor, pcr, type, offset);
   const digest = cursor.skip(bankBytes.sha1, 'digest');
   const dataOffset = skipData(cursor, 'eventDataSize');
-  const digests = [{ bank: 'sha1', offset: digest } as const];
-  return { index, offset, end: cursor.offset, pcr, type, digests, digestCount: 1, dataOffset };
+  const index = table.add(pcr, type, offset);
+  const { columns } = table;
+  columns.digestCounts[index] = 1;
+  columns.digestOffsets.sha1![index] = digest;
+  columns.dataOffsets[index] = dataOffset;
+  columns.ends[index] = cursor.offset;
 }
 
-function parseAgileEvent(cursor: Cursor, index: number, algorithms: Algorithms): RawEvent {
+function parseAgileEvent(cursor: Cursor, table: EventTable, algorithms: readonly Algorithm[]): void {
   const offset = cursor.offset;
   const pcr = cursor.u32('pcrIndex');
   const type = cursor.u32('eventType');
   checkPcr(cursor, pcr, type, offset);
   const countAt = cursor.offset;
   const digestCount = cursor.u32('digests.count');
-  if (digestCount > algorithms.size)
+  const index = table.add(pcr, type, offset);
+  if (digestCount > algorithms.length)
     throw cursor.fault(
       'digests.count',
-      `event ${index} has ${digestCount} digests, the header declares ${algorithms.size}`,
+      `event ${index} has ${digestCount} digests, the header declares ${algorithms.length}`,
       countAt,
     );
-  const digests: RawDigest[] = [];
-  const seen = new Set<number>();
+  const { columns } = table;
+  let seen = 0;
   for (let i = 0; i < digestCount; i++) {
     const at = cursor.offset;
     const id = cursor.u16('digests.hashAlg');
-    const algorithm = algorithms.get(id);
-    if (algorithm === undefined || seen.has(id))
+    const which = positionOf(algorithms, id);
+    if (which < 0 || ((seen >>> which) & 1) === 1)
       throw cursor.fault(
         'digests.hashAlg',
-        `event ${index}: algorithm 0x${id.toString(16)} is ${algorithm === undefined ? 'not declared' : 'given twice'}`,
+        `event ${index}: algorithm 0x${id.toString(16)} is ${which < 0 ? 'not declared' : 'given twice'}`,
         at,
       );
-    seen.add(id);
-    const digest = cursor.skip(algorithm.size, 'digests.digest');
-    if (algorithm.bank !== null) digests.push({ bank: algorithm.bank, offset: digest });
+    seen |= 1 << which;
+    const { bank, size } = algorithms[which]!;
+    const digest = cursor.skip(size, 'digests.digest');
+    if (bank !== null) columns.digestOffsets[bank]![index] = digest;
   }
-  const dataOffset = skipData(cursor, 'eventSize');
-  return { index, offset, end: cursor.offset, pcr, type, digests, digestCount, dataOffset };
+  columns.digestCounts[index] = digestCount;
+  columns.dataOffsets[index] = skipData(cursor, 'eventSize');
+  columns.ends[index] = cursor.offset;
+}
+
+function positionOf(algorithms: readonly Algorithm[], id: number): number {
+  for (let i = 0; i < algorithms.length; i++) if (algorithms[i]!.id === id) return i;
+  return -1;
 }
 
 function checkPcr(cursor: Cursor, pcr: number, type: number, offset: number): void {
@@ -150,27 +177,15 @@ function skipData(cursor: Cursor, field: string): number {
   return cursor.skip(size, field);
 }
 
-function parseSpecId(cursor: Cursor, first: RawEvent, data: Buffer): Algorithms {
-  const header = new Cursor(data, 'little');
+/** Reads the first event of a crypto-agile log, and leaves the cursor behind it. */
+function parseHeader(cursor: Cursor, bytes: Buffer): readonly Algorithm[] {
+  cursor.skip(headerDataSizeAt, 'header');
+  const dataAt = skipData(cursor, 'eventDataSize');
+  const header = new Cursor(bytes.subarray(dataAt, cursor.offset), 'little');
   try {
     header.skip(specId03.length, 'signature');
     header.skip(8, 'platformClass, specVersion, uintnSize');
-    const count = header.u32('numberOfAlgorithms');
-    const algorithms = new Map<number, { bank: PcrBank | null; size: number }>();
-    for (let i = 0; i < count; i++) {
-      const at = header.offset;
-      const id = header.u16('digestSizes.algorithmId');
-      const size = header.u16('digestSizes.digestSize');
-      const bank = bankById.get(id) ?? null;
-      if (algorithms.has(id) || (bank !== null && size !== bankBytes[bank]))
-        throw header.fault(
-          'digestSizes',
-          `algorithm 0x${id.toString(16)} of ${size} bytes is wrong or doubled`,
-          at,
-        );
-      algorithms.set(id, { bank, size });
-    }
-    if (algorithms.size === 0) throw header.fault('numberOfAlgorithms', 'the header declares no algorithm');
+    const algorithms = parseAlgorithms(header);
     const vendorBytes = header.u8('vendorInfoSize');
     // Some firmware leaves the vendor's bytes out of the event's size: they then follow the event.
     if (header.remaining === 0) cursor.skip(vendorBytes, 'specId.vendorInfo');
@@ -180,14 +195,35 @@ function parseSpecId(cursor: Cursor, first: RawEvent, data: Buffer): Algorithms 
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     if (error.field?.startsWith('specId.')) throw error;
-    throw cursor.fault(`specId.${error.field}`, error.message, first.dataOffset + (error.offset ?? 0));
+    throw cursor.fault(`specId.${error.field}`, error.message, dataAt + (error.offset ?? 0));
   }
 }
 
-/** True where all bytes from `at` on are 0x00, or all are 0xFF. */
-function isPadding(bytes: Buffer, at: number): boolean {
-  const value = bytes[at];
-  if (value !== 0x00 && value !== 0xff) return false;
-  for (let i = at + 1; i < bytes.length; i++) if (bytes[i] !== value) return false;
-  return true;
+function parseAlgorithms(header: Cursor): readonly Algorithm[] {
+  const count = header.u32('numberOfAlgorithms');
+  const algorithms: Algorithm[] = [];
+  for (let i = 0; i < count; i++) {
+    const at = header.offset;
+    const id = header.u16('digestSizes.algorithmId');
+    const size = header.u16('digestSizes.digestSize');
+    const bank = bankById.get(id) ?? null;
+    if (positionOf(algorithms, id) >= 0 || (bank !== null && size !== bankBytes[bank]))
+      throw header.fault(
+        'digestSizes',
+        `algorithm 0x${id.toString(16)} of ${size} bytes is wrong or doubled`,
+        at,
+      );
+    if (i === mostAlgorithms) throw header.fault('digestSizes', `more than ${i} algorithms`, at);
+    algorithms.push({ id, bank, size });
+  }
+  if (algorithms.length === 0) throw header.fault('numberOfAlgorithms', 'the header declares no algorithm');
+  return algorithms;
+}
+
+/** From where on all bytes are 0x00, or all are 0xFF. Looked for once: a log of zeros must not be searched per event. */
+function paddingStart(bytes: Buffer): number {
+  const value = bytes.at(-1);
+  let at = bytes.length;
+  if (value === 0x00 || value === 0xff) while (at > 0 && bytes[at - 1] === value) at--;
+  return at;
 }

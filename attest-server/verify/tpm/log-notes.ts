@@ -23,14 +23,15 @@ export function logNotes(raw: RawLog, startup: StartupLocality): readonly LogNot
     });
   for (const event of startup.ignored)
     notes.push({ event, code: 'locality_ignored', text: 'a startup locality that does not count here' });
-  for (const event of raw.events) {
-    if (event.pcr === noPcr && event.index > 0)
-      notes.push({ event: event.index, code: 'not_extended', text: `PCR ${noPcr} is no PCR` });
-    else if (extendsPcr(event) && event.digestCount < raw.algorithmCount)
+  for (let event = 0; event < raw.count; event++) {
+    const digests = raw.digestCounts[event]!;
+    if (raw.pcrs[event] === noPcr && event > 0)
+      notes.push({ event, code: 'not_extended', text: `PCR ${noPcr} is no PCR` });
+    else if (extendsPcr(raw, event) && digests < raw.algorithmCount)
       notes.push({
-        event: event.index,
+        event,
         code: 'fewer_digests',
-        text: `${event.digestCount} digests where the header declares ${raw.algorithmCount}`,
+        text: `${digests} digests where the header declares ${raw.algorithmCount}`,
       });
   }
   const more = notes.length - notesKept;

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
-import { noAction } from './event-types.ts';
-import { noPcr, type RawEvent, type RawLog } from './log-format.ts';
+import { eventType, noAction } from './event-types.ts';
+import { noPcr, type RawLog } from './log-format.ts';
 
 export interface StartupLocality {
   /** As the log says; null where it has no such event. */
@@ -13,7 +13,6 @@ export interface StartupLocality {
 }
 
 const localityTag = Buffer.from('StartupLocality\0');
-const hcrtmEvent = 0x80000010;
 
 /**
  * Finds the locality of TPM2_Startup, which is what PCR 0 starts from. Only events before the first one that
@@ -21,49 +20,86 @@ const hcrtmEvent = 0x80000010;
  * PC Client PFP 1.06, sections 10.4.5.3 and 3.3.2.1 (H-CRTM starts PCR 0 at 4).
  */
 export function findStartupLocality(bytes: Buffer, log: RawLog): StartupLocality {
+  const { pcrs, types, dataOffsets, ends } = log;
   let locality: number | null = null;
   const ignored: number[] = [];
   let extended = false;
   let hcrtm: boolean | null = null;
-  for (const event of log.events) {
-    if (event.type !== noAction) {
+  for (let index = 0; index < log.count; index++) {
+    const type = types[index]!;
+    if (type !== noAction) {
       extended = true;
-      if (event.pcr === 0) hcrtm ??= event.type === hcrtmEvent;
+      if (pcrs[index] === 0) hcrtm ??= type === eventType.hcrtm;
       continue;
     }
-    const size = event.end - event.dataOffset;
-    if (size !== localityTag.length + 1) continue;
-    if (localityTag.compare(bytes, event.dataOffset, event.end - 1) !== 0) continue;
-    const value = bytes[event.end - 1] ?? 0;
-    if (extended || locality !== null || ![0, 3, 4].includes(value)) ignored.push(event.index);
+    const end = ends[index]!;
+    if (end - dataOffsets[index]! !== localityTag.length + 1) continue;
+    if (localityTag.compare(bytes, dataOffsets[index]!, end - 1) !== 0) continue;
+    const value = bytes[end - 1] ?? 0;
+    if (extended || locality !== null || ![0, 3, 4].includes(value)) ignored.push(index);
     else locality = value;
   }
   return { locality, pcr0: locality ?? (hcrtm ? 4 : 0), ignored };
 }
 
 /** True where the event goes into a PCR. */
-export function extendsPcr(event: RawEvent): boolean {
-  return event.type !== noAction && event.pcr !== noPcr;
+export function extendsPcr(log: RawLog, index: number): boolean {
+  return log.types[index] !== noAction && log.pcrs[index] !== noPcr;
 }
 
-/** Replays one bank: every PCR that the log extends in it, hex. TPM 2.0 Part 1 r1.59, section 17.2. */
-export function replayBank(bytes: Buffer, log: RawLog, bank: PcrBank, pcr0: number): Record<number, string> {
+/** What a bank holds after a log. */
+export interface ReplayedBank {
+  readonly bank: PcrBank;
+  /** Bit i is set where the log extends PCR i. */
+  readonly extended: number;
+  /** PCR i begins at i times the bank's digest size; zero where it was not extended. */
+  readonly values: Buffer;
+}
+
+/** Replays one bank: every PCR that the log extends in it. TPM 2.0 Part 1 r1.59, section 17.2. */
+export function replayBank(bytes: Buffer, log: RawLog, bank: PcrBank, pcr0: number): ReplayedBank {
   const size = bankBytes[bank];
-  // One scratch of [old | new]: an extend hashes it whole.
-  const scratch = Buffer.alloc(size * 2);
-  const pcrs: Record<number, string> = {};
-  for (const event of log.events) {
-    if (!extendsPcr(event)) continue;
-    for (const digest of event.digests) {
-      if (digest.bank !== bank) continue;
-      const old = pcrs[event.pcr];
-      if (old === undefined) {
-        scratch.fill(0, 0, size);
-        if (event.pcr === 0) scratch[size - 1] = pcr0;
-      } else scratch.write(old, 0, 'hex');
-      bytes.copy(scratch, size, digest.offset, digest.offset + size);
-      pcrs[event.pcr] = hash(bank, scratch, 'hex');
+  const { pcrs, types } = log;
+  const digestOffsets = log.digestOffsets[bank];
+  // A scratch of [old | new] for each PCR: an extend hashes it whole, and writes the result where the next one reads it.
+  const scratches: (Buffer | undefined)[] = [];
+  let extended = 0;
+  for (let index = 0; index < log.count; index++) {
+    const pcr = pcrs[index]!;
+    const digest = digestOffsets?.[index] ?? 0;
+    if (digest === 0 || types[index] === noAction || pcr === noPcr) continue;
+    let scratch = scratches[pcr];
+    if (scratch === undefined) {
+      scratch = Buffer.alloc(size * 2);
+      if (pcr === 0) scratch[size - 1] = pcr0;
+      scratches[pcr] = scratch;
+      extended |= 1 << pcr;
     }
+    bytes.copy(scratch, size, digest, digest + size);
+    // Text of one byte a character is the quickest that crypto.hash gives: no Buffer is made, no digit decoded.
+    scratch.write(hash(bank, scratch, 'latin1'), 0, size, 'latin1');
+  }
+  const values = Buffer.alloc(size * pcrCount);
+  scratches.forEach((scratch, pcr) => {
+    scratch?.copy(values, pcr * size, 0, size);
+  });
+  return { bank, extended, values };
+}
+
+const pcrCount = 32;
+
+/** The value of one PCR, a view; null where the log does not extend it. */
+export function replayedValue({ bank, extended, values }: ReplayedBank, pcr: number): Buffer | null {
+  if (((extended >>> pcr) & 1) === 0) return null;
+  return values.subarray(pcr * bankBytes[bank], (pcr + 1) * bankBytes[bank]);
+}
+
+/** Every PCR that the log extends, hex. */
+export function replayedHex(replayed: ReplayedBank): Record<number, string> {
+  const pcrs: Record<number, string> = {};
+  for (let pcr = 0; pcr < pcrCount; pcr++) {
+    const value = replayedValue(replayed, pcr);
+    if (value !== null) pcrs[pcr] = value.toString('hex');
   }
   return pcrs;
 }

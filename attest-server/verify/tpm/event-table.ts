@@ -1,0 +1,81 @@
+import type { PcrBank } from '../../protocol/messages.ts';
+
+/** Events by their offsets in the log's bytes, a column for each property; entry i of each is event i. */
+export interface EventColumns {
+  readonly pcrs: Uint32Array;
+  readonly types: Uint32Array;
+  /** Where each event begins and where it ends. */
+  readonly offsets: Uint32Array;
+  readonly ends: Uint32Array;
+  /** Where its data begins, which runs to its end. */
+  readonly dataOffsets: Uint32Array;
+  /** How many digests it carries, of unknown algorithms too. */
+  readonly digestCounts: Uint8Array;
+  /** Where its digest of a bank lies; 0 where it has none: offset 0 can never hold one. */
+  readonly digestOffsets: Readonly<Partial<Record<PcrBank, Uint32Array>>>;
+}
+
+const firstCapacity = 256;
+const plainColumns = 5;
+
+/** Grows by doubling, by events that were really read: a log cannot name its own number. */
+export class EventTable {
+  readonly #banks: readonly PcrBank[];
+  #columns: EventColumns;
+  #capacity = firstCapacity;
+  #count = 0;
+
+  constructor(banks: readonly PcrBank[]) {
+    this.#banks = banks;
+    this.#columns = emptyColumns(banks, firstCapacity);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get columns(): EventColumns {
+    return this.#columns;
+  }
+
+  /** Adds an event without digests; the columns are those after it. */
+  add(pcr: number, type: number, offset: number): number {
+    const index = this.#count;
+    if (index === this.#capacity) this.#grow();
+    const { pcrs, types, offsets } = this.#columns;
+    pcrs[index] = pcr;
+    types[index] = type;
+    offsets[index] = offset;
+    this.#count = index + 1;
+    return index;
+  }
+
+  #grow(): void {
+    const old = this.#columns;
+    const next = emptyColumns(this.#banks, this.#capacity * 2);
+    for (const name of ['pcrs', 'types', 'offsets', 'ends', 'dataOffsets', 'digestCounts'] as const)
+      next[name].set(old[name]);
+    for (const bank of this.#banks) next.digestOffsets[bank]?.set(old.digestOffsets[bank] ?? []);
+    this.#columns = next;
+    this.#capacity *= 2;
+  }
+}
+
+/** One allocation for all columns: a log of a hundred events is common, and cut within microseconds. */
+function emptyColumns(banks: readonly PcrBank[], capacity: number): EventColumns {
+  const numbers = new Uint32Array(capacity * (plainColumns + banks.length));
+  const column = (index: number) => numbers.subarray(index * capacity, (index + 1) * capacity);
+  const digestOffsets: Partial<Record<PcrBank, Uint32Array>> = {};
+  banks.forEach((bank, index) => {
+    digestOffsets[bank] = column(plainColumns + index);
+  });
+  return {
+    pcrs: column(0),
+    types: column(1),
+    offsets: column(2),
+    ends: column(3),
+    dataOffsets: column(4),
+    digestCounts: new Uint8Array(capacity),
+    digestOffsets,
+  };
+}
