@@ -1,21 +1,16 @@
-import { hash } from 'node:crypto';
 import { appraise } from '../../policy/appraise.ts';
 import { earStatus } from '../../policy/ear-status.ts';
 import { enrolments, type Policy } from '../../policy/policy.ts';
 import { parsePolicy } from '../../policy/policy-file.ts';
-import { qualifyingData } from '../../protocol/binding.ts';
 import { type Bundle, parseBundle } from '../../protocol/bundle.ts';
 import { classOf } from '../../protocol/reasons.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { AspectStatus, NodeState, Reason, Verdict } from '../../protocol/verdict.ts';
-import { checkAttestationKey } from '../../verify/attestation-key.ts';
+import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
 import { type TrustRoots, trustRoots } from '../../verify/endorsement-chain.ts';
-import { measureBoot } from '../../verify/measured-boot.ts';
 import type { MeasuredBoot } from '../../verify/proven.ts';
-import { type Evidence, type Expected, verify } from '../../verify/verify.ts';
 import { parseCertificate } from '../../verify/x509/certificate.ts';
-import { quotesOf } from './bundle-quotes.ts';
 import { withContinuity } from './continuity.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 
@@ -83,13 +78,7 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const roots = judgement.roots ?? contextRoots(bundle);
   const exportersWord = judgement.policy === undefined && roots === null && context?.policy !== undefined;
   const endorsement = checkEndorsementOf(bundle, roots, at);
-  const proven = verify(evidenceOf(bundle), {
-    ak: checkAttestationKey(Buffer.from(bundle.attestationKey, 'base64')),
-    ekDigest: roots !== null || exportersWord ? endorsement : null,
-    judgeHierarchy: bundle.endorsement !== undefined,
-    binding: bindingOf(bundle),
-    selection: null,
-  });
+  const proven = verifyBundleEvidence(bundle, roots !== null || exportersWord ? endorsement : null);
   const boot = proven.boot && summary(proven.boot);
   if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
   const references = judgement.references ?? contextReferences(bundle);
@@ -124,7 +113,8 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
 const exportersBinding =
   'A bundle holds no activation: that its attestation key and its endorsement key are of one TPM is the word of whoever exported it.';
 
-function contextPolicy({ context }: Bundle): Policy | null {
+/** The policy that the exporter judged by; null where it names none. @throws Rejection `malformed` */
+export function contextPolicy({ context }: Bundle): Policy | null {
   if (context?.policy === undefined) return null;
   try {
     return parsePolicy(context.policy, 'context', enrolments);
@@ -146,46 +136,13 @@ function contextRoots({ context }: Bundle): TrustRoots | null {
   );
 }
 
-function contextReferences({ context }: Bundle): readonly Reference[] {
+/** The references that the exporter judged by. @throws Rejection `malformed` */
+export function contextReferences({ context }: Bundle): readonly Reference[] {
   return (context?.references ?? []).map((value, index) => {
     const result = reference.safeParse(value);
     if (result.success) return result.data;
     const field = `context.references.${index}`;
     throw new Rejection('malformed', `bundle field ${field}: ${result.error.issues[0]?.message}`, { field });
-  });
-}
-
-function evidenceOf(bundle: Bundle): Evidence {
-  const log = bundle.bootLog === undefined ? null : Buffer.from(bundle.bootLog, 'base64');
-  const digest = log === null ? '' : hash('sha256', log, 'hex');
-  return {
-    quotes: quotesOf(bundle),
-    facts: bundle.facts ?? null,
-    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks) },
-  };
-}
-
-/** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */
-function bindingOf({ binding, qualifyingData: carried, facts, bootLog }: Bundle): Expected['binding'] {
-  if (binding === undefined) return { qualifyingData: carried ?? '' };
-  const factsDigest = facts === undefined ? null : hash('sha256', facts, 'hex');
-  const logDigest = bootLog === undefined ? null : hash('sha256', Buffer.from(bootLog, 'base64'), 'hex');
-  checkDigest(factsDigest, binding.facts, 'facts');
-  checkDigest(logDigest, binding.bootLog, 'bootLog');
-  const bytes = (hex: string) => Buffer.from(hex, 'hex');
-  const nonce = bytes(binding.nonce);
-  const channel = bytes(binding.channel);
-  const keyRequest = bytes(binding.keyRequest);
-  const complete = (factsDigest ?? '') === binding.facts && (logDigest ?? '') === binding.bootLog;
-  if (complete) return { nonce, channel, claimedChannel: channel, keyRequest, session: null };
-  const signed = { nonce, channel, keyRequest, facts: bytes(binding.facts), bootLog: bytes(binding.bootLog) };
-  return { qualifyingData: qualifyingData(signed) };
-}
-
-function checkDigest(actual: string | null, signed: string, field: string): void {
-  if (actual === null || actual === signed) return;
-  throw new Rejection('nonce_invalid', `the bundle's ${field} are not those that its binding names`, {
-    field,
   });
 }
 

@@ -117,7 +117,7 @@ function isOneArgument(glob: string): boolean {
   return !/\s/.test(glob.replace(/"[^"]*"/g, ''));
 }
 
-/** YYYYMMDDNN. */
+/** Year, month, day, and a count of two digits. */
 function isSbatLevel(level: number): boolean {
   const [, year, month, day] = /^(\d{4})(\d{2})(\d{2})\d{2}$/.exec(String(level)) ?? [];
   return (

@@ -1,7 +1,7 @@
-import type { Bundle } from '../../protocol/bundle.ts';
-import { bankBytes, pcrBanks } from '../../protocol/messages.ts';
-import { Rejection } from '../../protocol/rejection.ts';
-import type { QuoteEvidence } from '../../verify/quote.ts';
+import type { Bundle } from '../protocol/bundle.ts';
+import { bankBytes, pcrBanks } from '../protocol/messages.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { QuoteEvidence } from './quote.ts';
 
 /**
  * A bundle's quotes in the form that `verify` takes: one value a PCR becomes one concatenation a bank.
