@@ -41,6 +41,7 @@ const evidence = (byte: number, change: object = {}) =>
     ...change,
   });
 const changed = '{"type":"changed","what":"x"}';
+const trusts = `{"type":"trusts","authorities":["${'ab'.repeat(32)}"]}`;
 const raced = '{"type":"error","code":"evidence_raced"}';
 
 /** What an action is, in a word. */
@@ -164,6 +165,8 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     ask(1, 0),
     say('changed', changed, 150, 'challenge'),
   ],
+  'what an agent trusts is heard once the conversation stands': [...open, say('trusts', trusts, 0, 'trusts')],
+  'what an agent trusts is out of order before': [say('trusts', trusts, 0, 'refuse malformed')],
   'an error before the conversation stands is out of order': [say('error', raced, 0, 'refuse malformed')],
   'a boot log comes with its evidence, once': [
     ...open,
