@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { backUp } from './audit/backup.ts';
 import { Books } from './audit/books.ts';
+import { paced } from './audit/paced.ts';
 import type { AuditPorts } from './http/ports.ts';
 import type { Metrics } from './metrics.ts';
 import { timings } from './protocol/limits.ts';
@@ -46,7 +47,8 @@ export async function openBooks(parts: BooksParts): Promise<RunningBooks> {
       entries: (page) => store.auditEntries(page),
       checkpoints: (page) => store.checkpoints(page),
       keys: () => ({ origin: books.origin, keys: books.keys }),
-      sign: () => books.sign(),
+      // A reader must not make the disk sync as often as he asks.
+      sign: paced(timings.signOnDemandEvery, () => books.sign()),
       async rotate(actor) {
         const rotated = await books.rotate(actor);
         logger.warn({ actor, ...rotated }, 'the audit log has a new key');

@@ -22,4 +22,6 @@ export const timings = {
   activateWithin: 30_000,
   /** The audit log's head is signed this often, where something changed. */
   checkpointEvery: 60_000,
+  /** And for those who ask for it, no more often than this. */
+  signOnDemandEvery: 1_000,
 } as const;

@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { BooksResult } from '../../../attest-server/cli/offline/books.ts';
 import { serverConfig } from '../../../attest-server/config.ts';
+import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { startServer } from '../../../attest-server/server.ts';
 import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
@@ -52,6 +53,21 @@ describe('the books of a running server', () => {
     tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
     const { code, out } = await assay(world, 'reader', 'audit', 'verify', '-o', 'json');
     assert.deepEqual([code, (JSON.parse(out) as BooksResult).fault?.seq], [10, 2]);
+  });
+
+  it('are signed for readers once a second, however often they ask, and then cover all that was there', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const token = readFileSync(join(world.stateDir, 'reader.token'), 'utf8').trim();
+    const started = performance.now();
+    const ask = async () => {
+      await world.store.audit({ at: 0, actor: 'x', action: 'x', subject: 'x', code: null, detail: {} });
+      assert.equal((await world.ask('GET', '/v1/audit/checkpoints', token)).status, 200);
+    };
+    for (let round = 0; round < 3; round += 1) await Promise.all(Array.from({ length: 20 }, ask));
+    const took = (performance.now() - started) / 1000;
+    const notes = await world.store.checkpoints({ limit: 1000 });
+    assert(notes.length <= took + 3, `${notes.length} in ${took} s`);
+    assert.equal(parseCheckpoint(notes.at(-1)?.note ?? '').size, (await world.store.auditHead()).size);
   });
 
   it('are changed and copied by an administrator only', async () => {
