@@ -44,6 +44,7 @@ export async function prepareNext(dir: string): Promise<void> {
 export async function putNextInForce(dir: string): Promise<void> {
   const at = (name: string) => join(dir, name);
   const next = await readFile(at('next.crt'), 'utf8');
+  await checkKey(next, at('next.key'), 'it is not the key of next.crt: remove both and rotate again');
   await writeWhole(at('previous.crt'), firstOf(await readFile(at('ca.crt'), 'utf8')));
   // The change is made here: what comes after is done again by whoever finds a next certificate without its key.
   await rename(at('next.key'), at('ca.key'));
@@ -58,13 +59,22 @@ export async function dropPrevious(dir: string): Promise<void> {
 
 async function completeChange(dir: string, next: string): Promise<Authorities> {
   const at = (name: string) => join(dir, name);
-  const key = createPrivateKey(await readFile(at('ca.key'), 'utf8'));
-  if (!new X509Certificate(next).checkPrivateKey(key))
-    throw new Error(`${at('next.key')} is missing: bring it back, or remove next.crt beside it`);
+  await checkKey(next, at('ca.key'), 'next.key is missing: bring it back, or remove next.crt');
   const other = await readOrNull(at('previous.crt'));
   await writeBundle(dir, next, other);
   await rm(at('next.crt'), { force: true });
   return { stage: other === null ? 'settled' : 'in_force', inForce: next, other };
+}
+
+async function checkKey(certificate: string, path: string, fault: string): Promise<void> {
+  let cause: unknown;
+  try {
+    const key = createPrivateKey(await readFile(path, 'utf8'));
+    if (new X509Certificate(certificate).checkPrivateKey(key)) return;
+  } catch (error) {
+    cause = error;
+  }
+  throw new Error(`${path}: ${fault}`, { cause });
 }
 
 /** What agents and the API's callers are given as a file. */
@@ -87,7 +97,18 @@ async function makeAuthority(dir: string, name: 'ca' | 'next'): Promise<void> {
     { timeoutMs: 20_000, maxOutputBytes: 65_536 },
   );
   await chmod(at('key'), 0o600);
+  // The key is on disk before the certificate says that there is one.
+  for (const path of [at('key'), at('crt.new'), dir]) await sync(path);
   await rename(at('crt.new'), at('crt'));
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 function firstOf(pem: string): string {

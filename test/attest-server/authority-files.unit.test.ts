@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { cp, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -82,6 +82,17 @@ describe('the files of authorities that follow each other', () => {
     const after = await read();
     assert.deepEqual([after.stage, after.ca], ['in_force', next]);
     assert(signs(after.ca, after.chain));
+  });
+
+  it('are not changed where the key of the next one is another one', async () => {
+    const first = await read();
+    await prepareNext(tls);
+    for (const text of ['', first.key]) {
+      await writeFile(join(tls, 'next.key'), text);
+      await assert.rejects(putNextInForce(tls), /next\.key/);
+      const { stage, ca } = await read();
+      assert.deepEqual([stage, ca], ['announced', first.ca]);
+    }
   });
 
   it('are refused where the next one lost its key, and nothing is changed', async () => {

@@ -80,7 +80,7 @@ function people({ stage, authorities, nodes, untold, waitingFor }: AuthorityView
   const missing = waitingFor.map((name) => `  not yet: ${printable(name)}\n`).join('');
   const next =
     stage === 'in_force'
-      ? 'next: assay authority retire, once all nodes are connected again; join tokens of before are void\n'
+      ? 'join tokens of before are void; next: assay authority retire\n'
       : untold === 0
         ? 'next: assay authority finish\n'
         : 'agents are told with their next verdict; next: assay authority status\n';
