@@ -21,6 +21,7 @@ import { readTokens } from './http/tokens.ts';
 import { createIdentify, type Peer } from './identify.ts';
 import { createMetrics } from './metrics.ts';
 import { groupOf } from './policy/policy.ts';
+import { createPolicyPorts } from './policy-ports.ts';
 import { readPolicy } from './policy-source.ts';
 import { timings } from './protocol/limits.ts';
 import { createReferenceLife } from './reference-life.ts';
@@ -148,6 +149,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
             channel: session.channel,
             helloDigest: session.helloDigest,
             selection: answer.challenge.selection,
+            challengedAt: now() - (performance.now() - answer.challengedAt),
             bootLog: answer.bootLog,
           },
         );
@@ -168,6 +170,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const namedTokens = createNamedTokens(store, now);
   const enrolments = createApprovals({
     ...enrolmentParts,
+    forgive: (node, actor) => attestation.forgive(node, actor),
     async release(node, work) {
       await attestation.release(node, work);
       agents.disconnect(node);
@@ -214,6 +217,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       audit: running.ports,
       authority: authority.ports,
       policy: () => attestation.policy,
+      policies: createPolicyPorts({ store, attestation, ways, now }),
       ready,
       now,
       answered: metrics.request,

@@ -17,5 +17,7 @@ export interface Answer {
   readonly channel: Buffer;
   readonly helloDigest: string;
   readonly selection: PcrSelection;
+  /** When it was challenged: milliseconds since the epoch. */
+  readonly challengedAt: number;
   readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
 }

@@ -1,3 +1,4 @@
+import { amend } from '../policy/amend.ts';
 import { createAppraiser } from '../policy/appraise.ts';
 import { captureReference } from '../policy/boot/capture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
@@ -12,7 +13,9 @@ import type { Answer, AttestedNode } from './answer.ts';
 import { BootLogs } from './boot-logs.ts';
 import { keptEvidence } from './kept-evidence.ts';
 import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
-import { overdueVerdict, rebootedVerdict } from './server-verdicts.ts';
+import { judgeNode, previousOf, rememberedOf } from './node-sequence.ts';
+import { begunVerdict, overdueVerdict } from './server-verdicts.ts';
+import { SystemUuids } from './system-uuids.ts';
 
 export interface AttestPorts {
   readonly store: Store;
@@ -35,6 +38,7 @@ export class Attestation {
   readonly #statuses = new Map<string, NodeStatus>();
   readonly #latest = new Map<string, LatestBoot>();
   readonly #bootLogs: BootLogs;
+  readonly #systemUuids = new SystemUuids();
   readonly #lanes = new Map<string, Promise<unknown>>();
   #policy: Policy;
   #references: readonly Reference[] = [];
@@ -60,6 +64,7 @@ export class Attestation {
     for (const status of await ports.store.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       attestation.#statuses.set(status.name, { ...status, expiresAt });
+      attestation.#systemUuids.claim(status.name, status.systemUuid ?? undefined);
     }
     await attestation.reload(policy);
     return attestation;
@@ -191,7 +196,27 @@ export class Attestation {
       await work();
       this.#statuses.delete(name);
       this.#latest.delete(name);
+      this.#systemUuids.forget(name);
       this.#bootLogs.forget(name);
+    });
+  }
+
+  /**
+   * A person approves the node's key again: what is held against its TPM is forgotten with the counters, and its next
+   * proof counts as the first. False where nothing is held.
+   */
+  forgive(name: string, actor: string): Promise<boolean> {
+    return this.#inOrder(name, async () => {
+      const status = this.#statuses.get(name);
+      const held = status?.sequence?.held ?? null;
+      if (status === undefined || held === null) return false;
+      await this.#ports.store.forgetSequence(status.ekDigest, {
+        ...{ at: this.#ports.now(), actor, action: 'enrol.approve', subject: name, code: held },
+        detail: { ek: status.ekDigest, was: held },
+      });
+      const forgotten = { resetCount: null, restartCount: null, clock: null, firmwareVersion: null };
+      this.#statuses.set(name, { ...status, ...forgotten, bootId: null, sequence: null });
+      return true;
     });
   }
 
@@ -206,14 +231,27 @@ export class Attestation {
     proven: Proven,
   ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
     const at = this.#ports.now();
+    const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const started = performance.now();
     const previous = this.#statuses.get(node.name) ?? null;
     const sentBootLog = previous?.bootLogDigest != null;
-    const verdict = this.#appraise(proven, { name: node.name, sentBootLog }, at);
+    const concurrent = previous?.verifiedAt != null && answer.challengedAt < previous.verifiedAt;
+    const sequence = judgeNode(proven, previous, concurrent);
+    const verdict = amend(
+      this.#appraise(proven, { name: node.name, sentBootLog }, at),
+      sequence.findings,
+      groupOf(this.#policy, node.name),
+    );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
-    const rebooted = previous?.resetCount != null && proven.clock.resetCount !== previous.resetCount;
-    const kept = keptEvidence.pack(node, answer, proven, { at, sentBootLog }, this.#context);
+    const latest = this.#latest.get(node.name);
+    const kept = keptEvidence.pack(
+      node,
+      answer,
+      proven,
+      { at, sentBootLog, latest, previous: previousOf(previous, concurrent) },
+      this.#context,
+    );
     const status: NodeStatus = {
       name: node.name,
       ekDigest: node.ekDigest,
@@ -221,26 +259,25 @@ export class Attestation {
       verdict,
       verifiedAt: at,
       expiresAt: at + this.#ports.unknownAfter,
-      bootedAt: previous === null || rebooted || previous.bootedAt === null ? at : previous.bootedAt,
-      resetCount: proven.clock.resetCount,
-      restartCount: proven.clock.restartCount,
-      clock: proven.clock.clock,
-      firmwareVersion: proven.firmwareVersion,
-      bootId: proven.facts?.bootId ?? null,
+      bootedAt: previous?.bootedAt == null || sequence.begun === 'rebooted' ? at : previous.bootedAt,
+      ...rememberedOf(sequence.next, previous?.sequence ?? null),
       kernel: proven.facts?.host?.kernel ?? null,
+      systemUuid,
       // Stays when a node leaves its log out: who once sent one is known to have one.
       bootLogDigest: answer.evidence.bootLog ?? previous?.bootLogDigest ?? null,
       evidenceDigest: kept.digest,
     };
-    const evidence = [{ digest: kept.digest, bytes: kept.bytes }, ...this.#context.blobs];
+    const evidence = [kept, ...kept.shared];
     if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
       this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
       evidence.push(answer.bootLog);
     }
     const verdicts =
-      rebooted && verdict.require.includes('boot') ? [rebootedVerdict(verdict), verdict] : [verdict];
+      sequence.begun !== null && verdict.require.includes('boot')
+        ? [begunVerdict(verdict, sequence.begun), verdict]
+        : [verdict];
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
-    this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, this.#latest.get(node.name)));
+    this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, latest));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }
 

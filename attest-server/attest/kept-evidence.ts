@@ -4,6 +4,7 @@ import { bankBytes, type PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Answer, AttestedNode } from './answer.ts';
+import { type LatestBoot, sameText } from './latest-boot.ts';
 
 /** A content-addressed blob of the store. */
 export interface Blob {
@@ -19,24 +20,52 @@ export interface Context {
   readonly blobs: readonly Blob[];
 }
 
+type Pcrs = Answer['evidence']['quotes'][number]['pcrs'];
+
+/** Who signs: the same in each answer of a node, so a blob of its own. */
+interface Keys {
+  readonly attestationKey: string;
+  readonly endorsement: { readonly publicArea: string; readonly certificate: string | null };
+}
+
 /** What is kept of one attestation: the parts as received, and digests for what many share. */
-interface Kept {
+interface Kept extends Partial<Keys> {
   readonly at: number;
   readonly node: string;
-  readonly attestationKey: string;
+  /** Digest of `Keys`; evidence of before this was so carries them itself. */
+  readonly keys?: string;
   readonly nonce: string;
   readonly channel: string;
-  readonly quotes: Answer['evidence']['quotes'];
+  /** `pcrs` are the values, or the digest of values that came before. */
+  readonly quotes: readonly {
+    readonly attest: string;
+    readonly signature: string;
+    readonly pcrs: Pcrs | string;
+  }[];
   /** Per bank the bitmap of the quoted PCRs. */
   readonly masks: Partial<Record<PcrBank, number>>;
   readonly facts: string;
   readonly bootLog: string | null;
   /** Whether the node had sent a log before: leaving it out is judged by that. */
   readonly sentBootLog: boolean;
-  readonly endorsement: { readonly publicArea: string; readonly certificate: string | null };
+  /** What the counters were compared with. */
+  readonly previous?: Bundle['previous'];
   readonly policy: string;
   readonly references: string;
 }
+
+/** What is true at the moment of an answer. */
+interface Moment {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly sentBootLog: boolean;
+  readonly previous: Bundle['previous'];
+  /** The node's proof before this one. */
+  readonly latest: LatestBoot | undefined;
+}
+
+/** Shared blobs are never erased: a node whose values move more often within a boot keeps its own in each answer. */
+const sharedPerBoot = 8;
 
 function context(policyText: string, references: readonly Reference[]): Context {
   const policy = blob(policyText);
@@ -44,64 +73,96 @@ function context(policyText: string, references: readonly Reference[]): Context 
   return { policy: policy.digest, references: named.digest, blobs: [policy, named] };
 }
 
+/** The answer's own blob, and those that it names. */
 function pack(
   node: AttestedNode,
-  answer: Answer,
-  proven: Proven,
-  moment: { readonly at: number; readonly sentBootLog: boolean },
-  { policy, references }: Context,
-): Blob {
-  const { evidence } = answer;
+  { evidence, nonce, channel }: Answer,
+  { banks }: Proven,
+  { at, sentBootLog, previous, latest }: Moment,
+  { policy, references, blobs }: Context,
+): Blob & { readonly shared: readonly Blob[] } {
+  const keys = keysOf(node);
+  const values = valuesOf(evidence, banks, latest);
   const kept: Kept = {
-    ...moment,
-    node: node.name,
-    ...keysOf(node),
-    nonce: answer.nonce.toString('hex'),
-    channel: answer.channel.toString('hex'),
-    quotes: evidence.quotes,
-    masks: Object.fromEntries(proven.banks.map(({ bank, mask }) => [bank, mask])),
-    facts: evidence.facts,
-    bootLog: evidence.bootLog,
-    policy,
-    references,
+    ...{ at, sentBootLog, node: node.name, keys: keys.digest, ...(previous && { previous }) },
+    nonce: nonce.toString('hex'),
+    channel: channel.toString('hex'),
+    quotes:
+      values === null
+        ? evidence.quotes
+        : evidence.quotes.map(({ attest, signature }) => ({ attest, signature, pcrs: values.digest })),
+    masks: masksOf(banks),
+    ...{ facts: evidence.facts, bootLog: evidence.bootLog, policy, references },
   };
-  return blob(JSON.stringify(kept));
+  const { digest, bytes } = blob(JSON.stringify(kept));
+  return { digest, bytes, shared: values === null ? [keys, ...blobs] : [keys, values, ...blobs] };
 }
 
-const keys = new WeakMap<AttestedNode['ak'], Pick<Kept, 'attestationKey' | 'endorsement'>>();
+function masksOf(banks: Proven['banks']): Kept['masks'] {
+  const masks: Kept['masks'] = {};
+  for (const { bank, mask } of banks) masks[bank] = mask;
+  return masks;
+}
 
-/** The same in each answer of a connection, so written once. */
-function keysOf(node: AttestedNode): Pick<Kept, 'attestationKey' | 'endorsement'> {
-  const known = keys.get(node.ak);
-  if (known !== undefined) return known;
-  const made = {
-    attestationKey: node.ak.publicArea.toString('base64'),
-    endorsement: {
-      publicArea: node.ekPublicArea.toString('base64'),
-      certificate: node.ekCertificate?.toString('base64') ?? null,
-    },
-  };
-  keys.set(node.ak, made);
-  return made;
+const keyBlobs = new WeakMap<AttestedNode['ak'], Blob>();
+
+/** Made once a connection. */
+function keysOf(node: AttestedNode): Blob {
+  let found = keyBlobs.get(node.ak);
+  if (found === undefined) {
+    const keys: Keys = {
+      attestationKey: node.ak.publicArea.toString('base64'),
+      endorsement: {
+        publicArea: node.ekPublicArea.toString('base64'),
+        certificate: node.ekCertificate?.toString('base64') ?? null,
+      },
+    };
+    found = blob(JSON.stringify(keys));
+    keyBlobs.set(node.ak, found);
+  }
+  return found;
+}
+
+const valueBlobs = new WeakMap<Proven['banks'], Blob & { readonly pcrs: Pcrs }>();
+
+/** The PCR values as one blob where they held still since the answer before; else null. */
+function valuesOf(
+  { quotes }: Answer['evidence'],
+  banks: Proven['banks'],
+  latest: LatestBoot | undefined,
+): Blob | null {
+  const [quote] = quotes;
+  if (quote === undefined || latest?.banks !== banks || latest.moved >= sharedPerBoot) return null;
+  let found = valueBlobs.get(banks);
+  // Kept as they arrived: the same values can be written in more than one way.
+  if (found === undefined || !sameText(found.pcrs, quote.pcrs)) {
+    found = { ...blob(JSON.stringify(quote.pcrs)), pcrs: quote.pcrs };
+    valueBlobs.set(banks, found);
+  }
+  return found;
 }
 
 /** Makes the file that travels: everything that the verdict was made from. Null where a part is gone. */
-async function unpack(
-  digest: string,
-  read: (digest: string) => Promise<Buffer | null>,
-): Promise<Bundle | null> {
+async function unpack(digest: string, read: Read): Promise<Bundle | null> {
   const bytes = await read(digest);
   if (bytes === null) return null;
   const kept: Kept = JSON.parse(bytes.toString('utf8'));
-  const [policy, references, bootLog] = await Promise.all([
+  const [policy, references, bootLog, keys, quotes] = await Promise.all([
     read(kept.policy),
     read(kept.references),
     kept.bootLog === null ? null : read(kept.bootLog),
+    readKeys(kept, read),
+    Promise.all(kept.quotes.map((quote) => readPcrs(quote, read))),
   ]);
-  if (policy === null || references === null) return null;
+  if (policy === null || references === null || keys === null) return null;
+  const expanded = [];
+  for (const { attest, signature, pcrs } of quotes) {
+    if (pcrs === null) return null;
+    expanded.push({ attest, signature, pcrs: expand(pcrs, kept.masks) });
+  }
   return {
     version: 1,
-    attestationKey: kept.attestationKey,
+    attestationKey: keys.attestationKey,
     binding: {
       nonce: kept.nonce,
       channel: kept.channel,
@@ -109,14 +170,11 @@ async function unpack(
       bootLog: kept.bootLog ?? '',
       keyRequest: '',
     },
-    quotes: kept.quotes.map(({ attest, signature, pcrs }) => ({
-      attest,
-      signature,
-      pcrs: expand(pcrs, kept.masks),
-    })),
+    quotes: expanded,
     ...(bootLog === null ? {} : { bootLog: bootLog.toString('base64') }),
     facts: kept.facts,
-    endorsement: kept.endorsement,
+    ...(kept.previous && { previous: kept.previous }),
+    endorsement: keys.endorsement,
     context: {
       at: new Date(kept.at).toISOString(),
       node: kept.node,
@@ -127,11 +185,23 @@ async function unpack(
   };
 }
 
+type Read = (digest: string) => Promise<Buffer | null>;
+
+async function readKeys({ keys, attestationKey, endorsement }: Kept, read: Read): Promise<Keys | null> {
+  if (attestationKey !== undefined && endorsement !== undefined) return { attestationKey, endorsement };
+  const bytes = keys === undefined ? null : await read(keys);
+  return bytes === null ? null : JSON.parse(bytes.toString('utf8'));
+}
+
+async function readPcrs({ attest, signature, pcrs }: Kept['quotes'][number], read: Read) {
+  if (typeof pcrs !== 'string') return { attest, signature, pcrs };
+  const bytes = await read(pcrs);
+  const values: Pcrs | null = bytes === null ? null : JSON.parse(bytes.toString('utf8'));
+  return { attest, signature, pcrs: values };
+}
+
 /** From one concatenation a bank to one value a PCR. */
-function expand(
-  pcrs: Kept['quotes'][number]['pcrs'],
-  masks: Kept['masks'],
-): Partial<Record<PcrBank, Record<string, string>>> {
+function expand(pcrs: Pcrs, masks: Kept['masks']): Partial<Record<PcrBank, Record<string, string>>> {
   const banks: Partial<Record<PcrBank, Record<string, string>>> = {};
   for (const bank of ['sha1', 'sha256', 'sha384', 'sha512'] as const) {
     const values = pcrs[bank];

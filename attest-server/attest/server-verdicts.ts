@@ -19,13 +19,17 @@ export function overdueVerdict(verdict: Verdict, verifiedAt: number | null, now:
   };
 }
 
-/** The moment between a reset of the TPM and the verdict on the new boot. */
-export function rebootedVerdict(verdict: Verdict): Verdict {
-  const text = 'The TPM was reset: the node booted again, and this boot is not appraised yet.';
+const beginnings = {
+  rebooted: 'The TPM was reset: the node booted again, and this boot is not appraised yet.',
+  resumed: 'The TPM was restarted: the node was suspended, and what it runs is not appraised yet.',
+} as const;
+
+/** The moment between a reset or restart of the TPM and the verdict on what runs since. */
+export function begunVerdict(verdict: Verdict, code: keyof typeof beginnings): Verdict {
   return {
     ...verdict,
     state: 'pending',
-    reasons: [{ ...serverReason('rebooted', 'boot', 'info', text), source: 'tpm' }],
+    reasons: [{ ...serverReason(code, 'boot', 'info', beginnings[code]), source: 'tpm' }],
     aspects: { ...verdict.aspects, boot: { status: 'none', source: 'tpm' } },
   };
 }

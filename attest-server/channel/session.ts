@@ -31,6 +31,8 @@ export type Action =
       readonly evidence: EvidenceMessage;
       readonly nonce: Buffer;
       readonly challenge: Challenge;
+      /** When it was challenged, by the monotonic clock. */
+      readonly challengedAt: number;
       readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
     }
   /** Say the code and close. */
@@ -224,7 +226,9 @@ export class Session {
     const bootLog = this.#bootLog;
     this.#bootLog = null;
     if (now > challenge.deadline) throw new Rejection('nonce_stale', 'the answer came after its deadline');
-    return [{ do: 'judge', evidence, nonce: challenge.nonce, challenge: challenge.message, bootLog }];
+    const { nonce, message, deadline } = challenge;
+    const challengedAt = deadline - message.within;
+    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, bootLog }];
   }
 
   /** One a second, bursts of three: a node that flaps cannot make the server challenge without end. */

@@ -36,12 +36,14 @@ export interface ApprovalParts {
   readonly now: () => number;
   /** Does the work when nothing of this node is being judged, then forgets it and ends its connection. */
   readonly release: (node: string, work: () => Promise<void>) => Promise<void>;
+  /** Forgets what is held against the TPM of this node; false where nothing is. */
+  readonly forgive: (node: string, actor: string) => Promise<boolean>;
 }
 
 const digestDigits = 64;
 
 export function createApprovals(parts: ApprovalParts): Approvals {
-  const { store, candidates, mayEnrol, alert, now, release } = parts;
+  const { store, candidates, mayEnrol, alert, now, release, forgive } = parts;
   return {
     async waiting() {
       const [nodes, approvals] = await Promise.all([store.nodes(), store.approvals()]);
@@ -68,6 +70,8 @@ export function createApprovals(parts: ApprovalParts): Approvals {
         await store.approveFirstUse([holder], firstUseApproval(actor));
         return { ekDigest, isWaiting: true };
       }
+      // What its TPM did is held against it until somebody says that it is still the right one.
+      if (holder !== null && (await forgive(node, actor))) return { ekDigest, isWaiting: true };
       if (holder !== null)
         throw new Rejection('ek_already_bound', `${node} is enrolled with this key: nothing waits`);
       if ((await store.node(node)) !== null)

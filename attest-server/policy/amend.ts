@@ -5,7 +5,9 @@ import type { PolicyGroup } from './policy.ts';
 /** The verdict with more findings in it. They can make it worse, never better; without any it is the same object. */
 export function amend(verdict: Verdict, findings: readonly Finding[], group: PolicyGroup): Verdict {
   if (findings.length === 0) return verdict;
-  const more = findings.map((finding) => weigh(finding, group));
+  // Where a TPM is in time is part of who it is: that weighs whether or not the group asks for it.
+  const judging = { ...group, require: [...new Set([...group.require, 'identity' as const])] };
+  const more = findings.map((finding) => weigh(finding, judging));
   const aspects = { ...verdict.aspects };
   for (const { aspect, severity, source } of more) {
     const before = aspects[aspect];
@@ -14,9 +16,7 @@ export function amend(verdict: Verdict, findings: readonly Finding[], group: Pol
     const result: AspectResult = { status: statusOf(ofAspect, false), source: before?.source ?? source };
     aspects[aspect] = result;
   }
-  const required = more.filter(
-    ({ aspect, severity }) => severity === 'fail' && verdict.require.includes(aspect),
-  );
+  const required = more.filter(({ severity }) => severity === 'fail');
   const state =
     verdict.state === 'untrusted' || required.some(breaksPolicy)
       ? 'untrusted'

@@ -18,6 +18,7 @@ export function enrolmentRecords(
   | 'addApproval'
   | 'approveFirstUse'
   | 'wasRevoked'
+  | 'forgetSequence'
   | 'revoke'
 > {
   return {
@@ -87,6 +88,17 @@ export function enrolmentRecords(
       if (row === undefined) return false;
       return providerId === undefined || row.provider_id === null || row.provider_id === providerId;
     },
+
+    forgetSequence: (ekDigest, event) =>
+      db.transaction().execute(async (transaction) => {
+        const forgotten = { reset_count: null, restart_count: null, clock: null, firmware_version: null };
+        await transaction
+          .updateTable('statuses')
+          .set({ ...forgotten, boot_id: null, sequence: null })
+          .where('ek_digest', '=', ekDigest)
+          .execute();
+        await append(transaction, event);
+      }),
 
     revoke: (node, event) =>
       db.transaction().execute(async (transaction) => {

@@ -1,7 +1,9 @@
 import type { RawBuilder } from 'kysely';
+import { z } from 'zod';
+import { isReasonCode } from '../protocol/reasons.ts';
 import { nodeStates } from '../protocol/verdict.ts';
 import type { StatusRow } from './schema.ts';
-import type { NodeStatus } from './store.ts';
+import type { KeptSequence, NodeStatus } from './store.ts';
 import { parseVerdict, verdictText } from './stored-verdict.ts';
 import { parseRow } from './unreadable-row.ts';
 
@@ -28,7 +30,9 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
       clock: row.clock === null ? null : BigInt(row.clock),
       firmwareVersion: row.firmware_version,
       bootId: row.boot_id,
+      sequence: row.sequence === null ? null : keptSequence.parse(JSON.parse(row.sequence)),
       kernel: row.kernel,
+      systemUuid: row.system_uuid,
       bootLogDigest: row.boot_log_digest,
       evidenceDigest: row.evidence_digest,
     };
@@ -48,10 +52,29 @@ export function statusRow(status: NodeStatus): { readonly [K in keyof StatusRow]
     clock: status.clock === null ? null : status.clock.toString(),
     firmware_version: status.firmwareVersion,
     boot_id: status.bootId,
+    sequence: status.sequence === null ? null : sequenceText(status.sequence),
     kernel: status.kernel,
+    system_uuid: status.systemUuid,
     boot_log_digest: status.bootLogDigest,
     evidence_digest: status.evidenceDigest,
   };
+}
+
+const keptSequence = z.strictObject({
+  firstBootId: z.string().nullable(),
+  rewind: z.enum(['none', 'seen', 'passed']),
+  held: z.string().refine(isReasonCode).nullable(),
+});
+
+const sequenceTexts = new WeakMap<KeptSequence, string>();
+
+/** It seldom changes, and stands in each verdict: written once. */
+function sequenceText(sequence: KeptSequence): string {
+  const known = sequenceTexts.get(sequence);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(sequence);
+  sequenceTexts.set(sequence, text);
+  return text;
 }
 
 /** Every column but the key, as values that a query's run will bring. */
@@ -67,7 +90,9 @@ export function statusValues(value: <K extends keyof StatusRow>(name: K) => RawB
     clock: value('clock'),
     firmware_version: value('firmware_version'),
     boot_id: value('boot_id'),
+    sequence: value('sequence'),
     kernel: value('kernel'),
+    system_uuid: value('system_uuid'),
     boot_log_digest: value('boot_log_digest'),
     evidence_digest: value('evidence_digest'),
   };

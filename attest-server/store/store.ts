@@ -1,5 +1,6 @@
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditKey } from '../protocol/audit-key.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
@@ -35,6 +36,13 @@ export interface Superseded {
   readonly audit: AuditEvent;
 }
 
+/** What the counters of a TPM alone do not tell; see policy/boot-sequence.ts. */
+export interface KeptSequence {
+  readonly firstBootId: string | null;
+  readonly rewind: 'none' | 'seen' | 'passed';
+  readonly held: ReasonCode | null;
+}
+
 /** What is known of a node now; one per enrolled node. */
 export interface NodeStatus {
   readonly name: string;
@@ -46,12 +54,16 @@ export interface NodeStatus {
   readonly expiresAt: number | null;
   /** When this server first saw the current boot proven. */
   readonly bootedAt: number | null;
+  /** Counters and clock: the highest that were seen; firmware: as accepted. All null: the next ones are the first. */
   readonly resetCount: number | null;
   readonly restartCount: number | null;
   readonly clock: bigint | null;
   readonly firmwareVersion: string | null;
   readonly bootId: string | null;
+  readonly sequence: KeptSequence | null;
   readonly kernel: string | null;
+  /** SMBIOS, as the node last said it. */
+  readonly systemUuid: string | null;
   /** The latest log that this node sent: one that stops sending its log hides something. */
   readonly bootLogDigest: string | null;
   /** Digest of the stored bundle that the latest verdict rests on. */
@@ -208,6 +220,8 @@ export interface Store {
   ): Promise<readonly string[]>;
   /** Whether this key was a node and is not since; what it was as another machine of a cloud does not count. */
   wasRevoked(ekDigest: string, providerId?: string): Promise<boolean>;
+  /** Forgets where the node's TPM was in time: what is held against it, and its counters. */
+  forgetSequence(ekDigest: string, audit: AuditEvent): Promise<void>;
   /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` where they are not enrolled together */
   revoke(
     node: { readonly name: string; readonly ekDigest: string; readonly at: number; readonly reason: string },

@@ -9,6 +9,7 @@ import {
 } from 'node:crypto';
 import { activationProof } from '../../attest-server/channel/session.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
+import type { Facts } from '../../attest-server/protocol/facts.ts';
 import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/protocol/messages.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
 import { madeAuthority, madeEkCertificate, signer } from './verify/made-certificate.ts';
@@ -23,7 +24,13 @@ export interface Occasion {
   readonly channel: Buffer;
   /** A firmware log to bind; its frame is sent apart. */
   readonly bootLog?: Buffer;
+  /** What the machine says of itself. */
+  readonly host?: Facts['host'];
+  /** Of its kernel; the same for all where left out. */
+  readonly bootId?: string;
 }
+
+const firstBootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
 
 /** A TPM without a TPM: both keys in memory, so that it says, signs and activates whatever an attack needs. */
 export interface ForgedTpm {
@@ -84,10 +91,11 @@ export function forgedTpm(
       const proof = activationProof(opened, channel, hash('sha256', hello, 'hex'));
       return { type: 'activated', proof: proof.toString('hex') };
     },
-    evidence(challenge, { node, hello, channel, bootLog }, change = {}) {
+    evidence(challenge, { node, hello, channel, bootLog, host, bootId = firstBootId }, change = {}) {
       const facts = JSON.stringify({
-        ...{ purpose: 'attest', node, bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff' },
+        ...{ purpose: 'attest', node, bootId },
         helloDigest: hash('sha256', hello, 'hex'),
+        ...(host && { host }),
       });
       const signed = qualifyingData({
         nonce: Buffer.from(challenge.nonce, 'base64'),

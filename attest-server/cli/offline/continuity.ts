@@ -14,7 +14,7 @@ import type { Proven } from '../../verify/proven.ts';
 export function withContinuity(
   verdict: Verdict,
   proven: Proven,
-  previous: Bundle['previous'],
+  { previous, context }: Bundle,
   policy: Policy,
   node: string,
 ): Verdict {
@@ -24,7 +24,9 @@ export function withContinuity(
   const now = { ...clock, firmwareVersion, bootId: facts?.bootId ?? null };
   const { findings, begun } = judgeSequence(past, now);
   const amended = amend(verdict, findings, groupOf(policy, node));
-  return begun === null ? amended : { ...amended, reasons: [...amended.reasons, began(begun, past, proven)] };
+  // Whoever exported it with its context told so at the time.
+  if (begun === null || context !== undefined) return amended;
+  return { ...amended, reasons: [...amended.reasons, began(begun, past, proven)] };
 }
 
 function sequenceOf(previous: NonNullable<Bundle['previous']>): Sequence {

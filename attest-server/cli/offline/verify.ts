@@ -86,7 +86,7 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const verdict = withContinuity(
     appraise(proven, policy, { name: node, sentBootLog: context?.sentBootLog === true }, references, at),
     proven,
-    bundle.previous,
+    bundle,
     policy,
     node,
   );

@@ -33,8 +33,16 @@ async function judged(state: NodeState): Promise<Store> {
   await store.recordVerdict({
     status: {
       ...{ name: 'node-1', ekDigest, state, verdict: verdict(state), verifiedAt: 0, expiresAt: unknownAfter },
-      ...{ bootedAt: 0, resetCount: 1, restartCount: 0, clock: 1n, firmwareVersion: null, bootId: null },
-      ...{ kernel: null, bootLogDigest: null, evidenceDigest: null },
+      ...{
+        bootedAt: 0,
+        resetCount: 1,
+        restartCount: 0,
+        clock: 1n,
+        firmwareVersion: null,
+        bootId: null,
+        sequence: null,
+      },
+      ...{ kernel: null, systemUuid: null, bootLogDigest: null, evidenceDigest: null },
     },
     ...{ at: 0, evidence: [], audit: [] },
     history: [{ at: 0, verdict: verdict(state), evidenceDigest: null, transition: true }],

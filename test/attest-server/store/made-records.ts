@@ -61,7 +61,9 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     clock: 2n ** 64n - 1n,
     firmwareVersion: '0000000100020003',
     bootId: '3b1f0f5c-0000-4000-8000-000000000000',
+    sequence: null,
     kernel: '6.12.0',
+    systemUuid: null,
     bootLogDigest: null,
     evidenceDigest: null,
   };

@@ -9,7 +9,10 @@ export interface AttestOptions {
   readonly type?: number;
   readonly qualifiedSigner: Buffer;
   readonly extraData: Buffer;
+  readonly clock?: bigint;
   readonly resetCount?: number;
+  readonly restartCount?: number;
+  readonly firmwareVersion?: bigint;
   /** Hash algorithm and bitmap (hex) of each bank. */
   readonly selection?: readonly (readonly [number, string])[];
   readonly pcrDigest: Buffer;
@@ -24,11 +27,11 @@ export function madeAttest(options: AttestOptions): Buffer {
     u16(options.type ?? 0x8018),
     sized(options.qualifiedSigner),
     sized(options.extraData),
-    Buffer.from('0000000000001234', 'hex'),
+    u64(options.clock ?? 0x1234n),
     u32(options.resetCount ?? 7),
-    u32(0),
+    u32(options.restartCount ?? 0),
     Buffer.of(1),
-    Buffer.from('2019102300163636', 'hex'),
+    u64(options.firmwareVersion ?? 0x2019102300163636n),
     u32(selection.length),
     ...selection.map(([bank, bitmap]) => {
       const bytes = Buffer.from(bitmap, 'hex');
@@ -36,6 +39,12 @@ export function madeAttest(options: AttestOptions): Buffer {
     }),
     sized(options.pcrDigest),
   ]);
+}
+
+function u64(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(value);
+  return bytes;
 }
 
 /** 24 values of a bank, each one told from all others. */

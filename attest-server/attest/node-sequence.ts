@@ -1,0 +1,49 @@
+import { judgeSequence, type Sequence, type SequenceJudgement } from '../policy/boot-sequence.ts';
+import type { Bundle } from '../protocol/bundle.ts';
+import type { KeptSequence, NodeStatus } from '../store/store.ts';
+import type { Proven } from '../verify/proven.ts';
+
+/** The part of a node's status that remembers where its TPM and kernel are in time. */
+type Remembered = Pick<
+  NodeStatus,
+  'resetCount' | 'restartCount' | 'clock' | 'firmwareVersion' | 'bootId' | 'sequence'
+>;
+
+/** @param concurrent the answer is to a challenge older than the verdict before */
+export function judgeNode(
+  { clock, firmwareVersion, facts }: Proven,
+  before: Remembered | null,
+  concurrent: boolean,
+): SequenceJudgement {
+  const { resetCount, restartCount, clock: at } = clock;
+  const now = { resetCount, restartCount, clock: at, firmwareVersion, bootId: facts?.bootId ?? null };
+  return judgeSequence(before === null ? null : sequenceOf(before), now, concurrent);
+}
+
+/** Null where nothing was seen, or a person has put an end to it. */
+export function sequenceOf(status: Remembered): Sequence | null {
+  const { resetCount, restartCount, clock, firmwareVersion, bootId, sequence } = status;
+  if (resetCount === null || restartCount === null || clock === null) return null;
+  const { firstBootId = bootId, rewind = 'none', held = null } = sequence ?? {};
+  const known = held === 'counter_rollback' || held === 'clone_suspected' || held === 'tpm_firmware';
+  return {
+    ...{ resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind },
+    held: known ? held : null,
+  };
+}
+
+/** As a bundle carries what the counters were compared with; a clock that was not compared is 0. */
+export function previousOf(status: Remembered | null, concurrent: boolean): Bundle['previous'] {
+  const past = status === null ? null : sequenceOf(status);
+  return past === null ? undefined : { ...past, clock: concurrent ? '0' : past.clock.toString() };
+}
+
+/** As the status keeps it; the same object where nothing changed. */
+export function rememberedOf(
+  { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, held }: Sequence,
+  before: KeptSequence | null,
+): Remembered {
+  const same = before?.firstBootId === firstBootId && before.rewind === rewind && before.held === held;
+  const sequence = same ? before : { firstBootId, rewind, held };
+  return { resetCount, restartCount, clock, firmwareVersion, bootId, sequence };
+}
