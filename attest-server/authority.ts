@@ -113,7 +113,7 @@ export function createAuthority(parts: AuthorityParts): Authority {
           if (identity.stage !== 'announced') return 'no authority is announced: rotate first';
           const { untold, nodes } = await view();
           if (untold > 0 && !force)
-            return `${untold} of ${nodes} nodes have not been told of the new authority and would refuse the server`;
+            return `${untold} of ${nodes} nodes would refuse the server, since they were not told: wait (assay authority status), or use --force`;
           return change('authority.finish', actor, untold, () => putNextInForce(dir));
         }),
       retire: (actor) =>
