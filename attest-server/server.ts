@@ -210,9 +210,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       }),
       importPins: (pins, actor) => registry.importPins(pins, actor, now()),
       createJoinToken: (request) => registry.createJoinToken({ ...request, now: now() }),
-      bundle: async (node) => {
-        const digest = attestation.status(node)?.evidenceDigest ?? null;
-        return digest === null ? null : keptEvidence.unpack(digest, (each) => store.evidence(each));
+      bundle: async (node, evidence) => {
+        const digest = evidence ?? attestation.status(node)?.evidenceDigest ?? null;
+        if (digest === null) return null;
+        const found = await keptEvidence.unpack(digest, (each) => store.evidence(each));
+        return found?.context?.node === node ? found : null;
       },
       audit: running.ports,
       authority: authority.ports,

@@ -142,11 +142,23 @@ function valuesOf(
   return found;
 }
 
+/** Null where the digest is that of something else that is kept: a log, a policy. */
+function parseKept(bytes: Buffer): Kept | null {
+  try {
+    const kept: Kept | null = JSON.parse(bytes.toString('utf8'));
+    return typeof kept?.nonce === 'string' && Array.isArray(kept.quotes) ? kept : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
 /** Makes the file that travels: everything that the verdict was made from. Null where a part is gone. */
 async function unpack(digest: string, read: Read): Promise<Bundle | null> {
   const bytes = await read(digest);
   if (bytes === null) return null;
-  const kept: Kept = JSON.parse(bytes.toString('utf8'));
+  const kept = parseKept(bytes);
+  if (kept === null) return null;
   const [policy, references, bootLog, keys, quotes] = await Promise.all([
     read(kept.policy),
     read(kept.references),

@@ -2,7 +2,7 @@ import { classOf, type ReasonClass, type ReasonCode } from '../protocol/reasons.
 
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   kernel_unknown:
-    'If the kernel was updated on purpose, capture a reference from a node you vouch for (assay reference capture); if not, take the node out of service and look for who changed it.',
+    'If the kernel was updated on purpose, capture a reference from a node you vouch for (assay reference capture NODE --name NAME), or approve the staged one (assay reference approve NAME); if not, take the node out of service and look for who changed it.',
   initrd_unknown:
     'If the initrd was rebuilt on purpose, capture a new reference; if not, take the node out of service and compare its initrd with a good one.',
   bootloader_unknown:
@@ -13,7 +13,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
     'Compare the boot with the reference (assay reference diff); no event explains the difference, so treat the node as changed until you know why.',
   no_reference: 'Capture one from a node you vouch for: assay reference capture NODE --name NAME.',
   cmdline_policy:
-    'Compare the kernel command line with the expected one; if the change is wanted, capture a new reference.',
+    'Look at the boot loader’s configuration on this node (GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image); if the change is wanted, capture a new reference or allow the argument in the policy (boot.cmdline.allow).',
   secureboot_off: 'Switch Secure Boot on in the firmware setup, and reboot the node.',
   secureboot_policy:
     'Find who changed the Secure Boot keys (PK, KEK, db, dbx); restore them, or capture a new reference.',
@@ -33,8 +33,30 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   bank_unextended: 'Switch the SHA-256 bank on in the firmware setup, so that the firmware measures into it.',
   weak_bank: 'Switch the SHA-256 bank on in the firmware setup: SHA-1 alone proves nothing.',
   counter_rollback:
-    'The TPM’s reset counter went back: is this another TPM? Take the node out of service and enrol it anew.',
-  clone_suspected: 'Two machines answer as one: find both before you trust either.',
+    'The TPM was cleared, or restored from a snapshot: find out by whom; then say that it is still the right one: assay enrol approve NODE --ek DIGEST.',
+  clone_suspected:
+    'Two machines answer as one: find both before you trust either; then assay enrol approve NODE --ek DIGEST.',
+  clock_rewind:
+    'The machine is at an earlier moment of the same boot, as a restored snapshot is: see who restored it.',
+  tpm_firmware:
+    'If the TPM’s firmware was updated on purpose, say so: assay enrol approve NODE --ek DIGEST; if not, take the node out of service.',
+  boot_correlation:
+    'The TPM was reset while the kernel ran on: see whether somebody had access to the machine’s board, and reboot it.',
+  kexec_detected:
+    'Another kernel was started by kexec, which measures nothing: reboot the node through its firmware.',
+  kexec_possible:
+    'Boot with Secure Boot or lockdown=integrity, or set kernel.kexec_load_disabled=1, so that no other kernel can be started unseen.',
+  resumed: 'Servers do not sleep: see who suspended the node, and switch suspend off.',
+  unverified_event:
+    'A fact hangs on a part of the log that the TPM does not vouch for: compare the event with a healthy node’s (assay boot diff).',
+  event_data_mismatch:
+    'The log’s text is not what was measured: somebody changed it on the node. Take the node out of service.',
+  separator_error:
+    'The firmware did not end its part of the boot as it must: look for errors in its setup, and reboot; if it stays, do not trust the node.',
+  secureboot_ambiguous:
+    'The log tells two values of Secure Boot: compare the node’s log with a healthy one’s (assay boot diff).',
+  initrd_unmeasured:
+    'The kernel got an initrd that nothing measured: put it into the unified image, or boot through a loader that measures it.',
   channel_binding:
     'Let agents reach the server directly: a proxy that ends TLS between them breaks the proof.',
   ak_mismatch: 'Another TPM answers in this node’s name: see whether the machine or its TPM was exchanged.',

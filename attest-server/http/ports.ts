@@ -1,6 +1,7 @@
 import type { Approvals } from '../enrolment/approvals.ts';
+import type { SimulatedNode } from '../policy/simulation.ts';
 import type { AuditEntry } from '../protocol/audit.ts';
-import type { AuditKey } from '../protocol/audit-key.ts';
+import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
@@ -23,11 +24,12 @@ export interface ApiPorts {
   importPins(pins: readonly Pin[], actor: string): Promise<void>;
   /** Gives the token's text, which is stored nowhere. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
-  /** The evidence behind the node's latest verdict. */
-  bundle(node: string): Promise<Bundle | null>;
+  /** The evidence behind the node's latest verdict, or another one of it by its digest; null where none is kept. */
+  bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
   readonly authority: AuthorityPorts;
   policy(): { readonly name: string; readonly revision: string; readonly text: string };
+  readonly policies: PolicyPorts;
   ready(): Readiness;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -51,6 +53,18 @@ export interface ReferenceLifePort {
   add(reference: Reference, actor: string): Promise<Reference>;
 }
 
+/** What can be asked about policies beside the one in force. Nothing of it is stored. */
+export interface PolicyPorts {
+  /**
+   * A page of nodes, their latest evidence judged by the policy in force and by this text.
+   * @throws PolicyError for a policy that cannot be used
+   */
+  simulate(
+    policy: { readonly text: string; readonly file: string },
+    page: { readonly after?: string | undefined; readonly limit: number },
+  ): Promise<{ readonly items: readonly SimulatedNode[]; readonly next: string | null }>;
+}
+
 /** What the API shows of the audit log, and what an administrator may do with it. */
 export interface AuditPorts {
   entries(page: { after: number; limit: number }): Promise<readonly AuditEntry[]>;
@@ -58,7 +72,8 @@ export interface AuditPorts {
     after: number;
     limit: number;
   }): Promise<readonly { readonly id: number; readonly note: string }[]>;
-  keys(): { readonly origin: string; readonly keys: readonly AuditKey[] };
+  /** Of the origin that signs now, and of those whose key was lost. */
+  keys(): AuditOrigin & { readonly earlier: readonly AuditOrigin[] };
   /** Signs the head where something changed. */
   sign(): Promise<void>;
   rotate(actor: string): Promise<{ readonly keyId: string }>;

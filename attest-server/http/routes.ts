@@ -11,6 +11,7 @@ import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
+import { policyRoutes } from './routes-policy.ts';
 import { referenceRoutes } from './routes-reference.ts';
 import { tokenRoutes } from './routes-token.ts';
 
@@ -19,6 +20,12 @@ const importBytes = 1024 * 1024;
 const nodesPage = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
   after: nodeName.optional(),
+});
+const bundleQuery = z.strictObject({
+  evidence: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 });
 const historyPage = z.strictObject({
   limit: z.coerce.number().int().min(1).max(500).default(50),
@@ -65,22 +72,14 @@ export const routes: readonly Route[] = [
     },
   }),
   route('GET', '/v1/nodes/{name}/bundle', 'reader', {
-    summary: 'The evidence behind the latest verdict, to be judged again offline',
+    summary:
+      'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history)',
     async handle({ store, bundle }, { path, query }) {
-      parseShape(noQuery, query, 'query');
+      const { evidence = null } = parseShape(bundleQuery, query, 'query');
       const { name } = await findNode(store, path.name);
-      const found = await bundle(name);
+      const found = await bundle(name, evidence);
       if (found === null) throw new HttpProblem(404, `no evidence of ${name} is kept`);
       return ok(found);
-    },
-  }),
-  route('GET', '/v1/policy', 'reader', {
-    summary: 'The policy in force',
-    answer: api.policyView,
-    handle({ policy }, { query }) {
-      parseShape(noQuery, query, 'query');
-      const { name, revision, text } = policy();
-      return ok({ name, revision, text });
     },
   }),
   route('POST', '/v1/pins', 'operator', {
@@ -111,6 +110,7 @@ export const routes: readonly Route[] = [
   ...auditRoutes,
   ...authorityRoutes,
   ...enrolmentRoutes,
+  ...policyRoutes,
   ...referenceRoutes,
   ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {

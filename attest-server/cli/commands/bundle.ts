@@ -7,15 +7,17 @@ import { printableJson } from '../printable.ts';
 import type { Session } from '../session.ts';
 import { writeFile } from '../write-file.ts';
 
-/** `bundle N`: the evidence behind the latest verdict, for `assay verify`. */
+/** `bundle N`: the evidence behind the latest verdict or an earlier one, for `assay verify`. */
 export function addBundle(program: Command, { io, client }: Session): void {
   program
     .command('bundle <node>')
-    .description('export the evidence behind the latest verdict')
+    .description('export the evidence behind a verdict')
+    .option('--evidence <digest>', 'of an earlier verdict: as `assay history` shows it; default: the latest')
     .option('-f, --file <file>', 'write it there instead of standard output')
-    .action(async (name: string, options: { file?: string }, command: Command) => {
+    .action(async (name: string, options: { evidence?: string; file?: string }, command: Command) => {
       const server = client(command.optsWithGlobals());
-      const text = await server.text(`/v1/nodes/${encodeURIComponent(name)}/bundle`);
+      const which = options.evidence === undefined ? '' : `?evidence=${encodeURIComponent(options.evidence)}`;
+      const text = await server.text(`/v1/nodes/${encodeURIComponent(name)}/bundle${which}`);
       const bundle = `${printableJson(checked(text))}\n`;
       if (options.file === undefined) io.out(bundle);
       else writeFile(resolve(io.cwd, options.file), bundle);

@@ -18,12 +18,12 @@ export function addHistory(program: Command, { io, client }: Session): void {
   program
     .command('history <node>')
     .description('verdicts of a node, newest first')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
+    .option('-o, --output <format>', 'table, wide, json or yaml', 'table')
     .option('--limit <count>', 'at most so many, 1 to 500', '50')
     .option('--transitions', 'only where the state changed')
     .option('--utc', 'times as RFC 3339 instead of ages')
     .action(async (name: string, options: HistoryOptions, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
+      const format = formatOf(options.output, ['table', 'wide', 'json', 'yaml']);
       const limit = Number(options.limit);
       if (!Number.isInteger(limit) || limit < 1 || limit > 500)
         throw new CliError(`--limit ${options.limit} is not a number from 1 to 500`, null, exit.usage);
@@ -33,8 +33,11 @@ export function addHistory(program: Command, { io, client }: Session): void {
       const items = page.items.filter(({ transition }) => transition || !options.transitions);
       print(io, format, { items, next: page.next }, () =>
         table(
-          ['AT', 'STATE', 'REASON', 'POLICY', 'CHANGED'],
-          items.map((entry) => row(entry, options.utc === true, io.now())),
+          ['AT', 'STATE', 'REASON', 'POLICY', 'CHANGED', ...(format === 'wide' ? ['EVIDENCE'] : [])],
+          items.map((entry) => [
+            ...row(entry, options.utc === true, io.now()),
+            ...(format === 'wide' ? [entry.evidence ?? '-'] : []),
+          ]),
         ),
       );
     });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify.ts';
+import { historyView, listOf } from '../../../attest-server/protocol/api.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
@@ -101,6 +102,18 @@ describe('boot logs, over a real connection', () => {
       assert.deepEqual([state, codes.includes('log_incomplete')], ['untrusted', true]);
     }
     assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+
+  it('exports the evidence of an earlier verdict, and nothing else by its digest', async () => {
+    const { items } = listOf(historyView).parse(await world.call('GET', `/v1/nodes/${node}/history`));
+    const [latest, earlier] = items.map(({ evidence }) => evidence);
+    const bundleOf = (digest: string | null | undefined) =>
+      world.call('GET', `/v1/nodes/${node}/bundle?evidence=${digest}`);
+    assert.ok(earlier !== latest && earlier !== undefined);
+    assert.deepEqual(await bundleOf(latest), await world.call('GET', `/v1/nodes/${node}/bundle`));
+    assert.equal(verifyBundle(JSON.stringify(await bundleOf(earlier)), { now: 0 }).rejected, false);
+    await assert.rejects(bundleOf(hash('sha256', log, 'hex')), /404/);
+    await assert.rejects(bundleOf('00'), /400/);
   });
 
   it('takes values that came before again only where the quote still signs them', async () => {

@@ -228,7 +228,7 @@ export function portsOf(world: World): ApiPorts {
       world.joinTokens.push(request);
       return 'assay-join-token';
     },
-    bundle: async (node) => world.bundles.get(node) ?? null,
+    bundle: async (node, evidence) => world.bundles.get(evidence ?? node) ?? null,
     authority: {
       view: async () => authorityNow,
       rotate: async () => authorityNow,
@@ -239,6 +239,7 @@ export function portsOf(world: World): ApiPorts {
       entries: async () => [],
       checkpoints: async () => [],
       keys: () => ({
+        earlier: [],
         origin: `assay/${'0'.repeat(32)}`,
         keys: [{ publicKey: `${'A'.repeat(43)}=`, signature: null }],
       }),
