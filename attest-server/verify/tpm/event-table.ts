@@ -63,8 +63,8 @@ export class EventTable {
 
 /** One allocation for all columns: a log of a hundred events is common, and cut within microseconds. */
 function emptyColumns(banks: readonly PcrBank[], capacity: number): EventColumns {
-  const numbers = new Uint32Array(capacity * (plainColumns + banks.length));
-  const column = (index: number) => numbers.subarray(index * capacity, (index + 1) * capacity);
+  const memory = new ArrayBuffer(capacity * (4 * (plainColumns + banks.length) + 1));
+  const column = (index: number) => new Uint32Array(memory, index * capacity * 4, capacity);
   const digestOffsets: Partial<Record<PcrBank, Uint32Array>> = {};
   banks.forEach((bank, index) => {
     digestOffsets[bank] = column(plainColumns + index);
@@ -75,7 +75,7 @@ function emptyColumns(banks: readonly PcrBank[], capacity: number): EventColumns
     offsets: column(2),
     ends: column(3),
     dataOffsets: column(4),
-    digestCounts: new Uint8Array(capacity),
+    digestCounts: new Uint8Array(memory, capacity * 4 * (plainColumns + banks.length), capacity),
     digestOffsets,
   };
 }

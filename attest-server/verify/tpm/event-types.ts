@@ -51,11 +51,16 @@ export function eventTypeName(type: number): string {
 
 /** The types that the code itself asks for, by their number. */
 export const eventType = {
+  postCode: 0x00000001,
   noAction: 0x00000003,
   separator: 0x00000004,
+  legacyAction: 0x00000005,
   eventTag: 0x00000006,
+  crtmContents: 0x00000007,
   crtmVersion: 0x00000008,
+  microcode: 0x00000009,
   ipl: 0x0000000d,
+  postCode2: 0x00000013,
   variableDriverConfig: 0x80000001,
   variableBoot: 0x80000002,
   application: 0x80000003,
@@ -71,6 +76,8 @@ export const eventType = {
   gpt2: 0x8000000d,
   hcrtm: 0x80000010,
   variableAuthority: 0x800000e0,
+  spdmDevicePolicy: 0x800000e3,
+  spdmDeviceAuthority: 0x800000e4,
 } as const;
 
 export const noAction = eventType.noAction;

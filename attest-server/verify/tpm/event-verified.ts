@@ -5,23 +5,39 @@ import { eventType } from './event-types.ts';
 import { grubPrefix } from './grub-text.ts';
 import type { RawLog } from './log-format.ts';
 
-/** Types whose digest is of something else than the event's data, or of nothing. */
-const neverOfData: ReadonlySet<number> = new Set([
-  eventType.noAction,
-  eventType.application,
-  eventType.bootDriver,
-  eventType.runtimeDriver,
-  eventType.firmwareBlob,
-  eventType.firmwareBlob2,
-]);
+/** What an event's digest can be of, by its type: which bytes of the data are tried, and in which order. */
+type Measured =
+  /** An image, a table, a file: nothing that the log holds. */
+  | 'elsewhere'
+  | 'data'
+  /** UEFI_VARIABLE_DATA; most firmware hashes a boot variable's value alone. */
+  | 'value or variable'
+  | 'variable or value'
+  | 'tagged'
+  | 'text'
+  | 'loader text';
 
-/** Types whose data is no text, so that no NUL ends it. */
-const binary: ReadonlySet<number> = new Set([
-  eventType.separator,
-  eventType.gpt,
-  eventType.gpt2,
-  eventType.handoffTables,
-  eventType.handoffTables2,
+const measuredByType: ReadonlyMap<number, Measured> = new Map<number, Measured>([
+  [eventType.postCode, 'elsewhere'],
+  [eventType.noAction, 'elsewhere'],
+  [eventType.crtmContents, 'elsewhere'],
+  [eventType.postCode2, 'elsewhere'],
+  [eventType.application, 'elsewhere'],
+  [eventType.bootDriver, 'elsewhere'],
+  [eventType.runtimeDriver, 'elsewhere'],
+  [eventType.firmwareBlob, 'elsewhere'],
+  [eventType.firmwareBlob2, 'elsewhere'],
+  [eventType.handoffTables, 'elsewhere'],
+  [eventType.handoffTables2, 'elsewhere'],
+  [eventType.separator, 'data'],
+  [eventType.gpt, 'data'],
+  [eventType.gpt2, 'data'],
+  [eventType.variableBoot, 'value or variable'],
+  [eventType.variableBoot2, 'value or variable'],
+  [eventType.variableDriverConfig, 'variable or value'],
+  [eventType.variableAuthority, 'variable or value'],
+  [eventType.eventTag, 'tagged'],
+  [eventType.ipl, 'loader text'],
 ]);
 
 /**
@@ -56,29 +72,37 @@ export function measuredBytes(
   index: number,
   banks: readonly PcrBank[] = log.banks,
 ): Buffer | null {
-  if (neverOfData.has(log.types[index]!)) return null;
+  const kind = measuredByType.get(log.types[index]!) ?? 'text';
+  if (kind === 'elsewhere') return null;
   for (let nth = 0; nth < tries; nth++) {
-    const candidate = nthCandidate(bytes, log, index, nth);
+    const candidate = nthCandidate(kind, bytes, log, index, nth);
     if (candidate === null) continue;
-    let agreeing = 0;
-    let differing = 0;
-    for (const bank of banks) {
-      const digest = log.digestOffsets[bank]?.[index] ?? 0;
-      if (digest === 0) continue;
-      if (!isDigest(hash(bank, candidate, 'latin1'), bytes, digest, bankBytes[bank])) {
-        differing++;
-        break;
-      }
-      agreeing++;
-    }
-    if (differing === 0) return agreeing > 0 ? candidate : null;
-    // One digest is of these bytes and another one is not: no other bytes can satisfy both.
-    if (agreeing > 0) return null;
+    const agreeing = agreement(candidate, bytes, log, index, banks);
+    if (agreeing !== 'none') return agreeing === 'all' ? candidate : null;
   }
   return null;
 }
 
 const tries = 3;
+
+/** `some`: one digest is of these bytes and another one is not, so that no other bytes can satisfy both. */
+function agreement(
+  candidate: Buffer,
+  bytes: Buffer,
+  log: RawLog,
+  index: number,
+  banks: readonly PcrBank[],
+): 'all' | 'some' | 'none' {
+  let agreeing = false;
+  for (const bank of banks) {
+    const digest = log.digestOffsets[bank]?.[index] ?? 0;
+    if (digest === 0) continue;
+    if (!isDigest(hash(bank, candidate, 'latin1'), bytes, digest, bankBytes[bank]))
+      return agreeing ? 'some' : 'none';
+    agreeing = true;
+  }
+  return agreeing ? 'all' : 'none';
+}
 
 /** `digest` holds one byte a character, as crypto.hash gives it soonest. */
 function isDigest(digest: string, bytes: Buffer, at: number, size: number): boolean {
@@ -87,41 +111,55 @@ function isDigest(digest: string, bytes: Buffer, at: number, size: number): bool
 }
 
 /** What may have been hashed, the usual first. Null where there is no such possibility. */
-function nthCandidate(bytes: Buffer, log: RawLog, index: number, nth: number): Buffer | null {
-  const type = log.types[index]!;
+function nthCandidate(kind: Measured, bytes: Buffer, log: RawLog, index: number, nth: number): Buffer | null {
   const from = log.dataOffsets[index]!;
   const end = log.ends[index]!;
-  switch (type) {
-    case eventType.variableBoot:
-    case eventType.variableBoot2:
-      // Most firmware hashes only the value of a boot variable.
-      if (nth === 2) return null;
-      return nth === 0 ? variableValue(bytes, from, end) : bytes.subarray(from, end);
-    case eventType.variableDriverConfig:
-    case eventType.variableAuthority:
-      if (nth === 2) return null;
-      return nth === 1 ? variableValue(bytes, from, end) : bytes.subarray(from, end);
-    case eventType.eventTag:
-      if (nth === 0) return bytes.subarray(from, end);
-      return nth === 1 && end - from >= 8 ? bytes.subarray(from + 8, end) : null;
+  const whole = () => bytes.subarray(from, end);
+  switch (kind) {
+    case 'value or variable':
+      if (nth === 0) return variableValue(bytes, from, end);
+      return nth === 1 ? whole() : null;
+    case 'variable or value':
+      if (nth === 0) return whole();
+      return nth === 1 ? variableValue(bytes, from, end) : null;
+    case 'tagged':
+      if (nth === 0) return whole();
+      return nth === 1 && end - from >= tagBytes ? bytes.subarray(from + tagBytes, end) : null;
+    case 'loader text':
+    case 'text':
+      return nthText(kind, bytes, log.pcrs[index]!, from, end, nth);
     default:
-      return nthText(bytes, from, end, nth, binary.has(type));
+      return nth === 0 ? whole() : null;
   }
 }
 
+const tagBytes = 8;
+
 /** Text is measured with or without the NUL that ends it, and GRUB's lines without the prefix that the log gives them. */
-function nthText(bytes: Buffer, from: number, end: number, nth: number, binary: boolean): Buffer | null {
-  const grub = binary ? 0 : grubPrefix(bytes, from, end);
-  if (grub === 0) {
-    if (nth === 0) return bytes.subarray(from, end);
-    const terminator = binary || nth === 2 ? 0 : terminatorBytes(bytes, from, end);
-    return terminator === 0 ? null : bytes.subarray(from, end - terminator);
+function nthText(
+  kind: Measured,
+  bytes: Buffer,
+  pcr: number,
+  from: number,
+  end: number,
+  nth: number,
+): Buffer | null {
+  const grub = grubPrefix(bytes, from, end);
+  if (grub > 0) {
+    const terminated = bytes[end - 1] === 0;
+    if (nth === 0) return bytes.subarray(from + grub, terminated ? end - 1 : end);
+    if (nth === 1) return terminated ? bytes.subarray(from + grub, end) : null;
+    return bytes.subarray(from, end);
   }
-  if (nth === 2) return bytes.subarray(from, end);
-  const terminated = bytes[end - 1] === 0;
-  if (nth === 0) return bytes.subarray(from + grub, terminated ? end - 1 : end);
-  return terminated ? bytes.subarray(from + grub, end) : null;
+  // In these PCRs a loader names the file or the variable whose content it measures.
+  if (kind === 'loader text' && (pcr === filePcr || pcr === machineOwnerPcr)) return null;
+  if (nth === 0) return bytes.subarray(from, end);
+  const terminator = nth === 1 ? terminatorBytes(bytes, from, end) : 0;
+  return terminator === 0 ? null : bytes.subarray(from, end - terminator);
 }
+
+const filePcr = 9;
+const machineOwnerPcr = 14;
 
 /** Bytes of the NUL that ends the text, UTF-16 or of one byte a character; 0 where there is none, or no text. */
 function terminatorBytes(bytes: Buffer, from: number, end: number): number {

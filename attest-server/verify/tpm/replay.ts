@@ -52,46 +52,46 @@ export interface ReplayedBank {
   readonly bank: PcrBank;
   /** Bit i is set where the log extends PCR i. */
   readonly extended: number;
-  /** PCR i begins at i times the bank's digest size; zero where it was not extended. */
-  readonly values: Buffer;
-}
-
-/** Replays one bank: every PCR that the log extends in it. TPM 2.0 Part 1 r1.59, section 17.2. */
-export function replayBank(bytes: Buffer, log: RawLog, bank: PcrBank, pcr0: number): ReplayedBank {
-  const size = bankBytes[bank];
-  const { pcrs, types } = log;
-  const digestOffsets = log.digestOffsets[bank];
-  // A scratch of [old | new] for each PCR: an extend hashes it whole, and writes the result where the next one reads it.
-  const scratches: (Buffer | undefined)[] = [];
-  let extended = 0;
-  for (let index = 0; index < log.count; index++) {
-    const pcr = pcrs[index]!;
-    const digest = digestOffsets?.[index] ?? 0;
-    if (digest === 0 || types[index] === noAction || pcr === noPcr) continue;
-    let scratch = scratches[pcr];
-    if (scratch === undefined) {
-      scratch = Buffer.alloc(size * 2);
-      if (pcr === 0) scratch[size - 1] = pcr0;
-      scratches[pcr] = scratch;
-      extended |= 1 << pcr;
-    }
-    bytes.copy(scratch, size, digest, digest + size);
-    // Text of one byte a character is the quickest that crypto.hash gives: no Buffer is made, no digit decoded.
-    scratch.write(hash(bank, scratch, 'latin1'), 0, size, 'latin1');
-  }
-  const values = Buffer.alloc(size * pcrCount);
-  scratches.forEach((scratch, pcr) => {
-    scratch?.copy(values, pcr * size, 0, size);
-  });
-  return { bank, extended, values };
+  /** A scratch of [value | digest extended last] for each PCR; see `replayedValue`. */
+  readonly scratch: Buffer;
 }
 
 const pcrCount = 32;
 
+/** Replays one bank: every PCR that the log extends in it. TPM 2.0 Part 1 r1.59, section 17.2. */
+export function replayBank(bytes: Buffer, log: RawLog, bank: PcrBank, pcr0: number): ReplayedBank {
+  const size = bankBytes[bank];
+  const { pcrs, types, count } = log;
+  const digestOffsets = log.digestOffsets[bank] ?? new Uint32Array(count);
+  // An extend hashes [old | new] whole, and writes the result where the next one of this PCR reads it.
+  const scratch = Buffer.alloc(pcrCount * size * 2);
+  scratch[size - 1] = pcr0;
+  const views: (Buffer | undefined)[] = [];
+  let extended = 0;
+  for (let index = 0; index < count; index++) {
+    const pcr = pcrs[index]!;
+    const digest = digestOffsets[index]!;
+    if (digest === 0 || types[index] === noAction || pcr === noPcr) continue;
+    const start = pcr * size * 2;
+    let view = views[pcr];
+    if (view === undefined) {
+      view = scratch.subarray(start, start + size * 2);
+      views[pcr] = view;
+      extended |= 1 << pcr;
+    }
+    for (let i = 0; i < size; i++) view[size + i] = bytes[digest + i]!;
+    // Text of one byte a character is the quickest that crypto.hash gives: no Buffer is made, no digit decoded.
+    const value = hash(bank, view, 'latin1');
+    for (let i = 0; i < size; i++) view[i] = value.charCodeAt(i);
+  }
+  return { bank, extended, scratch };
+}
+
 /** The value of one PCR, a view; null where the log does not extend it. */
-export function replayedValue({ bank, extended, values }: ReplayedBank, pcr: number): Buffer | null {
+export function replayedValue({ bank, extended, scratch }: ReplayedBank, pcr: number): Buffer | null {
   if (((extended >>> pcr) & 1) === 0) return null;
-  return values.subarray(pcr * bankBytes[bank], (pcr + 1) * bankBytes[bank]);
+  const start = pcr * bankBytes[bank] * 2;
+  return scratch.subarray(start, start + bankBytes[bank]);
 }
 
 /** Every PCR that the log extends, hex. */
