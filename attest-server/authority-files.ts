@@ -62,6 +62,8 @@ async function completeChange(dir: string, next: string): Promise<Authorities> {
   await checkKey(next, at('ca.key'), 'next.key is missing: bring it back, or remove next.crt');
   const other = await readOrNull(at('previous.crt'));
   await writeBundle(dir, next, other);
+  // Of the old authority: one of the new is made in its place.
+  await rm(at('server.crt'), { force: true });
   await rm(at('next.crt'), { force: true });
   return { stage: other === null ? 'settled' : 'in_force', inForce: next, other };
 }

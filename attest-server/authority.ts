@@ -47,10 +47,11 @@ export function createAuthority(parts: AuthorityParts): Authority {
     return done;
   };
   const take = (next: ServerIdentity) => {
+    // First of all: what cannot be shown is not taken.
+    parts.serve(next);
     if (next.stage === 'announced' && next.stage !== identity.stage) told.clear();
     identity = next;
     digests = digestsOf(next);
-    parts.serve(next);
   };
   /** The newer of two. */
   const newest = () => (identity.stage === 'announced' ? digests[1] : digests[0]) ?? identity.caDigest;
