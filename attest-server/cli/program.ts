@@ -21,6 +21,8 @@ import type { CliIo } from './io.ts';
 import { addAuditVerify } from './offline/audit-verify-command.ts';
 import { addEkRoots } from './offline/ek-roots.ts';
 import { addEventLog } from './offline/eventlog-command.ts';
+import { addPolicy } from './offline/policy-command.ts';
+import { addPolicySimulate } from './offline/policy-simulate.ts';
 import { addReferenceDiff } from './offline/reference-diff.ts';
 import { addVerify } from './offline/verify-command.ts';
 import { printable } from './printable.ts';
@@ -72,6 +74,7 @@ function createProgram(session: Session): Command {
   const references = addReference(program, session);
   addReferenceLife(references, session);
   addReferenceDiff(references, session);
+  addPolicySimulate(addPolicy(program, session), session);
   addJoinToken(program, session);
   addEnrol(program, session);
   addToken(program, session);

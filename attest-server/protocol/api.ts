@@ -12,7 +12,7 @@ const code = z
   .meta({ description: 'a reason code of the closed list' });
 const moment = z.iso.datetime().nullable();
 
-const reason = z.object({
+export const reason = z.object({
   code,
   class: z.enum(['drift', 'posture', 'service', 'failed']),
   aspect: z.enum(aspects),

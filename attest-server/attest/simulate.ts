@@ -1,0 +1,27 @@
+import type { Policy } from '../policy/policy.ts';
+import { createSimulation, notSimulated, type SimulatedNode } from '../policy/simulation.ts';
+import type { Reference } from '../protocol/reference.ts';
+import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
+
+export interface SimulatePorts extends KeptProofPorts {
+  references(): Promise<readonly Reference[]>;
+  /** The policy in force. */
+  policy(): Policy;
+  /** Milliseconds since the epoch. */
+  now(): number;
+}
+
+/** Judges the kept evidence of a page of nodes by the policy in force and by another one. Nothing is stored. */
+export async function simulate(
+  ports: SimulatePorts,
+  policy: Policy,
+  page: Page,
+): Promise<Paged<SimulatedNode>> {
+  const at = ports.now();
+  const judge = createSimulation({ before: ports.policy(), after: policy }, await ports.references());
+  return overKeptProofs(ports, page, (kept) => {
+    const { name } = kept.node;
+    if (kept.proven === null) return notSimulated(name, kept.note);
+    return judge(kept.proven, { name, sentBootLog: kept.bundle.context?.sentBootLog === true }, at);
+  });
+}

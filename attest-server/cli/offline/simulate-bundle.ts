@@ -1,0 +1,40 @@
+import { basename } from 'node:path';
+import type { Policy } from '../../policy/policy.ts';
+import { createSimulation, notSimulated, type SimulatedNode } from '../../policy/simulation.ts';
+import { parseBundle } from '../../protocol/bundle.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
+import { withContinuity } from './continuity.ts';
+import { checkEndorsementOf } from './endorsement-chain.ts';
+import { contextPolicy, contextReferences } from './verify.ts';
+
+/**
+ * One exported bundle under the policy that its exporter names and under another one. Its identity is the exporter's
+ * word, as there are no roots here.
+ * @param references null: those that the bundle carries
+ * @param at milliseconds since the epoch; references expire by it
+ */
+export function simulateBundle(
+  text: string,
+  path: string,
+  policy: Policy,
+  references: readonly Reference[] | null,
+  at: number,
+): SimulatedNode {
+  const name = basename(path, '.json');
+  try {
+    const bundle = parseBundle(text);
+    const proven = verifyBundleEvidence(bundle, checkEndorsementOf(bundle, null, at));
+    const node = proven.facts?.node ?? bundle.context?.node ?? name;
+    const judge = createSimulation(
+      { before: contextPolicy(bundle), after: policy },
+      references ?? contextReferences(bundle),
+      (verdict, ...of) => withContinuity(verdict, of[0], bundle, of[1], of[2]),
+    );
+    return judge(proven, { name: node, sentBootLog: bundle.context?.sentBootLog === true }, at);
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    return notSimulated(name, `it cannot be judged: ${error.code}: ${error.message}`);
+  }
+}

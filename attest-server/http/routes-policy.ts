@@ -1,0 +1,38 @@
+import { policyView } from '../protocol/api.ts';
+import { simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
+import { parseShape, readBody } from './body.ts';
+import { HttpProblem } from './problem.ts';
+import { noQuery, ok, type Route, route } from './route.ts';
+
+/** A policy of the most characters, each of which JSON may write as six bytes. */
+const bodyBytes = 2 * 1024 * 1024;
+
+/** The policy in force, and what another one would make of the evidence that is kept. */
+export const policyRoutes: readonly Route[] = [
+  route('GET', '/v1/policy', 'reader', {
+    summary: 'The policy in force',
+    answer: policyView,
+    handle({ policy }, { query }) {
+      parseShape(noQuery, query, 'query');
+      const { name, revision, text } = policy();
+      return ok({ name, revision, text });
+    },
+  }),
+  route('POST', '/v1/policy/simulate', 'operator', {
+    summary:
+      'What another policy would make of the latest evidence of each node; nothing is stored; after is the `next` of the page before',
+    body: simulateRequest,
+    answer: simulateAnswer,
+    async handle({ policies }, { message }) {
+      const { policy, file, after, limit } = await readBody(message, simulateRequest, bodyBytes);
+      return ok(await policies.simulate({ text: policy, file }, { after, limit }).catch(refusedPolicy));
+    },
+  }),
+];
+
+/** Faults of a file of the caller's: its message names each of them. */
+function refusedPolicy(error: unknown): never {
+  if (error instanceof Error && error.name === 'PolicyError')
+    throw new HttpProblem(400, error.message.split('\n').slice(0, 32).join('\n'));
+  throw error;
+}

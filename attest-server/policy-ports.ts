@@ -1,0 +1,51 @@
+import type { Attestation } from './attest/attestation.ts';
+import { simulate } from './attest/simulate.ts';
+import type { PolicyPorts } from './http/ports.ts';
+import { HttpProblem } from './http/problem.ts';
+import type { Enrolment } from './policy/policy.ts';
+import { parsePolicy } from './policy/policy-file.ts';
+import type { Store } from './store/store.ts';
+
+export interface PolicyPortsParts {
+  readonly store: Pick<Store, 'nodes' | 'evidence' | 'references'>;
+  readonly attestation: Pick<Attestation, 'policy' | 'status'>;
+  /** By which nodes can enrol at this server. */
+  readonly ways: readonly Enrolment[];
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** Callers that wait for their turn; more of them are told to come again. */
+const mostWaiting = 8;
+
+/** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
+export function createPolicyPorts({ store, attestation, ways, now }: PolicyPortsParts): PolicyPorts {
+  let lane: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    if (waiting >= mostWaiting)
+      throw new HttpProblem(429, 'others ask about policies at present; try again in a moment', {
+        headers: { 'retry-after': '2' },
+      });
+    waiting += 1;
+    const turn = lane.then(work, work).finally(() => {
+      waiting -= 1;
+    });
+    lane = turn.catch(() => undefined);
+    return turn;
+  };
+  const ports = {
+    nodes: () => store.nodes(),
+    evidence: (digest: string, node: string) => store.evidence(digest, node),
+    evidenceDigest: (node: string) => attestation.status(node)?.evidenceDigest ?? null,
+    references: () => store.references(),
+    policy: () => attestation.policy,
+    now,
+  };
+  return {
+    async simulate({ text, file }, page) {
+      const policy = parsePolicy(text, file, ways);
+      return inTurn(() => simulate(ports, policy, page));
+    },
+  };
+}

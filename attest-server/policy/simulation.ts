@@ -1,0 +1,62 @@
+import type { Reference } from '../protocol/reference.ts';
+import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
+import type { Proven } from '../verify/proven.ts';
+import { type AppraisedNode, createAppraiser } from './appraise.ts';
+import type { Policy } from './policy.ts';
+
+/** What one policy makes of a piece of evidence. */
+export interface SimulatedSide {
+  readonly state: NodeState;
+  readonly group: string;
+  readonly reasons: readonly Reason[];
+}
+
+/** One piece of evidence under the policy in force (`before`) and under another one (`after`). */
+export interface SimulatedNode {
+  readonly node: string;
+  /** Null where no policy is known, or the evidence cannot be judged: then `note` says why. */
+  readonly before: SimulatedSide | null;
+  readonly after: SimulatedSide | null;
+  /** Another state, or the same one for other reasons. */
+  readonly changed: boolean;
+  readonly note: string | null;
+}
+
+export type Simulate = (proven: Proven, node: AppraisedNode, at: number) => SimulatedNode;
+
+/** Reasons of one side; a boot that differs in everything needs no more of them. */
+const mostReasons = 16;
+
+/** Compares two policies on evidence, with the same references and at the same moment, so that nothing else differs. */
+export function createSimulation(
+  policies: { readonly before: Policy | null; readonly after: Policy },
+  references: readonly Reference[],
+  amended: (verdict: Verdict, proven: Proven, policy: Policy, node: string) => Verdict = (verdict) => verdict,
+): Simulate {
+  const judging = (policy: Policy) => {
+    const appraise = createAppraiser(policy, references);
+    return (...[proven, node, at]: Parameters<Simulate>): SimulatedSide => {
+      const { state, group, reasons } = amended(appraise(proven, node, at), proven, policy, node.name);
+      return { state, group, reasons: reasons.slice(0, mostReasons) };
+    };
+  };
+  const judgeBefore = policies.before === null ? () => null : judging(policies.before);
+  const judgeAfter = judging(policies.after);
+  return (...evidence) => {
+    const before = judgeBefore(...evidence);
+    const after = judgeAfter(...evidence);
+    return { node: evidence[1].name, before, after, changed: differs(before, after), note: null };
+  };
+}
+
+/** A node of which there is nothing to judge. */
+export function notSimulated(node: string, note: string): SimulatedNode {
+  return { node, before: null, after: null, changed: false, note };
+}
+
+function differs(before: SimulatedSide | null, after: SimulatedSide): boolean {
+  if (before === null) return true;
+  const codes = ({ reasons }: SimulatedSide) =>
+    reasons.map(({ code, severity }) => `${code} ${severity}`).join(' ');
+  return before.state !== after.state || (after.state !== 'trusted' && codes(before) !== codes(after));
+}

@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import { listOf, reason } from './api.ts';
+import { nodeName } from './messages.ts';
+import { nodeStates } from './verdict.ts';
+
+/** Characters: a policy is written by people. */
+export const longestPolicy = 1 << 18;
+
+export const simulateRequest = z.strictObject({
+  /** The text of the policy that is tried; nothing of it is kept. */
+  policy: z.string().max(longestPolicy),
+  /** The name that its faults are told with. */
+  file: z.string().min(1).max(255).default('policy.yaml'),
+  /** The `next` of the page before. */
+  after: nodeName.optional(),
+  limit: z.int().min(1).max(500).default(200),
+});
+
+const side = z.object({ state: z.enum(nodeStates), group: z.string(), reasons: z.array(reason) });
+export const simulatedNode = z.object({
+  node: z.string(),
+  /** By the policy in force, on the same evidence; null where there is none that can be judged. */
+  before: side.nullable(),
+  after: side.nullable(),
+  changed: z.boolean(),
+  /** Why there is nothing to compare. */
+  note: z.string().nullable(),
+});
+export type SimulatedNodeView = z.infer<typeof simulatedNode>;
+export const simulateAnswer = listOf(simulatedNode);
