@@ -29,6 +29,12 @@ export interface AttestPorts {
   recorded(entry: HistoryEntry, from: NodeState | null): void;
 }
 
+/** With these, what runs is not what the log tells: nothing to compare others with. */
+const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([
+  ...(['kexec_detected', 'boot_correlation', 'clock_rewind'] as const),
+  ...(['counter_rollback', 'clone_suspected'] as const),
+]);
+
 /**
  * The pipeline: verify, appraise, record, tell. Keeps in memory what the next verdict of each node needs; all of it
  * is read from the store again at a start.
@@ -136,6 +142,11 @@ export class Attestation {
         'evidence_overdue',
         `${request.node} has not proven itself lately: wait for its next answer`,
       );
+    const doubt = this.#statuses
+      .get(request.node)
+      ?.verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
+    if (doubt !== undefined)
+      throw new Rejection(doubt.code, `${request.node} is no model for others: ${doubt.text}`);
     const reference = captureReference(latest, {
       name: request.name,
       group: groupOf(this.#policy, request.node).name,

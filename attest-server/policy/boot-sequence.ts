@@ -81,10 +81,16 @@ function between(past: Sequence, now: Sighting): Finding[] {
       ),
     );
   if (rebooted && past.bootId !== null && past.bootId === now.bootId)
-    found.push({
-      ...boot('boot_correlation', `resetCount ${past.resetCount}`, `resetCount ${now.resetCount}`),
-      text: 'The TPM was reset, and the kernel says that it runs on: one of the two did not boot.',
-    });
+    found.push(
+      {
+        ...boot('boot_correlation', `resetCount ${past.resetCount}`, `resetCount ${now.resetCount}`),
+        text: 'The TPM was reset, and the kernel says that it runs on: one of the two did not boot.',
+      },
+      {
+        ...boot('rebooted', `boot id ${past.bootId}`, `boot id ${now.bootId}`),
+        text: 'The TPM was reset, whatever the kernel says: this counts as another boot.',
+      },
+    );
   return found;
 }
 

@@ -85,13 +85,14 @@ describe('the counters of a TPM, over a real connection', () => {
     assert.equal(await at({ resetCount: 9, restartCount: 3, clock: 1_000_000_000n, boot: 'd' }), 'trusted');
   });
 
-  it('row 31: a TPM that was reset under a kernel that runs on is told', async () => {
+  it('rows 27 and 31: a TPM that was reset under a kernel that runs on is told', async () => {
     assert.match(await at({ resetCount: 8 }), /boot_correlation/);
   });
 
   it('row 99: another kernel without a reset is told, for as long as it runs', async () => {
     assert.match(await at({ boot: 'b' }), /kexec_detected/);
     assert.match(await at({ boot: 'b', clock: 1_000_000_100n }), /kexec_detected/);
+    await assert.rejects(world.call('POST', '/v1/references', { node, name: 'kexec' }), /kexec_detected/);
     assert.equal(await at({ boot: 'c', resetCount: 8, clock: 1_000_000_200n }), 'trusted');
   });
 });

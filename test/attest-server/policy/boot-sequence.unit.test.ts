@@ -47,7 +47,11 @@ describe('the life of a TPM and its kernel', () => {
     ['the restart counter fell', [{ restartCount: 0 }], ['counter_rollback']],
     ['row 29: suspended and resumed', [{ restartCount: 2, clock: 100_000_500n }], ['resumed']],
     ['row 30: another TPM firmware', [{ firmwareVersion: '2025012500120000' }], ['tpm_firmware']],
-    ['row 31: the TPM was reset, the kernel runs on', [{ resetCount: 6 }], ['rebooted boot_correlation']],
+    [
+      'rows 27 and 31: the TPM was reset, the kernel runs on',
+      [{ resetCount: 6 }],
+      ['rebooted boot_correlation rebooted'],
+    ],
     ['row 99: another kernel without a reset', [{ bootId: 'b' }], ['kexec_detected']],
     [
       'row 84: reboot after suspend raises both counters',
