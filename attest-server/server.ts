@@ -213,7 +213,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle: async (node, evidence) => {
         const digest = evidence ?? attestation.status(node)?.evidenceDigest ?? null;
         if (digest === null) return null;
-        const found = await keptEvidence.unpack(digest, (each) => store.evidence(each));
+        const found = await keptEvidence.unpack(digest, (each) => store.evidence(each, node));
         return found?.context?.node === node ? found : null;
       },
       audit: running.ports,

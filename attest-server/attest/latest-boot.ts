@@ -10,6 +10,9 @@ export interface LatestBoot extends Pick<Proven, 'akName' | 'banks' | 'boot'> {
   readonly pcrs: MessagePcrs | null;
   /** Milliseconds since the epoch. */
   readonly at: number;
+  readonly resetCount: number;
+  /** How often the values moved within this boot. */
+  readonly moved: number;
 }
 
 /**
@@ -17,7 +20,7 @@ export interface LatestBoot extends Pick<Proven, 'akName' | 'banks' | 'boot'> {
  * parts of Buffer's shared pool, and one node's would keep all of it alive.
  */
 export function latestBoot(
-  { akName, banks, boot }: Proven,
+  { akName, banks, boot, clock: { resetCount } }: Proven,
   { quotes }: EvidenceMessage,
   at: number,
   before: LatestBoot | undefined,
@@ -29,11 +32,12 @@ export function latestBoot(
       const now = banks[index];
       return bank === now?.bank && mask === now.mask && pcrDigest === now.pcrDigest;
     });
-  if (same) return { akName, banks: before.banks, boot, pcrs, at };
+  const moved = before?.resetCount === resetCount ? before.moved + (same ? 0 : 1) : 0;
+  if (same) return { akName, banks: before.banks, boot, pcrs, at, resetCount, moved };
   return {
     banks: banks.map((bank) => ({ ...bank, values: Buffer.from(new Uint8Array(bank.values).buffer) })),
     boot,
-    ...{ akName, pcrs, at },
+    ...{ akName, pcrs, at, resetCount, moved },
   };
 }
 
@@ -51,7 +55,8 @@ export function quotesOf(
   });
 }
 
-function sameText(pcrs: MessagePcrs, before: MessagePcrs): boolean {
+/** Whether PCR values are written as they were before. */
+export function sameText(pcrs: MessagePcrs, before: MessagePcrs): boolean {
   return pcrBanks.every((bank) => pcrs[bank] === before[bank]);
 }
 

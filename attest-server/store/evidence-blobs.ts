@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
 import type { DatabaseSync } from 'node:sqlite';
+import { setImmediate } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import { toBuffer } from './columns.ts';
-import { hotWrite } from './hot-query.ts';
+import { hot, hotWrite } from './hot-query.ts';
 import type { Tables } from './schema.ts';
 import type { Store } from './store.ts';
 import { parseRow } from './unreadable-row.ts';
@@ -13,37 +14,97 @@ interface Blob {
   readonly bytes: Buffer;
 }
 
-/**
- * Keeps blobs under their digests, inside a transaction; one that is there already is not written again. The function
- * throws an Error where the digest is not that of the bytes: a fault of the caller.
- */
-export function evidenceWriter(db: Kysely<Tables>, database: DatabaseSync): (blob: Blob, at: number) => void {
-  const insert = hotWrite<{ digest: string; bytes: Buffer; at: number }>(database)((value) =>
+/** Writes evidence inside a transaction. Both throw an Error where the digest is not that of the bytes: a caller's fault. */
+export interface EvidenceWriter {
+  /** Keeps a blob under its digest; one that is there already is not written again. */
+  share(blob: Blob, at: number): void;
+  /** Keeps what one verdict was made from. @param id of the verdict's row in the history */
+  keep(blob: Blob, id: number): void;
+  /** To be called after each transaction. */
+  ended(committed: boolean): void;
+}
+
+/** How many digests of shared blobs are remembered as written: a fleet's keys, PCR values and boot logs. */
+const most = 32_768;
+
+export function evidenceWriter(db: Kysely<Tables>, database: DatabaseSync): EvidenceWriter {
+  const insertShared = hotWrite<{ digest: string; bytes: Buffer; at: number }>(database)((value) =>
     db
       .insertInto('evidence')
       .values({ digest: value('digest'), bytes: value('bytes'), stored_at: value('at') })
       .onConflict((conflict) => conflict.column('digest').doNothing())
       .compile(),
   );
-  // Policy and references come with every verdict, and are the same bytes each time.
-  const checked = new WeakMap<Buffer, string>();
-  return ({ digest, bytes }, at) => {
-    const actual = checked.get(bytes) ?? hash('sha256', bytes, 'hex');
-    checked.set(bytes, actual);
-    if (actual !== digest) throw new Error(`evidence named ${digest} has the digest ${actual}`);
-    insert({ digest, bytes, at });
+  const insertAnswer = hotWrite<{ id: number; bytes: Buffer }>(database)((value) =>
+    db
+      .insertInto('answers')
+      .values({ id: value('id'), bytes: value('bytes') })
+      .compile(),
+  );
+  const committed = new Set<string>();
+  const written = new Set<string>();
+  return {
+    share(blob, at) {
+      if (committed.has(blob.digest) || written.has(blob.digest)) return;
+      check(blob);
+      insertShared({ ...blob, at });
+      written.add(blob.digest);
+    },
+    keep(blob, id) {
+      check(blob);
+      insertAnswer({ id, bytes: blob.bytes });
+    },
+    ended(success) {
+      if (written.size === 0) return;
+      if (committed.size > most) committed.clear();
+      if (success) for (const digest of written) committed.add(digest);
+      written.clear();
+    },
   };
 }
 
+function check({ digest, bytes }: Blob): void {
+  const actual = hash('sha256', bytes, 'hex');
+  if (actual !== digest) throw new Error(`evidence named ${digest} has the digest ${actual}`);
+}
+
+/** Rows of history that are looked through at a time. */
+const page = 500;
+
 export function evidenceBlobs(db: Kysely<Tables>): Pick<Store, 'evidence'> {
+  const shared = hot<{ digest: string }>()((value) =>
+    db.selectFrom('evidence').select('bytes').where('digest', '=', value('digest')).compile(),
+  );
+
+  /** The latest verdict is found at once; before others come in between, since a node may have many. */
+  async function own(digest: string, node: string) {
+    for (let end = Number.MAX_SAFE_INTEGER; ; ) {
+      const rows = await db
+        .selectFrom('history')
+        .select(['id', 'at', 'evidence_digest'])
+        .where('node', '=', node)
+        .where('at', '<', end)
+        .orderBy('at', 'desc')
+        .limit(page)
+        .execute();
+      const ids = rows.flatMap(({ id, evidence_digest }) => (evidence_digest === digest ? [id] : []));
+      if (ids.length > 0) {
+        const answers = db.selectFrom('answers').select('bytes').where('id', 'in', ids);
+        const found = await answers.executeTakeFirst();
+        if (found !== undefined) return found;
+      }
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < page) return undefined;
+      end = last.at;
+      await setImmediate();
+    }
+  }
+
   return {
     /** @throws UnreadableRow where the bytes are no longer those of the digest */
-    async evidence(digest) {
-      const row = await db
-        .selectFrom('evidence')
-        .select('bytes')
-        .where('digest', '=', digest)
-        .executeTakeFirst();
+    async evidence(digest, node) {
+      const [blob] = (await db.executeQuery(shared({ digest }))).rows;
+      const row = blob ?? (node === undefined ? undefined : await own(digest, node));
       if (row === undefined) return null;
       return parseRow('evidence', digest, () => {
         const actual = hash('sha256', row.bytes, 'hex');

@@ -1,4 +1,4 @@
-import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue, StatementResultingChanges } from 'node:sqlite';
 import { type CompiledQuery, type RawBuilder, sql } from 'kysely';
 
 type Build<V, O> = (value: <K extends keyof V & string>(name: K) => RawBuilder<V[K]>) => CompiledQuery<O>;
@@ -22,14 +22,14 @@ export function hot<V extends Readonly<Record<string, unknown>>>() {
 
 /**
  * The same as a statement that runs at once, without a promise: for many writes in one transaction, by who holds the
- * connection. The function gives the number of rows that changed.
+ * connection. The function gives the number of rows that changed, and the rowid of the one inserted last.
  */
 export function hotWrite<V extends Readonly<Record<string, SQLInputValue>>>(database: DatabaseSync) {
-  return (build: Build<V, unknown>): ((values: V) => number) => {
+  return (build: Build<V, unknown>): ((values: V) => StatementResultingChanges) => {
     const { compiled, places } = compile(build);
     const statement = database.prepare(compiled.sql);
     const names = places.map((name) => name ?? fixedValue(compiled.sql));
-    return (values) => Number(statement.run(...names.map((name) => values[name] ?? null)).changes);
+    return (values) => statement.run(...names.map((name) => values[name] ?? null));
   };
 }
 

@@ -137,6 +137,13 @@ const migrations: readonly string[] = [
    ) strict;`,
 
   `alter table nodes add column provider_id text;`,
+
+  `alter table statuses add column sequence text;`,
+
+  `alter table statuses add column system_uuid text;`,
+
+  // Each answer is under its row of history: at the end of the table, and in no index that it must be sorted into.
+  `create table answers (id integer primary key, bytes blob not null) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

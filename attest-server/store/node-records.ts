@@ -144,7 +144,9 @@ const unproven = {
   clock: null,
   firmware_version: null,
   boot_id: null,
+  sequence: null,
   kernel: null,
+  system_uuid: null,
   boot_log_digest: null,
   evidence_digest: null,
 } as const;

@@ -12,9 +12,7 @@ export function retention(
   db: Kysely<Tables>,
   append: Append,
 ): Pick<Store, 'evidenceOwners' | 'eraseEvidence'> {
-  const erase = hot<{ digest: string }>()((value) =>
-    db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),
-  );
+  const erase = eraser(db);
 
   return {
     async evidenceOwners() {
@@ -33,7 +31,7 @@ export function retention(
         const rowsOf = () =>
           transaction
             .selectFrom('history')
-            .select(['at', 'evidence_digest', 'transition'])
+            .select(['id', 'at', 'evidence_digest', 'transition'])
             .where('node', '=', node);
         const start = done?.at ?? -1;
         const rows = await rowsOf()
@@ -61,10 +59,8 @@ export function retention(
             ? later
             : [...earlier, ...rows, ...later].filter(({ transition }) => transition === 1);
         const kept = new Set([...needed, ...current].map((row) => row.evidence_digest));
-        const erased: string[] = [];
-        for (const digest of new Set(rows.map((row) => row.evidence_digest)))
-          if (digest !== null && !kept.has(digest))
-            erased.push(...(await transaction.executeQuery(erase({ digest }))).rows.map((row) => row.digest));
+        const gone = rows.flatMap((row) => row.evidence_digest ?? []).filter((digest) => !kept.has(digest));
+        const erased = await erase(transaction, new Set(gone), [...earlier, ...rows, ...later]);
         if (erased.length > 0) await append(transaction, event(erased));
         await transaction
           .insertInto('retention')
@@ -73,5 +69,33 @@ export function retention(
           .execute();
         return true;
       }),
+  };
+}
+
+/** The function erases what was made into `rows`, and gives the digests that it found. */
+function eraser(db: Kysely<Tables>) {
+  const eraseAnswer = hot<{ id: number }>()((value) =>
+    db.deleteFrom('answers').where('id', '=', value('id')).returning('id').compile(),
+  );
+  // As an earlier schema kept it.
+  const eraseBlob = hot<{ digest: string }>()((value) =>
+    db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),
+  );
+  return async (
+    transaction: Kysely<Tables>,
+    digests: ReadonlySet<string>,
+    rows: readonly { readonly id: number; readonly evidence_digest: string | null }[],
+  ): Promise<readonly string[]> => {
+    const found = new Set<string>();
+    for (const { id, evidence_digest: digest } of rows) {
+      if (digest === null || !digests.has(digest)) continue;
+      const answers = await transaction.executeQuery(eraseAnswer({ id }));
+      if (answers.rows.length > 0) found.add(digest);
+    }
+    for (const digest of digests) {
+      const blobs = await transaction.executeQuery(eraseBlob({ digest }));
+      if (blobs.rows.length > 0) found.add(digest);
+    }
+    return [...found];
   };
 }

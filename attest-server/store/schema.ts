@@ -1,9 +1,13 @@
+import type { Generated } from 'kysely';
+
 /** The tables as Kysely sees them; migrations.ts makes them. Times are milliseconds since the epoch. */
 export interface Tables {
   readonly nodes: NodeRow;
   readonly statuses: StatusRow;
   readonly history: HistoryRow;
+  /** What many verdicts share. Up to schema 8 also what each verdict was made from. */
   readonly evidence: EvidenceRow;
+  readonly answers: AnswerRow;
   /** `references` is a word of SQL. */
   readonly reference_values: ReferenceRow;
   readonly pins: PinRow;
@@ -50,12 +54,17 @@ export interface StatusRow {
   readonly clock: string | null;
   readonly firmware_version: string | null;
   readonly boot_id: string | null;
+  /** JSON */
+  readonly sequence: string | null;
   readonly kernel: string | null;
+  readonly system_uuid: string | null;
   readonly boot_log_digest: string | null;
   readonly evidence_digest: string | null;
 }
 
 interface HistoryRow {
+  /** Rises, and is never used again. */
+  readonly id: Generated<number>;
   readonly ek_digest: string;
   readonly node: string;
   readonly at: number;
@@ -69,6 +78,13 @@ interface EvidenceRow {
   readonly digest: string;
   readonly bytes: Uint8Array;
   readonly stored_at: number;
+}
+
+/** What a verdict was made from; its digest is the `evidence_digest` of that row. */
+interface AnswerRow {
+  /** `id` of the verdict's row in the history. */
+  readonly id: number;
+  readonly bytes: Uint8Array;
 }
 
 interface ReferenceRow {

@@ -1,5 +1,5 @@
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
-import type { AuditKey } from '../protocol/audit-key.ts';
+import type { AuditKey, AuditOrigin } from '../protocol/audit-key.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
@@ -146,7 +146,10 @@ export interface Approval {
 export interface VerdictRecord {
   readonly status: NodeStatus;
   readonly at: number;
-  /** Content-addressed evidence to keep: the boot log, the bundle. Present ones are not written again. */
+  /**
+   * Content-addressed evidence to keep: the one that the status names is this verdict's own; the others (a boot log, a
+   * policy) are shared, and not written again where they are present.
+   */
   readonly evidence: readonly { readonly digest: string; readonly bytes: Buffer }[];
   /** History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. */
   readonly history: readonly Omit<HistoryEntry, 'node'>[];
@@ -171,7 +174,8 @@ export interface Store {
   /** Newest first; no two rows of a node share their `at`. `before` is the `at` of the last row of the page before, exclusive. */
   history(name: string, page: { limit: number; before?: number }): Promise<readonly HistoryEntry[]>;
 
-  evidence(digest: string): Promise<Buffer | null>;
+  /** What many verdicts share. @param node also what verdicts of this node were made from; the latest is found at once */
+  evidence(digest: string, node?: string): Promise<Buffer | null>;
   /** Names of all nodes of which evidence may be kept, the revoked ones too. */
   evidenceOwners(): Promise<readonly string[]>;
   /**
@@ -243,8 +247,8 @@ export interface Store {
     after?: number;
     limit: number;
   }): Promise<readonly { readonly id: number; readonly note: string }[]>;
-  /** Oldest first, and the origin that they sign for. */
-  auditKeys(): Promise<{ readonly origin: string | null; readonly keys: readonly AuditKey[] }>;
+  /** By origin, the one that signs now last; its keys oldest first. Empty before the first key. */
+  auditOrigins(): Promise<readonly AuditOrigin[]>;
   addAuditKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
   /**
    * Writes a consistent copy, of mode 0600, while the store is in use.

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { Kysely, Selectable } from 'kysely';
 import { hot } from './hot-query.ts';
 import type { Tables } from './schema.ts';
 import { type NamedStatusRow, statusOf } from './status-row.ts';
@@ -54,7 +54,7 @@ export function verdictRecords(
 }
 
 /** @throws UnreadableRow */
-function entryOf(row: Tables['history']): HistoryEntry {
+function entryOf(row: Selectable<Tables['history']>): HistoryEntry {
   return parseRow('history', `${row.node} at ${row.at}`, () => ({
     node: row.node,
     at: row.at,

@@ -16,8 +16,9 @@ export function verdictWriter(
   database: DatabaseSync,
   chain: ChainEntry,
 ): GroupCommit<VerdictRecord> {
-  const keepEvidence = evidenceWriter(db, database);
+  const evidenceOf = evidenceWriter(db, database);
   const addToBooks = auditWriter(db, database, chain);
+  const inTransaction = transactions(database);
   const insertHistory = historyInserter(db, database);
   const updateStatus = hotWrite<ReturnType<typeof statusRow> & { readonly name: string }>(database)((value) =>
     db
@@ -35,18 +36,17 @@ export function verdictWriter(
   );
 
   const write = (records: readonly VerdictRecord[]): void => {
-    const kept = new Set<string>();
     const events: AuditEvent[] = [];
     for (const { status, at, evidence, history, audit } of records) {
       const { name, ekDigest } = status;
-      if (updateStatus({ ...statusRow(status), name }) === 0)
+      if (updateStatus({ ...statusRow(status), name }).changes === 0)
         throw new Rejection('enrolment_pending', `${name} is not enrolled with the key ${ekDigest} any more`);
+      let row: number | null = null;
+      for (const entry of history) row = insertHistory(ekDigest, { ...entry, node: name });
       for (const blob of evidence) {
-        if (kept.has(blob.digest)) continue;
-        keepEvidence(blob, at);
-        kept.add(blob.digest);
+        if (row !== null && blob.digest === status.evidenceDigest) evidenceOf.keep(blob, row);
+        else evidenceOf.share(blob, at);
       }
-      for (const entry of history) insertHistory(ekDigest, { ...entry, node: name });
       events.push(...audit);
     }
     addToBooks(events);
@@ -54,23 +54,33 @@ export function verdictWriter(
 
   // Kysely hands out the one connection in turn; nothing of ours waits between begin and commit.
   return groupCommit((records) =>
-    db.connection().execute(async () => inTransaction(database, () => write(records))),
+    db.connection().execute(async () => inTransaction(() => write(records), evidenceOf.ended)),
   );
 }
 
-function inTransaction(database: DatabaseSync, work: () => void): void {
-  database.exec('begin immediate');
-  try {
-    work();
-    database.exec('commit');
-  } catch (error) {
-    if (database.isTransaction) database.exec('rollback');
-    throw error;
-  }
+/** The function runs work in a transaction and tells whether that was committed. */
+function transactions(database: DatabaseSync) {
+  const begin = database.prepare('begin immediate');
+  const commit = database.prepare('commit');
+  return (work: () => void, ended: (committed: boolean) => void): void => {
+    begin.run();
+    try {
+      work();
+      commit.run();
+    } catch (error) {
+      ended(false);
+      if (database.isTransaction) database.exec('rollback');
+      throw error;
+    }
+    ended(true);
+  };
 }
 
+type HistoryValues = { [K in Exclude<keyof Tables['history'], 'id'>]: Tables['history'][K] };
+
+/** The function gives the row's id. */
 function historyInserter(db: Kysely<Tables>, database: DatabaseSync) {
-  const insert = hotWrite<{ [K in keyof Tables['history']]: Tables['history'][K] }>(database)((value) =>
+  const insert = hotWrite<HistoryValues>(database)((value) =>
     db
       .insertInto('history')
       .values({
@@ -84,7 +94,7 @@ function historyInserter(db: Kysely<Tables>, database: DatabaseSync) {
       .onConflict((conflict) => conflict.columns(['node', 'at']).doNothing())
       .compile(),
   );
-  return (ekDigest: string, entry: HistoryEntry): void => {
+  return (ekDigest: string, entry: HistoryEntry): number => {
     const row = {
       ek_digest: ekDigest,
       node: entry.node,
@@ -94,6 +104,10 @@ function historyInserter(db: Kysely<Tables>, database: DatabaseSync) {
     };
     // Pages are cut by `at`: of two rows in one millisecond the later one moves on by one.
     let { at } = entry;
-    while (insert({ ...row, at }) === 0) at += 1;
+    for (;;) {
+      const { changes, lastInsertRowid } = insert({ ...row, at });
+      if (changes !== 0) return Number(lastInsertRowid);
+      at += 1;
+    }
   };
 }

@@ -30,7 +30,7 @@ describe('evidence that is old', () => {
     await store.recordVerdict({ ...made, history: made.history.map((row) => ({ ...row, transition })) });
   }
   const isKept = async (daysAgo: number, node = 'node-1') =>
-    (await store.evidence(hash('sha256', bytesOf(node, daysAgo), 'hex'))) !== null;
+    (await store.evidence(hash('sha256', bytesOf(node, daysAgo), 'hex'), node)) !== null;
   const parts = () => ({
     ...{ store, now: () => now, evidence: 30 * day, transitionEvidence: 400 * day },
     fault: (error: unknown) => faults.push(error),

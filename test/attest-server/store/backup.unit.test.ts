@@ -55,7 +55,7 @@ describe('a backup of a store', () => {
       const status = await restored.status('node-1');
       assert.equal(status?.evidenceDigest ?? null, history[0]?.evidenceDigest ?? null);
       for (const { evidenceDigest } of history)
-        assert.notEqual(await restored.evidence(evidenceDigest ?? ''), null);
+        assert.notEqual(await restored.evidence(evidenceDigest ?? '', 'node-1'), null);
       await restored.close();
     }
     assert(before > 1);

@@ -194,10 +194,14 @@ describe('the file of a store', () => {
 
   it('gives no evidence whose bytes were changed', async () => {
     await filled();
-    damage("update evidence set bytes = x'00'");
+    damage("update answers set bytes = x'00'");
     const store = await open();
     const digest = (await store.status('node-1'))?.evidenceDigest ?? '';
-    await assert.rejects(store.evidence(digest), { name: 'UnreadableRow', table: 'evidence', key: digest });
+    await assert.rejects(store.evidence(digest, 'node-1'), {
+      name: 'UnreadableRow',
+      table: 'evidence',
+      key: digest,
+    });
     await store.close();
   });
 

@@ -65,7 +65,7 @@ async function checkStore(path: string, acknowledged: readonly number[]): Promis
     // A verdict is whole or absent: each row has its entry in the books and its evidence.
     const booked = entries.filter(({ action }) => action === 'verdict').map(({ at }) => at);
     assert.deepEqual(booked.sort(ascending), [...times].sort(ascending));
-    for (const { evidenceDigest } of history) assert.ok(await store.evidence(evidenceDigest ?? ''));
+    for (const { evidenceDigest } of history) assert.ok(await store.evidence(evidenceDigest ?? '', 'node-1'));
     assert.equal((await store.status('node-1'))?.verifiedAt, history[0]?.at);
   } finally {
     await store.close();

@@ -86,7 +86,7 @@ for (const place of ['in memory', 'in a file'] as const) {
         { ...record.history[0], node: 'node-1' },
       ]);
       const blob = record.evidence[0];
-      assert.deepEqual(await store.evidence(blob?.digest ?? ''), blob?.bytes);
+      assert.deepEqual(await store.evidence(blob?.digest ?? '', 'node-1'), blob?.bytes);
       assert.equal(await store.evidence('00'), null);
       assert.equal((await store.auditEntries({ limit: 10 }))[1]?.code, 'kernel_unknown');
     });
@@ -97,7 +97,14 @@ for (const place of ['in memory', 'in a file'] as const) {
       const empty = {
         ...madeStatus(one, madeVerdict('unknown'), 3_000),
         ...{ verdict: null, verifiedAt: null, expiresAt: null, bootedAt: null, resetCount: null },
-        ...{ restartCount: null, clock: null, firmwareVersion: null, bootId: null, kernel: null },
+        ...{
+          restartCount: null,
+          clock: null,
+          firmwareVersion: null,
+          bootId: null,
+          kernel: null,
+          systemUuid: null,
+        },
       };
       await store.recordVerdict({ status: empty, at: 3_000, evidence: [], history: [], audit: [] });
       assert.deepEqual(await store.status('node-1'), empty);
@@ -108,7 +115,36 @@ for (const place of ['in memory', 'in a file'] as const) {
       const log = Buffer.from('one log');
       await store.recordVerdict(madeRecord(one, 2_000, madeVerdict('trusted'), log));
       await store.recordVerdict(madeRecord(one, 3_000, madeVerdict('trusted'), log));
-      assert.deepEqual(await store.evidence(hash('sha256', log, 'hex')), log);
+      assert.deepEqual(await store.evidence(hash('sha256', log, 'hex'), 'node-1'), log);
+    });
+
+    it('gives what a verdict of one node was made from, and what many share', async () => {
+      await enrol();
+      const made = madeRecord(one, 2_000);
+      const log = Buffer.from('one log');
+      const shared = { digest: hash('sha256', log, 'hex'), bytes: log };
+      const lapsed = { at: 2_500, verdict: madeVerdict('unknown'), transition: true };
+      const history = made.history.flatMap((row) => [row, { ...row, ...lapsed }]);
+      await store.recordVerdict({ ...made, history, evidence: [...made.evidence, shared] });
+      await store.recordVerdict(madeRecord(one, 3_000));
+      const [own] = made.evidence;
+      const digest = own?.digest ?? '';
+      assert.equal(await store.evidence(digest), null);
+      assert.deepEqual(await store.evidence(digest, 'node-1'), own?.bytes);
+      assert.equal(await store.evidence(digest, 'node-2'), null);
+      assert.deepEqual(await store.evidence(shared.digest, 'node-2'), log);
+    });
+
+    it('writes shared evidence again where the transaction that held it came to nothing', async () => {
+      await enrol();
+      const log = Buffer.from('one log');
+      const shared = { digest: hash('sha256', log, 'hex'), bytes: log };
+      const made = madeRecord(one, 2_000);
+      const bad = { digest: '00'.repeat(32), bytes: log };
+      await assert.rejects(store.recordVerdict({ ...made, evidence: [shared, bad] }));
+      assert.equal(await store.evidence(shared.digest), null);
+      await store.recordVerdict({ ...made, evidence: [...made.evidence, shared] });
+      assert.deepEqual(await store.evidence(shared.digest), log);
     });
 
     it('records all of a verdict or nothing of it', async () => {
@@ -127,7 +163,7 @@ for (const place of ['in memory', 'in a file'] as const) {
       );
       assert.deepEqual(await store.status('node-1'), before);
       assert.deepEqual(await store.history('node-1', { limit: 10 }), []);
-      assert.equal(await store.evidence(record.evidence[0]?.digest ?? ''), null);
+      assert.equal(await store.evidence(record.evidence[0]?.digest ?? '', 'node-1'), null);
       assert.deepEqual(await actions(), ['enrol']);
     });
 

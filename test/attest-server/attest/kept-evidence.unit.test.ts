@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { hash, randomBytes } from 'node:crypto';
+import { describe, it } from 'mocha';
+import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.ts';
+import { type Blob, keptEvidence } from '../../../attest-server/attest/kept-evidence.ts';
+import { type LatestBoot, latestBoot, quotesOf } from '../../../attest-server/attest/latest-boot.ts';
+import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
+import { verify } from '../../../attest-server/verify/verify.ts';
+import { forgedTpm } from '../forged-tpm.ts';
+import { madeQuote, madeValues } from '../verify/made-quote.ts';
+
+const tpm = forgedTpm();
+const node: AttestedNode = {
+  name: 'node-1',
+  ekDigest: tpm.ekDigest,
+  ekPublicArea: tpm.ek.publicArea,
+  // As long as one is.
+  ekCertificate: randomBytes(1_200),
+  ak: checkAttestationKey(tpm.ak.publicArea),
+};
+const every = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
+const context = keptEvidence.context('policy', []);
+const channel = randomBytes(32);
+const hello = JSON.stringify(tpm.hello(node.name));
+
+/** Answers of one node as the pipeline keeps them; `store` is what was written. */
+function fleetOfOne() {
+  const store = new Map<string, Buffer>();
+  let latest: LatestBoot | undefined;
+  const put = ({ digest, bytes }: Blob) => store.set(digest, bytes);
+  return {
+    store,
+    read: async (digest: string) => store.get(digest) ?? null,
+    answer(values: Buffer, resetCount = 7) {
+      const nonce = randomBytes(32);
+      const challenge = {
+        ...({ type: 'challenge', purpose: 'attest', nonce: nonce.toString('base64') } as const),
+        ...{ selection: every, holds: [], within: 1 },
+      };
+      const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: values }, resetCount });
+      const evidence = tpm.evidence(challenge, { node: node.name, hello, channel }, { quote });
+      const helloDigest = hash('sha256', hello, 'hex');
+      const given: Answer = {
+        evidence,
+        nonce,
+        channel,
+        helloDigest,
+        selection: every,
+        challengedAt: 0,
+        bootLog: null,
+      };
+      const quotes = quotesOf(evidence, node.ak.name, latest);
+      const binding = { nonce, channel, claimedChannel: channel, session: null };
+      const proven = verify(
+        { quotes, facts: evidence.facts, bootLog: null },
+        { ak: node.ak, ekDigest: node.ekDigest, judgeHierarchy: true, binding, selection: every },
+      );
+      const kept = keptEvidence.pack(
+        node,
+        given,
+        proven,
+        { at: 1_000, sentBootLog: false, previous: undefined, latest },
+        context,
+      );
+      for (const blob of [kept, ...kept.shared]) put(blob);
+      latest = latestBoot(proven, evidence, 1_000, latest);
+      return { kept, evidence };
+    },
+  };
+}
+
+describe('the evidence that is kept', () => {
+  it('becomes the bundle of what arrived, whether its values came before or not', async () => {
+    const { read, answer } = fleetOfOne();
+    const values = madeValues(32);
+    for (const { kept, evidence } of [answer(values), answer(values), answer(values)]) {
+      const bundle = parseBundle(JSON.stringify(await keptEvidence.unpack(kept.digest, read)));
+      assert.equal(bundle.attestationKey, tpm.ak.publicArea.toString('base64'));
+      assert.equal(bundle.endorsement?.certificate, node.ekCertificate?.toString('base64'));
+      assert.equal(bundle.facts, evidence.facts);
+      assert.equal(bundle.quotes[0]?.attest, evidence.quotes[0]?.attest);
+      assert.equal(Object.values(bundle.quotes[0]?.pcrs.sha256 ?? {}).join(''), values.toString('hex'));
+    }
+  });
+
+  it('of one more verdict is small where nothing moved: keys, values, policy and references are there already', () => {
+    const { store, answer } = fleetOfOne();
+    const values = madeValues(32);
+    answer(values);
+    answer(values);
+    const before = store.size;
+    const { kept } = answer(values);
+    assert.equal(store.size, before + 1);
+    assert(kept.bytes.length < 1_500, `${kept.bytes.length} bytes`);
+  });
+
+  it('holds values of its own where they move again and again: what is shared is never erased', () => {
+    const { store, answer } = fleetOfOne();
+    for (let move = 0; move < 20; move += 1) {
+      const values = madeValues(32);
+      values[0] = move;
+      answer(values);
+      answer(values);
+    }
+    // Forty answers, the keys, policy and references, and values of the moves that a boot has room for.
+    assert.equal(store.size, 40 + 3 + 8);
+  });
+
+  it('shares values again after a reboot', () => {
+    const { answer } = fleetOfOne();
+    for (let move = 0; move < 20; move += 1) {
+      const values = madeValues(32);
+      values[0] = move;
+      answer(values);
+    }
+    const values = madeValues(32);
+    answer(values, 8);
+    assert.equal(answer(values, 8).kept.shared.length, 4);
+  });
+
+  it('of an earlier version, which names no other blob, becomes a bundle too', async () => {
+    const { store, read, answer } = fleetOfOne();
+    const { kept } = answer(madeValues(32));
+    const { keys, ...rest } = JSON.parse(kept.bytes.toString());
+    const old = Buffer.from(JSON.stringify({ ...rest, ...JSON.parse(String(store.get(keys))) }));
+    const digest = hash('sha256', old, 'hex');
+    store.set(digest, old);
+    assert.deepEqual(await keptEvidence.unpack(digest, read), await keptEvidence.unpack(kept.digest, read));
+  });
+});
