@@ -1,12 +1,11 @@
 import type { Reason } from '../../protocol/verdict.ts';
-import { version } from '../../version.ts';
 import { nextStep } from '../next-steps.ts';
 import type { JudgedBundle } from './verify.ts';
 
 const levels = { fail: 'error', warn: 'warning', info: 'note' } as const;
 
 /** A verdict as SARIF 2.1.0 (OASIS): one result a reason, one rule a code. */
-export function sarif(file: string, { verdict, rejected }: JudgedBundle): object {
+export function sarif(file: string, { verdict, rejected }: JudgedBundle, version: string): object {
   const codes = [...new Set(verdict.reasons.map(({ code }) => code))];
   return {
     $schema: 'https://json.schemastore.org/sarif-2.1.0.json',

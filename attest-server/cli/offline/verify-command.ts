@@ -47,7 +47,7 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
         }),
         now: io.now(),
       });
-      if (format === 'sarif') print(io, 'json', sarif(file, judged), () => '');
+      if (format === 'sarif') print(io, 'json', sarif(file, judged, program.version() ?? ''), () => '');
       else print(io, format, judged.verdict, () => (format === 'junit' ? junit(file, judged) : page(judged)));
       exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
     });

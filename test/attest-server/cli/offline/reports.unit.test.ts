@@ -86,7 +86,7 @@ describe('a verdict for continuous integration', () => {
   });
 
   it('is SARIF: a result a reason with its level, and the state', () => {
-    const text = JSON.parse(JSON.stringify(sarif('bundle of node-1.json', judged)));
+    const text = JSON.parse(JSON.stringify(sarif('bundle of node-1.json', judged, '1.2.3')));
     const [run] = text.runs;
     assert.deepEqual(
       run.results.map(({ ruleId, level }: { ruleId: string; level: string }) => [ruleId, level]),
