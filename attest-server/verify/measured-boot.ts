@@ -1,4 +1,7 @@
 import { bankBytes, type PcrBank } from '../protocol/messages.ts';
+import { bootState } from './boot/derive-boot-state.ts';
+import { replayMismatch } from './boot/replay-mismatch.ts';
+import type { Vouched } from './boot/vouched-log.ts';
 import type { BootProblem, MeasuredBoot, QuotedBank } from './proven.ts';
 import { type ParsedLog, parseEventLog } from './tpm/event-log.ts';
 import { lacksDigest } from './tpm/event-verified.ts';
@@ -17,12 +20,32 @@ const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
  */
 export function measureBoot(bytes: Buffer, digest: string, banks: readonly QuotedBank[]): MeasuredBoot {
   const log = parseEventLog(bytes);
-  return {
-    digest,
-    log,
-    problems: [...checkBankExtended(banks), ...checkReplay(log, banks), ...checkDigests(log, banks)],
-  };
+  const extended = banks.filter((quoted) => !neverExtended(quoted));
+  const state = bootState(log, vouchedBy(log, extended));
+  const problems = [
+    ...checkBankExtended(banks),
+    ...checkReplay(log, extended),
+    ...checkDigests(log, extended),
+    ...state.problems,
+  ];
+  return { digest, log, problems, state };
 }
+
+/** The PCRs that the log replays onto in every one of these banks. */
+function vouchedBy(log: ParsedLog, banks: readonly QuotedBank[]): Vouched {
+  let pcrs = banks.length === 0 ? 0 : allPcrs;
+  for (const quoted of banks) {
+    const replayed = log.replay(quoted.bank);
+    for (let pcr = 0; pcr < 24; pcr++) {
+      const value = quotedValue(quoted, pcr);
+      const replay = replayed && replayedValue(replayed, pcr);
+      if (value === null || !replay?.equals(value)) pcrs &= ~(1 << pcr);
+    }
+  }
+  return { banks: banks.map(({ bank }) => bank), pcrs };
+}
+
+const allPcrs = 0xffffff;
 
 /**
  * Attack: PCRs of a bank that the firmware never extends are extended by the system itself, with whatever it
@@ -50,9 +73,7 @@ function neverExtended(quoted: QuotedBank): boolean {
 
 /** Problems of each bank; a bank that differs while another one replays is told apart (`bank_mismatch`). */
 function checkReplay(log: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
-  const judged = banks
-    .filter((quoted) => !neverExtended(quoted))
-    .map((quoted) => ({ bank: quoted.bank, problems: bankProblems(log, quoted) }));
+  const judged = banks.map((quoted) => ({ bank: quoted.bank, problems: bankProblems(log, quoted) }));
   const good = judged.find(({ problems }) => problems.length === 0);
   return judged.flatMap(({ bank, problems }) =>
     good !== undefined && problems.length > 0
@@ -69,24 +90,19 @@ function bankProblems(log: ParsedLog, quoted: QuotedBank): BootProblem[] {
     if (value === null) continue;
     const replay = replayed && replayedValue(replayed, pcr);
     if (replay?.equals(value) || (replay === null && isZero(value))) continue;
-    problems.push(replayProblem(quoted.bank, pcr, replay, value));
+    problems.push(
+      replay === null
+        ? incomplete(quoted.bank, pcr, value)
+        : replayMismatch(log, quoted.bank, pcr, replay, value),
+    );
   }
   return problems;
 }
 
-function replayProblem(bank: PcrBank, pcr: number, replay: Buffer | null, value: Buffer): BootProblem {
-  const where = {
-    pcr,
-    event: null,
-    expected: replay?.toString('hex') ?? null,
-    actual: value.toString('hex'),
-  };
-  if (replay === null) {
-    const text = `PCR ${pcr} (${bank}) was extended, and the log has no event for it`;
-    return { ...where, code: 'log_incomplete', text };
-  }
-  const text = `the log does not replay to the quoted value of PCR ${pcr} (${bank})`;
-  return { ...where, code: 'log_replay_mismatch', text };
+function incomplete(bank: PcrBank, pcr: number, value: Buffer): BootProblem {
+  const actual = value.toString('hex');
+  const text = `PCR ${pcr} (${bank}) was extended, and the log has no event for it`;
+  return { code: 'log_incomplete', pcr, event: null, expected: null, actual, text };
 }
 
 /**

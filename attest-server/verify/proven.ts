@@ -1,6 +1,7 @@
 import type { Facts } from '../protocol/facts.ts';
 import type { PcrBank } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { BootState } from './boot/boot-state.ts';
 import type { Quote } from './tpm/attest.ts';
 import type { EventLog } from './tpm/event-log.ts';
 
@@ -34,6 +35,8 @@ export interface MeasuredBoot {
   readonly digest: string;
   readonly log: EventLog;
   readonly problems: readonly BootProblem[];
+  /** What the boot was, as far as the quoted values vouch for it. */
+  readonly state: BootState;
 }
 
 /**

@@ -13,6 +13,7 @@ import { checkAttestationKey } from '../../attest-server/verify/attestation-key.
 import { makeCredential } from '../../attest-server/verify/credential.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { verify } from '../../attest-server/verify/verify.ts';
+import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 
 const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 
@@ -114,6 +115,7 @@ export function prove(
           digest: evidence.bootLog ?? '',
           log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
           problems: [],
+          state: emptyState,
         }),
       },
     },

@@ -9,6 +9,7 @@ import { type AttestationKey, checkAttestationKey } from '../../attest-server/ve
 import type { MeasuredBoot, Proven } from '../../attest-server/verify/proven.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { verify } from '../../attest-server/verify/verify.ts';
+import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 import { madeQuote, madeValues } from '../attest-server/verify/made-quote.ts';
 import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
 
@@ -117,6 +118,7 @@ const boot: MeasuredBoot = {
   digest: 'b0'.repeat(32),
   log: { format: 'crypto-agile', banks: { sha256: pcrs }, startupLocality: null, events: [], notes: [] },
   problems: [],
+  state: emptyState,
 };
 const bootLog = { digest: boot.digest, measure: () => boot };
 

@@ -62,7 +62,7 @@ export function lacksDigest(log: RawLog, index: number, banks: readonly PcrBank[
 }
 
 /**
- * The bytes that an event's digest is of, where they are in its data: a view. Tried one after the other, three at most;
+ * The bytes that an event's digest is of, where its data holds them. Tried one after the other, three at most;
  * they must agree with each digest of `banks` that the event has. Null where the digest is of something that the log does
  * not hold.
  */
@@ -121,7 +121,8 @@ function nthCandidate(kind: Measured, bytes: Buffer, log: RawLog, index: number,
       return nth === 1 ? whole() : null;
     case 'variable or value':
       if (nth === 0) return whole();
-      return nth === 1 ? variableValue(bytes, from, end) : null;
+      // Shims up to 15.2 logged one byte more than they measured.
+      return nth === 1 ? variableValue(bytes, from, end) : bytes.subarray(from, Math.max(from, end - 1));
     case 'tagged':
       if (nth === 0) return whole();
       return nth === 1 && end - from >= tagBytes ? bytes.subarray(from + tagBytes, end) : null;
@@ -154,12 +155,19 @@ function nthText(
   // In these PCRs a loader names the file or the variable whose content it measures.
   if (kind === 'loader text' && (pcr === filePcr || pcr === machineOwnerPcr)) return null;
   if (nth === 0) return bytes.subarray(from, end);
-  const terminator = nth === 1 ? terminatorBytes(bytes, from, end) : 0;
+  if (nth === 2) return kind === 'loader text' ? completedText(bytes, from, end) : null;
+  const terminator = terminatorBytes(bytes, from, end);
   return terminator === 0 ? null : bytes.subarray(from, end - terminator);
 }
 
 const filePcr = 9;
 const machineOwnerPcr = 14;
+
+/** systemd-boot before version 251 logged one byte less than it measured: half of the NUL of its UTF-16 text. */
+function completedText(bytes: Buffer, from: number, end: number): Buffer | null {
+  const half = (end - from) % 2 === 1 && end - from >= 5 && bytes[end - 1] === 0 && bytes[from + 1] === 0;
+  return half ? Buffer.concat([bytes.subarray(from, end), Buffer.alloc(1)]) : null;
+}
 
 /** Bytes of the NUL that ends the text, UTF-16 or of one byte a character; 0 where there is none, or no text. */
 function terminatorBytes(bytes: Buffer, from: number, end: number): number {

@@ -10,6 +10,7 @@ const shortNames: Readonly<Record<string, string>> = {
   '550408': 'ST',
   '55040a': 'O',
   '55040b': 'OU',
+  '2a864886f70d010901': 'emailAddress',
 };
 
 /**

@@ -12,6 +12,7 @@ import {
   type Expected,
   verify,
 } from '../../../attest-server/verify/verify.ts';
+import { emptyState } from './boot/empty-state.ts';
 import { akOf, allPcrs, madeQuote, madeValues } from './made-quote.ts';
 import { ecdsaSignature, madeArea, type SoftwareKey, softwareKey, tpmSign } from './software-key.ts';
 
@@ -97,6 +98,7 @@ describe('verify', () => {
       digest,
       log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
       problems: [],
+      state: emptyState,
     } as const;
     const quote = madeQuote(rsa, Buffer.from(sign, 'hex'));
     let measured = 0;

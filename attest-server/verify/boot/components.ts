@@ -1,0 +1,177 @@
+import { efiVariable } from '../tpm/efi-structures.ts';
+import { type EventData, eventData } from '../tpm/event-data.ts';
+import { eventDigests, type Stage } from '../tpm/event-log.ts';
+import { eventStages, type StagedEvent } from '../tpm/event-stage.ts';
+import { eventType, eventTypeName } from '../tpm/event-types.ts';
+import { byteText, utf16Text } from '../tpm/shown-text.ts';
+import type { BootComponent, ComponentKind } from './boot-state.ts';
+import { type CommandLine, loadOptionsOf } from './command-lines.ts';
+import { loaderText } from './loader-text.ts';
+import type { Boundaries } from './separators.ts';
+import { isSectionName } from './unified-image.ts';
+import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
+
+/** Tags of what Linux's EFI stub and systemd-boot measure, as the log names them. */
+const tags = { initrd: 0x8f3b22ec, loadOptions: 0x8f3b22ed, loaderConfiguration: 0xf5bc582a } as const;
+
+const configurationFile = /(?:\.(?:cfg|conf)|grubenv|grub\.cfg-[^/\\]*)$/i;
+const shimsOwn: ReadonlySet<string> = new Set(['SbatLevel', 'SBAT', 'MokListTrusted', 'MokSBState']);
+
+const kindOfType: ReadonlyMap<number, ComponentKind> = new Map<number, ComponentKind>([
+  [eventType.application, 'code'],
+  [eventType.bootDriver, 'code'],
+  [eventType.runtimeDriver, 'code'],
+  [eventType.firmwareBlob, 'code'],
+  [eventType.firmwareBlob2, 'code'],
+  [eventType.crtmContents, 'code'],
+  [eventType.postCode, 'code'],
+  [eventType.postCode2, 'code'],
+  [eventType.microcode, 'code'],
+  [eventType.hcrtm, 'code'],
+  [eventType.variableDriverConfig, 'variable'],
+  [eventType.variableBoot, 'variable'],
+  [eventType.variableBoot2, 'variable'],
+]);
+
+/** Every event of the PCRs that replay: what it is, as far as its digest proves it. */
+export function bootComponents(
+  vouched: VouchedLog,
+  boundaries: Boundaries,
+  lines: readonly CommandLine[],
+): readonly BootComponent[] {
+  const { raw } = vouched.log;
+  const staged: StagedEvent[] = [];
+  for (let event = 0; event < raw.count; event++) staged.push(stagedEvent(vouched, event));
+  const stages = eventStages(staged);
+  const components: BootComponent[] = [];
+  for (let event = 0; event < raw.count; event++)
+    if (isVouched(vouched, event)) {
+      const { type, data } = staged[event]!;
+      const what = whatItIs(vouched, event, data, boundaries, lines);
+      components.push(new Component(vouched, event, type, stages[event] ?? 'other', what));
+    }
+  return components;
+}
+
+/** Types whose stage depends on what the data says; of all others it costs nothing to know no more. */
+const describing: ReadonlySet<number> = new Set<number>([
+  eventType.ipl,
+  eventType.eventTag,
+  eventType.application,
+  eventType.bootDriver,
+  eventType.runtimeDriver,
+]);
+const undescribed: EventData = { kind: 'plain', describes: '' };
+
+function stagedEvent(vouched: VouchedLog, event: number): StagedEvent {
+  const { raw } = vouched.log;
+  const type = eventTypeName(raw.types[event]!);
+  const data = describing.has(raw.types[event]!) ? eventData(type, dataOf(vouched, event)) : undescribed;
+  return { pcr: raw.pcrs[event]!, type, data };
+}
+
+interface What {
+  readonly kind: ComponentKind;
+  readonly text: string | null;
+}
+
+function whatItIs(
+  vouched: VouchedLog,
+  event: number,
+  data: EventData,
+  { bootServicesLeft }: Boundaries,
+  lines: readonly CommandLine[],
+): What {
+  const { raw } = vouched.log;
+  const type = raw.types[event]!;
+  switch (type) {
+    case eventType.separator:
+      return only(raw.pcrs[event]! < 8 && vouched.measured[event] ? 'marker' : 'other');
+    case eventType.action:
+    case eventType.legacyAction:
+      return action(vouched, event);
+    case eventType.crtmVersion:
+      return { kind: 'other', text: measuredText(vouched, event) };
+    case eventType.variableAuthority:
+      return only(shimsOwn.has(efiVariable(dataOf(vouched, event))?.name ?? '') ? 'variable' : 'authority');
+    case eventType.eventTag:
+    case eventType.ipl:
+      break;
+    default:
+      return only(kindOfType.get(type) ?? 'other');
+  }
+  // The system itself could have written it: it is shown, and no fact.
+  if (bootServicesLeft !== null && event > bootServicesLeft) return only('other');
+  if (data.kind === 'tag') return tagged(vouched, event, data.tag, lines);
+  return loaderText(vouched, event) ?? only(loaderKind(vouched, event, data));
+}
+
+/** In PCR 7 an action says how the machine is protected; elsewhere it only tells how far the boot has come. */
+function action(vouched: VouchedLog, event: number): What {
+  const text = measuredText(vouched, event);
+  const tells = text !== null && vouched.log.raw.pcrs[event] !== 7;
+  return { kind: tells ? 'marker' : 'other', text };
+}
+
+function tagged(vouched: VouchedLog, event: number, tag: number, lines: readonly CommandLine[]): What {
+  switch (tag) {
+    case tags.initrd:
+      return only('file');
+    case tags.loadOptions:
+      return { kind: 'cmdline', text: loadOptionsOf(vouched, event, lines) };
+    case tags.loaderConfiguration:
+      return only('configuration');
+    default:
+      return only('other');
+  }
+}
+
+/** What a loader names without measuring the name. */
+function loaderKind(vouched: VouchedLog, event: number, data: EventData): ComponentKind {
+  const pcr = vouched.log.raw.pcrs[event];
+  if (pcr === 11 && isSectionName(vouched, event)) return 'marker';
+  if (pcr === 14) return 'variable';
+  if (data.kind !== 'text') return 'other';
+  return configurationFile.test(data.text) ? 'configuration' : 'file';
+}
+
+function measuredText(vouched: VouchedLog, event: number): string | null {
+  const measured = vouched.measured[event];
+  if (!measured) return null;
+  return utf16Text(measured) ?? byteText(measured);
+}
+
+function only(kind: ComponentKind): What {
+  return { kind, text: null };
+}
+
+/** Its digests and description are made when first asked for: most events are never told of. */
+class Component implements BootComponent {
+  readonly event: number;
+  readonly pcr: number;
+  readonly type: string;
+  readonly stage: Stage;
+  readonly kind: ComponentKind;
+  readonly text: string | null;
+  readonly #vouched: VouchedLog;
+  #digests: BootComponent['digests'] | undefined;
+
+  constructor(vouched: VouchedLog, event: number, type: string, stage: Stage, { kind, text }: What) {
+    this.event = event;
+    this.pcr = vouched.log.raw.pcrs[event]!;
+    this.type = type;
+    this.stage = stage;
+    this.kind = kind;
+    this.text = text;
+    this.#vouched = vouched;
+  }
+
+  get digests(): BootComponent['digests'] {
+    this.#digests ??= eventDigests(this.#vouched.log, this.event);
+    return this.#digests;
+  }
+
+  get describes(): string {
+    return eventData(this.type, dataOf(this.#vouched, this.event)).describes;
+  }
+}

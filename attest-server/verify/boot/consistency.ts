@@ -1,0 +1,88 @@
+import type { BootProblem } from '../proven.ts';
+import { variableValue } from '../tpm/efi-structures.ts';
+import { eventType, eventTypeName } from '../tpm/event-types.ts';
+import { lacksDigest } from '../tpm/event-verified.ts';
+import { grubPrefix } from '../tpm/grub-text.ts';
+import type { Boundaries } from './separators.ts';
+import { isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
+
+/** Types whose digest is of their data, on every machine. PC Client PFP 1.06, section 10.4.1. */
+const ofData: ReadonlySet<number> = new Set<number>([
+  eventType.crtmVersion,
+  eventType.legacyAction,
+  eventType.action,
+  eventType.gpt,
+  eventType.variableDriverConfig,
+  eventType.variableBoot,
+  eventType.variableBoot2,
+  eventType.variableAuthority,
+]);
+const variables: ReadonlySet<number> = new Set<number>([
+  eventType.variableDriverConfig,
+  eventType.variableAuthority,
+  eventType.spdmDevicePolicy,
+  eventType.spdmDeviceAuthority,
+]);
+/** PCRs of boot loaders and shim: what is written there once the firmware is gone was written by the system. */
+const loaderPcrs: ReadonlySet<number> = new Set([8, 9, 14]);
+
+/**
+ * Finds events that contradict themselves. Attacks: data altered, its digest kept; a type rewritten, which no digest
+ * covers, so that an event is taken for another; boot facts added to the log by the system that was booted.
+ */
+export function checkConsistency(
+  vouched: VouchedLog,
+  { bootServicesLeft }: Boundaries,
+  problems: BootProblem[],
+): void {
+  const { raw } = vouched.log;
+  for (let event = 0; event < raw.count; event++) {
+    if (!isVouched(vouched, event)) continue;
+    const pcr = raw.pcrs[event]!;
+    if (bootServicesLeft !== null && event > bootServicesLeft && loaderPcrs.has(pcr))
+      problems.push(problemAt(vouched, event, 'unverified_event', 'extended after the firmware had left'));
+    if (hasOtherType(vouched, event)) {
+      const text = `${eventTypeName(raw.types[event]!)} is not the type of what was measured`;
+      problems.push(problemAt(vouched, event, 'unverified_event', text));
+    } else if (hasOtherData(vouched, event))
+      problems.push(problemAt(vouched, event, 'event_data_mismatch', 'the data is not what was measured'));
+  }
+}
+
+/** True where the PCR and the content show that the type was rewritten. */
+function hasOtherType(vouched: VouchedLog, event: number): boolean {
+  const { raw } = vouched.log;
+  const type = raw.types[event]!;
+  switch (raw.pcrs[event]) {
+    case 4:
+      return (type === eventType.application) !== isImage(vouched, event);
+    case 7:
+      return !variables.has(type) && isVariable(vouched, event);
+    case 8:
+      return type !== eventType.ipl && isGrubLine(vouched, event);
+    default:
+      return false;
+  }
+}
+
+function hasOtherData(vouched: VouchedLog, event: number): boolean {
+  const { raw } = vouched.log;
+  if (vouched.measured[event] !== null || lacksDigest(raw, event, vouched.banks)) return false;
+  return ofData.has(raw.types[event]!) || (raw.pcrs[event] === 8 && isGrubLine(vouched, event));
+}
+
+/** UEFI_IMAGE_LOAD_EVENT: its device path takes the rest of the data. */
+function isImage({ log: { bytes, raw } }: VouchedLog, event: number): boolean {
+  const from = raw.dataOffsets[event]!;
+  const size = raw.ends[event]! - from;
+  return size >= 32 && bytes.readUInt32LE(from + 28) === 0 && bytes.readUInt32LE(from + 24) <= size - 32;
+}
+
+/** UEFI_VARIABLE_DATA, which text never looks like: half of its lengths is zero. */
+function isVariable({ log: { bytes, raw } }: VouchedLog, event: number): boolean {
+  return variableValue(bytes, raw.dataOffsets[event]!, raw.ends[event]!) !== null;
+}
+
+function isGrubLine({ log: { bytes, raw } }: VouchedLog, event: number): boolean {
+  return grubPrefix(bytes, raw.dataOffsets[event]!, raw.ends[event]!) > 0;
+}

@@ -1,0 +1,92 @@
+import type { PcrBank } from '../../protocol/messages.ts';
+import type { BootProblem } from '../proven.ts';
+import type { ParsedLog } from '../tpm/event-log.ts';
+import { eventType } from '../tpm/event-types.ts';
+import { lacksDigest } from '../tpm/event-verified.ts';
+import type { RawLog } from '../tpm/log-format.ts';
+import { extendsPcr } from '../tpm/replay.ts';
+import { byteText, utf16Text } from '../tpm/shown-text.ts';
+import type { BootComponent, BootState, SecureBootState, VouchedText } from './boot-state.ts';
+import { type CommandLine, commandLines } from './command-lines.ts';
+import { bootComponents } from './components.ts';
+import { checkConsistency } from './consistency.ts';
+import { secureBootState } from './secure-boot-state.ts';
+import { type Boundaries, findBoundaries } from './separators.ts';
+import { isVouched, type Vouched, type VouchedLog, vouchedLog } from './vouched-log.ts';
+
+/**
+ * What a boot was, as far as the TPM vouches for it. It never throws: what does not parse is no fact.
+ * @param vouched the quoted banks, and the PCRs that the log replays onto in every one of them
+ */
+export function bootState(log: ParsedLog, vouched: Vouched): BootState {
+  return new DerivedBootState(vouchedLog(log, vouched));
+}
+
+/** A log read by itself: every PCR in every bank that each of its events has, as if those were quoted. */
+export function asTheLogSays({ raw }: ParsedLog): Vouched {
+  const whole = raw.banks.filter((bank) => !lacksAny(raw, bank));
+  return { banks: whole.length > 0 ? whole : raw.banks, pcrs: 0xffffffff };
+}
+
+function lacksAny(raw: RawLog, bank: PcrBank): boolean {
+  for (let event = 0; event < raw.count; event++)
+    if (extendsPcr(raw, event) && lacksDigest(raw, event, [bank])) return true;
+  return false;
+}
+
+/** Found at once is what tells of tampering; what policies ask for is made when first asked for. */
+class DerivedBootState implements BootState {
+  readonly secureBoot: SecureBootState;
+  readonly firmwareVersion: VouchedText | null;
+  readonly problems: readonly BootProblem[];
+  readonly #vouched: VouchedLog;
+  readonly #boundaries: Boundaries;
+  #commandLines: readonly CommandLine[] | undefined;
+  #components: readonly BootComponent[] | undefined;
+
+  constructor(vouched: VouchedLog) {
+    const problems: BootProblem[] = [];
+    this.#vouched = vouched;
+    this.#boundaries = findBoundaries(vouched, problems);
+    this.secureBoot = secureBootState(vouched, this.#boundaries, problems);
+    this.firmwareVersion = firmwareVersion(vouched);
+    checkConsistency(vouched, this.#boundaries, problems);
+    this.problems = problems.length > problemsKept ? fewer(problems) : problems;
+  }
+
+  get commandLines(): readonly CommandLine[] {
+    this.#commandLines ??= commandLines(this.#vouched, this.#boundaries);
+    return this.#commandLines;
+  }
+
+  get components(): readonly BootComponent[] {
+    this.#components ??= bootComponents(this.#vouched, this.#boundaries, this.commandLines);
+    return this.#components;
+  }
+}
+
+/** Measured first of all, into PCR 0. PC Client PFP 1.06, section 10.4.1. */
+function firmwareVersion(vouched: VouchedLog): VouchedText | null {
+  const { raw } = vouched.log;
+  for (let event = 0; event < raw.count; event++) {
+    if (raw.types[event] !== eventType.crtmVersion || raw.pcrs[event] !== 0) continue;
+    const measured = vouched.measured[event];
+    if (!measured || !isVouched(vouched, event)) return null;
+    const text = utf16Text(measured) ?? byteText(measured);
+    return text === null ? null : { event, text };
+  }
+  return null;
+}
+
+/** A log that was made to be wrong everywhere must not bloat a verdict. */
+const problemsKept = 32;
+
+/** The first few of each code. */
+function fewer(problems: readonly BootProblem[]): readonly BootProblem[] {
+  const counts = new Map<string, number>();
+  return problems.filter(({ code }) => {
+    const count = (counts.get(code) ?? 0) + 1;
+    counts.set(code, count);
+    return count <= problemsKept / 4;
+  });
+}

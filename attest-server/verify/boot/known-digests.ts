@@ -1,0 +1,20 @@
+import { hash } from 'node:crypto';
+import { type PcrBank, pcrBanks } from '../../protocol/messages.ts';
+import type { KnownDigest } from './vouched-log.ts';
+
+/** What a separator measures: PC Client PFP 1.06, section 3.3.1. The last one says that the firmware failed. */
+export const separatorDigests = {
+  zero: digestsOf(Buffer.alloc(4)),
+  ones: digestsOf(Buffer.alloc(4, 0xff)),
+  error: digestsOf(Buffer.of(1, 0, 0, 0)),
+} as const;
+
+/** What is measured when the firmware hands the machine over. PC Client PFP 1.06, section 10.4.4. */
+export const bootServicesLeft = digestsOf(Buffer.from('Exit Boot Services Returned with Success'));
+
+/** A variable of one byte. */
+export const oneByte = { on: digestsOf(Buffer.of(1)), off: digestsOf(Buffer.of(0)) } as const;
+
+export function digestsOf(bytes: Buffer, banks: readonly PcrBank[] = pcrBanks): KnownDigest {
+  return Object.fromEntries(banks.map((bank) => [bank, hash(bank, bytes, 'buffer')]));
+}

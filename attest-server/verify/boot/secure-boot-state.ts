@@ -1,0 +1,143 @@
+import type { BootProblem } from '../proven.ts';
+import { type EfiVariable, efiVariable } from '../tpm/efi-structures.ts';
+import { eventType } from '../tpm/event-types.ts';
+import { authorityOf } from './authority.ts';
+import type { Authority, SecureBootState, SignatureDatabase, SignatureEntry } from './boot-state.ts';
+import type { Boundaries } from './separators.ts';
+import { ShimVariables } from './shim-variables.ts';
+import { signatureEntries } from './signature-list.ts';
+import { dataOf, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
+
+/** EFI_GLOBAL_VARIABLE: that of SecureBoot, PK and KEK. UEFI 2.10, section 3.3. */
+const globalVariable = '8be4df61-93ca-11d2-aa0d-00e098032b8c';
+const shimLock = '605dab50-e046-4300-abb6-3dd810dd8b23';
+const authorityTypes: ReadonlySet<number> = new Set<number>([
+  eventType.variableAuthority,
+  eventType.spdmDeviceAuthority,
+]);
+const databaseNames: ReadonlySet<string> = new Set(['PK', 'KEK', 'db', 'dbx', 'dbt', 'dbr']);
+
+/** An EFI variable that was measured whole, so that its name is vouched for as well as its value. */
+interface MeasuredVariable {
+  readonly event: number;
+  readonly type: number;
+  readonly variable: EfiVariable;
+  readonly value: Buffer;
+}
+
+/**
+ * What PCR 7 and PCR 14 vouch for. In PCR 7 the separator parts configuration from authorities; their order within the
+ * PCR is vouched for, the type of an event is not. PC Client PFP 1.06, section 3.3.4.8.
+ */
+export function secureBootState(
+  vouched: VouchedLog,
+  boundaries: Boundaries,
+  problems: BootProblem[],
+): SecureBootState {
+  const { raw } = vouched.log;
+  const switches: MeasuredVariable[] = [];
+  const databases: SignatureDatabase[] = [];
+  const authorities: Authority[] = [];
+  const shim = new ShimVariables(vouched);
+  for (let event = 0; event < raw.count; event++) {
+    const pcr = raw.pcrs[event]!;
+    if ((pcr !== 7 && pcr !== 14) || !isVouched(vouched, event)) continue;
+    if (pcr === 14) {
+      shim.addDigest(event);
+      continue;
+    }
+    const measured = measuredVariable(vouched, event);
+    if (measured === null) continue;
+    const { type, variable, value } = measured;
+    const { name } = variable;
+    const configures = boundaries.secureBoot !== null && event < boundaries.secureBoot;
+    if (name === 'SecureBoot' && variable.guid === globalVariable) switches.push(measured);
+    else if (configures && databaseNames.has(name)) databases.push(new MeasuredDatabase(event, name, value));
+    else if (!configures && type === eventType.variableAuthority) {
+      if (!shim.addVariable(event, name, value)) authorities.push(authorityOf(event, name, value));
+    } else if (!configures) shim.addList(event, name, value);
+    if (boundaries.secureBoot !== null) checkPlace(vouched, measured, configures, problems);
+  }
+  shim.recognize();
+  return {
+    ...secureBootSwitch(vouched, switches, boundaries, problems),
+    databases,
+    authorities,
+    machineOwner: shim.variables,
+    sbatLevel: shim.sbatLevel,
+    validationOff: shim.validationOff,
+  };
+}
+
+/** Null for an event that is no variable, and for one whose name is in no digest. */
+function measuredVariable(vouched: VouchedLog, event: number): MeasuredVariable | null {
+  const measured = vouched.measured[event];
+  if (!measured) return null;
+  const data = dataOf(vouched, event);
+  const variable = efiVariable(data);
+  // A variable of which only the value was measured could have any name.
+  if (variable === null || measured.length < variable.valueOffset + variable.valueSize) return null;
+  const value = data.subarray(variable.valueOffset, variable.valueOffset + variable.valueSize);
+  return { event, type: vouched.log.raw.types[event]!, variable, value };
+}
+
+/** Attack: two events for one switch, so that a reader takes the wrong one. The one before the separator counts. */
+function secureBootSwitch(
+  vouched: VouchedLog,
+  switches: readonly MeasuredVariable[],
+  { secureBoot: separator }: Boundaries,
+  problems: BootProblem[],
+): Pick<SecureBootState, 'enabled' | 'event'> {
+  const second = switches[1];
+  if (second !== undefined)
+    problems.push(
+      problemAt(vouched, second.event, 'secureboot_ambiguous', 'SecureBoot was measured before already'),
+    );
+  const counts = switches.filter(({ event }) => separator !== null && event < separator);
+  const [first] = counts;
+  const same = counts.every(({ value }) => first !== undefined && value.equals(first.value));
+  if (first === undefined || !same) return { enabled: null, event: null };
+  return { enabled: switchValue(first.value), event: first.event };
+}
+
+/** Firmware without the variable measures it with no value. */
+function switchValue(value: Buffer): boolean | null {
+  if (value.length === 0) return false;
+  if (value.length !== 1) return null;
+  return value[0] === 1 ? true : value[0] === 0 ? false : null;
+}
+
+/** Attack: the type says what a variable is for, and no digest covers it. */
+function checkPlace(
+  vouched: VouchedLog,
+  { event, type, variable: { name, guid } }: MeasuredVariable,
+  configures: boolean,
+  problems: BootProblem[],
+): void {
+  const policy = name === 'SecureBoot' || databaseNames.has(name);
+  const allowed = configures ? type === eventType.variableDriverConfig : authorityTypes.has(type);
+  // Of what nobody takes for a fact any type will do; shim gives its own variables either type.
+  if (allowed || guid === shimLock || (configures && !policy)) return;
+  const place = configures ? 'before' : 'after';
+  const text = `${name} has a type that does not belong ${place} the separator`;
+  problems.push(problemAt(vouched, event, 'unverified_event', text));
+}
+
+/** Parsed when first asked for: a list of revoked images has hundreds of entries, and few policies ask. */
+class MeasuredDatabase implements SignatureDatabase {
+  readonly event: number;
+  readonly name: string;
+  readonly #value: Buffer;
+  #entries: readonly SignatureEntry[] | undefined;
+
+  constructor(event: number, name: string, value: Buffer) {
+    this.event = event;
+    this.name = name;
+    this.#value = value;
+  }
+
+  get entries(): readonly SignatureEntry[] {
+    this.#entries ??= signatureEntries(this.#value) ?? [];
+    return this.#entries;
+  }
+}

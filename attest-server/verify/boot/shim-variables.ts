@@ -1,0 +1,123 @@
+import { certificateIn } from './authority.ts';
+import type { MachineOwnerVariable, SignatureEntry } from './boot-state.ts';
+import { digestsOf, oneByte } from './known-digests.ts';
+import { certificateList, digestList, signatureEntries, signatureEntry } from './signature-list.ts';
+import { dataOf, hasDigest, type KnownDigest, type VouchedLog } from './vouched-log.ts';
+
+type Content = MachineOwnerVariable['content'];
+
+/** The owner that shim writes into its lists. */
+const shimLock = Buffer.from('50ab5d6046e00043abb63dd810dd8b23', 'hex');
+/** What shim keeps for a list without entries: a digest of zeros, that of no image. */
+const emptyList = digestsOf(digestList(shimLock, Buffer.alloc(32)));
+/** Authorities that are the vendor's certificate in shim, by the name under which its versions measure it. */
+const vendorSources: ReadonlySet<string> = new Set(['Shim', 'MokListRT']);
+
+/**
+ * What shim measures: into PCR 14 the value of each of its variables, with the name alone as data, so that the log does
+ * not hold the value; into PCR 7 its switches and its level of revocation, whole. shim 16, mok.c.
+ */
+export class ShimVariables {
+  readonly #vouched: VouchedLog;
+  readonly #variables: MachineOwnerVariable[] = [];
+  readonly #vendors: Buffer[] = [];
+  #sbatLevel: number | null = null;
+  #validationOff = false;
+
+  constructor(vouched: VouchedLog) {
+    this.#vouched = vouched;
+  }
+
+  get variables(): readonly MachineOwnerVariable[] {
+    return this.#variables;
+  }
+
+  get sbatLevel(): number | null {
+    return this.#sbatLevel;
+  }
+
+  get validationOff(): boolean {
+    return this.#validationOff;
+  }
+
+  /** A variable that PCR 7 holds whole. True where it is shim's, and no authority for an image. */
+  addVariable(event: number, name: string, value: Buffer): boolean {
+    if (name === 'SbatLevel' || name === 'SBAT') this.#addLevel(sbatDate(value));
+    else if (name === 'MokSBState' || name === 'MokListTrusted') this.#addSwitch(event, name, value);
+    else {
+      if (vendorSources.has(name)) this.#vendors.push(certificateIn(value) ?? value);
+      return false;
+    }
+    return true;
+  }
+
+  /** A list of keys that PCR 7 holds whole; some versions of shim measure it so. */
+  addList(event: number, name: string, value: Buffer): void {
+    if (!name.startsWith('Mok')) return;
+    const entries = signatureEntries(value);
+    this.#add(event, name, entries === null ? 'unknown' : 'listed', entries ?? []);
+  }
+
+  /** An event of PCR 14. */
+  addDigest(event: number): void {
+    const name = variableName(dataOf(this.#vouched, event));
+    if (name === null) return;
+    if (this.#is(event, emptyList)) this.#add(event, name, 'empty');
+    else if (this.#is(event, oneByte.on)) {
+      this.#add(event, name, 'on');
+      // The name is in no digest; nobody gains by giving this one to another switch.
+      if (name === 'MokSBState') this.#validationOff = true;
+    } else this.#add(event, name, this.#is(event, oneByte.off) ? 'off' : 'unknown');
+  }
+
+  /** Looks for lists that hold the vendor's certificate and nothing else: those are all that shim comes with. */
+  recognize(): void {
+    if (this.#vendors.length === 0) return;
+    const lists = this.#vendors.map((vendor) =>
+      digestsOf(certificateList(shimLock, vendor), this.#vouched.banks),
+    );
+    this.#variables.forEach((variable, i) => {
+      if (variable.content !== 'unknown') return;
+      const vendor = this.#vendors[lists.findIndex((list) => this.#is(variable.event, list))];
+      if (vendor === undefined) return;
+      this.#variables[i] = {
+        ...variable,
+        content: 'vendor',
+        entries: [signatureEntry(vendor, 'certificate')],
+      };
+    });
+  }
+
+  /** Of several the lowest counts: that is what was enforced for a while. */
+  #addLevel(date: number | null): void {
+    if (date !== null) this.#sbatLevel = Math.min(date, this.#sbatLevel ?? date);
+  }
+
+  #addSwitch(event: number, name: string, value: Buffer): void {
+    const on = value.length !== 1 || value[0] !== 0;
+    this.#add(event, name, on ? 'on' : 'off');
+    if (on && name === 'MokSBState') this.#validationOff = true;
+  }
+
+  #add(event: number, name: string, content: Content, entries: readonly SignatureEntry[] = []): void {
+    this.#variables.push({ event, name, content, entries });
+  }
+
+  #is(event: number, known: KnownDigest): boolean {
+    return hasDigest(this.#vouched, event, known);
+  }
+}
+
+/** `MokList`, …; null where the event is not shim's. */
+function variableName(data: Buffer): string | null {
+  if (data.length > 40 || data.length < 4 || !data.subarray(0, 3).equals(mok)) return null;
+  return /^Mok[A-Za-z]+/.exec(data.toString('latin1'))?.[0] ?? null;
+}
+
+const mok = Buffer.from('Mok');
+
+/** The date in `sbat,1,2023012900` and what follows. */
+function sbatDate(value: Buffer): number | null {
+  const date = /^sbat,\d+,(\d{10})\b/.exec(value.toString('latin1', 0, 64))?.[1];
+  return date === undefined ? null : Number(date);
+}

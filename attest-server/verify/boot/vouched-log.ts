@@ -1,0 +1,62 @@
+import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { BootProblem } from '../proven.ts';
+import { eventBytes, type ParsedLog } from '../tpm/event-log.ts';
+import { allMeasuredBytes } from '../tpm/event-verified.ts';
+import { extendsPcr } from '../tpm/replay.ts';
+
+/** What the TPM vouches for: these banks, and of them the PCRs that the log replays onto in every one. */
+export interface Vouched {
+  readonly banks: readonly PcrBank[];
+  /** Bit i is set where PCR i replays. */
+  readonly pcrs: number;
+}
+
+/** A log beside what is vouched for of it. */
+export interface VouchedLog extends Vouched {
+  readonly log: ParsedLog;
+  /** By event, the bytes that its digests in all `banks` are of, where the log holds them. */
+  readonly measured: readonly (Buffer | null)[];
+}
+
+export function vouchedLog(log: ParsedLog, { banks, pcrs }: Vouched): VouchedLog {
+  return { log, banks, pcrs, measured: allMeasuredBytes(log.bytes, log.raw, banks) };
+}
+
+/** True where the event extends a PCR that replays. */
+export function isVouched({ log: { raw }, pcrs }: VouchedLog, event: number): boolean {
+  return extendsPcr(raw, event) && ((pcrs >>> (raw.pcrs[event] ?? 31)) & 1) === 1;
+}
+
+/** An event's data, a view. */
+export function dataOf({ log }: VouchedLog, event: number): Buffer {
+  return eventBytes(log, event);
+}
+
+/** The same bytes' digest in each bank. */
+export type KnownDigest = Readonly<Partial<Record<PcrBank, Buffer>>>;
+
+/** True where the event's digest is this one in every bank that vouches. */
+export function hasDigest({ log, banks }: VouchedLog, event: number, known: KnownDigest): boolean {
+  for (const bank of banks) {
+    const at = log.raw.digestOffsets[bank]?.[event] ?? 0;
+    const digest = known[bank];
+    if (at === 0 || digest === undefined) return false;
+    // Most events differ in the first bytes, and reading four of them costs less than any call.
+    if (log.bytes.readInt32LE(at) !== digest.readInt32LE(0)) return false;
+    if (digest.compare(log.bytes, at, at + bankBytes[bank]) !== 0) return false;
+  }
+  return banks.length > 0;
+}
+
+export function problemAt(
+  { log: { raw } }: VouchedLog,
+  event: number,
+  code: ReasonCode,
+  text: string,
+  values: { readonly expected?: string; readonly actual?: string } = {},
+): BootProblem {
+  const { expected = null, actual = null } = values;
+  const pcr = raw.pcrs[event] ?? null;
+  return { code, pcr, event, expected, actual, text: `event ${event} (PCR ${pcr}): ${text}` };
+}
