@@ -16,15 +16,19 @@ export async function readBootId(sysroot: string): Promise<string> {
 
 /** What the machine says of itself; what cannot be told is left out. */
 export async function readHostFacts(sysroot: string): Promise<HostFacts> {
-  const [system, manufacturer] = await Promise.all([
+  const [system, manufacturer, uuid] = await Promise.all([
     sysroot === '/' ? readRunningSystem() : readSystemFiles(sysroot),
     readText(sysroot, 'sys/class/dmi/id/sys_vendor'),
+    // For root only; elsewhere nobody is kept from answering without it.
+    readText(sysroot, 'sys/class/dmi/id/product_uuid').catch(() => null),
   ]);
+  const systemUuid = uuid?.trim().toLowerCase() ?? '';
   return {
     ...named('kernel', system.kernel, 128),
     ...named('os', system.os, 128),
     ...named('arch', system.arch, 32),
     ...named('manufacturer', manufacturer, 64),
+    ...(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(systemUuid) && { systemUuid }),
   };
 }
 

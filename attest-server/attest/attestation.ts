@@ -70,7 +70,7 @@ export class Attestation {
     for (const status of await ports.store.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       attestation.#statuses.set(status.name, { ...status, expiresAt });
-      attestation.#systemUuids.claim(status.name, status.systemUuid ?? undefined);
+      attestation.#systemUuids.remember(status.name, status.systemUuid);
     }
     await attestation.reload(policy);
     return attestation;

@@ -55,6 +55,17 @@ describe('the collectors', () => {
     assert(host.kernel && host.os && host.arch);
   });
 
+  it('say the system UUID in lower case where it is one, and are not kept from the rest where it is not', async () => {
+    const id = 'sys/class/dmi/id/product_uuid';
+    await put(id, '4C4C4544-0042-3510-8052-B4C04F4D5132\n');
+    assert.equal((await readHostFacts(root)).systemUuid, '4c4c4544-0042-3510-8052-b4c04f4d5132');
+    await put(id, 'Not Settable');
+    assert.deepEqual(Object.keys(await readHostFacts(root)), ['arch']);
+    await rm(join(root, id));
+    await mkdir(join(root, id));
+    assert.deepEqual(Object.keys(await readHostFacts(root)), ['arch']);
+  });
+
   it('take control characters out and cut what is too long', async () => {
     await put('sys/class/dmi/id/sys_vendor', `a\u0007b${'x'.repeat(100)}\n`);
     assert.equal((await readHostFacts(root)).manufacturer, `a b${'x'.repeat(61)}`);

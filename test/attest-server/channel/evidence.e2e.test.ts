@@ -213,6 +213,36 @@ describe('evidence, over a real connection', () => {
     });
   });
 
+  it('refuses facts with the system UUID of another enrolled node, also after a restart (row 10)', async () => {
+    const [first, second] = [await victim(), await victim()];
+    const uuid = (digit: number) => ({ systemUuid: `4c4c4544-0042-3510-8052-b4c04f4d513${digit}` });
+    const answer = async ({ node, tpm }: typeof first, host: { systemUuid: string }) => {
+      const peer = await introduce(world, tpm, node);
+      const occasion = { node, hello: peer.hello, channel: peer.channel, host };
+      peer.send(tpm.evidence(await peer.challenge(), occasion));
+      return peer;
+    };
+    for (const [whom, digit] of [
+      [first, 1],
+      [second, 2],
+    ] as const) {
+      const peer = await answer(whom, uuid(digit));
+      assert.equal((await peer.verdict()).state, 'trusted');
+      await peer.close();
+    }
+    assert.equal((await world.status(first.node))?.systemUuid, uuid(1).systemUuid);
+    await assertRefused(world, second.node, 'identity_claim_mismatch', () => answer(second, uuid(1)));
+    await world.restart();
+    await assertRefused(world, second.node, 'identity_claim_mismatch', () => answer(second, uuid(1)));
+    // A node that never said one gets no other's either, until that one is none any more.
+    const third = await victim();
+    await assertRefused(world, third.node, 'identity_claim_mismatch', () => answer(third, uuid(1)));
+    await world.call('POST', `/v1/enrolments/${first.node}/revoke`, { reason: 'sold' });
+    const peer = await answer(third, uuid(1));
+    assert.equal((await peer.verdict()).state, 'trusted');
+    await peer.close();
+  });
+
   it('refuses an honest answer that was made for another connection (row 9)', async () => {
     const { node, tpm } = await victim();
     await assertRefused(world, node, 'channel_binding', async () => {
