@@ -8,7 +8,8 @@ import type { StateDir } from './state-dir.ts';
 
 /**
  * Remembers how long the server's audit log was, so that a cut or rewritten one is noticed. The first key that is
- * seen is pinned, under the word of the TLS authority; later ones count only where the pinned one leads to them.
+ * seen is pinned, under the word of the TLS authority; later ones count only where the pinned one leads to them. A log
+ * of another origin, as a server signs that lost its key, is told of and then witnessed in the place of the old one.
  */
 export interface AuditWitness {
   /** The latest checkpoint that verified, for the hello. */
@@ -41,6 +42,19 @@ export async function openAuditWitness(
   let isDirty = false;
   let writing = Promise.resolve();
 
+  /** Told once, then the new origin is what is witnessed. The oldest proof of another one stays for a person to see. */
+  const beginAnew = (seen: ReturnType<typeof verified>, checkpoint: string) => {
+    const proof = `${JSON.stringify(kept)}\n`;
+    writing = writing
+      .then(async () => (await state.read('auditEarlier')) ?? state.write('auditEarlier', proof))
+      .then(() => {})
+      .catch(failed);
+    kept = { publicKey: seen.publicKey, checkpoint };
+    head = seen.checkpoint;
+    isDirty = true;
+    write();
+  };
+
   const write = () => {
     if (!isDirty || kept === null) return;
     isDirty = false;
@@ -56,7 +70,13 @@ export async function openAuditWitness(
     observe({ checkpoint, auditKeys }) {
       if (checkpoint === undefined || auditKeys === undefined || checkpoint === kept?.checkpoint) return null;
       try {
-        const seen = verified(checkpoint, auditKeys, kept?.publicKey ?? null);
+        const isOther = head !== null && originOf(checkpoint) !== head.origin;
+        const seen = verified(checkpoint, auditKeys, isOther ? null : (kept?.publicKey ?? null));
+        if (isOther && head !== null) {
+          const text = `the server signs a new audit log, ${seen.checkpoint.origin}, and not ${head.origin}, of which this agent saw ${head.size} entries`;
+          beginAnew(seen, checkpoint);
+          return text;
+        }
         const fault = head === null ? null : contradiction(head, seen.checkpoint);
         if (fault !== null) return fault;
         const isNew = seen.checkpoint.size !== head?.size || seen.publicKey !== kept?.publicKey;
@@ -83,15 +103,18 @@ function verified(
   keys: readonly AuditKey[],
   pinned: string | null,
 ): { readonly checkpoint: Checkpoint; readonly publicKey: string } {
-  const origin = note.slice(0, note.indexOf('\n'));
+  const origin = originOf(note);
   // At first sight the key that signs now is enough; what came before it is nobody's word.
   const trusted = pinned ?? keys.at(-1)?.publicKey ?? null;
   const key = followRotations(origin, keys, trusted).at(-1) ?? Buffer.alloc(0);
   return { checkpoint: verifyCheckpoint(note, key), publicKey: key.toString('base64') };
 }
 
+function originOf(note: string): string {
+  return note.slice(0, note.indexOf('\n'));
+}
+
 function contradiction(before: Checkpoint, now: Checkpoint): string | null {
-  if (now.origin !== before.origin) return `the audit log is that of ${now.origin}, not of ${before.origin}`;
   if (now.size < before.size)
     return `the audit log has ${now.size} entries, and had ${before.size} when this agent last saw it`;
   return now.size === before.size && now.head !== before.head

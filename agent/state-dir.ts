@@ -7,6 +7,8 @@ const files = {
   serverCa: 'server-ca.pem',
   enrolled: 'enrolled',
   audit: 'audit-checkpoint.json',
+  /** Of a log that the server gave up: for a person, nothing reads it. */
+  auditEarlier: 'audit-checkpoint.earlier.json',
   authorities: 'server-authorities.json',
 } as const;
 type FileName = keyof typeof files;

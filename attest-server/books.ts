@@ -46,7 +46,7 @@ export async function openBooks(parts: BooksParts): Promise<RunningBooks> {
     ports: {
       entries: (page) => store.auditEntries(page),
       checkpoints: (page) => store.checkpoints(page),
-      keys: () => ({ origin: books.origin, keys: books.keys }),
+      keys: () => ({ origin: books.origin, keys: books.keys, earlier: books.earlier }),
       // A reader must not make the disk sync as often as he asks.
       sign: paced(timings.signOnDemandEvery, () => books.sign()),
       async rotate(actor) {

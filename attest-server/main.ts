@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { pino } from 'pino';
-import { ConfigError, serverConfig } from './config.ts';
+import { addAuditKey } from './audit-key-command.ts';
+import { ConfigError, type ServerConfig, serverConfig } from './config.ts';
 import { PolicyError } from './policy/policy-error.ts';
 import { startServer } from './server.ts';
 import { version } from './version.ts';
@@ -15,22 +16,38 @@ const program = new Command('assay-server')
   .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .action(run);
+addAuditKey(program, async (command) => (await configOf(command.optsWithGlobals())).stateDir);
 
-await program.parseAsync();
+try {
+  await program.parseAsync();
+} catch (error) {
+  fail(error);
+}
 
-async function run(flags: {
-  config?: string;
-  stateDir?: string;
-  policy?: string;
-  logLevel?: string;
-}): Promise<void> {
+interface Flags {
+  readonly config?: string;
+  readonly stateDir?: string;
+  readonly policy?: string;
+  readonly logLevel?: string;
+}
+
+async function configOf(flags: Flags): Promise<ServerConfig> {
+  const file = flags.config === undefined ? null : await readFile(flags.config, 'utf8');
+  return serverConfig(file, process.env, {
+    ...(flags.stateDir !== undefined && { stateDir: flags.stateDir }),
+    ...(flags.policy !== undefined && { policy: flags.policy }),
+    ...(flags.logLevel !== undefined && { logLevel: flags.logLevel }),
+  });
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`assay-server: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(error instanceof ConfigError || error instanceof PolicyError ? 2 : 1);
+}
+
+async function run(flags: Flags): Promise<void> {
   try {
-    const file = flags.config === undefined ? null : await readFile(flags.config, 'utf8');
-    const config = serverConfig(file, process.env, {
-      ...(flags.stateDir !== undefined && { stateDir: flags.stateDir }),
-      ...(flags.policy !== undefined && { policy: flags.policy }),
-      ...(flags.logLevel !== undefined && { logLevel: flags.logLevel }),
-    });
+    const config = await configOf(flags);
     const logger = pino({ level: config.logLevel, base: null }, pino.destination(2));
     const server = await startServer(config, { logger });
     logger.info(
@@ -57,7 +74,6 @@ async function run(flags: {
         );
       });
   } catch (error) {
-    process.stderr.write(`assay-server: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(error instanceof ConfigError || error instanceof PolicyError ? 2 : 1);
+    fail(error);
   }
 }

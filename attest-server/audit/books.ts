@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AuditEvent } from '../protocol/audit.ts';
-import { type AuditKey, auditKeysKept } from '../protocol/audit-key.ts';
+import { type AuditKey, type AuditOrigin, auditKeysKept } from '../protocol/audit-key.ts';
 import {
   auditKeyId,
   type Checkpoint,
@@ -18,7 +18,7 @@ export interface BooksStore {
   auditHash(seq: number): Promise<string | null>;
   addCheckpoint(sign: (head: { size: number; head: string }) => string): Promise<string | null>;
   latestCheckpoint(): Promise<string | null>;
-  auditKeys(): Promise<{ readonly origin: string | null; readonly keys: readonly AuditKey[] }>;
+  auditOrigins(): Promise<readonly AuditOrigin[]>;
   addAuditKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
   audit(event: AuditEvent): Promise<void>;
 }
@@ -40,7 +40,7 @@ export interface ShownBooks {
 }
 
 /** Beside the database, so that a restored one meets what was signed after its copy was made. */
-const files = {
+export const bookFiles = {
   key: 'audit.key',
   mark: 'audit-checkpoint',
   /** The mark that a database did not match. It stays until a person takes it away. */
@@ -50,12 +50,15 @@ const files = {
 /** Signs the audit log of one installation, and notices when the log is not the one that was signed. */
 export class Books {
   readonly #ports: BooksPorts;
+  /** Those whose key was lost. */
+  readonly #earlier: readonly AuditOrigin[];
   #signer: AuditSigner;
   #shown: ShownBooks | null = null;
   #lane: Promise<unknown> = Promise.resolve();
 
-  private constructor(ports: BooksPorts, signer: AuditSigner) {
+  private constructor(ports: BooksPorts, signer: AuditSigner, earlier: readonly AuditOrigin[]) {
     this.#ports = ports;
+    this.#earlier = earlier;
     this.#signer = signer;
   }
 
@@ -64,13 +67,14 @@ export class Books {
    * @throws Error where the store belongs to another key than the one in the folder
    */
   static async open(ports: BooksPorts): Promise<Books> {
-    const path = join(ports.stateDir, files.key);
-    const known = await ports.store.auditKeys();
+    const path = join(ports.stateDir, bookFiles.key);
+    const origins = await ports.store.auditOrigins();
+    const known = origins.at(-1) ?? null;
     const found = readSigner(path);
     checkBelongs(found, known, path);
-    const books = new Books(ports, found ?? createSigner(path));
+    const books = new Books(ports, found ?? createSigner(path), origins.slice(0, -1));
     // Also after a rotation that was cut short, and where an older store meets its newer key.
-    for (const key of books.#signer.keys.slice(known.keys.length))
+    for (const key of books.#signer.keys.slice(known?.keys.length ?? 0))
       await books.#addKey(key, 'server', key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
     await books.#checkMarks();
     await books.sign();
@@ -86,15 +90,25 @@ export class Books {
     return this.#signer.origin;
   }
 
+  /** Of the key that signs now: 8 hex digits. */
+  get keyId(): string {
+    return auditKeyId(this.#signer.origin, this.#signer.publicKey);
+  }
+
   get keys(): readonly AuditKey[] {
     return this.#signer.keys;
   }
 
+  /** Origins of this log whose key was lost, oldest first. */
+  get earlier(): readonly AuditOrigin[] {
+    return this.#earlier;
+  }
+
   /** What is to be told of a rollback that nobody has looked into yet. */
   get rollback(): string | null {
-    const lost = join(this.#ports.stateDir, files.lost);
+    const lost = join(this.#ports.stateDir, bookFiles.lost);
     return existsSync(lost)
-      ? `the audit log is not the one that was signed (audit_rollback): when you know why, remove ${files.lost} from the state folder`
+      ? `the audit log is not the one that was signed (audit_rollback): when you know why, remove ${bookFiles.lost} from the state folder`
       : null;
   }
 
@@ -106,11 +120,11 @@ export class Books {
   /** Puts a new key in the place of the old one, which vouches for it. */
   rotate(actor: string): Promise<{ readonly keyId: string }> {
     return this.#inOrder(async () => {
-      this.#signer = rotateSigner(join(this.#ports.stateDir, files.key), this.#signer);
+      this.#signer = rotateSigner(join(this.#ports.stateDir, bookFiles.key), this.#signer);
       const key = this.#signer.keys.at(-1);
       if (key !== undefined) await this.#addKey(key, actor, 'audit_key.rotate');
       await this.#sign();
-      return { keyId: auditKeyId(this.#signer.origin, this.#signer.publicKey) };
+      return { keyId: this.keyId };
     });
   }
 
@@ -133,7 +147,7 @@ export class Books {
       )) ?? (this.#shown === null ? await this.#ports.store.latestCheckpoint() : null);
     if (note === null) return;
     // Before anybody sees it: a checkpoint that agents have must not be unknown to the next start.
-    writePrivate(join(this.#ports.stateDir, files.mark), note, 'replace');
+    writePrivate(join(this.#ports.stateDir, bookFiles.mark), note, 'replace');
     this.#shown = { checkpoint: note, auditKeys: keys.slice(-auditKeysKept) };
     this.#ports.signed(parseCheckpoint(note).size);
   }
@@ -152,7 +166,7 @@ export class Books {
 
   /** The mark beside the database and the latest checkpoint in it must both fit the log. */
   async #checkMarks(): Promise<void> {
-    const path = join(this.#ports.stateDir, files.mark);
+    const path = join(this.#ports.stateDir, bookFiles.mark);
     for (const note of [
       existsSync(path) ? readPrivate(path) : null,
       await this.#ports.store.latestCheckpoint(),
@@ -166,7 +180,7 @@ export class Books {
     const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);
     if (text === null) return false;
     this.#ports.rolledBack(text);
-    writePrivate(join(this.#ports.stateDir, files.lost), note, 'replace');
+    writePrivate(join(this.#ports.stateDir, bookFiles.lost), note, 'replace');
     await this.#ports.store.audit({
       at: this.#ports.now(),
       actor: 'server',
@@ -181,12 +195,7 @@ export class Books {
   /** The checkpoint where one of our keys signed it, else null. */
   #own(note: string): Checkpoint | null {
     try {
-      const { keyId } = parseCheckpoint(note);
-      const { origin, keys } = this.#signer;
-      const key = keys.find((each) => idOf(origin, each) === keyId);
-      if (key === undefined) return null;
-      const checkpoint = verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
-      return checkpoint.origin === origin ? checkpoint : null;
+      return checkOwn(note, [...this.#earlier, this.#signer]);
     } catch (error) {
       if (error instanceof Rejection) return null;
       throw error;
@@ -208,17 +217,26 @@ export class Books {
   }
 }
 
+/** @throws Rejection where none of these keys signed the checkpoint */
+export function checkOwn(note: string, origins: readonly AuditOrigin[]): Checkpoint {
+  const { keyId, origin } = parseCheckpoint(note);
+  const keys = origins.find((each) => each.origin === origin)?.keys ?? [];
+  const key = keys.find((each) => idOf(origin, each) === keyId);
+  if (key === undefined) throw new Rejection('sig_invalid', `${origin} has no key ${keyId} here`);
+  return verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
+}
+
 /** The store's keys must be the first ones of the file: a store restored from before a rotation has fewer. */
-function checkBelongs(
-  signer: AuditSigner | null,
-  { origin, keys }: { readonly origin: string | null; readonly keys: readonly AuditKey[] },
-  path: string,
-): void {
-  const last = keys.at(-1);
-  if (origin === null || last === undefined) return;
+function checkBelongs(signer: AuditSigner | null, known: AuditOrigin | null, path: string): void {
+  const last = known?.keys.at(-1);
+  if (known === null || last === undefined) return;
+  const { origin, keys } = known;
   const wanted = `the store is signed by the audit key ${idOf(origin, last)} of ${origin}`;
   const remedy = 'put that key back, or another store beside this one';
-  if (signer === null) throw new Error(`${wanted}, and ${path} is missing: ${remedy}`);
+  if (signer === null)
+    throw new Error(
+      `${wanted}, and ${path} is missing: ${remedy}. Where no copy of it is left, assay-server audit-key --start-anew begins a new origin`,
+    );
   const fits =
     signer.origin === origin &&
     keys.every(({ publicKey }, index) => publicKey === signer.keys[index]?.publicKey);

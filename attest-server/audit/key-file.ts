@@ -50,12 +50,21 @@ export function readSigner(path: string): AuditSigner | null {
 
 /** Makes an installation and its first key. @throws Error where the file exists */
 export function createSigner(path: string): AuditSigner {
+  const signer = newSigner();
+  saveNewSigner(path, signer);
+  return signer;
+}
+
+/** An origin of its own and its first key, in memory. */
+export function newSigner(): AuditSigner {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const first = { publicKey: rawOf(publicKey).toString('base64'), signature: null };
-  const installation = randomBytes(16).toString('hex');
-  const signer = signerOf(installation, [first], privateKey);
-  writePrivate(path, fileOf(installation, signer), 'new');
-  return signer;
+  return signerOf(randomBytes(16).toString('hex'), [first], privateKey);
+}
+
+/** @throws Error where the file exists */
+export function saveNewSigner(path: string, signer: AuditSigner): void {
+  writePrivate(path, fileOf(installationOf(signer), signer), 'new');
 }
 
 /** Makes the next key, signed by the one before it; that one is gone when this returns. */
@@ -63,7 +72,7 @@ export function rotateSigner(path: string, signer: AuditSigner): AuditSigner {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const next = signRotation(signer.origin, rawOf(publicKey).toString('base64'), signer.privateKey);
   const keys = [...signer.keys, next];
-  const installation = signer.origin.slice('assay/'.length);
+  const installation = installationOf(signer);
   const rotated = signerOf(installation, keys, privateKey);
   writePrivate(path, fileOf(installation, rotated), 'replace');
   return rotated;
@@ -71,6 +80,10 @@ export function rotateSigner(path: string, signer: AuditSigner): AuditSigner {
 
 function signerOf(installation: string, keys: readonly AuditKey[], privateKey: KeyObject): AuditSigner {
   return { origin: `assay/${installation}`, keys, publicKey: rawOf(createPublicKey(privateKey)), privateKey };
+}
+
+function installationOf({ origin }: AuditSigner): string {
+  return origin.slice('assay/'.length);
 }
 
 function fileOf(installation: string, { keys, privateKey }: AuditSigner): string {

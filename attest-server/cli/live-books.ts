@@ -23,7 +23,7 @@ export async function* readLiveBooks(client: Client): AsyncGenerator<BookLine> {
     for (const entry of page.items) if (entry.seq <= size) yield { entry };
     after = (page.items.at(-1)?.seq ?? size) < size ? page.next : null;
   }
-  yield { origin: first.origin, keys: first.keys };
+  for (const { origin, keys } of [...first.earlier, first]) yield { origin, keys };
   for (const checkpoint of notes) yield { checkpoint };
 }
 

@@ -19,6 +19,13 @@ export const auditKeys = z.array(auditKey).min(1).max(auditKeysKept);
 /** All keys that an installation ever had. */
 export const auditKeyHistory = z.array(auditKey).min(1).max(1024);
 
+/** Whose keys these are: an installation begins a new origin where it lost its key. */
+export interface AuditOrigin {
+  /** `assay/<installation>` */
+  readonly origin: string;
+  readonly keys: readonly AuditKey[];
+}
+
 export function signRotation(origin: string, publicKey: string, by: KeyObject): AuditKey {
   const signature = sign(null, rotationStatement(origin, publicKey), by).toString('base64');
   return { publicKey, signature };

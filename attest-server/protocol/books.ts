@@ -18,6 +18,7 @@ export const auditEntry = z.strictObject({
 });
 
 const origin = z.string().regex(/^assay\/[0-9a-f]{32}$/, 'not an origin');
+const owner = z.strictObject({ origin, keys: auditKeyHistory });
 const note = z.string().max(checkpointLength);
 
 export const auditPage = z.object({ items: z.array(auditEntry), next: z.string().nullable() });
@@ -25,15 +26,17 @@ export const auditPage = z.object({ items: z.array(auditEntry), next: z.string()
 export const checkpointPage = z.object({
   origin,
   keys: auditKeyHistory,
+  /** Origins whose key was lost, the oldest first. */
+  earlier: z.array(owner).max(64).default([]),
   /** Signed notes, in the order in which they were signed. */
   items: z.array(note),
   next: z.string().nullable(),
 });
 
-/** A line of an export: entries by number, then the keys, then the checkpoints. */
+/** A line of an export: entries by number, then the keys of each origin, the latest last, then the checkpoints. */
 export const bookLine = z.union([
   z.strictObject({ entry: auditEntry }),
-  z.strictObject({ origin, keys: auditKeyHistory }),
+  owner,
   z.strictObject({ checkpoint: note }),
 ]);
 export type BookLine = z.infer<typeof bookLine>;

@@ -14,7 +14,7 @@ export function auditBooks(
   | 'addCheckpoint'
   | 'latestCheckpoint'
   | 'checkpoints'
-  | 'auditKeys'
+  | 'auditOrigins'
   | 'addAuditKey'
 > {
   return {
@@ -48,10 +48,13 @@ export function auditBooks(
         .limit(limit)
         .execute(),
 
-    async auditKeys() {
+    async auditOrigins() {
       const rows = await db.selectFrom('audit_keys').selectAll().orderBy('position').execute();
-      const keys = rows.map((row) => ({ publicKey: row.public_key, signature: row.signature }));
-      return { origin: rows[0]?.origin ?? null, keys };
+      const byOrigin = Map.groupBy(rows, ({ origin }) => origin);
+      return [...byOrigin].map(([origin, its]) => ({
+        origin,
+        keys: its.map((row) => ({ publicKey: row.public_key, signature: row.signature })),
+      }));
     },
 
     addAuditKey: (origin, { publicKey, signature }, event) =>

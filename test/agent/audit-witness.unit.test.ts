@@ -68,7 +68,10 @@ describe('what an agent keeps of the audit log of its server', () => {
       shown(8, 'ab', stranger, [first, signRotation(madeOrigin, text(stranger), stranger.privateKey)]),
     ],
     ['a signature that is wrong', { ...shown(8), checkpoint: shown(8).checkpoint.replace('\n8\n', '\n9\n') }],
-    ['another installation', shown(8, 'ab', key, [first], `assay/${'f'.repeat(32)}`)],
+    [
+      'another installation whose signature is wrong',
+      shown(8, 'ab', stranger, [first], `assay/${'f'.repeat(32)}`),
+    ],
     ['no checkpoint at all', { checkpoint: 'x', auditKeys: [first] }],
   ];
   for (const [what, verdict] of faults)
@@ -90,6 +93,30 @@ describe('what an agent keeps of the audit log of its server', () => {
     assert.equal(witness.observe(shown(8, 'ab', next, keys)), null);
     await witness.flush();
     assert.notEqual((await open()).observe(shown(9)), null);
+  });
+
+  it('is told once where the server signs another origin, which is witnessed from then on; the old proof stays', async () => {
+    const witness = await open();
+    witness.observe(shown(7));
+    const origins = ['e', 'f'].map((digit) => `assay/${digit.repeat(32)}`);
+    const [next, later] = origins.map((origin) => {
+      const lostFor = madeAuditKey();
+      return (size: number, head = 'ab') =>
+        shown(size, head, lostFor, [{ publicKey: text(lostFor), signature: null }], origin);
+    });
+    assert(next !== undefined && later !== undefined);
+    assert.notEqual(witness.observe(next(9)), null);
+    assert.equal(witness.observe(next(9)), null);
+    assert.notEqual(witness.observe(next(8)), null);
+    await witness.flush();
+    const again = await open();
+    assert.equal(again.checkpoint, next(9).checkpoint);
+    assert.equal(again.observe(next(10)), null);
+    assert.notEqual(again.observe(shown(11)), null);
+    assert.notEqual(again.observe(later(12)), null);
+    await again.flush();
+    const proof = JSON.parse(readFileSync(join(dir, 'audit-checkpoint.earlier.json'), 'utf8'));
+    assert.equal(proof.checkpoint, shown(7).checkpoint);
   });
 
   it('is not begun anew by itself where its file is damaged', async () => {

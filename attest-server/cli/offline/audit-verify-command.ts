@@ -32,11 +32,14 @@ export function addAuditVerify(audit: Command, { io, client, exitWith }: Session
     });
 }
 
-function page({ ok, origin, size, signed, witnessed, fault }: BooksResult): string {
+function page({ ok, origin, earlier, size, signed, witnessed, fault }: BooksResult): string {
   if (!ok) return `${printable(fault?.text ?? 'the books are not in order')}\n`;
   const rest = size === signed ? '' : `; entries ${signed + 1} to ${size} are not signed yet`;
   const witness = witnessed
     ? 'witnessed: a checkpoint from elsewhere fits'
     : 'unwitnessed: who holds the key of the server could have rewritten all of it (--checkpoint FILE)';
-  return `${origin}: ${size} entries in order, ${signed} of them signed${rest}\n${witness}\n`;
+  const lost = earlier.map(
+    (each) => `the key of ${each.origin} was lost: it signed the first ${each.signed} entries\n`,
+  );
+  return `${origin}: ${size} entries in order, ${signed} of them signed${rest}\n${lost.join('')}${witness}\n`;
 }

@@ -35,10 +35,11 @@ export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
       .prepare('select origin, public_key, signature from audit_keys order by position')
       .all();
     if (keys.length === 0) return;
-    yield lineOf({
-      origin: keys[0]?.origin,
-      keys: keys.map(({ public_key: publicKey, signature }) => ({ publicKey, signature })),
-    });
+    for (const [origin, its] of Map.groupBy(keys, (row) => row.origin))
+      yield lineOf({
+        origin,
+        keys: its.map(({ public_key: publicKey, signature }) => ({ publicKey, signature })),
+      });
     for (const { note } of database.prepare('select note from checkpoints order by id').iterate())
       yield lineOf({ checkpoint: note });
   } catch (cause) {

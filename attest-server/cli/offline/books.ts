@@ -1,5 +1,5 @@
 import { genesis, verifyChain } from '../../audit/chain.ts';
-import { type AuditKey, followRotations } from '../../protocol/audit-key.ts';
+import { type AuditOrigin, followRotations } from '../../protocol/audit-key.ts';
 import type { BookLine } from '../../protocol/books.ts';
 import { auditKeyId, type Checkpoint, parseCheckpoint, verifyCheckpoint } from '../../protocol/checkpoint.ts';
 import { Rejection } from '../../protocol/rejection.ts';
@@ -14,6 +14,8 @@ export interface Witness {
 export interface BooksResult {
   readonly ok: boolean;
   readonly origin: string | null;
+  /** Origins before it, whose key was lost, and how many entries their checkpoints cover. */
+  readonly earlier: readonly { readonly origin: string; readonly signed: number }[];
   /** Entries that follow each other without fault. */
   readonly size: number;
   readonly head: string;
@@ -37,12 +39,12 @@ export async function checkBooks(
 ): Promise<BooksResult> {
   const heads: string[] = [];
   const notes: string[] = [];
-  let owner: { readonly origin: string; readonly keys: readonly AuditKey[] } | null = null;
+  const owners: AuditOrigin[] = [];
   let fault: BooksResult['fault'] = null;
   try {
     for await (const line of lines) {
       if ('checkpoint' in line) notes.push(line.checkpoint);
-      else if ('keys' in line) owner ??= line;
+      else if ('keys' in line) owners.push(line);
       else if (fault === null) {
         const from = { size: heads.length, head: heads.at(-1) ?? genesis };
         const checked = verifyChain([line.entry], from);
@@ -54,8 +56,10 @@ export async function checkBooks(
     if (!(error instanceof UnreadableBooks)) throw error;
     fault ??= { seq: heads.length + 1, text: error.message };
   }
+  const owner = owners.at(-1) ?? null;
   const result = {
     origin: owner?.origin ?? null,
+    earlier: [],
     size: heads.length,
     head: heads.at(-1) ?? genesis,
     signed: 0,
@@ -67,15 +71,20 @@ export async function checkBooks(
     return { ...result, ok: false, fault: { seq: heads.length === 0 ? null : 1, text } };
   }
   try {
-    const keys = followRotations(owner.origin, owner.keys, null);
-    const signed = coverage(
-      heads,
-      notes.map((note) => verified(note, owner.origin, keys)),
-    );
-    if (witness === null) return { ...result, ok: true, signed, fault: null };
-    if (witness.publicKey !== null) followRotations(owner.origin, owner.keys, witness.publicKey);
-    coverage(heads, [verified(witness.checkpoint, owner.origin, keys)]);
-    return { ...result, ok: true, signed, witnessed: true, fault: null };
+    for (const { origin, keys } of owners) followRotations(origin, keys, null);
+    const checkpoints = notes.map((note) => verified(note, owners));
+    const signed = coverage(heads, checkpoints);
+    const earlier = owners.slice(0, -1).map(({ origin }) => {
+      const its = checkpoints.filter((each) => each.origin === origin);
+      return { origin, signed: Math.max(0, ...its.map(({ size }) => size)) };
+    });
+    const good = { ...result, ok: true, signed, earlier, fault: null };
+    if (witness === null) return good;
+    const seen = verified(witness.checkpoint, owners);
+    const by = owners.find(({ origin }) => origin === seen.origin) ?? owner;
+    if (witness.publicKey !== null) followRotations(by.origin, by.keys, witness.publicKey);
+    coverage(heads, [seen]);
+    return { ...good, witnessed: true };
   } catch (error) {
     if (error instanceof WrongEntry)
       return { ...result, ok: false, fault: { seq: error.seq, text: error.message } };
@@ -95,15 +104,16 @@ class WrongEntry extends Error {
 }
 
 /** @throws Rejection where none of these keys signed it */
-function verified(note: string, origin: string, keys: readonly Buffer[]): Checkpoint {
-  const { keyId } = parseCheckpoint(note);
-  const key = keys.find((each) => auditKeyId(origin, each) === keyId);
+function verified(note: string, owners: readonly AuditOrigin[]): Checkpoint {
+  const { keyId, origin } = parseCheckpoint(note);
+  const keys = owners.find((each) => each.origin === origin)?.keys ?? [];
+  const key = keys.find((each) => auditKeyId(origin, Buffer.from(each.publicKey, 'base64')) === keyId);
   if (key === undefined)
     throw new Rejection(
       'sig_invalid',
-      `a checkpoint is signed by the key ${keyId}, which is none of ${origin}`,
+      `a checkpoint is signed by the key ${keyId} of ${origin}, which is none of these books`,
     );
-  return verifyCheckpoint(note, key);
+  return verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
 }
 
 /** How many entries are signed. @throws WrongEntry */

@@ -101,10 +101,9 @@ describe('the books of a server', () => {
     restore();
     const restored = await open();
     assert.equal(restored.books.keys.length, 2);
-    assert.deepEqual(await restored.store.auditKeys(), {
-      origin: restored.books.origin,
-      keys: restored.books.keys,
-    });
+    assert.deepEqual(await restored.store.auditOrigins(), [
+      { origin: restored.books.origin, keys: restored.books.keys },
+    ]);
     assert.equal(restored.told.length, 1);
   });
 

@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { startAnew } from '../../../attest-server/audit/start-anew.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -71,6 +72,40 @@ describe('the agent program beside a server whose audit log is changed (row 104)
       assert.equal((await world.status('node-1'))?.state, state);
       await world.until(() => again.said().includes('"code":"verdict"'), 10_000);
       await again.stop();
+    });
+  });
+
+  it('tells once of a log with a new origin, as after a lost key, and witnesses that one from then on', async function () {
+    this.timeout(60_000);
+    await withWorld(async (world) => {
+      const agent = startProgram(world);
+      await keptSize(world, 5);
+      await world.server.close();
+      await rm(join(world.stateDir, 'audit.key'));
+      const { store, stateDir } = world;
+      await startAnew({ store, stateDir, actor: 'user:root', reason: 'the disk broke', at: Date.now() });
+      await world.restart();
+      const told = await world.until(
+        async () =>
+          (await world.audit()).find((entry) => entry.action === 'refuse' && entry.code === 'audit_rollback'),
+        20_000,
+      );
+      assert.equal(told.subject, 'node-1');
+      await world.until(() => agent.said().includes('"code":"audit_rollback"'), 10_000);
+      await agent.stop();
+      assert.equal(await world.metric(counter), 1);
+      const [kept, earlier] = ['audit-checkpoint.json', 'audit-checkpoint.earlier.json'];
+      const originIn = async (file: string) =>
+        parseCheckpoint(JSON.parse(await readFile(join(folder, 'state', file), 'utf8')).checkpoint).origin;
+      const origins = await world.store.auditOrigins();
+      assert.deepEqual(
+        [await originIn(earlier), await originIn(kept)],
+        origins.map(({ origin }) => origin),
+      );
+      const again = startProgram(world);
+      await world.until(() => again.said().includes('"code":"verdict"'), 10_000);
+      await again.stop();
+      assert.equal(await world.metric(counter), 1);
     });
   });
 

@@ -1,0 +1,65 @@
+import { existsSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { Books } from './audit/books.ts';
+import { chainEntry } from './audit/chain.ts';
+import { startAnew } from './audit/start-anew.ts';
+import { readLastAlive } from './heartbeat.ts';
+import { openSqliteStore } from './store/sqlite-store.ts';
+
+/** A server that runs says so each second at least. */
+const stoppedFor = 5_000;
+const longestReason = 200;
+
+/** What a person does on the machine of the server, beside a server that is stopped. */
+export function addAuditKey(program: Command, stateDirOf: (command: Command) => Promise<string>): void {
+  program
+    .command('audit-key')
+    .description('what is left to do where audit.key is lost and no copy of it is left')
+    .requiredOption('--start-anew', 'make a new key under a new origin; agents tell of it once')
+    .requiredOption('--reason <text>', 'why, for the books')
+    .action(async ({ reason }: { reason: string }, command: Command) => {
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
+      if (reason.trim() === '' || reason.length > longestReason || /[\u0000-\u001f\u007f]/.test(reason))
+        throw new Error(`--reason is one line of at most ${longestReason} characters`);
+      const { origin, keyId } = await replaceLostKey(await stateDirOf(command), reason, Date.now());
+      process.stdout.write(
+        `the audit log is signed by the key ${keyId} of ${origin} from now on; back up audit.key of the state folder\n`,
+      );
+    });
+}
+
+async function replaceLostKey(
+  stateDir: string,
+  reason: string,
+  at: number,
+): Promise<{ readonly origin: string; readonly keyId: string }> {
+  const lastAlive = await readLastAlive(stateDir);
+  if (lastAlive !== null && at - lastAlive < stoppedFor)
+    throw new Error(`a server runs on ${stateDir}: stop it, and try again after ${stoppedFor / 1000} s`);
+  const path = join(stateDir, 'assay.db');
+  if (!existsSync(path)) throw new Error(`there is no ${path}: name the server's state folder (--state-dir)`);
+  const store = await openSqliteStore(path, { chain: chainEntry });
+  try {
+    const { origin } = await startAnew({ store, stateDir, actor: whoIsThis(), reason, at });
+    const rolledBack: string[] = [];
+    const books = await Books.open({
+      ...{ store, stateDir, now: () => Date.now(), signed: () => {} },
+      rolledBack: (text) => rolledBack.push(text),
+    });
+    if (rolledBack.length > 0) process.stderr.write(`assay-server: ${rolledBack.join('; ')}\n`);
+    return { origin, keyId: books.keyId };
+  } finally {
+    await store.close();
+  }
+}
+
+function whoIsThis(): string {
+  try {
+    return `user:${userInfo().username}`;
+  } catch {
+    // A user without a name, as in many containers.
+    return `uid:${process.geteuid?.()}`;
+  }
+}

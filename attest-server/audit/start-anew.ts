@@ -1,0 +1,75 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AuditOrigin } from '../protocol/audit-key.ts';
+import { auditKeyId } from '../protocol/checkpoint.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import { type BooksStore, bookFiles, checkOwn } from './books.ts';
+import { newSigner, saveNewSigner } from './key-file.ts';
+
+interface LostKey {
+  readonly store: Pick<BooksStore, 'auditOrigins' | 'addAuditKey' | 'latestCheckpoint' | 'auditHash'>;
+  readonly stateDir: string;
+  /** Who does it, and why: both stand in the books. */
+  readonly actor: string;
+  readonly reason: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/**
+ * Goes on with a log whose key is lost: a new key under a new origin, because nobody can vouch for it. The entry that
+ * says so is the first that the new key signs. What the lost key signed can still be verified with its public part.
+ * @throws Error where no key is lost, or the log is not the one that the lost key signed last
+ */
+export async function startAnew({ store, stateDir, actor, reason, at }: LostKey): Promise<AuditOrigin> {
+  const path = join(stateDir, bookFiles.key);
+  const origins = await store.auditOrigins();
+  const lost = origins.at(-1);
+  const lostKey = lost?.keys.at(-1);
+  if (lost === undefined || lostKey === undefined)
+    throw new Error('the store has no audit key yet: start the server, and it makes the first one');
+  if (existsSync(path))
+    throw new Error(
+      `${path} is there: start the server, or move the file away where it is damaged and no copy of it is left`,
+    );
+  const signed = await sizeOfLatest(store, origins);
+  const signer = newSigner();
+  const publicKey = signer.publicKey.toString('base64');
+  const key = { publicKey, signature: null };
+  // The store first: a key that it does not know would keep the server from starting, and this from a second try.
+  await store.addAuditKey(signer.origin, key, {
+    at,
+    actor,
+    action: 'audit_key.start_anew',
+    subject: signer.origin,
+    code: null,
+    detail: {
+      reason,
+      keyId: auditKeyId(signer.origin, signer.publicKey),
+      publicKey,
+      after: lost.origin,
+      lostKeyId: auditKeyId(lost.origin, Buffer.from(lostKey.publicKey, 'base64')),
+      signed,
+    },
+  });
+  saveNewSigner(path, signer);
+  return { origin: signer.origin, keys: [key] };
+}
+
+/** Entries that the lost key vouches for; whoever changed them must not be covered by the new one unseen. */
+async function sizeOfLatest(
+  store: Pick<BooksStore, 'latestCheckpoint' | 'auditHash'>,
+  origins: readonly AuditOrigin[],
+): Promise<number> {
+  const note = await store.latestCheckpoint();
+  if (note === null) return 0;
+  try {
+    const { size, head } = checkOwn(note, origins);
+    if ((await store.auditHash(size)) === head) return size;
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+  }
+  throw new Error(
+    'the audit log is not the one that the lost key signed (audit_rollback): put a backup of the database in its place',
+  );
+}

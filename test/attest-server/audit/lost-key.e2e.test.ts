@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, it } from 'mocha';
+import { ToolError } from 'node-tpm2';
+import { run } from 'node-tpm2/run';
+import type { BooksResult } from '../../../attest-server/cli/offline/books.ts';
+import { checkpointPage } from '../../../attest-server/protocol/books.ts';
+import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import { enrolledNode, introduce } from '../attacker.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
+import { forgedTpm } from '../forged-tpm.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+
+const program = join(import.meta.dirname, '../../../attest-server/main.ts');
+const rollbacks = 'assay_refusals_total{code="audit_rollback"}';
+
+describe('a server whose audit key is lost', () => {
+  const key = ({ stateDir }: TestServer) => join(stateDir, 'audit.key');
+
+  /** Ends the server, and its key with it. */
+  async function lose(world: TestServer): Promise<void> {
+    await world.server.close();
+    rmSync(key(world));
+  }
+
+  /** As a person does on that machine, some seconds after the server was stopped. */
+  async function startAnew(world: TestServer, reason = 'the disk broke', stoppedFor = 60): Promise<string> {
+    const seconds = Date.now() / 1000 - stoppedFor;
+    const alive = join(world.stateDir, 'alive');
+    writeFileSync(alive, '', { mode: 0o600 });
+    utimesSync(alive, seconds, seconds);
+    const args = [program, '--state-dir', world.stateDir, 'audit-key', '--start-anew', '--reason', reason];
+    const { stdout } = await run(process.execPath, args, { timeoutMs: 30_000, maxOutputBytes: 4096 });
+    return stdout.toString('utf8');
+  }
+  const exited = (code: number, text: RegExp) => (error: unknown) =>
+    error instanceof ToolError && error.exitCode === code && text.test(error.message);
+
+  const verify = async ({ stateDir }: TestServer, ...more: readonly string[]) => {
+    const { code, out } = await runAssay([
+      'audit',
+      'verify',
+      join(stateDir, 'assay.db'),
+      '-o',
+      'json',
+      ...more,
+    ]);
+    return { code, result: JSON.parse(out) as BooksResult };
+  };
+
+  it('does not start, and goes on with a new origin once a person says so, who stands in the books', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, 'node-1');
+    const old = checkpointPage.parse(await world.call('GET', '/v1/audit/checkpoints'));
+    const witness = old.items.at(-1) ?? assert.fail();
+    await lose(world);
+    await assert.rejects(world.restart(), /--start-anew/);
+
+    assert.match(await startAnew(world), /^the audit log is signed by the key [0-9a-f]{8} of assay\//);
+    await world.restart();
+    const entries = await world.audit();
+    const entry = entries.find(({ action }) => action === 'audit_key.start_anew') ?? assert.fail();
+    assert.match(entry.actor, /^(user|uid):./);
+    const now = checkpointPage.parse(await world.call('GET', '/v1/audit/checkpoints'));
+    assert.notEqual(now.origin, old.origin);
+    assert.deepEqual(now.earlier, [{ origin: old.origin, keys: old.keys }]);
+    assert.deepEqual(
+      [entry.subject, entry.detail.reason, entry.detail.after],
+      [now.origin, 'the disk broke', old.origin],
+    );
+    // It is the first entry that the new key signs, and nothing after the old key’s last word but it.
+    const first = now.items.map(parseCheckpoint).find(({ origin }) => origin === now.origin);
+    assert.equal(first?.size, entry.seq);
+    assert(Number(entry.detail.signed) >= parseCheckpoint(witness).size);
+
+    // No false alarm of the server’s own, also beside an agent that kept what the lost key signed.
+    assert.equal(await world.metric(rollbacks), 0);
+    const peer = await introduce(world, tpm, 'node-1', { hello: { checkpoint: witness } });
+    await peer.challenge();
+    await peer.close();
+    assert.equal(await world.metric(rollbacks), 0);
+  });
+
+  it('leaves what it signed open to verification, as far as it goes', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    const old = checkpointPage.parse(await world.call('GET', '/v1/audit/checkpoints'));
+    const note = join(world.stateDir, 'note');
+    writeFileSync(note, old.items.at(-1) ?? '');
+    await lose(world);
+    await startAnew(world);
+    const { code, result } = await verify(world, '--checkpoint', note);
+    assert.deepEqual([code, result.ok, result.witnessed, result.signed], [0, true, true, result.size]);
+    assert.deepEqual(
+      result.earlier.map(({ origin }) => origin),
+      [old.origin],
+    );
+    assert((result.earlier[0]?.signed ?? 0) > 0);
+    // A change below what the lost key signed shows by its checkpoints.
+    change(world, "update audit set actor = 'somebody else' where seq = 2");
+    assert.deepEqual((await verify(world)).result.fault?.seq, 2);
+  });
+
+  it('covers no log with a new key that the lost one did not sign', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    await lose(world);
+    change(world, 'delete from audit where seq > 1');
+    await assert.rejects(startAnew(world), exited(1, /audit_rollback/));
+    await assert.rejects(world.restart(), /--start-anew/);
+  });
+
+  it('is none where the key is there, a server runs, no reason is given, or there is no database', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await assert.rejects(startAnew(world, 'x', 0), exited(1, /runs/));
+    await world.server.close();
+    await assert.rejects(startAnew(world), exited(1, /is there/));
+    rmSync(key(world));
+    for (const reason of ['', ' ', 'a\nb', 'x'.repeat(201)])
+      await assert.rejects(startAnew(world, reason), exited(1, /--reason/), reason);
+    const args = [program, '--state-dir', world.stateDir, 'audit-key', '--start-anew'];
+    const bounds = { timeoutMs: 30_000, maxOutputBytes: 4096 };
+    await assert.rejects(run(process.execPath, args, bounds), exited(2, /--reason/));
+    renameSync(join(world.stateDir, 'assay.db'), join(world.stateDir, 'elsewhere.db'));
+    await assert.rejects(startAnew(world), exited(1, /assay\.db/));
+    assert.equal((await world.audit()).filter(({ action }) => action === 'audit_key.start_anew').length, 0);
+  });
+});
+
+function change({ stateDir }: TestServer, statement: string): void {
+  const database = new DatabaseSync(join(stateDir, 'assay.db'), { timeout: 5_000 });
+  database.exec('drop trigger audit_is_never_edited; drop trigger audit_is_never_shortened');
+  database.exec(statement);
+  database.close();
+}
