@@ -7,6 +7,8 @@ export const limits = {
   bootLogEvents: 16_384,
   binaryFrame: 2 * 1024 * 1024 + 64,
   facts: 64 * 1024,
+  /** What systemd measures from user space: some dozens of records of 700 bytes. */
+  userspaceLog: 64 * 1024,
   quotes: 4,
   nodeName: 253,
   /** A join token, or one of a cluster: those carry claims and a signature. */

@@ -26,10 +26,11 @@ export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): P
 function evidenceOf(bundle: Bundle): Evidence {
   const log = bundle.bootLog === undefined ? null : Buffer.from(bundle.bootLog, 'base64');
   const digest = log === null ? '' : hash('sha256', log, 'hex');
+  const userSpace = bundle.userspaceLog === undefined ? null : Buffer.from(bundle.userspaceLog, 'base64');
   return {
     quotes: quotesOf(bundle),
     facts: bundle.facts ?? null,
-    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks) },
+    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks, userSpace) },
   };
 }
 

@@ -4,6 +4,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { BootState } from './boot/boot-state.ts';
 import type { Quote } from './tpm/attest.ts';
 import type { EventLog } from './tpm/event-log.ts';
+import type { UserSpaceEvent } from './tpm/user-space-log.ts';
 
 declare const proven: unique symbol;
 
@@ -34,6 +35,8 @@ export interface MeasuredBoot {
   /** SHA-256 of the log's exact bytes, hex. */
   readonly digest: string;
   readonly log: EventLog;
+  /** What user space measured after the firmware's log, as far as it led to the quoted values; empty where it did not send its log. */
+  readonly userSpace?: readonly UserSpaceEvent[];
   readonly problems: readonly BootProblem[];
   /** What the boot was, as far as the quoted values vouch for it. */
   readonly state: BootState;

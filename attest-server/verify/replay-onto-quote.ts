@@ -1,0 +1,79 @@
+import type { PcrBank } from '../protocol/messages.ts';
+import { replayMismatch } from './boot/replay-mismatch.ts';
+import type { BootProblem, QuotedBank } from './proven.ts';
+import { isZero, quotedValue } from './quoted-values.ts';
+import type { ParsedLog } from './tpm/event-log.ts';
+import { lacksDigest } from './tpm/event-verified.ts';
+import { extendsPcr, replayedValue } from './tpm/replay.ts';
+
+/**
+ * The PCRs that firmware and boot loaders alone extend, before the log ends. PCR 10 is IMA's, and user space
+ * extends 11 to 13 and 15 on: those must not look wrong because the log ends earlier.
+ */
+const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+
+/** Problems of each bank; a bank that differs while another one replays is told apart (`bank_mismatch`). */
+export function checkReplay(log: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
+  const judged = banks.map((quoted) => ({ bank: quoted.bank, problems: bankProblems(log, quoted) }));
+  const good = judged.find(({ problems }) => problems.length === 0);
+  return judged.flatMap(({ bank, problems }) =>
+    good !== undefined && problems.length > 0
+      ? [bankMismatch(good.bank, bank, problems), ...problems]
+      : problems,
+  );
+}
+
+function bankProblems(log: ParsedLog, quoted: QuotedBank): BootProblem[] {
+  const replayed = log.replay(quoted.bank);
+  const problems: BootProblem[] = [];
+  for (const pcr of firmwarePcrs) {
+    const value = quotedValue(quoted, pcr);
+    if (value === null) continue;
+    const replay = replayed && replayedValue(replayed, pcr);
+    if (replay === null) {
+      if (!isZero(value)) problems.push(incomplete(quoted.bank, pcr, value));
+    } else if (!replay.equals(value)) problems.push(replayMismatch(log, quoted.bank, pcr, replay, value));
+  }
+  return problems;
+}
+
+function incomplete(bank: PcrBank, pcr: number, value: Buffer): BootProblem {
+  return {
+    code: 'log_incomplete',
+    pcr,
+    event: null,
+    expected: null,
+    actual: value.toString('hex'),
+    text: `PCR ${pcr} (${bank}) was extended, and the log has no event for it`,
+  };
+}
+
+function bankMismatch(good: PcrBank, bad: PcrBank, problems: readonly BootProblem[]): BootProblem {
+  const pcrs = problems.map(({ pcr }) => pcr).join(', ');
+  return {
+    code: 'bank_mismatch',
+    pcr: problems[0]?.pcr ?? null,
+    event: null,
+    expected: `as in ${good}`,
+    actual: `${bad}: PCR ${pcrs} differ`,
+    text: `the log replays in the ${good} bank and not in the ${bad} bank (PCR ${pcrs})`,
+  };
+}
+
+/**
+ * Attack: an event without a digest in one bank was never extended there, so that the bank hides it. An event must be in
+ * every quoted bank of the log.
+ */
+export function checkDigests({ raw }: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
+  return banks.flatMap(({ bank }): BootProblem[] => {
+    if (!raw.banks.includes(bank)) return [];
+    for (let event = 0; event < raw.count; event++) {
+      const pcr = raw.pcrs[event]!;
+      if (!extendsPcr(raw, event) || !lacksDigest(raw, event, [bank]) || !firmwarePcrs.includes(pcr))
+        continue;
+      const text = `event ${event} (PCR ${pcr}) has no ${bank} digest, and that bank is quoted`;
+      return [{ code: 'bank_mismatch', pcr, event, expected: `a ${bank} digest`, actual: null, text }];
+    }
+    return [];
+  });
+}

@@ -1,0 +1,56 @@
+import { bankBytes } from '../protocol/messages.ts';
+import type { Vouched } from './boot/vouched-log.ts';
+import type { QuotedBank } from './proven.ts';
+import { quotedValue } from './quoted-values.ts';
+import type { ParsedLog } from './tpm/event-log.ts';
+import { replayedValue } from './tpm/replay.ts';
+import { eventsUntil, type UserSpaceEvent, type UserSpaceLog } from './tpm/user-space-log.ts';
+
+/** What the quote vouches for, once the logs of firmware and user space are replayed onto it. */
+export interface VouchedPcrs extends Vouched {
+  /** The events of user space that led to the quoted values, in the log's order. */
+  readonly userSpace: readonly UserSpaceEvent[];
+}
+
+/** All but PCR 10, which is IMA's, and those behind 15, which anybody resets. */
+const judged: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
+/** What systemd extends after the firmware's log has ended. */
+const userSpacePcrs: ReadonlySet<number> = new Set([11, 12, 13, 15]);
+
+/** A PCR counts where the firmware's log, and in those of user space its log after it, ends at the quoted value. */
+export function vouchedPcrs(
+  log: ParsedLog,
+  quoted: readonly QuotedBank[],
+  userSpace: UserSpaceLog | null,
+): VouchedPcrs {
+  const banks = quoted.filter((one) => (log.replay(one.bank)?.extended ?? 0) !== 0);
+  let pcrs = 0;
+  const led: UserSpaceEvent[] = [];
+  if (banks.length > 0)
+    for (const pcr of judged) {
+      const behind = userSpacePcrs.has(pcr) ? userSpace : null;
+      const counts = banks.map((bank) => eventsToQuoted(log, bank, pcr, behind));
+      const [count] = counts;
+      if (count === null || count === undefined || counts.some((other) => other !== count)) continue;
+      pcrs |= 1 << pcr;
+      if (count > 0 && behind !== null)
+        led.push(...behind.events.filter((event) => event.pcr === pcr).slice(0, count));
+    }
+  led.sort((a, b) => a.index - b.index);
+  return { banks: banks.map(({ bank }) => bank), pcrs, userSpace: led };
+}
+
+/** How many events of user space lie between the firmware's log and the quote; null where no number fits. */
+function eventsToQuoted(
+  log: ParsedLog,
+  quoted: QuotedBank,
+  pcr: number,
+  userSpace: UserSpaceLog | null,
+): number | null {
+  const value = quotedValue(quoted, pcr);
+  const replayed = log.replay(quoted.bank);
+  if (value === null || replayed === null) return null;
+  const before = replayedValue(replayed, pcr) ?? Buffer.alloc(bankBytes[quoted.bank]);
+  if (userSpace === null) return before.equals(value) ? 0 : null;
+  return eventsUntil(userSpace, quoted.bank, pcr, before, value);
+}
