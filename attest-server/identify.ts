@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { CandidateBook } from './enrolment/candidates.ts';
+import type { MachinesWithoutTpm } from './enrolment/without-tpm.ts';
 import type { Registry } from './enrolment/registry.ts';
 import type { Hello } from './protocol/messages.ts';
 import { Rejection } from './protocol/rejection.ts';
@@ -22,6 +23,7 @@ export interface IdentifyParts {
   readonly store: Store;
   readonly registry: Registry;
   readonly candidates: CandidateBook;
+  readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
   /** Told of the checkpoint that an agent kept. */
   readonly meetWitness: (node: string, checkpoint: string) => Promise<void>;
   /** Whom we trust to endorse TPMs at present. */
@@ -34,9 +36,10 @@ export interface IdentifyParts {
  * Who says hello: checks its keys, asks the registry, and makes the credential that only the TPM of both keys opens.
  * A TPM for which nobody vouched is noted down as a candidate.
  */
-export function createIdentify({ store, registry, candidates, meetWitness, trust, now }: IdentifyParts) {
+export function createIdentify(parts: IdentifyParts) {
+  const { registry, candidates, meetWitness, trust, now } = parts;
   return async (hello: Hello, joinToken: string | null, address: string) => {
-    if (hello.ek === null || hello.ak === null) throw await withoutTpm(hello, store);
+    if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
     const ek = checkEndorsement({
       publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
@@ -88,13 +91,14 @@ function makerOf({ certificate }: Endorsement): string | null {
   return certificate === null ? null : tpmIdentityOf(certificate).manufacturer;
 }
 
-/** A machine that merely says it has no TPM is never `unsupported`, and an enrolled one proves nothing by it. */
-async function withoutTpm(hello: Hello, store: Store): Promise<Rejection> {
+/** A machine that merely says it has no TPM is `unsupported` only by policy, and an enrolled one proves nothing by it. */
+async function noTpm(hello: Hello, { store, withoutTpm }: IdentifyParts): Promise<Rejection> {
   const enrolled = (await store.node(hello.node)) !== null;
-  return enrolled
-    ? new Rejection(
-        'identity_unproven',
-        `${hello.node} is enrolled with a TPM, and this agent says that it has none`,
-      )
-    : new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
+  if (enrolled)
+    return new Rejection(
+      'identity_unproven',
+      `${hello.node} is enrolled with a TPM, and this agent says that it has none`,
+    );
+  withoutTpm.note(hello.node);
+  return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
 }

@@ -9,6 +9,7 @@ import type { Store } from './store/store.ts';
 export interface PolicyPortsParts {
   readonly store: Pick<Store, 'nodes' | 'evidence' | 'references'>;
   readonly attestation: Pick<Attestation, 'policy' | 'status'>;
+  readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
   readonly ways: readonly Enrolment[];
   /** Milliseconds since the epoch. */
@@ -19,7 +20,8 @@ export interface PolicyPortsParts {
 const mostWaiting = 8;
 
 /** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
-export function createPolicyPorts({ store, attestation, ways, now }: PolicyPortsParts): PolicyPorts {
+export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
+  const { store, attestation, labelsOf, ways, now } = parts;
   let lane: Promise<unknown> = Promise.resolve();
   let waiting = 0;
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -40,7 +42,7 @@ export function createPolicyPorts({ store, attestation, ways, now }: PolicyPorts
     evidenceDigest: (node: string) => attestation.status(node)?.evidenceDigest ?? null,
     references: () => store.references(),
     policy: () => attestation.policy,
-    now,
+    ...{ labelsOf, now },
   };
   return {
     async simulate({ text, file }, page) {

@@ -20,7 +20,7 @@ import { createProbes } from './http/probes.ts';
 import { readTokens } from './http/tokens.ts';
 import { createIdentify, type Peer } from './identify.ts';
 import { createMetrics } from './metrics.ts';
-import { groupOf } from './policy/policy.ts';
+import { createNodeGroups } from './node-groups.ts';
 import { createPolicyPorts } from './policy-ports.ts';
 import { readPolicy } from './policy-source.ts';
 import { timings } from './protocol/limits.ts';
@@ -91,6 +91,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       store,
       now,
       unknownAfter: config.unknownAfter,
+      labelsOf: (node) => options.cluster?.labelsOf(node) ?? {},
       duration: metrics.duration,
       recorded: tell.recorded,
     },
@@ -103,13 +104,15 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   let trust = readTrustRoots(config.endorsementRoots);
   const candidates = await CandidateBook.open(store);
+  const groups = createNodeGroups(() => attestation.policy, options.cluster, now);
+  const { withoutTpm } = groups;
+  const unsupported = () => withoutTpm.list();
   const enrolmentParts = {
     ...{ store, candidates, now, ...clusterWords },
     get authorityDigest() {
       return authority.digest;
     },
-    mayEnrol: (node: string, by: Bound) =>
-      groupOf(attestation.policy, node).enrolment.some((way) => way === by),
+    mayEnrol: (node: string, by: Bound) => groups.of(node).enrolment.some((way) => way === by),
     alert: tell.alert,
   };
   const registry = createRegistry(enrolmentParts);
@@ -128,7 +131,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       },
     },
     {
-      identify: createIdentify({ ...enrolmentParts, registry, meetWitness, trust: () => trust }),
+      identify: createIdentify({ ...enrolmentParts, withoutTpm, registry, meetWitness, trust: () => trust }),
       async enrol({ record, joinTokenId }) {
         // In the node's order: what is remembered of another machine of that name goes with it.
         await attestation.release(record.name, () => registry.enrol(record, joinTokenId));
@@ -159,7 +162,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       name: ({ record }) => record.name,
       books: ({ record }, hello) => ({ ...books.shown, ...authority.announce(record.name, hello) }),
       trusts: ({ record }, digests) => authority.trusts(record.name, digests),
-      refused: tell.refused,
+      refused(code, text, about) {
+        if (!groups.isExpected(code, about.node)) tell.refused(code, text, about);
+      },
       failed: tell.failed,
       connections: metrics.agents,
       now: () => performance.now(),
@@ -192,6 +197,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       },
       namedTokens,
       enrolments,
+      unsupported,
       async capture(node, name, staged, actor) {
         const reference = await attestation.capture({
           ...{ node, name, actor },
@@ -219,7 +225,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       audit: running.ports,
       authority: authority.ports,
       policy: () => attestation.policy,
-      policies: createPolicyPorts({ store, attestation, ways, now }),
+      policies: createPolicyPorts({ store, attestation, ways, now, labelsOf: groups.labelsOf }),
       ready,
       now,
       answered: metrics.request,
@@ -232,6 +238,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const probes = await listenPlainly(
     createProbes({
       store: { nodes: () => store.nodes(), statuses: async () => attestation.statuses() },
+      unsupported,
       metrics,
       ready,
       now,

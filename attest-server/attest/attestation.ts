@@ -1,7 +1,7 @@
 import { amend } from '../policy/amend.ts';
 import { createAppraiser } from '../policy/appraise.ts';
 import { captureReference } from '../policy/boot/capture.ts';
-import { groupOf, type Policy } from '../policy/policy.ts';
+import { groupOf, type Policy, type PolicyGroup } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -23,6 +23,8 @@ export interface AttestPorts {
   now(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
+  /** The node's labels in its cluster, by which groups may choose. Default none. */
+  labelsOf?(node: string): Readonly<Record<string, string>>;
   /** Seconds spent in one phase of an attestation. */
   duration(phase: 'verify' | 'appraise' | 'record', seconds: number): void;
   /** A verdict was committed. `from` is the state before it. */
@@ -149,7 +151,7 @@ export class Attestation {
       throw new Rejection(doubt.code, `${request.node} is no model for others: ${doubt.text}`);
     const reference = captureReference(latest, {
       name: request.name,
-      group: groupOf(this.#policy, request.node).name,
+      group: this.#groupOf(request.node).name,
       state: request.staged ? 'staged' : 'active',
       by: request.actor,
       node: request.node,
@@ -247,11 +249,12 @@ export class Attestation {
     const previous = this.#statuses.get(node.name) ?? null;
     const sentBootLog = previous?.bootLogDigest != null;
     const concurrent = previous?.verifiedAt != null && answer.challengedAt < previous.verifiedAt;
+    const group = this.#groupOf(node.name);
     const sequence = judgeNode(proven, previous, concurrent);
     const verdict = amend(
-      this.#appraise(proven, { name: node.name, sentBootLog }, at),
+      this.#appraise(proven, { name: node.name, sentBootLog, labels: this.#labelsOf(node.name) }, at),
       sequence.findings,
-      groupOf(this.#policy, node.name),
+      group,
     );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
@@ -269,7 +272,8 @@ export class Attestation {
       state: verdict.state,
       verdict,
       verifiedAt: at,
-      expiresAt: at + this.#ports.unknownAfter,
+      expiresAt:
+        at + Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
       bootedAt: previous?.bootedAt == null || sequence.begun === 'rebooted' ? at : previous.bootedAt,
       ...rememberedOf(sequence.next, previous?.sequence ?? null),
       kernel: proven.facts?.host?.kernel ?? null,
@@ -290,6 +294,14 @@ export class Attestation {
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
     this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, latest));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
+  }
+
+  #labelsOf(node: string): Readonly<Record<string, string>> {
+    return this.#ports.labelsOf?.(node) ?? {};
+  }
+
+  #groupOf(node: string): PolicyGroup {
+    return groupOf(this.#policy, node, this.#labelsOf(node));
   }
 
   async #commit(

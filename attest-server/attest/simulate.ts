@@ -5,6 +5,7 @@ import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './ke
 
 export interface SimulatePorts extends KeptProofPorts {
   references(): Promise<readonly Reference[]>;
+  labelsOf(node: string): Readonly<Record<string, string>>;
   /** The policy in force. */
   policy(): Policy;
   /** Milliseconds since the epoch. */
@@ -22,6 +23,7 @@ export async function simulate(
   return overKeptProofs(ports, page, (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);
-    return judge(kept.proven, { name, sentBootLog: kept.bundle.context?.sentBootLog === true }, at);
+    const sentBootLog = kept.bundle.context?.sentBootLog === true;
+    return judge(kept.proven, { name, sentBootLog, labels: ports.labelsOf(name) }, at);
   });
 }

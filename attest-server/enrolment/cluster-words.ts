@@ -7,6 +7,8 @@ export interface Cluster {
   providerIdOf(node: string): Promise<string | null>;
   /** The node that a token is bound to; null where it is not a good token of this cluster's agents. */
   nodeOfToken(token: string): Promise<string | null>;
+  /** The labels of a Node as the cluster last told them, empty where there is no such Node. */
+  labelsOf(node: string): Readonly<Record<string, string>>;
 }
 
 /**
@@ -17,7 +19,7 @@ export type EkOfMachine = (providerId: string) => Promise<string | null>;
 
 /** Who speaks for nodes of a cluster; `ekOfMachine` is null where nobody asks the cloud. */
 export interface ClusterPorts {
-  readonly cluster: Cluster;
+  readonly cluster: Omit<Cluster, 'labelsOf'>;
   readonly ekOfMachine: EkOfMachine | null;
 }
 

@@ -1,3 +1,4 @@
+import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { HistoryView, NodeView, ReasonView } from '../protocol/api.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
 import type { EnrolledNode, HistoryEntry, NodeStatus } from '../store/store.ts';
@@ -32,6 +33,15 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     mode: verdict?.mode ?? null,
     bound: enrolled.bound,
     tpmClass: enrolled.tpmClass,
+  };
+}
+
+/** A machine of which policy says that its kind has no TPM: never trusted, and nothing is wrong with it. */
+export function unsupportedView({ name, group, mode, policy }: UnsupportedNode): NodeView {
+  const nothing = { bootedAt: null, verifiedAt: null, expiresAt: null, tpm: null, kernel: null, bound: null };
+  return {
+    ...{ name, state: 'unsupported', reason: noTpm.code, reasons: [noTpm], aspects: {} },
+    ...{ ...nothing, group, policy, require: [], mode, tpmClass: 'unknown' },
   };
 }
 
@@ -82,6 +92,13 @@ const overdueReason: ReasonView = {
   ...fromServer,
   code: 'evidence_overdue',
   text: 'the node has not proven itself within the time that its last verdict counts',
+};
+
+const noTpm: ReasonView = {
+  ...fromServer,
+  severity: 'info',
+  code: 'unsupported_tpm',
+  text: 'policy says that machines of this group have no usable TPM',
 };
 
 const notYetProven: ReasonView = {

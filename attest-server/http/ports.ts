@@ -1,4 +1,5 @@
 import type { Approvals } from '../enrolment/approvals.ts';
+import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { SimulatedNode } from '../policy/simulation.ts';
 import type { AuditEntry } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
@@ -18,6 +19,8 @@ export interface ApiPorts {
   };
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
   readonly enrolments: Approvals;
+  /** Machines without a TPM, as policy expects of them. */
+  unsupported(): readonly UnsupportedNode[];
   /** Makes a reference of what a node last proved. @throws Rejection where there is nothing to capture */
   capture(node: string, name: string, staged: boolean, actor: string): Promise<Reference>;
   readonly referenceLife: ReferenceLifePort;

@@ -1,6 +1,6 @@
 import type { RequestListener } from 'node:http';
 import type { NodeView } from '../protocol/api.ts';
-import { nodeView } from './node-view.ts';
+import { listNodes } from './node-list.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
 import type { Answer } from './route.ts';
 import { securityHeaders } from './security-headers.ts';
@@ -13,7 +13,7 @@ export function readiness({ ok, reason }: Readiness): Answer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
 
-export interface ProbePorts extends Pick<ApiPorts, 'ready' | 'now' | 'fault'> {
+export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'ready' | 'now' | 'fault'> {
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses'>;
   readonly metrics: {
     nodeStates(nodes: readonly NodeView[]): void;
@@ -50,9 +50,7 @@ export function createProbes(ports: ProbePorts): RequestListener {
 }
 
 /** States are computed for each scrape, so that a node whose evidence ran out is not counted as trusted. */
-async function metricsText({ store, metrics, now }: ProbePorts): Promise<string> {
-  const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
-  const byName = new Map(statuses.map((status) => [status.name, status]));
-  metrics.nodeStates(nodes.map((node) => nodeView(byName.get(node.name) ?? null, node, now())));
-  return metrics.text();
+async function metricsText(ports: ProbePorts): Promise<string> {
+  ports.metrics.nodeStates((await listNodes(ports)).map(({ view }) => view()));
+  return ports.metrics.text();
 }

@@ -3,7 +3,8 @@ import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { parseShape, readBody } from './body.ts';
 import { findNode } from './find-node.ts';
-import { historyEntryView, nodeView } from './node-view.ts';
+import { listNodes } from './node-list.ts';
+import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
@@ -37,24 +38,21 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/nodes', 'reader', {
     summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
     answer: api.listOf(api.nodeView),
-    async handle({ store, now }, { query }) {
+    async handle(ports, { query }) {
       const { limit, after } = parseShape(nodesPage, query, 'query');
-      const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
-      const byName = new Map(statuses.map((status) => [status.name, status]));
-      const rest = nodes
-        .filter(({ name }) => after === undefined || name > after)
-        .sort((a, b) => (a.name < b.name ? -1 : 1));
-      const items = rest
-        .slice(0, limit)
-        .map((enrolled) => nodeView(byName.get(enrolled.name) ?? null, enrolled, now()));
+      const rest = (await listNodes(ports)).filter(({ name }) => after === undefined || name > after);
+      const items = rest.slice(0, limit).map(({ view }) => view());
       return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
     },
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
     summary: 'One node',
     answer: api.nodeView,
-    async handle({ store, now }, { path, query }) {
+    async handle({ store, unsupported, now }, { path, query }) {
       parseShape(noQuery, query, 'query');
+      const withoutTpm = unsupported().find(({ name }) => name === path.name);
+      if (withoutTpm !== undefined && (await store.node(withoutTpm.name)) === null)
+        return ok(unsupportedView(withoutTpm));
       const enrolled = await findNode(store, path.name);
       return ok(nodeView(await store.status(enrolled.name), enrolled, now()));
     },

@@ -10,6 +10,8 @@ export interface AppraisedNode {
   readonly name: string;
   /** The node has sent a boot log before: then a boot without one is `log_incomplete`. Default false. */
   readonly sentBootLog?: boolean;
+  /** Of the node in its cluster, by which groups may choose. Default none. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** @param at milliseconds since the epoch; references expire by it */
@@ -23,7 +25,7 @@ export function appraise(
   references: readonly Reference[],
   at: number,
 ): Verdict {
-  const prepared = prepareGroup(policy, groupOf(policy, node.name), references);
+  const prepared = prepareGroup(policy, groupOf(policy, node.name, node.labels), references);
   return appraiseAgainst(prepared, proven, node.sentBootLog ?? false, at);
 }
 
@@ -43,10 +45,12 @@ export function createAppraiser(
   const memo = options.memo ?? true;
   const groups = new Map<PolicyGroup, KnownGroup>();
   const byName = new Map<string, KnownGroup>();
-  const groupFor = (name: string): KnownGroup => {
-    const known = byName.get(name);
+  // Labels change while a node keeps its name.
+  const goesByName = policy.groups.every(({ labels }) => Object.keys(labels).length === 0);
+  const groupFor = ({ name, labels }: AppraisedNode): KnownGroup => {
+    const known = goesByName ? byName.get(name) : undefined;
     if (known !== undefined) return known;
-    const group = groupOf(policy, name);
+    const group = groupOf(policy, name, labels);
     const prepared = groups.get(group) ?? {
       ...prepareGroup(policy, group, references),
       remembered: new Map<string, Remembered>(),
@@ -56,8 +60,9 @@ export function createAppraiser(
     byName.set(name, prepared);
     return prepared;
   };
-  return (proven, { name, sentBootLog = false }, at) => {
-    const group = groupFor(name);
+  return (proven, node, at) => {
+    const { sentBootLog = false } = node;
+    const group = groupFor(node);
     if (!memo) return appraiseAgainst(group, proven, sentBootLog, at);
     const known = recall(group.remembered, proven, sentBootLog, at);
     if (known !== null) return known;

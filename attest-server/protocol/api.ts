@@ -47,7 +47,8 @@ export const nodeView = z.object({
   policy: z.string().nullable(),
   require: z.array(z.enum(aspects)),
   mode: z.enum(['observe', 'label', 'enforce']).nullable(),
-  bound: z.enum(['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use']),
+  /** Null for a machine without a TPM, which cannot enrol. */
+  bound: z.enum(['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use']).nullable(),
   tpmClass: z.enum(tpmClasses),
 });
 export type NodeView = z.infer<typeof nodeView>;

@@ -4,7 +4,7 @@ import { enrolmentWays } from '../../attest-server/enrolment-ways.ts';
 import { PolicyError } from '../../attest-server/policy/policy-error.ts';
 import { parsePolicy } from '../../attest-server/policy/policy-file.ts';
 
-const cluster = { providerIdOf: async () => null, nodeOfToken: async () => null };
+const cluster = { providerIdOf: async () => null, nodeOfToken: async () => null, labelsOf: () => ({}) };
 const parts = { now: () => 0, fault: () => {} };
 const policyOf = (way: string) =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: a, nodes: ["*"], enrolment: [pin, ${way}]}\n`;

@@ -37,7 +37,7 @@ function page(node: NodeView, now: number): string {
     ['Mode', node.mode ?? '-'],
     ['Policy', node.policy ?? '-'],
     ['Requires', node.require.join(', ') || '-'],
-    ['Bound by', node.bound],
+    ['Bound by', node.bound ?? '-'],
     ['TPM', node.tpm ?? '-'],
     ['TPM class', node.tpmClass],
     ['Kernel', node.kernel === null ? '-' : `${node.kernel} (the node says so)`],

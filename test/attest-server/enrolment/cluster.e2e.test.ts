@@ -27,6 +27,7 @@ describe('a server in a cluster, over real connections', () => {
   let policyFile: string;
   const machines = new Map<string, string>();
   const tokens = new Map<string, string>();
+  const labels = new Map<string, Record<string, string>>();
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-cluster-'));
@@ -43,6 +44,7 @@ describe('a server in a cluster, over real connections', () => {
       cluster: {
         providerIdOf: async (node) => machines.get(node) ?? null,
         nodeOfToken: async (token) => tokens.get(token) ?? null,
+        labelsOf: (node) => labels.get(node) ?? {},
       },
     });
   });

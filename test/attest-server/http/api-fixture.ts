@@ -3,6 +3,7 @@ import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
+import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
@@ -120,6 +121,7 @@ export interface World {
   readonly pins: Pin[];
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
   readonly waiting: WaitingTpm[];
+  readonly unsupported: UnsupportedNode[];
   readonly decisions: string[];
   readonly faults: unknown[];
   readonly answered: { method: string; route: string; status: number }[];
@@ -136,6 +138,7 @@ export function emptyWorld(): World {
     pins: [],
     joinTokens: [],
     waiting: [],
+    unsupported: [],
     decisions: [],
     faults: [],
     answered: [],
@@ -213,6 +216,7 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     referenceLife: referenceLifeOf(world, false),
+    unsupported: () => world.unsupported,
     capture: async (_node, name, staged, actor) => {
       const made: Reference = { ...referenceOf(name), state: staged ? 'staged' : 'active' };
       world.references.push({
