@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { CandidateBook } from './enrolment/candidates.ts';
-import type { MachinesWithoutTpm } from './enrolment/without-tpm.ts';
 import type { Registry } from './enrolment/registry.ts';
+import type { MachinesWithoutTpm } from './enrolment/without-tpm.ts';
 import type { Hello } from './protocol/messages.ts';
 import { Rejection } from './protocol/rejection.ts';
 import type { EnrolledNode, Store } from './store/store.ts';
@@ -9,6 +9,7 @@ import { type AttestationKey, checkAttestationKey, checkTemplate } from './verif
 import { makeCredential } from './verify/credential.ts';
 import { checkEndorsement, type Endorsement } from './verify/endorsement.ts';
 import type { TrustRoots } from './verify/endorsement-chain.ts';
+import { type EndorsementPath, endorsementPath } from './verify/endorsement-path.ts';
 import { tpmIdentityOf } from './verify/tpm-identity.ts';
 import { vouchedTpm } from './verify/vouched-tpm.ts';
 
@@ -17,6 +18,8 @@ export interface Peer {
   readonly record: EnrolledNode;
   readonly ak: AttestationKey;
   readonly joinTokenId: string | null;
+  /** How a root vouches for the endorsement certificate that it showed. */
+  readonly endorsementPath: EndorsementPath | null;
 }
 
 export interface IdentifyParts {
@@ -68,7 +71,9 @@ export function createIdentify(parts: IdentifyParts) {
         );
       throw error;
     });
-    if ('known' in found) return { node: { record: found.known, ak, joinTokenId: null }, activation: null };
+    const shown = { ak, endorsementPath: endorsementPath(ek, trust(), now()) };
+    if ('known' in found)
+      return { node: { record: found.known, ...shown, joinTokenId: null }, activation: null };
     const secret = randomBytes(32);
     const { credential, secret: encrypted } = makeCredential(
       ek.publicArea,
@@ -77,7 +82,7 @@ export function createIdentify(parts: IdentifyParts) {
       randomBytes,
     );
     return {
-      node: { record: found.candidate, ak, joinTokenId: found.joinTokenId },
+      node: { record: found.candidate, ...shown, joinTokenId: found.joinTokenId },
       activation: { credential, encrypted, secret },
     };
   };

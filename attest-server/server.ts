@@ -142,10 +142,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         const log = attestation.status(record.name)?.bootLogDigest ?? null;
         return { selection: selectionFor(hello), holds: log === null ? [] : [log] };
       },
-      async judge({ record, ak }, { session, answer }) {
+      async judge({ record, ak, endorsementPath }, { session, answer }) {
         const started = performance.now();
         const judged = await attestation.judge(
-          { ...record, ak },
+          { ...record, ak, endorsementPath },
           {
             evidence: answer.evidence,
             nonce: answer.nonce,

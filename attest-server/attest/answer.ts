@@ -1,5 +1,6 @@
 import type { EvidenceMessage, PcrSelection } from '../protocol/messages.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
+import type { EndorsementPath } from '../verify/endorsement-path.ts';
 
 /** The node that a connection is: its record's fields that judging needs, the key imported once. */
 export interface AttestedNode {
@@ -8,6 +9,8 @@ export interface AttestedNode {
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly ak: AttestationKey;
+  /** How a root vouches for the certificate that this connection showed. */
+  readonly endorsementPath?: EndorsementPath | null;
 }
 
 /** One answer as it arrived, beside what the connection knows. */

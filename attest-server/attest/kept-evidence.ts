@@ -25,7 +25,14 @@ type Pcrs = Answer['evidence']['quotes'][number]['pcrs'];
 /** Who signs: the same in each answer of a node, so a blob of its own. */
 interface Keys {
   readonly attestationKey: string;
-  readonly endorsement: { readonly publicArea: string; readonly certificate: string | null };
+  readonly endorsement: {
+    readonly publicArea: string;
+    readonly certificate: string | null;
+    /** With the root below: how it vouches for the certificate, where one does. */
+    readonly chain?: string[];
+  };
+  /** PEM */
+  readonly roots?: string[];
 }
 
 /** What is kept of one attestation: the parts as received, and digests for what many share. */
@@ -81,7 +88,7 @@ function pack(
   { at, sentBootLog, previous, latest }: Moment,
   { policy, references, blobs }: Context,
 ): Blob & { readonly shared: readonly Blob[] } {
-  const keys = keysOf(node);
+  const keys = keysOf(node, at);
   const values = valuesOf(evidence, banks, latest);
   const kept: Kept = {
     ...{ at, sentBootLog, node: node.name, keys: keys.digest, ...(previous && { previous }) },
@@ -104,20 +111,26 @@ function masksOf(banks: Proven['banks']): Kept['masks'] {
   return masks;
 }
 
-const keyBlobs = new WeakMap<AttestedNode['ak'], Blob>();
+const keyBlobs = new WeakMap<AttestedNode['ak'], Blob & { readonly until: number }>();
 
-/** Made once a connection. */
-function keysOf(node: AttestedNode): Blob {
+/** Made once a connection, and once more where the path to a root ends meanwhile. */
+function keysOf(node: AttestedNode, at: number): Blob {
   let found = keyBlobs.get(node.ak);
-  if (found === undefined) {
+  if (found === undefined || at > found.until) {
+    const { endorsementPath: shown = null, ekCertificate } = node;
+    // The path is that of the certificate with which the node was enrolled, or none.
+    const isOwn = shown !== null && ekCertificate?.equals(shown.certificate) === true;
+    const path = isOwn && at <= shown.until ? shown : null;
     const keys: Keys = {
       attestationKey: node.ak.publicArea.toString('base64'),
       endorsement: {
         publicArea: node.ekPublicArea.toString('base64'),
-        certificate: node.ekCertificate?.toString('base64') ?? null,
+        certificate: ekCertificate?.toString('base64') ?? null,
+        ...(path && { chain: path.chain.map((der) => der.toString('base64')) }),
       },
+      ...(path && { roots: [path.root] }),
     };
-    found = blob(JSON.stringify(keys));
+    found = { ...blob(JSON.stringify(keys)), until: path?.until ?? Number.POSITIVE_INFINITY };
     keyBlobs.set(node.ak, found);
   }
   return found;
@@ -193,6 +206,7 @@ async function unpack(digest: string, read: Read): Promise<Bundle | null> {
       sentBootLog: kept.sentBootLog,
       policy: policy.toString('utf8'),
       references: JSON.parse(references.toString('utf8')),
+      ...(keys.roots && { roots: keys.roots }),
     },
   };
 }

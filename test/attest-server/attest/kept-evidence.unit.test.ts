@@ -25,14 +25,14 @@ const channel = randomBytes(32);
 const hello = JSON.stringify(tpm.hello(node.name));
 
 /** Answers of one node as the pipeline keeps them; `store` is what was written. */
-function fleetOfOne() {
+function fleetOfOne(one: AttestedNode = node) {
   const store = new Map<string, Buffer>();
   let latest: LatestBoot | undefined;
   const put = ({ digest, bytes }: Blob) => store.set(digest, bytes);
   return {
     store,
     read: async (digest: string) => store.get(digest) ?? null,
-    answer(values: Buffer, resetCount = 7) {
+    answer(values: Buffer, resetCount = 7, at = 1_000) {
       const nonce = randomBytes(32);
       const challenge = {
         ...({ type: 'challenge', purpose: 'attest', nonce: nonce.toString('base64') } as const),
@@ -57,10 +57,10 @@ function fleetOfOne() {
         { ak: node.ak, ekDigest: node.ekDigest, judgeHierarchy: true, binding, selection: every },
       );
       const kept = keptEvidence.pack(
-        node,
+        one,
         given,
         proven,
-        { at: 1_000, sentBootLog: false, previous: undefined, latest },
+        { at, sentBootLog: false, previous: undefined, latest },
         context,
       );
       for (const blob of [kept, ...kept.shared]) put(blob);
@@ -117,6 +117,25 @@ describe('the evidence that is kept', () => {
     const values = madeValues(32);
     answer(values, 8);
     assert.equal(answer(values, 8).kept.shared.length, 4);
+  });
+
+  it('names the path to a root only while that holds, and only of the certificate that the node has', async () => {
+    const [certificate, other] = [node.ekCertificate ?? Buffer.alloc(0), Buffer.of(1)];
+    const path = { certificate, chain: [Buffer.of(2)], root: 'pem', until: 2_000 };
+    const rootsOf = async (
+      at: number,
+      endorsementPath: typeof path,
+      ak = checkAttestationKey(tpm.ak.publicArea),
+    ) => {
+      const { read, answer } = fleetOfOne({ ...node, ak, endorsementPath });
+      const { kept } = answer(madeValues(32), 7, at);
+      const bundle = await keptEvidence.unpack(kept.digest, read);
+      return [bundle?.context?.roots, bundle?.endorsement?.chain];
+    };
+    const ak = checkAttestationKey(tpm.ak.publicArea);
+    assert.deepEqual(await rootsOf(2_000, path, ak), [['pem'], ['Ag==']]);
+    assert.deepEqual(await rootsOf(2_001, path, ak), [undefined, undefined]);
+    assert.deepEqual(await rootsOf(1, { ...path, certificate: other }), [undefined, undefined]);
   });
 
   it('of an earlier version, which names no other blob, becomes a bundle too', async () => {
