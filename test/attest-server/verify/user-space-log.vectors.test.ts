@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'mocha';
+import { pcrBanks } from '../../../attest-server/protocol/messages.ts';
+import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';
+import type { QuotedBank } from '../../../attest-server/verify/proven.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
+import { parseUserSpaceLog } from '../../../attest-server/verify/tpm/user-space-log.ts';
+import { vouchedPcrs } from '../../../attest-server/verify/vouched-pcrs.ts';
+
+const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
+const recorded = (name: string) => readFileSync(new URL(name, folder));
+const firmware = recorded('binary_bios_measurements');
+const userSpace = recorded('tpm2-measure.log');
+/** What the TPM of that guest held, as tpm2_pcrread printed it. */
+const pcrs: Readonly<Record<string, Readonly<Record<string, string>>>> = JSON.parse(
+  recorded('pcrs.json').toString(),
+);
+
+const quoted = pcrBanks.map((bank): QuotedBank => {
+  const values = Array.from({ length: 24 }, (_, pcr) => pcrs[bank]?.[pcr] ?? '');
+  return { bank, mask: 0xffffff, values: Buffer.from(values.join(''), 'hex'), pcrDigest: '' };
+});
+
+const vouched = (log: Buffer | null) => {
+  const { pcrs } = vouchedPcrs(parseEventLog(firmware), quoted, log && parseUserSpaceLog(log));
+  return Array.from({ length: 24 }, (_, pcr) => pcr).filter((pcr) => ((pcrs >>> pcr) & 1) === 1);
+};
+const measured = (log: Buffer | null) =>
+  measureBoot(firmware, 'ab', quoted, log).userSpace?.map(({ pcr, type, describes, verified }) => [
+    pcr,
+    type,
+    describes,
+    verified,
+  ]);
+
+describe('what systemd measured from user space', () => {
+  it('leads from the firmware log to the quoted PCR 11 and 15 in every bank', () => {
+    assert.deepEqual(vouched(userSpace), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15]);
+    assert.deepEqual(measured(userSpace), [
+      [15, 'machine-id', 'machine-id:0123456789abcdef0123456789abcdef', true],
+      [11, 'phase', 'sysinit', true],
+      [11, 'phase', 'ready', true],
+    ]);
+  });
+
+  it('leaves PCR 11 and 15 without a word where its log is missing', () => {
+    assert.deepEqual(vouched(null), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14]);
+    assert.deepEqual(measured(null), []);
+  });
+
+  it('counts as far as the quote goes, where more was measured after it', () => {
+    const first = userSpace.subarray(0, userSpace.indexOf(0x1e, 1));
+    assert.deepEqual(measured(Buffer.concat([userSpace, first])), measured(userSpace));
+  });
+
+  it('vouches for nothing in a PCR in which one digest was changed', () => {
+    const at = userSpace.indexOf('730bb5a5');
+    const changed = Buffer.concat([
+      userSpace.subarray(0, at),
+      Buffer.from('830b'),
+      userSpace.subarray(at + 4),
+    ]);
+    assert.equal(vouched(changed).includes(11), false);
+    assert.equal(vouched(changed).includes(15), true);
+  });
+});
