@@ -1,8 +1,8 @@
 import type { VouchedText } from './boot-state.ts';
 import { digestsOf } from './known-digests.ts';
-import { type LoaderText, loaderText } from './loader-text.ts';
+import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
-import { hasDigest, type KnownDigest, type VouchedLog } from './vouched-log.ts';
+import { hasDigest, type KnownDigest, type LoaderText, type VouchedLog } from './vouched-log.ts';
 
 /** A command line as the kernel gets it, with the event in which a loader wrote it. */
 export interface CommandLine extends VouchedText {

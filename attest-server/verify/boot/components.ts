@@ -1,6 +1,7 @@
+import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import { efiVariable } from '../tpm/efi-structures.ts';
 import { type EventData, eventData } from '../tpm/event-data.ts';
-import { eventDigests, type Stage } from '../tpm/event-log.ts';
+import type { Stage } from '../tpm/event-log.ts';
 import { eventStages, type StagedEvent } from '../tpm/event-stage.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
@@ -48,7 +49,9 @@ export function bootComponents(
     if (isVouched(vouched, event)) {
       const { type, data } = staged[event]!;
       const what = whatItIs(vouched, event, data, boundaries, lines);
-      components.push(new Component(vouched, event, type, stages[event] ?? 'other', what));
+      const text = vouched.loaderTexts[event];
+      const stage = text ? stageOfText[text.kind] : (stages[event] ?? 'other');
+      components.push(new Component(vouched, event, type, stage, what));
     }
   return components;
 }
@@ -62,11 +65,14 @@ const describing: ReadonlySet<number> = new Set<number>([
   eventType.runtimeDriver,
 ]);
 const undescribed: EventData = { kind: 'plain', describes: '' };
+const stageOfText = { command: 'loader', cmdline: 'cmdline' } as const;
 
 function stagedEvent(vouched: VouchedLog, event: number): StagedEvent {
   const { raw } = vouched.log;
-  const type = eventTypeName(raw.types[event]!);
-  const data = describing.has(raw.types[event]!) ? eventData(type, dataOf(vouched, event)) : undescribed;
+  const number = raw.types[event]!;
+  const type = eventTypeName(number);
+  const described = describing.has(number) && loaderText(vouched, event) === null;
+  const data = described ? eventData(type, dataOf(vouched, event)) : undescribed;
   return { pcr: raw.pcrs[event]!, type, data };
 }
 
@@ -145,6 +151,16 @@ function only(kind: ComponentKind): What {
   return { kind, text: null };
 }
 
+/** Those of other banks are the log's word. */
+function vouchedDigests({ log: { bytes, raw }, banks }: VouchedLog, event: number): BootComponent['digests'] {
+  const digests: Partial<Record<PcrBank, string>> = {};
+  for (const bank of banks) {
+    const at = raw.digestOffsets[bank]?.[event] ?? 0;
+    if (at !== 0) digests[bank] = bytes.toString('hex', at, at + bankBytes[bank]);
+  }
+  return digests;
+}
+
 /** Its digests and description are made when first asked for: most events are never told of. */
 class Component implements BootComponent {
   readonly event: number;
@@ -167,7 +183,7 @@ class Component implements BootComponent {
   }
 
   get digests(): BootComponent['digests'] {
-    this.#digests ??= eventDigests(this.#vouched.log, this.event);
+    this.#digests ??= vouchedDigests(this.#vouched, this.event);
     return this.#digests;
   }
 

@@ -9,6 +9,7 @@ import type { KnownDigest } from './vouched-log.ts';
 /** More events than this of one PCR are not tried without each of them: the sender chooses how many there are. */
 const mostTriedWithout = 128;
 
+const handedOver = Buffer.from('Exit Boot Services Returned with Success');
 const leaving = digestsOf(Buffer.from('Exit Boot Services Invocation'));
 
 /** What firmware measures alike on every machine, towards the end of a boot. */
@@ -61,6 +62,11 @@ function explanation(history: PcrHistory, quoted: string): Explanation {
   const extra = events.length > mostTriedWithout ? -1 : history.without(quoted);
   const added = events[extra];
   if (added !== undefined) return { event: added, text: `the TPM does not have event ${added}` };
+  if (!history.handedOver)
+    return {
+      event: last,
+      text: `the log ends early, and the TPM was extended after event ${last}, its last`,
+    };
   return {
     event: first,
     text: `one of its ${events.length} events from event ${first} on was changed, moved, or is missing`,
@@ -73,6 +79,8 @@ class PcrHistory {
   readonly events: readonly number[];
   /** `values[i]` is the one before event i of these; the last one is what the log ends with. */
   readonly values: readonly string[];
+  /** The log goes on until the firmware has left, so that it was not simply cut off. */
+  readonly handedOver: boolean;
   readonly #digests: readonly string[];
   readonly #bank: PcrBank;
 
@@ -91,6 +99,7 @@ class PcrHistory {
     const values = [start.toString('latin1')];
     this.events = events;
     this.values = values;
+    this.handedOver = bytes.includes(handedOver);
     this.#digests = digests;
     this.#bank = bank;
     for (const digest of digests) values.push(this.#extend(values.at(-1) ?? '', digest));

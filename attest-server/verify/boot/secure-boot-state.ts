@@ -1,16 +1,15 @@
 import type { BootProblem } from '../proven.ts';
-import { type EfiVariable, efiVariable } from '../tpm/efi-structures.ts';
+import { variableValue } from '../tpm/efi-structures.ts';
 import { eventType } from '../tpm/event-types.ts';
 import { authorityOf } from './authority.ts';
 import type { Authority, SecureBootState, SignatureDatabase, SignatureEntry } from './boot-state.ts';
 import type { Boundaries } from './separators.ts';
-import { ShimVariables } from './shim-variables.ts';
+import { ShimVariables, shimLock } from './shim-variables.ts';
 import { signatureEntries } from './signature-list.ts';
-import { dataOf, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
+import { isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
 /** EFI_GLOBAL_VARIABLE: that of SecureBoot, PK and KEK. UEFI 2.10, section 3.3. */
-const globalVariable = '8be4df61-93ca-11d2-aa0d-00e098032b8c';
-const shimLock = '605dab50-e046-4300-abb6-3dd810dd8b23';
+const globalVariable = Buffer.from('61dfe48bca93d211aa0d00e098032b8c', 'hex');
 const authorityTypes: ReadonlySet<number> = new Set<number>([
   eventType.variableAuthority,
   eventType.spdmDeviceAuthority,
@@ -21,7 +20,8 @@ const databaseNames: ReadonlySet<string> = new Set(['PK', 'KEK', 'db', 'dbx', 'd
 interface MeasuredVariable {
   readonly event: number;
   readonly type: number;
-  readonly variable: EfiVariable;
+  readonly guid: Buffer;
+  readonly name: string;
   readonly value: Buffer;
 }
 
@@ -48,10 +48,9 @@ export function secureBootState(
     }
     const measured = measuredVariable(vouched, event);
     if (measured === null) continue;
-    const { type, variable, value } = measured;
-    const { name } = variable;
+    const { type, guid, name, value } = measured;
     const configures = boundaries.secureBoot !== null && event < boundaries.secureBoot;
-    if (name === 'SecureBoot' && variable.guid === globalVariable) switches.push(measured);
+    if (name === 'SecureBoot' && guid.equals(globalVariable)) switches.push(measured);
     else if (configures && databaseNames.has(name)) databases.push(new MeasuredDatabase(event, name, value));
     else if (!configures && type === eventType.variableAuthority) {
       if (!shim.addVariable(event, name, value)) authorities.push(authorityOf(event, name, value));
@@ -70,16 +69,20 @@ export function secureBootState(
 }
 
 /** Null for an event that is no variable, and for one whose name is in no digest. */
-function measuredVariable(vouched: VouchedLog, event: number): MeasuredVariable | null {
-  const measured = vouched.measured[event];
-  if (!measured) return null;
-  const data = dataOf(vouched, event);
-  const variable = efiVariable(data);
+function measuredVariable({ log, measured }: VouchedLog, event: number): MeasuredVariable | null {
+  const { bytes, raw } = log;
+  const from = raw.dataOffsets[event]!;
+  const value = measured[event] ? variableValue(bytes, from, raw.ends[event]!) : null;
+  if (value === null) return null;
+  const nameBytes = bytes.readUInt32LE(from + 16) * 2;
   // A variable of which only the value was measured could have any name.
-  if (variable === null || measured.length < variable.valueOffset + variable.valueSize) return null;
-  const value = data.subarray(variable.valueOffset, variable.valueOffset + variable.valueSize);
-  return { event, type: vouched.log.raw.types[event]!, variable, value };
+  if ((measured[event]?.length ?? 0) < variableHeaderBytes + nameBytes + value.length) return null;
+  const nameAt = from + variableHeaderBytes;
+  const name = bytes.toString('utf16le', nameAt, nameAt + nameBytes).replace(/\0+$/, '');
+  return { event, type: raw.types[event]!, guid: bytes.subarray(from, from + 16), name, value };
 }
+
+const variableHeaderBytes = 32;
 
 /** Attack: two events for one switch, so that a reader takes the wrong one. The one before the separator counts. */
 function secureBootSwitch(
@@ -110,14 +113,14 @@ function switchValue(value: Buffer): boolean | null {
 /** Attack: the type says what a variable is for, and no digest covers it. */
 function checkPlace(
   vouched: VouchedLog,
-  { event, type, variable: { name, guid } }: MeasuredVariable,
+  { event, type, name, guid }: MeasuredVariable,
   configures: boolean,
   problems: BootProblem[],
 ): void {
   const policy = name === 'SecureBoot' || databaseNames.has(name);
   const allowed = configures ? type === eventType.variableDriverConfig : authorityTypes.has(type);
   // Of what nobody takes for a fact any type will do; shim gives its own variables either type.
-  if (allowed || guid === shimLock || (configures && !policy)) return;
+  if (allowed || guid.equals(shimLock) || (configures && !policy)) return;
   const place = configures ? 'before' : 'after';
   const text = `${name} has a type that does not belong ${place} the separator`;
   problems.push(problemAt(vouched, event, 'unverified_event', text));

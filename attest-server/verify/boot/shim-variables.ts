@@ -6,8 +6,8 @@ import { dataOf, hasDigest, type KnownDigest, type VouchedLog } from './vouched-
 
 type Content = MachineOwnerVariable['content'];
 
-/** The owner that shim writes into its lists. */
-const shimLock = Buffer.from('50ab5d6046e00043abb63dd810dd8b23', 'hex');
+/** The owner that shim writes into its lists, and the namespace of its variables. */
+export const shimLock = Buffer.from('50ab5d6046e00043abb63dd810dd8b23', 'hex');
 /** What shim keeps for a list without entries: a digest of zeros, that of no image. */
 const emptyList = digestsOf(digestList(shimLock, Buffer.alloc(32)));
 /** Authorities that are the vendor's certificate in shim, by the name under which its versions measure it. */

@@ -17,10 +17,22 @@ export interface VouchedLog extends Vouched {
   readonly log: ParsedLog;
   /** By event, the bytes that its digests in all `banks` are of, where the log holds them. */
   readonly measured: readonly (Buffer | null)[];
+  /** By event, what a loader wrote; undefined where nobody has asked yet. */
+  readonly loaderTexts: (LoaderText | null | undefined)[];
+}
+
+/** What a loader wrote into the log, where the event's digest is that of the text. */
+export interface LoaderText {
+  readonly kind: 'command' | 'cmdline';
+  readonly text: string;
+  /** The kernel's arguments; null for a text that is no command line. */
+  readonly arguments: string | null;
+  /** The image of the kernel as GRUB names it; null where the text does not say. */
+  readonly image: string | null;
 }
 
 export function vouchedLog(log: ParsedLog, { banks, pcrs }: Vouched): VouchedLog {
-  return { log, banks, pcrs, measured: allMeasuredBytes(log.bytes, log.raw, banks) };
+  return { log, banks, pcrs, measured: allMeasuredBytes(log.bytes, log.raw, banks), loaderTexts: [] };
 }
 
 /** True where the event extends a PCR that replays. */
