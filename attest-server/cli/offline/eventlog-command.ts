@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Rejection } from '../../protocol/rejection.ts';
 import { parseEventLog } from '../../verify/tpm/event-log.ts';
+import { parseUserSpaceLog } from '../../verify/tpm/user-space-log.ts';
 import { exit } from '../exit.ts';
 import { formatOf } from '../output.ts';
 import { printable } from '../printable.ts';
@@ -14,17 +15,22 @@ export function addEventLog(program: Command, { io, exitWith }: Session): void {
   program
     .command('eventlog <file>')
     .description('parse and replay a TCG event log, offline')
+    .option('--userspace <file>', 'also what systemd measured later: its tpm2-measure.log of the same boot')
     .option('-o, --output <format>', 'table or json', 'table')
-    .action((file: string, options: { output: string }) => {
+    .action((file: string, options: { output: string; userspace?: string }) => {
       const format = formatOf(options.output, ['table', 'json']) === 'json' ? 'json' : 'table';
       const bytes = readFile(resolve(io.cwd, file));
+      const later = options.userspace === undefined ? null : readFile(resolve(io.cwd, options.userspace));
+      let read = file;
       try {
-        const text = renderEventLog(parseEventLog(bytes), format);
+        const log = parseEventLog(bytes);
+        read = options.userspace ?? file;
+        const text = renderEventLog(log, format, later && parseUserSpaceLog(later));
         io.out(text.split('\n').map(printable).join('\n'));
       } catch (error) {
         if (!(error instanceof Rejection)) throw error;
         if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
-        io.err(`assay: ${printable(eventLogFault(file, error).trimEnd())}\n`);
+        io.err(`assay: ${printable(eventLogFault(read, error).trimEnd())}\n`);
         exitWith(exit.error);
       }
     });

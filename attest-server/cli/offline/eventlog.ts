@@ -1,9 +1,35 @@
+import { pcrBanks } from '../../protocol/messages.ts';
 import type { Rejection } from '../../protocol/rejection.ts';
 import type { EventLog, LogEvent } from '../../verify/tpm/event-log.ts';
+import { replayUserSpace, type UserSpaceEvent, type UserSpaceLog } from '../../verify/tpm/user-space-log.ts';
 
-/** What `assay eventlog` prints, with its last line feed. JSON: one object in the shape of EventLog. */
-export function renderEventLog(log: EventLog, output: 'table' | 'json'): string {
-  return output === 'json' ? `${JSON.stringify(shape(log))}\n` : table(log);
+/**
+ * What `assay eventlog` prints, with its last line feed. JSON: one object in the shape of EventLog, and under
+ * `userspace` what systemd's log adds, where it is given.
+ */
+export function renderEventLog(
+  log: EventLog,
+  output: 'table' | 'json',
+  userSpace: UserSpaceLog | null = null,
+): string {
+  const after = userSpace && { events: userSpace.events, banks: banksAfter(log, userSpace) };
+  if (output === 'table') return table(log, after);
+  return `${JSON.stringify({ ...shape(log), ...(after && { userspace: after }) })}\n`;
+}
+
+/** The log of user space, and what every PCR holds after it. */
+interface AfterUserSpace {
+  readonly events: readonly UserSpaceEvent[];
+  readonly banks: EventLog['banks'];
+}
+
+function banksAfter(log: EventLog, userSpace: UserSpaceLog): EventLog['banks'] {
+  return Object.fromEntries(
+    pcrBanks.flatMap((bank) => {
+      const before = log.banks[bank];
+      return before === undefined ? [] : [[bank, replayUserSpace(userSpace, bank, before)]];
+    }),
+  );
 }
 
 /** The object that `-o json` prints for a log that cannot be parsed. */
@@ -29,32 +55,55 @@ function shape({ format, banks, startupLocality, events, notes }: EventLog): Eve
   return { format, banks, startupLocality, events, notes };
 }
 
-function table(log: EventLog): string {
-  const rows = log.events.map(row);
-  const widths = header.map((title, i) =>
-    Math.max(title.length, ...rows.map((cells) => cells[i]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]) =>
-    cells
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd();
+function table(log: EventLog, after: AfterUserSpace | null): string {
   const locality = log.startupLocality === null ? '' : `, startup locality ${log.startupLocality}`;
   return [
     `${log.format} log, ${log.events.length} events${locality}`,
-    line(header),
-    ...rows.map(line),
-    ...Object.entries(log.banks).flatMap(([bank, pcrs]) => [
-      `PCRs after replay, ${bank}`,
-      ...Object.entries(pcrs).map(([pcr, value]) => `${pcr.padStart(4)}  ${value}`),
-    ]),
+    ...lines(header, log.events.map(row)),
+    ...pcrLines('PCRs after replay', log.banks),
     ...log.notes.map(
       ({ event, code, text }) => `note ${code}${event === null ? '' : ` (event ${event})`}: ${text}`,
     ),
+    ...(after === null ? [] : userSpaceLines(after)),
     '',
   ].join('\n');
 }
 
+function userSpaceLines({ events, banks }: AfterUserSpace): readonly string[] {
+  const rows = events.map(({ index, pcr, type, describes, verified }) => [
+    String(index),
+    String(pcr),
+    type,
+    verified ? 'yes' : 'no',
+    describes,
+  ]);
+  return [
+    `user space, ${events.length} events`,
+    ...lines(userSpaceHeader, rows),
+    ...pcrLines('PCRs after user space', banks),
+  ];
+}
+
+function pcrLines(title: string, banks: EventLog['banks']): readonly string[] {
+  return Object.entries(banks).flatMap(([bank, pcrs]) => [
+    `${title}, ${bank}`,
+    ...Object.entries(pcrs).map(([pcr, value]) => `${pcr.padStart(4)}  ${value}`),
+  ]);
+}
+
+function lines(header: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
+  const widths = header.map((title, i) =>
+    Math.max(title.length, ...rows.map((cells) => cells[i]?.length ?? 0)),
+  );
+  return [header, ...rows].map((cells) =>
+    cells
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
 const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', 'DESCRIBES'] as const;
 
 function row(event: LogEvent): readonly string[] {

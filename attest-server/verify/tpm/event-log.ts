@@ -50,6 +50,8 @@ export interface ParsedLog extends EventLog {
   /** The log's exact bytes, and where the events lie in them. */
   readonly bytes: Buffer;
   readonly raw: RawLog;
+  /** What PCR 0 holds in its last byte before the first extend. */
+  readonly initialValue: number;
   /** Replays one bank; null where the log does not have it. */
   readonly replay: (bank: PcrBank) => ReplayedBank | null;
 }
@@ -89,6 +91,7 @@ export function parseEventLog(bytes: Buffer): ParsedLog {
     },
     bytes,
     raw,
+    initialValue: startup.pcr0,
     replay,
   };
 }

@@ -145,3 +145,21 @@ export function eventsUntil(
   }
   return null;
 }
+
+/**
+ * What the PCRs of one bank hold after all events of user space.
+ * @param before what the firmware's log leaves, hex; a PCR that it does not extend is zero
+ */
+export function replayUserSpace(
+  { events }: UserSpaceLog,
+  bank: PcrBank,
+  before: Readonly<Record<number, string>>,
+): Readonly<Record<number, string>> {
+  const pcrs: Record<number, string> = { ...before };
+  const zero = '00'.repeat(bankBytes[bank]);
+  for (const { pcr, digests } of events) {
+    const digest = digests[bank];
+    if (digest !== undefined) pcrs[pcr] = hash(bank, Buffer.from((pcrs[pcr] ?? zero) + digest, 'hex'), 'hex');
+  }
+  return pcrs;
+}

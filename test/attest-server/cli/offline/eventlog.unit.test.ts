@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import { eventLogError, renderEventLog } from '../../../../attest-server/cli/offline/eventlog.ts';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { parseUserSpaceLog } from '../../../../attest-server/verify/tpm/user-space-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 
 const log = parseEventLog(recordedLog('fedora41-locality-3'));
@@ -24,6 +26,17 @@ describe('assay eventlog', () => {
     const pcrs = Object.values(log.banks).reduce((count, bank) => count + Object.keys(bank).length, 0);
     const titles = 2 + Object.keys(log.banks).length;
     assert.equal(lines.length, titles + log.events.length + pcrs + log.notes.length + 1);
+  });
+
+  it('adds what user space measured, and what the PCRs hold after it', () => {
+    const folder = new URL('../../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
+    const userSpace = parseUserSpaceLog(readFileSync(new URL('tpm2-measure.log', folder)));
+    const held = JSON.parse(readFileSync(new URL('pcrs.json', folder), 'utf8'));
+    const booted = parseEventLog(recordedLog('debian13-uki-systemd'));
+    const { userspace } = JSON.parse(renderEventLog(booted, 'json', userSpace));
+    for (const pcr of [11, 15]) assert.equal(userspace.banks.sha256[pcr], held.sha256[pcr]);
+    assert.equal(userspace.events.length, 3);
+    assert(renderEventLog(booted, 'table', userSpace).includes(held.sha256[15]));
   });
 
   it('tells where a log is wrong', () => {
