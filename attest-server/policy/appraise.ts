@@ -1,10 +1,12 @@
 import type { Reference } from '../protocol/reference.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import { saysKexecIsPossible } from './boot/kexec.ts';
 import type { PreparedReference } from './boot/reference-set.ts';
+import { goesByNode } from './boot/rules.ts';
 import { groupOf, type Policy, type PolicyGroup } from './policy.ts';
 import { appraiseAgainst, type PreparedGroup, prepareGroup } from './prepared-group.ts';
-import { type Remembered, recall, remember } from './remembered.ts';
+import { type Circumstances, type Remembered, recall, remember } from './remembered.ts';
 
 export interface AppraisedNode {
   readonly name: string;
@@ -26,7 +28,22 @@ export function appraise(
   at: number,
 ): Verdict {
   const prepared = prepareGroup(policy, groupOf(policy, node.name, node.labels), references);
-  return appraiseAgainst(prepared, proven, node.sentBootLog ?? false, at);
+  return appraiseAgainst(prepared, proven, node.name, circumstancesOf(prepared, proven, node), at);
+}
+
+/** What a verdict depends on besides what was measured. */
+function circumstancesOf(
+  { denied, group }: PreparedGroup,
+  { ekDigest, facts, firmwareVersion }: Proven,
+  { name, sentBootLog = false }: AppraisedNode,
+): Circumstances {
+  return {
+    sentBootLog,
+    identified: ekDigest !== null,
+    kexec: saysKexecIsPossible(facts),
+    denied: denied.has(firmwareVersion),
+    node: goesByNode(group.boot) ? name : null,
+  };
 }
 
 interface KnownGroup extends PreparedGroup {
@@ -61,13 +78,13 @@ export function createAppraiser(
     return prepared;
   };
   return (proven, node, at) => {
-    const { sentBootLog = false } = node;
     const group = groupFor(node);
-    if (!memo) return appraiseAgainst(group, proven, sentBootLog, at);
-    const known = recall(group.remembered, proven, sentBootLog, at);
+    const circumstances = circumstancesOf(group, proven, node);
+    if (!memo) return appraiseAgainst(group, proven, node.name, circumstances, at);
+    const known = recall(group.remembered, proven, circumstances, at);
     if (known !== null) return known;
-    const verdict = appraiseAgainst(group, proven, sentBootLog, at);
-    remember(group.remembered, proven, sentBootLog, verdict, spanAround(group.set.active, at));
+    const verdict = appraiseAgainst(group, proven, node.name, circumstances, at);
+    remember(group.remembered, proven, circumstances, verdict, spanAround(group.set.active, at));
     return verdict;
   };
 }

@@ -1,9 +1,12 @@
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
-import type { Aspect, AspectStatus, Reason } from '../protocol/verdict.ts';
+import type { Aspect, AspectStatus, Reason, Severity } from '../protocol/verdict.ts';
 import type { PolicyGroup } from './policy.ts';
 
 /** What was found, before a group's rules say how much it weighs. */
-export type Finding = Omit<Reason, 'class' | 'severity'>;
+export interface Finding extends Omit<Reason, 'class' | 'severity'> {
+  /** What it weighs where the group requires the aspect and says nothing of the code; default `fail`. */
+  readonly severity?: Severity;
+}
 
 /** Not proven is not broken: these leave a node `pending`, whatever their severity. */
 const unproven: ReadonlySet<ReasonCode> = new Set([
@@ -18,13 +21,15 @@ const unproven: ReadonlySet<ReasonCode> = new Set([
   'identity_unproven',
 ]);
 
-/** Severity: the policy's word for this code, else `fail` where the group requires the aspect, else `info`. */
+/** Severity: the policy's word for this code, else the finding's own where the group requires the aspect, else `info`. */
 export function weigh(finding: Finding, group: PolicyGroup): Reason {
   const required: readonly Aspect[] = group.require;
   return {
     ...finding,
     class: classOf(finding.code),
-    severity: group.severity[finding.code] ?? (required.includes(finding.aspect) ? 'fail' : 'info'),
+    severity:
+      group.severity[finding.code] ??
+      (required.includes(finding.aspect) ? (finding.severity ?? 'fail') : 'info'),
   };
 }
 

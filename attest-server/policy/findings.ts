@@ -1,5 +1,5 @@
 import type { MeasuredBoot } from '../verify/proven.ts';
-import type { PreparedReference } from './boot/reference-set.ts';
+import type { Revoked } from './boot/revoked.ts';
 import type { Finding } from './finding.ts';
 import type { PolicyGroup } from './policy.ts';
 
@@ -23,6 +23,19 @@ export const noBootLog: Finding = {
   evidence: null,
 };
 
+/** Nothing to compare: the references of the group go by events. */
+export const noLogToJudge: Finding = {
+  ...noBootLog,
+  text: 'The node sent no boot log, and no reference of its group can be compared by PCR values alone.',
+};
+
+/** The policy takes PCR values for enough. */
+export const judgedWithoutLog: Finding = {
+  ...noBootLog,
+  severity: 'info',
+  text: 'The node sent no boot log; its PCR values match a reference, which the policy takes for enough.',
+};
+
 export const bootLogGone: Finding = {
   ...noBootLog,
   code: 'log_incomplete',
@@ -42,15 +55,34 @@ export function noReference({ name, boot: { references } }: PolicyGroup): Findin
   };
 }
 
-export function revokedReference({ reference }: PreparedReference, boot: MeasuredBoot | null): Finding {
+export function revokedReference(
+  { reference: { reference }, component }: Revoked,
+  boot: MeasuredBoot | null,
+): Finding {
+  const text =
+    component === null
+      ? `This boot is the one of reference ${reference.name}, which was revoked.`
+      : `The boot ran "${component.description}", which reference ${reference.name} has, and that was revoked.`;
   return {
     code: 'revoked_reference',
     aspect: 'boot',
     source: 'tpm',
     expected: 'a boot that was not revoked',
-    actual: reference.name,
-    text: `This boot is the one of reference ${reference.name}, which was revoked.`,
+    actual: component === null ? reference.name : `${component.description} of ${reference.name}`,
+    text,
     evidence: boot && { digest: boot.digest, position: 'PCRs' },
+  };
+}
+
+export function deniedTpmFirmware(version: string): Finding {
+  return {
+    code: 'tpm_firmware',
+    aspect: 'boot',
+    source: 'tpm',
+    expected: 'TPM firmware that the policy does not deny',
+    actual: version,
+    text: `The TPM runs firmware ${version}, which the policy denies.`,
+    evidence: null,
   };
 }
 

@@ -1,6 +1,8 @@
 import type { Reference } from '../protocol/reference.ts';
 import type { Aspect, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven, QuotedBank } from '../verify/proven.ts';
+import { type BootJudgement, judgeBoot } from './boot/judge-boot.ts';
+import { kexecFinding } from './boot/kexec.ts';
 import { explainMismatch } from './boot/mismatch.ts';
 import {
   type PreparedReference,
@@ -8,25 +10,33 @@ import {
   type ReferenceSet,
   referenceMatches,
 } from './boot/reference-set.ts';
+import { revokedIn } from './boot/revoked.ts';
+import { vouchedBoot } from './boot/vouched-boot.ts';
 import { breaksPolicy, type Finding, statusOf, weigh } from './finding.ts';
 import {
   bootLogGone,
+  deniedTpmFirmware,
   identityUnproven,
+  judgedWithoutLog,
   noBootLog,
+  noLogToJudge,
   noReference,
   problemsOf,
   revokedReference,
 } from './findings.ts';
 import type { Policy, PolicyGroup } from './policy.ts';
+import type { Circumstances } from './remembered.ts';
 
 export interface PreparedGroup {
   readonly group: PolicyGroup;
   readonly policy: string;
   readonly set: ReferenceSet;
-  /** The verdict on a boot that matches, with its log, of a proven identity: nearly all of them. */
+  /** Versions of TPM firmware. */
+  readonly denied: ReadonlySet<string>;
+  /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
+  readonly revocations: readonly string[] | null;
+  /** The verdict on a boot in which nothing was found, of a proven identity: nearly all of them. */
   readonly good: Verdict;
-  /** The same without a log. */
-  readonly withoutLog: Verdict;
 }
 
 export function prepareGroup(
@@ -39,45 +49,81 @@ export function prepareGroup(
     group,
     policy: name,
     set: prepareReferences(group, references),
+    denied: new Set(group.boot.tpmFirmwareDeny),
+    revocations: references.find((one) => one.name === group.boot.dbx.reference)?.revocations ?? null,
     good: decide(group, name, true, true, []),
-    withoutLog: decide(group, name, true, false, [noBootLog]),
   };
 }
 
-/** Judges by what was prepared. */
+/**
+ * Judges by what was prepared.
+ * @param node its name, for references of one node alone
+ */
 export function appraiseAgainst(
   prepared: PreparedGroup,
   proven: Proven,
-  sentBootLog: boolean,
+  node: string,
+  circumstances: Circumstances,
   at: number,
 ): Verdict {
-  const { group, policy, set } = prepared;
+  const { group, policy, set, good } = prepared;
+  if (group.tpm === 'absent') return unsupported(group, policy);
+  const active = set.active.filter(({ expires }) => at < expires);
   const { boot, banks } = proven;
-  const match = anyMatches(set.active, banks, at);
-  const revoked = set.revoked.find((reference) => referenceMatches(reference, banks));
-  const identified = proven.ekDigest !== null;
-  if (match && identified && revoked === undefined) {
-    if (boot === null && !sentBootLog) return prepared.withoutLog;
-    if (boot !== null && boot.problems.length === 0) return prepared.good;
-  }
-  const findings: Finding[] = identified ? [] : [identityUnproven];
-  if (boot !== null) findings.push(...problemsOf(boot));
-  else if (sentBootLog) findings.push(bootLogGone);
-  if (revoked !== undefined) findings.push(revokedReference(revoked, boot));
-  else if (!match) {
-    const active = set.active.filter(({ expires }) => at < expires);
-    findings.push(active.length === 0 ? noReference(group) : explainMismatch(active, banks, boot));
-  }
-  if (match && boot === null && !sentBootLog) findings.push(noBootLog);
-  return decide(group, policy, identified, match && boot !== null && revoked === undefined, findings);
+  const { findings, asReferenced } =
+    boot === null
+      ? judgeValues(prepared, active, banks, circumstances)
+      : judgeLog({ ...prepared, active, node }, boot, banks);
+  const others = [
+    circumstances.identified ? null : identityUnproven,
+    circumstances.denied ? deniedTpmFirmware(proven.firmwareVersion) : null,
+    circumstances.kexec ? kexecFinding(boot?.state ?? null) : null,
+  ].filter((finding) => finding !== null);
+  if (asReferenced && findings.length + others.length === 0) return good;
+  return decide(group, policy, circumstances.identified, asReferenced, [...others, ...findings]);
 }
 
-function anyMatches(active: readonly PreparedReference[], banks: readonly QuotedBank[], at: number): boolean {
-  for (const reference of active)
-    if (at < reference.expires && referenceMatches(reference, banks)) return true;
-  return false;
+type JudgedBy = Pick<PreparedGroup, 'group' | 'set' | 'revocations'> & {
+  readonly active: readonly PreparedReference[];
+  readonly node: string;
+};
+
+function judgeLog(
+  by: JudgedBy,
+  boot: NonNullable<Proven['boot']>,
+  banks: readonly QuotedBank[],
+): BootJudgement {
+  const vouched = vouchedBoot(boot, banks, by.group.boot);
+  const revoked = revokedIn(by.set, vouched, banks);
+  const { findings, asReferenced } = judgeBoot(vouched, banks, by);
+  if (revoked === null) return { findings: [...problemsOf(boot), ...findings], asReferenced };
+  const others = findings.filter(({ code }) => code !== 'no_reference');
+  return { findings: [...problemsOf(boot), revokedReference(revoked, boot), ...others], asReferenced: false };
 }
 
+/** Without a log there are the values of PCRs, and references that name some. */
+function judgeValues(
+  { group, set }: PreparedGroup,
+  active: readonly PreparedReference[],
+  banks: readonly QuotedBank[],
+  { sentBootLog }: Circumstances,
+): BootJudgement {
+  const findings: Finding[] = sentBootLog ? [bootLogGone] : [];
+  const byValues = active.filter(({ strict }) => strict);
+  const revoked = revokedIn(set, null, banks);
+  const match = byValues.some((reference) => referenceMatches(reference, banks));
+  const enough = match && group.boot.withoutLog === 'pcrs';
+  if (revoked !== null) findings.push(revokedReference(revoked, null));
+  else if (active.length === 0) findings.push(noReference(group));
+  else if (!match && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
+  else if (!sentBootLog) findings.push(enough ? judgedWithoutLog : match ? noBootLog : noLogToJudge);
+  return { findings, asReferenced: enough && !sentBootLog && revoked === null };
+}
+
+/** What the policy knows to have no usable TPM alarms nobody, and is never trusted. */
+function unsupported(group: PolicyGroup, policy: string): Verdict {
+  return { ...decide(group, policy, false, false, []), state: 'unsupported', aspects: {} };
+}
 function decide(
   group: PolicyGroup,
   policy: string,

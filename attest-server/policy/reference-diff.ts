@@ -4,6 +4,7 @@ import type { Reference } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
 import { pcrsOf, pcrValue } from './boot/compared-pcrs.ts';
 import { allDifferences, type EventDifference, type MeasuredEvent } from './boot/event-diff.ts';
+import { judgedPcrs } from './boot/judged-stage.ts';
 
 export interface PcrDifference {
   readonly bank: PcrBank;
@@ -25,7 +26,10 @@ interface Side {
   readonly events: readonly MeasuredEvent[];
 }
 
-/** What differs between a reference and another, or a proven boot, in the PCRs and banks that both sides have. */
+/**
+ * What differs between a reference and another, or a proven boot: PCR values that both sides have, and events of the PCRs
+ * that differ, or of all that are judged where one side names no values.
+ */
 export function diffReferences(
   expected: Reference,
   actual: Reference | Pick<Proven, 'banks' | 'boot'>,
@@ -35,13 +39,20 @@ export function diffReferences(
       ? { pcrs: quotedPcrs(actual), events: (actual.boot?.log.events ?? []).map(summaryOf) }
       : actual;
   const pcrs = pcrBanks.flatMap((bank) => differingPcrs(bank, expected.pcrs[bank], other.pcrs[bank]));
-  const bank = pcrs.at(-1)?.bank;
-  if (bank === undefined) return { pcrs, events: [] };
-  const numbers = pcrs.filter((difference) => difference.bank === bank).map(({ pcr }) => pcr);
-  return {
-    pcrs,
-    events: allDifferences(expected.events, other.events, numbers, bank),
-  };
+  const bank = pcrs.at(-1)?.bank ?? sharedBank(expected.events, other.events);
+  if (bank === null) return { pcrs, events: [] };
+  const known = pcrBanks.some((one) => expected.pcrs[one] !== undefined && other.pcrs[one] !== undefined);
+  const numbers = known
+    ? pcrs.filter((difference) => difference.bank === bank).map(({ pcr }) => pcr)
+    : [...judgedPcrs];
+  return { pcrs, events: allDifferences(expected.events, other.events, numbers, bank) };
+}
+
+/** The strongest bank that both logs carry. */
+function sharedBank(expected: readonly MeasuredEvent[], actual: readonly MeasuredEvent[]): PcrBank | null {
+  const carries = (events: readonly MeasuredEvent[], bank: PcrBank) =>
+    events.some(({ digests }) => digests[bank] !== undefined);
+  return pcrBanks.findLast((bank) => carries(expected, bank) && carries(actual, bank)) ?? null;
 }
 
 /** As a reference keeps an event. */

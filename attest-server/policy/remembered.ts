@@ -5,12 +5,25 @@ import type { Proven } from '../verify/proven.ts';
 export interface Remembered {
   readonly banks: readonly { readonly bank: string; readonly mask: number; readonly pcrDigest: string }[];
   readonly bootLog: string | null;
-  readonly sentBootLog: boolean;
-  readonly identified: boolean;
+  /** Events of user space that the log of the boot goes on with. */
+  readonly userSpace: number;
+  readonly circumstances: Circumstances;
   readonly verdict: Verdict;
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
   readonly from: number;
   readonly until: number;
+}
+
+/** What a verdict rests on besides PCR values and log. */
+export interface Circumstances {
+  readonly sentBootLog: boolean;
+  readonly identified: boolean;
+  /** The node says that its kernel can load another one. */
+  readonly kexec: boolean;
+  /** The policy denies the TPM's firmware. */
+  readonly denied: boolean;
+  /** Where a reference may be of one node alone. */
+  readonly node: string | null;
 }
 
 const most = 8192;
@@ -18,19 +31,19 @@ const most = 8192;
 /** The verdict on the same PCR values and the same log; null where they are new. The digests were just recomputed. */
 export function recall(
   remembered: ReadonlyMap<string, Remembered>,
-  { banks, boot, ekDigest }: Proven,
-  sentBootLog: boolean,
+  { banks, boot }: Proven,
+  circumstances: Circumstances,
   at: number,
 ): Verdict | null {
-  const known = remembered.get(banks[0]?.pcrDigest ?? '');
+  const known = remembered.get(keyOf(banks[0]?.pcrDigest, circumstances));
   if (
     known === undefined ||
     at < known.from ||
     at >= known.until ||
-    known.sentBootLog !== sentBootLog ||
-    known.identified !== (ekDigest !== null) ||
     known.bootLog !== (boot?.digest ?? null) ||
-    known.banks.length !== banks.length
+    known.userSpace !== (boot?.userSpace?.length ?? 0) ||
+    known.banks.length !== banks.length ||
+    !areSame(known.circumstances, circumstances)
   )
     return null;
   for (let index = 0; index < banks.length; index++) {
@@ -42,15 +55,31 @@ export function recall(
   return known.verdict;
 }
 
+/** Nodes that booted the same share a verdict, unless the policy goes by the node. */
+function keyOf(pcrDigest: string | undefined, { node }: Circumstances): string {
+  return node === null ? (pcrDigest ?? '') : `${node} ${pcrDigest}`;
+}
+
+function areSame(a: Circumstances, b: Circumstances): boolean {
+  return (
+    a.sentBootLog === b.sentBootLog &&
+    a.identified === b.identified &&
+    a.kexec === b.kexec &&
+    a.denied === b.denied &&
+    a.node === b.node
+  );
+}
+
 export function remember(
   remembered: Map<string, Remembered>,
-  { banks, boot, ekDigest }: Proven,
-  sentBootLog: boolean,
+  { banks, boot }: Proven,
+  circumstances: Circumstances,
   verdict: Verdict,
   [from, until]: readonly [number, number],
 ): void {
-  const key = banks[0]?.pcrDigest;
-  if (key === undefined) return;
+  const first = banks[0]?.pcrDigest;
+  if (first === undefined) return;
+  const key = keyOf(first, circumstances);
   if (remembered.size >= most && !remembered.has(key)) {
     const oldest = remembered.keys().next();
     if (!oldest.done) remembered.delete(oldest.value);
@@ -58,8 +87,8 @@ export function remember(
   remembered.set(key, {
     banks: banks.map(({ bank, mask, pcrDigest }) => ({ bank, mask, pcrDigest })),
     bootLog: boot?.digest ?? null,
-    sentBootLog,
-    identified: ekDigest !== null,
+    userSpace: boot?.userSpace?.length ?? 0,
+    circumstances,
     verdict,
     from,
     until,

@@ -17,6 +17,9 @@ const facts = z.object({
       os: z.string().max(128),
       arch: z.string().max(32),
       manufacturer: z.string().max(64),
+      /** kernel.kexec_load_disabled; absent where the kernel cannot load another one. */
+      kexecLoadDisabled: z.boolean(),
+      lockdown: z.enum(['none', 'integrity', 'confidentiality']),
       /** SMBIOS, lower case. */
       systemUuid: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
     })

@@ -18,11 +18,32 @@ export const reference = z.strictObject({
   group: z.string().max(63),
   state: z.enum(['staged', 'active', 'retired', 'revoked']),
   expires: z.iso.datetime().nullable(),
-  /** Bank -> PCR -> value. PCRs 0, 2, 4, 6, 7, 8 and 9 are compared; one of them that is quoted and not here is no match. */
+  /**
+   * Bank -> PCR -> value; what is named must be so. In a reference without components one of PCRs 0, 2, 4, 6, 7, 8
+   * and 9 that is quoted and not here is no match.
+   */
   pcrs: z.partialRecord(z.enum(pcrBanks), z.record(pcrNumber, digest)),
+  /** What a boot must measure, stage by stage. */
   components: z
-    .array(z.strictObject({ stage: shortText, scope: shortText, digests, description: shortText }))
+    .array(
+      z.strictObject({
+        stage: shortText,
+        /** Of which machines it speaks, as its capture saw it; what counts is the scope in the policy. */
+        scope: shortText,
+        digests,
+        description: shortText,
+        /** The PCR that holds it; without it, any that is compared. */
+        pcr: z.int().min(0).max(23).optional(),
+        /** What its digest is of (`code`, `file`, `command`, …). */
+        kind: z.string().max(32).optional(),
+        /** The measured text, UUIDs masked: a boot that measures the same text otherwise matches as well. */
+        text: z.string().max(4096).optional(),
+      }),
+    )
+    .max(16_384)
     .default([]),
+  /** What dbx held: digests that this boot refused to run. */
+  revocations: z.array(digest).max(16_384).optional(),
   /** The events of the captured boot: what a difference is told with. */
   events: z
     .array(

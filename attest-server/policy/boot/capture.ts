@@ -1,8 +1,11 @@
-import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reference } from '../../protocol/reference.ts';
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask, pcrsOf, pcrValue } from './compared-pcrs.ts';
+import { judgedStage, scopeOf } from './judged-stage.ts';
+import { maskIdentifiers } from './masked-text.ts';
+import { type BootScope, defaultScope } from './rules.ts';
 
 export interface CaptureOptions {
   readonly name: string;
@@ -13,44 +16,47 @@ export interface CaptureOptions {
   readonly node: string;
   /** Milliseconds since the epoch. */
   readonly at: number;
+  /** As the policy of the group has it; written down for people. */
+  readonly scope?: BootScope;
 }
 
 /**
- * The reference that a proven boot becomes: the compared PCRs of every strong bank quoted, and the events behind them.
+ * The reference that a proven boot becomes: what it measured, component by component, with texts of which the
+ * identifiers of this one machine are masked, and the events behind them. It names no PCR values: those of a sibling
+ * differ.
  * @throws CaptureError where the boot has no log, the log has problems, or a compared PCR was not quoted
  */
 export function captureReference(
   { banks, boot }: Pick<Proven, 'banks' | 'boot'>,
-  { name, group, state, by, node, at }: CaptureOptions,
+  { name, group, state, by, node, at, scope = defaultScope }: CaptureOptions,
 ): Reference {
   if (boot === null)
     throw new CaptureError(`${node} sent no boot log, so that nobody could say later what changed`);
   const problem = boot.problems[0];
   if (problem !== undefined)
     throw new CaptureError(`the boot log of ${node} is no reference: ${problem.code}: ${problem.text}`);
-  const pcrs: Partial<Record<PcrBank, Record<string, string>>> = {};
-  for (const bank of comparedBanks) {
-    const quoted = banks.find((candidate) => candidate.bank === bank);
-    if (quoted === undefined) continue;
-    pcrs[bank] = Object.fromEntries(
-      pcrsOf(comparedMask).map((pcr) => {
-        const value = pcrValue(quoted, pcr);
-        if (value === null) throw new CaptureError(`${node} did not quote ${bank} PCR ${pcr}`);
-        return [String(pcr), value.toString('hex')];
-      }),
-    );
-  }
-  if (Object.keys(pcrs).length === 0)
+  const strong = banks.filter(({ bank }) => comparedBanks.some((compared) => compared === bank));
+  if (strong.length === 0)
     throw new CaptureError(`${node} quoted no bank better than SHA-1; allocate SHA-256 in its firmware`);
+  for (const quoted of strong)
+    for (const pcr of pcrsOf(comparedMask))
+      if (pcrValue(quoted, pcr) === null)
+        throw new CaptureError(`${node} did not quote ${quoted.bank} PCR ${pcr}`);
+  const components = boot.state.components.filter(({ pcr, kind }) => kept.has(pcr) && kind !== 'marker');
+  if (components.length === 0) throw new CaptureError(`the boot log of ${node} measures nothing`);
+  const revocations = boot.state.secureBoot.databases
+    .filter(({ name: database }) => database === 'dbx')
+    .flatMap(({ entries }) => entries.map(({ digest }) => digest));
   return {
     version: 1,
     name,
     group,
     state,
     expires: null,
-    pcrs,
-    components: [],
-    events: boot.log.events.filter(isKept).map(recorded),
+    pcrs: {},
+    components: components.map((component) => recordedComponent(component, scope)),
+    ...(revocations.length > 0 && { revocations }),
+    events: boot.log.events.filter(isKept).map(recordedEvent),
     captured: { by: shorten(by), node: shorten(node), at: new Date(at).toISOString() },
   };
 }
@@ -60,13 +66,40 @@ export class CaptureError extends Error {
   override readonly name = 'CaptureError';
 }
 
-const kept: ReadonlySet<number> = new Set(pcrsOf(comparedMask));
+/** Also PCRs 1, 3 and 5, which are never compared: a policy may want every event in them explained. */
+const kept: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14]);
 
 function isKept({ pcr, type }: LogEvent): boolean {
   return kept.has(pcr) && type !== 'EV_NO_ACTION';
 }
 
-function recorded({ index, pcr, type, digests, stage, describes }: LogEvent): Reference['events'][number] {
+/** Characters. A longer text is compared by its digest. */
+const longestText = 4096;
+
+function recordedComponent(
+  { pcr, kind, stage, digests, describes, text }: BootComponent,
+  scope: BootScope,
+): Reference['components'][number] {
+  const masked = text === null ? null : maskIdentifiers(text);
+  return {
+    stage,
+    scope: stage === 'cmdline' ? scope.cmdline : scopeOf(judgedStage(stage, pcr), scope),
+    digests,
+    description: shorten(describes),
+    pcr,
+    kind,
+    ...(masked !== null && masked.length <= longestText && { text: masked }),
+  };
+}
+
+function recordedEvent({
+  index,
+  pcr,
+  type,
+  digests,
+  stage,
+  describes,
+}: LogEvent): Reference['events'][number] {
   return { index, pcr, type: shorten(type), digests, stage, describes: shorten(describes) };
 }
 

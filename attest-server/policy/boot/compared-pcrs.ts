@@ -3,15 +3,15 @@ import type { Reference } from '../../protocol/reference.ts';
 import type { QuotedBank } from '../../verify/proven.ts';
 
 /**
- * PCRs that are compared as a whole: 0, 2, 4, 6, 7, 8 and 9. PCRs 1, 3 and 5 hold what differs from machine to
- * machine; from 10 on they grow while the system runs.
+ * PCRs that a reference by values must name where they are quoted: 0, 2, 4, 6, 7, 8 and 9. PCRs 1, 3 and 5 hold what
+ * differs from machine to machine; from 10 on they grow while the system runs. Where one names them, they count.
  */
 export const comparedMask = 0b11_1101_0101;
 
 /** Banks that are compared, strongest first. SHA-1 is not: collisions of it can be made. */
 export const comparedBanks = ['sha512', 'sha384', 'sha256'] as const satisfies readonly PcrBank[];
 
-/** The compared PCRs of one bank of a reference. */
+/** The PCRs of one bank that a reference names. */
 export interface ReferenceBank {
   readonly bank: PcrBank;
   /** Bit i is set where the reference names PCR i. */
@@ -25,7 +25,7 @@ export function referenceBank({ pcrs }: Reference, bank: PcrBank): ReferenceBank
   const named = pcrs[bank] ?? {};
   const values: Buffer[] = [];
   let mask = 0;
-  for (const pcr of pcrsOf(comparedMask)) {
+  for (const pcr of pcrsOf(0xffffff)) {
     const hex = named[String(pcr)];
     if (hex === undefined) continue;
     if (hex.length !== 2 * bankBytes[bank]) return null;
@@ -55,11 +55,11 @@ interface Run {
   readonly length: number;
 }
 
-/** The stretches in which the compared PCRs of a quote of `mask` lie. Computed once per mask and bank. */
-export function runsOf(mask: number, bank: PcrBank): readonly Run[] {
+/** The stretches in which the PCRs of `referenced` lie in a quote of `mask`, which has them all. */
+export function runsOf(referenced: number, mask: number, bank: PcrBank): readonly Run[] {
   const size = bankBytes[bank];
   const runs: { quoted: number; reference: number; length: number }[] = [];
-  for (const [index, pcr] of pcrsOf(mask & comparedMask).entries()) {
+  for (const [index, pcr] of pcrsOf(referenced).entries()) {
     const quoted = size * pcrsOf(mask & ((1 << pcr) - 1)).length;
     const last = runs.at(-1);
     if (last && last.quoted + last.length === quoted) last.length += size;

@@ -3,14 +3,20 @@ import type { Reference } from '../../protocol/reference.ts';
 import type { QuotedBank } from '../../verify/proven.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { comparedBanks, comparedMask, type ReferenceBank, referenceBank, runsOf } from './compared-pcrs.ts';
+import { type PreparedComponents, prepareComponents } from './prepared-components.ts';
 
 /** A reference, its values made ready to be compared. */
 export interface PreparedReference {
   readonly reference: Reference;
   /** Milliseconds since the epoch; infinity where it does not expire. */
   readonly expires: number;
-  /** Strongest first. */
+  /** Of `pcrs`, strongest first. */
   readonly banks: readonly ReferenceBank[];
+  readonly components: PreparedComponents;
+  /** Nothing but `pcrs`: a boot matches where every compared PCR is as named. */
+  readonly strict: boolean;
+  /** Of a boot as a whole: a stage of which it says nothing was not there. */
+  readonly whole: boolean;
 }
 
 /** The references that a group's boots are compared with. */
@@ -29,8 +35,12 @@ export function prepareReferences(group: PolicyGroup, references: readonly Refer
 }
 
 function prepareReference(reference: Reference): PreparedReference {
+  const components = prepareComponents(reference);
   return {
     reference,
+    components,
+    strict: components.all.length === 0,
+    whole: reference.events.length > 0 || reference.captured !== undefined,
     expires: reference.expires === null ? Number.POSITIVE_INFINITY : Date.parse(reference.expires),
     banks: comparedBanks.flatMap((bank) => referenceBank(reference, bank) ?? []),
   };
@@ -47,16 +57,37 @@ export function sharedBank(
   return null;
 }
 
-/** True where the quoted compared PCRs are exactly those that the reference names, each with its value. */
+/**
+ * True where every PCR that the reference names is quoted with that value, and it names every compared PCR that is
+ * quoted.
+ */
 export function referenceMatches(prepared: PreparedReference, quotes: readonly QuotedBank[]): boolean {
   for (const reference of prepared.banks)
-    for (const quoted of quotes) if (quoted.bank === reference.bank) return bankMatches(reference, quoted);
+    for (const quoted of quotes)
+      if (quoted.bank === reference.bank)
+        return (quoted.mask & comparedMask & ~reference.mask) === 0 && valuesMatch(reference, quoted);
   return false;
 }
 
-function bankMatches(reference: ReferenceBank, { bank, mask, values }: QuotedBank): boolean {
-  if ((mask & comparedMask) !== reference.mask) return false;
-  for (const run of knownRuns(mask, bank)) {
+/** True where every PCR that the reference names is quoted with that value; so it is where it names none at all. */
+export function namedPcrsMatch(
+  { reference, banks }: PreparedReference,
+  quotes: readonly QuotedBank[],
+): boolean {
+  if (Object.keys(reference.pcrs).length === 0) return true;
+  let compared = false;
+  for (const named of banks)
+    for (const quoted of quotes)
+      if (quoted.bank === named.bank) {
+        if (!valuesMatch(named, quoted)) return false;
+        compared = true;
+      }
+  return compared;
+}
+
+function valuesMatch(reference: ReferenceBank, { bank, mask, values }: QuotedBank): boolean {
+  if ((reference.mask & ~mask) !== 0) return false;
+  for (const run of knownRuns(reference.mask, mask, bank)) {
     const quotedEnd = run.quoted + run.length;
     const end = run.reference + run.length;
     if (values.compare(reference.values, run.reference, end, run.quoted, quotedEnd) !== 0) return false;
@@ -65,11 +96,11 @@ function bankMatches(reference: ReferenceBank, { bank, mask, values }: QuotedBan
 }
 
 type Runs = ReturnType<typeof runsOf>;
-let last: { mask: number; bank: PcrBank; runs: Runs } | null = null;
+let last: { referenced: number; mask: number; bank: PcrBank; runs: Runs } | null = null;
 
 /** Nodes of one server are asked for the same selection, so that the last one answers nearly always. */
-function knownRuns(mask: number, bank: PcrBank): Runs {
-  if (last === null || last.mask !== mask || last.bank !== bank)
-    last = { mask, bank, runs: runsOf(mask, bank) };
+function knownRuns(referenced: number, mask: number, bank: PcrBank): Runs {
+  if (last === null || last.referenced !== referenced || last.mask !== mask || last.bank !== bank)
+    last = { referenced, mask, bank, runs: runsOf(referenced, mask, bank) };
   return last.runs;
 }

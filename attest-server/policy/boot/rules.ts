@@ -56,6 +56,12 @@ export interface BootScope {
   readonly cmdline: CommandLineScope;
 }
 
+/** True where a verdict depends on which node it is of. */
+export function goesByNode({ scope }: BootRules): boolean {
+  const { firmware, loader, kernel, initrd } = scope;
+  return [firmware, loader, kernel, initrd].includes('node');
+}
+
 export const digestScopes = ['model', 'group', 'node', 'unpinned'] as const;
 export type DigestScope = (typeof digestScopes)[number];
 export const commandLineScopes = ['rules', 'exact'] as const;

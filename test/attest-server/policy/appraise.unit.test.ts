@@ -11,7 +11,7 @@ import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, policyOf, replayedValues } from './made-proof.ts';
+import { byValues, madeProof, policyOf, replayedValues } from './made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
@@ -27,6 +27,8 @@ function judged(proven: Proven, references: readonly Reference[], policy: Policy
   return appraise(proven, policy, { name: 'worker-1' }, references, at);
 }
 
+/** A reference by PCR values and events. */
+const valued = (change: Partial<Reference> = {}) => ({ ...byValues(captured(good), log), ...change });
 const codes = ({ reasons }: Verdict) => reasons.map(({ code }) => code);
 const summary = (verdict: Verdict) => [verdict.state, ...codes(verdict)];
 const withPcr = (pcr: number, byte = 1) => {
@@ -66,7 +68,7 @@ describe('a boot that is as its reference', () => {
 
   for (const pcr of [1, 3, 5, 10, 11, 16, 23])
     it(`may differ in PCR ${pcr}, which is not compared`, () => {
-      const reference = captured(good, { events: [] });
+      const reference = valued({ events: [] });
       const proven = madeProof({ values: withPcr(pcr) });
       assert.deepEqual(summary(judged(proven, [reference])), ['pending', 'no_boot_log']);
     });
@@ -147,7 +149,7 @@ describe('a tampered boot', () => {
 describe('a boot that no event explains', () => {
   for (const pcr of [0, 2, 4, 6, 7, 8, 9])
     it(`is pcr_mismatch in PCR ${pcr} without a log`, () => {
-      const verdict = judged(madeProof({ values: withPcr(pcr) }), [captured(good)]);
+      const verdict = judged(madeProof({ values: withPcr(pcr) }), [valued()]);
       assert.deepEqual(summary(verdict), ['untrusted', 'pcr_mismatch']);
       assert.match(verdict.reasons[0]?.actual ?? '', new RegExp(`^PCR ${pcr} sha256:`));
     });
@@ -159,12 +161,12 @@ describe('a boot that no event explains', () => {
       ['untrusted', 'log_replay_mismatch'],
     );
     const moved = madeProof({ log: tamper(log, 'kernel'), values: withPcr(4) });
-    const found = codes(judged(moved, [captured(good)]));
+    const found = codes(judged(moved, [valued()]));
     assert.ok(found.includes('pcr_mismatch') && found.includes('log_replay_mismatch'));
   });
 
   it('is pcr_mismatch where the reference keeps no events', () => {
-    const verdict = judged(madeProof({ log: tamper(log, 'kernel') }), [captured(good, { events: [] })]);
+    const verdict = judged(madeProof({ log: tamper(log, 'kernel') }), [valued({ events: [] })]);
     assert.deepEqual(codes(verdict), ['pcr_mismatch']);
   });
 
@@ -175,19 +177,19 @@ describe('a boot that no event explains', () => {
     ]));
 
   it('is pcr_mismatch where the reference lacks a quoted PCR', () => {
-    const { 9: _left, ...rest } = captured(good).pcrs.sha256 ?? {};
-    assert.deepEqual(codes(judged(good, [captured(good, { pcrs: { sha256: rest } })])), ['pcr_mismatch']);
+    const { 9: _left, ...rest } = valued().pcrs.sha256 ?? {};
+    assert.deepEqual(codes(judged(good, [valued({ pcrs: { sha256: rest } })])), ['pcr_mismatch']);
   });
 
   const unusable: readonly (readonly [string, Reference['pcrs']])[] = [
     ['no value', {}],
-    ['another bank', captured(madeProof({ log, bank: 'sha384' })).pcrs],
+    ['another bank', byValues(captured(good), log, 'sha384').pcrs],
     ['values of a wrong size', { sha256: { 4: '00'.repeat(20) } }],
     ['SHA-1 values alone', { sha1: { 4: '00'.repeat(20) } }],
   ];
   for (const [what, pcrs] of unusable)
     it(`is pcr_mismatch where the reference has ${what}`, () =>
-      assert.deepEqual(summary(judged(good, [captured(good, { pcrs })])), ['untrusted', 'pcr_mismatch']));
+      assert.deepEqual(summary(judged(good, [valued({ pcrs })])), ['untrusted', 'pcr_mismatch']));
 });
 
 describe('a boot that cannot be judged', () => {
@@ -219,6 +221,19 @@ describe('a boot that cannot be judged', () => {
       summary(judged(madeProof({ values: replayedValues(log, 'sha256') }), [captured(good)])),
       ['pending', 'no_boot_log'],
     ));
+
+  it('is judged by its PCR values alone where the policy says so', () => {
+    const policy = policyOf('require: [identity, boot]', 'boot: {withoutLog: pcrs}');
+    const proven = madeProof({ values: replayedValues(log, 'sha256') });
+    assert.deepEqual(summary(judged(proven, [valued()], policy)), ['trusted', 'no_boot_log']);
+    assert.deepEqual(summary(judged(proven, [captured(good)], policy)), ['pending', 'no_boot_log']);
+    assert.deepEqual(summary(judged(madeProof({ values: withPcr(4) }), [valued()], policy)), [
+      'untrusted',
+      'pcr_mismatch',
+    ]);
+    const verdict = appraise(proven, policy, { name: 'n', sentBootLog: true }, [valued()], at);
+    assert.deepEqual(summary(verdict), ['untrusted', 'log_incomplete']);
+  });
 
   it('is untrusted where the node sent a log before', () => {
     const proven = madeProof({ values: replayedValues(log, 'sha256') });

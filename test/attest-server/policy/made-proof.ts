@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { parsePolicy } from '../../../attest-server/policy/policy-file.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
+import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';
 import type { Proven, QuotedBank } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
@@ -79,4 +80,15 @@ export function policyOf(...lines: readonly string[]): Policy {
     ['apiVersion: assay.dev/v1', 'kind: Policy', 'groups:', ...group].join('\n'),
     'made.yaml',
   );
+}
+
+/** A reference as somebody writes it who knows PCR values alone, or as it was captured before components were. */
+export function byValues(reference: Reference, log: Buffer, bank: PcrBank = 'sha256'): Reference {
+  const values = replayedValues(log, bank);
+  const size = bankBytes[bank];
+  const pcrs = [0, 2, 4, 6, 7, 8, 9].map((pcr) => [
+    String(pcr),
+    values.toString('hex', pcr * size, (pcr + 1) * size),
+  ]);
+  return { ...reference, components: [], pcrs: { [bank]: Object.fromEntries(pcrs) } };
 }

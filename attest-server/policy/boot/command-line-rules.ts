@@ -1,0 +1,94 @@
+import type { VouchedText } from '../../verify/boot/boot-state.ts';
+import type { Finding } from '../finding.ts';
+import { globMatches } from '../glob.ts';
+import { parseCommandLine } from './command-line.ts';
+import { maskIdentifiers } from './masked-text.ts';
+import { ruleFinding } from './rule-finding.ts';
+import type { BootRules, CommandLineRules } from './rules.ts';
+import { quoted } from './sentence.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+interface Line extends VouchedText {
+  readonly arguments: readonly string[];
+}
+
+/**
+ * `cmdline` of a policy, over every command line that the TPM vouches for as text. All of them must obey: who has the
+ * TPM can add a good one, and cannot take a bad one away.
+ */
+export function commandLineFinding(boot: VouchedBoot, { cmdline }: BootRules): Finding | null {
+  const lines = boot.state.commandLines.map(
+    ({ event, text }): Line => ({ event, text, arguments: parseCommandLine(text).arguments }),
+  );
+  return (
+    checkForbidden(boot, lines, cmdline) ??
+    checkRequired(boot, lines, cmdline) ??
+    checkExact(boot, lines, cmdline)
+  );
+}
+
+function checkForbidden(
+  boot: VouchedBoot,
+  lines: readonly Line[],
+  { forbid }: CommandLineRules,
+): Finding | null {
+  for (const { event, arguments: words } of lines)
+    for (const word of words) {
+      const glob = forbid.find((one) => globMatches(one, word));
+      if (glob === undefined) continue;
+      const text = `The kernel command line of event ${event} has ${quoted(word)}, which the policy forbids (${glob}).`;
+      return ruleFinding(boot, 'cmdline_policy', event, `no ${glob}`, word, text);
+    }
+  return null;
+}
+
+function checkRequired(
+  boot: VouchedBoot,
+  lines: readonly Line[],
+  { require }: CommandLineRules,
+): Finding | null {
+  for (const glob of require) {
+    const lacking = whole(boot, lines).find(
+      ({ arguments: words }) => !words.some((word) => globMatches(glob, word)),
+    );
+    if (lacking === undefined) continue;
+    const text =
+      lacking.event === null
+        ? `The policy requires ${quoted(glob)} on the kernel command line, and the TPM vouches for the text of none.`
+        : `The kernel command line of event ${lacking.event} lacks ${quoted(glob)}, which the policy requires.`;
+    return ruleFinding(boot, 'cmdline_policy', lacking.event, glob, lacking.text, text);
+  }
+  return null;
+}
+
+function checkExact(boot: VouchedBoot, lines: readonly Line[], { exact }: CommandLineRules): Finding | null {
+  if (exact === null) return null;
+  const wanted = parseCommandLine(maskIdentifiers(exact)).arguments.join(' ');
+  const other = whole(boot, lines).find(
+    ({ arguments: words }) => maskIdentifiers(words.join(' ')) !== wanted,
+  );
+  if (other === undefined) return null;
+  const has = other.text === null ? 'is vouched for by no text' : `is ${quoted(other.text)}`;
+  const text = `The kernel command line ${has}, and the policy wants ${quoted(exact)}.`;
+  return ruleFinding(boot, 'cmdline_policy', other.event, exact, other.text, text);
+}
+
+interface WholeLine {
+  readonly event: number | null;
+  readonly text: string | null;
+  readonly arguments: readonly string[];
+}
+
+/** GRUB's lines are whole; of a unified image only what was added to its own is text, and that counts as one. */
+function whole(boot: VouchedBoot, lines: readonly Line[]): readonly WholeLine[] {
+  const pcrs = new Map(boot.state.components.map(({ event, pcr }) => [event, pcr]));
+  const complete = lines.filter(({ event }) => pcrs.get(event) !== 12);
+  if (complete.length > 0) return complete;
+  return [
+    {
+      event: lines[0]?.event ?? null,
+      text: lines.length === 0 ? null : lines.map(({ text }) => text).join(' '),
+      arguments: lines.flatMap(({ arguments: words }) => words),
+    },
+  ];
+}

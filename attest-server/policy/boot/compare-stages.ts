@@ -1,0 +1,88 @@
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { argumentDifference, sameOrder } from './command-line.ts';
+import { type JudgedStage, judgedStages } from './judged-stage.ts';
+import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
+import type { PreparedReference } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+/** How one stage of a boot differs from one reference. */
+export interface StageDifference {
+  readonly reference: PreparedReference;
+  readonly stage: JudgedStage;
+  /** What the boot measured and the reference does not have, in the log's order. */
+  readonly unknown: readonly BootComponent[];
+  /** What the reference has and the boot did not measure. */
+  readonly missing: readonly ReferencedComponent[];
+}
+
+/** Of each stage what differs; every stage is there, most with nothing in it. */
+export type BootDifference = ReadonlyMap<JudgedStage, StageDifference>;
+
+/** Compares a boot with one reference: sets of components, stage by stage. */
+export function compareStages(
+  boot: VouchedBoot,
+  reference: PreparedReference,
+  rules: BootRules,
+): BootDifference {
+  const { components } = reference;
+  const present = new Set<string>();
+  const unknown = new Map<JudgedStage, BootComponent[]>();
+  const bothHaveCommands = boot.hasCommands && components.hasCommands;
+  const judgesSections = boot.hasSections && components.all.some(({ pcr }) => pcr === 11);
+  for (const { component, stage } of boot.judged) {
+    if (component.pcr === 11 && !judgesSections) continue;
+    const known = referencedComponent(components, component);
+    if (known !== null) present.add(known.key);
+    else if (bothHaveCommands && isConfiguration(component)) continue;
+    else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present))
+      unknown.set(stage, [...(unknown.get(stage) ?? []), component]);
+  }
+  const missing = components.all.filter(
+    (one) =>
+      !present.has(one.key) &&
+      (one.pcr === null || boot.vouches(one.pcr)) &&
+      !(one.pcr === 11 && !judgesSections) &&
+      !(bothHaveCommands && isConfiguration(one)) &&
+      !boot.judgedByRule(one),
+  );
+  return new Map(
+    judgedStages.map((stage) => [
+      stage,
+      {
+        reference,
+        stage,
+        unknown: unknown.get(stage) ?? [],
+        missing: missing.filter((one) => one.stage === stage),
+      },
+    ]),
+  );
+}
+
+/** What a loader's configuration file does is measured as commands: its comments and other entries do not count. */
+function isConfiguration({ kind, pcr }: { readonly kind: string | null; readonly pcr: number | null }) {
+  return kind === 'configuration' && pcr === 9;
+}
+
+/**
+ * True where a command line has the arguments of one that the reference has. Marks what of the reference it stands
+ * for.
+ */
+function commandLineKnown(
+  boot: VouchedBoot,
+  component: BootComponent,
+  { components }: PreparedReference,
+  { scope, cmdline }: BootRules,
+  present: Set<string>,
+): boolean {
+  if (scope.cmdline === 'exact') return false;
+  const line = boot.lineOf(component);
+  if (line === null) return false;
+  const same = components.lines.filter(({ line: expected, pcr }) => {
+    if (pcr !== null && pcr !== component.pcr) return false;
+    const { more, less } = argumentDifference(expected, line, cmdline.allow);
+    return more.length === 0 && less.length === 0 && sameOrder(expected, line, cmdline.allow);
+  });
+  for (const { key } of same) present.add(key);
+  return same.length > 0;
+}

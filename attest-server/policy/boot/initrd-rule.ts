@@ -1,0 +1,31 @@
+import type { Finding } from '../finding.ts';
+import type { PreparedReference } from './reference-set.ts';
+import { ruleFinding } from './rule-finding.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+const initrdCommand = /^initrd(?:efi|16)?\s/;
+
+/**
+ * A boot that gives its kernel an initrd that nothing measured: its loader says so, or every reference has one and it
+ * has none. Attack: a known kernel does what an unknown initrd tells it.
+ */
+export function initrdFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
+  const { components, commandLines } = boot.state;
+  if (components.some(({ stage, kind }) => stage === 'initrd' && kind !== 'marker')) return null;
+  if (!boot.vouches(9) && !boot.hasSections) return null;
+  const command = components.find(
+    ({ kind, text }) => kind === 'command' && text !== null && initrdCommand.test(text),
+  );
+  const line = commandLines.find(({ text }) => /(?:^|\s)initrd=/.test(text));
+  const told = command ?? line;
+  if (told !== undefined) {
+    const text = `Event ${told.event} names an initrd (${told.text}), and none was measured.`;
+    return ruleFinding(boot, 'initrd_unmeasured', told.event, 'the initrd in PCR 9', null, text);
+  }
+  const without = references.find(({ whole, components }) => whole && !components.stages.has('initrd'));
+  const having = references.find(({ components }) => components.stages.has('initrd'));
+  if (without !== undefined || (having === undefined && !boot.hasSections)) return null;
+  const than = having === undefined ? '' : `, and reference ${having.reference.name} has one`;
+  const text = `The boot measured no initrd${than}: what its kernel was given is not known.`;
+  return ruleFinding(boot, 'initrd_unmeasured', null, 'the initrd in PCR 9 or 11', null, text);
+}

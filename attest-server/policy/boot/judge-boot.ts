@@ -1,0 +1,120 @@
+import type { QuotedBank } from '../../verify/proven.ts';
+import type { Finding } from '../finding.ts';
+import { noReference } from '../findings.ts';
+import type { PolicyGroup } from '../policy.ts';
+import { commandLineFinding } from './command-line-rules.ts';
+import { comparedMask, pcrsOf } from './compared-pcrs.ts';
+import { explainedFinding } from './explained-rule.ts';
+import { initrdFinding } from './initrd-rule.ts';
+import { judgeStages } from './judge-stages.ts';
+import type { JudgedStage } from './judged-stage.ts';
+import { explainMismatch } from './mismatch.ts';
+import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
+import { secureBootFindings } from './secure-boot-rules.ts';
+import { causesOf } from './stage-causes.ts';
+import {
+  foreignFinding,
+  openFinding,
+  stageFinding,
+  uncoveredFinding,
+  unquotedFinding,
+} from './stage-findings.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+/** What a boot is worth under a group's rules. */
+export interface BootJudgement {
+  /** What breaks a rule or a reference, the cause first; at most one of each code. */
+  readonly findings: readonly Finding[];
+  /** Every stage is covered by an active reference, or left open by the policy. */
+  readonly asReferenced: boolean;
+}
+
+export interface BootContext {
+  readonly group: PolicyGroup;
+  /** Those that have not expired. */
+  readonly active: readonly PreparedReference[];
+  /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
+  readonly revocations: readonly string[] | null;
+  readonly node: string;
+}
+
+/** Judges a boot with its log by rules and references. What the log shows wrong about itself is told elsewhere. */
+export function judgeBoot(
+  boot: VouchedBoot,
+  banks: readonly QuotedBank[],
+  context: BootContext,
+): BootJudgement {
+  const { active, revocations } = context;
+  const rules = context.group.boot;
+  const usable = active.filter((reference) => isUsable(reference, banks));
+  const broken = [
+    ...secureBootFindings(boot, rules, usable, revocations),
+    commandLineFinding(boot, rules),
+    explainedFinding(boot, rules, usable),
+  ].filter((finding) => finding !== null);
+  const byRule = new Map(broken.map((finding) => [finding.code, finding]));
+  const { findings, asReferenced } = active.some((one) => one.strict && referenceMatches(one, banks))
+    ? { findings: [], asReferenced: true }
+    : judgeByReferences(boot, banks, usable, context);
+  // A rule says better than a reference what is wrong.
+  const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
+  return { findings: oneOfEach([...named, ...broken]), asReferenced };
+}
+
+/** A reference by components that shares a bank with the quote, and whose PCR values, where it names any, are these. */
+function isUsable(reference: PreparedReference, banks: readonly QuotedBank[]): boolean {
+  const shares = banks.some(({ bank }) => reference.components.banks.includes(bank));
+  return !reference.strict && shares && namedPcrsMatch(reference, banks);
+}
+
+function judgeByReferences(
+  boot: VouchedBoot,
+  banks: readonly QuotedBank[],
+  usable: readonly PreparedReference[],
+  { group, active, node }: BootContext,
+): BootJudgement {
+  if (active.length > 0 && usable.length === 0)
+    return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
+  const rules = group.boot;
+  const { differing, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
+  const unknown = uncovered.filter((stage) => !coveredByRules(stage, rules));
+  const unquoted = pcrsOf(comparedMask).find((pcr) => !boot.quotes(pcr) && isNamed(pcr, usable));
+  const initrd = initrdFinding(boot, usable);
+  const causes = causesOf(boot, differing).filter(({ stage }) => stage !== 'initrd' || initrd === null);
+  const findings = [
+    ...causes.map((difference) => stageFinding(boot, difference, rules)),
+    initrd,
+    ...foreign.map((stage) => foreignFinding(boot, stage, node)),
+    ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
+    ...open.map((stage) => openFinding(boot, stage)),
+    ...(unknown.length === 0 && boot.judged.length > 0
+      ? []
+      : [active.length === 0 ? noReference(group) : uncoveredFinding(boot, unknown)]),
+  ].filter((finding) => finding !== null);
+  const broken = differing.length + foreign.length + unknown.length > 0 || unquoted !== undefined;
+  return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };
+}
+
+/** Rules that say of every part of a stage what it may be. */
+function coveredByRules(stage: JudgedStage, { signers, cmdline }: BootRules): boolean {
+  if (stage === 'secureboot') return signers.length > 0;
+  if (stage !== 'cmdline') return false;
+  return cmdline.exact !== null || cmdline.require.length + cmdline.forbid.length > 0;
+}
+
+function isNamed(pcr: number, references: readonly PreparedReference[]): boolean {
+  return references.some(({ components }) => components.all.some((one) => one.pcr === pcr));
+}
+
+/** What does not replay was not compared; that it does not is told as a problem of the log. */
+function isVouched(boot: VouchedBoot): boolean {
+  return pcrsOf(comparedMask).every((pcr) => boot.vouches(pcr) || !boot.quotes(pcr));
+}
+
+/** The first of each code. */
+function oneOfEach(findings: readonly Finding[]): Finding[] {
+  return findings.filter(
+    ({ code }, index) => findings.findIndex((finding) => finding.code === code) === index,
+  );
+}

@@ -1,0 +1,106 @@
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { type BootDifference, compareStages, type StageDifference } from './compare-stages.ts';
+import { type JudgedStage, judgedStages, scopeOf } from './judged-stage.ts';
+import type { PreparedReference } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+/** What the references say of a boot's stages, each list in the order of a boot. */
+export interface JudgedStages {
+  /** Stages that no reference covers as they are, each beside the closest one. */
+  readonly differing: readonly StageDifference[];
+  /** Stages that policy leaves open: what the boot measured there that no reference has. */
+  readonly open: readonly OpenStage[];
+  /** Stages of which a reference of this very node must speak, and none does. */
+  readonly foreign: readonly OpenStage[];
+  /** Stages of the boot of which no reference speaks. */
+  readonly uncovered: readonly JudgedStage[];
+}
+
+export interface OpenStage {
+  readonly stage: JudgedStage;
+  readonly component: BootComponent;
+}
+
+interface Compared {
+  readonly reference: PreparedReference;
+  readonly stages: BootDifference;
+  readonly total: number;
+}
+
+/** Each stage may be covered by another reference: a new kernel goes with any known firmware. */
+export function judgeStages(
+  boot: VouchedBoot,
+  references: readonly PreparedReference[],
+  rules: BootRules,
+  node: string,
+): JudgedStages {
+  const compared = compareAll(boot, references, rules);
+  const differing: StageDifference[] = [];
+  const open: OpenStage[] = [];
+  const foreign: OpenStage[] = [];
+  const uncovered: JudgedStage[] = [];
+  for (const stage of judgedStages) {
+    const scope = scopeOf(stage, rules.scope);
+    const own = (one: Compared) => scope !== 'node' || one.reference.reference.captured?.node === node;
+    const covering = compared.filter(({ reference }) => covers(reference, stage));
+    const closest = closestOf(covering.filter(own), stage);
+    const first = closest?.unknown[0] ?? boot.judged.find((one) => one.stage === stage)?.component;
+    if (closest !== null) {
+      if (closest.unknown.length + closest.missing.length === 0) continue;
+      const isOpen = scope === 'unpinned' && (stage !== 'initrd' || onlyReplaces(closest));
+      if (!isOpen) differing.push(closest);
+      else if (first !== undefined) open.push({ stage, component: first });
+    } else if (first !== undefined) {
+      if (scope === 'unpinned') open.push({ stage, component: first });
+      else if (covering.length > 0) foreign.push({ stage, component: first });
+      else uncovered.push(stage);
+    }
+  }
+  return { differing, open, foreign, uncovered };
+}
+
+/** Closest first. One that has no difference at all ends the search, where any of them may cover any stage. */
+function compareAll(
+  boot: VouchedBoot,
+  references: readonly PreparedReference[],
+  rules: BootRules,
+): Compared[] {
+  const anyNode = Object.values(rules.scope).every((scope) => scope !== 'node');
+  const compared: Compared[] = [];
+  for (const reference of references) {
+    const stages = compareStages(boot, reference, rules);
+    const total = [...stages.values()].reduce((sum, one) => sum + one.unknown.length + one.missing.length, 0);
+    if (total === 0 && anyNode && reference.whole) return [{ reference, stages, total }];
+    compared.push({ reference, stages, total });
+  }
+  return compared.sort((a, b) => a.total - b.total);
+}
+
+/** A whole boot says of each stage what was there, also where that is nothing. */
+function covers({ whole, components }: PreparedReference, stage: JudgedStage): boolean {
+  return whole || components.stages.has(stage);
+}
+
+function closestOf(compared: readonly Compared[], stage: JudgedStage): StageDifference | null {
+  let closest: StageDifference | null = null;
+  for (const { stages } of compared) {
+    const one = stages.get(stage)!;
+    const size = ({ unknown, missing }: StageDifference) => unknown.length + missing.length;
+    if (closest === null || size(one) < size(closest)) closest = one;
+  }
+  return closest;
+}
+
+/**
+ * True where each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that
+ * the log calls an initrd, beside or in place of the true one, is one too many.
+ */
+function onlyReplaces({ unknown, missing }: StageDifference): boolean {
+  const left = missing.map(({ pcr }) => pcr);
+  return unknown.every(({ pcr }) => {
+    const at = left.findIndex((one) => one === null || one === pcr);
+    if (at >= 0) left.splice(at, 1);
+    return at >= 0;
+  });
+}

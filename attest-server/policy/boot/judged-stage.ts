@@ -1,0 +1,68 @@
+import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { BootScope, DigestScope } from './rules.ts';
+
+/** What is judged as one, in the order in which a boot runs through it: the first that differs is the cause. */
+export const judgedStages = [
+  'firmware',
+  'driver',
+  'secureboot',
+  'loader',
+  'kernel',
+  'initrd',
+  'cmdline',
+  'other',
+] as const;
+export type JudgedStage = (typeof judgedStages)[number];
+
+/**
+ * PCRs of which every event is judged. 1, 3 and 5 hold what differs from machine to machine, 10 and 15 grow while the
+ * system runs, and 11 does once user space runs: it is judged where the log still replays onto it.
+ */
+export const judgedPcrs: ReadonlySet<number> = new Set([0, 2, 4, 6, 7, 8, 9, 11, 12, 13, 14]);
+
+/** A stage by its name in a log or reference; the sections of a unified image that are none are the kernel's. */
+export function judgedStage(stage: string, pcr: number | null): JudgedStage {
+  if (stage === 'os' && pcr === 11) return 'kernel';
+  return judgedStages.find((known) => known === stage) ?? 'other';
+}
+
+/** Of which machines a reference speaks at this stage; drivers go with the firmware, the rest with the group. */
+export function scopeOf(stage: JudgedStage, scope: BootScope): DigestScope {
+  switch (stage) {
+    case 'firmware':
+    case 'driver':
+      return scope.firmware;
+    case 'loader':
+      return scope.loader;
+    case 'kernel':
+      return scope.kernel;
+    case 'initrd':
+      return scope.initrd;
+    default:
+      return 'group';
+  }
+}
+
+/** The stages without which nothing is known of a boot: one that no reference covers is `no_reference`. */
+export const stageNames: Readonly<Record<JudgedStage, string>> = {
+  firmware: 'firmware',
+  driver: 'firmware drivers',
+  secureboot: 'Secure Boot settings',
+  loader: 'boot loader',
+  kernel: 'kernel',
+  initrd: 'initrd',
+  cmdline: 'command line',
+  other: 'rest',
+};
+
+/** Code and words of a stage that differs; Secure Boot's depend on what it says. */
+export const stageCauses: Readonly<Record<JudgedStage, readonly [ReasonCode, string]>> = {
+  firmware: ['firmware_unknown', 'The firmware has changed'],
+  driver: ['firmware_unknown', 'A firmware driver has changed'],
+  secureboot: ['secureboot_policy', 'The Secure Boot settings or keys have changed'],
+  loader: ['bootloader_unknown', 'The boot loader or its configuration has changed'],
+  kernel: ['kernel_unknown', 'The kernel has changed'],
+  initrd: ['initrd_unknown', 'The initrd has changed'],
+  cmdline: ['cmdline_policy', 'The kernel command line has changed'],
+  other: ['pcr_mismatch', 'The boot differs'],
+};

@@ -1,0 +1,60 @@
+import type { QuotedBank } from '../../verify/proven.ts';
+import { comparedBanks } from './compared-pcrs.ts';
+import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
+import {
+  namedPcrsMatch,
+  type PreparedReference,
+  type ReferenceSet,
+  referenceMatches,
+} from './reference-set.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+export interface Revoked {
+  readonly reference: PreparedReference;
+  /** The component of it that the boot has; null where the boot is the reference as a whole. */
+  readonly component: ReferencedComponent | null;
+}
+
+/**
+ * The revoked reference that a boot is, or that has a kernel or loader of it which no active reference has: what two
+ * boots share was not what the one was revoked for.
+ */
+export function revokedIn(
+  { active, revoked }: ReferenceSet,
+  boot: VouchedBoot | null,
+  quotes: readonly QuotedBank[],
+): Revoked | null {
+  for (const reference of revoked) {
+    if (reference.strict) {
+      if (referenceMatches(reference, quotes)) return { reference, component: null };
+      continue;
+    }
+    if (boot === null) continue;
+    const present = presentIn(reference, boot);
+    const all = reference.components.all.every(({ key }) => present.has(key));
+    if (all && namedPcrsMatch(reference, quotes)) return { reference, component: null };
+    const component = [...present.values()].find(
+      (one) => isCode(one) && !active.some((other) => has(other, one)),
+    );
+    if (component !== undefined) return { reference, component };
+  }
+  return null;
+}
+
+function presentIn({ components }: PreparedReference, boot: VouchedBoot): Map<string, ReferencedComponent> {
+  const present = new Map<string, ReferencedComponent>();
+  for (const component of boot.state.components) {
+    const known = referencedComponent(components, component);
+    if (known !== null) present.set(known.key, known);
+  }
+  return present;
+}
+
+/** Scripts, files and settings that a loader reads are shared by good and bad boots alike. */
+function isCode({ stage, kind }: ReferencedComponent): boolean {
+  return stage === 'kernel' || (stage === 'loader' && (kind === 'code' || kind === null));
+}
+
+function has({ components }: PreparedReference, { digests }: ReferencedComponent): boolean {
+  return comparedBanks.some((bank) => components.byDigest.has(digests[bank] ?? ''));
+}

@@ -1,0 +1,166 @@
+import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import type { Finding } from '../finding.ts';
+import { type ArgumentDifference, argumentDifference } from './command-line.ts';
+import type { StageDifference } from './compare-stages.ts';
+import { comparedBanks } from './compared-pcrs.ts';
+import type { OpenStage } from './judge-stages.ts';
+import { type JudgedStage, stageCauses, stageNames } from './judged-stage.ts';
+import type { ReferencedComponent } from './prepared-components.ts';
+import type { PreparedReference } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
+import { argumentsChange, changeOf, type Named, nameOf, quoted } from './sentence.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+/** One finding for a stage that differs from the closest reference: its first component that does. */
+export function stageFinding(boot: VouchedBoot, difference: StageDifference, rules: BootRules): Finding {
+  const { stage, unknown, missing, reference } = difference;
+  const name = reference.reference.name;
+  const actual = firstOf(stage, unknown);
+  const expected = actual === null ? (missing[0] ?? null) : counterpartOf(actual, difference);
+  const [code, words] = causeOf(boot, stage, unknown, actual);
+  const where = actual === null ? placeOf(expected) : `event ${actual.event} in PCR ${actual.pcr}`;
+  const change =
+    argumentsOf(boot, actual, expected, rules, name) ??
+    changeOf(expected && namedReferenced(expected), actual && namedActual(actual), name);
+  return {
+    code,
+    aspect: 'boot',
+    source: 'tpm',
+    expected: expected && withDigest(nameOf(namedReferenced(expected)), expected.digests),
+    actual: actual && withDigest(nameOf(namedActual(actual)), actual.digests),
+    text: `${words}: ${where} ${change}.`,
+    evidence: {
+      digest: boot.digest,
+      position: actual === null ? placeOf(expected) : `event ${actual.event}`,
+    },
+  };
+}
+
+function causeOf(
+  boot: VouchedBoot,
+  stage: JudgedStage,
+  unknown: readonly BootComponent[],
+  actual: BootComponent | null,
+): readonly [ReasonCode, string] {
+  if (stage === 'secureboot' && turnedOff(boot, unknown))
+    return ['secureboot_off', 'Secure Boot is turned off'];
+  // Extensions of the system and other add-ons, which the stub packs into the initrd.
+  if (stage === 'other' && (actual?.pcr === 12 || actual?.pcr === 13))
+    return ['initrd_unmeasured', 'The boot loader gave the kernel an add-on that no reference has'];
+  return stageCauses[stage];
+}
+
+function turnedOff({ state: { secureBoot } }: VouchedBoot, unknown: readonly BootComponent[]): boolean {
+  return secureBoot.enabled === false && unknown.some(({ event }) => event === secureBoot.event);
+}
+
+/** A loader itself before what it read, a command line that can be read before one that cannot. */
+function firstOf(stage: JudgedStage, unknown: readonly BootComponent[]): BootComponent | null {
+  const better = unknown.find(
+    ({ kind, text }) => (stage === 'loader' && kind === 'code') || (stage === 'cmdline' && text !== null),
+  );
+  return better ?? unknown[0] ?? null;
+}
+
+/** What the reference has in its place. */
+function counterpartOf(
+  actual: BootComponent,
+  { missing, reference }: StageDifference,
+): ReferencedComponent | null {
+  if (actual.stage === 'cmdline' && actual.text !== null) {
+    const lines = reference.components.lines.filter(({ pcr }) => pcr === null || pcr === actual.pcr);
+    return missing.find(({ line, pcr }) => line !== null && pcr === actual.pcr) ?? lines[0] ?? null;
+  }
+  const same = missing.filter(({ pcr }) => pcr === null || pcr === actual.pcr);
+  return (
+    same.find(({ description }) => description === actual.describes) ??
+    same.find(({ kind }) => kind === actual.kind) ??
+    same[0] ??
+    null
+  );
+}
+
+function argumentsOf(
+  boot: VouchedBoot,
+  actual: BootComponent | null,
+  expected: ReferencedComponent | null,
+  { cmdline }: BootRules,
+  name: string,
+): string | null {
+  const line = actual && boot.lineOf(actual);
+  if (!line || !expected?.line) return null;
+  const { more, less }: ArgumentDifference = argumentDifference(expected.line, line, cmdline.allow);
+  if (more.length + less.length > 0) return argumentsChange(more, less, name);
+  return `has the arguments of reference ${name} in another order`;
+}
+
+function namedActual({ describes, type }: BootComponent): Named {
+  return { describes, type };
+}
+
+function namedReferenced({ description, stage }: ReferencedComponent): Named {
+  return { describes: description, type: stageNames[stage] };
+}
+
+function placeOf(expected: ReferencedComponent | null): string {
+  return expected === null || expected.pcr === null ? 'log' : `PCR ${expected.pcr}`;
+}
+
+/** The strongest digest, which is what was compared. */
+function withDigest(name: string, digests: ReferencedComponent['digests']): string {
+  const bank = comparedBanks.find((one) => digests[one] !== undefined);
+  return bank === undefined ? name : `${name} ${bank}:${digests[bank]}`;
+}
+
+/** A stage that policy leaves open and that no reference knows: told, and no more. */
+export function openFinding({ digest }: VouchedBoot, { stage, component }: OpenStage): Finding {
+  return {
+    code: stageCauses[stage][0],
+    aspect: 'boot',
+    source: 'tpm',
+    severity: 'warn',
+    expected: null,
+    actual: withDigest(nameOf(namedActual(component)), component.digests),
+    text: `No reference knows the ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} of event ${component.event}; the policy leaves it open (scope ${stage}: unpinned).`,
+    evidence: { digest, position: `event ${component.event}` },
+  };
+}
+
+/** A stage that only this node's own reference may speak of. */
+export function foreignFinding(boot: VouchedBoot, { stage, component }: OpenStage, node: string): Finding {
+  return {
+    ...openFinding(boot, { stage, component }),
+    severity: 'fail',
+    expected: `an active reference captured on ${node}`,
+    text: `No active reference was captured on ${node}, and the policy wants one for its ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} (scope ${stage}: node).`,
+  };
+}
+
+/** One finding for all the stages that no reference covers. */
+export function uncoveredFinding(boot: VouchedBoot, stages: readonly JudgedStage[]): Finding {
+  const names = stages.map((stage) => stageNames[stage]).join(', ');
+  return {
+    code: 'no_reference',
+    aspect: 'boot',
+    source: 'server',
+    expected: `an active reference that covers: ${names}`,
+    actual: null,
+    text: `No active reference says anything of this boot's ${names}.`,
+    evidence: { digest: boot.digest, position: 'log' },
+  };
+}
+
+/** A PCR that a reference speaks of and the quote does not cover. */
+export function unquotedFinding(pcr: number, references: readonly PreparedReference[]): Finding {
+  const named = references.find(({ components }) => components.all.some((one) => one.pcr === pcr));
+  return {
+    code: 'pcr_mismatch',
+    aspect: 'boot',
+    source: 'tpm',
+    expected: `PCR ${pcr} quoted`,
+    actual: null,
+    text: `PCR ${pcr} is in reference ${named?.reference.name}, but the node did not quote it.`,
+    evidence: null,
+  };
+}

@@ -1,0 +1,79 @@
+import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
+import type { BootProblem, MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
+import type { EventLog } from '../../verify/tpm/event-log.ts';
+import { type CommandLine, parseCommandLine } from './command-line.ts';
+import { isJudgedByRule, namesOf, type Referenced } from './judged-by-rule.ts';
+import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
+import { maskIdentifiers } from './masked-text.ts';
+import type { BootRules } from './rules.ts';
+
+/** A boot as it is compared: what counts of its components, and what the TPM vouches for. */
+export interface VouchedBoot {
+  /** SHA-256 of the log, hex. */
+  readonly digest: string;
+  readonly state: BootState;
+  /** Components of judged PCRs that no rule judges. */
+  readonly judged: readonly JudgedComponent[];
+  /** The commands of its loader are known. */
+  readonly hasCommands: boolean;
+  /** PCR 11 is vouched for: the sections of a unified kernel image. */
+  readonly hasSections: boolean;
+  /** The log as it was parsed, for references that know values alone. */
+  readonly log: EventLog;
+  readonly problems: readonly BootProblem[];
+  readonly quotes: (pcr: number) => boolean;
+  /** The PCR was quoted, and the log replays onto it. */
+  readonly vouches: (pcr: number) => boolean;
+  readonly judgedByRule: (referenced: Referenced) => boolean;
+  /** The arguments of a command line; null where its text is not known. */
+  readonly lineOf: (component: BootComponent) => CommandLine | null;
+}
+
+export interface JudgedComponent {
+  readonly component: BootComponent;
+  readonly stage: JudgedStage;
+}
+
+export function vouchedBoot(
+  { digest, log, state, problems }: MeasuredBoot,
+  banks: readonly QuotedBank[],
+  rules: BootRules,
+): VouchedBoot {
+  const { components } = state;
+  const quoted = banks.reduce((mask, bank) => mask & bank.mask, 0xffffff);
+  const names = namesOf(state);
+  const judged = components.flatMap((component): JudgedComponent[] => {
+    const { event, pcr, kind } = component;
+    if (!judgedPcrs.has(pcr) || kind === 'marker') return [];
+    const description = names.get(event) ?? (rules.sbatMinimum === null ? undefined : sbatLevelOf(component));
+    if (description !== undefined && isJudgedByRule(rules, { pcr, kind, description })) return [];
+    if (pcr === 14 && rules.mok === 'allow') return [];
+    return [{ component, stage: judgedStage(component.stage, component.pcr) }];
+  });
+  return {
+    digest,
+    state,
+    judged,
+    hasCommands: components.some(({ kind, pcr }) => kind === 'command' && pcr === 8),
+    hasSections: components.some(({ pcr }) => pcr === 11),
+    log,
+    problems,
+    quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
+    vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),
+    judgedByRule: (referenced) => isJudgedByRule(rules, referenced),
+    lineOf: ({ text }) => (text === null ? null : parseCommandLine(maskIdentifiers(text))),
+  };
+}
+
+/** shim's level of revocation is a fact without an event; a reference's one must be there, whatever is called so. */
+function sbatLevelOf({ pcr, kind, describes }: BootComponent): string | undefined {
+  return pcr === 7 && kind === 'variable' && describes.startsWith('SbatLevel') ? 'SbatLevel' : undefined;
+}
+
+/** What a log says of a PCR onto which it does not replay explains nothing. */
+export function replays(problems: readonly BootProblem[], pcr: number): boolean {
+  return !problems.some(
+    ({ code, pcr: of }) =>
+      (code === 'log_replay_mismatch' || code === 'log_incomplete') && (of === null || of === pcr),
+  );
+}
