@@ -1,4 +1,5 @@
 import type { Attestation } from './attest/attestation.ts';
+import { observeKept } from './attest/observe.ts';
 import { simulate } from './attest/simulate.ts';
 import type { PolicyPorts } from './http/ports.ts';
 import { HttpProblem } from './http/problem.ts';
@@ -49,5 +50,6 @@ export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
       const policy = parsePolicy(text, file, ways);
       return inTurn(() => simulate(ports, policy, page));
     },
+    observations: async (page) => inTurn(() => observeKept(ports, page)),
   };
 }

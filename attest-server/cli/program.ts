@@ -23,6 +23,7 @@ import { addEkRoots } from './offline/ek-roots.ts';
 import { addEventLog } from './offline/eventlog-command.ts';
 import { addPolicy } from './offline/policy-command.ts';
 import { addPolicySimulate } from './offline/policy-simulate.ts';
+import { addPolicySuggest } from './offline/policy-suggest.ts';
 import { addReferenceDiff } from './offline/reference-diff.ts';
 import { addVerify } from './offline/verify-command.ts';
 import { printable } from './printable.ts';
@@ -74,7 +75,9 @@ function createProgram(session: Session): Command {
   const references = addReference(program, session);
   addReferenceLife(references, session);
   addReferenceDiff(references, session);
-  addPolicySimulate(addPolicy(program, session), session);
+  const policies = addPolicy(program, session);
+  addPolicySimulate(policies, session);
+  addPolicySuggest(policies, session);
   addJoinToken(program, session);
   addEnrol(program, session);
   addToken(program, session);

@@ -1,5 +1,6 @@
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { Observation } from '../policy/observation.ts';
 import type { SimulatedNode } from '../policy/simulation.ts';
 import type { AuditEntry } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
@@ -66,6 +67,12 @@ export interface PolicyPorts {
     policy: { readonly text: string; readonly file: string },
     page: { readonly after?: string | undefined; readonly limit: number },
   ): Promise<{ readonly items: readonly SimulatedNode[]; readonly next: string | null }>;
+  /** What the latest evidence of a page of nodes tells of them. */
+  observations(page: { readonly after?: string | undefined; readonly limit: number }): Promise<{
+    readonly items: readonly Observation[];
+    readonly unseen: readonly string[];
+    readonly next: string | null;
+  }>;
 }
 
 /** What the API shows of the audit log, and what an administrator may do with it. */

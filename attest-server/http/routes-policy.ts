@@ -1,11 +1,18 @@
+import { z } from 'zod';
 import { policyView } from '../protocol/api.ts';
-import { simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
+import { nodeName } from '../protocol/messages.ts';
+import { observationsAnswer, simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
 import { parseShape, readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
 import { noQuery, ok, type Route, route } from './route.ts';
 
 /** A policy of the most characters, each of which JSON may write as six bytes. */
 const bodyBytes = 2 * 1024 * 1024;
+
+const page = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(500).default(200),
+  after: nodeName.optional(),
+});
 
 /** The policy in force, and what another one would make of the evidence that is kept. */
 export const policyRoutes: readonly Route[] = [
@@ -16,6 +23,14 @@ export const policyRoutes: readonly Route[] = [
       parseShape(noQuery, query, 'query');
       const { name, revision, text } = policy();
       return ok({ name, revision, text });
+    },
+  }),
+  route('GET', '/v1/policy/observations', 'reader', {
+    summary:
+      'What each node is and boots, for a draft of a policy; parameters limit, after (the `next` of the page before)',
+    answer: observationsAnswer,
+    async handle({ policies }, { query }) {
+      return ok(await policies.observations(parseShape(page, query, 'query')));
     },
   }),
   route('POST', '/v1/policy/simulate', 'operator', {

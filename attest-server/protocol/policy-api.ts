@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { listOf, reason } from './api.ts';
 import { nodeName } from './messages.ts';
+import { tpmClasses } from './tpm-class.ts';
 import { nodeStates } from './verdict.ts';
 
 /** Characters: a policy is written by people. */
@@ -28,3 +29,28 @@ export const simulatedNode = z.object({
 });
 export type SimulatedNodeView = z.infer<typeof simulatedNode>;
 export const simulateAnswer = listOf(simulatedNode);
+
+const image = z.object({ describes: z.string(), digest: z.string() });
+/** What a machine is and boots: what a draft of a policy is made from. */
+export const observation = z.object({
+  node: z.string(),
+  tpmClass: z.enum(tpmClasses),
+  manufacturer: z.string().nullable(),
+  kernel: z.string().nullable(),
+  boot: z
+    .object({
+      firmware: z.string().nullable(),
+      secureBoot: z.boolean().nullable(),
+      loaders: z.array(image),
+      kernels: z.array(image),
+      signers: z.array(z.object({ digest: z.string().regex(/^[0-9a-f]+$/), subject: z.string().nullable() })),
+      sbatLevel: z.number().nullable(),
+    })
+    .nullable(),
+});
+export const observationsAnswer = z.object({
+  items: z.array(observation),
+  /** Nodes of the page of which there is no evidence. */
+  unseen: z.array(nodeName),
+  next: z.string().nullable(),
+});

@@ -4,10 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { strictPolicy } from '../../attest-server/policy/built-in.ts';
+import { groupOf } from '../../attest-server/policy/policy.ts';
 import { PolicyError } from '../../attest-server/policy/policy-error.ts';
+import { parsePolicy } from '../../attest-server/policy/policy-file.ts';
 import { listOf, nodeView } from '../../attest-server/protocol/api.ts';
 import { simulateAnswer } from '../../attest-server/protocol/policy-api.ts';
 import { dial, enrolledNode, type Peer } from './attacker.ts';
+import { runAssay } from './cli/cli-fixture.ts';
 import { forgedTpm } from './forged-tpm.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
 
@@ -123,6 +126,25 @@ describe('a policy in force, over real connections', () => {
       assert.deepEqual([first.items.length, first.next], [2, 'node-1']);
       const last = await simulate(policy, { limit: 2, after: first.next });
       assert.deepEqual([last.items.map(({ node }) => node), last.next], [['node-2'], null]);
+    });
+
+    it('is drafted from what was observed, by the command line', async () => {
+      const tokenFile = join(world.stateDir, 'admin.token');
+      const environment = {
+        ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
+        ...{ ASSAY_TOKEN_FILE: tokenFile, ASSAY_CA_FILE: world.server.caFile },
+      };
+      const { code, out } = await runAssay(['policy', 'suggest'], { env: environment });
+      assert.equal(code, 0);
+      const drafted = parsePolicy(out, 'draft.yaml');
+      assert.equal(groupOf(drafted, 'gpu-1').tpm, 'absent');
+      assert.deepEqual(groupOf(drafted, 'node-1').require, ['identity']);
+      await writeFile(join(folder, 'draft.yaml'), out);
+      const simulated = await runAssay(['policy', 'simulate', join(folder, 'draft.yaml')], {
+        env: environment,
+      });
+      assert.deepEqual([simulated.code, simulated.err], [0, '']);
+      assert.match(simulated.out, /^0 of 3 nodes would change$/m);
     });
 
     it('is refused with the place of each fault', async () => {

@@ -1,5 +1,4 @@
-import { readdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Policy } from '../../policy/policy.ts';
 import { type SimulatedNodeView, simulateAnswer } from '../../protocol/policy-api.ts';
@@ -11,6 +10,7 @@ import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { table } from '../table.ts';
+import { filesIn } from './files-in.ts';
 import { readPolicy } from './policy-text.ts';
 import { readReference } from './reference-file.ts';
 import { simulateBundle } from './simulate-bundle.ts';
@@ -56,11 +56,11 @@ export function addPolicySimulate(policies: Command, { io, client, exitWith }: S
       const references =
         options.references === undefined
           ? null
-          : filesIn(at(options.references), /\.(json|ya?ml)$/).map(readReference);
+          : filesIn(at(options.references), /\.(json|ya?ml)$/, '--references').map(readReference);
       const items: readonly Simulated[] =
         options.bundles === undefined
           ? await askServer(client(command.optsWithGlobals()), policy, file)
-          : filesIn(at(options.bundles), /\.json$/).map((path) =>
+          : filesIn(at(options.bundles), /\.json$/, '--bundles').map((path) =>
               simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
             );
       const untrusted = items.filter(turnsUntrusted);
@@ -89,17 +89,6 @@ async function askServer(server: Client, { text }: Policy, file: string): Promis
     next = answer.next;
   } while (next !== null);
   return items;
-}
-
-function filesIn(dir: string, ending: RegExp): readonly string[] {
-  try {
-    const names = readdirSync(dir).filter((name) => ending.test(name));
-    if (names.length === 0) throw new CliError(`${dir} holds no such file`, 'Name another folder.');
-    return names.sort().map((name) => join(dir, name));
-  } catch (cause) {
-    if (cause instanceof CliError) throw cause;
-    throw new CliError(`${dir} is not a folder that can be read`, 'Name another one.', exit.error, cause);
-  }
 }
 
 /** True where the policy would make a node untrusted that is not so now. */

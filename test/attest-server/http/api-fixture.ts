@@ -251,7 +251,10 @@ export function portsOf(world: World): ApiPorts {
       rotate: async () => ({ keyId: '00000000' }),
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
     },
-    policies: { simulate: async () => ({ items: [], next: null }) },
+    policies: {
+      simulate: async () => ({ items: [], next: null }),
+      observations: async () => ({ items: [], unseen: [], next: null }),
+    },
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n' }),
     ready: () => world.ready,
     now: () => now,

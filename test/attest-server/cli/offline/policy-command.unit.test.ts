@@ -79,6 +79,15 @@ describe('assay policy', () => {
     assert.deepEqual([code, JSON.parse(out)], [0, JSON.parse(JSON.stringify(policyJsonSchema()))]);
   });
 
+  it('suggest drafts a policy from bundles, which check passes without a word', async () => {
+    const { code, out } = await runAssay(['policy', 'suggest', '--bundles', 'bundles'], { cwd });
+    assert.equal(code, 0);
+    assert.match(out, /nodes: \["one", "other"\]|nodes: \["one"\]/);
+    write('draft.yaml', out);
+    const checked = await runAssay(['policy', 'check', 'draft.yaml'], { cwd });
+    assert.deepEqual([checked.code, checked.err], [0, '']);
+  });
+
   describe('simulate with bundles', () => {
     const simulate = (policy: string, ...more: string[]) =>
       runAssay(['policy', 'simulate', policy, '--bundles', 'bundles', ...more], { cwd });

@@ -1,0 +1,71 @@
+import { basename, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { observe } from '../../policy/observation.ts';
+import { type SuggestedFrom, suggestPolicy } from '../../policy/suggest.ts';
+import { listOf, nodeView } from '../../protocol/api.ts';
+import { parseBundle } from '../../protocol/bundle.ts';
+import { observationsAnswer } from '../../protocol/policy-api.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
+import type { Client } from '../client.ts';
+import { readFile } from '../read-file.ts';
+import type { Session } from '../session.ts';
+import { filesIn } from './files-in.ts';
+
+/** `policy suggest`: a draft that `policy check` passes, with comments that say why. */
+export function addPolicySuggest(policies: Command, { io, client }: Session): void {
+  policies
+    .command('suggest')
+    .description('draft a policy from what was observed, as YAML: machines that start alike become a group')
+    .option('--bundles <dir>', 'draft it from exported bundles instead of the evidence that the server keeps')
+    .action(async (options: { bundles?: string }, command: Command) => {
+      const from =
+        options.bundles === undefined
+          ? await askServer(client(command.optsWithGlobals()))
+          : fromBundles(filesIn(resolve(io.cwd, options.bundles), /\.json$/, '--bundles'));
+      io.out(suggestPolicy(from));
+    });
+}
+
+async function askServer(server: Client): Promise<SuggestedFrom> {
+  const observations: SuggestedFrom['observations'][number][] = [];
+  const unseen: string[] = [];
+  for (let next: string | null = ''; next !== null; ) {
+    const after: string = next === '' ? '' : `?after=${encodeURIComponent(next)}`;
+    const page = await server.get(`/v1/policy/observations${after}`, observationsAnswer);
+    observations.push(...page.items);
+    unseen.push(...page.unseen);
+    next = page.next;
+  }
+  return { observations, unseen, withoutTpm: await unsupportedNodes(server) };
+}
+
+async function unsupportedNodes(server: Client): Promise<string[]> {
+  const names: string[] = [];
+  for (let next: string | null = ''; next !== null; ) {
+    const after: string = next === '' ? '' : `?after=${encodeURIComponent(next)}`;
+    const page = await server.get(`/v1/nodes${after}`, listOf(nodeView));
+    names.push(...page.items.filter(({ state }) => state === 'unsupported').map(({ name }) => name));
+    next = page.next;
+  }
+  return names;
+}
+
+function fromBundles(paths: readonly string[]): SuggestedFrom {
+  const observations: SuggestedFrom['observations'][number][] = [];
+  const unseen: string[] = [];
+  for (const path of paths) {
+    const file = basename(path, '.json');
+    try {
+      const bundle = parseBundle(readFile(path).toString('utf8'));
+      const proven = verifyBundleEvidence(bundle, null);
+      const name = proven.facts?.node ?? bundle.context?.node ?? file;
+      const manufacturer = proven.facts?.host?.manufacturer ?? null;
+      observations.push(observe(proven, { name, tpmClass: 'unknown', manufacturer }));
+    } catch (error) {
+      if (!(error instanceof Rejection)) throw error;
+      unseen.push(file);
+    }
+  }
+  return { observations, unseen, withoutTpm: [] };
+}

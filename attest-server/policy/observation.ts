@@ -1,0 +1,77 @@
+import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { BootState, SignatureEntry } from '../verify/boot/boot-state.ts';
+import type { Proven } from '../verify/proven.ts';
+
+/** An image as a group of machines has it in common. */
+export interface ObservedImage {
+  /** The log's word for it. */
+  readonly describes: string;
+  readonly digest: string;
+}
+
+/** What a machine is and boots, as far as it can be told from its evidence: what a policy would speak of. */
+export interface Observation {
+  readonly node: string;
+  readonly tpmClass: TpmClass;
+  /** The TPM's maker, by the word of a root. */
+  readonly manufacturer: string | null;
+  /** Version of the running kernel; the node says so. */
+  readonly kernel: string | null;
+  /** Null where no boot log was sent, or it does not lead to what the TPM holds. */
+  readonly boot: ObservedBoot | null;
+}
+
+export interface ObservedBoot {
+  readonly firmware: string | null;
+  readonly secureBoot: boolean | null;
+  readonly loaders: readonly ObservedImage[];
+  readonly kernels: readonly ObservedImage[];
+  readonly signers: readonly { readonly digest: string; readonly subject: string | null }[];
+  readonly sbatLevel: number | null;
+}
+
+/** A machine that claims more than this of one kind is no pattern for others. */
+const most = 16;
+
+export function observe(
+  proven: Proven,
+  node: { readonly name: string; readonly tpmClass: TpmClass; readonly manufacturer: string | null },
+): Observation {
+  const { boot } = proven;
+  return {
+    node: node.name,
+    tpmClass: node.tpmClass,
+    manufacturer: node.manufacturer,
+    kernel: proven.facts?.host?.kernel ?? null,
+    boot: boot === null || boot.problems.length > 0 ? null : bootOf(boot.state),
+  };
+}
+
+function bootOf({ components, secureBoot, firmwareVersion }: BootState): ObservedBoot {
+  const images = (stage: 'loader' | 'kernel') =>
+    components
+      .filter((component) => component.stage === stage && component.kind === 'code')
+      .map(({ describes, digests }) => ({
+        describes: describes.slice(0, 256),
+        digest: digests.sha256 ?? digests.sha384 ?? digests.sha512 ?? digests.sha1 ?? '',
+      }))
+      .slice(0, most);
+  return {
+    firmware: firmwareVersion?.text.slice(0, 256) ?? null,
+    secureBoot: secureBoot.enabled,
+    loaders: images('loader'),
+    kernels: images('kernel'),
+    signers: certificatesOf(secureBoot.authorities),
+    sbatLevel: secureBoot.sbatLevel,
+  };
+}
+
+/** Each once, in the order in which they were first used. */
+function certificatesOf(authorities: readonly SignatureEntry[]): ObservedBoot['signers'] {
+  const byDigest = new Map(
+    authorities
+      .filter(({ kind }) => kind === 'certificate')
+      .map(({ digest, subject }) => [digest, { digest, subject: subject?.slice(0, 256) ?? null }]),
+  );
+  return [...byDigest.values()].slice(0, most);
+}
