@@ -65,15 +65,15 @@ class DerivedBootState implements BootState {
   }
 }
 
-/** Measured first of all, into PCR 0. PC Client PFP 1.06, section 10.4.1. */
+/** Measured first of all, into PCR 0; some firmware has a GUID there. PC Client PFP 1.06, section 10.4.1. */
 function firmwareVersion(vouched: VouchedLog): VouchedText | null {
   const { raw } = vouched.log;
   for (let event = 0; event < raw.count; event++) {
     if (raw.types[event] !== eventType.crtmVersion || raw.pcrs[event] !== 0) continue;
     const measured = vouched.measured[event];
     if (!measured || !isVouched(vouched, event)) return null;
-    const text = utf16Text(measured) ?? byteText(measured);
-    return text === null ? null : { event, text };
+    const text = (utf16Text(measured) ?? byteText(measured) ?? '').trim();
+    return /^[ -~]+$/.test(text) ? { event, text } : null;
   }
   return null;
 }

@@ -14,6 +14,11 @@ const authorityTypes: ReadonlySet<number> = new Set<number>([
   eventType.variableAuthority,
   eventType.spdmDeviceAuthority,
 ]);
+const variableTypes: ReadonlySet<number> = new Set<number>([
+  ...authorityTypes,
+  eventType.variableDriverConfig,
+  eventType.spdmDevicePolicy,
+]);
 const databaseNames: ReadonlySet<string> = new Set(['PK', 'KEK', 'db', 'dbx', 'dbt', 'dbr']);
 
 /** An EFI variable that was measured whole, so that its name is vouched for as well as its value. */
@@ -55,7 +60,9 @@ export function secureBootState(
     else if (!configures && type === eventType.variableAuthority) {
       if (!shim.addVariable(event, name, value)) authorities.push(authorityOf(event, name, value));
     } else if (!configures) shim.addList(event, name, value);
-    if (boundaries.secureBoot !== null) checkPlace(vouched, measured, configures, problems);
+    // A second switch is told of once, as what it is.
+    if (boundaries.secureBoot !== null && (measured !== switches.at(-1) || switches.length === 1))
+      checkPlace(vouched, measured, configures, problems);
   }
   shim.recognize();
   return {
@@ -119,8 +126,8 @@ function checkPlace(
 ): void {
   const policy = name === 'SecureBoot' || databaseNames.has(name);
   const allowed = configures ? type === eventType.variableDriverConfig : authorityTypes.has(type);
-  // Of what nobody takes for a fact any type will do; shim gives its own variables either type.
-  if (allowed || guid.equals(shimLock) || (configures && !policy)) return;
+  // Of what nobody takes for a fact any type will do; shim gives its own variables either one.
+  if (allowed || !variableTypes.has(type) || guid.equals(shimLock) || (configures && !policy)) return;
   const place = configures ? 'before' : 'after';
   const text = `${name} has a type that does not belong ${place} the separator`;
   problems.push(problemAt(vouched, event, 'unverified_event', text));

@@ -26,6 +26,7 @@ export function findBoundaries(vouched: VouchedLog, problems: BootProblem[]): Bo
   const { raw } = vouched.log;
   const first = new Int32Array(firmwarePcrs).fill(-1);
   const extended = new Uint8Array(firmwarePcrs);
+  const wrong = new Uint8Array(firmwarePcrs);
   let left: number | null = null;
   const errors: BootProblem[] = [];
   for (let event = 0; event < raw.count; event++) {
@@ -39,10 +40,14 @@ export function findBoundaries(vouched: VouchedLog, problems: BootProblem[]): Bo
       if (!typed) errors.push(problemAt(vouched, event, 'unverified_event', 'a separator of another type'));
       else if (vouched.measured[event] === null)
         errors.push(problemAt(vouched, event, 'event_data_mismatch', 'a separator with other data'));
-    } else if (typed) errors.push(wrongSeparator(vouched, event));
-    else if (pcr === 5 && hasDigest(vouched, event, bootServicesLeft)) left ??= event;
+    } else if (typed) {
+      errors.push(wrongSeparator(vouched, event));
+      wrong[pcr] = 1;
+    }
+    if (pcr === 5 && hasDigest(vouched, event, bootServicesLeft)) left ??= event;
   }
-  if (extended[0] === 1) problems.push(...errors, ...missing(vouched, first, extended));
+  if (extended[0] === 1)
+    problems.push(...errors, ...missing(vouched, first, (pcr) => extended[pcr] === 1 && wrong[pcr] === 0));
   const at = first[beforeSecureBoot]!;
   return { secureBoot: at < 0 ? null : at, bootServicesLeft: left };
 }
@@ -63,11 +68,11 @@ function wrongSeparator(vouched: VouchedLog, event: number): BootProblem {
   });
 }
 
-function missing(vouched: VouchedLog, first: Int32Array, extended: Uint8Array): BootProblem[] {
+function missing(vouched: VouchedLog, first: Int32Array, needsOne: (pcr: number) => boolean): BootProblem[] {
   const usual = first.subarray(0, beforeSecureBoot).some((event) => event >= 0);
   const problems: BootProblem[] = [];
   for (let pcr = 0; pcr < firmwarePcrs; pcr++) {
-    const judged = extended[pcr] === 1 && (usual || pcr === beforeSecureBoot);
+    const judged = needsOne(pcr) && (usual || pcr === beforeSecureBoot);
     if (!judged || first[pcr]! >= 0) continue;
     const event = lastOf(vouched, pcr);
     problems.push(
