@@ -5,6 +5,7 @@ import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask, pcrsOf, pcrValue } from './compared-pcrs.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
+import { definesMenu } from './only-read.ts';
 import { type BootScope, defaultScope } from './rules.ts';
 
 export interface CaptureOptions {
@@ -42,7 +43,9 @@ export function captureReference(
     for (const pcr of pcrsOf(comparedMask))
       if (pcrValue(quoted, pcr) === null)
         throw new CaptureError(`${node} did not quote ${quoted.bank} PCR ${pcr}`);
-  const components = boot.state.components.filter(({ pcr, kind }) => kept.has(pcr) && kind !== 'marker');
+  const components = boot.state.components.filter(
+    (component) => kept.has(component.pcr) && component.kind !== 'marker' && !definesMenu(component),
+  );
   if (components.length === 0) throw new CaptureError(`the boot log of ${node} measures nothing`);
   const revocations = boot.state.secureBoot.databases
     .filter(({ name: database }) => database === 'dbx')

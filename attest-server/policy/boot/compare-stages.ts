@@ -1,6 +1,7 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { argumentDifference, sameOrder } from './command-line.ts';
 import { type JudgedStage, judgedStages } from './judged-stage.ts';
+import { isOnlyRead } from './only-read.ts';
 import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
@@ -34,7 +35,7 @@ export function compareStages(
     if (component.pcr === 11 && !judgesSections) continue;
     const known = referencedComponent(components, component);
     if (known !== null) present.add(known.key);
-    else if (bothHaveCommands && isConfiguration(component)) continue;
+    else if (bothHaveCommands && isOnlyRead(component)) continue;
     else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present))
       unknown.set(stage, [...(unknown.get(stage) ?? []), component]);
   }
@@ -43,7 +44,7 @@ export function compareStages(
       !present.has(one.key) &&
       (one.pcr === null || boot.vouches(one.pcr)) &&
       !(one.pcr === 11 && !judgesSections) &&
-      !(bothHaveCommands && isConfiguration(one)) &&
+      !(bothHaveCommands && isOnlyRead(one)) &&
       !boot.judgedByRule(one),
   );
   return new Map(
@@ -57,11 +58,6 @@ export function compareStages(
       },
     ]),
   );
-}
-
-/** What a loader's configuration file does is measured as commands: its comments and other entries do not count. */
-function isConfiguration({ kind, pcr }: { readonly kind: string | null; readonly pcr: number | null }) {
-  return kind === 'configuration' && pcr === 9;
 }
 
 /**

@@ -1,0 +1,19 @@
+/** As far as a component of a boot and one of a reference are alike. */
+interface Read {
+  readonly pcr: number | null;
+  readonly kind: string | null;
+  readonly text: string | null;
+}
+
+/**
+ * A loader's configuration file, and a menu that it defines: what is done of them is measured as commands, so that other
+ * entries, comments and identifiers of the machine need not be the same.
+ */
+export function isOnlyRead(one: Read): boolean {
+  return (one.pcr === 9 && one.kind === 'configuration') || definesMenu(one);
+}
+
+/** GRUB measures an entry with all of its text when it defines it, and each command again when it runs it. */
+export function definesMenu({ pcr, kind, text }: Read): boolean {
+  return pcr === 8 && kind === 'command' && text !== null && /^(?:menuentry|submenu)\s/.test(text);
+}

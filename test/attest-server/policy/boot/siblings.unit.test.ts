@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { appraise } from '../../../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { madeProof, policyOf } from '../made-proof.ts';
+
+const at = Date.parse('2026-11-25T12:00:00Z');
+
+function captured(log: Buffer, node = 'worker-1'): Reference {
+  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', at, node } as const;
+  return captureReference(madeProof({ log }), taken);
+}
+
+function judged(log: Buffer, references: readonly Reference[], scope = '{}', more: readonly string[] = []) {
+  const policy = policyOf('require: [identity, boot]', `boot: {scope: ${scope}}`, ...more);
+  const verdict = appraise(madeProof({ log }), policy, { name: 'worker-2' }, references, at);
+  return [verdict.state, ...verdict.reasons.map(({ code, severity }) => `${code} ${severity}`)];
+}
+
+/** Every identifier of the machine becomes another one of its kind. */
+const otherIdentifiers = (text: string) =>
+  text
+    .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, (uuid) =>
+      uuid.replace(/[0-9a-f]/g, (digit) => (15 - Number.parseInt(digit, 16)).toString(16)),
+    )
+    .replace(/\b[0-9A-F]{4}-[0-9A-F]{4}\b/g, 'AF0C-91DE')
+    .replace(/\b[0-9a-f]{32}\b/g, 'c'.repeat(32));
+
+const sibling: SiblingChange = { text: otherIdentifiers, firmwareSettings: true, configuration: true };
+
+describe('a sibling of the one node that was captured', () => {
+  const logs = [
+    'debian13-shim-grub',
+    'centos9-shim-grub',
+    'debian11-shim-grub',
+    'debian10-shim-grub',
+    'rhel8-shim-grub',
+  ];
+  for (const name of logs) {
+    const log = recordedLog(name);
+    const reference = captured(log);
+
+    it(`row 113: of ${name} is trusted with other UUIDs, PCR 1, boot order and GRUB configuration`, () => {
+      const other = siblingLog(log, sibling);
+      assert.notDeepEqual(other, log);
+      assert.deepEqual(judged(other, [reference]), ['trusted']);
+    });
+
+    it(`of ${name} with an initrd of its own is not, unless the policy leaves it open`, () => {
+      const other = siblingLog(log, { ...sibling, initrd: true });
+      assert.deepEqual(judged(other, [reference]), ['untrusted', 'initrd_unknown fail']);
+      assert.deepEqual(judged(other, [reference], '{initrd: unpinned}'), ['trusted', 'initrd_unknown warn']);
+    });
+
+    it(`of ${name} with an initrd of its own is trusted by a reference of its own, where the policy goes by node`, () => {
+      const other = siblingLog(log, { ...sibling, initrd: true });
+      const scope = '{initrd: node}';
+      assert.deepEqual(judged(other, [reference], scope), ['untrusted', 'initrd_unknown fail']);
+      const own = { ...captured(other, 'worker-2'), name: 'own' };
+      assert.deepEqual(judged(other, [reference, own], scope), ['trusted']);
+      assert.deepEqual(judged(log, [reference, own], scope), ['untrusted', 'initrd_unknown fail']);
+    });
+
+    it(`of ${name} is compared to the last character where the policy says so`, () => {
+      const other = siblingLog(log, { text: otherIdentifiers });
+      const differs = /[0-9a-f]{8}-[0-9a-f]{4}-.*/.test(
+        reference.components
+          .map(({ description }) => description)
+          .filter((text) => /linux|kernel_cmdline/.test(text))
+          .join(),
+      );
+      const state = judged(other, [reference], '{cmdline: exact}');
+      assert.deepEqual(state, differs ? ['untrusted', 'cmdline_policy fail'] : ['trusted']);
+    });
+  }
+
+  it('is trusted where the kernel measures the UUIDs once more', () => {
+    const rooted = (uuid: string) =>
+      siblingLog(recordedLog('debian13-shim-grub'), {
+        text: (text) => text.replace('root=/dev/vda', `root=UUID=${uuid}`),
+      });
+    const one = rooted('d4b018ac-5304-4aac-b870-4060a39e2af1');
+    const other = rooted('05ee75fe-dab5-40f4-8d00-e125ab9a1260');
+    assert.deepEqual(judged(other, [captured(one)]), ['trusted']);
+    assert.deepEqual(judged(rooted('nothing-that-is-one'), [captured(one)]), [
+      'untrusted',
+      'cmdline_policy fail',
+    ]);
+  });
+});
