@@ -249,7 +249,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   let reloading = Promise.resolve();
   const erasing = startRetention({
-    ...{ store, now, fault, evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
+    ...{ store, now, fault, named: keptEvidence.named },
+    ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
   });
   let closed: Promise<void> | null = null;
   let sweeping = Promise.resolve();

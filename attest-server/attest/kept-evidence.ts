@@ -71,7 +71,7 @@ interface Moment {
   readonly latest: LatestBoot | undefined;
 }
 
-/** Shared blobs are never erased: a node whose values move more often within a boot keeps its own in each answer. */
+/** Shared blobs stay for long: a node whose values move more often within a boot keeps its own in each answer. */
 const sharedPerBoot = 8;
 
 function context(policyText: string, references: readonly Reference[]): Context {
@@ -166,6 +166,15 @@ function parseKept(bytes: Buffer): Kept | null {
   }
 }
 
+/** When an answer came, and the digests of what it names; null for bytes that are no kept answer. */
+function named(bytes: Buffer): { readonly at: number; readonly digests: readonly string[] } | null {
+  const kept = parseKept(bytes);
+  if (kept === null) return null;
+  const values = kept.quotes.map(({ pcrs }) => (typeof pcrs === 'string' ? pcrs : null));
+  const all = [kept.keys, kept.bootLog, kept.policy, kept.references, ...values];
+  return { at: kept.at, digests: all.flatMap((digest) => digest ?? []) };
+}
+
 /** Makes the file that travels: everything that the verdict was made from. Null where a part is gone. */
 async function unpack(digest: string, read: Read): Promise<Bundle | null> {
   const bytes = await read(digest);
@@ -253,4 +262,4 @@ function blob(text: string): Blob {
 }
 
 /** How one attestation is kept, and how it becomes a bundle again. */
-export const keptEvidence = { context, pack, unpack };
+export const keptEvidence = { context, pack, unpack, named };

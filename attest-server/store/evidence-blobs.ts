@@ -16,14 +16,18 @@ interface Blob {
 
 /** Writes evidence inside a transaction. Both throw an Error where the digest is not that of the bytes: a caller's fault. */
 export interface EvidenceWriter {
-  /** Keeps a blob under its digest; one that is there already is not written again. */
+  /** Keeps a blob under its digest, and notes that it is used; one that is there already is not written again. */
   share(blob: Blob, at: number): void;
+  /** Notes that an answer names a blob that is there. */
+  use(digest: string, at: number): void;
   /** Keeps what one verdict was made from. @param id of the verdict's row in the history */
   keep(blob: Blob, id: number): void;
   /** To be called after each transaction. */
   ended(committed: boolean): void;
 }
 
+/** A use is noted once in this time, and not with every answer. Who erases what is unused must leave it more. */
+const noteEvery = 86_400_000;
 /** How many digests of shared blobs are remembered as written: a fleet's keys, PCR values and boot logs. */
 const most = 32_768;
 
@@ -41,14 +45,31 @@ export function evidenceWriter(db: Kysely<Tables>, database: DatabaseSync): Evid
       .values({ id: value('id'), bytes: value('bytes') })
       .compile(),
   );
-  const committed = new Set<string>();
-  const written = new Set<string>();
+  const noteUse = hotWrite<{ digest: string; at: number }>(database)((value) =>
+    db
+      .insertInto('evidence_uses')
+      .values({ digest: value('digest'), at: value('at') })
+      .onConflict((conflict) => conflict.column('digest').doUpdateSet({ at: value('at') }))
+      .compile(),
+  );
+  const committed = new Map<string, number>();
+  const written = new Map<string, number>();
+  const isNoted = (digest: string, at: number) =>
+    at < (committed.get(digest) ?? written.get(digest) ?? Number.NEGATIVE_INFINITY) + noteEvery;
   return {
     share(blob, at) {
-      if (committed.has(blob.digest) || written.has(blob.digest)) return;
+      if (isNoted(blob.digest, at)) return;
       check(blob);
       insertShared({ ...blob, at });
-      written.add(blob.digest);
+      noteUse({ digest: blob.digest, at });
+      written.set(blob.digest, at);
+    },
+    use(digest, at) {
+      // Under a key of its own: that one is named does not say that it is there.
+      const key = `used ${digest}`;
+      if (isNoted(digest, at) || isNoted(key, at)) return;
+      noteUse({ digest, at });
+      written.set(key, at);
     },
     keep(blob, id) {
       check(blob);
@@ -57,7 +78,7 @@ export function evidenceWriter(db: Kysely<Tables>, database: DatabaseSync): Evid
     ended(success) {
       if (written.size === 0) return;
       if (committed.size > most) committed.clear();
-      if (success) for (const digest of written) committed.add(digest);
+      if (success) for (const [digest, at] of written) committed.set(digest, at);
       written.clear();
     },
   };

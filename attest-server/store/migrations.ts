@@ -144,6 +144,9 @@ const migrations: readonly string[] = [
 
   // Each answer is under its row of history: at the end of the table, and in no index that it must be sorted into.
   `create table answers (id integer primary key, bytes blob not null) strict;`,
+
+  // What an earlier program stored is in none of its rows, and is not erased before it is used again.
+  `create table evidence_uses (digest text primary key, at integer not null) strict, without rowid;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

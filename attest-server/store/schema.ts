@@ -7,6 +7,7 @@ export interface Tables {
   readonly history: HistoryRow;
   /** What many verdicts share. Up to schema 8 also what each verdict was made from. */
   readonly evidence: EvidenceRow;
+  readonly evidence_uses: EvidenceUseRow;
   readonly answers: AnswerRow;
   /** `references` is a word of SQL. */
   readonly reference_values: ReferenceRow;
@@ -85,6 +86,12 @@ interface AnswerRow {
   /** `id` of the verdict's row in the history. */
   readonly id: number;
   readonly bytes: Uint8Array;
+}
+
+/** About when a blob was last named by an answer: noted at most once a day. */
+interface EvidenceUseRow {
+  readonly digest: string;
+  readonly at: number;
 }
 
 interface ReferenceRow {

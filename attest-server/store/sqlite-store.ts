@@ -16,6 +16,7 @@ import { retention } from './retention.ts';
 import type { Tables } from './schema.ts';
 import type { ChainEntry, Store } from './store.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
+import { unusedEvidence } from './unused-evidence.ts';
 import { verdictRecords } from './verdict-records.ts';
 import { verdictWriter } from './verdict-writer.ts';
 
@@ -48,6 +49,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     ...auditLog(db, append, onUnreadable),
     ...auditBooks(db, append),
     ...retention(db, append),
+    ...unusedEvidence(db, append),
     backup: (to) => backUp(path, to),
     async close() {
       await verdicts.settled();

@@ -4,6 +4,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { UnusedRequest } from './unused-evidence.ts';
 
 /** By which word an endorsement key became a node (contract.md, "Identity and enrolment"). */
 export type Bound = 'pin' | 'join-token' | 'approval' | 'cloud' | 'vendor' | 'first-use';
@@ -189,6 +190,12 @@ export interface Store {
     readonly limit: number;
     readonly event: (digests: readonly string[]) => AuditEvent;
   }): Promise<boolean>;
+
+  /**
+   * Erases what many answers share (boot logs, keys, PCR values, policies) where no kept one names it any longer.
+   * @returns how many. @throws Error where an answer cannot be read: then nothing is erased
+   */
+  eraseUnused(request: UnusedRequest): Promise<number>;
 
   references(): Promise<readonly Reference[]>;
   /** @throws Error where the name exists. */

@@ -47,6 +47,8 @@ export function verdictWriter(
         if (row !== null && blob.digest === status.evidenceDigest) evidenceOf.keep(blob, row);
         else evidenceOf.share(blob, at);
       }
+      // It is sent once a boot, and named by each answer.
+      if (status.bootLogDigest !== null) evidenceOf.use(status.bootLogDigest, at);
       events.push(...audit);
     }
     addToBooks(events);

@@ -32,7 +32,7 @@ describe('evidence that is old', () => {
   const isKept = async (daysAgo: number, node = 'node-1') =>
     (await store.evidence(hash('sha256', bytesOf(node, daysAgo), 'hex'), node)) !== null;
   const parts = () => ({
-    ...{ store, now: () => now, evidence: 30 * day, transitionEvidence: 400 * day },
+    ...{ store, now: () => now, evidence: 30 * day, transitionEvidence: 400 * day, named: () => null },
     fault: (error: unknown) => faults.push(error),
   });
   const erase = () => eraseOldEvidence(parts(), new AbortController().signal);

@@ -95,7 +95,7 @@ describe('the evidence that is kept', () => {
     assert(kept.bytes.length < 1_500, `${kept.bytes.length} bytes`);
   });
 
-  it('holds values of its own where they move again and again: what is shared is never erased', () => {
+  it('holds values of its own where they move again and again: what is shared stays for long', () => {
     const { store, answer } = fleetOfOne();
     for (let move = 0; move < 20; move += 1) {
       const values = madeValues(32);
@@ -117,6 +117,18 @@ describe('the evidence that is kept', () => {
     const values = madeValues(32);
     answer(values, 8);
     assert.equal(answer(values, 8).kept.shared.length, 4);
+  });
+
+  it('names each blob that its bundle is made of, and no other bytes name any', async () => {
+    const { store, answer } = fleetOfOne();
+    const values = madeValues(32);
+    const own = [answer(values), answer(values)].map(({ kept }) => kept);
+    const last = own.at(-1) ?? assert.fail();
+    const named = keptEvidence.named(last.bytes);
+    assert.deepEqual(new Set(named?.digests), new Set(last.shared.map(({ digest }) => digest)));
+    assert.equal(named?.at, 1_000);
+    for (const [digest, bytes] of store)
+      if (own.every((each) => each.digest !== digest)) assert.equal(keptEvidence.named(bytes), null);
   });
 
   it('names the path to a root only while that holds, and only of the certificate that the node has', async () => {
