@@ -19,6 +19,7 @@ import { findConnection } from './connection.ts';
 import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
 import { addAuditVerify } from './offline/audit-verify-command.ts';
+import { addReferenceCompute } from './offline/compute-command.ts';
 import { addEkRoots } from './offline/ek-roots.ts';
 import { addEventLog } from './offline/eventlog-command.ts';
 import { addPolicy } from './offline/policy-command.ts';
@@ -75,6 +76,7 @@ function createProgram(session: Session): Command {
   const references = addReference(program, session);
   addReferenceLife(references, session);
   addReferenceDiff(references, session);
+  addReferenceCompute(references, session);
   const policies = addPolicy(program, session);
   addPolicySimulate(policies, session);
   addPolicySuggest(policies, session);
