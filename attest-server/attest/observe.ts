@@ -1,14 +1,23 @@
-import { type Observation, observe } from '../policy/observation.ts';
+import { activeReferences, type Observation, observe } from '../policy/observation.ts';
+import { groupOf } from '../policy/policy.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
+import type { SimulatePorts } from './simulate.ts';
+
+export type ObservePorts = KeptProofPorts & Pick<SimulatePorts, 'references' | 'policy' | 'labelsOf'>;
 
 /** What the kept evidence of a page of nodes tells of them; `unseen` are those of which there is none. */
 export async function observeKept(
-  ports: KeptProofPorts,
+  ports: ObservePorts,
   page: Page,
 ): Promise<Paged<Observation> & { readonly unseen: readonly string[] }> {
   const unseen: string[] = [];
+  const references = await ports.references();
   const { items, next } = await overKeptProofs(ports, page, (kept) => {
-    if (kept.proven !== null) return [observe(kept.proven, kept.node)];
+    if (kept.proven !== null) {
+      const { name } = kept.node;
+      const group = groupOf(ports.policy(), name, ports.labelsOf(name));
+      return [observe(kept.proven, kept.node, activeReferences(group, references))];
+    }
     unseen.push(kept.node.name);
     return [];
   });

@@ -4,7 +4,8 @@ import type { PolicyGroup } from './policy.ts';
 
 /** The verdict with more findings in it. They can make it worse, never better; without any it is the same object. */
 export function amend(verdict: Verdict, findings: readonly Finding[], group: PolicyGroup): Verdict {
-  if (findings.length === 0) return verdict;
+  // What policy knows to have no TPM can prove nothing, and alarms nobody.
+  if (findings.length === 0 || group.tpm === 'absent') return verdict;
   // Where a TPM is in time is part of who it is: that weighs whether or not the group asks for it.
   const judging = { ...group, require: [...new Set([...group.require, 'identity' as const])] };
   const more = findings.map((finding) => weigh(finding, judging));

@@ -1,6 +1,8 @@
+import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { BootState, SignatureEntry } from '../verify/boot/boot-state.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { PolicyGroup } from './policy.ts';
 
 /** An image as a group of machines has it in common. */
 export interface ObservedImage {
@@ -19,6 +21,8 @@ export interface Observation {
   readonly kernel: string | null;
   /** Null where no boot log was sent, or it does not lead to what the TPM holds. */
   readonly boot: ObservedBoot | null;
+  /** The active references that the node is compared with at present. */
+  readonly references: readonly string[];
 }
 
 export interface ObservedBoot {
@@ -36,6 +40,7 @@ const most = 16;
 export function observe(
   proven: Proven,
   node: { readonly name: string; readonly tpmClass: TpmClass; readonly manufacturer: string | null },
+  references: readonly string[],
 ): Observation {
   const { boot } = proven;
   return {
@@ -44,18 +49,31 @@ export function observe(
     manufacturer: node.manufacturer,
     kernel: proven.facts?.host?.kernel ?? null,
     boot: boot === null || boot.problems.length > 0 ? null : bootOf(boot.state),
+    references,
   };
 }
 
+/** The active references that a group's boots are compared with. */
+export function activeReferences(
+  { name, boot }: Pick<PolicyGroup, 'name' | 'boot'>,
+  references: readonly Reference[],
+): readonly string[] {
+  return references
+    .filter(({ state }) => state === 'active')
+    .filter((one) => (boot.references === null ? one.group === name : boot.references.includes(one.name)))
+    .map((one) => one.name);
+}
+
 function bootOf({ components, secureBoot, firmwareVersion }: BootState): ObservedBoot {
-  const images = (stage: 'loader' | 'kernel') =>
-    components
-      .filter((component) => component.stage === stage && component.kind === 'code')
-      .map(({ describes, digests }) => ({
-        describes: describes.slice(0, 256),
-        digest: digests.sha256 ?? digests.sha384 ?? digests.sha512 ?? digests.sha1 ?? '',
-      }))
-      .slice(0, most);
+  const images = (stage: 'loader' | 'kernel') => {
+    const byDigest = new Map<string, ObservedImage>();
+    for (const { stage: its, kind, describes, digests } of components) {
+      const digest = digests.sha256 ?? digests.sha384 ?? digests.sha512 ?? digests.sha1;
+      if (its === stage && kind === 'code' && digest !== undefined && !byDigest.has(digest))
+        byDigest.set(digest, { describes: describes.slice(0, 256), digest });
+    }
+    return [...byDigest.values()].slice(0, most);
+  };
   return {
     firmware: firmwareVersion?.text.slice(0, 256) ?? null,
     secureBoot: secureBoot.enabled,

@@ -1,6 +1,6 @@
 import { nodeName } from '../protocol/messages.ts';
 import { globMatches } from './glob.ts';
-import type { Observation, ObservedImage } from './observation.ts';
+import type { Observation, ObservedBoot, ObservedImage } from './observation.ts';
 
 /** Machines that a draft can say something about beside those whose boots were seen. */
 export interface SuggestedFrom {
@@ -14,6 +14,7 @@ export interface SuggestedFrom {
 interface Alike {
   readonly nodes: readonly string[];
   readonly like: Observation;
+  readonly references: ReadonlySet<string>;
 }
 
 /** As many globs as one group may have. */
@@ -52,7 +53,7 @@ export function suggestPolicy({ observations, withoutTpm: claimed, unseen }: Sug
 
 /** The largest groups first; those of one size in the order of their names. */
 function alike(observations: readonly Observation[]): readonly Alike[] {
-  const groups = new Map<string, { nodes: string[]; like: Observation }>();
+  const groups = new Map<string, { nodes: string[]; like: Observation; references: Set<string> }>();
   const latest = new Map(observations.map((each) => [each.node, each]));
   for (const like of [...latest.values()].sort((a, b) => (a.node < b.node ? -1 : 1))) {
     const { tpmClass, manufacturer, boot } = like;
@@ -61,13 +62,15 @@ function alike(observations: readonly Observation[]): readonly Alike[] {
       ...[boot?.loaders, boot?.kernels].map((images) => images?.map(({ digest }) => digest)),
     ]);
     const known = groups.get(key);
-    if (known === undefined) groups.set(key, { nodes: [like.node], like });
-    else known.nodes.push(like.node);
+    const group = known ?? { nodes: [], like, references: new Set<string>() };
+    group.nodes.push(like.node);
+    for (const name of like.references) group.references.add(name);
+    groups.set(key, group);
   }
   return [...groups.values()].sort((a, b) => b.nodes.length - a.nodes.length);
 }
 
-function draft({ nodes, like }: Alike, all: readonly string[], names: Set<string>): string[] {
+function draft({ nodes, like, references }: Alike, all: readonly string[], names: Set<string>): string[] {
   const { boot, tpmClass, manufacturer, kernel } = like;
   const about = [
     comment(`${nodes.length === 1 ? '1 node' : `${nodes.length} nodes`} alike:`),
@@ -84,36 +87,50 @@ function draft({ nodes, like }: Alike, all: readonly string[], names: Set<string
           ...boot.kernels.map((image) => comment(`  kernel image: ${shown(image)}`)),
         ]),
   ];
-  const rules =
-    boot === null
-      ? ['    require: [identity]']
-      : [
-          '    # Both are known of these machines; without a reference the boot is pending.',
-          '    require: [identity, boot]',
-          ...(boot.secureBoot === true
-            ? [
-                '    boot:',
-                '      # On in all of them, so that one in which it is off was changed.',
-                '      secureBoot: required',
-                ...boot.signers.flatMap(({ digest, subject }, index) => [
-                  ...(index === 0
-                    ? [
-                        '      # To go by who signs, not by each image, take the comment signs away:',
-                        '      # signers:',
-                      ]
-                    : []),
-                  `      #   - "${digest}" ${comment(subject ?? 'a certificate without a subject').trimStart()}`,
-                ]),
-              ]
-            : []),
-        ];
   return chunks(globsFor(nodes, all)).flatMap((globs) => [
     ...about,
     `  - name: ${groupName(like, names)}`,
     `    nodes: ${listOf(globs)}`,
     '    mode: observe',
-    ...rules,
+    ...rulesFor(boot, references),
   ]);
+}
+
+function rulesFor(boot: Observation['boot'], references: ReadonlySet<string>): string[] {
+  if (boot === null) return ['    require: [identity]'];
+  const known = [...references].sort().slice(0, mostGlobs);
+  const rules = [
+    ...(known.length === 0
+      ? []
+      : [
+          '      # What they are compared with at present. Without this line: any active reference captured for this group.',
+          `      references: ${listOf(known)}`,
+        ]),
+    ...(boot.secureBoot === true
+      ? [
+          '      # On in all of them, so that one in which it is off was changed.',
+          '      secureBoot: required',
+          ...signersOf(boot.signers),
+        ]
+      : []),
+  ];
+  return [
+    '    # Both can be had of these machines; a boot without a reference is pending.',
+    '    require: [identity, boot]',
+    ...(rules.length === 0 ? [] : ['    boot:', ...rules]),
+  ];
+}
+
+function signersOf(signers: ObservedBoot['signers']): string[] {
+  if (signers.length === 0) return [];
+  return [
+    '      # To go by who signs, and not by each image, take the comment signs away:',
+    '      # signers:',
+    ...signers.map(
+      ({ digest, subject }) =>
+        `      #   - "${digest}" ${comment(subject ?? 'a certificate without a subject').trimStart()}`,
+    ),
+  ];
 }
 
 function absent(withoutTpm: readonly string[], all: readonly string[]): string[] {

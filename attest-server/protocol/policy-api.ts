@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { listOf, reason } from './api.ts';
 import { nodeName } from './messages.ts';
+import { plainName } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
 import { nodeStates } from './verdict.ts';
 
@@ -47,6 +48,7 @@ export const observation = z.object({
       sbatLevel: z.number().nullable(),
     })
     .nullable(),
+  references: z.array(plainName),
 });
 export const observationsAnswer = z.object({
   items: z.array(observation),

@@ -105,7 +105,7 @@ function page(items: readonly Simulated[], all: boolean): string {
     note ?? (after?.reasons.map(({ code }) => code).join(', ') || '-'),
   ]);
   const why = shown.flatMap(({ node, changed, after }) =>
-    changed && after !== null && after.reasons[0] !== undefined
+    changed && after !== null && after.state !== 'trusted' && after.reasons[0] !== undefined
       ? [`${printable(node)}: ${after.reasons[0].code}: ${printable(after.reasons[0].text)}\n`]
       : [],
   );

@@ -1,6 +1,7 @@
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { observe } from '../../policy/observation.ts';
+import { activeReferences, observe } from '../../policy/observation.ts';
+import { groupOf } from '../../policy/policy.ts';
 import { type SuggestedFrom, suggestPolicy } from '../../policy/suggest.ts';
 import { listOf, nodeView } from '../../protocol/api.ts';
 import { parseBundle } from '../../protocol/bundle.ts';
@@ -11,6 +12,7 @@ import type { Client } from '../client.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { filesIn } from './files-in.ts';
+import { contextPolicy, contextReferences } from './verify.ts';
 
 /** `policy suggest`: a draft that `policy check` passes, with comments that say why. */
 export function addPolicySuggest(policies: Command, { io, client }: Session): void {
@@ -61,7 +63,10 @@ function fromBundles(paths: readonly string[]): SuggestedFrom {
       const proven = verifyBundleEvidence(bundle, null);
       const name = proven.facts?.node ?? bundle.context?.node ?? file;
       const manufacturer = proven.facts?.host?.manufacturer ?? null;
-      observations.push(observe(proven, { name, tpmClass: 'unknown', manufacturer }));
+      const policy = contextPolicy(bundle);
+      const references =
+        policy === null ? [] : activeReferences(groupOf(policy, name), contextReferences(bundle));
+      observations.push(observe(proven, { name, tpmClass: 'unknown', manufacturer }, references));
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;
       unseen.push(file);

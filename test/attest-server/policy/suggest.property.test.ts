@@ -16,7 +16,14 @@ const shimGrub: ObservedBoot = {
 };
 
 function seen(node: string, boot: ObservedBoot | null = shimGrub): Observation {
-  return { node, tpmClass: 'firmware', manufacturer: 'INTC', kernel: '6.12.1', boot };
+  return {
+    node,
+    tpmClass: 'firmware',
+    manufacturer: 'INTC',
+    kernel: '6.12.1',
+    boot,
+    references: ['debian-13'],
+  };
 }
 
 function drafted(from: Partial<SuggestedFrom>) {
@@ -85,6 +92,7 @@ describe('a drafted policy', () => {
       manufacturer: fc.option(text),
       kernel: fc.option(text),
       boot: fc.option(boot),
+      references: fc.constantFrom(['debian-13'], []),
     });
     fc.assert(
       fc.property(
