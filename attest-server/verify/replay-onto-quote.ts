@@ -1,9 +1,8 @@
 import type { PcrBank } from '../protocol/messages.ts';
 import { replayMismatch } from './boot/replay-mismatch.ts';
 import type { BootProblem, QuotedBank } from './proven.ts';
-import { isZero, quotedValue } from './quoted-values.ts';
+import { compareReplay, quotedValue } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';
-import { lacksDigest } from './tpm/event-verified.ts';
 import { extendsPcr, replayedValue } from './tpm/replay.ts';
 
 /**
@@ -27,12 +26,16 @@ function bankProblems(log: ParsedLog, quoted: QuotedBank): BootProblem[] {
   const replayed = log.replay(quoted.bank);
   const problems: BootProblem[] = [];
   for (const pcr of firmwarePcrs) {
+    const comparison = compareReplay(quoted, replayed, pcr);
+    if (comparison !== 'different' && comparison !== 'unlogged') continue;
     const value = quotedValue(quoted, pcr);
-    if (value === null) continue;
     const replay = replayed && replayedValue(replayed, pcr);
-    if (replay === null) {
-      if (!isZero(value)) problems.push(incomplete(quoted.bank, pcr, value));
-    } else if (!replay.equals(value)) problems.push(replayMismatch(log, quoted.bank, pcr, replay, value));
+    if (value === null) continue;
+    problems.push(
+      replay === null
+        ? incomplete(quoted.bank, pcr, value)
+        : replayMismatch(log, quoted.bank, pcr, replay, value),
+    );
   }
   return problems;
 }
@@ -66,11 +69,11 @@ function bankMismatch(good: PcrBank, bad: PcrBank, problems: readonly BootProble
  */
 export function checkDigests({ raw }: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
   return banks.flatMap(({ bank }): BootProblem[] => {
-    if (!raw.banks.includes(bank)) return [];
+    const offsets = raw.digestOffsets[bank];
+    if (offsets === undefined) return [];
     for (let event = 0; event < raw.count; event++) {
       const pcr = raw.pcrs[event]!;
-      if (!extendsPcr(raw, event) || !lacksDigest(raw, event, [bank]) || !firmwarePcrs.includes(pcr))
-        continue;
+      if (offsets[event] !== 0 || !extendsPcr(raw, event) || !firmwarePcrs.includes(pcr)) continue;
       const text = `event ${event} (PCR ${pcr}) has no ${bank} digest, and that bank is quoted`;
       return [{ code: 'bank_mismatch', pcr, event, expected: `a ${bank} digest`, actual: null, text }];
     }

@@ -1,7 +1,7 @@
 import { bankBytes } from '../protocol/messages.ts';
 import type { Vouched } from './boot/vouched-log.ts';
 import type { QuotedBank } from './proven.ts';
-import { quotedValue } from './quoted-values.ts';
+import { type Comparison, compareReplay, quotedValue } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';
 import { replayedValue } from './tpm/replay.ts';
 import { eventsUntil, type UserSpaceEvent, type UserSpaceLog } from './tpm/user-space-log.ts';
@@ -23,34 +23,40 @@ export function vouchedPcrs(
   quoted: readonly QuotedBank[],
   userSpace: UserSpaceLog | null,
 ): VouchedPcrs {
-  const banks = quoted.filter((one) => (log.replay(one.bank)?.extended ?? 0) !== 0);
+  const banks = quoted.filter(({ bank }) => (log.replay(bank)?.extended ?? 0) !== 0);
   let pcrs = 0;
   const led: UserSpaceEvent[] = [];
   if (banks.length > 0)
     for (const pcr of judged) {
-      const behind = userSpacePcrs.has(pcr) ? userSpace : null;
-      const counts = banks.map((bank) => eventsToQuoted(log, bank, pcr, behind));
-      const [count] = counts;
-      if (count === null || count === undefined || counts.some((other) => other !== count)) continue;
-      pcrs |= 1 << pcr;
-      if (count > 0 && behind !== null)
-        led.push(...behind.events.filter((event) => event.pcr === pcr).slice(0, count));
+      if (banks.every((bank) => endsThere(compareReplay(bank, log.replay(bank.bank), pcr)))) pcrs |= 1 << pcr;
+      else if (userSpace !== null && userSpacePcrs.has(pcr)) {
+        const count = eventsToQuoted(log, banks, pcr, userSpace);
+        if (count === 0) continue;
+        pcrs |= 1 << pcr;
+        led.push(...userSpace.events.filter((event) => event.pcr === pcr).slice(0, count));
+      }
     }
   led.sort((a, b) => a.index - b.index);
   return { banks: banks.map(({ bank }) => bank), pcrs, userSpace: led };
 }
 
-/** How many events of user space lie between the firmware's log and the quote; null where no number fits. */
+function endsThere(comparison: Comparison): boolean {
+  return comparison === 'same' || comparison === 'untouched';
+}
+
+/** How many events of user space lie between the firmware's log and the quote, in every bank; 0 where no number fits. */
 function eventsToQuoted(
   log: ParsedLog,
-  quoted: QuotedBank,
+  banks: readonly QuotedBank[],
   pcr: number,
-  userSpace: UserSpaceLog | null,
-): number | null {
-  const value = quotedValue(quoted, pcr);
-  const replayed = log.replay(quoted.bank);
-  if (value === null || replayed === null) return null;
-  const before = replayedValue(replayed, pcr) ?? Buffer.alloc(bankBytes[quoted.bank]);
-  if (userSpace === null) return before.equals(value) ? 0 : null;
-  return eventsUntil(userSpace, quoted.bank, pcr, before, value);
+  userSpace: UserSpaceLog,
+): number {
+  const [count = null, ...others] = banks.map((quoted) => {
+    const value = quotedValue(quoted, pcr);
+    const replayed = log.replay(quoted.bank);
+    if (value === null || replayed === null) return null;
+    const before = replayedValue(replayed, pcr) ?? Buffer.alloc(bankBytes[quoted.bank]);
+    return eventsUntil(userSpace, quoted.bank, pcr, before, value);
+  });
+  return others.every((other) => other === count) ? (count ?? 0) : 0;
 }

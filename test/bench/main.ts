@@ -1,5 +1,6 @@
 import { Argument, Command, Option } from 'commander';
 import { benchAttestation } from './attestation.ts';
+import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit } from './crowd.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
@@ -7,6 +8,7 @@ import { benchVerifyQuote } from './verify-quote.ts';
 /** Each gives one or more members of the object that is printed. Later ones are added here. */
 const benches: Readonly<Record<string, (full: boolean) => Promise<Readonly<Record<string, unknown>>>>> = {
   verify_quote: async () => ({ verify_quote: await benchVerifyQuote() }),
+  boot_log: async () => ({ boot_log: await benchBootLog() }),
   boots: benchBoots,
   attestation: async () => ({ attestation: await benchAttestation() }),
   tarpit: benchTarpit,

@@ -15,7 +15,7 @@ export interface EventColumns {
   readonly digestOffsets: Readonly<Partial<Record<PcrBank, Uint32Array>>>;
 }
 
-const firstCapacity = 256;
+const firstCapacity = 128;
 const plainColumns = 5;
 
 /** Grows by doubling, by events that were really read: a log cannot name its own number. */

@@ -49,10 +49,25 @@ export function allMeasuredBytes(
   log: RawLog,
   banks: readonly PcrBank[],
 ): readonly (Buffer | null)[] {
+  const columns = bankColumns(log, banks);
   const measured: (Buffer | null)[] = [];
-  for (let index = 0; index < log.count; index++)
-    measured.push(lacksDigest(log, index, banks) ? null : measuredBytes(bytes, log, index, banks));
+  for (let index = 0; index < log.count; index++) measured.push(measuredIn(columns, bytes, log, index, true));
   return measured;
+}
+
+/** Where the digests of one bank lie. */
+interface BankColumn {
+  readonly bank: PcrBank;
+  readonly size: number;
+  readonly offsets: Uint32Array;
+}
+
+function bankColumns(log: RawLog, banks: readonly PcrBank[]): readonly BankColumn[] {
+  return banks.map((bank) => ({
+    bank,
+    size: bankBytes[bank],
+    offsets: log.digestOffsets[bank] ?? new Uint32Array(log.count),
+  }));
 }
 
 /** True where the event has no digest of one of these banks. */
@@ -72,12 +87,23 @@ export function measuredBytes(
   index: number,
   banks: readonly PcrBank[] = log.banks,
 ): Buffer | null {
+  return measuredIn(bankColumns(log, banks), bytes, log, index, false);
+}
+
+function measuredIn(
+  columns: readonly BankColumn[],
+  bytes: Buffer,
+  log: RawLog,
+  index: number,
+  inEveryBank: boolean,
+): Buffer | null {
   const kind = measuredByType.get(log.types[index]!) ?? 'text';
   if (kind === 'elsewhere') return null;
+  if (inEveryBank) for (const { offsets } of columns) if (offsets[index] === 0) return null;
   for (let nth = 0; nth < tries; nth++) {
     const candidate = nthCandidate(kind, bytes, log, index, nth);
     if (candidate === null) continue;
-    const agreeing = agreement(candidate, bytes, log, index, banks);
+    const agreeing = agreement(candidate, columns, bytes, index);
     if (agreeing !== 'none') return agreeing === 'all' ? candidate : null;
   }
   return null;
@@ -88,17 +114,15 @@ const tries = 3;
 /** `some`: one digest is of these bytes and another one is not, so that no other bytes can satisfy both. */
 function agreement(
   candidate: Buffer,
+  columns: readonly BankColumn[],
   bytes: Buffer,
-  log: RawLog,
   index: number,
-  banks: readonly PcrBank[],
 ): 'all' | 'some' | 'none' {
   let agreeing = false;
-  for (const bank of banks) {
-    const digest = log.digestOffsets[bank]?.[index] ?? 0;
+  for (const { bank, size, offsets } of columns) {
+    const digest = offsets[index]!;
     if (digest === 0) continue;
-    if (!isDigest(hash(bank, candidate, 'latin1'), bytes, digest, bankBytes[bank]))
-      return agreeing ? 'some' : 'none';
+    if (!isDigest(hash(bank, candidate, 'latin1'), bytes, digest, size)) return agreeing ? 'some' : 'none';
     agreeing = true;
   }
   return agreeing ? 'all' : 'none';

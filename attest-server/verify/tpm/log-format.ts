@@ -73,8 +73,15 @@ export function parseRawLog(bytes: Buffer): RawLog {
     if (agile) parseAgileEvent(cursor, table, algorithms);
     else parseSha1Event(cursor, table);
   }
+  const { pcrs, types, offsets, ends, dataOffsets, digestCounts, digestOffsets } = table.columns;
   return {
-    ...table.columns,
+    pcrs,
+    types,
+    offsets,
+    ends,
+    dataOffsets,
+    digestCounts,
+    digestOffsets,
     format: agile ? 'crypto-agile' : 'sha1',
     banks,
     algorithmCount: algorithms.length,

@@ -1,0 +1,167 @@
+import crypto, { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import type { Answer } from '../../attest-server/attest/answer.ts';
+import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
+import { createAppraiser } from '../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../attest-server/policy/boot/capture.ts';
+import { strictPolicy } from '../../attest-server/policy/built-in.ts';
+import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
+import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
+import type { MeasuredBoot, Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
+import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import type { Evidence } from '../../attest-server/verify/verify.ts';
+import { madeProof } from '../attest-server/policy/made-proof.ts';
+
+/** Milliseconds of CPU time, medians, on one core. */
+export interface BootLogFigures {
+  readonly file: string;
+  readonly banks: readonly PcrBank[];
+  readonly events: number;
+  readonly bytes: number;
+  /** Parsed, replayed, event data recomputed, and the boot's facts drawn from what is vouched for. */
+  readonly cpu_ms: number;
+  /** The hash calls alone that this makes, on the same bytes. */
+  readonly bare_hash_ms: number;
+  /** `bare_hash_ms` / `cpu_ms` */
+  readonly ratio: number;
+  /** `cpu_ms`, and a policy's verdict on these facts, component by component against a reference. */
+  readonly with_verdict_ms: number;
+  /** The verdict where the log's digest is known: hashing the log, and appraising what is remembered. */
+  readonly known_digest_ms: number;
+}
+
+const logs: readonly (readonly [file: string, banks: readonly PcrBank[]])[] = [
+  ['fedora41-locality-3', ['sha256']],
+  ['fedora41-locality-3', ['sha1', 'sha256']],
+  ['rhel8-padded', ['sha256']],
+];
+const rounds = 60;
+const repeats = 20;
+
+/** The 49 KB log that peers are measured with, in one bank and both, and the largest one with SHA-256 of the corpus. */
+export async function benchBootLog(): Promise<readonly BootLogFigures[]> {
+  const figures: BootLogFigures[] = [];
+  for (const [file, banks] of logs) figures.push(await bench(file, banks));
+  return figures;
+}
+
+async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFigures> {
+  const folder = new URL(`../../swtpm-fixtures/recorded/${file}/`, import.meta.url);
+  const bytes = readFileSync(new URL('binary_bios_measurements', folder));
+  const log = parseEventLog(bytes);
+  const quoted = banks.map((bank) => quotedAs(log.banks[bank] ?? {}, bank));
+  const digest = hash('sha256', bytes);
+  const proof = madeProof({ log: bytes });
+  const proofOf = (boot: MeasuredBoot): Proven => ({ ...proof, banks: quoted, boot });
+  const facts = () => measureBoot(bytes, digest, quoted);
+  const references = [referenceOf(proofOf(facts()))];
+  const appraiser = createAppraiser(strictPolicy, references, { memo: false });
+  const verdict = () => appraiser(proofOf(facts()), node, at);
+  const calls = hashCallsOf(facts);
+  const bare = () => {
+    for (const [algorithm, data] of calls) hash(algorithm, data, 'latin1');
+  };
+  const remembering = createAppraiser(strictPolicy, references);
+  const remembered = await rememberedLog(bytes, digest, quoted);
+  const known = () => {
+    if (hash('sha256', bytes) !== digest) throw new Error(`${file} has changed`);
+    return remembering(proofOf(remembered.measure(quoted)), node, at);
+  };
+  for (const { state } of [verdict(), known(), known()])
+    if (state !== 'trusted') throw new Error(`${file} is ${state} by its own reference`);
+  const [factsMs = 0, bareMs = 0, verdictMs = 0, knownMs = 0] = interleaved([facts, bare, verdict, known]);
+  return {
+    file,
+    banks,
+    events: log.raw.count,
+    bytes: bytes.length,
+    cpu_ms: rounded(factsMs),
+    bare_hash_ms: rounded(bareMs),
+    ratio: rounded(bareMs / factsMs),
+    with_verdict_ms: rounded(verdictMs),
+    known_digest_ms: rounded(knownMs),
+  };
+}
+
+/** As the server finds a log that it has parsed before. */
+async function rememberedLog(
+  bytes: Buffer,
+  digest: string,
+  quoted: readonly QuotedBank[],
+): Promise<NonNullable<Evidence['bootLog']>> {
+  const logs = new BootLogs(async () => bytes);
+  const none = Buffer.alloc(0);
+  const answer: Answer = {
+    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], bootLog: digest },
+    nonce: none,
+    channel: none,
+    helloDigest: '',
+    selection: {},
+    challengedAt: 0,
+    bootLog: null,
+  };
+  (await logs.of(answer))?.measure(quoted);
+  const again = await logs.of(answer);
+  if (again === null) throw new Error('the log was not remembered');
+  return again;
+}
+
+const node = { name: 'worker-1' };
+const at = Date.UTC(2026, 0, 1);
+function quotedAs(pcrs: Readonly<Record<number, string>>, bank: PcrBank): QuotedBank {
+  const zero = '00'.repeat(bankBytes[bank]);
+  const values = Buffer.from(Array.from({ length: 24 }, (_, pcr) => pcrs[pcr] ?? zero).join(''), 'hex');
+  return { bank, mask: 0xffffff, values, pcrDigest: hash('sha256', values) };
+}
+
+function referenceOf(proof: Parameters<typeof captureReference>[0]): ReturnType<typeof captureReference> {
+  return captureReference(proof, {
+    name: 'bench',
+    group: 'default',
+    state: 'active',
+    by: 'bench',
+    node: node.name,
+    at,
+  });
+}
+
+type HashCall = readonly [algorithm: string, data: Parameters<typeof hash>[1]];
+
+/** Every call of crypto.hash that `work` makes, with copies of what it hashed. */
+function hashCallsOf(work: () => unknown): readonly HashCall[] {
+  const calls: HashCall[] = [];
+  const real = crypto.hash;
+  crypto.hash = new Proxy(real, {
+    apply: (target, self, parameters: Parameters<typeof hash>) => {
+      const [algorithm, data] = parameters;
+      calls.push([algorithm, Buffer.isBuffer(data) ? Buffer.from(data) : data]);
+      return Reflect.apply(target, self, parameters);
+    },
+  });
+  syncBuiltinESMExports();
+  try {
+    work();
+  } finally {
+    crypto.hash = real;
+    syncBuiltinESMExports();
+  }
+  return calls;
+}
+
+/** Medians in milliseconds, the works taking turns, so that a busy machine slows all of them. */
+function interleaved(works: readonly (() => unknown)[]): readonly number[] {
+  const times = works.map((): number[] => []);
+  for (let round = -rounds; round < rounds; round++)
+    for (const [index, work] of works.entries()) {
+      const before = process.cpuUsage();
+      for (let i = 0; i < repeats; i++) work();
+      const { user, system } = process.cpuUsage(before);
+      if (round >= 0) times[index]?.push((user + system) / 1000 / repeats);
+    }
+  return times.map((taken) => [...taken].sort((a, b) => a - b)[taken.length >> 1] ?? 0);
+}
+
+function rounded(milliseconds: number): number {
+  return Number(milliseconds.toFixed(4));
+}
