@@ -9,8 +9,9 @@ import { Rejection } from '../../protocol/rejection.ts';
 import type { AspectStatus, NodeState, Reason, Verdict } from '../../protocol/verdict.ts';
 import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
 import { type TrustRoots, trustRoots } from '../../verify/endorsement-chain.ts';
-import type { MeasuredBoot } from '../../verify/proven.ts';
+
 import { parseCertificate } from '../../verify/x509/certificate.ts';
+import { type BootSummary, bootSummary } from './boot-summary.ts';
 import { withContinuity } from './continuity.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 
@@ -39,14 +40,6 @@ export interface BundleVerdict {
   readonly from?: 'context';
   /** What this verdict rests on besides the evidence; a sentence each. */
   readonly notes?: readonly string[];
-}
-
-export interface BootSummary {
-  /** SHA-256 of the log, hex. */
-  readonly digest: string;
-  readonly format: string;
-  readonly events: number;
-  readonly problems: MeasuredBoot['problems'];
 }
 
 /** How it ended: a rejection and a state that cannot be judged differ in their exit code only. */
@@ -79,7 +72,7 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const exportersWord = judgement.policy === undefined && roots === null && context?.policy !== undefined;
   const endorsement = checkEndorsementOf(bundle, roots, at);
   const proven = verifyBundleEvidence(bundle, roots !== null || exportersWord ? endorsement : null);
-  const boot = proven.boot && summary(proven.boot);
+  const boot = proven.boot && bootSummary(proven.boot);
   if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
@@ -144,10 +137,6 @@ export function contextReferences({ context }: Bundle): readonly Reference[] {
     const field = `context.references.${index}`;
     throw new Rejection('malformed', `bundle field ${field}: ${result.error.issues[0]?.message}`, { field });
   });
-}
-
-function summary({ digest, log, problems }: MeasuredBoot): BootSummary {
-  return { digest, format: log.format, events: log.events.length, problems };
 }
 
 function rejectedVerdict({ code, message, field }: Rejection): BundleVerdict {

@@ -1,3 +1,4 @@
+import { shownText } from '../tpm/shown-text.ts';
 import type { Authority, SignatureEntry } from './boot-state.ts';
 import { signatureEntry } from './signature-list.ts';
 
@@ -9,7 +10,7 @@ const digestBytes = 32;
  * owner. PC Client PFP 1.06, section 10.4.3; UEFI 2.10, section 32.4.1.
  */
 export function authorityOf(event: number, source: string, value: Buffer): Authority {
-  return new MeasuredAuthority(event, source, entryOf(value));
+  return new MeasuredAuthority(event, shownText(source), entryOf(value));
 }
 
 /** The certificate in such a value; null where it holds none. */

@@ -1,4 +1,5 @@
 import { Rejection } from '../../protocol/rejection.ts';
+import { shownText } from '../tpm/shown-text.ts';
 import { DerReader, tag } from './der.ts';
 import { readName } from './name.ts';
 
@@ -14,7 +15,7 @@ const shortNames: Readonly<Record<string, string>> = {
 };
 
 /**
- * A certificate's subject as one line, `C=US, O=…, CN=…`; null where the bytes are no certificate. It reads no more
+ * A certificate's subject as one line, `C=US, O=…, CN=…`, fit for a terminal; null where the bytes are no certificate. It reads no more
  * than it needs, since certificates of firmware are as odd as their makers like.
  */
 export function certificateSubject(der: Buffer): string | null {
@@ -25,7 +26,7 @@ export function certificateSubject(der: Buffer): string | null {
     for (const field of ['signature', 'issuer', 'validity']) fields.take(tag.sequence, field);
     const { attributes } = readName(fields.inside(tag.sequence, 'subject'), 'subject');
     const named = [...attributes].map(([oid, value]) => `${shortNames[oid] ?? `oid.${oid}`}=${value}`);
-    return named.length === 0 ? null : named.join(', ');
+    return named.length === 0 ? null : shownText(named.join(', '));
   } catch (error) {
     if (error instanceof Rejection) return null;
     throw error;

@@ -72,6 +72,22 @@ describe('a bundle judged offline', () => {
     assert.deepEqual([verdict.state, verdict.earStatus, verdict.from], ['trusted', 'affirming', undefined]);
   });
 
+  it('says what the boot was, as far as the quote vouches for it, also where no policy judges', () => {
+    const { boot } = judge(withLog).verdict;
+    assert.ok(boot);
+    const { enabled, authorities, machineOwner, databases } = boot.secureBoot;
+    assert.deepEqual(
+      [enabled, authorities.map(({ source }) => source), machineOwner[0], databases.map(({ name }) => name)],
+      [true, ['db', 'MokListRT'], { name: 'MokList', content: 'vendor' }, ['PK', 'KEK', 'db', 'dbx']],
+    );
+    assert.match(boot.commandLines[0] ?? '', /^console=ttyS0 .* init=\/opt\/vm\/init\.sh$/);
+    assert.deepEqual(
+      boot.images.map(({ stage, pcr }) => `${stage} ${pcr}`),
+      ['loader 4', 'loader 4', 'kernel 9', 'kernel 4', 'initrd 9', 'initrd 9'],
+    );
+    assert.deepEqual([boot.firmwareVersion, boot.problems], ['2025.02-8+deb13u1', []]);
+  });
+
   it('is not trusted for an identity that nobody vouches for, and does not show one', () => {
     const { verdict } = judge(withLog, { policy: strictPolicy, references: [reference] });
     assert.equal(verdict.state, 'pending');
