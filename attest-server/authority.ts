@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
 import type { AuthorityPorts } from './http/ports.ts';
 import { type AnnouncedAuthority, authorityDigest } from './protocol/authority.ts';
-import type { Hello } from './protocol/messages.ts';
+import type { Introduction } from './protocol/messages.ts';
 import type { Store } from './store/store.ts';
 import { type ServerIdentity, tlsFolder } from './tls.ts';
 
@@ -24,7 +24,7 @@ interface AuthorityParts {
 export interface Authority {
   readonly digest: string;
   /** What an agent that has just proven itself is told, once a connection; null where there is nothing to tell. */
-  announce(node: string, hello: Hello | null): { authorities: AnnouncedAuthority[] } | null;
+  announce(node: string, hello: Introduction | null): { authorities: AnnouncedAuthority[] } | null;
   /** A proven agent says what it trusts. */
   trusts(node: string, digests: readonly string[]): void;
   /** Reads authority and certificate again. */
@@ -39,7 +39,7 @@ export function createAuthority(parts: AuthorityParts): Authority {
   /** Nodes that trust the authority which follows, or followed. */
   const told = new Set<string>();
   /** What was announced on the connection of this hello. */
-  const announced = new WeakMap<Hello, ServerIdentity>();
+  const announced = new WeakMap<Introduction, ServerIdentity>();
   let turn: Promise<unknown> = Promise.resolve();
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     const done = turn.then(work);

@@ -21,7 +21,7 @@ export interface Metrics {
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
   nodeStates(nodes: readonly NodeView[]): void;
   /** Connected agents by the version that they say; versions that are none are counted as `other`. */
-  agents(versions: readonly string[]): void;
+  agents(versions: ReadonlyMap<string, number>): void;
   request(method: string, route: string, status: number, seconds: number): void;
   /** @param at seconds since the epoch */
   certificateExpires(certificate: 'server' | 'authority', at: number): void;
@@ -119,7 +119,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     },
     agents(versions) {
       agents.reset();
-      for (const version of versions) agents.inc({ version: versionLabel(version) });
+      for (const [version, count] of versions) agents.inc({ version: versionLabel(version) }, count);
     },
     request: (method, route, status, seconds) =>
       requests.observe({ method: methodLabel(method), route, code: String(status) }, seconds),

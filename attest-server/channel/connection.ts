@@ -1,11 +1,14 @@
+import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { limits } from '../protocol/limits.ts';
 import type { Hello } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { Agenda } from './agenda.ts';
+import { tick } from './alarms.ts';
 import { bounds } from './bounds.ts';
-import { keepHeartbeat } from './heartbeat.ts';
-import { takeNonce } from './nonce.ts';
+import { freshChallenge } from './challenge.ts';
+import { Heartbeat } from './heartbeat.ts';
 import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { Rate } from './rate.ts';
@@ -16,16 +19,17 @@ import { sourceOf } from './source.ts';
 export class Connection<Node> {
   readonly session: Session;
   readonly #webSocket: WebSocket;
+  readonly #socket: Duplex;
   readonly #address: string;
   readonly #timings: Timings;
   readonly #ports: ChannelPorts<Node>;
   readonly #around: Surroundings<Node>;
   readonly #rate: Rate;
+  readonly #agenda: Agenda;
+  readonly #heartbeat: Heartbeat;
   /** Null once the connection is proven. */
   #probation: Probation | null;
   #node: Node | null = null;
-  #deadline: NodeJS.Timeout | undefined;
-  #next: NodeJS.Timeout | undefined;
   #wasAsked = false;
   #judging = false;
   #wanted = false;
@@ -41,6 +45,7 @@ export class Connection<Node> {
   ) {
     this.session = session;
     this.#webSocket = webSocket;
+    this.#socket = socket;
     this.#address = address;
     this.#rate = new Rate(bounds.frames, ports.now());
     this.#timings = timings;
@@ -51,14 +56,11 @@ export class Connection<Node> {
       isOpen: () => session.open,
       tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
     });
-    this.#within(timings.helloWithin, 'no hello in time');
-    keepHeartbeat(
-      webSocket,
-      () => this.#mayGoOn(),
-      () => this.#reads(),
-    );
+    this.#agenda = new Agenda(this, around.alarms, ports.now);
+    this.#agenda.within(timings.helloWithin, 'no hello in time');
+    this.#heartbeat = new Heartbeat(webSocket, this);
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
-      if (!this.#mayGoOn()) return;
+      if (!this.mayGoOn()) return;
       // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
       if (this.#working) webSocket.pause();
       if (!isBinary && data.length > limits.textFrame)
@@ -83,7 +85,15 @@ export class Connection<Node> {
   challenge(): void {
     // An agent that is at work on an answer is asked again after it: its nonce must not become stale meanwhile.
     if (this.#judging || this.session.awaiting(this.#ports.now())) this.#wanted = true;
-    else if (this.session.open) this.#challenge();
+    else if (this.session.open && !this.#draining) this.#challenge();
+  }
+
+  beat(): void {
+    this.#heartbeat.beat();
+  }
+
+  tooLate(text: string): void {
+    this.#carryOut(this.session.refuse('identity_unproven', text));
   }
 
   /** Ends the connection once the verdict under way is committed and said. */
@@ -112,14 +122,17 @@ export class Connection<Node> {
   }
 
   #carryOut(actions: readonly Action[]): void {
+    // What is sent together leaves in one TLS record.
+    this.#socket.cork();
     for (const action of actions) this.#do(action);
+    this.#socket.uncork();
   }
 
   #do(action: Action): void {
     switch (action.do) {
       case 'send':
         if (action.message.type === 'activate')
-          this.#within(this.#timings.activateWithin, 'not activated in time');
+          this.#agenda.within(this.#timings.activateWithin, 'not activated in time');
         this.#send(action.message);
         return;
       case 'identify':
@@ -134,7 +147,7 @@ export class Connection<Node> {
       case 'challenge':
         // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
         if (!this.#wasAsked)
-          this.#within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
+          this.#agenda.within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
         this.#wasAsked = true;
         this.challenge();
         return;
@@ -174,37 +187,27 @@ export class Connection<Node> {
     const hello = this.session.hello;
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
-    const { selection, holds } = this.#ports.ask(this.#node, hello);
-    const nonce = takeNonce();
     const within = this.#timings.answerWithin;
-    const message = {
-      type: 'challenge' as const,
-      nonce: nonce.toString('base64'),
-      selection,
-      purpose: 'attest' as const,
-      holds: [...holds],
-      within,
-    };
+    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), within);
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
     this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1 + 5));
   }
 
   #judge(answer: Extract<Action, { do: 'judge' }>): void {
-    clearTimeout(this.#next);
-    clearTimeout(this.#deadline);
+    this.#agenda.answered();
     this.#judging = true;
     this.#attempt(async () => {
       try {
         if (this.#node === null) return [];
         const { state, codes } = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
-        this.#send({ type: 'verdict', state, codes, ...this.#ports.books?.(this.#node, this.session.hello) });
         this.#schedule(this.#timings.challengeEvery);
+        const shown = this.#ports.books?.(this.#node, this.session.hello);
+        return [{ do: 'send', message: { type: 'verdict', state, codes: [...codes], ...shown } }];
       } finally {
         this.#judging = false;
       }
-      return [];
     });
   }
 
@@ -215,9 +218,8 @@ export class Connection<Node> {
     if (name === null || !this.session.open) return;
     this.#probation?.end();
     this.#probation = null;
-    const before = this.#around.proven.get(name);
+    const before = this.#around.proven.enter(name, this);
     if (before === this) return;
-    this.#around.proven.set(name, this);
     before?.close(1000, 'a newer connection proved itself');
     this.#around.changed();
   }
@@ -232,12 +234,14 @@ export class Connection<Node> {
     work().then(
       (actions) => {
         done();
-        if (this.#draining) return this.drain();
+        this.#socket.cork();
         this.#carryOut(actions);
-        if (this.#wanted) {
+        if (this.#draining) this.drain();
+        else if (this.#wanted) {
           this.#wanted = false;
           this.challenge();
         }
+        this.#socket.uncork();
       },
       (error: unknown) => {
         done();
@@ -252,23 +256,18 @@ export class Connection<Node> {
   }
 
   #schedule(after: number): void {
-    clearTimeout(this.#next);
     if (!this.session.open) return;
     // Spread over a tenth, so that agents which came together do not answer together for ever.
-    this.#next = setTimeout(() => this.challenge(), after * (0.95 + Math.random() * 0.1));
-  }
-
-  #within(limit: number, text: string): void {
-    clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.#carryOut(this.session.refuse('identity_unproven', text)), limit);
+    if (after > tick) this.#agenda.challengeAfter(after * (0.95 + Math.random() * 0.1));
+    else this.challenge();
   }
 
   #send(message: object): void {
-    if (this.#reads()) this.#webSocket.send(JSON.stringify(message));
+    if (this.reads()) this.#webSocket.send(JSON.stringify(message));
   }
 
   /** A peer that does not read what it asked for is dropped: its answers would pile up here. */
-  #reads(): boolean {
+  reads(): boolean {
     if (this.#webSocket.bufferedAmount <= bounds.unread) return true;
     for (const action of this.session.refuse('too_large', 'the peer does not read'))
       if (action.do === 'refuse') this.#refused(action.code, action.text, true);
@@ -277,7 +276,7 @@ export class Connection<Node> {
   }
 
   /** Whether the peer keeps to the rate of frames; it is refused where not. */
-  #mayGoOn(): boolean {
+  mayGoOn(): boolean {
     if (this.#rate.take(this.#ports.now())) return true;
     this.#carryOut(this.session.refuse('too_large', 'too many frames a second'));
     return false;
@@ -290,11 +289,10 @@ export class Connection<Node> {
 
   #end(): void {
     this.session.refuse('identity_unproven', 'the connection is gone');
-    clearTimeout(this.#deadline);
-    clearTimeout(this.#next);
+    this.#agenda.end();
     this.#probation?.end();
     const name = this.name;
-    if (name !== null && this.#around.proven.get(name) === this) this.#around.proven.delete(name);
+    if (name !== null) this.#around.proven.leave(name, this);
     this.#around.ended(this);
   }
 }

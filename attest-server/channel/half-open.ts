@@ -36,6 +36,7 @@ export function watchHalfOpen(
     const end = () => {
       clearTimeout(deadline);
       release?.();
+      socket.off('close', end);
       if (ends.get(key) === end) ends.delete(key);
     };
     ends.set(key, end);

@@ -1,25 +1,35 @@
 import type { WebSocket } from 'ws';
 
-const everyMs = 30_000;
+/** Who keeps count of what a peer sends, and of what it does not read. */
+interface Watch {
+  /** Told of each ping and pong; says whether the conversation goes on. */
+  mayGoOn(): boolean;
+  /** Whether the peer reads what it is sent. */
+  reads(): boolean;
+}
 
-/**
- * Pings, ends a connection whose peer did not answer the last one, and answers the peer's own pings. Ends with it.
- * @param arrived told of each ping and pong; says whether the conversation goes on
- * @param reads whether the peer reads what it is sent
- */
-export function keepHeartbeat(webSocket: WebSocket, arrived: () => boolean, reads: () => boolean): void {
-  let isAlive = true;
-  webSocket.on('pong', () => {
-    isAlive = true;
-    arrived();
-  });
-  webSocket.on('ping', (data) => {
-    if (arrived() && reads()) webSocket.pong(data);
-  });
-  const beat = setInterval(() => {
-    if (!isAlive) webSocket.terminate();
-    isAlive = false;
-    if (reads()) webSocket.ping();
-  }, everyMs);
-  webSocket.once('close', () => clearInterval(beat));
+/** Whether the peer is there: it answers our pings, and we answer its own. */
+export class Heartbeat {
+  readonly #webSocket: WebSocket;
+  readonly #watch: Watch;
+  #isAlive = true;
+
+  constructor(webSocket: WebSocket, watch: Watch) {
+    this.#webSocket = webSocket;
+    this.#watch = watch;
+    webSocket.on('pong', () => {
+      this.#isAlive = true;
+      watch.mayGoOn();
+    });
+    webSocket.on('ping', (data) => {
+      if (watch.mayGoOn() && watch.reads()) webSocket.pong(data);
+    });
+  }
+
+  /** Pings; ends the connection where the last ping was not answered. */
+  beat(): void {
+    if (!this.#isAlive) this.#webSocket.terminate();
+    this.#isAlive = false;
+    if (this.#watch.reads()) this.#webSocket.ping();
+  }
 }

@@ -8,12 +8,14 @@ import { channelBindingBytes, channelBindingLabel } from '../protocol/binding.ts
 import { limits } from '../protocol/limits.ts';
 import { attestPath, subprotocol } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
 import { watchHalfOpen } from './half-open.ts';
 import { Places } from './places.ts';
 import type { ChannelPorts, Timings } from './ports.ts';
 import { Probationers } from './probation.ts';
+import { Roster } from './roster.ts';
 import { Session } from './session.ts';
 import { sourceOf } from './source.ts';
 
@@ -67,11 +69,14 @@ export async function listen<Node>(
   });
   const open = new Set<Connection<Node>>();
   const sockets = new Set<Socket>();
+  function forget(this: Socket): void {
+    sockets.delete(this);
+  }
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
+    socket.on('close', forget);
   });
-  const proven = new Map<string, Connection<Node>>();
+  const proven = new Roster<Node>();
   const unproven = new Places(bounds.unproven);
   const halfOpen = watchHalfOpen(server, options.timings.helloWithin, ports.now, (text, address) =>
     ports.refused('identity_unproven', text, { node: null, address, closed: true }),
@@ -79,7 +84,7 @@ export async function listen<Node>(
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // A peer that resets the connection meanwhile is its own loss; without a listener it would be ours.
-    socket.on('error', () => socket.destroy());
+    socket.on('error', giveUp);
     const address = request.socket.remoteAddress ?? '';
     const refuse = (code: ReasonCode, status: string, text: string) => {
       ports.refused(code, text, { node: null, address, closed: true });
@@ -109,12 +114,14 @@ export async function listen<Node>(
         ports,
         around,
       );
+      // From now on the connection gives its place back, and what else is known here of it goes.
+      socket.off('close', leavePlace);
       evict = () => connection.evict();
       open.add(connection);
     });
   });
   const around = {
-    ...{ probationers: new Probationers(), proven },
+    ...{ probationers: new Probationers(), alarms: new Alarms(ports.now), proven },
     changed: () => report(),
     ended(gone: Connection<Node>) {
       open.delete(gone);
@@ -124,8 +131,7 @@ export async function listen<Node>(
   };
   let isClosing = false;
   let emptied = () => {};
-  const report = () =>
-    ports.connections([...proven.values()].map((each) => each.session.hello?.versions.program ?? ''));
+  const report = () => ports.connections(proven.versions);
 
   const port = await start(server, options.host, options.port);
   return {
@@ -157,6 +163,10 @@ export async function listen<Node>(
       await closed;
     },
   };
+}
+
+function giveUp(this: Duplex): void {
+  this.destroy();
 }
 
 function upgradeProblem(request: IncomingMessage): string | null {

@@ -1,10 +1,12 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import type { Hello, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
+import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
+import type { Alarms } from './alarms.ts';
 import type { Connection } from './connection.ts';
 import type { Probationers } from './probation.ts';
+import type { Roster } from './roster.ts';
 import type { Action, Session } from './session.ts';
 
 export interface Timings {
@@ -27,7 +29,8 @@ export interface Carrier {
 /** What the connections of one listener share. */
 export interface Surroundings<Node> {
   readonly probationers: Probationers;
-  readonly proven: Map<string, Connection<Node>>;
+  readonly alarms: Alarms;
+  readonly proven: Roster<Node>;
   readonly changed: () => void;
   readonly ended: (connection: Connection<Node>) => void;
 }
@@ -61,14 +64,17 @@ export interface ChannelPorts<Node> {
   /** @throws Rejection */
   enrol(node: Node): Promise<void>;
   /** What to ask this node for, and which logs not to send again. */
-  ask(node: Node, hello: Hello): { readonly selection: PcrSelection; readonly holds: readonly string[] };
+  ask(
+    node: Node,
+    hello: Introduction,
+  ): { readonly selection: PcrSelection; readonly holds: readonly string[] };
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;
   /** What of the audit log and of the server's authorities goes to this agent with its verdict. */
   books?(
     node: Node,
-    hello: Hello | null,
+    hello: Introduction | null,
   ): Pick<VerdictMessage, 'checkpoint' | 'auditKeys' | 'authorities'> | null;
   /** Which authorities a proven agent trusts since it was told of them. */
   trusts?(node: Node, authorities: readonly string[]): void;
@@ -80,6 +86,7 @@ export interface ChannelPorts<Node> {
   ): void;
   /** A fault of ours. */
   failed(error: unknown, about: { node: string | null }): void;
-  connections(versions: readonly string[]): void;
+  /** Connected agents by the version that they say. */
+  connections(versions: ReadonlyMap<string, number>): void;
   now(): number;
 }

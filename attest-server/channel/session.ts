@@ -7,6 +7,7 @@ import {
   checkVersions,
   type EvidenceMessage,
   type Hello,
+  type Introduction,
   parseAgentMessage,
   parseBinaryFrame,
   type ServerMessage,
@@ -42,8 +43,8 @@ export type Action =
 
 type Phase = 'hello' | 'join-token' | 'identifying' | 'activating' | 'enrolling' | 'open' | 'closed';
 
-/** How many nonces a session remembers, to tell a stale or replayed one from one that never was. */
-const remembered = 8;
+/** How many nonces of each kind a session remembers, to tell a stale or replayed one from one that never was. */
+const remembered = 4;
 
 /**
  * One agent's conversation: a state machine without I/O, clock or randomness. Every input gives the actions that
@@ -52,12 +53,16 @@ const remembered = 8;
 export class Session {
   readonly #channel: Buffer;
   #phase: Phase = 'hello';
-  #hello: Hello | null = null;
+  #hello: Introduction | null = null;
   #helloDigest = '';
+  /** The whole of it while its join token is on the way. */
+  #waiting: Hello | null = null;
   #activationSecret: Buffer | null = null;
   #challenge: { readonly message: Challenge; readonly nonce: Buffer; readonly deadline: number } | null =
     null;
-  readonly #nonces = new Map<string, 'open' | 'used' | 'stale'>();
+  /** Nonces of challenges that are over. */
+  readonly #answered: string[] = [];
+  readonly #stale: string[] = [];
   #bootLog: { digest: string; bytes: Buffer } | null = null;
   #changes = { tokens: 3, at: 0 };
 
@@ -66,7 +71,7 @@ export class Session {
     this.#channel = channel;
   }
 
-  get hello(): Hello | null {
+  get hello(): Introduction | null {
     return this.#hello;
   }
   get helloDigest(): string {
@@ -93,9 +98,9 @@ export class Session {
     return this.#guard(() => {
       const { kind, payload } = parseBinaryFrame(frame);
       if (kind === 'joinToken') {
-        if (this.#phase !== 'join-token' || payload.length > limits.enrolmentToken)
+        if (this.#waiting === null || payload.length > limits.enrolmentToken)
           throw outOfOrder('a join token');
-        return this.#identify(payload.toString('latin1'));
+        return this.#identify(this.#waiting, payload.toString('latin1'));
       }
       if (this.#phase !== 'open' || this.#challenge === null) throw outOfOrder('a boot log');
       if (payload.length > limits.bootLog) throw new Rejection('too_large', 'the boot log is too large');
@@ -129,10 +134,7 @@ export class Session {
   /** Asks for evidence over a fresh nonce; whatever was asked before is stale. */
   challenge(message: Challenge, nonce: Buffer, now: number): readonly Action[] {
     if (this.#phase !== 'open') return [];
-    for (const [old, state] of this.#nonces) if (state === 'open') this.#nonces.set(old, 'stale');
-    this.#nonces.set(message.nonce, 'open');
-    const [oldest] = this.#nonces.keys();
-    if (this.#nonces.size > remembered && oldest !== undefined) this.#nonces.delete(oldest);
+    if (this.#challenge !== null) note(this.#stale, this.#challenge.message.nonce);
     this.#challenge = { message, nonce, deadline: now + message.within };
     return [{ do: 'send', message }];
   }
@@ -142,6 +144,7 @@ export class Session {
     if (this.#phase === 'closed') return [];
     this.#phase = 'closed';
     this.#activationSecret?.fill(0);
+    this.#waiting = null;
     this.#bootLog = null;
     return [{ do: 'refuse', code, text }];
   }
@@ -177,16 +180,19 @@ export class Session {
   #onHello(hello: Hello, text: string): readonly Action[] {
     if (this.#phase !== 'hello') throw outOfOrder('hello');
     checkVersions(hello.versions.protocol);
-    this.#hello = hello;
+    const { ek, ak, joinToken, checkpoint, ...introduction } = hello;
+    this.#hello = introduction;
     this.#helloDigest = hash('sha256', text, 'hex');
-    if (!hello.joinToken) return this.#identify(null);
+    if (!joinToken) return this.#identify(hello, null);
     this.#phase = 'join-token';
+    this.#waiting = hello;
     return [];
   }
 
-  #identify(joinToken: string | null): readonly Action[] {
+  #identify(hello: Hello, joinToken: string | null): readonly Action[] {
     this.#phase = 'identifying';
-    return this.#hello === null ? [] : [{ do: 'identify', hello: this.#hello, joinToken }];
+    this.#waiting = null;
+    return [{ do: 'identify', hello, joinToken }];
   }
 
   #onActivated(proof: string): readonly Action[] {
@@ -211,17 +217,11 @@ export class Session {
   #onEvidence(evidence: EvidenceMessage, now: number): readonly Action[] {
     if (this.#phase !== 'open')
       throw new Rejection('identity_unproven', 'evidence before the endorsement key was proven');
-    const state = this.#nonces.get(evidence.nonce);
     const challenge = this.#challenge;
-    if (state === 'used') throw new Rejection('nonce_replayed', 'this nonce was answered before');
-    if (state === 'stale') throw new Rejection('nonce_stale', 'this nonce is of an older challenge');
-    if (state === undefined || challenge === null || challenge.message.nonce !== evidence.nonce)
-      throw new Rejection(
-        'nonce_invalid',
-        `not a nonce of this conversation (${nonceBytes} bytes of base64)`,
-      );
+    if (challenge === null || challenge.message.nonce !== evidence.nonce)
+      throw this.#notAsked(evidence.nonce);
     // Consumed at first receipt, whatever comes of it.
-    this.#nonces.set(evidence.nonce, 'used');
+    note(this.#answered, evidence.nonce);
     this.#challenge = null;
     const bootLog = this.#bootLog;
     this.#bootLog = null;
@@ -229,6 +229,14 @@ export class Session {
     const { nonce, message, deadline } = challenge;
     const challengedAt = deadline - message.within;
     return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, bootLog }];
+  }
+
+  #notAsked(nonce: string): Rejection {
+    if (this.#answered.includes(nonce))
+      return new Rejection('nonce_replayed', 'this nonce was answered before');
+    if (this.#stale.includes(nonce))
+      return new Rejection('nonce_stale', 'this nonce is of an older challenge');
+    return new Rejection('nonce_invalid', `not a nonce of this conversation (${nonceBytes} bytes of base64)`);
   }
 
   /** One a second, bursts of three: a node that flaps cannot make the server challenge without end. */
@@ -243,7 +251,7 @@ export class Session {
     if (this.#phase !== 'open') throw outOfOrder('error');
     // That one is about us, and no answer to a challenge.
     if (code === 'audit_rollback') return [{ do: 'note', code }];
-    if (this.#challenge !== null) this.#nonces.set(this.#challenge.message.nonce, 'used');
+    if (this.#challenge !== null) note(this.#answered, this.#challenge.message.nonce);
     this.#challenge = null;
     return [{ do: 'note', code }];
   }
@@ -257,6 +265,11 @@ export function activationProof(secret: Buffer, channel: Buffer, helloDigest: st
 }
 
 const activationLabel = Buffer.from('assay/activated/1');
+
+function note(nonces: string[], nonce: string): void {
+  nonces.push(nonce);
+  if (nonces.length > remembered) nonces.shift();
+}
 
 function outOfOrder(what: string): Rejection {
   return new Rejection('malformed', `${what} out of order`, { field: 'type' });

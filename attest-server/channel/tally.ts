@@ -5,6 +5,9 @@ export class Tally {
   get total(): number {
     return this.#total;
   }
+  get sums(): ReadonlyMap<string, number> {
+    return this.#sums;
+  }
   of(key: string): number {
     return this.#sums.get(key) ?? 0;
   }

@@ -110,6 +110,8 @@ const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
 
 const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
 export type Hello = z.infer<typeof hello>;
+/** What of a hello stays with its connection; keys are long, and looked at once. */
+export type Introduction = Omit<Hello, 'ek' | 'ak' | 'joinToken' | 'checkpoint'>;
 export type Activated = z.infer<typeof activated>;
 export type EvidenceMessage = z.infer<typeof evidence>;
 export type TrustsMessage = z.infer<typeof trusts>;

@@ -1,0 +1,82 @@
+import type { Alarms, Sleeper } from './alarms.ts';
+
+/** What a connection does when its time has come. */
+export interface Duties {
+  /** The deadline passed. */
+  tooLate(text: string): void;
+  challenge(): void;
+  beat(): void;
+}
+
+const never = Number.POSITIVE_INFINITY;
+/** Milliseconds from one ping to the next. */
+const beatEvery = 30_000;
+
+/** What one connection has before it, in milliseconds: a deadline, the next challenge, the next ping. */
+export class Agenda implements Sleeper {
+  readonly #alarms: Alarms;
+  readonly #now: () => number;
+  /** Null once the connection is gone: an alarm that is still set must not keep it in memory. */
+  #duties: Duties | null;
+  #deadline = never;
+  #missed = '';
+  #challenge = never;
+  #beat: number;
+  /** The earliest alarm that is set. */
+  #alarm = never;
+
+  constructor(duties: Duties, alarms: Alarms, now: () => number) {
+    this.#duties = duties;
+    this.#alarms = alarms;
+    this.#now = now;
+    this.#beat = now() + beatEvery;
+    this.#set();
+  }
+
+  /** Replaces the deadline. @param missed what is said where it passes */
+  within(limit: number, missed: string): void {
+    this.#deadline = this.#now() + limit;
+    this.#missed = missed;
+    this.#set();
+  }
+
+  challengeAfter(time: number): void {
+    this.#challenge = this.#now() + time;
+    this.#set();
+  }
+
+  /** An answer came: no deadline, and no challenge until the next is asked for. */
+  answered(): void {
+    this.#deadline = never;
+    this.#challenge = never;
+  }
+
+  end(): void {
+    this.#duties = null;
+  }
+
+  wake(now: number): void {
+    if (now < this.#alarm) return;
+    this.#alarm = never;
+    if (now >= this.#deadline) {
+      this.#deadline = never;
+      this.#duties?.tooLate(this.#missed);
+    }
+    if (now >= this.#challenge) {
+      this.#challenge = never;
+      this.#duties?.challenge();
+    }
+    if (now >= this.#beat) {
+      this.#beat = now + beatEvery;
+      this.#duties?.beat();
+    }
+    if (this.#duties !== null) this.#set();
+  }
+
+  #set(): void {
+    const due = Math.min(this.#deadline, this.#challenge, this.#beat);
+    if (due >= this.#alarm) return;
+    this.#alarm = due;
+    this.#alarms.at(due, this);
+  }
+}
