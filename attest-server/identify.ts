@@ -72,8 +72,11 @@ export function createIdentify(parts: IdentifyParts) {
       throw error;
     });
     const shown = { ak, endorsementPath: endorsementPath(ek, trust(), now()) };
-    if ('known' in found)
-      return { node: { record: found.known, ...shown, joinTokenId: null }, activation: null };
+    if ('known' in found) {
+      // The same bytes as the key's: held once.
+      const record = { ...found.known, akPublicArea: ak.publicArea };
+      return { node: { record, ...shown, joinTokenId: null }, activation: null };
+    }
     const secret = randomBytes(32);
     const { credential, secret: encrypted } = makeCredential(
       ek.publicArea,

@@ -20,8 +20,6 @@ export interface AttestationKey extends SigningScheme {
   readonly key: KeyObject;
   /** The qualified name of this key as a primary key of the endorsement hierarchy, hex. */
   readonly qualifiedName: string;
-  /** The qualified names that it would have as a primary key of the other hierarchies. */
-  readonly otherQualifiedNames: readonly string[];
 }
 
 /** TPM_RH_ENDORSEMENT. TPM 2.0 Part 2 r1.59, section 7.4. */
@@ -56,8 +54,13 @@ export function checkAttestationKey(publicArea: Buffer, claimedName?: string): A
     curve: area.key.type === 'ecc' ? area.key.curve : null,
     bytes: area.key.type === 'ecc' ? area.key.curve.bytes : area.key.modulus.length,
     qualifiedName: qualifiedName(area, name, endorsement),
-    otherQualifiedNames: otherHierarchies.map((handle) => qualifiedName(area, name, handle)),
   };
+}
+
+/** The qualified names that it would have as a primary key of the other hierarchies. */
+export function otherQualifiedNames({ publicArea, name }: AttestationKey): readonly string[] {
+  const area = parsePublicArea(publicArea);
+  return otherHierarchies.map((handle) => qualifiedName(area, name, handle));
 }
 
 /**

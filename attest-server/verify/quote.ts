@@ -1,7 +1,7 @@
 import { constants, hash, verify as verifySignature } from 'node:crypto';
 import { type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { AttestationKey } from './attestation-key.ts';
+import { type AttestationKey, otherQualifiedNames } from './attestation-key.ts';
 import type { QuotedBank } from './proven.ts';
 import { pcrCount, type Quote, type SelectedBank, valuesBytes } from './tpm/attest.ts';
 import { parseSignature } from './tpm/signature.ts';
@@ -33,7 +33,7 @@ export function checkSignature(
   const bytes = parseSignature(signature, ak);
   if (verifies(ak, attest, bytes)) return;
   const signer = quote.qualifiedSigner;
-  if (judgeHierarchy && signer !== ak.qualifiedName && !ak.otherQualifiedNames.includes(signer))
+  if (judgeHierarchy && signer !== ak.qualifiedName && !otherQualifiedNames(ak).includes(signer))
     throw new Rejection(
       'ak_mismatch',
       'the quote was signed by another key than the enrolled attestation key',

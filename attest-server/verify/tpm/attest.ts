@@ -70,7 +70,8 @@ export function parseQuote(attest: Buffer): Quote {
     safe: yesNo(cursor),
   };
   const firmwareAt = cursor.skip(8, 'firmwareVersion');
-  const firmwareVersion = hex.slice(2 * firmwareAt, 2 * firmwareAt + 16);
+  // Kept with the node: a slice would keep all of the text.
+  const firmwareVersion = attest.toString('hex', firmwareAt, firmwareAt + 8);
   const selection = parseSelection(cursor);
   const pcrDigest = hexOf(cursor, hex, 'pcrDigest');
   cursor.end('pcrDigest');
