@@ -38,6 +38,11 @@ export const reference = z.strictObject({
         kind: z.string().max(32).optional(),
         /** The measured text, UUIDs masked: a boot that measures the same text otherwise matches as well. */
         text: z.string().max(4096).optional(),
+        /** Of a list of keys, what it holds: SHA-256 of each certificate, or the digest listed. */
+        keys: z
+          .array(z.strictObject({ digest, subject: shortText.nullable() }))
+          .max(256)
+          .optional(),
       }),
     )
     .max(16_384)

@@ -1,5 +1,5 @@
 import type { Reference } from '../../protocol/reference.ts';
-import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask, pcrsOf, pcrValue } from './compared-pcrs.ts';
@@ -47,6 +47,7 @@ export function captureReference(
     (component) => kept.has(component.pcr) && component.kind !== 'marker' && !definesMenu(component),
   );
   if (components.length === 0) throw new CaptureError(`the boot log of ${node} measures nothing`);
+  const keys = keysByEvent(boot.state.secureBoot);
   const revocations = boot.state.secureBoot.databases
     .filter(({ name: database }) => database === 'dbx')
     .flatMap(({ entries }) => entries.map(({ digest }) => digest));
@@ -57,7 +58,10 @@ export function captureReference(
     state,
     expires: null,
     pcrs: {},
-    components: components.map((component) => recordedComponent(component, scope)),
+    components: components.map((component) => ({
+      ...recordedComponent(component, scope),
+      ...keys.get(component.event),
+    })),
     ...(revocations.length > 0 && { revocations }),
     events: boot.log.events.filter(isKept).map(recordedEvent),
     captured: { by: shorten(by), node: shorten(node), at: new Date(at).toISOString() },
@@ -94,6 +98,29 @@ function recordedComponent(
     ...(masked !== null && masked.length <= longestText && { text: masked }),
   };
 }
+
+/** The lists of keys that people put in: what is told when one differs. dbx has its own place. */
+function keysByEvent({
+  databases,
+  machineOwner,
+}: SecureBootState): ReadonlyMap<number, { readonly keys: NonNullable<Keys> }> {
+  const lists = [...databases, ...machineOwner].filter(({ name }) => name !== 'dbx' && name !== 'MokListX');
+  return new Map(
+    lists
+      .filter(({ entries }) => entries.length > 0 && entries.length <= 256)
+      .map(({ event, entries }) => [
+        event,
+        {
+          keys: entries.map(({ digest, subject }) => ({
+            digest,
+            subject: subject === null ? null : shorten(subject),
+          })),
+        },
+      ]),
+  );
+}
+
+type Keys = Reference['components'][number]['keys'];
 
 function recordedEvent({
   index,

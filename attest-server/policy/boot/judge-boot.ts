@@ -18,6 +18,7 @@ import {
   openFinding,
   stageFinding,
   uncoveredFinding,
+  unexplainedFinding,
   unquotedFinding,
 } from './stage-findings.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
@@ -87,12 +88,16 @@ function judgeByReferences(
     initrd,
     ...foreign.map((stage) => foreignFinding(boot, stage, node)),
     ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
+    ...(boot.unexplained === null ? [] : [unexplainedFinding(boot, boot.unexplained)]),
     ...open.map((stage) => openFinding(boot, stage)),
     ...(unknown.length === 0 && boot.judged.length > 0
       ? []
       : [active.length === 0 ? noReference(group) : uncoveredFinding(boot, unknown)]),
   ].filter((finding) => finding !== null);
-  const broken = differing.length + foreign.length + unknown.length > 0 || unquoted !== undefined;
+  const broken =
+    differing.length + foreign.length + unknown.length > 0 ||
+    unquoted !== undefined ||
+    boot.unexplained !== null;
   return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };
 }
 

@@ -18,6 +18,7 @@ export interface ReferencedComponent {
   readonly description: string;
   /** Masked. */
   readonly text: string | null;
+  readonly keys: NonNullable<Reference['components'][number]['keys']>;
   /** Of a command line, where its text is known. */
   readonly line: CommandLine | null;
 }
@@ -90,6 +91,7 @@ function prepare(component: Reference['components'][number]): ReferencedComponen
     digests: component.digests,
     description: component.description,
     text,
+    keys: component.keys ?? [],
     line: stage === 'cmdline' && text !== null ? parseCommandLine(text) : null,
   };
 }

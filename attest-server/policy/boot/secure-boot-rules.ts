@@ -1,11 +1,11 @@
 import type { SignatureEntry } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
+import { keyName } from './key-change.ts';
 import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import type { BootRules } from './rules.ts';
-import { quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** `secureBoot`, `signers`, `dbx`, `sbat` and `mok` of a policy, by what the TPM vouches for; the first that is broken. */
@@ -87,7 +87,7 @@ function notAllowed(
   signers: readonly string[],
   does: string,
 ): Finding {
-  const key = nameOfKey(entry);
+  const key = keyName(entry);
   const text = `${key} ${does} (event ${event} in PCR 7), and is none of the signers of the policy.`;
   return ruleFinding(boot, 'secureboot_policy', event, `one of: ${signers.join(', ')}`, key, text);
 }
@@ -145,7 +145,7 @@ function checkOwnerKeys(
     if (isReferenced(boot, event, references)) continue;
     const foreign = entries.find((entry) => !isSigner(entry, signers));
     if (content === 'listed' && foreign === undefined) continue;
-    const key = foreign === undefined ? 'keys that only their digest is known of' : nameOfKey(foreign);
+    const key = foreign === undefined ? 'keys that only their digest is known of' : keyName(foreign);
     const text = `${name} of the machine's owner holds ${key} (event ${event}), and the policy forbids machine owner keys.`;
     return ruleFinding(boot, 'secureboot_policy', event, 'no machine owner key', key, text);
   }
@@ -158,8 +158,4 @@ function isReferenced(boot: VouchedBoot, event: number, references: readonly Pre
     component !== undefined &&
     references.some(({ components }) => referencedComponent(components, component) !== null)
   );
-}
-
-function nameOfKey({ digest, subject }: SignatureEntry): string {
-  return `${subject === null ? '' : `${quoted(subject)} `}sha256:${digest}`;
 }

@@ -6,6 +6,7 @@ import type { StageDifference } from './compare-stages.ts';
 import { comparedBanks } from './compared-pcrs.ts';
 import type { OpenStage } from './judge-stages.ts';
 import { type JudgedStage, stageCauses, stageNames } from './judged-stage.ts';
+import { keyChange } from './key-change.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
@@ -22,6 +23,7 @@ export function stageFinding(boot: VouchedBoot, difference: StageDifference, rul
   const where = actual === null ? placeOf(expected) : `event ${actual.event} in PCR ${actual.pcr}`;
   const change =
     argumentsOf(boot, actual, expected, rules, name) ??
+    keyChange(boot, actual, expected, reference) ??
     changeOf(expected && namedReferenced(expected), actual && namedActual(actual), name);
   return {
     code,
@@ -162,5 +164,18 @@ export function unquotedFinding(pcr: number, references: readonly PreparedRefere
     actual: null,
     text: `PCR ${pcr} is in reference ${named?.reference.name}, but the node did not quote it.`,
     evidence: null,
+  };
+}
+
+/** A PCR of add-ons that was extended, by something that no log tells. */
+export function unexplainedFinding({ digest }: VouchedBoot, pcr: number): Finding {
+  return {
+    code: 'pcr_mismatch',
+    aspect: 'boot',
+    source: 'tpm',
+    expected: `PCR ${pcr} as a log leaves it`,
+    actual: `PCR ${pcr} extended`,
+    text: `PCR ${pcr} was extended, and no log of the node leads to its value: what was added to its kernel is not known.`,
+    evidence: { digest, position: `PCR ${pcr}` },
   };
 }

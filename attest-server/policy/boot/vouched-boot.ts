@@ -2,6 +2,7 @@ import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { BootProblem, MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
+import { pcrValue } from './compared-pcrs.ts';
 import { isJudgedByRule, namesOf, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
@@ -22,6 +23,8 @@ export interface VouchedBoot {
   readonly log: EventLog;
   readonly problems: readonly BootProblem[];
   readonly quotes: (pcr: number) => boolean;
+  /** Of PCRs 12 and 13, those that hold something which no log explains: null where all is well. */
+  readonly unexplained: number | null;
   /** The PCR was quoted, and the log replays onto it. */
   readonly vouches: (pcr: number) => boolean;
   readonly judgedByRule: (referenced: Referenced) => boolean;
@@ -35,7 +38,7 @@ export interface JudgedComponent {
 }
 
 export function vouchedBoot(
-  { digest, log, state, problems }: MeasuredBoot,
+  { digest, log, state, problems, userSpace = [] }: MeasuredBoot,
   banks: readonly QuotedBank[],
   rules: BootRules,
 ): VouchedBoot {
@@ -50,20 +53,30 @@ export function vouchedBoot(
     if (pcr === 14 && rules.mok === 'allow') return [];
     return [{ component, stage: judgedStage(component.stage, component.pcr) }];
   });
+  const isExtended = (pcr: number) => banks.some((bank) => pcrValue(bank, pcr)?.some((byte) => byte !== 0));
+  const isExplained = (pcr: number) =>
+    components.some((one) => one.pcr === pcr) || userSpace.some((one) => one.pcr === pcr);
   return {
     digest,
     state,
     judged,
     hasCommands: components.some(({ kind, pcr }) => kind === 'command' && pcr === 8),
-    hasSections: components.some(({ pcr }) => pcr === 11),
+    hasSections: components.some(({ pcr, stage }) => pcr === 11 && stage === 'kernel'),
     log,
     problems,
     quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
+    unexplained: addOnPcrs.find((pcr) => isExtended(pcr) && !isExplained(pcr)) ?? null,
     vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),
     judgedByRule: (referenced) => isJudgedByRule(rules, referenced),
     lineOf: ({ text }) => (text === null ? null : parseCommandLine(maskIdentifiers(text))),
   };
 }
+
+/**
+ * Command lines and extensions that a stub adds to a unified image. Attack: one more extension of such a PCR by the system,
+ * so that its log does not replay and what was added is not seen.
+ */
+const addOnPcrs = [12, 13] as const;
 
 /** shim's level of revocation is a fact without an event; a reference's one must be there, whatever is called so. */
 function sbatLevelOf({ pcr, kind, describes }: BootComponent): string | undefined {
