@@ -25,6 +25,8 @@ export interface Situation {
   readonly bootId: string;
   readonly host: HostFacts | null;
   readonly bootLog: BootLog | null;
+  /** Reads what user space measured; asked for after the quote, so that nothing that the quote covers is missing. */
+  readonly readUserSpaceLog?: () => Promise<Buffer | null>;
   /** The connection's exporter value, 32 bytes. */
   readonly channel: Buffer;
   /** SHA-256 of the hello frame, hex. */
@@ -62,6 +64,7 @@ export async function answer(
   });
   if (quote === null)
     return [JSON.stringify({ type: 'error', code: 'evidence_raced' } satisfies ErrorMessage)];
+  const userSpaceLog = (await situation.readUserSpaceLog?.()) ?? null;
   const evidence: EvidenceMessage = {
     type: 'evidence',
     nonce: challenge.nonce,
@@ -75,6 +78,7 @@ export async function answer(
     ],
     facts,
     bootLog: bootLog?.digest ?? null,
+    ...(userSpaceLog && { userspaceLog: userSpaceLog.toString('base64') }),
   };
   const isHeld = bootLog === null || challenge.holds.includes(bootLog.digest);
   return [...(isHeld ? [] : [binaryFrame('bootLog', bootLog.bytes)]), JSON.stringify(evidence)];

@@ -3,9 +3,10 @@ import { limits } from '../attest-server/protocol/limits.ts';
 import { AgentError } from './agent-error.ts';
 import { bootLogPath, bootLogReader } from './collectors/boot-log.ts';
 import { type HostFacts, readBootId, readHostFacts } from './collectors/host.ts';
+import { readUserSpaceLog, userSpaceLogPath } from './collectors/user-space-log.ts';
 import type { Situation } from './evidence.ts';
 
-export type ReadNode = () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog'>>;
+export type ReadNode = () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog' | 'readUserSpaceLog'>>;
 
 /** An answer does not wait longer for what the machine says of itself; the next one has it. */
 const hostWithinMs = 250;
@@ -39,7 +40,25 @@ export function nodeReader(sysroot: string, logger: Logger): ReadNode {
   };
   // Only to warm up: the first answer meets the same fault and reports it.
   read().catch(() => undefined);
-  return async () => ({ ...(await read()), host: await within(host, hostWithinMs) });
+  const readUserSpace = userSpaceLogOf(sysroot, logger);
+  return async () => ({
+    ...(await read()),
+    host: await within(host, hostWithinMs),
+    readUserSpaceLog: readUserSpace,
+  });
+}
+
+/** Without this log PCR 11 and 15 are not vouched for, and the answer is as good as that of an older system. */
+function userSpaceLogOf(sysroot: string, logger: Logger): () => Promise<Buffer | null> {
+  let told = false;
+  return () =>
+    readUserSpaceLog(sysroot, limits.userspaceLog).catch((error: unknown) => {
+      const text = error instanceof Error ? error.message : String(error);
+      if (!told)
+        logger.warn({ path: userSpaceLogPath, text }, "systemd's log of its measurements is left out");
+      told = true;
+      return null;
+    });
 }
 
 function hostOf(sysroot: string, logger: Logger): Promise<HostFacts | null> {

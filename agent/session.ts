@@ -30,7 +30,7 @@ export interface SessionParts {
   /** Digests of the authorities that are trusted for the server. */
   readonly authorities?: readonly string[];
   /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
-  readonly readNode: () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog'>>;
+  readonly readNode: () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog' | 'readUserSpaceLog'>>;
   readonly on: SessionEvents;
 }
 

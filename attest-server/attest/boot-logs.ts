@@ -1,6 +1,7 @@
 import { Rejection } from '../protocol/rejection.ts';
 import { measureBoot } from '../verify/measured-boot.ts';
 import type { MeasuredBoot, QuotedBank } from '../verify/proven.ts';
+import { sameMeasuredPcrs } from '../verify/quoted-values.ts';
 import type { Evidence } from '../verify/verify.ts';
 import type { Answer } from './answer.ts';
 
@@ -10,13 +11,19 @@ const rememberedBoots = 512;
 /** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
 const logsPerBoot = 8;
 
+interface RememberedBoot {
+  readonly bytes: Buffer;
+  /** The values that it was replayed onto. */
+  readonly banks: readonly QuotedBank[];
+  /** What came of user space's log, base64. */
+  readonly userSpaceLog: string | undefined;
+  readonly boot: MeasuredBoot;
+}
+
 /** The firmware logs that answers rest on: sent with them, remembered, or read from the store. */
 export class BootLogs {
   readonly #read: (digest: string) => Promise<Buffer | null>;
-  readonly #boots = new Map<
-    string,
-    { readonly bytes: Buffer; readonly pcrDigest: string; readonly boot: MeasuredBoot }
-  >();
+  readonly #boots = new Map<string, RememberedBoot>();
   readonly #sent = new Map<string, { readonly resetCount: number; readonly count: number }>();
 
   constructor(read: (digest: string) => Promise<Buffer | null>) {
@@ -29,12 +36,17 @@ export class BootLogs {
     const sent = bootLog?.digest === digest ? bootLog.bytes : null;
     const remembered = this.#boots.get(digest);
     const bytes = sent ?? (remembered === undefined ? await this.#read(digest) : null);
+    const userSpaceLog = evidence.userspaceLog;
     return {
       digest,
       measure: (banks) => {
-        const pcrDigest = banks.map((bank) => `${bank.bank} ${bank.pcrDigest}`).join(' ');
-        if (remembered?.pcrDigest === pcrDigest) return remembered.boot;
-        return this.#measure(bytes ?? remembered?.bytes ?? missing(), digest, banks, pcrDigest);
+        if (
+          remembered !== undefined &&
+          remembered.userSpaceLog === userSpaceLog &&
+          sameMeasuredPcrs(remembered.banks, banks)
+        )
+          return remembered.boot;
+        return this.#measure(bytes ?? remembered?.bytes ?? missing(), digest, banks, userSpaceLog);
       },
     };
   }
@@ -59,13 +71,20 @@ export class BootLogs {
   }
 
   /** A log that does not change within a boot is parsed once per set of PCR values. */
-  #measure(bytes: Buffer, digest: string, banks: readonly QuotedBank[], pcrDigest: string): MeasuredBoot {
-    const boot = measureBoot(bytes, digest, banks);
+  #measure(
+    bytes: Buffer,
+    digest: string,
+    banks: readonly QuotedBank[],
+    userSpaceLog: string | undefined,
+  ): MeasuredBoot {
+    const later = userSpaceLog === undefined ? null : Buffer.from(userSpaceLog, 'base64');
+    const boot = measureBoot(bytes, digest, banks, later);
     // What does not replay may be made up anew for each answer, and is worth no memory.
     if (boot.problems.length > 0) return boot;
     const [oldest] = this.#boots.keys();
     if (this.#boots.size >= rememberedBoots && oldest !== undefined) this.#boots.delete(oldest);
-    this.#boots.set(digest, { bytes, pcrDigest, boot });
+    const own = banks.map((bank) => ({ ...bank, values: Buffer.from(bank.values) }));
+    this.#boots.set(digest, { bytes, banks: own, userSpaceLog, boot });
     return boot;
   }
 }

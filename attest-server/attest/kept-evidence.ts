@@ -53,6 +53,8 @@ interface Kept extends Partial<Keys> {
   readonly masks: Partial<Record<PcrBank, number>>;
   readonly facts: string;
   readonly bootLog: string | null;
+  /** Digest of what user space measured after it. */
+  readonly userspaceLog?: string;
   /** Whether the node had sent a log before: leaving it out is judged by that. */
   readonly sentBootLog: boolean;
   /** What the counters were compared with. */
@@ -90,6 +92,8 @@ function pack(
 ): Blob & { readonly shared: readonly Blob[] } {
   const keys = keysOf(node, at);
   const values = valuesOf(evidence, banks, latest);
+  const userSpace =
+    evidence.userspaceLog === undefined ? null : blob(Buffer.from(evidence.userspaceLog, 'base64'));
   const kept: Kept = {
     ...{ at, sentBootLog, node: node.name, keys: keys.digest, ...(previous && { previous }) },
     nonce: nonce.toString('hex'),
@@ -100,9 +104,11 @@ function pack(
         : evidence.quotes.map(({ attest, signature }) => ({ attest, signature, pcrs: values.digest })),
     masks: masksOf(banks),
     ...{ facts: evidence.facts, bootLog: evidence.bootLog, policy, references },
+    ...(userSpace && { userspaceLog: userSpace.digest }),
   };
   const { digest, bytes } = blob(JSON.stringify(kept));
-  return { digest, bytes, shared: values === null ? [keys, ...blobs] : [keys, values, ...blobs] };
+  const shared = [keys, ...(values ? [values] : []), ...(userSpace ? [userSpace] : []), ...blobs];
+  return { digest, bytes, shared };
 }
 
 function masksOf(banks: Proven['banks']): Kept['masks'] {
@@ -171,7 +177,7 @@ function named(bytes: Buffer): { readonly at: number; readonly digests: readonly
   const kept = parseKept(bytes);
   if (kept === null) return null;
   const values = kept.quotes.map(({ pcrs }) => (typeof pcrs === 'string' ? pcrs : null));
-  const all = [kept.keys, kept.bootLog, kept.policy, kept.references, ...values];
+  const all = [kept.keys, kept.bootLog, kept.userspaceLog, kept.policy, kept.references, ...values];
   return { at: kept.at, digests: all.flatMap((digest) => digest ?? []) };
 }
 
@@ -181,10 +187,11 @@ async function unpack(digest: string, read: Read): Promise<Bundle | null> {
   if (bytes === null) return null;
   const kept = parseKept(bytes);
   if (kept === null) return null;
-  const [policy, references, bootLog, keys, quotes] = await Promise.all([
+  const [policy, references, bootLog, userSpace, keys, quotes] = await Promise.all([
     read(kept.policy),
     read(kept.references),
     kept.bootLog === null ? null : read(kept.bootLog),
+    kept.userspaceLog === undefined ? null : read(kept.userspaceLog),
     readKeys(kept, read),
     Promise.all(kept.quotes.map((quote) => readPcrs(quote, read))),
   ]);
@@ -206,6 +213,7 @@ async function unpack(digest: string, read: Read): Promise<Bundle | null> {
     },
     quotes: expanded,
     ...(bootLog === null ? {} : { bootLog: bootLog.toString('base64') }),
+    ...(userSpace === null ? {} : { userspaceLog: userSpace.toString('base64') }),
     facts: kept.facts,
     ...(kept.previous && { previous: kept.previous }),
     endorsement: keys.endorsement,
@@ -256,8 +264,8 @@ function expand(pcrs: Pcrs, masks: Kept['masks']): Partial<Record<PcrBank, Recor
   return banks;
 }
 
-function blob(text: string): Blob {
-  const bytes = Buffer.from(text);
+function blob(content: string | Buffer): Blob {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
   return { digest: hash('sha256', bytes, 'hex'), bytes };
 }
 

@@ -90,6 +90,8 @@ const evidence = z.strictObject({
   facts: z.string().max(limits.facts),
   /** SHA-256 of the firmware log; null where the machine has none. */
   bootLog: hex(32).nullable(),
+  /** What systemd measured after it (tpm2-measure.log), read after the quote; absent where the machine has no such log. */
+  userspaceLog: base64(limits.userspaceLog).optional(),
 });
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });

@@ -48,3 +48,27 @@ export function neverExtended(quoted: QuotedBank): boolean {
   }
   return true;
 }
+
+/** PCRs that a boot log is replayed onto. IMA extends PCR 10 with every new file, and those from 16 on are nobody's. */
+const measuredPcrs = 0xffff & ~(1 << 10);
+
+/** True where a boot log, replayed onto either values, gives the same answer. */
+export function sameMeasuredPcrs(some: readonly QuotedBank[], others: readonly QuotedBank[]): boolean {
+  if (some.length !== others.length) return false;
+  for (let i = 0; i < some.length; i++) {
+    const one = some[i]!;
+    const other = others[i]!;
+    if (one.bank !== other.bank || one.mask !== other.mask) return false;
+    if (one.pcrDigest === other.pcrDigest && one.pcrDigest !== '') continue;
+    for (let pcr = 0; pcr < 16; pcr++)
+      if (((measuredPcrs >>> pcr) & 1) === 1 && !sameValue(one, other, pcr)) return false;
+  }
+  return true;
+}
+
+function sameValue(one: QuotedBank, other: QuotedBank, pcr: number): boolean {
+  const at = quotedOffset(one, pcr);
+  if (at !== quotedOffset(other, pcr)) return false;
+  const end = at + bankBytes[one.bank];
+  return at < 0 || one.values.compare(other.values, at, end, at, end) === 0;
+}

@@ -52,6 +52,30 @@ describe('an answer', () => {
     assert.equal(evidence.bootLog, situation.bootLog?.digest);
   });
 
+  it('holds what user space measured, read once the quote is there', async () => {
+    const tpm = tpmThatFails('pcrs_moved');
+    let quotes = 0;
+    const readUserSpaceLog = async () => {
+      quotes = tpm.requests.length;
+      return Buffer.from('records');
+    };
+    const evidence = parseAgentMessage(
+      String((await answer(challenge, { ...situation, readUserSpaceLog }, tpm)).at(-1)),
+    );
+    assert(evidence.type === 'evidence');
+    assert.equal(evidence.userspaceLog, Buffer.from('records').toString('base64'));
+    assert.equal(quotes, 2);
+  });
+
+  it('says nothing of what user space measured where there is no such log', async () => {
+    const [, second] = await answer(
+      challenge,
+      { ...situation, readUserSpaceLog: async () => null },
+      tpmThatFails(),
+    );
+    assert.equal(String(second).includes('userspaceLog'), false);
+  });
+
   it('does not send a log that the server holds, nor one that is not there', async () => {
     const holds = [situation.bootLog?.digest ?? ''];
     assert.equal((await answer({ ...challenge, holds }, situation, tpmThatFails())).length, 1);

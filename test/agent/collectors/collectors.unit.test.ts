@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { bootLogPath, bootLogReader } from '../../../agent/collectors/boot-log.ts';
 import { readBootId, readHostFacts } from '../../../agent/collectors/host.ts';
+import { readUserSpaceLog, userSpaceLogPath } from '../../../agent/collectors/user-space-log.ts';
 import { parseFacts } from '../../../attest-server/protocol/facts.ts';
 
 describe('the collectors', () => {
@@ -41,6 +42,15 @@ describe('the collectors', () => {
     await put(bootLogPath, Buffer.alloc(100));
     assert.equal((await bootLogReader(root, 100)('a'))?.bytes.length, 100);
     await assert.rejects(bootLogReader(root, 99)('a'), RangeError);
+  });
+
+  it("read systemd's log anew each time, as far as its records are whole", async () => {
+    assert.equal(await readUserSpaceLog(root, 100), null);
+    await put(userSpaceLogPath, '\x1e{"pcr"');
+    assert.equal(await readUserSpaceLog(root, 100), null);
+    await put(userSpaceLogPath, '\x1e{}\n\x1e{"pcr"');
+    assert.equal((await readUserSpaceLog(root, 100))?.toString(), '\x1e{}\n');
+    await assert.rejects(readUserSpaceLog(root, 3), RangeError);
   });
 
   it('leave out what a machine does not say', async () => {

@@ -32,14 +32,15 @@ function fleetOfOne(one: AttestedNode = node) {
   return {
     store,
     read: async (digest: string) => store.get(digest) ?? null,
-    answer(values: Buffer, resetCount = 7, at = 1_000) {
+    answer(values: Buffer, resetCount = 7, at = 1_000, userspaceLog?: string) {
       const nonce = randomBytes(32);
       const challenge = {
         ...({ type: 'challenge', purpose: 'attest', nonce: nonce.toString('base64') } as const),
         ...{ selection: every, holds: [], within: 1 },
       };
       const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: values }, resetCount });
-      const evidence = tpm.evidence(challenge, { node: node.name, hello, channel }, { quote });
+      const sealed = tpm.evidence(challenge, { node: node.name, hello, channel }, { quote });
+      const evidence = { ...sealed, ...(userspaceLog && { userspaceLog }) };
       const helloDigest = hash('sha256', hello, 'hex');
       const given: Answer = {
         evidence,
@@ -82,6 +83,21 @@ describe('the evidence that is kept', () => {
       assert.equal(bundle.quotes[0]?.attest, evidence.quotes[0]?.attest);
       assert.equal(Object.values(bundle.quotes[0]?.pcrs.sha256 ?? {}).join(''), values.toString('hex'));
     }
+  });
+
+  it('holds what user space measured once, however often it was sent', async () => {
+    const { store, read, answer } = fleetOfOne();
+    const records = Buffer.from('records');
+    const values = madeValues(32);
+    answer(values);
+    const before = store.size;
+    for (const { kept } of [1, 2].map((at) => answer(values, 7, at, records.toString('base64')))) {
+      const bundle = await keptEvidence.unpack(kept.digest, read);
+      assert.equal(bundle?.userspaceLog, records.toString('base64'));
+      assert(keptEvidence.named(kept.bytes)?.digests.includes(hash('sha256', records)));
+    }
+    // The two answers, the values that the first of them shares, and the records.
+    assert.equal(store.size, before + 4);
   });
 
   it('of one more verdict is small where nothing moved: keys, values, policy and references are there already', () => {

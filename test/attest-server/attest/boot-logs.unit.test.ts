@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'mocha';
+import type { Answer } from '../../../attest-server/attest/answer.ts';
+import { BootLogs } from '../../../attest-server/attest/boot-logs.ts';
+import { bankBytes } from '../../../attest-server/protocol/messages.ts';
+import type { MeasuredBoot, QuotedBank } from '../../../attest-server/verify/proven.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { rejectionOf } from '../verify/rejection-of.ts';
+
+const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
+const bytes = recordedLog('debian13-uki-systemd');
+const userspaceLog = readFileSync(new URL('tpm2-measure.log', folder)).toString('base64');
+const held: Readonly<Record<string, Readonly<Record<string, string>>>> = JSON.parse(
+  readFileSync(new URL('pcrs.json', folder), 'utf8'),
+);
+
+/** The SHA-256 bank of that boot, all PCRs, with one of them as given. */
+function quoted(pcr = 0, value = held.sha256?.[pcr] ?? ''): readonly QuotedBank[] {
+  const all = Array.from({ length: 24 }, (_, index) => held.sha256?.[index] ?? '');
+  const values = Buffer.from(all.with(pcr, value).join(''), 'hex');
+  return [{ bank: 'sha256', mask: 0xffffff, values, pcrDigest: hash('sha256', values) }];
+}
+const anything = '5a'.repeat(bankBytes.sha256);
+
+function answerOf(log: Buffer | null, more: Partial<Answer['evidence']> = {}): Answer {
+  const none = Buffer.alloc(0);
+  const digest = hash('sha256', log ?? bytes);
+  return {
+    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], bootLog: digest, ...more },
+    ...{ nonce: none, channel: none, helloDigest: '', selection: {}, challengedAt: 0 },
+    bootLog: log && { digest, bytes: log },
+  };
+}
+
+/** One log that is sent once, and what each later answer that names it is given. */
+async function opened(more: Partial<Answer['evidence']> = {}) {
+  const logs = new BootLogs(async () => null);
+  const measured = async (answer: Answer, banks: readonly QuotedBank[]): Promise<MeasuredBoot | undefined> =>
+    (await logs.of(answer))?.measure(banks);
+  const first = await measured(answerOf(bytes, more), quoted());
+  return { measured, first };
+}
+
+describe('the boot logs that answers rest on', () => {
+  it('are not parsed again while PCRs are the same, or only IMA moved', async () => {
+    const { measured, first } = await opened();
+    assert.deepEqual(first?.problems, []);
+    assert.equal(await measured(answerOf(null), quoted()), first);
+    assert.equal(await measured(answerOf(null), quoted(10, anything)), first);
+  });
+
+  it('are replayed again where a measured PCR moved', async () => {
+    const { measured, first } = await opened();
+    for (const pcr of [0, 7, 11, 15])
+      assert.notEqual(await measured(answerOf(null), quoted(pcr, anything)), first);
+    assert.equal(
+      (await measured(answerOf(null), quoted(4, anything)))?.problems[0]?.code,
+      'log_replay_mismatch',
+    );
+  });
+
+  it('are replayed again with what user space measured meanwhile', async () => {
+    const { measured, first } = await opened();
+    assert.deepEqual(first?.userSpace, []);
+    const later = await measured(answerOf(null, { userspaceLog }), quoted());
+    assert.equal(later?.userSpace?.length, 3);
+    assert.equal(await measured(answerOf(null, { userspaceLog }), quoted()), later);
+  });
+
+  it('refuse a log of user space that cannot be read', async () => {
+    const { measured } = await opened();
+    const logs = new BootLogs(async () => bytes);
+    const evidence = await logs.of(answerOf(null, { userspaceLog: Buffer.from('{}').toString('base64') }));
+    assert.equal(rejectionOf(() => evidence?.measure(quoted()))?.code, 'malformed');
+    assert.deepEqual((await measured(answerOf(null), quoted()))?.problems, []);
+  });
+
+  it('are not remembered where they do not replay', async () => {
+    const { measured } = await opened();
+    const other = answerOf(tamper(bytes, 'kernel'));
+    assert.notEqual(await measured(other, quoted()), await measured(other, quoted()));
+  });
+});
