@@ -19,6 +19,7 @@ import { findConnection } from './connection.ts';
 import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
 import { addAuditVerify } from './offline/audit-verify-command.ts';
+import { addBoot } from './offline/boot-diff-command.ts';
 import { addReferenceCompute } from './offline/compute-command.ts';
 import { addEkRoots } from './offline/ek-roots.ts';
 import { addEventLog } from './offline/eventlog-command.ts';
@@ -73,6 +74,7 @@ function createProgram(session: Session): Command {
   addBundle(program, session);
   addVerify(program, session);
   addEventLog(program, session);
+  addBoot(program, session);
   const references = addReference(program, session);
   addReferenceLife(references, session);
   addReferenceDiff(references, session);

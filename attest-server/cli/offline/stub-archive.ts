@@ -20,7 +20,7 @@ export function padding(length: number): Buffer {
   return Buffer.alloc((4 - (length % 4)) % 4);
 }
 
-/** "newc" as the kernel unpacks it: Documentation/driver-api/early-userspace/buffer-format.rst. */
+/** `newc` as the kernel unpacks it: Documentation/driver-api/early-userspace/buffer-format.rst. */
 function entry(name: string, mode: number, inode: number, content: Buffer): Buffer {
   const words = new Array<number>(headerWords).fill(0);
   words[0] = inode;
