@@ -70,7 +70,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     now: () => performance.now(),
     fault: (error) => logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
   });
-  const policy = await readPolicy(config.policy, ways);
+  const policy = await readPolicy(config.policy, ways, logger);
   const readIdentity = () => ensureIdentity(config.stateDir, config.names, now());
   const identity = await readIdentity();
   let tokens = readTokens(config.stateDir);
@@ -302,7 +302,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   }
 
   async function readPolicyAgain(): Promise<void> {
-    const next = await readPolicy(config.policy, ways);
+    const next = await readPolicy(config.policy, ways, logger);
     await attestation.reload(next);
     metrics.policyChanged(next.name, now() / 1000);
     agents.challengeNow();

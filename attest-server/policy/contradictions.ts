@@ -68,9 +68,15 @@ function ofAbsent(group: unknown): Located[] {
   return faults;
 }
 
+/** As many as the schema allows of one kind: it refuses more. */
+const mostGlobs = 256;
+
 function ofCommandLine(boot: unknown): Located[] {
   const rules = fieldOf(boot, 'cmdline');
-  const globs = (key: string) => listOf(fieldOf(rules, key)).filter((glob) => typeof glob === 'string');
+  const globs = (key: string) =>
+    listOf(fieldOf(rules, key))
+      .slice(0, mostGlobs)
+      .filter((glob) => typeof glob === 'string');
   const forbid = globs('forbid');
   const faults: Located[] = [];
   for (const key of ['require', 'allow'])

@@ -5,39 +5,48 @@ import { knownKeys, notBuilt, unsupported } from './policy-schema.ts';
 
 type Path = Located['path'];
 
-/** What the schema found wrong, in words for whoever wrote the file. */
-export function explainIssue(issue: z.core.$ZodIssue): Located[] {
+/** Suggestions of one file: a file of nothing but unknown words must not keep a server busy. */
+const mostSuggestions = 128;
+type Suggest = typeof suggestion;
+
+/** Says what the schema found wrong, in words for whoever wrote the file. One for each file. */
+export function issueExplainer(): (issue: z.core.$ZodIssue) => Located[] {
+  let left = mostSuggestions;
+  return (issue) => explain(issue, (word, known) => (left-- > 0 ? suggestion(word, known) : ''));
+}
+
+function explain(issue: z.core.$ZodIssue, suggest: Suggest): Located[] {
   const { path, input } = issue;
   if (issue.code === 'unrecognized_keys')
-    return issue.keys.map((key) => ({ path: [...path, key], text: unknownKey(path, key) }));
+    return issue.keys.map((key) => ({ path: [...path, key], text: unknownKey(path, key, suggest) }));
   if (path[0] === 'groups' && path[2] === 'require' && path.length === 4)
-    return [{ path, text: notRequirable(input) }];
+    return [{ path, text: notRequirable(input, suggest) }];
   if (input === undefined) return [{ path, text: 'missing' }];
   if (issue.code === 'invalid_value' && !issue.message.startsWith(unsupported)) {
     const words = issue.values.map(String);
     const wanted = words.length === 1 ? words[0] : `one of ${words.join(', ')}`;
-    const near = typeof input === 'string' ? suggestion(input, words) : '';
+    const near = typeof input === 'string' ? suggest(input, words) : '';
     return [{ path, text: `not ${wanted}${near}` }];
   }
   if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => ({ path, text: message }));
   return [{ path, text: issue.message }];
 }
 
-function unknownKey(path: Path, key: string): string {
+function unknownKey(path: Path, key: string, suggest: Suggest): string {
   const known = knownKeys(path);
   if (path[0] === 'groups' && path[2] === 'severity' && path.length === 3)
-    return `no reason code${suggestion(key, known)}`;
+    return `no reason code${suggest(key, known)}`;
   const built: readonly string[] = notBuilt.group;
   if (path[0] === 'groups' && path.length === 2 && built.includes(key)) return unsupported;
-  return `unknown key${suggestion(key, known)}`;
+  return `unknown key${suggest(key, known)}`;
 }
 
-function notRequirable(input: unknown): string {
+function notRequirable(input: unknown, suggest: Suggest): string {
   const later: readonly unknown[] = notBuilt.require;
   const isDemand = typeof input === 'object' && input !== null;
   const words = isDemand ? Object.keys(input) : [input];
   if (words.length > 0 && words.every((word) => later.includes(word))) return unsupported;
   if (isDemand) return 'not an aspect with the source that it demands, as {boot: tpm}';
   const known = ['identity', 'boot'];
-  return `not an aspect that can be required: ${known.join(', ')}${typeof input === 'string' ? suggestion(input, known) : ''}`;
+  return `not an aspect that can be required: ${known.join(', ')}${typeof input === 'string' ? suggest(input, known) : ''}`;
 }

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import { contradictionsIn } from './contradictions.ts';
-import { explainIssue } from './explain-issue.ts';
-import { type Policy, plainEnrolments } from './policy.ts';
+import { issueExplainer } from './explain-issue.ts';
+import { type Enrolment, type Policy, plainEnrolments } from './policy.ts';
 import { type Located, PolicyError, type PolicyFault } from './policy-error.ts';
 import { policyGroup } from './policy-group.ts';
 import { policySchema } from './policy-schema.ts';
@@ -24,7 +24,7 @@ export interface CheckedPolicy {
  * @throws PolicyError with every fault at once
  */
 export function parsePolicy(text: string, file: string, ways = plainEnrolments): Policy {
-  return checkPolicy(text, file, ways).policy;
+  return parseDocumentOf(text, file, ways).policy;
 }
 
 /**
@@ -32,13 +32,19 @@ export function parsePolicy(text: string, file: string, ways = plainEnrolments):
  * @throws PolicyError with every fault at once
  */
 export function checkPolicy(text: string, file: string, ways = plainEnrolments): CheckedPolicy {
+  const { policy, document, lines } = parseDocumentOf(text, file, ways);
+  return { policy, warnings: place(warningsOf(policy), document, lines) };
+}
+
+function parseDocumentOf(text: string, file: string, ways: readonly Enrolment[]) {
   if (text.length > longest)
     throw new PolicyError(file, [whole(`longer than ${longest} characters; split it into fewer groups`)]);
   const lines = new LineCounter();
   const { document, raw } = readYaml(text, file, lines);
   const result = policySchema.safeParse(raw, { reportInput: true });
+  const explain = issueExplainer();
   const located = [
-    ...(result.success ? [] : result.error.issues.flatMap(explainIssue)),
+    ...(result.success ? [] : result.error.issues.flatMap(explain)),
     ...contradictionsIn(raw, ways),
   ];
   if (!result.success || located.length > 0) throw new PolicyError(file, place(located, document, lines));
@@ -48,7 +54,7 @@ export function checkPolicy(text: string, file: string, ways = plainEnrolments):
     text,
     groups: result.data.groups.map(policyGroup),
   };
-  return { policy, warnings: place(warningsOf(policy), document, lines) };
+  return { policy, document, lines };
 }
 
 function nameOf(file: string): string {
@@ -82,8 +88,13 @@ function readYaml(text: string, file: string, lines: LineCounter): { document: D
   }
 }
 
+/** Faults of one file that are told; whoever mends these checks it again. */
+const mostFaults = 256;
+
 function place(located: readonly Located[], document: Document, lines: LineCounter): PolicyFault[] {
-  return located
+  const more = located.length - mostFaults;
+  const told = located
+    .slice(0, mostFaults)
     .map((fault) => ({ ...fault, offset: offsetOf(fault.path, document) }))
     .sort((a, b) => a.offset - b.offset)
     .map(({ path, text, offset }) => ({
@@ -91,6 +102,7 @@ function place(located: readonly Located[], document: Document, lines: LineCount
       field: path.map(String).join('.') || 'policy',
       text,
     }));
+  return more > 0 ? [...told, whole(`and ${more} more`)] : told;
 }
 
 /** Of the value's key, or of the nearest thing around it that is there. */

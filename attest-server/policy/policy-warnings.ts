@@ -22,9 +22,9 @@ export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
 
 function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located[] {
   const taken = above.filter(({ labels }) => Object.keys(labels).length === 0);
-  const by = nodes.map((glob) => taken.find((group) => group.nodes.some((wide) => covers(wide, glob))));
-  const name = by[0]?.name;
-  if (name === undefined || by.includes(undefined)) return [];
+  const hiding = (glob: string) => taken.find((group) => group.nodes.some((wide) => covers(wide, glob)));
+  if (!nodes.every((glob) => hiding(glob) !== undefined)) return [];
+  const name = hiding(nodes[0] ?? '')?.name;
   return [{ path: ['nodes'], text: `no node gets here: group ${name} above matches them all` }];
 }
 

@@ -10,7 +10,7 @@ import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { table } from '../table.ts';
-import { filesIn } from './files-in.ts';
+import { bundlesIn, filesIn } from './files-in.ts';
 import { readPolicy } from './policy-text.ts';
 import { readReference } from './reference-file.ts';
 import { simulateBundle } from './simulate-bundle.ts';
@@ -60,7 +60,7 @@ export function addPolicySimulate(policies: Command, { io, client, exitWith }: S
       const items: readonly Simulated[] =
         options.bundles === undefined
           ? await askServer(client(command.optsWithGlobals()), policy, file)
-          : filesIn(at(options.bundles), /\.json$/, '--bundles').map((path) =>
+          : bundlesIn(at(options.bundles)).map((path) =>
               simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
             );
       const untrusted = items.filter(turnsUntrusted);

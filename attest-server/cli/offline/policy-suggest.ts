@@ -11,7 +11,7 @@ import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
 import type { Client } from '../client.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
-import { filesIn } from './files-in.ts';
+import { bundlesIn } from './files-in.ts';
 import { contextPolicy, contextReferences } from './verify.ts';
 
 /** `policy suggest`: a draft that `policy check` passes, with comments that say why. */
@@ -24,7 +24,7 @@ export function addPolicySuggest(policies: Command, { io, client }: Session): vo
       const from =
         options.bundles === undefined
           ? await askServer(client(command.optsWithGlobals()))
-          : fromBundles(filesIn(resolve(io.cwd, options.bundles), /\.json$/, '--bundles'));
+          : fromBundles(bundlesIn(resolve(io.cwd, options.bundles)));
       io.out(suggestPolicy(from));
     });
 }

@@ -1,10 +1,5 @@
-import { readdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { observePolicy, strictPolicy } from '../../policy/built-in.ts';
-import { enrolments, type Policy } from '../../policy/policy.ts';
-import { PolicyError } from '../../policy/policy-error.ts';
-import { parsePolicy } from '../../policy/policy-file.ts';
 import { readTrustRoots } from '../../roots/read-roots.ts';
 import type { TrustRoots } from '../../verify/endorsement-chain.ts';
 import { paragraph } from '../commands/why.ts';
@@ -13,7 +8,9 @@ import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
+import { filesIn } from './files-in.ts';
 import { junit } from './junit.ts';
+import { readPolicy } from './policy-text.ts';
 import { readReference } from './reference-file.ts';
 import { sarif } from './sarif.ts';
 import { type JudgedBundle, verifyBundle } from './verify.ts';
@@ -38,7 +35,7 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
       const format = formatOf(options.output, ['table', 'json', 'yaml', 'junit', 'sarif']);
       const at = (path: string) => resolve(io.cwd, path);
       const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
-        ...(options.policy !== undefined && { policy: readPolicy(options.policy, at(options.policy)) }),
+        ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
         ...(options.references !== undefined && {
           references: filesIn(at(options.references), /\.(json|ya?ml)$/, '--references').map(readReference),
         }),
@@ -53,19 +50,6 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
     });
 }
 
-const builtIn: readonly Policy[] = [strictPolicy, observePolicy];
-
-function readPolicy(name: string, path: string): Policy {
-  const known = builtIn.find((policy) => policy.name === name);
-  if (known !== undefined) return known;
-  try {
-    return parsePolicy(readFile(path).toString('utf8'), path, enrolments);
-  } catch (cause) {
-    if (!(cause instanceof PolicyError)) throw cause;
-    throw new CliError(cause.message, 'Correct the policy, and verify again.', exit.error, cause);
-  }
-}
-
 /** Empty means refuse: a folder without a root would otherwise be a silent yes or no. */
 function readRoots(name: string): TrustRoots {
   try {
@@ -73,22 +57,6 @@ function readRoots(name: string): TrustRoots {
   } catch (cause) {
     const text = cause instanceof Error ? cause.message : String(cause);
     throw new CliError(text, 'Name another folder with --trust-roots.', exit.error, cause);
-  }
-}
-
-function filesIn(dir: string, ending: RegExp, option: string): readonly string[] {
-  try {
-    return readdirSync(dir)
-      .filter((name) => ending.test(name))
-      .sort()
-      .map((name) => join(dir, name));
-  } catch (cause) {
-    throw new CliError(
-      `${dir} is not a folder that can be read`,
-      `Name another one with ${option}.`,
-      exit.error,
-      cause,
-    );
   }
 }
 

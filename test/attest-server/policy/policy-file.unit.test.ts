@@ -243,6 +243,17 @@ describe('a policy file', () => {
       '5 groups.1.name',
     ]));
 
+  const endless = [
+    ['words that nobody knows', 'require: [WORDS]'],
+    ['rules that contradict each other', 'boot: {cmdline: {forbid: [WORDS], require: [WORDS]}}'],
+  ] as const;
+  for (const [what, fields] of endless)
+    it(`refuses a file full of ${what} at once, and tells no end of faults`, () => {
+      const words = Array.from({ length: 15_000 }, (_, index) => `bot${index}`).join();
+      const faults = faultsOf(`${head}  - {name: a, nodes: ["*"], ${fields.replaceAll('WORDS', words)}}\n`);
+      assert.ok(faults.length > 1 && faults.length <= 257, String(faults.length));
+    });
+
   const notYaml = [
     ['', 1],
     ['groups: [', 1],
