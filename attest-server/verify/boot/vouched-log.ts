@@ -17,6 +17,8 @@ export interface VouchedLog extends Vouched {
   readonly log: ParsedLog;
   /** By event, the bytes that its digests in all `banks` are of, where the log holds them. */
   readonly measured: readonly (Buffer | null)[];
+  /** By event, 1 where it extends a PCR that replays. */
+  readonly counts: Uint8Array;
   /** By event, what a loader wrote; undefined where nobody has asked yet. */
   readonly loaderTexts: (LoaderText | null | undefined)[];
 }
@@ -32,12 +34,16 @@ export interface LoaderText {
 }
 
 export function vouchedLog(log: ParsedLog, { banks, pcrs }: Vouched): VouchedLog {
-  return { log, banks, pcrs, measured: allMeasuredBytes(log.bytes, log.raw, banks), loaderTexts: [] };
+  const { raw } = log;
+  const counts = new Uint8Array(raw.count);
+  for (let event = 0; event < raw.count; event++)
+    if (extendsPcr(raw, event)) counts[event] = (pcrs >>> raw.pcrs[event]!) & 1;
+  return { log, banks, pcrs, measured: allMeasuredBytes(log.bytes, raw, banks), counts, loaderTexts: [] };
 }
 
 /** True where the event extends a PCR that replays. */
-export function isVouched({ log: { raw }, pcrs }: VouchedLog, event: number): boolean {
-  return extendsPcr(raw, event) && ((pcrs >>> (raw.pcrs[event] ?? 31)) & 1) === 1;
+export function isVouched({ counts }: VouchedLog, event: number): boolean {
+  return counts[event] === 1;
 }
 
 /** An event's data, a view. */
