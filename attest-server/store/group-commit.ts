@@ -1,5 +1,5 @@
 /** How long the first record of a batch waits for others, in milliseconds. */
-const gatherFor = 5;
+const gatherFor = 8;
 /** How many records one transaction holds at most. */
 const most = 256;
 
