@@ -39,6 +39,11 @@ export function compareStages(
     else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present))
       unknown.set(stage, [...(unknown.get(stage) ?? []), component]);
   }
+  if (components.anywhere)
+    for (const component of boot.unjudged) {
+      const known = referencedComponent(components, component);
+      if (known !== null) present.add(known.key);
+    }
   const missing = components.all.filter(
     (one) =>
       !present.has(one.key) &&

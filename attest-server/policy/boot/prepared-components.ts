@@ -30,6 +30,8 @@ export interface PreparedComponents {
   /** Which banks better than SHA-1 its components carry. */
   readonly banks: readonly PcrBank[];
   readonly stages: ReadonlySet<JudgedStage>;
+  /** Some name no PCR. */
+  readonly anywhere: boolean;
   /** Its loader's commands are known, so that the file they come from need not be the same. */
   readonly hasCommands: boolean;
   /** Its command lines, as far as their text is known. */
@@ -70,6 +72,7 @@ export function prepareComponents({ components }: Reference): PreparedComponents
     all,
     banks: comparedBanks.filter((bank) => banks.has(bank)),
     stages: new Set(all.map(({ stage }) => stage)),
+    anywhere: all.some(({ pcr }) => pcr === null),
     hasCommands: all.some(({ kind, pcr }) => kind === 'command' && pcr === 8),
     lines: all.flatMap((one) => (one.line === null ? [] : [{ ...one, line: one.line }])),
     byDigest,

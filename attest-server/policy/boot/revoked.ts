@@ -32,9 +32,10 @@ export function revokedIn(
     if (boot === null) continue;
     const present = presentIn(reference, boot);
     const all = reference.components.all.every(({ key }) => present.has(key));
-    if (all && namedPcrsMatch(reference, quotes)) return { reference, component: null };
+    const isThis = all && namedPcrsMatch(reference, quotes);
+    if (isThis && reference.whole) return { reference, component: null };
     const component = [...present.values()].find(
-      (one) => isCode(one) && !active.some((other) => has(other, one)),
+      (one) => isThis || (isCode(one) && !active.some((other) => has(other, one))),
     );
     if (component !== undefined) return { reference, component };
   }

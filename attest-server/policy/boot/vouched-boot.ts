@@ -15,6 +15,8 @@ export interface VouchedBoot {
   readonly state: BootState;
   /** Components of judged PCRs that no rule judges. */
   readonly judged: readonly JudgedComponent[];
+  /** Those of other PCRs, which a reference may want all the same. */
+  readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
   readonly hasCommands: boolean;
   /** PCR 11 is vouched for: the sections of a unified kernel image. */
@@ -60,6 +62,7 @@ export function vouchedBoot(
     digest,
     state,
     judged,
+    unjudged: components.filter(({ pcr }) => !judgedPcrs.has(pcr)),
     hasCommands: components.some(({ kind, pcr }) => kind === 'command' && pcr === 8),
     hasSections: components.some(({ pcr, stage }) => pcr === 11 && stage === 'kernel'),
     log,

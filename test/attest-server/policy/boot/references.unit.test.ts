@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { appraise } from '../../../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
+import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
+import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
+import { tamper, tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
+
+const at = Date.parse('2026-11-25T12:00:00Z');
+const log = recordedLog('debian13-shim-grub');
+const unified = recordedLog('debian13-sdboot-uki');
+
+function captured(from: Buffer, change: Partial<Reference> = {}): Reference {
+  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
+  return { ...captureReference(madeProof({ log: from }), taken), ...change };
+}
+
+/** As a person writes it: parsed, so that what may be left out is. */
+function written(components: Reference['components'], change: Partial<Reference> = {}): Reference {
+  const file = { version: 1, name: 'written', group: 'workers', state: 'active', expires: null, pcrs: {} };
+  return { ...reference.parse({ ...file, components }), ...change };
+}
+
+/** The parts of a captured reference that are of these stages. */
+function onlyOf(from: Buffer, stages: readonly string[]): Reference['components'] {
+  return captured(from)
+    .components.filter(({ stage }) => stages.includes(stage))
+    .map(({ stage, scope, digests, description }) => ({ stage, scope, digests, description }));
+}
+
+function judged(
+  from: Buffer,
+  references: readonly Reference[],
+  boot = '{}',
+  ...more: readonly string[]
+): Verdict {
+  const policy = policyOf('require: [identity, boot]', `boot: ${boot}`, ...more);
+  return appraise(madeProof({ log: from }), policy, { name: 'n' }, references, at);
+}
+
+const summary = ({ state, reasons }: Verdict) => [state, ...reasons.map(({ code }) => code)].join(' ');
+
+describe('references by components', () => {
+  it('may each cover other stages of one boot', () => {
+    const newKernel = recordedLog('debian13-shim-grub-kernel');
+    const stages = ['kernel', 'initrd', 'cmdline'];
+    const oldBoot = captured(log, { name: 'old' });
+    const update = { ...captured(newKernel, { name: 'new' }), events: [] };
+    const { captured: _by, ...partial } = update;
+    const kernelAlone = {
+      ...partial,
+      components: update.components.filter((one) => stages.includes(one.stage)),
+    };
+    assert.equal(summary(judged(newKernel, [oldBoot])), 'untrusted kernel_unknown');
+    assert.equal(summary(judged(newKernel, [kernelAlone, oldBoot])), 'trusted');
+    assert.equal(summary(judged(newKernel, [kernelAlone])), 'pending no_reference');
+  });
+
+  const stages = ['firmware', 'secureboot', 'loader', 'kernel', 'initrd', 'cmdline'];
+  for (const stage of stages)
+    it(`that say nothing of the ${stage} leave a boot pending, and say so`, () => {
+      const others = written(
+        onlyOf(
+          log,
+          stages.filter((other) => other !== stage),
+        ),
+      );
+      const verdict = judged(log, [others]);
+      assert.equal(summary(verdict), 'pending no_reference');
+      assert.match(verdict.reasons[0]?.expected ?? '', /: [a-zA-Z ]+$/);
+    });
+
+  it('may be written by hand, of digests alone', () => {
+    assert.equal(summary(judged(log, [written(onlyOf(log, stages))])), 'trusted');
+    const text =
+      '{scope: {firmware: unpinned, loader: unpinned, initrd: unpinned}, signers: ["*"], cmdline: {forbid: ["init=/bin/*"]}}';
+    const kernel = written(onlyOf(log, ['kernel']));
+    assert.equal(
+      summary(judged(log, [kernel], text)),
+      'trusted firmware_unknown bootloader_unknown initrd_unknown',
+    );
+    assert.equal(judged(tamper(log, 'kernel'), [kernel], text).state, 'untrusted');
+    assert.equal(judged(tamper(log, 'cmdline'), [kernel], text).state, 'untrusted');
+    assert.equal(judged(tamper(log, 'secureboot'), [kernel], text).state, 'untrusted');
+  });
+
+  it('may name PCR values too, which must then be these', () => {
+    const pcr = (number: number) =>
+      replayedValues(log, 'sha256').toString('hex', 32 * number, 32 * (number + 1));
+    const both = (pcrs: Record<string, string>) => captured(log, { pcrs: { sha256: pcrs } });
+    assert.equal(summary(judged(log, [both({ 4: pcr(4), 1: pcr(1) })])), 'trusted');
+    assert.equal(summary(judged(log, [both({ 1: pcr(2) })])), 'untrusted pcr_mismatch');
+    assert.equal(summary(judged(log, [both({ 4: '00' })])), 'untrusted pcr_mismatch');
+    const other = siblingLog(log, { firmwareSettings: true });
+    assert.equal(summary(judged(other, [both({ 4: pcr(4) })])), 'trusted');
+    assert.equal(summary(judged(other, [both({ 1: pcr(1) })])), 'untrusted firmware_unknown');
+  });
+
+  it('of another bank than the quote are no match', () => {
+    const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
+    const only384 = captureReference(madeProof({ log, bank: 'sha384' }), taken);
+    const components = only384.components.map(({ digests, ...one }) => ({
+      ...one,
+      digests: digests.sha384 === undefined ? {} : { sha384: digests.sha384 },
+    }));
+    assert.equal(summary(judged(log, [{ ...only384, components }])), 'untrusted pcr_mismatch');
+    const sha1 = components.map((one) => ({ ...one, digests: { sha1: '5a'.repeat(20) } }));
+    assert.equal(summary(judged(log, [{ ...only384, components: sha1 }])), 'untrusted pcr_mismatch');
+  });
+});
+
+describe('a revoked reference', () => {
+  const kernelOf = (from: Buffer) => onlyOf(from, ['kernel']);
+
+  it('row 43: turns away its kernel under any other reference', () => {
+    const old = written(kernelOf(log), { name: 'cve', state: 'revoked' });
+    const rest = written(onlyOf(log, ['firmware', 'secureboot', 'loader', 'initrd', 'cmdline']));
+    const verdict = judged(log, [old, rest]);
+    assert.equal(verdict.state, 'untrusted');
+    assert.equal(verdict.reasons[0]?.code, 'revoked_reference');
+    assert.match(verdict.reasons[0]?.text ?? '', /vmlinuz.* cve/);
+  });
+
+  it('says nothing of what it shares with an active one', () => {
+    const old = captured(recordedLog('debian13-shim-grub-kernel'), { name: 'old', state: 'revoked' });
+    assert.equal(summary(judged(log, [old, captured(log)])), 'trusted');
+    assert.equal(
+      judged(recordedLog('debian13-shim-grub-kernel'), [old, captured(log)]).reasons[0]?.code,
+      'revoked_reference',
+    );
+  });
+});
+
+describe('a boot that hides behind names', () => {
+  const kernelFile = parseEventLog(log).events.find(({ describes }) => describes === '/vmlinuz')?.index ?? -1;
+  const openInitrd = '{scope: {initrd: unpinned}}';
+
+  it('is found where its kernel is called an initrd', () => {
+    const named = tamperEvent(tamper(log, 'kernel'), kernelFile, { data: Buffer.from('/initrd.img\0') });
+    assert.equal(judged(named, [captured(log)], openInitrd).state, 'untrusted');
+  });
+
+  it('is found where a second initrd is added', () => {
+    const events = parseEventLog(log).events.filter(({ stage, pcr }) => stage === 'initrd' && pcr === 9);
+    const [first] = events;
+    assert.ok(first);
+    const twice = rewriteLog(log, new Map());
+    const bytes = parseEventLog(log).raw;
+    const copy = log.subarray(bytes.offsets[first.index], bytes.ends[first.index]);
+    const added = Buffer.concat([
+      twice.subarray(0, bytes.ends[first.index]),
+      copy,
+      twice.subarray(bytes.ends[first.index]),
+    ]);
+    const digest = Object.fromEntries(
+      Object.entries(first.digests).map(([bank, hex]) => [bank, hex.replaceAll(/./g, '7')]),
+    );
+    const other = tamperEvent(added, first.index + 1, { digest });
+    assert.equal(summary(judged(other, [captured(log)], openInitrd)), 'untrusted initrd_unknown');
+  });
+
+  it('row 34: is told by what is measured, whatever the type of an event says', () => {
+    const { events } = parseEventLog(log);
+    for (const { index, pcr, type } of events) {
+      if (![4, 7, 8, 9].includes(pcr) || type === 'EV_SEPARATOR') continue;
+      const verdict = judged(tamperEvent(tamper(log, 'kernel'), index, { type: 0x8000000a }), [
+        captured(log),
+      ]);
+      assert.equal(verdict.state, 'untrusted', `event ${index}`);
+    }
+  });
+
+  it('is found where an unknown image wraps known sections', () => {
+    const { events } = parseEventLog(unified);
+    const image = events.find(({ describes }) => describes.endsWith('debian.efi'));
+    assert.ok(image);
+    const digest = Object.fromEntries(
+      Object.entries(image.digests).map(([bank, hex]) => [bank, hex.replaceAll(/./g, '7')]),
+    );
+    const other = tamperEvent(unified, image.index, { digest });
+    assert.equal(summary(judged(other, [captured(unified)])), 'untrusted kernel_unknown');
+    assert.equal(judged(other, [captured(unified)], '{scope: {initrd: unpinned}}').state, 'untrusted');
+  });
+
+  it('is found where something is added to PCR 12 and its log does not say what', () => {
+    const values = replayedValues(log, 'sha256');
+    values[12 * 32] = 1;
+    const policy = policyOf('require: [identity, boot]');
+    const verdict = appraise(madeProof({ log, values }), policy, { name: 'n' }, [captured(log)], at);
+    assert.equal(summary(verdict), 'untrusted pcr_mismatch');
+  });
+});
