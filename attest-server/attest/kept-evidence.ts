@@ -117,32 +117,40 @@ function masksOf(banks: Proven['banks']): Kept['masks'] {
   return masks;
 }
 
-const keyBlobs = new WeakMap<AttestedNode['ak'], Blob & { readonly until: number }>();
+const keyDigests = new WeakMap<AttestedNode['ak'], { readonly digest: string; readonly until: number }>();
 
-/** Made once a connection, and once more where the path to a root ends meanwhile. */
+/** Hashed once a connection, and once more where the path to a root ends meanwhile. */
 function keysOf(node: AttestedNode, at: number): Blob {
-  let found = keyBlobs.get(node.ak);
+  let found = keyDigests.get(node.ak);
   if (found === undefined || at > found.until) {
-    const { endorsementPath: shown = null, ekCertificate } = node;
-    // The path is that of the certificate with which the node was enrolled, or none.
-    const isOwn = shown !== null && ekCertificate?.equals(shown.certificate) === true;
-    const path = isOwn && at <= shown.until ? shown : null;
-    const keys: Keys = {
-      attestationKey: node.ak.publicArea.toString('base64'),
-      endorsement: {
-        publicArea: node.ekPublicArea.toString('base64'),
-        certificate: ekCertificate?.toString('base64') ?? null,
-        ...(path && { chain: path.chain.map((der) => der.toString('base64')) }),
-      },
-      ...(path && { roots: [path.root] }),
-    };
-    found = { ...blob(JSON.stringify(keys)), until: path?.until ?? Number.POSITIVE_INFINITY };
-    keyBlobs.set(node.ak, found);
+    const until = pathOf(node, at)?.until ?? Number.POSITIVE_INFINITY;
+    found = { digest: blob(keysText(node, at)).digest, until };
+    keyDigests.set(node.ak, found);
   }
-  return found;
+  return new SeldomWritten(found.digest, () => keysText(node, at));
 }
 
-const valueBlobs = new WeakMap<Proven['banks'], Blob & { readonly pcrs: Pcrs }>();
+/** The path is that of the certificate with which the node was enrolled, or none. */
+function pathOf({ endorsementPath: shown = null, ekCertificate }: AttestedNode, at: number) {
+  const isOwn = shown !== null && ekCertificate?.equals(shown.certificate) === true;
+  return isOwn && at <= shown.until ? shown : null;
+}
+
+function keysText(node: AttestedNode, at: number): string {
+  const path = pathOf(node, at);
+  const keys: Keys = {
+    attestationKey: node.ak.publicArea.toString('base64'),
+    endorsement: {
+      publicArea: node.ekPublicArea.toString('base64'),
+      certificate: node.ekCertificate?.toString('base64') ?? null,
+      ...(path && { chain: path.chain.map((der) => der.toString('base64')) }),
+    },
+    ...(path && { roots: [path.root] }),
+  };
+  return JSON.stringify(keys);
+}
+
+const valueDigests = new WeakMap<Proven['banks'], { readonly digest: string; readonly pcrs: Pcrs }>();
 
 /** The PCR values as one blob where they held still since the answer before; else null. */
 function valuesOf(
@@ -152,13 +160,14 @@ function valuesOf(
 ): Blob | null {
   const [quote] = quotes;
   if (quote === undefined || latest?.banks !== banks || latest.moved >= sharedPerBoot) return null;
-  let found = valueBlobs.get(banks);
   // Kept as they arrived: the same values can be written in more than one way.
-  if (found === undefined || !sameText(found.pcrs, quote.pcrs)) {
-    found = { ...blob(JSON.stringify(quote.pcrs)), pcrs: quote.pcrs };
-    valueBlobs.set(banks, found);
+  const pcrs = latest.pcrs !== null && sameText(latest.pcrs, quote.pcrs) ? latest.pcrs : quote.pcrs;
+  let found = valueDigests.get(banks);
+  if (found === undefined || found.pcrs !== pcrs) {
+    found = { digest: blob(JSON.stringify(pcrs)).digest, pcrs };
+    valueDigests.set(banks, found);
   }
-  return found;
+  return new SeldomWritten(found.digest, () => JSON.stringify(pcrs));
 }
 
 /** Null where the digest is that of something else that is kept: a log, a policy. */
@@ -262,6 +271,21 @@ function expand(pcrs: Pcrs, masks: Kept['masks']): Partial<Record<PcrBank, Recor
     banks[bank] = each;
   }
   return banks;
+}
+
+/** What the store has already, but for the first time: its bytes are made when they are asked for, and kept for no node. */
+class SeldomWritten implements Blob {
+  readonly digest: string;
+  readonly #text: () => string;
+
+  constructor(digest: string, text: () => string) {
+    this.digest = digest;
+    this.#text = text;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.from(this.#text());
+  }
 }
 
 function blob(content: string | Buffer): Blob {

@@ -25,7 +25,9 @@ export function latestBoot(
   at: number,
   before: LatestBoot | undefined,
 ): LatestBoot {
-  const pcrs = quotes.length === 1 ? (quotes[0]?.pcrs ?? null) : null;
+  const arrived = quotes.length === 1 ? (quotes[0]?.pcrs ?? null) : null;
+  const again = arrived !== null && before?.pcrs != null && sameText(arrived, before.pcrs);
+  const pcrs = again ? before.pcrs : arrived;
   const same =
     before?.banks.length === banks.length &&
     before.banks.every(({ bank, mask, pcrDigest }, index) => {

@@ -58,11 +58,14 @@ export function evidenceWriter(db: Kysely<Tables>, database: DatabaseSync): Evid
     at < (committed.get(digest) ?? written.get(digest) ?? Number.NEGATIVE_INFINITY) + noteEvery;
   return {
     share(blob, at) {
-      if (isNoted(blob.digest, at)) return;
-      check(blob);
-      insertShared({ ...blob, at });
-      noteUse({ digest: blob.digest, at });
-      written.set(blob.digest, at);
+      const { digest } = blob;
+      if (isNoted(digest, at)) return;
+      // Asked for once: some callers make them anew each time.
+      const { bytes } = blob;
+      check({ digest, bytes });
+      insertShared({ digest, bytes, at });
+      noteUse({ digest, at });
+      written.set(digest, at);
     },
     use(digest, at) {
       // Under a key of its own: that one is named does not say that it is there.
