@@ -6,7 +6,7 @@ import { tpmClasses } from './tpm-class.ts';
 import { nodeStates } from './verdict.ts';
 
 /** Characters: a policy is written by people. */
-export const longestPolicy = 1 << 18;
+const longestPolicy = 1 << 18;
 
 export const simulateRequest = z.strictObject({
   /** The text of the policy that is tried; nothing of it is kept. */
@@ -33,7 +33,7 @@ export const simulateAnswer = listOf(simulatedNode);
 
 const image = z.object({ describes: z.string(), digest: z.string() });
 /** What a machine is and boots: what a draft of a policy is made from. */
-export const observation = z.object({
+const observation = z.object({
   node: z.string(),
   tpmClass: z.enum(tpmClasses),
   manufacturer: z.string().nullable(),

@@ -35,3 +35,15 @@ describe('each shipped policy', () => {
       false,
     ));
 });
+
+describe('each policy in the documents', () => {
+  for (const name of ['README.md', 'docs/policy.md']) {
+    const text = readFileSync(join(folder, '../..', name), 'utf8');
+    const blocks = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, block]) => block ?? '');
+    const policies = blocks.filter((block) => block.includes('kind: Policy'));
+    it(`of ${name} can be used`, () => {
+      assert.equal(policies.length, 1);
+      for (const policy of policies) assert.deepEqual(checkPolicy(policy, name).warnings, []);
+    });
+  }
+});
