@@ -23,8 +23,8 @@ const variables: ReadonlySet<number> = new Set<number>([
   eventType.spdmDevicePolicy,
   eventType.spdmDeviceAuthority,
 ]);
-/** PCRs of boot loaders and shim: what is written there once the firmware is gone was written by the system. */
-const loaderPcrs: ReadonlySet<number> = new Set([8, 9, 14]);
+/** PCRs of boot facts: what is written there once the firmware is gone was written by the system. */
+const factPcrs: ReadonlySet<number> = new Set([0, 2, 4, 6, 7, 8, 9, 11, 12, 13, 14]);
 
 /**
  * Finds events that contradict themselves. Attacks: data altered, its digest kept; a type rewritten, which no digest
@@ -39,7 +39,7 @@ export function checkConsistency(
   for (let event = 0; event < raw.count; event++) {
     if (!isVouched(vouched, event)) continue;
     const pcr = raw.pcrs[event]!;
-    if (bootServicesLeft !== null && event > bootServicesLeft && loaderPcrs.has(pcr))
+    if (bootServicesLeft !== null && event > bootServicesLeft && factPcrs.has(pcr))
       problems.push(problemAt(vouched, event, 'unverified_event', 'extended after the firmware had left'));
     if (hasOtherType(vouched, event)) {
       const text = `${eventTypeName(raw.types[event]!)} is not the type of what was measured`;
