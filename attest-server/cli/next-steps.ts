@@ -1,22 +1,20 @@
 import { classOf, type ReasonClass, type ReasonCode } from '../protocol/reasons.ts';
 
+const compare =
+  'To see all of it: assay boot diff NODE@DIGEST NODE, with the DIGEST of a good boot (assay history NODE -o wide).';
+
+/** `NODE` stands for the node's name. */
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
-  kernel_unknown:
-    'If the kernel was updated on purpose, capture a reference from a node you vouch for (assay reference capture NODE --name NAME), or approve the staged one (assay reference approve NAME); if not, take the node out of service and look for who changed it.',
-  initrd_unknown:
-    'If the initrd was rebuilt on purpose, capture a new reference; if not, take the node out of service and compare its initrd with a good one.',
-  bootloader_unknown:
-    'If the boot loader was updated on purpose, capture a new reference; if not, take the node out of service and reinstall the loader from its package.',
-  firmware_unknown:
-    'If the firmware was updated on purpose, capture a new reference; if not, take the node out of service and compare its firmware with the vendor’s.',
-  pcr_mismatch:
-    'Compare the boot with the reference (assay reference diff); no event explains the difference, so treat the node as changed until you know why.',
-  no_reference: 'Capture one from a node you vouch for: assay reference capture NODE --name NAME.',
-  cmdline_policy:
-    'Look at the boot loader’s configuration on this node (GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image); if the change is wanted, capture a new reference or allow the argument in the policy (boot.cmdline.allow).',
+  kernel_unknown: `If the kernel was updated on purpose, make it known: assay reference capture NODE --name NAME, or assay reference approve NAME where one is staged (assay reference compute makes one of the kernel’s file before any node runs it); if not, take the node out of service and look for who changed it. ${compare}`,
+  initrd_unknown: `If the initrd was rebuilt on purpose, capture it (assay reference capture NODE --name NAME), or let the policy take each node’s own (boot.scope.initrd: node); if not, take the node out of service and compare its initrd with a good one. ${compare}`,
+  bootloader_unknown: `If the boot loader or its configuration was changed on purpose, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and reinstall the loader from its package. ${compare}`,
+  firmware_unknown: `If the firmware was updated on purpose, or this is another model of machine, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and compare its firmware with the vendor’s. ${compare}`,
+  pcr_mismatch: `No event of a known kind explains the difference: treat the node as changed until you know why. ${compare}`,
+  no_reference:
+    'If you vouch for this node, capture what it booted: assay reference capture NODE --name NAME; else capture it from a node of its group that you vouch for, or compute it from the files (assay reference compute).',
+  cmdline_policy: `Look at the boot loader’s configuration on this node (GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image); if the change is wanted, capture a new reference (assay reference capture NODE --name NAME) or allow the argument in the policy (boot.cmdline.allow). ${compare}`,
   secureboot_off: 'Switch Secure Boot on in the firmware setup, and reboot the node.',
-  secureboot_policy:
-    'Find who changed the Secure Boot keys (PK, KEK, db, dbx); restore them, or capture a new reference.',
+  secureboot_policy: `Find who changed the Secure Boot keys or who signed what runs (PK, KEK, db, dbx, MOK); restore them, update what was revoked, or capture a new reference: assay reference capture NODE --name NAME. ${compare}`,
   evidence_overdue:
     'See whether the node is up, its agent runs, and it reaches the server on the agents’ port.',
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
@@ -47,14 +45,12 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   kexec_possible:
     'Boot with Secure Boot or lockdown=integrity, or set kernel.kexec_load_disabled=1, so that no other kernel can be started unseen.',
   resumed: 'Servers do not sleep: see who suspended the node, and switch suspend off.',
-  unverified_event:
-    'A fact hangs on a part of the log that the TPM does not vouch for: compare the event with a healthy node’s (assay boot diff).',
+  unverified_event: `A fact hangs on a part of the log that the TPM does not vouch for. ${compare}`,
   event_data_mismatch:
     'The log’s text is not what was measured: somebody changed it on the node. Take the node out of service.',
   separator_error:
     'The firmware did not end its part of the boot as it must: look for errors in its setup, and reboot; if it stays, do not trust the node.',
-  secureboot_ambiguous:
-    'The log tells two values of Secure Boot: compare the node’s log with a healthy one’s (assay boot diff).',
+  secureboot_ambiguous: `The log tells two values of Secure Boot: one of them was written on the node. ${compare}`,
   initrd_unmeasured:
     'The kernel got an initrd that nothing measured: put it into the unified image, or boot through a loader that measures it.',
   channel_binding:
@@ -77,7 +73,8 @@ const byClass: Readonly<Record<ReasonClass, string>> = {
   failed: 'A proof failed: take the node out of service until you know whether it lies or is broken.',
 };
 
-/** What a person does next about a reason. */
-export function nextStep(code: ReasonCode): string {
-  return byCode[code] ?? byClass[classOf(code)];
+/** What a person does next about a reason; in its commands stands the node's name, where it is known. */
+export function nextStep(code: ReasonCode, node: string | null = null): string {
+  const step = byCode[code] ?? byClass[classOf(code)];
+  return node === null ? step : step.replaceAll('NODE', () => node);
 }

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import { type NodeView, nodeView } from '../../protocol/api.ts';
+import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
 import { exitOfState } from '../exit.ts';
 import { ago, utc } from '../moment.ts';
+import { nextStep } from '../next-steps.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
@@ -26,6 +27,7 @@ export function addDescribe(program: Command, { io, client, exitWith }: Session)
 function page(node: NodeView, now: number): string {
   const moment = (at: string | null) => (at === null ? '-' : `${utc(at)} (${relative(at, now)})`);
   const own = selfReported(node);
+  const first = node.reasons[0];
   const lines: readonly (readonly [string, string])[] = [
     ['Name', node.name],
     ['State', stateText(node)],
@@ -45,12 +47,32 @@ function page(node: NodeView, now: number): string {
     ...Object.entries(node.aspects).map(
       ([aspect, { status, source }]) => [`Aspect ${aspect}`, `${status} (${source})`] as const,
     ),
-    ...node.reasons.map(
-      ({ code, severity, source, text }) => [`Finding ${code}`, `${severity}, ${source}: ${text}`] as const,
-    ),
+    ...node.reasons.flatMap(finding),
+    ...(first === undefined ? [] : ([['Next', nextStep(first.code, node.name)]] as const)),
   ];
   const width = Math.max(...lines.map(([label]) => label.length)) + 2;
   return lines.map(([label, text]) => `${`${label}:`.padEnd(width)}${printable(text)}\n`).join('');
+}
+
+/** What is not known of a finding has no line. */
+function finding({
+  code,
+  severity,
+  source,
+  text,
+  expected,
+  actual,
+  evidence,
+}: ReasonView): readonly (readonly [string, string])[] {
+  const details: readonly (readonly [string, string | null])[] = [
+    ['  expected', expected],
+    ['  actual', actual],
+    ['  evidence', evidence && `${evidence.digest} at ${evidence.position}`],
+  ];
+  return [
+    [`Finding ${code}`, `${severity}, ${source}: ${text}`],
+    ...details.flatMap(([label, value]) => (value === null ? [] : [[label, value] as const])),
+  ];
 }
 
 function relative(at: string, now: number): string {

@@ -26,7 +26,7 @@ export function addWhy(program: Command, { io, client, exitWith }: Session): voi
 function explanation(node: NodeView): string {
   const head = `${printable(node.name)} is ${stateText(node)}\n`;
   if (node.reasons.length === 0) return `${head}  nothing speaks against it\n`;
-  return head + node.reasons.map(paragraph).join('');
+  return head + node.reasons.map((reason) => paragraph(reason, node.name)).join('');
 }
 
 const sources = {
@@ -36,7 +36,7 @@ const sources = {
 } as const;
 
 /** One reason for a person; also for the offline `verify`. */
-export function paragraph(reason: ReasonView): string {
+export function paragraph(reason: ReasonView, node: string | null = null): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
   const lines: readonly (readonly [string, string])[] = [
     ['component', `${reason.aspect} (${kind}, ${reason.severity})`],
@@ -46,7 +46,7 @@ export function paragraph(reason: ReasonView): string {
     ...(reason.evidence === null
       ? []
       : ([['evidence', `${reason.evidence.digest} at ${reason.evidence.position}`]] as const)),
-    ['next', nextStep(reason.code)],
+    ['next', nextStep(reason.code, node)],
   ];
   const body = lines.map(([label, text]) => `    ${label.padEnd(11)}${printable(text)}\n`).join('');
   return `  ${reason.code}: ${printable(reason.text)}\n${body}`;
