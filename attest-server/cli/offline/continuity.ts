@@ -25,7 +25,8 @@ export function withContinuity(
   const { findings, begun } = judgeSequence(past, now);
   const amended = amend(verdict, findings, groupOf(policy, node));
   // Whoever exported it with its context told so at the time.
-  if (begun === null || context !== undefined) return amended;
+  const isTold = amended.reasons.some(({ code }) => code === begun);
+  if (begun === null || isTold || context !== undefined) return amended;
   return { ...amended, reasons: [...amended.reasons, began(begun, past, proven)] };
 }
 

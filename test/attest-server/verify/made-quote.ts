@@ -12,6 +12,7 @@ export interface AttestOptions {
   readonly clock?: bigint;
   readonly resetCount?: number;
   readonly restartCount?: number;
+  readonly safe?: boolean;
   readonly firmwareVersion?: bigint;
   /** Hash algorithm and bitmap (hex) of each bank. */
   readonly selection?: readonly (readonly [number, string])[];
@@ -30,7 +31,7 @@ export function madeAttest(options: AttestOptions): Buffer {
     u64(options.clock ?? 0x1234n),
     u32(options.resetCount ?? 7),
     u32(options.restartCount ?? 0),
-    Buffer.of(1),
+    Buffer.of(options.safe === false ? 0 : 1),
     u64(options.firmwareVersion ?? 0x2019102300163636n),
     u32(selection.length),
     ...selection.map(([bank, bitmap]) => {

@@ -1,0 +1,465 @@
+import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
+import type { NodeState } from '../../attest-server/protocol/verdict.ts';
+import type { LogEvent } from '../../attest-server/verify/tpm/event-log.ts';
+import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { firstBoot, type Moment, otherBoot } from './evidence.ts';
+import {
+  append,
+  dataOf,
+  edited,
+  eventsWhere,
+  eventWhere,
+  insertBefore,
+  measuredSpan,
+  noAction,
+  remeasured,
+  retyped,
+  swapped,
+  without,
+} from './log-surgery.ts';
+import { siblingOf } from './sibling.ts';
+
+/** One attack, and what a correct verifier answers. */
+export interface Attack {
+  readonly name: string;
+  /** Rows of the threat list. */
+  readonly rows: readonly number[];
+  readonly attack: string;
+  /** How it was made of recorded evidence, so that anybody can make it again. */
+  readonly made: string;
+  readonly moment: Moment;
+  /** The recorded boot that the reference is captured from; default: debian13-shim-grub. */
+  readonly base?: string;
+  /** Rules of the group besides the reference; YAML, one line a rule. */
+  readonly boot?: string;
+  /** The node had sent a log before. */
+  readonly sentBootLog?: boolean;
+  readonly expected: { readonly state: NodeState; readonly codes: readonly ReasonCode[] };
+}
+
+const good = recordedLog('debian13-shim-grub');
+const debian11 = recordedLog('debian11-shim-grub');
+const seen = { resetCount: 7, restartCount: 1, clock: '1000000000', bootId: firstBoot };
+const type = { separator: 4, action: 0x80000007, authority: 0x800000e0, ipl: 0x0d, blob: 0x80000008 };
+
+const variable = (name: string) => (event: LogEvent) =>
+  event.type === 'EV_EFI_VARIABLE_DRIVER_CONFIG' && event.describes.startsWith(name);
+const named = (text: string) => (event: LogEvent) =>
+  event.describes === text || event.describes.startsWith(`${text},`);
+const separatorOf = (pcr: number) => (event: LogEvent) => event.type === 'EV_SEPARATOR' && event.pcr === pcr;
+const ofPcr = (pcr: number) => (event: LogEvent) => event.pcr === pcr && event.type !== 'EV_NO_ACTION';
+const indices = (events: readonly LogEvent[]) => events.map(({ index }) => index);
+const at = (holds: (event: LogEvent) => boolean) => eventWhere(good, holds).index;
+
+const trusted = { state: 'trusted', codes: [] } as const;
+const untrusted = (...codes: readonly ReasonCode[]) => ({ state: 'untrusted', codes }) as const;
+const pending = (...codes: readonly ReasonCode[]) => ({ state: 'pending', codes }) as const;
+
+const secureBootOff = (() => {
+  const data = dataOf(good, at(variable('SecureBoot')));
+  data[data.length - 1] = 0;
+  return data;
+})();
+
+/** A value of an EFI variable with other bytes at its end. */
+function changedVariable(name: string, change: (data: Buffer) => Buffer): Buffer {
+  const index = at(variable(name));
+  return remeasured(good, index, change(dataOf(good, index)));
+}
+
+/** UEFI_VARIABLE_DATA with a longer or shorter value. */
+function withValue(data: Buffer, value: (old: Buffer) => Buffer): Buffer {
+  const start = 32 + Number(data.readBigUInt64LE(16)) * 2;
+  const next = value(data.subarray(start));
+  const head = Buffer.from(data.subarray(0, start));
+  head.writeBigUInt64LE(BigInt(next.length), 24);
+  return Buffer.concat([head, next]);
+}
+
+/** An EFI_SIGNATURE_LIST of one SHA-256 digest that nobody else has. */
+function foreignDigest(): Buffer {
+  const list = Buffer.alloc(76);
+  Buffer.from('2616c4c14c509240aca941f936934328', 'hex').copy(list, 0);
+  list.writeUInt32LE(76, 16);
+  list.writeUInt32LE(48, 24);
+  list.fill(0xa5, 44);
+  return list;
+}
+
+/** The first list of a db, its certificate's serial number changed: a key that the owner did not enrol. */
+function foreignKey(old: Buffer): Buffer {
+  const size = old.readUInt32LE(16);
+  const list = Buffer.from(old.subarray(0, size));
+  list[28 + 16 + 20] = (list[28 + 16 + 20] ?? 0) ^ 0x01;
+  return Buffer.concat([old, list]);
+}
+
+/** A command line with one argument more, in every event that measures it. */
+function withArgument(word: string): Buffer {
+  let log = good;
+  for (const { index } of eventsWhere(good, ({ stage, pcr }) => stage === 'cmdline' && pcr === 8)) {
+    const data = dataOf(log, index);
+    const { from, to } = measuredSpan(log, index);
+    const next = Buffer.concat([data.subarray(0, to), Buffer.from(` ${word}`), data.subarray(to)]);
+    log = remeasured(log, index, next, next.subarray(from, to + 1 + word.length));
+  }
+  return log;
+}
+
+const lastEvent = eventsWhere(good, () => true).at(-1)?.index ?? 0;
+
+export const attacks: readonly Attack[] = [
+  {
+    name: 'control',
+    rows: [],
+    attack: 'none: the boot that the reference was captured from',
+    made: 'the recorded log, its replayed PCR values quoted',
+    moment: { log: good, previous: seen },
+    expected: trusted,
+  },
+  {
+    name: '26-clock-rewind',
+    rows: [26],
+    attack: 'the TPM clock goes back within one reset',
+    made: 'the same evidence, with a clock that was higher when last seen',
+    moment: { log: good, previous: { ...seen, clock: '1000000001' } },
+    expected: untrusted('clock_rewind', 'counter_rollback'),
+  },
+  {
+    name: '27-reset-denied',
+    rows: [27, 31],
+    attack: 'the TPM was reset while the kernel says that it did not boot',
+    made: 'the same boot id beside a reset count one lower when last seen',
+    moment: { log: good, previous: { ...seen, resetCount: 6 } },
+    expected: untrusted('boot_correlation', 'rebooted'),
+  },
+  {
+    name: '28-reset-count-fell',
+    rows: [28],
+    attack: 'the reset counter fell: another TPM, or a restored snapshot of it',
+    made: 'a reset count one higher when last seen',
+    moment: { log: good, previous: { ...seen, resetCount: 8 } },
+    expected: untrusted('counter_rollback'),
+  },
+  {
+    name: '28-cleared-behind-resets',
+    rows: [28],
+    attack: 'a cleared TPM is reset until its counter is high again; its clock betrays it',
+    made: 'a reset count two higher than last seen, with a clock of five seconds',
+    moment: { log: good, resetCount: 9, clock: 5_000n, bootId: otherBoot, previous: seen },
+    expected: untrusted('counter_rollback'),
+  },
+  {
+    name: '29-suspended',
+    rows: [29],
+    attack: 'the machine was suspended and resumed, as no server is',
+    made: 'a restart count one lower when last seen',
+    moment: { log: good, restartCount: 2, clock: 1_000_000_500n, previous: seen },
+    expected: { state: 'trusted', codes: ['resumed'] },
+  },
+  {
+    name: '30-firmware-changed',
+    rows: [30],
+    attack: 'the firmware of the TPM changed without notice',
+    made: 'another firmware version when last seen',
+    moment: { log: good, previous: { ...seen, firmwareVersion: '2018010100120000' } },
+    expected: untrusted('tpm_firmware'),
+  },
+  {
+    name: '30-firmware-denied',
+    rows: [30],
+    attack: 'the TPM runs a firmware that policy denies',
+    made: 'the version that the quote carries, on the deny list',
+    boot: 'tpmFirmware: {deny: ["2019102300163636"]}',
+    moment: { log: good, previous: seen },
+    expected: untrusted('tpm_firmware'),
+  },
+  {
+    name: '32-pcr-dropped',
+    rows: [32],
+    attack: 'every event of a PCR that was extended is left out of the log',
+    made: 'all events of PCR 14 dropped, the PCR values as they were',
+    moment: { log: without(good, indices(eventsWhere(good, ofPcr(14)))), booted: good },
+    expected: untrusted('log_incomplete'),
+  },
+  {
+    name: '33-tail-cut',
+    rows: [33],
+    attack: 'the end of the log is cut off',
+    made: 'the last six events dropped, the PCR values as they were',
+    moment: {
+      log: without(
+        good,
+        Array.from({ length: 6 }, (_, back) => lastEvent - back),
+      ),
+      booted: good,
+    },
+    expected: untrusted('log_replay_mismatch'),
+  },
+  {
+    name: '34-separator-retyped',
+    rows: [34],
+    attack:
+      'the separator of PCR 7 is given another type, so that configuration and authorities run together',
+    made: 'the type of that event rewritten to EV_EFI_ACTION; no digest covers it',
+    moment: { log: retyped(good, at(separatorOf(7)), type.action) },
+    expected: untrusted('unverified_event'),
+  },
+  {
+    name: '34-kernel-as-action',
+    rows: [34],
+    attack: 'the image of a changed kernel is called an action of the firmware, which nobody compares',
+    made: 'the kernel tampered with, its event in PCR 4 retyped to EV_EFI_ACTION',
+    moment: {
+      log: retyped(
+        tamper(good, 'kernel'),
+        eventWhere(good, ({ stage, pcr }) => stage === 'kernel' && pcr === 4).index,
+        type.action,
+      ),
+    },
+    expected: untrusted('unverified_event', 'kernel_unknown'),
+  },
+  {
+    name: '35-secure-boot-edited',
+    rows: [35],
+    attack: 'Secure Boot is off, and the log says that it is on',
+    made: 'Secure Boot switched off as a machine does; the data of its event then edited back, the digest kept',
+    moment: {
+      log: edited(
+        remeasured(good, at(variable('SecureBoot')), secureBootOff),
+        at(variable('SecureBoot')),
+        dataOf(good, at(variable('SecureBoot'))),
+      ),
+    },
+    expected: untrusted('event_data_mismatch'),
+  },
+  {
+    name: '36-late-no-action',
+    rows: [36],
+    attack: 'an EV_NO_ACTION event that claims another startup locality is put in later',
+    made: 'StartupLocality 3 put before the last event; it extends nothing',
+    moment: {
+      log: insertBefore(good, lastEvent, {
+        ...{ pcr: 0, type: noAction },
+        data: Buffer.from('StartupLocality\0\u0003', 'latin1'),
+      }),
+    },
+    expected: trusted,
+  },
+  {
+    name: '37-reordered',
+    rows: [37],
+    attack: 'events of different PCRs change places, which no digest shows',
+    made: 'the separators of PCR 0 and 1 swapped, and the GPT event of PCR 5 with the image of PCR 4 after it',
+    moment: {
+      log: swapped(
+        swapped(good, at(separatorOf(0))),
+        at((event) => event.type === 'EV_EFI_GPT_EVENT'),
+      ),
+    },
+    expected: trusted,
+  },
+  {
+    name: '38-separator-missing',
+    rows: [38],
+    attack: 'a PCR ends without its separator: what stands behind it could be anybody’s',
+    made: 'the separator of PCR 4 not measured',
+    moment: { log: without(good, [at(separatorOf(4))]) },
+    expected: untrusted('separator_error'),
+  },
+  {
+    name: '38-separator-doubled',
+    rows: [38],
+    attack: 'a second separator moves the border between firmware and system',
+    made: 'the separator of PCR 7 measured twice',
+    moment: {
+      log: insertBefore(good, at(separatorOf(7)), { pcr: 7, type: type.separator, data: Buffer.alloc(4) }),
+    },
+    expected: untrusted('separator_error'),
+  },
+  {
+    name: '38-separator-error',
+    rows: [38],
+    attack: 'the firmware says that measuring failed',
+    made: 'the separator of PCR 4 measured as 00000001',
+    moment: { log: remeasured(good, at(separatorOf(4)), Buffer.of(1, 0, 0, 0)) },
+    expected: untrusted('separator_error'),
+  },
+  {
+    name: '39-secure-boot-twice',
+    rows: [39],
+    attack: 'a second SecureBoot event, put in by whoever started after the firmware, says that it is on',
+    made: 'Secure Boot measured as off, and as on once more behind the separator of PCR 7',
+    moment: {
+      log: insertBefore(remeasured(good, at(variable('SecureBoot')), secureBootOff), at(separatorOf(7)) + 1, {
+        pcr: 7,
+        type: 0x80000001,
+        data: dataOf(good, at(variable('SecureBoot'))),
+      }),
+    },
+    boot: 'secureBoot: required',
+    expected: untrusted('secureboot_off', 'secureboot_ambiguous'),
+  },
+  {
+    name: '40-foreign-key',
+    rows: [40],
+    attack: 'a key of somebody else is enrolled in db',
+    made: 'db measured with one certificate more',
+    moment: { log: changedVariable('db,', (data) => withValue(data, foreignKey)) },
+    expected: untrusted('secureboot_policy'),
+  },
+  {
+    name: '40-dbx-rolled-back',
+    rows: [40],
+    attack: 'the revocation list is an older one',
+    made: 'dbx measured without its entries',
+    moment: { log: changedVariable('dbx', (data) => withValue(data, () => Buffer.alloc(0))) },
+    expected: untrusted('secureboot_policy'),
+  },
+  {
+    name: '40-machine-owner-key',
+    rows: [40],
+    attack: 'a machine owner key is enrolled, so that shim starts what its holder signs',
+    made: 'MokList measured with another content, into PCR 14 and PCR 7',
+    moment: {
+      log: remeasured(
+        remeasured(good, at(named('MokList')), dataOf(good, at(named('MokList'))), foreignDigest()),
+        at(named('MokListRT')),
+        withValue(dataOf(good, at(named('MokListRT'))), () => foreignDigest()),
+      ),
+    },
+    expected: untrusted('secureboot_policy'),
+  },
+  {
+    name: '40-validation-off',
+    rows: [40],
+    attack: 'shim is told to check nothing (mokutil --disable-validation)',
+    made: 'MokSBState measured as 01 into PCR 14 behind MokListTrusted',
+    moment: {
+      log: insertBefore(good, at(named('MokListTrusted')) + 1, {
+        ...{ pcr: 14, type: type.ipl, data: Buffer.from('MokSBState\0') },
+        measured: Buffer.of(1),
+      }),
+    },
+    expected: untrusted('secureboot_policy'),
+  },
+  ...['init=/bin/sh', 'ima=off', 'module.sig_enforce=0', 'iommu=off'].map((word): Attack => {
+    const name = word.replace(/[^a-z]+/g, '-').replace(/-$/, '');
+    return {
+      name: `41-${name}`,
+      rows: [41],
+      attack: `the kernel's command line gains ${word}`,
+      made: 'the argument added to both GRUB events of PCR 8 that carry the line',
+      moment: { log: withArgument(word) },
+      expected: untrusted('cmdline_policy'),
+    };
+  }),
+  {
+    name: '44-late-boot-facts',
+    rows: [44],
+    attack: 'root forges boot facts by extending a boot loader’s PCR and adding the event to the log',
+    made: 'a GRUB command put behind the end of the boot services in PCR 8, and extended',
+    moment: {
+      log: append(good, {
+        ...{ pcr: 8, type: type.ipl, data: Buffer.from('grub_cmd: set superusers=root\0') },
+        measured: Buffer.from('set superusers=root'),
+      }),
+    },
+    expected: untrusted('unverified_event'),
+  },
+  {
+    name: '45-kernel',
+    rows: [45],
+    attack: 'the kernel is another one, as with a data-collecting patch',
+    made: 'the digests of the kernel in PCR 4 and PCR 9 replaced',
+    moment: { log: tamper(good, 'kernel') },
+    expected: untrusted('kernel_unknown'),
+  },
+  {
+    name: '45-kernel-of-a-recorded-boot',
+    rows: [45],
+    attack: 'an older kernel with its initrd is booted',
+    made: 'the recorded boot of kernel 6.12.117, beside the reference of 6.12.118',
+    moment: { log: recordedLog('debian13-shim-grub-kernel') },
+    expected: untrusted('kernel_unknown'),
+  },
+  {
+    name: '84-power-lost-after-suspend',
+    rows: [84],
+    attack: 'none: power was lost, and the clock is not safe; both counters rose',
+    made: 'reset and restart count lower when last seen, a clock a little higher, safe not set',
+    moment: {
+      ...{ log: good, resetCount: 8, restartCount: 2, clock: 999_000_000n, safe: false, bootId: otherBoot },
+      previous: seen,
+    },
+    expected: { state: 'trusted', codes: ['rebooted'] },
+  },
+  {
+    name: '99-kexec',
+    rows: [99],
+    attack: 'another kernel is started by kexec, which measures nothing',
+    made: 'another boot id beside the same counters',
+    moment: { log: good, bootId: otherBoot, clock: 1_000_000_500n, previous: seen },
+    expected: pending('kexec_detected'),
+  },
+  {
+    name: '99-kexec-possible',
+    rows: [99],
+    attack: 'kexec is neither locked down nor disabled: a warning',
+    made: 'what the node says of kernel.kexec_load_disabled and of lockdown',
+    moment: { log: good, host: { kexecLoadDisabled: false, lockdown: 'none' }, previous: seen },
+    expected: { state: 'trusted', codes: ['kexec_possible'] },
+  },
+  {
+    name: '100-clone',
+    rows: [100],
+    attack: 'a virtual TPM was cloned, and both machines answer: their clocks interleave',
+    made: 'a clock lower than last seen, after it went back and on before',
+    moment: { log: good, previous: { ...seen, clock: '1000000900', rewind: 'passed' } },
+    expected: untrusted('clock_rewind', 'clone_suspected'),
+  },
+  {
+    name: '103-cleared',
+    rows: [103],
+    attack: 'the TPM is cleared by somebody who has the device',
+    made: 'counters and clock at their beginning, as TPM2_Clear leaves them',
+    moment: { log: good, resetCount: 0, restartCount: 0, clock: 1_200n, previous: seen },
+    expected: untrusted('counter_rollback'),
+  },
+  {
+    name: '109-extended-by-a-pod',
+    rows: [109],
+    attack: 'a pod that has the device extends a PCR of the boot',
+    made: 'PCR 7 extended once more after the boot, the log unchanged',
+    moment: { log: good, extended: [[7, 'ab'.repeat(32)]] },
+    expected: untrusted('log_replay_mismatch'),
+  },
+  {
+    name: '113-sibling',
+    rows: [113],
+    attack: 'none: a sibling differs in UUIDs, PCR 1, boot order and a per-host initrd',
+    made: 'BootOrder, ACPI tables, GPT, UUIDs of GRUB’s commands and its configuration, and the initrd measured anew',
+    base: 'debian11-shim-grub',
+    moment: { log: siblingOf(debian11), node: 'worker-2' },
+    boot: 'scope: {initrd: unpinned}',
+    expected: { state: 'trusted', codes: ['initrd_unknown'] },
+  },
+  {
+    name: '113-zero-byte-log',
+    rows: [113],
+    attack: 'none: a cloud gives a log of no bytes, and this node never sent one',
+    made: 'no log at all',
+    moment: { log: null, booted: good },
+    expected: pending('no_boot_log'),
+  },
+  {
+    name: '113-log-withheld',
+    rows: [113],
+    attack: 'a node that sent its log before withholds it',
+    made: 'no log at all, from a node that is known to have one',
+    moment: { log: null, booted: good },
+    sentBootLog: true,
+    expected: untrusted('log_incomplete'),
+  },
+];

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import { verifyBundle } from '../../attest-server/cli/offline/verify.ts';
+import { parsePolicy } from '../../attest-server/policy/policy-file.ts';
+import { reference } from '../../attest-server/protocol/reference.ts';
+import { capturedAt, type Expected } from './vector.ts';
+
+const folder = join(import.meta.dirname, '../../swtpm-fixtures/vectors');
+const read = (...path: readonly string[]) => readFileSync(join(folder, ...path), 'utf8');
+const vectors = readdirSync(folder, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && entry.name !== 'references')
+  .map(({ name }) => ({ name, expected: JSON.parse(read(name, 'expected.json')) as Expected }));
+
+/** Rows of the threat list that a vector must make. */
+const rows = [
+  ...[26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 44, 45],
+  ...[84, 99, 100, 103, 109, 113],
+];
+
+function judge({ name, expected }: (typeof vectors)[number]) {
+  return verifyBundle(read(name, 'bundle.json'), {
+    policy: parsePolicy(read(name, 'policy.yaml'), 'policy.yaml'),
+    references: [reference.parse(JSON.parse(read('references', expected.references, 'good.json')))],
+    now: capturedAt,
+  });
+}
+
+describe('a vector', () => {
+  for (const vector of vectors)
+    it(`${vector.name}: ${vector.expected.attack}`, () => {
+      const { verdict, rejected } = judge(vector);
+      // Whose TPM it is, a vector does not say: its policy asks for the boot alone.
+      const codes = verdict.reasons.flatMap(({ code }) => (code === 'identity_unproven' ? [] : code));
+      const { state, codes: wanted } = vector.expected;
+      assert.deepEqual([rejected, verdict.state], [false, state]);
+      // A boot that is wrong in one thing may be wrong in what follows from it.
+      if (state === 'untrusted') for (const code of wanted) assert.ok(codes.includes(code), codes.join());
+      else assert.deepEqual(codes, wanted);
+    });
+
+  it('is there for each row', () => {
+    const made = new Set(vectors.flatMap(({ expected }) => expected.rows));
+    assert.deepEqual(
+      rows.filter((row) => !made.has(row)),
+      [],
+    );
+  });
+
+  it('differs from the control in its evidence, where it expects something else', () => {
+    const control = vectors.find(({ name }) => name === 'control');
+    assert.deepEqual([control?.expected.state, vectors.length > rows.length], ['trusted', true]);
+  });
+});

@@ -1,0 +1,97 @@
+import { hash } from 'node:crypto';
+import { qualifyingData } from '../../attest-server/protocol/binding.ts';
+import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
+import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import { forgedTpm } from '../attest-server/forged-tpm.ts';
+import { madeQuote } from '../attest-server/verify/made-quote.ts';
+
+/** One moment of one machine, in the words of whoever attacks it. */
+export interface Moment {
+  /** The log that is shown; null: none, empty: zero bytes. */
+  readonly log: Buffer | null;
+  /** The log of what was really measured; default: the one shown. */
+  readonly booted?: Buffer;
+  /** What was extended into a PCR after it: PCR and digest, hex. */
+  readonly extended?: readonly (readonly [number, string])[];
+  readonly node?: string;
+  readonly bootId?: string;
+  readonly clock?: bigint;
+  readonly safe?: boolean;
+  readonly resetCount?: number;
+  readonly restartCount?: number;
+  readonly firmwareVersion?: bigint;
+  readonly host?: object;
+  readonly previous?: Bundle['previous'];
+}
+
+/** One TPM for all vectors: software keys, so that it signs what a real one would after the same attack. */
+const tpm = forgedTpm();
+const nonce = Buffer.alloc(32, 0x5a);
+const channel = Buffer.alloc(32, 0xc4);
+export const firstBoot = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
+export const otherBoot = '0a9619ff-8b86-d011-b42d-00cf4fc964aa';
+
+/** The evidence of that moment as a bundle, signed. */
+export function evidenceOf(moment: Moment): Bundle {
+  const { log, node = 'worker-1', bootId = firstBoot, host, previous } = moment;
+  const facts = JSON.stringify({
+    ...{ purpose: 'attest', node, bootId, helloDigest: hash('sha256', 'hello', 'hex') },
+    ...(host !== undefined && { host }),
+  });
+  const bound = {
+    facts: Buffer.from(hash('sha256', facts, 'hex'), 'hex'),
+    bootLog: log === null ? Buffer.alloc(0) : Buffer.from(hash('sha256', log, 'hex'), 'hex'),
+    keyRequest: Buffer.alloc(0),
+  };
+  const values = pcrsOf('sha256', moment);
+  const { attest, signature } = madeQuote(
+    tpm.ak,
+    Buffer.from(qualifyingData({ nonce, channel, ...bound }), 'hex'),
+    {
+      ...{
+        clock: moment.clock ?? 1_000_000_000n,
+        resetCount: moment.resetCount ?? 7,
+        safe: moment.safe ?? true,
+      },
+      ...{ restartCount: moment.restartCount ?? 1, pcrs: { sha256: Buffer.concat(values) } },
+      ...(moment.firmwareVersion !== undefined && { firmwareVersion: moment.firmwareVersion }),
+    },
+  );
+  return {
+    version: 1,
+    attestationKey: tpm.ak.publicArea.toString('base64'),
+    binding: {
+      nonce: nonce.toString('hex'),
+      channel: channel.toString('hex'),
+      facts: bound.facts.toString('hex'),
+      bootLog: bound.bootLog.toString('hex'),
+      keyRequest: '',
+    },
+    quotes: [
+      {
+        attest: attest.toString('base64'),
+        signature: signature.toString('base64'),
+        pcrs: { sha256: Object.fromEntries(values.map((value, pcr) => [pcr, value.toString('hex')])) },
+      },
+    ],
+    ...(log !== null && { bootLog: log.toString('base64') }),
+    facts,
+    ...(previous !== undefined && { previous }),
+  };
+}
+
+/** What the PCRs hold after this boot and what was extended since. */
+function pcrsOf(bank: PcrBank, { log, booted = log ?? undefined, extended = [] }: Moment): Buffer[] {
+  const replayed =
+    booted === undefined || booted.length === 0 ? {} : (parseEventLog(booted).banks[bank] ?? {});
+  const values = Array.from({ length: 24 }, (_, pcr) =>
+    Buffer.from(replayed[pcr] ?? '00'.repeat(bankBytes[bank]), 'hex'),
+  );
+  for (const [pcr, digest] of extended)
+    values[pcr] = Buffer.from(
+      hash(bank, Buffer.concat([values[pcr] ?? Buffer.alloc(0), Buffer.from(digest, 'hex')]), 'hex'),
+      'hex',
+    );
+  return values;
+}

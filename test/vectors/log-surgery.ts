@@ -1,0 +1,97 @@
+import { hash } from 'node:crypto';
+import { bankBytes, type PcrBank, pcrBanks } from '../../attest-server/protocol/messages.ts';
+import { eventBytes, type LogEvent, parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import { measuredBytes } from '../../attest-server/verify/tpm/event-verified.ts';
+import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
+import { rewriteLog } from '../../swtpm-fixtures/rewrite-log.ts';
+import { u16, u32 } from '../attest-server/verify/tpm/log-builder.ts';
+
+const ids: Readonly<Record<PcrBank, number>> = { sha1: 0x04, sha256: 0x0b, sha384: 0x0c, sha512: 0x0d };
+
+/** The only event that this holds for. @throws Error where it is none, or several */
+export function eventWhere(log: Buffer, holds: (event: LogEvent) => boolean): LogEvent {
+  const found = parseEventLog(log).events.filter(holds);
+  const [only] = found;
+  if (only === undefined || found.length > 1) throw new Error(`${found.length} events are such a one`);
+  return only;
+}
+
+export function eventsWhere(log: Buffer, holds: (event: LogEvent) => boolean): readonly LogEvent[] {
+  return parseEventLog(log).events.filter(holds);
+}
+
+/** The event's data, a copy. */
+export function dataOf(log: Buffer, index: number): Buffer {
+  return Buffer.from(eventBytes(parseEventLog(log), index));
+}
+
+/** Which part of an event's data its digest is of. @throws Error where it is of something else */
+export function measuredSpan(log: Buffer, index: number): { readonly from: number; readonly to: number } {
+  const parsed = parseEventLog(log);
+  const measured = measuredBytes(parsed.bytes, parsed.raw, index);
+  if (measured === null) throw new Error(`event ${index} measures something that the log does not hold`);
+  const from = measured.byteOffset - eventBytes(parsed, index).byteOffset;
+  return { from, to: from + measured.length };
+}
+
+/** A new event before this one; its digests are of `measured`, in every bank of the log. */
+export function insertBefore(
+  log: Buffer,
+  index: number,
+  event: { readonly pcr: number; readonly type: number; readonly data: Buffer; readonly measured?: Buffer },
+): Buffer {
+  const { offsets, ends, count } = parseRawLog(log);
+  const at = index < count ? offsets[index] : ends[count - 1];
+  return Buffer.concat([log.subarray(0, at), written(log, event), log.subarray(at)]);
+}
+
+/** The same after the last one. */
+export function append(log: Buffer, event: Parameters<typeof insertBefore>[2]): Buffer {
+  return insertBefore(log, parseRawLog(log).count, event);
+}
+
+function written(
+  log: Buffer,
+  { pcr, type, data, measured = data }: Parameters<typeof insertBefore>[2],
+): Buffer {
+  const banks = parseRawLog(log).banks;
+  const digests = banks.map((bank) => Buffer.concat([u16(ids[bank]), digestOf(bank, measured, type)]));
+  return Buffer.concat([u32(pcr), u32(type), u32(banks.length), ...digests, u32(data.length), data]);
+}
+
+function digestOf(bank: PcrBank, measured: Buffer, type: number): Buffer {
+  return type === noAction ? Buffer.alloc(bankBytes[bank]) : Buffer.from(hash(bank, measured, 'hex'), 'hex');
+}
+
+export const noAction = 3;
+
+/** Other data for an event, measured as such: a machine that really measured this. */
+export function remeasured(log: Buffer, index: number, data: Buffer, measured: Buffer = data): Buffer {
+  const digest = Object.fromEntries(pcrBanks.map((bank) => [bank, hash(bank, measured, 'hex')]));
+  return rewriteLog(log, new Map([[index, { data, digest }]]));
+}
+
+/** Other data for an event whose digest stays: a log that was edited. */
+export function edited(log: Buffer, index: number, data: Buffer): Buffer {
+  return rewriteLog(log, new Map([[index, { data }]]));
+}
+
+export function retyped(log: Buffer, index: number, type: number): Buffer {
+  return rewriteLog(log, new Map([[index, { type }]]));
+}
+
+export function without(log: Buffer, indices: readonly number[]): Buffer {
+  return rewriteLog(log, new Map(indices.map((index) => [index, 'drop' as const])));
+}
+
+/** Two events that stand side by side, in the other order. */
+export function swapped(log: Buffer, index: number): Buffer {
+  const { offsets, ends } = parseRawLog(log);
+  const [first, second, end] = [offsets[index] ?? 0, offsets[index + 1] ?? 0, ends[index + 1] ?? 0];
+  return Buffer.concat([
+    log.subarray(0, first),
+    log.subarray(second, end),
+    log.subarray(first, second),
+    log.subarray(end),
+  ]);
+}

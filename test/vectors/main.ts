@@ -1,0 +1,23 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { attacks } from './attacks.ts';
+import { referenceOf, vectorOf } from './vector.ts';
+
+/** Writes the vectors anew: `node test/vectors/main.ts`. Signatures differ each time, so only where an attack changed. */
+const folder = join(import.meta.dirname, '../../swtpm-fixtures/vectors');
+rmSync(join(folder, 'references'), { recursive: true, force: true });
+const vectors = attacks.map(vectorOf);
+for (const { name, bundle, policy, expected } of vectors) {
+  const own = join(folder, name);
+  rmSync(own, { recursive: true, force: true });
+  mkdirSync(own, { recursive: true });
+  writeFileSync(join(own, 'bundle.json'), `${JSON.stringify(bundle)}\n`);
+  writeFileSync(join(own, 'policy.yaml'), policy);
+  writeFileSync(join(own, 'expected.json'), `${JSON.stringify(expected, null, 2)}\n`);
+}
+for (const name of new Set(vectors.map(({ expected }) => expected.references))) {
+  const own = join(folder, 'references', name);
+  mkdirSync(own, { recursive: true });
+  writeFileSync(join(own, 'good.json'), `${JSON.stringify(referenceOf(recordedLog(name)))}\n`);
+}

@@ -1,0 +1,89 @@
+import { hash } from 'node:crypto';
+import { captureReference } from '../../attest-server/policy/boot/capture.ts';
+import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import { bankBytes } from '../../attest-server/protocol/messages.ts';
+import type { Reference } from '../../attest-server/protocol/reference.ts';
+import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
+import type { QuotedBank } from '../../attest-server/verify/proven.ts';
+import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import type { Attack } from './attacks.ts';
+import { evidenceOf } from './evidence.ts';
+
+/** Evidence, what it is judged by, and what a correct verifier answers. */
+export interface Vector {
+  readonly name: string;
+  readonly bundle: Bundle;
+  readonly policy: string;
+  readonly expected: Expected;
+}
+
+/** `expected.json` of a vector. */
+export interface Expected extends Pick<Attack, 'rows' | 'attack' | 'made'> {
+  /** Folder of reference values beside the vectors. */
+  readonly references: string;
+  readonly state: Attack['expected']['state'];
+  readonly codes: Attack['expected']['codes'];
+}
+
+export const capturedAt = Date.UTC(2026, 0, 1);
+
+export function vectorOf({
+  name,
+  rows,
+  attack,
+  made,
+  base,
+  boot,
+  sentBootLog,
+  moment,
+  expected,
+}: Attack): Vector {
+  const context = { at: new Date(capturedAt).toISOString(), sentBootLog: true };
+  return {
+    name,
+    bundle: { ...evidenceOf(moment), ...(sentBootLog === true && { context }) },
+    policy: policyOf(boot),
+    expected: { rows, attack, made, references: base ?? 'debian13-shim-grub', ...expected },
+  };
+}
+
+function policyOf(rule: string | undefined): string {
+  return [
+    'apiVersion: assay.dev/v1',
+    'kind: Policy',
+    'groups:',
+    '  - name: workers',
+    '    nodes: ["worker-*"]',
+    '    require: [boot]',
+    '    boot:',
+    '      references: [good]',
+    ...(rule === undefined ? [] : [`      ${rule}`]),
+    '',
+  ].join('\n');
+}
+
+/** What a person captures who vouches for this boot. */
+export function referenceOf(log: Buffer): Reference {
+  const replayed = parseEventLog(log).banks.sha256 ?? {};
+  const values = Buffer.concat(
+    Array.from({ length: 24 }, (_, pcr) =>
+      Buffer.from(replayed[pcr] ?? '00'.repeat(bankBytes.sha256), 'hex'),
+    ),
+  );
+  const bank: QuotedBank = {
+    ...{ bank: 'sha256', mask: 0xffffff, values },
+    pcrDigest: hash('sha256', values, 'hex'),
+  };
+  const boot = measureBoot(log, hash('sha256', log, 'hex'), [bank]);
+  return captureReference(
+    { banks: [bank], boot },
+    {
+      name: 'good',
+      group: 'workers',
+      state: 'active',
+      by: 'token:operator',
+      node: 'worker-1',
+      at: capturedAt,
+    },
+  );
+}
