@@ -1,6 +1,7 @@
 import { arch } from 'node:os';
 import { join } from 'node:path';
 import type { Facts } from '../../attest-server/protocol/facts.ts';
+import { readLockdown } from './lockdown.ts';
 import { readBounded } from './read-bounded.ts';
 
 export type HostFacts = NonNullable<Facts['host']>;
@@ -16,9 +17,10 @@ export async function readBootId(sysroot: string): Promise<string> {
 
 /** What the machine says of itself; what cannot be told is left out. */
 export async function readHostFacts(sysroot: string): Promise<HostFacts> {
-  const [system, manufacturer, uuid] = await Promise.all([
+  const [system, manufacturer, lockdown, uuid] = await Promise.all([
     sysroot === '/' ? readRunningSystem() : readSystemFiles(sysroot),
     readText(sysroot, 'sys/class/dmi/id/sys_vendor'),
+    readLockdown(sysroot),
     // For root only; elsewhere nobody is kept from answering without it.
     readText(sysroot, 'sys/class/dmi/id/product_uuid').catch(() => null),
   ]);
@@ -28,6 +30,7 @@ export async function readHostFacts(sysroot: string): Promise<HostFacts> {
     ...named('os', system.os, 128),
     ...named('arch', system.arch, 32),
     ...named('manufacturer', manufacturer, 64),
+    ...lockdown,
     ...(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(systemUuid) && { systemUuid }),
   };
 }

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { bootLogPath, bootLogReader } from '../../../agent/collectors/boot-log.ts';
 import { readBootId, readHostFacts } from '../../../agent/collectors/host.ts';
+import { readLockdown } from '../../../agent/collectors/lockdown.ts';
 import { readUserSpaceLog, userSpaceLogPath } from '../../../agent/collectors/user-space-log.ts';
 import { parseFacts } from '../../../attest-server/protocol/facts.ts';
 
@@ -63,6 +64,19 @@ describe('the collectors', () => {
     const facts = { purpose: 'attest', node: 'n', bootId, helloDigest: '0'.repeat(64), host };
     assert.equal(parseFacts(JSON.stringify(facts)).host?.kernel, host.kernel);
     assert(host.kernel && host.os && host.arch);
+  });
+
+  it('say whether another kernel may be loaded, as far as the machine says it', async () => {
+    await put('proc/sys/kernel/kexec_load_disabled', '0\n');
+    await put('sys/kernel/security/lockdown', 'none [integrity] confidentiality\n');
+    const { kexecLoadDisabled, lockdown } = await readHostFacts(root);
+    assert.deepEqual([kexecLoadDisabled, lockdown], [false, 'integrity']);
+    await put('proc/sys/kernel/kexec_load_disabled', '1');
+    await put('sys/kernel/security/lockdown', 'nonsense');
+    assert.deepEqual(await readLockdown(root), { kexecLoadDisabled: true });
+    await rm(join(root, 'proc'), { recursive: true });
+    await rm(join(root, 'sys'), { recursive: true });
+    assert.deepEqual(await readLockdown(root), {});
   });
 
   it('say the system UUID in lower case where it is one, and are not kept from the rest where it is not', async () => {

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { type AppraisedNode, appraise, createAppraiser } from '../../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../../attest-server/policy/boot/capture.ts';
+import type { Facts } from '../../../attest-server/protocol/facts.ts';
+import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { madeProof, policyOf } from './made-proof.ts';
+
+const at = Date.parse('2026-11-25T12:00:00Z');
+const log = recordedLog('debian13-shim-grub');
+const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'one', at } as const;
+const captured = (from: Buffer, node = 'one') =>
+  captureReference(madeProof({ log: from }), { ...taken, node });
+const summary = ({ state, reasons }: Verdict) =>
+  [state, ...reasons.map(({ code, severity }) => `${code} ${severity}`)].join(', ');
+
+function saying(host: NonNullable<Facts['host']>, from = log) {
+  const facts: Facts = {
+    purpose: 'attest',
+    node: 'one',
+    bootId: '0'.repeat(36),
+    helloDigest: '0'.repeat(64),
+    host,
+  };
+  return { ...madeProof({ log: from }), facts };
+}
+
+describe('a kernel that another one may replace', () => {
+  const required = policyOf('require: [identity, boot]');
+  const judged = (host: NonNullable<Facts['host']>, from = log, policy = required) =>
+    appraise(saying(host, from), policy, { name: 'one' }, [captured(from)], at);
+  const locked = siblingLog(log, { text: (text) => text.replace(' ro ', ' ro lockdown=integrity ') });
+
+  it('row 99: is a warning, by the word of the node', () => {
+    const verdict = judged({ kexecLoadDisabled: false, lockdown: 'none' });
+    assert.equal(summary(verdict), 'trusted, kexec_possible warn');
+    assert.equal(verdict.reasons[0]?.source, 'host');
+    assert.equal(summary(judged({ kexecLoadDisabled: false })), 'trusted, kexec_possible warn');
+  });
+
+  it('is information where the boot is only observed, and what a policy says otherwise', () => {
+    const host = { kexecLoadDisabled: false };
+    const observed = policyOf('mode: observe');
+    assert.equal(summary(judged(host, log, observed)), 'trusted, kexec_possible info');
+    const strict = policyOf('require: [identity, boot]', 'severity: {kexec_possible: fail}');
+    assert.equal(summary(judged(host, log, strict)), 'untrusted, kexec_possible fail');
+  });
+
+  it('is none where it is locked down, disabled, or nothing is said', () => {
+    assert.equal(summary(judged({ kexecLoadDisabled: true, lockdown: 'none' })), 'trusted');
+    assert.equal(summary(judged({ kexecLoadDisabled: false, lockdown: 'integrity' })), 'trusted');
+    assert.equal(summary(judged({})), 'trusted');
+    assert.equal(summary(judged({ kexecLoadDisabled: false }, locked)), 'trusted');
+  });
+});
+
+describe('a group of machines without a usable TPM', () => {
+  it('is unsupported, whatever it sends, and nothing alarms', () => {
+    const policy = policyOf('tpm: absent');
+    for (const from of [log, tamper(log, 'kernel')]) {
+      const verdict = appraise(madeProof({ log: from }), policy, { name: 'one' }, [captured(log)], at);
+      assert.equal(verdict.state, 'unsupported');
+      assert.deepEqual(verdict.reasons, []);
+    }
+  });
+});
+
+describe('TPM firmware that the policy denies', () => {
+  it('row 30: makes a node untrusted', () => {
+    const { firmwareVersion } = madeProof({ log });
+    const policy = policyOf(
+      'require: [identity, boot]',
+      `boot: {tpmFirmware: {deny: ["${firmwareVersion}"]}}`,
+    );
+    const verdict = appraise(madeProof({ log }), policy, { name: 'one' }, [captured(log)], at);
+    assert.equal(summary(verdict), 'untrusted, tpm_firmware fail');
+  });
+});
+
+describe('an appraiser that remembers, under every circumstance,', () => {
+  const other = siblingLog(log, { initrd: true });
+  const references = [captured(log, 'one'), { ...captured(other, 'two'), name: 'two' }];
+  const proofs = [
+    madeProof({ log }),
+    madeProof({ log: other }),
+    madeProof({ log, ekDigest: null }),
+    saying({ kexecLoadDisabled: false }),
+    saying({ kexecLoadDisabled: true }),
+  ];
+  const nodes: readonly AppraisedNode[] = [
+    { name: 'one' },
+    { name: 'two' },
+    { name: 'two', sentBootLog: true },
+    { name: 'three', labels: { gpu: 'yes' } },
+  ];
+  for (const boot of ['{}', '{scope: {initrd: node}}', '{scope: {initrd: unpinned}}'])
+    it(`answers as one that does not, with boot: ${boot}`, () => {
+      const policy = policyOf('require: [identity, boot]', `boot: ${boot}`);
+      const remembering = createAppraiser(policy, references);
+      for (const proven of [...proofs, ...proofs.toReversed()])
+        for (const node of nodes)
+          assert.deepEqual(
+            remembering(proven, node, at),
+            appraise(proven, policy, node, references, at),
+            `${node.name}`,
+          );
+    });
+});
