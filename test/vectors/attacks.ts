@@ -39,6 +39,7 @@ export interface Attack {
 }
 
 const good = recordedLog('debian13-shim-grub');
+const unified = recordedLog('debian13-sdboot-uki');
 const debian11 = recordedLog('debian11-shim-grub');
 const seen = { resetCount: 7, restartCount: 1, clock: '1000000000', bootId: firstBoot };
 const type = { separator: 4, action: 0x80000007, authority: 0x800000e0, ipl: 0x0d, blob: 0x80000008 };
@@ -355,6 +356,28 @@ export const attacks: readonly Attack[] = [
       expected: untrusted('cmdline_policy'),
     };
   }),
+  {
+    name: '42-initrd-not-measured',
+    rows: [42],
+    attack: 'a known-good kernel is given an initrd that nothing measures',
+    made: 'the events of the initrd in PCR 9, of GRUB and of the kernel’s stub, not measured; GRUB’s command stays',
+    moment: { log: without(good, indices(eventsWhere(good, ({ stage }) => stage === 'initrd'))) },
+    expected: untrusted('initrd_unmeasured'),
+  },
+  {
+    name: '42-add-on',
+    rows: [42],
+    attack: 'a known-good unified kernel image is started with a system extension beside it',
+    made: 'an extension measured into PCR 13 behind the sections of the image, as its stub does',
+    base: 'debian13-sdboot-uki',
+    moment: {
+      log: insertBefore(unified, eventWhere(unified, named('LOADED_IMAGE::LoadOptions')).index, {
+        ...{ pcr: 13, type: type.ipl, data: Buffer.from('System extension initrd\0', 'utf16le') },
+        measured: Buffer.from('what the extension holds'),
+      }),
+    },
+    expected: untrusted('initrd_unmeasured'),
+  },
   {
     name: '44-late-boot-facts',
     rows: [44],

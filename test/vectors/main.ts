@@ -4,10 +4,10 @@ import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { attacks } from './attacks.ts';
 import { referenceOf, vectorOf } from './vector.ts';
 
-/** Writes the vectors anew: `node test/vectors/main.ts`. Signatures differ each time, so only where an attack changed. */
+/** Writes vectors anew: those that are named, or all. Keys and signatures differ each time: name those that changed. */
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/vectors');
-rmSync(join(folder, 'references'), { recursive: true, force: true });
-const vectors = attacks.map(vectorOf);
+const names = process.argv.slice(2);
+const vectors = attacks.filter(({ name }) => names.length === 0 || names.includes(name)).map(vectorOf);
 for (const { name, bundle, policy, expected } of vectors) {
   const own = join(folder, name);
   rmSync(own, { recursive: true, force: true });
