@@ -4,7 +4,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { madeProof } from '../../policy/made-proof.ts';
 import { certificateTableAt, checksumAt, headerBytes, madePe, signedPe } from '../../verify/boot/made-pe.ts';
 import { runAssay } from '../cli-fixture.ts';
 
@@ -172,6 +175,21 @@ describe('assay reference compute', () => {
       ['cmdline', 9, sha256(utf16('root=/dev/vda ro quiet\0'))],
       ['initrd', 9, sha256(initrd)],
     ]);
+  });
+
+  it('says of a unified image what a capture says of a machine that booted one', async () => {
+    const taken = { name: 'r', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
+    const captured = captureReference(madeProof({ log: recordedLog('debian13-sdboot-uki') }), taken);
+    const recorded = captured.components.filter(({ stage, pcr = 0 }) => pcr >= 9 || stage === 'kernel');
+    write('debian.efi', image({ ...unifiedSections(257), '.uname': magic(1), '.sbat': magic(2) }));
+    const { components } = await computed('--uki', 'debian.efi');
+    const shape = (of: Reference['components']) =>
+      of
+        .map(({ stage, scope, pcr, kind, description }) =>
+          [stage, scope, pcr, kind, description.replace(/\d+ bytes/, '')].join(),
+        )
+        .sort();
+    assert.deepEqual(shape(components), shape(recorded));
   });
 
   it('knows what later stubs do: they pack os-release, and then start the kernel themselves', async () => {
