@@ -1,7 +1,7 @@
 import { amend } from '../policy/amend.ts';
 import { createAppraiser } from '../policy/appraise.ts';
 import { captureReference } from '../policy/boot/capture.ts';
-import { groupOf, type Policy, type PolicyGroup } from '../policy/policy.ts';
+import { groupOf, labelsThatCount, type Policy } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -151,7 +151,7 @@ export class Attestation {
       throw new Rejection(doubt.code, `${request.node} is no model for others: ${doubt.text}`);
     const reference = captureReference(latest, {
       name: request.name,
-      group: this.#groupOf(request.node).name,
+      group: groupOf(this.#policy, request.node, this.#labelsOf(request.node)).name,
       state: request.staged ? 'staged' : 'active',
       by: request.actor,
       node: request.node,
@@ -249,10 +249,11 @@ export class Attestation {
     const previous = this.#statuses.get(node.name) ?? null;
     const sentBootLog = previous?.bootLogDigest != null;
     const concurrent = previous?.verifiedAt != null && answer.challengedAt < previous.verifiedAt;
-    const group = this.#groupOf(node.name);
+    const labels = this.#labelsOf(node.name);
+    const group = groupOf(this.#policy, node.name, labels);
     const sequence = judgeNode(proven, previous, concurrent);
     const verdict = amend(
-      this.#appraise(proven, { name: node.name, sentBootLog, labels: this.#labelsOf(node.name) }, at),
+      this.#appraise(proven, { name: node.name, sentBootLog, labels }, at),
       sequence.findings,
       group,
     );
@@ -263,7 +264,7 @@ export class Attestation {
       node,
       answer,
       proven,
-      { at, sentBootLog, latest, previous: previousOf(previous, concurrent) },
+      { at, sentBootLog, labels, latest, previous: previousOf(previous, concurrent) },
       this.#context,
     );
     const status: NodeStatus = {
@@ -297,11 +298,7 @@ export class Attestation {
   }
 
   #labelsOf(node: string): Readonly<Record<string, string>> {
-    return this.#ports.labelsOf?.(node) ?? {};
-  }
-
-  #groupOf(node: string): PolicyGroup {
-    return groupOf(this.#policy, node, this.#labelsOf(node));
+    return labelsThatCount(this.#policy, this.#ports.labelsOf?.(node) ?? {});
   }
 
   async #commit(

@@ -57,6 +57,8 @@ interface Kept extends Partial<Keys> {
   readonly userspaceLog?: string;
   /** Whether the node had sent a log before: leaving it out is judged by that. */
   readonly sentBootLog: boolean;
+  /** Those by which a group of the policy chooses; absent where there are none. */
+  readonly labels?: Readonly<Record<string, string>>;
   /** What the counters were compared with. */
   readonly previous?: Bundle['previous'];
   readonly policy: string;
@@ -68,6 +70,7 @@ interface Moment {
   /** Milliseconds since the epoch. */
   readonly at: number;
   readonly sentBootLog: boolean;
+  readonly labels?: Readonly<Record<string, string>>;
   readonly previous: Bundle['previous'];
   /** The node's proof before this one. */
   readonly latest: LatestBoot | undefined;
@@ -87,7 +90,7 @@ function pack(
   node: AttestedNode,
   { evidence, nonce, channel }: Answer,
   { banks }: Proven,
-  { at, sentBootLog, previous, latest }: Moment,
+  { at, sentBootLog, labels = {}, previous, latest }: Moment,
   { policy, references, blobs }: Context,
 ): Blob & { readonly shared: readonly Blob[] } {
   const keys = keysOf(node, at);
@@ -96,6 +99,7 @@ function pack(
     evidence.userspaceLog === undefined ? null : blob(Buffer.from(evidence.userspaceLog, 'base64'));
   const kept: Kept = {
     ...{ at, sentBootLog, node: node.name, keys: keys.digest, ...(previous && { previous }) },
+    ...(Object.keys(labels).length > 0 && { labels }),
     nonce: nonce.toString('hex'),
     channel: channel.toString('hex'),
     quotes:
@@ -230,6 +234,7 @@ async function unpack(digest: string, read: Read): Promise<Bundle | null> {
       at: new Date(kept.at).toISOString(),
       node: kept.node,
       sentBootLog: kept.sentBootLog,
+      ...(kept.labels && { labels: kept.labels }),
       policy: policy.toString('utf8'),
       references: JSON.parse(references.toString('utf8')),
       ...(keys.roots && { roots: keys.roots }),

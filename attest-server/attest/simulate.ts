@@ -23,7 +23,6 @@ export async function simulate(
   return overKeptProofs(ports, page, (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);
-    const sentBootLog = kept.bundle.context?.sentBootLog === true;
-    return judge(kept.proven, { name, sentBootLog, labels: ports.labelsOf(name) }, at);
+    return judge(kept.proven, kept.bundle, { name, labels: ports.labelsOf(name) }, at);
   });
 }

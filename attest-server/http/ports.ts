@@ -1,6 +1,7 @@
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { Observation } from '../policy/observation.ts';
+import type { Policy } from '../policy/policy.ts';
 import type { SimulatedNode } from '../policy/simulation.ts';
 import type { AuditEntry } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
@@ -32,7 +33,7 @@ export interface ApiPorts {
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
   readonly authority: AuthorityPorts;
-  policy(): { readonly name: string; readonly revision: string; readonly text: string };
+  policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;
   /** Milliseconds since the epoch. */

@@ -21,8 +21,8 @@ export const policyRoutes: readonly Route[] = [
     answer: policyView,
     handle({ policy }, { query }) {
       parseShape(noQuery, query, 'query');
-      const { name, revision, text } = policy();
-      return ok({ name, revision, text });
+      const { name, revision, text, groups } = policy();
+      return ok({ name, revision, text, groups });
     },
   }),
   route('GET', '/v1/policy/observations', 'reader', {

@@ -65,6 +65,16 @@ export function groupOf(
   return policy.groups.find((group) => appliesTo(group, node, labels)) ?? unmatched;
 }
 
+/** Those by which a group of the policy chooses: the others are kept nowhere. */
+export function labelsThatCount(
+  { groups }: Policy,
+  labels: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  if (Object.keys(labels).length === 0) return labels;
+  const named = new Set(groups.flatMap((group) => Object.keys(group.labels)));
+  return Object.fromEntries(Object.entries(labels).filter(([key]) => named.has(key)));
+}
+
 function appliesTo(group: PolicyGroup, node: string, labels: Readonly<Record<string, string>>): boolean {
   return (
     group.nodes.some((glob) => globMatches(glob, node)) &&

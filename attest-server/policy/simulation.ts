@@ -1,8 +1,10 @@
+import type { Bundle } from '../protocol/bundle.ts';
 import type { Reference } from '../protocol/reference.ts';
-import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
+import type { NodeState, Reason } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import { type AppraisedNode, createAppraiser } from './appraise.ts';
-import type { Policy } from './policy.ts';
+import { withContinuity } from './continuity.ts';
+import { groupOf, type Policy } from './policy.ts';
 
 /** What one policy makes of a piece of evidence. */
 export interface SimulatedSide {
@@ -22,7 +24,13 @@ export interface SimulatedNode {
   readonly note: string | null;
 }
 
-export type Simulate = (proven: Proven, node: AppraisedNode, at: number) => SimulatedNode;
+/** @param bundle the evidence as it is kept: what was known of the node before it */
+export type Simulate = (
+  proven: Proven,
+  bundle: Pick<Bundle, 'previous' | 'context'>,
+  node: Omit<AppraisedNode, 'sentBootLog'>,
+  at: number,
+) => SimulatedNode;
 
 /** Reasons of one side; a boot that differs in everything needs no more of them. */
 const mostReasons = 16;
@@ -31,13 +39,14 @@ const mostReasons = 16;
 export function createSimulation(
   policies: { readonly before: Policy | null; readonly after: Policy },
   references: readonly Reference[],
-  amended: (verdict: Verdict, proven: Proven, policy: Policy, node: string) => Verdict = (verdict) => verdict,
 ): Simulate {
   const judging = (policy: Policy) => {
     const appraise = createAppraiser(policy, references);
-    return (...[proven, node, at]: Parameters<Simulate>): SimulatedSide => {
-      const { state, group, reasons } = amended(appraise(proven, node, at), proven, policy, node.name);
-      return { state, group, reasons: reasons.slice(0, mostReasons) };
+    return (...[proven, bundle, node, at]: Parameters<Simulate>): SimulatedSide => {
+      const sentBootLog = bundle.context?.sentBootLog === true;
+      const group = groupOf(policy, node.name, node.labels);
+      const verdict = withContinuity(appraise(proven, { ...node, sentBootLog }, at), proven, bundle, group);
+      return { state: verdict.state, group: group.name, reasons: verdict.reasons.slice(0, mostReasons) };
     };
   };
   const judgeBefore = policies.before === null ? () => null : judging(policies.before);
@@ -45,7 +54,7 @@ export function createSimulation(
   return (...evidence) => {
     const before = judgeBefore(...evidence);
     const after = judgeAfter(...evidence);
-    return { node: evidence[1].name, before, after, changed: differs(before, after), note: null };
+    return { node: evidence[2].name, before, after, changed: differs(before, after), note: null };
   };
 }
 

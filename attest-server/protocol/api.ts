@@ -80,7 +80,21 @@ export type ReferenceView = z.infer<typeof referenceView>;
 /** Why a person approves, retires or revokes a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
 
-export const policyView = z.object({ name: z.string(), revision: z.string(), text: z.string() });
+/** What a policy says of one group, its defaults filled in. */
+const policyGroupView = z.looseObject({
+  name: z.string(),
+  nodes: z.array(z.string()),
+  labels: z.record(z.string(), z.string()),
+  mode: z.enum(['observe', 'label', 'enforce']),
+  tpm: z.enum(['required', 'absent']),
+  require: z.array(z.enum(aspects)),
+});
+export const policyView = z.object({
+  name: z.string(),
+  revision: z.string(),
+  text: z.string(),
+  groups: z.array(policyGroupView),
+});
 
 /** A page of a list; `next` goes into the parameter that the list names, null on the last page. */
 export const listOf = <T extends z.ZodType>(item: T) =>

@@ -63,6 +63,8 @@ const bundle = z.strictObject({
       node: z.string().optional(),
       /** Whether the node had sent a boot log before this evidence. */
       sentBootLog: z.boolean().optional(),
+      /** Of the node in its cluster, by which the policy's groups choose. */
+      labels: z.record(z.string().max(317), z.string().max(63)).optional(),
       policy: z.string().optional(),
       references: z.array(z.unknown()).optional(),
       roots: z.array(z.string()).optional(),

@@ -3,11 +3,13 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { verifyBundle } from '../../attest-server/cli/offline/verify.ts';
 import { strictPolicy } from '../../attest-server/policy/built-in.ts';
 import { groupOf } from '../../attest-server/policy/policy.ts';
 import { PolicyError } from '../../attest-server/policy/policy-error.ts';
 import { parsePolicy } from '../../attest-server/policy/policy-file.ts';
 import { listOf, nodeView } from '../../attest-server/protocol/api.ts';
+import { parseBundle } from '../../attest-server/protocol/bundle.ts';
 import { simulateAnswer } from '../../attest-server/protocol/policy-api.ts';
 import { dial, enrolledNode, type Peer } from './attacker.ts';
 import { runAssay } from './cli/cli-fixture.ts';
@@ -19,6 +21,7 @@ kind: Policy
 groups:
   - { name: gpu, nodes: ["gpu-*"], tpm: absent }
   - { name: labelled, nodes: ["*"], labels: { "gpu": "true" }, tpm: absent }
+  - { name: spot, nodes: ["*"], labels: { spot: "yes" } }
   - { name: brief, nodes: ["brief-*"], freshness: 90 }
   - { name: others, nodes: ["*"] }
 `;
@@ -27,7 +30,10 @@ describe('a policy in force, over real connections', () => {
   let world: TestServer;
   let folder: string;
   let policyFile: string;
-  const labels = new Map([['render-1', { gpu: 'true' }]]);
+  const labels = new Map<string, Record<string, string>>([
+    ['render-1', { gpu: 'true' }],
+    ['node-2', { spot: 'yes', zone: 'a' }],
+  ]);
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-policy-'));
@@ -88,6 +94,14 @@ describe('a policy in force, over real connections', () => {
         ['brief-1 trusted', 'gpu-1 unsupported', 'node-1 trusted', 'node-2 trusted', 'render-1 unsupported'],
       );
     });
+  });
+
+  it('chooses the group by labels, also when the verdict is derived again from its bundle', async () => {
+    assert.equal((await world.status('node-2'))?.verdict?.group, 'spot');
+    const bundle = await world.call('GET', '/v1/nodes/node-2/bundle');
+    assert.deepEqual(parseBundle(JSON.stringify(bundle)).context?.labels, { spot: 'yes' });
+    const { verdict } = verifyBundle(JSON.stringify(bundle), { now: Date.now() });
+    assert.deepEqual([verdict.state, verdict.group], ['trusted', 'spot']);
   });
 
   it('lets a verdict count no longer than its freshness', async () => {
@@ -156,8 +170,8 @@ describe('a policy in force, over real connections', () => {
       const { status, text } = await world.ask('POST', '/v1/policy/simulate', token, body);
       assert.equal(status, 400);
       const { detail } = JSON.parse(text);
-      assert.match(detail, /^p\.yaml:6: groups\.2\.freshness: /m);
-      assert.match(detail, /^p\.yaml:6: groups\.2\.mode: /m);
+      assert.match(detail, /^p\.yaml:7: groups\.3\.freshness: /m);
+      assert.match(detail, /^p\.yaml:7: groups\.3\.mode: /m);
     });
   });
 

@@ -65,7 +65,9 @@ function fromBundles(paths: readonly string[]): SuggestedFrom {
       const manufacturer = proven.facts?.host?.manufacturer ?? null;
       const policy = contextPolicy(bundle);
       const references =
-        policy === null ? [] : activeReferences(groupOf(policy, name), contextReferences(bundle));
+        policy === null
+          ? []
+          : activeReferences(groupOf(policy, name, bundle.context?.labels), contextReferences(bundle));
       observations.push(observe(proven, { name, tpmClass: 'unknown', manufacturer }, references));
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;

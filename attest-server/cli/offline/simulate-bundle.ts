@@ -5,7 +5,6 @@ import { parseBundle } from '../../protocol/bundle.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
-import { withContinuity } from './continuity.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 import { contextPolicy, contextReferences } from './verify.ts';
 
@@ -30,9 +29,8 @@ export function simulateBundle(
     const judge = createSimulation(
       { before: contextPolicy(bundle), after: policy },
       references ?? contextReferences(bundle),
-      (verdict, ...of) => withContinuity(verdict, of[0], bundle, of[1], of[2]),
     );
-    return judge(proven, { name: node, sentBootLog: bundle.context?.sentBootLog === true }, at);
+    return judge(proven, bundle, { name: node, labels: bundle.context?.labels ?? {} }, at);
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     return notSimulated(name, `it cannot be judged: ${error.code}: ${error.message}`);

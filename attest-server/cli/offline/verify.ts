@@ -1,6 +1,7 @@
 import { appraise } from '../../policy/appraise.ts';
+import { withContinuity } from '../../policy/continuity.ts';
 import { earStatus } from '../../policy/ear-status.ts';
-import { enrolments, type Policy } from '../../policy/policy.ts';
+import { enrolments, groupOf, type Policy } from '../../policy/policy.ts';
 import { parsePolicy } from '../../policy/policy-file.ts';
 import { type Bundle, parseBundle } from '../../protocol/bundle.ts';
 import { classOf } from '../../protocol/reasons.ts';
@@ -12,7 +13,6 @@ import { type TrustRoots, trustRoots } from '../../verify/endorsement-chain.ts';
 
 import { parseCertificate } from '../../verify/x509/certificate.ts';
 import { type BootSummary, bootSummary } from './boot-summary.ts';
-import { withContinuity } from './continuity.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 
 /** What a bundle is judged with. What is left out comes from the bundle's context, or is not judged. */
@@ -76,12 +76,12 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
+  const { sentBootLog = false, labels = {} } = context ?? {};
   const verdict = withContinuity(
-    appraise(proven, policy, { name: node, sentBootLog: context?.sentBootLog === true }, references, at),
+    appraise(proven, policy, { name: node, sentBootLog, labels }, references, at),
     proven,
     bundle,
-    policy,
-    node,
+    groupOf(policy, node, labels),
   );
   const { identity, ...others } = verdict.aspects;
   const fromContext =

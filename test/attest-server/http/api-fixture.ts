@@ -255,7 +255,7 @@ export function portsOf(world: World): ApiPorts {
       simulate: async () => ({ items: [], next: null }),
       observations: async () => ({ items: [], unseen: [], next: null }),
     },
-    policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n' }),
+    policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
     ready: () => world.ready,
     now: () => now,
     answered: (method, route, status) => {

@@ -1,11 +1,11 @@
-import { amend } from '../../policy/amend.ts';
-import { judgeSequence, type Sequence } from '../../policy/boot-sequence.ts';
-import { groupOf, type Policy } from '../../policy/policy.ts';
-import type { Bundle } from '../../protocol/bundle.ts';
-import { classOf } from '../../protocol/reasons.ts';
-import { Rejection } from '../../protocol/rejection.ts';
-import type { Reason, Verdict } from '../../protocol/verdict.ts';
-import type { Proven } from '../../verify/proven.ts';
+import type { Bundle } from '../protocol/bundle.ts';
+import { classOf } from '../protocol/reasons.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Reason, Verdict } from '../protocol/verdict.ts';
+import type { Proven } from '../verify/proven.ts';
+import { amend } from './amend.ts';
+import { judgeSequence, type Sequence } from './boot-sequence.ts';
+import type { PolicyGroup } from './policy.ts';
 
 /**
  * The verdict with what follows from the counters that the bundle says were seen before.
@@ -14,16 +14,15 @@ import type { Proven } from '../../verify/proven.ts';
 export function withContinuity(
   verdict: Verdict,
   proven: Proven,
-  { previous, context }: Bundle,
-  policy: Policy,
-  node: string,
+  { previous, context }: Pick<Bundle, 'previous' | 'context'>,
+  group: PolicyGroup,
 ): Verdict {
   if (previous === undefined) return verdict;
   const { clock, firmwareVersion, facts } = proven;
   const past = sequenceOf(previous);
   const now = { ...clock, firmwareVersion, bootId: facts?.bootId ?? null };
   const { findings, begun } = judgeSequence(past, now);
-  const amended = amend(verdict, findings, groupOf(policy, node));
+  const amended = amend(verdict, findings, group);
   // Whoever exported it with its context told so at the time.
   const isTold = amended.reasons.some(({ code }) => code === begun);
   if (begun === null || isTold || context !== undefined) return amended;
