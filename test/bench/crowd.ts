@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { binaryFrame } from '../../attest-server/protocol/messages.ts';
 import { evidenceLike, inFolder, rounded } from './attestation.ts';
 import { type MeasuredServer, startMeasured } from './measured-server.ts';
-import { populate } from './population.ts';
+import { model, populate } from './population.ts';
 import { connectAgents, connectEchoes, type Fleet } from './simulated-agents.ts';
 import { connectTarpit } from './tarpit.ts';
 
@@ -29,49 +30,80 @@ async function rateOf(fleet: Fleet, forMs: number): Promise<number> {
   return ((fleet.answers() - answers) * 1000) / (performance.now() - started);
 }
 
+/** How large the run is; what is left out is as `--full` says. */
+export interface Sizes {
+  readonly connections?: number;
+  readonly messages?: number;
+  readonly more?: number;
+  readonly agents?: number;
+  readonly every?: number;
+  readonly seconds?: number;
+}
+
 export interface ConnectionFigures extends Readonly<Record<string, unknown>> {
   /** Resident memory of the server's process per connection, beyond what a first hundred took. */
   readonly connection_kib: number;
   readonly bare_connection_kib: number;
+  readonly connection_ratio: number;
+  /** What came to it with the further messages. */
+  readonly connection_growth_kib: number;
+  readonly bare_connection_growth_kib: number;
   readonly connections: number;
   readonly messages_each: number;
+  readonly more_messages_each: number;
 }
 
-/** Many TLS connections, each of which has sent some pieces of evidence, beside the same at a bare ws server. */
-export async function benchConnections(full: boolean): Promise<ConnectionFigures> {
-  const [connections, messages] = full ? [2_000, 200] : [1_000, 5];
+/**
+ * Many TLS connections, each of which has sent some pieces of evidence, beside the same at a bare ws server: as many,
+ * of the same size, at the same pace, after one boot log each. Ours is all that grows with an agent: the connection,
+ * its keys, and what is kept in memory of its node (state, latest PCR values). The bare one keeps nothing, and sends
+ * each message back, which is longer than a verdict and a challenge.
+ */
+export async function benchConnections(full: boolean, sizes: Sizes = {}): Promise<ConnectionFigures> {
+  const { connections = full ? 2_000 : 1_000, messages = full ? 200 : 5, more = full ? 50 : 5 } = sizes;
+  const counts = { connections, messages, more };
   const ours = await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, connections, 'p256');
-    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 1_000 });
-    return await memoryEach(server, messages, connections, (from, to) =>
-      connectAgents(server, machines.slice(from, to)),
-    );
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: paceMs });
+    return await memoryEach(server, counts, (from, to) => connectAgents(server, machines.slice(from, to)));
   });
   const bare = await inFolder(async (stateDir) => {
     const message = evidenceLike(await populate(stateDir, 1, 'p256'));
+    const log = binaryFrame('bootLog', model.log);
     await using server = await startMeasured({ kind: 'bare', stateDir, challengeEveryMs: 0 });
-    return await memoryEach(server, messages, connections, (from, to) =>
-      connectEchoes(server, to - from, message, 1_000),
+    return await memoryEach(server, counts, (from, to) =>
+      connectEchoes(server, to - from, message, paceMs, log),
     );
   });
-  return { connection_kib: ours, bare_connection_kib: bare, connections, messages_each: messages };
+  return {
+    ...{ connection_kib: Math.round(ours.each), bare_connection_kib: Math.round(bare.each) },
+    connection_ratio: rounded(ours.each / bare.each),
+    connection_growth_kib: rounded(ours.growth),
+    bare_connection_growth_kib: rounded(bare.growth),
+    ...{ connections, messages_each: messages, more_messages_each: more },
+  };
 }
 
-/** The first hundred warm the process up: code and heap that every server needs are not a connection's. */
+/** Milliseconds from one message of a connection to its next. */
+const paceMs = 1_000;
+
+/** In KiB. The first hundred warm the process up: code and heap that every server needs are not a connection's. */
 async function memoryEach(
   server: MeasuredServer,
-  messages: number,
-  connections: number,
+  { connections, messages, more }: { connections: number; messages: number; more: number },
   connect: (from: number, to: number) => Promise<Fleet>,
-): Promise<number> {
-  const first = 100;
+): Promise<{ readonly each: number; readonly growth: number }> {
+  const first = Math.min(100, connections / 2);
   await using some = await connect(0, first);
-  await reach(some, first * Math.max(messages, 10));
+  await reach(some, first * 20);
   const { rssKib: before } = await server.settle();
   await using others = await connect(first, connections);
-  await reach(others, (connections - first) * messages);
+  const count = connections - first;
+  await reach(others, count * messages);
   const { rssKib: after } = await server.settle();
-  return Math.round((after - before) / (connections - first));
+  await reach(others, count * (messages + more));
+  const { rssKib: later } = await server.settle();
+  return { each: (after - before) / count, growth: (later - after) / count };
 }
 
 async function reach(fleet: Fleet, answers: number): Promise<void> {
@@ -92,8 +124,9 @@ export interface AgentsFigures {
 }
 
 /** Many agents at the pace of a real fleet. The short run has fewer, at the same number of answers per second. */
-export async function benchAgents(full: boolean): Promise<AgentsFigures> {
-  const [n, everyMs, forMs] = full ? [5_000, 60_000, 120_000] : [1_000, 10_000, 20_000];
+export async function benchAgents(full: boolean, sizes: Sizes = {}): Promise<AgentsFigures> {
+  const { agents: n = full ? 5_000 : 1_000, every = full ? 60 : 10, seconds = full ? 120 : 20 } = sizes;
+  const [everyMs, forMs] = [every * 1000, seconds * 1000];
   return await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, n, 'p256');
     await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs });

@@ -2,18 +2,20 @@ import { Argument, Command, Option } from 'commander';
 import { benchAttestation } from './attestation.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
-import { benchAgents, benchConnections, benchTarpit } from './crowd.ts';
+import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
 
 /** Each gives one or more members of the object that is printed. Later ones are added here. */
-const benches: Readonly<Record<string, (full: boolean) => Promise<Readonly<Record<string, unknown>>>>> = {
+const benches: Readonly<
+  Record<string, (full: boolean, sizes: Sizes) => Promise<Readonly<Record<string, unknown>>>>
+> = {
   verify_quote: async () => ({ verify_quote: await benchVerifyQuote() }),
   boot_log: async () => ({ boot_log: await benchBootLog() }),
   boots: benchBoots,
   attestation: async () => ({ attestation: await benchAttestation() }),
   tarpit: benchTarpit,
   connections: benchConnections,
-  agents: async (full) => ({ agents: await benchAgents(full) }),
+  agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
 };
 
 const program = new Command('npm run bench --')
@@ -21,15 +23,25 @@ const program = new Command('npm run bench --')
   .addArgument(new Argument('[name]', 'only this one').choices(Object.keys(benches)))
   .addOption(new Option('-o, --output <format>').choices(['text', 'json']).default('text'))
   .option('--full', 'as long and as many as the figures are stated for: 200 messages each, 5,000 agents')
+  .option('--connections <count>', 'of the bench connections', Number)
+  .option('--messages <count>', 'that each connection sends before memory is measured', Number)
+  .option('--more <count>', 'further messages, over which memory may not grow', Number)
+  .option('--agents <count>', 'of the bench agents', Number)
+  .option('--every <seconds>', 'from one challenge of an agent to its next', Number)
+  .option('--seconds <seconds>', 'that the agents are watched', Number)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
 
-const { output, full = false } = program.opts<{ output: 'text' | 'json'; full?: boolean }>();
+const {
+  output,
+  full = false,
+  ...sizes
+} = program.opts<{ output: 'text' | 'json'; full?: boolean } & Sizes>();
 const [only] = program.args;
 const figures: Record<string, unknown> = {};
 for (const [name, bench] of Object.entries(benches)) {
   if (only !== undefined && only !== name) continue;
   process.stderr.write(`bench: ${name} ...\n`);
-  Object.assign(figures, await bench(full));
+  Object.assign(figures, await bench(full, sizes));
 }
 process.stdout.write(`${JSON.stringify(figures, null, output === 'json' ? undefined : 2)}\n`);

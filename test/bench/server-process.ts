@@ -84,15 +84,16 @@ async function assay({ stateDir, challengeEveryMs }: Order): Promise<Running> {
   };
 }
 
-/** Nothing but TLS and ws: what a message comes to, goes back. */
+/** Nothing but TLS and ws: what a message comes to, goes back. A binary frame stands for a boot log: it only arrives. */
 async function bare({ stateDir }: Order): Promise<Running> {
   const { chain, key, caFile } = await ensureIdentity(stateDir, ['localhost', '127.0.0.1'], Date.now());
   const server = createServer({ cert: chain, key, minVersion: 'TLSv1.3' });
   const sockets = new WebSocketServer({ server, perMessageDeflate: false });
   sockets.on('connection', (socket) => {
     socket.on('message', (data: Buffer, isBinary: boolean) => {
+      if (isBinary) return;
       counts.answered += 1;
-      socket.send(data, { binary: isBinary });
+      socket.send(data, { binary: false });
     });
     socket.on('error', () => socket.terminate());
   });

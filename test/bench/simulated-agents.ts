@@ -67,12 +67,16 @@ export function attest(
   socket.send(hello);
 }
 
-/** Sends a message of the size of evidence over each of `count` connections, and again `everyMs` after its echo. */
+/**
+ * Sends a message of the size of evidence over each of `count` connections, and again `everyMs` after its echo.
+ * @param once sent before all others, in a binary frame, which has no echo: as an agent's boot log
+ */
 export async function connectEchoes(
   server: Addresses,
   count: number,
   message: string,
   everyMs: number,
+  once: Buffer = Buffer.alloc(0),
 ): Promise<Fleet> {
   let answers = 0;
   const links = await inTurn(Array.from({ length: count }), async (_, index) => {
@@ -82,6 +86,7 @@ export async function connectEchoes(
       if (everyMs === 0) link.socket.send(message);
       else setTimeout(() => link.socket.send(message), everyMs * (0.95 + Math.random() * 0.1));
     });
+    if (once.length > 0) link.socket.send(once);
     link.socket.send(message);
     return link;
   });
