@@ -1,10 +1,13 @@
+import { bankBytes } from '../../protocol/messages.ts';
+import { eventType } from '../tpm/event-types.ts';
+import { handedOverByFirmware } from './boot-option.ts';
 import type { VouchedText } from './boot-state.ts';
 import { digestsOf } from './known-digests.ts';
 import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
-import { hasDigest, type KnownDigest, type LoaderText, type VouchedLog } from './vouched-log.ts';
+import { hasDigest, isVouched, type KnownDigest, type LoaderText, type VouchedLog } from './vouched-log.ts';
 
-/** A command line as the kernel gets it, with the event in which a loader wrote it. */
+/** A command line as the kernel gets it, with the event that vouches for it. */
 export interface CommandLine extends VouchedText {
   /** What the kernel's EFI stub then measures of it. */
   readonly options: KnownDigest;
@@ -12,18 +15,42 @@ export interface CommandLine extends VouchedText {
 }
 
 /**
- * The command lines that a loader measured as text, each once. All of them count: whoever has the TPM can add one
- * later, and nobody can take one away.
+ * The command lines whose text is vouched for, each once: those that a loader measured as text, and those of which the
+ * kernel measured the digest and the firmware's boot options have the text. All of them count: whoever has the TPM can add
+ * one later, and nobody can take one away.
  */
 export function commandLines(vouched: VouchedLog, boundaries: Boundaries): readonly CommandLine[] {
   const end = boundaries.bootServicesLeft ?? vouched.log.raw.count;
   const lines = new Map<string, CommandLine>();
+  const stubs: number[] = [];
   for (let event = 0; event < end; event++) {
+    if (isLoadOptions(vouched, event)) stubs.push(event);
     const text = loaderText(vouched, event);
     if (text === null || text.arguments === null || lines.has(text.arguments)) continue;
     lines.set(text.arguments, commandLine(vouched, event, text, text.arguments));
   }
-  return [...lines.values()];
+  const known = [...lines.values()];
+  const find = loadOptionsAmong(vouched, known);
+  const unknown = stubs.find((event) => find(event) === null);
+  return unknown === undefined ? known : [...known, ...ofFirmware(vouched, unknown)];
+}
+
+/** Linux's EFI stub names what it measures with a tag. */
+export const loadOptionsTag = 0x8f3b22ed;
+const stubPcr = 9;
+
+function isLoadOptions(vouched: VouchedLog, event: number): boolean {
+  const { bytes, raw } = vouched.log;
+  if (raw.types[event] !== eventType.eventTag || raw.pcrs[event] !== stubPcr) return false;
+  const from = raw.dataOffsets[event]!;
+  const tag = raw.ends[event]! - from >= 4 ? bytes.readUInt32LE(from) : 0;
+  return tag === loadOptionsTag && isVouched(vouched, event);
+}
+
+function ofFirmware(vouched: VouchedLog, event: number): CommandLine[] {
+  const handed = handedOverByFirmware(vouched).find(({ digests }) => hasDigest(vouched, event, digests));
+  if (handed === undefined) return [];
+  return [{ event, text: handed.text, loadOptions: handed.text, options: handed.digests }];
 }
 
 function commandLine({ banks }: VouchedLog, event: number, { image }: LoaderText, text: string): CommandLine {
@@ -33,11 +60,17 @@ function commandLine({ banks }: VouchedLog, event: number, { image }: LoaderText
   return { event, text, loadOptions, options: digestsOf(bytes, banks) };
 }
 
-/** The load options of which an event holds the digest; null where no measured line gives it. */
-export function loadOptionsOf(
-  vouched: VouchedLog,
-  event: number,
-  lines: readonly CommandLine[],
-): string | null {
-  return lines.find(({ options }) => hasDigest(vouched, event, options))?.loadOptions ?? null;
+/** Finds the load options of which an event holds the digest; null where no line of these gives it. */
+export type FindLoadOptions = (event: number) => string | null;
+
+/** By digest, since the sender chooses how many lines and how many events there are. */
+export function loadOptionsAmong(vouched: VouchedLog, lines: readonly CommandLine[]): FindLoadOptions {
+  const [bank] = vouched.banks;
+  if (bank === undefined || lines.length === 0) return () => null;
+  const byDigest = new Map(lines.map((line) => [line.options[bank]?.toString('latin1'), line]));
+  return (event) => {
+    const at = vouched.log.raw.digestOffsets[bank]?.[event] ?? 0;
+    const line = byDigest.get(vouched.log.bytes.toString('latin1', at, at + bankBytes[bank]));
+    return line !== undefined && hasDigest(vouched, event, line.options) ? line.loadOptions : null;
+  };
 }

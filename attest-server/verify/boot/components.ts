@@ -6,14 +6,14 @@ import { eventStages, type StagedEvent } from '../tpm/event-stage.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
 import type { BootComponent, ComponentKind } from './boot-state.ts';
-import { type CommandLine, loadOptionsOf } from './command-lines.ts';
+import { type CommandLine, type FindLoadOptions, loadOptionsAmong, loadOptionsTag } from './command-lines.ts';
 import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
 import { isSectionName } from './unified-image.ts';
 import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
 
 /** Tags of what Linux's EFI stub and systemd-boot measure, as the log names them. */
-const tags = { initrd: 0x8f3b22ec, loadOptions: 0x8f3b22ed, loaderConfiguration: 0xf5bc582a } as const;
+const tags = { initrd: 0x8f3b22ec, loadOptions: loadOptionsTag, loaderConfiguration: 0xf5bc582a } as const;
 
 const configurationFile = /(?:\.(?:cfg|conf)|grubenv|grub\.cfg-[^/\\]*)$/i;
 const shimsOwn: ReadonlySet<string> = new Set(['SbatLevel', 'SBAT', 'MokListTrusted', 'MokSBState']);
@@ -44,11 +44,12 @@ export function bootComponents(
   const staged: StagedEvent[] = [];
   for (let event = 0; event < raw.count; event++) staged.push(stagedEvent(vouched, event));
   const stages = eventStages(staged);
+  const loadOptions = loadOptionsAmong(vouched, lines);
   const components: BootComponent[] = [];
   for (let event = 0; event < raw.count; event++)
     if (isVouched(vouched, event)) {
       const { type, data } = staged[event]!;
-      const what = whatItIs(vouched, event, data, boundaries, lines);
+      const what = whatItIs(vouched, event, data, boundaries, loadOptions);
       const text = vouched.loaderTexts[event];
       const stage = text ? stageOfText[text.kind] : (stages[event] ?? 'other');
       components.push(new Component(vouched, event, type, stage, what));
@@ -86,7 +87,7 @@ function whatItIs(
   event: number,
   data: EventData,
   { bootServicesLeft }: Boundaries,
-  lines: readonly CommandLine[],
+  loadOptions: FindLoadOptions,
 ): What {
   const { raw } = vouched.log;
   const type = raw.types[event]!;
@@ -108,7 +109,7 @@ function whatItIs(
   }
   // The system itself could have written it: it is shown, and no fact.
   if (bootServicesLeft !== null && event > bootServicesLeft) return only('other');
-  if (data.kind === 'tag') return tagged(vouched, event, data.tag, lines);
+  if (data.kind === 'tag') return tagged(data.tag, event, loadOptions);
   return loaderText(vouched, event) ?? only(loaderKind(vouched, event, data));
 }
 
@@ -119,12 +120,12 @@ function action(vouched: VouchedLog, event: number): What {
   return { kind: tells ? 'marker' : 'other', text };
 }
 
-function tagged(vouched: VouchedLog, event: number, tag: number, lines: readonly CommandLine[]): What {
+function tagged(tag: number, event: number, loadOptions: FindLoadOptions): What {
   switch (tag) {
     case tags.initrd:
       return only('file');
     case tags.loadOptions:
-      return { kind: 'cmdline', text: loadOptionsOf(vouched, event, lines) };
+      return { kind: 'cmdline', text: loadOptions(event) };
     case tags.loaderConfiguration:
       return only('configuration');
     default:

@@ -13,6 +13,9 @@ const emptyList = digestsOf(digestList(shimLock, Buffer.alloc(32)));
 /** Authorities that are the vendor's certificate in shim, by the name under which its versions measure it. */
 const vendorSources: ReadonlySet<string> = new Set(['Shim', 'MokListRT']);
 
+/** shim has one, and may measure it twice; the sender chooses how many there are. */
+const mostVendors = 8;
+
 /**
  * What shim measures: into PCR 14 the value of each of its variables, with the name alone as data, so that the log does
  * not hold the value; into PCR 7 its switches and its level of revocation, whole. shim 16, mok.c.
@@ -45,7 +48,8 @@ export class ShimVariables {
     if (name === 'SbatLevel' || name === 'SBAT') this.#addLevel(sbatDate(value));
     else if (name === 'MokSBState' || name === 'MokListTrusted') this.#addSwitch(event, name, value);
     else {
-      if (vendorSources.has(name)) this.#vendors.push(certificateIn(value) ?? value);
+      if (vendorSources.has(name) && this.#vendors.length < mostVendors)
+        this.#vendors.push(certificateIn(value) ?? value);
       return false;
     }
     return true;

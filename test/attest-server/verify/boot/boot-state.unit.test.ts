@@ -235,6 +235,20 @@ describe('what loaders measured', () => {
     assert.deepEqual(lines({ ...wide, pcr: 8, data: measured.subarray(0, -1), measured }), ['quiet']);
   });
 
+  it('is the line of a boot option of the firmware’s, where the kernel measured it', () => {
+    const options = Buffer.from('root=/dev/vda quiet\0', 'utf16le');
+    const head = Buffer.from('01000000040041000000040000007fff', 'hex').subarray(0, 10);
+    const value = Buffer.concat([head, Buffer.from('7fff0400', 'hex'), options]);
+    const option = { pcr: 1, type: types.bootVariable, data: variable('Boot0001', value), measured: value };
+    const name = Buffer.from('LOADED_IMAGE::LoadOptions\0');
+    const tag = Buffer.concat([Buffer.from('ed223b8f1a000000', 'hex'), name]);
+    const stub = { pcr: 9, type: types.tag, data: tag, measured: options };
+    assert.deepEqual(lines(option, stub), ['root=/dev/vda quiet']);
+    assert.deepEqual(lines(option, { ...stub, measured: Buffer.from('another') }), []);
+    const { components } = madeState([...firmware, option, stub]);
+    assert.deepEqual([components.at(-1)?.kind, components.at(-1)?.text], ['cmdline', 'root=/dev/vda quiet']);
+  });
+
   it('is no line whose digest is of something else, and that is told (row 35)', () => {
     const state = madeState([...firmware, { ...line, measured: Buffer.from('/vmlinuz init=/bin/sh') }]);
     assert.deepEqual(state.commandLines, []);

@@ -20,6 +20,7 @@ export const types = {
   ipl: 0x0d,
   tag: 6,
   config: 0x80000001,
+  bootVariable: 0x80000002,
   application: 0x80000003,
   action: 0x80000007,
   authority: 0x800000e0,

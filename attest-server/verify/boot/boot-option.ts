@@ -1,0 +1,41 @@
+import { variableValue } from '../tpm/efi-structures.ts';
+import { eventType } from '../tpm/event-types.ts';
+import { digestsOf } from './known-digests.ts';
+import type { KnownDigest, VouchedLog } from './vouched-log.ts';
+
+/** What the firmware hands to what it starts, as the boot variable has it. */
+export interface HandedOver {
+  readonly text: string;
+  readonly digests: KnownDigest;
+}
+
+/** More boot options than this are not looked at: the sender chooses how many there are. */
+const mostOptions = 64;
+
+/**
+ * What each boot variable of the log hands over. A kernel that the firmware starts itself has its command line there,
+ * and measures it; the text is as good as that digest, whatever else is wrong with the event that it was found in.
+ */
+export function handedOverByFirmware({ log: { bytes, raw }, banks }: VouchedLog): readonly HandedOver[] {
+  const found: HandedOver[] = [];
+  for (let event = 0; event < raw.count && found.length < mostOptions; event++) {
+    if (raw.types[event] !== eventType.variableBoot && raw.types[event] !== eventType.variableBoot2) continue;
+    const value = variableValue(bytes, raw.dataOffsets[event]!, raw.ends[event]!);
+    const data = value && optionalData(value);
+    if (data !== null && data.length >= 4)
+      found.push({ text: data.toString('utf16le').replace(/\0+$/, ''), digests: digestsOf(data, banks) });
+  }
+  return found;
+}
+
+const attributesBytes = 4;
+
+/** OptionalData of an EFI_LOAD_OPTION; null where the lengths do not fit. UEFI 2.10, section 3.1.3. */
+function optionalData(option: Buffer): Buffer | null {
+  const description = attributesBytes + 2;
+  if (option.length < description + 2) return null;
+  let end = description;
+  while (end + 2 <= option.length && option.readUInt16LE(end) !== 0) end += 2;
+  const at = end + 2 + option.readUInt16LE(attributesBytes);
+  return at <= option.length ? option.subarray(at) : null;
+}
