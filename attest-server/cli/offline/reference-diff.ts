@@ -1,10 +1,12 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { EventDifference } from '../../policy/boot/event-diff.ts';
 import { diffReferences, type ReferenceDifference } from '../../policy/reference-diff.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { Session } from '../session.ts';
+import { type ComponentsDifference, diffComponents } from './component-diff.ts';
 import { readReference } from './reference-file.ts';
 
 /** `reference diff A B`: each is a name at the server, or a file; only names need the server. */
@@ -21,7 +23,8 @@ export function addReferenceDiff(references: Command, { io, client }: Session): 
         isFile(which)
           ? readReference(resolve(io.cwd, which))
           : client(command.optsWithGlobals()).get(`/v1/references/${encodeURIComponent(which)}`, reference);
-      const difference = diffReferences(await find(a), await find(b));
+      const [before, after] = [await find(a), await find(b)];
+      const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
       print(io, format, difference, () => page(difference));
     });
 }
@@ -30,19 +33,38 @@ function isFile(which: string): boolean {
   return which.includes('/') || /\.(json|ya?ml)$/.test(which);
 }
 
-function page({ pcrs, events }: ReferenceDifference): string {
-  if (pcrs.length === 0) return 'no PCR that both have differs\n';
+type Difference = ReferenceDifference & ComponentsDifference;
+
+function page(difference: Difference): string {
+  const { pcrs, events, onlyExpected, onlyActual } = difference;
+  // Captured ones have events, which tell more than the components made of them.
+  const components = events.length > 0 ? [] : difference.components;
+  const only = (stages: readonly string[], which: string) =>
+    stages.length === 0 ? [] : [`only the ${which} speaks of: ${stages.join(', ')}`];
   const lines = [
+    ...(pcrs.length + events.length + components.length === 0 ? ['nothing differs of which both speak'] : []),
     ...pcrs.flatMap(({ bank, pcr, expected, actual }) => [
       `PCR ${pcr} (${bank})`,
-      `  - ${expected ?? 'no value'}`,
-      `  + ${actual ?? 'no value'}`,
+      ...sides(expected ?? 'no value', actual ?? 'no value'),
     ]),
     ...events.flatMap(({ pcr, expected, actual }) => [
       `event in PCR ${pcr} (${(actual ?? expected)?.stage ?? 'other'})`,
-      `  - ${expected === null ? 'nothing' : `${expected.type} ${expected.describes}`}`,
-      `  + ${actual === null ? 'nothing' : `${actual.type} ${actual.describes}`}`,
+      ...sides(told(expected), told(actual)),
     ]),
+    ...components.flatMap(({ stage, pcr, expected, actual }) => [
+      `${stage}${pcr === null ? '' : ` in PCR ${pcr}`}`,
+      ...sides(expected ?? 'nothing', actual ?? 'nothing'),
+    ]),
+    ...only(onlyExpected, 'first'),
+    ...only(onlyActual, 'second'),
   ];
   return lines.map((line) => `${printable(line)}\n`).join('');
+}
+
+function sides(expected: string, actual: string): readonly string[] {
+  return [`  - ${expected}`, `  + ${actual}`];
+}
+
+function told(event: EventDifference['expected']): string {
+  return event === null ? 'nothing' : `${event.type} ${event.describes}`;
 }

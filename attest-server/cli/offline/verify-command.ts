@@ -80,5 +80,5 @@ function page({ verdict, rejected }: JudgedBundle): string {
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];
-  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph(reason)).join('')}`;
+  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph(reason, node)).join('')}`;
 }

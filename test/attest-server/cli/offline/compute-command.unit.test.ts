@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import type { ComponentDifference } from '../../../../attest-server/cli/offline/component-diff.ts';
 import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -89,6 +90,7 @@ describe('assay reference compute', () => {
     write('vmlinuz', kernel);
     write('signed', signedPe(kernel, true, Buffer.alloc(64, 7)));
     write('initrd.img', initrd);
+    write('other', image({ '.text': Buffer.alloc(0x200, 0xcc) }));
     write('ucode.img', Buffer.from('microcode'));
     write('cmdline', 'root=/dev/vda ro\n');
     write('text', 'no image');
@@ -254,10 +256,26 @@ describe('assay reference compute', () => {
     for (const args of wrong) assert.equal((await compute(...args)).code, 2, args.join(' '));
   });
 
-  it('prints a file that other commands read', async () => {
-    const { out } = await compute('--kernel', 'vmlinuz', '--state', 'active', '-o', 'yaml');
-    write('r.yaml', out);
-    const { code } = await runAssay(['reference', 'diff', './r.yaml', './r.yaml'], { cwd });
-    assert.equal(code, 0);
+  it('prints a file that other commands read, and compare by its components', async () => {
+    const diff = async (a: string, b: string) => {
+      const { code, out } = await runAssay(['reference', 'diff', a, b, '-o', 'json'], { cwd });
+      assert.equal(code, 0);
+      return JSON.parse(out);
+    };
+    const text = ['--cmdline', 'root=/dev/vda ro'];
+    write('r.yaml', (await compute('--kernel', 'vmlinuz', ...text, '-o', 'yaml')).out);
+    write('other.json', (await compute('--kernel', 'other', ...text, '--initrd', 'initrd.img')).out);
+    assert.deepEqual((await diff('r.yaml', 'r.yaml')).components, []);
+    const { components, onlyExpected, onlyActual } = await diff('r.yaml', 'other.json');
+    assert.deepEqual(
+      components.map(({ stage, pcr, expected }: ComponentDifference) => [stage, pcr, expected !== null]),
+      [
+        ['kernel', 9, true],
+        ['kernel', 4, true],
+        ['kernel', 9, false],
+        ['kernel', 4, false],
+      ],
+    );
+    assert.deepEqual([onlyExpected, onlyActual], [[], ['initrd']]);
   });
 });
