@@ -53,25 +53,22 @@ export function compareStages(
       !(bothHaveCommands && isOnlyRead(one)) &&
       !boot.judgedByRule(one),
   );
-  return new Map(
-    judgedStages.map((stage) => [
-      stage,
-      {
-        reference,
-        stage,
-        unknown: unknown.get(stage) ?? [],
-        missing: missing.filter((one) => one.stage === stage),
-      },
-    ]),
-  );
+  const differences = new Map<JudgedStage, StageDifference>();
+  for (const stage of judgedStages) {
+    const lacking = missing.length === 0 ? none : missing.filter((one) => one.stage === stage);
+    differences.set(stage, { reference, stage, unknown: unknown.get(stage) ?? none, missing: lacking });
+  }
+  return differences;
 }
+
+const none: readonly never[] = [];
 
 /**
  * False for a variable more than the reference has. Attack: shim's switches are one byte each, and their names are in
  * no digest: the one that turns validation off looks like any other that is on.
  */
 function isOneOf(
-  { all }: PreparedReference['components'],
+  referenced: PreparedReference['components'],
   { key }: ReferencedComponent,
   { kind }: BootComponent,
   counts: Map<string, number>,
@@ -79,7 +76,7 @@ function isOneOf(
   if (kind !== 'variable') return true;
   const count = (counts.get(key) ?? 0) + 1;
   counts.set(key, count);
-  return count <= all.filter((one) => one.key === key).length;
+  return count <= (referenced.counts.get(key) ?? 0);
 }
 
 /**

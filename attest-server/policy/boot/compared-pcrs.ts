@@ -44,8 +44,14 @@ export function pcrsOf(mask: number): number[] {
 export function pcrValue({ bank, mask, values }: ReferenceBank | QuotedBank, pcr: number): Buffer | null {
   if ((mask & (1 << pcr)) === 0) return null;
   const size = bankBytes[bank];
-  const at = size * pcrsOf(mask & ((1 << pcr) - 1)).length;
+  const at = size * countOf(mask & ((1 << pcr) - 1));
   return values.subarray(at, at + size);
+}
+
+function countOf(mask: number): number {
+  let count = 0;
+  for (let left = mask; left !== 0; left &= left - 1) count++;
+  return count;
 }
 
 /** A stretch of PCRs that lie side by side in quote and reference: byte offsets in both, and the bytes' number. */
@@ -60,7 +66,7 @@ export function runsOf(referenced: number, mask: number, bank: PcrBank): readonl
   const size = bankBytes[bank];
   const runs: { quoted: number; reference: number; length: number }[] = [];
   for (const [index, pcr] of pcrsOf(referenced).entries()) {
-    const quoted = size * pcrsOf(mask & ((1 << pcr) - 1)).length;
+    const quoted = size * countOf(mask & ((1 << pcr) - 1));
     const last = runs.at(-1);
     if (last && last.quoted + last.length === quoted) last.length += size;
     else runs.push({ quoted, reference: size * index, length: size });

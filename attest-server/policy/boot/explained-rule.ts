@@ -13,6 +13,7 @@ export function explainedFinding(
   { explained }: BootRules,
   references: readonly PreparedReference[],
 ): Finding | null {
+  if (explained.length === 0) return null;
   const pcr = explained.find((one) => !boot.vouches(one));
   if (pcr !== undefined) {
     const text = `The policy wants PCR ${pcr} explained, and the log does not replay onto it, or it was not quoted.`;

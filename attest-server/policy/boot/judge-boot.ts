@@ -80,7 +80,7 @@ function judgeByReferences(
   const rules = group.boot;
   const { differing, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
   const unknown = uncovered.filter((stage) => !coveredByRules(stage, rules));
-  const unquoted = pcrsOf(comparedMask).find((pcr) => !boot.quotes(pcr) && isNamed(pcr, usable));
+  const unquoted = comparedPcrs.find((pcr) => !boot.quotes(pcr) && isNamed(pcr, usable));
   const initrd = initrdFinding(boot, usable);
   const causes = causesOf(boot, differing).filter(({ stage }) => stage !== 'initrd' || initrd === null);
   const findings = [
@@ -101,6 +101,8 @@ function judgeByReferences(
   return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };
 }
 
+const comparedPcrs = pcrsOf(comparedMask);
+
 /** Rules that say of every part of a stage what it may be. */
 function coveredByRules(stage: JudgedStage, { signers, cmdline }: BootRules): boolean {
   if (stage === 'secureboot') return signers.length > 0;
@@ -114,7 +116,7 @@ function isNamed(pcr: number, references: readonly PreparedReference[]): boolean
 
 /** What does not replay was not compared; that it does not is told as a problem of the log. */
 function isVouched(boot: VouchedBoot): boolean {
-  return pcrsOf(comparedMask).every((pcr) => boot.vouches(pcr) || !boot.quotes(pcr));
+  return comparedPcrs.every((pcr) => boot.vouches(pcr) || !boot.quotes(pcr));
 }
 
 /** The first of each code. */

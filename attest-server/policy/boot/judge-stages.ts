@@ -45,9 +45,9 @@ export function judgeStages(
     const own = (one: Compared) => scope !== 'node' || one.reference.reference.captured?.node === node;
     const covering = compared.filter(({ reference }) => covers(reference, stage));
     const closest = closestOf(covering.filter(own), stage);
+    if (closest !== null && closest.unknown.length + closest.missing.length === 0) continue;
     const first = closest?.unknown[0] ?? boot.judged.find((one) => one.stage === stage)?.component;
     if (closest !== null) {
-      if (closest.unknown.length + closest.missing.length === 0) continue;
       const isOpen = scope === 'unpinned' && (stage !== 'initrd' || onlyReplaces(closest));
       if (!isOpen) differing.push(closest);
       else if (first !== undefined) open.push({ stage, component: first });

@@ -23,8 +23,10 @@ export const judgedPcrs: ReadonlySet<number> = new Set([0, 2, 4, 6, 7, 8, 9, 11,
 /** A stage by its name in a log or reference; the sections of a unified image that are none are the kernel's. */
 export function judgedStage(stage: string, pcr: number | null): JudgedStage {
   if (stage === 'os' && pcr === 11) return 'kernel';
-  return judgedStages.find((known) => known === stage) ?? 'other';
+  return byName.get(stage) ?? 'other';
 }
+
+const byName: ReadonlyMap<string, JudgedStage> = new Map(judgedStages.map((stage) => [stage, stage]));
 
 /** Of which machines a reference speaks at this stage; drivers go with the firmware, the rest with the group. */
 export function scopeOf(stage: JudgedStage, scope: BootScope): DigestScope {

@@ -29,6 +29,8 @@ export interface PreparedComponents {
   readonly all: readonly ReferencedComponent[];
   /** Which banks better than SHA-1 its components carry. */
   readonly banks: readonly PcrBank[];
+  /** How many of them one key stands for. */
+  readonly counts: ReadonlyMap<string, number>;
   readonly stages: ReadonlySet<JudgedStage>;
   /** Some name no PCR. */
   readonly anywhere: boolean;
@@ -51,6 +53,7 @@ export function prepareComponents({ components }: Reference): PreparedComponents
   const byDigest = new Map<string, ReferencedComponent[]>();
   const byText = new Map<string, ReferencedComponent>();
   const recorded = new Set<string>();
+  const counts = new Map<string, number>();
   const banks = new Set<PcrBank>();
   for (const component of components) {
     const one = prepare(component);
@@ -60,6 +63,7 @@ export function prepareComponents({ components }: Reference): PreparedComponents
       continue;
     }
     all.push(one);
+    counts.set(one.key, (counts.get(one.key) ?? 0) + 1);
     for (const bank of comparedBanks) if (component.digests[bank] !== undefined) banks.add(bank);
     for (const digest of digests) {
       const known = byDigest.get(digest);
@@ -71,6 +75,7 @@ export function prepareComponents({ components }: Reference): PreparedComponents
   return {
     all,
     banks: comparedBanks.filter((bank) => banks.has(bank)),
+    counts,
     stages: new Set(all.map(({ stage }) => stage)),
     anywhere: all.some(({ pcr }) => pcr === null),
     hasCommands: all.some(({ kind, pcr }) => kind === 'command' && pcr === 8),

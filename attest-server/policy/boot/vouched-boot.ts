@@ -47,14 +47,23 @@ export function vouchedBoot(
   const { components } = state;
   const quoted = banks.reduce((mask, bank) => mask & bank.mask, 0xffffff);
   const names = namesOf(state);
-  const judged = components.flatMap((component): JudgedComponent[] => {
+  const judged: JudgedComponent[] = [];
+  const unjudged: BootComponent[] = [];
+  let hasCommands = false;
+  let hasSections = false;
+  for (const component of components) {
     const { event, pcr, kind } = component;
-    if (!judgedPcrs.has(pcr) || kind === 'marker') return [];
-    const description = names.get(event) ?? (rules.sbatMinimum === null ? undefined : sbatLevelOf(component));
-    if (description !== undefined && isJudgedByRule(rules, { pcr, kind, description })) return [];
-    if (pcr === 14 && rules.mok === 'allow') return [];
-    return [{ component, stage: judgedStage(component.stage, component.pcr) }];
-  });
+    if (!judgedPcrs.has(pcr)) unjudged.push(component);
+    if (!judgedPcrs.has(pcr) || kind === 'marker') continue;
+    const stage = judgedStage(component.stage, pcr);
+    if (pcr === 8 && kind === 'command') hasCommands = true;
+    if (pcr === 11 && stage === 'kernel') hasSections = true;
+    if (rules.mok === 'allow' && pcr === 14) continue;
+    const description =
+      pcr === 7 ? (names.get(event) ?? (rules.sbatMinimum === null ? null : sbatLevelOf(component))) : null;
+    if (description !== null && isJudgedByRule(rules, { pcr, kind, description })) continue;
+    judged.push({ component, stage });
+  }
   const isExtended = (pcr: number) => banks.some((bank) => pcrValue(bank, pcr)?.some((byte) => byte !== 0));
   const isExplained = (pcr: number) =>
     components.some((one) => one.pcr === pcr) || userSpace.some((one) => one.pcr === pcr);
@@ -62,9 +71,9 @@ export function vouchedBoot(
     digest,
     state,
     judged,
-    unjudged: components.filter(({ pcr }) => !judgedPcrs.has(pcr)),
-    hasCommands: components.some(({ kind, pcr }) => kind === 'command' && pcr === 8),
-    hasSections: components.some(({ pcr, stage }) => pcr === 11 && stage === 'kernel'),
+    unjudged,
+    hasCommands,
+    hasSections,
     log,
     problems,
     quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
@@ -82,8 +91,8 @@ export function vouchedBoot(
 const addOnPcrs = [12, 13] as const;
 
 /** shim's level of revocation is a fact without an event; a reference's one must be there, whatever is called so. */
-function sbatLevelOf({ pcr, kind, describes }: BootComponent): string | undefined {
-  return pcr === 7 && kind === 'variable' && describes.startsWith('SbatLevel') ? 'SbatLevel' : undefined;
+function sbatLevelOf({ kind, describes }: BootComponent): string | null {
+  return kind === 'variable' && describes.startsWith('SbatLevel') ? 'SbatLevel' : null;
 }
 
 /** What a log says of a PCR onto which it does not replay explains nothing. */
