@@ -40,28 +40,37 @@ export function checkConsistency(
     if (!isVouched(vouched, event)) continue;
     const pcr = raw.pcrs[event]!;
     if (bootServicesLeft !== null && event > bootServicesLeft && factPcrs.has(pcr))
-      problems.push(problemAt(vouched, event, 'unverified_event', 'extended after the firmware had left'));
-    if (hasOtherType(vouched, event)) {
-      const text = `${eventTypeName(raw.types[event]!)} is not the type of what was measured`;
-      problems.push(problemAt(vouched, event, 'unverified_event', text));
+      problems.push(problemAt(vouched, event, 'unverified_event', late));
+    const type = raw.types[event]!;
+    const held = typeOfContent(vouched, event);
+    if (held !== type) {
+      const expected = held === null ? null : eventTypeName(held);
+      const actual = eventTypeName(type);
+      const text = `the log was altered: ${actual} is not the type of what it holds`;
+      const values = { expected, actual };
+      problems.push(problemAt(vouched, event, 'unverified_event', text, values, held ?? type));
     } else if (hasOtherData(vouched, event))
-      problems.push(problemAt(vouched, event, 'event_data_mismatch', 'the data is not what was measured'));
+      problems.push(problemAt(vouched, event, 'event_data_mismatch', otherData));
   }
 }
 
-/** True where the PCR and the content show that the type was rewritten. */
-function hasOtherType(vouched: VouchedLog, event: number): boolean {
+const late = 'it was extended after the firmware had left, as only the system can';
+const otherData = 'the log was altered: its data is not what the TPM was extended with';
+
+/** The type that an event must have by its PCR and content: its own, unless it was rewritten; null for none known. */
+function typeOfContent(vouched: VouchedLog, event: number): number | null {
   const { raw } = vouched.log;
   const type = raw.types[event]!;
   switch (raw.pcrs[event]) {
     case 4:
-      return (type === eventType.application) !== isImage(vouched, event);
+      if (isImage(vouched, event)) return eventType.application;
+      return type === eventType.application ? null : type;
     case 7:
-      return !variables.has(type) && isVariable(vouched, event);
+      return isVariable(vouched, event) && !variables.has(type) ? eventType.variableDriverConfig : type;
     case 8:
-      return type !== eventType.ipl && isGrubLine(vouched, event);
+      return isGrubLine(vouched, event) ? eventType.ipl : type;
     default:
-      return false;
+      return type;
   }
 }
 

@@ -1,6 +1,6 @@
 import type { BootProblem } from '../proven.ts';
 import { variableValue } from '../tpm/efi-structures.ts';
-import { eventType } from '../tpm/event-types.ts';
+import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { authorityOf } from './authority.ts';
 import type { Authority, SecureBootState, SignatureDatabase, SignatureEntry } from './boot-state.ts';
 import type { Boundaries } from './separators.ts';
@@ -101,7 +101,12 @@ function secureBootSwitch(
   const second = switches[1];
   if (second !== undefined)
     problems.push(
-      problemAt(vouched, second.event, 'secureboot_ambiguous', 'SecureBoot was measured before already'),
+      problemAt(
+        vouched,
+        second.event,
+        'secureboot_ambiguous',
+        'SecureBoot was measured already, and the first value counts',
+      ),
     );
   const counts = switches.filter(({ event }) => separator !== null && event < separator);
   const [first] = counts;
@@ -129,8 +134,9 @@ function checkPlace(
   // Of what nobody takes for a fact any type will do; shim gives its own variables either one.
   if (allowed || !variableTypes.has(type) || guid.equals(shimLock) || (configures && !policy)) return;
   const place = configures ? 'before' : 'after';
-  const text = `${name} has a type that does not belong ${place} the separator`;
-  problems.push(problemAt(vouched, event, 'unverified_event', text));
+  const actual = eventTypeName(type);
+  const text = `the log was altered: ${actual} does not belong ${place} the separator of PCR 7`;
+  problems.push(problemAt(vouched, event, 'unverified_event', text, { actual }));
 }
 
 /** Parsed when first asked for: a list of revoked images has hundreds of entries, and few policies ask. */

@@ -35,11 +35,17 @@ export function findBoundaries(vouched: VouchedLog, problems: BootProblem[]): Bo
     extended[pcr] = 1;
     const typed = raw.types[event] === eventType.separator;
     if (isSeparator(vouched, event)) {
-      if (first[pcr]! >= 0) errors.push(problemAt(vouched, event, 'separator_error', 'a second separator'));
+      if (first[pcr]! >= 0)
+        errors.push(problemAt(vouched, event, 'separator_error', 'a second separator of this PCR'));
       else first[pcr] = event;
-      if (!typed) errors.push(problemAt(vouched, event, 'unverified_event', 'a separator of another type'));
+      if (!typed)
+        errors.push(
+          problemAt(vouched, event, 'unverified_event', 'the log was altered: a separator has another type'),
+        );
       else if (vouched.measured[event] === null)
-        errors.push(problemAt(vouched, event, 'event_data_mismatch', 'a separator with other data'));
+        errors.push(
+          problemAt(vouched, event, 'event_data_mismatch', 'the log was altered: a separator has other data'),
+        );
     } else if (typed) {
       errors.push(wrongSeparator(vouched, event));
       wrong[pcr] = 1;
@@ -74,13 +80,13 @@ function missing(vouched: VouchedLog, first: Int32Array, needsOne: (pcr: number)
   for (let pcr = 0; pcr < firmwarePcrs; pcr++) {
     const judged = needsOne(pcr) && (usual || pcr === beforeSecureBoot);
     if (!judged || first[pcr]! >= 0) continue;
-    const event = lastOf(vouched, pcr);
-    problems.push(
-      problemAt(vouched, event, 'separator_error', `PCR ${pcr} has no separator, and this is its last event`),
-    );
+    const text = `PCR ${pcr} has no separator, and this is its last event`;
+    problems.push(problemAt(vouched, lastOf(vouched, pcr), 'separator_error', text, missingSeparator));
   }
   return problems;
 }
+
+const missingSeparator = { expected: 'one separator', actual: 'none' } as const;
 
 function lastOf({ log: { raw } }: VouchedLog, pcr: number): number {
   return raw.pcrs.subarray(0, raw.count).lastIndexOf(pcr);

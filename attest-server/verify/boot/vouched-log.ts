@@ -1,7 +1,9 @@
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { BootProblem } from '../proven.ts';
+import { eventData } from '../tpm/event-data.ts';
 import { eventBytes, type ParsedLog } from '../tpm/event-log.ts';
+import { eventTypeName } from '../tpm/event-types.ts';
 import { allMeasuredBytes } from '../tpm/event-verified.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 
@@ -67,14 +69,20 @@ export function hasDigest({ log, banks }: VouchedLog, event: number, known: Know
   return banks.length > 0;
 }
 
+/**
+ * Something that an event shows wrong; the text names the event by its own words, which nothing vouches for.
+ * @param type what its data is read as
+ */
 export function problemAt(
-  { log: { raw } }: VouchedLog,
+  vouched: VouchedLog,
   event: number,
   code: ReasonCode,
   text: string,
-  values: { readonly expected?: string; readonly actual?: string } = {},
+  values: { readonly expected?: string | null; readonly actual?: string } = {},
+  type: number = vouched.log.raw.types[event]!,
 ): BootProblem {
   const { expected = null, actual = null } = values;
-  const pcr = raw.pcrs[event] ?? null;
-  return { code, pcr, event, expected, actual, text: `event ${event} (PCR ${pcr}): ${text}` };
+  const pcr = vouched.log.raw.pcrs[event] ?? null;
+  const { describes } = eventData(eventTypeName(type), dataOf(vouched, event));
+  return { code, pcr, event, expected, actual, text: `event ${event} (PCR ${pcr}, ${describes}): ${text}` };
 }
