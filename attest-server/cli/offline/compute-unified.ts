@@ -31,6 +31,8 @@ const chosen: ReadonlySet<string> = new Set(['.profile', '.dtbauto', '.efifw']);
 /** Since which version the stub does what is measured besides its sections. */
 const since = { keyArchive: 252, systemArchive: 257, startsKernelItself: 258 } as const;
 
+/** Characters, as a reference has room for. */
+const longestText = 4096;
 /** Memory beyond its bytes in the file that a section may claim. */
 const mostZeros = 1024 * 1024;
 
@@ -87,9 +89,10 @@ function stubVersion(magic: Buffer | undefined): number | null {
 }
 
 function sectionComponent(name: string, stage: string, content: Buffer): Component {
+  const text = name === '.cmdline' ? maskIdentifiers(stubCommandLine(content)) : null;
   return {
     ...{ stage, pcr: 11, kind: 'file', digests: digestsOf(content), description: name },
-    ...(name === '.cmdline' && { text: maskIdentifiers(stubCommandLine(content)) }),
+    ...(text !== null && text.length <= longestText && { text }),
   };
 }
 

@@ -1,37 +1,22 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import type { ComponentDifference } from '../../../../attest-server/cli/offline/component-diff.ts';
+import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { madeProof } from '../../policy/made-proof.ts';
-import { certificateTableAt, checksumAt, headerBytes, madePe, signedPe } from '../../verify/boot/made-pe.ts';
+import { madeProof, policyOf } from '../../policy/made-proof.ts';
+import { certificateTableAt, checksumAt, headerBytes, signedPe } from '../../verify/boot/made-pe.ts';
 import { runAssay } from '../cli-fixture.ts';
+import { namedPe } from './named-pe.ts';
 
 const sha256 = (...parts: readonly (Buffer | string)[]) =>
   hash('sha256', Buffer.concat(parts.map((part) => Buffer.from(part))), 'hex');
 const utf16 = (text: string) => Buffer.from(text, 'utf16le');
-
-/** An image with named sections, one after the other. */
-function image(sections: Readonly<Record<string, Buffer>>, plus = true): Buffer {
-  let at = headerBytes;
-  const placed = Object.values(sections).map((content) => {
-    const here = { at, content };
-    at += Math.ceil(content.length / 0x200) * 0x200;
-    return here;
-  });
-  const bytes = madePe(plus, placed, Buffer.alloc(0));
-  const table = 0x80 + 24 + (plus ? 240 : 224);
-  Object.keys(sections).forEach((name, i) => {
-    bytes.fill(0, table + i * 40, table + i * 40 + 8);
-    bytes.write(name, table + i * 40);
-  });
-  return bytes;
-}
 
 /** As the specification says it: all but the checksum, where the signatures lie, and the gaps between sections. */
 function authenticode(bytes: Buffer, sections: readonly Buffer[], plus = true): string {
@@ -49,7 +34,7 @@ const osRelease = Buffer.from('NAME=Made\nID=made\n');
 const commandLine = Buffer.from('root=/dev/vda ro\tquiet\n');
 const magic = (version: number) => Buffer.from(`#### LoaderInfo: systemd-stub ${version}.1 ####`);
 const kernelSections = { '.text': Buffer.alloc(0x200, 0x90) };
-const kernel = image(kernelSections);
+const kernel = namedPe(kernelSections);
 const kernelImage = authenticode(kernel, Object.values(kernelSections));
 const initrd = Buffer.from('an initrd of 29 bytes in all.');
 const unifiedSections = (version: number) => ({
@@ -90,13 +75,16 @@ describe('assay reference compute', () => {
     write('vmlinuz', kernel);
     write('signed', signedPe(kernel, true, Buffer.alloc(64, 7)));
     write('initrd.img', initrd);
-    write('other', image({ '.text': Buffer.alloc(0x200, 0xcc) }));
+    write('other', namedPe({ '.text': Buffer.alloc(0x200, 0xcc) }));
     write('ucode.img', Buffer.from('microcode'));
     write('cmdline', 'root=/dev/vda ro\n');
     write('text', 'no image');
     write('cut', kernel.subarray(0, headerBytes + 0x100));
     write('empty', '');
     mkdirSync(join(cwd, 'folder'));
+    // A file with a hole takes no room.
+    write('huge', '');
+    truncateSync(join(cwd, 'huge'), 1024 ** 3 + 1);
   });
 
   after(() => rmSync(cwd, { recursive: true }));
@@ -153,6 +141,24 @@ describe('assay reference compute', () => {
     assert.equal(fromFile.components[0]?.text, 'root=/dev/vda ro');
   });
 
+  it('covers the command line of a boot, wherever GRUB measured it, beside a captured reference', async () => {
+    const at = 0;
+    const taken = { name: 'other', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
+    const other = captureReference(madeProof({ log: recordedLog('debian13-shim-grub-cmdline') }), taken);
+    const line = 'ro console=ttyS0 no_timer_check panic=-1 root=/dev/vda ima_policy=tcb init=/opt/vm/init.sh';
+    const ordered = line.replace('ro ', '').replace('vda ', 'vda ro ');
+    const judged = async (text: string) => {
+      const own = await computed('--cmdline', `BOOT_IMAGE=/vmlinuz ${text}`, '--state', 'active');
+      const policy = policyOf('require: [identity, boot]');
+      const proof = madeProof({ log: recordedLog('debian13-shim-grub') });
+      const { state, reasons } = appraise(proof, policy, { name: 'n' }, [other, own], at);
+      return [state, ...reasons.map(({ code }) => code)];
+    };
+    assert.deepEqual(await judged(ordered), ['trusted']);
+    assert.deepEqual(await judged(line), ['untrusted', 'cmdline_policy']);
+    assert.deepEqual(await judged(`${ordered} quiet`), ['untrusted', 'cmdline_policy']);
+  });
+
   it('knows a command line that the firmware hands over by its digest alone', async () => {
     const { components } = await computed('--cmdline', 'root=/dev/vda ro', '--via', 'firmware');
     assert.deepEqual(
@@ -163,7 +169,7 @@ describe('assay reference compute', () => {
 
   it('measures a unified image, its sections, and what its kernel gets', async () => {
     const sections = unifiedSections(256);
-    const bytes = image(sections);
+    const bytes = namedPe(sections);
     write('uki.efi', bytes);
     const found = await computed('--uki', 'uki.efi');
     const wrapper = found.components[0];
@@ -183,7 +189,7 @@ describe('assay reference compute', () => {
     const taken = { name: 'r', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
     const captured = captureReference(madeProof({ log: recordedLog('debian13-sdboot-uki') }), taken);
     const recorded = captured.components.filter(({ stage, pcr = 0 }) => pcr >= 9 || stage === 'kernel');
-    write('debian.efi', image({ ...unifiedSections(257), '.uname': magic(1), '.sbat': magic(2) }));
+    write('debian.efi', namedPe({ ...unifiedSections(257), '.uname': magic(1), '.sbat': magic(2) }));
     const { components } = await computed('--uki', 'debian.efi');
     const shape = (of: Reference['components']) =>
       of
@@ -195,8 +201,8 @@ describe('assay reference compute', () => {
   });
 
   it('knows what later stubs do: they pack os-release, and then start the kernel themselves', async () => {
-    write('257.efi', image(unifiedSections(257)));
-    write('258.efi', image(unifiedSections(258)));
+    write('257.efi', namedPe(unifiedSections(257)));
+    write('258.efi', namedPe(unifiedSections(258)));
     const of257 = told(await computed('--uki', '257.efi'));
     const of258 = told(await computed('--uki', '258.efi'));
     assert.deepEqual(of257.at(-1), ['initrd', 9, sha256(initrd, '\0\0\0', archive)]);
@@ -205,7 +211,7 @@ describe('assay reference compute', () => {
   });
 
   it('counts the zeros that a section has in memory only', async () => {
-    const bytes = image({ '.sdmagic': magic(256), '.linux': kernel, '.osrel': osRelease });
+    const bytes = namedPe({ '.sdmagic': magic(256), '.linux': kernel, '.osrel': osRelease });
     const header = 0x80 + 24 + 240 + 2 * 40;
     bytes.writeUInt32LE(osRelease.length + 3, header + 8);
     write('zeros.efi', bytes);
@@ -214,6 +220,14 @@ describe('assay reference compute', () => {
     bytes.writeUInt32LE(0xffffffff, header + 8);
     write('bloated.efi', bytes);
     assert.equal((await compute('--uki', 'bloated.efi')).code, 1);
+  });
+
+  it('keeps the text of a command line that a reference has room for', async () => {
+    const long = Buffer.from('quiet '.repeat(700));
+    write('long.efi', namedPe({ ...unifiedSections(257), '.cmdline': long }));
+    const { components } = await computed('--uki', 'long.efi');
+    const line = components.find(({ description }) => description === '.cmdline');
+    assert.deepEqual([line?.digests.sha256, line?.text], [sha256(long), undefined]);
   });
 
   it('refuses what is no image, and tells file, offset and field', async () => {
@@ -226,7 +240,7 @@ describe('assay reference compute', () => {
       assert.deepEqual([code, out], [1, '']);
       assert.match(err, new RegExp(`${file} .*offset \\d+, field ${field}:`));
     }
-    for (const file of ['absent', 'empty', 'folder']) {
+    for (const file of ['absent', 'empty', 'folder', 'huge']) {
       const { code, err } = await compute('--kernel', file);
       assert.equal(code, 1);
       assert.match(err, new RegExp(file));
@@ -234,9 +248,9 @@ describe('assay reference compute', () => {
   });
 
   it('refuses a unified image that lets the machine choose, or says a thing twice', async () => {
-    write('profiles.efi', image({ ...unifiedSections(257), '.profile': Buffer.from('ID=other') }));
+    write('profiles.efi', namedPe({ ...unifiedSections(257), '.profile': Buffer.from('ID=other') }));
     assert.equal((await compute('--uki', 'profiles.efi')).code, 1);
-    const twice = image({ ...unifiedSections(257), '.linuy': kernel });
+    const twice = namedPe({ ...unifiedSections(257), '.linuy': kernel });
     twice.write('.linux', twice.indexOf('.linuy'));
     write('twice.efi', twice);
     assert.equal((await compute('--uki', 'twice.efi')).code, 1);
