@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { describe, it } from 'mocha';
+import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import { maskIdentifiers } from '../../../../attest-server/policy/boot/masked-text.ts';
+import { reference } from '../../../../attest-server/protocol/reference.ts';
+import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
+import { tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { madeProof, policyOf } from '../made-proof.ts';
+
+const logs = ['debian13-shim-grub', 'debian13-sdboot-uki', 'rhel8-shim-grub', 'fedora41-locality-3'] as const;
+const policy = policyOf('require: [identity, boot]');
+const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
+
+const boots = logs.map((name) => {
+  const log = recordedLog(name);
+  const proven = madeProof({ log });
+  const captured = reference.parse(JSON.parse(JSON.stringify(captureReference(proven, taken))));
+  // A loader's configuration does not count beside the commands that it led to, nor a constant of the firmware.
+  const judged = (proven.boot?.state.components ?? []).filter(
+    ({ pcr, kind }) =>
+      [0, 2, 4, 6, 7, 8, 9, 12, 13, 14].includes(pcr) && kind !== 'configuration' && kind !== 'marker',
+  );
+  return { name, log, proven, judged, appraise: createAppraiser(policy, [captured]) };
+});
+/** By its place: a counterexample that is shown must not hold a whole log. */
+const anyBoot = fc.nat(boots.length - 1);
+
+describe('a boot that was captured', () => {
+  for (const { name, proven, appraise } of boots)
+    it(`as ${name} is trusted`, () => assert.equal(appraise(proven, { name: 'n' }, 0).state, 'trusted'));
+});
+
+describe('a boot in which one event differs from its reference', () => {
+  it('is never trusted, whatever the event is called', () =>
+    fc.assert(
+      fc.property(anyBoot, fc.nat(), fc.nat(63), fc.option(anyType), (which, n, at, type) => {
+        const boot = boots[which]!;
+        const event = boot.judged[n % boot.judged.length]!;
+        const digest = Object.fromEntries(
+          Object.entries(event.digests).map(([bank, hex]) => {
+            const digit = (15 - Number.parseInt(hex[at % hex.length]!, 16)).toString(16);
+            return [bank, hex.slice(0, at % hex.length) + digit + hex.slice((at % hex.length) + 1)];
+          }),
+        );
+        const other = tamperEvent(boot.log, event.event, { digest, ...(type !== null && { type }) });
+        const verdict = boot.appraise(madeProof({ log: other }), { name: 'n' }, 0);
+        assert.notEqual(verdict.state, 'trusted', `${boot.name} event ${event.event}`);
+      }),
+      { numRuns: 300 },
+    ));
+
+  it('is never trusted where that event is missing, unless another one like it is there', () =>
+    fc.assert(
+      fc.property(anyBoot, fc.nat(), (which, n) => {
+        const boot = boots[which]!;
+        const event = boot.judged[n % boot.judged.length]!;
+        const alike = boot.judged.filter(
+          ({ pcr, digests }) => pcr === event.pcr && digests.sha256 === event.digests.sha256,
+        );
+        const isMenu = /^(?:menuentry|submenu)\s/.test(event.text ?? '');
+        if (alike.length > 1 || event.kind === 'cmdline' || isMenu) return;
+        const other = rewriteLog(boot.log, new Map([[event.event, 'drop']]));
+        const verdict = boot.appraise(madeProof({ log: other }), { name: 'n' }, 0);
+        assert.notEqual(verdict.state, 'trusted', `${boot.name} event ${event.event}`);
+      }),
+      { numRuns: 200 },
+    ));
+
+  it('is never trusted with an event more', () =>
+    fc.assert(
+      fc.property(anyBoot, fc.nat(), fc.constantFrom(0, 2, 4, 6, 7, 8, 9, 12, 13, 14), (which, n, pcr) => {
+        const boot = boots[which]!;
+        const { raw } = parseEventLog(boot.log);
+        const at = raw.ends[n % raw.count]!;
+        const size = 12 + raw.banks.length * 2 + raw.banks.reduce((sum, bank) => sum + sizes[bank], 0) + 4;
+        const head = Buffer.alloc(size, 7);
+        head.writeUInt32LE(pcr, 0);
+        head.writeUInt32LE(13, 4);
+        head.writeUInt32LE(raw.banks.length, 8);
+        let offset = 12;
+        for (const bank of raw.banks) {
+          head.writeUInt16LE(algorithms[bank], offset);
+          offset += 2 + sizes[bank];
+        }
+        head.writeUInt32LE(0, offset);
+        const other = Buffer.concat([boot.log.subarray(0, at), head, boot.log.subarray(at)]);
+        const verdict = boot.appraise(madeProof({ log: other }), { name: 'n' }, 0);
+        assert.notEqual(verdict.state, 'trusted', `${boot.name} after event ${n % raw.count}`);
+      }),
+      { numRuns: 200 },
+    ));
+});
+
+/** EV_NO_ACTION aside, which extends nothing: then the event is missing. */
+const anyType = fc.integer({ min: 0, max: 0x80000010 }).filter((type) => type !== 3);
+const sizes = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 } as const;
+const algorithms = { sha1: 4, sha256: 11, sha384: 12, sha512: 13 } as const;
+
+describe('masking identifiers', () => {
+  it('twice is masking them once, and takes no longer for hostile text', () =>
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom(...'0123456789abcdefABCDEF-= ') })),
+        (text) => {
+          const once = maskIdentifiers(text.repeat(20));
+          assert.equal(maskIdentifiers(once), once);
+        },
+      ),
+    ));
+});
