@@ -102,10 +102,7 @@ export function eventBytes({ bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>, ind
 }
 
 /** An event's digests, hex. */
-export function eventDigests(
-  { bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>,
-  index: number,
-): LogEvent['digests'] {
+function eventDigests({ bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>, index: number): LogEvent['digests'] {
   const digests: Partial<Record<PcrBank, string>> = {};
   for (const bank of raw.banks) {
     const offset = raw.digestOffsets[bank]?.[index] ?? 0;
