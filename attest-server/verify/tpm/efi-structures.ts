@@ -34,7 +34,8 @@ function smallNumber(bytes: Buffer, at: number): number {
   return bytes.readUInt32LE(at + 4) === 0 ? bytes.readUInt32LE(at) : Number.POSITIVE_INFINITY;
 }
 
-function guidText(bytes: Buffer): string {
+/** As it is written: the first three parts lie in memory backwards. */
+export function guidText(bytes: Buffer): string {
   const hex = (from: number, to: number) => bytes.toString('hex', from, to);
   const swapped = (from: number, to: number) =>
     Buffer.from(bytes.subarray(from, to)).reverse().toString('hex');
@@ -59,7 +60,7 @@ export function efiImage(data: Buffer): EfiImage | null {
 }
 
 /** The file that an EFI device path names. UEFI 2.10, section 10.3. */
-function devicePathFile(path: Buffer): { file: string; firmwareVolume: boolean } {
+export function devicePathFile(path: Buffer): { file: string; firmwareVolume: boolean } {
   let file = '';
   let firmwareVolume = false;
   for (let at = 0; at + 4 <= path.length; ) {

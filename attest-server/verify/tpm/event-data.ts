@@ -1,6 +1,9 @@
 import { type EfiImage, type EfiVariable, efiImage, efiVariable } from './efi-structures.ts';
-import { eventTypeName, noAction } from './event-types.ts';
+import { dynamicLaunchEvents, eventTypeName, noAction } from './event-types.ts';
+import { handoffTables } from './handoff-tables.ts';
+import { partitionTable } from './partition-table.ts';
 import { byteText, shownText, utf16Text } from './shown-text.ts';
+import { variableText } from './variable-text.ts';
 
 /** What an event's data says, by the structure that its type prescribes. */
 export type EventData =
@@ -23,20 +26,32 @@ export function eventData(type: string, data: Buffer): EventData {
 
 const describers: Readonly<Record<string, (data: Buffer) => EventData | null>> = {
   [eventTypeName(noAction)]: describeNoAction,
-  EV_SEPARATOR: (data) => plain(`separator ${data.toString('hex', 0, 16)}`),
+  EV_SEPARATOR: describeSeparator,
   EV_EVENT_TAG: describeTag,
   EV_IPL: describeLoaderText,
-  EV_EFI_VARIABLE_DRIVER_CONFIG: describeVariable,
-  EV_EFI_VARIABLE_BOOT: describeVariable,
-  EV_EFI_VARIABLE_BOOT2: describeVariable,
-  EV_EFI_VARIABLE_AUTHORITY: describeVariable,
+  EV_EFI_VARIABLE_DRIVER_CONFIG: (data) => describeVariable(data, false),
+  EV_EFI_VARIABLE_BOOT: (data) => describeVariable(data, false),
+  EV_EFI_VARIABLE_BOOT2: (data) => describeVariable(data, false),
+  EV_EFI_VARIABLE_AUTHORITY: (data) => describeVariable(data, true),
   EV_EFI_BOOT_SERVICES_APPLICATION: describeImage,
   EV_EFI_BOOT_SERVICES_DRIVER: describeImage,
   EV_EFI_RUNTIME_SERVICES_DRIVER: describeImage,
   EV_EFI_PLATFORM_FIRMWARE_BLOB: describeBlob,
   EV_EFI_PLATFORM_FIRMWARE_BLOB2: describeBlob2,
-  EV_EFI_GPT_EVENT: (data) => plain(`partition table, ${data.length} bytes`),
-  EV_EFI_HANDOFF_TABLES: (data) => plain(`handoff tables, ${data.length} bytes`),
+  EV_EFI_SPDM_FIRMWARE_BLOB: (data) => plain(`firmware of a device by SPDM, ${data.length} bytes`),
+  EV_EFI_SPDM_FIRMWARE_CONFIG: (data) => plain(`configuration of a device by SPDM, ${data.length} bytes`),
+  EV_EFI_SPDM_DEVICE_POLICY: (data) => describeVariable(data, false),
+  EV_EFI_SPDM_DEVICE_AUTHORITY: (data) => describeVariable(data, true),
+  EV_EFI_GPT_EVENT: describePartitions,
+  EV_EFI_GPT_EVENT2: describePartitions,
+  EV_EFI_HANDOFF_TABLES: (data) => describeTables('handoff tables', data),
+  EV_EFI_HANDOFF_TABLES2: describeTables2,
+  ...Object.fromEntries(
+    dynamicLaunchEvents.map(([type, name]) => [
+      eventTypeName(type),
+      (data: Buffer) => plain(`${name}, ${data.length} bytes`),
+    ]),
+  ),
 };
 
 function describeNoAction(data: Buffer): EventData {
@@ -45,15 +60,48 @@ function describeNoAction(data: Buffer): EventData {
   return plain(name === '' ? `${data.length} bytes` : shownText(name));
 }
 
-function describeVariable(data: Buffer): EventData | null {
+/** The usual ones are zeros or ones; Windows writes a word, and firmware that failed a 1. PC Client PFP 1.06, section 3.3.2.2. */
+function describeSeparator(data: Buffer): EventData {
+  const value = data.toString('hex', 0, 16);
+  const word = data.length === 4 && data[0] !== 0xff ? byteText(data) : null;
+  const meaning = value === '01000000' ? 'error' : word;
+  return plain(`separator ${value}${meaning === null ? '' : ` (${shownText(meaning)})`}`);
+}
+
+function describeVariable(data: Buffer, isAuthority: boolean): EventData | null {
   const variable = efiVariable(data);
   if (variable === null) return null;
   const { name, valueOffset, valueSize } = variable;
-  const value = valueSize <= 8 ? data.toString('hex', valueOffset, valueOffset + valueSize) : null;
-  const describes = shownText(
-    value === null ? `${name}, ${valueSize} bytes` : `${name} = ${value || 'empty'}`,
+  const value = data.subarray(valueOffset, valueOffset + valueSize);
+  const text = variableText(name, value, isAuthority) ?? shortValue(name, value);
+  return { kind: 'variable', variable, describes: shownText(text) };
+}
+
+function shortValue(name: string, value: Buffer): string {
+  return value.length <= 8
+    ? `${name} = ${value.toString('hex') || 'empty'}`
+    : `${name}, ${value.length} bytes`;
+}
+
+function describePartitions(data: Buffer): EventData {
+  const table = partitionTable(data);
+  if (table === null) return plain(`partition table, ${data.length} bytes`);
+  const names = table.partitions.map((name) => name.trim() || 'unnamed').join(', ');
+  return plain(shownText(`partition table of disk ${table.disk}: ${names || 'no partition'}`));
+}
+
+function describeTables(what: string, data: Buffer): EventData {
+  const tables = handoffTables(data);
+  return plain(
+    shownText(tables === null ? `${what}, ${data.length} bytes` : `${what}: ${tables.join(', ')}`),
   );
-  return { kind: 'variable', variable, describes };
+}
+
+/** UEFI_HANDOFF_TABLE_POINTERS2: a description before the tables. PC Client PFP 1.06, section 10.2.5. */
+function describeTables2(data: Buffer): EventData {
+  const size = data[0] ?? 0;
+  const name = byteText(data.subarray(1, 1 + size));
+  return describeTables(`handoff tables${name === null ? '' : ` ${name}`}`, data.subarray(1 + size));
 }
 
 function describeImage(data: Buffer): EventData | null {
@@ -82,10 +130,16 @@ function describeTag(data: Buffer): EventData | null {
   if (data.length < 8 || data.readUInt32LE(4) > data.length - 8) return null;
   const tag = data.readUInt32LE(0);
   const value = data.subarray(8, 8 + data.readUInt32LE(4));
-  const text = utf16Text(value) ?? byteText(value);
+  const text = printableUtf16(value) ?? byteText(value);
   const number = `0x${tag.toString(16).padStart(8, '0')}`;
   const describes = shownText(text === null ? `tag ${number}, ${value.length} bytes` : text);
   return { kind: 'tag', tag, describes };
+}
+
+/** Null for numbers that happen to look like UTF-16. */
+function printableUtf16(data: Buffer): string | null {
+  const text = utf16Text(data);
+  return text === null || /\p{C}/u.test(text) ? null : text;
 }
 
 /** What a loader wrote is text even with control characters in it: else they would hide what the line does. */
@@ -102,8 +156,10 @@ const longestLine = 64 * 1024;
 function textOr(data: Buffer): EventData {
   const wide = utf16Text(data);
   const text = wide ?? byteText(data);
-  if (text !== null) return { kind: 'text', text, utf16: wide !== null, describes: shownText(text) };
-  return plain(data.length <= 8 ? data.toString('hex') : `${data.length} bytes`);
+  const number = data.length <= 8 ? data.toString('hex') : `${data.length} bytes`;
+  if (text === null) return plain(number);
+  const isNumber = data.length <= 8 && /[\p{C}\ufffd]/u.test(text);
+  return { kind: 'text', text, utf16: wide !== null, describes: isNumber ? number : shownText(text) };
 }
 
 function plain(describes: string): EventData {

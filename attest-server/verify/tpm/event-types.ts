@@ -49,6 +49,40 @@ export function eventTypeName(type: number): string {
   return byNumber.get(type) ?? `0x${type.toString(16).toUpperCase().padStart(8, '0')}`;
 }
 
+/**
+ * What a dynamic launch measures into PCR 17 to 22, in a range that the TCG leaves to makers: Intel TXT Measured Launched
+ * Environment Developer's Guide, appendix G, and Linux's Secure Launch. Their type stays a number.
+ */
+export const dynamicLaunchEvents: readonly (readonly [number, string])[] = [
+  [0x401, 'Intel TXT PCR_MAPPING'],
+  [0x402, 'Intel TXT HASH_START'],
+  [0x403, 'Intel TXT COMBINED_HASH'],
+  [0x404, 'Intel TXT MLE_HASH'],
+  [0x40a, 'Intel TXT BIOSAC_REG_DATA'],
+  [0x40b, 'Intel TXT CPU_SCRTM_STAT'],
+  [0x40c, 'Intel TXT LCP_CONTROL_HASH'],
+  [0x40d, 'Intel TXT ELEMENTS_HASH'],
+  [0x40e, 'Intel TXT STM_HASH'],
+  [0x40f, 'Intel TXT OSSINITDATA_CAP_HASH'],
+  [0x410, 'Intel TXT SINIT_PUBKEY_HASH'],
+  [0x411, 'Intel TXT LCP_HASH'],
+  [0x412, 'Intel TXT LCP_DETAILS_HASH'],
+  [0x413, 'Intel TXT LCP_AUTHORITIES_HASH'],
+  [0x414, 'Intel TXT NV_INFO_HASH'],
+  [0x415, 'Intel TXT COLD_BOOT_BIOS_HASH'],
+  [0x416, 'Intel TXT KM_HASH'],
+  [0x417, 'Intel TXT BPM_HASH'],
+  [0x418, 'Intel TXT KM_INFO_HASH'],
+  [0x419, 'Intel TXT BPM_INFO_HASH'],
+  [0x41a, 'Intel TXT BOOT_POL_HASH'],
+  [0x4fe, 'Intel TXT RANDOM_VALUE'],
+  [0x4ff, 'Intel TXT CAP_VALUE'],
+  [0x501, 'tboot module'],
+  [0x502, 'Secure Launch'],
+  [0x503, 'Secure Launch begins'],
+  [0x504, 'Secure Launch ends'],
+];
+
 /** The types that the code itself asks for, by their number. */
 export const eventType = {
   postCode: 0x00000001,

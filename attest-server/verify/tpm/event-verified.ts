@@ -36,6 +36,8 @@ const measuredByType: ReadonlyMap<number, Measured> = new Map<number, Measured>(
   [eventType.variableBoot2, 'value or variable'],
   [eventType.variableDriverConfig, 'variable or value'],
   [eventType.variableAuthority, 'variable or value'],
+  [eventType.spdmDevicePolicy, 'variable or value'],
+  [eventType.spdmDeviceAuthority, 'variable or value'],
   [eventType.eventTag, 'tagged'],
   [eventType.ipl, 'loader text'],
 ]);

@@ -1,0 +1,22 @@
+import { devicePathFile } from './efi-structures.ts';
+
+/** EFI_LOAD_OPTION, what a Boot#### variable holds. UEFI 2.10, section 3.1.3. */
+export interface LoadOption {
+  readonly description: string;
+  /** The file of the first device path; "" where it names a device alone. */
+  readonly file: string;
+}
+
+const headerBytes = 6;
+
+/** Null where the description does not end, or the lengths do not fit. */
+export function loadOption(value: Buffer): LoadOption | null {
+  if (value.length < headerBytes + 2) return null;
+  let end = headerBytes;
+  while (end + 2 <= value.length && value.readUInt16LE(end) !== 0) end += 2;
+  const pathAt = end + 2;
+  const pathEnd = pathAt + value.readUInt16LE(4);
+  if (pathEnd > value.length) return null;
+  const description = value.toString('utf16le', headerBytes, end);
+  return { description, file: devicePathFile(value.subarray(pathAt, pathEnd)).file };
+}
