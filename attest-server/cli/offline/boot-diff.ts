@@ -5,11 +5,13 @@ import { allDifferences, type EventDifference, type MeasuredEvent } from '../../
 import { judgeBoot } from '../../policy/boot/judge-boot.ts';
 import { judgeStages } from '../../policy/boot/judge-stages.ts';
 import { judgedStage, stageNames } from '../../policy/boot/judged-stage.ts';
-import { prepareReferences } from '../../policy/boot/reference-set.ts';
+import { type PreparedReference, prepareReferences } from '../../policy/boot/reference-set.ts';
 import { defaultBootRules } from '../../policy/boot/rules.ts';
 import { vouchedBoot } from '../../policy/boot/vouched-boot.ts';
+import { observePolicy } from '../../policy/built-in.ts';
+import type { Finding } from '../../policy/finding.ts';
 import { problemsOf } from '../../policy/findings.ts';
-import type { PolicyGroup } from '../../policy/policy.ts';
+import { groupOf, type PolicyGroup } from '../../policy/policy.ts';
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reason } from '../../protocol/verdict.ts';
 import { CliError, exit } from '../exit.ts';
@@ -38,11 +40,8 @@ export interface EventOfDiff {
   readonly counts: 'cause' | 'follows' | 'never';
 }
 
-/** The group of a policy that says nothing but that the reference must be met. */
-const group: PolicyGroup = {
-  ...{ name: 'boot-diff', nodes: ['*'], labels: {}, mode: 'observe', tpm: 'required', enrolment: [] },
-  ...{ require: ['boot'], boot: defaultBootRules, freshness: null, severity: {} },
-};
+/** No rule but that the reference must be met, whatever the node is called. */
+const group: PolicyGroup = { ...groupOf(observePolicy, 'node'), name: 'boot-diff', boot: defaultBootRules };
 
 /**
  * Judges boot `b` as if `a` had been captured.
@@ -50,12 +49,12 @@ const group: PolicyGroup = {
  * @throws CliError where `a` cannot be captured, or they share no bank better than SHA-1
  */
 export function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
-  const { active } = prepareReferences(group, [captured(a, at)]);
-  const boot = vouchedBoot(b.boot, b.banks, group.boot);
   const bank = sharedBank(a, b);
-  const context = { group, active, revocations: null, node: b.label };
-  const findings = [...problemsOf(b.boot), ...judgeBoot(boot, b.banks, context).findings];
-  const { differing } = judgeStages(boot, active, group.boot, b.label);
+  const { active } = prepareReferences(group, [captured(a, at)]);
+  const { differing, findings: all } = judge(b, active);
+  // What is wrong with the first boot already is no difference.
+  const own = new Set(judge(a, active).findings.map(({ code }) => code));
+  const findings = all.filter(({ code }) => !own.has(code));
   const cited = new Set(findings.map(({ evidence }) => evidence?.position));
   const differences = allDifferences(a.boot.log.events, b.boot.log.events, pcrs, bank).map(
     (one): EventOfDiff => ({
@@ -72,6 +71,18 @@ export function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
     findings: findings.map(({ code, text, expected, actual }) => ({ code, text, expected, actual })),
     differences,
   };
+}
+
+interface Judged {
+  readonly findings: readonly Finding[];
+  readonly differing: readonly StageDifference[];
+}
+
+function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): Judged {
+  const vouched = vouchedBoot(boot, banks, group.boot);
+  const { findings } = judgeBoot(vouched, banks, { group, active, revocations: null, node: label });
+  const { differing } = judgeStages(vouched, active, group.boot, label);
+  return { findings: [...problemsOf(boot), ...findings], differing };
 }
 
 /** All but PCR 10, which is the running system's. */
@@ -97,7 +108,10 @@ function sharedBank(a: BootSide, b: BootSide): PcrBank {
   const has = ({ banks }: BootSide, bank: PcrBank) => banks.some((quoted) => quoted.bank === bank);
   const bank = comparedBanks.find((one) => has(a, one) && has(b, one));
   if (bank !== undefined) return bank;
-  throw new CliError(`${a.label} and ${b.label} have no bank in common that is better than SHA-1`);
+  throw new CliError(
+    `${a.label} and ${b.label} have no bank in common that is better than SHA-1`,
+    'Switch the SHA-256 bank on in the firmware setup: SHA-1 alone proves nothing.',
+  );
 }
 
 /** It is among what the stages differ by: not masked away, not in a PCR that is never compared. */
