@@ -1,4 +1,5 @@
 import type { EvidenceMessage, PcrSelection } from '../protocol/messages.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-path.ts';
 
@@ -6,6 +7,8 @@ import type { EndorsementPath } from '../verify/endorsement-path.ts';
 export interface AttestedNode {
   readonly name: string;
   readonly ekDigest: string;
+  /** By the word of a root; absent where none is known. */
+  readonly tpmClass?: TpmClass;
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly ak: AttestationKey;

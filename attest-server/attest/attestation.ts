@@ -253,7 +253,11 @@ export class Attestation {
     const group = groupOf(this.#policy, node.name, labels);
     const sequence = judgeNode(proven, previous, concurrent);
     const verdict = amend(
-      this.#appraise(proven, { name: node.name, sentBootLog, labels }, at),
+      this.#appraise(
+        proven,
+        { name: node.name, sentBootLog, labels, tpmClass: node.tpmClass ?? 'unknown' },
+        at,
+      ),
       sequence.findings,
       group,
     );

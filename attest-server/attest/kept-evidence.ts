@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { Bundle } from '../protocol/bundle.ts';
 import { bankBytes, type PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Answer, AttestedNode } from './answer.ts';
 import { type LatestBoot, sameText } from './latest-boot.ts';
@@ -57,6 +58,7 @@ interface Kept extends Partial<Keys> {
   readonly userspaceLog?: string;
   /** Whether the node had sent a log before: leaving it out is judged by that. */
   readonly sentBootLog: boolean;
+  readonly tpmClass?: TpmClass;
   /** Those by which a group of the policy chooses; absent where there are none. */
   readonly labels?: Readonly<Record<string, string>>;
   /** What the counters were compared with. */
@@ -99,6 +101,7 @@ function pack(
     evidence.userspaceLog === undefined ? null : blob(Buffer.from(evidence.userspaceLog, 'base64'));
   const kept: Kept = {
     ...{ at, sentBootLog, node: node.name, keys: keys.digest, ...(previous && { previous }) },
+    ...(node.tpmClass && { tpmClass: node.tpmClass }),
     ...(Object.keys(labels).length > 0 && { labels }),
     nonce: nonce.toString('hex'),
     channel: channel.toString('hex'),
@@ -234,6 +237,7 @@ async function unpack(digest: string, read: Read): Promise<Bundle | null> {
       at: new Date(kept.at).toISOString(),
       node: kept.node,
       sentBootLog: kept.sentBootLog,
+      ...(kept.tpmClass && { tpmClass: kept.tpmClass }),
       ...(kept.labels && { labels: kept.labels }),
       policy: policy.toString('utf8'),
       references: JSON.parse(references.toString('utf8')),

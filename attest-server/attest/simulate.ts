@@ -23,6 +23,11 @@ export async function simulate(
   return overKeptProofs(ports, page, (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);
-    return judge(kept.proven, kept.bundle, { name, labels: ports.labelsOf(name) }, at);
+    return judge(
+      kept.proven,
+      kept.bundle,
+      { name, labels: ports.labelsOf(name), tpmClass: kept.node.tpmClass },
+      at,
+    );
   });
 }

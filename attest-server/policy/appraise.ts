@@ -1,4 +1,5 @@
 import type { Reference } from '../protocol/reference.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import { saysKexecIsPossible } from './boot/kexec.ts';
@@ -14,6 +15,8 @@ export interface AppraisedNode {
   readonly sentBootLog?: boolean;
   /** Of the node in its cluster, by which groups may choose. Default none. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** What its TPM is, by the word of a root. Default unknown. */
+  readonly tpmClass?: TpmClass;
 }
 
 /** @param at milliseconds since the epoch; references expire by it */
@@ -35,12 +38,13 @@ export function appraise(
 function circumstancesOf(
   { denied, group }: PreparedGroup,
   { ekDigest, facts, firmwareVersion }: Proven,
-  { name, sentBootLog = false }: AppraisedNode,
+  { name, sentBootLog = false, tpmClass = 'unknown' }: AppraisedNode,
 ): Circumstances {
   return {
     sentBootLog,
     identified: ekDigest !== null,
     kexec: saysKexecIsPossible(facts),
+    otherClass: group.tpmClass === null || group.tpmClass.includes(tpmClass) ? null : tpmClass,
     denied: denied.has(firmwareVersion),
     node: goesByNode(group.boot) ? name : null,
   };

@@ -60,6 +60,8 @@ function ofAbsent(group: unknown): Located[] {
     faults.push({ path: ['require'], text: 'tpm: absent proves no boot; leave require out' });
   if (fieldOf(group, 'boot') !== undefined)
     faults.push({ path: ['boot'], text: 'tpm: absent proves no boot; leave boot out' });
+  if (fieldOf(group, 'tpmClass') !== undefined)
+    faults.push({ path: ['tpmClass'], text: 'tpm: absent has no TPM of any class; leave tpmClass out' });
   if (marks(fieldOf(group, 'mode')))
     faults.push({
       path: ['mode'],

@@ -1,3 +1,4 @@
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { MeasuredBoot } from '../verify/proven.ts';
 import type { Revoked } from './boot/revoked.ts';
 import type { Finding } from './finding.ts';
@@ -12,6 +13,23 @@ export const identityUnproven: Finding = {
   text: 'No endorsement key vouches that this attestation key lives in the TPM of this node.',
   evidence: null,
 };
+
+/** @param known what the TPM is, by the word of a root */
+export function otherTpmClass(wanted: readonly TpmClass[], known: TpmClass): Finding {
+  const kinds = wanted.join(' or ');
+  return {
+    code: 'identity_unproven',
+    aspect: 'identity',
+    source: 'server',
+    expected: `a ${kinds} TPM, by the word of a root that endorsed it`,
+    actual: known,
+    text:
+      known === 'unknown'
+        ? `The policy wants a ${kinds} TPM, and no root says what this one is.`
+        : `The policy wants a ${kinds} TPM, and this one is ${known}.`,
+    evidence: null,
+  };
+}
 
 export const noBootLog: Finding = {
   code: 'no_boot_log',

@@ -10,6 +10,7 @@ export function policyGroup(file: GroupInFile): PolicyGroup {
     labels: file.labels,
     mode: file.mode,
     tpm: file.tpm,
+    tpmClass: file.tpmClass ?? null,
     enrolment: [...new Set(file.enrolment)],
     require: [...new Set(file.require.map(aspectOf))],
     boot: bootRules(file.boot ?? {}),

@@ -47,6 +47,12 @@ const group = z.strictObject({
     .enum(['required', 'absent'])
     .default('required')
     .describe('absent: machines without a usable TPM, which are unsupported and never trusted'),
+  tpmClass: z
+    .array(z.enum(['discrete', 'firmware', 'virtual']))
+    .min(1, 'empty, so that no TPM could do; leave it out for any')
+    .max(3)
+    .optional()
+    .describe('what a TPM must be, by the word of a root that endorsed it; default: whatever it is'),
   enrolment: z
     .array(z.enum(enrolments))
     .min(1, 'empty, so that no node could enrol')
@@ -87,7 +93,7 @@ export function policyJsonSchema(): object {
 
 /** What the grammar knows and this version does not build: refused, since ignoring it would promise a check. */
 export const notBuilt = {
-  group: ['disk', 'firewall', 'host', 'keys', 'runtime', 'tpmClass'],
+  group: ['disk', 'firewall', 'host', 'keys', 'runtime'],
   require: ['runtime', 'disk', 'firewall', 'host'],
 } as const satisfies Record<string, readonly string[]>;
 

@@ -1,4 +1,5 @@
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Severity, Verdict } from '../protocol/verdict.ts';
 import { type BootRules, defaultBootRules } from './boot/rules.ts';
 import { globMatches } from './glob.ts';
@@ -25,6 +26,8 @@ export interface PolicyGroup {
   readonly mode: Verdict['mode'];
   /** `absent`: machines without a usable TPM; they are `unsupported`, never trusted, and alarm nobody. */
   readonly tpm: 'required' | 'absent';
+  /** What a TPM must be, by the word of a root that endorsed it; null: whatever it is. */
+  readonly tpmClass: readonly TpmClass[] | null;
   readonly enrolment: readonly Enrolment[];
   /** Never empty. */
   readonly require: readonly BuiltAspect[];
@@ -49,6 +52,7 @@ const unmatched: PolicyGroup = {
   labels: {},
   mode: 'observe',
   tpm: 'required',
+  tpmClass: null,
   enrolment: defaultEnrolments,
   require: ['identity', 'boot'],
   boot: { ...defaultBootRules, references: [] },

@@ -21,6 +21,7 @@ import {
   noBootLog,
   noLogToJudge,
   noReference,
+  otherTpmClass,
   problemsOf,
   revokedReference,
 } from './findings.ts';
@@ -74,13 +75,16 @@ export function appraiseAgainst(
     boot === null
       ? judgeValues(prepared, active, banks, circumstances)
       : judgeLog({ ...prepared, active, node }, boot, banks);
+  const { otherClass } = circumstances;
   const others = [
     circumstances.identified ? null : identityUnproven,
+    otherClass === null ? null : otherTpmClass(group.tpmClass ?? [], otherClass),
     circumstances.denied ? deniedTpmFirmware(proven.firmwareVersion) : null,
     circumstances.kexec ? kexecFinding(boot?.state ?? null) : null,
   ].filter((finding) => finding !== null);
   if (asReferenced && findings.length + others.length === 0) return good;
-  return decide(group, policy, circumstances.identified, asReferenced, [...others, ...findings]);
+  const identified = circumstances.identified && otherClass === null;
+  return decide(group, policy, identified, asReferenced, [...others, ...findings]);
 }
 
 type JudgedBy = Pick<PreparedGroup, 'group' | 'set' | 'revocations'> & {

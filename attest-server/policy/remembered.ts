@@ -1,3 +1,4 @@
+import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 
@@ -20,6 +21,8 @@ export interface Circumstances {
   readonly identified: boolean;
   /** The node says that its kernel can load another one. */
   readonly kexec: boolean;
+  /** What the TPM is, where the policy wants it to be something else. */
+  readonly otherClass: TpmClass | null;
   /** The policy denies the TPM's firmware. */
   readonly denied: boolean;
   /** Where a reference may be of one node alone. */
@@ -65,6 +68,7 @@ function areSame(a: Circumstances, b: Circumstances): boolean {
     a.sentBootLog === b.sentBootLog &&
     a.identified === b.identified &&
     a.kexec === b.kexec &&
+    a.otherClass === b.otherClass &&
     a.denied === b.denied &&
     a.node === b.node
   );

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { pcrBanks } from './messages.ts';
 import { Rejection } from './rejection.ts';
+import { tpmClasses } from './tpm-class.ts';
 
 const base64 = z.base64();
 const hexBytes = z.string().regex(/^([0-9a-f]{2})*$/);
@@ -63,6 +64,8 @@ const bundle = z.strictObject({
       node: z.string().optional(),
       /** Whether the node had sent a boot log before this evidence. */
       sentBootLog: z.boolean().optional(),
+      /** What the TPM is, by the word of a root of the exporter. */
+      tpmClass: z.enum(tpmClasses).optional(),
       /** Of the node in its cluster, by which the policy's groups choose. */
       labels: z.record(z.string().max(317), z.string().max(63)).optional(),
       policy: z.string().optional(),

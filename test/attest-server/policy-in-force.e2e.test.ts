@@ -22,6 +22,7 @@ groups:
   - { name: gpu, nodes: ["gpu-*"], tpm: absent }
   - { name: labelled, nodes: ["*"], labels: { "gpu": "true" }, tpm: absent }
   - { name: spot, nodes: ["*"], labels: { spot: "yes" } }
+  - { name: chips, nodes: ["chip-*"], tpmClass: [discrete, firmware] }
   - { name: brief, nodes: ["brief-*"], freshness: 90 }
   - { name: others, nodes: ["*"] }
 `;
@@ -47,7 +48,8 @@ describe('a policy in force, over real connections', () => {
         labelsOf: (node) => labels.get(node) ?? {},
       },
     });
-    for (const node of ['brief-1', 'node-1', 'node-2']) await enrolledNode(world, forgedTpm(), node);
+    for (const node of ['brief-1', 'chip-1', 'node-1', 'node-2'])
+      await enrolledNode(world, forgedTpm(), node);
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
@@ -91,7 +93,14 @@ describe('a policy in force, over real connections', () => {
       assert.equal(await (await sayNoTpm('node-1')).refusal(), 'identity_unproven');
       assert.deepEqual(
         (await nodes()).map(({ name, state }) => `${name} ${state}`),
-        ['brief-1 trusted', 'gpu-1 unsupported', 'node-1 trusted', 'node-2 trusted', 'render-1 unsupported'],
+        [
+          'brief-1 trusted',
+          'chip-1 pending',
+          'gpu-1 unsupported',
+          'node-1 trusted',
+          'node-2 trusted',
+          'render-1 unsupported',
+        ],
       );
     });
   });
@@ -102,6 +111,14 @@ describe('a policy in force, over real connections', () => {
     assert.deepEqual(parseBundle(JSON.stringify(bundle)).context?.labels, { spot: 'yes' });
     const { verdict } = verifyBundle(JSON.stringify(bundle), { now: Date.now() });
     assert.deepEqual([verdict.state, verdict.group], ['trusted', 'spot']);
+  });
+
+  it('trusts no TPM of another class than it wants, also when judged again from its bundle', async () => {
+    const verdict = (await world.status('chip-1'))?.verdict;
+    assert.deepEqual([verdict?.state, verdict?.reasons[0]?.code], ['pending', 'identity_unproven']);
+    const bundle = JSON.stringify(await world.call('GET', '/v1/nodes/chip-1/bundle'));
+    const again = verifyBundle(bundle, { now: Date.now() }).verdict;
+    assert.deepEqual([again.state, again.reasons[0]?.text], ['pending', verdict?.reasons[0]?.text]);
   });
 
   it('lets a verdict count no longer than its freshness', async () => {
@@ -121,7 +138,12 @@ describe('a policy in force, over real connections', () => {
       const { items, next } = await simulate(strictPolicy.text);
       assert.deepEqual(
         items.map(({ node, before, after, changed }) => [node, before?.state, after?.state, changed]),
-        ['brief-1', 'node-1', 'node-2'].map((node) => [node, 'trusted', 'pending', true]),
+        ['brief-1', 'chip-1', 'node-1', 'node-2'].map((node) => [
+          node,
+          node === 'chip-1' ? 'pending' : 'trusted',
+          'pending',
+          true,
+        ]),
       );
       assert.ok(items[0]?.after?.reasons.some(({ code }) => code === 'no_reference'));
       assert.deepEqual(
@@ -137,9 +159,9 @@ describe('a policy in force, over real connections', () => {
 
     it('answers a page at a time', async () => {
       const first = await simulate(policy, { limit: 2 });
-      assert.deepEqual([first.items.length, first.next], [2, 'node-1']);
+      assert.deepEqual([first.items.length, first.next], [2, 'chip-1']);
       const last = await simulate(policy, { limit: 2, after: first.next });
-      assert.deepEqual([last.items.map(({ node }) => node), last.next], [['node-2'], null]);
+      assert.deepEqual([last.items.map(({ node }) => node), last.next], [['node-1', 'node-2'], null]);
     });
 
     it('is drafted from what was observed, by the command line', async () => {
@@ -158,7 +180,7 @@ describe('a policy in force, over real connections', () => {
         env: environment,
       });
       assert.deepEqual([simulated.code, simulated.err], [0, '']);
-      assert.match(simulated.out, /^0 of 3 nodes would change$/m);
+      assert.match(simulated.out, /^1 of 4 nodes would change$/m);
     });
 
     it('is refused with the place of each fault', async () => {
@@ -170,8 +192,8 @@ describe('a policy in force, over real connections', () => {
       const { status, text } = await world.ask('POST', '/v1/policy/simulate', token, body);
       assert.equal(status, 400);
       const { detail } = JSON.parse(text);
-      assert.match(detail, /^p\.yaml:7: groups\.3\.freshness: /m);
-      assert.match(detail, /^p\.yaml:7: groups\.3\.mode: /m);
+      assert.match(detail, /^p\.yaml:8: groups\.4\.freshness: /m);
+      assert.match(detail, /^p\.yaml:8: groups\.4\.mode: /m);
     });
   });
 

@@ -1,18 +1,20 @@
 import type { Bundle } from '../../protocol/bundle.ts';
 import { Rejection } from '../../protocol/rejection.ts';
+import type { TpmClass } from '../../protocol/tpm-class.ts';
 import { checkEndorsement } from '../../verify/endorsement.ts';
 import { checkEndorsementChain, type TrustRoots } from '../../verify/endorsement-chain.ts';
+import { tpmIdentityOf } from '../../verify/tpm-identity.ts';
 
 /**
  * Checks the endorsement of a bundle; with roots, also that one of them vouches for its certificate. Gives the
- * digest of the endorsement key, null where the bundle has none.
+ * digest of the endorsement key, null where the bundle has none, and what a root says that the TPM is.
  * @throws Rejection `ek_untrusted_root`, and those of `checkEndorsement`
  */
 export function checkEndorsementOf(
   { endorsement }: Bundle,
   trust: TrustRoots | null,
   at: number,
-): string | null {
+): { readonly ekDigest: string | null; readonly tpmClass: TpmClass } {
   const known = endorsement?.publicArea
     ? checkEndorsement({
         publicArea: Buffer.from(endorsement.publicArea, 'base64'),
@@ -20,7 +22,8 @@ export function checkEndorsementOf(
         chain: (endorsement.chain ?? []).map((link) => Buffer.from(link, 'base64')),
       })
     : null;
-  if (trust === null || endorsement === undefined) return known?.digest ?? null;
+  if (trust === null || endorsement === undefined)
+    return { ekDigest: known?.digest ?? null, tpmClass: 'unknown' };
   if (known === null || known.certificate === null)
     throw new Rejection(
       'ek_untrusted_root',
@@ -28,5 +31,5 @@ export function checkEndorsementOf(
       { field: 'endorsement.certificate' },
     );
   checkEndorsementChain(known.certificate, known.chain, trust, at);
-  return known.digest;
+  return { ekDigest: known.digest, tpmClass: tpmIdentityOf(known.certificate).tpmClass };
 }

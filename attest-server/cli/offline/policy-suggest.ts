@@ -68,7 +68,9 @@ function fromBundles(paths: readonly string[]): SuggestedFrom {
         policy === null
           ? []
           : activeReferences(groupOf(policy, name, bundle.context?.labels), contextReferences(bundle));
-      observations.push(observe(proven, { name, tpmClass: 'unknown', manufacturer }, references));
+      observations.push(
+        observe(proven, { name, tpmClass: bundle.context?.tpmClass ?? 'unknown', manufacturer }, references),
+      );
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;
       unseen.push(file);

@@ -24,13 +24,14 @@ export function simulateBundle(
   const name = basename(path, '.json');
   try {
     const bundle = parseBundle(text);
-    const proven = verifyBundleEvidence(bundle, checkEndorsementOf(bundle, null, at));
+    const proven = verifyBundleEvidence(bundle, checkEndorsementOf(bundle, null, at).ekDigest);
     const node = proven.facts?.node ?? bundle.context?.node ?? name;
     const judge = createSimulation(
       { before: contextPolicy(bundle), after: policy },
       references ?? contextReferences(bundle),
     );
-    return judge(proven, bundle, { name: node, labels: bundle.context?.labels ?? {} }, at);
+    const { labels = {}, tpmClass = 'unknown' } = bundle.context ?? {};
+    return judge(proven, bundle, { name: node, labels, tpmClass }, at);
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     return notSimulated(name, `it cannot be judged: ${error.code}: ${error.message}`);

@@ -70,15 +70,17 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const at = ownMoment ? judgement.now : Date.parse(context.at);
   const roots = judgement.roots ?? contextRoots(bundle);
   const exportersWord = judgement.policy === undefined && roots === null && context?.policy !== undefined;
-  const endorsement = checkEndorsementOf(bundle, roots, at);
-  const proven = verifyBundleEvidence(bundle, roots !== null || exportersWord ? endorsement : null);
+  const { ekDigest, tpmClass: vouched } = checkEndorsementOf(bundle, roots, at);
+  const proven = verifyBundleEvidence(bundle, roots !== null || exportersWord ? ekDigest : null);
   const boot = proven.boot && bootSummary(proven.boot);
   if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
   const { sentBootLog = false, labels = {} } = context ?? {};
+  const asExported = judgement.policy === undefined && judgement.roots === undefined;
+  const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
   const verdict = withContinuity(
-    appraise(proven, policy, { name: node, sentBootLog, labels }, references, at),
+    appraise(proven, policy, { name: node, sentBootLog, labels, tpmClass }, references, at),
     proven,
     bundle,
     groupOf(policy, node, labels),

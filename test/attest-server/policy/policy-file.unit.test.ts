@@ -31,6 +31,7 @@ describe('a policy file', () => {
         labels: {},
         mode: 'observe',
         tpm: 'required',
+        tpmClass: null,
         enrolment: ['pin', 'join-token', 'approval'],
         require: ['identity'],
         boot: defaultBootRules,
@@ -118,7 +119,6 @@ describe('a policy file', () => {
     ['keys: {format: never}', 'keys'],
     ['runtime: {references: [debian-13]}', 'runtime'],
     ['reaction: evict', 'reaction'],
-    ['tpmClass: [discrete]', 'tpmClass'],
     ['require: [identity, firewall]', 'require.1'],
     ['require: [identity, {disk: tpm}]', 'require.1'],
     ['enrolment: [pin, cloud]', 'enrolment.1'],
@@ -141,6 +141,8 @@ describe('a policy file', () => {
     ['labels: {gpu: true}', ['labels.gpu']],
     ['labels: {"a b": x}', ['labels.a b']],
     ['tpm: maybe', ['tpm']],
+    ['tpmClass: [unknown]', ['tpmClass.0']],
+    ['tpmClass: []', ['tpmClass']],
     ['freshness: 0', ['freshness']],
     ['freshness: 90000', ['freshness']],
     ['require: [{boot: host}]', ['require.0']],
@@ -205,6 +207,7 @@ describe('a policy file', () => {
       ['require: [identity, boot]', 'require'],
       ['boot: {secureBoot: required}', 'boot'],
       ['mode: enforce', 'mode'],
+      ['tpmClass: [discrete]', 'tpmClass'],
     ] as const;
     for (const [field, place] of contradictions)
       it(`refuses ${field}`, () =>
