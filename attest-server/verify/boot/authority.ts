@@ -13,6 +13,11 @@ export function authorityOf(event: number, source: string, value: Buffer): Autho
   return new MeasuredAuthority(event, shownText(source), entryOf(value));
 }
 
+/** True where a value has the form of an authority, and not that of a database. */
+export function isAuthority(value: Buffer): boolean {
+  return certificateIn(value) !== null || value.length === ownerBytes + digestBytes;
+}
+
 /** The certificate in such a value; null where it holds none. */
 export function certificateIn(value: Buffer): Buffer | null {
   if (isCertificate(value)) return value;

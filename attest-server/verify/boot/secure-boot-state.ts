@@ -1,7 +1,7 @@
 import type { BootProblem } from '../proven.ts';
 import { variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
-import { authorityOf } from './authority.ts';
+import { authorityOf, isAuthority } from './authority.ts';
 import type { Authority, SecureBootState, SignatureDatabase, SignatureEntry } from './boot-state.ts';
 import type { Boundaries } from './separators.ts';
 import { ShimVariables, shimLock } from './shim-variables.ts';
@@ -14,11 +14,11 @@ const authorityTypes: ReadonlySet<number> = new Set<number>([
   eventType.variableAuthority,
   eventType.spdmDeviceAuthority,
 ]);
-const variableTypes: ReadonlySet<number> = new Set<number>([
-  ...authorityTypes,
+const configurationTypes: ReadonlySet<number> = new Set<number>([
   eventType.variableDriverConfig,
   eventType.spdmDevicePolicy,
 ]);
+const variableTypes: ReadonlySet<number> = new Set([...authorityTypes, ...configurationTypes]);
 const databaseNames: ReadonlySet<string> = new Set(['PK', 'KEK', 'db', 'dbx', 'dbt', 'dbr']);
 
 /** An EFI variable that was measured whole, so that its name is vouched for as well as its value. */
@@ -31,8 +31,9 @@ interface MeasuredVariable {
 }
 
 /**
- * What PCR 7 and PCR 14 vouch for. In PCR 7 the separator parts configuration from authorities; their order within the
- * PCR is vouched for, the type of an event is not. PC Client PFP 1.06, section 3.3.4.8.
+ * What PCR 7 and PCR 14 vouch for. In PCR 7 the separator parts configuration from authorities; some firmware has
+ * authorities of its own drivers before it. Order within the PCR and content are vouched for, the type of an event is not.
+ * PC Client PFP 1.06, section 3.3.4.8.
  */
 export function secureBootState(
   vouched: VouchedLog,
@@ -53,16 +54,19 @@ export function secureBootState(
     }
     const measured = measuredVariable(vouched, event);
     if (measured === null) continue;
-    const { type, guid, name, value } = measured;
+    const { guid, name, value } = measured;
     const configures = boundaries.secureBoot !== null && event < boundaries.secureBoot;
-    if (name === 'SecureBoot' && guid.equals(globalVariable)) switches.push(measured);
-    else if (configures && databaseNames.has(name)) databases.push(new MeasuredDatabase(event, name, value));
-    else if (!configures && type === eventType.variableAuthority) {
-      if (!shim.addVariable(event, name, value)) authorities.push(authorityOf(event, name, value));
-    } else if (!configures) shim.addList(event, name, value);
-    // A second switch is told of once, as what it is.
-    if (boundaries.secureBoot !== null && (measured !== switches.at(-1) || switches.length === 1))
-      checkPlace(vouched, measured, configures, problems);
+    let expected = eventType.variableDriverConfig as number | null;
+    if (name === 'SecureBoot' && guid.equals(globalVariable)) {
+      // A second switch is told of once, as what it is.
+      if (switches.push(measured) > 1) expected = null;
+    } else if (guid.equals(shimLock) && shim.addVariable(event, name, value)) expected = null;
+    else if (isAuthority(value) || !configures) {
+      authorities.push(authorityOf(event, name, value));
+      expected = guid.equals(shimLock) ? null : eventType.variableAuthority;
+    } else if (databaseNames.has(name)) databases.push(new MeasuredDatabase(event, name, value));
+    else expected = null;
+    if (boundaries.secureBoot !== null && expected !== null) checkType(vouched, measured, expected, problems);
   }
   shim.recognize();
   return {
@@ -122,21 +126,18 @@ function switchValue(value: Buffer): boolean | null {
   return value[0] === 1 ? true : value[0] === 0 ? false : null;
 }
 
-/** Attack: the type says what a variable is for, and no digest covers it. */
-function checkPlace(
+/** Attack: the type says what a variable is for, and no digest covers it. Place and content do. */
+function checkType(
   vouched: VouchedLog,
-  { event, type, name, guid }: MeasuredVariable,
-  configures: boolean,
+  { event, type }: MeasuredVariable,
+  expected: number,
   problems: BootProblem[],
 ): void {
-  const policy = name === 'SecureBoot' || databaseNames.has(name);
-  const allowed = configures ? type === eventType.variableDriverConfig : authorityTypes.has(type);
-  // Of what nobody takes for a fact any type will do; shim gives its own variables either one.
-  if (allowed || !variableTypes.has(type) || guid.equals(shimLock) || (configures && !policy)) return;
-  const place = configures ? 'before' : 'after';
-  const actual = eventTypeName(type);
-  const text = `the log was altered: ${actual} does not belong ${place} the separator of PCR 7`;
-  problems.push(problemAt(vouched, event, 'unverified_event', text, { actual }));
+  const allowed = expected === eventType.variableAuthority ? authorityTypes : configurationTypes;
+  if (allowed.has(type) || !variableTypes.has(type)) return;
+  const values = { expected: eventTypeName(expected), actual: eventTypeName(type) };
+  const text = `the log was altered: ${values.actual} is not the type of what it holds`;
+  problems.push(problemAt(vouched, event, 'unverified_event', text, values));
 }
 
 /** Parsed when first asked for: a list of revoked images has hundreds of entries, and few policies ask. */

@@ -1,4 +1,4 @@
-import { certificateIn } from './authority.ts';
+import { certificateIn, isAuthority } from './authority.ts';
 import type { MachineOwnerVariable, SignatureEntry } from './boot-state.ts';
 import { digestsOf, oneByte } from './known-digests.ts';
 import { certificateList, digestList, signatureEntries, signatureEntry } from './signature-list.ts';
@@ -13,6 +13,8 @@ const emptyList = digestsOf(digestList(shimLock, Buffer.alloc(32)));
 /** Authorities that are the vendor's certificate in shim, by the name under which its versions measure it. */
 const vendorSources: ReadonlySet<string> = new Set(['Shim', 'MokListRT']);
 
+/** Lists of keys, which decide by their content. */
+const ownLists: ReadonlySet<string> = new Set(['MokList', 'MokListX']);
 /** shim has one, and may measure it twice; the sender chooses how many there are. */
 const mostVendors = 8;
 
@@ -43,23 +45,24 @@ export class ShimVariables {
     return this.#validationOff;
   }
 
-  /** A variable that PCR 7 holds whole. True where it is shim's, and no authority for an image. */
+  /** A variable of shim's that PCR 7 holds whole. False where it is an authority for an image. */
   addVariable(event: number, name: string, value: Buffer): boolean {
     if (name === 'SbatLevel' || name === 'SBAT') this.#addLevel(sbatDate(value));
     else if (name === 'MokSBState' || name === 'MokListTrusted') this.#addSwitch(event, name, value);
     else {
       if (vendorSources.has(name) && this.#vendors.length < mostVendors)
         this.#vendors.push(certificateIn(value) ?? value);
-      return false;
+      return this.#addList(event, name, value);
     }
     return true;
   }
 
-  /** A list of keys that PCR 7 holds whole; some versions of shim measure it so. */
-  addList(event: number, name: string, value: Buffer): void {
-    if (!name.startsWith('Mok')) return;
-    const entries = signatureEntries(value);
-    this.#add(event, name, entries === null ? 'unknown' : 'listed', entries ?? []);
+  /** Some versions measure a list of keys so. */
+  #addList(event: number, name: string, value: Buffer): boolean {
+    const entries = ownLists.has(name) && !isAuthority(value) ? signatureEntries(value) : null;
+    if (entries === null) return false;
+    this.#add(event, name, 'listed', entries);
+    return true;
   }
 
   /** An event of PCR 14. */

@@ -43,7 +43,7 @@ export const secureBoot = (value: number): MadeEvent => ({
 export const separatorOf = (pcr: number, data: Buffer = Buffer.alloc(4)): MadeEvent => ({
   ...{ pcr, type: types.separator, data },
 });
-export const separators: readonly MadeEvent[] = [0, 1, 2, 3, 4, 5, 6].map((pcr) => separatorOf(pcr));
+const separators: readonly MadeEvent[] = [0, 1, 2, 3, 4, 5, 6].map((pcr) => separatorOf(pcr));
 export const grub = (text: string): MadeEvent => ({
   ...{ pcr: 8, type: types.ipl, data: Buffer.from(`grub_cmd: ${text}\0`), measured: Buffer.from(text) },
 });
@@ -72,6 +72,15 @@ export function madeLog(events: readonly MadeEvent[]): Buffer {
 /** The state of a boot with these events, everything in it vouched for. */
 export function madeState(events: readonly MadeEvent[]): BootState {
   const log = parseEventLog(madeLog(events));
+  return bootState(log, asTheLogSays(log));
+}
+
+/** Version, Secure Boot on, the separators: events 1, 2, 3 and 4 to 10. */
+export const firmware: readonly MadeEvent[] = [version, secureBoot(1), separatorOf(7), ...separators];
+
+/** The state of a boot whose log was altered in one event, index 0 being the header. */
+export function altered(events: readonly MadeEvent[], at: number, change: EventChange): BootState {
+  const log = parseEventLog(rewriteLog(madeLog(events), new Map([[at, change]])));
   return bootState(log, asTheLogSays(log));
 }
 
