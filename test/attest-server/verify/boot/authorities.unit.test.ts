@@ -8,7 +8,6 @@ import {
   type MadeEvent,
   madeState,
   problemsOf,
-  secureBoot,
   shimGuid,
   types,
   variable,

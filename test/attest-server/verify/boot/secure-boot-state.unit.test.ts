@@ -4,7 +4,6 @@ import { bootState } from '../../../../attest-server/verify/boot/derive-boot-sta
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
 import {
-  action,
   altered,
   firmware,
   madeLog,
