@@ -1,5 +1,6 @@
 import { variableValue } from '../tpm/efi-structures.ts';
 import { eventType } from '../tpm/event-types.ts';
+import { loadOption } from '../tpm/load-option.ts';
 import { digestsOf } from './known-digests.ts';
 import type { KnownDigest, VouchedLog } from './vouched-log.ts';
 
@@ -21,21 +22,9 @@ export function handedOverByFirmware({ log: { bytes, raw }, banks }: VouchedLog)
   for (let event = 0; event < raw.count && found.length < mostOptions; event++) {
     if (raw.types[event] !== eventType.variableBoot && raw.types[event] !== eventType.variableBoot2) continue;
     const value = variableValue(bytes, raw.dataOffsets[event]!, raw.ends[event]!);
-    const data = value && optionalData(value);
-    if (data !== null && data.length >= 4)
+    const data = value && loadOption(value)?.data;
+    if (data && data.length >= 4)
       found.push({ text: data.toString('utf16le').replace(/\0+$/, ''), digests: digestsOf(data, banks) });
   }
   return found;
-}
-
-const attributesBytes = 4;
-
-/** OptionalData of an EFI_LOAD_OPTION; null where the lengths do not fit. UEFI 2.10, section 3.1.3. */
-function optionalData(option: Buffer): Buffer | null {
-  const description = attributesBytes + 2;
-  if (option.length < description + 2) return null;
-  let end = description;
-  while (end + 2 <= option.length && option.readUInt16LE(end) !== 0) end += 2;
-  const at = end + 2 + option.readUInt16LE(attributesBytes);
-  return at <= option.length ? option.subarray(at) : null;
 }

@@ -5,6 +5,8 @@ export interface LoadOption {
   readonly description: string;
   /** The file of the first device path; "" where it names a device alone. */
   readonly file: string;
+  /** OptionalData: what is handed to the image, a view. */
+  readonly data: Buffer;
 }
 
 const headerBytes = 6;
@@ -18,5 +20,6 @@ export function loadOption(value: Buffer): LoadOption | null {
   const pathEnd = pathAt + value.readUInt16LE(4);
   if (pathEnd > value.length) return null;
   const description = value.toString('utf16le', headerBytes, end);
-  return { description, file: devicePathFile(value.subarray(pathAt, pathEnd)).file };
+  const { file } = devicePathFile(value.subarray(pathAt, pathEnd));
+  return { description, file, data: value.subarray(pathEnd) };
 }
