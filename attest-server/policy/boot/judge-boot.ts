@@ -79,7 +79,10 @@ function judgeByReferences(
     return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
   const rules = group.boot;
   const { differing, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
-  const unknown = uncovered.filter((stage) => !coveredByRules(stage, rules));
+  const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
+  const unknown = isEmpty
+    ? (['firmware', 'loader', 'kernel'] as const)
+    : uncovered.filter((stage) => !coveredByRules(stage, rules));
   const unquoted = comparedPcrs.find((pcr) => !boot.quotes(pcr) && isNamed(pcr, usable));
   const initrd = initrdFinding(boot, usable);
   const causes = causesOf(boot, differing).filter(({ stage }) => stage !== 'initrd' || initrd === null);
@@ -90,9 +93,7 @@ function judgeByReferences(
     ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
     ...(boot.unexplained === null ? [] : [unexplainedFinding(boot, boot.unexplained)]),
     ...open.map((stage) => openFinding(boot, stage)),
-    ...(unknown.length === 0 && boot.judged.length > 0
-      ? []
-      : [active.length === 0 ? noReference(group) : uncoveredFinding(boot, unknown)]),
+    unknown.length === 0 ? null : active.length === 0 ? noReference(group) : uncoveredFinding(boot, unknown),
   ].filter((finding) => finding !== null);
   const broken =
     differing.length + foreign.length + unknown.length > 0 ||

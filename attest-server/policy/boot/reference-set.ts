@@ -25,13 +25,17 @@ export interface ReferenceSet {
   readonly revoked: readonly PreparedReference[];
 }
 
+/** What was revoked counts for the whole group, also where the policy names others. */
 export function prepareReferences(group: PolicyGroup, references: readonly Reference[]): ReferenceSet {
-  const named = references.filter((reference) =>
-    group.boot.references ? group.boot.references.includes(reference.name) : reference.group === group.name,
-  );
-  const prepared = (state: Reference['state']) =>
-    named.filter((reference) => reference.state === state).map(prepareReference);
-  return { active: prepared('active'), revoked: prepared('revoked') };
+  const names = group.boot.references;
+  const isOfGroup = (reference: Reference) => reference.group === group.name;
+  const isNamed = (reference: Reference) => names?.includes(reference.name) ?? isOfGroup(reference);
+  const prepared = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
+    references.filter((reference) => reference.state === state && applies(reference)).map(prepareReference);
+  return {
+    active: prepared('active', isNamed),
+    revoked: prepared('revoked', (reference) => isNamed(reference) || isOfGroup(reference)),
+  };
 }
 
 function prepareReference(reference: Reference): PreparedReference {
@@ -40,7 +44,8 @@ function prepareReference(reference: Reference): PreparedReference {
     reference,
     components,
     strict: components.all.length === 0,
-    whole: reference.events.length > 0 || reference.captured !== undefined,
+    // A capture keeps its boot's events; what was computed or written by hand has none.
+    whole: reference.events.length > 0,
     expires: reference.expires === null ? Number.POSITIVE_INFINITY : Date.parse(reference.expires),
     banks: comparedBanks.flatMap((bank) => referenceBank(reference, bank) ?? []),
   };

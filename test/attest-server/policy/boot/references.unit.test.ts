@@ -46,6 +46,14 @@ function judged(
 const summary = ({ state, reasons }: Verdict) => [state, ...reasons.map(({ code }) => code)].join(' ');
 
 describe('references by components', () => {
+  it('says nothing of the rest of a boot where it was computed, whoever brought it to the server', () => {
+    const kernel = written(onlyOf(log, ['kernel']), {
+      captured: { by: 'token:ann', node: '-', at: new Date(at).toISOString() },
+    });
+    assert.equal(summary(judged(log, [kernel])), 'pending no_reference');
+    assert.equal(summary(judged(tamper(log, 'kernel'), [kernel])), 'untrusted kernel_unknown no_reference');
+  });
+
   it('may each cover other stages of one boot', () => {
     const newKernel = recordedLog('debian13-shim-grub-kernel');
     const stages = ['kernel', 'initrd', 'cmdline'];
@@ -124,6 +132,15 @@ describe('a revoked reference', () => {
     assert.equal(verdict.state, 'untrusted');
     assert.equal(verdict.reasons[0]?.code, 'revoked_reference');
     assert.match(verdict.reasons[0]?.text ?? '', /vmlinuz.* cve/);
+  });
+
+  it('counts for its group also where the policy names another one', () => {
+    const old = written(kernelOf(log), { name: 'cve', state: 'revoked' });
+    const verdict = judged(log, [old, captured(log, { name: 'new' })], '{references: [new]}');
+    assert.equal(summary(verdict), 'untrusted revoked_reference');
+    const gone = captured(log, { name: 'gone', state: 'revoked' });
+    const both = judged(log, [gone, captured(log, { name: 'new' })], '{references: [new]}');
+    assert.equal(summary(both), 'untrusted revoked_reference');
   });
 
   it('says nothing of what it shares with an active one', () => {
