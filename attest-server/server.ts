@@ -30,9 +30,11 @@ import { reloadParts } from './reload.ts';
 import { startRetention } from './retention.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { selectionFor } from './selection.ts';
+import { bundles, shownStore } from './shown-store.ts';
 import { preparePrivateFolder } from './store/private-file.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import type { Bound, HistoryEntry } from './store/store.ts';
+import { startSweeper } from './sweeper.ts';
 import { createTeller } from './tell.ts';
 import { ensureIdentity, type ServerIdentity } from './tls.ts';
 import { version } from './version.ts';
@@ -86,12 +88,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const running = await openBooks({ store, stateDir, now, metrics, logger, refusalBook, fault });
   const { books, meetWitness } = running;
 
+  const groups = createNodeGroups(() => attestation.policy, options.cluster, now);
   const attestation = await Attestation.open(
     {
       store,
       now,
       unknownAfter: config.unknownAfter,
-      labelsOf: (node) => options.cluster?.labelsOf(node) ?? {},
+      labelsOf: groups.labelsOf,
       duration: metrics.duration,
       recorded: tell.recorded,
     },
@@ -104,15 +107,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   let trust = readTrustRoots(config.endorsementRoots);
   const candidates = await CandidateBook.open(store);
-  const groups = createNodeGroups(() => attestation.policy, options.cluster, now);
-  const { withoutTpm } = groups;
-  const unsupported = () => withoutTpm.list();
+  const { withoutTpm, of: groupOfNode } = groups;
   const enrolmentParts = {
     ...{ store, candidates, now, ...clusterWords },
     get authorityDigest() {
       return authority.digest;
     },
-    mayEnrol: (node: string, by: Bound) => groups.of(node).enrolment.some((way) => way === by),
+    mayEnrol: (node: string, by: Bound) => groupOfNode(node).enrolment.some((way) => way === by),
     alert: tell.alert,
   };
   const registry = createRegistry(enrolmentParts);
@@ -181,23 +182,16 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       agents.disconnect(node);
     },
   });
+  const shown = shownStore(store, attestation);
   const api = await listenSecurely(
     createApi({
-      store: {
-        node: (name) => store.node(name),
-        nodes: () => store.nodes(),
-        history: (name, page) => store.history(name, page),
-        references: () => store.references(),
-        // The deadlines of a server that was down are extended in memory, so the states are too.
-        status: async (name) => attestation.status(name),
-        statuses: async () => attestation.statuses(),
-      },
+      store: shown,
       tokens: {
         authenticate: async (header) => tokens.authenticate(header) ?? namedTokens.authenticate(header),
       },
       namedTokens,
       enrolments,
-      unsupported,
+      unsupported: () => withoutTpm.list(),
       async capture(node, name, staged, actor) {
         const reference = await attestation.capture({
           ...{ node, name, actor },
@@ -216,12 +210,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       }),
       importPins: (pins, actor) => registry.importPins(pins, actor, now()),
       createJoinToken: (request) => registry.createJoinToken({ ...request, now: now() }),
-      bundle: async (node, evidence) => {
-        const digest = evidence ?? attestation.status(node)?.evidenceDigest ?? null;
-        if (digest === null) return null;
-        const found = await keptEvidence.unpack(digest, (each) => store.evidence(each, node));
-        return found?.context?.node === node ? found : null;
-      },
+      bundle: bundles(store, attestation),
       audit: running.ports,
       authority: authority.ports,
       policy: () => attestation.policy,
@@ -237,8 +226,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const probes = await listenPlainly(
     createProbes({
-      store: { nodes: () => store.nodes(), statuses: async () => attestation.statuses() },
-      unsupported,
+      store: shown,
+      unsupported: () => withoutTpm.list(),
       metrics,
       ready,
       now,
@@ -253,19 +242,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
   });
   let closed: Promise<void> | null = null;
-  let sweeping = Promise.resolve();
-  const sweeper = setInterval(
-    () => {
-      sweeping = Promise.all([
-        attestation.sweep(),
-        candidates.flush(now()),
-        beat(config.stateDir, now()),
-      ]).then(
-        () => {},
-        (error: unknown) => fault(error, 'sweep'),
-      );
-    },
+  const sweeper = startSweeper(
+    [() => attestation.sweep(), () => candidates.flush(now()), () => beat(stateDir, now())],
     Math.min(1000, config.unknownAfter / 10),
+    fault,
   );
 
   return {
@@ -277,9 +257,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     reload() {
       const parts = {
         policy: readPolicyAgain,
-        roots: readRootsAgain,
+        roots() {
+          trust = readTrustRoots(config.endorsementRoots);
+        },
         certificate: () => authority.renew(),
-        tokens: readTokensAgain,
+        tokens() {
+          tokens = readTokens(stateDir);
+        },
       };
       reloading = reloading.catch(() => {}).then(() => reloadParts(parts, logger, tell.notReloaded));
       return reloading;
@@ -291,10 +275,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   };
 
   async function end(): Promise<void> {
-    clearInterval(sweeper);
+    const swept = sweeper.close();
     await erasing.close();
     await agents.close();
-    await Promise.all([api.close(), probes.close(), sweeping]);
+    await Promise.all([api.close(), probes.close(), swept]);
     await attestation.idle();
     await candidates.flush(now(), true);
     await running.close();
@@ -306,14 +290,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await attestation.reload(next);
     metrics.policyChanged(next.name, now() / 1000);
     agents.challengeNow();
-  }
-
-  function readRootsAgain(): void {
-    trust = readTrustRoots(config.endorsementRoots);
-  }
-
-  function readTokensAgain(): void {
-    tokens = readTokens(config.stateDir);
   }
 
   function serve({ chain, key, notAfter }: ServerIdentity): void {
