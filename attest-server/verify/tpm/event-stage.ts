@@ -31,12 +31,20 @@ export function eventStages(events: readonly StagedEvent[]): Stage[] {
   });
 }
 
-/** A kernel that the firmware starts itself is known by what its EFI stub measures next. */
+/**
+ * A kernel that the firmware starts itself is known by what its EFI stub measures next. What measures files and commands
+ * before the stub does is a loader.
+ */
 function lastImageBeforeStub(events: readonly StagedEvent[]): number {
   const isStub = ({ data }: StagedEvent) =>
     data.kind === 'tag' && (data.tag === stubInitrd || data.tag === stubOptions);
   const stub = events.findIndex(isStub);
-  return stub < 0 ? -1 : events.findLastIndex((event, index) => index < stub && isApplication(event));
+  const last = stub < 0 ? -1 : events.findLastIndex((event, index) => index < stub && isApplication(event));
+  return last >= 0 && events.slice(last, stub).some(isOfLoader) ? -1 : last;
+}
+
+function isOfLoader({ type, pcr }: StagedEvent): boolean {
+  return type === 'EV_IPL' && (pcr === 8 || pcr === 9);
 }
 
 function isApplication(event: StagedEvent): boolean {

@@ -3,6 +3,7 @@ import { describe, it } from 'mocha';
 import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import {
   event,
@@ -212,6 +213,17 @@ describe('an event log', () => {
     };
     for (const [index, stage] of Object.entries({ ...expected, ...after }))
       assert.equal(stages.get(Number(index)), stage);
+  });
+
+  it('takes a loader without shim for a loader, though only its kernel’s stub speaks after it', () => {
+    const log = recordedLog('debian13-shim-grub');
+    const kernel = parseEventLog(log).events.find(({ pcr, stage }) => pcr === 4 && stage === 'kernel');
+    const { events } = parseEventLog(rewriteLog(log, new Map([[kernel?.index ?? 0, 'drop']])));
+    const images = events.filter(({ type }) => type === 'EV_EFI_BOOT_SERVICES_APPLICATION');
+    assert.deepEqual(
+      images.map(({ stage }) => stage),
+      ['loader', 'loader'],
+    );
   });
 
   it('tells the stage of a unified kernel image and its sections', () => {
