@@ -62,6 +62,7 @@ export interface ConnectionFigures extends Readonly<Record<string, unknown>> {
 export async function benchConnections(full: boolean, sizes: Sizes = {}): Promise<ConnectionFigures> {
   const { connections = full ? 2_000 : 1_000, messages = full ? 200 : 5, more = full ? 50 : 5 } = sizes;
   const counts = { connections, messages, more };
+  const paceMs = (sizes.every ?? 1) * 1000;
   const ours = await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, connections, 'p256');
     await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: paceMs });
@@ -83,9 +84,6 @@ export async function benchConnections(full: boolean, sizes: Sizes = {}): Promis
     ...{ connections, messages_each: messages, more_messages_each: more },
   };
 }
-
-/** Milliseconds from one message of a connection to its next. */
-const paceMs = 1_000;
 
 /** In KiB. The first hundred warm the process up: code and heap that every server needs are not a connection's. */
 async function memoryEach(

@@ -27,7 +27,7 @@ const program = new Command('npm run bench --')
   .option('--messages <count>', 'that each connection sends before memory is measured', Number)
   .option('--more <count>', 'further messages, over which memory may not grow', Number)
   .option('--agents <count>', 'of the bench agents', Number)
-  .option('--every <seconds>', 'from one challenge of an agent to its next', Number)
+  .option('--every <seconds>', 'from one message of a connection or an agent to its next', Number)
   .option('--seconds <seconds>', 'that the agents are watched', Number)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
