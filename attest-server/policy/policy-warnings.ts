@@ -1,3 +1,4 @@
+import type { ReasonCode } from '../protocol/reasons.ts';
 import { covers } from './contradictions.ts';
 import type { Policy, PolicyGroup } from './policy.ts';
 import type { Located } from './policy-error.ts';
@@ -8,9 +9,12 @@ const usualChallenge = 60;
 /** What is allowed, and may not be what was meant. */
 export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
   const warnings = groups.flatMap((group, index) =>
-    [...ofReach(group, groups.slice(0, index)), ...ofBoot(group), ...ofFreshness(group)].map(
-      ({ path, text }) => ({ path: ['groups', index, ...path], text }),
-    ),
+    [
+      ...ofReach(group, groups.slice(0, index)),
+      ...ofBoot(group),
+      ...ofIdleRules(group),
+      ...ofFreshness(group),
+    ].map(({ path, text }) => ({ path: ['groups', index, ...path], text })),
   );
   if (!groups.some(({ nodes, labels }) => nodes.some(isEverything) && Object.keys(labels).length === 0))
     warnings.push({
@@ -28,7 +32,7 @@ function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located
   return [{ path: ['nodes'], text: `no node gets here: group ${name} above matches them all` }];
 }
 
-function ofBoot({ mode, require, boot, tpm }: PolicyGroup): Located[] {
+function ofBoot({ mode, boot, tpm }: PolicyGroup): Located[] {
   if (tpm === 'absent') return [];
   const warnings: Located[] = [];
   for (const stage of ['firmware', 'loader', 'kernel', 'initrd'] as const)
@@ -52,20 +56,37 @@ function ofBoot({ mode, require, boot, tpm }: PolicyGroup): Located[] {
       path: ['boot', 'withoutLog'],
       text: 'a boot without a log cannot be explained, and rules on its parts are not applied to it',
     });
-  const rules = [
-    boot.secureBoot === 'required' && 'secureBoot',
-    boot.signers.length > 0 && 'signers',
-    boot.mok !== null && 'mok',
-    boot.sbatMinimum !== null && 'sbat',
-    boot.explained.length > 0 && 'explained',
-  ].filter((rule) => rule !== false);
-  const [first] = rules;
-  if (first !== undefined && !require.includes('boot'))
-    warnings.push({
-      path: ['boot', first],
-      text: 'require does not name boot, so that this is only reported',
-    });
   return warnings;
+}
+
+/** Rules that are written down and refuse nothing. */
+function ofIdleRules({ require, boot, severity, tpm }: PolicyGroup): Located[] {
+  const { dbx, cmdline } = boot;
+  const table: readonly (readonly [string, ReasonCode, boolean])[] = [
+    ['secureBoot', 'secureboot_off', boot.secureBoot === 'required'],
+    ['signers', 'secureboot_policy', boot.signers.length > 0],
+    ['dbx', 'secureboot_policy', dbx.contains.length > 0 || dbx.reference !== null],
+    ['sbat', 'secureboot_policy', boot.sbatMinimum !== null],
+    ['mok', 'secureboot_policy', boot.mok === 'forbid'],
+    [
+      'cmdline',
+      'cmdline_policy',
+      cmdline.exact !== null || cmdline.require.length + cmdline.forbid.length > 0,
+    ],
+    ['explained', 'unverified_event', boot.explained.length > 0],
+    ['tpmFirmware', 'tpm_firmware', boot.tpmFirmwareDeny.length > 0],
+  ];
+  const written = table.filter(([, , isWritten]) => isWritten);
+  const [first] = written;
+  if (first === undefined || tpm === 'absent') return [];
+  if (!require.includes('boot'))
+    return [{ path: ['boot', first[0]], text: 'require does not name boot, so that this is only reported' }];
+  const taken = new Map(written.map(([rule, code]) => [code, rule]));
+  return [...taken].flatMap(([code, rule]) => {
+    const weight = severity[code] ?? 'fail';
+    if (weight === 'fail') return [];
+    return [{ path: ['severity', code], text: `${weight} only, so that boot.${rule} refuses nothing` }];
+  });
 }
 
 function ofFreshness({ freshness }: PolicyGroup): Located[] {

@@ -22,6 +22,11 @@ describe('a policy that may not be what was meant', () => {
     ['boot: {secureBoot: required}', ['4 groups.0.boot.secureBoot']],
     ['boot: {cmdline: {allow: ["*"]}}', ['4 groups.0.boot.cmdline.allow']],
     ['boot: {withoutLog: pcrs}', ['4 groups.0.boot.withoutLog']],
+    ['boot: {cmdline: {forbid: ["init=*"]}}', ['4 groups.0.boot.cmdline']],
+    [
+      'require: [boot], boot: {secureBoot: required}, severity: {secureboot_off: warn, kernel_unknown: info}',
+      ['4 groups.0.severity.secureboot_off'],
+    ],
     ['freshness: 60', ['4 groups.0.freshness']],
     ['freshness: 61', []],
     ['tpm: absent', []],
