@@ -82,8 +82,7 @@ interface WholeLine {
 
 /** GRUB's lines are whole; of a unified image only what was added to its own is text, and that counts as one. */
 function whole(boot: VouchedBoot, lines: readonly Line[]): readonly WholeLine[] {
-  const pcrs = new Map(boot.state.components.map(({ event, pcr }) => [event, pcr]));
-  const complete = lines.filter(({ event }) => pcrs.get(event) !== 12);
+  const complete = lines.filter(({ event }) => boot.componentAt(event)?.pcr !== 12);
   if (complete.length > 0) return complete;
   return [
     {

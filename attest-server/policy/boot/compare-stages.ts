@@ -34,15 +34,18 @@ export function compareStages(
   const judgesSections = boot.hasSections && components.all.some(({ pcr }) => pcr === 11);
   for (const { component, stage } of boot.judged) {
     if (component.pcr === 11 && !judgesSections) continue;
-    const known = referencedComponent(components, component);
+    const known = referencedComponent(components, component, boot.masked);
     if (known !== null && isOneOf(components, known, component, counts)) present.add(known.key);
     else if (bothHaveCommands && isOnlyRead(component)) continue;
-    else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present))
-      unknown.set(stage, [...(unknown.get(stage) ?? []), component]);
+    else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present)) {
+      const others = unknown.get(stage);
+      if (others === undefined) unknown.set(stage, [component]);
+      else others.push(component);
+    }
   }
   if (components.anywhere)
     for (const component of boot.unjudged) {
-      const known = referencedComponent(components, component);
+      const known = referencedComponent(components, component, boot.masked);
       if (known !== null) present.add(known.key);
     }
   const missing = components.all.filter(

@@ -20,7 +20,7 @@ export function explainedFinding(
     return ruleFinding(boot, 'unverified_event', null, `PCR ${pcr} explained`, null, text);
   }
   const unknown = boot.state.components.find(
-    (one) => explained.includes(one.pcr) && !isRecomputed(one) && !isReferenced(one, references),
+    (one) => explained.includes(one.pcr) && !isRecomputed(one) && !isReferenced(boot, one, references),
   );
   if (unknown === undefined) return null;
   const { event, type, describes } = unknown;
@@ -34,10 +34,14 @@ function isRecomputed({ pcr, type, kind, text }: BootComponent): boolean {
   return kind === 'marker' || text !== null || ((kind === 'variable' || kind === 'authority') && pcr !== 14);
 }
 
-function isReferenced(component: BootComponent, references: readonly PreparedReference[]): boolean {
+function isReferenced(
+  boot: VouchedBoot,
+  component: BootComponent,
+  references: readonly PreparedReference[],
+): boolean {
   return references.some(
     ({ components }) =>
-      referencedComponent(components, component) !== null ||
+      referencedComponent(components, component, boot.masked) !== null ||
       comparedBanks.some((bank) => components.recorded.has(component.digests[bank] ?? '')),
   );
 }

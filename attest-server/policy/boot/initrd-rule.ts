@@ -1,6 +1,7 @@
 import type { Finding } from '../finding.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
+import { quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 const initrdCommand = /^initrd(?:efi|16)?\s/;
@@ -19,7 +20,7 @@ export function initrdFinding(boot: VouchedBoot, references: readonly PreparedRe
   const line = commandLines.find(({ text }) => /(?:^|\s)initrd=/.test(text));
   const told = command ?? line;
   if (told !== undefined) {
-    const text = `Event ${told.event} names an initrd (${told.text}), and none was measured.`;
+    const text = `Event ${told.event} names an initrd (${quoted(told.text ?? '')}), and none was measured.`;
     return ruleFinding(boot, 'initrd_unmeasured', told.event, 'the initrd in PCR 9', null, text);
   }
   const without = references.find(({ whole, components }) => whole && !components.stages.has('initrd'));

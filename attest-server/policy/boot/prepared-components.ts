@@ -111,10 +111,12 @@ function textKey(pcr: number | null, text: string): string {
 /**
  * The component of a reference that this one is: of the same digest in every bank that both have, SHA-1 aside, or a
  * loader's command of the same text. Null where the reference has none.
+ * @param masked as `maskIdentifiers` does it; a boot is compared with many references
  */
 export function referencedComponent(
   { byDigest, byText }: PreparedComponents,
   component: BootComponent,
+  masked: (text: string) => string,
 ): ReferencedComponent | null {
   for (const bank of comparedBanks) {
     const digest = component.digests[bank];
@@ -124,7 +126,7 @@ export function referencedComponent(
   }
   if (component.text === null || component.stage === 'cmdline') return null;
   if (component.kind !== 'command') return null;
-  return byText.get(textKey(component.pcr, maskIdentifiers(component.text))) ?? null;
+  return byText.get(textKey(component.pcr, masked(component.text))) ?? null;
 }
 
 function isSame(one: ReferencedComponent, { pcr, digests }: BootComponent): boolean {

@@ -45,7 +45,7 @@ export function revokedIn(
 function presentIn({ components }: PreparedReference, boot: VouchedBoot): Map<string, ReferencedComponent> {
   const present = new Map<string, ReferencedComponent>();
   for (const component of boot.state.components) {
-    const known = referencedComponent(components, component);
+    const known = referencedComponent(components, component, boot.masked);
     if (known !== null) present.set(known.key, known);
   }
   return present;

@@ -15,9 +15,14 @@ export function ruleFinding(
     code,
     aspect: 'boot',
     source: 'tpm',
-    expected,
-    actual,
+    expected: shortened(expected),
+    actual: actual === null ? null : shortened(actual),
     text,
     evidence: { digest, position: event === null ? 'log' : `event ${event}` },
   };
+}
+
+/** A verdict is kept and sent: it must not grow with what a node measured. */
+function shortened(text: string): string {
+  return text.length <= 1024 ? text : `${text.slice(0, 1023)}…`;
 }

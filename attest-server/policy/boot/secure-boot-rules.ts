@@ -153,9 +153,9 @@ function checkOwnerKeys(
 }
 
 function isReferenced(boot: VouchedBoot, event: number, references: readonly PreparedReference[]): boolean {
-  const component = boot.state.components.find((one) => one.event === event);
+  const component = boot.componentAt(event);
   return (
     component !== undefined &&
-    references.some(({ components }) => referencedComponent(components, component) !== null)
+    references.some(({ components }) => referencedComponent(components, component, boot.masked) !== null)
   );
 }

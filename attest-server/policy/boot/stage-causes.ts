@@ -12,8 +12,8 @@ export function causesOf(boot: VouchedBoot, differing: readonly StageDifference[
   const kernel = differing.find(({ stage }) => stage === 'kernel');
   const others = (...stages: JudgedStage[]) => differing.some(({ stage }) => stages.includes(stage));
   const wrapped = kernel !== undefined && isWrapper(boot, kernel) && others('initrd', 'cmdline');
-  const newKernel = kernel !== undefined && !wrapped;
-  return differing.filter((difference) => {
+  const newKernel = kernel !== undefined && !wrapped && !(others('secureboot') && unchecked(boot, kernel));
+  const causes = differing.filter((difference) => {
     switch (difference.stage) {
       case 'kernel':
         return newKernel;
@@ -27,6 +27,12 @@ export function causesOf(boot: VouchedBoot, differing: readonly StageDifference[
         return true;
     }
   });
+  return causes.length > 0 ? causes : [...differing];
+}
+
+/** Where Secure Boot is off nobody has the firmware load the kernel as an image: what the loader read is the same. */
+function unchecked({ state }: VouchedBoot, { unknown, missing }: StageDifference): boolean {
+  return state.secureBoot.enabled === false && unknown.length === 0 && missing.every(({ pcr }) => pcr === 4);
 }
 
 /** A kernel image out of a file that started another kernel image: the unified image around it. */

@@ -30,8 +30,11 @@ export interface VouchedBoot {
   /** The PCR was quoted, and the log replays onto it. */
   readonly vouches: (pcr: number) => boolean;
   readonly judgedByRule: (referenced: Referenced) => boolean;
+  readonly componentAt: (event: number) => BootComponent | undefined;
   /** The arguments of a command line; null where its text is not known. */
   readonly lineOf: (component: BootComponent) => CommandLine | null;
+  /** A text without the identifiers of the machine. */
+  readonly masked: (text: string) => string;
 }
 
 export interface JudgedComponent {
@@ -64,6 +67,8 @@ export function vouchedBoot(
     if (description !== null && isJudgedByRule(rules, { pcr, kind, description })) continue;
     judged.push({ component, stage });
   }
+  const masked = remembered(maskIdentifiers);
+  const lineOf = remembered(parseCommandLine);
   const isExtended = (pcr: number) => banks.some((bank) => pcrValue(bank, pcr)?.some((byte) => byte !== 0));
   const isExplained = (pcr: number) =>
     components.some((one) => one.pcr === pcr) || userSpace.some((one) => one.pcr === pcr);
@@ -80,8 +85,32 @@ export function vouchedBoot(
     unexplained: addOnPcrs.find((pcr) => isExtended(pcr) && !isExplained(pcr)) ?? null,
     vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),
     judgedByRule: (referenced) => isJudgedByRule(rules, referenced),
-    lineOf: ({ text }) => (text === null ? null : parseCommandLine(maskIdentifiers(text))),
+    componentAt: (event) => components[indexOf(components, event)],
+    lineOf: ({ text }) => (text === null ? null : lineOf(masked(text))),
+    masked,
   };
+}
+
+/** One boot is compared with many references. */
+function remembered<Value>(of: (text: string) => Value): (text: string) => Value {
+  const known = new Map<string, Value>();
+  return (text) => {
+    const value = known.get(text) ?? of(text);
+    known.set(text, value);
+    return value;
+  };
+}
+
+/** Components are in the log's order: the place of an event by halving. */
+function indexOf(components: readonly BootComponent[], event: number): number {
+  let low = 0;
+  let high = components.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (components[middle]!.event < event) low = middle + 1;
+    else high = middle;
+  }
+  return components[low]?.event === event ? low : -1;
 }
 
 /**

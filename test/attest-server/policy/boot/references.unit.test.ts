@@ -153,6 +153,41 @@ describe('a revoked reference', () => {
   });
 });
 
+describe('the cause of a difference', () => {
+  const inMemory = (from: Buffer) => {
+    const image = parseEventLog(from).events.find(({ describes }) => describes.startsWith('image in memory'));
+    assert.ok(image);
+    return rewriteLog(from, new Map([[image.index, 'drop']]));
+  };
+
+  it('is Secure Boot alone where it is off, and so no image of the kernel was checked', () => {
+    const off = inMemory(tamper(log, 'secureboot'));
+    assert.equal(summary(judged(off, [captured(log)])), 'untrusted secureboot_off');
+  });
+
+  it('is the kernel where nothing else explains that its image is missing', () => {
+    const off = tamper(log, 'secureboot');
+    assert.equal(summary(judged(inMemory(off), [captured(off)])), 'untrusted kernel_unknown');
+    assert.equal(summary(judged(inMemory(log), [captured(log)])), 'untrusted kernel_unknown');
+  });
+
+  it('is one for each thing that was changed', () => {
+    const both = tamper(tamper(log, 'kernel'), 'cmdline');
+    assert.equal(summary(judged(both, [captured(log)])), 'untrusted kernel_unknown cmdline_policy');
+    const all = tamper(both, 'secureboot');
+    assert.equal(
+      summary(judged(all, [captured(log)])),
+      'untrusted secureboot_off kernel_unknown cmdline_policy',
+    );
+  });
+
+  it('never holds more of a log than a person reads', () => {
+    const long = siblingLog(log, { text: (text) => text.replace(' ro ', ` ro ${'x'.repeat(100_000)} `) });
+    for (const rules of ['', 'require: ["lockdown=*"]', 'forbid: ["x*"]', 'exact: "ro"'])
+      assert.ok(JSON.stringify(judged(long, [captured(log)], `{cmdline: {${rules}}}`)).length < 10_000);
+  });
+});
+
 describe('a boot that hides behind names', () => {
   const kernelFile = parseEventLog(log).events.find(({ describes }) => describes === '/vmlinuz')?.index ?? -1;
   const openInitrd = '{scope: {initrd: unpinned}}';
