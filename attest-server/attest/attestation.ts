@@ -149,9 +149,11 @@ export class Attestation {
       ?.verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
     if (doubt !== undefined)
       throw new Rejection(doubt.code, `${request.node} is no model for others: ${doubt.text}`);
+    const group = groupOf(this.#policy, request.node, this.#labelsOf(request.node));
     const reference = captureReference(latest, {
       name: request.name,
-      group: groupOf(this.#policy, request.node, this.#labelsOf(request.node)).name,
+      group: group.name,
+      scope: group.boot.scope,
       state: request.staged ? 'staged' : 'active',
       by: request.actor,
       node: request.node,

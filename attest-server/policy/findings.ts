@@ -47,6 +47,11 @@ export const noLogToJudge: Finding = {
   text: 'The node sent no boot log, and no reference of its group can be compared by PCR values alone.',
 };
 
+export const noLogForRules: Finding = {
+  ...noBootLog,
+  text: 'The PCR values match a reference, but the node sent no boot log, by which alone the rules of the policy can be judged.',
+};
+
 /** The policy takes PCR values for enough. */
 export const judgedWithoutLog: Finding = {
   ...noBootLog,

@@ -11,6 +11,7 @@ import {
   referenceMatches,
 } from './boot/reference-set.ts';
 import { revokedIn } from './boot/revoked.ts';
+import { needsLog } from './boot/rules.ts';
 import { vouchedBoot } from './boot/vouched-boot.ts';
 import { breaksPolicy, type Finding, statusOf, weigh } from './finding.ts';
 import {
@@ -19,6 +20,7 @@ import {
   identityUnproven,
   judgedWithoutLog,
   noBootLog,
+  noLogForRules,
   noLogToJudge,
   noReference,
   otherTpmClass,
@@ -116,11 +118,13 @@ function judgeValues(
   const byValues = active.filter(({ strict }) => strict);
   const revoked = revokedIn(set, null, banks);
   const match = byValues.some((reference) => referenceMatches(reference, banks));
-  const enough = match && group.boot.withoutLog === 'pcrs';
+  const ruled = needsLog(group.boot);
+  const enough = match && !ruled && group.boot.withoutLog === 'pcrs';
   if (revoked !== null) findings.push(revokedReference(revoked, null));
   else if (active.length === 0) findings.push(noReference(group));
   else if (!match && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
-  else if (!sentBootLog) findings.push(enough ? judgedWithoutLog : match ? noBootLog : noLogToJudge);
+  else if (!sentBootLog)
+    findings.push(enough ? judgedWithoutLog : !match ? noLogToJudge : ruled ? noLogForRules : noBootLog);
   return { findings, asReferenced: enough && !sentBootLog && revoked === null };
 }
 

@@ -62,6 +62,25 @@ export function goesByNode({ scope }: BootRules): boolean {
   return [firmware, loader, kernel, initrd].includes('node');
 }
 
+/** True where a rule says what a log must show: PCR values alone cannot obey it. */
+export function needsLog({
+  secureBoot,
+  signers,
+  dbx,
+  sbatMinimum,
+  mok,
+  cmdline,
+  explained,
+}: BootRules): boolean {
+  const lists = [signers, dbx.contains, cmdline.require, cmdline.forbid, explained];
+  return (
+    secureBoot === 'required' ||
+    mok === 'forbid' ||
+    [dbx.reference, sbatMinimum, cmdline.exact].some((rule) => rule !== null) ||
+    lists.some((list) => list.length > 0)
+  );
+}
+
 export const digestScopes = ['model', 'group', 'node', 'unpinned'] as const;
 export type DigestScope = (typeof digestScopes)[number];
 export const commandLineScopes = ['rules', 'exact'] as const;

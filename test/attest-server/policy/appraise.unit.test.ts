@@ -233,6 +233,8 @@ describe('a boot that cannot be judged', () => {
     ]);
     const verdict = appraise(proven, policy, { name: 'n', sentBootLog: true }, [valued()], at);
     assert.deepEqual(summary(verdict), ['untrusted', 'log_incomplete']);
+    const ruled = policyOf('require: [identity, boot]', 'boot: {withoutLog: pcrs, secureBoot: required}');
+    assert.deepEqual(summary(judged(proven, [valued()], ruled)), ['pending', 'no_boot_log']);
   });
 
   it('is untrusted where the node sent a log before', () => {
