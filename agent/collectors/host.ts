@@ -17,9 +17,10 @@ export async function readBootId(sysroot: string): Promise<string> {
 
 /** What the machine says of itself; what cannot be told is left out. */
 export async function readHostFacts(sysroot: string): Promise<HostFacts> {
-  const [system, manufacturer, lockdown, uuid] = await Promise.all([
+  const [system, manufacturer, commandLine, lockdown, uuid] = await Promise.all([
     sysroot === '/' ? readRunningSystem() : readSystemFiles(sysroot),
     readText(sysroot, 'sys/class/dmi/id/sys_vendor'),
+    readText(sysroot, 'proc/cmdline'),
     readLockdown(sysroot),
     // For root only; elsewhere nobody is kept from answering without it.
     readText(sysroot, 'sys/class/dmi/id/product_uuid').catch(() => null),
@@ -30,6 +31,7 @@ export async function readHostFacts(sysroot: string): Promise<HostFacts> {
     ...named('os', system.os, 128),
     ...named('arch', system.arch, 32),
     ...named('manufacturer', manufacturer, 64),
+    ...lineOf(commandLine),
     ...lockdown,
     ...(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(systemUuid) && { systemUuid }),
   };
@@ -58,6 +60,14 @@ async function readSystemFiles(sysroot: string): Promise<System> {
     arch: arch(),
   };
 }
+
+/** As it is: another text would have another digest. */
+function lineOf(text: string | null): Pick<HostFacts, 'commandLine'> {
+  const commandLine = text?.replace(/\n$/, '') ?? '';
+  return commandLine !== '' && commandLine.length <= longestLine ? { commandLine } : {};
+}
+
+const longestLine = 4096;
 
 function named<K extends keyof HostFacts>(key: K, text: string | null | undefined, longest: number) {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out

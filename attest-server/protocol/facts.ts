@@ -17,6 +17,8 @@ const facts = z.object({
       os: z.string().max(128),
       arch: z.string().max(32),
       manufacturer: z.string().max(64),
+      /** /proc/cmdline without its line feed; believed where the TPM holds its digest. */
+      commandLine: z.string().max(4096),
       /** kernel.kexec_load_disabled; absent where the kernel cannot load another one. */
       kexecLoadDisabled: z.boolean(),
       lockdown: z.enum(['none', 'integrity', 'confidentiality']),

@@ -5,6 +5,7 @@ import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
+import { knowingCommandLine } from './boot/derive-boot-state.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
@@ -91,7 +92,8 @@ export function verify(evidence: Evidence, expected: Expected): Proven {
   const facts = checkFacts(evidence.facts, expected.binding);
 
   // 9. The log is worth what the quoted PCRs confirm of it. Stops a made-up history; the policy judges the rest.
-  const boot = evidence.bootLog === null ? null : evidence.bootLog.measure(banks);
+  const measured = evidence.bootLog === null ? null : evidence.bootLog.measure(banks);
+  const boot = measured && withCommandLine(measured, facts?.host?.commandLine);
 
   // The one place that makes a Proven: the brand exists for the compiler only, hence the cast.
   return {
@@ -103,6 +105,12 @@ export function verify(evidence: Evidence, expected: Expected): Proven {
     facts,
     boot,
   } as Proven;
+}
+
+/** A command line that the log lacks as text is taken from the facts, where the TPM holds its digest. */
+function withCommandLine(boot: MeasuredBoot, said: string | undefined): MeasuredBoot {
+  const state = said === undefined ? boot.state : knowingCommandLine(boot.state, said);
+  return state === boot.state ? boot : { ...boot, state };
 }
 
 function checkAmount(quotes: readonly QuoteEvidence[]): void {

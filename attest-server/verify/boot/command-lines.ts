@@ -47,6 +47,46 @@ function isLoadOptions(vouched: VouchedLog, event: number): boolean {
   return tag === loadOptionsTag && isVouched(vouched, event);
 }
 
+/**
+ * The command line that a node says it was booted with, where the kernel or its unified image measured it: what somebody
+ * says is as good as the digest that it gives. Null where no event holds its digest.
+ */
+export function saidCommandLine(
+  vouched: VouchedLog,
+  { bootServicesLeft }: Boundaries,
+  said: string,
+): CommandLine | null {
+  const end = bootServicesLeft ?? vouched.log.raw.count;
+  const options = digestsOfText(vouched, said, 'utf16le', ['\0', '']);
+  const sections = digestsOfText(vouched, said, 'utf8', ['', '\0', '\n']);
+  for (const [known, holds] of [
+    [options, isLoadOptions],
+    [sections, isSection],
+  ] as const)
+    for (let event = 0; event < end; event++) {
+      if (!holds(vouched, event)) continue;
+      const digests = known.find((one) => hasDigest(vouched, event, one));
+      if (digests !== undefined) return { event, text: said, loadOptions: said, options: digests };
+    }
+  return null;
+}
+
+function digestsOfText(
+  { banks }: VouchedLog,
+  text: string,
+  encoding: 'utf8' | 'utf16le',
+  ends: readonly string[],
+): readonly KnownDigest[] {
+  return ends.map((end) => digestsOf(Buffer.from(text + end, encoding), banks));
+}
+
+const unifiedPcr = 11;
+
+function isSection(vouched: VouchedLog, event: number): boolean {
+  const { raw } = vouched.log;
+  return raw.pcrs[event] === unifiedPcr && raw.types[event] === eventType.ipl && isVouched(vouched, event);
+}
+
 function ofFirmware(vouched: VouchedLog, event: number): CommandLine[] {
   const handed = handedOverByFirmware(vouched).find(({ digests }) => hasDigest(vouched, event, digests));
   if (handed === undefined) return [];

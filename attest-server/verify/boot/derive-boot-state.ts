@@ -7,7 +7,7 @@ import type { RawLog } from '../tpm/log-format.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
 import type { BootComponent, BootState, SecureBootState, VouchedText } from './boot-state.ts';
-import { type CommandLine, commandLines } from './command-lines.ts';
+import { type CommandLine, commandLines, saidCommandLine } from './command-lines.ts';
 import { bootComponents } from './components.ts';
 import { checkConsistency } from './consistency.ts';
 import { secureBootState } from './secure-boot-state.ts';
@@ -19,7 +19,8 @@ import { isVouched, type Vouched, type VouchedLog, vouchedLog } from './vouched-
  * @param vouched the quoted banks, and the PCRs that the log replays onto in every one of them
  */
 export function bootState(log: ParsedLog, vouched: Vouched): BootState {
-  return new DerivedBootState(vouchedLog(log, vouched));
+  const known = vouchedLog(log, vouched);
+  return new DerivedBootState(known, findAll(known));
 }
 
 /** A log read by itself: every PCR in every bank that each of its events has, as if those were quoted. */
@@ -34,34 +35,74 @@ function lacksAny(raw: RawLog, bank: PcrBank): boolean {
   return false;
 }
 
+/** The same boot, with the command line that the node says it had, where the TPM vouches for that. */
+export function knowingCommandLine(state: BootState, said: string): BootState {
+  return state instanceof DerivedBootState ? state.knowing(said) : state;
+}
+
+/** What tells of tampering. */
+interface Found extends Pick<BootState, 'secureBoot' | 'firmwareVersion' | 'problems'> {
+  readonly boundaries: Boundaries;
+}
+
+function findAll(vouched: VouchedLog): Found {
+  const problems: BootProblem[] = [];
+  const boundaries = findBoundaries(vouched, problems);
+  const secureBoot = secureBootState(vouched, boundaries, problems);
+  checkConsistency(vouched, boundaries, problems);
+  return {
+    boundaries,
+    secureBoot,
+    firmwareVersion: firmwareVersion(vouched),
+    problems: problems.length > problemsKept ? fewer(problems) : problems,
+  };
+}
+
 /** Found at once is what tells of tampering; what policies ask for is made when first asked for. */
 class DerivedBootState implements BootState {
   readonly secureBoot: SecureBootState;
   readonly firmwareVersion: VouchedText | null;
   readonly problems: readonly BootProblem[];
   readonly #vouched: VouchedLog;
-  readonly #boundaries: Boundaries;
+  readonly #found: Found;
+  readonly #said: CommandLine | null;
   #commandLines: readonly CommandLine[] | undefined;
   #components: readonly BootComponent[] | undefined;
+  #knowing: { readonly said: string; readonly state: BootState } | undefined;
 
-  constructor(vouched: VouchedLog) {
-    const problems: BootProblem[] = [];
+  constructor(vouched: VouchedLog, found: Found, said: CommandLine | null = null) {
+    this.secureBoot = found.secureBoot;
+    this.firmwareVersion = found.firmwareVersion;
+    this.problems = found.problems;
     this.#vouched = vouched;
-    this.#boundaries = findBoundaries(vouched, problems);
-    this.secureBoot = secureBootState(vouched, this.#boundaries, problems);
-    this.firmwareVersion = firmwareVersion(vouched);
-    checkConsistency(vouched, this.#boundaries, problems);
-    this.problems = problems.length > problemsKept ? fewer(problems) : problems;
+    this.#found = found;
+    this.#said = said;
   }
 
   get commandLines(): readonly CommandLine[] {
-    this.#commandLines ??= commandLines(this.#vouched, this.#boundaries);
+    this.#commandLines ??= [
+      ...commandLines(this.#vouched, this.#found.boundaries),
+      ...(this.#said === null ? [] : [this.#said]),
+    ];
     return this.#commandLines;
   }
 
   get components(): readonly BootComponent[] {
-    this.#components ??= bootComponents(this.#vouched, this.#boundaries, this.commandLines);
+    this.#components ??= bootComponents(this.#vouched, this.#found.boundaries, this.commandLines);
     return this.#components;
+  }
+
+  /** A node says the same in each answer, so that the last one is worth remembering. */
+  knowing(said: string): BootState {
+    if (this.#knowing?.said !== said) this.#knowing = { said, state: this.#with(said) };
+    return this.#knowing.state;
+  }
+
+  #with(said: string): BootState {
+    // Where a loader wrote the line, the log has it as text.
+    if (this.commandLines.some(({ loadOptions }) => loadOptions === said)) return this;
+    const line = saidCommandLine(this.#vouched, this.#found.boundaries, said);
+    return line === null ? this : new DerivedBootState(this.#vouched, this.#found, line);
   }
 }
 

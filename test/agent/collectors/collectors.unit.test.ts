@@ -54,6 +54,13 @@ describe('the collectors', () => {
     await assert.rejects(readUserSpaceLog(root, 3), RangeError);
   });
 
+  it('say the command line of the kernel as it is, or not at all', async () => {
+    await put('proc/cmdline', ' root=/dev/vda  ro "a b" \n');
+    assert.equal((await readHostFacts(root)).commandLine, ' root=/dev/vda  ro "a b" ');
+    await put('proc/cmdline', `${'x'.repeat(4097)}\n`);
+    assert.equal((await readHostFacts(root)).commandLine, undefined);
+  });
+
   it('leave out what a machine does not say', async () => {
     assert.deepEqual(Object.keys(await readHostFacts(root)), ['arch']);
     await assert.rejects(readBootId(root));

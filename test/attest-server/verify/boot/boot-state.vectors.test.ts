@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
-import { asTheLogSays, bootState } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
+import {
+  asTheLogSays,
+  bootState,
+  knowingCommandLine,
+} from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 
@@ -142,6 +146,25 @@ describe('the state of a recorded boot', () => {
   it('knows the load options that the kernel measured to be GRUB’s line', () => {
     const options = stateOf('debian13-shim-grub').components.find(({ type }) => type === 'EV_EVENT_TAG');
     assert.equal(options?.text, `BOOT_IMAGE=/vmlinuz ${guest}`);
+  });
+
+  it('knows the command line of a unified image where the node says it, and no other that it says', () => {
+    const state = stateOf('debian13-sdboot-uki');
+    const knowing = knowingCommandLine(state, guest);
+    assert.deepEqual(
+      knowing.commandLines.map(({ text }) => text),
+      [guest],
+    );
+    assert.ok(knowing.components.some((one) => one.pcr === 9 && one.text === guest));
+    assert.equal(knowingCommandLine(state, guest), knowing);
+    for (const other of [`${guest} quiet`, '', 'init=/bin/sh'])
+      assert.deepEqual(knowingCommandLine(state, other).commandLines, []);
+  });
+
+  it('needs nobody to say a command line that a loader wrote', () => {
+    const state = stateOf('debian13-shim-grub');
+    assert.equal(knowingCommandLine(state, `BOOT_IMAGE=/vmlinuz ${guest}`), state);
+    assert.equal(knowingCommandLine(state, 'init=/bin/sh'), state);
   });
 
   it('holds what was measured alone: digests of banks that vouch, texts that their digest proves', () => {
