@@ -3,6 +3,7 @@ import { benchAttestation } from './attestation.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
+import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
 
 /** Each gives one or more members of the object that is printed. Later ones are added here. */
@@ -10,7 +11,7 @@ const benches: Readonly<
   Record<string, (full: boolean, sizes: Sizes) => Promise<Readonly<Record<string, unknown>>>>
 > = {
   verify_quote: async () => ({ verify_quote: await benchVerifyQuote() }),
-  boot_log: async () => ({ boot_log: await benchBootLog() }),
+  boot_log: async () => ({ boot_log: await benchBootLog(), boot_log_steady: await benchSteadyBoot() }),
   boots: benchBoots,
   attestation: async () => ({ attestation: await benchAttestation() }),
   tarpit: benchTarpit,

@@ -5,7 +5,14 @@ import { eventTypeName } from './event-types.ts';
 import { measuredBytes } from './event-verified.ts';
 import { parseRawLog, type RawLog } from './log-format.ts';
 import { type LogNote, logNotes } from './log-notes.ts';
-import { extendsPcr, findStartupLocality, type ReplayedBank, replayBank, replayedHex } from './replay.ts';
+import {
+  extendsPcr,
+  findStartupLocality,
+  type ReplayedBank,
+  replayBank,
+  replayedHex,
+  type StartupLocality,
+} from './replay.ts';
 
 export const stages = [
   'firmware',
@@ -53,7 +60,7 @@ export interface ParsedLog extends EventLog {
   /** What PCR 0 holds in its last byte before the first extend. */
   readonly initialValue: number;
   /** Replays one bank; null where the log does not have it. */
-  readonly replay: (bank: PcrBank) => ReplayedBank | null;
+  replay(bank: PcrBank): ReplayedBank | null;
 }
 
 /**
@@ -62,38 +69,54 @@ export interface ParsedLog extends EventLog {
  * @throws Rejection `malformed` with field and offset, `too_large`
  */
 export function parseEventLog(bytes: Buffer): ParsedLog {
-  const raw = parseRawLog(bytes);
-  const startup = findStartupLocality(bytes, raw);
-  const replayed = new Map<PcrBank, ReplayedBank>();
-  const replay: ParsedLog['replay'] = (bank) => {
-    if (!raw.banks.includes(bank)) return null;
-    const known = replayed.get(bank) ?? replayBank(bytes, raw, bank, startup.pcr0);
-    replayed.set(bank, known);
-    return known;
-  };
-  let banks: EventLog['banks'] | undefined;
-  let events: EventLog['events'] | undefined;
-  let notes: EventLog['notes'] | undefined;
-  return {
-    format: raw.format,
-    startupLocality: startup.locality,
-    get banks() {
-      banks ??= hexBanks(raw, replay);
-      return banks;
-    },
-    get events() {
-      events ??= logEvents(bytes, raw);
-      return events;
-    },
-    get notes() {
-      notes ??= logNotes(raw, startup);
-      return notes;
-    },
-    bytes,
-    raw,
-    initialValue: startup.pcr0,
-    replay,
-  };
+  return new LazyLog(bytes, parseRawLog(bytes));
+}
+
+/** Most logs are replayed in one bank and compared, and nobody reads them. */
+class LazyLog implements ParsedLog {
+  readonly format: EventLog['format'];
+  readonly startupLocality: number | null;
+  readonly initialValue: number;
+  readonly bytes: Buffer;
+  readonly raw: RawLog;
+  readonly #startup: StartupLocality;
+  readonly #replayed: ReplayedBank[] = [];
+  #banks: EventLog['banks'] | undefined;
+  #events: EventLog['events'] | undefined;
+  #notes: EventLog['notes'] | undefined;
+
+  constructor(bytes: Buffer, raw: RawLog) {
+    const startup = findStartupLocality(bytes, raw);
+    this.bytes = bytes;
+    this.raw = raw;
+    this.format = raw.format;
+    this.startupLocality = startup.locality;
+    this.initialValue = startup.pcr0;
+    this.#startup = startup;
+  }
+
+  replay(bank: PcrBank): ReplayedBank | null {
+    for (const known of this.#replayed) if (known.bank === bank) return known;
+    if (!this.raw.banks.includes(bank)) return null;
+    const replayed = replayBank(this.bytes, this.raw, bank, this.initialValue);
+    this.#replayed.push(replayed);
+    return replayed;
+  }
+
+  get banks(): EventLog['banks'] {
+    this.#banks ??= hexBanks(this);
+    return this.#banks;
+  }
+
+  get events(): EventLog['events'] {
+    this.#events ??= logEvents(this);
+    return this.#events;
+  }
+
+  get notes(): EventLog['notes'] {
+    this.#notes ??= logNotes(this.raw, this.#startup);
+    return this.#notes;
+  }
 }
 
 /** An event's data, a view. */
@@ -111,8 +134,8 @@ function eventDigests({ bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>, index: n
   return digests;
 }
 
-function logEvents(bytes: Buffer, raw: RawLog): readonly LogEvent[] {
-  const log = { bytes, raw };
+function logEvents(log: ParsedLog): readonly LogEvent[] {
+  const { bytes, raw } = log;
   const data: { readonly pcr: number; readonly type: string; readonly data: EventData }[] = [];
   for (let index = 0; index < raw.count; index++) {
     const type = eventTypeName(raw.types[index]!);
@@ -130,10 +153,11 @@ function logEvents(bytes: Buffer, raw: RawLog): readonly LogEvent[] {
   }));
 }
 
-function hexBanks(raw: RawLog, replay: ParsedLog['replay']): EventLog['banks'] {
+function hexBanks(log: ParsedLog): EventLog['banks'] {
+  const { raw } = log;
   const banks: Partial<Record<PcrBank, Record<number, string>>> = {};
   for (const bank of raw.banks) {
-    const replayed = replay(bank);
+    const replayed = log.replay(bank);
     if (replayed !== null) banks[bank] = replayedHex(replayed);
   }
   // A bank that the header declares and no event carries does not exist on this machine.

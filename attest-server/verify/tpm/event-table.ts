@@ -1,5 +1,3 @@
-import type { PcrBank } from '../../protocol/messages.ts';
-
 /** Events by their offsets in the log's bytes, a column for each property; entry i of each is event i. */
 export interface EventColumns {
   readonly pcrs: Uint32Array;
@@ -11,8 +9,8 @@ export interface EventColumns {
   readonly dataOffsets: Uint32Array;
   /** How many digests it carries, of unknown algorithms too. */
   readonly digestCounts: Uint8Array;
-  /** Where its digest of a bank lies; 0 where it has none: offset 0 can never hold one. */
-  readonly digestOffsets: Readonly<Partial<Record<PcrBank, Uint32Array>>>;
+  /** For each bank where its digest lies; 0 where it has none: offset 0 can never hold one. */
+  readonly digests: readonly Uint32Array[];
 }
 
 const firstCapacity = 128;
@@ -20,12 +18,12 @@ const plainColumns = 5;
 
 /** Grows by doubling, by events that were really read: a log cannot name its own number. */
 export class EventTable {
-  readonly #banks: readonly PcrBank[];
+  readonly #banks: number;
   #columns: EventColumns;
   #capacity = firstCapacity;
   #count = 0;
 
-  constructor(banks: readonly PcrBank[]) {
+  constructor(banks: number) {
     this.#banks = banks;
     this.#columns = emptyColumns(banks, firstCapacity);
   }
@@ -55,27 +53,23 @@ export class EventTable {
     const next = emptyColumns(this.#banks, this.#capacity * 2);
     for (const name of ['pcrs', 'types', 'offsets', 'ends', 'dataOffsets', 'digestCounts'] as const)
       next[name].set(old[name]);
-    for (const bank of this.#banks) next.digestOffsets[bank]?.set(old.digestOffsets[bank] ?? []);
+    for (const [bank, offsets] of next.digests.entries()) offsets.set(old.digests[bank] ?? []);
     this.#columns = next;
     this.#capacity *= 2;
   }
 }
 
 /** One allocation for all columns: a log of a hundred events is common, and cut within microseconds. */
-function emptyColumns(banks: readonly PcrBank[], capacity: number): EventColumns {
-  const memory = new ArrayBuffer(capacity * (4 * (plainColumns + banks.length) + 1));
+function emptyColumns(banks: number, capacity: number): EventColumns {
+  const memory = new ArrayBuffer(capacity * (4 * (plainColumns + banks) + 1));
   const column = (index: number) => new Uint32Array(memory, index * capacity * 4, capacity);
-  const digestOffsets: Partial<Record<PcrBank, Uint32Array>> = {};
-  banks.forEach((bank, index) => {
-    digestOffsets[bank] = column(plainColumns + index);
-  });
   return {
     pcrs: column(0),
     types: column(1),
     offsets: column(2),
     ends: column(3),
     dataOffsets: column(4),
-    digestCounts: new Uint8Array(memory, capacity * 4 * (plainColumns + banks.length), capacity),
-    digestOffsets,
+    digestCounts: new Uint8Array(memory, capacity * 4 * (plainColumns + banks), capacity),
+    digests: Array.from({ length: banks }, (_, bank) => column(plainColumns + bank)),
   };
 }

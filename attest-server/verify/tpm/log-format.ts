@@ -6,12 +6,14 @@ import { type EventColumns, EventTable } from './event-table.ts';
 import { noAction } from './event-types.ts';
 
 /** A log cut into events; nothing in it has been hashed yet. */
-export interface RawLog extends EventColumns {
+export interface RawLog extends Omit<EventColumns, 'digests'> {
   readonly format: 'crypto-agile' | 'sha1';
   /** Banks of the header, in its order. */
   readonly banks: readonly PcrBank[];
   /** How many algorithms the header declares, unknown ones included. */
   readonly algorithmCount: number;
+  /** Per bank where an event's digest lies; 0 where it has none: offset 0 can never hold one. */
+  readonly digestOffsets: Readonly<Partial<Record<PcrBank, Uint32Array>>>;
   /** How many events there are; the columns may be longer. */
   readonly count: number;
   /** Bytes of 0x00 or 0xFF after the last event, of one value. */
@@ -22,6 +24,8 @@ export interface RawLog extends EventColumns {
 interface Algorithm {
   readonly id: number;
   readonly bank: PcrBank | null;
+  /** Which of the known banks it is; -1 for none. */
+  readonly position: number;
   readonly size: number;
 }
 
@@ -41,7 +45,7 @@ const pcrCount = 32;
 export const noPcr = 0xffffffff;
 
 const specId03 = Buffer.from('Spec ID Event03\0');
-const sha1Only: readonly Algorithm[] = [{ id: 0x0004, bank: 'sha1', size: bankBytes.sha1 }];
+const sha1Only: readonly Algorithm[] = [{ id: 0x0004, bank: 'sha1', position: 0, size: bankBytes.sha1 }];
 
 /**
  * Cuts a log into its events: TCG_PCClientPCREvent, and TCG_PCR_EVENT2 after a Spec ID Event03.
@@ -55,7 +59,7 @@ export function parseRawLog(bytes: Buffer): RawLog {
   const agile = isAgile(bytes);
   const algorithms = agile ? parseHeader(cursor, bytes) : sha1Only;
   const banks = algorithms.flatMap(({ bank }) => bank ?? []);
-  const table = new EventTable(banks);
+  const table = new EventTable(banks.length);
   if (agile) addHeader(table, bytes);
   else parseSha1Event(cursor, table);
   const paddingFrom = paddingStart(bytes);
@@ -73,7 +77,9 @@ export function parseRawLog(bytes: Buffer): RawLog {
     if (agile) parseAgileEvent(cursor, table, algorithms);
     else parseSha1Event(cursor, table);
   }
-  const { pcrs, types, offsets, ends, dataOffsets, digestCounts, digestOffsets } = table.columns;
+  const { pcrs, types, offsets, ends, dataOffsets, digestCounts, digests } = table.columns;
+  const digestOffsets: Partial<Record<PcrBank, Uint32Array>> = {};
+  for (const [position, bank] of banks.entries()) digestOffsets[bank] = digests[position]!;
   return {
     pcrs,
     types,
@@ -121,7 +127,7 @@ function parseSha1Event(cursor: Cursor, table: EventTable): void {
   const index = table.add(pcr, type, offset);
   const { columns } = table;
   columns.digestCounts[index] = 1;
-  columns.digestOffsets.sha1![index] = digest;
+  columns.digests[0]![index] = digest;
   columns.dataOffsets[index] = dataOffset;
   columns.ends[index] = cursor.offset;
 }
@@ -153,9 +159,9 @@ function parseAgileEvent(cursor: Cursor, table: EventTable, algorithms: readonly
         at,
       );
     seen |= 1 << which;
-    const { bank, size } = algorithms[which]!;
+    const { position, size } = algorithms[which]!;
     const digest = cursor.skip(size, 'digests.digest');
-    if (bank !== null) columns.digestOffsets[bank]![index] = digest;
+    if (position >= 0) columns.digests[position]![index] = digest;
   }
   columns.digestCounts[index] = digestCount;
   columns.dataOffsets[index] = skipData(cursor, 'eventSize');
@@ -209,6 +215,7 @@ function parseHeader(cursor: Cursor, bytes: Buffer): readonly Algorithm[] {
 function parseAlgorithms(header: Cursor): readonly Algorithm[] {
   const count = header.u32('numberOfAlgorithms');
   const algorithms: Algorithm[] = [];
+  let banks = 0;
   for (let i = 0; i < count; i++) {
     const at = header.offset;
     const id = header.u16('digestSizes.algorithmId');
@@ -221,16 +228,24 @@ function parseAlgorithms(header: Cursor): readonly Algorithm[] {
         at,
       );
     if (i === mostAlgorithms) throw header.fault('digestSizes', `more than ${i} algorithms`, at);
-    algorithms.push({ id, bank, size });
+    algorithms.push({ id, bank, position: bank === null ? -1 : banks++, size });
   }
   if (algorithms.length === 0) throw header.fault('numberOfAlgorithms', 'the header declares no algorithm');
   return algorithms;
 }
 
-/** From where on all bytes are 0x00, or all are 0xFF. Looked for once: a log of zeros must not be searched per event. */
+const padBytes = 4096;
+const pads: readonly Buffer[] = [Buffer.alloc(padBytes, 0x00), Buffer.alloc(padBytes, 0xff)];
+
+/**
+ * From where on all bytes are 0x00, or all are 0xFF. Looked for once: a log of zeros must not be searched per event.
+ * Some machines pad to 1 MB, hence whole blocks first.
+ */
 function paddingStart(bytes: Buffer): number {
-  const value = bytes.at(-1);
+  const pad = pads.find((block) => block[0] === bytes.at(-1));
   let at = bytes.length;
-  if (value === 0x00 || value === 0xff) while (at > 0 && bytes[at - 1] === value) at--;
+  if (pad === undefined) return at;
+  while (at >= padBytes && pad.compare(bytes, at - padBytes, at) === 0) at -= padBytes;
+  while (at > 0 && bytes[at - 1] === pad[0]) at--;
   return at;
 }

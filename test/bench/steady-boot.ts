@@ -1,0 +1,123 @@
+import { hash, randomBytes } from 'node:crypto';
+import type { Answer } from '../../attest-server/attest/answer.ts';
+import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
+import { quotesOf } from '../../attest-server/attest/latest-boot.ts';
+import { createAppraiser } from '../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../attest-server/policy/boot/capture.ts';
+import { strictPolicy } from '../../attest-server/policy/built-in.ts';
+import { qualifyingData } from '../../attest-server/protocol/binding.ts';
+import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
+import type { Proven } from '../../attest-server/verify/proven.ts';
+import { type Evidence, verify } from '../../attest-server/verify/verify.ts';
+import { replayedValues } from '../attest-server/policy/made-proof.ts';
+import { madeQuote } from '../attest-server/verify/made-quote.ts';
+import { softwareKey } from '../attest-server/verify/software-key.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+
+/** Milliseconds of CPU time an answer, medians. */
+export interface SteadyBootFigures {
+  /** The check of an RSA-2048 quote, without a boot log or a policy. */
+  readonly quote_ms: number;
+  /** The same with an unchanged log of 49 KB, and the verdict. */
+  readonly unchanged_log_ms: number;
+  /** `unchanged_log_ms` / `quote_ms` */
+  readonly ratio: number;
+}
+
+const answers = 100;
+const rounds = 60;
+
+/** What a boot log costs from the second answer on, beside the quote alone. */
+export async function benchSteadyBoot(): Promise<SteadyBootFigures> {
+  const bytes = recordedLog('fedora41-locality-3');
+  const digest = hash('sha256', bytes);
+  const logs = new BootLogs(async () => bytes);
+  const logOf = () => logs.of(answerNaming(digest));
+  const firstLog = await logOf();
+  const alone = Array.from({ length: answers }, () => message(null));
+  const whole = Array.from({ length: answers }, () => message(digest));
+  const first = prove(message(digest), firstLog);
+  const appraise = createAppraiser(strictPolicy, [captureReference(first, captured)]);
+  const known = await logOf();
+  const works = [
+    () => {
+      for (const one of alone) prove(one, null);
+    },
+    () => {
+      for (const one of whole)
+        if (appraise(prove(one, known), node, at).state !== 'trusted')
+          throw new Error('a good boot is refused');
+    },
+  ];
+  const times = works.map((): number[] => []);
+  for (let round = -rounds; round < rounds; round++)
+    for (const [index, work] of works.entries()) {
+      const before = process.cpuUsage();
+      work();
+      const { user, system } = process.cpuUsage(before);
+      if (round >= 0) times[index]?.push((user + system) / 1000 / answers);
+    }
+  const [quote = 0, unchanged = 0] = times.map((taken) => taken.sort((a, b) => a - b)[rounds >> 1] ?? 0);
+  return {
+    quote_ms: Number(quote.toFixed(4)),
+    unchanged_log_ms: Number(unchanged.toFixed(4)),
+    ratio: Number((unchanged / quote).toFixed(3)),
+  };
+}
+
+const key = softwareKey('rsa2048');
+const ak = checkAttestationKey(key.publicArea);
+const values = replayedValues(recordedLog('fedora41-locality-3'), 'sha256');
+const every = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
+const none = Buffer.alloc(0);
+const at = Date.UTC(2026, 0, 1);
+const node = { name: 'worker-1' };
+const captured = {
+  name: 'bench',
+  group: 'default',
+  state: 'active',
+  by: 'bench',
+  node: node.name,
+  at,
+} as const;
+
+function answerNaming(digest: string): Answer {
+  return {
+    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], bootLog: digest },
+    ...{ nonce: none, channel: none, helloDigest: '', selection: every, challengedAt: 0, bootLog: null },
+  };
+}
+
+interface Message {
+  readonly nonce: Buffer;
+  readonly channel: Buffer;
+  readonly quote: Answer['evidence']['quotes'][number];
+}
+
+function message(digest: string | null): Message {
+  const nonce = randomBytes(32);
+  const channel = randomBytes(32);
+  const bootLog = digest === null ? none : Buffer.from(digest, 'hex');
+  const signed = qualifyingData({ nonce, channel, facts: none, bootLog, keyRequest: none });
+  const { attest, signature } = madeQuote(key, Buffer.from(signed, 'hex'), { pcrs: { sha256: values } });
+  const quote = {
+    attest: attest.toString('base64'),
+    signature: signature.toString('base64'),
+    pcrs: { sha256: values.toString('base64') },
+  };
+  return { nonce, channel, quote };
+}
+
+function prove({ nonce, channel, quote }: Message, bootLog: Evidence['bootLog']): Proven {
+  const { evidence } = answerNaming('');
+  return verify(
+    { quotes: quotesOf({ ...evidence, quotes: [quote] }, ak.name, undefined), facts: null, bootLog },
+    {
+      ak,
+      ekDigest: 'e0'.repeat(32),
+      judgeHierarchy: true,
+      binding: { nonce, channel, claimedChannel: channel, session: null },
+      selection: every,
+    },
+  );
+}
