@@ -56,4 +56,11 @@ describe('any bytes give an event log or a Rejection', () => {
     assert.ok(most.events.length > 15_000);
     assert.ok(most.notes.length <= 102);
   });
+
+  it('soon, also where a log of zeros looks like padding at each event', () => {
+    const zeros = Buffer.concat([header(['sha256']), Buffer.alloc(2 * 1024 * 1024 - 256), Buffer.of(1)]);
+    const started = performance.now();
+    assert.equal(rejectionOf(() => parseEventLog(zeros))?.code, 'too_large');
+    assert.ok(performance.now() - started < 2_000);
+  });
 });
