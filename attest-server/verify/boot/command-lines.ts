@@ -5,6 +5,7 @@ import type { VouchedText } from './boot-state.ts';
 import { digestsOf } from './known-digests.ts';
 import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
+import { commandLineSection, unifiedPcr } from './unified-image.ts';
 import { hasDigest, isVouched, type KnownDigest, type LoaderText, type VouchedLog } from './vouched-log.ts';
 
 /** A command line as the kernel gets it, with the event that vouches for it. */
@@ -56,6 +57,7 @@ export function saidCommandLine(
   { bootServicesLeft }: Boundaries,
   said: string,
 ): CommandLine | null {
+  if (said === '') return null;
   const end = bootServicesLeft ?? vouched.log.raw.count;
   const options = digestsOfText(vouched, said, 'utf16le', ['\0', '']);
   const sections = digestsOfText(vouched, said, 'utf8', ['', '\0', '\n']);
@@ -80,11 +82,12 @@ function digestsOfText(
   return ends.map((end) => digestsOf(Buffer.from(text + end, encoding), banks));
 }
 
-const unifiedPcr = 11;
-
+/** The stub measures a section's name before what it holds; order within a PCR is vouched for. */
 function isSection(vouched: VouchedLog, event: number): boolean {
-  const { raw } = vouched.log;
-  return raw.pcrs[event] === unifiedPcr && raw.types[event] === eventType.ipl && isVouched(vouched, event);
+  const { pcrs } = vouched.log.raw;
+  if (pcrs[event] !== unifiedPcr || !isVouched(vouched, event)) return false;
+  const before = pcrs.lastIndexOf(unifiedPcr, event - 1);
+  return event > 0 && before >= 0 && hasDigest(vouched, before, commandLineSection);
 }
 
 function ofFirmware(vouched: VouchedLog, event: number): CommandLine[] {

@@ -9,7 +9,7 @@ import type { BootComponent, ComponentKind } from './boot-state.ts';
 import { type CommandLine, type FindLoadOptions, loadOptionsAmong, loadOptionsTag } from './command-lines.ts';
 import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
-import { isSectionName } from './unified-image.ts';
+import { isSectionName, unifiedPcr } from './unified-image.ts';
 import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
 
 /** Tags of what Linux's EFI stub and systemd-boot measure, as the log names them. */
@@ -136,7 +136,7 @@ function tagged(tag: number, event: number, loadOptions: FindLoadOptions): What 
 /** What a loader names without measuring the name. */
 function loaderKind(vouched: VouchedLog, event: number, data: EventData): ComponentKind {
   const pcr = vouched.log.raw.pcrs[event];
-  if (pcr === 11 && isSectionName(vouched, event)) return 'marker';
+  if (pcr === unifiedPcr && isSectionName(vouched, event)) return 'marker';
   if (pcr === 14) return 'variable';
   if (data.kind !== 'text') return 'other';
   return configurationFile.test(data.text) ? 'configuration' : 'file';

@@ -5,9 +5,15 @@ import { hasDigest, type KnownDigest, type VouchedLog } from './vouched-log.ts';
 const sectionNames =
   '.linux .osrel .cmdline .initrd .ucode .splash .dtb .dtbauto .hwids .uname .sbat .pcrpkey .profile .efifw';
 
-const nameDigests: readonly KnownDigest[] = sectionNames
-  .split(' ')
-  .map((name) => digestsOf(Buffer.from(`${name}\0`)));
+const nameDigests: readonly KnownDigest[] = sectionNames.split(' ').map(nameDigest);
+
+/** PCR of unified kernel images, and what its name says before the command line in it. */
+export const unifiedPcr = 11;
+export const commandLineSection: KnownDigest = nameDigest('.cmdline');
+
+function nameDigest(name: string): KnownDigest {
+  return digestsOf(Buffer.from(`${name}\0`));
+}
 
 /**
  * True where the event measures the name of a section: the stub measures each name, and then what the section holds.

@@ -157,7 +157,7 @@ describe('the state of a recorded boot', () => {
     );
     assert.ok(knowing.components.some((one) => one.pcr === 9 && one.text === guest));
     assert.equal(knowingCommandLine(state, guest), knowing);
-    for (const other of [`${guest} quiet`, '', 'init=/bin/sh'])
+    for (const other of [`${guest} quiet`, '', '.linux', 'init=/bin/sh'])
       assert.deepEqual(knowingCommandLine(state, other).commandLines, []);
   });
 

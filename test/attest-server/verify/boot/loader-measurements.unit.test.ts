@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { knowingCommandLine } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import {
   action,
   altered,
@@ -48,6 +49,20 @@ describe('what loaders measured', () => {
     assert.deepEqual(lines(option, { ...stub, measured: Buffer.from('another') }), []);
     const { components } = madeState([...firmware, option, stub]);
     assert.deepEqual([components.at(-1)?.kind, components.at(-1)?.text], ['cmdline', 'root=/dev/vda quiet']);
+  });
+
+  it('is the line in a unified image that the node says, and no other section of it', () => {
+    const section = (name: string, content: string): readonly MadeEvent[] =>
+      [`${name}\0`, content].map((measured) => ({
+        ...{ pcr: 11, type: types.ipl, data: Buffer.from(`${name}\0`, 'utf16le') },
+        measured: Buffer.from(measured),
+      }));
+    const image = [...section('.osrel', 'ID=debian'), ...section('.cmdline', 'quiet\n')];
+    const state = madeState([...firmware, ...image]);
+    const known = (said: string) => knowingCommandLine(state, said).commandLines.map(({ text }) => text);
+    assert.deepEqual(known('quiet'), ['quiet']);
+    for (const other of ['ID=debian', '.cmdline', '.osrel', 'quiet splash'])
+      assert.deepEqual(known(other), []);
   });
 
   it('is no line whose digest is of something else, and that is told (row 35)', () => {
