@@ -7,6 +7,8 @@ import type { Answer } from './answer.ts';
 
 /** How many parsed boots are kept; an unchanged one is not parsed again. */
 const rememberedBoots = 512;
+/** And how many bytes their logs have together: one node can make up logs of 2 MiB that replay. */
+const rememberedBytes = 64 * 1024 * 1024;
 
 /** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
 const logsPerBoot = 8;
@@ -24,7 +26,9 @@ interface RememberedBoot {
 export class BootLogs {
   readonly #read: (digest: string) => Promise<Buffer | null>;
   readonly #boots = new Map<string, RememberedBoot>();
-  readonly #sent = new Map<string, { readonly resetCount: number; readonly count: number }>();
+  /** Of all logs in `#boots`. */
+  #bytes = 0;
+  readonly #sent = new Map<string, { readonly resetCount: number; readonly digests: Set<string> }>();
 
   constructor(read: (digest: string) => Promise<Buffer | null>) {
     this.#read = read;
@@ -56,14 +60,15 @@ export class BootLogs {
    * @throws Rejection `too_large`
    */
   count(node: string, resetCount: number, digest: string): void {
-    if (this.#boots.has(digest)) return;
     const before = this.#sent.get(node);
-    const count = before?.resetCount === resetCount ? before.count + 1 : 1;
-    if (count > logsPerBoot)
+    const digests = before?.resetCount === resetCount ? before.digests : new Set<string>();
+    // Counted also where it replays: what nothing measures is free to invent.
+    if (!digests.has(digest) && digests.size >= logsPerBoot)
       throw new Rejection('too_large', `${node} has sent ${logsPerBoot} boot logs since it booted`, {
         field: 'bootLog',
       });
-    this.#sent.set(node, { resetCount, count });
+    digests.add(digest);
+    this.#sent.set(node, { resetCount, digests });
   }
 
   forget(node: string): void {
@@ -81,11 +86,24 @@ export class BootLogs {
     const boot = measureBoot(bytes, digest, banks, later);
     // What does not replay may be made up anew for each answer, and is worth no memory.
     if (boot.problems.length > 0) return boot;
-    const [oldest] = this.#boots.keys();
-    if (this.#boots.size >= rememberedBoots && oldest !== undefined) this.#boots.delete(oldest);
+    this.#makeRoom(digest, bytes.length);
     const own = banks.map((bank) => ({ ...bank, values: Buffer.from(bank.values) }));
     this.#boots.set(digest, { bytes, banks: own, userSpaceLog, boot });
     return boot;
+  }
+
+  #makeRoom(digest: string, wanted: number): void {
+    this.#drop(digest);
+    for (const oldest of this.#boots.keys()) {
+      if (this.#boots.size < rememberedBoots && this.#bytes + wanted <= rememberedBytes) break;
+      this.#drop(oldest);
+    }
+    this.#bytes += wanted;
+  }
+
+  #drop(digest: string): void {
+    this.#bytes -= this.#boots.get(digest)?.bytes.length ?? 0;
+    this.#boots.delete(digest);
   }
 }
 

@@ -6,9 +6,11 @@ import type { Answer } from '../../../attest-server/attest/answer.ts';
 import { BootLogs } from '../../../attest-server/attest/boot-logs.ts';
 import { bankBytes } from '../../../attest-server/protocol/messages.ts';
 import type { MeasuredBoot, QuotedBank } from '../../../attest-server/verify/proven.ts';
+import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { rejectionOf } from '../verify/rejection-of.ts';
+import { event } from '../verify/tpm/log-builder.ts';
 
 const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
 const bytes = recordedLog('debian13-uki-systemd');
@@ -35,13 +37,18 @@ function answerOf(log: Buffer | null, more: Partial<Answer['evidence']> = {}): A
   };
 }
 
+/** An EV_NO_ACTION event, which extends no PCR, as this log's banks have it. */
+function unmeasured(value: number): Buffer {
+  return event(0, 3, Buffer.of(value), parseRawLog(bytes).banks);
+}
+
 /** One log that is sent once, and what each later answer that names it is given. */
 async function opened(more: Partial<Answer['evidence']> = {}) {
   const logs = new BootLogs(async () => null);
   const measured = async (answer: Answer, banks: readonly QuotedBank[]): Promise<MeasuredBoot | undefined> =>
     (await logs.of(answer))?.measure(banks);
   const first = await measured(answerOf(bytes, more), quoted());
-  return { measured, first };
+  return { logs, measured, first };
 }
 
 describe('the boot logs that answers rest on', () => {
@@ -76,6 +83,38 @@ describe('the boot logs that answers rest on', () => {
     const evidence = await logs.of(answerOf(null, { userspaceLog: Buffer.from('{}').toString('base64') }));
     assert.equal(rejectionOf(() => evidence?.measure(quoted()))?.code, 'malformed');
     assert.deepEqual((await measured(answerOf(null), quoted()))?.problems, []);
+  });
+
+  it('are few for each node and boot, also where all replay: what nothing measures is free to invent', async () => {
+    const { logs, measured } = await opened();
+    for (let sent = 1; sent <= 9; sent += 1) {
+      const answer = answerOf(Buffer.concat([bytes, unmeasured(sent)]));
+      assert.deepEqual((await measured(answer, quoted()))?.problems, []);
+      const counted = () => logs.count('node-1', 1, answer.evidence.bootLog ?? '');
+      assert.equal(rejectionOf(counted)?.code, sent <= 8 ? undefined : 'too_large');
+    }
+    const known = hash('sha256', Buffer.concat([bytes, unmeasured(1)]));
+    assert.equal(
+      rejectionOf(() => logs.count('node-1', 1, known)),
+      null,
+    );
+    assert.equal(
+      rejectionOf(() => logs.count('node-1', 2, 'another boot')),
+      null,
+    );
+    assert.equal(
+      rejectionOf(() => logs.count('node-2', 1, 'another node')),
+      null,
+    );
+  });
+
+  it('are remembered up to a number of bytes: the oldest go', async () => {
+    const { measured, first } = await opened();
+    const padded = (more: number) => answerOf(Buffer.concat([bytes, Buffer.alloc(1024 * 1024 + more)]));
+    for (let sent = 0; sent < 16; sent += 1) await measured(padded(sent), quoted());
+    assert.equal(await measured(answerOf(bytes), quoted()), first);
+    for (let sent = 16; sent < 80; sent += 1) await measured(padded(sent), quoted());
+    assert.notEqual(await measured(answerOf(bytes), quoted()), first);
   });
 
   it('are not remembered where they do not replay', async () => {
