@@ -129,7 +129,13 @@ export class Attestation {
       },
     );
     this.#ports.duration('verify', (performance.now() - started) / 1000);
-    return this.#inOrder(node.name, () => this.#record(node, answer, proven));
+    return this.#inOrder(node.name, () =>
+      this.#record(node, answer, proven).catch((error: unknown) => {
+        // What was not written down was not said, also by a node that was revoked meanwhile.
+        this.#systemUuids.restore(node.name, this.#statuses.get(node.name)?.systemUuid ?? null);
+        throw error;
+      }),
+    );
   }
 
   /**

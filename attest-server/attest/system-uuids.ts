@@ -33,6 +33,13 @@ export class SystemUuids {
     this.#shown.set(name, uuid);
   }
 
+  /** Takes back what a node said last: it shows again what it showed before. */
+  restore(name: string, uuid: string | null): void {
+    if (this.#shown.get(name) === uuid) return;
+    this.forget(name);
+    this.remember(name, uuid);
+  }
+
   /** The node is none any more. */
   forget(name: string): void {
     const shown = this.#shown.get(name);

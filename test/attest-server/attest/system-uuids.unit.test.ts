@@ -45,6 +45,20 @@ describe('the system UUIDs that nodes show', () => {
     assert.equal(uuids.claim('node-2', one), one);
   });
 
+  it('are what they were where an answer that said another was not taken', () => {
+    const uuids = new SystemUuids();
+    uuids.claim('node-1', one);
+    uuids.claim('node-1', two);
+    uuids.restore('node-1', one);
+    uuids.claim('gone', two);
+    uuids.restore('gone', null);
+    assert.equal(rejectionOf(() => uuids.claim('node-2', one))?.code, 'identity_claim_mismatch');
+    assert.equal(uuids.claim('node-2', two), two);
+    // Free meanwhile, and another's now: it is not taken away from that one.
+    uuids.restore('node-1', two);
+    assert.equal(uuids.claim('node-2', undefined), two);
+  });
+
   it('are none where a maker left the same value in many machines', () => {
     const uuids = new SystemUuids();
     for (const shared of [

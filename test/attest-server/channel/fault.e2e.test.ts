@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
+import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import { enrolledNode, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
@@ -27,9 +28,10 @@ describe('a server that fails while it judges', () => {
   });
   after(() => world?.[Symbol.asyncDispose]());
 
-  const answer = async (tpm: ForgedTpm, node: string): Promise<Peer> => {
+  const answer = async (tpm: ForgedTpm, node: string, host: Facts['host'] = {}): Promise<Peer> => {
     const peer = await introduce(world, tpm, node);
-    peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
+    const occasion = { node, hello: peer.hello, channel: peer.channel, host };
+    peer.send(tpm.evidence(await peer.challenge(), occasion));
     return peer;
   };
 
@@ -46,6 +48,15 @@ describe('a server that fails while it judges', () => {
     assert.equal(await world.metric(faults), before + 1);
     assert.deepEqual(await world.status('sick'), stored);
     assert.equal((await world.store.history('sick', { limit: 99 })).length, rows);
+    await good.close();
+  });
+
+  it('remembers nothing of an answer that it could not store: its system UUID is free for another node', async () => {
+    const host = { systemUuid: '4c4c4544-0042-3510-8052-b4c04f4d5132' };
+    const bad = await answer(sick, 'sick', host);
+    assert.deepEqual((await once(bad.socket, 'close'))[0], 1011);
+    const good = await answer(well, 'well', host);
+    assert.equal((await good.verdict()).state, 'trusted');
     await good.close();
   });
 
