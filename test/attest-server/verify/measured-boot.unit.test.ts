@@ -7,6 +7,7 @@ import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
 import { tamperEvent } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { event, header } from './tpm/log-builder.ts';
 
 const bytes = recordedLog('debian13-shim-grub');
 const { banks, events } = parseEventLog(bytes);
@@ -57,6 +58,25 @@ describe('a firmware log beside quoted PCRs', () => {
       ['bank_mismatch', 4],
       ['log_replay_mismatch', 4],
     ]));
+
+  it('shows an event that a quoted bank has no digest of, and none that only another bank lacks', () => {
+    const kept = Buffer.from('kept');
+    const hidden = Buffer.from('hidden');
+    const both = ['sha1', 'sha256'] as const;
+    const log = Buffer.concat([header(both), event(4, 5, kept, both), event(4, 5, hidden, ['sha256'])]);
+    const replayed = parseEventLog(log).banks;
+    const one = (bank: PcrBank): QuotedBank => {
+      const zero = '00'.repeat(bankBytes[bank]);
+      const values = Array.from({ length: 24 }, (_, pcr) => replayed[bank]?.[pcr] ?? zero);
+      return { bank, mask: 0xffffff, values: Buffer.from(values.join(''), 'hex'), pcrDigest: '' };
+    };
+    const found = (...quotes: readonly QuotedBank[]) =>
+      measureBoot(log, 'ab', quotes)
+        .problems.filter(({ code }) => code === 'bank_mismatch')
+        .map(({ pcr, event }) => [pcr, event]);
+    assert.deepEqual(found(one('sha1'), one('sha256')), [[4, 2]]);
+    assert.deepEqual(found(one('sha256')), []);
+  });
 
   it('cannot help a bank that the firmware never extended', () => {
     const zeros = { ...quoted('sha384'), values: Buffer.alloc(24 * 48) };
