@@ -56,7 +56,11 @@ export function judgeSequence(past: Sequence | null, now: Sighting, concurrent =
   const found = begun === null ? within(past, now, concurrent) : between(past, now);
   if (past.firmwareVersion !== null && now.firmwareVersion !== past.firmwareVersion)
     found.push(firmwareChanged(past.firmwareVersion, now.firmwareVersion));
-  const held = past.held ?? found.map(({ code }) => code).find(isHeld) ?? null;
+  const holding = [...(past.held === null ? [] : [past.held]), ...found.map(({ code }) => code)].filter(
+    isHeld,
+  );
+  // Other firmware is found each time: it must not stand in the place of what is seen once.
+  const held = holding.find((code) => code !== 'tpm_firmware') ?? holding[0] ?? null;
   const findings =
     held === null || found.some(({ code }) => code === held) ? found : [stillHeld(held), ...found];
   return { findings, next: remembered(past, now, begun !== null, held), begun };

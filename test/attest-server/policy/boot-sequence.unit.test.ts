@@ -85,6 +85,19 @@ describe('the life of a TPM and its kernel', () => {
       ['counter_rollback', 'rebooted counter_rollback'],
     ],
     [
+      'a rollback is held also where new firmware is held already, which a policy may tolerate',
+      [
+        { firmwareVersion: '2025012500120000' },
+        { firmwareVersion: '2025012500120000', clock: 99_999_999n },
+        { firmwareVersion: '2025012500120000', resetCount: 6, bootId: 'b', clock: 100_000_500n },
+      ],
+      [
+        'tpm_firmware',
+        'clock_rewind counter_rollback tpm_firmware',
+        'rebooted counter_rollback tpm_firmware',
+      ],
+    ],
+    [
       'a kernel that kexec started stays another one until the TPM is reset',
       [
         { bootId: 'b' },
