@@ -37,7 +37,14 @@ export class NotNow extends Error {
 
 /** The life of reference values: staged, active, retired, revoked; each step is in the books. */
 export function createReferenceLife({ store, now, separate, changed }: ReferenceParts): ReferenceLife {
-  return {
+  let turn: Promise<unknown> = Promise.resolve();
+  // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = turn.then(work);
+    turn = done.catch(() => undefined);
+    return done;
+  };
+  const life: ReferenceLife = {
     async change(name, action, reason, actor) {
       const found = (await store.references()).find((reference) => reference.name === name);
       if (found === undefined) return null;
@@ -67,7 +74,11 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
       const at = new Date(now()).toISOString();
       // Whoever brings it vouches for it, whatever the file says of itself.
       const captured = { by: actor, node: reference.captured?.node ?? '-', at };
-      const added: Reference = { ...reference, captured, ...(separate && { state: 'staged' }) };
+      const added: Reference = {
+        ...reference,
+        captured,
+        ...(separate && reference.state === 'active' && { state: 'staged' }),
+      };
       await store.addReference(added, {
         ...{ at: now(), actor, action: 'reference.import', subject: name, code: null },
         detail: { state: added.state, group: added.group },
@@ -75,5 +86,9 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
       await changed();
       return added;
     },
+  };
+  return {
+    change: (...step) => inTurn(() => life.change(...step)),
+    add: (...step) => inTurn(() => life.add(...step)),
   };
 }

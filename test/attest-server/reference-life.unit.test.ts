@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { setImmediate } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { createReferenceLife, type ReferenceAction } from '../../attest-server/reference-life.ts';
@@ -27,6 +28,7 @@ function lifeOf(state: Reference['state'], separate = false) {
         world.events.push(event);
       },
       updateReference: async (changed, event) => {
+        await setImmediate();
         world.references[0] = changed;
         world.events.push(event);
       },
@@ -80,6 +82,25 @@ describe('the life of a reference', () => {
     });
     assert.deepEqual([world.references[0]?.state, world.changes], ['staged', 0]);
     assert.equal((await life.change('workers-1', 'approve', 'because', 'token:bob'))?.state, 'active');
+  });
+
+  it('lets no step that began before a revocation undo it', async () => {
+    for (const other of ['approve', 'retire'] as const) {
+      const { world, life } = lifeOf('staged');
+      const steps = [life.change('workers-1', 'revoke', 'bad', 'token:ann')];
+      steps.push(life.change('workers-1', other, 'because', 'token:bob'));
+      const [revoked, undone] = await Promise.allSettled(steps);
+      assert.deepEqual([revoked?.status, undone?.status], ['fulfilled', 'rejected']);
+      assert.equal(world.references[0]?.state, 'revoked');
+    }
+  });
+
+  it('takes in a revoked reference as revoked, also where approvals are separate', async () => {
+    const { life } = lifeOf('active', true);
+    for (const state of ['revoked', 'retired', 'staged'] as const) {
+      const brought: Reference = { ...referenceOf(`workers-${state}`), state, captured };
+      assert.equal((await life.add(brought, 'token:bob')).state, state);
+    }
   });
 
   it('takes in a reference under the name of whoever brings it, staged where approvals are separate', async () => {
