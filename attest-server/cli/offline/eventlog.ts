@@ -1,4 +1,4 @@
-import { pcrBanks } from '../../protocol/messages.ts';
+import { type PcrBank, pcrBanks } from '../../protocol/messages.ts';
 import type { Rejection } from '../../protocol/rejection.ts';
 import type { EventLog, LogEvent } from '../../verify/tpm/event-log.ts';
 import { replayUserSpace, type UserSpaceEvent, type UserSpaceLog } from '../../verify/tpm/user-space-log.ts';
@@ -59,7 +59,7 @@ function table(log: EventLog, after: AfterUserSpace | null): string {
   const locality = log.startupLocality === null ? '' : `, startup locality ${log.startupLocality}`;
   return [
     `${log.format} log, ${log.events.length} events${locality}`,
-    ...lines(header, log.events.map(row)),
+    ...eventLines(log),
     ...pcrLines('PCRs after replay', log.banks),
     ...log.notes.map(
       ({ event, code, text }) => `note ${code}${event === null ? '' : ` (event ${event})`}: ${text}`,
@@ -104,9 +104,24 @@ function lines(header: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
-const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', 'DESCRIBES'] as const;
+/** Digests are told from each other by their beginning; the whole ones are in the JSON. */
+const shownDigits = 16;
 
-function row(event: LogEvent): readonly string[] {
-  const { index, pcr, type, stage, verified, describes } = event;
-  return [String(index), String(pcr), type, stage, verified ? 'yes' : 'no', describes];
+function eventLines({ events, banks }: EventLog): readonly string[] {
+  const bank = banks.sha256 === undefined ? firstOf(banks) : 'sha256';
+  const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', (bank ?? 'digest').toUpperCase(), 'DESCRIBES'];
+  const rows = events.map((event: LogEvent) => [
+    String(event.index),
+    String(event.pcr),
+    event.type,
+    event.stage,
+    event.verified ? 'yes' : 'no',
+    (bank && event.digests[bank]?.slice(0, shownDigits)) ?? '-',
+    event.describes,
+  ]);
+  return lines(header, rows);
+}
+
+function firstOf(banks: EventLog['banks']): PcrBank | undefined {
+  return pcrBanks.find((bank) => banks[bank] !== undefined);
 }

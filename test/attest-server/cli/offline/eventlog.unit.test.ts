@@ -26,6 +26,9 @@ describe('assay eventlog', () => {
     const pcrs = Object.values(log.banks).reduce((count, bank) => count + Object.keys(bank).length, 0);
     const titles = 2 + Object.keys(log.banks).length;
     assert.equal(lines.length, titles + log.events.length + pcrs + log.notes.length + 1);
+    for (const [index, { stage, digests, describes }] of log.events.entries())
+      for (const told of [stage, digests.sha256?.slice(0, 16) ?? '-', describes])
+        assert(lines[2 + index]?.includes(told), `${told} in line ${2 + index}`);
   });
 
   it('adds what user space measured, and what the PCRs hold after it', () => {
