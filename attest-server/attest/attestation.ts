@@ -13,7 +13,7 @@ import type { Answer, AttestedNode } from './answer.ts';
 import { BootLogs } from './boot-logs.ts';
 import { keptEvidence } from './kept-evidence.ts';
 import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
-import { judgeNode, previousOf, rememberedOf } from './node-sequence.ts';
+import { isConcurrent, judgeNode, previousOf, rememberedOf } from './node-sequence.ts';
 import { begunVerdict, overdueVerdict } from './server-verdicts.ts';
 import { SystemUuids } from './system-uuids.ts';
 
@@ -256,7 +256,8 @@ export class Attestation {
     const started = performance.now();
     const previous = this.#statuses.get(node.name) ?? null;
     const sentBootLog = previous?.bootLogDigest != null;
-    const concurrent = previous?.verifiedAt != null && answer.challengedAt < previous.verifiedAt;
+    const { challengedAt } = answer;
+    const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
     const labels = this.#labelsOf(node.name);
     const group = groupOf(this.#policy, node.name, labels);
     const sequence = judgeNode(proven, previous, concurrent);

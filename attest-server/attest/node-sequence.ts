@@ -9,6 +9,25 @@ type Remembered = Pick<
   'resetCount' | 'restartCount' | 'clock' | 'firmwareVersion' | 'bootId' | 'sequence'
 >;
 
+/** How long the clock of a TPM may be off against ours over a short time, in milliseconds, beside half of that time. */
+const clockSlack = 1_000;
+
+/**
+ * Whether an answer is to a challenge older than the verdict before, so that its clock may be older too: by the time
+ * between the two, and by no more, since a clone that answers just after its twin is as old as the copy.
+ */
+export function isConcurrent(
+  before: Pick<NodeStatus, 'verifiedAt' | 'clock'> | null,
+  { challengedAt, clock }: { readonly challengedAt: number; readonly clock: bigint },
+): boolean {
+  if (before === null || before.verifiedAt === null) return false;
+  const overlap = before.verifiedAt - challengedAt;
+  if (overlap <= 0) return false;
+  return (
+    before.clock === null || before.clock - clock <= BigInt(Math.ceil(overlap * 1.5)) + BigInt(clockSlack)
+  );
+}
+
 /** @param concurrent the answer is to a challenge older than the verdict before */
 export function judgeNode(
   { clock, firmwareVersion, facts }: Proven,
@@ -21,7 +40,7 @@ export function judgeNode(
 }
 
 /** Null where nothing was seen, or a person has put an end to it. */
-export function sequenceOf(status: Remembered): Sequence | null {
+function sequenceOf(status: Remembered): Sequence | null {
   const { resetCount, restartCount, clock, firmwareVersion, bootId, sequence } = status;
   if (resetCount === null || restartCount === null || clock === null) return null;
   const { firstBootId = bootId, rewind = 'none', held = null } = sequence ?? {};

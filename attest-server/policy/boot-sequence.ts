@@ -63,7 +63,7 @@ export function judgeSequence(past: Sequence | null, now: Sighting, concurrent =
   const held = holding.find((code) => code !== 'tpm_firmware') ?? holding[0] ?? null;
   const findings =
     held === null || found.some(({ code }) => code === held) ? found : [stillHeld(held), ...found];
-  return { findings, next: remembered(past, now, begun !== null, held), begun };
+  return { findings, next: remembered(past, now, { anew: begun !== null, concurrent }, held), begun };
 }
 
 function beginning(past: Sequence, now: Sighting): SequenceJudgement['begun'] {
@@ -128,9 +128,14 @@ function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
   return found;
 }
 
-function remembered(past: Sequence, now: Sighting, anew: boolean, held: HeldCode | null): Sequence {
+function remembered(
+  past: Sequence,
+  now: Sighting,
+  { anew, concurrent }: { readonly anew: boolean; readonly concurrent: boolean },
+  held: HeldCode | null,
+): Sequence {
   const back = now.resetCount < past.resetCount || now.restartCount < past.restartCount;
-  const rewound = !anew && now.clock < past.clock;
+  const rewound = !anew && !concurrent && now.clock < past.clock;
   return {
     // What was highest is what the next one is compared with: a lower one must not launder itself.
     resetCount: anew ? now.resetCount : past.resetCount,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify.ts';
+import type { Challenge } from '../../../attest-server/protocol/messages.ts';
 import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
@@ -30,8 +31,8 @@ describe('the counters of a TPM, over a real connection', () => {
   });
 
   /** Answers the next challenge at this moment; the state and its codes. */
-  async function at({ boot = 'a', ...moment }: Moment): Promise<string> {
-    const challenge = await peer.challenge();
+  async function at({ boot = 'a', ...moment }: Moment, asked?: Challenge): Promise<string> {
+    const challenge = asked ?? (await peer.challenge());
     const bootId = `6f9619ff-8b86-d011-b42d-00cf4fc96${boot.charCodeAt(0).toString().padStart(3, '0')}`;
     const occasion = { node, hello: peer.hello, channel: peer.channel, bootId };
     const all = { resetCount: 7, restartCount: 1, clock: 1_000_000_000n, ...moment };
@@ -77,6 +78,21 @@ describe('the counters of a TPM, over a real connection', () => {
     assert.match(await at({ clock: 1_000_000_100n }), /counter_rollback/);
     await at({ clock: 1_000_000_900n });
     assert.match(await at({ clock: 1_000_000_500n }), /^untrusted .*clone_suspected/);
+  });
+
+  it('row 100: a machine that always answers just after its twin is told by how far it is behind', async () => {
+    for (const [behind, codes] of [
+      [500n, 'trusted'],
+      [300_000n, 'untrusted clock_rewind counter_rollback'],
+    ] as const) {
+      const twin = peer;
+      peer = await introduce(world, tpm, node);
+      const [mine, asked] = [peer, await peer.challenge()];
+      peer = twin;
+      assert.equal(await at({ clock: 1_001_000_000n }), 'trusted');
+      peer = mine;
+      assert.equal(await at({ clock: 1_001_000_000n - behind }, asked), codes);
+    }
   });
 
   it('row 84: power loss, reboot after suspend and a suspend are each recovered from by the next full proof', async () => {

@@ -32,6 +32,11 @@ describe('the life of a TPM and its kernel', () => {
       ['clock_rewind counter_rollback'],
     ],
     ['an answer to an older challenge has an older clock', [{ clock: 99_999_999n, concurrent: true }], ['']],
+    [
+      'an answer to an older challenge makes no clone of what goes back later',
+      [{ clock: 99_999_999n, concurrent: true }, { clock: 100_000_500n }, { clock: 100_000_400n }],
+      ['', '', 'clock_rewind counter_rollback'],
+    ],
     ['a reboot', [{ resetCount: 6, bootId: 'b', clock: 100_000_500n }], ['rebooted']],
     [
       'a power loss that took the last minutes of the clock with it',
