@@ -31,7 +31,7 @@ export interface ReferenceLife {
 }
 
 /** The state of a reference does not allow what was asked; the message says why. */
-export class NotNow extends Error {
+class NotNow extends Error {
   override readonly name = 'NotNow';
 }
 

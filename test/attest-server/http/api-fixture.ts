@@ -164,7 +164,7 @@ const authorityNow: AuthorityView = {
 };
 
 /** The real life of references, over the world's list. */
-export function referenceLifeOf(world: World, separate: boolean) {
+function referenceLifeOf(world: World, separate: boolean) {
   return createReferenceLife({
     store: {
       references: async () => world.references,
