@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'mocha';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { type Approvals, createApprovals } from '../../../attest-server/enrolment/approvals.ts';
+import { CandidateBook } from '../../../attest-server/enrolment/candidates.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { Bound, Store } from '../../../attest-server/store/store.ts';
+
+const ek = 'a'.repeat(64);
+
+describe('the approval of a key that is enrolled already', () => {
+  let store: Store;
+  let approvals: Approvals;
+  let held: boolean;
+  let ways: readonly Bound[];
+
+  beforeEach(async () => {
+    store = await openSqliteStore(':memory:', { chain: chainEntry });
+    held = true;
+    ways = ['approval'];
+    approvals = createApprovals({
+      ...{ store, candidates: await CandidateBook.open(store), now: () => 0, alert: () => {} },
+      mayEnrol: (_node, by) => ways.includes(by),
+      release: (_node, work) => work(),
+      async forgive() {
+        const was = held;
+        held = false;
+        return was;
+      },
+    });
+  });
+
+  const enrolled = (bound: Bound) =>
+    store.enrol(
+      {
+        ...{ ekDigest: ek, name: 'node-1', bound, ekPublicArea: Buffer.of(1), ekCertificate: null },
+        ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
+        ...{ tpmClass: 'unknown', endorsedBy: null },
+      },
+      { at: 0, actor: 'agent:node-1', action: 'enrol', subject: 'node-1', code: null, detail: {} },
+    );
+  const approve = () => approvals.approve('node-1', ek, 'token:ann');
+
+  it('forgives what is held against it, where the policy lets nobody enrol by approval', async () => {
+    ways = ['pin'];
+    await enrolled('pin');
+    assert.deepEqual(await approve(), { ekDigest: ek, isWaiting: true });
+    assert.equal(held, false);
+    await assert.rejects(approve(), { code: 'enrolment_pending' });
+    assert.deepEqual(await store.approvals(), []);
+  });
+
+  it('forgives it at once where the key was bound by first use', async () => {
+    await enrolled('first-use');
+    await approve();
+    assert.deepEqual([held, (await store.node('node-1'))?.bound], [false, 'approval']);
+    await assert.rejects(approve(), { code: 'ek_already_bound' });
+  });
+
+  it('leaves a binding by first use as it is, where the policy lets nobody enrol by approval', async () => {
+    ways = ['first-use'];
+    await enrolled('first-use');
+    await approve();
+    assert.deepEqual([held, (await store.node('node-1'))?.bound], [false, 'first-use']);
+    await assert.rejects(approve(), { code: 'enrolment_pending' });
+  });
+
+  it('is refused where nothing is held against it', async () => {
+    held = false;
+    await enrolled('pin');
+    await assert.rejects(approve(), { code: 'ek_already_bound' });
+  });
+});
