@@ -204,7 +204,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       referenceLife: createReferenceLife({
         ...{ store, now, separate: config.separateApprovals },
         async changed() {
-          await attestation.reload(attestation.policy);
+          await attestation.reload();
           agents.challengeNow();
         },
       }),

@@ -90,9 +90,10 @@ export class Attestation {
     return this.#statuses.get(name) ?? null;
   }
 
-  /** Puts a policy and the stored references in force. */
-  async reload(policy: Policy): Promise<void> {
+  /** Puts the stored references in force, and a policy. @param next default: the one that is in force by then */
+  async reload(next?: Policy): Promise<void> {
     this.#references = await this.#ports.store.references();
+    const policy = next ?? this.#policy;
     this.#policy = policy;
     this.#appraise = createAppraiser(policy, this.#references);
     this.#context = keptEvidence.context(policy.text, this.#references);
@@ -173,7 +174,7 @@ export class Attestation {
       code: null,
       detail: { node: request.node, state: reference.state },
     });
-    await this.reload(this.#policy);
+    await this.reload();
     return reference;
   }
 

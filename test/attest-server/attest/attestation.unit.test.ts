@@ -6,7 +6,7 @@ import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { beat, readLastAlive } from '../../../attest-server/heartbeat.ts';
-import { strictPolicy } from '../../../attest-server/policy/built-in.ts';
+import { observePolicy, strictPolicy } from '../../../attest-server/policy/built-in.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import type { Store } from '../../../attest-server/store/store.ts';
@@ -79,6 +79,18 @@ describe('a server that starts again', () => {
 
   it('leaves an untrusted node untrusted, however long it is silent', async () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
+  });
+});
+
+describe('a policy that is read again', () => {
+  it('stays in force where references change in the same moment', async () => {
+    const store = await judged('trusted');
+    const ports = { store, now: () => 0, unknownAfter, duration: () => {}, recorded: () => {} };
+    const attestation = await Attestation.open(ports, strictPolicy, null);
+    await Promise.all([attestation.reload(observePolicy), attestation.reload()]);
+    assert.equal(attestation.policy, observePolicy);
+    await Promise.all([attestation.reload(), attestation.reload(strictPolicy)]);
+    assert.equal(attestation.policy, strictPolicy);
   });
 });
 
