@@ -5,7 +5,7 @@ import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask, pcrsOf, pcrValue } from './compared-pcrs.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
-import { definesMenu } from './only-read.ts';
+import { definesMenu, isConstant } from './only-read.ts';
 import { type BootScope, defaultScope } from './rules.ts';
 
 export interface CaptureOptions {
@@ -44,7 +44,7 @@ export function captureReference(
       if (pcrValue(quoted, pcr) === null)
         throw new CaptureError(`${node} did not quote ${quoted.bank} PCR ${pcr}`);
   const components = boot.state.components.filter(
-    (component) => kept.has(component.pcr) && component.kind !== 'marker' && !definesMenu(component),
+    (component) => kept.has(component.pcr) && !isConstant(component) && !definesMenu(component),
   );
   if (components.length === 0) throw new CaptureError(`the boot log of ${node} measures nothing`);
   const keys = keysByEvent(boot.state.secureBoot);

@@ -85,7 +85,11 @@ function judgeByReferences(
     : uncovered.filter((stage) => !coveredByRules(stage, rules));
   const unquoted = comparedPcrs.find((pcr) => !boot.quotes(pcr) && isNamed(pcr, usable));
   const initrd = initrdFinding(boot, usable);
-  const causes = causesOf(boot, differing).filter(({ stage }) => stage !== 'initrd' || initrd === null);
+  const untold = differing.filter(
+    ({ unknown: added, missing }) =>
+      missing.length > 0 || added.some(({ event }) => !boot.doubted.has(event)),
+  );
+  const causes = causesOf(boot, untold).filter(({ stage }) => stage !== 'initrd' || initrd === null);
   const findings = [
     ...causes.map((difference) => stageFinding(boot, difference, rules)),
     initrd,

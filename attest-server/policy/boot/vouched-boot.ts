@@ -6,6 +6,7 @@ import { pcrValue } from './compared-pcrs.ts';
 import { isJudgedByRule, namesOf, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
+import { isConstant } from './only-read.ts';
 import type { BootRules } from './rules.ts';
 
 /** A boot as it is compared: what counts of its components, and what the TPM vouches for. */
@@ -24,6 +25,8 @@ export interface VouchedBoot {
   /** The log as it was parsed, for references that know values alone. */
   readonly log: EventLog;
   readonly problems: readonly BootProblem[];
+  /** Events that the log shows to be wrong; told as such. */
+  readonly doubted: ReadonlySet<number>;
   readonly quotes: (pcr: number) => boolean;
   /** Of PCRs 12 and 13, those that hold something which no log explains: null where all is well. */
   readonly unexplained: number | null;
@@ -50,6 +53,8 @@ export function vouchedBoot(
   const { components } = state;
   const quoted = banks.reduce((mask, bank) => mask & bank.mask, 0xffffff);
   const names = namesOf(state);
+  // What the log shows wrong about an event is told; it must not be left out of the comparison for it.
+  const doubted = new Set(problems.flatMap((problem) => problem.event ?? []));
   const judged: JudgedComponent[] = [];
   const unjudged: BootComponent[] = [];
   let hasCommands = false;
@@ -57,7 +62,7 @@ export function vouchedBoot(
   for (const component of components) {
     const { event, pcr, kind } = component;
     if (!judgedPcrs.has(pcr)) unjudged.push(component);
-    if (!judgedPcrs.has(pcr) || kind === 'marker') continue;
+    if (!judgedPcrs.has(pcr) || (isConstant(component) && !doubted.has(event))) continue;
     const stage = judgedStage(component.stage, pcr);
     if (pcr === 8 && kind === 'command') hasCommands = true;
     if (pcr === 11 && stage === 'kernel') hasSections = true;
@@ -81,6 +86,7 @@ export function vouchedBoot(
     hasSections,
     log,
     problems,
+    doubted,
     quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
     unexplained: addOnPcrs.find((pcr) => isExtended(pcr) && !isExplained(pcr)) ?? null,
     vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),

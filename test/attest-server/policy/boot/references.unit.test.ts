@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
@@ -214,6 +215,25 @@ describe('a boot that hides behind names', () => {
     );
     const other = tamperEvent(added, first.index + 1, { digest });
     assert.equal(summary(judged(other, [captured(log)], openInitrd)), 'untrusted initrd_unknown');
+  });
+
+  it('is found where one more command of its loader is called an action of the firmware', () => {
+    const { events, raw } = parseEventLog(log);
+    const boot = events.find(({ describes }) => describes === 'grub_cmd: boot');
+    assert.ok(boot);
+    const again = Buffer.concat([
+      log.subarray(0, raw.offsets[boot.index]),
+      log.subarray(raw.offsets[boot.index], raw.ends[boot.index]),
+      log.subarray(raw.offsets[boot.index]),
+    ]);
+    const text = Buffer.from('linux /vmlinuz init=/bin/sh');
+    const digest = Object.fromEntries(
+      Object.keys(boot.digests).map((bank) => [bank, hash(bank, text, 'hex')]),
+    );
+    for (const type of [5, 0x80000007, 4, 8]) {
+      const hidden = tamperEvent(again, boot.index, { data: text, digest, type });
+      assert.equal(judged(hidden, [captured(log)]).state, 'untrusted', `type ${type}`);
+    }
   });
 
   it('row 34: is told by what is measured, whatever the type of an event says', () => {
