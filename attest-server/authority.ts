@@ -81,9 +81,13 @@ export function createAuthority(parts: AuthorityParts): Authority {
   };
   const change = async (action: string, actor: string, untold: number, work: () => Promise<void>) => {
     await work();
-    take(await parts.read());
+    try {
+      take(await parts.read());
+    } finally {
+      // On disk it is changed: it counts from the next start on, whatever fails here.
+      await store.audit({ at: now(), actor, action, subject: newest(), code: null, detail: { untold } });
+    }
     const subject = newest();
-    await store.audit({ at: now(), actor, action, subject, code: null, detail: { untold } });
     logger.warn({ actor, action, authority: subject, untold }, 'the authority of the server changes');
     return view();
   };

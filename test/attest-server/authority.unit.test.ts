@@ -17,6 +17,7 @@ describe("the server's authority while it is replaced", () => {
   let authority: Authority;
   let served: ServerIdentity[] = [];
   let books: AuditEvent[] = [];
+  let isFull = false;
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-authority-'));
     [served, books] = [[], []];
@@ -30,7 +31,10 @@ describe("the server's authority while it is replaced", () => {
       nodes: async () => [enrolled('node-1'), enrolled('node-2')],
       audit: async (event: AuditEvent) => void books.push(event),
     };
-    const serve = (identity: ServerIdentity) => void served.push(identity);
+    const serve = (identity: ServerIdentity) => {
+      if (isFull) throw new Error('no room on the disk');
+      served.push(identity);
+    };
     const parts = { stateDir: dir, identity: await read(), read, serve, store, now: () => 7, logger };
     return createAuthority(parts);
   }
@@ -93,6 +97,18 @@ describe("the server's authority while it is replaced", () => {
     assert.deepEqual(
       served.map(({ stage }) => stage),
       ['announced', 'in_force', 'settled'],
+    );
+  });
+
+  it('has a step in the books that was made on disk and could not be shown', async () => {
+    isFull = true;
+    await assert.rejects(authority.ports.rotate('token:admin'), /no room/);
+    isFull = false;
+    await authority.renew();
+    assert.equal((await authority.ports.view()).stage, 'announced');
+    assert.deepEqual(
+      books.map(({ actor, action }) => [actor, action]),
+      [['token:admin', 'authority.rotate']],
     );
   });
 
