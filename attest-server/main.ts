@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { pino } from 'pino';
 import { addAuditKey } from './audit-key-command.ts';
 import { ConfigError, type ServerConfig, serverConfig } from './config.ts';
-import { PolicyError } from './policy/policy-error.ts';
+import { PolicyError } from './policy/file/policy-error.ts';
 import { startServer } from './server.ts';
 import { version } from './version.ts';
 

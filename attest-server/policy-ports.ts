@@ -3,8 +3,8 @@ import { observeKept } from './attest/observe.ts';
 import { simulate } from './attest/simulate.ts';
 import type { PolicyPorts } from './http/ports.ts';
 import { HttpProblem } from './http/problem.ts';
+import { parsePolicy } from './policy/file/policy-file.ts';
 import type { Enrolment } from './policy/policy.ts';
-import { parsePolicy } from './policy/policy-file.ts';
 import type { Store } from './store/store.ts';
 
 export interface PolicyPortsParts {

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { type ReloadedPart, reloadedParts } from './metrics.ts';
-import { PolicyError } from './policy/policy-error.ts';
+import { PolicyError } from './policy/file/policy-error.ts';
 
 /**
  * Reads each part anew, in order. A faulty one stays as it was, is told with file, line and field, and does not keep

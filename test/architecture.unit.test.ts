@@ -39,7 +39,7 @@ const rules: readonly Rule[] = [
   { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
   { room: `${server}/verify`, values: [protocol], packages: ['node:crypto'], pure: true },
   // Reads the texts of the shipped policies, once.
-  { room: `${server}/policy/built-in`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
+  { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
   {
     room: `${server}/policy`,
     values: [protocol],

@@ -1,4 +1,4 @@
-import { activeReferences, type Observation, observe } from '../policy/observation.ts';
+import { activeReferences, type Observation, observe } from '../policy/draft/observation.ts';
 import { groupOf } from '../policy/policy.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 import type { SimulatePorts } from './simulate.ts';

@@ -1,5 +1,5 @@
+import { createSimulation, notSimulated, type SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Policy } from '../policy/policy.ts';
-import { createSimulation, notSimulated, type SimulatedNode } from '../policy/simulation.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 

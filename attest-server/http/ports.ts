@@ -1,8 +1,8 @@
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
-import type { Observation } from '../policy/observation.ts';
+import type { Observation } from '../policy/draft/observation.ts';
+import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Policy } from '../policy/policy.ts';
-import type { SimulatedNode } from '../policy/simulation.ts';
 import type { AuditEntry } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';

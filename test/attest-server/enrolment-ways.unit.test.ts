@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { enrolmentWays } from '../../attest-server/enrolment-ways.ts';
-import { PolicyError } from '../../attest-server/policy/policy-error.ts';
-import { parsePolicy } from '../../attest-server/policy/policy-file.ts';
+import { PolicyError } from '../../attest-server/policy/file/policy-error.ts';
+import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 
 const cluster = { providerIdOf: async () => null, nodeOfToken: async () => null, labelsOf: () => ({}) };
 const parts = { now: () => 0, fault: () => {} };

@@ -5,7 +5,7 @@ import type { Answer } from '../../attest-server/attest/answer.ts';
 import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
 import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { strictPolicy } from '../../attest-server/policy/built-in.ts';
+import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from '../../attest-server/verify/proven.ts';

@@ -4,7 +4,7 @@ import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
 import { quotesOf } from '../../attest-server/attest/latest-boot.ts';
 import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { strictPolicy } from '../../attest-server/policy/built-in.ts';
+import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';

@@ -1,7 +1,7 @@
 import { verify as bareVerify, randomBytes } from 'node:crypto';
 import { type LatestBoot, latestBoot, quotesOf } from '../../attest-server/attest/latest-boot.ts';
 import { createAppraiser } from '../../attest-server/policy/appraise.ts';
-import { strictPolicy } from '../../attest-server/policy/built-in.ts';
+import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import type { EvidenceMessage } from '../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';

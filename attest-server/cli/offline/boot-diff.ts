@@ -8,7 +8,7 @@ import { judgedStage, stageNames } from '../../policy/boot/judged-stage.ts';
 import { type PreparedReference, prepareReferences } from '../../policy/boot/reference-set.ts';
 import { defaultBootRules } from '../../policy/boot/rules.ts';
 import { vouchedBoot } from '../../policy/boot/vouched-boot.ts';
-import { observePolicy } from '../../policy/built-in.ts';
+import { observePolicy } from '../../policy/shipped/built-in.ts';
 import type { Finding } from '../../policy/finding.ts';
 import { problemsOf } from '../../policy/findings.ts';
 import { groupOf, type PolicyGroup } from '../../policy/policy.ts';

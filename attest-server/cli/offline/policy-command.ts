@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { PolicyError } from '../../policy/policy-error.ts';
-import { policyJsonSchema } from '../../policy/policy-schema.ts';
+import { PolicyError } from '../../policy/file/policy-error.ts';
+import { policyJsonSchema } from '../../policy/file/policy-schema.ts';
 import { exit } from '../exit.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';

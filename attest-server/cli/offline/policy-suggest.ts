@@ -1,8 +1,8 @@
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { activeReferences, observe } from '../../policy/observation.ts';
+import { activeReferences, observe } from '../../policy/draft/observation.ts';
+import { type SuggestedFrom, suggestPolicy } from '../../policy/draft/suggest.ts';
 import { groupOf } from '../../policy/policy.ts';
-import { type SuggestedFrom, suggestPolicy } from '../../policy/suggest.ts';
 import { listOf, nodeView } from '../../protocol/api.ts';
 import { parseBundle } from '../../protocol/bundle.ts';
 import { observationsAnswer } from '../../protocol/policy-api.ts';

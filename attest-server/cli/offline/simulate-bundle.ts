@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
+import { createSimulation, notSimulated, type SimulatedNode } from '../../policy/draft/simulation.ts';
 import type { Policy } from '../../policy/policy.ts';
-import { createSimulation, notSimulated, type SimulatedNode } from '../../policy/simulation.ts';
 import { parseBundle } from '../../protocol/bundle.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';

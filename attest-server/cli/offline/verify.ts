@@ -1,8 +1,8 @@
 import { appraise } from '../../policy/appraise.ts';
 import { withContinuity } from '../../policy/continuity.ts';
 import { earStatus } from '../../policy/ear-status.ts';
+import { parsePolicy } from '../../policy/file/policy-file.ts';
 import { enrolments, groupOf, type Policy } from '../../policy/policy.ts';
-import { parsePolicy } from '../../policy/policy-file.ts';
 import { type Bundle, parseBundle } from '../../protocol/bundle.ts';
 import { classOf } from '../../protocol/reasons.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';

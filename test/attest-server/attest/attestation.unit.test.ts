@@ -6,7 +6,7 @@ import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { beat, readLastAlive } from '../../../attest-server/heartbeat.ts';
-import { observePolicy, strictPolicy } from '../../../attest-server/policy/built-in.ts';
+import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import type { Store } from '../../../attest-server/store/store.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { serverConfig } from '../../../attest-server/config.ts';
-import { PolicyError } from '../../../attest-server/policy/policy-error.ts';
+import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { startServer } from '../../../attest-server/server.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
+import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
-import { parsePolicy } from '../../../attest-server/policy/policy-file.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
-import { parsePolicy } from '../../../attest-server/policy/policy-file.ts';
 
 const head = 'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n';
 

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { policyJsonSchema } from '../../../../attest-server/policy/policy-schema.ts';
+import { policyJsonSchema } from '../../../../attest-server/policy/file/policy-schema.ts';
 import { runAssay } from '../cli-fixture.ts';
 
 const recorded = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded');

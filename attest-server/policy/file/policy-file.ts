@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
+import { type Enrolment, type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';
 import { issueExplainer } from './explain-issue.ts';
-import { type Enrolment, type Policy, plainEnrolments } from './policy.ts';
 import { type Located, PolicyError, type PolicyFault } from './policy-error.ts';
 import { policyGroup } from './policy-group.ts';
 import { policySchema } from './policy-schema.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { checkPolicy } from '../../../attest-server/policy/policy-file.ts';
+import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 
 const head = 'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n';
 const rest = '  - {name: rest, nodes: ["*"]}\n';

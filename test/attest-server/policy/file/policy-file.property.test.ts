@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { createAppraiser } from '../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../attest-server/policy/boot/capture.ts';
-import { PolicyError } from '../../../attest-server/policy/policy-error.ts';
-import { checkPolicy } from '../../../attest-server/policy/policy-file.ts';
-import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, policyOf, replayedValues } from './made-proof.ts';
+import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import { PolicyError } from '../../../../attest-server/policy/file/policy-error.ts';
+import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 describe('any text', () => {
   const words =

@@ -1,5 +1,5 @@
-import { type BootRules, defaultBootRules } from './boot/rules.ts';
-import type { BuiltAspect, PolicyGroup } from './policy.ts';
+import { type BootRules, defaultBootRules } from '../boot/rules.ts';
+import type { BuiltAspect, PolicyGroup } from '../policy.ts';
 import type { GroupInFile } from './policy-schema.ts';
 
 /** A group as it is judged by: what the file leaves out has its default. */

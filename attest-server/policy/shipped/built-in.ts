@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Policy } from './policy.ts';
-import { parsePolicy } from './policy-file.ts';
+import { parsePolicy } from '../file/policy-file.ts';
+import type { Policy } from '../policy.ts';
 
 /** The policies that come with Assay: files that a person can read and copy, read once. */
 function shipped(name: string): Policy {
-  return parsePolicy(readFileSync(join(import.meta.dirname, 'shipped', `${name}.yaml`), 'utf8'), name);
+  return parsePolicy(readFileSync(join(import.meta.dirname, `${name}.yaml`), 'utf8'), name);
 }
 
 /** What holds without a policy file. */

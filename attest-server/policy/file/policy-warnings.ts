@@ -1,6 +1,6 @@
-import type { ReasonCode } from '../protocol/reasons.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Policy, PolicyGroup } from '../policy.ts';
 import { covers } from './contradictions.ts';
-import type { Policy, PolicyGroup } from './policy.ts';
 import type { Located } from './policy-error.ts';
 
 /** Seconds between two challenges, where a server is not set otherwise. */

@@ -1,5 +1,5 @@
-import { nodeName } from '../protocol/messages.ts';
-import { globMatches } from './glob.ts';
+import { nodeName } from '../../protocol/messages.ts';
+import { globMatches } from '../glob.ts';
 import type { Observation, ObservedBoot, ObservedImage } from './observation.ts';
 
 /** Machines that a draft can say something about beside those whose boots were seen. */

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import type { Observation, ObservedBoot } from '../../../attest-server/policy/observation.ts';
-import { groupOf } from '../../../attest-server/policy/policy.ts';
-import { checkPolicy } from '../../../attest-server/policy/policy-file.ts';
-import { type SuggestedFrom, suggestPolicy } from '../../../attest-server/policy/suggest.ts';
+import type { Observation, ObservedBoot } from '../../../../attest-server/policy/draft/observation.ts';
+import { type SuggestedFrom, suggestPolicy } from '../../../../attest-server/policy/draft/suggest.ts';
+import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
+import { groupOf } from '../../../../attest-server/policy/policy.ts';
 
 const shimGrub: ObservedBoot = {
   firmware: 'EDK II 2025.02',

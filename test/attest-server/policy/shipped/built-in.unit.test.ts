@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { checkPolicy } from '../../../attest-server/policy/policy-file.ts';
-import { policyJsonSchema } from '../../../attest-server/policy/policy-schema.ts';
+import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
+import { policyJsonSchema } from '../../../../attest-server/policy/file/policy-schema.ts';
 
-const folder = join(import.meta.dirname, '../../../attest-server/policy');
-const published: unknown = JSON.parse(readFileSync(join(folder, 'policy.schema.json'), 'utf8'));
+const folder = join(import.meta.dirname, '../../../../attest-server/policy');
+const published: unknown = JSON.parse(readFileSync(join(folder, 'file/policy.schema.json'), 'utf8'));
 
 describe('the published JSON schema of policies', () => {
-  it('is the one of this version; else write it anew: assay policy schema > attest-server/policy/policy.schema.json', () =>
+  it('is the one of this version; else write it anew: assay policy schema > attest-server/policy/file/policy.schema.json', () =>
     assert.deepEqual(published, JSON.parse(JSON.stringify(policyJsonSchema()))));
 });
 
@@ -26,7 +26,7 @@ describe('each shipped policy', () => {
     });
 
     it(`${name} names the schema for editors`, () =>
-      assert.match(text, /^# yaml-language-server: \$schema=\.\.\/policy\.schema\.json$/m));
+      assert.match(text, /^# yaml-language-server: \$schema=\.\.\/file\/policy\.schema\.json$/m));
   }
 
   it('is more than the schema says of what it refuses', () =>

@@ -1,5 +1,5 @@
-import { globMatches } from './glob.ts';
-import { type Enrolment, enrolments } from './policy.ts';
+import { globMatches } from '../glob.ts';
+import { type Enrolment, enrolments } from '../policy.ts';
 import type { Located } from './policy-error.ts';
 import { unsupported } from './policy-schema.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { plainName } from '../../protocol/reference.ts';
-import { commandLineScopes, digestScopes } from './rules.ts';
+import { commandLineScopes, digestScopes } from '../boot/rules.ts';
 
 const argumentGlob = z
   .string()

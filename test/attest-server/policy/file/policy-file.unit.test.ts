@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { defaultBootRules } from '../../../attest-server/policy/boot/rules.ts';
-import { observePolicy, strictPolicy } from '../../../attest-server/policy/built-in.ts';
-import { PolicyError, type PolicyFault } from '../../../attest-server/policy/policy-error.ts';
-import { parsePolicy } from '../../../attest-server/policy/policy-file.ts';
+import { defaultBootRules } from '../../../../attest-server/policy/boot/rules.ts';
+import { PolicyError, type PolicyFault } from '../../../../attest-server/policy/file/policy-error.ts';
+import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
+import { observePolicy, strictPolicy } from '../../../../attest-server/policy/shipped/built-in.ts';
 
 const head = 'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n';
 

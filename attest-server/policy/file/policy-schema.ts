@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { reasonCodes } from '../protocol/reasons.ts';
-import { plainName } from '../protocol/reference.ts';
-import { bootSchema } from './boot/boot-schema.ts';
-import { builtAspects, defaultEnrolments, enrolments } from './policy.ts';
+import { reasonCodes } from '../../protocol/reasons.ts';
+import { plainName } from '../../protocol/reference.ts';
+import { builtAspects, defaultEnrolments, enrolments } from '../policy.ts';
+import { bootSchema } from './boot-schema.ts';
 
 /** Of a field or value that the grammar knows and this version does not build. */
 export const unsupported = 'not supported by this version';

@@ -1,10 +1,10 @@
-import type { Bundle } from '../protocol/bundle.ts';
-import type { Reference } from '../protocol/reference.ts';
-import type { NodeState, Reason } from '../protocol/verdict.ts';
-import type { Proven } from '../verify/proven.ts';
-import { type AppraisedNode, createAppraiser } from './appraise.ts';
-import { withContinuity } from './continuity.ts';
-import { groupOf, type Policy } from './policy.ts';
+import type { Bundle } from '../../protocol/bundle.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import type { NodeState, Reason } from '../../protocol/verdict.ts';
+import type { Proven } from '../../verify/proven.ts';
+import { type AppraisedNode, createAppraiser } from '../appraise.ts';
+import { withContinuity } from '../continuity.ts';
+import { groupOf, type Policy } from '../policy.ts';
 
 /** What one policy makes of a piece of evidence. */
 export interface SimulatedSide {
