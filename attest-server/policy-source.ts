@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import { observePolicy, strictPolicy } from './policy/shipped/built-in.ts';
 import { checkPolicy } from './policy/file/policy-file.ts';
 import type { Enrolment, Policy } from './policy/policy.ts';
+import { observePolicy, strictPolicy } from './policy/shipped/built-in.ts';
 
 /**
  * A built-in policy by its name, or a file; null is `observe`. What is doubtful in it is logged.

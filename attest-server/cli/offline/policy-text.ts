@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
-import { observePolicy, strictPolicy } from '../../policy/shipped/built-in.ts';
 import { PolicyError, type PolicyFault } from '../../policy/file/policy-error.ts';
 import { type CheckedPolicy, checkPolicy } from '../../policy/file/policy-file.ts';
 import { enrolments, type Policy, plainEnrolments } from '../../policy/policy.ts';
+import { observePolicy, strictPolicy } from '../../policy/shipped/built-in.ts';
 import { CliError, exit } from '../exit.ts';
 import type { CliIo } from '../io.ts';
 import { readFile } from '../read-file.ts';
