@@ -93,7 +93,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     {
       store,
       now,
-      unknownAfter: config.unknownAfter,
+      ...{ unknownAfter: config.unknownAfter, challengeEvery: config.challengeEvery },
       labelsOf: groups.labelsOf,
       duration: metrics.duration,
       recorded: tell.recorded,

@@ -2,6 +2,7 @@ import { amend } from '../policy/amend.ts';
 import { createAppraiser } from '../policy/appraise.ts';
 import { captureReference } from '../policy/boot/capture.ts';
 import { groupOf, labelsThatCount, type Policy } from '../policy/policy.ts';
+import { timings } from '../protocol/limits.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -11,6 +12,7 @@ import type { Proven } from '../verify/proven.ts';
 import { verify } from '../verify/verify.ts';
 import type { Answer, AttestedNode } from './answer.ts';
 import { BootLogs } from './boot-logs.ts';
+import { DiskBudget } from './disk-budget.ts';
 import { keptEvidence } from './kept-evidence.ts';
 import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
 import { isConcurrent, judgeNode, previousOf, rememberedOf } from './node-sequence.ts';
@@ -23,6 +25,8 @@ export interface AttestPorts {
   now(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
+  /** From one challenge of a node to the next, in milliseconds. Default a minute. */
+  readonly challengeEvery?: number;
   /** The node's labels in its cluster, by which groups may choose. Default none. */
   labelsOf?(node: string): Readonly<Record<string, string>>;
   /** Seconds spent in one phase of an attestation. */
@@ -47,6 +51,7 @@ export class Attestation {
   readonly #latest = new Map<string, LatestBoot>();
   readonly #bootLogs: BootLogs;
   readonly #systemUuids = new SystemUuids();
+  readonly #disk: DiskBudget;
   readonly #lanes = new Map<string, Promise<unknown>>();
   #policy: Policy;
   #references: readonly Reference[] = [];
@@ -56,6 +61,7 @@ export class Attestation {
   private constructor(ports: AttestPorts, policy: Policy) {
     this.#ports = ports;
     this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
+    this.#disk = new DiskBudget(ports.challengeEvery ?? timings.challengeEvery);
     this.#policy = policy;
     this.#appraise = createAppraiser(policy, []);
     this.#context = keptEvidence.context(policy.text, []);
@@ -220,6 +226,7 @@ export class Attestation {
       this.#latest.delete(name);
       this.#systemUuids.forget(name);
       this.#bootLogs.forget(name);
+      this.#disk.forget(name);
     });
   }
 
@@ -281,6 +288,8 @@ export class Attestation {
       { at, sentBootLog, labels, latest, previous: previousOf(previous, concurrent) },
       this.#context,
     );
+    const { userspaceLog = '' } = answer.evidence;
+    this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
     const status: NodeStatus = {
       name: node.name,
       ekDigest: node.ekDigest,

@@ -1,0 +1,44 @@
+import { Rejection } from '../protocol/rejection.ts';
+
+/** What history and audit log take of a verdict, in bytes; both are never erased. */
+const rowBytes = 4096;
+/** Bytes that a node may make us keep at once: some hundred answers of honest size. */
+const burst = 4 * 1024 * 1024;
+/** Bytes a second of one whose state flaps, and bytes of each answer that we ask for by ourselves. */
+const perSecond = 4096;
+const perChallenge = 64 * 1024;
+
+/**
+ * Each answer is kept, and a node may come anew or say that something moved as often as it likes: how much of our disk
+ * it fills is bounded here, far above what an honest one needs.
+ */
+export class DiskBudget {
+  readonly #perMs: number;
+  readonly #spent = new Map<string, { readonly bytes: number; readonly at: number }>();
+
+  /** @param challengeEvery milliseconds from one challenge of a node to the next */
+  constructor(challengeEvery: number) {
+    this.#perMs = perSecond / 1000 + perChallenge / challengeEvery;
+  }
+
+  /**
+   * @param at milliseconds since the epoch
+   * @throws Rejection `too_large` where the node has filled its share; then nothing is taken
+   */
+  take(node: string, bytes: number, at: number): void {
+    const before = this.#spent.get(node);
+    const regained = before === undefined ? 0 : Math.max(0, at - before.at) * this.#perMs;
+    const spent = Math.max(0, (before?.bytes ?? 0) - regained) + bytes + rowBytes;
+    if (spent > burst)
+      throw new Rejection(
+        'too_large',
+        `${node} answers too often, or too much: its share of the disk is full`,
+      );
+    this.#spent.set(node, { bytes: spent, at });
+  }
+
+  /** The node is none any more. */
+  forget(node: string): void {
+    this.#spent.delete(node);
+  }
+}
