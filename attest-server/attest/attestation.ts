@@ -113,6 +113,7 @@ export class Attestation {
     node: AttestedNode,
     answer: Answer,
   ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
+    this.#disk.check(node.name, this.#ports.now());
     const bootLog = await this.#bootLogs.of(answer);
     const started = performance.now();
     const { evidence } = answer;

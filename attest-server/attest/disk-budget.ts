@@ -22,10 +22,23 @@ export class DiskBudget {
   }
 
   /**
+   * To be asked before an answer is looked at, which costs more time than to refuse it; nothing is taken.
    * @param at milliseconds since the epoch
-   * @throws Rejection `too_large` where the node has filled its share; then nothing is taken
+   * @throws Rejection `too_large` where the node has filled its share
+   */
+  check(node: string, at: number): void {
+    this.#with(node, 0, at);
+  }
+
+  /**
+   * To be asked once the answer is proven: nobody else fills a node's share.
+   * @throws Rejection `too_large` where the node would fill more than its share; then nothing is taken
    */
   take(node: string, bytes: number, at: number): void {
+    this.#spent.set(node, { bytes: this.#with(node, bytes, at), at });
+  }
+
+  #with(node: string, bytes: number, at: number): number {
     const before = this.#spent.get(node);
     const regained = before === undefined ? 0 : Math.max(0, at - before.at) * this.#perMs;
     const spent = Math.max(0, (before?.bytes ?? 0) - regained) + bytes + rowBytes;
@@ -34,7 +47,7 @@ export class DiskBudget {
         'too_large',
         `${node} answers too often, or too much: its share of the disk is full`,
       );
-    this.#spent.set(node, { bytes: spent, at });
+    return spent;
   }
 
   /** The node is none any more. */

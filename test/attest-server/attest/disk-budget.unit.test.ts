@@ -33,6 +33,12 @@ describe('the share of the disk that one node may fill', () => {
       rejectionOf(() => budget.take('node-2', 100_000, 0)),
       null,
     );
+    taken(budget, { ...greedy, bytes: 1_000 });
+    assert.equal(rejectionOf(() => budget.check('node-1', 0))?.code, 'too_large');
+    assert.equal(
+      rejectionOf(() => budget.check('node-2', 0)),
+      null,
+    );
     // A clock that goes back gives nothing.
     assert.equal(rejectionOf(() => budget.take('node-1', 100_000, -hour))?.code, 'too_large');
     assert.equal(
