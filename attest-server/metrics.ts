@@ -23,8 +23,8 @@ export interface Metrics {
   /** Connected agents by the version that they say; versions that are none are counted as `other`. */
   agents(versions: ReadonlyMap<string, number>): void;
   request(method: string, route: string, status: number, seconds: number): void;
-  /** @param at seconds since the epoch */
-  certificateExpires(certificate: 'server' | 'authority', at: number): void;
+  /** Milliseconds since the epoch: until when the server's certificate and its authority are good. */
+  certificatesExpire(server: { readonly notAfter: number; readonly authorityNotAfter: number }): void;
   /** @param at seconds since the epoch */
   policyChanged(policy: string, at: number): void;
   auditWriteFailed(): void;
@@ -123,7 +123,10 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     },
     request: (method, route, status, seconds) =>
       requests.observe({ method: methodLabel(method), route, code: String(status) }, seconds),
-    certificateExpires: (certificate, at) => expiries.set({ certificate }, at),
+    certificatesExpire({ notAfter, authorityNotAfter }) {
+      expiries.set({ certificate: 'server' }, notAfter / 1000);
+      expiries.set({ certificate: 'authority' }, authorityNotAfter / 1000);
+    },
     policyChanged(policy, at) {
       policies.reset();
       policies.set({ policy }, at);

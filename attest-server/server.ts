@@ -102,7 +102,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await readLastAlive(config.stateDir),
   );
   metrics.policyChanged(policy.name, now() / 1000);
-  metrics.certificateExpires('server', identity.notAfter / 1000);
+  metrics.certificatesExpire(identity);
   const authority = createAuthority({ stateDir, identity, read: readIdentity, serve, store, now, logger });
 
   let trust = readTrustRoots(config.endorsementRoots);
@@ -292,9 +292,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     agents.challengeNow();
   }
 
-  function serve({ chain, key, notAfter }: ServerIdentity): void {
-    agents.renew({ chain, key });
-    api.renew({ cert: chain, key });
-    metrics.certificateExpires('server', notAfter / 1000);
+  function serve(shown: ServerIdentity): void {
+    agents.renew(shown);
+    api.renew({ cert: shown.chain, key: shown.key });
+    metrics.certificatesExpire(shown);
   }
 }

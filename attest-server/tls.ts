@@ -20,6 +20,8 @@ export interface ServerIdentity {
   readonly key: string;
   /** Milliseconds since the epoch. */
   readonly notAfter: number;
+  /** Of the authority in force. Milliseconds since the epoch. */
+  readonly authorityNotAfter: number;
   readonly stage: RotationStage;
   /** All authorities, the one in force first, as agents are told of them. */
   readonly authorities: readonly AnnouncedAuthority[];
@@ -52,6 +54,7 @@ export async function ensureIdentity(
     chain: `${leaf}${found.inForce}`,
     key,
     notAfter: Date.parse(new X509Certificate(leaf).validTo),
+    authorityNotAfter: Date.parse(authority.validTo),
     stage: found.stage,
     authorities: await announcement(found, file('ca.key')),
   };

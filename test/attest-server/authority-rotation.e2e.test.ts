@@ -129,6 +129,18 @@ describe('one authority of the server follows another, end to end', () => {
     await world.until(() => (agent?.verdicts() ?? 0) > before, patience);
   });
 
+  it('tells in the metrics until when it and the certificate of the server are good', async () => {
+    for (const [certificate, days] of [
+      ['authority', 3650],
+      ['server', 365],
+    ] as const) {
+      const until = await world.metric(
+        `assay_certificate_expiry_timestamp_seconds{certificate="${certificate}"}`,
+      );
+      assert.equal(Math.round((until - Date.now() / 1000) / 86_400), days);
+    }
+  });
+
   it('stands in the books with who did it', async () => {
     const done = (await world.audit()).filter(({ action }) => action.startsWith('authority.'));
     assert.deepEqual(
