@@ -1,3 +1,5 @@
+import { isIP } from 'node:net';
+import { sourceOf } from './channel/source.ts';
 import type { ReasonCode } from './protocol/reasons.ts';
 import type { AuditEvent } from './store/store.ts';
 
@@ -17,7 +19,7 @@ export interface Refusal {
 const quietMs = 10_000;
 /** How many such pairs are remembered; a flood of names cannot grow the memory. */
 const rememberedPairs = 1024;
-/** Entries of one address in that time: a name is free to invent, and each entry costs a write that is kept. */
+/** Entries of one address, or one network of IPv6, in that time: a name is free to invent, and each entry costs a write that is kept. */
 const entriesPerAddress = 256;
 
 /** Decides which refusals the audit log holds: every kind of them, but no flood. */
@@ -27,19 +29,20 @@ export function createRefusalBook(): (refusal: Refusal, at: number) => AuditEven
 
   return ({ code, text, node, address }, at) => {
     // No name has a colon: a flood from one address hides neither a node nor another address.
-    const key = `${code} ${node ?? `address:${address}`}`;
+    const source = isIP(address) === 0 ? address : sourceOf(address);
+    const key = `${code} ${node ?? `address:${source}`}`;
     const before = seen.get(key);
     if (before !== undefined && at < before.at + quietMs) {
       before.leftOut += 1;
       return null;
     }
-    const mine = written.get(address);
+    const mine = written.get(source);
     const isQuiet = mine === undefined || at >= mine.at + quietMs;
     if (!isQuiet && mine.count >= entriesPerAddress) {
       mine.leftOut += 1;
       return null;
     }
-    if (isQuiet) remember(written, address, { at, count: 1, leftOut: 0 });
+    if (isQuiet) remember(written, source, { at, count: 1, leftOut: 0 });
     else mine.count += 1;
     remember(seen, key, { at, leftOut: 0 });
     return {

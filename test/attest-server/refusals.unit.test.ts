@@ -39,6 +39,22 @@ describe('the book of refusals', () => {
     assert.equal(book({ ...refusal, node: 'later' }, 20_000)?.detail.leftOut, 744);
   });
 
+  it('takes the addresses of one IPv6 network for one, as a single machine may have them all', () => {
+    const book = createRefusalBook();
+    const from = (index: number) => `2001:db8:0:1::${index.toString(16)}`;
+    const named = Array.from({ length: 1_000 }, (_, index) =>
+      book({ ...refusal, node: `n${index}`, address: from(index) }, index),
+    );
+    assert.equal(named.filter((entry) => entry !== null).length, 256);
+    const nameless = { ...refusal, node: null };
+    assert.equal(book({ ...nameless, address: from(1) }, 20_000)?.actor, 'address:2001:db8:0:1::1');
+    assert.equal(book({ ...nameless, address: from(2) }, 20_001), null);
+    assert.notEqual(book({ ...nameless, address: '2001:db8:0:2::1' }, 20_002), null);
+    // A person is no address.
+    for (const address of ['token:ann', 'token:bob'])
+      assert.notEqual(book({ ...nameless, address }, 20_003), null);
+  });
+
   it('forgets the oldest of a flood of names, not the newest', () => {
     const book = createRefusalBook();
     for (let index = 0; index < 5_000; index += 1)
