@@ -1,10 +1,14 @@
 import type { Kysely } from 'kysely';
 import { type Reference, reference } from '../protocol/reference.ts';
+import { Rejection } from '../protocol/rejection.ts';
 import type { Append } from './audit-log.ts';
 import { isUniqueViolation } from './constraint.ts';
 import type { Tables } from './schema.ts';
 import type { Pin, Store } from './store.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
+
+/** Of all references together, in characters: they are read at once, and kept as one beside evidence that names them. */
+const referenceLength = 64 * 1024 * 1024;
 
 /** What people told the server: reference values, pinned endorsement keys, join tokens. */
 export function operatorRecords(
@@ -31,11 +35,18 @@ export function operatorRecords(
 
     addReference: (added, event) =>
       db.transaction().execute(async (transaction) => {
+        const body = JSON.stringify(added);
+        const kept = await transaction
+          .selectFrom('reference_values')
+          .select((row) => row.fn.sum<number>(row.fn<number>('length', ['body'])).as('length'))
+          .executeTakeFirst();
+        if ((kept?.length ?? 0) + body.length > referenceLength)
+          throw new Rejection(
+            'too_large',
+            `the references would take more than ${referenceLength / 2 ** 20} MiB together: import smaller ones, without events`,
+          );
         try {
-          await transaction
-            .insertInto('reference_values')
-            .values({ name: added.name, body: JSON.stringify(added) })
-            .execute();
+          await transaction.insertInto('reference_values').values({ name: added.name, body }).execute();
         } catch (cause) {
           if (!isUniqueViolation(cause)) throw cause;
           throw new Error(`a reference named ${added.name} exists: choose another name`, { cause });

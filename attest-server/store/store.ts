@@ -198,7 +198,7 @@ export interface Store {
   eraseUnused(request: UnusedRequest): Promise<number>;
 
   references(): Promise<readonly Reference[]>;
-  /** @throws Error where the name exists. */
+  /** @throws Error where the name exists; Rejection `too_large` where all together would be. */
   addReference(reference: Reference, audit: AuditEvent): Promise<void>;
   /** Replaces the one of this name. @throws Error where there is none */
   updateReference(reference: Reference, audit: AuditEvent): Promise<void>;

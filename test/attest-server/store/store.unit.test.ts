@@ -223,6 +223,20 @@ for (const place of ['in memory', 'in a file'] as const) {
       assert.deepEqual(await actions(), ['reference.capture', 'reference.retire']);
     });
 
+    it('keeps references up to a size: all of them travel with the evidence of each verdict', async () => {
+      const large = (name: string): Reference => ({
+        ...{ version: 1, name, group: 'workers', state: 'active', expires: null, pcrs: {}, components: [] },
+        events: [
+          { index: 0, pcr: 0, type: 'x', digests: {}, stage: 'os', describes: 'x'.repeat(24 * 1024 * 1024) },
+        ],
+      });
+      const event = madeEvent('reference.import', 'workers');
+      await store.addReference(large('workers-1'), event);
+      await store.addReference(large('workers-2'), event);
+      await assert.rejects(store.addReference(large('workers-3'), event), { code: 'too_large' });
+      assert.deepEqual(await actions(), ['reference.import', 'reference.import']);
+    });
+
     it('keeps pins: the later word wins, a list that contradicts itself is refused', async () => {
       const pin = (node: string, ekDigest: string) => ({ node, ekDigest });
       const event = madeEvent('pin', 'list');
