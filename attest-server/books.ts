@@ -31,13 +31,11 @@ export interface RunningBooks {
 /** @throws Error where the store belongs to another key than the one in the state folder */
 export async function openBooks(parts: BooksParts): Promise<RunningBooks> {
   const { store, stateDir, now, metrics, logger, refusalBook, fault } = parts;
-  const rolledBack = (text: string, about: object) => {
+  const rolledBack = (text: string) => {
     metrics.refused('audit_rollback');
-    logger.error({ code: 'audit_rollback', ...about }, text);
+    logger.error({ code: 'audit_rollback', where: 'store' }, text);
   };
-  const signed = metrics.checkpointed;
-  const told = (text: string) => rolledBack(text, { where: 'store' });
-  const books = await Books.open({ store, stateDir, now, signed, rolledBack: told });
+  const books = await Books.open({ store, stateDir, now, signed: metrics.checkpointed, rolledBack });
   const signing = setInterval(() => {
     books.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
@@ -63,8 +61,10 @@ export async function openBooks(parts: BooksParts): Promise<RunningBooks> {
     async meetWitness(node, checkpoint) {
       const text = await books.contradicts(checkpoint);
       if (text === null) return;
-      rolledBack(text, { node, where: 'hello' });
+      metrics.refused('audit_rollback');
       const event = refusalBook({ code: 'audit_rollback', text, node, address: 'witness' }, now());
+      // Whoever has such a checkpoint can say hello with it as often as he likes, in any name.
+      logger[event === null ? 'debug' : 'error']({ code: 'audit_rollback', node, where: 'hello' }, text);
       if (event === null) return;
       await store
         .audit({ ...event, actor: `agent:${node}`, action: 'audit_rollback' })
