@@ -352,6 +352,19 @@ export const attacks: readonly Attack[] = [
     },
     expected: untrusted('secureboot_policy'),
   },
+  {
+    name: '40-validation-off-retyped',
+    rows: [40, 34],
+    attack: 'shim is told to check nothing, and the log gives that switch the type of something else',
+    made: 'MokSBState measured as 01 into PCR 14 behind MokListTrusted, which is 01 as well, as EV_COMPACT_HASH',
+    moment: {
+      log: insertBefore(good, at(named('MokListTrusted')) + 1, {
+        ...{ pcr: 14, type: 0x0c, data: Buffer.from('MokListTrusted\0') },
+        measured: Buffer.of(1),
+      }),
+    },
+    expected: untrusted('secureboot_policy'),
+  },
   ...['init=/bin/sh', 'ima=off', 'module.sig_enforce=0', 'iommu=off'].map((word): Attack => {
     const name = word.replace(/[^a-z]+/g, '-').replace(/-$/, '');
     return {
@@ -363,6 +376,29 @@ export const attacks: readonly Attack[] = [
       expected: untrusted('cmdline_policy'),
     };
   }),
+  ...[
+    ['quotes', 'opens quotes around all arguments', '/vmlinuz" '],
+    ['argument', 'holds a byte 0xA0, which the kernel takes for a blank', '/vmlinuz\u00e0init=/bin/sh '],
+  ].map(
+    ([name, what, image]): Attack => ({
+      name: `41-${name}-in-image-name`,
+      rows: [41],
+      attack: `the name of the kernel's file, which nobody compares, ${what}`,
+      made: 'the file renamed in every event that measures its name',
+      moment: {
+        log: siblingLog(good, { text: (text) => text.replaceAll('/vmlinuz ', image ?? '') }),
+      },
+      expected: untrusted('cmdline_policy'),
+    }),
+  ),
+  {
+    name: '41-line-feed',
+    rows: [41],
+    attack: 'a line feed in the command line, at which the EFI stub of the kernel ends it',
+    made: 'a line feed put among the blanks before an argument',
+    moment: { log: siblingLog(good, { text: (text) => text.replaceAll(' ima_policy', ' \nima_policy') }) },
+    expected: untrusted('cmdline_policy'),
+  },
   {
     name: '42-initrd-not-measured',
     rows: [42],
@@ -370,6 +406,20 @@ export const attacks: readonly Attack[] = [
     made: 'the events of the initrd in PCR 9, of GRUB and of the kernel’s stub, not measured; GRUB’s command stays',
     moment: { log: without(good, indices(eventsWhere(good, ({ stage }) => stage === 'initrd'))) },
     expected: untrusted('initrd_unmeasured'),
+  },
+  {
+    name: '42-initrd-as-configuration',
+    rows: [42, 34],
+    attack:
+      'a known-good kernel is given another initrd, and the log calls that a configuration file of the loader',
+    made: 'another initrd measured into PCR 9 before the known one, under the name of a GRUB configuration file',
+    moment: {
+      log: insertBefore(good, eventWhere(good, named('/initrd.img')).index, {
+        ...{ pcr: 9, type: type.ipl, data: Buffer.from('(hd0,gpt1)/EFI/debian/grub.cfg\0') },
+        measured: Buffer.from('another initrd'),
+      }),
+    },
+    expected: untrusted('bootloader_unknown'),
   },
   {
     name: '42-add-on',

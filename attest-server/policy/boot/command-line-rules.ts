@@ -1,7 +1,7 @@
 import type { VouchedText } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
-import { parseCommandLine } from './command-line.ts';
+import { asKernelReads, forKernel, parseCommandLine } from './command-line.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { ruleFinding } from './rule-finding.ts';
 import type { BootRules, CommandLineRules } from './rules.ts';
@@ -35,12 +35,17 @@ function checkForbidden(
 ): Finding | null {
   for (const { event, arguments: words } of lines)
     for (const word of words) {
-      const glob = forbid.find((one) => globMatches(one, word));
+      const glob = forbid.find((one) => isForbidden(word, one));
       if (glob === undefined) continue;
       const text = `The kernel command line of event ${event} has ${quoted(word)}, which the policy forbids (${glob}).`;
       return ruleFinding(boot, 'cmdline_policy', event, `no ${glob}`, word, text);
     }
   return null;
+}
+
+/** However it is written. */
+function isForbidden(word: string, glob: string): boolean {
+  return globMatches(glob, word) || globMatches(asKernelReads(glob), asKernelReads(word));
 }
 
 function checkRequired(
@@ -50,7 +55,7 @@ function checkRequired(
 ): Finding | null {
   for (const glob of require) {
     const lacking = whole(boot, lines).find(
-      ({ arguments: words }) => !words.some((word) => globMatches(glob, word)),
+      ({ arguments: words }) => !forKernel(words).some((word) => globMatches(glob, word)),
     );
     if (lacking === undefined) continue;
     const text =

@@ -14,13 +14,41 @@ const named =
 export function parseCommandLine(text: string): CommandLine {
   const match = named.exec(text);
   const image = match?.[1] ?? match?.[2] ?? match?.[3] ?? null;
-  const rest = match === null ? text : text.slice(match[0].length);
-  return { image, arguments: splitArguments(rest) };
+  // Attack: a name in which the kernel sees the beginning of an argument, or of quotes around all others.
+  if (match === null || image === null || !isPlainName(image))
+    return { image: null, arguments: splitArguments(text) };
+  return { image, arguments: splitArguments(text.slice(match[0].length)) };
 }
 
-/** At blanks outside double quotes, as the kernel does. */
+/** True for the name of an image that the kernel reads as one word. */
+function isPlainName(image: string): boolean {
+  return /^[!#-~]*$/.test(image);
+}
+
+/**
+ * At blanks outside double quotes, as the kernel does, which reads bytes: 0xA0 is a blank, also in the middle of a
+ * character of UTF-8. Words of their own are a line feed, at which its EFI stub ends the line, and what is no UTF-8.
+ */
 function splitArguments(text: string): string[] {
-  return text.match(/(?:"[^"]*"?|[^\s"])+/g) ?? [];
+  if (/^[ -~]*$/.test(text)) return text.match(/(?:"[^"]*"?|[^ "])+/g) ?? [];
+  const words =
+    Buffer.from(text)
+      .toString('latin1')
+      .match(/\n|\xef\xbf\xbd|(?:"[^"]*"?|(?!\xef\xbf\xbd)[^\t-\r "\xa0])+/g) ?? [];
+  return words.map((word) => Buffer.from(word, 'latin1').toString('utf8'));
+}
+
+/** Those of the kernel: what comes behind `--` is for what it starts. */
+export function forKernel(words: readonly string[]): readonly string[] {
+  const end = words.findIndex((word) => word.replaceAll('"', '') === '--');
+  return end < 0 ? words : words.slice(0, end);
+}
+
+/** As the kernel compares: it takes quotes away, and reads a dash in a name as an underscore. */
+export function asKernelReads(word: string): string {
+  const plain = word.replaceAll('"', '');
+  const end = plain.indexOf('=');
+  return plain.slice(0, end < 0 ? undefined : end).replaceAll('-', '_') + (end < 0 ? '' : plain.slice(end));
 }
 
 export interface ArgumentDifference {
@@ -37,11 +65,16 @@ export function argumentDifference(
   actual: CommandLine,
   allow: readonly string[],
 ): ArgumentDifference {
-  const free = (word: string) => allow.some((glob) => globMatches(glob, word));
+  const free = (word: string) => isAllowed(word, allow);
   return {
     more: without(actual.arguments, expected.arguments).filter((word) => !free(word)),
     less: without(expected.arguments, actual.arguments).filter((word) => !free(word)),
   };
+}
+
+/** No glob is meant for what does not print. */
+function isAllowed(word: string, allow: readonly string[]): boolean {
+  return /^[ -~]*$/.test(word) && allow.some((glob) => globMatches(glob, word));
 }
 
 function without(words: readonly string[], others: readonly string[]): string[] {
@@ -50,7 +83,6 @@ function without(words: readonly string[], others: readonly string[]): string[] 
 
 /** Where arguments are the same and their order is not: the last of `console=` or `init=` wins. */
 export function sameOrder(expected: CommandLine, actual: CommandLine, allow: readonly string[]): boolean {
-  const bound = (words: readonly string[]) =>
-    words.filter((word) => !allow.some((glob) => globMatches(glob, word))).join(' ');
+  const bound = (words: readonly string[]) => words.filter((word) => !isAllowed(word, allow)).join(' ');
   return bound(expected.arguments) === bound(actual.arguments);
 }

@@ -1,7 +1,8 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { argumentDifference, sameOrder } from './command-line.ts';
 import { type JudgedStage, judgedStages } from './judged-stage.ts';
-import { isOnlyRead } from './only-read.ts';
+import { mayReadOtherConfiguration } from './loader-files.ts';
+import { definesMenu, isConfiguration } from './only-read.ts';
 import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
@@ -31,17 +32,18 @@ export function compareStages(
   const counts = new Map<string, number>();
   const unknown = new Map<JudgedStage, BootComponent[]>();
   const bothHaveCommands = boot.hasCommands && components.hasCommands;
+  let mayBeOther: boolean | undefined;
   const judgesSections = boot.hasSections && components.all.some(({ pcr }) => pcr === 11);
   for (const { component, stage } of boot.judged) {
     if (component.pcr === 11 && !judgesSections) continue;
     const known = referencedComponent(components, component, boot.masked);
     if (known !== null && isOneOf(components, known, component, counts)) present.add(known.key);
-    else if (bothHaveCommands && isOnlyRead(component)) continue;
-    else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present)) {
-      const others = unknown.get(stage);
-      if (others === undefined) unknown.set(stage, [component]);
-      else others.push(component);
-    }
+    else if (bothHaveCommands && definesMenu(component)) continue;
+    else if (isConfiguration(component)) {
+      mayBeOther ??= mayReadOtherConfiguration(boot, reference, rules);
+      if (!mayBeOther) add(unknown, stage, component);
+    } else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present))
+      add(unknown, stage, component);
   }
   if (components.anywhere)
     for (const component of boot.unjudged) {
@@ -53,7 +55,7 @@ export function compareStages(
       !present.has(one.key) &&
       (one.pcr === null || boot.vouches(one.pcr)) &&
       !(one.pcr === 11 && !judgesSections) &&
-      !(bothHaveCommands && isOnlyRead(one)) &&
+      !(bothHaveCommands && (isConfiguration(one) || definesMenu(one))) &&
       !boot.judgedByRule(one),
   );
   const differences = new Map<JudgedStage, StageDifference>();
@@ -66,6 +68,12 @@ export function compareStages(
 
 const none: readonly never[] = [];
 
+function add(unknown: Map<JudgedStage, BootComponent[]>, stage: JudgedStage, component: BootComponent): void {
+  const others = unknown.get(stage);
+  if (others === undefined) unknown.set(stage, [component]);
+  else others.push(component);
+}
+
 /**
  * False for a variable more than the reference has. Attack: shim's switches are one byte each, and their names are in
  * no digest: the one that turns validation off looks like any other that is on.
@@ -73,10 +81,10 @@ const none: readonly never[] = [];
 function isOneOf(
   referenced: PreparedReference['components'],
   { key }: ReferencedComponent,
-  { kind }: BootComponent,
+  { kind, pcr }: BootComponent,
   counts: Map<string, number>,
 ): boolean {
-  if (kind !== 'variable') return true;
+  if (kind !== 'variable' && pcr !== 14) return true;
   const count = (counts.get(key) ?? 0) + 1;
   counts.set(key, count);
   return count <= (referenced.counts.get(key) ?? 0);

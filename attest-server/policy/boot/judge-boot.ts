@@ -82,7 +82,7 @@ function judgeByReferences(
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
-    : uncovered.filter((stage) => !coveredByRules(stage, rules));
+    : uncovered.filter((stage) => !coveredByRules(boot, stage, rules));
   const unquoted = comparedPcrs.find((pcr) => !boot.quotes(pcr) && isNamed(pcr, usable));
   const initrd = initrdFinding(boot, usable);
   const untold = differing.filter(
@@ -108,10 +108,18 @@ function judgeByReferences(
 
 const comparedPcrs = pcrsOf(comparedMask);
 
-/** Rules that say of every part of a stage what it may be. */
-function coveredByRules(stage: JudgedStage, { signers, cmdline }: BootRules): boolean {
-  if (stage === 'secureboot') return signers.length > 0;
-  if (stage !== 'cmdline') return false;
+/**
+ * Rules that say of every part of a stage what it may be. Attack: an initrd that the log calls a command line or a list of
+ * keys, of which no rule can say anything.
+ */
+function coveredByRules(
+  { judged }: VouchedBoot,
+  stage: JudgedStage,
+  { signers, cmdline }: BootRules,
+): boolean {
+  const parts = judged.filter((one) => one.stage === stage).map(({ component }) => component);
+  if (stage === 'secureboot') return signers.length > 0 && parts.every(({ pcr }) => pcr === 7 || pcr === 14);
+  if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => text !== null || pcr === 11)) return false;
   return cmdline.exact !== null || cmdline.require.length + cmdline.forbid.length > 0;
 }
 

@@ -29,10 +29,11 @@ const machineOwnerLists: ReadonlySet<string> = new Set(['MokList', 'MokListX', '
  * from the reference and from the rule alike.
  */
 export function namesOf({ secureBoot }: BootState): ReadonlyMap<number, string> {
-  const { databases, authorities, machineOwner } = secureBoot;
+  const { databases, authorities, machineOwner, sbatEvents } = secureBoot;
   return new Map([
     ...databases.map(({ event, name }) => [event, name] as const),
     ...machineOwner.map(({ event, name }) => [event, name] as const),
     ...authorities.map(({ event, source }) => [event, source] as const),
+    ...sbatEvents.map((event) => [event, 'SbatLevel'] as const),
   ]);
 }

@@ -17,11 +17,11 @@ interface Read {
 }
 
 /**
- * A loader's configuration file, and a menu that it defines: what is done of them is measured as commands, so that other
- * entries, comments and identifiers of the machine need not be the same.
+ * A loader's configuration file, which carries entries, comments and identifiers of the machine; what is done of it is
+ * measured as commands.
  */
-export function isOnlyRead(one: Read): boolean {
-  return (one.pcr === 9 && one.kind === 'configuration') || definesMenu(one);
+export function isConfiguration(one: Pick<Read, 'pcr' | 'kind'> | undefined): boolean {
+  return one?.pcr === 9 && one.kind === 'configuration';
 }
 
 /** GRUB measures an entry with all of its text when it defines it, and each command again when it runs it. */

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { PcrBank } from '../../protocol/messages.ts';
+import { comparedBanks } from './compared-pcrs.ts';
 import type { MeasuredEvent } from './event-diff.ts';
 
 /**
@@ -22,6 +23,11 @@ function variableData(name: string, value: Buffer): Buffer {
   lengths.writeBigUInt64LE(BigInt(name.length), 0);
   lengths.writeBigUInt64LE(BigInt(value.length), 8);
   return Buffer.concat([globalVariable, lengths, Buffer.from(name, 'utf16le'), value]);
+}
+
+/** True where an event measured one byte 01, which is all that shim measures of a switch that is on. */
+export function measuresOn({ digests }: Pick<MeasuredEvent, 'digests'>): boolean {
+  return comparedBanks.some((bank) => digests[bank] === hash(bank, Buffer.of(1), 'hex'));
 }
 
 const offData = [

@@ -173,9 +173,9 @@ export function unexplainedFinding({ digest }: VouchedBoot, pcr: number): Findin
     code: 'pcr_mismatch',
     aspect: 'boot',
     source: 'tpm',
-    expected: `PCR ${pcr} as a log leaves it`,
+    expected: `PCR ${pcr} as the log leaves it`,
     actual: `PCR ${pcr} extended`,
-    text: `PCR ${pcr} was extended, and no log of the node leads to its value: what was added to its kernel is not known.`,
+    text: `PCR ${pcr} was extended, and the log of the boot does not lead to its value: what was added to its kernel is not known.`,
     evidence: { digest, position: `PCR ${pcr}` },
   };
 }

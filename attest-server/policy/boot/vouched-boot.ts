@@ -8,6 +8,7 @@ import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { isConstant } from './only-read.ts';
 import type { BootRules } from './rules.ts';
+import { measuresOn } from './secure-boot.ts';
 
 /** A boot as it is compared: what counts of its components, and what the TPM vouches for. */
 export interface VouchedBoot {
@@ -66,17 +67,16 @@ export function vouchedBoot(
     const stage = judgedStage(component.stage, pcr);
     if (pcr === 8 && kind === 'command') hasCommands = true;
     if (pcr === 11 && stage === 'kernel') hasSections = true;
-    if (rules.mok === 'allow' && pcr === 14) continue;
-    const description =
-      pcr === 7 ? (names.get(event) ?? (rules.sbatMinimum === null ? null : sbatLevelOf(component))) : null;
-    if (description !== null && isJudgedByRule(rules, { pcr, kind, description })) continue;
+    if (rules.mok === 'allow' && pcr === 14 && !measuresOn(component)) continue;
+    const description = pcr === 7 ? names.get(event) : undefined;
+    if (description !== undefined && isJudgedByRule(rules, { pcr, kind, description })) continue;
     judged.push({ component, stage });
   }
   const masked = remembered(maskIdentifiers);
   const lineOf = remembered(parseCommandLine);
   const isExtended = (pcr: number) => banks.some((bank) => pcrValue(bank, pcr)?.some((byte) => byte !== 0));
   const isExplained = (pcr: number) =>
-    components.some((one) => one.pcr === pcr) || userSpace.some((one) => one.pcr === pcr);
+    components.some((one) => one.pcr === pcr) && !userSpace.some((one) => one.pcr === pcr);
   return {
     digest,
     state,
@@ -120,15 +120,10 @@ function indexOf(components: readonly BootComponent[], event: number): number {
 }
 
 /**
- * Command lines and extensions that a stub adds to a unified image. Attack: one more extension of such a PCR by the system,
- * so that its log does not replay and what was added is not seen.
+ * Command lines and extensions that a stub adds to a unified image. Attacks: one more extension of such a PCR by the system,
+ * so that its log does not replay and what was added is not seen; or the stub's own one, put into the log of user space.
  */
 const addOnPcrs = [12, 13] as const;
-
-/** shim's level of revocation is a fact without an event; a reference's one must be there, whatever is called so. */
-function sbatLevelOf({ kind, describes }: BootComponent): string | null {
-  return kind === 'variable' && describes.startsWith('SbatLevel') ? 'SbatLevel' : null;
-}
 
 /** What a log says of a PCR onto which it does not replay explains nothing. */
 export function replays(problems: readonly BootProblem[], pcr: number): boolean {

@@ -73,6 +73,8 @@ export interface SecureBootState {
   readonly machineOwner: readonly MachineOwnerVariable[];
   /** The date of shim's SbatLevel, as 2023012900; null where none is vouched for. */
   readonly sbatLevel: number | null;
+  /** The events that say it. */
+  readonly sbatEvents: readonly number[];
   /** shim's own validation was turned off (MokSBState). */
   readonly validationOff: boolean;
 }

@@ -75,6 +75,7 @@ export function secureBootState(
     authorities,
     machineOwner: shim.variables,
     sbatLevel: shim.sbatLevel,
+    sbatEvents: shim.sbatEvents,
     validationOff: shim.validationOff,
   };
 }

@@ -26,6 +26,7 @@ export class ShimVariables {
   readonly #vouched: VouchedLog;
   readonly #variables: MachineOwnerVariable[] = [];
   readonly #vendors: Buffer[] = [];
+  readonly #sbatEvents: number[] = [];
   #sbatLevel: number | null = null;
   #validationOff = false;
 
@@ -41,13 +42,17 @@ export class ShimVariables {
     return this.#sbatLevel;
   }
 
+  get sbatEvents(): readonly number[] {
+    return this.#sbatEvents;
+  }
+
   get validationOff(): boolean {
     return this.#validationOff;
   }
 
   /** A variable of shim's that PCR 7 holds whole. False where it is an authority for an image. */
   addVariable(event: number, name: string, value: Buffer): boolean {
-    if (name === 'SbatLevel' || name === 'SBAT') this.#addLevel(sbatDate(value));
+    if (name === 'SbatLevel' || name === 'SBAT') this.#addLevel(event, sbatDate(value));
     else if (name === 'MokSBState' || name === 'MokListTrusted') this.#addSwitch(event, name, value);
     else {
       if (vendorSources.has(name) && this.#vendors.length < mostVendors)
@@ -96,7 +101,8 @@ export class ShimVariables {
   }
 
   /** Of several the lowest counts: that is what was enforced for a while. */
-  #addLevel(date: number | null): void {
+  #addLevel(event: number, date: number | null): void {
+    this.#sbatEvents.push(event);
     if (date !== null) this.#sbatLevel = Math.min(date, this.#sbatLevel ?? date);
   }
 

@@ -41,6 +41,9 @@ function startsWith(bytes: Buffer, from: number, end: number, ascii: string): bo
 
 const linuxCommand = /^(?:linux|linuxefi|linux16)[ \t]+/;
 
+/** What the kernel reads as one word. */
+const plainName = /^[!#-~]*(?= |$)/;
+
 /**
  * The kernel command line that a line carries: the image and its arguments; null for other lines.
  * GRUB measures it twice, as the command `linux …` and as what it hands over.
@@ -49,8 +52,8 @@ export function kernelLine(grub: GrubLine): { readonly image: string; readonly a
   const linux = grub.kind === 'command' ? linuxCommand.exec(grub.line)?.[0] : '';
   if (linux === undefined || grub.kind === 'module') return null;
   const rest = grub.line.slice(linux.length);
-  const space = rest.indexOf(' ');
-  return space < 0
-    ? { image: rest, arguments: '' }
-    : { image: rest.slice(0, space), arguments: rest.slice(space + 1) };
+  const image = plainName.exec(rest)?.[0];
+  // Attack: a name in which the kernel sees the beginning of an argument.
+  if (image === undefined) return { image: '', arguments: rest };
+  return { image, arguments: rest.slice(image.length + 1) };
 }

@@ -10,6 +10,7 @@ export const emptyState: BootState = {
     authorities: [],
     machineOwner: [],
     sbatLevel: null,
+    sbatEvents: [],
     validationOff: false,
   },
   commandLines: [],

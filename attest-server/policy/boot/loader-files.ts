@@ -1,0 +1,35 @@
+import { isConfiguration } from './only-read.ts';
+import { referencedComponent } from './prepared-components.ts';
+import type { PreparedReference } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+const filePcr = 9;
+
+/**
+ * True where a configuration file that no reference has may be another one than the reference's: its place in the order of
+ * what the loader read is that of one. Attack: an initrd that the log calls a configuration file, read beside the
+ * known one, or with the digest of the known one extended by the system that it started.
+ */
+export function mayReadOtherConfiguration(
+  { judged, hasCommands, masked }: VouchedBoot,
+  { components }: PreparedReference,
+  { scope }: BootRules,
+): boolean {
+  if (!hasCommands || !components.hasCommands || scope.loader === 'node') return false;
+  const expected = components.all.filter(({ pcr }) => pcr === filePcr);
+  let next = 0;
+  for (const { component, stage } of judged) {
+    if (component.pcr !== filePcr) continue;
+    const known = referencedComponent(components, component, masked);
+    if (known !== null && known.pcr === null) continue;
+    const isAny = isConfiguration(known ?? component);
+    // One may be absent: a machine has more boot entries, or fewer.
+    while (!isAny && isConfiguration(expected[next])) next++;
+    const one = expected[next++];
+    if (one === undefined) return false;
+    const same = isAny ? isConfiguration(one) : known === null ? one.stage === stage : one.key === known.key;
+    if (!same) return false;
+  }
+  return true;
+}

@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { describe, it } from 'mocha';
+import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
+import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import { parseCommandLine } from '../../../../attest-server/policy/boot/command-line.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
+import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import {
+  dataOf,
+  edited,
+  eventsWhere,
+  eventWhere,
+  insertBefore,
+  remeasured,
+} from '../../../vectors/log-surgery.ts';
+import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
+import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
+
+const log = recordedLog('debian13-shim-grub');
+const unified = recordedLog('debian13-sdboot-uki');
+const fedora = recordedLog('fedora41-locality-3');
+
+function captured(from: Buffer): Reference {
+  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
+  return captureReference(madeProof({ log: from }), taken);
+}
+
+/** As somebody computes it: of these stages, and not of a boot as a whole. */
+function without(stage: string): Reference {
+  const whole = captured(log);
+  return { ...whole, events: [], components: whole.components.filter((one) => one.stage !== stage) };
+}
+
+function judged(of: Buffer | Proven, boot = '{}', reference = captured(log)): string {
+  const appraise = createAppraiser(policyOf('require: [identity, boot]', `boot: ${boot}`), [reference]);
+  const proven = 'banks' in of ? of : madeProof({ log: of });
+  const { state, reasons } = appraise(proven, { name: 'n' }, 0);
+  return [state, ...reasons.map(({ code }) => code)].join(' ');
+}
+
+const withText = (text: (text: string) => string) => siblingLog(log, { text });
+const withWords = (words: string) => withText((text) => text.replaceAll(' ro ', ` ro ${words} `));
+
+/** Something measured into PCR 9 where GRUB reads the initrd. */
+function besideInitrd(from: Buffer, type: number, data: Buffer): Buffer {
+  const initrd = eventsWhere(from, ({ pcr, stage }) => pcr === 9 && stage === 'initrd')[0]?.index ?? 0;
+  return insertBefore(from, initrd, { pcr: 9, type, data, measured: Buffer.from('another initrd') });
+}
+
+describe('a configuration file of a loader', () => {
+  const named = Buffer.from('(hd0,gpt2)/boot/grub/grub.cfg\0');
+  const tag = Buffer.from('2c58bcf504000000', 'hex');
+
+  it('is none where the loader had read the kernel already, whatever the log calls it', () => {
+    assert.equal(judged(besideInitrd(log, 13, named)), 'untrusted bootloader_unknown');
+    const tagged = besideInitrd(log, 6, Buffer.concat([tag, Buffer.from('cfg\0')]));
+    assert.equal(judged(tagged), 'untrusted bootloader_unknown');
+    assert.equal(
+      judged(besideInitrd(fedora, 13, named), '{}', captured(fedora)),
+      'untrusted bootloader_unknown',
+    );
+  });
+
+  const files = eventsWhere(fedora, ({ pcr, describes }) => pcr === 9 && describes.endsWith('.conf'));
+  const [first] = files;
+  assert.ok(first);
+
+  it('may be another one, or be missing, in its place, and be no more than the reference has', () => {
+    const reference = captured(fedora);
+    const other = remeasured(fedora, first.index, dataOf(fedora, first.index), Buffer.from('other entry'));
+    assert.equal(judged(other, '{}', reference), 'trusted');
+    const more = {
+      pcr: 9,
+      type: 13,
+      data: dataOf(fedora, first.index),
+      measured: Buffer.from('a new entry'),
+    };
+    assert.equal(
+      judged(insertBefore(fedora, first.index, more), '{}', reference),
+      'untrusted bootloader_unknown',
+    );
+    assert.equal(judged(fedora, '{}', captured(insertBefore(fedora, first.index, more))), 'trusted');
+  });
+
+  it('is that of the node itself where the policy goes by node', () => {
+    const other = remeasured(fedora, first.index, dataOf(fedora, first.index), Buffer.from('other entry'));
+    const scope = '{scope: {loader: node}}';
+    assert.equal(judged(fedora, scope, captured(fedora)), 'trusted');
+    assert.equal(judged(other, scope, captured(fedora)), 'untrusted bootloader_unknown');
+  });
+});
+
+describe('what a stub adds to a unified image', () => {
+  for (const pcr of [12, 13])
+    it(`into PCR ${pcr} is not explained by a log of user space`, () => {
+      const at = eventWhere(unified, ({ describes }) => describes === 'LOADED_IMAGE::LoadOptions').index;
+      const added = {
+        pcr,
+        type: 13,
+        data: Buffer.from('x\0', 'utf16le'),
+        measured: Buffer.from('init=/bin/sh'),
+      };
+      const values = replayedValues(insertBefore(unified, at, added), 'sha256');
+      const proven = madeProof({ log: unified, values });
+      const digests = [{ hashAlg: 'sha256', digest: hash('sha256', 'init=/bin/sh') }];
+      const record = JSON.stringify({
+        pcr,
+        digests,
+        content: { eventType: 'phase', string: 'init=/bin/sh' },
+      });
+      const later = Buffer.from(`\x1e${record}\n`);
+      const boot = measureBoot(unified, proven.boot?.digest ?? '', proven.banks, later);
+      assert.deepEqual(
+        boot.userSpace?.map((event) => event.pcr),
+        [pcr],
+      );
+      assert.equal(judged({ ...proven, boot }, '{}', captured(unified)), 'untrusted pcr_mismatch');
+    });
+});
+
+describe('a rule of the policy', () => {
+  it('on SbatLevel takes no other event of PCR 7 away from the references, by whatever name', () => {
+    const event = eventWhere(log, ({ pcr, describes }) => pcr === 7 && describes === 'SecureBoot = 01').index;
+    const on = dataOf(log, event);
+    const off = Buffer.from(on);
+    off[off.length - 1] = 0;
+    const hidden = edited(remeasured(log, event, off), event, variable('SbatLevel', off, shimGuid));
+    const separator = eventWhere(hidden, ({ pcr, type }) => pcr === 7 && type === 'EV_SEPARATOR').index;
+    const both = insertBefore(hidden, separator + 1, { pcr: 7, type: 0x80000001, data: on });
+    assert.match(judged(both, '{sbat: {minimum: 2021030218}}'), /^untrusted secureboot_policy/);
+  });
+
+  it('that allows machine owner keys does not let shim check nothing', () => {
+    const at = eventWhere(log, ({ describes }) => describes.startsWith('MokListTrusted')).index + 1;
+    const off = { pcr: 14, type: 13, data: Buffer.from('MokSBState\0'), measured: Buffer.of(1) };
+    assert.match(judged(insertBefore(log, at, off), '{mok: allow}'), /^untrusted secureboot_policy/);
+  });
+
+  it('on command lines covers none of which the text is not known', () => {
+    const tag = Buffer.from('ed223b8f04000000', 'hex');
+    const hidden = besideInitrd(log, 6, Buffer.concat([tag, Buffer.alloc(4)]));
+    const rules = '{cmdline: {forbid: ["ima=off"]}}';
+    assert.equal(judged(log, rules, without('cmdline')), 'trusted');
+    assert.equal(judged(hidden, rules, without('cmdline')), 'pending no_reference');
+  });
+
+  it('on signers covers no event outside PCRs 7 and 14', () => {
+    const hidden = besideInitrd(log, 13, Buffer.from('MokList\0'));
+    assert.equal(judged(log, '{signers: ["*"]}', without('secureboot')), 'trusted');
+    assert.equal(judged(hidden, '{signers: ["*"]}', without('secureboot')), 'pending no_reference');
+  });
+});
+
+describe('a kernel command line', () => {
+  it('is split where the kernel splits it', () => {
+    const split = (text: string) => parseCommandLine(text).arguments;
+    assert.deepEqual(split('a\tb\vc "d e"=f g'), ['a', 'b', 'c', '"d e"=f', 'g']);
+    assert.deepEqual(split('a \n b'), ['a', '\n', 'b']);
+    assert.deepEqual(split('quiet\u00e0init=/bin/sh').at(-1), 'init=/bin/sh');
+    assert.deepEqual(split('quiet\ufffdinit=/bin/sh').at(-1), 'init=/bin/sh');
+    assert.deepEqual(split('name=Möwe'), ['name=Möwe']);
+  });
+
+  it('has no image where its name is more than one word to the kernel', () => {
+    assert.equal(parseCommandLine('linux /vmlinuz ro').image, '/vmlinuz');
+    for (const name of ['/vm"linuz', '/vmlinuz\u00e0init=/bin/sh', '/vmlinuz\ufffdinit=/bin/sh'])
+      assert.equal(parseCommandLine(`linux ${name} ro`).image, null);
+  });
+
+  const forbid = '{cmdline: {forbid: ["ima=*", "module.sig_enforce=*", "init=/bin/*"]}}';
+  const spellings = [
+    '"ima=off"',
+    'ima="off"',
+    'module.sig-enforce=0',
+    '"init=/bin/sh"',
+    'a\u00e0init=/bin/sh',
+  ];
+  it('has no argument that is forbidden, however it is spelled', () => {
+    assert.equal(judged(log, forbid, without('cmdline')), 'trusted');
+    for (const word of spellings)
+      assert.match(judged(withWords(word), forbid, without('cmdline')), /^untrusted cmdline_policy/, word);
+    const tab = withText((text) => text.replaceAll('/vmlinuz ', '/vmlinuz\tinit=/bin/sh '));
+    assert.match(judged(tab, forbid, without('cmdline')), /^untrusted cmdline_policy/);
+  });
+
+  it('does not have what is required behind --, where it is for what the kernel starts', () => {
+    const require = '{cmdline: {require: ["lockdown=integrity"]}}';
+    assert.equal(judged(withWords('lockdown=integrity'), require, without('cmdline')), 'trusted');
+    for (const end of ['--', '"--"'])
+      assert.match(
+        judged(withWords(`${end} lockdown=integrity`), require, without('cmdline')),
+        /^untrusted cmdline_policy/,
+      );
+  });
+
+  it('has no argument in the shadow of one that is allowed', () => {
+    const allow = '{cmdline: {allow: ["mitigations=*"]}}';
+    assert.equal(judged(withWords('mitigations=off'), allow), 'trusted');
+    for (const word of ['mitigations=off\u00e0init=/bin/sh', 'mitigations=\u00fcber', 'mitigations=off"'])
+      assert.match(judged(withWords(word), allow), /^untrusted cmdline_policy/, word);
+  });
+});
