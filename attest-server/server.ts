@@ -101,7 +101,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     policy,
     await readLastAlive(config.stateDir),
   );
-  metrics.policyChanged(policy.name, now() / 1000);
+  tell.policyInForce(policy);
   metrics.certificatesExpire(identity);
   const authority = createAuthority({ stateDir, identity, read: readIdentity, serve, store, now, logger });
 
@@ -288,7 +288,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   async function readPolicyAgain(): Promise<void> {
     const next = await readPolicy(config.policy, ways, logger);
     await attestation.reload(next);
-    metrics.policyChanged(next.name, now() / 1000);
+    tell.policyInForce(next);
     agents.challengeNow();
   }
 

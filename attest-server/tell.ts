@@ -20,6 +20,8 @@ export interface TellParts {
 export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
   readonly recorded: AttestPorts['recorded'];
   readonly alert: Alert;
+  /** A policy is in force from now on. */
+  policyInForce(policy: { readonly name: string; readonly revision: string }): void;
   /** What was read again is faulty; the old one stays in force. */
   notReloaded(part: ReloadedPart, text: string): void;
   /** A request to the API that its caller may not make. */
@@ -41,6 +43,7 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
     });
   };
   const named = new Set<string>();
+  let inForce: string | null = null;
   return {
     recorded(entry, from) {
       const { state, reasons } = entry.verdict;
@@ -69,6 +72,22 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
       logger.warn({ code, node, actor }, text);
       const event = refusalBook({ code, text, node, address: actor }, now());
       if (event !== null) audit({ ...event, actor });
+    },
+
+    policyInForce({ name, revision }) {
+      const subject = `${name}@${revision}`;
+      metrics.policyChanged(name, now() / 1000);
+      if (subject === inForce) return;
+      logger.info({ policy: subject, before: inForce }, 'another policy is in force');
+      audit({
+        at: now(),
+        actor: 'server',
+        action: 'policy.load',
+        subject,
+        code: null,
+        detail: { before: inForce },
+      });
+      inForce = subject;
     },
 
     notReloaded(part, text) {

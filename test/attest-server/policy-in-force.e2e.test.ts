@@ -8,7 +8,7 @@ import { PolicyError } from '../../attest-server/policy/file/policy-error.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
-import { listOf, nodeView } from '../../attest-server/protocol/api.ts';
+import { listOf, nodeView, policyView } from '../../attest-server/protocol/api.ts';
 import { parseBundle } from '../../attest-server/protocol/bundle.ts';
 import { simulateAnswer } from '../../attest-server/protocol/policy-api.ts';
 import { dial, enrolledNode, type Peer } from './attacker.ts';
@@ -210,5 +210,25 @@ describe('a policy in force, over real connections', () => {
     assert.equal(await world.metric('assay_reload_failures_total{part="policy"}'), 1);
     const told = (await world.audit()).find(({ action }) => action === 'reload.refuse');
     assert.match(String(told?.detail.text), /:4: groups\.0\.boot: /);
+  });
+
+  it('stands in the books with its revision, and each other one that follows it', async () => {
+    const inForce = async () => policyView.parse(await world.call('GET', '/v1/policy'));
+    const loaded = async () => (await world.audit()).filter(({ action }) => action === 'policy.load');
+    const [before] = await world.until(async () => ((await loaded()).length > 0 ? await loaded() : null));
+    const { name, revision } = await inForce();
+    assert.deepEqual([before?.actor, before?.subject], ['server', `${name}@${revision}`]);
+    for (const text of [policy, `${policy}# changed`, `${policy}# changed`]) {
+      await writeFile(policyFile, text);
+      await world.server.reload();
+    }
+    const entries = await world.until(async () => ((await loaded()).length > 1 ? await loaded() : null));
+    const now = await inForce();
+    assert.notEqual(now.revision, revision);
+    assert.deepEqual(
+      entries.map(({ subject }) => subject),
+      [`${name}@${revision}`, `${name}@${now.revision}`],
+    );
+    assert.equal(entries[1]?.detail.before, `${name}@${revision}`);
   });
 });

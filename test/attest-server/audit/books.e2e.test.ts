@@ -78,6 +78,7 @@ describe('the books of a running server', () => {
       (await world.audit()).map(({ action, actor }) => [action, actor]),
       [
         ['audit_key.create', 'server'],
+        ['policy.load', 'server'],
         ['refuse', 'token:reader'],
       ],
     );
@@ -140,7 +141,10 @@ describe('the books of a running server', () => {
       const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
       assert.match(metrics, /assay_refusals_total\{code="audit_rollback"\} 1/);
       const entries = await store.auditEntries({ limit: 100 });
-      assert.equal(entries.at(-1)?.action, 'audit_rollback');
+      assert.deepEqual(
+        entries.slice(-2).map(({ action }) => action),
+        ['audit_rollback', 'policy.load'],
+      );
       const { ok, reason } = await ready(server.metricsPort);
       assert.equal(ok, true);
       assert.match(reason ?? '', /audit_rollback/);
