@@ -132,7 +132,12 @@ function refusal({ server }: Connection, path: string, status: number, text: str
     return new CliError(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
   if (status === 404) return new CliError(`not found: ${detail}`, `${listing(path)} lists what is known.`);
   if (status >= 500) return new CliError(`the server failed: ${detail}`, "Look into the server's log.");
-  return new CliError(`the server refused: ${code}${detail}`);
+  // The person gave an argument, and no field of a request.
+  const given = detail.replace(/^(body|query)\./, '');
+  return new CliError(
+    `the server refused: ${code}${given}`,
+    status === 400 ? 'Correct it, and try again.' : null,
+  );
 }
 
 function listing(path: string): string {

@@ -62,6 +62,8 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   token_rejected: 'Make a new join token: assay join-token create --node NODE --ttl 1h.',
   ek_untrusted_root:
     'Trust the vendor’s root (endorsementRoots of the server, --trust-roots offline), or pin the key: assay ek import FILE.',
+  malformed:
+    'What came cannot be read. A file: see whether it is a bundle (assay bundle NODE exports one). A node’s answer: see whether agent and server are of one version; if they are, take the node out of service.',
   nonce_invalid: 'Old or foreign evidence was sent. If it is yours, export the bundle again.',
 };
 

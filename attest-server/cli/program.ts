@@ -65,7 +65,10 @@ function createProgram(session: Session): Command {
     .option('--context <name>', 'a named context of $XDG_CONFIG_HOME/assay/config.json')
     .addHelpText(
       'after',
-      '\nExit codes: 0 ok or trusted; 1 error; 2 usage; 10 untrusted, or evidence rejected; 11 pending, unknown or not judgeable; 12 held.',
+      `
+Each command has --help. Exit codes: 0 done, or trusted; 1 error; 2 wrong usage;
+10 untrusted, evidence rejected, or a difference found; 11 pending, unknown,
+unsupported or not judgeable; 12 held (by no command of this version).`,
     );
   addGet(program, session);
   addDescribe(program, session);

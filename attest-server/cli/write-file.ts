@@ -1,5 +1,7 @@
 import { writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 
 /** Writes a file that only its owner reads. @throws CliError */
 export function writeFile(path: string, text: string): void {
@@ -8,4 +10,9 @@ export function writeFile(path: string, text: string): void {
   } catch (cause) {
     throw new CliError(`${path} cannot be written`, 'Name another file.', exit.error, cause);
   }
+}
+
+/** The same surroundings, whose standard output is that file, where one was named. */
+export function into(file: string | undefined, io: CliIo): CliIo {
+  return file === undefined ? io : { ...io, out: (text) => writeFile(resolve(io.cwd, file), text) };
 }

@@ -10,7 +10,7 @@ import type { Session } from '../session.ts';
 
 /** `describe node N`: everything about one node; exits by its state. */
 export function addDescribe(program: Command, { io, client, exitWith }: Session): void {
-  const describe = program.command('describe').description('everything about one thing');
+  const describe = program.command('describe').description('everything about one node');
   describe
     .command('node <name>')
     .description('everything about one node')
@@ -70,7 +70,7 @@ function finding({
     ['  evidence', evidence && `${evidence.digest} at ${evidence.position}`],
   ];
   return [
-    [`Finding ${code}`, `${severity}, ${source}: ${text}`],
+    ['Finding', `${code} (${severity}, ${source}): ${text}`],
     ...details.flatMap(([label, value]) => (value === null ? [] : [[label, value] as const])),
   ];
 }

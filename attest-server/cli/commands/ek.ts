@@ -17,13 +17,13 @@ export function addEk(program: Command, { io, client }: Session): Command {
       if (faults.length > 0) {
         for (const { line, text } of faults) io.err(`${printable(file)}:${line}: ${printable(text)}\n`);
         throw new CliError(
-          `nothing was imported: ${faults.length} faulty lines`,
-          'Correct them and import again.',
+          `nothing was imported: ${faults.length} faulty ${faults.length === 1 ? 'line' : 'lines'}`,
+          'Correct the file, and import it again.',
         );
       }
       const server = client(command.optsWithGlobals());
       const { imported } = await server.post('/v1/pins', { pins }, pinsAnswer);
-      io.out(`${imported} endorsement keys imported\n`);
+      io.out(`${imported} endorsement ${imported === 1 ? 'key' : 'keys'} imported\n`);
     });
   return ek;
 }

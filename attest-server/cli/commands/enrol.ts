@@ -41,7 +41,11 @@ export function addEnrol(program: Command, { io, client }: Session): void {
     .action(async (node: string | undefined, options: ApproveOptions, command: Command) => {
       const isAll = options.all === true;
       if (isAll ? node !== undefined || options.ek !== undefined : node === undefined || !options.ek)
-        throw new CliError('enrol approve takes NODE --ek DIGEST, or --all', null, exit.usage);
+        throw new CliError(
+          'enrol approve takes NODE --ek DIGEST, or --all',
+          'The digests of TPMs that wait are in `assay enrol list`.',
+          exit.usage,
+        );
       const server = client(command.optsWithGlobals());
       if (isAll) {
         const { approved } = await server.post('/v1/enrolments/approve-all', {}, approveAllAnswer);

@@ -12,14 +12,14 @@ import type { Session } from '../session.ts';
 
 /** `get nodes [NAME]`: exit 0 whatever the states, save `--wait` that runs out (11). */
 export function addGet(program: Command, { io, client, exitWith }: Session): void {
-  const get = program.command('get').description('list what the server knows');
+  const get = program.command('get').description('list nodes and their states');
   get
     .command('nodes [name]')
     .alias('node')
     .description('nodes and their states')
     .option('-o, --output <format>', 'table, wide, json, yaml or name', 'table')
-    .option('--wait <state>', 'wait until every node listed is in this state')
-    .option('--timeout <duration>', 'how long --wait waits', '60s')
+    .option('--wait <state>', `wait until every node listed is ${nodeStates.join(', ')}`)
+    .option('--timeout <duration>', 'how long --wait waits: 90s, 5m, 1h', '60s')
     .option('--utc', 'times as RFC 3339 instead of ages')
     .action(async (name: string | undefined, options: GetOptions, command: Command) => {
       const format = formatOf(options.output, ['table', 'wide', 'json', 'yaml', 'name']);

@@ -14,7 +14,7 @@ export function addJoinToken(program: Command, { io, client }: Session): void {
     .command('create')
     .description('make one')
     .requiredOption('--node <name>', 'the only name that it enrols')
-    .option('--ttl <duration>', 'how long it can be used, at most 24h', '1h')
+    .option('--ttl <duration>', 'how long it can be used: 30m, 2h, at most 24h', '1h')
     .option('-o, --output <format>', 'table, json or yaml', 'table')
     .action(async (options: { node: string; ttl: string; output: string }, command: Command) => {
       const format = formatOf(options.output, ['table', 'json', 'yaml']);

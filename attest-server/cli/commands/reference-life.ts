@@ -7,6 +7,7 @@ import { readReference } from '../offline/reference-file.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { Session } from '../session.ts';
+import { into } from '../write-file.ts';
 
 const actions = {
   approve: 'put a staged reference in force: boots like it are trusted',
@@ -31,13 +32,14 @@ export function addReferenceLife(references: Command, { io, client }: Session): 
       });
   references
     .command('export <name>')
-    .description('print a reference with its values, as a file that travels')
+    .description('a reference with its values, as a file for Git or for import at another server')
+    .option('-f, --file <file>', 'write it there instead of standard output')
     .option('-o, --output <format>', 'json or yaml', 'json')
-    .action(async (name: string, options: { output: string }, command: Command) => {
+    .action(async (name: string, options: { output: string; file?: string }, command: Command) => {
       const format = formatOf(options.output, ['json', 'yaml']);
       const server = client(command.optsWithGlobals());
       const found = await server.get(`/v1/references/${encodeURIComponent(name)}`, reference);
-      print(io, format, found, () => '');
+      print(into(options.file, io), format, found, () => '');
     });
   references
     .command('import <file>')

@@ -25,7 +25,7 @@ export function addToken(program: Command, { io, client }: Session): void {
     .description('make one; its text is shown once')
     .requiredOption('--name <name>', 'who it is for, as the audit log will name them')
     .requiredOption('--role <role>', tokenRoles.join(', '))
-    .option('--ttl <duration>', 'how long it can be used; without it, until it is revoked')
+    .option('--ttl <duration>', 'how long it can be used: 8h, 30d; without it, until it is revoked')
     .option('-o, --output <format>', 'table, json or yaml', 'table')
     .action(async (options: CreateOptions, command: Command) => {
       const format = formatOf(options.output, ['table', 'json', 'yaml']);

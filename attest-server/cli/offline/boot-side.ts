@@ -10,6 +10,7 @@ import { measureBoot } from '../../verify/measured-boot.ts';
 import type { MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
 import { type ParsedLog, parseEventLog } from '../../verify/tpm/event-log.ts';
 import type { Client } from '../client.ts';
+import { evidenceDigest } from '../evidence-digest.ts';
 import { CliError, exit } from '../exit.ts';
 import { readFile } from '../read-file.ts';
 import { eventLogFault } from './eventlog.ts';
@@ -33,8 +34,9 @@ export async function readBootSide(word: string, cwd: string, client: () => Clie
   if (word.includes('/') || statSync(path, { throwIfNoEntry: false }) !== undefined)
     return sideOfFile(word, readFile(path));
   const [node = '', digest] = word.split('@');
-  const which = digest === undefined ? '' : `?evidence=${encodeURIComponent(digest)}`;
-  return sideOfBundle(word, await client().text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`));
+  const which = digest === undefined ? '' : `?evidence=${evidenceDigest(digest)}`;
+  const label = digest === undefined ? word : `${node}@${digest.slice(0, 12)}…`;
+  return sideOfBundle(label, await client().text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`));
 }
 
 function sideOfFile(word: string, bytes: Buffer): BootSide {

@@ -8,6 +8,7 @@ import { CliError, exit } from '../exit.ts';
 import { formatOf, print } from '../output.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
+import { into } from '../write-file.ts';
 import { readBootFile } from './boot-file.ts';
 import {
   type Component,
@@ -32,6 +33,7 @@ interface Options {
   readonly via: string;
   readonly secureBoot: boolean;
   readonly state: string;
+  readonly file?: string;
   readonly output: string;
 }
 
@@ -52,11 +54,12 @@ export function addReferenceCompute(references: Command, { io }: Session): void 
     .option('--via <starter>', `who starts the kernel: ${starters.join(', ')}`, 'grub')
     .option('--no-secure-boot', 'Secure Boot is off: then GRUB starts a kernel that PCR 4 does not show')
     .option('--state <state>', 'staged (for review) or active', 'staged')
+    .option('-f, --file <file>', 'write it there instead of standard output')
     .option('-o, --output <format>', 'json or yaml', 'json')
     .action((options: Options) => {
       const format = formatOf(options.output, ['json', 'yaml']);
       const at = (path: string) => resolve(io.cwd, path);
-      print(io, format, computeReference(options, at), () => '');
+      print(into(options.file, io), format, computeReference(options, at), () => '');
     });
 }
 

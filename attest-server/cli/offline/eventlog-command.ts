@@ -30,8 +30,14 @@ export function addEventLog(program: Command, { io, exitWith }: Session): void {
       } catch (error) {
         if (!(error instanceof Rejection)) throw error;
         if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
-        io.err(`assay: ${printable(eventLogFault(read, error).trimEnd())}\n`);
+        io.err(`assay: ${printable(eventLogFault(read, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
         exitWith(exit.error);
       }
     });
+}
+
+function whatToName(firmware: boolean): string {
+  return firmware
+    ? 'Name a firmware log, such as a copy of /sys/kernel/security/tpm0/binary_bios_measurements.'
+    : 'Name a log of systemd, such as a copy of /run/log/systemd/tpm2-measure.log.';
 }

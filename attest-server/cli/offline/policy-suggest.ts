@@ -11,6 +11,7 @@ import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
 import type { Client } from '../client.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
+import { into } from '../write-file.ts';
 import { bundlesIn } from './files-in.ts';
 import { contextPolicy, contextReferences } from './verify.ts';
 
@@ -20,12 +21,13 @@ export function addPolicySuggest(policies: Command, { io, client }: Session): vo
     .command('suggest')
     .description('draft a policy from what was observed, as YAML: machines that start alike become a group')
     .option('--bundles <dir>', 'draft it from exported bundles instead of the evidence that the server keeps')
-    .action(async (options: { bundles?: string }, command: Command) => {
+    .option('-f, --file <file>', 'write it there instead of standard output')
+    .action(async (options: { bundles?: string; file?: string }, command: Command) => {
       const from =
         options.bundles === undefined
           ? await askServer(client(command.optsWithGlobals()))
           : fromBundles(bundlesIn(resolve(io.cwd, options.bundles)));
-      io.out(suggestPolicy(from));
+      into(options.file, io).out(suggestPolicy(from));
     });
 }
 

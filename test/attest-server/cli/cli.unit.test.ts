@@ -144,6 +144,7 @@ describe('the command line', () => {
     assert.equal(parseBundle(readFileSync(file, 'utf8')).version, 1);
     assert.equal(statSync(file).mode & 0o777, 0o600);
     assert.equal((await assay('bundle node-2')).code, 1);
+    assert.equal((await assay('bundle node-1 --evidence abc')).code, 2);
   });
 
   it('takes a reference through its life', async () => {
@@ -154,9 +155,10 @@ describe('the command line', () => {
     const approved = await assay('reference approve workers-1 --reason reviewed', operator);
     assert.deepEqual([approved.code, approved.out], [0, 'reference workers-1 of group workers is active\n']);
     assert.equal((await assay('reference revoke workers-9 --reason bad', operator)).code, 1);
-    const exported = await assay('reference export workers-1', operator);
     const file = join(server.dir, 'workers-4.json');
-    writeFileSync(file, JSON.stringify({ ...JSON.parse(exported.out), name: 'workers-4' }));
+    const exported = await assay(`reference export workers-1 -f ${file}`, operator);
+    assert.deepEqual([exported.code, exported.out], [0, '']);
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), name: 'workers-4' }));
     const imported = await assay(`reference import ${file} --staged -o json`, operator);
     assert.deepEqual([imported.code, JSON.parse(imported.out).state], [0, 'staged']);
     assert.equal((await assay(`reference import ${file}`, operator)).code, 1);

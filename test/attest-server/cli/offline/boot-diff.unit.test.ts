@@ -145,6 +145,7 @@ describe('assay boot diff', () => {
     it('fails where there is no such evidence', async () => {
       assert.equal((await ask('node-1', `node-1@${'cd'.repeat(32)}`)).code, 1);
       assert.equal((await ask('node-9', 'node-1')).code, 1);
+      assert.equal((await ask('node-1', 'node-1@4f1c')).code, 2);
     });
   });
 });
