@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { claimFolder } from './claim.ts';
 import { openCluster } from './cluster.ts';
 import { createNarrator } from './narrator.ts';
 import { stayUp } from './stay-up.ts';
@@ -52,6 +53,7 @@ async function main(): Promise<number> {
     ? { challengeEvery: 1_000, unknownAfter: 3_000 }
     : { challengeEvery: 5_000, unknownAfter: 15_000 };
   try {
+    await using _claim = await claimFolder(dir);
     await using cluster = await openCluster({
       dir,
       nodes: flags.nodes,

@@ -27,11 +27,15 @@ export async function stayUp(cluster: Cluster, narrator: Narrator, signal: Abort
   lines.close();
 }
 
+const usage = 'Type: tamper NODE kernel|cmdline|secureboot, restore NODE, off NODE';
+
 async function obey(cluster: Cluster, narrator: Narrator, line: string): Promise<void> {
   if (line === '') return;
-  const [verb, name, what] = line.split(/\s+/);
+  const [verb = '', name, what] = line.split(/\s+/);
+  if (!['tamper', 'restore', 'off'].includes(verb)) return narrator.say(usage);
   const node = cluster.nodes.find((each) => each.name === name);
-  if (node === undefined) return narrator.say(`There is no node ${name ?? ''}.`);
+  if (node === undefined)
+    return narrator.say(`The nodes are ${cluster.nodes.map((each) => each.name).join(', ')}.`);
   const change = changes.find((each) => each === what);
   if (verb === 'tamper' && change !== undefined && change !== 'none') {
     narrator.say(`${node.name} loses power and boots with another ${change}.`);
@@ -42,5 +46,5 @@ async function obey(cluster: Cluster, narrator: Narrator, line: string): Promise
   } else if (verb === 'off') {
     narrator.say(`${node.name} loses power.`);
     await node.powerOff();
-  } else narrator.say(`Type: tamper NODE kernel|cmdline|secureboot, restore NODE, off NODE`);
+  } else narrator.say(usage);
 }
