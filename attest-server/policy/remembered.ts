@@ -8,6 +8,8 @@ export interface Remembered {
   readonly bootLog: string | null;
   /** Events of user space that the log of the boot goes on with. */
   readonly userSpace: number;
+  /** Command lines that are vouched for: a node may say one, or leave it out. */
+  readonly commandLines: number;
   readonly circumstances: Circumstances;
   readonly verdict: Verdict;
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
@@ -45,6 +47,7 @@ export function recall(
     at >= known.until ||
     known.bootLog !== (boot?.digest ?? null) ||
     known.userSpace !== (boot?.userSpace?.length ?? 0) ||
+    known.commandLines !== (boot?.state.commandLines.length ?? 0) ||
     known.banks.length !== banks.length ||
     !areSame(known.circumstances, circumstances)
   )
@@ -92,6 +95,7 @@ export function remember(
     banks: banks.map(({ bank, mask, pcrDigest }) => ({ bank, mask, pcrDigest })),
     bootLog: boot?.digest ?? null,
     userSpace: boot?.userSpace?.length ?? 0,
+    commandLines: boot?.state.commandLines.length ?? 0,
     circumstances,
     verdict,
     from,

@@ -21,7 +21,7 @@ import {
   unexplainedFinding,
   unquotedFinding,
 } from './stage-findings.ts';
-import type { VouchedBoot } from './vouched-boot.ts';
+import { addOnPcrs, type VouchedBoot } from './vouched-boot.ts';
 
 /** What a boot is worth under a group's rules. */
 export interface BootJudgement {
@@ -83,7 +83,7 @@ function judgeByReferences(
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
     : uncovered.filter((stage) => !coveredByRules(boot, stage, rules));
-  const unquoted = comparedPcrs.find((pcr) => !boot.quotes(pcr) && isNamed(pcr, usable));
+  const unquoted = usable.length === 0 ? undefined : toBeQuoted.find((pcr) => !boot.quotes(pcr));
   const initrd = initrdFinding(boot, usable);
   const untold = differing.filter(
     ({ unknown: added, missing }) =>
@@ -107,6 +107,8 @@ function judgeByReferences(
 }
 
 const comparedPcrs = pcrsOf(comparedMask);
+/** Whoever exports a bundle may have quoted what he likes: also a PCR that references do not name tells something. */
+const toBeQuoted = [...comparedPcrs, ...addOnPcrs, 14];
 
 /**
  * Rules that say of every part of a stage what it may be. Attack: an initrd that the log calls a command line or a list of
@@ -121,10 +123,6 @@ function coveredByRules(
   if (stage === 'secureboot') return signers.length > 0 && parts.every(({ pcr }) => pcr === 7 || pcr === 14);
   if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => text !== null || pcr === 11)) return false;
   return cmdline.exact !== null || cmdline.require.length + cmdline.forbid.length > 0;
-}
-
-function isNamed(pcr: number, references: readonly PreparedReference[]): boolean {
-  return references.some(({ components }) => components.all.some((one) => one.pcr === pcr));
 }
 
 /** What does not replay was not compared; that it does not is told as a problem of the log. */

@@ -48,11 +48,12 @@ export function judgeStages(
     if (closest !== null && closest.unknown.length + closest.missing.length === 0) continue;
     const first = closest?.unknown[0] ?? boot.judged.find((one) => one.stage === stage)?.component;
     if (closest !== null) {
-      const isOpen = scope === 'unpinned' && (stage !== 'initrd' || onlyReplaces(closest));
-      if (!isOpen) differing.push(closest);
+      const isOpen = isInPlace(stage, closest.unknown) && (stage !== 'initrd' || onlyReplaces(closest));
+      if (scope !== 'unpinned' || !isOpen) differing.push(closest);
       else if (first !== undefined) open.push({ stage, component: first });
     } else if (first !== undefined) {
-      if (scope === 'unpinned') open.push({ stage, component: first });
+      const parts = boot.judged.filter((one) => one.stage === stage).map(({ component }) => component);
+      if (scope === 'unpinned' && isInPlace(stage, parts)) open.push({ stage, component: first });
       else if (covering.length > 0) foreign.push({ stage, component: first });
       else uncovered.push(stage);
     }
@@ -91,6 +92,16 @@ function closestOf(compared: readonly Compared[], stage: JudgedStage): StageDiff
   }
   return closest;
 }
+
+/**
+ * False for firmware where loaders run. Attack: a loader or kernel that the log calls an image of the firmware, of
+ * which the policy takes any.
+ */
+function isInPlace(stage: JudgedStage, components: readonly BootComponent[]): boolean {
+  return (stage !== 'firmware' && stage !== 'driver') || components.every(({ pcr }) => ofFirmware.has(pcr));
+}
+
+const ofFirmware: ReadonlySet<number> = new Set([0, 2, 6]);
 
 /**
  * True where each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that

@@ -156,13 +156,17 @@ export function uncoveredFinding(boot: VouchedBoot, stages: readonly JudgedStage
 /** A PCR that a reference speaks of and the quote does not cover. */
 export function unquotedFinding(pcr: number, references: readonly PreparedReference[]): Finding {
   const named = references.find(({ components }) => components.all.some((one) => one.pcr === pcr));
+  const why =
+    named === undefined
+      ? 'nobody knows what was measured there'
+      : `it is in reference ${named.reference.name}`;
   return {
     code: 'pcr_mismatch',
     aspect: 'boot',
     source: 'tpm',
     expected: `PCR ${pcr} quoted`,
     actual: null,
-    text: `PCR ${pcr} is in reference ${named?.reference.name}, but the node did not quote it.`,
+    text: `The node did not quote PCR ${pcr}: ${why}.`,
     evidence: null,
   };
 }

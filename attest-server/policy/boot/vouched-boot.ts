@@ -123,7 +123,7 @@ function indexOf(components: readonly BootComponent[], event: number): number {
  * Command lines and extensions that a stub adds to a unified image. Attacks: one more extension of such a PCR by the system,
  * so that its log does not replay and what was added is not seen; or the stub's own one, put into the log of user space.
  */
-const addOnPcrs = [12, 13] as const;
+export const addOnPcrs: readonly number[] = [12, 13];
 
 /** What a log says of a PCR onto which it does not replay explains nothing. */
 export function replays(problems: readonly BootProblem[], pcr: number): boolean {

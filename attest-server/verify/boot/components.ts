@@ -116,8 +116,13 @@ function whatItIs(
 /** In PCR 7 an action says how the machine is protected; elsewhere it only tells how far the boot has come. */
 function action(vouched: VouchedLog, event: number): What {
   const text = measuredText(vouched, event);
-  const tells = text !== null && vouched.log.raw.pcrs[event] !== 7;
+  const tells = text !== null && isSentence(vouched.measured[event]) && vouched.log.raw.pcrs[event] !== 7;
   return { kind: tells ? 'marker' : 'other', text };
+}
+
+/** Attack: code of printable bytes, as a boot sector can be, that the log calls an action. The longest has 80 letters. */
+function isSentence(measured: Buffer | null | undefined): boolean {
+  return !!measured && measured.length <= 128 && /^(?:[ -~]\0?)+\0*$/.test(measured.toString('latin1'));
 }
 
 function tagged(tag: number, event: number, loadOptions: FindLoadOptions): What {

@@ -5,6 +5,7 @@ import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { parseCommandLine } from '../../../../attest-server/policy/boot/command-line.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
@@ -40,6 +41,17 @@ function judged(of: Buffer | Proven, boot = '{}', reference = captured(log)): st
   const proven = 'banks' in of ? of : madeProof({ log: of });
   const { state, reasons } = appraise(proven, { name: 'n' }, 0);
   return [state, ...reasons.map(({ code }) => code)].join(' ');
+}
+
+/** As values, not as they are derived. */
+function plainState({
+  components,
+  secureBoot,
+  firmwareVersion,
+  problems,
+  commandLines,
+}: BootState): BootState {
+  return { components, secureBoot, firmwareVersion, problems, commandLines };
 }
 
 const withText = (text: (text: string) => string) => siblingLog(log, { text });
@@ -152,6 +164,70 @@ describe('a rule of the policy', () => {
     const hidden = besideInitrd(log, 13, Buffer.from('MokList\0'));
     assert.equal(judged(log, '{signers: ["*"]}', without('secureboot')), 'trusted');
     assert.equal(judged(hidden, '{signers: ["*"]}', without('secureboot')), 'pending no_reference');
+  });
+});
+
+describe('firmware that the policy leaves open', () => {
+  const scope = '{scope: {firmware: unpinned}}';
+
+  it('is none where boot loaders run, whatever the log calls it', () => {
+    const image = eventWhere(
+      log,
+      ({ pcr, describes }) => pcr === 4 && describes.endsWith('grubx64.efi'),
+    ).index;
+    const data = dataOf(log, image);
+    // The device path that the log gives it: a file in a firmware volume.
+    const path = Buffer.concat([
+      Buffer.from('04061400', 'hex'),
+      Buffer.alloc(16, 7),
+      Buffer.from('7fff0400', 'hex'),
+    ]);
+    const inFirmware = Buffer.concat([data.subarray(0, 24), Buffer.alloc(8), path]);
+    inFirmware.writeUInt32LE(path.length, 24);
+    const other = insertBefore(log, image, {
+      ...{ pcr: 4, type: 0x80000003, data: inFirmware },
+      measured: Buffer.from('another loader'),
+    });
+    assert.equal(judged(other, scope), 'untrusted firmware_unknown');
+  });
+
+  it('is that of PCRs 0, 2 and 6', () => {
+    const version = eventWhere(log, ({ type }) => type === 'EV_S_CRTM_VERSION').index;
+    const other = remeasured(log, version, Buffer.from('an update\0', 'utf16le'));
+    assert.equal(judged(other), 'untrusted firmware_unknown');
+    assert.equal(judged(other, scope), 'trusted firmware_unknown');
+  });
+});
+
+describe('a quote that leaves out a PCR', () => {
+  for (const pcr of [0, 2, 4, 7, 8, 9, 12, 13, 14])
+    it(`${pcr}, which would tell, is not trusted`, () => {
+      const mask = 0xffffff & ~(1 << pcr);
+      assert.equal(judged(madeProof({ log, mask })), 'untrusted pcr_mismatch');
+    });
+});
+
+describe('an action of the firmware', () => {
+  it('is none where it is as long as code, though all of it prints', () => {
+    const separator = eventWhere(log, ({ pcr, type }) => pcr === 4 && type === 'EV_SEPARATOR').index;
+    const said = (data: Buffer) => insertBefore(log, separator, { pcr: 4, type: 0x80000007, data });
+    assert.equal(judged(said(Buffer.from('Booting BCV Device 80h, (Hard Disk)\0'))), 'trusted');
+    assert.match(judged(said(Buffer.alloc(440, 'X5O!P%@AP[4'))), /^untrusted bootloader_unknown/);
+    assert.match(judged(said(Buffer.from('\u00e9 ', 'latin1'))), /^untrusted bootloader_unknown/);
+  });
+});
+
+describe('a verdict that is remembered', () => {
+  it('is not that of a node which says less of the same boot', () => {
+    const policy = policyOf('require: [identity, boot]', 'boot: {cmdline: {require: ["ro"]}}');
+    const appraise = createAppraiser(policy, [captured(log)]);
+    const proven = madeProof({ log });
+    const state = proven.boot?.state;
+    assert.ok(proven.boot && state);
+    const silent = { ...proven, boot: { ...proven.boot, state: { ...plainState(state), commandLines: [] } } };
+    assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');
+    assert.equal(appraise(proven, { name: 'n' }, 0).state, 'trusted');
+    assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');
   });
 });
 
