@@ -142,7 +142,7 @@ function refusal({ server }: Connection, path: string, status: number, text: str
 
 function listing(path: string): string {
   if (path.startsWith('/v1/tokens')) return 'assay token list';
-  return path.startsWith('/v1/references') ? 'assay reference list' : 'assay get nodes';
+  return path.startsWith('/v1/references/') ? 'assay reference list' : 'assay get nodes';
 }
 
 function parseJson(text: string): unknown {
