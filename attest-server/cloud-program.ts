@@ -24,7 +24,7 @@ const answerSchema = z.object({ ek: z.string().regex(/^[0-9a-f]{64}$/) });
 /** `<cloud>://<id>`: never read as an option, nothing that a terminal or a log could trip over. */
 const providerIdPattern = /^[A-Za-z0-9][\x21-\x7e]{0,1023}$/;
 
-/** Asks the operator's program whose TPM a machine has (contract.md, "Identity and enrolment", `cloud`). */
+/** Asks the operator's program whose TPM a machine has (enrolment `cloud`). */
 export function createCloudProgram(parts: CloudProgramParts): EkOfMachine {
   const { now, fault } = parts;
   const asked = new Map<string, { readonly at: number; readonly answer: Promise<string | null> }>();

@@ -1,6 +1,6 @@
 import type { NodeState } from '../protocol/verdict.ts';
 
-/** Exit codes of interface.md, "Commands of `assay`". */
+/** Exit codes, as the README lists them. */
 export const exit = { ok: 0, error: 1, usage: 2, untrusted: 10, notTrusted: 11, held: 12 } as const;
 
 export function exitOfState(state: NodeState): number {

@@ -21,7 +21,7 @@ export interface Answer {
 /** One row of the route table. */
 export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** As in interface.md: `/v1/nodes/{name}`. */
+  /** Such as `/v1/nodes/{name}`. */
   readonly path: string;
   readonly pattern: URLPattern;
   /** The least role that may call it. */

@@ -5,7 +5,7 @@ import { plainName } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
 import { type Aspect, aspects, nodeStates } from './verdict.ts';
 
-/** What the API answers and takes (interface.md, "API"). Server and command line read the same shapes. */
+/** What the API answers and takes. Server and command line read the same shapes. */
 const code = z
   .string()
   .refine((word): word is ReasonCode => isReasonCode(word), 'not a reason code')
@@ -127,7 +127,7 @@ export const pinsRequest = z.strictObject({
 });
 export const pinsAnswer = z.object({ imported: z.int() });
 
-/** A join token lives at most 24 hours (contract.md). */
+/** A join token lives at most 24 hours. */
 export const maxJoinTokenSeconds = 86_400;
 export const joinTokenRequest = z.strictObject({
   node: nodeName,

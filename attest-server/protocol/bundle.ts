@@ -6,7 +6,7 @@ import { tpmClasses } from './tpm-class.ts';
 const base64 = z.base64();
 const hexBytes = z.string().regex(/^([0-9a-f]{2})*$/);
 
-/** One piece of evidence with what is needed to judge it again, as one JSON file (interface.md). */
+/** One piece of evidence with what is needed to judge it again, as one JSON file: what `assay bundle` exports. */
 const bundle = z.strictObject({
   version: z.literal(1),
   /** TPMT_PUBLIC or TPM2B_PUBLIC */

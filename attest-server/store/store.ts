@@ -6,7 +6,7 @@ import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import type { UnusedRequest } from './unused-evidence.ts';
 
-/** By which word an endorsement key became a node (contract.md, "Identity and enrolment"). */
+/** By which word an endorsement key became a node. */
 export type Bound = 'pin' | 'join-token' | 'approval' | 'cloud' | 'vendor' | 'first-use';
 
 /** One endorsement key that is one node. Times are milliseconds since the epoch. */

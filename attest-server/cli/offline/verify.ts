@@ -25,7 +25,7 @@ export interface BundleJudgement {
   readonly now: number;
 }
 
-/** What `assay verify -o json` prints (interface.md, "Shapes of the offline commands"). */
+/** What `assay verify -o json` prints. */
 export interface BundleVerdict {
   readonly state: NodeState;
   readonly earStatus: AspectStatus;

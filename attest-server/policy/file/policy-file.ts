@@ -18,7 +18,7 @@ export interface CheckedPolicy {
 }
 
 /**
- * Parses a policy file (YAML 1.2, interface.md "A policy").
+ * Parses a policy file (YAML 1.2, docs/policy.md).
  * @param file the path that faults are told with; its base name without ending becomes the policy's name
  * @param ways by which nodes can enrol at whoever will apply it; a policy that names another one is refused
  * @throws PolicyError with every fault at once
