@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
-import { keptEvidence } from './attest/kept-evidence.ts';
+import { namedDigests } from './attest/kept-form.ts';
 import { chainEntry } from './audit/chain.ts';
 import { createAuthority } from './authority.ts';
 import { openBooks } from './books.ts';
@@ -238,7 +238,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   let reloading = Promise.resolve();
   const erasing = startRetention({
-    ...{ store, now, fault, named: keptEvidence.named },
+    ...{ store, now, fault, named: namedDigests },
     ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
   });
   let closed: Promise<void> | null = null;

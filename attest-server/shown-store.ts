@@ -1,5 +1,5 @@
 import type { Attestation } from './attest/attestation.ts';
-import { keptEvidence } from './attest/kept-evidence.ts';
+import { unpackEvidence } from './attest/unpack-evidence.ts';
 import type { ApiPorts } from './http/ports.ts';
 import type { Store } from './store/store.ts';
 
@@ -24,7 +24,7 @@ export function bundles(store: Store, attestation: Pick<Attestation, 'status'>):
   return async (node, evidence) => {
     const digest = evidence ?? attestation.status(node)?.evidenceDigest ?? null;
     if (digest === null) return null;
-    const found = await keptEvidence.unpack(digest, (each) => store.evidence(each, node));
+    const found = await unpackEvidence(digest, (each) => store.evidence(each, node));
     return found?.context?.node === node ? found : null;
   };
 }

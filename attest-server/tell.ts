@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { AttestPorts } from './attest/attestation.ts';
+import type { AttestPorts } from './attest/ports.ts';
 import type { ChannelPorts } from './channel/ports.ts';
 import type { Alert } from './enrolment/double-binding.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';

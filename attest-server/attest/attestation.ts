@@ -1,45 +1,27 @@
 import { amend } from '../policy/amend.ts';
-import { createAppraiser } from '../policy/appraise.ts';
-import { captureReference } from '../policy/boot/capture.ts';
-import { groupOf, labelsThatCount, type Policy } from '../policy/policy.ts';
+import type { Policy } from '../policy/policy.ts';
 import { timings } from '../protocol/limits.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import type { HistoryEntry, NodeStatus, Store } from '../store/store.ts';
+import type { NodeStatus, VerdictRecord } from '../store/store.ts';
 import type { Proven } from '../verify/proven.ts';
 import { verify } from '../verify/verify.ts';
 import type { Answer, AttestedNode } from './answer.ts';
 import { BootLogs } from './boot-logs.ts';
+import { type CaptureRequest, captured } from './captured.ts';
 import { DiskBudget } from './disk-budget.ts';
-import { keptEvidence } from './kept-evidence.ts';
+import { InForce } from './in-force.ts';
+import { Lanes } from './lanes.ts';
 import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
-import { isConcurrent, judgeNode, previousOf, rememberedOf } from './node-sequence.ts';
+import { nextStatus } from './next-status.ts';
+import { isConcurrent, judgeNode, previousOf } from './node-sequence.ts';
+import { packEvidence } from './pack-evidence.ts';
+import type { AttestPorts } from './ports.ts';
 import { begunVerdict, overdueVerdict } from './server-verdicts.ts';
 import { SystemUuids } from './system-uuids.ts';
-
-export interface AttestPorts {
-  readonly store: Store;
-  /** Milliseconds since the epoch. */
-  now(): number;
-  /** How long a verdict holds without a new one, in milliseconds. */
-  readonly unknownAfter: number;
-  /** From one challenge of a node to the next, in milliseconds. Default a minute. */
-  readonly challengeEvery?: number;
-  /** The node's labels in its cluster, by which groups may choose. Default none. */
-  labelsOf?(node: string): Readonly<Record<string, string>>;
-  /** Seconds spent in one phase of an attestation. */
-  duration(phase: 'verify' | 'appraise' | 'record', seconds: number): void;
-  /** A verdict was committed. `from` is the state before it. */
-  recorded(entry: HistoryEntry, from: NodeState | null): void;
-}
-
-/** With these, what runs is not what the log tells: nothing to compare others with. */
-const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([
-  ...(['kexec_detected', 'boot_correlation', 'clock_rewind'] as const),
-  ...(['counter_rollback', 'clone_suspected'] as const),
-]);
+import { verdictRecord } from './verdict-record.ts';
 
 /**
  * The pipeline: verify, appraise, record, tell. Keeps in memory what the next verdict of each node needs; all of it
@@ -52,19 +34,14 @@ export class Attestation {
   readonly #bootLogs: BootLogs;
   readonly #systemUuids = new SystemUuids();
   readonly #disk: DiskBudget;
-  readonly #lanes = new Map<string, Promise<unknown>>();
-  #policy: Policy;
-  #references: readonly Reference[] = [];
-  #appraise: ReturnType<typeof createAppraiser>;
-  #context: ReturnType<typeof keptEvidence.context>;
+  readonly #lanes = new Lanes();
+  #inForce: InForce;
 
   private constructor(ports: AttestPorts, policy: Policy) {
     this.#ports = ports;
     this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
     this.#disk = new DiskBudget(ports.challengeEvery ?? timings.challengeEvery);
-    this.#policy = policy;
-    this.#appraise = createAppraiser(policy, []);
-    this.#context = keptEvidence.context(policy.text, []);
+    this.#inForce = new InForce(policy, []);
   }
 
   /**
@@ -85,7 +62,7 @@ export class Attestation {
   }
 
   get policy(): Policy {
-    return this.#policy;
+    return this.#inForce.policy;
   }
 
   statuses(): readonly NodeStatus[] {
@@ -98,11 +75,8 @@ export class Attestation {
 
   /** Puts the stored references in force, and a policy. @param next default: the one that is in force by then */
   async reload(next?: Policy): Promise<void> {
-    this.#references = await this.#ports.store.references();
-    const policy = next ?? this.#policy;
-    this.#policy = policy;
-    this.#appraise = createAppraiser(policy, this.#references);
-    this.#context = keptEvidence.context(policy.text, this.#references);
+    const references = await this.#ports.store.references();
+    this.#inForce = new InForce(next ?? this.#inForce.policy, references);
   }
 
   /**
@@ -137,7 +111,7 @@ export class Attestation {
       },
     );
     this.#ports.duration('verify', (performance.now() - started) / 1000);
-    return this.#inOrder(node.name, () =>
+    return this.#lanes.inOrder(node.name, () =>
       this.#record(node, answer, proven).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
         this.#systemUuids.restore(node.name, this.#statuses.get(node.name)?.systemUuid ?? null);
@@ -150,7 +124,7 @@ export class Attestation {
    * Makes the node's latest proven boot a reference value.
    * @throws Error where there is no fresh evidence, or the boot does not replay
    */
-  async capture(request: { node: string; name: string; staged: boolean; actor: string }): Promise<Reference> {
+  async capture(request: CaptureRequest): Promise<Reference> {
     const latest = this.#latest.get(request.node);
     const at = this.#ports.now();
     if (latest === undefined || at > latest.at + this.#ports.unknownAfter)
@@ -158,27 +132,13 @@ export class Attestation {
         'evidence_overdue',
         `${request.node} has not proven itself lately: wait for its next answer`,
       );
-    const doubt = this.#statuses
-      .get(request.node)
-      ?.verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
-    if (doubt !== undefined)
-      throw new Rejection(doubt.code, `${request.node} is no model for others: ${doubt.text}`);
-    const group = groupOf(this.#policy, request.node, this.#labelsOf(request.node));
-    const reference = captureReference(latest, {
-      name: request.name,
-      group: group.name,
-      scope: group.boot.scope,
-      state: request.staged ? 'staged' : 'active',
-      by: request.actor,
-      node: request.node,
+    const reference = captured(latest, this.#statuses.get(request.node) ?? null, {
+      ...request,
+      group: this.#groupOf(request.node).group,
       at,
     });
     await this.#ports.store.addReference(reference, {
-      at,
-      actor: request.actor,
-      action: 'reference.capture',
-      subject: request.name,
-      code: null,
+      ...{ at, actor: request.actor, action: 'reference.capture', subject: request.name, code: null },
       detail: { node: request.node, state: reference.state },
     });
     await this.reload();
@@ -199,7 +159,7 @@ export class Attestation {
         (state === 'trusted' || state === 'pending'),
     );
     const aged = await Promise.allSettled(
-      overdue.map((status) => this.#inOrder(status.name, () => this.#age(status, now))),
+      overdue.map((status) => this.#lanes.inOrder(status.name, () => this.#age(status, now))),
     );
     const faults = aged.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
     if (faults.length > 0) throw new AggregateError(faults, `${faults.length} nodes could not be aged`);
@@ -221,7 +181,7 @@ export class Attestation {
 
   /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
   release(name: string, work: () => Promise<void>): Promise<void> {
-    return this.#inOrder(name, async () => {
+    return this.#lanes.inOrder(name, async () => {
       await work();
       this.#statuses.delete(name);
       this.#latest.delete(name);
@@ -236,7 +196,7 @@ export class Attestation {
    * proof counts as the first. False where nothing is held.
    */
   forgive(name: string, actor: string): Promise<boolean> {
-    return this.#inOrder(name, async () => {
+    return this.#lanes.inOrder(name, async () => {
       const status = this.#statuses.get(name);
       const held = status?.sequence?.held ?? null;
       if (status === undefined || held === null) return false;
@@ -252,7 +212,7 @@ export class Attestation {
 
   /** Resolves when no verdict is under way. */
   async idle(): Promise<void> {
-    await Promise.all(this.#lanes.values());
+    await this.#lanes.idle();
   }
 
   async #record(
@@ -267,46 +227,30 @@ export class Attestation {
     const sentBootLog = previous?.bootLogDigest != null;
     const { challengedAt } = answer;
     const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
-    const labels = this.#labelsOf(node.name);
-    const group = groupOf(this.#policy, node.name, labels);
+    const { appraise, context } = this.#inForce;
+    const { group, labels } = this.#groupOf(node.name);
     const sequence = judgeNode(proven, previous, concurrent);
     const verdict = amend(
-      this.#appraise(
-        proven,
-        { name: node.name, sentBootLog, labels, tpmClass: node.tpmClass ?? 'unknown' },
-        at,
-      ),
+      appraise(proven, { name: node.name, sentBootLog, labels, tpmClass: node.tpmClass ?? 'unknown' }, at),
       sequence.findings,
       group,
     );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
     const latest = this.#latest.get(node.name);
-    const kept = keptEvidence.pack(
+    const kept = packEvidence(
       node,
       answer,
       proven,
       { at, sentBootLog, labels, latest, previous: previousOf(previous, concurrent) },
-      this.#context,
+      context,
     );
     const { userspaceLog = '' } = answer.evidence;
     this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
-    const status: NodeStatus = {
-      name: node.name,
-      ekDigest: node.ekDigest,
-      state: verdict.state,
-      verdict,
-      verifiedAt: at,
-      expiresAt:
-        at + Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
-      bootedAt: previous?.bootedAt == null || sequence.begun === 'rebooted' ? at : previous.bootedAt,
-      ...rememberedOf(sequence.next, previous?.sequence ?? null),
-      kernel: proven.facts?.host?.kernel ?? null,
-      systemUuid,
-      // Stays when a node leaves its log out: who once sent one is known to have one.
-      bootLogDigest: answer.evidence.bootLog ?? previous?.bootLogDigest ?? null,
-      evidenceDigest: kept.digest,
-    };
+    const status = nextStatus(node, verdict, {
+      ...{ answer, proven, previous, sequence, at, systemUuid, evidenceDigest: kept.digest },
+      holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
+    });
     const evidence = [kept, ...kept.shared];
     if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
       this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
@@ -321,8 +265,8 @@ export class Attestation {
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }
 
-  #labelsOf(node: string): Readonly<Record<string, string>> {
-    return labelsThatCount(this.#policy, this.#ports.labelsOf?.(node) ?? {});
+  #groupOf(node: string): ReturnType<InForce['groupOf']> {
+    return this.#inForce.groupOf(node, this.#ports.labelsOf?.(node) ?? {});
   }
 
   async #commit(
@@ -330,47 +274,17 @@ export class Attestation {
     at: number,
     verdicts: readonly Verdict[],
     before: NodeState | null,
-    evidence: readonly { digest: string; bytes: Buffer }[],
+    evidence: VerdictRecord['evidence'],
   ): Promise<void> {
     const started = performance.now();
-    let from = before;
-    const history = verdicts.map((verdict) => {
-      const transition = verdict.state !== from;
-      const entry = { at, verdict, evidenceDigest: status.evidenceDigest, transition };
-      from = verdict.state;
-      return entry;
-    });
-    await this.#ports.store.recordVerdict({
-      status,
-      at,
-      evidence,
-      history,
-      audit: history.map(({ verdict, transition }) => ({
-        at,
-        actor: 'server',
-        action: 'verdict',
-        subject: status.name,
-        code: verdict.reasons[0]?.code ?? null,
-        detail: { state: verdict.state, policy: verdict.policy, evidence: status.evidenceDigest, transition },
-      })),
-    });
+    const record = verdictRecord(status, at, verdicts, before, evidence);
+    await this.#ports.store.recordVerdict(record);
     this.#statuses.set(status.name, status);
     this.#ports.duration('record', (performance.now() - started) / 1000);
-    from = before;
-    for (const entry of history) {
+    let from = before;
+    for (const entry of record.history) {
       this.#ports.recorded({ node: status.name, ...entry }, from);
       from = entry.verdict.state;
     }
-  }
-
-  /** One verdict of a node after the other, whatever number of connections it has. */
-  #inOrder<T>(name: string, work: () => Promise<T>): Promise<T> {
-    const turn = (this.#lanes.get(name) ?? Promise.resolve()).then(work, work);
-    const settled = turn.catch(() => undefined);
-    this.#lanes.set(name, settled);
-    settled.then(() => {
-      if (this.#lanes.get(name) === settled) this.#lanes.delete(name);
-    });
-    return turn;
   }
 }

@@ -4,7 +4,7 @@ import { Rejection } from '../protocol/rejection.ts';
 import type { EnrolledNode } from '../store/store.ts';
 import { verifyBundleEvidence } from '../verify/bundle-evidence.ts';
 import type { Proven } from '../verify/proven.ts';
-import { keptEvidence } from './kept-evidence.ts';
+import { unpackEvidence } from './unpack-evidence.ts';
 
 export interface KeptProofPorts {
   nodes(): Promise<readonly EnrolledNode[]>;
@@ -54,7 +54,7 @@ export async function overKeptProofs<T>(
 async function prove(ports: KeptProofPorts, node: EnrolledNode): Promise<KeptProof> {
   const digest = ports.evidenceDigest(node.name);
   if (digest === null) return { node, proven: null, note: 'it has not been judged yet' };
-  const bundle = await keptEvidence.unpack(digest, (each) => ports.evidence(each, node.name));
+  const bundle = await unpackEvidence(digest, (each) => ports.evidence(each, node.name));
   if (bundle === null) return { node, proven: null, note: 'its evidence was erased' };
   try {
     return { node, proven: verifyBundleEvidence(bundle, node.ekDigest), bundle };

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { describe, it } from 'mocha';
 import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.ts';
-import { type Blob, keptEvidence } from '../../../attest-server/attest/kept-evidence.ts';
+import { type Blob, namedDigests } from '../../../attest-server/attest/kept-form.ts';
 import { type LatestBoot, latestBoot, quotesOf } from '../../../attest-server/attest/latest-boot.ts';
+import { keptContext, packEvidence } from '../../../attest-server/attest/pack-evidence.ts';
+import { unpackEvidence } from '../../../attest-server/attest/unpack-evidence.ts';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
@@ -20,7 +22,7 @@ const node: AttestedNode = {
   ak: checkAttestationKey(tpm.ak.publicArea),
 };
 const every = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
-const context = keptEvidence.context('policy', []);
+const context = keptContext('policy', []);
 const channel = randomBytes(32);
 const hello = JSON.stringify(tpm.hello(node.name));
 
@@ -57,7 +59,7 @@ function fleetOfOne(one: AttestedNode = node) {
         { quotes, facts: evidence.facts, bootLog: null },
         { ak: node.ak, ekDigest: node.ekDigest, judgeHierarchy: true, binding, selection: every },
       );
-      const kept = keptEvidence.pack(
+      const kept = packEvidence(
         one,
         given,
         proven,
@@ -76,7 +78,7 @@ describe('the evidence that is kept', () => {
     const { read, answer } = fleetOfOne();
     const values = madeValues(32);
     for (const { kept, evidence } of [answer(values), answer(values), answer(values)]) {
-      const bundle = parseBundle(JSON.stringify(await keptEvidence.unpack(kept.digest, read)));
+      const bundle = parseBundle(JSON.stringify(await unpackEvidence(kept.digest, read)));
       assert.equal(bundle.attestationKey, tpm.ak.publicArea.toString('base64'));
       assert.equal(bundle.endorsement?.certificate, node.ekCertificate?.toString('base64'));
       assert.equal(bundle.facts, evidence.facts);
@@ -92,9 +94,9 @@ describe('the evidence that is kept', () => {
     answer(values);
     const before = store.size;
     for (const { kept } of [1, 2].map((at) => answer(values, 7, at, records.toString('base64')))) {
-      const bundle = await keptEvidence.unpack(kept.digest, read);
+      const bundle = await unpackEvidence(kept.digest, read);
       assert.equal(bundle?.userspaceLog, records.toString('base64'));
-      assert(keptEvidence.named(kept.bytes)?.digests.includes(hash('sha256', records)));
+      assert(namedDigests(kept.bytes)?.digests.includes(hash('sha256', records)));
     }
     // The two answers, the values that the first of them shares, and the records.
     assert.equal(store.size, before + 4);
@@ -140,11 +142,11 @@ describe('the evidence that is kept', () => {
     const values = madeValues(32);
     const own = [answer(values), answer(values)].map(({ kept }) => kept);
     const last = own.at(-1) ?? assert.fail();
-    const named = keptEvidence.named(last.bytes);
+    const named = namedDigests(last.bytes);
     assert.deepEqual(new Set(named?.digests), new Set(last.shared.map(({ digest }) => digest)));
     assert.equal(named?.at, 1_000);
     for (const [digest, bytes] of store)
-      if (own.every((each) => each.digest !== digest)) assert.equal(keptEvidence.named(bytes), null);
+      if (own.every((each) => each.digest !== digest)) assert.equal(namedDigests(bytes), null);
   });
 
   it('names the path to a root only while that holds, and only of the certificate that the node has', async () => {
@@ -157,7 +159,7 @@ describe('the evidence that is kept', () => {
     ) => {
       const { read, answer } = fleetOfOne({ ...node, ak, endorsementPath });
       const { kept } = answer(madeValues(32), 7, at);
-      const bundle = await keptEvidence.unpack(kept.digest, read);
+      const bundle = await unpackEvidence(kept.digest, read);
       return [bundle?.context?.roots, bundle?.endorsement?.chain];
     };
     const ak = checkAttestationKey(tpm.ak.publicArea);
@@ -173,6 +175,6 @@ describe('the evidence that is kept', () => {
     const old = Buffer.from(JSON.stringify({ ...rest, ...JSON.parse(String(store.get(keys))) }));
     const digest = hash('sha256', old, 'hex');
     store.set(digest, old);
-    assert.deepEqual(await keptEvidence.unpack(digest, read), await keptEvidence.unpack(kept.digest, read));
+    assert.deepEqual(await unpackEvidence(digest, read), await unpackEvidence(kept.digest, read));
   });
 });

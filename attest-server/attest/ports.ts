@@ -1,0 +1,19 @@
+import type { NodeState } from '../protocol/verdict.ts';
+import type { HistoryEntry, Store } from '../store/store.ts';
+
+/** What the pipeline needs of the rest; `server.ts` fills it. */
+export interface AttestPorts {
+  readonly store: Store;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** How long a verdict holds without a new one, in milliseconds. */
+  readonly unknownAfter: number;
+  /** From one challenge of a node to the next, in milliseconds. Default a minute. */
+  readonly challengeEvery?: number;
+  /** The node's labels in its cluster, by which groups may choose. Default none. */
+  labelsOf?(node: string): Readonly<Record<string, string>>;
+  /** Seconds spent in one phase of an attestation. */
+  duration(phase: 'verify' | 'appraise' | 'record', seconds: number): void;
+  /** A verdict was committed. `from` is the state before it. */
+  recorded(entry: HistoryEntry, from: NodeState | null): void;
+}
