@@ -1,6 +1,7 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { type BootDifference, compareStages, type StageDifference } from './compare-stages.ts';
 import { type JudgedStage, judgedStages, scopeOf } from './judged-stage.ts';
+import { readsInOrder } from './loader-files.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
@@ -48,7 +49,7 @@ export function judgeStages(
     if (closest !== null && closest.unknown.length + closest.missing.length === 0) continue;
     const first = closest?.unknown[0] ?? boot.judged.find((one) => one.stage === stage)?.component;
     if (closest !== null) {
-      const isOpen = isInPlace(stage, closest.unknown) && (stage !== 'initrd' || onlyReplaces(closest));
+      const isOpen = isInPlace(stage, closest.unknown) && (stage !== 'initrd' || onlyReplaces(boot, closest));
       if (scope !== 'unpinned' || !isOpen) differing.push(closest);
       else if (first !== undefined) open.push({ stage, component: first });
     } else if (first !== undefined) {
@@ -105,9 +106,11 @@ const ofFirmware: ReadonlySet<number> = new Set([0, 2, 6]);
 
 /**
  * True where each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that
- * the log calls an initrd, beside or in place of the true one, is one too many.
+ * the log calls an initrd, beside or in place of the true one, is one too many, or is read before the known kernel, whose
+ * digest the system extended.
  */
-function onlyReplaces({ unknown, missing }: StageDifference): boolean {
+function onlyReplaces(boot: VouchedBoot, { unknown, missing, reference }: StageDifference): boolean {
+  if (reference.whole && !readsInOrder(boot, reference)) return false;
   const left = missing.map(({ pcr }) => pcr);
   return unknown.every(({ pcr }) => {
     const at = left.findIndex((one) => one === null || one === pcr);

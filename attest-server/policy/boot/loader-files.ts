@@ -12,11 +12,16 @@ const filePcr = 9;
  * known one, or with the digest of the known one extended by the system that it started.
  */
 export function mayReadOtherConfiguration(
-  { judged, hasCommands, masked }: VouchedBoot,
-  { components }: PreparedReference,
+  boot: VouchedBoot,
+  reference: PreparedReference,
   { scope }: BootRules,
 ): boolean {
-  if (!hasCommands || !components.hasCommands || scope.loader === 'node') return false;
+  const knowCommands = boot.hasCommands && reference.components.hasCommands;
+  return knowCommands && scope.loader !== 'node' && readsInOrder(boot, reference);
+}
+
+/** True where files of the same kinds are read as in the reference, each known one in its place. */
+export function readsInOrder({ judged, masked }: VouchedBoot, { components }: PreparedReference): boolean {
   const expected = components.all.filter(({ pcr }) => pcr === filePcr);
   let next = 0;
   for (const { component, stage } of judged) {

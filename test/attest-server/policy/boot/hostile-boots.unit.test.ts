@@ -11,6 +11,7 @@ import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import {
+  without as cut,
   dataOf,
   edited,
   eventsWhere,
@@ -196,6 +197,21 @@ describe('firmware that the policy leaves open', () => {
     const other = remeasured(log, version, Buffer.from('an update\0', 'utf16le'));
     assert.equal(judged(other), 'untrusted firmware_unknown');
     assert.equal(judged(other, scope), 'trusted firmware_unknown');
+  });
+});
+
+describe('an initrd that the policy leaves open', () => {
+  it('is no kernel that was read before the known one', () => {
+    const kernel = eventWhere(fedora, ({ pcr, stage }) => pcr === 9 && stage === 'kernel');
+    const initrd = eventWhere(fedora, ({ pcr, stage }) => pcr === 9 && stage === 'initrd');
+    const scope = '{scope: {initrd: unpinned}}';
+    const own = remeasured(fedora, initrd.index, dataOf(fedora, initrd.index), Buffer.from('its own initrd'));
+    assert.equal(judged(own, scope, captured(fedora)), 'trusted initrd_unknown');
+    const other = insertBefore(cut(fedora, [initrd.index]), kernel.index, {
+      ...{ pcr: 9, type: 13, data: Buffer.from('/initrd.img\0') },
+      measured: Buffer.from('another kernel'),
+    });
+    assert.equal(judged(other, scope, captured(fedora)), 'untrusted initrd_unknown');
   });
 });
 
