@@ -77,7 +77,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     'code',
   ]);
   const expiries = gauge('certificate_expiry_timestamp_seconds', 'When a certificate ends', ['certificate']);
-  const policies = gauge('policy_last_change_timestamp_seconds', 'When the policy was last loaded changed', [
+  const policies = gauge('policy_last_change_timestamp_seconds', 'When another policy came into force', [
     'policy',
   ]);
   const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
