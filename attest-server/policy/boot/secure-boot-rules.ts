@@ -1,6 +1,7 @@
 import type { SignatureEntry } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
+import { namesOf } from './judged-by-rule.ts';
 import { keyName } from './key-change.ts';
 import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
@@ -18,6 +19,7 @@ export function secureBootFindings(
   const off = checkOn(boot, rules);
   const broken =
     checkValidation(boot, rules) ??
+    checkReadable(boot, rules) ??
     checkSigners(boot, rules) ??
     checkDatabase(boot, rules, references) ??
     checkRevocations(boot, rules, revocations) ??
@@ -50,6 +52,22 @@ function checkValidation(boot: VouchedBoot, { secureBoot, signers, mok }: BootRu
   const event = boot.state.secureBoot.machineOwner.find(({ name }) => name === 'MokSBState')?.event ?? null;
   const text = 'shim checks no signatures: its validation was turned off (MokSBState).';
   return ruleFinding(boot, 'secureboot_policy', event, 'MokSBState = 00', 'validation off', text);
+}
+
+/**
+ * Attack: an authority or an old level that the log gives another type or other data, so that no rule sees it. Behind
+ * the separator firmware and shim measure nothing but variables, whole.
+ */
+function checkReadable(boot: VouchedBoot, { signers, sbatMinimum }: BootRules): Finding | null {
+  if (signers.length === 0 && sbatMinimum === null) return null;
+  const names = namesOf(boot.state);
+  const events = boot.state.components.filter(({ pcr }) => pcr === 7);
+  const separator = events.findIndex(({ type, kind }) => kind === 'marker' && type === 'EV_SEPARATOR');
+  const hidden = events.slice(separator + 1).find(({ event, text }) => text === null && !names.has(event));
+  if (hidden === undefined || separator < 0) return null;
+  const name = hidden.describes || hidden.type;
+  const text = `Event ${hidden.event} in PCR 7 (${name}) is not what was measured there, so that the policy's rules cannot judge it.`;
+  return ruleFinding(boot, 'secureboot_policy', hidden.event, 'a variable, measured whole', name, text);
 }
 
 function checkSigners(boot: VouchedBoot, { signers }: BootRules): Finding | null {

@@ -18,6 +18,7 @@ import {
   eventWhere,
   insertBefore,
   remeasured,
+  retyped,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
 import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
@@ -145,6 +146,24 @@ describe('a rule of the policy', () => {
     const separator = eventWhere(hidden, ({ pcr, type }) => pcr === 7 && type === 'EV_SEPARATOR').index;
     const both = insertBefore(hidden, separator + 1, { pcr: 7, type: 0x80000001, data: on });
     assert.match(judged(both, '{sbat: {minimum: 2021030218}}'), /^untrusted secureboot_policy/);
+  });
+
+  it('on SbatLevel or signers sees what the log hides behind another type or other data', () => {
+    const rules = ['{sbat: {minimum: 2021030218}}', '{signers: ["*"]}'];
+    const tag = Buffer.from('0000000000000000', 'hex');
+    for (const name of ['SbatLevel', 'MokListRT']) {
+      const { index } = eventWhere(log, ({ pcr, describes }) => pcr === 7 && describes.startsWith(name));
+      const data = dataOf(log, index);
+      const hidden = [
+        retyped(edited(log, index, Buffer.concat([tag, data])), index, 6),
+        retyped(edited(log, index, Buffer.alloc(4)), index, 0x80000004),
+        edited(log, index, variable('other', data, shimGuid)),
+      ];
+      for (const rule of rules) {
+        assert.equal(judged(log, rule), 'trusted');
+        for (const other of hidden) assert.match(judged(other, rule), /^untrusted secureboot_policy/);
+      }
+    }
   });
 
   it('that allows machine owner keys does not let shim check nothing', () => {
