@@ -1,7 +1,7 @@
 import { classOf, type ReasonClass, type ReasonCode } from '../protocol/reasons.ts';
 
 const compare =
-  'To see all of it: assay boot diff NODE@DIGEST NODE, with the DIGEST of a good boot (assay history NODE -o wide).';
+  'To see all of it: assay boot diff NODE@DIGEST NODE, with the DIGEST of a good boot (assay history NODE --transitions -o wide).';
 
 /** `NODE` stands for the node's name. */
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
-import { type HistoryView, historyView, listOf } from '../../protocol/api.ts';
+import type { HistoryView } from '../../protocol/api.ts';
 import { CliError, exit } from '../exit.ts';
 import { ago, utc } from '../moment.ts';
 import { formatOf, print } from '../output.ts';
+import { readHistory } from '../read-history.ts';
 import type { Session } from '../session.ts';
 import { table } from '../table.ts';
 
@@ -10,6 +11,7 @@ interface HistoryOptions {
   readonly output: string;
   readonly limit: string;
   readonly transitions?: boolean;
+  readonly before?: string;
   readonly utc?: boolean;
 }
 
@@ -20,7 +22,8 @@ export function addHistory(program: Command, { io, client }: Session): void {
     .description('verdicts of a node, newest first')
     .option('-o, --output <format>', 'table, wide, json or yaml', 'table')
     .option('--limit <count>', 'at most so many, 1 to 500', '50')
-    .option('--transitions', 'only where the state changed')
+    .option('--transitions', 'only where the state changed, as far back as the history goes')
+    .option('--before <next>', 'older ones: the `next` of an earlier answer with -o json')
     .option('--utc', 'times as RFC 3339 instead of ages')
     .action(async (name: string, options: HistoryOptions, command: Command) => {
       const format = formatOf(options.output, ['table', 'wide', 'json', 'yaml']);
@@ -28,10 +31,12 @@ export function addHistory(program: Command, { io, client }: Session): void {
       if (!Number.isInteger(limit) || limit < 1 || limit > 500)
         throw new CliError(`--limit ${options.limit} is not a number from 1 to 500`, null, exit.usage);
       const server = client(command.optsWithGlobals());
-      const path = `/v1/nodes/${encodeURIComponent(name)}/history?limit=${limit}`;
-      const page = await server.get(path, listOf(historyView));
-      const items = page.items.filter(({ transition }) => transition || !options.transitions);
-      print(io, format, { items, next: page.next }, () =>
+      const { items, next } = await readHistory(server, name, {
+        limit,
+        transitions: options.transitions === true,
+        before: options.before ?? null,
+      });
+      print(io, format, { items, next }, () =>
         table(
           ['AT', 'STATE', 'REASON', 'POLICY', 'CHANGED', ...(format === 'wide' ? ['EVIDENCE'] : [])],
           items.map((entry) => [

@@ -138,6 +138,20 @@ describe('the command line', () => {
     assert.ok(out.includes('\u001b[32mtrusted\u001b[0m'));
   });
 
+  it('finds changes of state however many verdicts ago they were, and goes on where an answer ended', async () => {
+    const verdict = { node: 'node-3', verdict: verdictOf(), evidenceDigest: null };
+    for (let i = 1; i <= 1200; i++)
+      world.history.push({ ...verdict, at: now - i * 1000, transition: i === 700 || i === 1100 });
+    const lines = (await assay('history node-3 --transitions')).out.trim().split('\n');
+    assert.equal(lines.length, 3);
+    const first = JSON.parse((await assay('history node-3 --transitions --limit 1 -o json')).out);
+    const second = JSON.parse(
+      (await assay(`history node-3 --transitions --before ${first.next} -o json`)).out,
+    );
+    assert.deepEqual([first.items.length, second.items.length, second.next], [1, 1, null]);
+    assert.equal(Date.parse(second.items[0].at), now - 1_100_000);
+  });
+
   it('writes a bundle to a file of its owner', async () => {
     const file = join(server.dir, 'bundle.json');
     assert.equal((await assay(`bundle node-1 -f ${file}`)).code, 0);
