@@ -2,7 +2,7 @@ import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { argumentDifference, sameOrder } from './command-line.ts';
 import { type JudgedStage, judgedStages } from './judged-stage.ts';
 import { mayReadOtherConfiguration } from './loader-files.ts';
-import { definesMenu, isConfiguration } from './only-read.ts';
+import { isConfiguration, isOfMenu } from './only-read.ts';
 import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
@@ -38,7 +38,7 @@ export function compareStages(
     if (component.pcr === 11 && !judgesSections) continue;
     const known = referencedComponent(components, component, boot.masked);
     if (known !== null && isOneOf(components, known, component, counts)) present.add(known.key);
-    else if (bothHaveCommands && definesMenu(component)) continue;
+    else if (bothHaveCommands && isOfMenu(component)) continue;
     else if (isConfiguration(component)) {
       mayBeOther ??= mayReadOtherConfiguration(boot, reference, rules);
       if (!mayBeOther) add(unknown, stage, component);
@@ -55,7 +55,7 @@ export function compareStages(
       !present.has(one.key) &&
       (one.pcr === null || boot.vouches(one.pcr)) &&
       !(one.pcr === 11 && !judgesSections) &&
-      !(bothHaveCommands && (isConfiguration(one) || definesMenu(one))) &&
+      !(bothHaveCommands && (isConfiguration(one) || isOfMenu(one))) &&
       !boot.judgedByRule(one),
   );
   const differences = new Map<JudgedStage, StageDifference>();

@@ -25,6 +25,21 @@ export function isConfiguration(one: Pick<Read, 'pcr' | 'kind'> | undefined): bo
 }
 
 /** GRUB measures an entry with all of its text when it defines it, and each command again when it runs it. */
-export function definesMenu({ pcr, kind, text }: Read): boolean {
-  return pcr === 8 && kind === 'command' && text !== null && /^(?:menuentry|submenu)\s/.test(text);
+export function definesMenu(one: Read): boolean {
+  return isCommand(one, /^(?:menuentry|submenu)\s/);
+}
+
+/**
+ * A command of GRUB's that starts nothing: an entry of its menu, a test, and how long the menu is shown, which follows
+ * from how the last boot ended. What is done of them is measured as commands of its own.
+ */
+export function isOfMenu(one: Read): boolean {
+  return definesMenu(one) || isCommand(one, /^\[ [^\n]*\]$/) || isCommand(one, lastBoot);
+}
+
+const lastBoot =
+  /^(?:set (?:(?:orig_)?timeout(?:_style)?|menu_hide_ok|boot_(?:success|indeterminate|counter)|recordfail)=|save_env (?:boot_(?:success|indeterminate|counter)|recordfail)\b)/;
+
+function isCommand({ pcr, kind, text }: Read, command: RegExp): boolean {
+  return pcr === 8 && kind === 'command' && text !== null && command.test(text);
 }

@@ -5,6 +5,7 @@ import { captureReference } from '../../../../attest-server/policy/boot/capture.
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { eventsWhere, without } from '../../../vectors/log-surgery.ts';
 import { madeProof, policyOf } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
@@ -89,5 +90,37 @@ describe('a sibling of the one node that was captured', () => {
       'untrusted',
       'cmdline_policy fail',
     ]);
+  });
+});
+
+describe('a machine whose last boot ended otherwise', () => {
+  const log = recordedLog('fedora41-locality-3');
+  /** As GRUB of Fedora does where nobody logged in since: it shows its menu. */
+  const shown = siblingLog(
+    without(
+      log,
+      eventsWhere(log, ({ describes }) => describes === 'grub_cmd: set boot_indeterminate=0').map(
+        ({ index }) => index,
+      ),
+    ),
+    {
+      text: (text) =>
+        text
+          .replace('[ 1 = 1 -o 0 = 1 ]', '[ 0 = 1 -o 0 = 1 ]')
+          .replace('[ 1 = 1 ]', '[ 0 = 1 ]')
+          .replace('menu_hide_ok=1', 'menu_hide_ok=0'),
+      configuration: true,
+    },
+  );
+
+  it('is trusted, since how long a menu is shown starts nothing', () => {
+    assert.notDeepEqual(shown, log);
+    assert.deepEqual(judged(shown, [captured(log)]), ['trusted']);
+    assert.deepEqual(judged(log, [captured(shown)]), ['trusted']);
+  });
+
+  it('is not where something else is set', () => {
+    const other = siblingLog(shown, { text: (text) => text.replace('set pager=1', 'set root=hd0,gpt1') });
+    assert.deepEqual(judged(other, [captured(log)]), ['untrusted', 'bootloader_unknown fail']);
   });
 });
