@@ -13,7 +13,10 @@ const program = new Command('assay-agent')
 program
   .command('run')
   .description('connect to the server and answer its challenges until stopped')
-  .option('--config <file>', 'YAML file; variables (ASSAY_SERVERS, ASSAY_NODE, …) win over it')
+  .option(
+    '--config <file>',
+    'configuration (YAML; README.md lists the keys); variables (ASSAY_SERVERS, ASSAY_NODE, …) win over it',
+  )
   .exitOverride()
   .action(async ({ config: file }: { readonly config?: string }) => {
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
@@ -54,7 +57,8 @@ try {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
   else if (error instanceof ConfigError) {
     const lines = error.faults.map(({ key, text }) => `  ${key}: ${text}\n`);
-    process.stderr.write(`assay-agent: the configuration has ${lines.length} fault(s)\n${lines.join('')}`);
+    const count = lines.length === 1 ? 'a fault' : `${lines.length} faults`;
+    process.stderr.write(`assay-agent: the configuration has ${count}:\n${lines.join('')}`);
     process.exitCode = 2;
   } else {
     process.stderr.write(`assay-agent: ${error instanceof Error ? error.message : String(error)}\n`);

@@ -2,16 +2,19 @@ import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { pino } from 'pino';
 import { addAuditKey } from './audit-key-command.ts';
-import { ConfigError, type ServerConfig, serverConfig } from './config.ts';
-import { PolicyError } from './policy/file/policy-error.ts';
+import { type ServerConfig, serverConfig } from './config.ts';
 import { startServer } from './server.ts';
+import { startFault } from './start-fault.ts';
 import { version } from './version.ts';
 
 const program = new Command('assay-server')
   .description('Verifies the evidence of nodes, decides by policy, and answers operators.')
   .version(version)
-  .option('--config <file>', 'configuration (YAML); environment variables win over it')
-  .option('--state-dir <dir>', 'where keys, tokens and the store are kept')
+  .option(
+    '--config <file>',
+    'configuration (YAML; README.md lists the keys); environment variables win over it',
+  )
+  .option('--state-dir <dir>', 'where keys, tokens and the store are kept; default: /var/lib/assay')
   .option('--policy <name>', 'observe, strict, or a policy file (YAML); default: observe')
   .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
@@ -41,8 +44,9 @@ async function configOf(flags: Flags): Promise<ServerConfig> {
 }
 
 function fail(error: unknown): never {
-  process.stderr.write(`assay-server: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(error instanceof ConfigError || error instanceof PolicyError ? 2 : 1);
+  const { text, exitCode } = startFault(error);
+  process.stderr.write(`assay-server: ${text}\n`);
+  process.exit(exitCode);
 }
 
 async function run(flags: Flags): Promise<void> {

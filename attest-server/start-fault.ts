@@ -1,0 +1,31 @@
+import { ConfigError } from './config.ts';
+import { PolicyError } from './policy/file/policy-error.ts';
+
+/** Why a server did not start, for a person: what is wrong, and what to do; and the exit code, 2 for a wrong usage. */
+export function startFault(error: unknown): { readonly text: string; readonly exitCode: 1 | 2 } {
+  const text = error instanceof Error ? error.message : String(error);
+  if (error instanceof ConfigError || error instanceof PolicyError) return { text, exitCode: 2 };
+  const { code, path, port } = systemError(error);
+  if (code !== null && path !== null)
+    return {
+      text: `${path} cannot be used (${code})\n  See whether it exists and this user may use it, or name another: --config, --policy, --state-dir.`,
+      exitCode: 1,
+    };
+  if (code === 'EADDRINUSE' && port !== null)
+    return {
+      text: `the port ${port} is taken\n  End what listens there, or choose another: agentPort, apiPort, metricsPort.`,
+      exitCode: 1,
+    };
+  return { text, exitCode: 1 };
+}
+
+/** The fields of an error of Node.js's own that tell what it is about; null where it is none. */
+function systemError(error: unknown) {
+  const fields: Readonly<Record<string, unknown>> = error instanceof Error ? { ...error } : {};
+  const { code, path, port } = fields;
+  return {
+    code: typeof code === 'string' ? code : null,
+    path: typeof path === 'string' ? path : null,
+    port: typeof port === 'number' ? port : null,
+  };
+}

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { ConfigError } from '../../attest-server/config.ts';
+import { startFault } from '../../attest-server/start-fault.ts';
+
+async function faultOf(attempt: () => Promise<unknown>): Promise<unknown> {
+  try {
+    await attempt();
+  } catch (error) {
+    return error;
+  }
+  return assert.fail('nothing failed');
+}
+
+describe('why a server did not start', () => {
+  it('is wrong usage where the configuration is faulty', () =>
+    assert.equal(startFault(new ConfigError(['host: is missing'])).exitCode, 2));
+
+  it('names the file that cannot be used', async () => {
+    const { text, exitCode } = startFault(await faultOf(() => readFile('/nonexistent/server.yaml')));
+    assert.match(text, /^\/nonexistent\/server\.yaml /);
+    assert.equal(exitCode, 1);
+  });
+
+  it('names the port that is taken', async () => {
+    const first = createServer().listen(0, '127.0.0.1');
+    await once(first, 'listening');
+    const address = first.address();
+    const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    const error = await faultOf(() => once(createServer().listen(port, '127.0.0.1'), 'listening'));
+    first.close();
+    assert.match(startFault(error).text, new RegExp(`\\b${port}\\b`));
+  });
+
+  it('keeps the words of every other fault', () =>
+    assert.deepEqual(startFault(new Error('the store is newer')), {
+      text: 'the store is newer',
+      exitCode: 1,
+    }));
+});
