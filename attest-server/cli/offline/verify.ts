@@ -86,6 +86,12 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
     groupOf(policy, node, labels),
   );
   const { identity, ...others } = verdict.aspects;
+  // An exporter who could choose the labels unseen could choose the group, and with it the rules.
+  const byLabels = judgement.policy?.groups.some((group) => Object.keys(group.labels).length > 0) ?? false;
+  const notes = [
+    ...(proven.ekDigest === null ? [] : [exportersBinding]),
+    ...(byLabels && Object.keys(labels).length > 0 ? [exportersLabels] : []),
+  ];
   const fromContext =
     (judgement.policy === undefined && context?.policy !== undefined) ||
     (judgement.references === undefined && context?.references !== undefined) ||
@@ -100,13 +106,16 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
     node,
     group: verdict.group,
     require: verdict.require,
-    ...(proven.ekDigest !== null && { notes: [exportersBinding] }),
+    ...(notes.length > 0 && { notes }),
     ...(fromContext && { from: 'context' as const }),
   };
 }
 
 const exportersBinding =
   'A bundle holds no activation: that its attestation key and its endorsement key are of one TPM is the word of whoever exported it.';
+
+const exportersLabels =
+  'The labels of the node, by which its group may have been chosen, are the word of whoever exported it.';
 
 /** The policy that the exporter judged by; null where it names none. @throws Rejection `malformed` */
 export function contextPolicy({ context }: Bundle): Policy | null {

@@ -116,6 +116,14 @@ describe('a bundle judged offline', () => {
     assert.deepEqual([flagsWin.verdict.state, flagsWin.verdict.from], ['pending', undefined]);
   });
 
+  it('says that labels, by which a policy chooses its group, are the exporter’s word', () => {
+    const context = { at: new Date(now).toISOString(), labels: { gpu: 'true' } };
+    const notes = (policy: typeof bootOnly) =>
+      judge({ ...withLog, context }, { policy, references: [reference] }).verdict.notes?.length ?? 0;
+    const byLabels = parsePolicy(bootOnly.text.replace('nodes:', 'labels: {gpu: "true"}, nodes:'), 'p');
+    assert.deepEqual([notes(bootOnly), notes(byLabels)], [0, 1]);
+  });
+
   it('is untrusted where the reset counter went back', () => {
     const previous = { resetCount: 4_000_000_000, restartCount: 0, clock: '0' };
     const { verdict } = judge({ ...withLog, previous }, { policy: bootOnly, references: [reference] });
