@@ -85,9 +85,12 @@ interface WholeLine {
   readonly arguments: readonly string[];
 }
 
-/** GRUB's lines are whole; of a unified image only what was added to its own is text, and that counts as one. */
+/**
+ * A loader's lines are whole; of a unified image only what was added to its own is text, and that counts as one. Attack:
+ * what the line of a loader lacks is extended later, into the PCR of what is added.
+ */
 function whole(boot: VouchedBoot, lines: readonly Line[]): readonly WholeLine[] {
-  const complete = lines.filter(({ event }) => boot.componentAt(event)?.pcr !== 12);
+  const complete = lines.filter(({ event }) => !boot.hasSections || boot.componentAt(event)?.pcr !== 12);
   if (complete.length > 0) return complete;
   return [
     {

@@ -8,6 +8,19 @@ import type { QuotedBank } from '../../verify/proven.ts';
  */
 export const comparedMask = 0b11_1101_0101;
 
+/** Where systemd's loader and stub put command lines and extensions; zero where there is none. */
+export const addOnPcrs: readonly number[] = [12, 13];
+
+/** The PCRs of this quote that a reference by values must name. */
+export function namedMask(quoted: QuotedBank): number {
+  const extended = addOnPcrs.filter((pcr) => isExtended(quoted, pcr));
+  return extended.reduce((mask, pcr) => mask | (1 << pcr), quoted.mask & comparedMask);
+}
+
+export function isExtended(quoted: QuotedBank, pcr: number): boolean {
+  return pcrValue(quoted, pcr)?.some((byte) => byte !== 0) ?? false;
+}
+
 /** Banks that are compared, strongest first. SHA-1 is not: collisions of it can be made. */
 export const comparedBanks = ['sha512', 'sha384', 'sha256'] as const satisfies readonly PcrBank[];
 

@@ -3,7 +3,7 @@ import type { Finding } from '../finding.ts';
 import { noReference } from '../findings.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { commandLineFinding } from './command-line-rules.ts';
-import { comparedMask, pcrsOf } from './compared-pcrs.ts';
+import { addOnPcrs, comparedMask, pcrsOf } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
@@ -21,7 +21,7 @@ import {
   unexplainedFinding,
   unquotedFinding,
 } from './stage-findings.ts';
-import { addOnPcrs, type VouchedBoot } from './vouched-boot.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
 
 /** What a boot is worth under a group's rules. */
 export interface BootJudgement {

@@ -2,7 +2,7 @@ import type { PcrBank } from '../../protocol/messages.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
-import { comparedMask, pcrsOf, pcrValue, type ReferenceBank } from './compared-pcrs.ts';
+import { comparedMask, namedMask, pcrsOf, pcrValue, type ReferenceBank } from './compared-pcrs.ts';
 import { type EventDifference, firstDifference, type MeasuredEvent } from './event-diff.ts';
 import { judgedStage, stageCauses } from './judged-stage.ts';
 import { type PreparedReference, sharedBank } from './reference-set.ts';
@@ -48,7 +48,7 @@ function closestReference(
   for (const prepared of references) {
     const bank = sharedBank(prepared, quotes);
     if (bank === null) continue;
-    const differing = pcrsOf(comparedMask | bank.reference.mask).filter((pcr) => {
+    const differing = pcrsOf(comparedMask | namedMask(bank.quoted) | bank.reference.mask).filter((pcr) => {
       const expected = pcrValue(bank.reference, pcr);
       const actual = pcrValue(bank.quoted, pcr);
       return expected === null || actual === null ? expected !== actual : !expected.equals(actual);

@@ -2,7 +2,7 @@ import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { BootProblem, MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
-import { pcrValue } from './compared-pcrs.ts';
+import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { isJudgedByRule, namesOf, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
@@ -74,7 +74,8 @@ export function vouchedBoot(
   }
   const masked = remembered(maskIdentifiers);
   const lineOf = remembered(parseCommandLine);
-  const isExtended = (pcr: number) => banks.some((bank) => pcrValue(bank, pcr)?.some((byte) => byte !== 0));
+  // Attacks: one more extension of such a PCR by the system, so that its log does not replay and what was added is not
+  // seen; or the stub's own one, put into the log of user space.
   const isExplained = (pcr: number) =>
     components.some((one) => one.pcr === pcr) && !userSpace.some((one) => one.pcr === pcr);
   return {
@@ -88,7 +89,8 @@ export function vouchedBoot(
     problems,
     doubted,
     quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
-    unexplained: addOnPcrs.find((pcr) => isExtended(pcr) && !isExplained(pcr)) ?? null,
+    unexplained:
+      addOnPcrs.find((pcr) => banks.some((bank) => isExtended(bank, pcr)) && !isExplained(pcr)) ?? null,
     vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),
     judgedByRule: (referenced) => isJudgedByRule(rules, referenced),
     componentAt: (event) => components[indexOf(components, event)],
@@ -118,12 +120,6 @@ function indexOf(components: readonly BootComponent[], event: number): number {
   }
   return components[low]?.event === event ? low : -1;
 }
-
-/**
- * Command lines and extensions that a stub adds to a unified image. Attacks: one more extension of such a PCR by the system,
- * so that its log does not replay and what was added is not seen; or the stub's own one, put into the log of user space.
- */
-export const addOnPcrs: readonly number[] = [12, 13];
 
 /** What a log says of a PCR onto which it does not replay explains nothing. */
 export function replays(problems: readonly BootProblem[], pcr: number): boolean {

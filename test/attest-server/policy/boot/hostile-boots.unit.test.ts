@@ -21,7 +21,7 @@ import {
   retyped,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
-import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
+import { byValues, madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const unified = recordedLog('debian13-sdboot-uki');
@@ -266,6 +266,20 @@ describe('a verdict that is remembered', () => {
   });
 });
 
+describe('a reference that knows PCR values alone', () => {
+  it('is no match where it says nothing of what a loader put into PCR 12', () => {
+    const booted = { pcr: 12, type: 13, data: Buffer.from('ro init=/bin/sh\0', 'utf16le') };
+    const at = eventWhere(log, ({ describes }) => describes === 'Linux initrd').index;
+    const other = insertBefore(log, at, booted);
+    const named = byValues(captured(log), log);
+    assert.equal(judged(log, '{}', named), 'trusted');
+    assert.equal(judged(other, '{}', named), 'untrusted cmdline_policy');
+    const values = replayedValues(other, 'sha256').toString('hex', 12 * 32, 13 * 32);
+    const both = { ...named, pcrs: { sha256: { ...named.pcrs.sha256, 12: values } } };
+    assert.equal(judged(other, '{}', both), 'trusted');
+  });
+});
+
 describe('a kernel command line', () => {
   it('is split where the kernel splits it', () => {
     const split = (text: string) => parseCommandLine(text).arguments;
@@ -306,6 +320,18 @@ describe('a kernel command line', () => {
         judged(withWords(`${end} lockdown=integrity`), require, without('cmdline')),
         /^untrusted cmdline_policy/,
       );
+  });
+
+  it('of systemd-boot does not gain what is required by an extension of its PCR later', () => {
+    const line = (text: string) => ({ pcr: 12, type: 13, data: Buffer.from(`${text}\0`, 'utf16le') });
+    const sections = eventsWhere(unified, ({ pcr }) => pcr === 11).map(({ index }) => index);
+    const plain = cut(unified, sections);
+    const at = eventWhere(plain, ({ describes }) => describes === 'LOADED_IMAGE::LoadOptions').index;
+    const first = insertBefore(plain, at, line('ro quiet'));
+    const later = insertBefore(first, at + 1, line('ro quiet lockdown=integrity'));
+    const rules = (word: string) => `{cmdline: {allow: ["lockdown=*"], require: ["${word}"]}}`;
+    assert.equal(judged(later, rules('quiet'), captured(first)), 'trusted');
+    assert.equal(judged(later, rules('lockdown=*'), captured(first)), 'untrusted cmdline_policy');
   });
 
   it('has no argument in the shadow of one that is allowed', () => {
