@@ -1,3 +1,5 @@
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { comparedBanks } from './compared-pcrs.ts';
 import { isConfiguration } from './only-read.ts';
 import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
@@ -20,9 +22,21 @@ export function mayReadOtherConfiguration(
   return knowCommands && scope.loader !== 'node' && readsInOrder(boot, reference);
 }
 
-/** True where files of the same kinds are read as in the reference, each known one in its place. */
+/** False where this file stands for one of the reference for which another one stood before. */
+function isOneFile(others: Map<string, string>, key: string, { digests }: BootComponent): boolean {
+  const digest = comparedBanks.map((bank) => digests[bank]).find((one) => one !== undefined) ?? '';
+  const before = others.get(key) ?? digest;
+  others.set(key, before);
+  return before === digest;
+}
+
+/**
+ * True where files of the same kinds are read as in the reference, each known one in its place. A configuration file that
+ * the reference has twice may be another one, twice the same.
+ */
 export function readsInOrder({ judged, masked }: VouchedBoot, { components }: PreparedReference): boolean {
   const expected = components.all.filter(({ pcr }) => pcr === filePcr);
+  const others = new Map<string, string>();
   let next = 0;
   for (const { component, stage } of judged) {
     if (component.pcr !== filePcr) continue;
@@ -34,7 +48,7 @@ export function readsInOrder({ judged, masked }: VouchedBoot, { components }: Pr
     const one = expected[next++];
     if (one === undefined) return false;
     const same = isAny ? isConfiguration(one) : known === null ? one.stage === stage : one.key === known.key;
-    if (!same) return false;
+    if (!same || (isAny && !isOneFile(others, one.key, component))) return false;
   }
   return true;
 }

@@ -100,6 +100,16 @@ describe('a configuration file of a loader', () => {
     assert.equal(judged(fedora, '{}', captured(insertBefore(fedora, first.index, more))), 'trusted');
   });
 
+  it('that is read twice is the same one twice', () => {
+    const [once, again] = eventsWhere(log, ({ pcr, describes }) => pcr === 9 && describes.endsWith('.cfg'));
+    assert.ok(once && again);
+    const other = (from: Buffer, index: number) =>
+      remeasured(from, index, dataOf(log, index), Buffer.from('another file'));
+    assert.equal(judged(other(other(log, once.index), again.index)), 'trusted');
+    for (const { index } of [once, again])
+      assert.equal(judged(other(log, index)), 'untrusted bootloader_unknown');
+  });
+
   it('is that of the node itself where the policy goes by node', () => {
     const other = remeasured(fedora, first.index, dataOf(fedora, first.index), Buffer.from('other entry'));
     const scope = '{scope: {loader: node}}';
