@@ -1,6 +1,7 @@
 import type { Facts } from '../../protocol/facts.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
+import { forKernel, parseCommandLine } from './command-line.ts';
 
 const locked = /^lockdown=(?:integrity|confidentiality)$/;
 
@@ -12,7 +13,8 @@ export function saysKexecIsPossible(facts: Facts | null): boolean {
 
 /** Null where the measured command line locks the kernel down, whatever the node says. */
 export function kexecFinding(state: BootState | null): Finding | null {
-  if (state?.commandLines.some(({ text }) => text.split(' ').some((word) => locked.test(word)))) return null;
+  const lines = state?.commandLines.map(({ text }) => forKernel(parseCommandLine(text).arguments)) ?? [];
+  if (lines.some((words) => words.some((word) => locked.test(word)))) return null;
   return {
     code: 'kexec_possible',
     aspect: 'boot',

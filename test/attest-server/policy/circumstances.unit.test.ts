@@ -54,6 +54,9 @@ describe('a kernel that another one may replace', () => {
     assert.equal(summary(judged({ kexecLoadDisabled: false, lockdown: 'integrity' })), 'trusted');
     assert.equal(summary(judged({})), 'trusted');
     assert.equal(summary(judged({ kexecLoadDisabled: false }, locked)), 'trusted');
+    const forInit = siblingLog(log, { text: (text) => text.replace(' ro ', ' ro -- lockdown=integrity ') });
+    const warned = summary(judged({ kexecLoadDisabled: false }, forInit));
+    assert.equal(warned, 'trusted, kexec_possible warn');
   });
 });
 
