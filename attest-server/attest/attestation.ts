@@ -11,6 +11,7 @@ import { verify } from '../verify/verify.ts';
 import type { Answer, AttestedNode } from './answer.ts';
 import { BootLogs } from './boot-logs.ts';
 import { type CaptureRequest, captured } from './captured.ts';
+import { Deadlines } from './deadlines.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { InForce } from './in-force.ts';
 import { Lanes } from './lanes.ts';
@@ -35,10 +36,12 @@ export class Attestation {
   readonly #systemUuids = new SystemUuids();
   readonly #disk: DiskBudget;
   readonly #lanes = new Lanes();
+  readonly #deadlines: Deadlines;
   #inForce: InForce;
 
   private constructor(ports: AttestPorts, policy: Policy) {
     this.#ports = ports;
+    this.#deadlines = new Deadlines(ports.monotonic);
     this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
     this.#disk = new DiskBudget(ports.challengeEvery ?? timings.challengeEvery);
     this.#inForce = new InForce(policy, []);
@@ -55,6 +58,7 @@ export class Attestation {
     for (const status of await ports.store.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       attestation.#statuses.set(status.name, { ...status, expiresAt });
+      attestation.#deadlines.set(status.name, expiresAt, ports.now());
       attestation.#systemUuids.remember(status.name, status.systemUuid);
     }
     await attestation.reload(policy);
@@ -152,11 +156,8 @@ export class Attestation {
   async sweep(): Promise<void> {
     const now = this.#ports.now();
     const overdue = this.statuses().filter(
-      ({ state, verdict, expiresAt }) =>
-        verdict !== null &&
-        expiresAt !== null &&
-        now > expiresAt &&
-        (state === 'trusted' || state === 'pending'),
+      ({ name, state, verdict }) =>
+        verdict !== null && this.#deadlines.isOver(name) && (state === 'trusted' || state === 'pending'),
     );
     const aged = await Promise.allSettled(
       overdue.map((status) => this.#lanes.inOrder(status.name, () => this.#age(status, now))),
@@ -184,6 +185,7 @@ export class Attestation {
     return this.#lanes.inOrder(name, async () => {
       await work();
       this.#statuses.delete(name);
+      this.#deadlines.forget(name);
       this.#latest.delete(name);
       this.#systemUuids.forget(name);
       this.#bootLogs.forget(name);
@@ -261,6 +263,7 @@ export class Attestation {
         ? [begunVerdict(verdict, sequence.begun), verdict]
         : [verdict];
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
+    this.#deadlines.set(node.name, status.expiresAt, at);
     this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, latest));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }

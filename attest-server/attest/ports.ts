@@ -6,6 +6,8 @@ export interface AttestPorts {
   readonly store: Store;
   /** Milliseconds since the epoch. */
   now(): number;
+  /** Milliseconds of a clock that nobody sets: deadlines go by it. Default the process's own. */
+  monotonic?(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
   /** From one challenge of a node to the next, in milliseconds. Default a minute. */

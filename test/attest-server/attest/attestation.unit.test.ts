@@ -77,6 +77,25 @@ describe('a server that starts again', () => {
     assert.equal(await stateAfterStart(await judged('trusted'), unknownAfter + 1, null), 'unknown');
   });
 
+  it('trusts nobody longer because its clock was set back', async () => {
+    const store = await judged('trusted');
+    let [now, monotonic] = [1_000, 0];
+    const ports = {
+      ...{ store, unknownAfter, duration() {}, recorded() {} },
+      now: () => now,
+      monotonic: () => monotonic,
+    };
+    const attestation = await Attestation.open(ports, strictPolicy, null);
+    const stateAt = async () => {
+      await attestation.sweep();
+      return attestation.status('node-1')?.state;
+    };
+    [now, monotonic] = [-3_600_000, unknownAfter - 1_001];
+    assert.equal(await stateAt(), 'trusted');
+    monotonic += 2;
+    assert.equal(await stateAt(), 'unknown');
+  });
+
   it('leaves an untrusted node untrusted, however long it is silent', async () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
   });

@@ -1,0 +1,26 @@
+/**
+ * Until when the verdict on each node holds, by a clock that nobody sets: whoever sets the server's clock back trusts
+ * nobody longer. Milliseconds throughout.
+ */
+export class Deadlines {
+  readonly #monotonic: () => number;
+  readonly #deadlines = new Map<string, number>();
+
+  constructor(monotonic: () => number = () => performance.now()) {
+    this.#monotonic = monotonic;
+  }
+
+  /** @param expiresAt by the wall clock, as it was at `at` */
+  set(name: string, expiresAt: number | null, at: number): void {
+    if (expiresAt !== null) this.#deadlines.set(name, this.#monotonic() + expiresAt - at);
+  }
+
+  isOver(name: string): boolean {
+    const deadline = this.#deadlines.get(name);
+    return deadline !== undefined && this.#monotonic() > deadline;
+  }
+
+  forget(name: string): void {
+    this.#deadlines.delete(name);
+  }
+}
