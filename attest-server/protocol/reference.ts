@@ -20,7 +20,7 @@ export const reference = z.strictObject({
   expires: z.iso.datetime().nullable(),
   /**
    * Bank -> PCR -> value; what is named must be so. In a reference without components one of PCRs 0, 2, 4, 6, 7, 8
-   * and 9 that is quoted and not here is no match, nor is 12 or 13 that was extended.
+   * and 9 that is not quoted, or not here, is no match, nor is 12 or 13 that was extended.
    */
   pcrs: z.partialRecord(z.enum(pcrBanks), z.record(pcrNumber, digest)),
   /** What a boot must measure, stage by stage. */

@@ -51,7 +51,7 @@ function closestReference(
     const differing = pcrsOf(comparedMask | namedMask(bank.quoted) | bank.reference.mask).filter((pcr) => {
       const expected = pcrValue(bank.reference, pcr);
       const actual = pcrValue(bank.quoted, pcr);
-      return expected === null || actual === null ? expected !== actual : !expected.equals(actual);
+      return expected === null || actual === null || !expected.equals(actual);
     });
     if (closest === null || differing.length < closest.differing.length)
       closest = { prepared, bank, differing };
@@ -91,7 +91,7 @@ function byPcr({ prepared, bank, differing }: Closest, boot: MeasuredBoot | null
     pcr === null
       ? `The quote covers no PCR that can be compared with reference ${name}.`
       : actual === null
-        ? `PCR ${pcr} is in reference ${name}, but the node did not quote it.`
+        ? `The node did not quote PCR ${pcr}, so that reference ${name} cannot be compared.`
         : expected === null
           ? `PCR ${pcr} was quoted, but reference ${name} has no value for it.`
           : `PCR ${pcr} differs from reference ${name}, and no event of the boot log explains it.`;

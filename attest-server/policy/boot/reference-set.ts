@@ -2,7 +2,14 @@ import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { QuotedBank } from '../../verify/proven.ts';
 import type { PolicyGroup } from '../policy.ts';
-import { comparedBanks, namedMask, type ReferenceBank, referenceBank, runsOf } from './compared-pcrs.ts';
+import {
+  comparedBanks,
+  comparedMask,
+  namedMask,
+  type ReferenceBank,
+  referenceBank,
+  runsOf,
+} from './compared-pcrs.ts';
 import { type PreparedComponents, prepareComponents } from './prepared-components.ts';
 
 /** A reference, its values made ready to be compared. */
@@ -63,14 +70,18 @@ export function sharedBank(
 }
 
 /**
- * True where every PCR that the reference names is quoted with that value, and it names every compared PCR that is
- * quoted, and those of add-ons that were extended.
+ * True where every PCR that the reference names is quoted with that value, and it names every compared PCR, and those
+ * of add-ons that were extended.
  */
 export function referenceMatches(prepared: PreparedReference, quotes: readonly QuotedBank[]): boolean {
   for (const reference of prepared.banks)
     for (const quoted of quotes)
       if (quoted.bank === reference.bank)
-        return (namedMask(quoted) & ~reference.mask) === 0 && valuesMatch(reference, quoted);
+        return (
+          (namedMask(quoted) & ~reference.mask) === 0 &&
+          (comparedMask & ~quoted.mask) === 0 &&
+          valuesMatch(reference, quoted)
+        );
   return false;
 }
 

@@ -290,6 +290,16 @@ describe('a reference that knows PCR values alone', () => {
   });
 });
 
+describe('a reference that names few PCR values', () => {
+  it('is no match for a quote that leaves out the others', () => {
+    const all = byValues(captured(log), log);
+    const { 4: four = '' } = all.pcrs.sha256 ?? {};
+    const few = { ...all, pcrs: { sha256: { 4: four } } };
+    assert.equal(judged(madeProof({ log, mask: 1 << 4 }), '{}', few), 'untrusted pcr_mismatch');
+    assert.equal(judged(log, '{}', few), 'untrusted pcr_mismatch');
+  });
+});
+
 describe('a kernel command line', () => {
   it('is split where the kernel splits it', () => {
     const split = (text: string) => parseCommandLine(text).arguments;
