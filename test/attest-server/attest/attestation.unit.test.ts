@@ -96,7 +96,7 @@ describe('a server that starts again', () => {
     assert.equal(await stateAt(), 'unknown');
   });
 
-  it('leaves an untrusted node untrusted, however long it is silent', async () => {
+  it('leaves an untrusted node untrusted, however long it is silent (row 64)', async () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
   });
 });

@@ -90,6 +90,18 @@ describe('boot logs, over a real connection', () => {
       assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
     });
 
+  it('distrusts a kernel that was good once and is revoked, and trusts the good boot after it (row 43)', async () => {
+    const old = tamper(log, 'kernel');
+    assert.equal((await answer(old, valuesOf(old))).state, 'untrusted');
+    await world.call('POST', '/v1/references', { node, name: 'old' });
+    assert.equal((await answer(old, valuesOf(old))).state, 'trusted');
+    await world.call('POST', '/v1/references/old/revoke', { reason: 'a hole in its kernel' });
+    const { state, codes } = await answer(old, valuesOf(old));
+    assert.deepEqual([state, codes.includes('revoked_reference')], ['untrusted', true]);
+    assert.equal((await world.audit()).findLast(({ action }) => action === 'verdict')?.code, codes[0]);
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+
   it('distrusts a bank that the firmware never extended (row 22)', async () => {
     const { state, codes } = await answer(log, Buffer.alloc(24 * 32));
     assert.deepEqual([state, codes.includes('bank_unextended')], ['untrusted', true]);

@@ -105,6 +105,22 @@ describe('connections that have proven nothing', () => {
   });
 });
 
+describe('an agent that goes silent', () => {
+  it('is trusted no longer than its last answer is good for: the node is unknown (row 64)', async () => {
+    await using world = await startTestServer({ policy: 'observe', challengeEvery: 0.5, unknownAfter: 1.5 });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    assert.equal(stateOf(await world.call('GET', `/v1/nodes/${node}`)), 'trusted');
+    await world.until(async () => (await world.status(node))?.state === 'unknown', 6_000);
+    assert.equal(stateOf(await world.call('GET', `/v1/nodes/${node}`)), 'unknown');
+    const told = await world.until(async () =>
+      (await world.audit()).find(({ action, code }) => action === 'verdict' && code === 'evidence_overdue'),
+    );
+    assert.deepEqual([told.subject, told.detail.state], [node, 'unknown']);
+    await world.until(async () => (await world.metric('assay_nodes{state="unknown"}')) === 1);
+  });
+});
+
 describe('an agent that is killed right after its node became untrusted', () => {
   const log = recordedLog('debian13-shim-grub');
 
