@@ -23,7 +23,7 @@ import {
 /** One attack, and what a correct verifier answers. */
 export interface Attack {
   readonly name: string;
-  /** Rows of the threat list. */
+  /** Rows of docs/attacks.md. */
   readonly rows: readonly number[];
   readonly attack: string;
   /** How it was made of recorded evidence, so that anybody can make it again. */

@@ -13,7 +13,7 @@ const vectors = readdirSync(folder, { withFileTypes: true })
   .filter((entry) => entry.isDirectory() && entry.name !== 'references')
   .map(({ name }) => ({ name, expected: JSON.parse(read(name, 'expected.json')) as Expected }));
 
-/** Rows of the threat list that a vector must make. */
+/** Rows of docs/attacks.md that a vector must make. */
 const rows = [
   ...[26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 44, 45],
   ...[84, 99, 100, 103, 109, 113],
