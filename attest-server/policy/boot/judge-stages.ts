@@ -95,14 +95,21 @@ function closestOf(compared: readonly Compared[], stage: JudgedStage): StageDiff
 }
 
 /**
- * False for firmware where loaders run. Attack: a loader or kernel that the log calls an image of the firmware, of
- * which the policy takes any.
+ * True where each of them is in a PCR of its stage. Attack: a loader that the log calls an image of the firmware, or an
+ * initrd, of which the policy takes any.
  */
 function isInPlace(stage: JudgedStage, components: readonly BootComponent[]): boolean {
-  return (stage !== 'firmware' && stage !== 'driver') || components.every(({ pcr }) => ofFirmware.has(pcr));
+  const pcrs = pcrsOfStage[stage];
+  return pcrs !== undefined && components.every(({ pcr }) => pcrs.includes(pcr));
 }
 
-const ofFirmware: ReadonlySet<number> = new Set([0, 2, 6]);
+const pcrsOfStage: Readonly<Partial<Record<JudgedStage, readonly number[]>>> = {
+  firmware: [0, 2, 6],
+  driver: [0, 2, 6],
+  loader: [4, 8, 9],
+  kernel: [4, 9, 11],
+  initrd: [9, 11],
+};
 
 /**
  * True where each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that

@@ -244,6 +244,18 @@ describe('an initrd that the policy leaves open', () => {
   });
 });
 
+describe('a stage that the policy leaves open and no reference covers', () => {
+  it('has nothing in a PCR that is not its own', () => {
+    const scope = '{scope: {initrd: unpinned}}';
+    const tag = Buffer.concat([Buffer.from('ec223b8f04000000', 'hex'), Buffer.alloc(4)]);
+    const loader = eventWhere(log, ({ pcr, describes }) => pcr === 4 && describes.endsWith('grubx64.efi'));
+    const added = { pcr: 4, type: 6, data: tag, measured: Buffer.from('another loader') };
+    assert.equal(judged(log, scope, without('initrd')), 'trusted initrd_unknown');
+    const other = insertBefore(log, loader.index, added);
+    assert.equal(judged(other, scope, without('initrd')), 'pending no_reference');
+  });
+});
+
 describe('a quote that leaves out a PCR', () => {
   for (const pcr of [0, 2, 4, 7, 8, 9, 12, 13, 14])
     it(`${pcr}, which would tell, is not trusted`, () => {
