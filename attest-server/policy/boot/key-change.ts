@@ -1,4 +1,5 @@
-import type { BootComponent, SignatureEntry } from '../../verify/boot/boot-state.ts';
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { quoted } from './sentence.ts';

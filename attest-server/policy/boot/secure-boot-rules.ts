@@ -1,4 +1,4 @@
-import type { SignatureEntry } from '../../verify/boot/boot-state.ts';
+import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
 import { namesOf } from './judged-by-rule.ts';

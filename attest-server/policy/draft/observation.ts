@@ -1,7 +1,8 @@
 import type { Reference } from '../../protocol/reference.ts';
 import type { TpmClass } from '../../protocol/tpm-class.ts';
-import type { BootState, SignatureEntry } from '../../verify/boot/boot-state.ts';
+import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
+import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
 import type { PolicyGroup } from '../policy.ts';
 
 /** An image as a group of machines has it in common. */

@@ -1,6 +1,7 @@
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { BootProblem } from '../proven.ts';
 import type { Stage } from '../tpm/event-log.ts';
+import type { SignatureEntry } from '../tpm/signature-list.ts';
 
 /**
  * What a boot was, as far as the TPM vouches for it: built only from events of PCRs that replay onto the quote, and
@@ -99,14 +100,6 @@ export interface SignatureDatabase {
   readonly event: number;
   readonly name: string;
   readonly entries: readonly SignatureEntry[];
-}
-
-export interface SignatureEntry {
-  readonly kind: 'certificate' | 'digest' | 'other';
-  /** SHA-256 of a certificate's DER, or the digest that is listed; hex. */
-  readonly digest: string;
-  /** A certificate's subject, for a person; null for what is none, or cannot be parsed. */
-  readonly subject: string | null;
 }
 
 export interface Authority extends SignatureEntry {

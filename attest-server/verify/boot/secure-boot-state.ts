@@ -1,11 +1,13 @@
 import type { BootProblem } from '../proven.ts';
 import { variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
-import { authorityOf, isAuthority } from './authority.ts';
-import type { Authority, SecureBootState, SignatureDatabase, SignatureEntry } from './boot-state.ts';
+import { isAuthority } from '../tpm/signature-data.ts';
+import type { SignatureEntry } from '../tpm/signature-list.ts';
+import { signatureEntries } from '../tpm/signature-list.ts';
+import { authorityOf } from './authority.ts';
+import type { Authority, SecureBootState, SignatureDatabase } from './boot-state.ts';
 import type { Boundaries } from './separators.ts';
 import { ShimVariables, shimLock } from './shim-variables.ts';
-import { signatureEntries } from './signature-list.ts';
 import { isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
 /** EFI_GLOBAL_VARIABLE: that of SecureBoot, PK and KEK. UEFI 2.10, section 3.3. */

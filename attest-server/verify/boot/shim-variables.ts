@@ -1,7 +1,8 @@
-import { certificateIn, isAuthority } from './authority.ts';
-import type { MachineOwnerVariable, SignatureEntry } from './boot-state.ts';
+import { certificateIn, isAuthority } from '../tpm/signature-data.ts';
+import type { SignatureEntry } from '../tpm/signature-list.ts';
+import { certificateList, digestList, signatureEntries, signatureEntry } from '../tpm/signature-list.ts';
+import type { MachineOwnerVariable } from './boot-state.ts';
 import { digestsOf, oneByte } from './known-digests.ts';
-import { certificateList, digestList, signatureEntries, signatureEntry } from './signature-list.ts';
 import { dataOf, hasDigest, type KnownDigest, type VouchedLog } from './vouched-log.ts';
 
 type Content = MachineOwnerVariable['content'];

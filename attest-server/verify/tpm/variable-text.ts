@@ -1,8 +1,7 @@
-import { authorityOf } from '../boot/authority.ts';
-import type { SignatureEntry } from '../boot/boot-state.ts';
-import { signatureEntries } from '../boot/signature-list.ts';
 import { loadOption } from './load-option.ts';
 import { byteText } from './shown-text.ts';
+import { signatureDataEntry } from './signature-data.ts';
+import { type SignatureEntry, signatureEntries } from './signature-list.ts';
 
 /** Certificates that a description names; a longer list is counted. */
 const namedCertificates = 4;
@@ -41,7 +40,7 @@ function sbatLevel(name: string, value: Buffer): string | null {
 }
 
 function authority(name: string, value: Buffer): string | null {
-  const { kind, subject, digest } = authorityOf(0, name, value);
+  const { kind, subject, digest } = signatureDataEntry(value);
   if (kind === 'other') return null;
   return `${name}: ${kind === 'digest' ? `digest ${digest}` : (subject ?? `certificate ${digest}`)}`;
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { certificateList, digestList } from '../../../../attest-server/verify/boot/signature-list.ts';
+import { certificateList, digestList } from '../../../../attest-server/verify/tpm/signature-list.ts';
 import { madeAuthority, signer } from '../made-certificate.ts';
 import {
   altered,

@@ -6,7 +6,7 @@ import {
   certificateList,
   digestList,
   signatureEntries,
-} from '../../../../attest-server/verify/boot/signature-list.ts';
+} from '../../../../attest-server/verify/tpm/signature-list.ts';
 import { madeAuthority, signer } from '../made-certificate.ts';
 
 const owner = Buffer.alloc(16, 7);

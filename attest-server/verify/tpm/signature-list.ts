@@ -1,6 +1,14 @@
 import { hash } from 'node:crypto';
 import { certificateSubject } from '../x509/certificate-subject.ts';
-import type { SignatureEntry } from './boot-state.ts';
+
+/** One entry of an EFI signature database. */
+export interface SignatureEntry {
+  readonly kind: 'certificate' | 'digest' | 'other';
+  /** SHA-256 of a certificate's DER, or the digest that is listed; hex. */
+  readonly digest: string;
+  /** A certificate's subject, for a person; null for what is none, or cannot be parsed. */
+  readonly subject: string | null;
+}
 
 /** SignatureType of what a list holds, as the GUID lies in memory. UEFI 2.10, section 32.4.1. */
 const x509Type = Buffer.from('a159c0a5e494a74a87b5ab155c2bf072', 'hex');
