@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { type Quote, type QuoteRequest, ToolError } from 'node-tpm2';
 import { nonceBytes, qualifyingData } from '../attest-server/protocol/binding.ts';
+import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import {
   binaryFrame,
   type Challenge,
@@ -12,7 +13,6 @@ import {
 import { Rejection } from '../attest-server/protocol/rejection.ts';
 import type { Frame } from './channel.ts';
 import type { BootLog } from './collectors/boot-log.ts';
-import type { HostFacts } from './collectors/host.ts';
 
 /** What of a TPM seals evidence: node-tpm2's `Tpm` has it. */
 export interface QuotingTpm {

@@ -1,8 +1,9 @@
 import type { Logger } from 'pino';
+import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
 import { AgentError } from './agent-error.ts';
 import { bootLogPath, bootLogReader } from './collectors/boot-log.ts';
-import { type HostFacts, readBootId, readHostFacts } from './collectors/host.ts';
+import { readBootId, readHostFacts } from './collectors/host.ts';
 import { readUserSpaceLog, userSpaceLogPath } from './collectors/user-space-log.ts';
 import type { Situation } from './evidence.ts';
 

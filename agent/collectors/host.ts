@@ -1,10 +1,8 @@
 import { arch } from 'node:os';
 import { join } from 'node:path';
-import type { Facts } from '../../attest-server/protocol/facts.ts';
+import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import { readLockdown } from './lockdown.ts';
 import { readBounded } from './read-bounded.ts';
-
-export type HostFacts = NonNullable<Facts['host']>;
 
 const most = 16_384;
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { HostFacts } from './host.ts';
+import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import { readBounded } from './read-bounded.ts';
 
 const most = 4096;

@@ -29,6 +29,8 @@ const facts = z.object({
     .optional(),
 });
 export type Facts = z.infer<typeof facts>;
+/** What the node says of its machine and kernel. */
+export type HostFacts = NonNullable<Facts['host']>;
 
 /** @throws Rejection `too_large`, `malformed` */
 export function parseFacts(text: string): Facts {
