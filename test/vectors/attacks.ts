@@ -379,6 +379,7 @@ export const attacks: readonly Attack[] = [
   ...[
     ['quotes', 'opens quotes around all arguments', '/vmlinuz" '],
     ['argument', 'holds a byte 0xA0, which the kernel takes for a blank', '/vmlinuz\u00e0init=/bin/sh '],
+    ['length', 'is so long that the kernel reads no argument behind it', `${'/boot'.repeat(420)}/vmlinuz `],
   ].map(
     ([name, what, image]): Attack => ({
       name: `41-${name}-in-image-name`,

@@ -38,6 +38,17 @@ function splitArguments(text: string): string[] {
   return words.map((word) => Buffer.from(word, 'latin1').toString('utf8'));
 }
 
+/** What a kernel of x86 or ARM reads (COMMAND_LINE_SIZE, and a NUL), less what GRUB puts before the image's name. */
+const readBytes = 2047 - 'BOOT_IMAGE='.length;
+
+/**
+ * True for a line that the kernel may not read to its end. Attack: a long path to the image, which nobody compares, so
+ * that the arguments behind it are cut off.
+ */
+export function isCutOff(text: string): boolean {
+  return Buffer.byteLength(text) > readBytes;
+}
+
 /** Those of the kernel: what comes behind `--` is for what it starts. */
 export function forKernel(words: readonly string[]): readonly string[] {
   const end = words.findIndex((word) => word.replaceAll('"', '') === '--');

@@ -2,6 +2,7 @@ import type { QuotedBank } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
 import { noReference } from '../findings.ts';
 import type { PolicyGroup } from '../policy.ts';
+import { isCutOff } from './command-line.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask, pcrsOf } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
@@ -121,7 +122,8 @@ function coveredByRules(
 ): boolean {
   const parts = judged.filter((one) => one.stage === stage).map(({ component }) => component);
   if (stage === 'secureboot') return signers.length > 0 && parts.every(({ pcr }) => pcr === 7 || pcr === 14);
-  if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => text !== null || pcr === 11)) return false;
+  if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => (text === null ? pcr === 11 : !isCutOff(text))))
+    return false;
   return cmdline.exact !== null || cmdline.require.length + cmdline.forbid.length > 0;
 }
 

@@ -1,7 +1,7 @@
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { BootProblem, MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
-import { type CommandLine, parseCommandLine } from './command-line.ts';
+import { type CommandLine, isCutOff, parseCommandLine } from './command-line.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { isJudgedByRule, namesOf, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
@@ -35,7 +35,7 @@ export interface VouchedBoot {
   readonly vouches: (pcr: number) => boolean;
   readonly judgedByRule: (referenced: Referenced) => boolean;
   readonly componentAt: (event: number) => BootComponent | undefined;
-  /** The arguments of a command line; null where its text is not known. */
+  /** The arguments of a command line; null where its text is not known, or longer than a kernel reads. */
   readonly lineOf: (component: BootComponent) => CommandLine | null;
   /** A text without the identifiers of the machine. */
   readonly masked: (text: string) => string;
@@ -94,7 +94,7 @@ export function vouchedBoot(
     vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),
     judgedByRule: (referenced) => isJudgedByRule(rules, referenced),
     componentAt: (event) => components[indexOf(components, event)],
-    lineOf: ({ text }) => (text === null ? null : lineOf(masked(text))),
+    lineOf: ({ text }) => (text === null || isCutOff(text) ? null : lineOf(masked(text))),
     masked,
   };
 }

@@ -366,6 +366,17 @@ describe('a kernel command line', () => {
     assert.equal(judged(later, rules('lockdown=*'), captured(first)), 'untrusted cmdline_policy');
   });
 
+  it('of which the kernel reads the beginning alone is known by its digest alone', () => {
+    const path = '/0a9619ff-8b86-d011-b42d-00cf4fc964aa'.repeat(60);
+    const long = withText((text) => text.replaceAll('/vmlinuz ', `${path}/vmlinuz `));
+    assert.equal(judged(long), 'untrusted cmdline_policy');
+    assert.equal(judged(long, '{}', captured(long)), 'trusted');
+    const rules = '{cmdline: {require: ["ima_policy=tcb"]}}';
+    assert.equal(judged(long, rules, without('cmdline')), 'pending no_reference');
+    const short = withText((text) => text.replaceAll('/vmlinuz ', `${path.slice(0, 37)}/vmlinuz `));
+    assert.equal(judged(short), 'trusted');
+  });
+
   it('has no argument in the shadow of one that is allowed', () => {
     const allow = '{cmdline: {allow: ["mitigations=*"]}}';
     assert.equal(judged(withWords('mitigations=off'), allow), 'trusted');
