@@ -43,9 +43,12 @@ function checkForbidden(
   return null;
 }
 
-/** However it is written. */
+/** However it is written, also within quotes, which an initrd's scripts do not see. */
 function isForbidden(word: string, glob: string): boolean {
-  return globMatches(glob, word) || globMatches(asKernelReads(glob), asKernelReads(word));
+  const read = asKernelReads(glob);
+  return [word, ...word.split(/\s+/)].some(
+    (one) => globMatches(glob, one) || globMatches(read, asKernelReads(one)),
+  );
 }
 
 function checkRequired(

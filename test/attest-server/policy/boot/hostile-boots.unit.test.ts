@@ -335,6 +335,7 @@ describe('a kernel command line', () => {
     'module.sig-enforce=0',
     '"init=/bin/sh"',
     'a\u00e0init=/bin/sh',
+    'a="b init=/bin/sh"',
   ];
   it('has no argument that is forbidden, however it is spelled', () => {
     assert.equal(judged(log, forbid, without('cmdline')), 'trusted');
@@ -380,7 +381,12 @@ describe('a kernel command line', () => {
   it('has no argument in the shadow of one that is allowed', () => {
     const allow = '{cmdline: {allow: ["mitigations=*"]}}';
     assert.equal(judged(withWords('mitigations=off'), allow), 'trusted');
-    for (const word of ['mitigations=off\u00e0init=/bin/sh', 'mitigations=\u00fcber', 'mitigations=off"'])
+    for (const word of [
+      'mitigations=off\u00e0init=/bin/sh',
+      'mitigations=\u00fcber',
+      'mitigations=off"',
+      'mitigations="off init=/bin/sh"',
+    ])
       assert.match(judged(withWords(word), allow), /^untrusted cmdline_policy/, word);
   });
 });
