@@ -24,7 +24,7 @@ export function measureBoot(
   const state = bootState(log, vouched);
   const problems = [
     ...checkBankExtended(banks),
-    ...checkReplay(log, extended),
+    ...checkReplay(log, extended, vouched.userSpace),
     ...checkDigests(log, extended),
     ...state.problems,
   ];

@@ -4,6 +4,7 @@ import type { BootProblem, QuotedBank } from './proven.ts';
 import { compareReplay, quotedValue } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';
 import { extendsPcr, replayedValue } from './tpm/replay.ts';
+import type { UserSpaceEvent } from './tpm/user-space-log.ts';
 
 /**
  * The PCRs that firmware and boot loaders alone extend, before the log ends. PCR 10 is IMA's, and user space
@@ -11,9 +12,17 @@ import { extendsPcr, replayedValue } from './tpm/replay.ts';
  */
 const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
 
-/** Problems of each bank; a bank that differs while another one replays is told apart (`bank_mismatch`). */
-export function checkReplay(log: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
-  const judged = banks.map((quoted) => ({ bank: quoted.bank, problems: bankProblems(log, quoted) }));
+/**
+ * Problems of each bank; a bank that differs while another one replays is told apart (`bank_mismatch`).
+ * @param userSpace the events that lead from the log to the quoted values, in every bank
+ */
+export function checkReplay(
+  log: ParsedLog,
+  banks: readonly QuotedBank[],
+  userSpace: readonly UserSpaceEvent[] = [],
+): BootProblem[] {
+  const later = new Set(userSpace.map(({ pcr }) => pcr));
+  const judged = banks.map((quoted) => ({ bank: quoted.bank, problems: bankProblems(log, quoted, later) }));
   const good = judged.find(({ problems }) => problems.length === 0);
   return judged.flatMap(({ bank, problems }) =>
     good !== undefined && problems.length > 0
@@ -22,12 +31,13 @@ export function checkReplay(log: ParsedLog, banks: readonly QuotedBank[]): BootP
   );
 }
 
-function bankProblems(log: ParsedLog, quoted: QuotedBank): BootProblem[] {
+function bankProblems(log: ParsedLog, quoted: QuotedBank, later: ReadonlySet<number>): BootProblem[] {
   const replayed = log.replay(quoted.bank);
   const problems: BootProblem[] = [];
   for (const pcr of firmwarePcrs) {
     const comparison = compareReplay(quoted, replayed, pcr);
     if (comparison !== 'different' && comparison !== 'unlogged') continue;
+    if (replayed !== null && replayed.extended !== 0 && later.has(pcr)) continue;
     const value = quotedValue(quoted, pcr);
     const replay = replayed && replayedValue(replayed, pcr);
     if (value === null) continue;

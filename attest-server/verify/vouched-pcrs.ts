@@ -15,7 +15,13 @@ export interface VouchedPcrs extends Vouched {
 /** All but PCR 10, which is IMA's, and those behind 15, which anybody resets. */
 const judged: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
 /** What systemd extends after the firmware's log has ended. */
-const userSpacePcrs: ReadonlySet<number> = new Set([11, 12, 13, 15]);
+const userSpacePcrs: ReadonlySet<number> = new Set([9, 11, 12, 13, 15]);
+const filePcr = 9;
+/**
+ * What systemd from 259 on says in PCR 9 of NV indices that serve as PCRs. Attack: a file that a loader read last, put
+ * into the log of user space.
+ */
+const ofVirtualPcr = /^(?:nvpcr-init:[\w.-]+:0x[0-9a-f]+:[a-z0-9]+:[0-9a-f]+|nvpcr-separator)$/;
 
 /** A PCR counts where the firmware's log, and in those of user space its log after it, ends at the quoted value. */
 export function vouchedPcrs(
@@ -31,13 +37,18 @@ export function vouchedPcrs(
       if (banks.every((bank) => endsThere(compareReplay(bank, log.replay(bank.bank), pcr)))) pcrs |= 1 << pcr;
       else if (userSpace !== null && userSpacePcrs.has(pcr)) {
         const count = eventsToQuoted(log, banks, pcr, userSpace);
-        if (count === 0) continue;
+        const events = userSpace.events.filter((event) => event.pcr === pcr).slice(0, count);
+        if (count === 0 || (pcr === filePcr && !events.every(isOfVirtualPcr))) continue;
         pcrs |= 1 << pcr;
-        led.push(...userSpace.events.filter((event) => event.pcr === pcr).slice(0, count));
+        led.push(...events);
       }
     }
   led.sort((a, b) => a.index - b.index);
   return { banks: banks.map(({ bank }) => bank), pcrs, userSpace: led };
+}
+
+function isOfVirtualPcr({ verified, describes }: UserSpaceEvent): boolean {
+  return verified && ofVirtualPcr.test(describes);
 }
 
 function endsThere(comparison: Comparison): boolean {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
-import { pcrBanks } from '../../../attest-server/protocol/messages.ts';
+import { bankBytes, pcrBanks } from '../../../attest-server/protocol/messages.ts';
 import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';
 import type { QuotedBank } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
@@ -63,5 +64,42 @@ describe('what systemd measured from user space', () => {
     ]);
     assert.equal(vouched(changed).includes(11), false);
     assert.equal(vouched(changed).includes(15), true);
+  });
+});
+
+describe('what systemd measured into PCR 9', () => {
+  const text = 'nvpcr-init:hardware:0x1800421:sha256:00ff';
+
+  /** The same machine, which extended PCR 9 by these texts, and its log of that. */
+  function measuring(...texts: readonly string[]) {
+    const banks = quoted.map((bank): QuotedBank => {
+      const values = Buffer.from(bank.values);
+      const size = bankBytes[bank.bank];
+      const value = values.subarray(9 * size, 10 * size);
+      for (const one of texts)
+        Buffer.from(
+          hash(bank.bank, Buffer.concat([value, hash(bank.bank, one, 'buffer')]), 'hex'),
+          'hex',
+        ).copy(value);
+      return { ...bank, values };
+    });
+    const records = texts.map((string) => {
+      const digests = pcrBanks.map((hashAlg) => ({ hashAlg, digest: hash(hashAlg, string) }));
+      return `\x1e${JSON.stringify({ pcr: 9, digests, content: { eventType: 'nvpcr-init', string } })}\n`;
+    });
+    const log = Buffer.concat([userSpace, Buffer.from(records.join(''))]);
+    const { problems, state } = measureBoot(firmware, 'ab', banks, log);
+    return [problems.map(({ code }) => code), state.components.some(({ pcr }) => pcr === 9)];
+  }
+
+  it('of its NV indices explains the value', () => {
+    assert.deepEqual(measuring(), [[], true]);
+    assert.deepEqual(measuring(text, 'nvpcr-separator'), [[], true]);
+  });
+
+  it('explains nothing where it is anything else', () => {
+    const mismatches = pcrBanks.map(() => 'log_replay_mismatch');
+    assert.deepEqual(measuring('nvpcr-init: an initrd'), [mismatches, false]);
+    assert.deepEqual(measuring(text, 'an initrd'), [mismatches, false]);
   });
 });
