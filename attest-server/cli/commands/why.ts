@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
+import { componentOf } from '../component.ts';
 import { exitOfState } from '../exit.ts';
 import { nextStep } from '../next-steps.ts';
 import { stateText } from '../node-table.ts';
@@ -39,7 +40,7 @@ const sources = {
 export function paragraph(reason: ReasonView, node: string | null = null): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
   const lines: readonly (readonly [string, string])[] = [
-    ['component', `${reason.aspect} (${kind}, ${reason.severity})`],
+    ['component', `${componentOf(reason)} (${reason.aspect}; ${kind}, ${reason.severity})`],
     ['expected', reason.expected ?? '-'],
     ['actual', reason.actual ?? '-'],
     ['source', sources[reason.source]],

@@ -114,7 +114,14 @@ describe('the command line', () => {
 
   it('says why: component, expected, actual, source, and what to do next', async () => {
     const { out } = await assay('why node-2');
-    for (const label of ['kernel_unknown', 'component', 'expected', 'actual', 'source', 'next'])
+    for (const label of [
+      'kernel_unknown',
+      'component  kernel (boot; ',
+      'expected',
+      'actual',
+      'source',
+      'next',
+    ])
       assert.ok(out.includes(label), label);
   });
 
