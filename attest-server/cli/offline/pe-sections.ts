@@ -1,3 +1,4 @@
+import { peHeaders } from '../../verify/boot/pe-headers.ts';
 import { Cursor } from '../../verify/tpm/cursor.ts';
 
 /** A section of a PE image, as it lies in memory once the image is loaded. */
@@ -17,20 +18,10 @@ const headerBytes = 40;
  * @throws Rejection `malformed` with field and offset, for what is no PE image or lies about its lengths
  */
 export function peSections(file: Buffer): readonly PeSection[] {
-  const dos = new Cursor(file, 'little');
-  if (dos.u16('e_magic') !== 0x5a4d) throw dos.fault('e_magic', 'the file does not begin with MZ', 0);
-  dos.skip(58, 'dosHeader');
-  const peAt = dos.u32('e_lfanew');
-  const image = new Cursor(file, 'little');
-  image.skip(peAt, 'e_lfanew');
-  if (image.u32('signature') !== 0x00004550) throw image.fault('signature', 'the file is no PE image', peAt);
-  image.skip(2, 'machine');
-  const count = image.u16('numberOfSections');
-  image.skip(12, 'coffHeader');
-  const optionalBytes = image.u16('sizeOfOptionalHeader');
-  image.skip(2 + optionalBytes, 'optionalHeader');
+  const { sectionCount, sectionTable } = peHeaders(file);
   const sections: PeSection[] = [];
-  for (let i = 0; i < count; i++) sections.push(section(image.bytes(headerBytes, 'sectionHeader'), file, i));
+  for (let i = 0; i < sectionCount; i++)
+    sections.push(section(sectionTable.bytes(headerBytes, 'sectionHeader'), file, i));
   return sections;
 }
 

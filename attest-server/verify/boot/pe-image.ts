@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { PcrBank } from '../../protocol/messages.ts';
 import { Cursor } from '../tpm/cursor.ts';
+import { peHeaders } from './pe-headers.ts';
 
 /** Magic of the optional header -> how many bytes of it stand before the number of its data directories. */
 const bytesBeforeDirectories: ReadonlyMap<number, number> = new Map([
@@ -44,27 +45,17 @@ export function authenticodeDigests(
 }
 
 function hashedSpans(bytes: Buffer): readonly Span[] {
-  const file = new Cursor(bytes, 'little');
-  if (file.u16('e_magic') !== 0x5a4d) throw file.fault('e_magic', 'the file does not begin with MZ', 0);
-  file.skip(58, 'dosHeader');
-  const peAt = file.u32('e_lfanew');
-  const image = new Cursor(bytes, 'little');
-  image.skip(peAt, 'e_lfanew');
-  if (image.u32('signature') !== 0x00004550) throw image.fault('signature', 'the file is no PE image', peAt);
-  image.skip(2, 'machine');
-  const sectionCount = image.u16('numberOfSections');
-  image.skip(12, 'coffHeader');
-  const optionalBytes = image.u16('sizeOfOptionalHeader');
-  image.skip(2, 'characteristics');
-  const optionalAt = image.offset;
-  const optional = image.bytes(optionalBytes, 'optionalHeader');
+  const { sectionCount, optionalAt, optional, sectionTable } = peHeaders(bytes);
   const { headers, headerBytes, certificateBytes } = headerSpans(optional, optionalAt, bytes.length);
-  const sections = sectionSpans(image, sectionCount, headerBytes, bytes.length);
+  const sections = sectionSpans(sectionTable, sectionCount, headerBytes, bytes.length);
   const hashed = sections.reduce((sum, { start, end }) => sum + end - start, headerBytes);
   // What follows the sections is hashed too, up to the signatures at the end.
   const end = bytes.length - certificateBytes;
   if (hashed > end)
-    throw image.fault('certificateTable', `${certificateBytes} bytes of signatures reach into the sections`);
+    throw sectionTable.fault(
+      'certificateTable',
+      `${certificateBytes} bytes of signatures reach into the sections`,
+    );
   return [...headers, ...sections, { start: hashed, end }];
 }
 
@@ -110,17 +101,17 @@ function headerSpans(optional: Buffer, optionalAt: number, fileBytes: number): H
 }
 
 /** The sections that lie in the file. Together they are no more than the file, or hashing would never end. */
-function sectionSpans(image: Cursor, count: number, headerBytes: number, fileBytes: number): readonly Span[] {
+function sectionSpans(table: Cursor, count: number, headerBytes: number, fileBytes: number): readonly Span[] {
   const spans: Span[] = [];
   let hashed = headerBytes;
   for (let i = 0; i < count; i++) {
-    image.skip(16, 'sectionHeader');
-    const size = image.u32('sizeOfRawData');
-    const start = image.u32('pointerToRawData');
-    image.skip(16, 'sectionHeader');
+    table.skip(16, 'sectionHeader');
+    const size = table.u32('sizeOfRawData');
+    const start = table.u32('pointerToRawData');
+    table.skip(16, 'sectionHeader');
     hashed += size;
     if (start + size > fileBytes || hashed > fileBytes)
-      throw image.fault('sizeOfRawData', `section ${i} reaches past the end of the file`);
+      throw table.fault('sizeOfRawData', `section ${i} reaches past the end of the file`);
     if (size > 0) spans.push({ start, end: start + size });
   }
   return spans.sort((a, b) => a.start - b.start);
