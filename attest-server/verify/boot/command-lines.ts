@@ -1,4 +1,5 @@
 import { bankBytes } from '../../protocol/messages.ts';
+import { stubTags } from '../tpm/event-stage.ts';
 import { eventType } from '../tpm/event-types.ts';
 import { handedOverByFirmware } from './boot-option.ts';
 import type { VouchedText } from './boot-state.ts';
@@ -36,8 +37,7 @@ export function commandLines(vouched: VouchedLog, boundaries: Boundaries): reado
   return unknown === undefined ? known : [...known, ...ofFirmware(vouched, unknown)];
 }
 
-/** Linux's EFI stub names what it measures with a tag. */
-export const loadOptionsTag = 0x8f3b22ed;
+/** Where Linux's EFI stub measures its load options. */
 const stubPcr = 9;
 
 function isLoadOptions(vouched: VouchedLog, event: number): boolean {
@@ -45,7 +45,7 @@ function isLoadOptions(vouched: VouchedLog, event: number): boolean {
   if (raw.types[event] !== eventType.eventTag || raw.pcrs[event] !== stubPcr) return false;
   const from = raw.dataOffsets[event]!;
   const tag = raw.ends[event]! - from >= 4 ? bytes.readUInt32LE(from) : 0;
-  return tag === loadOptionsTag && isVouched(vouched, event);
+  return tag === stubTags.loadOptions && isVouched(vouched, event);
 }
 
 /**

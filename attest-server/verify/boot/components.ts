@@ -2,18 +2,18 @@ import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import { efiVariable } from '../tpm/efi-structures.ts';
 import { type EventData, eventData } from '../tpm/event-data.ts';
 import type { Stage } from '../tpm/event-log.ts';
-import { eventStages, type StagedEvent } from '../tpm/event-stage.ts';
+import { eventStages, type StagedEvent, stubTags } from '../tpm/event-stage.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
 import type { BootComponent, ComponentKind } from './boot-state.ts';
-import { type CommandLine, type FindLoadOptions, loadOptionsAmong, loadOptionsTag } from './command-lines.ts';
+import { type CommandLine, type FindLoadOptions, loadOptionsAmong } from './command-lines.ts';
 import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
 import { isSectionName, unifiedPcr } from './unified-image.ts';
 import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
 
 /** Tags of what Linux's EFI stub and systemd-boot measure, as the log names them. */
-const tags = { initrd: 0x8f3b22ec, loadOptions: loadOptionsTag, loaderConfiguration: 0xf5bc582a } as const;
+const tags = { ...stubTags, loaderConfiguration: 0xf5bc582a } as const;
 
 const configurationFile = /(?:\.(?:cfg|conf)|grubenv|grub\.cfg-[^/\\]*)$/i;
 const shimsOwn: ReadonlySet<string> = new Set(['SbatLevel', 'SBAT', 'MokListTrusted', 'MokSBState']);

@@ -13,9 +13,8 @@ export interface StagedEvent {
 const kernelFile = /^(?:vmlinu[xz]|bzimage|linux(?![a-z])|kernel)/i;
 const unifiedFolder = /\\EFI\\Linux\\[^\\]*$/i;
 const initrdFile = /^(?:initrd|initramfs|initrafs|ucode|[a-z]+-ucode|microcode)|initramfs|initrd/i;
-/** Tags that Linux's EFI stub measures. */
-const stubInitrd = 0x8f3b22ec;
-const stubOptions = 0x8f3b22ed;
+/** Linux's EFI stub names what it measures with a tag: the initrd, and the load options. */
+export const stubTags = { initrd: 0x8f3b22ec, loadOptions: 0x8f3b22ed } as const;
 
 /**
  * The stage of each event, from its type, PCR and data, and from what came before it: an image without a file
@@ -37,7 +36,7 @@ export function eventStages(events: readonly StagedEvent[]): Stage[] {
  */
 function lastImageBeforeStub(events: readonly StagedEvent[]): number {
   const isStub = ({ data }: StagedEvent) =>
-    data.kind === 'tag' && (data.tag === stubInitrd || data.tag === stubOptions);
+    data.kind === 'tag' && (data.tag === stubTags.initrd || data.tag === stubTags.loadOptions);
   const stub = events.findIndex(isStub);
   const last = stub < 0 ? -1 : events.findLastIndex((event, index) => index < stub && isApplication(event));
   return last >= 0 && events.slice(last, stub).some(isOfLoader) ? -1 : last;
@@ -57,8 +56,8 @@ function stageOf(event: StagedEvent, loaded: boolean, startsStub: boolean): Stag
   if (data.kind === 'image') return imageStage(event, loaded, startsStub);
   if (type === 'EV_EFI_VARIABLE_DRIVER_CONFIG' || type === 'EV_EFI_VARIABLE_AUTHORITY') return 'secureboot';
   if (type === 'EV_IPL' && data.kind === 'text') return textStage(pcr, data.text, data.utf16);
-  if (data.kind === 'tag' && data.tag === stubInitrd) return 'initrd';
-  if (data.kind === 'tag' && data.tag === stubOptions) return 'cmdline';
+  if (data.kind === 'tag' && data.tag === stubTags.initrd) return 'initrd';
+  if (data.kind === 'tag' && data.tag === stubTags.loadOptions) return 'cmdline';
   return byPcr[pcr] ?? 'other';
 }
 
