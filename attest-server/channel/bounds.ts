@@ -14,6 +14,8 @@ export const bounds = {
   sent: { beforeOpen: limits.textFrame + 16 * 1024, beforeProof: limits.binaryFrame + 2 * limits.textFrame },
   /** Frames, pings and pongs: so many at once, and so many a second. An answer to a challenge costs nothing. */
   frames: { burst: 128, perSecond: 16 },
+  /** Messages that something changed on the node, each of which asks to be challenged. */
+  changes: { burst: 3, perSecond: 1 },
   /** Bytes that wait for a peer which does not read. */
   unread: 256 * 1024,
   /** Parts of one message: an agent sends each in one. */

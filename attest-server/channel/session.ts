@@ -14,6 +14,8 @@ import {
 } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { bounds } from './bounds.ts';
+import { Rate } from './rate.ts';
 
 /** What the listener must do next. */
 export type Action =
@@ -64,7 +66,8 @@ export class Session {
   readonly #answered: string[] = [];
   readonly #stale: string[] = [];
   #bootLog: { digest: string; bytes: Buffer } | null = null;
-  #changes = { tokens: 3, at: 0 };
+  /** A node that flaps cannot make the server challenge without end. */
+  readonly #changes = new Rate(bounds.changes, 0);
 
   /** @param channel this TLS connection's exporter value */
   constructor(channel: Buffer) {
@@ -239,12 +242,9 @@ export class Session {
     return new Rejection('nonce_invalid', `not a nonce of this conversation (${nonceBytes} bytes of base64)`);
   }
 
-  /** One a second, bursts of three: a node that flaps cannot make the server challenge without end. */
   #onChanged(now: number): readonly Action[] {
     if (this.#phase !== 'open') throw outOfOrder('changed');
-    const tokens = Math.min(3, this.#changes.tokens + (now - this.#changes.at) / 1000);
-    this.#changes = { tokens: tokens >= 1 ? tokens - 1 : tokens, at: now };
-    return tokens >= 1 && !this.awaiting(now) ? [{ do: 'challenge' }] : [];
+    return this.#changes.take(now) && !this.awaiting(now) ? [{ do: 'challenge' }] : [];
   }
 
   #onError(code: ReasonCode): readonly Action[] {
