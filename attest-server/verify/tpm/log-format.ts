@@ -1,6 +1,7 @@
 import { limits } from '../../protocol/limits.ts';
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import { Rejection } from '../../protocol/rejection.ts';
+import { hashByAlg } from './algorithms.ts';
 import { Cursor } from './cursor.ts';
 import { type EventColumns, EventTable } from './event-table.ts';
 import { noAction } from './event-types.ts';
@@ -28,14 +29,6 @@ interface Algorithm {
   readonly position: number;
   readonly size: number;
 }
-
-/** TPM_ALG_ID of the banks. TPM 2.0 Part 2 r1.59, section 6.3. */
-const bankById: ReadonlyMap<number, PcrBank> = new Map([
-  [0x0004, 'sha1'],
-  [0x000b, 'sha256'],
-  [0x000c, 'sha384'],
-  [0x000d, 'sha512'],
-]);
 
 /** No machine declares more than a handful; a bit for each has to fit a number. */
 const mostAlgorithms = 16;
@@ -220,7 +213,7 @@ function parseAlgorithms(header: Cursor): readonly Algorithm[] {
     const at = header.offset;
     const id = header.u16('digestSizes.algorithmId');
     const size = header.u16('digestSizes.digestSize');
-    const bank = bankById.get(id) ?? null;
+    const bank = hashByAlg(id) ?? null;
     if (positionOf(algorithms, id) >= 0 || (bank !== null && size !== bankBytes[bank]))
       throw header.fault(
         'digestSizes',
