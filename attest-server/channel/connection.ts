@@ -23,7 +23,7 @@ export class Connection<Node> {
   readonly #address: string;
   readonly #timings: Timings;
   readonly #ports: ChannelPorts<Node>;
-  readonly #around: Surroundings<Node>;
+  readonly #around: Surroundings<Connection<Node>>;
   readonly #rate: Rate;
   readonly #agenda: Agenda;
   readonly #heartbeat: Heartbeat;
@@ -41,7 +41,7 @@ export class Connection<Node> {
     session: Session,
     timings: Timings,
     ports: ChannelPorts<Node>,
-    around: Surroundings<Node>,
+    around: Surroundings<Connection<Node>>,
   ) {
     this.session = session;
     this.#webSocket = webSocket;

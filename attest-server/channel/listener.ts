@@ -76,7 +76,7 @@ export async function listen<Node>(
     sockets.add(socket);
     socket.on('close', forget);
   });
-  const proven = new Roster<Node>();
+  const proven = new Roster<Connection<Node>>();
   const unproven = new Places(bounds.unproven);
   const halfOpen = watchHalfOpen(server, options.timings.helloWithin, ports.now, (text, address) =>
     ports.refused('identity_unproven', text, { node: null, address, closed: true }),

@@ -4,9 +4,8 @@ import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../proto
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
-import type { Connection } from './connection.ts';
 import type { Probationers } from './probation.ts';
-import type { Roster } from './roster.ts';
+import type { Proven, Roster } from './roster.ts';
 import type { Action, Session } from './session.ts';
 
 export interface Timings {
@@ -27,12 +26,12 @@ export interface Carrier {
 }
 
 /** What the connections of one listener share. */
-export interface Surroundings<Node> {
+export interface Surroundings<Connection extends Proven> {
   readonly probationers: Probationers;
   readonly alarms: Alarms;
-  readonly proven: Roster<Node>;
+  readonly proven: Roster<Connection>;
   readonly changed: () => void;
-  readonly ended: (connection: Connection<Node>) => void;
+  readonly ended: (connection: Connection) => void;
 }
 
 /** Who an agent turned out to be. */

@@ -1,10 +1,14 @@
-import type { Connection } from './connection.ts';
 import type { Session } from './session.ts';
 import { Tally } from './tally.ts';
 
+/** What is to be known of a connection here. */
+export interface Proven {
+  readonly session: Session;
+}
+
 /** The connections that proved themselves, one of each node, and how many say which version. */
-export class Roster<Node> {
-  readonly #byName = new Map<string, Connection<Node>>();
+export class Roster<Connection extends Proven> {
+  readonly #byName = new Map<string, Connection>();
   readonly #versions = new Tally();
 
   /** Agents by the version that they say. */
@@ -13,7 +17,7 @@ export class Roster<Node> {
   }
 
   /** @returns the connection of this node before it; itself where it was there already */
-  enter(name: string, connection: Connection<Node>): Connection<Node> | null {
+  enter(name: string, connection: Connection): Connection | null {
     const before = this.#byName.get(name) ?? null;
     if (before === connection) return before;
     if (before !== null) this.#versions.add(versionOf(before), -1);
@@ -22,13 +26,13 @@ export class Roster<Node> {
     return before;
   }
 
-  leave(name: string, connection: Connection<Node>): void {
+  leave(name: string, connection: Connection): void {
     if (this.#byName.get(name) !== connection) return;
     this.#byName.delete(name);
     this.#versions.add(versionOf(connection), -1);
   }
 }
 
-function versionOf({ session }: { readonly session: Session }): string {
+function versionOf({ session }: Proven): string {
   return session.hello?.versions.program ?? '';
 }
