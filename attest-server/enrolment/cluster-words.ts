@@ -1,5 +1,4 @@
 import { Rejection } from '../protocol/rejection.ts';
-import type { CheckedKeys } from './registry.ts';
 
 /** What a cluster knows of its nodes. A rejected promise is the cluster's fault: nobody is bound by it. */
 export interface Cluster {
@@ -48,7 +47,7 @@ export async function checkVendorClaim(
   { cluster }: ClusterPorts,
   node: string,
   token: string,
-  vouched: CheckedKeys['vouched'],
+  vouched: () => { readonly notVouched: Rejection | null },
 ): Promise<void> {
   if ((await cluster.nodeOfToken(token)) !== node)
     throw new Rejection('token_rejected', `the token is not one of an agent on ${node}`);
