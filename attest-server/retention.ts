@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Store } from './store/store.ts';
-import type { UnusedRequest } from './store/unused-evidence.ts';
+import type { Store, UnusedRequest } from './store/store.ts';
 
 interface RetentionParts {
   readonly store: Pick<Store, 'evidenceOwners' | 'eraseEvidence' | 'eraseUnused'>;

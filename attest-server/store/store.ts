@@ -4,7 +4,6 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import type { UnusedRequest } from './unused-evidence.ts';
 
 /** By which word an endorsement key became a node. */
 export type Bound = 'pin' | 'join-token' | 'approval' | 'cloud' | 'vendor' | 'first-use';
@@ -155,6 +154,18 @@ export interface VerdictRecord {
   /** History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. */
   readonly history: readonly Omit<HistoryEntry, 'node'>[];
   readonly audit: readonly AuditEvent[];
+}
+
+/** What the store cannot know of the bytes that it keeps. */
+export interface UnusedRequest {
+  /** Shared blobs that were used since, milliseconds since the epoch, stay unread. */
+  readonly usedBefore: number;
+  /** Whoever erases verdicts' own evidence has been through all that is older; it must be later by more than a day. */
+  readonly keptBefore: number;
+  /** When an answer came, and what it names; null for bytes that are none. */
+  readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
+  readonly event: (digests: readonly string[]) => AuditEvent;
+  readonly signal: AbortSignal;
 }
 
 /** What we remember. A resolved promise of a writing method means: committed and synced to disk. */

@@ -3,19 +3,7 @@ import type { Kysely } from 'kysely';
 import type { Append } from './audit-log.ts';
 import { hot } from './hot-query.ts';
 import type { Tables } from './schema.ts';
-import type { AuditEvent, Store } from './store.ts';
-
-/** What the store cannot know of the bytes that it keeps. */
-export interface UnusedRequest {
-  /** Shared blobs that were used since, milliseconds since the epoch, stay unread. */
-  readonly usedBefore: number;
-  /** Whoever erases verdicts' own evidence has been through all that is older; it must be later by more than a day. */
-  readonly keptBefore: number;
-  /** When an answer came, and what it names; null for bytes that are none. */
-  readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
-  readonly event: (digests: readonly string[]) => AuditEvent;
-  readonly signal: AbortSignal;
-}
+import type { Store, UnusedRequest } from './store.ts';
 
 /** Answers that are read at a time. */
 const page = 500;

@@ -5,8 +5,7 @@ import { z } from 'zod';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { eraseOldEvidence } from '../../attest-server/retention.ts';
 import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../attest-server/store/store.ts';
-import type { UnusedRequest } from '../../attest-server/store/unused-evidence.ts';
+import type { Store, UnusedRequest } from '../../attest-server/store/store.ts';
 import { madeEvent, madeNode, madeRecord } from './store/made-records.ts';
 
 const day = 86_400_000;
