@@ -1,7 +1,6 @@
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import { efiVariable } from '../tpm/efi-structures.ts';
 import { type EventData, eventData } from '../tpm/event-data.ts';
-import type { Stage } from '../tpm/event-log.ts';
+import { eventDigests, type Stage } from '../tpm/event-log.ts';
 import { eventStages, type StagedEvent, stubTags } from '../tpm/event-stage.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
@@ -157,16 +156,6 @@ function only(kind: ComponentKind): What {
   return { kind, text: null };
 }
 
-/** Those of other banks are the log's word. */
-function vouchedDigests({ log: { bytes, raw }, banks }: VouchedLog, event: number): BootComponent['digests'] {
-  const digests: Partial<Record<PcrBank, string>> = {};
-  for (const bank of banks) {
-    const at = raw.digestOffsets[bank]?.[event] ?? 0;
-    if (at !== 0) digests[bank] = bytes.toString('hex', at, at + bankBytes[bank]);
-  }
-  return digests;
-}
-
 /** Its digests and description are made when first asked for: most events are never told of. */
 class Component implements BootComponent {
   readonly event: number;
@@ -189,7 +178,8 @@ class Component implements BootComponent {
   }
 
   get digests(): BootComponent['digests'] {
-    this.#digests ??= vouchedDigests(this.#vouched, this.event);
+    // Those of other banks are the log's word.
+    this.#digests ??= eventDigests(this.#vouched.log, this.event, this.#vouched.banks);
     return this.#digests;
   }
 

@@ -124,10 +124,14 @@ export function eventBytes({ bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>, ind
   return bytes.subarray(raw.dataOffsets[index], raw.ends[index]);
 }
 
-/** An event's digests, hex. */
-function eventDigests({ bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>, index: number): LogEvent['digests'] {
+/** An event's digests in these banks, hex. */
+export function eventDigests(
+  { bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>,
+  index: number,
+  banks: readonly PcrBank[] = raw.banks,
+): LogEvent['digests'] {
   const digests: Partial<Record<PcrBank, string>> = {};
-  for (const bank of raw.banks) {
+  for (const bank of banks) {
     const offset = raw.digestOffsets[bank]?.[index] ?? 0;
     if (offset !== 0) digests[bank] = bytes.toString('hex', offset, offset + bankBytes[bank]);
   }
