@@ -3,7 +3,7 @@ import { type BootDifference, compareStages, type StageDifference } from './comp
 import { type JudgedStage, judgedStages, scopeOf } from './judged-stage.ts';
 import { readsInOrder } from './loader-files.ts';
 import type { PreparedReference } from './reference-set.ts';
-import type { BootRules } from './rules.ts';
+import { type BootRules, goesByNode } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** What the references say of a boot's stages, each list in the order of a boot. */
@@ -68,7 +68,7 @@ function compareAll(
   references: readonly PreparedReference[],
   rules: BootRules,
 ): Compared[] {
-  const anyNode = Object.values(rules.scope).every((scope) => scope !== 'node');
+  const anyNode = !goesByNode(rules);
   const compared: Compared[] = [];
   for (const reference of references) {
     const stages = compareStages(boot, reference, rules);
