@@ -45,7 +45,7 @@ export function scopeOf(stage: JudgedStage, scope: BootScope): DigestScope {
   }
 }
 
-/** The stages without which nothing is known of a boot: one that no reference covers is `no_reference`. */
+/** For people. */
 export const stageNames: Readonly<Record<JudgedStage, string>> = {
   firmware: 'firmware',
   driver: 'firmware drivers',
