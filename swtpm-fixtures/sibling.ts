@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { type PcrBank, pcrBanks } from '../attest-server/protocol/messages.ts';
+import { pcrBanks } from '../attest-server/protocol/messages.ts';
 import { eventData } from '../attest-server/verify/tpm/event-data.ts';
 import {
   eventBytes,
@@ -7,7 +7,7 @@ import {
   type ParsedLog,
   parseEventLog,
 } from '../attest-server/verify/tpm/event-log.ts';
-import { measuredBytes } from '../attest-server/verify/tpm/event-verified.ts';
+import { digestsOf, remeasure } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
 
 /** How a machine differs from the one that was recorded. */
@@ -54,8 +54,8 @@ function changedEvent(
     (pcr === 9 && stage === 'initrd' && initrd);
   if (changes !== true) return null;
   // A boot variable's digest is that of its data, which every reader of the log recomputes.
-  if (type === 'EV_EFI_VARIABLE_BOOT') return withOtherValue(log, event);
-  return { digest: digests(event, (bank, old) => hash(bank, `of the sibling: ${old}`, 'hex')) };
+  const next = type === 'EV_EFI_VARIABLE_BOOT' ? withOtherValue(log, event.index) : null;
+  return next ?? { digest: digestsOf((bank) => `of the sibling: ${event.digests[bank]}`) };
 }
 
 function textOf(log: ParsedLog, index: number): string | null {
@@ -64,16 +64,10 @@ function textOf(log: ParsedLog, index: number): string | null {
   return data.kind === 'text' ? data.text : null;
 }
 
-function withText(log: ParsedLog, event: LogEvent, change: (text: string) => string): EventChange | null {
-  const old = eventBytes(log, event.index);
-  const measured = measuredBytes(log.bytes, log.raw, event.index);
-  const before = old.toString('utf8');
+function withText(log: ParsedLog, { index }: LogEvent, change: (text: string) => string): EventChange | null {
+  const before = eventBytes(log, index).toString('utf8');
   const after = change(before);
-  if (measured === null || after === before) return null;
-  const data = Buffer.from(after);
-  const from = measured.byteOffset - old.byteOffset;
-  const end = data.length - (old.length - from - measured.length);
-  return { data, digest: digests(event, (bank) => hash(bank, data.subarray(from, end), 'hex')) };
+  return after === before ? null : remeasure(log, index, Buffer.from(after));
 }
 
 /** Linux's EFI stub measures what GRUB handed to it. */
@@ -87,25 +81,11 @@ function withLoadOptions(
     pcrBanks.some((bank) => event.digests[bank] === hash(bank, options(one), 'hex')),
   );
   if (line === undefined || change(line) === line) return null;
-  return { digest: digests(event, (bank) => hash(bank, options(change(line)), 'hex')) };
+  return { digest: digestsOf(() => options(change(line))) };
 }
 
-function withOtherValue(log: ParsedLog, { index, digests: old }: LogEvent): EventChange {
+function withOtherValue(log: ParsedLog, index: number): EventChange | null {
   const data = Buffer.from(eventBytes(log, index));
-  const measured = measuredBytes(log.bytes, log.raw, index) ?? data;
   data[data.length - 1]! ^= 1;
-  const hashed = data.subarray(data.length - measured.length);
-  return { data, digest: digests({ digests: old }, (bank) => hash(bank, hashed, 'hex')) };
-}
-
-function digests(
-  { digests: old }: Pick<LogEvent, 'digests'>,
-  of: (bank: PcrBank, old: string) => string,
-): Partial<Record<PcrBank, string>> {
-  return Object.fromEntries(
-    pcrBanks.flatMap((bank) => {
-      const digest = old[bank];
-      return digest === undefined ? [] : [[bank, of(bank, digest)]];
-    }),
-  );
+  return remeasure(log, index, data);
 }

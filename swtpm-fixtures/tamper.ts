@@ -1,5 +1,3 @@
-import { hash } from 'node:crypto';
-import { type PcrBank, pcrBanks } from '../attest-server/protocol/messages.ts';
 import { type EventData, eventData } from '../attest-server/verify/tpm/event-data.ts';
 import {
   type EventLog,
@@ -8,9 +6,9 @@ import {
   type ParsedLog,
   parseEventLog,
 } from '../attest-server/verify/tpm/event-log.ts';
-import { measuredBytes } from '../attest-server/verify/tpm/event-verified.ts';
 import { grubLine, kernelLine } from '../attest-server/verify/tpm/grub-text.ts';
 import { parseRawLog } from '../attest-server/verify/tpm/log-format.ts';
+import { digestsOf, remeasure } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
 
 export type Tampering = 'kernel' | 'cmdline' | 'secureboot';
@@ -88,13 +86,8 @@ function changed(log: ParsedLog, events: readonly LogEvent[]): Changes {
 function changedEvent(log: ParsedLog, event: LogEvent): EventChange {
   const old = eventBytes(log, event.index);
   const data = eventData(event.type, old);
-  const measured = measuredBytes(log.bytes, log.raw, event.index);
-  if (data.kind !== 'text' || measured === null)
-    return { digest: digests(event, (bank) => followingDigest(event, bank)) };
-  const next = withAddedWords(old, data);
-  const from = measured.byteOffset - old.byteOffset;
-  const end = next.length - (old.length - from - measured.length);
-  return { data: next, digest: digests(event, (bank) => hash(bank, next.subarray(from, end), 'hex')) };
+  const next = data.kind === 'text' ? remeasure(log, event.index, withAddedWords(old, data)) : null;
+  return next ?? { digest: digestsOf((bank) => following(event.digests[bank] ?? '')) };
 }
 
 function withAddedWords(old: Buffer, { text, utf16 }: EventData & { kind: 'text' }): Buffer {
@@ -107,25 +100,17 @@ function withAddedWords(old: Buffer, { text, utf16 }: EventData & { kind: 'text'
   return Buffer.concat([old.subarray(0, before), Buffer.from(words, encoding), old.subarray(before)]);
 }
 
-function followingDigest({ digests }: LogEvent, bank: PcrBank): string {
-  const old = Buffer.from(digests[bank] ?? '', 'hex');
-  return hash(bank, Buffer.concat([Buffer.from('another than '), old]), 'hex');
-}
-
-function digests(event: LogEvent, of: (bank: PcrBank) => string): Partial<Record<PcrBank, string>> {
-  return Object.fromEntries(pcrBanks.filter((bank) => event.digests[bank]).map((bank) => [bank, of(bank)]));
+function following(digest: string): Buffer {
+  return Buffer.concat([Buffer.from('another than '), Buffer.from(digest, 'hex')]);
 }
 
 function switchSecureBootOff(log: ParsedLog): Changes {
   const changes: Changes = new Map();
-  for (const event of log.events) {
-    const { index, type, describes } = event;
+  for (const { index, type, describes } of log.events) {
     if (type === 'EV_EFI_VARIABLE_DRIVER_CONFIG' && describes === 'SecureBoot = 01') {
       const data = Buffer.from(eventBytes(log, index));
-      const measured = measuredBytes(log.bytes, log.raw, index);
       data[data.length - 1] = 0;
-      const hashed = measured?.length === data.length ? data : data.subarray(-1);
-      changes.set(index, { data, digest: digests(event, (bank) => hash(bank, hashed, 'hex')) });
+      changes.set(index, remeasure(log, index, data) ?? { data, digest: digestsOf(() => data.subarray(-1)) });
     }
     // What authorised an image is measured only where images are checked; shim's revocation level always is.
     if (type === 'EV_EFI_VARIABLE_AUTHORITY' && changes.size > 0 && !describes.startsWith('SbatLevel'))

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank, pcrBanks } from '../../attest-server/protocol/messages.ts';
+import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
 import { eventBytes, type LogEvent, parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
-import { measuredBytes } from '../../attest-server/verify/tpm/event-verified.ts';
 import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
+import { digestsOf, measuredSpan as spanIn } from '../../swtpm-fixtures/remeasure.ts';
 import { rewriteLog } from '../../swtpm-fixtures/rewrite-log.ts';
 import { u16, u32 } from '../attest-server/verify/tpm/log-builder.ts';
 
@@ -27,11 +27,9 @@ export function dataOf(log: Buffer, index: number): Buffer {
 
 /** Which part of an event's data its digest is of. @throws Error where it is of something else */
 export function measuredSpan(log: Buffer, index: number): { readonly from: number; readonly to: number } {
-  const parsed = parseEventLog(log);
-  const measured = measuredBytes(parsed.bytes, parsed.raw, index);
-  if (measured === null) throw new Error(`event ${index} measures something that the log does not hold`);
-  const from = measured.byteOffset - eventBytes(parsed, index).byteOffset;
-  return { from, to: from + measured.length };
+  const span = spanIn(parseEventLog(log), index);
+  if (span === null) throw new Error(`event ${index} measures something that the log does not hold`);
+  return span;
 }
 
 /** A new event before this one; its digests are of `measured`, in every bank of the log. */
@@ -67,8 +65,7 @@ export const noAction = 3;
 
 /** Other data for an event, measured as such: a machine that really measured this. */
 export function remeasured(log: Buffer, index: number, data: Buffer, measured: Buffer = data): Buffer {
-  const digest = Object.fromEntries(pcrBanks.map((bank) => [bank, hash(bank, measured, 'hex')]));
-  return rewriteLog(log, new Map([[index, { data, digest }]]));
+  return rewriteLog(log, new Map([[index, { data, digest: digestsOf(() => measured) }]]));
 }
 
 /** Other data for an event whose digest stays: a log that was edited. */
