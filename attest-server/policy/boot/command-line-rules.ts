@@ -4,7 +4,7 @@ import { globMatches } from '../glob.ts';
 import { asKernelReads, forKernel, parseCommandLine } from './command-line.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { ruleFinding } from './rule-finding.ts';
-import type { BootRules, CommandLineRules } from './rules.ts';
+import { type BootRules, type CommandLineRules, refusesLines } from './rules.ts';
 import { quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
@@ -17,7 +17,7 @@ interface Line extends VouchedText {
  * TPM can add a good one, and cannot take a bad one away.
  */
 export function commandLineFinding(boot: VouchedBoot, { cmdline }: BootRules): Finding | null {
-  if (cmdline.exact === null && cmdline.forbid.length + cmdline.require.length === 0) return null;
+  if (!refusesLines(cmdline)) return null;
   const lines = boot.state.commandLines.map(
     ({ event, text }): Line => ({ event, text, arguments: parseCommandLine(text).arguments }),
   );

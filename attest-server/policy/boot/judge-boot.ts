@@ -11,7 +11,7 @@ import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
 import { explainMismatch } from './mismatch.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
-import type { BootRules } from './rules.ts';
+import { type BootRules, refusesLines } from './rules.ts';
 import { secureBootFindings } from './secure-boot-rules.ts';
 import { causesOf } from './stage-causes.ts';
 import {
@@ -124,7 +124,7 @@ function coveredByRules(
   if (stage === 'secureboot') return signers.length > 0 && parts.every(({ pcr }) => pcr === 7 || pcr === 14);
   if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => (text === null ? pcr === 11 : !isCutOff(text))))
     return false;
-  return cmdline.exact !== null || cmdline.require.length + cmdline.forbid.length > 0;
+  return refusesLines(cmdline);
 }
 
 /** What does not replay was not compared; that it does not is told as a problem of the log. */

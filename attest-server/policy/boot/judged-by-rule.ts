@@ -1,5 +1,5 @@
 import type { BootState } from '../../verify/boot/boot-state.ts';
-import type { BootRules } from './rules.ts';
+import { type BootRules, wantsRevocations } from './rules.ts';
 
 /** What a component is called, in a reference or by the facts of a boot. */
 export interface Referenced {
@@ -18,7 +18,7 @@ export function isJudgedByRule(rules: BootRules, { pcr, kind, description }: Ref
   const name = /^\w+/.exec(description)?.[0] ?? '';
   if (name === 'SbatLevel') return rules.sbatMinimum !== null;
   if (kind === 'authority' || name === 'db') return rules.signers.length > 0;
-  if (name === 'dbx') return rules.dbx.contains.length > 0 || rules.dbx.reference !== null;
+  if (name === 'dbx') return wantsRevocations(rules.dbx);
   return machineOwnerLists.has(name) && rules.mok === 'allow';
 }
 

@@ -72,13 +72,24 @@ export function needsLog({
   cmdline,
   explained,
 }: BootRules): boolean {
-  const lists = [signers, dbx.contains, cmdline.require, cmdline.forbid, explained];
   return (
     secureBoot === 'required' ||
     mok === 'forbid' ||
-    [dbx.reference, sbatMinimum, cmdline.exact].some((rule) => rule !== null) ||
-    lists.some((list) => list.length > 0)
+    sbatMinimum !== null ||
+    signers.length + explained.length > 0 ||
+    wantsRevocations(dbx) ||
+    refusesLines(cmdline)
   );
+}
+
+/** True where `dbx` is a rule, whatever the references have. */
+export function wantsRevocations({ contains, reference }: RevocationRules): boolean {
+  return contains.length > 0 || reference !== null;
+}
+
+/** True where a command line may break a rule, whatever the references have; `allow` alone refuses none. */
+export function refusesLines({ exact, require, forbid }: CommandLineRules): boolean {
+  return exact !== null || require.length + forbid.length > 0;
 }
 
 export const digestScopes = ['model', 'group', 'node', 'unpinned'] as const;

@@ -6,7 +6,7 @@ import { keyName } from './key-change.ts';
 import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
-import type { BootRules } from './rules.ts';
+import { type BootRules, wantsRevocations } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** `secureBoot`, `signers`, `dbx`, `sbat` and `mok` of a policy, by what the TPM vouches for; the first that is broken. */
@@ -112,10 +112,11 @@ function notAllowed(
 
 function checkRevocations(
   boot: VouchedBoot,
-  { dbx: { contains, reference } }: BootRules,
+  { dbx }: BootRules,
   revocations: readonly string[] | null,
 ): Finding | null {
-  if (contains.length === 0 && reference === null) return null;
+  if (!wantsRevocations(dbx)) return null;
+  const { contains, reference } = dbx;
   if (reference !== null && revocations === null) {
     const text = `The policy wants the revocations of reference ${reference}, which holds none.`;
     return ruleFinding(boot, 'secureboot_policy', null, `the dbx of ${reference}`, null, text);

@@ -1,4 +1,5 @@
 import type { ReasonCode } from '../../protocol/reasons.ts';
+import { refusesLines, wantsRevocations } from '../boot/rules.ts';
 import type { Policy, PolicyGroup } from '../policy.ts';
 import { covers } from './contradictions.ts';
 import type { Located } from './policy-error.ts';
@@ -65,14 +66,10 @@ function ofIdleRules({ require, boot, severity, tpm }: PolicyGroup): Located[] {
   const table: readonly (readonly [string, ReasonCode, boolean])[] = [
     ['secureBoot', 'secureboot_off', boot.secureBoot === 'required'],
     ['signers', 'secureboot_policy', boot.signers.length > 0],
-    ['dbx', 'secureboot_policy', dbx.contains.length > 0 || dbx.reference !== null],
+    ['dbx', 'secureboot_policy', wantsRevocations(dbx)],
     ['sbat', 'secureboot_policy', boot.sbatMinimum !== null],
     ['mok', 'secureboot_policy', boot.mok === 'forbid'],
-    [
-      'cmdline',
-      'cmdline_policy',
-      cmdline.exact !== null || cmdline.require.length + cmdline.forbid.length > 0,
-    ],
+    ['cmdline', 'cmdline_policy', refusesLines(cmdline)],
     ['explained', 'unverified_event', boot.explained.length > 0],
     ['tpmFirmware', 'tpm_firmware', boot.tpmFirmwareDeny.length > 0],
   ];
