@@ -10,7 +10,8 @@ export const separatorDigests = {
 } as const;
 
 /** What is measured when the firmware hands the machine over. PC Client PFP 1.06, section 10.4.4. */
-export const bootServicesLeft = digestsOf(Buffer.from('Exit Boot Services Returned with Success'));
+export const bootServicesLeftText = Buffer.from('Exit Boot Services Returned with Success');
+export const bootServicesLeft = digestsOf(bootServicesLeftText);
 
 /** A variable of one byte. */
 export const oneByte = { on: digestsOf(Buffer.of(1)), off: digestsOf(Buffer.of(0)) } as const;

@@ -2,14 +2,13 @@ import { hash } from 'node:crypto';
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import type { BootProblem } from '../proven.ts';
 import type { ParsedLog } from '../tpm/event-log.ts';
-import { extendsPcr, findStartupLocality } from '../tpm/replay.ts';
-import { bootServicesLeft, digestsOf, separatorDigests } from './known-digests.ts';
+import { extendsPcr } from '../tpm/replay.ts';
+import { bootServicesLeft, bootServicesLeftText, digestsOf, separatorDigests } from './known-digests.ts';
 import type { KnownDigest } from './vouched-log.ts';
 
 /** More events than this of one PCR are not tried without each of them: the sender chooses how many there are. */
 const mostTriedWithout = 128;
 
-const handedOver = Buffer.from('Exit Boot Services Returned with Success');
 const leaving = digestsOf(Buffer.from('Exit Boot Services Invocation'));
 
 /** What firmware measures alike on every machine, towards the end of a boot. */
@@ -84,7 +83,7 @@ class PcrHistory {
   readonly #digests: readonly string[];
   readonly #bank: PcrBank;
 
-  constructor({ bytes, raw }: ParsedLog, bank: PcrBank, pcr: number) {
+  constructor({ bytes, raw, initialValue }: ParsedLog, bank: PcrBank, pcr: number) {
     const size = bankBytes[bank];
     const events: number[] = [];
     const digests: string[] = [];
@@ -95,11 +94,11 @@ class PcrHistory {
       digests.push(bytes.toString('latin1', at, at + size));
     }
     const start = Buffer.alloc(size);
-    if (pcr === 0) start[size - 1] = findStartupLocality(bytes, raw).pcr0;
+    if (pcr === 0) start[size - 1] = initialValue;
     const values = [start.toString('latin1')];
     this.events = events;
     this.values = values;
-    this.handedOver = bytes.includes(handedOver);
+    this.handedOver = bytes.includes(bootServicesLeftText);
     this.#digests = digests;
     this.#bank = bank;
     for (const digest of digests) values.push(this.#extend(values.at(-1) ?? '', digest));
