@@ -50,11 +50,7 @@ export function enrolmentRecords(
     /** A later word about a node or a key replaces the earlier one, an approval as well as a pin. */
     addApproval: ({ node, ekDigest, by, at }, event) =>
       db.transaction().execute(async (transaction) => {
-        for (const table of ['approvals', 'pins'] as const)
-          await transaction
-            .deleteFrom(table)
-            .where((is) => is.or([is('node', '=', node), is('ek_digest', '=', ekDigest)]))
-            .execute();
+        await takeBackWords(transaction, node, ekDigest);
         await transaction.insertInto('approvals').values({ node, ek_digest: ekDigest, by, at }).execute();
         await append(transaction, event);
       }),
@@ -123,12 +119,21 @@ export async function revokeRecord(
   if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} is not enrolled`);
   await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
   // Whatever vouched before is used up: the TPM that comes again needs a new word.
+  await takeBackWords(transaction, name, ekDigest);
+  await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();
+}
+
+/** Approvals and pins of this node, and those of this key. */
+export async function takeBackWords(
+  transaction: Kysely<Tables>,
+  node: string,
+  ekDigest: string,
+): Promise<void> {
   for (const table of ['approvals', 'pins'] as const)
     await transaction
       .deleteFrom(table)
-      .where((is) => is.or([is('node', '=', name), is('ek_digest', '=', ekDigest)]))
+      .where((is) => is.or([is('node', '=', node), is('ek_digest', '=', ekDigest)]))
       .execute();
-  await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();
 }
 
 /** An approval is for one enrolment: taken together with it, or not at all. */

@@ -3,6 +3,7 @@ import { type Reference, reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Append } from './audit-log.ts';
 import { isUniqueViolation } from './constraint.ts';
+import { takeBackWords } from './enrolment-records.ts';
 import type { Tables } from './schema.ts';
 import type { Pin, Store } from './store.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
@@ -81,11 +82,7 @@ export function operatorRecords(
           throw new Error('the list names a node or an endorsement key twice: keep one line of each');
         }
         for (const { node, ekDigest } of added) {
-          for (const table of ['pins', 'approvals'] as const)
-            await transaction
-              .deleteFrom(table)
-              .where((is) => is.or([is('node', '=', node), is('ek_digest', '=', ekDigest)]))
-              .execute();
+          await takeBackWords(transaction, node, ekDigest);
           await transaction.insertInto('pins').values({ node, ek_digest: ekDigest }).execute();
         }
         await append(transaction, event);
