@@ -18,21 +18,10 @@ export function nodeRecords(
   append: Append,
   onUnreadable: OnUnreadable,
 ): Pick<Store, 'node' | 'nodeByEk' | 'enrol' | 'nodes'> {
-  const byName = hot<{ name: string }>()((value) =>
-    db
-      .selectFrom('nodes')
-      .selectAll()
-      .where('name', '=', value('name'))
-      .where('revoked_at', 'is', null)
-      .compile(),
-  );
+  const enrolled = db.selectFrom('nodes').selectAll().where('revoked_at', 'is', null);
+  const byName = hot<{ name: string }>()((value) => enrolled.where('name', '=', value('name')).compile());
   const byEk = hot<{ ekDigest: string }>()((value) =>
-    db
-      .selectFrom('nodes')
-      .selectAll()
-      .where('ek_digest', '=', value('ekDigest'))
-      .where('revoked_at', 'is', null)
-      .compile(),
+    enrolled.where('ek_digest', '=', value('ekDigest')).compile(),
   );
   return {
     async node(name) {
@@ -45,15 +34,7 @@ export function nodeRecords(
       return row === undefined ? null : nodeOf(row);
     },
 
-    async nodes() {
-      const rows = await db
-        .selectFrom('nodes')
-        .selectAll()
-        .where('revoked_at', 'is', null)
-        .orderBy('name')
-        .execute();
-      return parseRows(rows, nodeOf, onUnreadable);
-    },
+    nodes: async () => parseRows(await enrolled.orderBy('name').execute(), nodeOf, onUnreadable),
 
     enrol: (node, event, joinTokenId, superseded) =>
       db.transaction().execute(async (transaction) => {
