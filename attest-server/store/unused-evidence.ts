@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import type { Append } from './audit-log.ts';
+import { toBuffer } from './columns.ts';
 import { hot } from './hot-query.ts';
 import type { Tables } from './schema.ts';
 import type { Store, UnusedRequest } from './store.ts';
@@ -44,7 +45,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): Pick<Store, 
       let isOld = false;
       for (const { id, bytes } of rows) {
         last = id;
-        const answer = named(Buffer.from(bytes));
+        const answer = named(toBuffer(bytes));
         if (answer === null)
           throw new Error(`the kept answer ${id} cannot be read: nothing that it names is erased`);
         if (answer.at >= keptBefore) continue;
@@ -69,7 +70,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): Pick<Store, 
         .select('bytes')
         .where('digest', '=', digest)
         .executeTakeFirst();
-      for (const name of row === undefined ? [] : (named(Buffer.from(row.bytes))?.digests ?? []))
+      for (const name of row === undefined ? [] : (named(toBuffer(row.bytes))?.digests ?? []))
         candidates.delete(name);
       await setImmediate();
     }
