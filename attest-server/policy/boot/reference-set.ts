@@ -34,15 +34,21 @@ export interface ReferenceSet {
 
 /** What was revoked counts for the whole group, also where the policy names others. */
 export function prepareReferences(group: PolicyGroup, references: readonly Reference[]): ReferenceSet {
-  const names = group.boot.references;
-  const isOfGroup = (reference: Reference) => reference.group === group.name;
-  const isNamed = (reference: Reference) => names?.includes(reference.name) ?? isOfGroup(reference);
+  const isNamed = (reference: Reference) => isComparedBy(group, reference);
   const prepared = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
     references.filter((reference) => reference.state === state && applies(reference)).map(prepareReference);
   return {
     active: prepared('active', isNamed),
-    revoked: prepared('revoked', (reference) => isNamed(reference) || isOfGroup(reference)),
+    revoked: prepared('revoked', (reference) => isNamed(reference) || reference.group === group.name),
   };
+}
+
+/** True where the boots of a group are compared with this reference, once it is active. */
+export function isComparedBy(
+  { name, boot }: Pick<PolicyGroup, 'name' | 'boot'>,
+  reference: Reference,
+): boolean {
+  return boot.references?.includes(reference.name) ?? reference.group === name;
 }
 
 function prepareReference(reference: Reference): PreparedReference {

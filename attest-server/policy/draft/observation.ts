@@ -3,6 +3,7 @@ import type { TpmClass } from '../../protocol/tpm-class.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
+import { isComparedBy } from '../boot/reference-set.ts';
 import type { PolicyGroup } from '../policy.ts';
 
 /** An image as a group of machines has it in common. */
@@ -56,12 +57,11 @@ export function observe(
 
 /** The active references that a group's boots are compared with. */
 export function activeReferences(
-  { name, boot }: Pick<PolicyGroup, 'name' | 'boot'>,
+  group: Pick<PolicyGroup, 'name' | 'boot'>,
   references: readonly Reference[],
 ): readonly string[] {
   return references
-    .filter(({ state }) => state === 'active')
-    .filter((one) => (boot.references === null ? one.group === name : boot.references.includes(one.name)))
+    .filter((one) => one.state === 'active' && isComparedBy(group, one))
     .map((one) => one.name);
 }
 
