@@ -1,17 +1,17 @@
 import crypto, { hash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import type { Answer } from '../../attest-server/attest/answer.ts';
 import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
 import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
-import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
+import type { PcrBank } from '../../attest-server/protocol/messages.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
-import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
 import type { Evidence } from '../../attest-server/verify/verify.ts';
-import { madeProof } from '../attest-server/policy/made-proof.ts';
+import { madeProof, replayedValues } from '../attest-server/policy/made-proof.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 
 /** Milliseconds of CPU time, medians, on one core. */
 export interface BootLogFigures {
@@ -47,10 +47,11 @@ export async function benchBootLog(): Promise<readonly BootLogFigures[]> {
 }
 
 async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFigures> {
-  const folder = new URL(`../../swtpm-fixtures/recorded/${file}/`, import.meta.url);
-  const bytes = readFileSync(new URL('binary_bios_measurements', folder));
-  const log = parseEventLog(bytes);
-  const quoted = banks.map((bank) => quotedAs(log.banks[bank] ?? {}, bank));
+  const bytes = recordedLog(file);
+  const quoted = banks.map((bank): QuotedBank => {
+    const values = replayedValues(bytes, bank);
+    return { bank, mask: 0xffffff, values, pcrDigest: hash('sha256', values) };
+  });
   const digest = hash('sha256', bytes);
   const proof = madeProof({ log: bytes });
   const proofOf = (boot: MeasuredBoot): Proven => ({ ...proof, banks: quoted, boot });
@@ -74,7 +75,7 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   return {
     file,
     banks,
-    events: log.raw.count,
+    events: parseRawLog(bytes).count,
     bytes: bytes.length,
     cpu_ms: rounded(factsMs),
     bare_hash_ms: rounded(bareMs),
@@ -109,11 +110,6 @@ async function rememberedLog(
 
 const node = { name: 'worker-1' };
 const at = Date.UTC(2026, 0, 1);
-function quotedAs(pcrs: Readonly<Record<number, string>>, bank: PcrBank): QuotedBank {
-  const zero = '00'.repeat(bankBytes[bank]);
-  const values = Buffer.from(Array.from({ length: 24 }, (_, pcr) => pcrs[pcr] ?? zero).join(''), 'hex');
-  return { bank, mask: 0xffffff, values, pcrDigest: hash('sha256', values) };
-}
 
 function referenceOf(proof: Parameters<typeof captureReference>[0]): ReturnType<typeof captureReference> {
   return captureReference(proof, {

@@ -3,8 +3,8 @@ import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
-import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
+import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 
@@ -14,15 +14,9 @@ export interface Machine {
   readonly tpm: ForgedTpm;
 }
 
+const log = recordedLog('debian13-shim-grub');
 /** All machines are of one model: the firmware log that they send, and the PCRs that it replays to. */
-export const model = measureModel(recordedLog('debian13-shim-grub'));
-
-function measureModel(log: Buffer) {
-  const replayed = parseEventLog(log).banks.sha256 ?? {};
-  const zero = '00'.repeat(32);
-  const pcrs = Array.from({ length: 24 }, (_, pcr) => replayed[pcr] ?? zero);
-  return { log, sha256: Buffer.from(pcrs.join(''), 'hex') };
-}
+export const model = { log, sha256: replayedValues(log, 'sha256') };
 
 /** Writes machines and the reference of their model into a fresh store, as if each had enrolled. */
 export async function populate(

@@ -1,9 +1,8 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import type { Bundle } from '../../attest-server/protocol/bundle.ts';
-import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
-import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { forgedTpm } from '../attest-server/forged-tpm.ts';
+import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 
 /** One moment of one machine, in the words of whoever attacks it. */
@@ -44,7 +43,7 @@ export function evidenceOf(moment: Moment): Bundle {
     bootLog: log === null ? Buffer.alloc(0) : Buffer.from(hash('sha256', log, 'hex'), 'hex'),
     keyRequest: Buffer.alloc(0),
   };
-  const values = pcrsOf('sha256', moment);
+  const values = pcrsOf(moment);
   const { attest, signature } = madeQuote(
     tpm.ak,
     Buffer.from(qualifyingData({ nonce, channel, ...bound }), 'hex'),
@@ -54,7 +53,7 @@ export function evidenceOf(moment: Moment): Bundle {
         resetCount: moment.resetCount ?? 7,
         safe: moment.safe ?? true,
       },
-      ...{ restartCount: moment.restartCount ?? 1, pcrs: { sha256: Buffer.concat(values) } },
+      ...{ restartCount: moment.restartCount ?? 1, pcrs: { sha256: values } },
       ...(moment.firmwareVersion !== undefined && { firmwareVersion: moment.firmwareVersion }),
     },
   );
@@ -72,7 +71,7 @@ export function evidenceOf(moment: Moment): Bundle {
       {
         attest: attest.toString('base64'),
         signature: signature.toString('base64'),
-        pcrs: { sha256: Object.fromEntries(values.map((value, pcr) => [pcr, value.toString('hex')])) },
+        pcrs: { sha256: Object.fromEntries(every.map((pcr) => [pcr, pcrIn(values, pcr).toString('hex')])) },
       },
     ],
     ...(log !== null && { bootLog: log.toString('base64') }),
@@ -81,17 +80,16 @@ export function evidenceOf(moment: Moment): Bundle {
   };
 }
 
-/** What the PCRs hold after this boot and what was extended since. */
-function pcrsOf(bank: PcrBank, { log, booted = log ?? undefined, extended = [] }: Moment): Buffer[] {
-  const replayed =
-    booted === undefined || booted.length === 0 ? {} : (parseEventLog(booted).banks[bank] ?? {});
-  const values = Array.from({ length: 24 }, (_, pcr) =>
-    Buffer.from(replayed[pcr] ?? '00'.repeat(bankBytes[bank]), 'hex'),
-  );
-  for (const [pcr, digest] of extended)
-    values[pcr] = Buffer.from(
-      hash(bank, Buffer.concat([values[pcr] ?? Buffer.alloc(0), Buffer.from(digest, 'hex')]), 'hex'),
-      'hex',
-    );
+/** What the SHA-256 bank holds after this boot and what was extended since. */
+function pcrsOf({ log, booted = log ?? undefined, extended = [] }: Moment): Buffer {
+  const values =
+    booted === undefined || booted.length === 0 ? Buffer.alloc(24 * 32) : replayedValues(booted, 'sha256');
+  for (const [pcr, digest] of extended) {
+    const value = pcrIn(values, pcr);
+    hash('sha256', Buffer.concat([value, Buffer.from(digest, 'hex')]), 'buffer').copy(value);
+  }
   return values;
 }
+
+const every = Array.from({ length: 24 }, (_, pcr) => pcr);
+const pcrIn = (values: Buffer, pcr: number) => values.subarray(32 * pcr, 32 * (pcr + 1));

@@ -1,11 +1,10 @@
 import { hash } from 'node:crypto';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import type { Bundle } from '../../attest-server/protocol/bundle.ts';
-import { bankBytes } from '../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import type { QuotedBank } from '../../attest-server/verify/proven.ts';
-import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import type { Attack } from './attacks.ts';
 import { evidenceOf } from './evidence.ts';
 
@@ -64,12 +63,7 @@ function policyOf(rule: string | undefined): string {
 
 /** What a person captures who vouches for this boot. */
 export function referenceOf(log: Buffer): Reference {
-  const replayed = parseEventLog(log).banks.sha256 ?? {};
-  const values = Buffer.concat(
-    Array.from({ length: 24 }, (_, pcr) =>
-      Buffer.from(replayed[pcr] ?? '00'.repeat(bankBytes.sha256), 'hex'),
-    ),
-  );
+  const values = replayedValues(log, 'sha256');
   const bank: QuotedBank = {
     ...{ bank: 'sha256', mask: 0xffffff, values },
     pcrDigest: hash('sha256', values, 'hex'),

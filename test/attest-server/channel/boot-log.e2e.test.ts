@@ -4,12 +4,12 @@ import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify.ts';
 import { historyView, listOf } from '../../../attest-server/protocol/api.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
@@ -17,11 +17,7 @@ const log = recordedLog('debian13-shim-grub');
 const node = 'node-1';
 
 /** All PCRs of the SHA-256 bank, as a boot with this log leaves them. */
-function valuesOf(booted: Buffer): Buffer {
-  const values = parseEventLog(booted).banks.sha256 ?? {};
-  const hex = Array.from({ length: 24 }, (_, pcr) => values[pcr] ?? '00'.repeat(32));
-  return Buffer.from(hex.join(''), 'hex');
-}
+const valuesOf = (booted: Buffer) => replayedValues(booted, 'sha256');
 
 describe('boot logs, over a real connection', () => {
   let world: TestServer;
