@@ -57,8 +57,13 @@ export const stageNames: Readonly<Record<JudgedStage, string>> = {
   other: 'rest',
 };
 
-/** Code and words of a stage that differs; Secure Boot's depend on what it says. */
-export const stageCauses: Readonly<Record<JudgedStage, readonly [ReasonCode, string]>> = {
+/** Code and words of what differs. */
+export type Cause = readonly [ReasonCode, string];
+
+/** What Secure Boot's stage says instead where it was measured as off. */
+export const secureBootOff: Cause = ['secureboot_off', 'Secure Boot is turned off'];
+
+export const stageCauses: Readonly<Record<JudgedStage, Cause>> = {
   firmware: ['firmware_unknown', 'The firmware has changed'],
   driver: ['firmware_unknown', 'A firmware driver has changed'],
   secureboot: ['secureboot_policy', 'The Secure Boot settings or keys have changed'],

@@ -1,10 +1,9 @@
 import type { PcrBank } from '../../protocol/messages.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
 import { comparedMask, namedMask, pcrsOf, pcrValue, type ReferenceBank } from './compared-pcrs.ts';
 import { type EventDifference, firstDifference, type MeasuredEvent } from './event-diff.ts';
-import { judgedStage, stageCauses } from './judged-stage.ts';
+import { type Cause, judgedStage, secureBootOff, stageCauses } from './judged-stage.ts';
 import { type PreparedReference, sharedBank } from './reference-set.ts';
 import { measuresSecureBootOff } from './secure-boot.ts';
 import { changeOf, nameOf } from './sentence.ts';
@@ -126,11 +125,9 @@ function byEvent(
 }
 
 /** The event's stage gives the code. */
-function causeOf({ stage, actual }: EventDifference, bank: PcrBank): readonly [ReasonCode, string] {
-  if (stage !== 'secureboot') return stageCauses[judgedStage(stage, null)];
-  return actual && measuresSecureBootOff(actual, bank)
-    ? ['secureboot_off', 'Secure Boot is turned off']
-    : stageCauses.secureboot;
+function causeOf({ stage, actual }: EventDifference, bank: PcrBank): Cause {
+  if (stage === 'secureboot' && actual && measuresSecureBootOff(actual, bank)) return secureBootOff;
+  return stageCauses[judgedStage(stage, null)];
 }
 
 function digestOf(event: MeasuredEvent, bank: PcrBank): string {

@@ -1,11 +1,10 @@
-import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
 import { type ArgumentDifference, argumentDifference } from './command-line.ts';
 import type { StageDifference } from './compare-stages.ts';
 import { comparedBanks } from './compared-pcrs.ts';
 import type { OpenStage } from './judge-stages.ts';
-import { type JudgedStage, stageCauses, stageNames } from './judged-stage.ts';
+import { type Cause, type JudgedStage, secureBootOff, stageCauses, stageNames } from './judged-stage.ts';
 import { keyChange } from './key-change.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
@@ -44,9 +43,8 @@ function causeOf(
   stage: JudgedStage,
   unknown: readonly BootComponent[],
   actual: BootComponent | null,
-): readonly [ReasonCode, string] {
-  if (stage === 'secureboot' && turnedOff(boot, unknown))
-    return ['secureboot_off', 'Secure Boot is turned off'];
+): Cause {
+  if (stage === 'secureboot' && turnedOff(boot, unknown)) return secureBootOff;
   // Extensions of the system and other add-ons, which the stub packs into the initrd.
   if (stage === 'other' && (actual?.pcr === 12 || actual?.pcr === 13))
     return ['initrd_unmeasured', 'The boot loader gave the kernel an add-on that no reference has'];
