@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { chmod, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run } from 'node-tpm2/run';
+import { newEcKey, openssl } from './openssl.ts';
 
 /** `settled`: one authority; `announced`: the next one waits; `in_force`: it signs, and the old one is still told of. */
 export const rotationStages = ['settled', 'announced', 'in_force'] as const;
@@ -14,8 +14,6 @@ export interface Authorities {
   /** The one that follows, or the one that went before. */
   readonly other: string | null;
 }
-
-const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'] as const;
 
 /**
  * Reads them and makes the first one where there is none; completes a change that was cut off. `ca.crt` holds them all,
@@ -88,16 +86,12 @@ async function writeBundle(dir: string, inForce: string, other: string | null): 
 
 async function makeAuthority(dir: string, name: 'ca' | 'next'): Promise<void> {
   const at = (ending: string) => join(dir, `${name}.${ending}`);
-  await run(
-    'openssl',
-    [
-      ...['req', '-x509', ...ecKey, '-days', '3650', '-subj', '/O=Assay/CN=Assay server authority'],
-      ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
-      ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign'],
-      ...['-keyout', at('key'), '-out', at('crt.new')],
-    ],
-    { timeoutMs: 20_000, maxOutputBytes: 65_536 },
-  );
+  await openssl([
+    ...['req', '-x509', ...newEcKey, '-days', '3650', '-subj', '/O=Assay/CN=Assay server authority'],
+    ...['-addext', 'basicConstraints=critical,CA:TRUE,pathlen:0'],
+    ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign'],
+    ...['-keyout', at('key'), '-out', at('crt.new')],
+  ]);
   await chmod(at('key'), 0o600);
   // The key is on disk before the certificate says that there is one.
   for (const path of [at('key'), at('crt.new'), dir]) await sync(path);

@@ -2,8 +2,8 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { run } from 'node-tpm2/run';
 import { type Authorities, type RotationStage, readAuthorities, readOrNull } from './authority-files.ts';
+import { newEcKey, openssl } from './openssl.ts';
 import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from './protocol/authority.ts';
 import { preparePrivateFolder } from './store/private-file.ts';
 
@@ -78,15 +78,13 @@ async function announcement(
   return [first, { certificate: other, signature }];
 }
 
-const ecKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'] as const;
-
 async function makeServerCertificate(
   file: (name: string) => string,
   names: readonly string[],
 ): Promise<void> {
   const extensions = file('server.ext');
   await openssl([
-    ...['req', '-new', ...ecKey, '-subj', '/O=Assay/CN=assay-server'],
+    ...['req', '-new', ...newEcKey, '-subj', '/O=Assay/CN=assay-server'],
     ...['-keyout', file('server.key'), '-out', file('server.csr')],
   ]);
   await chmod(file('server.key'), 0o600);
@@ -107,10 +105,6 @@ async function makeServerCertificate(
   ]);
   await rename(file('server.crt.new'), file('server.crt'));
   await Promise.all([rm(file('server.csr')), rm(extensions)]);
-}
-
-async function openssl(args: readonly string[]): Promise<void> {
-  await run('openssl', args, { timeoutMs: 20_000, maxOutputBytes: 65_536 });
 }
 
 async function isGood(path: string, names: readonly string[], now: number): Promise<boolean> {
