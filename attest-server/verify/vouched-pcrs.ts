@@ -36,9 +36,8 @@ export function vouchedPcrs(
     for (const pcr of judged) {
       if (banks.every((bank) => endsThere(compareReplay(bank, log.replay(bank.bank), pcr)))) pcrs |= 1 << pcr;
       else if (userSpace !== null && userSpacePcrs.has(pcr)) {
-        const count = eventsToQuoted(log, banks, pcr, userSpace);
-        const events = userSpace.events.filter((event) => event.pcr === pcr).slice(0, count);
-        if (count === 0 || (pcr === filePcr && !events.every(isOfVirtualPcr))) continue;
+        const events = eventsToQuoted(log, banks, pcr, userSpace);
+        if (events.length === 0 || (pcr === filePcr && !events.every(isOfVirtualPcr))) continue;
         pcrs |= 1 << pcr;
         led.push(...events);
       }
@@ -55,19 +54,26 @@ function endsThere(comparison: Comparison): boolean {
   return comparison === 'same' || comparison === 'untouched';
 }
 
-/** How many events of user space lie between the firmware's log and the quote, in every bank; 0 where no number fits. */
+/**
+ * The events of user space between the firmware's log and the quote; empty where the banks do not agree on them. Attack: an
+ * event that extended no quoted bank, put where another one extended them.
+ */
 function eventsToQuoted(
   log: ParsedLog,
   banks: readonly QuotedBank[],
   pcr: number,
   userSpace: UserSpaceLog,
-): number {
-  const [count = null, ...others] = banks.map((quoted) => {
+): readonly UserSpaceEvent[] {
+  const [events = null, ...others] = banks.map((quoted) => {
     const value = quotedValue(quoted, pcr);
     const replayed = log.replay(quoted.bank);
     if (value === null || replayed === null) return null;
     const before = replayedValue(replayed, pcr) ?? Buffer.alloc(bankBytes[quoted.bank]);
     return eventsUntil(userSpace, quoted.bank, pcr, before, value);
   });
-  return others.every((other) => other === count) ? (count ?? 0) : 0;
+  return events !== null && others.every((other) => areSame(events, other)) ? events : [];
+}
+
+function areSame(some: readonly UserSpaceEvent[], others: readonly UserSpaceEvent[] | null): boolean {
+  return some.length === others?.length && some.every((event, i) => event === others[i]);
 }

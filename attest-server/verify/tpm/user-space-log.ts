@@ -120,8 +120,8 @@ function fault(field: string, text: string, offset: number): Rejection {
 }
 
 /**
- * How many events of one PCR lead from `value` to `quoted`; null where none of its prefixes does. The log is read after
- * the quote, so that what was measured in between may follow.
+ * The events of one PCR that lead from `value` to `quoted` in this bank; null where none of its prefixes does. The log is
+ * read after the quote, so that what was measured in between may follow.
  */
 export function eventsUntil(
   { events }: UserSpaceLog,
@@ -129,19 +129,19 @@ export function eventsUntil(
   pcr: number,
   value: Buffer,
   quoted: Buffer,
-): number | null {
+): readonly UserSpaceEvent[] | null {
   const size = bankBytes[bank];
   const scratch = Buffer.alloc(size * 2);
   value.copy(scratch);
-  let extended = 0;
-  if (quoted.compare(scratch, 0, size) === 0) return extended;
-  for (const { pcr: extendedPcr, digests } of events) {
-    const digest = digests[bank];
-    if (extendedPcr !== pcr || digest === undefined) continue;
+  const led: UserSpaceEvent[] = [];
+  if (quoted.compare(scratch, 0, size) === 0) return led;
+  for (const event of events) {
+    const digest = event.digests[bank];
+    if (event.pcr !== pcr || digest === undefined) continue;
     scratch.write(digest, size, 'hex');
     scratch.write(hash(bank, scratch, 'hex'), 0, 'hex');
-    extended++;
-    if (quoted.compare(scratch, 0, size) === 0) return extended;
+    led.push(event);
+    if (quoted.compare(scratch, 0, size) === 0) return led;
   }
   return null;
 }

@@ -71,7 +71,10 @@ describe('what systemd measured into PCR 9', () => {
   const text = 'nvpcr-init:hardware:0x1800421:sha256:00ff';
 
   /** The same machine, which extended PCR 9 by these texts, and its log of that. */
-  function measuring(...texts: readonly string[]) {
+  const measuring = (...texts: readonly string[]) => logging([], texts);
+
+  /** A log that also says texts of PCR 9 before them, of which it gives digests in these banks alone. */
+  function logging(said: readonly (readonly [text: string, bank: string])[], texts: readonly string[]) {
     const banks = quoted.map((bank): QuotedBank => {
       const values = Buffer.from(bank.values);
       const size = bankBytes[bank.bank];
@@ -83,10 +86,14 @@ describe('what systemd measured into PCR 9', () => {
         ).copy(value);
       return { ...bank, values };
     });
-    const records = texts.map((string) => {
-      const digests = pcrBanks.map((hashAlg) => ({ hashAlg, digest: hash(hashAlg, string) }));
+    const record = (string: string, known: readonly string[]) => {
+      const digests = known.map((hashAlg) => ({ hashAlg, digest: hash(hashAlg, string) }));
       return `\x1e${JSON.stringify({ pcr: 9, digests, content: { eventType: 'nvpcr-init', string } })}\n`;
-    });
+    };
+    const records = [
+      ...said.map(([string, bank]) => record(string, [bank])),
+      ...texts.map((string) => record(string, pcrBanks)),
+    ];
     const log = Buffer.concat([userSpace, Buffer.from(records.join(''))]);
     const { problems, state } = measureBoot(firmware, 'ab', banks, log);
     return [problems.map(({ code }) => code), state.components.some(({ pcr }) => pcr === 9)];
@@ -101,5 +108,10 @@ describe('what systemd measured into PCR 9', () => {
     const mismatches = pcrBanks.map(() => 'log_replay_mismatch');
     assert.deepEqual(measuring('nvpcr-init: an initrd'), [mismatches, false]);
     assert.deepEqual(measuring(text, 'an initrd'), [mismatches, false]);
+  });
+
+  it('explains nothing where an event that extended no quoted bank stands before a file', () => {
+    const mismatches = pcrBanks.map(() => 'log_replay_mismatch');
+    assert.deepEqual(logging([['nvpcr-separator', 'sha3-256']], ['an initrd']), [mismatches, false]);
   });
 });
