@@ -6,6 +6,7 @@ import { type AnnouncedAuthority, authorityDigest } from './protocol/authority.t
 import type { Introduction } from './protocol/messages.ts';
 import type { Store } from './store/store.ts';
 import { type ServerIdentity, tlsFolder } from './tls.ts';
+import { turns } from './turns.ts';
 
 interface AuthorityParts {
   readonly stateDir: string;
@@ -40,12 +41,7 @@ export function createAuthority(parts: AuthorityParts): Authority {
   const told = new Set<string>();
   /** What was announced on the connection of this hello. */
   const announced = new WeakMap<Introduction, ServerIdentity>();
-  let turn: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const done = turn.then(work);
-    turn = done.catch(() => undefined);
-    return done;
-  };
+  const inTurn = turns();
   const take = (next: ServerIdentity) => {
     // First of all: what cannot be shown is not taken.
     parts.serve(next);

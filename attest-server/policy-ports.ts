@@ -6,6 +6,7 @@ import { HttpProblem } from './http/problem.ts';
 import { parsePolicy } from './policy/file/policy-file.ts';
 import type { Enrolment } from './policy/policy.ts';
 import type { Store } from './store/store.ts';
+import { turns } from './turns.ts';
 
 export interface PolicyPortsParts {
   readonly store: Pick<Store, 'nodes' | 'evidence' | 'references'>;
@@ -23,7 +24,7 @@ const mostWaiting = 8;
 /** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
 export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
   const { store, attestation, labelsOf, ways, now } = parts;
-  let lane: Promise<unknown> = Promise.resolve();
+  const oneByOne = turns();
   let waiting = 0;
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (waiting >= mostWaiting)
@@ -31,11 +32,9 @@ export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
         headers: { 'retry-after': '2' },
       });
     waiting += 1;
-    const turn = lane.then(work, work).finally(() => {
+    return oneByOne(work).finally(() => {
       waiting -= 1;
     });
-    lane = turn.catch(() => undefined);
-    return turn;
   };
   const ports = {
     nodes: () => store.nodes(),

@@ -1,6 +1,7 @@
 import type { Reference } from './protocol/reference.ts';
 import { Rejection } from './protocol/rejection.ts';
 import type { Store } from './store/store.ts';
+import { turns } from './turns.ts';
 
 /** What a person may do with a reference that the server holds. */
 export const referenceActions = ['approve', 'retire', 'revoke'] as const;
@@ -37,13 +38,8 @@ class NotNow extends Error {
 
 /** The life of reference values: staged, active, retired, revoked; each step is in the books. */
 export function createReferenceLife({ store, now, separate, changed }: ReferenceParts): ReferenceLife {
-  let turn: Promise<unknown> = Promise.resolve();
   // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const done = turn.then(work);
-    turn = done.catch(() => undefined);
-    return done;
-  };
+  const inTurn = turns();
   const life: ReferenceLife = {
     async change(name, action, reason, actor) {
       const found = (await store.references()).find((reference) => reference.name === name);

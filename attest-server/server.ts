@@ -37,6 +37,7 @@ import type { Bound, HistoryEntry } from './store/store.ts';
 import { startSweeper } from './sweeper.ts';
 import { createTeller } from './tell.ts';
 import { ensureIdentity, type ServerIdentity } from './tls.ts';
+import { turns } from './turns.ts';
 import { version } from './version.ts';
 
 export interface RunningServer {
@@ -236,7 +237,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     { host: config.host, port: config.metricsPort },
   );
 
-  let reloading = Promise.resolve();
+  const inTurn = turns();
   const erasing = startRetention({
     ...{ store, now, fault, named: namedDigests },
     ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
@@ -265,8 +266,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
           tokens = readTokens(stateDir);
         },
       };
-      reloading = reloading.catch(() => {}).then(() => reloadParts(parts, logger, tell.notReloaded));
-      return reloading;
+      return inTurn(() => reloadParts(parts, logger, tell.notReloaded));
     },
     close() {
       closed ??= end();
