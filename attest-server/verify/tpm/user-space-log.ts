@@ -74,8 +74,9 @@ function parseRecord(text: string, index: number, offset: number): UserSpaceEven
   const digests = parseDigests(record.digests, offset);
   const string = isRecord(content) && typeof content.string === 'string' ? content.string : null;
   const type = isRecord(content) && typeof content.eventType === 'string' ? content.eventType : '';
+  const carried = pcrBanks.filter((bank) => digests[bank] !== undefined);
   const verified =
-    string !== null && pcrBanks.every((bank) => (digests[bank] ?? hash(bank, string)) === hash(bank, string));
+    string !== null && carried.length > 0 && carried.every((bank) => digests[bank] === hash(bank, string));
   return { index, pcr, type: shownText(type), digests, describes: shownText(string ?? ''), verified };
 }
 

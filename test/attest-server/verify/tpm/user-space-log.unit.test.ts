@@ -33,6 +33,13 @@ describe("systemd's log of what user space measured", () => {
     assert.deepEqual(log.events[0]?.digests, { sha256: digest.digest });
   });
 
+  it('takes no text as recomputed where all its digests are of algorithms that we do not know', () => {
+    const { events } = parseUserSpaceLog(
+      records({ ...good, digests: [{ hashAlg: 'sm3_256', digest: 'ab' }] }),
+    );
+    assert.equal(events[0]?.verified, false);
+  });
+
   it('escapes what controls a terminal', () => {
     const { events } = parseUserSpaceLog(records({ ...good, content: { string: '\u001b[31m' } }));
     assert.equal(events[0]?.describes, '\\x1b[31m');
