@@ -3,6 +3,12 @@ import { classOf, type ReasonClass, type ReasonCode } from '../protocol/reasons.
 const compare =
   'To see all of it: assay boot diff NODE@DIGEST NODE, with the DIGEST of a good boot (assay history NODE --transitions -o wide).';
 
+const otherParts =
+  'The parts of the evidence do not belong together: it was changed after the TPM signed it. A file: export it again (assay bundle NODE); if that is refused too, take the node out of service.';
+
+const foreignKey =
+  'No agent makes such a key, and what it signs need not come from the TPM: take the node out of service, and see what runs there in place of the agent.';
+
 /** `NODE` stands for the node's name. */
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   kernel_unknown: `If the kernel was updated on purpose, make it known: assay reference capture NODE --name NAME, or assay reference approve NAME where one is staged (assay reference compute makes one of the kernel’s file before any node runs it); if not, take the node out of service and look for who changed it. ${compare}`,
@@ -16,7 +22,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   secureboot_off: 'Switch Secure Boot on in the firmware setup, and reboot the node.',
   secureboot_policy: `Find who changed the Secure Boot keys or who signed what runs (PK, KEK, db, dbx, MOK); restore them, update what was revoked, or capture a new reference: assay reference capture NODE --name NAME. ${compare}`,
   evidence_overdue:
-    'See whether the node is up, its agent runs, and it reaches the server on the agents’ port.',
+    'See whether the node is up, its agent runs, and it reaches the server on the agents’ port. If so, the server may refuse what it sends: assay audit export - | grep NODE shows the codes of its refusals.',
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
   rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',
   enrolment_pending:
@@ -64,6 +70,24 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
     'Trust the vendor’s root (endorsementRoots of the server, --trust-roots offline), or pin the key: assay ek import FILE.',
   malformed:
     'What came cannot be read. A file: see whether it is a bundle (assay bundle NODE exports one). A node’s answer: see whether agent and server are of one version; if they are, take the node out of service.',
+  identity_unproven:
+    'If the policy wants another class of TPM, choose the node’s group or the group’s tpmClass anew, or trust the root that says what this TPM is (endorsementRoots of the server); if nobody vouches for its key, do so: assay enrol approve NODE --ek DIGEST. Offline, name the authorities that endorse TPMs: --trust-roots.',
+  bank_mismatch: `One bank tells of another boot than the other: something was measured into one of them alone. If all machines of this model do so, update their firmware, or switch the bank that it leaves out off in its setup; if this node alone does, take it out of service. ${compare}`,
+  sig_invalid: otherParts,
+  pcr_digest_mismatch: otherParts,
+  ak_name_mismatch: otherParts,
+  not_tpm_generated: otherParts,
+  wrong_attest_type: otherParts,
+  ak_attributes: foreignKey,
+  ak_hierarchy: foreignKey,
+  weak_key:
+    'Signatures with such a key can be forged: update the firmware of the TPM, or exchange it; if other machines of this model have better keys, take the node out of service.',
+  ek_cert_key_mismatch:
+    'The certificate was made for another TPM: see whether the board or the TPM of this machine was exchanged, and do not approve the node before you know.',
+  pcr_selection:
+    'Not the PCRs that were asked for are signed: see whether agent and server are of one version; if they are, take the node out of service.',
+  too_large:
+    'More came than is taken. A file: see whether it is the right one. A node: reboot it, which begins its logs anew; if it happens again, take the node out of service.',
   nonce_invalid: 'Old or foreign evidence was sent. If it is yours, export the bundle again.',
 };
 

@@ -18,6 +18,21 @@ describe('what to do next', () => {
     );
   });
 
+  it('is said in words of its own for what the evidence itself is refused for', () => {
+    for (const code of [
+      ...([
+        'identity_unproven',
+        'bank_mismatch',
+        'sig_invalid',
+        'pcr_digest_mismatch',
+        'pcr_selection',
+      ] as const),
+      ...(['ak_name_mismatch', 'ak_attributes', 'ak_hierarchy', 'weak_key', 'ek_cert_key_mismatch'] as const),
+      ...(['not_tpm_generated', 'wrong_attest_type', 'too_large'] as const),
+    ])
+      assert.notEqual(nextStep(code), nextStep('label_tamper'), code);
+  });
+
   it('names commands that there are', async () => {
     const named = new Set(
       reasonCodes.flatMap((code) =>
