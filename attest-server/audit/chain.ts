@@ -1,8 +1,5 @@
 import { hash } from 'node:crypto';
-import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
-
-/** `prev` of the first entry. */
-export const genesis = '0'.repeat(64);
+import { type AuditEntry, type AuditEvent, genesis } from '../protocol/audit.ts';
 
 export type ChainCheck =
   | { readonly ok: true; readonly size: number; readonly head: string }

@@ -13,6 +13,9 @@ export interface AuditEvent {
   readonly detail: Readonly<Record<string, string | number | boolean | null>>;
 }
 
+/** The hash before the first entry. */
+export const genesis = '0'.repeat(64);
+
 /** An event in its place in the chain. */
 export interface AuditEntry extends AuditEvent {
   /** Counts from 1, without gaps. */

@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely';
-import { type Append, genesis } from './audit-log.ts';
+import { genesis } from '../protocol/audit.ts';
+import type { Append } from './audit-log.ts';
 import type { Tables } from './schema.ts';
 import type { AuditHead, Store } from './store.ts';
 

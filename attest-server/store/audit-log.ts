@@ -1,5 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { CompiledQuery, Kysely, RawBuilder } from 'kysely';
+import { genesis } from '../protocol/audit.ts';
 import { hot, hotWrite } from './hot-query.ts';
 import type { AuditRow, Tables } from './schema.ts';
 import type { AuditEntry, AuditEvent, ChainEntry, Store } from './store.ts';
@@ -7,8 +8,6 @@ import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts'
 
 /** Adds an event to the books, inside the transaction of what it tells of. */
 export type Append = (transaction: Kysely<Tables>, event: AuditEvent) => Promise<void>;
-
-export const genesis = '0'.repeat(64);
 
 export function auditAppender(db: Kysely<Tables>, chain: ChainEntry): Append {
   const headQuery = hot()(() =>

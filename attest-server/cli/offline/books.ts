@@ -1,4 +1,5 @@
-import { genesis, verifyChain } from '../../audit/chain.ts';
+import { verifyChain } from '../../audit/chain.ts';
+import { genesis } from '../../protocol/audit.ts';
 import { type AuditOrigin, followRotations } from '../../protocol/audit-key.ts';
 import type { BookLine } from '../../protocol/books.ts';
 import { auditKeyId, type Checkpoint, parseCheckpoint, verifyCheckpoint } from '../../protocol/checkpoint.ts';

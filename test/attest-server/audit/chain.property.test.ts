@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { chainEntry, genesis, verifyChain } from '../../../attest-server/audit/chain.ts';
-import type { AuditEntry, AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { type AuditEntry, type AuditEvent, genesis } from '../../../attest-server/protocol/audit.ts';
 
 const text = fc.string({ unit: 'binary' });
 const number = fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true })).map((n) => n + 0);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { chainEntry, genesis, verifyChain } from '../../../attest-server/audit/chain.ts';
-import type { AuditEntry, AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { type AuditEntry, type AuditEvent, genesis } from '../../../attest-server/protocol/audit.ts';
 
 const event: AuditEvent = {
   at: 1_700_000_000_000,
