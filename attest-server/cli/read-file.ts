@@ -11,12 +11,17 @@ export function readFile(path: string): Buffer {
     return readFileSync(path);
   } catch (cause) {
     if (cause instanceof CliError) throw cause;
-    const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-    throw new CliError(
-      `${path} cannot be read${code}`,
-      'See whether it exists and you may read it.',
-      exit.error,
-      cause,
-    );
+    throw unreadable(path, cause);
   }
+}
+
+/** What is said of a file that cannot be read, with the system's code where it gave one. */
+export function unreadable(path: string, cause: unknown): CliError {
+  const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+  return new CliError(
+    `${path} cannot be read${code}`,
+    'See whether it exists and you may read it.',
+    exit.error,
+    cause,
+  );
 }

@@ -2,7 +2,8 @@ import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { z } from 'zod';
 import { type BookLine, bookLine } from '../../protocol/books.ts';
 import { checkpointLength } from '../../protocol/checkpoint.ts';
-import { CliError, exit } from '../exit.ts';
+import { CliError } from '../exit.ts';
+import { unreadable } from '../read-file.ts';
 import { UnreadableBooks, type Witness } from './books.ts';
 import { isDatabase, readDatabase } from './books-in-database.ts';
 
@@ -67,14 +68,4 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function unreadable(path: string, cause: unknown): CliError {
-  const why = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-  return new CliError(
-    `${path} cannot be read${why}`,
-    'See whether it exists and you may read it.',
-    exit.error,
-    cause,
-  );
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { CliError, exit } from '../exit.ts';
+import { unreadable } from '../read-file.ts';
 
 /** Kernels, unified images and initrds have some 100 MB; what is far larger is another file. */
 const maxBytes = 1024 * 1024 * 1024;
@@ -90,14 +91,4 @@ function opened<T>(path: string, use: (file: number, size: number) => T): T {
 
 function tooLarge(path: string): CliError {
   return new CliError(`${path} is larger than 1 GiB`, 'Is it the right file?', exit.error);
-}
-
-function unreadable(path: string, cause: unknown): CliError {
-  const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-  return new CliError(
-    `${path} cannot be read${code}`,
-    'See whether it exists and you may read it.',
-    exit.error,
-    cause,
-  );
 }
