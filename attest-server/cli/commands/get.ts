@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { listOf, type NodeView, nodeView } from '../../protocol/api.ts';
+import { type NodeView, nodeView } from '../../protocol/api.ts';
 import { type NodeState, nodeStates } from '../../protocol/verdict.ts';
 import type { Client } from '../client.ts';
 import { CliError, exit } from '../exit.ts';
@@ -8,6 +8,7 @@ import { parseDuration } from '../moment.ts';
 import { nodeTable } from '../node-table.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
+import { readNodes } from '../read-nodes.ts';
 import type { Session } from '../session.ts';
 
 /** `get nodes [NAME]`: exit 0 whatever the states, save `--wait` that runs out (11). */
@@ -26,7 +27,7 @@ export function addGet(program: Command, { io, client, exitWith }: Session): voi
       const wanted = options.wait === undefined ? null : stateOf(options.wait);
       const timeout = parseDuration(options.timeout, '--timeout') * 1000;
       const server = client(command.optsWithGlobals());
-      const nodes = await waitFor(() => readNodes(server, name), wanted, io.now() + timeout, io.now);
+      const nodes = await waitFor(() => listed(server, name), wanted, io.now() + timeout, io.now);
       print(io, format, name === undefined ? { items: nodes, next: null } : nodes[0], () =>
         format === 'name'
           ? nodes.map((node) => `${printable(node.name)}\n`).join('')
@@ -51,19 +52,10 @@ interface GetOptions {
 }
 
 const pollMs = 500;
-const nodeList = listOf(nodeView);
 
-async function readNodes(server: Client, name: string | undefined): Promise<readonly NodeView[]> {
-  if (name !== undefined) return [await server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView)];
-  const nodes: NodeView[] = [];
-  let after: string | null = null;
-  do {
-    const query: string = after === null ? '' : `?after=${encodeURIComponent(after)}`;
-    const page = await server.get(`/v1/nodes${query}`, nodeList);
-    nodes.push(...page.items);
-    after = page.items.length === 0 ? null : page.next;
-  } while (after !== null);
-  return nodes;
+async function listed(server: Client, name: string | undefined): Promise<readonly NodeView[]> {
+  if (name === undefined) return readNodes(server);
+  return [await server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView)];
 }
 
 async function waitFor(

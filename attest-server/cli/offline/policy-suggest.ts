@@ -3,13 +3,13 @@ import type { Command } from 'commander';
 import { activeReferences, observe } from '../../policy/draft/observation.ts';
 import { type SuggestedFrom, suggestPolicy } from '../../policy/draft/suggest.ts';
 import { groupOf } from '../../policy/policy.ts';
-import { listOf, nodeView } from '../../protocol/api.ts';
 import { parseBundle } from '../../protocol/bundle.ts';
 import { observationsAnswer } from '../../protocol/policy-api.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../verify/bundle-evidence.ts';
 import type { Client } from '../client.ts';
 import { readFile } from '../read-file.ts';
+import { readNodes } from '../read-nodes.ts';
 import type { Session } from '../session.ts';
 import { into } from '../write-file.ts';
 import { bundlesIn } from './files-in.ts';
@@ -41,18 +41,9 @@ async function askServer(server: Client): Promise<SuggestedFrom> {
     unseen.push(...page.unseen);
     next = page.next;
   }
-  return { observations, unseen, withoutTpm: await unsupportedNodes(server) };
-}
-
-async function unsupportedNodes(server: Client): Promise<string[]> {
-  const names: string[] = [];
-  for (let next: string | null = ''; next !== null; ) {
-    const after: string = next === '' ? '' : `?after=${encodeURIComponent(next)}`;
-    const page = await server.get(`/v1/nodes${after}`, listOf(nodeView));
-    names.push(...page.items.filter(({ state }) => state === 'unsupported').map(({ name }) => name));
-    next = page.next;
-  }
-  return names;
+  const nodes = await readNodes(server);
+  const withoutTpm = nodes.filter(({ state }) => state === 'unsupported').map(({ name }) => name);
+  return { observations, unseen, withoutTpm };
 }
 
 function fromBundles(paths: readonly string[]): SuggestedFrom {
