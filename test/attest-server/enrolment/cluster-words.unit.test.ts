@@ -3,32 +3,12 @@ import { beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { ClusterPorts } from '../../../attest-server/enrolment/cluster-words.ts';
 import { createRegistry, type Registry, type VouchedTpm } from '../../../attest-server/enrolment/registry.ts';
-import type { Hello } from '../../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import type { Store } from '../../../attest-server/store/store.ts';
+import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const ekOf = (digit: string) => digit.repeat(64);
-const hello = (node: string): Hello => ({
-  type: 'hello',
-  versions: { protocol: [1, 1], program: '0.1.0' },
-  role: 'agent',
-  node,
-  banks: ['sha256'],
-  ek: null,
-  ak: null,
-  joinToken: false,
-});
-const endorsed: VouchedTpm = {
-  ...{ notVouched: null, endorsedBy: 'e'.repeat(64), manufacturer: 'IFX', tpmClass: 'discrete' },
-};
-const unendorsed = (code: ReasonCode): VouchedTpm => ({
-  notVouched: new Rejection(code, 'no root vouches for it'),
-  ...{ endorsedBy: null, manufacturer: null, tpmClass: 'unknown' },
-});
-const refused = (work: Promise<unknown>, code: ReasonCode) =>
-  assert.rejects(work, (error: unknown) => error instanceof Rejection && error.code === code);
 
 let store: Store;
 let ways: string[];

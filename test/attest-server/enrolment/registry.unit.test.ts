@@ -1,23 +1,11 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { createRegistry, type Registry, type VouchedTpm } from '../../../attest-server/enrolment/registry.ts';
-import type { Hello } from '../../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
 import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import type { Store } from '../../../attest-server/store/store.ts';
+import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
-const hello = (node: string): Hello => ({
-  type: 'hello',
-  versions: { protocol: [1, 1], program: '0.1.0' },
-  role: 'agent',
-  node,
-  banks: ['sha256'],
-  ek: null,
-  ak: null,
-  joinToken: false,
-});
 const keys = (digit: string) => ({
   ekDigest: digit.repeat(64),
   ekPublicArea: Buffer.from(digit),
@@ -26,13 +14,7 @@ const keys = (digit: string) => ({
   akName: `000b${digit.repeat(64)}`,
   vouched: () => tpm,
 });
-const endorsed: VouchedTpm = {
-  ...{ notVouched: null, endorsedBy: 'e'.repeat(64), manufacturer: 'IFX', tpmClass: 'discrete' },
-};
-const strange: VouchedTpm = {
-  notVouched: new Rejection('ek_untrusted_root', 'nobody knows its maker'),
-  ...{ endorsedBy: null, manufacturer: null, tpmClass: 'unknown' },
-};
+const strange = unendorsed('ek_untrusted_root');
 let tpm = endorsed;
 const hour = 3600_000;
 
@@ -55,8 +37,6 @@ describe('the registry', () => {
     });
   });
 
-  const refused = (work: Promise<unknown>, code: ReasonCode) =>
-    assert.rejects(work, (error: unknown) => error instanceof Rejection && error.code === code);
   const pin = (node: string, digit: string) =>
     registry.importPins([{ node, ekDigest: digit.repeat(64) }], 'token:admin', 0);
   const join = async (node: string, digit: string, joinToken: string | null = null, now = 0) => {
