@@ -1,4 +1,5 @@
 import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Stage } from '../../verify/tpm/event-log.ts';
 import type { BootScope, DigestScope } from './rules.ts';
 
 /** What is judged as one, in the order in which a boot runs through it: the first that differs is the cause. */
@@ -11,7 +12,7 @@ export const judgedStages = [
   'initrd',
   'cmdline',
   'other',
-] as const;
+] as const satisfies readonly Stage[];
 export type JudgedStage = (typeof judgedStages)[number];
 
 /**

@@ -14,18 +14,16 @@ import {
   type StartupLocality,
 } from './replay.ts';
 
-export const stages = [
-  'firmware',
-  'driver',
-  'secureboot',
-  'loader',
-  'kernel',
-  'initrd',
-  'cmdline',
-  'os',
-  'other',
-] as const;
-export type Stage = (typeof stages)[number];
+export type Stage =
+  | 'firmware'
+  | 'driver'
+  | 'secureboot'
+  | 'loader'
+  | 'kernel'
+  | 'initrd'
+  | 'cmdline'
+  | 'os'
+  | 'other';
 
 /** One event of a TCG log. PC Client PFP 1.06, section 10. */
 export interface LogEvent {
