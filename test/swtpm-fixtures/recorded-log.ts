@@ -6,3 +6,12 @@ const folder = new URL('../../swtpm-fixtures/recorded/', import.meta.url);
 export function recordedLog(name: string): Buffer {
   return readFileSync(new URL(`${name}/binary_bios_measurements`, folder));
 }
+
+/** Recorded boots through shim and GRUB, of machines whose firmware has Secure Boot. */
+export const shimGrubBoots: readonly string[] = [
+  'debian13-shim-grub',
+  'centos9-shim-grub',
+  'debian11-shim-grub',
+  'debian10-shim-grub',
+  'rhel8-shim-grub',
+];

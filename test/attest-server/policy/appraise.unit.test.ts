@@ -10,7 +10,7 @@ import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
-import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { recordedLog, shimGrubBoots } from '../../swtpm-fixtures/recorded-log.ts';
 import { byValues, madeProof, policyOf, replayedValues } from './made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
@@ -80,14 +80,7 @@ describe('a tampered boot', () => {
     ['cmdline', 'cmdline_policy'],
     ['secureboot', 'secureboot_off'],
   ] as const;
-  const logs = [
-    'debian13-shim-grub',
-    'centos9-shim-grub',
-    'debian11-shim-grub',
-    'debian10-shim-grub',
-    'rhel8-shim-grub',
-  ];
-  for (const name of logs)
+  for (const name of shimGrubBoots)
     for (const [what, code] of tampered)
       it(`of ${name} with another ${what} is untrusted, ${code}`, () => {
         const before = recordedLog(name);

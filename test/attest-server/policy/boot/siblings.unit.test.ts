@@ -4,7 +4,7 @@ import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
-import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';
 import { eventsWhere, without } from '../../../vectors/log-surgery.ts';
 import { madeProof, policyOf } from '../made-proof.ts';
 
@@ -33,14 +33,7 @@ const otherIdentifiers = (text: string) =>
 const sibling: SiblingChange = { text: otherIdentifiers, firmwareSettings: true, configuration: true };
 
 describe('a sibling of the one node that was captured', () => {
-  const logs = [
-    'debian13-shim-grub',
-    'centos9-shim-grub',
-    'debian11-shim-grub',
-    'debian10-shim-grub',
-    'rhel8-shim-grub',
-  ];
-  for (const name of logs) {
+  for (const name of shimGrubBoots) {
     const log = recordedLog(name);
     const reference = captured(log);
 
