@@ -34,7 +34,8 @@ export interface Route {
 
 /** The most that a request's body may have, where a route says nothing else. */
 export const bodyBytes = 64 * 1024;
-export const noQuery = z.strictObject({});
+/** A query or a body that has no member. */
+export const nothing = z.strictObject({});
 
 export function route(
   method: Route['method'],

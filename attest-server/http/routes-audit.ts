@@ -1,13 +1,12 @@
 import { z } from 'zod';
 import * as books from '../protocol/books.ts';
 import { parseShape, readBody } from './body.ts';
-import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
 const page = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
   after: z.coerce.number().int().min(0).default(0),
 });
-const nothing = z.strictObject({});
 
 /** The books: what was done, by whom, and what shows that nobody changed it since. */
 export const auditRoutes: readonly Route[] = [

@@ -1,10 +1,7 @@
-import { z } from 'zod';
 import { type AuthorityView, authorityView, finishRequest } from '../protocol/authority-api.ts';
 import { parseShape, readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
-import { type Answer, actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
-
-const nothing = z.strictObject({});
+import { type Answer, actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
 /** The authority that signs the server's certificate, and how another one follows it, in three steps. */
 export const authorityRoutes: readonly Route[] = [
@@ -12,7 +9,7 @@ export const authorityRoutes: readonly Route[] = [
     summary: 'The authorities of the server, and which nodes have not been told of the newer one',
     answer: authorityView,
     async handle({ authority }, { query }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       return ok(await authority.view());
     },
   }),

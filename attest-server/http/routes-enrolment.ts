@@ -3,7 +3,7 @@ import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { parseShape, readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
 /** Who is who: TPMs that wait, and what people decide about them. */
 export const enrolmentRoutes: readonly Route[] = [
@@ -11,7 +11,7 @@ export const enrolmentRoutes: readonly Route[] = [
     summary: 'TPMs that claimed a name and for which nobody has vouched',
     answer: api.listOf(api.candidateView),
     async handle({ enrolments }, { query }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       return ok({ items: (await enrolments.waiting()).map(candidateSummary), next: null });
     },
   }),

@@ -4,7 +4,7 @@ import { nodeName } from '../protocol/messages.ts';
 import { observationsAnswer, simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
 import { parseShape, readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
-import { noQuery, ok, type Route, route } from './route.ts';
+import { nothing, ok, type Route, route } from './route.ts';
 
 /** A policy of the most characters, each of which JSON may write as six bytes. */
 const bodyBytes = 2 * 1024 * 1024;
@@ -20,7 +20,7 @@ export const policyRoutes: readonly Route[] = [
     summary: 'The policy in force',
     answer: policyView,
     handle({ policy }, { query }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       const { name, revision, text, groups } = policy();
       return ok({ name, revision, text, groups });
     },

@@ -3,7 +3,7 @@ import { plainName, type Reference, reference } from '../protocol/reference.ts';
 import { parseShape, readBody } from './body.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
 const referenceBytes = 4 * 1024 * 1024;
 
@@ -19,7 +19,7 @@ export const referenceRoutes: readonly Route[] = [
     summary: 'Reference values, without their PCRs and events',
     answer: api.listOf(api.referenceView),
     async handle({ store }, { query }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       return ok({ items: (await store.references()).map(referenceSummary), next: null });
     },
   }),
@@ -27,7 +27,7 @@ export const referenceRoutes: readonly Route[] = [
     summary: 'One reference with its values and events',
     answer: reference,
     async handle({ store }, { path, query }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       const name = plainName.safeParse(path.name).data;
       const found = (await store.references()).find((candidate) => candidate.name === name);
       if (found === undefined) throw new HttpProblem(404, 'there is no such reference');

@@ -2,7 +2,7 @@ import * as api from '../protocol/api.ts';
 import type { ApiToken } from '../store/store.ts';
 import { parseShape, readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
 /** Who may call this API, each person and program under a name. */
 export const tokenRoutes: readonly Route[] = [
@@ -10,7 +10,7 @@ export const tokenRoutes: readonly Route[] = [
     summary: 'Named tokens, without their secrets',
     answer: api.listOf(api.tokenView),
     async handle({ namedTokens }, { query }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       return ok({ items: (await namedTokens.list()).map(tokenSummary), next: null });
     },
   }),
@@ -32,7 +32,7 @@ export const tokenRoutes: readonly Route[] = [
     summary: 'Revoke a token: it is refused from now on',
     answer: api.tokenRevoked,
     async handle({ namedTokens }, { path, query, caller }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       const name = api.tokenName.safeParse(path.name).data;
       if (name === undefined || !(await namedTokens.revoke(name, actorOf(caller))))
         throw new HttpProblem(

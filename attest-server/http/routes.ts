@@ -8,7 +8,7 @@ import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, noQuery, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
@@ -49,7 +49,7 @@ export const routes: readonly Route[] = [
     summary: 'One node',
     answer: api.nodeView,
     async handle({ store, unsupported, now }, { path, query }) {
-      parseShape(noQuery, query, 'query');
+      parseShape(nothing, query, 'query');
       const withoutTpm = unsupported().find(({ name }) => name === path.name);
       if (withoutTpm !== undefined && (await store.node(withoutTpm.name)) === null)
         return ok(unsupportedView(withoutTpm));
