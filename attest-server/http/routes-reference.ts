@@ -43,7 +43,7 @@ export const referenceRoutes: readonly Route[] = [
       await findNode(store, node);
       if ((await store.references()).some((known) => known.name === name))
         throw new HttpProblem(409, `there is a reference named ${name} already`);
-      const made = await capture(node, name, staged, actorOf(caller)).catch(refusedCapture);
+      const made = await capture(node, name, staged, actorOf(caller)).catch(notNow);
       return { status: 201, body: referenceSummary(made) };
     },
   }),
@@ -73,15 +73,10 @@ export const referenceRoutes: readonly Route[] = [
   ),
 ];
 
-/** A boot that cannot become a reference is no fault of ours: its message says why. */
-function refusedCapture(error: unknown): never {
-  if (error instanceof Error && error.name === 'CaptureError') throw new HttpProblem(409, error.message);
-  throw error;
-}
-
-/** What the reference's state does not allow is no fault of ours: its message says why. */
+/** A boot that cannot become a reference, or a state that does not allow it, is no fault of ours: the message says why. */
 function notNow(error: unknown): never {
-  if (error instanceof Error && error.name === 'NotNow') throw new HttpProblem(409, error.message);
+  if (error instanceof Error && (error.name === 'CaptureError' || error.name === 'NotNow'))
+    throw new HttpProblem(409, error.message);
   throw error;
 }
 
