@@ -10,9 +10,9 @@ import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { table } from '../table.ts';
-import { bundlesIn, filesIn } from './files-in.ts';
+import { bundlesIn } from './files-in.ts';
 import { readPolicy } from './policy-text.ts';
-import { readReference } from './reference-file.ts';
+import { readReferences } from './reference-file.ts';
 import { simulateBundle } from './simulate-bundle.ts';
 
 interface SimulateOptions {
@@ -53,10 +53,7 @@ export function addPolicySimulate(policies: Command, { io, client, exitWith }: S
         );
       const policy = readPolicy(io, file);
       const at = (path: string) => resolve(io.cwd, path);
-      const references =
-        options.references === undefined
-          ? null
-          : filesIn(at(options.references), /\.(json|ya?ml)$/, '--references').map(readReference);
+      const references = options.references === undefined ? null : readReferences(at(options.references));
       const items: readonly Simulated[] =
         options.bundles === undefined
           ? await askServer(client(command.optsWithGlobals()), policy, file)

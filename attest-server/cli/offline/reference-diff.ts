@@ -7,7 +7,7 @@ import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { Session } from '../session.ts';
 import { type ComponentsDifference, diffComponents } from './component-diff.ts';
-import { readReference } from './reference-file.ts';
+import { isReferenceFile, readReference } from './reference-file.ts';
 
 /** `reference diff A B`: each is a name at the server, or a file; only names need the server. */
 export function addReferenceDiff(references: Command, { io, client }: Session): void {
@@ -20,17 +20,13 @@ export function addReferenceDiff(references: Command, { io, client }: Session): 
     .action(async (a: string, b: string, options: { output: string }, command: Command) => {
       const format = formatOf(options.output, ['table', 'json', 'yaml']);
       const find = async (which: string): Promise<Reference> =>
-        isFile(which)
+        isReferenceFile(which)
           ? readReference(resolve(io.cwd, which))
           : client(command.optsWithGlobals()).get(`/v1/references/${encodeURIComponent(which)}`, reference);
       const [before, after] = [await find(a), await find(b)];
       const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
       print(io, format, difference, () => page(difference));
     });
-}
-
-function isFile(which: string): boolean {
-  return which.includes('/') || /\.(json|ya?ml)$/.test(which);
 }
 
 type Difference = ReferenceDifference & ComponentsDifference;

@@ -2,6 +2,19 @@ import { parse } from 'yaml';
 import { type Reference, reference } from '../../protocol/reference.ts';
 import { CliError, exit } from '../exit.ts';
 import { readFile } from '../read-file.ts';
+import { filesIn } from './files-in.ts';
+
+const ending = /\.(json|ya?ml)$/;
+
+/** Whether a word names a file, not a reference at the server. */
+export function isReferenceFile(word: string): boolean {
+  return word.includes('/') || ending.test(word);
+}
+
+/** Reads the reference files of the folder that `--references` names. @throws CliError */
+export function readReferences(dir: string): readonly Reference[] {
+  return filesIn(dir, ending, '--references').map(readReference);
+}
 
 /** Reads a reference file, JSON or YAML. @throws CliError naming the file and the field */
 export function readReference(path: string): Reference {

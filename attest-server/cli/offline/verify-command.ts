@@ -8,10 +8,9 @@ import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
-import { filesIn } from './files-in.ts';
 import { junit } from './junit.ts';
 import { readPolicy } from './policy-text.ts';
-import { readReference } from './reference-file.ts';
+import { readReferences } from './reference-file.ts';
 import { sarif } from './sarif.ts';
 import { type JudgedBundle, verifyBundle } from './verify.ts';
 
@@ -37,7 +36,7 @@ export function addVerify(program: Command, { io, exitWith }: Session): void {
       const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
         ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
         ...(options.references !== undefined && {
-          references: filesIn(at(options.references), /\.(json|ya?ml)$/, '--references').map(readReference),
+          references: readReferences(at(options.references)),
         }),
         ...(options.trustRoots !== undefined && {
           roots: readRoots(options.trustRoots === 'builtin' ? 'builtin' : at(options.trustRoots)),
