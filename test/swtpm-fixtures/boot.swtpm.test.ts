@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -7,9 +6,7 @@ import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { bootTpm } from '../../swtpm-fixtures/boot.ts';
 import { startMachine } from '../../swtpm-fixtures/machine.ts';
 import { launchTpm, type SoftwareTpm } from '../../swtpm-fixtures/tpm.ts';
-
-const recorded = join(import.meta.dirname, '..', '..', 'swtpm-fixtures', 'recorded');
-const recordedLog = (name: string): Buffer => readFileSync(join(recorded, name, 'binary_bios_measurements'));
+import { recordedLog } from './recorded-log.ts';
 
 /** Recorded boots of machines with a TPM 2.0. */
 const boots = [
