@@ -1,5 +1,5 @@
 import type { BootProblem } from '../proven.ts';
-import { variableValue } from '../tpm/efi-structures.ts';
+import { variableHeaderBytes, variableName, variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { isAuthority } from '../tpm/signature-data.ts';
 import type { SignatureEntry } from '../tpm/signature-list.ts';
@@ -88,15 +88,12 @@ function measuredVariable({ log, measured }: VouchedLog, event: number): Measure
   const from = raw.dataOffsets[event]!;
   const value = measured[event] ? variableValue(bytes, from, raw.ends[event]!) : null;
   if (value === null) return null;
-  const nameBytes = bytes.readUInt32LE(from + 16) * 2;
   // A variable of which only the value was measured could have any name.
+  const nameBytes = bytes.readUInt32LE(from + 16) * 2;
   if ((measured[event]?.length ?? 0) < variableHeaderBytes + nameBytes + value.length) return null;
-  const nameAt = from + variableHeaderBytes;
-  const name = bytes.toString('utf16le', nameAt, nameAt + nameBytes).replace(/\0+$/, '');
+  const name = variableName(bytes, from);
   return { event, type: raw.types[event]!, guid: bytes.subarray(from, from + 16), name, value };
 }
-
-const variableHeaderBytes = 32;
 
 /** Attack: two events for one switch, so that a reader takes the wrong one. The one before the separator counts. */
 function secureBootSwitch(

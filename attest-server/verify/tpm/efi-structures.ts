@@ -1,32 +1,33 @@
 /** UEFI_VARIABLE_DATA. PC Client PFP 1.06, section 10.2.6. */
-export interface EfiVariable {
-  readonly guid: string;
+interface EfiVariable {
   readonly name: string;
-  /** Where the variable's own data begins, within the event's data. */
-  readonly valueOffset: number;
-  readonly valueSize: number;
+  /** The variable's own data, a view. */
+  readonly value: Buffer;
 }
+
+/** Those of a variable before its name. */
+export const variableHeaderBytes = 32;
 
 /** Null where the lengths do not fit the data: such an event says nothing that we could believe. */
 export function efiVariable(data: Buffer): EfiVariable | null {
-  if (data.length < 32) return null;
-  const nameCharacters = data.readBigUInt64LE(16);
-  const valueBytes = data.readBigUInt64LE(24);
-  const room = BigInt(data.length - 32);
-  if (nameCharacters > 512n || nameCharacters * 2n + valueBytes > room) return null;
-  const valueOffset = 32 + Number(nameCharacters) * 2;
-  const name = data.toString('utf16le', 32, valueOffset).replace(/\0+$/, '');
-  return { guid: guidText(data.subarray(0, 16)), name, valueOffset, valueSize: Number(valueBytes) };
+  const value = variableValue(data, 0, data.length);
+  return value && { name: variableName(data, 0), value };
 }
 
-/** The variable's own data, a view; null where the lengths do not fit. The same structure, without its texts. */
+/** The variable's own data, a view; null where the lengths do not fit. */
 export function variableValue(bytes: Buffer, from: number, end: number): Buffer | null {
-  if (end - from < 32) return null;
+  if (end - from < variableHeaderBytes) return null;
   const nameCharacters = smallNumber(bytes, from + 16);
   const valueBytes = smallNumber(bytes, from + 24);
-  const valueAt = from + 32 + nameCharacters * 2;
+  const valueAt = from + variableHeaderBytes + nameCharacters * 2;
   if (nameCharacters > 512 || valueAt + valueBytes > end) return null;
   return bytes.subarray(valueAt, valueAt + valueBytes);
+}
+
+/** The name of a variable whose lengths fit. */
+export function variableName(bytes: Buffer, from: number): string {
+  const nameAt = from + variableHeaderBytes;
+  return bytes.toString('utf16le', nameAt, nameAt + bytes.readUInt32LE(from + 16) * 2).replace(/\0+$/, '');
 }
 
 /** A 64-bit length; what does not fit 32 bits is larger than any log. */

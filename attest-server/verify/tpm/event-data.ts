@@ -1,4 +1,4 @@
-import { type EfiImage, type EfiVariable, efiImage, efiVariable } from './efi-structures.ts';
+import { type EfiImage, efiImage, efiVariable } from './efi-structures.ts';
 import { dynamicLaunchEvents, eventTypeName, noAction } from './event-types.ts';
 import { handoffTables } from './handoff-tables.ts';
 import { partitionTable } from './partition-table.ts';
@@ -7,7 +7,6 @@ import { variableText } from './variable-text.ts';
 
 /** What an event's data says, by the structure that its type prescribes. */
 export type EventData =
-  | { readonly kind: 'variable'; readonly variable: EfiVariable; readonly describes: string }
   | { readonly kind: 'image'; readonly image: EfiImage; readonly describes: string }
   | {
       readonly kind: 'text';
@@ -71,10 +70,9 @@ function describeSeparator(data: Buffer): EventData {
 function describeVariable(data: Buffer, isAuthority: boolean): EventData | null {
   const variable = efiVariable(data);
   if (variable === null) return null;
-  const { name, valueOffset, valueSize } = variable;
-  const value = data.subarray(valueOffset, valueOffset + valueSize);
+  const { name, value } = variable;
   const text = variableText(name, value, isAuthority) ?? shortValue(name, value);
-  return { kind: 'variable', variable, describes: shownText(text) };
+  return plain(shownText(text));
 }
 
 function shortValue(name: string, value: Buffer): string {
