@@ -50,34 +50,30 @@ function fail(error: unknown): never {
 }
 
 async function run(flags: Flags): Promise<void> {
-  try {
-    const config = await configOf(flags);
-    const logger = pino({ level: config.logLevel, base: null }, pino.destination(2));
-    const server = await startServer(config, { logger });
-    logger.info(
-      { agents: server.agentPort, api: server.apiPort, metrics: server.metricsPort, ca: server.caFile },
-      'the server listens',
+  const config = await configOf(flags);
+  const logger = pino({ level: config.logLevel, base: null }, pino.destination(2));
+  const server = await startServer(config, { logger });
+  logger.info(
+    { agents: server.agentPort, api: server.apiPort, metrics: server.metricsPort, ca: server.caFile },
+    'the server listens',
+  );
+  process.on('SIGHUP', () => {
+    server.reload().then(
+      () => logger.info('everything was read again'),
+      () => logger.error('not everything was read again: the lines above say what stays as it was'),
     );
-    process.on('SIGHUP', () => {
-      server.reload().then(
-        () => logger.info('everything was read again'),
-        () => logger.error('not everything was read again: the lines above say what stays as it was'),
+  });
+  let ending = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      if (ending) return;
+      ending = true;
+      server.close().then(
+        () => process.exit(0),
+        (error: unknown) => {
+          logger.error({ err: error }, 'the server did not end cleanly');
+          process.exit(1);
+        },
       );
     });
-    let ending = false;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const)
-      process.on(signal, () => {
-        if (ending) return;
-        ending = true;
-        server.close().then(
-          () => process.exit(0),
-          (error: unknown) => {
-            logger.error({ err: error }, 'the server did not end cleanly');
-            process.exit(1);
-          },
-        );
-      });
-  } catch (error) {
-    fail(error);
-  }
 }
