@@ -1,3 +1,10 @@
+/** @throws Error where the column holds none of the words. @param what they are */
+export function knownWord<W extends string>(words: readonly W[], word: string, what: string): W {
+  const found = words.find((known) => known === word);
+  if (found === undefined) throw new Error(`${what} "${word}" is not known`);
+  return found;
+}
+
 /** A BLOB column as a Buffer over the same memory. */
 export function toBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

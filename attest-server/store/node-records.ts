@@ -1,8 +1,8 @@
 import type { Kysely } from 'kysely';
 import { Rejection } from '../protocol/rejection.ts';
-import { type TpmClass, tpmClasses } from '../protocol/tpm-class.ts';
+import { tpmClasses } from '../protocol/tpm-class.ts';
 import type { Append } from './audit-log.ts';
-import { optionalBuffer, toBuffer } from './columns.ts';
+import { knownWord, optionalBuffer, toBuffer } from './columns.ts';
 import { isUniqueViolation } from './constraint.ts';
 import { revokeRecord, takeApproval } from './enrolment-records.ts';
 import { hot } from './hot-query.ts';
@@ -156,27 +156,15 @@ function nodeOf(row: NodeRow): EnrolledNode {
   return parseRow('node', row.name, () => ({
     ekDigest: row.ek_digest,
     name: row.name,
-    bound: parseBound(row.bound),
+    bound: knownWord(boundWords, row.bound, 'bound'),
     ekPublicArea: toBuffer(row.ek_public_area),
     ekCertificate: optionalBuffer(row.ek_certificate),
     akPublicArea: toBuffer(row.ak_public_area),
     akName: row.ak_name,
     manufacturer: row.manufacturer,
-    tpmClass: parseTpmClass(row.tpm_class),
+    tpmClass: knownWord(tpmClasses, row.tpm_class, 'TPM class'),
     endorsedBy: row.endorsed_by,
     ...(row.provider_id !== null && { providerId: row.provider_id }),
     enrolledAt: row.enrolled_at,
   }));
-}
-
-function parseBound(word: string): Bound {
-  const bound = boundWords.find((known) => known === word);
-  if (bound === undefined) throw new Error(`bound "${word}" is not known`);
-  return bound;
-}
-
-function parseTpmClass(word: string): TpmClass {
-  const found = tpmClasses.find((known) => known === word);
-  if (found === undefined) throw new Error(`TPM class "${word}" is not known`);
-  return found;
 }

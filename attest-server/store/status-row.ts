@@ -2,6 +2,7 @@ import type { RawBuilder } from 'kysely';
 import { z } from 'zod';
 import { isReasonCode } from '../protocol/reasons.ts';
 import { nodeStates } from '../protocol/verdict.ts';
+import { knownWord } from './columns.ts';
 import type { StatusRow } from './schema.ts';
 import type { KeptSequence, NodeStatus } from './store.ts';
 import { parseVerdict, verdictText } from './stored-verdict.ts';
@@ -14,29 +15,25 @@ export interface NamedStatusRow extends StatusRow {
 
 /** @throws UnreadableRow */
 export function statusOf(row: NamedStatusRow): NodeStatus {
-  return parseRow('status', row.name, () => {
-    const state = nodeStates.find((known) => known === row.state);
-    if (state === undefined) throw new Error(`state "${row.state}" is not known`);
-    return {
-      name: row.name,
-      ekDigest: row.ek_digest,
-      state,
-      verdict: row.verdict === null ? null : parseVerdict(row.verdict),
-      verifiedAt: row.verified_at,
-      expiresAt: row.expires_at,
-      bootedAt: row.booted_at,
-      resetCount: row.reset_count,
-      restartCount: row.restart_count,
-      clock: row.clock === null ? null : BigInt(row.clock),
-      firmwareVersion: row.firmware_version,
-      bootId: row.boot_id,
-      sequence: row.sequence === null ? null : keptSequence.parse(JSON.parse(row.sequence)),
-      kernel: row.kernel,
-      systemUuid: row.system_uuid,
-      bootLogDigest: row.boot_log_digest,
-      evidenceDigest: row.evidence_digest,
-    };
-  });
+  return parseRow('status', row.name, () => ({
+    name: row.name,
+    ekDigest: row.ek_digest,
+    state: knownWord(nodeStates, row.state, 'state'),
+    verdict: row.verdict === null ? null : parseVerdict(row.verdict),
+    verifiedAt: row.verified_at,
+    expiresAt: row.expires_at,
+    bootedAt: row.booted_at,
+    resetCount: row.reset_count,
+    restartCount: row.restart_count,
+    clock: row.clock === null ? null : BigInt(row.clock),
+    firmwareVersion: row.firmware_version,
+    bootId: row.boot_id,
+    sequence: row.sequence === null ? null : keptSequence.parse(JSON.parse(row.sequence)),
+    kernel: row.kernel,
+    systemUuid: row.system_uuid,
+    bootLogDigest: row.boot_log_digest,
+    evidenceDigest: row.evidence_digest,
+  }));
 }
 
 export function statusRow(status: NodeStatus): { readonly [K in keyof StatusRow]: StatusRow[K] } {
