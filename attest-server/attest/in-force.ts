@@ -6,14 +6,12 @@ import { type Context, keptContext } from './pack-evidence.ts';
 /** What verdicts are made by at present: one policy and the references of one moment, made ready once. */
 export class InForce {
   readonly policy: Policy;
-  readonly references: readonly Reference[];
   readonly appraise: Appraiser;
   /** What is kept of both beside each answer. */
   readonly context: Context;
 
   constructor(policy: Policy, references: readonly Reference[]) {
     this.policy = policy;
-    this.references = references;
     this.appraise = createAppraiser(policy, references);
     this.context = keptContext(policy.text, references);
   }

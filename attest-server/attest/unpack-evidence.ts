@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Bundle } from '../protocol/bundle.ts';
-import { bankBytes, type PcrBank } from '../protocol/messages.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../protocol/messages.ts';
 import { type Kept, type Keys, type Pcrs, parseKept } from './kept-form.ts';
 
 /** Makes the file that travels: everything that the verdict was made from. Null where a part is gone. */
@@ -70,7 +70,7 @@ async function readPcrs({ attest, signature, pcrs }: Kept['quotes'][number], rea
 /** From one concatenation a bank to one value a PCR. */
 function expand(pcrs: Pcrs, masks: Kept['masks']): Partial<Record<PcrBank, Record<string, string>>> {
   const banks: Partial<Record<PcrBank, Record<string, string>>> = {};
-  for (const bank of ['sha1', 'sha256', 'sha384', 'sha512'] as const) {
+  for (const bank of pcrBanks) {
     const values = pcrs[bank];
     if (values === undefined) continue;
     const bytes = Buffer.from(values, 'base64');
