@@ -24,6 +24,14 @@ export function isExtended(quoted: QuotedBank, pcr: number): boolean {
 /** Banks that are compared, strongest first. SHA-1 is not: collisions of it can be made. */
 export const comparedBanks = ['sha512', 'sha384', 'sha256'] as const satisfies readonly PcrBank[];
 
+/** The strongest digest, which is what is compared, as `sha256:…`; null where there is SHA-1 alone, or none. */
+export function strongestDigest(
+  digests: Readonly<Partial<Record<PcrBank, string | undefined>>>,
+): string | null {
+  const bank = comparedBanks.find((one) => digests[one] !== undefined);
+  return bank === undefined ? null : `${bank}:${digests[bank]}`;
+}
+
 /** The PCRs of one bank that a reference names. */
 export interface ReferenceBank {
   readonly bank: PcrBank;

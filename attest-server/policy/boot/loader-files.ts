@@ -1,5 +1,5 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
-import { comparedBanks } from './compared-pcrs.ts';
+import { strongestDigest } from './compared-pcrs.ts';
 import { isConfiguration } from './only-read.ts';
 import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
@@ -24,7 +24,7 @@ export function mayReadOtherConfiguration(
 
 /** False where this file stands for one of the reference for which another one stood before. */
 function isOneFile(others: Map<string, string>, key: string, { digests }: BootComponent): boolean {
-  const digest = comparedBanks.map((bank) => digests[bank]).find((one) => one !== undefined) ?? '';
+  const digest = strongestDigest(digests) ?? '';
   const before = others.get(key) ?? digest;
   others.set(key, before);
   return before === digest;

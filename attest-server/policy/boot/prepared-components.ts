@@ -2,7 +2,7 @@ import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { type CommandLine, parseCommandLine } from './command-line.ts';
-import { comparedBanks } from './compared-pcrs.ts';
+import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
 
@@ -90,9 +90,8 @@ function prepare(component: Reference['components'][number]): ReferencedComponen
   const pcr = component.pcr ?? null;
   const stage = judgedStage(component.stage, pcr);
   const text = component.text === undefined ? null : maskIdentifiers(component.text);
-  const digest = comparedBanks.map((bank) => component.digests[bank]).find((one) => one !== undefined);
   return {
-    key: text === null ? `${pcr}:${digest}` : textKey(pcr, text),
+    key: text === null ? `${pcr}:${strongestDigest(component.digests)}` : textKey(pcr, text),
     stage,
     pcr,
     kind: component.kind ?? null,

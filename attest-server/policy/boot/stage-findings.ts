@@ -2,7 +2,7 @@ import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
 import { type ArgumentDifference, argumentDifference } from './command-line.ts';
 import type { StageDifference } from './compare-stages.ts';
-import { comparedBanks } from './compared-pcrs.ts';
+import { strongestDigest } from './compared-pcrs.ts';
 import type { OpenStage } from './judge-stages.ts';
 import { type Cause, type JudgedStage, secureBootOff, stageCauses, stageNames } from './judged-stage.ts';
 import { keyChange } from './key-change.ts';
@@ -107,10 +107,9 @@ function placeOf(expected: ReferencedComponent | null): string {
   return expected === null || expected.pcr === null ? 'log' : `PCR ${expected.pcr}`;
 }
 
-/** The strongest digest, which is what was compared. */
 function withDigest(name: string, digests: ReferencedComponent['digests']): string {
-  const bank = comparedBanks.find((one) => digests[one] !== undefined);
-  return bank === undefined ? name : `${name} ${bank}:${digests[bank]}`;
+  const digest = strongestDigest(digests);
+  return digest === null ? name : `${name} ${digest}`;
 }
 
 /** A stage that policy leaves open and that no reference knows: told, and no more. */
