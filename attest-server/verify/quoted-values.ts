@@ -1,5 +1,6 @@
 import { bankBytes } from '../protocol/messages.ts';
 import type { QuotedBank } from './proven.ts';
+import { pcrCount } from './tpm/attest.ts';
 import type { ReplayedBank } from './tpm/replay.ts';
 
 /** The quoted value of one PCR, a view; null where it was not quoted. */
@@ -12,8 +13,7 @@ export function quotedValue(quoted: QuotedBank, pcr: number): Buffer | null {
 function quotedOffset({ bank, mask, values }: QuotedBank, pcr: number): number {
   if (((mask >>> pcr) & 1) === 0) return -1;
   const size = bankBytes[bank];
-  let at = 0;
-  for (let below = mask & ((1 << pcr) - 1); below !== 0; below &= below - 1) at += size;
+  const at = size * pcrCount(mask & ((1 << pcr) - 1));
   return at + size <= values.length ? at : -1;
 }
 
