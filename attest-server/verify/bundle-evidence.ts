@@ -14,11 +14,12 @@ import { type Evidence, type Expected, verify } from './verify.ts';
  * @throws Rejection
  */
 export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): Proven {
-  return verify(evidenceOf(bundle), {
+  const evidence = evidenceOf(bundle);
+  return verify(evidence, {
     ak: checkAttestationKey(Buffer.from(bundle.attestationKey, 'base64')),
     ekDigest,
     judgeHierarchy: bundle.endorsement !== undefined,
-    binding: bindingOf(bundle),
+    binding: bindingOf(bundle, evidence),
     selection: null,
   });
 }
@@ -35,10 +36,13 @@ function evidenceOf(bundle: Bundle): Evidence {
 }
 
 /** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */
-function bindingOf({ binding, qualifyingData: carried, facts, bootLog }: Bundle): Expected['binding'] {
+function bindingOf(
+  { binding, qualifyingData: carried }: Bundle,
+  { facts, bootLog }: Evidence,
+): Expected['binding'] {
   if (binding === undefined) return { qualifyingData: carried ?? '' };
-  const factsDigest = facts === undefined ? null : hash('sha256', facts, 'hex');
-  const logDigest = bootLog === undefined ? null : hash('sha256', Buffer.from(bootLog, 'base64'), 'hex');
+  const factsDigest = facts === null ? null : hash('sha256', facts, 'hex');
+  const logDigest = bootLog?.digest ?? null;
   checkDigest(factsDigest, binding.facts, 'facts');
   checkDigest(logDigest, binding.bootLog, 'bootLog');
   const bytes = (hex: string) => Buffer.from(hex, 'hex');
