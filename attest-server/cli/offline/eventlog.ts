@@ -2,6 +2,7 @@ import { type PcrBank, pcrBanks } from '../../protocol/messages.ts';
 import type { Rejection } from '../../protocol/rejection.ts';
 import type { EventLog, LogEvent } from '../../verify/tpm/event-log.ts';
 import { replayUserSpace, type UserSpaceEvent, type UserSpaceLog } from '../../verify/tpm/user-space-log.ts';
+import { table } from '../table.ts';
 
 /**
  * What `assay eventlog` prints, with its last line feed. JSON: one object in the shape of EventLog, and under
@@ -13,7 +14,7 @@ export function renderEventLog(
   userSpace: UserSpaceLog | null = null,
 ): string {
   const after = userSpace && { events: userSpace.events, banks: banksAfter(log, userSpace) };
-  if (output === 'table') return table(log, after);
+  if (output === 'table') return page(log, after);
   return `${JSON.stringify({ ...shape(log), ...(after && { userspace: after }) })}\n`;
 }
 
@@ -55,7 +56,7 @@ function shape({ format, banks, startupLocality, events, notes }: EventLog): Eve
   return { format, banks, startupLocality, events, notes };
 }
 
-function table(log: EventLog, after: AfterUserSpace | null): string {
+function page(log: EventLog, after: AfterUserSpace | null): string {
   const locality = log.startupLocality === null ? '' : `, startup locality ${log.startupLocality}`;
   return [
     `${log.format} log, ${log.events.length} events${locality}`,
@@ -92,15 +93,7 @@ function pcrLines(title: string, banks: EventLog['banks']): readonly string[] {
 }
 
 function lines(header: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
-  const widths = header.map((title, i) =>
-    Math.max(title.length, ...rows.map((cells) => cells[i]?.length ?? 0)),
-  );
-  return [header, ...rows].map((cells) =>
-    cells
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+  return table(header, rows).trimEnd().split('\n');
 }
 
 const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
