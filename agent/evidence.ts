@@ -36,9 +36,14 @@ export interface Situation {
 /** Repeats after a first quote that a PCR moved under. */
 const repeats = 3;
 
+/** The answer where the PCRs do not hold still: `evidence_raced` alone. */
+export const raced: readonly Frame[] = [
+  JSON.stringify({ type: 'error', code: 'evidence_raced' } satisfies ErrorMessage),
+];
+
 /**
  * The frames that answer a challenge: the boot log if the server does not hold it, then the evidence, sealed by one
- * quote; or `evidence_raced` alone where the PCRs do not hold still.
+ * quote; or `raced`.
  * @throws ToolError of the quote; Rejection `malformed` for a nonce of another length
  */
 export async function answer(
@@ -62,8 +67,7 @@ export async function answer(
     qualifyingData: Buffer.from(sealed, 'hex'),
     selection: challenge.selection,
   });
-  if (quote === null)
-    return [JSON.stringify({ type: 'error', code: 'evidence_raced' } satisfies ErrorMessage)];
+  if (quote === null) return raced;
   const userSpaceLog = (await situation.readUserSpaceLog?.()) ?? null;
   const evidence: EvidenceMessage = {
     type: 'evidence',

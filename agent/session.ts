@@ -13,8 +13,9 @@ import { Rejection } from '../attest-server/protocol/rejection.ts';
 import { type ActivatingTpm, activate } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import type { Channel, Closed } from './channel.ts';
-import { answer, type QuotingTpm, type Situation } from './evidence.ts';
+import { answer, type QuotingTpm, raced } from './evidence.ts';
 import type { Identity } from './identity.ts';
+import type { ReadNode } from './node-reader.ts';
 
 /** What one conversation needs of the agent. */
 export interface SessionParts {
@@ -30,7 +31,7 @@ export interface SessionParts {
   /** Digests of the authorities that are trusted for the server. */
   readonly authorities?: readonly string[];
   /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
-  readonly readNode: () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog' | 'readUserSpaceLog'>>;
+  readonly readNode: ReadNode;
   readonly on: SessionEvents;
 }
 
@@ -110,9 +111,7 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
       return;
     }
     channel.send(...frames);
-    on.sent(
-      frames.at(-1)?.includes('"evidence_raced"') && frames.length === 1 ? 'evidence_raced' : 'evidence',
-    );
+    on.sent(frames === raced ? 'evidence_raced' : 'evidence');
   };
 
   channel.listen((message: ServerMessage) => {
