@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { appraise, createAppraiser } from '../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { earStatus } from '../../../attest-server/policy/ear-status.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
@@ -11,7 +10,7 @@ import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog, shimGrubBoots } from '../../swtpm-fixtures/recorded-log.ts';
-import { byValues, madeProof, policyOf, replayedValues } from './made-proof.ts';
+import { byValues, capturedFrom, madeProof, policyOf, replayedValues } from './made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
@@ -19,8 +18,7 @@ const good = madeProof({ log });
 const required = policyOf('require: [identity, boot]');
 
 function captured(proven: Proven, change: Partial<Reference> = {}): Reference {
-  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
-  return { ...captureReference(proven, taken), ...change };
+  return { ...capturedFrom(proven), ...change };
 }
 
 function judged(proven: Proven, references: readonly Reference[], policy: Policy = required): Verdict {

@@ -1,19 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { type AppraisedNode, appraise, createAppraiser } from '../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, policyOf } from './made-proof.ts';
+import { capturedFrom, madeProof, policyOf } from './made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
-const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'one', at } as const;
-const captured = (from: Buffer, node = 'one') =>
-  captureReference(madeProof({ log: from }), { ...taken, node });
+const captured = (from: Buffer, node = 'one') => capturedFrom(madeProof({ log: from }), { node });
 const summary = ({ state, reasons }: Verdict) =>
   [state, ...reasons.map(({ code, severity }) => `${code} ${severity}`)].join(', ');
 

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { type CaptureOptions, captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
@@ -71,6 +72,12 @@ function picked(values: Buffer, mask: number, size: number): Buffer {
   for (let pcr = 0; pcr < 24; pcr++)
     if ((mask & (1 << pcr)) !== 0) parts.push(values.subarray(pcr * size, (pcr + 1) * size));
   return Buffer.concat(parts);
+}
+
+/** The reference that a proven boot becomes: that of group `workers`, captured on node `n`, where nothing else is said. */
+export function capturedFrom(proven: Proven, options: Partial<CaptureOptions> = {}): Reference {
+  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
+  return captureReference(proven, { ...taken, ...options });
 }
 
 /** A policy of one group, `workers`, with what a test wants to be said of it. */

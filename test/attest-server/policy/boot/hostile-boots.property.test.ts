@@ -3,13 +3,12 @@ import { hash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { eventBytes, type LogEvent, parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { type EventChange, rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { insertBefore } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
-import { madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
 
 const logs = ['debian13-shim-grub', 'debian13-sdboot-uki', 'rhel8-shim-grub', 'centos9-shim-grub'] as const;
 /** None of them lets anything else run than the reference has. */
@@ -22,12 +21,11 @@ const rules = [
   '{scope: {initrd: node}}',
   '{cmdline: {forbid: ["zzz"], allow: ["zz*"]}}',
 ];
-const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
 const judgedPcrs = [0, 2, 4, 6, 7, 8, 9, 12, 13, 14];
 
 const boots = logs.map((name) => {
   const log = recordedLog(name);
-  const reference = captureReference(madeProof({ log }), taken);
+  const reference = capturedFrom(madeProof({ log }));
   const parsed = parseEventLog(log);
   const events = parsed.events.filter(
     ({ pcr, type, describes }) =>

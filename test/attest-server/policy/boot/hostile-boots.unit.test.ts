@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { parseCommandLine } from '../../../../attest-server/policy/boot/command-line.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
@@ -21,15 +20,14 @@ import {
   retyped,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
-import { byValues, madeProof, policyOf, replayedValues } from '../made-proof.ts';
+import { byValues, capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const unified = recordedLog('debian13-sdboot-uki');
 const fedora = recordedLog('fedora41-locality-3');
 
 function captured(from: Buffer): Reference {
-  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
-  return captureReference(madeProof({ log: from }), taken);
+  return capturedFrom(madeProof({ log: from }));
 }
 
 /** As somebody computes it: of these stages, and not of a boot as a whole. */

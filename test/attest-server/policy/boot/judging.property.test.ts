@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { maskIdentifiers } from '../../../../attest-server/policy/boot/masked-text.ts';
 import { isOfMenu } from '../../../../attest-server/policy/boot/only-read.ts';
 import { reference } from '../../../../attest-server/protocol/reference.ts';
@@ -10,16 +9,15 @@ import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
 
 const logs = ['debian13-shim-grub', 'debian13-sdboot-uki', 'rhel8-shim-grub', 'fedora41-locality-3'] as const;
 const policy = policyOf('require: [identity, boot]');
-const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
 
 const boots = logs.map((name) => {
   const log = recordedLog(name);
   const proven = madeProof({ log });
-  const captured = reference.parse(JSON.parse(JSON.stringify(captureReference(proven, taken))));
+  const captured = reference.parse(JSON.parse(JSON.stringify(capturedFrom(proven))));
   // A loader's configuration does not count beside the commands that it led to, nor a constant of the firmware.
   const judged = (proven.boot?.state.components ?? []).filter(
     ({ pcr, kind }) =>

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
@@ -10,15 +9,14 @@ import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper, tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
 const unified = recordedLog('debian13-sdboot-uki');
 
 function captured(from: Buffer, change: Partial<Reference> = {}): Reference {
-  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
-  return { ...captureReference(madeProof({ log: from }), taken), ...change };
+  return { ...capturedFrom(madeProof({ log: from })), ...change };
 }
 
 /** As a person writes it: parsed, so that what may be left out is. */
@@ -111,8 +109,7 @@ describe('references by components', () => {
   });
 
   it('of another bank than the quote are no match', () => {
-    const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
-    const only384 = captureReference(madeProof({ log, bank: 'sha384' }), taken);
+    const only384 = capturedFrom(madeProof({ log, bank: 'sha384' }));
     const components = only384.components.map(({ digests, ...one }) => ({
       ...one,
       digests: digests.sha384 === undefined ? {} : { sha384: digests.sha384 },

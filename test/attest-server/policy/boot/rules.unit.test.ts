@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
@@ -11,7 +10,7 @@ import { type EventChange, rewriteLog } from '../../../../swtpm-fixtures/rewrite
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
@@ -20,8 +19,7 @@ const withOwnerKey = recordedLog('debian10-shim-grub');
 const rhel = recordedLog('rhel8-shim-grub');
 
 function captured(from: Buffer, change: Partial<Reference> = {}): Reference {
-  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
-  return { ...captureReference(madeProof({ log: from }), taken), ...change };
+  return { ...capturedFrom(madeProof({ log: from })), ...change };
 }
 
 function judged(from: Buffer, boot: string, references: readonly Reference[]): Verdict {

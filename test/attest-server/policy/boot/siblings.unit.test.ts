@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';
 import { eventsWhere, without } from '../../../vectors/log-surgery.ts';
-import { madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 
 function captured(log: Buffer, node = 'worker-1'): Reference {
-  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', at, node } as const;
-  return captureReference(madeProof({ log }), taken);
+  return capturedFrom(madeProof({ log }), { node });
 }
 
 function judged(log: Buffer, references: readonly Reference[], scope = '{}', more: readonly string[] = []) {

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
-import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { PolicyError } from '../../../../attest-server/policy/file/policy-error.ts';
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 describe('any text', () => {
   const words =
@@ -53,8 +52,7 @@ describe('a boot with any byte changed in a compared PCR', () => {
     'severity: {pcr_mismatch: info, log_replay_mismatch: info}',
   );
   const at = 0;
-  const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at } as const;
-  const appraise = createAppraiser(policy, [captureReference(madeProof({ log }), taken)]);
+  const appraise = createAppraiser(policy, [capturedFrom(madeProof({ log }))]);
 
   it('is never trusted, even where the policy takes it lightly', () =>
     fc.assert(
