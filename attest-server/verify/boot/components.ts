@@ -8,6 +8,7 @@ import type { BootComponent, ComponentKind } from './boot-state.ts';
 import { type CommandLine, type FindLoadOptions, loadOptionsAmong } from './command-lines.ts';
 import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
+import { shimsOwn } from './shim-variables.ts';
 import { isSectionName, unifiedPcr } from './unified-image.ts';
 import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
 
@@ -15,7 +16,6 @@ import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
 const tags = { ...stubTags, loaderConfiguration: 0xf5bc582a } as const;
 
 const configurationFile = /(?:\.(?:cfg|conf)|grubenv|grub\.cfg-[^/\\]*)$/i;
-const shimsOwn: ReadonlySet<string> = new Set(['SbatLevel', 'SBAT', 'MokListTrusted', 'MokSBState']);
 
 const kindOfType: ReadonlyMap<number, ComponentKind> = new Map<number, ComponentKind>([
   [eventType.application, 'code'],

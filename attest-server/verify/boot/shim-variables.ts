@@ -14,6 +14,10 @@ const emptyList = digestsOf(digestList(shimLock, Buffer.alloc(32)));
 /** Authorities that are the vendor's certificate in shim, by the name under which its versions measure it. */
 const vendorSources: ReadonlySet<string> = new Set(['Shim', 'MokListRT']);
 
+const levels: ReadonlySet<string> = new Set(['SbatLevel', 'SBAT']);
+const switches: ReadonlySet<string> = new Set(['MokSBState', 'MokListTrusted']);
+/** Variables that PCR 7 holds whole and that allow no image. */
+export const shimsOwn: ReadonlySet<string> = new Set([...levels, ...switches]);
 /** Lists of keys, which decide by their content. */
 const ownLists: ReadonlySet<string> = new Set(['MokList', 'MokListX']);
 /** shim has one, and may measure it twice; the sender chooses how many there are. */
@@ -53,8 +57,8 @@ export class ShimVariables {
 
   /** A variable of shim's that PCR 7 holds whole. False where it is an authority for an image. */
   addVariable(event: number, name: string, value: Buffer): boolean {
-    if (name === 'SbatLevel' || name === 'SBAT') this.#addLevel(event, sbatDate(value));
-    else if (name === 'MokSBState' || name === 'MokListTrusted') this.#addSwitch(event, name, value);
+    if (levels.has(name)) this.#addLevel(event, sbatDate(value));
+    else if (switches.has(name)) this.#addSwitch(event, name, value);
     else {
       if (vendorSources.has(name) && this.#vendors.length < mostVendors)
         this.#vendors.push(certificateIn(value) ?? value);
