@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { boundWords } from './bound.ts';
 import { nodeName } from './messages.ts';
 import { isReasonCode, type ReasonCode } from './reasons.ts';
 import { plainName } from './reference.ts';
@@ -48,7 +49,7 @@ export const nodeView = z.object({
   require: z.array(z.enum(aspects)),
   mode: z.enum(['observe', 'label', 'enforce']).nullable(),
   /** Null for a machine without a TPM, which cannot enrol. */
-  bound: z.enum(['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use']).nullable(),
+  bound: z.enum(boundWords).nullable(),
   tpmClass: z.enum(tpmClasses),
 });
 export type NodeView = z.infer<typeof nodeView>;

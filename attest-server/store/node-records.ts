@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely';
+import { boundWords } from '../protocol/bound.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { tpmClasses } from '../protocol/tpm-class.ts';
 import type { Append } from './audit-log.ts';
@@ -7,10 +8,8 @@ import { isUniqueViolation } from './constraint.ts';
 import { revokeRecord, takeApproval } from './enrolment-records.ts';
 import { hot } from './hot-query.ts';
 import type { NodeRow, Tables } from './schema.ts';
-import type { Bound, EnrolledNode, Store } from './store.ts';
+import type { EnrolledNode, Store } from './store.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
-
-const boundWords: readonly Bound[] = ['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use'];
 
 /** Which endorsement key is which node. */
 export function nodeRecords(

@@ -1,12 +1,10 @@
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditKey, AuditOrigin } from '../protocol/audit-key.ts';
+import type { Bound } from '../protocol/bound.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-
-/** By which word an endorsement key became a node. */
-export type Bound = 'pin' | 'join-token' | 'approval' | 'cloud' | 'vendor' | 'first-use';
 
 /** One endorsement key that is one node. Times are milliseconds since the epoch. */
 export interface EnrolledNode {
@@ -79,7 +77,7 @@ export interface HistoryEntry {
   readonly transition: boolean;
 }
 
-export type { AuditEntry, AuditEvent };
+export type { AuditEntry, AuditEvent, Bound };
 
 /** How long the audit log is, and the hash of its latest entry. */
 export interface AuditHead {
