@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { bootLogPath } from '../agent/collectors/boot-log.ts';
 import type { Authority } from './authority.ts';
 import { type BootOptions, banksOf, bootTpm } from './boot.ts';
 import { launchTpm, type SoftwareTpm } from './tpm.ts';
@@ -12,10 +13,6 @@ export interface MachineOptions {
   /** Where TPM state and sysroot are kept; a machine found there is used again. Default: a new folder, removed at the end. */
   readonly dir?: string;
   readonly authority?: Authority;
-  /** What it says of itself; each has a default. */
-  readonly kernel?: string;
-  readonly os?: string;
-  readonly manufacturer?: string;
 }
 
 /** A machine: a TPM and the files that an agent reads, made anew at every boot. */
@@ -43,7 +40,7 @@ export async function startMachine(options: MachineOptions): Promise<FixtureMach
     banks: banksOf(options.log),
     ...(options.authority && { authority: options.authority }),
   });
-  const machine = new Machine(dir, tpm, options);
+  const machine = new Machine(dir, tpm, options.dir === undefined);
   try {
     await machine.powerCycle(options.log);
   } catch (error) {
@@ -57,14 +54,14 @@ class Machine implements FixtureMachine {
   readonly dir: string;
   readonly sysroot: string;
   readonly tpm: SoftwareTpm;
-  readonly #options: MachineOptions;
+  readonly #ownsDir: boolean;
   #bootId: string | null = null;
 
-  constructor(dir: string, tpm: SoftwareTpm, options: MachineOptions) {
+  constructor(dir: string, tpm: SoftwareTpm, ownsDir: boolean) {
     this.dir = dir;
     this.sysroot = join(dir, 'sysroot');
     this.tpm = tpm;
-    this.#options = options;
+    this.#ownsDir = ownsDir;
   }
 
   get bootId(): string | null {
@@ -75,7 +72,7 @@ class Machine implements FixtureMachine {
     this.#bootId = null;
     await bootTpm(this.tpm, log, options);
     const bootId = randomUUID();
-    await writeSysroot(this.sysroot, bootId, log, this.#options);
+    await writeSysroot(this.sysroot, bootId, log);
     this.#bootId = bootId;
   }
 
@@ -87,7 +84,7 @@ class Machine implements FixtureMachine {
   async dispose(): Promise<void> {
     this.#bootId = null;
     await this.tpm.stop();
-    if (this.#options.dir === undefined) await rm(this.dir, { recursive: true, force: true });
+    if (this.#ownsDir) await rm(this.dir, { recursive: true, force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -95,21 +92,14 @@ class Machine implements FixtureMachine {
   }
 }
 
-async function writeSysroot(
-  sysroot: string,
-  bootId: string,
-  log: Buffer,
-  options: MachineOptions,
-): Promise<void> {
-  const kernel = options.kernel ?? '6.12.48+deb13-amd64';
-  const os = options.os ?? 'Debian GNU/Linux 13 (trixie)';
+async function writeSysroot(sysroot: string, bootId: string, log: Buffer): Promise<void> {
   const files: Readonly<Record<string, string | Buffer>> = {
-    'etc/os-release': `PRETTY_NAME="${os}"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n`,
-    'proc/version': `Linux version ${kernel} (fixture) #1 SMP PREEMPT_DYNAMIC\n`,
-    'proc/sys/kernel/osrelease': `${kernel}\n`,
+    'etc/os-release':
+      'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n',
+    'proc/version': 'Linux version 6.12.48+deb13-amd64 (fixture) #1 SMP PREEMPT_DYNAMIC\n',
     'proc/sys/kernel/random/boot_id': `${bootId}\n`,
-    'sys/class/dmi/id/sys_vendor': `${options.manufacturer ?? 'Assay fixture'}\n`,
-    'sys/kernel/security/tpm0/binary_bios_measurements': log,
+    'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
+    [bootLogPath]: log,
   };
   await rm(sysroot, { recursive: true, force: true });
   for (const [path, content] of Object.entries(files)) {

@@ -223,7 +223,7 @@ async function makeNode(
   name: string,
   recording: string,
   dir: string,
-  authority: Awaited<ReturnType<typeof openAuthority>>,
+  authority: Authority,
   server: RunningServer,
   forget: (name: string) => void,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
