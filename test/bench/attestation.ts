@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { akOf, madeQuote } from '../attest-server/verify/made-quote.ts';
+import { interleaved } from './cpu-time.ts';
 import { type MeasuredServer, startMeasured } from './measured-server.ts';
 import { type Machine, populate } from './population.ts';
 import { connectAgents, connectEchoes } from './simulated-agents.ts';
@@ -115,15 +116,12 @@ function verifyMs(machines: readonly Machine[]): number {
     const ak = akOf(tpm.ak);
     return { key: ak.key, attest, signature: parseSignature(signature, ak) };
   });
-  const times = [];
-  for (let round = 0; round < 50; round++) {
-    const before = process.cpuUsage();
+  const check = () => {
     for (const { key, attest, signature } of quotes)
       if (!bareVerify('sha256', attest, key, signature)) throw new Error('a good signature was refused');
-    const { user, system } = process.cpuUsage(before);
-    times.push((user + system) / 1000 / quotes.length);
-  }
-  return times.sort((a, b) => a - b)[times.length >> 1] ?? Number.NaN;
+  };
+  const [ms = Number.NaN] = interleaved([check], { warmUp: 0, rounds: 50 });
+  return ms / quotes.length;
 }
 
 export async function inFolder<T>(work: (stateDir: string) => Promise<T>): Promise<T> {

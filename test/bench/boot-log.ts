@@ -12,6 +12,7 @@ import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
 import type { Evidence } from '../../attest-server/verify/verify.ts';
 import { madeProof, replayedValues } from '../attest-server/policy/made-proof.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { interleaved } from './cpu-time.ts';
 
 /** Milliseconds of CPU time, medians, on one core. */
 export interface BootLogFigures {
@@ -71,7 +72,12 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   };
   for (const { state } of [verdict(), known(), known()])
     if (state !== 'trusted') throw new Error(`${file} is ${state} by its own reference`);
-  const [factsMs = 0, bareMs = 0, verdictMs = 0, knownMs = 0] = interleaved([facts, bare, verdict, known]);
+  const [factsMs = 0, bareMs = 0, verdictMs = 0, knownMs = 0] = interleaved(
+    [facts, bare, verdict, known].map((work) => () => {
+      for (let i = 0; i < repeats; i++) work();
+    }),
+    { warmUp: rounds, rounds },
+  ).map((milliseconds) => milliseconds / repeats);
   return {
     file,
     banks,
@@ -143,19 +149,6 @@ function hashCallsOf(work: () => unknown): readonly HashCall[] {
     syncBuiltinESMExports();
   }
   return calls;
-}
-
-/** Medians in milliseconds, the works taking turns, so that a busy machine slows all of them. */
-function interleaved(works: readonly (() => unknown)[]): readonly number[] {
-  const times = works.map((): number[] => []);
-  for (let round = -rounds; round < rounds; round++)
-    for (const [index, work] of works.entries()) {
-      const before = process.cpuUsage();
-      for (let i = 0; i < repeats; i++) work();
-      const { user, system } = process.cpuUsage(before);
-      if (round >= 0) times[index]?.push((user + system) / 1000 / repeats);
-    }
-  return times.map((taken) => [...taken].sort((a, b) => a - b)[taken.length >> 1] ?? 0);
 }
 
 function rounded(milliseconds: number): number {

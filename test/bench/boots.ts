@@ -1,8 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type Cluster, type ClusterNode, openCluster } from '../../swtpm-fixtures/cluster/cluster.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { inFolder } from './attestation.ts';
+import { median } from './cpu-time.ts';
 
 const rounds = 10;
 
@@ -17,12 +16,7 @@ export interface BootFigures extends Readonly<Record<string, unknown>> {
 
 /** Ten machines of one model: the first one's boot is the reference of all. */
 export async function benchBoots(): Promise<BootFigures> {
-  const dir = await mkdtemp(join(tmpdir(), 'assay-bench-'));
-  try {
-    return await measure(dir);
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
+  return await inFolder(measure);
 }
 
 async function measure(dir: string): Promise<BootFigures> {
@@ -67,9 +61,9 @@ async function measure(dir: string): Promise<BootFigures> {
     await node.powerOff();
   }
   return {
-    boot_to_trusted_ms: median(trusted),
-    boot_to_untrusted_ms: median(untrusted),
-    challenge_to_verdict_ms: median(challenged),
+    boot_to_trusted_ms: Math.round(median(trusted)),
+    boot_to_untrusted_ms: Math.round(median(untrusted)),
+    challenge_to_verdict_ms: Math.round(median(challenged)),
   };
 }
 
@@ -86,9 +80,4 @@ async function clock(work: () => Promise<unknown>): Promise<number> {
   const started = performance.now();
   await work();
   return performance.now() - started;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return Math.round(sorted[Math.floor(sorted.length / 2)] ?? Number.NaN);
 }

@@ -13,6 +13,7 @@ import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { interleaved } from './cpu-time.ts';
 
 /** Milliseconds of CPU time an answer, medians. */
 export interface SteadyBootFigures {
@@ -49,15 +50,7 @@ export async function benchSteadyBoot(): Promise<SteadyBootFigures> {
           throw new Error('a good boot is refused');
     },
   ];
-  const times = works.map((): number[] => []);
-  for (let round = -rounds; round < rounds; round++)
-    for (const [index, work] of works.entries()) {
-      const before = process.cpuUsage();
-      work();
-      const { user, system } = process.cpuUsage(before);
-      if (round >= 0) times[index]?.push((user + system) / 1000 / answers);
-    }
-  const [quote = 0, unchanged = 0] = times.map((taken) => taken.sort((a, b) => a - b)[rounds >> 1] ?? 0);
+  const [quote = 0, unchanged = 0] = interleaved(works, { warmUp: rounds, rounds }).map((ms) => ms / answers);
   return {
     quote_ms: Number(quote.toFixed(4)),
     unchanged_log_ms: Number(unchanged.toFixed(4)),

@@ -12,6 +12,7 @@ import { verify } from '../../attest-server/verify/verify.ts';
 import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 import { madeQuote, madeValues } from '../attest-server/verify/made-quote.ts';
 import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
+import { interleaved } from './cpu-time.ts';
 
 /** Per second of CPU time. `ratio` is the whole check to bare crypto.verify; `unchanged_ratio` the same where policy and PCR digest are those of the last time. */
 export interface QuoteFigures {
@@ -51,18 +52,15 @@ function bench(kind: KeyKind): QuoteFigures {
     messages.map((one) => [one, latestBoot(prove(one), evidenceOf(one), at, undefined)]),
   );
   const unchanged = (one: Message) => remembering(prove(one, proven.get(one)), node, at).state === 'trusted';
-  const times: [number[], number[], number[]] = [[], [], []];
-  for (let round = -25; round < rounds; round++)
-    for (const [index, check] of [bareOne, full, unchanged].entries()) {
-      const took = cpuMicroseconds(() => {
-        for (const one of messages) if (!check(one)) throw new Error('a good quote was refused');
-      });
-      if (round >= 0) times[index]!.push(took / keys);
-    }
-  const [bare, looked, remembered] = times.map(median) as [number, number, number];
+  const [bare = 0, looked = 0, remembered = 0] = interleaved(
+    [bareOne, full, unchanged].map((check) => () => {
+      for (const one of messages) if (!check(one)) throw new Error('a good quote was refused');
+    }),
+    { warmUp: 25, rounds },
+  );
   return {
-    per_s: Math.round(1e6 / looked),
-    bare_per_s: Math.round(1e6 / bare),
+    per_s: Math.round((1000 * keys) / looked),
+    bare_per_s: Math.round((1000 * keys) / bare),
     ratio: Number((bare / looked).toFixed(3)),
     unchanged_ratio: Number((bare / remembered).toFixed(3)),
   };
@@ -147,15 +145,4 @@ function message(kind: KeyKind): Message {
     },
     bare: { data: attest, signature: parseSignature(signature, ak) },
   };
-}
-
-function cpuMicroseconds(work: () => void): number {
-  const before = process.cpuUsage();
-  work();
-  const { user, system } = process.cpuUsage(before);
-  return user + system;
-}
-
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[numbers.length >> 1] ?? 0;
 }
