@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { auditKeyHistory } from './audit-key.ts';
-import { checkpointLength } from './checkpoint.ts';
+import { checkpointLength, originPattern } from './checkpoint.ts';
 
 /** The audit log as the API pages it, and as `assay audit export` writes it: one JSON object a line. */
 
@@ -17,7 +17,7 @@ export const auditEntry = z.strictObject({
   hash: z.string(),
 });
 
-const origin = z.string().regex(/^assay\/[0-9a-f]{32}$/, 'not an origin');
+const origin = z.string().regex(originPattern, 'not an origin');
 const owner = z.strictObject({ origin, keys: auditKeyHistory });
 const note = z.string().max(checkpointLength);
 

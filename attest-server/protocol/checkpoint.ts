@@ -34,7 +34,8 @@ export interface ParsedCheckpoint extends Checkpoint {
 /** In characters; what is longer is refused unread. */
 export const checkpointLength = 512;
 
-const originPattern = /^assay\/[0-9a-f]{32}$/;
+/** `assay/<installation>` */
+export const originPattern = /^assay\/[0-9a-f]{32}$/;
 const notePattern =
   /^(assay\/[0-9a-f]{32})\n([1-9][0-9]{0,15})\n([A-Za-z0-9+/]{43}=)\n\n\u2014 (assay\/[0-9a-f]{32}) ([A-Za-z0-9+/]{91}=)\n$/;
 
