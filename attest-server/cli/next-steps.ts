@@ -3,6 +3,9 @@ import { classOf, type ReasonClass, type ReasonCode } from '../protocol/reasons.
 const compare =
   'To see all of it: assay boot diff NODE@DIGEST NODE, with the DIGEST of a good boot (assay history NODE --transitions -o wide).';
 
+const approve =
+  'assay enrol approve NODE --ek DIGEST, with the digest that its TPM gives on the machine (docs/first-node.md shows how).';
+
 const otherParts =
   'The parts of the evidence do not belong together: it was changed after the TPM signed it. A file: export it again (assay bundle NODE); if that is refused too, take the node out of service.';
 
@@ -25,25 +28,20 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
     'See whether the node is up, its agent runs, and it reaches the server on the agents’ port. If so, the server may refuse what it sends: assay audit export - | grep NODE shows the codes of its refusals.',
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
   rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',
-  enrolment_pending:
-    'See which TPMs wait (assay enrol list), compare the digest on the machine, and approve it: assay enrol approve NODE --ek DIGEST.',
+  enrolment_pending: `See which TPMs wait (assay enrol list), compare the digest on the machine, and approve it: ${approve} If none waits, see whether the agent runs on the node.`,
   unsupported_tpm: 'See whether the TPM is switched on in the firmware setup and /dev/tpmrm0 exists.',
   no_boot_log:
     'See whether /sys/kernel/security/tpm0/binary_bios_measurements exists on the node and can be read.',
   log_incomplete:
-    'The node sent a log before and does not now, or a part is missing: treat it as hidden until you know why.',
+    'The log, or a part of it, is missing, and may hide what ran: see whether /sys/kernel/security/tpm0/binary_bios_measurements is whole on the node and the agent can read it; if it is, take the node out of service.',
   log_replay_mismatch:
     'The log does not lead to the PCRs that the TPM signed: the log was changed, or something extended PCRs without it. Take the node out of service.',
   bank_unextended: 'Switch the SHA-256 bank on in the firmware setup, so that the firmware measures into it.',
   weak_bank: 'Switch the SHA-256 bank on in the firmware setup: SHA-1 alone proves nothing.',
-  counter_rollback:
-    'The TPM was cleared, or restored from a snapshot: find out by whom; then say that it is still the right one: assay enrol approve NODE --ek DIGEST.',
-  clone_suspected:
-    'Two machines answer as one: find both before you trust either; then assay enrol approve NODE --ek DIGEST.',
-  clock_rewind:
-    'The machine is at an earlier moment of the same boot, as a restored snapshot is: see who restored it.',
-  tpm_firmware:
-    'If the TPM’s firmware was updated on purpose, say so: assay enrol approve NODE --ek DIGEST; if not, take the node out of service.',
+  counter_rollback: `The TPM was cleared, or restored from a snapshot: find out by whom; then say that it is still the right one: ${approve}`,
+  clone_suspected: `Two machines answer as one: find both before you trust either; then ${approve}`,
+  clock_rewind: `The machine is at an earlier moment of the same boot, as a restored snapshot is: see who restored it; then say that it is still the right one: ${approve}`,
+  tpm_firmware: `If the TPM’s firmware was not updated on purpose, take the node out of service; if it was, say so: ${approve}`,
   boot_correlation:
     'The TPM was reset while the kernel ran on: see whether somebody had access to the machine’s board, and reboot it.',
   kexec_detected:
@@ -70,8 +68,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
     'Trust the vendor’s root (endorsementRoots of the server, --trust-roots offline), or pin the key: assay ek import FILE.',
   malformed:
     'What came cannot be read. A file: see whether it is a bundle (assay bundle NODE exports one). A node’s answer: see whether agent and server are of one version; if they are, take the node out of service.',
-  identity_unproven:
-    'If the policy wants another class of TPM, choose the node’s group or the group’s tpmClass anew, or trust the root that says what this TPM is (endorsementRoots of the server); if nobody vouches for its key, do so: assay enrol approve NODE --ek DIGEST. Offline, name the authorities that endorse TPMs: --trust-roots.',
+  identity_unproven: `If the policy wants another class of TPM, choose the node’s group or the group’s tpmClass anew, or trust the root that says what this TPM is (endorsementRoots of the server); if nobody vouches for its key, do so: ${approve} Offline, name the authorities that endorse TPMs: --trust-roots.`,
   bank_mismatch: `One bank tells of another boot than the other: something was measured into one of them alone. If all machines of this model do so, update their firmware, or switch the bank that it leaves out off in its setup; if this node alone does, take it out of service. ${compare}`,
   sig_invalid: otherParts,
   pcr_digest_mismatch: otherParts,
