@@ -92,6 +92,13 @@ function check({ digest, bytes }: Blob): void {
   if (actual !== digest) throw new Error(`evidence named ${digest} has the digest ${actual}`);
 }
 
+/** The query erases a shared blob, and gives its digest where it was there. */
+export function blobEraser(db: Kysely<Tables>) {
+  return hot<{ digest: string }>()((value) =>
+    db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),
+  );
+}
+
 /** Rows of history that are looked through at a time. */
 const page = 500;
 

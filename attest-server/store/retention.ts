@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely';
 import type { Append } from './audit-log.ts';
+import { blobEraser } from './evidence-blobs.ts';
 import { hot } from './hot-query.ts';
 import type { Tables } from './schema.ts';
 import type { Store } from './store.ts';
@@ -78,9 +79,7 @@ function eraser(db: Kysely<Tables>) {
     db.deleteFrom('answers').where('id', '=', value('id')).returning('id').compile(),
   );
   // As an earlier schema kept it.
-  const eraseBlob = hot<{ digest: string }>()((value) =>
-    db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),
-  );
+  const eraseBlob = blobEraser(db);
   return async (
     transaction: Kysely<Tables>,
     digests: ReadonlySet<string>,

@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import type { Append } from './audit-log.ts';
 import { toBuffer } from './columns.ts';
+import { blobEraser } from './evidence-blobs.ts';
 import { hot } from './hot-query.ts';
 import type { Tables } from './schema.ts';
 import type { Store, UnusedRequest } from './store.ts';
@@ -16,9 +17,7 @@ const batch = 100;
  * once a day (evidence-blobs.ts), so that what is old by that note can be named by old answers only: those are read.
  */
 export function unusedEvidence(db: Kysely<Tables>, append: Append): Pick<Store, 'eraseUnused'> {
-  const eraseBlob = hot<{ digest: string }>()((value) =>
-    db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),
-  );
+  const eraseBlob = blobEraser(db);
   const forget = hot<{ digest: string; before: number }>()((value) =>
     db
       .deleteFrom('evidence_uses')
