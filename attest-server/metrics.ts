@@ -108,8 +108,9 @@ export function createMetrics(build: { readonly version: string }): Metrics {
       for (const name of succeeded) if (!names.has(name) && succeeded.delete(name)) lastSuccess.remove(name);
       for (const state of nodeStates)
         nodes.set({ state }, views.filter((view) => view.state === state).length);
+      const failed = views.map(failingAspects);
       for (const check of aspects)
-        failing.set({ check }, views.filter((view) => failingAspects(view).includes(check)).length);
+        failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
       for (const { name, state, verifiedAt } of views) {
         trusted.set({ node: name }, state === 'trusted' ? 1 : 0);
         if (state !== 'trusted' || verifiedAt === null) continue;
