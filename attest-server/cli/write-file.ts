@@ -4,12 +4,17 @@ import { CliError, exit } from './exit.ts';
 import type { CliIo } from './io.ts';
 
 /** Writes a file that only its owner reads. @throws CliError */
-export function writeFile(path: string, text: string): void {
+function writeFile(path: string, text: string): void {
   try {
     writeFileSync(path, text, { mode: 0o600 });
   } catch (cause) {
-    throw new CliError(`${path} cannot be written`, 'Name another file.', exit.error, cause);
+    throw unwritable(path, cause);
   }
+}
+
+/** What is said of a file that cannot be written. */
+export function unwritable(path: string, cause: unknown): CliError {
+  return new CliError(`${path} cannot be written`, 'Name another file.', exit.error, cause);
 }
 
 /** The same surroundings, whose standard output is that file, where one was named. */

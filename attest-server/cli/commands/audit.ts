@@ -2,9 +2,9 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { rotateAnswer } from '../../protocol/books.ts';
-import { CliError, exit } from '../exit.ts';
 import { readLiveBooks } from '../live-books.ts';
 import type { Session } from '../session.ts';
+import { unwritable } from '../write-file.ts';
 
 /** `audit export FILE|-` and `audit rotate-key`; gives the command that `audit verify` joins. */
 export function addAudit(program: Command, { io, client }: Session): Command {
@@ -45,6 +45,6 @@ function openForWriting(path: string): number {
   try {
     return openSync(path, 'w', 0o600);
   } catch (cause) {
-    throw new CliError(`${path} cannot be written`, 'Name another file.', exit.error, cause);
+    throw unwritable(path, cause);
   }
 }

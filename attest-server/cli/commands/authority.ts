@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type AuthorityView, authorityView } from '../../protocol/authority-api.ts';
 import { utc } from '../moment.ts';
@@ -6,7 +5,7 @@ import { type Format, formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { Session } from '../session.ts';
 import { table } from '../table.ts';
-import { writeFile } from '../write-file.ts';
+import { into } from '../write-file.ts';
 
 const steps = `
 One authority follows another in three steps:
@@ -61,8 +60,7 @@ export function addAuthority(program: Command, session: Session): void {
     .action(async (file: string, _options: object, command: Command) => {
       const view = await client(command.optsWithGlobals()).get('/v1/authority', authorityView);
       const pem = view.authorities.map(({ certificate }) => certificate).join('');
-      if (file === '-') io.out(pem);
-      else writeFile(resolve(io.cwd, file), pem);
+      into(file === '-' ? undefined : file, io).out(pem);
     });
 }
 
