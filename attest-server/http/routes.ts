@@ -33,6 +33,9 @@ const historyPage = z.strictObject({
   before: z.coerce.number().int().min(0).optional(),
 });
 
+/** Made once: whoever asks needs no token, and making it takes milliseconds. */
+let description: unknown;
+
 /** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
   route('GET', '/v1/nodes', 'reader', {
@@ -113,7 +116,10 @@ export const routes: readonly Route[] = [
   ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {
     summary: 'This description',
-    handle: () => ok(openApi(routes)),
+    handle() {
+      description ??= openApi(routes);
+      return ok(description);
+    },
   }),
   route('GET', '/livez', 'none', { summary: 'The process answers', handle: () => liveness() }),
   route('GET', '/readyz', 'none', {
