@@ -1,6 +1,7 @@
 import { judgedStage, stageNames } from '../../policy/boot/judged-stage.ts';
 import { maskIdentifiers } from '../../policy/boot/masked-text.ts';
 import type { Reference } from '../../protocol/reference.ts';
+import { computedBanks } from './boot-file.ts';
 
 type Component = Reference['components'][number];
 
@@ -52,7 +53,7 @@ function isSame(one: Component, other: Component): boolean {
   if (one.pcr !== undefined && other.pcr !== undefined && one.pcr !== other.pcr) return false;
   if (one.text !== undefined && other.text !== undefined)
     return maskIdentifiers(one.text) === maskIdentifiers(other.text);
-  const banks = (['sha512', 'sha384', 'sha256'] as const).filter(
+  const banks = computedBanks.filter(
     (bank) => one.digests[bank] !== undefined && other.digests[bank] !== undefined,
   );
   return banks.length > 0 && banks.every((bank) => one.digests[bank] === other.digests[bank]);
@@ -62,13 +63,7 @@ function placeOf(component: Component): { readonly stage: string; readonly pcr: 
   return { stage: stageOf(component), pcr: component.pcr ?? null };
 }
 
-function told({ description, digests: { sha256, sha384, sha512 } }: Component): string {
-  const digest = sha256
-    ? ` sha256:${sha256}`
-    : sha384
-      ? ` sha384:${sha384}`
-      : sha512
-        ? ` sha512:${sha512}`
-        : '';
-  return `${description}${digest}`;
+function told({ description, digests }: Component): string {
+  const bank = computedBanks.find((one) => digests[one] !== undefined);
+  return bank === undefined ? description : `${description} ${bank}:${digests[bank]}`;
 }
