@@ -1,6 +1,5 @@
 import crypto, { hash } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
-import type { Answer } from '../../attest-server/attest/answer.ts';
 import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
 import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
@@ -12,6 +11,7 @@ import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
 import type { Evidence } from '../../attest-server/verify/verify.ts';
 import { madeProof, replayedValues } from '../attest-server/policy/made-proof.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { answerNaming, at, captured, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
 
 /** Milliseconds of CPU time, medians, on one core. */
@@ -57,7 +57,7 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   const proof = madeProof({ log: bytes });
   const proofOf = (boot: MeasuredBoot): Proven => ({ ...proof, banks: quoted, boot });
   const facts = () => measureBoot(bytes, digest, quoted);
-  const references = [referenceOf(proofOf(facts()))];
+  const references = [captureReference(proofOf(facts()), captured)];
   const appraiser = createAppraiser(strictPolicy, references, { memo: false });
   const verdict = () => appraiser(proofOf(facts()), node, at);
   const calls = hashCallsOf(facts);
@@ -98,34 +98,11 @@ async function rememberedLog(
   quoted: readonly QuotedBank[],
 ): Promise<NonNullable<Evidence['bootLog']>> {
   const logs = new BootLogs(async () => bytes);
-  const none = Buffer.alloc(0);
-  const answer: Answer = {
-    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], bootLog: digest },
-    nonce: none,
-    channel: none,
-    helloDigest: '',
-    selection: {},
-    challengedAt: 0,
-    bootLog: null,
-  };
+  const answer = answerNaming(digest);
   (await logs.of(answer))?.measure(quoted);
   const again = await logs.of(answer);
   if (again === null) throw new Error('the log was not remembered');
   return again;
-}
-
-const node = { name: 'worker-1' };
-const at = Date.UTC(2026, 0, 1);
-
-function referenceOf(proof: Parameters<typeof captureReference>[0]): ReturnType<typeof captureReference> {
-  return captureReference(proof, {
-    name: 'bench',
-    group: 'default',
-    state: 'active',
-    by: 'bench',
-    node: node.name,
-    at,
-  });
 }
 
 type HashCall = readonly [algorithm: string, data: Parameters<typeof hash>[1]];

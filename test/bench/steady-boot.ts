@@ -13,6 +13,7 @@ import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { answerNaming, at, captured, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
 
 /** Milliseconds of CPU time an answer, medians. */
@@ -63,23 +64,6 @@ const ak = checkAttestationKey(key.publicArea);
 const values = replayedValues(recordedLog('fedora41-locality-3'), 'sha256');
 const every = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
 const none = Buffer.alloc(0);
-const at = Date.UTC(2026, 0, 1);
-const node = { name: 'worker-1' };
-const captured = {
-  name: 'bench',
-  group: 'default',
-  state: 'active',
-  by: 'bench',
-  node: node.name,
-  at,
-} as const;
-
-function answerNaming(digest: string): Answer {
-  return {
-    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], bootLog: digest },
-    ...{ nonce: none, channel: none, helloDigest: '', selection: every, challengedAt: 0, bootLog: null },
-  };
-}
 
 interface Message {
   readonly nonce: Buffer;

@@ -12,6 +12,7 @@ import { verify } from '../../attest-server/verify/verify.ts';
 import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 import { madeQuote, madeValues } from '../attest-server/verify/made-quote.ts';
 import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
+import { at, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
 
 /** Per second of CPU time. `ratio` is the whole check to bare crypto.verify; `unchanged_ratio` the same where policy and PCR digest are those of the last time. */
@@ -97,8 +98,6 @@ const values = madeValues(32);
 
 const ekDigest = 'e0'.repeat(32);
 const asked = { sha256: every };
-const at = Date.UTC(2026, 0, 1);
-const node = { name: 'worker-1' };
 const pcrs = Object.fromEntries(every.map((pcr) => [pcr, values.toString('hex', 32 * pcr, 32 * pcr + 32)]));
 const reference: Reference = {
   version: 1,
