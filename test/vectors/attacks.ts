@@ -18,6 +18,7 @@ import {
   retyped,
   swapped,
   without,
+  withValue,
 } from './log-surgery.ts';
 
 /** One attack, and what a correct verifier answers. */
@@ -74,15 +75,6 @@ const secureBootOff = (() => {
 function changedVariable(name: string, change: (data: Buffer) => Buffer): Buffer {
   const index = at(variable(name));
   return remeasured(good, index, change(dataOf(good, index)));
-}
-
-/** UEFI_VARIABLE_DATA with a longer or shorter value. */
-function withValue(data: Buffer, value: (old: Buffer) => Buffer): Buffer {
-  const start = 32 + Number(data.readBigUInt64LE(16)) * 2;
-  const next = value(data.subarray(start));
-  const head = Buffer.from(data.subarray(0, start));
-  head.writeBigUInt64LE(BigInt(next.length), 24);
-  return Buffer.concat([head, next]);
 }
 
 /** An EFI_SIGNATURE_LIST of one SHA-256 digest that nobody else has. */

@@ -68,6 +68,15 @@ export function remeasured(log: Buffer, index: number, data: Buffer, measured: B
   return rewriteLog(log, new Map([[index, { data, digest: digestsOf(() => measured) }]]));
 }
 
+/** UEFI_VARIABLE_DATA with a longer or shorter value. */
+export function withValue(data: Buffer, value: (old: Buffer) => Buffer): Buffer {
+  const start = 32 + Number(data.readBigUInt64LE(16)) * 2;
+  const next = value(data.subarray(start));
+  const head = Buffer.from(data.subarray(0, start));
+  head.writeBigUInt64LE(BigInt(next.length), 24);
+  return Buffer.concat([head, next]);
+}
+
 /** Other data for an event whose digest stays: a log that was edited. */
 export function edited(log: Buffer, index: number, data: Buffer): Buffer {
   return rewriteLog(log, new Map([[index, { data }]]));

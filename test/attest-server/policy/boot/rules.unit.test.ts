@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
-import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
-import { eventBytes, parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
-import { type EventChange, rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { dataOf, eventsWhere, remeasured, without, withValue } from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
@@ -35,20 +33,12 @@ const withWords = (from: Buffer, words: string) =>
 
 /** A variable of PCR 7 with another value, measured as its firmware would. */
 function withVariable(from: Buffer, name: string, change: (value: Buffer) => Buffer): Buffer {
-  const parsed = parseEventLog(from);
-  const event = parsed.events.find(
+  const [event] = eventsWhere(
+    from,
     ({ pcr, describes }) => pcr === 7 && new RegExp(`^${name}\\b`).test(describes),
   );
   assert.ok(event);
-  const old = eventBytes(parsed, event.index);
-  const head = 32 + 2 * Number(old.readBigUInt64LE(16));
-  const value = change(old.subarray(head));
-  const data = Buffer.concat([old.subarray(0, head), value]);
-  data.writeBigUInt64LE(BigInt(value.length), 24);
-  const digest: EventChange['digest'] = Object.fromEntries(
-    Object.keys(event.digests).map((bank) => [bank, hash(bank, data, 'hex')]),
-  );
-  return rewriteLog(from, new Map([[event.index, { data, digest }]]));
+  return remeasured(from, event.index, withValue(dataOf(from, event.index), change));
 }
 
 function variableValue(from: Buffer, name: string): Buffer {
@@ -60,18 +50,11 @@ function variableValue(from: Buffer, name: string): Buffer {
   return found;
 }
 
-/** Without the events that `dropped` picks. */
-function without(from: Buffer, dropped: (describes: string, pcr: number) => boolean): Buffer {
-  const { events } = parseEventLog(from);
-  return rewriteLog(
+const withoutNamed = (from: Buffer, name: RegExp) =>
+  without(
     from,
-    new Map(
-      events.flatMap(({ index, describes, pcr }) =>
-        dropped(describes, pcr) ? [[index, 'drop'] as const] : [],
-      ),
-    ),
+    eventsWhere(from, ({ describes }) => name.test(describes)).map(({ index }) => index),
   );
-}
 
 const debian = '"CN=Debian Secure Boot CA"';
 const microsoft = '"*CN=Microsoft *"';
@@ -231,14 +214,14 @@ describe('a rule of the policy on boots', () => {
       'row 42: an initrd that nothing measured',
       log,
       '{}',
-      without(log, (text) => /^\/initrd|^Linux initrd/.test(text)),
+      withoutNamed(log, /^\/initrd|^Linux initrd/),
       'untrusted initrd_unmeasured',
     ],
     [
       'row 42: a unified image without its initrd',
       unified,
       '{}',
-      without(unified, (text) => /^\.initrd|^Linux initrd/.test(text)),
+      withoutNamed(unified, /^\.initrd|^Linux initrd/),
       'untrusted initrd_unmeasured',
     ],
     ['PCRs 0, 4 and 7 explained', log, '{explained: [0, 4, 7]}', log, 'trusted'],
