@@ -36,8 +36,7 @@ export async function openAuditWitness(
   failed: (error: unknown) => void,
 ): Promise<AuditWitness> {
   const text = await state.read('audit');
-  let kept = text === null ? null : parseKept(text);
-  let head = kept === null ? null : verifyCheckpoint(kept.checkpoint, Buffer.from(kept.publicKey, 'base64'));
+  let { kept, head } = text === null ? { kept: null, head: null } : parseKept(text);
   let writtenAt = Number.NEGATIVE_INFINITY;
   let isDirty = false;
   let writing = Promise.resolve();
@@ -122,11 +121,10 @@ function contradiction(before: Checkpoint, now: Checkpoint): string | null {
     : null;
 }
 
-function parseKept(text: string): Kept {
+function parseKept(text: string): { readonly kept: Kept; readonly head: Checkpoint } {
   try {
     const kept = shape.parse(JSON.parse(text));
-    verifyCheckpoint(kept.checkpoint, Buffer.from(kept.publicKey, 'base64'));
-    return kept;
+    return { kept, head: verifyCheckpoint(kept.checkpoint, Buffer.from(kept.publicKey, 'base64')) };
   } catch (cause) {
     throw new AgentError(
       'state_dir',
