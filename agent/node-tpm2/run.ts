@@ -112,8 +112,8 @@ export interface StartOptions {
 }
 
 /**
- * Starts a program that stays (a lock holder, a software TPM), by argument vector and with the minimal
- * environment. Who starts it listens for `error` (see `startError`) and ends it.
+ * Starts a program that stays (a software TPM), by argument vector and with the minimal environment. Who
+ * starts it listens for `error` (see `startError`) and ends it.
  */
 export function start(program: string, args: readonly string[], options: StartOptions): ChildProcess {
   return spawn(program, [...args], {
