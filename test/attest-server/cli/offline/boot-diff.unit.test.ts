@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -16,6 +16,7 @@ import {
   verdictOf,
 } from '../../http/api-fixture.ts';
 import { environmentOf, runAssay } from '../cli-fixture.ts';
+import { recordedBundle } from './recorded-bundle.ts';
 
 const recorded = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded');
 const logOf = (name: string) => join(recorded, name, 'binary_bios_measurements');
@@ -23,21 +24,8 @@ const otherDigest = 'ab'.repeat(32);
 
 /** A recorded quote of the boot that `debian13-shim-grub` recorded, and a log. */
 function bundleOf(log: Buffer | null): string {
-  const read = (name: string) => readFileSync(join(recorded, 'quote-vm-shim-grub', name));
-  const { nonce, pcrs } = JSON.parse(read('expected.json').toString());
-  return JSON.stringify({
-    version: 1,
-    attestationKey: read('ak.pub').toString('base64'),
-    qualifyingData: nonce,
-    quotes: [
-      {
-        attest: read('quote.attest').toString('base64'),
-        signature: read('quote.sig').toString('base64'),
-        pcrs,
-      },
-    ],
-    ...(log !== null && { bootLog: log.toString('base64') }),
-  });
+  const withLog = log === null ? {} : { bootLog: log.toString('base64') };
+  return JSON.stringify(recordedBundle('quote-vm-shim-grub', withLog));
 }
 
 describe('assay boot diff', () => {

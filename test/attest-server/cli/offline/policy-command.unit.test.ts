@@ -1,32 +1,24 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { policyJsonSchema } from '../../../../attest-server/policy/file/policy-schema.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli-fixture.ts';
+import { recordedBundle } from './recorded-bundle.ts';
 
-const recorded = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded');
-const read = (...path: string[]) => readFileSync(join(recorded, ...path));
 const policyOf = (fields: string) =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: default, nodes: ["*"], ${fields}}\n`;
 
 /** A recorded quote beside a log of another boot, as a server exports it under a policy. */
 function bundleOf(node: string, policy: string | null): string {
-  const expected = JSON.parse(read('quote-vm-shim-grub', 'expected.json').toString());
-  const context = { at: '2026-11-20T12:00:00.000Z', node, policy, references: [] };
-  return JSON.stringify({
-    version: 1,
-    attestationKey: read('quote-vm-shim-grub', 'ak.pub').toString('base64'),
-    qualifyingData: expected.nonce,
-    quotes: expected.quotes.map((quote: string) => ({
-      attest: read('quote-vm-shim-grub', `${quote}.attest`).toString('base64'),
-      signature: read('quote-vm-shim-grub', `${quote}.sig`).toString('base64'),
-      pcrs: expected.pcrs,
-    })),
-    bootLog: read('debian13-shim-grub-kernel', 'binary_bios_measurements').toString('base64'),
-    ...(policy !== null && { context }),
-  });
+  return JSON.stringify(
+    recordedBundle('quote-vm-shim-grub', {
+      bootLog: recordedLog('debian13-shim-grub-kernel').toString('base64'),
+      ...(policy !== null && { context: { at: '2026-11-20T12:00:00.000Z', node, policy, references: [] } }),
+    }),
+  );
 }
 
 describe('assay policy', () => {

@@ -19,6 +19,7 @@ import { parseCertificate } from '../../../../attest-server/verify/x509/certific
 import { madeQuote } from '../../verify/made-quote.ts';
 import { softwareKey } from '../../verify/software-key.ts';
 import { runAssay } from '../cli-fixture.ts';
+import { recordedBundle } from './recorded-bundle.ts';
 
 const recorded = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded');
 const read = (...path: string[]) => readFileSync(join(recorded, ...path));
@@ -28,25 +29,9 @@ const bootOnly = parsePolicy(
   'boot-only.yaml',
 );
 
-/** A recorded quote as a bundle of other origin. */
-function bundleOf(name: string, change: Partial<Bundle> = {}): Bundle {
-  const expected = JSON.parse(read(name, 'expected.json').toString());
-  return {
-    version: 1,
-    attestationKey: read(name, 'ak.pub').toString('base64'),
-    qualifyingData: expected.nonce,
-    quotes: expected.quotes.map((quote: string) => ({
-      attest: read(name, `${quote}.attest`).toString('base64'),
-      signature: read(name, `${quote}.sig`).toString('base64'),
-      pcrs: expected.pcrs,
-    })),
-    ...change,
-  };
-}
-
 describe('a bundle judged offline', () => {
   const log = read('debian13-shim-grub', 'binary_bios_measurements');
-  const withLog = bundleOf('quote-vm-shim-grub', { bootLog: log.toString('base64') });
+  const withLog = recordedBundle('quote-vm-shim-grub', { bootLog: log.toString('base64') });
   const judge = (bundle: Bundle, judgement: object = {}) =>
     verifyBundle(JSON.stringify(bundle), { now, ...judgement });
   let reference: Reference;
@@ -63,7 +48,7 @@ describe('a bundle judged offline', () => {
     'quote-swtpm-rsassa',
   ])
     it(`is authentic and not judged without a policy: ${name}`, () => {
-      const { verdict, rejected } = judge(bundleOf(name));
+      const { verdict, rejected } = judge(recordedBundle(name));
       assert.deepEqual([verdict.state, verdict.reasons, rejected], ['unknown', [], false]);
     });
 
@@ -294,7 +279,7 @@ describe('a bundle judged offline', () => {
       () => ({ ...withLog, quotes: [{ ...quote, pcrs: { sha256: { '24': '00'.repeat(32) } } }] }),
     ],
     ['another attestation key', 'malformed', () => ({ ...withLog, attestationKey: 'AAAA' })],
-    ['only SHA-1 PCRs', 'weak_bank', () => bundleOf('quote-windows-sha1')],
+    ['only SHA-1 PCRs', 'weak_bank', () => recordedBundle('quote-windows-sha1')],
     [
       'a log that cannot be parsed',
       'malformed',
