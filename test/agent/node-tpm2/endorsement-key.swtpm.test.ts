@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { createRsaKey } from '../../../agent/node-tpm2/attestation-key.ts';
 import { connect } from '../../../agent/node-tpm2/connection.ts';
 import { quote } from '../../../agent/node-tpm2/quote.ts';
 import { launchTpm, type SoftwareTpm } from '../../../swtpm-fixtures/tpm.ts';
+import { checkActivation as activates, runTool } from './tool-credential.ts';
 
 const rsaCertificate = 0x01c00002;
 const lowEccCertificate = 0x01c0000a;
@@ -31,10 +31,7 @@ describe('the endorsement key', function () {
   });
 
   const options = () => ({ tcti: software.tcti, lockDir: join(folder, 'lock') });
-  const tool = (program: string, ...args: string[]) => {
-    const env = { TPM2TOOLS_TCTI: software.tcti };
-    return run(program, args, { timeoutMs: 20_000, maxOutputBytes: 65_536, env });
-  };
+  const tool = (program: string, ...args: string[]) => runTool(software, program, args);
   const removeCertificate = (index: number) => tool('tpm2_nvundefine', '-C', 'p', hex(index));
 
   /** Writes a certificate to NV as a manufacturer does, with padding behind it. */
@@ -73,22 +70,7 @@ describe('the endorsement key', function () {
     return readFile(certificate);
   };
 
-  const checkActivation = async (tpm: Tpm, ek: EndorsementKey): Promise<void> => {
-    const secret = createHash('sha256').update('a secret').digest();
-    const [publicFile, secretFile, blobFile] = ['ek.pub', 'secret', 'blob'].map((name) => join(folder, name));
-    assert.ok(publicFile && secretFile && blobFile);
-    const size = Buffer.alloc(2);
-    size.writeUInt16BE(ek.publicArea.length);
-    await writeFile(publicFile, Buffer.concat([size, ek.publicArea]));
-    await writeFile(secretFile, secret);
-    const { name } = await tpm.createAttestationKey();
-    const args = ['-u', publicFile, '-s', secretFile, '-n', name, '-o', blobFile];
-    await tool('tpm2_makecredential', '-T', 'none', ...args);
-    const blob = await readFile(blobFile);
-    const split = 10 + blob.readUInt16BE(8);
-    const credential = { credential: blob.subarray(8, split), secret: blob.subarray(split) };
-    assert.deepEqual(await tpm.activateCredential(credential), secret);
-  };
+  const checkActivation = (tpm: Tpm, ek: EndorsementKey) => activates({ software, tpm, ek, folder });
 
   it('is ECC P-384 at its high-range handle where only that has a certificate', async () => {
     await removeCertificate(rsaCertificate);

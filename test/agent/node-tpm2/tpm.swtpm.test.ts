@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash, createPublicKey, type KeyObject, verify, X509Certificate } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { type AttestationKey, openTpm, type Quote, run, type Tpm } from 'node-tpm2';
+import { type AttestationKey, openTpm, type Quote, type Tpm } from 'node-tpm2';
 import { launchTpm, type SoftwareTpm } from '../../../swtpm-fixtures/tpm.ts';
+import { checkActivation, makeCredential, runTool } from './tool-credential.ts';
 
 const selection = { sha1: [0, 7], sha256: [...Array(24).keys()], sha384: [1] };
 const qualifyingData = createHash('sha256').update('qualifying').digest();
@@ -97,7 +98,7 @@ describe('a TPM', () => {
   });
 
   it('activates a credential under its RSA endorsement key', async () => {
-    await checkActivation(software, tpm, folder);
+    await checkActivation({ software, tpm, ek: await tpm.readEndorsementKey(), folder });
   });
 
   it('leaves neither sessions nor objects after an activation', async () => {
@@ -108,7 +109,10 @@ describe('a TPM', () => {
   });
 
   it('refuses a credential for another key, and a malformed one', async () => {
-    const { credential, secret } = await makeCredential(software, tpm, folder, Buffer.alloc(32, 7));
+    const { credential, secret } = await makeCredential(
+      { software, tpm, ek: await tpm.readEndorsementKey(), folder },
+      Buffer.alloc(32, 7),
+    );
     const last = credential.length - 1;
     credential[last] = (credential[last] ?? 0) ^ 1;
     await assert.rejects(tpm.activateCredential({ credential, secret }), {
@@ -209,7 +213,7 @@ describe('the attestation key', () => {
       await software.powerCycle();
     }
     checkQuote(await tpm.quote({ qualifyingData, selection }), ak);
-    await checkActivation(software, tpm, folder);
+    await checkActivation({ software, tpm, ek: await tpm.readEndorsementKey(), folder });
   });
 
   it('says that the TPM is gone, and works again when it is back', async function () {
@@ -222,36 +226,6 @@ describe('the attestation key', () => {
     await tpm.quote({ qualifyingData, selection });
   });
 });
-
-function runTool(software: SoftwareTpm, program: string, args: readonly string[]): Promise<Buffer> {
-  const env = { TPM2TOOLS_TCTI: software.tcti };
-  return run(program, args, { timeoutMs: 10_000, maxOutputBytes: 65_536, env }).then(({ stdout }) => stdout);
-}
-
-/** A credential as tpm2_makecredential, an independent implementation, makes it. */
-async function makeCredential(software: SoftwareTpm, tpm: Tpm, folder: string, secret: Buffer) {
-  const [publicFile, secretFile, output] = ['ek.pub', 'secret', 'credential'].map((name) =>
-    join(folder, name),
-  );
-  assert.ok(publicFile && secretFile && output);
-  const { publicArea } = await tpm.readEndorsementKey();
-  const size = Buffer.alloc(2);
-  size.writeUInt16BE(publicArea.length);
-  await writeFile(publicFile, Buffer.concat([size, publicArea]));
-  await writeFile(secretFile, secret);
-  const { name } = await tpm.createAttestationKey();
-  const args = ['-T', 'none', '-u', publicFile, '-s', secretFile, '-n', name, '-o', output];
-  await runTool(software, 'tpm2_makecredential', args);
-  const blob = await readFile(output);
-  const split = 8 + 2 + blob.readUInt16BE(8);
-  return { credential: blob.subarray(8, split), secret: blob.subarray(split) };
-}
-
-async function checkActivation(software: SoftwareTpm, tpm: Tpm, folder: string): Promise<void> {
-  const secret = createHash('sha256').update('a secret').digest();
-  const activated = await tpm.activateCredential(await makeCredential(software, tpm, folder, secret));
-  assert.deepEqual(activated, secret);
-}
 
 function checkQuote(quote: Quote, ak: AttestationKey): void {
   const { attest, signature, pcrs } = quote;
