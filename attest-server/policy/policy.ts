@@ -1,3 +1,4 @@
+import { type Bound, boundWords } from '../protocol/bound.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Severity, Verdict } from '../protocol/verdict.ts';
@@ -9,8 +10,8 @@ export const builtAspects = ['identity', 'boot'] as const;
 export type BuiltAspect = (typeof builtAspects)[number];
 
 /** By which word a group's nodes may enrol. */
-export const enrolments = ['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use'] as const;
-export type Enrolment = (typeof enrolments)[number];
+export const enrolments = boundWords;
+export type Enrolment = Bound;
 /** Those for which a server needs no cluster and no cloud. */
 export const plainEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval', 'first-use'];
 /** What a policy that names no way allows: always somebody's word about this TPM. */
