@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto';
+import pLimit from 'p-limit';
 import { z } from 'zod';
 import {
   type AnnouncedAuthority,
@@ -44,7 +45,7 @@ export async function openTrust(given: readonly X509Certificate[], state: StateD
   // Another file, or a token of another authority, is another beginning.
   if (kept !== null && !given.some((each) => authorityDigest(each) === kept?.anchor)) kept = null;
   let trusted = allOf(given, kept);
-  let learning: Promise<unknown> = Promise.resolve();
+  const inTurn = pLimit(1);
 
   const learn = async (announced: readonly AnnouncedAuthority[], peer: X509Certificate) => {
     const voucher = trusted.find((each) => isSignedBy(peer, each));
@@ -84,11 +85,7 @@ export async function openTrust(given: readonly X509Certificate[], state: StateD
     get digests() {
       return trusted.map(authorityDigest).slice(0, 8);
     },
-    learn(announced, peer) {
-      const learned = learning.then(() => learn(announced, peer));
-      learning = learned.catch(() => undefined);
-      return learned;
-    },
+    learn: (announced, peer) => inTurn(() => learn(announced, peer)),
   };
 }
 

@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { Books } from './audit/books.ts';
+import { Books } from './audit/audit-log.ts';
 import { chainEntry } from './audit/chain.ts';
 import { startAnew } from './audit/start-anew.ts';
-import { readLastAlive } from './heartbeat.ts';
+import { readLastAlive } from './state/alive.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 
 /** A server that runs says so each second at least. */

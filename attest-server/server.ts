@@ -1,43 +1,43 @@
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
-import { namedDigests } from './attest/kept-form.ts';
+import { selectionFor } from './attest/selection.ts';
+import { startSweeper } from './attest/sweeper.ts';
 import { chainEntry } from './audit/chain.ts';
-import { createAuthority } from './authority.ts';
-import { openBooks } from './books.ts';
+import { createRefusalBook } from './audit/refusals.ts';
+import { openBooks } from './audit/running-log.ts';
 import { type Listener, listen } from './channel/listener.ts';
 import type { ServerConfig } from './config.ts';
 import { createApprovals } from './enrolment/approvals.ts';
 import { CandidateBook } from './enrolment/candidates.ts';
-import type { Cluster } from './enrolment/cluster-words.ts';
+import type { Cluster } from './enrolment/cluster.ts';
+import { createIdentify, type Peer } from './enrolment/identify.ts';
+import { enrolmentWays } from './enrolment/methods.ts';
 import { createRegistry } from './enrolment/registry.ts';
-import { enrolmentWays } from './enrolment-ways.ts';
-import { beat, readLastAlive } from './heartbeat.ts';
+import { namedDigests } from './evidence/kept-form.ts';
+import { startRetention } from './evidence/retention.ts';
 import { createApi } from './http/api.ts';
 import { listenPlainly, listenSecurely } from './http/listen.ts';
 import { createNamedTokens } from './http/named-tokens.ts';
 import { createProbes } from './http/probes.ts';
+import { bundles, shownStore } from './http/shown-store.ts';
 import { readTokens } from './http/tokens.ts';
-import { createIdentify, type Peer } from './identify.ts';
-import { createMetrics } from './metrics.ts';
-import { createNodeGroups } from './node-groups.ts';
-import { createPolicyPorts } from './policy-ports.ts';
-import { readPolicy } from './policy-source.ts';
+import { createNodeGroups } from './in-force/node-groups.ts';
+import { readPolicy } from './in-force/policy-source.ts';
+import { reloadParts } from './in-force/reload.ts';
+import { createPolicyPorts } from './in-force/trials.ts';
 import { timings } from './protocol/limits.ts';
-import { createReferenceLife } from './reference-life.ts';
-import { createRefusalBook } from './refusals.ts';
-import { reloadParts } from './reload.ts';
-import { startRetention } from './retention.ts';
+import { createReferenceLife } from './references/life.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
-import { selectionFor } from './selection.ts';
-import { bundles, shownStore } from './shown-store.ts';
-import { preparePrivateFolder } from './store/private-file.ts';
+import { beat, readLastAlive } from './state/alive.ts';
+import { preparePrivateFolder } from './state/private-file.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
 import type { Bound, HistoryEntry } from './store/store.ts';
-import { startSweeper } from './sweeper.ts';
-import { createTeller } from './tell.ts';
-import { ensureIdentity, type ServerIdentity } from './tls.ts';
-import { turns } from './turns.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { createTeller } from './telemetry/report.ts';
+import { createAuthority } from './tls/authority.ts';
+import { ensureIdentity, type ServerIdentity } from './tls/identity.ts';
 import { version } from './version.ts';
 
 export interface RunningServer {
@@ -237,7 +237,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     { host: config.host, port: config.metricsPort },
   );
 
-  const inTurn = turns();
+  const inTurn = pLimit(1);
   const erasing = startRetention({
     ...{ store, now, fault, named: namedDigests },
     ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
@@ -256,16 +256,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     caFile: identity.caFile,
     challengeNow: agents.challengeNow,
     reload() {
-      const parts = {
-        policy: readPolicyAgain,
-        roots() {
-          trust = readTrustRoots(config.endorsementRoots);
-        },
-        certificate: () => authority.renew(),
-        tokens() {
-          tokens = readTokens(stateDir);
-        },
+      const readRoots = () => {
+        trust = readTrustRoots(config.endorsementRoots);
       };
+      const readTokenFiles = () => {
+        tokens = readTokens(stateDir);
+      };
+      const parts = [
+        ['policy', readPolicyAgain],
+        ['roots', readRoots],
+        ['certificate', () => authority.renew()],
+        ['tokens', readTokenFiles],
+      ] as const;
       return inTurn(() => reloadParts(parts, logger, tell.notReloaded));
     },
     close() {

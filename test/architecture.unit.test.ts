@@ -22,19 +22,8 @@ interface Rule {
 
 const server = 'attest-server';
 const protocol = `${server}/protocol`;
+const runner = 'agent/node-tpm2';
 const rooms = (...names: readonly string[]): readonly string[] => names.map((name) => `${server}/${name}`);
-const answers = rooms(
-  'store',
-  'marking',
-  'keys',
-  'enrolment',
-  'audit',
-  'metrics',
-  'channel',
-  'policy',
-  'attest',
-);
-
 const rules: readonly Rule[] = [
   { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
   { room: `${server}/verify`, values: [protocol], packages: ['node:crypto'], pure: true },
@@ -47,19 +36,41 @@ const rules: readonly Rule[] = [
     packages: ['node:crypto', 'zod', 'yaml'],
     pure: true,
   },
-  ...rooms('store', 'marking', 'keys', 'audit', 'channel').map((room) => ({
+  // What one room needs of another is a port that it declares, and server.ts fills: types at most.
+  ...rooms('channel', 'telemetry', 'marking', 'keys', 'state').map((room) => ({
     room,
     values: [protocol],
+    types: [server],
   })),
-  { room: `${server}/enrolment`, values: [protocol], types: rooms('store') },
-  { room: `${server}/metrics`, values: [protocol] },
-  { room: `${server}/http`, values: [protocol], types: answers },
+  { room: `${server}/tls`, values: [protocol, `${server}/state`, runner], types: [server] },
+  ...rooms('audit', 'store').map((room) => ({
+    room,
+    values: [protocol, `${server}/state`],
+    types: [server],
+  })),
   {
-    room: `${server}/attest`,
-    values: [protocol, `${server}/verify`, `${server}/policy`],
+    room: `${server}/enrolment`,
+    values: [protocol, `${server}/verify`, `${server}/policy`, runner],
     types: [server],
   },
+  { room: `${server}/evidence`, values: [protocol, `${server}/verify`], types: [server] },
   { room: `${server}/roots`, values: [protocol, `${server}/verify`] },
+  {
+    room: `${server}/references`,
+    values: [protocol, ...rooms('verify', 'policy')],
+    types: [server],
+  },
+  {
+    room: `${server}/in-force`,
+    values: [protocol, ...rooms('verify', 'policy', 'evidence', 'http', 'enrolment')],
+    types: [server],
+  },
+  {
+    room: `${server}/attest`,
+    values: [protocol, ...rooms('verify', 'policy', 'evidence', 'in-force', 'references')],
+    types: [server],
+  },
+  { room: `${server}/http`, values: [protocol, `${server}/evidence`], types: [server] },
   { room: `${server}/dashboard`, values: [], types: [protocol] },
   {
     room: `${server}/cli/offline`,

@@ -8,7 +8,7 @@ import {
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { type AuditKey, auditKeyHistory, followRotations, signRotation } from '../protocol/audit-key.ts';
-import { readPrivate, writePrivate } from './private-text.ts';
+import { readPrivate, writePrivate } from '../state/private-text.ts';
 
 /** Who signs the checkpoints of one installation. The file is a secret: whoever has it can rewrite the books. */
 export interface AuditSigner {

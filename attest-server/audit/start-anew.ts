@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import { auditKeyId } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { type BooksStore, bookFiles, checkOwn } from './books.ts';
+import { type BooksStore, bookFiles, checkOwn } from './audit-log.ts';
 import { newSigner, saveNewSigner } from './key-file.ts';
 
 interface LostKey {

@@ -4,6 +4,7 @@ import { limits } from '../protocol/limits.ts';
 import type { Hello } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { sourceOf } from '../protocol/source.ts';
 import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
 import { bounds } from './bounds.ts';
@@ -13,7 +14,6 @@ import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { Rate } from './rate.ts';
 import type { Action, Session } from './session.ts';
-import { sourceOf } from './source.ts';
 
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {

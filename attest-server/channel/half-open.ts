@@ -1,8 +1,8 @@
 import type { Server } from 'node:https';
 import type { Socket } from 'node:net';
+import { sourceOf } from '../protocol/source.ts';
 import { bounds } from './bounds.ts';
 import { Places } from './places.ts';
-import { sourceOf } from './source.ts';
 
 interface Peer {
   readonly remoteAddress?: string | undefined;

@@ -8,6 +8,7 @@ import { channelBindingBytes, channelBindingLabel } from '../protocol/binding.ts
 import { limits } from '../protocol/limits.ts';
 import { attestPath, subprotocol } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import { sourceOf } from '../protocol/source.ts';
 import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
@@ -17,7 +18,6 @@ import type { ChannelPorts, Timings } from './ports.ts';
 import { Probationers } from './probation.ts';
 import { Roster } from './roster.ts';
 import { Session } from './session.ts';
-import { sourceOf } from './source.ts';
 
 export interface Listener {
   readonly port: number;

@@ -3,7 +3,7 @@ import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AuditEvent, Bound, EnrolledNode, Pin, Store, Superseded } from '../store/store.ts';
-import { byCloud, type ClusterPorts, checkVendorClaim } from './cluster-words.ts';
+import { byCloud, type ClusterPorts, checkVendorClaim } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 
 /** The keys of a `hello`, after their checks. What checks them is the caller's: this room decides only who is who. */

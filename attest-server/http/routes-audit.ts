@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import * as books from '../protocol/books.ts';
+import * as books from '../protocol/audit-pages.ts';
 import { parseShape, readBody } from './body.ts';
 import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 

@@ -1,4 +1,4 @@
-import { type Bound, boundWords } from '../protocol/bound.ts';
+import { type Bound, boundWords } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Severity, Verdict } from '../protocol/verdict.ts';

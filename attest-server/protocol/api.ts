@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { boundWords } from './bound.ts';
+import { boundWords } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
 import { isReasonCode, type ReasonCode } from './reasons.ts';
 import { plainName } from './reference.ts';

@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import { boundWords } from '../protocol/bound.ts';
+import { boundWords } from '../protocol/enrolment-method.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { tpmClasses } from '../protocol/tpm-class.ts';
 import type { Append } from './audit-log.ts';

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
+import { preparePrivateFile } from '../state/private-file.ts';
 import { apiTokenRecords } from './api-token-records.ts';
 import { auditBooks } from './audit-books.ts';
 import { auditAppender, auditLog } from './audit-log.ts';
@@ -11,7 +12,6 @@ import { kyselyDatabase } from './kysely-node-sqlite.ts';
 import { migrate } from './migrations.ts';
 import { nodeRecords } from './node-records.ts';
 import { operatorRecords } from './operator-records.ts';
-import { preparePrivateFile } from './private-file.ts';
 import { retention } from './retention.ts';
 import type { Tables } from './schema.ts';
 import type { ChainEntry, Store } from './store.ts';

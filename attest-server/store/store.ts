@@ -1,6 +1,6 @@
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditKey, AuditOrigin } from '../protocol/audit-key.ts';
-import type { Bound } from '../protocol/bound.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';

@@ -7,7 +7,7 @@ import { openChannel } from '../../agent/channel.ts';
 import { parseJoinToken } from '../../agent/join-token.ts';
 import { readTrust } from '../../agent/server-identity.ts';
 import { openStateDir } from '../../agent/state-dir.ts';
-import { ensureIdentity, type ServerIdentity } from '../../attest-server/tls.ts';
+import { ensureIdentity, type ServerIdentity } from '../../attest-server/tls/identity.ts';
 import { startTinyServer } from './tiny-server.ts';
 
 describe('an authority that follows another one', () => {

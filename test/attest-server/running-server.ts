@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { serverConfig } from '../../attest-server/config.ts';
-import type { Cluster } from '../../attest-server/enrolment/cluster-words.ts';
+import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
 import type { AuditEntry, HistoryEntry, NodeStatus, Store } from '../../attest-server/store/store.ts';

@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { WebSocketServer } from 'ws';
 import { serverConfig } from '../../attest-server/config.ts';
 import { startServer } from '../../attest-server/server.ts';
-import { ensureIdentity } from '../../attest-server/tls.ts';
+import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import type { Addresses, Order, Sample } from './measured-server.ts';
 
 /** A server in a process of its own: its CPU time and memory are nobody else's. Orders come by IPC. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { verifyBundle } from '../../attest-server/cli/offline/verify.ts';
+import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { reference } from '../../attest-server/protocol/reference.ts';
 import { capturedAt, type Expected } from './vector.ts';

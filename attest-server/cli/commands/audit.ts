@@ -1,8 +1,8 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { rotateAnswer } from '../../protocol/books.ts';
-import { readLiveBooks } from '../live-books.ts';
+import { rotateAnswer } from '../../protocol/audit-pages.ts';
+import { readLiveBooks } from '../live-audit-log.ts';
 import type { Session } from '../session.ts';
 import { unwritable } from '../write-file.ts';
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { backupAnswer } from '../../protocol/books.ts';
+import { backupAnswer } from '../../protocol/audit-pages.ts';
 import { printable } from '../printable.ts';
 import type { Session } from '../session.ts';
 

@@ -6,7 +6,7 @@ import { type Reference, reference } from '../../protocol/reference.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { Session } from '../session.ts';
-import { type ComponentsDifference, diffComponents } from './component-diff.ts';
+import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
 import { isReferenceFile, readReference } from './reference-file.ts';
 
 /** `reference diff A B`: each is a name at the server, or a file; only names need the server. */

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { beat, readLastAlive } from '../../../attest-server/heartbeat.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { beat, readLastAlive } from '../../../attest-server/state/alive.ts';
 import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import type { Store } from '../../../attest-server/store/store.ts';
 

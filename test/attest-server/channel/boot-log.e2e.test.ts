@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import { verifyBundle } from '../../../attest-server/cli/offline/verify.ts';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { historyView, listOf } from '../../../attest-server/protocol/api.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';

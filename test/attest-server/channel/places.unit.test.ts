@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { Places } from '../../../attest-server/channel/places.ts';
 import { Rate } from '../../../attest-server/channel/rate.ts';
-import { sourceOf } from '../../../attest-server/channel/source.ts';
 import { Unjudged } from '../../../attest-server/channel/unjudged.ts';
+import { sourceOf } from '../../../attest-server/protocol/source.ts';
 
 const mib = 1024 * 1024;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'mocha';
-import { verifyBundle } from '../../../attest-server/cli/offline/verify.ts';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { verifyBundle } from '../../../attest-server/cli/offline/verify.ts';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { parsePins } from '../../../attest-server/cli/pin-file.ts';
 import { printable, printableJson } from '../../../attest-server/cli/printable.ts';
 

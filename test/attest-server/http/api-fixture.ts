@@ -13,9 +13,9 @@ import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
-import { createReferenceLife } from '../../../attest-server/reference-life.ts';
+import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import type { EnrolledNode, HistoryEntry, NodeStatus, Pin } from '../../../attest-server/store/store.ts';
-import { ensureIdentity } from '../../../attest-server/tls.ts';
+import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 
 export const now = Date.parse('2026-11-20T12:00:00.000Z');
 

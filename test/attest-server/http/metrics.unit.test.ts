@@ -4,7 +4,7 @@ import { describe, it } from 'mocha';
 import { listenPlainly } from '../../../attest-server/http/listen.ts';
 import { nodeView } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
-import { createMetrics } from '../../../attest-server/metrics.ts';
+import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
 import { emptyWorld, enrolled, now, portsOf, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 
 interface Sample {

@@ -1,0 +1,245 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import pLimit from 'p-limit';
+import type { AuditEvent } from '../protocol/audit.ts';
+import { type AuditKey, type AuditOrigin, auditKeysKept } from '../protocol/audit-key.ts';
+import {
+  auditKeyId,
+  type Checkpoint,
+  formatCheckpoint,
+  parseCheckpoint,
+  verifyCheckpoint,
+} from '../protocol/checkpoint.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import { readPrivate, writePrivate } from '../state/private-text.ts';
+import { type AuditSigner, createSigner, readSigner, rotateSigner } from './key-file.ts';
+
+/** What the books need of the store. */
+export interface BooksStore {
+  auditHash(seq: number): Promise<string | null>;
+  addCheckpoint(sign: (head: { size: number; head: string }) => string): Promise<string | null>;
+  latestCheckpoint(): Promise<string | null>;
+  auditOrigins(): Promise<readonly AuditOrigin[]>;
+  addAuditKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
+  audit(event: AuditEvent): Promise<void>;
+}
+
+export interface BooksPorts {
+  readonly store: BooksStore;
+  readonly stateDir: string;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  signed(size: number): void;
+  /** The log is shorter than it was, or another one. Called before the entry is written. */
+  rolledBack(text: string): void;
+}
+
+/** What travels with a verdict. */
+export interface ShownBooks {
+  readonly checkpoint: string;
+  readonly auditKeys: AuditKey[];
+}
+
+/** Beside the database, so that a restored one meets what was signed after its copy was made. */
+export const bookFiles = {
+  key: 'audit.key',
+  mark: 'audit-checkpoint',
+  /** The mark that a database did not match. It stays until a person takes it away. */
+  lost: 'audit-checkpoint.rolled-back',
+} as const;
+
+/** Signs the audit log of one installation, and notices when the log is not the one that was signed. */
+export class Books {
+  readonly #ports: BooksPorts;
+  /** Those whose key was lost. */
+  readonly #earlier: readonly AuditOrigin[];
+  #signer: AuditSigner;
+  #shown: ShownBooks | null = null;
+  readonly #inTurn = pLimit(1);
+
+  private constructor(ports: BooksPorts, signer: AuditSigner, earlier: readonly AuditOrigin[]) {
+    this.#ports = ports;
+    this.#earlier = earlier;
+    this.#signer = signer;
+  }
+
+  /**
+   * Makes the key where the store has none yet, and holds the store against what was signed before.
+   * @throws Error where the store belongs to another key than the one in the folder
+   */
+  static async open(ports: BooksPorts): Promise<Books> {
+    const path = join(ports.stateDir, bookFiles.key);
+    const origins = await ports.store.auditOrigins();
+    const known = origins.at(-1) ?? null;
+    const found = readSigner(path);
+    checkBelongs(found, known, path);
+    const books = new Books(ports, found ?? createSigner(path), origins.slice(0, -1));
+    // Also after a rotation that was cut short, and where an older store meets its newer key.
+    for (const key of books.#signer.keys.slice(known?.keys.length ?? 0))
+      await books.#addKey(key, 'server', key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
+    await books.#checkMarks();
+    await books.sign();
+    return books;
+  }
+
+  /** Null only before the first entry. */
+  get shown(): ShownBooks | null {
+    return this.#shown;
+  }
+
+  get origin(): string {
+    return this.#signer.origin;
+  }
+
+  /** Of the key that signs now: 8 hex digits. */
+  get keyId(): string {
+    return auditKeyId(this.#signer.origin, this.#signer.publicKey);
+  }
+
+  get keys(): readonly AuditKey[] {
+    return this.#signer.keys;
+  }
+
+  /** Origins of this log whose key was lost, oldest first. */
+  get earlier(): readonly AuditOrigin[] {
+    return this.#earlier;
+  }
+
+  /** What is to be told of a rollback that nobody has looked into yet. */
+  get rollback(): string | null {
+    const lost = join(this.#ports.stateDir, bookFiles.lost);
+    return existsSync(lost)
+      ? `the audit log is not the one that was signed (audit_rollback): when you know why, remove ${bookFiles.lost} from the state folder`
+      : null;
+  }
+
+  /** Signs the head where something changed; the checkpoint is on disk when this resolves. */
+  sign(): Promise<void> {
+    return this.#inTurn(() => this.#sign());
+  }
+
+  /** Puts a new key in the place of the old one, which vouches for it. */
+  rotate(actor: string): Promise<{ readonly keyId: string }> {
+    return this.#inTurn(async () => {
+      this.#signer = rotateSigner(join(this.#ports.stateDir, bookFiles.key), this.#signer);
+      const key = this.#signer.keys.at(-1);
+      if (key !== undefined) await this.#addKey(key, actor, 'audit_key.rotate');
+      await this.#sign();
+      return { keyId: this.keyId };
+    });
+  }
+
+  /**
+   * Holds the log against a checkpoint that comes from outside.
+   * @returns a sentence where we signed it and the log is another one; null also for what we did not sign
+   */
+  async contradicts(note: string): Promise<string | null> {
+    const checkpoint = this.#own(note);
+    return checkpoint === null ? null : this.#compare(checkpoint);
+  }
+
+  async #sign(): Promise<void> {
+    const { origin, keys } = this.#signer;
+    // Somebody may change the database under a server that runs.
+    if (this.#shown !== null) await this.#check(this.#shown.checkpoint);
+    const note =
+      (await this.#ports.store.addCheckpoint((head) =>
+        formatCheckpoint({ origin, ...head }, this.#signer),
+      )) ?? (this.#shown === null ? await this.#ports.store.latestCheckpoint() : null);
+    if (note === null) return;
+    // Before anybody sees it: a checkpoint that agents have must not be unknown to the next start.
+    writePrivate(join(this.#ports.stateDir, bookFiles.mark), note, 'replace');
+    this.#shown = { checkpoint: note, auditKeys: keys.slice(-auditKeysKept) };
+    this.#ports.signed(parseCheckpoint(note).size);
+  }
+
+  async #addKey(key: AuditKey, actor: string, action: string): Promise<void> {
+    const { origin } = this.#signer;
+    await this.#ports.store.addAuditKey(origin, key, {
+      at: this.#ports.now(),
+      actor,
+      action,
+      subject: origin,
+      code: null,
+      detail: { keyId: idOf(origin, key), publicKey: key.publicKey, signature: key.signature },
+    });
+  }
+
+  /** The mark beside the database and the latest checkpoint in it must both fit the log. */
+  async #checkMarks(): Promise<void> {
+    const path = join(this.#ports.stateDir, bookFiles.mark);
+    for (const note of [
+      existsSync(path) ? readPrivate(path) : null,
+      await this.#ports.store.latestCheckpoint(),
+    ])
+      if (note !== null && (await this.#check(note))) return;
+  }
+
+  /** Holds the log against what we signed; a log that is another one is told, and the proof of it is kept. */
+  async #check(note: string): Promise<boolean> {
+    const own = this.#own(note);
+    const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);
+    if (text === null) return false;
+    this.#ports.rolledBack(text);
+    writePrivate(join(this.#ports.stateDir, bookFiles.lost), note, 'replace');
+    await this.#ports.store.audit({
+      at: this.#ports.now(),
+      actor: 'server',
+      action: 'audit_rollback',
+      subject: this.#signer.origin,
+      code: 'audit_rollback',
+      detail: { text, size: own?.size ?? null, head: own?.head ?? null },
+    });
+    return true;
+  }
+
+  /** The checkpoint where one of our keys signed it, else null. */
+  #own(note: string): Checkpoint | null {
+    try {
+      return checkOwn(note, [...this.#earlier, this.#signer]);
+    } catch (error) {
+      if (error instanceof Rejection) return null;
+      throw error;
+    }
+  }
+
+  async #compare({ size, head }: Checkpoint): Promise<string | null> {
+    const found = await this.#ports.store.auditHash(size);
+    if (found === head) return null;
+    return found === null
+      ? `the audit log ends before entry ${size}, which was signed`
+      : `the audit log up to entry ${size} is another one than was signed`;
+  }
+}
+
+/** @throws Rejection where none of these keys signed the checkpoint */
+export function checkOwn(note: string, origins: readonly AuditOrigin[]): Checkpoint {
+  const { keyId, origin } = parseCheckpoint(note);
+  const keys = origins.find((each) => each.origin === origin)?.keys ?? [];
+  const key = keys.find((each) => idOf(origin, each) === keyId);
+  if (key === undefined) throw new Rejection('sig_invalid', `${origin} has no key ${keyId} here`);
+  return verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
+}
+
+/** The store's keys must be the first ones of the file: a store restored from before a rotation has fewer. */
+function checkBelongs(signer: AuditSigner | null, known: AuditOrigin | null, path: string): void {
+  const last = known?.keys.at(-1);
+  if (known === null || last === undefined) return;
+  const { origin, keys } = known;
+  const wanted = `the store is signed by the audit key ${idOf(origin, last)} of ${origin}`;
+  const remedy = 'put that key back, or another store beside this one';
+  if (signer === null)
+    throw new Error(
+      `${wanted}, and ${path} is missing: ${remedy}. Where no copy of it is left, assay-server audit-key --start-anew begins a new origin`,
+    );
+  const fits =
+    signer.origin === origin &&
+    keys.every(({ publicKey }, index) => publicKey === signer.keys[index]?.publicKey);
+  if (fits) return;
+  const id = auditKeyId(signer.origin, signer.publicKey);
+  throw new Error(`${wanted}, and ${path} holds the key ${id} of ${signer.origin}: ${remedy}`);
+}
+
+function idOf(origin: string, { publicKey }: AuditKey): string {
+  return auditKeyId(origin, Buffer.from(publicKey, 'base64'));
+}

@@ -1,0 +1,154 @@
+import { CaptureError, captureReference } from '../../../policy/boot/capture.ts';
+import type { StageDifference } from '../../../policy/boot/compare-stages.ts';
+import { comparedBanks } from '../../../policy/boot/compared-pcrs.ts';
+import { allDifferences, type EventDifference, type MeasuredEvent } from '../../../policy/boot/event-diff.ts';
+import { judgeBoot } from '../../../policy/boot/judge-boot.ts';
+import { judgeStages } from '../../../policy/boot/judge-stages.ts';
+import { judgedStage, stageNames } from '../../../policy/boot/judged-stage.ts';
+import { type PreparedReference, prepareReferences } from '../../../policy/boot/reference-set.ts';
+import { defaultBootRules } from '../../../policy/boot/rules.ts';
+import { vouchedBoot } from '../../../policy/boot/vouched-boot.ts';
+import type { Finding } from '../../../policy/finding.ts';
+import { problemsOf } from '../../../policy/findings.ts';
+import { groupOf, type PolicyGroup } from '../../../policy/policy.ts';
+import { observePolicy } from '../../../policy/shipped/built-in.ts';
+import type { PcrBank } from '../../../protocol/messages.ts';
+import type { Reason } from '../../../protocol/verdict.ts';
+import { CliError, exit } from '../../exit.ts';
+import type { BootSide } from './side.ts';
+
+/** How two boots differ; what `assay boot diff -o json` prints. */
+export interface BootDiff {
+  /** Nothing differs that counts. */
+  readonly same: boolean;
+  /** The causes, the first one first; in the words of a verdict on `b` with `a` as the reference. */
+  readonly findings: readonly Pick<Reason, 'code' | 'text' | 'expected' | 'actual'>[];
+  /** Every event that only one of them has, in the log's order. */
+  readonly differences: readonly EventOfDiff[];
+}
+
+export interface EventOfDiff {
+  readonly pcr: number;
+  readonly stage: string;
+  readonly type: string;
+  readonly expected: string | null;
+  readonly actual: string | null;
+  /**
+   * `cause`: a finding tells of it; `follows`: it counts, and comes with the cause; `never`: it differs between
+   * machines that are alike, and makes no boot another one.
+   */
+  readonly counts: 'cause' | 'follows' | 'never';
+}
+
+/** No rule but that the reference must be met, whatever the node is called. */
+const group: PolicyGroup = { ...groupOf(observePolicy, 'node'), name: 'boot-diff', boot: defaultBootRules };
+
+/**
+ * Judges boot `b` as if `a` had been captured.
+ * @param at milliseconds since the epoch
+ * @throws CliError where `a` cannot be captured, or they share no bank better than SHA-1
+ */
+export function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
+  const bank = sharedBank(a, b);
+  const { active } = prepareReferences(group, [captured(a, at)]);
+  const { differing, findings: all } = judge(b, active);
+  // What is wrong with the first boot already is no difference.
+  const own = new Set(judge(a, active).findings.map(({ code }) => code));
+  const findings = all.filter(({ code }) => !own.has(code));
+  const cited = new Set(findings.map(({ evidence }) => evidence?.position));
+  const differences = allDifferences(a.boot.log.events, b.boot.log.events, pcrs, bank).map(
+    (one): EventOfDiff => ({
+      pcr: one.pcr,
+      stage: one.stage,
+      type: (one.actual ?? one.expected)?.type ?? '',
+      expected: one.expected && told(one.expected, bank),
+      actual: one.actual && told(one.actual, bank),
+      counts: !countsIn(one, differing, bank) ? 'never' : cited.has(placeOf(one)) ? 'cause' : 'follows',
+    }),
+  );
+  return {
+    same: findings.length === 0,
+    findings: findings.map(({ code, text, expected, actual }) => ({ code, text, expected, actual })),
+    differences,
+  };
+}
+
+interface Judged {
+  readonly findings: readonly Finding[];
+  readonly differing: readonly StageDifference[];
+}
+
+function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): Judged {
+  const vouched = vouchedBoot(boot, banks, group.boot);
+  const { findings } = judgeBoot(vouched, banks, { group, active, revocations: null, node: label });
+  const { differing } = judgeStages(vouched, active, group.boot, label);
+  return { findings: [...problemsOf(boot), ...findings], differing };
+}
+
+/** All but PCR 10, which is the running system's. */
+const pcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
+
+function captured({ label, ...side }: BootSide, at: number) {
+  try {
+    return captureReference(side, {
+      ...{ name: label, group: group.name, state: 'active', by: 'boot diff', node: label, at },
+    });
+  } catch (cause) {
+    if (!(cause instanceof CaptureError)) throw cause;
+    throw new CliError(
+      `nothing can be compared with ${label}: ${cause.message}`,
+      'Name the good boot first.',
+      exit.error,
+      cause,
+    );
+  }
+}
+
+function sharedBank(a: BootSide, b: BootSide): PcrBank {
+  const has = ({ banks }: BootSide, bank: PcrBank) => banks.some((quoted) => quoted.bank === bank);
+  const bank = comparedBanks.find((one) => has(a, one) && has(b, one));
+  if (bank !== undefined) return bank;
+  throw new CliError(
+    `${a.label} and ${b.label} have no bank in common that is better than SHA-1`,
+    'Switch the SHA-256 bank on in the firmware setup: SHA-1 alone proves nothing.',
+  );
+}
+
+/** It is among what the stages differ by: not masked away, not in a PCR that is never compared. */
+function countsIn(
+  { pcr, expected, actual }: EventDifference,
+  differing: readonly StageDifference[],
+  bank: PcrBank,
+): boolean {
+  return differing.some(
+    ({ unknown, missing }) =>
+      unknown.some(({ event }) => event === actual?.index) ||
+      missing.some((one) => one.pcr === pcr && one.digests[bank] === expected?.digests[bank]),
+  );
+}
+
+/** As a finding's evidence names it. */
+function placeOf({ pcr, actual }: EventDifference): string {
+  return actual === null ? `PCR ${pcr}` : `event ${actual.index}`;
+}
+
+/** By the shorter digest where there is one: it is for reading. */
+function told({ describes, type, digests }: MeasuredEvent, bank: PcrBank): string {
+  const shown = digests.sha256 === undefined ? bank : 'sha256';
+  return `${describes || type} ${shown}:${digests[shown]}`;
+}
+
+/**
+ * The stages that changed together with the cause, by name, in the log's order. A kernel or loader that is no cause
+ * wraps or announces one, and is nothing else that changed.
+ */
+export function followingStages({ differences }: BootDiff): readonly string[] {
+  const stagesOf = (counts: EventOfDiff['counts']) =>
+    new Set(
+      differences.filter((one) => one.counts === counts).map(({ stage, pcr }) => judgedStage(stage, pcr)),
+    );
+  const causes = stagesOf('cause');
+  return [...stagesOf('follows')]
+    .filter((stage) => !causes.has(stage) && stage !== 'kernel' && stage !== 'loader')
+    .map((stage) => stageNames[stage]);
+}

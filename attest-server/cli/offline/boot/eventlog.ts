@@ -1,0 +1,124 @@
+import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
+import type { Rejection } from '../../../protocol/rejection.ts';
+import type { EventLog, LogEvent } from '../../../verify/tpm/event-log.ts';
+import {
+  replayUserSpace,
+  type UserSpaceEvent,
+  type UserSpaceLog,
+} from '../../../verify/tpm/user-space-log.ts';
+import { table } from '../../table.ts';
+
+/**
+ * What `assay eventlog` prints, with its last line feed. JSON: one object in the shape of EventLog, and under
+ * `userspace` what systemd's log adds, where it is given.
+ */
+export function renderEventLog(
+  log: EventLog,
+  output: 'table' | 'json',
+  userSpace: UserSpaceLog | null = null,
+): string {
+  const after = userSpace && { events: userSpace.events, banks: banksAfter(log, userSpace) };
+  if (output === 'table') return page(log, after);
+  return `${JSON.stringify({ ...shape(log), ...(after && { userspace: after }) })}\n`;
+}
+
+/** The log of user space, and what every PCR holds after it. */
+interface AfterUserSpace {
+  readonly events: readonly UserSpaceEvent[];
+  readonly banks: EventLog['banks'];
+}
+
+function banksAfter(log: EventLog, userSpace: UserSpaceLog): EventLog['banks'] {
+  return Object.fromEntries(
+    pcrBanks.flatMap((bank) => {
+      const before = log.banks[bank];
+      return before === undefined ? [] : [[bank, replayUserSpace(userSpace, bank, before)]];
+    }),
+  );
+}
+
+/** The object that `-o json` prints for a log that cannot be parsed. */
+export interface EventLogError {
+  readonly error: {
+    readonly code: string;
+    readonly offset: number | null;
+    readonly field: string | null;
+    readonly text: string;
+  };
+}
+
+export function eventLogError({ code, offset, field, message }: Rejection): EventLogError {
+  return { error: { code, offset: offset ?? null, field: field ?? null, text: message } };
+}
+
+/** One line for stderr: where, which field, why. */
+export function eventLogFault(file: string, { offset, field, message }: Rejection): string {
+  return `${file} is no event log that can be read: offset ${offset ?? 0}, field ${field ?? 'log'}: ${message}\n`;
+}
+
+function shape({ format, banks, startupLocality, events, notes }: EventLog): EventLog {
+  return { format, banks, startupLocality, events, notes };
+}
+
+function page(log: EventLog, after: AfterUserSpace | null): string {
+  const locality = log.startupLocality === null ? '' : `, startup locality ${log.startupLocality}`;
+  return [
+    `${log.format} log, ${log.events.length} events${locality}`,
+    ...eventLines(log),
+    ...pcrLines('PCRs after replay', log.banks),
+    ...log.notes.map(
+      ({ event, code, text }) => `note ${code}${event === null ? '' : ` (event ${event})`}: ${text}`,
+    ),
+    ...(after === null ? [] : userSpaceLines(after)),
+    '',
+  ].join('\n');
+}
+
+function userSpaceLines({ events, banks }: AfterUserSpace): readonly string[] {
+  const rows = events.map(({ index, pcr, type, describes, verified }) => [
+    String(index),
+    String(pcr),
+    type,
+    verified ? 'yes' : 'no',
+    describes,
+  ]);
+  return [
+    `user space, ${events.length} events`,
+    ...lines(userSpaceHeader, rows),
+    ...pcrLines('PCRs after user space', banks),
+  ];
+}
+
+function pcrLines(title: string, banks: EventLog['banks']): readonly string[] {
+  return Object.entries(banks).flatMap(([bank, pcrs]) => [
+    `${title}, ${bank}`,
+    ...Object.entries(pcrs).map(([pcr, value]) => `${pcr.padStart(4)}  ${value}`),
+  ]);
+}
+
+function lines(header: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
+  return table(header, rows).trimEnd().split('\n');
+}
+
+const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
+/** Digests are told from each other by their beginning; the whole ones are in the JSON. */
+const shownDigits = 16;
+
+function eventLines({ events, banks }: EventLog): readonly string[] {
+  const bank = banks.sha256 === undefined ? firstOf(banks) : 'sha256';
+  const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', (bank ?? 'digest').toUpperCase(), 'DESCRIBES'];
+  const rows = events.map((event: LogEvent) => [
+    String(event.index),
+    String(event.pcr),
+    event.type,
+    event.stage,
+    event.verified ? 'yes' : 'no',
+    (bank && event.digests[bank]?.slice(0, shownDigits)) ?? '-',
+    event.describes,
+  ]);
+  return lines(header, rows);
+}
+
+function firstOf(banks: EventLog['banks']): PcrBank | undefined {
+  return pcrBanks.find((bank) => banks[bank] !== undefined);
+}

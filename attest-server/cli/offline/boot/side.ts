@@ -1,0 +1,100 @@
+import { hash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { parseBundle } from '../../../protocol/bundle.ts';
+import { bankBytes, type PcrBank } from '../../../protocol/messages.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import { asTheLogSays } from '../../../verify/boot/derive-boot-state.ts';
+import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
+import { measureBoot } from '../../../verify/measured-boot.ts';
+import type { MeasuredBoot, QuotedBank } from '../../../verify/proven.ts';
+import { type ParsedLog, parseEventLog } from '../../../verify/tpm/event-log.ts';
+import type { Client } from '../../client.ts';
+import { evidenceDigest } from '../../evidence-digest.ts';
+import { CliError, exit } from '../../exit.ts';
+import { readFile } from '../../read-file.ts';
+import { eventLogFault } from './eventlog.ts';
+
+/** One of two boots that are compared. */
+export interface BootSide {
+  /** How a person calls it. */
+  readonly label: string;
+  /** Quoted, or of a log alone what it leads to. */
+  readonly banks: readonly QuotedBank[];
+  readonly boot: MeasuredBoot;
+}
+
+/**
+ * A boot by the word that was given for it: a firmware log or an exported bundle, where there is such a file, else
+ * a node at the server, `NODE` or `NODE@DIGEST` for earlier evidence.
+ * @throws CliError
+ */
+export async function readBootSide(word: string, cwd: string, client: () => Client): Promise<BootSide> {
+  const path = resolve(cwd, word);
+  if (word.includes('/') || statSync(path, { throwIfNoEntry: false }) !== undefined)
+    return sideOfFile(word, readFile(path));
+  const [node = '', digest] = word.split('@');
+  const which = digest === undefined ? '' : `?evidence=${evidenceDigest(digest)}`;
+  const label = digest === undefined ? word : `${node}@${digest.slice(0, 12)}…`;
+  return sideOfBundle(label, await client().text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`));
+}
+
+function sideOfFile(word: string, bytes: Buffer): BootSide {
+  // No firmware log begins so: its first event is of PCR 0.
+  if (/^\s*\{/.test(bytes.toString('latin1', 0, 64)))
+    return sideOfBundle(basename(word), bytes.toString('utf8'));
+  try {
+    const banks = banksOf(parseEventLog(bytes));
+    const boot = measureBoot(bytes, hash('sha256', bytes, 'hex'), banks);
+    return { label: nameOf(word), banks, boot };
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    throw new CliError(
+      eventLogFault(word, cause).trimEnd(),
+      'Name a firmware log or an exported bundle.',
+      exit.error,
+    );
+  }
+}
+
+function sideOfBundle(label: string, text: string): BootSide {
+  try {
+    const { banks, boot } = verifyBundleEvidence(parseBundle(text), null);
+    if (boot !== null) return { label, banks, boot };
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    throw new CliError(
+      `the evidence of ${label} is rejected: ${cause.code}: ${cause.message}`,
+      'Export it again: assay bundle NODE.',
+      exit.error,
+      cause,
+    );
+  }
+  throw new CliError(
+    `the evidence of ${label} has no boot log`,
+    'Only its PCR values are known: assay verify.',
+  );
+}
+
+/** Logs are often all called alike: then the folder tells which. */
+function nameOf(word: string): string {
+  const parts = word.split('/').filter((part) => part !== '' && part !== '.' && part !== '..');
+  return parts.slice(-2).join('/');
+}
+
+/** What a machine would quote that booted as the log says. */
+function banksOf(log: ParsedLog): readonly QuotedBank[] {
+  return asTheLogSays(log).banks.map((bank) => ({
+    bank,
+    mask: 0xffffff,
+    values: valuesOf(log, bank),
+    pcrDigest: '',
+  }));
+}
+
+function valuesOf({ banks }: ParsedLog, bank: PcrBank): Buffer {
+  const values = Buffer.alloc(24 * bankBytes[bank]);
+  for (const [pcr, value] of Object.entries(banks[bank] ?? {}))
+    if (Number(pcr) < 24) values.write(value, Number(pcr) * bankBytes[bank], 'hex');
+  return values;
+}

@@ -1,0 +1,158 @@
+import { basename, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { judgedStage, scopeOf } from '../../../policy/boot/judged-stage.ts';
+import { defaultScope } from '../../../policy/boot/rules.ts';
+import { plainName, type Reference, reference } from '../../../protocol/reference.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import { CliError, exit } from '../../exit.ts';
+import { formatOf, print } from '../../output.ts';
+import { readFile } from '../../read-file.ts';
+import type { Session } from '../../session.ts';
+import { into } from '../../write-file.ts';
+import { readBootFile } from '../boot/file.ts';
+import {
+  type Component,
+  commandLineComponent,
+  initrdComponents,
+  kernelComponents,
+  loaderComponent,
+  type Starter,
+  starters,
+} from './parts.ts';
+import { unifiedComponents } from './unified.ts';
+
+interface Options {
+  readonly name: string;
+  readonly group: string;
+  readonly kernel: readonly string[];
+  readonly initrd: readonly string[];
+  readonly loader: readonly string[];
+  readonly uki?: string;
+  readonly cmdline?: string;
+  readonly cmdlineFile?: string;
+  readonly via: string;
+  readonly secureBoot: boolean;
+  readonly state: string;
+  readonly file?: string;
+  readonly output: string;
+}
+
+/** `reference compute`: what a boot of these files measures, as a reference file; offline. */
+export function addReferenceCompute(references: Command, { io }: Session): void {
+  const several = (value: string, earlier: readonly string[]) => [...earlier, value];
+  references
+    .command('compute')
+    .description('make a reference file of kernel, initrd, loader or unified image, offline')
+    .requiredOption('--name <name>', 'name of the new reference')
+    .requiredOption('--group <group>', 'group of nodes that it is for')
+    .option('--kernel <file>', 'a kernel image; may be given several times', several, [])
+    .option('--initrd <file>', 'an initrd; several in the order in which they are loaded', several, [])
+    .option('--loader <file>', 'an image that runs before the kernel: shim, GRUB, systemd-boot', several, [])
+    .option('--uki <file>', 'a unified kernel image, which has kernel, initrd and command line in it')
+    .option('--cmdline <text>', 'the command line, as /proc/cmdline shows it')
+    .option('--cmdline-file <file>', 'a file that holds it, such as a copy of /proc/cmdline')
+    .option('--via <starter>', `who starts the kernel: ${starters.join(', ')}`, 'grub')
+    .option('--no-secure-boot', 'Secure Boot is off: then GRUB starts a kernel that PCR 4 does not show')
+    .option('--state <state>', 'staged (for review) or active', 'staged')
+    .option('-f, --file <file>', 'write it there instead of standard output')
+    .option('-o, --output <format>', 'json or yaml', 'json')
+    .action((options: Options) => {
+      const format = formatOf(options.output, ['json', 'yaml']);
+      const at = (path: string) => resolve(io.cwd, path);
+      print(into(options.file, io), format, computeReference(options, at), () => '');
+    });
+}
+
+function computeReference(options: Options, at: (path: string) => string): Reference {
+  checkOptions(options);
+  const starter = oneOf(starters, options.via, '--via');
+  const components = componentsOf(options, starter, at);
+  if (components.length === 0)
+    throw new CliError(
+      'nothing to compute a reference of',
+      'Give --kernel, --initrd, --loader, --uki or --cmdline.',
+      exit.usage,
+    );
+  return reference.parse({
+    ...{ version: 1, name: options.name, group: options.group },
+    state: oneOf(['staged', 'active'] as const, options.state, '--state'),
+    ...{ expires: null, pcrs: {} },
+    components: components.map((component) => ({ ...component, scope: scopeName(component) })),
+  });
+}
+
+function componentsOf(options: Options, starter: Starter, at: (path: string) => string): Component[] {
+  const { kernel, initrd, loader, uki } = options;
+  const line = commandLineOf(options, at);
+  return [
+    ...loader.map((path) => named(path, () => loaderComponent(at(path)))),
+    ...(uki === undefined ? [] : named(uki, () => unifiedComponents(readBootFile(at(uki)), basename(uki)))),
+    ...kernel.flatMap((path) => named(path, () => kernelComponents(at(path), starter, options.secureBoot))),
+    ...(initrd.length === 0 ? [] : initrdComponents(initrd.map(at), starter)),
+    ...(line === null ? [] : [commandLineComponent(line, starter)]),
+  ];
+}
+
+function commandLineOf({ cmdline, cmdlineFile }: Options, at: (path: string) => string): string | null {
+  const text = cmdlineFile === undefined ? cmdline : readFile(at(cmdlineFile)).toString('utf8');
+  if (text === undefined) return null;
+  const line = text.replace(/\n$/, '');
+  if (line.trim() === '' || line.length > 4096 || /[\n\0]/.test(line))
+    throw new CliError(
+      `the command line ${cmdlineFile === undefined ? '' : `in ${cmdlineFile} `}is not one line of 1 to 4096 characters`,
+      'Give it as /proc/cmdline shows it.',
+      exit.error,
+    );
+  return line;
+}
+
+/** What contradicts itself is told before any file is read. */
+function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: Options): void {
+  const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
+  for (const [option, value] of [['--name', name] as const, ['--group', group] as const]) {
+    const fault = plainName.safeParse(value).error?.issues[0]?.message;
+    if (fault !== undefined) throw usage(`${option} ${value} is no name`, `It may have ${fault}.`);
+  }
+  if (cmdline !== undefined && cmdlineFile !== undefined)
+    throw usage('--cmdline and --cmdline-file say the same thing', 'Give one of them.');
+  if (
+    uki !== undefined &&
+    (kernel.length > 0 || initrd.length > 0 || cmdline !== undefined || cmdlineFile !== undefined)
+  )
+    throw usage(
+      'a unified image has kernel, initrd and command line in it',
+      'Give --uki without the other files.',
+    );
+  if (via === 'firmware' && initrd.length > 0)
+    throw usage(
+      'an initrd that the kernel reads itself is measured by nobody',
+      'Put it into a unified image (--uki), or have a loader read it.',
+    );
+}
+
+function oneOf<T extends string>(allowed: readonly T[], word: string, option: string): T {
+  const found = allowed.find((one) => one === word);
+  if (found === undefined)
+    throw new CliError(`${option} ${word} is not known`, `It may be ${allowed.join(', ')}.`, exit.usage);
+  return found;
+}
+
+/** As the shipped policies have it; what counts is the policy in force. */
+function scopeName({ stage, pcr }: Component): string {
+  return stage === 'cmdline' ? defaultScope.cmdline : scopeOf(judgedStage(stage, pcr ?? null), defaultScope);
+}
+
+/** A fault within a file says which one, where, and why. */
+function named<T>(path: string, compute: () => T): T {
+  try {
+    return compute();
+  } catch (cause) {
+    if (!(cause instanceof Rejection)) throw cause;
+    throw new CliError(
+      `${path} cannot be measured: offset ${cause.offset ?? 0}, field ${cause.field ?? 'file'}: ${cause.message}`,
+      'Name the file that the machine boots: a PE image (kernel, loader, unified kernel image).',
+      exit.error,
+      cause,
+    );
+  }
+}

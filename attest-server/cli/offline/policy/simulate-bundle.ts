@@ -1,0 +1,39 @@
+import { basename } from 'node:path';
+import { createSimulation, notSimulated, type SimulatedNode } from '../../../policy/draft/simulation.ts';
+import type { Policy } from '../../../policy/policy.ts';
+import { parseBundle } from '../../../protocol/bundle.ts';
+import type { Reference } from '../../../protocol/reference.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
+import { checkEndorsementOf } from '../verify/endorsement-chain.ts';
+import { contextPolicy, contextReferences } from '../verify/verify.ts';
+
+/**
+ * One exported bundle under the policy that its exporter names and under another one. Its identity is the exporter's
+ * word, as there are no roots here.
+ * @param references null: those that the bundle carries
+ * @param at milliseconds since the epoch; references expire by it
+ */
+export function simulateBundle(
+  text: string,
+  path: string,
+  policy: Policy,
+  references: readonly Reference[] | null,
+  at: number,
+): SimulatedNode {
+  const name = basename(path, '.json');
+  try {
+    const bundle = parseBundle(text);
+    const proven = verifyBundleEvidence(bundle, checkEndorsementOf(bundle, null, at).ekDigest);
+    const node = proven.facts?.node ?? bundle.context?.node ?? name;
+    const judge = createSimulation(
+      { before: contextPolicy(bundle), after: policy },
+      references ?? contextReferences(bundle),
+    );
+    const { labels = {}, tpmClass = 'unknown' } = bundle.context ?? {};
+    return judge(proven, bundle, { name: node, labels, tpmClass }, at);
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    return notSimulated(name, `it cannot be judged: ${error.code}: ${error.message}`);
+  }
+}

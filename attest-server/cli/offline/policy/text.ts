@@ -1,0 +1,42 @@
+import { resolve } from 'node:path';
+import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
+import { type CheckedPolicy, checkPolicy } from '../../../policy/file/policy-file.ts';
+import { enrolments, type Policy, plainEnrolments } from '../../../policy/policy.ts';
+import { observePolicy, strictPolicy } from '../../../policy/shipped/built-in.ts';
+import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
+import { readFile } from '../../read-file.ts';
+
+const builtIn: readonly Policy[] = [strictPolicy, observePolicy];
+
+/** The text of a policy file, or of `strict` or `observe`. @throws CliError where it cannot be read */
+export function readPolicyText({ cwd }: CliIo, name: string): string {
+  return (
+    builtIn.find((policy) => policy.name === name)?.text ?? readFile(resolve(cwd, name)).toString('utf8')
+  );
+}
+
+/** Faults and warnings are told with the name as it was given, as compilers do. */
+export function checkPolicyText(text: string, file: string): CheckedPolicy | PolicyError {
+  try {
+    return checkPolicy(text, file, plainEnrolments);
+  } catch (error) {
+    if (error instanceof PolicyError) return error;
+    throw error;
+  }
+}
+
+/** @throws CliError that tells every fault */
+export function readPolicy(io: CliIo, name: string): Policy {
+  try {
+    return checkPolicy(readPolicyText(io, name), name, enrolments).policy;
+  } catch (cause) {
+    if (!(cause instanceof PolicyError)) throw cause;
+    throw new CliError(cause.message, 'Correct the policy, and try again.', exit.error, cause);
+  }
+}
+
+/** `etc/policy.yaml:7: groups.0.mode: …` */
+export function placed(file: string, { line, field, text }: PolicyFault): string {
+  return `${file}:${line}: ${field}: ${text}`;
+}

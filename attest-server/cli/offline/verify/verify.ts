@@ -1,0 +1,166 @@
+import { appraise } from '../../../policy/appraise.ts';
+import { withContinuity } from '../../../policy/continuity.ts';
+import { earStatus } from '../../../policy/ear-status.ts';
+import { parsePolicy } from '../../../policy/file/policy-file.ts';
+import { enrolments, groupOf, type Policy } from '../../../policy/policy.ts';
+import { type Bundle, parseBundle } from '../../../protocol/bundle.ts';
+import { classOf } from '../../../protocol/reasons.ts';
+import { type Reference, reference } from '../../../protocol/reference.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import type { AspectStatus, NodeState, Reason, Verdict } from '../../../protocol/verdict.ts';
+import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
+import { type TrustRoots, trustRoots } from '../../../verify/endorsement-chain.ts';
+
+import { parseCertificate } from '../../../verify/x509/certificate.ts';
+import { type BootSummary, bootSummary } from '../boot/summary.ts';
+import { checkEndorsementOf } from './endorsement-chain.ts';
+
+/** What a bundle is judged with. What is left out comes from the bundle's context, or is not judged. */
+export interface BundleJudgement {
+  readonly policy?: Policy;
+  readonly references?: readonly Reference[];
+  /** The authorities that endorse TPMs. */
+  readonly roots?: TrustRoots;
+  /** Milliseconds since the epoch; the moment of export, where the bundle says it, wins. */
+  readonly now: number;
+}
+
+/** What `assay verify -o json` prints. */
+export interface BundleVerdict {
+  readonly state: NodeState;
+  readonly earStatus: AspectStatus;
+  readonly reasons: readonly Reason[];
+  readonly aspects: Verdict['aspects'];
+  readonly boot: BootSummary | null;
+  /** The name that the evidence gives itself, by which the policy's group was chosen. */
+  readonly node?: string;
+  readonly group?: string;
+  readonly require?: Verdict['require'];
+  /** Present where the exporter's word was taken for policy, references, roots or the moment. */
+  readonly from?: 'context';
+  /** What this verdict rests on besides the evidence; a sentence each. */
+  readonly notes?: readonly string[];
+}
+
+/** How it ended: a rejection and a state that cannot be judged differ in their exit code only. */
+export interface JudgedBundle {
+  readonly verdict: BundleVerdict;
+  readonly rejected: boolean;
+}
+
+/**
+ * Judges an exported bundle again, without a server. Bad evidence is no exception here but a verdict `unknown` with
+ * its code. A bundle does not hold the activation that ties attestation key and endorsement key together: that they
+ * are of one TPM is the exporter's word.
+ */
+export function verifyBundle(text: string, judgement: BundleJudgement): JudgedBundle {
+  try {
+    return { verdict: judge(parseBundle(text), judgement), rejected: false };
+  } catch (error) {
+    if (error instanceof Rejection) return { verdict: rejectedVerdict(error), rejected: true };
+    throw error;
+  }
+}
+
+function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
+  const { context } = bundle;
+  const policy = judgement.policy ?? contextPolicy(bundle);
+  // An exporter who could choose the moment could bring an expired reference back to life.
+  const ownMoment = judgement.policy !== undefined || context === undefined;
+  const at = ownMoment ? judgement.now : Date.parse(context.at);
+  const roots = judgement.roots ?? contextRoots(bundle);
+  const exportersWord = judgement.policy === undefined && roots === null && context?.policy !== undefined;
+  const { ekDigest, tpmClass: vouched } = checkEndorsementOf(bundle, roots, at);
+  const proven = verifyBundleEvidence(bundle, roots !== null || exportersWord ? ekDigest : null);
+  const boot = proven.boot && bootSummary(proven.boot);
+  if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
+  const references = judgement.references ?? contextReferences(bundle);
+  const node = proven.facts?.node ?? context?.node ?? 'bundle';
+  const { sentBootLog = false, labels = {} } = context ?? {};
+  const asExported = judgement.policy === undefined && judgement.roots === undefined;
+  const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
+  const verdict = withContinuity(
+    appraise(proven, policy, { name: node, sentBootLog, labels, tpmClass }, references, at),
+    proven,
+    bundle,
+    groupOf(policy, node, labels),
+  );
+  const { identity, ...others } = verdict.aspects;
+  // An exporter who could choose the labels unseen could choose the group, and with it the rules.
+  const byLabels = judgement.policy?.groups.some((group) => Object.keys(group.labels).length > 0) ?? false;
+  const notes = [
+    ...(proven.ekDigest === null ? [] : [exportersBinding]),
+    ...(byLabels && Object.keys(labels).length > 0 ? [exportersLabels] : []),
+  ];
+  const fromContext =
+    (judgement.policy === undefined && context?.policy !== undefined) ||
+    (judgement.references === undefined && context?.references !== undefined) ||
+    (judgement.roots === undefined && roots !== null);
+  return {
+    state: verdict.state,
+    earStatus: earStatus(verdict),
+    reasons: verdict.reasons,
+    // An identity that was not appraised is left out, not shown as failed.
+    aspects: proven.ekDigest === null || identity === undefined ? others : { identity, ...others },
+    boot,
+    node,
+    group: verdict.group,
+    require: verdict.require,
+    ...(notes.length > 0 && { notes }),
+    ...(fromContext && { from: 'context' as const }),
+  };
+}
+
+const exportersBinding =
+  'A bundle holds no activation: that its attestation key and its endorsement key are of one TPM is the word of whoever exported it.';
+
+const exportersLabels =
+  'The labels of the node, by which its group may have been chosen, are the word of whoever exported it.';
+
+/** The policy that the exporter judged by; null where it names none. @throws Rejection `malformed` */
+export function contextPolicy({ context }: Bundle): Policy | null {
+  if (context?.policy === undefined) return null;
+  try {
+    return parsePolicy(context.policy, 'context', enrolments);
+  } catch (cause) {
+    throw new Rejection('malformed', 'the bundle carries a policy that cannot be used', {
+      field: 'context.policy',
+      cause,
+    });
+  }
+}
+
+/** PEM; what the exporter trusted. */
+function contextRoots({ context }: Bundle): TrustRoots | null {
+  if (!context?.roots?.length) return null;
+  const ders = context.roots.map((pem) => Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64'));
+  return trustRoots(
+    ders.map((der) => parseCertificate(der, 'context.roots')),
+    [],
+  );
+}
+
+/** The references that the exporter judged by. @throws Rejection `malformed` */
+export function contextReferences({ context }: Bundle): readonly Reference[] {
+  return (context?.references ?? []).map((value, index) => {
+    const result = reference.safeParse(value);
+    if (result.success) return result.data;
+    const field = `context.references.${index}`;
+    throw new Rejection('malformed', `bundle field ${field}: ${result.error.issues[0]?.message}`, { field });
+  });
+}
+
+function rejectedVerdict({ code, message, field }: Rejection): BundleVerdict {
+  const reason: Reason = {
+    code,
+    class: classOf(code),
+    aspect: 'identity',
+    severity: 'fail',
+    source: 'server',
+    expected: null,
+    actual: null,
+    text: field === undefined || message.includes(field) ? message : `${message} (${field})`,
+    evidence: null,
+  };
+  return { state: 'unknown', earStatus: 'none', reasons: [reason], aspects: {}, boot: null };
+}

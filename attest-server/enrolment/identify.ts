@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto';
+import type { Hello } from '../protocol/messages.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { EnrolledNode, Store } from '../store/store.ts';
+import { type AttestationKey, checkAttestationKey, checkTemplate } from '../verify/attestation-key.ts';
+import { makeCredential } from '../verify/credential.ts';
+import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';
+import type { TrustRoots } from '../verify/endorsement-chain.ts';
+import { type EndorsementPath, endorsementPath } from '../verify/endorsement-path.ts';
+import { tpmIdentityOf } from '../verify/tpm-identity.ts';
+import { vouchedTpm } from '../verify/vouched-tpm.ts';
+import type { CandidateBook } from './candidates.ts';
+import type { Registry } from './registry.ts';
+import type { MachinesWithoutTpm } from './without-tpm.ts';
+
+/** A connection's node: its record, and whether it is enrolled yet. */
+export interface Peer {
+  readonly record: EnrolledNode;
+  readonly ak: AttestationKey;
+  readonly joinTokenId: string | null;
+  /** How a root vouches for the endorsement certificate that it showed. */
+  readonly endorsementPath: EndorsementPath | null;
+}
+
+export interface IdentifyParts {
+  readonly store: Store;
+  readonly registry: Registry;
+  readonly candidates: CandidateBook;
+  readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
+  /** Told of the checkpoint that an agent kept. */
+  readonly meetWitness: (node: string, checkpoint: string) => Promise<void>;
+  /** Whom we trust to endorse TPMs at present. */
+  readonly trust: () => TrustRoots;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/**
+ * Who says hello: checks its keys, asks the registry, and makes the credential that only the TPM of both keys opens.
+ * A TPM for which nobody vouched is noted down as a candidate.
+ */
+export function createIdentify(parts: IdentifyParts) {
+  const { registry, candidates, meetWitness, trust, now } = parts;
+  return async (hello: Hello, joinToken: string | null, address: string) => {
+    if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
+    const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
+    const ek = checkEndorsement({
+      publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
+      certificate: ekCertificate,
+      chain: hello.ek.chain.map((der) => Buffer.from(der, 'base64')),
+    });
+    const ak = checkAttestationKey(Buffer.from(hello.ak.publicArea, 'base64'), hello.ak.name);
+    checkTemplate(ak);
+    const keys = {
+      ekDigest: ek.digest,
+      ekPublicArea: ek.publicArea,
+      ekCertificate,
+      akPublicArea: ak.publicArea,
+      akName: ak.name,
+      vouched: () => vouchedTpm(ek, trust(), now()),
+    };
+    if (hello.checkpoint !== undefined) await meetWitness(hello.node, hello.checkpoint);
+    const found = await registry.identify(hello, keys, joinToken, now()).catch((error: unknown) => {
+      if (error instanceof Rejection && undecided.has(error.code))
+        candidates.note(
+          {
+            ...{ node: hello.node, ekDigest: ek.digest, ekPublicArea: ek.publicArea, address },
+            ...{ certificateSubject: ek.certificate?.subject ?? null, manufacturer: makerOf(ek) },
+          },
+          now(),
+        );
+      throw error;
+    });
+    const shown = { ak, endorsementPath: endorsementPath(ek, trust(), now()) };
+    if ('known' in found) {
+      // The same bytes as the key's: held once.
+      const record = { ...found.known, akPublicArea: ak.publicArea };
+      return { node: { record, ...shown, joinTokenId: null }, activation: null };
+    }
+    const secret = randomBytes(32);
+    const { credential, secret: encrypted } = makeCredential(
+      ek.publicArea,
+      Buffer.from(ak.name, 'hex'),
+      secret,
+      randomBytes,
+    );
+    return {
+      node: { record: found.candidate, ...shown, joinTokenId: found.joinTokenId },
+      activation: { credential, encrypted, secret },
+    };
+  };
+}
+
+/** What a person's word would mend. */
+const undecided: ReadonlySet<string> = new Set(['enrolment_pending', 'ek_untrusted_root']);
+
+/** Its own claim, for whoever decides about it. */
+function makerOf({ certificate }: Endorsement): string | null {
+  return certificate === null ? null : tpmIdentityOf(certificate).manufacturer;
+}
+
+/** A machine that merely says it has no TPM is `unsupported` only by policy, and an enrolled one proves nothing by it. */
+async function noTpm(hello: Hello, { store, withoutTpm }: IdentifyParts): Promise<Rejection> {
+  const enrolled = (await store.node(hello.node)) !== null;
+  if (enrolled)
+    return new Rejection(
+      'identity_unproven',
+      `${hello.node} is enrolled with a TPM, and this agent says that it has none`,
+    );
+  withoutTpm.note(hello.node);
+  return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
+}

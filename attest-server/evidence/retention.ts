@@ -1,0 +1,70 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Store, UnusedRequest } from '../store/store.ts';
+
+interface RetentionParts {
+  readonly store: Pick<Store, 'evidenceOwners' | 'eraseEvidence' | 'eraseUnused'>;
+  /** What a kept answer names besides itself. */
+  readonly named: UnusedRequest['named'];
+  readonly now: () => number;
+  /** Milliseconds. */
+  readonly evidence: number;
+  readonly transitionEvidence: number;
+  readonly fault: (error: unknown, where: string) => void;
+}
+
+const day = 86_400_000;
+/** Rows of history in one transaction: others must not wait for it. */
+const batch = 100;
+const pauseMs = 20;
+/** A use is noted once a day: what is unused for this long is so for certain. */
+const useNotedWithin = 2 * day;
+/** What is of no node alone. */
+const shared = 'shared';
+
+/** Erases what is older than it may be: at the start, and once a day. */
+export function startRetention(parts: RetentionParts): { close(): Promise<void> } {
+  const stop = new AbortController();
+  const ended = (async () => {
+    while (!stop.signal.aborted) {
+      await eraseOldEvidence(parts, stop.signal).catch((error: unknown) => parts.fault(error, 'retention'));
+      await sleep(day, undefined, { signal: stop.signal }).catch(() => undefined);
+    }
+  })();
+  return {
+    close() {
+      stop.abort();
+      return ended;
+    },
+  };
+}
+
+/** Each erased bundle, and each log, key or policy that only erased ones named, is in an audit entry `evidence_erased`. */
+export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSignal): Promise<void> {
+  const { store, now, named, evidence, transitionEvidence } = parts;
+  const eventOf = (subject: string) => (digests: readonly string[]) => ({
+    at: now(),
+    actor: 'server',
+    action: 'evidence_erased',
+    subject,
+    code: 'evidence_erased',
+    detail: { count: digests.length, digests: digests.join(' ') },
+  });
+  for (const name of await store.evidenceOwners())
+    for (const [kind, age] of [
+      ['all', evidence],
+      ['transitions', transitionEvidence],
+    ] as const) {
+      const request = {
+        ...{ node: name, kind, before: now() - age, limit: batch },
+        event: eventOf(name),
+      };
+      while (!signal.aborted && (await store.eraseEvidence(request)))
+        await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+    }
+  const keptBefore = now() - evidence;
+  if (!signal.aborted)
+    await store.eraseUnused({
+      ...{ keptBefore, usedBefore: keptBefore - useNotedWithin, named, signal },
+      event: eventOf(shared),
+    });
+}

@@ -1,0 +1,26 @@
+import { type Context, keptContext } from '../evidence/pack.ts';
+import { type Appraiser, createAppraiser } from '../policy/appraise.ts';
+import { groupOf, labelsThatCount, type Policy, type PolicyGroup } from '../policy/policy.ts';
+import type { Reference } from '../protocol/reference.ts';
+
+/** What verdicts are made by at present: one policy and the references of one moment, made ready once. */
+export class InForce {
+  readonly policy: Policy;
+  readonly appraise: Appraiser;
+  /** What is kept of both beside each answer. */
+  readonly context: Context;
+
+  constructor(policy: Policy, references: readonly Reference[]) {
+    this.policy = policy;
+    this.appraise = createAppraiser(policy, references);
+    this.context = keptContext(policy.text, references);
+  }
+
+  groupOf(
+    node: string,
+    inCluster: Readonly<Record<string, string>>,
+  ): { readonly group: PolicyGroup; readonly labels: Readonly<Record<string, string>> } {
+    const labels = labelsThatCount(this.policy, inCluster);
+    return { group: groupOf(this.policy, node, labels), labels };
+  }
+}

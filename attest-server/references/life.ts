@@ -1,0 +1,90 @@
+import pLimit from 'p-limit';
+import type { Reference } from '../protocol/reference.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Store } from '../store/store.ts';
+
+/** What a person may do with a reference that the server holds. */
+export const referenceActions = ['approve', 'retire', 'revoke'] as const;
+export type ReferenceAction = (typeof referenceActions)[number];
+
+/** From which states an action leads to which one. Nothing leads out of `revoked`: what was bad once stays so. */
+const transitions = {
+  approve: { from: ['staged', 'retired'], to: 'active' },
+  retire: { from: ['staged', 'active'], to: 'retired' },
+  revoke: { from: ['staged', 'active', 'retired'], to: 'revoked' },
+} as const satisfies Record<ReferenceAction, { from: readonly Reference['state'][]; to: Reference['state'] }>;
+
+export interface ReferenceParts {
+  readonly store: Pick<Store, 'references' | 'addReference' | 'updateReference'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Whether who captured a reference may not approve it, too. */
+  readonly separate: boolean;
+  /** Puts the stored references in force. */
+  readonly changed: () => Promise<void>;
+}
+
+export interface ReferenceLife {
+  /** Null where there is none of that name. @throws Rejection `role_denied`; Error for a state that does not allow it */
+  change(name: string, action: ReferenceAction, reason: string, actor: string): Promise<Reference | null>;
+  /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
+  add(reference: Reference, actor: string): Promise<Reference>;
+}
+
+/** The state of a reference does not allow what was asked; the message says why. */
+class NotNow extends Error {
+  override readonly name = 'NotNow';
+}
+
+/** The life of reference values: staged, active, retired, revoked; each step is in the books. */
+export function createReferenceLife({ store, now, separate, changed }: ReferenceParts): ReferenceLife {
+  // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
+  const inTurn = pLimit(1);
+  const life: ReferenceLife = {
+    async change(name, action, reason, actor) {
+      const found = (await store.references()).find((reference) => reference.name === name);
+      if (found === undefined) return null;
+      const { from, to } = transitions[action];
+      if (!from.some((state) => state === found.state))
+        throw new NotNow(
+          `reference ${name} is ${found.state}: ${action} needs one that is ${from.join(' or ')}`,
+        );
+      if (action === 'approve' && separate && found.captured?.by === actor)
+        throw new Rejection(
+          'role_denied',
+          `${name} was captured by the same person; approvals.separate asks for another one to approve it`,
+        );
+      const next: Reference = { ...found, state: to };
+      await store.updateReference(next, {
+        ...{ at: now(), actor, action: `reference.${action}`, subject: name, code: null },
+        detail: { from: found.state, to, reason },
+      });
+      await changed();
+      return next;
+    },
+
+    async add(reference, actor) {
+      if ((await store.references()).some(({ name }) => name === reference.name))
+        throw new NotNow(`there is a reference named ${reference.name} already`);
+      const { name } = reference;
+      const at = new Date(now()).toISOString();
+      // Whoever brings it vouches for it, whatever the file says of itself.
+      const captured = { by: actor, node: reference.captured?.node ?? '-', at };
+      const added: Reference = {
+        ...reference,
+        captured,
+        ...(separate && reference.state === 'active' && { state: 'staged' }),
+      };
+      await store.addReference(added, {
+        ...{ at: now(), actor, action: 'reference.import', subject: name, code: null },
+        detail: { state: added.state, group: added.group },
+      });
+      await changed();
+      return added;
+    },
+  };
+  return {
+    change: (...step) => inTurn(() => life.change(...step)),
+    add: (...step) => inTurn(() => life.add(...step)),
+  };
+}

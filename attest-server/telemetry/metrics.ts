@@ -1,0 +1,162 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { failingAspects, type NodeView } from '../protocol/api.ts';
+import { isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
+import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
+
+export type Phase = 'verify' | 'appraise' | 'record' | 'total';
+/** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
+export type AttestationResult = 'accepted' | 'rejected' | 'fault';
+
+const reloadedParts = ['policy', 'roots', 'certificate', 'tokens'] as const;
+export type ReloadedPart = (typeof reloadedParts)[number];
+
+/** One method per event. No label is free text, a digest or a key; every name has the prefix `assay_`. */
+export interface Metrics {
+  attested(result: AttestationResult, reason: ReasonCode | null): void;
+  /** A message or connection that was refused before anything was judged. */
+  refused(code: ReasonCode): void;
+  duration(phase: Phase, seconds: number): void;
+  transition(from: NodeState, to: NodeState): void;
+  checkFailed(check: Aspect): void;
+  /** Replaces what is known of all nodes; series of nodes that are gone go too. */
+  nodeStates(nodes: readonly NodeView[]): void;
+  /** Connected agents by the version that they say; versions that are none are counted as `other`. */
+  agents(versions: ReadonlyMap<string, number>): void;
+  request(method: string, route: string, status: number, seconds: number): void;
+  /** Milliseconds since the epoch: until when the server's certificate and its authority are good. */
+  certificatesExpire(server: { readonly notAfter: number; readonly authorityNotAfter: number }): void;
+  /** @param at seconds since the epoch */
+  policyChanged(policy: string, at: number): void;
+  auditWriteFailed(): void;
+  /** A part of the configuration was read again and is faulty. */
+  reloadFailed(part: ReloadedPart): void;
+  /** A row of this table of the store cannot be read; told once each. */
+  rowUnreadable(table: string): void;
+  /** A checkpoint of the audit log was signed. @param size entries */
+  checkpointed(size: number): void;
+  /** The Prometheus text format. */
+  text(): Promise<string>;
+  readonly contentType: string;
+}
+
+export function createMetrics(build: { readonly version: string }): Metrics {
+  const registry = new Registry();
+  const succeeded = new Set<string>();
+  const known = new Set<string>();
+  const registers = [registry];
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Gauge<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], registers });
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Counter<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], registers });
+  const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Histogram<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], buckets, registers });
+
+  gauge('build_info', 'Always 1; the label tells the version', ['version']).set(
+    { version: build.version },
+    1,
+  );
+  const nodes = gauge('nodes', 'Nodes by state', ['state']);
+  const trusted = gauge('node_trusted', '1 where the node is trusted now, else 0', ['node']);
+  const lastSuccess = gauge('node_last_success_timestamp_seconds', 'When the node was last found trusted', [
+    'node',
+  ]);
+  const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
+  const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
+  const attestations = counter('attestations_total', 'Pieces of evidence that were answered', [
+    'result',
+    'reason',
+  ]);
+  const durations = histogram('attestation_duration_seconds', 'Time in each phase of an attestation', [
+    'phase',
+  ]);
+  const transitions = counter('verdict_transitions_total', 'Changes of state', ['from', 'to']);
+  const agents = gauge('agents', 'Connected agents by version', ['version']);
+  const requests = histogram('http_request_duration_seconds', 'Time to answer a request', [
+    'method',
+    'route',
+    'code',
+  ]);
+  const expiries = gauge('certificate_expiry_timestamp_seconds', 'When a certificate ends', ['certificate']);
+  const policies = gauge('policy_last_change_timestamp_seconds', 'When another policy came into force', [
+    'policy',
+  ]);
+  const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
+  const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
+  const reloadFailures = counter('reload_failures_total', 'Parts that were read again and are faulty', [
+    'part',
+  ]);
+  const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that nobody can read', [
+    'table',
+  ]);
+  const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);
+
+  for (const check of aspects) checkFailures.inc({ check }, 0);
+  for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
+  for (const state of nodeStates) nodes.set({ state }, 0);
+
+  return {
+    attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
+    refused: (code) => refusals.inc({ code: codeLabel(code) }),
+    duration: (phase, seconds) => durations.observe({ phase }, seconds),
+    transition: (from, to) => transitions.inc({ from, to }),
+    checkFailed: (check) => checkFailures.inc({ check }),
+    nodeStates(views) {
+      nodes.reset();
+      trusted.reset();
+      failing.reset();
+      const names = new Set(views.map(({ name }) => name));
+      for (const name of succeeded) if (!names.has(name) && succeeded.delete(name)) lastSuccess.remove(name);
+      for (const state of nodeStates)
+        nodes.set({ state }, views.filter((view) => view.state === state).length);
+      const failed = views.map(failingAspects);
+      for (const check of aspects)
+        failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
+      for (const { name, state, verifiedAt } of views) {
+        trusted.set({ node: name }, state === 'trusted' ? 1 : 0);
+        if (state !== 'trusted' || verifiedAt === null) continue;
+        lastSuccess.set({ node: name }, Date.parse(verifiedAt) / 1000);
+        succeeded.add(name);
+      }
+    },
+    agents(versions) {
+      agents.reset();
+      for (const [version, count] of versions) agents.inc({ version: versionLabel(version) }, count);
+    },
+    request: (method, route, status, seconds) =>
+      requests.observe({ method: methodLabel(method), route, code: String(status) }, seconds),
+    certificatesExpire({ notAfter, authorityNotAfter }) {
+      expiries.set({ certificate: 'server' }, notAfter / 1000);
+      expiries.set({ certificate: 'authority' }, authorityNotAfter / 1000);
+    },
+    policyChanged(policy, at) {
+      policies.reset();
+      policies.set({ policy }, at);
+    },
+    auditWriteFailed: () => auditFailures.inc(),
+    reloadFailed: (part) => reloadFailures.inc({ part }),
+    rowUnreadable: (table) => unreadableRows.inc({ table }),
+    checkpointed: (size) => checkpointSize.set(size),
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+  };
+
+  function versionLabel(version: string): string {
+    if (!/^\d{1,4}\.\d{1,4}\.\d{1,4}$/.test(version)) return 'other';
+    if (!known.has(version) && known.size >= maxVersions) return 'other';
+    known.add(version);
+    return version;
+  }
+}
+
+const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+/** An agent names its own version: no more series than a fleet has in an update. */
+const maxVersions = 16;
+
+function codeLabel(code: ReasonCode | null): string {
+  if (code === null) return 'none';
+  return isReasonCode(code) ? code : 'other';
+}
+
+function methodLabel(method: string): string {
+  return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method) ? method : 'other';
+}

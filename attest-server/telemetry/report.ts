@@ -1,0 +1,133 @@
+import type { Logger } from 'pino';
+import type { AttestPorts } from '../attest/ports.ts';
+import type { createRefusalBook } from '../audit/refusals.ts';
+import type { ChannelPorts } from '../channel/ports.ts';
+import type { Alert } from '../enrolment/double-binding.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { HistoryEntry, Store } from '../store/store.ts';
+import type { Metrics, ReloadedPart } from './metrics.ts';
+
+export interface TellParts {
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly store: Pick<Store, 'audit'>;
+  readonly refusalBook: ReturnType<typeof createRefusalBook>;
+  readonly now: () => number;
+  /** Told of every verdict once it is committed. */
+  readonly recorded?: ((entry: HistoryEntry) => void) | undefined;
+}
+
+export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
+  readonly recorded: AttestPorts['recorded'];
+  readonly alert: Alert;
+  /** A policy is in force from now on. */
+  policyInForce(policy: { readonly name: string; readonly revision: string }): void;
+  /** What was read again is faulty; the old one stays in force. */
+  notReloaded(part: ReloadedPart, text: string): void;
+  /** A request to the API that its caller may not make. */
+  denied(code: ReasonCode, text: string, actor: string): void;
+  /** A row of the store was left out because nobody can read it. */
+  unreadable(row: Error & { readonly table: string; readonly key: string }): void;
+  fault(error: unknown, where: string): void;
+}
+
+/** How many unreadable rows are told of: each of them once. */
+const mostNamed = 1000;
+
+/** What each event does to the metrics, the log and the books. */
+export function createTeller({ logger, metrics, store, refusalBook, now, recorded }: TellParts): Teller {
+  const audit = (...event: Parameters<Store['audit']>): void => {
+    store.audit(...event).catch((error: unknown) => {
+      metrics.auditWriteFailed();
+      logger.error({ err: error }, 'an audit entry could not be written');
+    });
+  };
+  const named = new Set<string>();
+  let inForce: string | null = null;
+  return {
+    recorded(entry, from) {
+      const { state, reasons } = entry.verdict;
+      const code = reasons[0]?.code ?? null;
+      metrics.attested('accepted', code);
+      for (const reason of reasons) if (reason.severity === 'fail') metrics.checkFailed(reason.aspect);
+      if (from !== null && from !== state) metrics.transition(from, state);
+      const fields = { node: entry.node, state, from, code, codes: reasons.map((reason) => reason.code) };
+      if (from === state) logger.debug(fields, 'verdict');
+      else
+        logger[state === 'untrusted' ? 'warn' : 'info'](fields, reasons[0]?.text ?? `the node is ${state}`);
+      recorded?.(entry);
+    },
+
+    refused(code, text, about) {
+      metrics.refused(code);
+      metrics.attested('rejected', code);
+      const event = refusalBook({ code, text, node: about.node, address: about.address }, now());
+      // A flood must not fill the log either: what repeats is counted, and the next entry says how often.
+      logger[event === null ? 'debug' : 'warn']({ code, ...about, ...event?.detail }, text);
+      if (event !== null) audit(event);
+    },
+
+    alert({ code, text, node, actor }) {
+      metrics.refused(code);
+      logger.warn({ code, node, actor }, text);
+      const event = refusalBook({ code, text, node, address: actor }, now());
+      if (event !== null) audit({ ...event, actor });
+    },
+
+    policyInForce({ name, revision }) {
+      const subject = `${name}@${revision}`;
+      metrics.policyChanged(name, now() / 1000);
+      if (subject === inForce) return;
+      logger.info({ policy: subject, before: inForce }, 'another policy is in force');
+      audit({
+        at: now(),
+        actor: 'server',
+        action: 'policy.load',
+        subject,
+        code: null,
+        detail: { before: inForce },
+      });
+      inForce = subject;
+    },
+
+    notReloaded(part, text) {
+      metrics.reloadFailed(part);
+      // Of a file with many faults the log tells all; the books say that it was refused, and the first of them.
+      audit({
+        at: now(),
+        actor: 'server',
+        action: 'reload.refuse',
+        subject: part,
+        code: null,
+        detail: { text: text.slice(0, 1000) },
+      });
+    },
+
+    denied(code, text, actor) {
+      metrics.refused(code);
+      const event = refusalBook({ code, text, node: null, address: actor }, now());
+      logger[event === null ? 'debug' : 'warn']({ code, actor, ...event?.detail }, text);
+      if (event !== null) audit({ ...event, actor });
+    },
+
+    failed(error, about) {
+      metrics.attested('fault', null);
+      logger.error({ err: error, node: about.node }, 'the server failed while judging; no verdict is stored');
+    },
+
+    unreadable(row) {
+      const name = `${row.table} ${row.key}`;
+      const isNew = !named.has(name) && named.size < mostNamed;
+      logger[isNew ? 'error' : 'debug']({ err: row }, 'a row of the store cannot be read and is left out');
+      if (!isNew) return;
+      named.add(name);
+      metrics.rowUnreadable(row.table);
+      const detail = { text: row.message.slice(0, 1000) };
+      audit({ at: now(), actor: 'server', action: 'store.unreadable', subject: name, code: null, detail });
+    },
+
+    fault(error, where) {
+      logger.error({ err: error, where }, 'the server failed');
+    },
+  };
+}

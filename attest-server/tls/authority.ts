@@ -1,0 +1,131 @@
+import { X509Certificate } from 'node:crypto';
+import pLimit from 'p-limit';
+import type { Logger } from 'pino';
+import type { AuthorityPorts } from '../http/ports.ts';
+import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
+import type { Introduction } from '../protocol/messages.ts';
+import type { Store } from '../store/store.ts';
+import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
+import { type ServerIdentity, tlsFolder } from './identity.ts';
+
+interface AuthorityParts {
+  readonly stateDir: string;
+  /** At the start. */
+  readonly identity: ServerIdentity;
+  /** Reads the state folder again, where a certificate of the authority in force is made if there is none. */
+  readonly read: () => Promise<ServerIdentity>;
+  /** Shows another certificate to whoever connects from now on. */
+  readonly serve: (identity: ServerIdentity) => void;
+  readonly store: Pick<Store, 'nodes' | 'audit'>;
+  readonly now: () => number;
+  readonly logger: Logger;
+}
+
+/** The server's authority while it runs, and how another one follows it. */
+export interface Authority {
+  readonly digest: string;
+  /** What an agent that has just proven itself is told, once a connection; null where there is nothing to tell. */
+  announce(node: string, hello: Introduction | null): { authorities: AnnouncedAuthority[] } | null;
+  /** A proven agent says what it trusts. */
+  trusts(node: string, digests: readonly string[]): void;
+  /** Reads authority and certificate again. */
+  renew(): Promise<void>;
+  readonly ports: AuthorityPorts;
+}
+
+export function createAuthority(parts: AuthorityParts): Authority {
+  const { stateDir, store, now, logger } = parts;
+  let identity = parts.identity;
+  let digests = digestsOf(identity);
+  /** Nodes that trust the authority which follows, or followed. */
+  const told = new Set<string>();
+  /** What was announced on the connection of this hello. */
+  const announced = new WeakMap<Introduction, ServerIdentity>();
+  const inTurn = pLimit(1);
+  const take = (next: ServerIdentity) => {
+    // First of all: what cannot be shown is not taken.
+    parts.serve(next);
+    if (next.stage === 'announced' && next.stage !== identity.stage) told.clear();
+    identity = next;
+    digests = digestsOf(next);
+  };
+  /** The newer of two. */
+  const newest = () => (identity.stage === 'announced' ? digests[1] : digests[0]) ?? identity.caDigest;
+  const trusts = (node: string, trusted: readonly string[]) => {
+    if (trusted.includes(newest())) told.add(node);
+    else told.delete(node);
+  };
+  const view = async () => {
+    const names = (await store.nodes()).map(({ name }) => name);
+    const untold = identity.stage === 'settled' ? [] : names.filter((name) => !told.has(name)).sort();
+    return {
+      stage: identity.stage,
+      authorities: identity.authorities.map(({ certificate }, position) => describe(certificate, position)),
+      nodes: names.length,
+      untold: untold.length,
+      waitingFor: untold.slice(0, 100),
+    };
+  };
+  const describe = (certificate: string, position: number) => {
+    const follows = identity.stage === 'announced' ? ('announced' as const) : ('previous' as const);
+    return {
+      digest: digests[position] ?? '',
+      state: position === 0 ? ('in force' as const) : follows,
+      expiresAt: new X509Certificate(certificate).validToDate.toISOString(),
+      certificate,
+    };
+  };
+  const change = async (action: string, actor: string, untold: number, work: () => Promise<void>) => {
+    await work();
+    try {
+      take(await parts.read());
+    } finally {
+      // On disk it is changed: it counts from the next start on, whatever fails here.
+      await store.audit({ at: now(), actor, action, subject: newest(), code: null, detail: { untold } });
+    }
+    const subject = newest();
+    logger.warn({ actor, action, authority: subject, untold }, 'the authority of the server changes');
+    return view();
+  };
+  const dir = tlsFolder(stateDir);
+  return {
+    get digest() {
+      return identity.caDigest;
+    },
+    announce(node, hello) {
+      if (hello?.authorities === undefined || announced.get(hello) === identity) return null;
+      if (!announced.has(hello)) trusts(node, hello.authorities);
+      announced.set(hello, identity);
+      const isKnown = identity.stage === 'settled' && hello.authorities.join() === identity.caDigest;
+      return isKnown ? null : { authorities: [...identity.authorities] };
+    },
+    trusts,
+    renew: () => inTurn(async () => take(await parts.read())),
+    ports: {
+      view,
+      rotate: (actor) =>
+        inTurn(async () => {
+          if (identity.stage === 'announced') return 'an authority is announced already: finish that first';
+          if (identity.stage === 'in_force') return 'the one before is not retired yet: do that first';
+          return change('authority.rotate', actor, 0, () => prepareNext(dir));
+        }),
+      finish: (force, actor) =>
+        inTurn(async () => {
+          if (identity.stage !== 'announced') return 'no authority is announced: rotate first';
+          const { untold, nodes } = await view();
+          if (untold > 0 && !force)
+            return `${untold} of ${nodes} nodes would refuse the server, since they were not told: wait (assay authority status), or use --force`;
+          return change('authority.finish', actor, untold, () => putNextInForce(dir));
+        }),
+      retire: (actor) =>
+        inTurn(async () => {
+          if (identity.stage !== 'in_force') return 'there is no earlier authority to retire';
+          return change('authority.retire', actor, 0, () => dropPrevious(dir));
+        }),
+    },
+  };
+}
+
+function digestsOf({ authorities }: ServerIdentity): readonly string[] {
+  return authorities.map(({ certificate }) => authorityDigest(new X509Certificate(certificate)));
+}

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, before, describe, it } from 'mocha';
+import { pino } from 'pino';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import type { BooksResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
+import { serverConfig } from '../../../attest-server/config.ts';
+import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import { startServer } from '../../../attest-server/server.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { enrolledNode, introduce } from '../attacker.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
+import { forgedTpm } from '../forged-tpm.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+
+describe('the books of a running server', () => {
+  let dir: string;
+  before(() => {
+    dir = mkdtempSync(join(tmpdir(), 'assay-e2e-books-'));
+  });
+  after(() => rmSync(dir, { recursive: true }));
+
+  it('are exported and verified offline and live, across a rotation of the key', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    const file = join(dir, 'export');
+    assert.equal((await assay(world, 'admin', 'audit', 'rotate-key')).code, 0);
+    await enrolledNode(world, forgedTpm(), 'node-2');
+    assert.equal((await assay(world, 'reader', 'audit', 'export', file)).code, 0);
+    const size = readFileSync(file, 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('{"entry"')).length;
+    for (const { code, out } of [
+      await assay(world, 'reader', 'audit', 'verify', '-o', 'json'),
+      await runAssay(['audit', 'verify', file, '-o', 'json']),
+    ]) {
+      const result = JSON.parse(out) as BooksResult;
+      assert.deepEqual([code, result.ok, result.size, result.signed], [0, true, size, size]);
+    }
+    const { out } = await assay(world, 'reader', 'audit', 'export', '-');
+    assert.equal(out, readFileSync(file, 'utf8'));
+    assert.equal(await world.metric('assay_audit_checkpoint_size'), size);
+    const rotation = (await world.audit()).find(({ action }) => action === 'audit_key.rotate');
+    assert.equal(rotation?.actor, 'token:admin');
+  });
+
+  it('are verified live too: a change of the database is named', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
+    const { code, out } = await assay(world, 'reader', 'audit', 'verify', '-o', 'json');
+    assert.deepEqual([code, (JSON.parse(out) as BooksResult).fault?.seq], [10, 2]);
+  });
+
+  it('are signed for readers once a second, however often they ask, and then cover all that was there', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const token = readFileSync(join(world.stateDir, 'reader.token'), 'utf8').trim();
+    const started = performance.now();
+    const ask = async () => {
+      await world.store.audit({ at: 0, actor: 'x', action: 'x', subject: 'x', code: null, detail: {} });
+      assert.equal((await world.ask('GET', '/v1/audit/checkpoints', token)).status, 200);
+    };
+    for (let round = 0; round < 3; round += 1) await Promise.all(Array.from({ length: 20 }, ask));
+    const took = (performance.now() - started) / 1000;
+    const notes = await world.store.checkpoints({ limit: 1000 });
+    assert(notes.length <= took + 3, `${notes.length} in ${took} s`);
+    assert.equal(parseCheckpoint(notes.at(-1)?.note ?? '').size, (await world.store.auditHead()).size);
+  });
+
+  it('are changed and copied by an administrator only', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    for (const command of [['audit', 'rotate-key'], ['backup']])
+      assert.equal((await assay(world, 'reader', ...command)).code, 1);
+    assert.deepEqual(
+      (await world.audit()).map(({ action, actor }) => [action, actor]),
+      [
+        ['audit_key.create', 'server'],
+        ['policy.load', 'server'],
+        ['refuse', 'token:reader'],
+      ],
+    );
+  });
+
+  it('come back from a backup in another state folder, and the nodes with them', async () => {
+    const tpm = forgedTpm();
+    const state = join(dir, 'restored');
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, tpm, 'node-1');
+    const { code, out } = await assay(world, 'admin', 'backup');
+    assert.equal(code, 0);
+    // As docs/backup.md says.
+    mkdirSync(state, { mode: 0o700 });
+    cpSync(out.trim(), join(state, 'assay.db'));
+    for (const name of ['audit.key', 'tls', 'admin.token', 'reader.token'])
+      cpSync(join(world.stateDir, name), join(state, name), { recursive: true });
+    assert.equal((await runAssay(['audit', 'verify', join(state, 'assay.db')])).code, 0);
+    await world.server.close();
+
+    const verdicts: string[] = [];
+    const flags = { stateDir: state, host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 };
+    const server = await startServer(serverConfig(null, {}, flags), {
+      logger: pino({ level: 'silent' }),
+      recorded: ({ node }) => verdicts.push(node),
+    });
+    const store = await openSqliteStore(join(state, 'assay.db'), { chain: chainEntry });
+    try {
+      const restored = { ...world, stateDir: state, server, store };
+      const peer = await introduce(restored, tpm, 'node-1');
+      peer.send(
+        tpm.evidence(await peer.challenge(), { node: 'node-1', hello: peer.hello, channel: peer.channel }),
+      );
+      await peer.verdict();
+      await peer.close();
+      assert.deepEqual(verdicts, ['node-1']);
+      assert.deepEqual(await ready(server.metricsPort), { ok: true, reason: null });
+    } finally {
+      await store.close();
+      await server.close();
+    }
+  });
+
+  it('tell in log, metric, entry and readiness that an older database was put in their place', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const { out } = await assay(world, 'admin', 'backup');
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    const { agentPort } = world.server;
+    await world.server.close();
+    for (const end of ['', '-wal', '-shm']) rmSync(join(world.stateDir, `assay.db${end}`), { force: true });
+    cpSync(out.trim(), join(world.stateDir, 'assay.db'));
+    const lines: string[] = [];
+    const flags = { stateDir: world.stateDir, host: '127.0.0.1', agentPort, apiPort: 0, metricsPort: 0 };
+    const server = await startServer(serverConfig(null, {}, flags), {
+      logger: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
+    });
+    const store = await openSqliteStore(join(world.stateDir, 'assay.db'), { chain: chainEntry });
+    try {
+      assert.equal(lines.filter((line) => line.includes('"code":"audit_rollback"')).length, 1);
+      const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
+      assert.match(metrics, /assay_refusals_total\{code="audit_rollback"\} 1/);
+      const entries = await store.auditEntries({ limit: 100 });
+      assert.deepEqual(
+        entries.slice(-2).map(({ action }) => action),
+        ['audit_rollback', 'policy.load'],
+      );
+      const { ok, reason } = await ready(server.metricsPort);
+      assert.equal(ok, true);
+      assert.match(reason ?? '', /audit_rollback/);
+    } finally {
+      await store.close();
+      await server.close();
+    }
+  });
+
+  it('and everything else go on beside a row that cannot be read, which is named (row 78)', async () => {
+    const [one, two] = [forgedTpm(), forgedTpm()];
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, one, 'node-1');
+    await enrolledNode(world, two, 'node-2');
+    const { agentPort } = world.server;
+    await world.server.close();
+    tamper(world, "update statuses set verdict = '{' where rowid = 1");
+    const lines: string[] = [];
+    const flags = { stateDir: world.stateDir, host: '127.0.0.1', agentPort, apiPort: 0, metricsPort: 0 };
+    const server = await startServer(serverConfig(null, {}, flags), {
+      logger: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
+    });
+    try {
+      assert.deepEqual(
+        lines.map((line) => /status row of node-1/.test(line)),
+        [true],
+      );
+      const restarted = { ...world, server };
+      for (const [tpm, node] of [
+        [two, 'node-2'],
+        [one, 'node-1'],
+      ] as const) {
+        const peer = await introduce(restarted, tpm, node);
+        peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
+        await peer.verdict();
+        await peer.close();
+      }
+      assert.equal((await world.status('node-1'))?.state, (await world.status('node-2'))?.state);
+      const told = (await world.audit()).filter(({ action }) => action === 'store.unreadable');
+      assert.deepEqual(
+        told.map(({ subject }) => subject),
+        ['status node-1'],
+      );
+      const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
+      assert.match(metrics, /^assay_store_unreadable_rows_total\{table="status"\} 1$/m);
+    } finally {
+      await server.close();
+    }
+  });
+
+  /** Runs a command against the server with the token of a role. */
+  function assay({ stateDir, server }: TestServer, role: 'admin' | 'reader', ...args: readonly string[]) {
+    const env = {
+      ASSAY_SERVER: `https://127.0.0.1:${server.apiPort}`,
+      ASSAY_TOKEN_FILE: join(stateDir, `${role}.token`),
+      ASSAY_CA_FILE: server.caFile,
+    };
+    return runAssay(args, { env });
+  }
+});
+
+function tamper({ stateDir }: TestServer, ...statements: readonly string[]): void {
+  const database = new DatabaseSync(join(stateDir, 'assay.db'), { timeout: 5_000 });
+  for (const statement of statements) database.exec(statement);
+  database.close();
+}
+
+async function ready(port: number): Promise<{ ok: boolean; reason: string | null }> {
+  const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
+  return (await answer.json()) as { ok: boolean; reason: string | null };
+}

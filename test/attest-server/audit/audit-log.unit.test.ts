@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { Books } from '../../../attest-server/audit/audit-log.ts';
+import { backUp } from '../../../attest-server/audit/backup.ts';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { Store } from '../../../attest-server/store/store.ts';
+import { madeEvent } from '../store/made-records.ts';
+
+interface Opened {
+  readonly store: Store;
+  readonly books: Books;
+  readonly told: readonly string[];
+}
+
+describe('the books of a server', () => {
+  let root: string;
+  let dir: string;
+  const opened: Store[] = [];
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), 'assay-books-'));
+    dir = join(root, 'state');
+  });
+  afterEach(async () => {
+    for (const store of opened.splice(0)) await store.close();
+    rmSync(root, { recursive: true });
+  });
+
+  async function open(stateDir = dir): Promise<Opened> {
+    const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+    opened.push(store);
+    const told: string[] = [];
+    const books = await Books.open({
+      store,
+      stateDir,
+      now: () => 1_000,
+      signed: () => {},
+      rolledBack: (text) => told.push(text),
+    });
+    return { store, books, told };
+  }
+  const size = ({ books }: Opened) => parseCheckpoint(books.shown?.checkpoint ?? '').size;
+  const actions = async ({ store }: Opened) =>
+    (await store.auditEntries({ limit: 100 })).map(({ action }) => action);
+  const close = async ({ store }: Opened) => {
+    await store.close();
+    opened.splice(opened.indexOf(store), 1);
+  };
+
+  it('are signed from the first entry on, by a key that only their owner can read (row 74)', async () => {
+    const world = await open();
+    const { checkpoint, auditKeys } = world.books.shown ?? assert.fail();
+    const key = Buffer.from(auditKeys[0]?.publicKey ?? '', 'base64');
+    const head = await world.store.auditHead();
+    assert.deepEqual(verifyCheckpoint(checkpoint, key), { origin: world.books.origin, ...head });
+    assert.equal(statSync(join(dir, 'audit.key')).mode & 0o777, 0o600);
+    assert.equal(readFileSync(join(dir, 'audit-checkpoint'), 'utf8'), checkpoint);
+  });
+
+  it('are signed anew only where something was added', async () => {
+    const world = await open();
+    await world.books.sign();
+    assert.equal((await world.store.checkpoints({ limit: 10 })).length, 1);
+    await world.store.audit(madeEvent('enrol', 'node-1'));
+    await Promise.all([world.books.sign(), world.books.sign()]);
+    assert.equal((await world.store.checkpoints({ limit: 10 })).length, 2);
+    assert.equal(size(world), 2);
+  });
+
+  it('go on under the same key after a start', async () => {
+    const first = await open();
+    await close(first);
+    const second = await open();
+    assert.deepEqual(second.books.shown, first.books.shown);
+    assert.deepEqual(second.told, []);
+    assert.equal(second.books.rollback, null);
+  });
+
+  it('get a new key that the old one signed, and say so', async () => {
+    const world = await open();
+    await world.books.rotate('token:admin');
+    const keys = world.books.shown?.auditKeys ?? [];
+    assert.equal(keys.length, 2);
+    const checkpoint = world.books.shown?.checkpoint ?? '';
+    verifyCheckpoint(checkpoint, Buffer.from(keys[1]?.publicKey ?? '', 'base64'));
+    assert.deepEqual(await actions(world), ['audit_key.create', 'audit_key.rotate']);
+    await close(world);
+    assert.deepEqual((await open()).told, []);
+  });
+
+  it('accept a store from before a rotation beside the key from after it', async () => {
+    const world = await open();
+    await backUp(world.store, dir, 'token:admin', 1_000);
+    await world.books.rotate('token:admin');
+    await close(world);
+    restore();
+    const restored = await open();
+    assert.equal(restored.books.keys.length, 2);
+    assert.deepEqual(await restored.store.auditOrigins(), [
+      { origin: restored.books.origin, keys: restored.books.keys },
+    ]);
+    assert.equal(restored.told.length, 1);
+  });
+
+  it('stay closed beside the key of another installation, and without a key', async () => {
+    const mine = await open();
+    const other = await open(join(root, 'other'));
+    await Promise.all([close(mine), close(other)]);
+    cpSync(join(root, 'other', 'audit.key'), join(dir, 'audit.key'));
+    const keyId = parseCheckpoint(mine.books.shown?.checkpoint ?? '').keyId;
+    const otherId = parseCheckpoint(other.books.shown?.checkpoint ?? '').keyId;
+    await assert.rejects(
+      open(),
+      (error: Error) => error.message.includes(keyId) && error.message.includes(otherId),
+    );
+    rmSync(join(dir, 'audit.key'));
+    await assert.rejects(open(), (error: Error) => error.message.includes(keyId));
+  });
+
+  it('stay closed where others may read the key', async () => {
+    await close(await open());
+    chmodSync(join(dir, 'audit.key'), 0o640);
+    await assert.rejects(open());
+  });
+
+  it('tell loudly that an older database was put in their place, until a person has looked', async () => {
+    const world = await open();
+    await backUp(world.store, dir, 'token:admin', 1_000);
+    await world.store.audit(madeEvent('enrol', 'node-1'));
+    await world.books.sign();
+    await close(world);
+    restore();
+    const restored = await open();
+    assert.equal(restored.told.length, 1);
+    assert.equal((await restored.store.auditEntries({ limit: 100 })).at(-1)?.code, 'audit_rollback');
+    assert.notEqual(restored.books.rollback, null);
+    await close(restored);
+    const again = await open();
+    assert.deepEqual(again.told, []);
+    assert.notEqual(again.books.rollback, null);
+    rmSync(join(dir, 'audit-checkpoint.rolled-back'));
+    assert.equal(again.books.rollback, null);
+  });
+
+  it('tell that the tail was cut, also where the mark beside the database is gone', async () => {
+    const world = await open();
+    for (const name of ['node-1', 'node-2']) await world.store.audit(madeEvent('enrol', name));
+    await world.books.sign();
+    await close(world);
+    const database = new DatabaseSync(join(dir, 'assay.db'));
+    database.exec('drop trigger audit_is_never_shortened; delete from audit where seq > 2');
+    database.close();
+    rmSync(join(dir, 'audit-checkpoint'));
+    const cut = await open();
+    assert.equal(cut.told.length, 1);
+    assert(existsSync(join(dir, 'audit-checkpoint.rolled-back')));
+    assert.equal(size(cut), 3);
+  });
+
+  it('contradict a checkpoint of theirs under another log, and no word of others', async () => {
+    const world = await open();
+    const before = world.books.shown?.checkpoint ?? '';
+    assert.equal(await world.books.contradicts(before), null);
+    await backUp(world.store, dir, 'token:admin', 1_000);
+    await world.store.audit(madeEvent('enrol', 'node-1'));
+    await world.books.sign();
+    const later = world.books.shown?.checkpoint ?? '';
+    const other = await open(join(root, 'other'));
+    assert.equal(await world.books.contradicts(other.books.shown?.checkpoint ?? ''), null);
+    assert.equal(await world.books.contradicts('no checkpoint'), null);
+    await close(world);
+    restore();
+    const restored = await open();
+    assert.notEqual(await restored.books.contradicts(later), null);
+    assert.equal(await restored.books.contradicts(before), null);
+  });
+
+  /** Puts the one backup in the place of the database. */
+  function restore(): void {
+    for (const end of ['', '-wal', '-shm']) rmSync(join(dir, `assay.db${end}`), { force: true });
+    cpSync(join(dir, 'backups', 'assay-19700101T000001.000Z.db'), join(dir, 'assay.db'));
+  }
+});

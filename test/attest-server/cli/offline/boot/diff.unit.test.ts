@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import type { BootDiff } from '../../../../../attest-server/cli/offline/boot/diff.ts';
+import { parseBundle } from '../../../../../attest-server/protocol/bundle.ts';
+import { siblingLog } from '../../../../../swtpm-fixtures/sibling.ts';
+import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
+import {
+  type ApiServer,
+  emptyWorld,
+  enrolled,
+  startApi,
+  statusOf,
+  verdictOf,
+} from '../../../http/api-fixture.ts';
+import { environmentOf, runAssay } from '../../cli-fixture.ts';
+import { recordedBundle } from '../recorded-bundle.ts';
+
+const recorded = join(import.meta.dirname, '../../../../../swtpm-fixtures/recorded');
+const logOf = (name: string) => join(recorded, name, 'binary_bios_measurements');
+const otherDigest = 'ab'.repeat(32);
+
+/** A recorded quote of the boot that `debian13-shim-grub` recorded, and a log. */
+function bundleOf(log: Buffer | null): string {
+  const withLog = log === null ? {} : { bootLog: log.toString('base64') };
+  return JSON.stringify(recordedBundle('quote-vm-shim-grub', withLog));
+}
+
+describe('assay boot diff', () => {
+  let cwd: string;
+  const write = (name: string, content: string | Buffer) => writeFileSync(join(cwd, name), content);
+  const diff = (...args: readonly string[]) => runAssay(['boot', 'diff', ...args], { cwd });
+  const told = async (a: string, b: string): Promise<BootDiff> =>
+    JSON.parse((await diff(a, b, '-o', 'json')).out);
+  const codes = ({ findings }: BootDiff) => findings.map(({ code }) => code);
+  /** Stage and PCR of what counts in a way. */
+  const places = ({ differences }: BootDiff, how: string) =>
+    differences.filter(({ counts }) => counts === how).map(({ stage, pcr }) => `${stage} ${pcr}`);
+
+  before(() => {
+    cwd = mkdtempSync(join(tmpdir(), 'assay-boots-'));
+    const good = recordedLog('debian13-shim-grub');
+    write('good.json', bundleOf(good));
+    write('altered.json', bundleOf(recordedLog('debian13-shim-grub-kernel')));
+    write('no-log.json', bundleOf(null));
+    write('forged.json', bundleOf(good).replace(/"qualifyingData":"../, '"qualifyingData":"00'));
+    write('sibling', siblingLog(good, { firmwareSettings: true, configuration: true }));
+    write('cut', good.subarray(0, good.length - 3));
+    mkdirSync(join(cwd, 'folder'));
+  });
+  after(() => rmSync(cwd, { recursive: true }));
+
+  it('names a changed command line, and nothing else, where GRUB measured it several times', async () => {
+    const found = await told(logOf('debian13-shim-grub'), logOf('debian13-shim-grub-cmdline'));
+    assert.equal(found.same, false);
+    assert.deepEqual(codes(found), ['cmdline_policy']);
+    assert.deepEqual(places(found, 'cause'), ['cmdline 8']);
+    assert.deepEqual(places(found, 'follows'), ['cmdline 8', 'cmdline 9']);
+    // GRUB's file holds the line, and what it does is measured.
+    assert.deepEqual(places(found, 'never'), ['loader 9', 'loader 9']);
+  });
+
+  it('names a changed kernel first, and then the initrd that came with it', async () => {
+    const found = await told(logOf('debian13-shim-grub'), logOf('debian13-shim-grub-kernel'));
+    assert.deepEqual(codes(found), ['kernel_unknown']);
+    assert.deepEqual(places(found, 'cause'), ['kernel 9']);
+    assert.deepEqual(places(found, 'follows'), ['kernel 4', 'initrd 9', 'initrd 9']);
+    const { out } = await diff(logOf('debian13-shim-grub'), logOf('debian13-shim-grub-kernel'));
+    assert.match(out, /^The kernel .*\n.*initrd\.\n/);
+  });
+
+  it('names the command line of a unified image, not the image around it', async () => {
+    const found = await told(logOf('debian13-sdboot-uki'), logOf('debian13-sdboot-uki-cmdline'));
+    assert.deepEqual(codes(found), ['cmdline_policy']);
+    assert.deepEqual(places(found, 'cause'), ['cmdline 11']);
+    assert.deepEqual(places(found, 'follows'), ['kernel 4', 'cmdline 9']);
+  });
+
+  it('exits by whether they are the same in what counts', async () => {
+    const same = await diff(logOf('debian13-shim-grub'), logOf('debian13-shim-grub'));
+    assert.equal(same.code, 0);
+    assert.equal((await diff(logOf('debian13-shim-grub'), logOf('debian13-shim-grub-kernel'))).code, 10);
+  });
+
+  it('takes siblings that differ in boot order, settings and configuration for the same', async () => {
+    const { code, out } = await diff(logOf('debian13-shim-grub'), 'sibling', '-o', 'json');
+    const found: BootDiff = JSON.parse(out);
+    assert.deepEqual([code, found.same, codes(found)], [0, true, []]);
+    assert.ok(found.differences.length > 0);
+    assert.ok(found.differences.every(({ counts }) => counts === 'never'));
+  });
+
+  it('reads an exported bundle, of which the TPM vouches for the log', async () => {
+    assert.equal((await diff('good.json', logOf('debian13-shim-grub'))).code, 0);
+    const found = await told('good.json', 'altered.json');
+    assert.equal(found.findings[0]?.code, 'log_replay_mismatch');
+  });
+
+  it('does not compare with a boot that contradicts itself, or evidence that is forged or has no log', async () => {
+    for (const bad of ['altered.json', 'forged.json', 'no-log.json', 'cut', './absent', 'folder']) {
+      const { code, out, err } = await diff(bad, 'good.json');
+      assert.deepEqual([code, out], [1, ''], bad);
+      assert.match(err, /^assay: /);
+    }
+    const old = await diff(logOf('sha1-tpm12'), logOf('sha1-tpm12'));
+    assert.equal(old.code, 1);
+  });
+
+  describe('of nodes', () => {
+    let server: ApiServer;
+    let env: Record<string, string>;
+
+    before(async () => {
+      const world = emptyWorld();
+      world.nodes.set('node-1', { enrolled: enrolled('node-1'), status: statusOf('node-1', verdictOf()) });
+      const bundle = parseBundle(bundleOf(recordedLog('debian13-shim-grub')));
+      world.bundles.set('node-1', bundle);
+      world.bundles.set(otherDigest, bundle);
+      server = await startApi(world);
+      env = environmentOf(server, 'reader-token');
+    });
+    after(() => server.close());
+
+    const ask = (...args: readonly string[]) => runAssay(['boot', 'diff', ...args], { cwd, env });
+
+    it('asks the server for the latest evidence, or for earlier one by its digest', async () => {
+      assert.equal((await ask('node-1', `node-1@${otherDigest}`)).code, 0);
+      assert.equal((await ask('node-1', logOf('debian13-shim-grub-cmdline'))).code, 10);
+    });
+
+    it('fails where there is no such evidence', async () => {
+      assert.equal((await ask('node-1', `node-1@${'cd'.repeat(32)}`)).code, 1);
+      assert.equal((await ask('node-9', 'node-1')).code, 1);
+      assert.equal((await ask('node-1', 'node-1@4f1c')).code, 2);
+    });
+  });
+});

@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { z } from 'zod';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { Store, UnusedRequest } from '../../../attest-server/store/store.ts';
+import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
+
+const day = 86_400_000;
+const now = 1_000 * day;
+const [one, two] = [madeNode('node-1'), madeNode('node-2')];
+/** Answers as this test makes them. */
+const answer = z.object({ at: z.number(), digests: z.array(z.string()) });
+const blob = (text: string) => ({ digest: hash('sha256', text, 'hex'), bytes: Buffer.from(text) });
+
+describe('what kept evidence shares', () => {
+  let store: Store;
+  beforeEach(async () => {
+    store = await openSqliteStore(':memory:', { chain: chainEntry });
+    for (const node of [one, two]) await store.enrol(node, madeEvent('enrol', node.name));
+  });
+  afterEach(() => store.close());
+
+  /** An answer that names these blobs; those in `sent` come with it, the others are there already. */
+  async function record(
+    daysAgo: number,
+    names: readonly string[],
+    { node = one, transition = false, sent = names, bootLog = null as string | null } = {},
+  ): Promise<void> {
+    const at = now - daysAgo * day;
+    const digests = names.map((name) => blob(name).digest);
+    const made = madeRecord(
+      node,
+      at,
+      undefined,
+      Buffer.from(JSON.stringify({ at, digests, node: node.name })),
+    );
+    await store.recordVerdict({
+      ...made,
+      status: { ...made.status, bootLogDigest: bootLog === null ? null : blob(bootLog).digest },
+      evidence: [...made.evidence, ...sent.map(blob)],
+      history: made.history.map((row) => ({ ...row, transition })),
+    });
+  }
+
+  const read: UnusedRequest['named'] = (bytes) => answer.parse(JSON.parse(bytes.toString('utf8')));
+  const erase = (named = read) =>
+    eraseOldEvidence(
+      {
+        ...{ store, named, now: () => now, evidence: 30 * day, transitionEvidence: 400 * day },
+        fault: (error) => assert.fail(String(error)),
+      },
+      new AbortController().signal,
+    );
+  const kept = async (...names: readonly string[]) => {
+    const found = await Promise.all(names.map((name) => store.evidence(blob(name).digest)));
+    return names.filter((_, index) => found[index] !== null);
+  };
+  const erasures = async () =>
+    (await store.auditEntries({ limit: 1_000 })).filter(
+      ({ action, subject }) => action === 'evidence_erased' && subject === 'shared',
+    );
+
+  it('goes with the last answer that names it, and the books name it', async () => {
+    await record(100, ['old log', 'policy']);
+    await record(20, ['new log', 'policy']);
+    await record(1, ['new log', 'policy']);
+    await erase();
+    assert.deepEqual(await kept('old log', 'new log', 'policy'), ['new log', 'policy']);
+    const [entry, ...more] = await erasures();
+    assert.deepEqual(more, []);
+    assert.deepEqual(
+      [entry?.code, entry?.actor, entry?.detail],
+      ['evidence_erased', 'server', { count: 1, digests: blob('old log').digest }],
+    );
+    await erase();
+    assert.equal((await erasures()).length, 1);
+  });
+
+  it('stays while another node names it', async () => {
+    await record(100, ['policy', 'log']);
+    await record(1, ['policy']);
+    await record(40, ['log'], { node: two });
+    await record(20, ['log'], { node: two });
+    await erase();
+    assert.deepEqual(await kept('policy', 'log'), ['policy', 'log']);
+  });
+
+  it('stays while it is named by the evidence of a change of state, or of a latest verdict', async () => {
+    await record(390, ['changed'], { transition: true });
+    await record(380, ['between']);
+    await record(1, ['new']);
+    await record(500, ['latest'], { node: two });
+    await erase();
+    assert.deepEqual(await kept('changed', 'between', 'new', 'latest'), ['changed', 'new', 'latest']);
+  });
+
+  it('stays where it is the boot log of a node that sent it once, long ago', async () => {
+    await record(100, ['log'], { bootLog: 'log' });
+    for (const daysAgo of [60, 31, 20, 1]) await record(daysAgo, ['log'], { bootLog: 'log', sent: [] });
+    await erase();
+    assert.deepEqual(await kept('log'), ['log']);
+    // Also for a node that is silent, and whose answer names none.
+    await record(300, ['other'], { node: two, bootLog: 'other' });
+    await record(200, [], { node: two, bootLog: 'other' });
+    await erase();
+    assert.deepEqual(await kept('other'), ['other']);
+  });
+
+  it('comes back whole where it is used again after it went', async () => {
+    await record(100, ['log']);
+    await record(20, []);
+    await erase();
+    assert.deepEqual(await kept('log'), []);
+    await record(0, ['log']);
+    assert.deepEqual(await kept('log'), ['log']);
+  });
+
+  it('is stored when it comes, also where an answer named it before', async () => {
+    await record(0, ['log'], { bootLog: 'log', sent: [] });
+    assert.deepEqual(await kept('log'), []);
+    await record(0, ['log'], { bootLog: 'log' });
+    assert.deepEqual(await kept('log'), ['log']);
+  });
+
+  it('stays, all of it, where an answer cannot be read', async () => {
+    await record(100, ['log']);
+    await record(90, [], { transition: true });
+    await record(1, []);
+    await assert.rejects(erase(() => null));
+    assert.deepEqual(await kept('log'), ['log']);
+    assert.deepEqual(await erasures(), []);
+  });
+
+  it('goes in steps of a hundred', async () => {
+    const names = Array.from({ length: 250 }, (_, index) => `value ${index}`);
+    await record(100, names);
+    await record(1, []);
+    await erase();
+    assert.deepEqual(
+      (await erasures()).map(({ detail }) => detail.count),
+      [100, 100, 50],
+    );
+    assert.deepEqual(await kept(...names), []);
+  });
+});
