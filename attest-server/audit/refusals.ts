@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { LRUCache } from 'lru-cache';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { sourceOf } from '../protocol/source.ts';
 import type { AuditEvent } from '../store/store.ts';
@@ -24,27 +25,29 @@ const entriesPerAddress = 256;
 
 /** Decides which refusals the audit log holds: every kind of them, but no flood. */
 export function createRefusalBook(): (refusal: Refusal, at: number) => AuditEvent | null {
-  const seen = new Map<string, { at: number; leftOut: number }>();
-  const written = new Map<string, { at: number; count: number; leftOut: number }>();
+  const seen = new LRUCache<string, { at: number; leftOut: number }>({ max: rememberedPairs });
+  const written = new LRUCache<string, { at: number; count: number; leftOut: number }>({
+    max: rememberedPairs,
+  });
 
   return ({ code, text, node, address }, at) => {
     // No name has a colon: a flood from one address hides neither a node nor another address.
     const source = isIP(address) === 0 ? address : sourceOf(address);
     const key = `${code} ${node ?? `address:${source}`}`;
-    const before = seen.get(key);
+    const before = seen.peek(key);
     if (before !== undefined && at < before.at + quietMs) {
       before.leftOut += 1;
       return null;
     }
-    const mine = written.get(source);
+    const mine = written.peek(source);
     const isQuiet = mine === undefined || at >= mine.at + quietMs;
     if (!isQuiet && mine.count >= entriesPerAddress) {
       mine.leftOut += 1;
       return null;
     }
-    if (isQuiet) remember(written, source, { at, count: 1, leftOut: 0 });
+    if (isQuiet) written.set(source, { at, count: 1, leftOut: 0 });
     else mine.count += 1;
-    remember(seen, key, { at, leftOut: 0 });
+    seen.set(key, { at, leftOut: 0 });
     return {
       at,
       actor: `address:${address}`,
@@ -54,11 +57,4 @@ export function createRefusalBook(): (refusal: Refusal, at: number) => AuditEven
       detail: { text, leftOut: (before?.leftOut ?? 0) + (isQuiet ? (mine?.leftOut ?? 0) : 0) },
     };
   };
-}
-
-function remember<T>(map: Map<string, T>, key: string, value: T): void {
-  map.delete(key);
-  const [oldest] = map.keys();
-  if (map.size >= rememberedPairs && oldest !== undefined) map.delete(oldest);
-  map.set(key, value);
 }

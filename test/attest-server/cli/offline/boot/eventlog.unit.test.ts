@@ -32,7 +32,7 @@ describe('assay eventlog', () => {
   });
 
   it('adds what user space measured, and what the PCRs hold after it', () => {
-    const folder = new URL('../../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
+    const folder = new URL('../../../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
     const userSpace = parseUserSpaceLog(readFileSync(new URL('tpm2-measure.log', folder)));
     const held = JSON.parse(readFileSync(new URL('pcrs.json', folder), 'utf8'));
     const booted = parseEventLog(recordedLog('debian13-uki-systemd'));
