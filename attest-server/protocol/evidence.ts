@@ -1,0 +1,23 @@
+/**
+ * The parts of evidence, by name: what a node shows besides its facts. A part's digest stands in what the quote signs
+ * (`boot` in the binding, the others in the facts), or the part vouches for itself by replay onto the quoted PCRs.
+ */
+export const partNames = [
+  'boot',
+  'userSpace',
+  'loaderFiles',
+  'ima',
+  'disk',
+  'firewall',
+  'inventory',
+] as const;
+export type PartName = (typeof partNames)[number];
+
+export interface Part {
+  /** SHA-256 of the bytes, 64 lower-case hex digits. */
+  readonly digest: string;
+  /** Null where the part is only named. */
+  readonly bytes: Buffer | null;
+}
+
+export type Parts = Readonly<Partial<Record<PartName, Part>>>;
