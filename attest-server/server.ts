@@ -27,6 +27,7 @@ import { createNodeGroups } from './in-force/node-groups.ts';
 import { readPolicy } from './in-force/policy-source.ts';
 import { reloadParts } from './in-force/reload.ts';
 import { createPolicyPorts } from './in-force/trials.ts';
+import { nextStep } from './policy/advice.ts';
 import { timings } from './protocol/limits.ts';
 import { createReferenceLife } from './references/life.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
@@ -214,6 +215,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle: bundles(store, attestation),
       audit: running.ports,
       authority: authority.ports,
+      advise: nextStep,
       policy: () => attestation.policy,
       policies: createPolicyPorts({ store, attestation, ways, now, labelsOf: groups.labelsOf }),
       ready,

@@ -33,7 +33,7 @@ const rules: readonly Rule[] = [
     room: `${server}/policy`,
     values: [protocol],
     types: [`${server}/verify`],
-    packages: ['node:crypto', 'zod', 'yaml'],
+    packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
   },
   // What one room needs of another is a port that it declares, and server.ts fills: types at most.

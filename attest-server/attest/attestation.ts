@@ -1,7 +1,7 @@
 import { DiskBudget } from '../evidence/disk-budget.ts';
 import { packEvidence } from '../evidence/pack.ts';
 import { InForce } from '../in-force/in-force.ts';
-import { amend } from '../policy/amend.ts';
+import { overdueVerdict } from '../policy/appraise.ts';
 import type { Policy } from '../policy/policy.ts';
 import { timings } from '../protocol/limits.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
@@ -18,9 +18,8 @@ import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
 import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
 import { nextStatus } from './next-status.ts';
-import { isConcurrent, judgeNode, previousOf } from './node-sequence.ts';
+import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts } from './ports.ts';
-import { begunVerdict, overdueVerdict } from './server-verdicts.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { verdictRecord } from './verdict-record.ts';
 
@@ -231,11 +230,20 @@ export class Attestation {
     const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
     const { appraise, context } = this.#inForce;
     const { group, labels } = this.#groupOf(node.name);
-    const sequence = judgeNode(proven, previous, concurrent);
-    const verdict = amend(
-      appraise(proven, { name: node.name, sentBootLog, labels, tpmClass: node.tpmClass ?? 'unknown' }, at),
-      sequence.findings,
-      group,
+    const { verdict, begun, next } = appraise(
+      proven,
+      {
+        name: node.name,
+        labels,
+        tpmClass: node.tpmClass ?? 'unknown',
+        past: {
+          sequence: previous === null ? null : sequenceOf(previous),
+          concurrent,
+          sentParts: sentBootLog ? ['boot'] : [],
+          memory: {},
+        },
+      },
+      at,
     );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
@@ -250,7 +258,8 @@ export class Attestation {
     const { userspaceLog = '' } = answer.evidence;
     this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
     const status = nextStatus(node, verdict, {
-      ...{ answer, proven, previous, sequence, at, systemUuid, evidenceDigest: kept.digest },
+      ...{ answer, proven, previous, next: next.sequence, at, systemUuid, evidenceDigest: kept.digest },
+      begun: begun?.code ?? null,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
     const evidence = [kept, ...kept.shared];
@@ -258,10 +267,8 @@ export class Attestation {
       this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
       evidence.push(answer.bootLog);
     }
-    const verdicts =
-      sequence.begun !== null && verdict.require.includes('boot')
-        ? [begunVerdict(verdict, sequence.begun), verdict]
-        : [verdict];
+    const begunWith = begun?.verdict ?? null;
+    const verdicts = begunWith === null ? [verdict] : [begunWith, verdict];
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
     this.#deadlines.set(node.name, status.expiresAt, at);
     this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, latest));

@@ -1,4 +1,4 @@
-import type { SequenceJudgement } from '../policy/boot-sequence.ts';
+import type { Sequence } from '../policy/sequence.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { NodeStatus } from '../store/store.ts';
 import type { Proven } from '../verify/proven.ts';
@@ -9,7 +9,9 @@ interface Judged {
   readonly answer: Answer;
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
-  readonly sequence: SequenceJudgement;
+  /** Where its TPM is in time from now on. */
+  readonly next: Sequence;
+  readonly begun: 'rebooted' | 'resumed' | null;
   /** Milliseconds since the epoch. */
   readonly at: number;
   /** Milliseconds. */
@@ -20,11 +22,11 @@ interface Judged {
 
 /** What is known of a node once this answer is judged. */
 export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, judged: Judged): NodeStatus {
-  const { answer, proven, previous, sequence, at, holdsFor, systemUuid, evidenceDigest } = judged;
+  const { answer, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest } = judged;
   return {
     ...{ name, ekDigest, state: verdict.state, verdict, verifiedAt: at, expiresAt: at + holdsFor },
-    bootedAt: previous?.bootedAt == null || sequence.begun === 'rebooted' ? at : previous.bootedAt,
-    ...rememberedOf(sequence.next, previous?.sequence ?? null),
+    bootedAt: previous?.bootedAt == null || begun === 'rebooted' ? at : previous.bootedAt,
+    ...rememberedOf(next, previous?.sequence ?? null),
     kernel: proven.facts?.host?.kernel ?? null,
     systemUuid,
     // Stays when a node leaves its log out: who once sent one is known to have one.

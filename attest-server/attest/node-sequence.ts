@@ -1,7 +1,6 @@
-import { judgeSequence, type Sequence, type SequenceJudgement } from '../policy/boot-sequence.ts';
+import type { Sequence } from '../policy/sequence.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { KeptSequence, NodeStatus } from '../store/store.ts';
-import type { Proven } from '../verify/proven.ts';
 
 /** The part of a node's status that remembers where its TPM and kernel are in time. */
 type Remembered = Pick<
@@ -28,19 +27,8 @@ export function isConcurrent(
   );
 }
 
-/** @param concurrent the answer is to a challenge older than the verdict before */
-export function judgeNode(
-  { clock, firmwareVersion, facts }: Proven,
-  before: Remembered | null,
-  concurrent: boolean,
-): SequenceJudgement {
-  const { resetCount, restartCount, clock: at } = clock;
-  const now = { resetCount, restartCount, clock: at, firmwareVersion, bootId: facts?.bootId ?? null };
-  return judgeSequence(before === null ? null : sequenceOf(before), now, concurrent);
-}
-
 /** Null where nothing was seen, or a person has put an end to it. */
-function sequenceOf(status: Remembered): Sequence | null {
+export function sequenceOf(status: Remembered): Sequence | null {
   const { resetCount, restartCount, clock, firmwareVersion, bootId, sequence } = status;
   if (resetCount === null || restartCount === null || clock === null) return null;
   const { firstBootId = bootId, rewind = 'none', held = null } = sequence ?? {};

@@ -33,6 +33,8 @@ export interface ApiPorts {
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
   readonly authority: AuthorityPorts;
+  /** What a person does next about a reason. */
+  advise(code: ReasonCode, node: string): string;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;

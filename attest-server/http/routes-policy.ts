@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { PolicyGroup } from '../policy/policy.ts';
 import { policyView } from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { observationsAnswer, simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
@@ -22,7 +23,12 @@ export const policyRoutes: readonly Route[] = [
     handle({ policy }, { query }) {
       parseShape(nothing, query, 'query');
       const { name, revision, text, groups } = policy();
-      return ok({ name, revision, text, groups });
+      return ok({
+        name,
+        revision,
+        text,
+        groups: groups.map(groupView),
+      });
     },
   }),
   route('GET', '/v1/policy/observations', 'reader', {
@@ -44,6 +50,12 @@ export const policyRoutes: readonly Route[] = [
     },
   }),
 ];
+
+/** As a file has it: the rules of an aspect stand under its name, where it has any. */
+function groupView({ rules, ...group }: PolicyGroup): object {
+  const own = Object.entries(rules).filter(([, each]) => each !== null);
+  return { ...group, ...Object.fromEntries(own) };
+}
 
 /** Faults of a file of the caller's: its message names each of them. */
 function refusedPolicy(error: unknown): never {

@@ -6,6 +6,7 @@ import { findNode } from './find-node.ts';
 import { listNodes } from './node-list.ts';
 import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
+import type { ApiPorts } from './ports.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
@@ -44,20 +45,21 @@ export const routes: readonly Route[] = [
     async handle(ports, { query }) {
       const { limit, after } = parseShape(nodesPage, query, 'query');
       const rest = (await listNodes(ports)).filter(({ name }) => after === undefined || name > after);
-      const items = rest.slice(0, limit).map(({ view }) => view());
+      const items = rest.slice(0, limit).map(({ view }) => advised(view(), ports));
       return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
     },
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
     summary: 'One node',
     answer: api.nodeView,
-    async handle({ store, unsupported, now }, { path, query }) {
+    async handle(ports, { path, query }) {
+      const { store, unsupported, now } = ports;
       parseShape(nothing, query, 'query');
       const withoutTpm = unsupported().find(({ name }) => name === path.name);
       if (withoutTpm !== undefined && (await store.node(withoutTpm.name)) === null)
-        return ok(unsupportedView(withoutTpm));
+        return ok(advised(unsupportedView(withoutTpm), ports));
       const enrolled = await findNode(store, path.name);
-      return ok(nodeView(await store.status(enrolled.name), enrolled, now()));
+      return ok(advised(nodeView(await store.status(enrolled.name), enrolled, now()), ports));
     },
   }),
   route('GET', '/v1/nodes/{name}/history', 'reader', {
@@ -127,6 +129,12 @@ export const routes: readonly Route[] = [
     handle: ({ ready }) => readiness(ready()),
   }),
 ];
+
+/** The view with what a person does next about each reason. */
+function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
+  const reasons = view.reasons.map((reason) => ({ ...reason, next: advise(reason.code, view.name) }));
+  return { ...view, reasons };
+}
 
 /** Entries of one moment stay on one page, since the next page begins before a moment. */
 function wholeMoments<T extends { readonly at: number }>(page: readonly T[], following: number | undefined) {

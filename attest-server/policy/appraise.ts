@@ -1,108 +1,212 @@
+import { LRUCache } from 'lru-cache';
+import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { Verdict } from '../protocol/verdict.ts';
+import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import { saysKexecIsPossible } from './boot/kexec.ts';
-import type { PreparedReference } from './boot/reference-set.ts';
-import { goesByNode } from './boot/rules.ts';
-import { groupOf, type Policy, type PolicyGroup } from './policy.ts';
-import { appraiseAgainst, type PreparedGroup, prepareGroup } from './prepared-group.ts';
-import { type Circumstances, type Remembered, recall, remember } from './remembered.ts';
+import type { Judge, JudgedNode, Judgement, Past } from './aspect.ts';
+import { aspects, type BuiltAspect } from './aspects.ts';
+import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
+import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
+import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 
 export interface AppraisedNode {
   readonly name: string;
-  /** The node has sent a boot log before: then a boot without one is `log_incomplete`. Default false. */
-  readonly sentBootLog?: boolean;
   /** Of the node in its cluster, by which groups may choose. Default none. */
   readonly labels?: Readonly<Record<string, string>>;
   /** What its TPM is, by the word of a root. Default unknown. */
   readonly tpmClass?: TpmClass;
+  /** What is remembered of it. Default nothing. */
+  readonly past?: NodePast;
+}
+
+/** What was known of a node before this answer. */
+export interface NodePast extends Past {
+  /** Null where its TPM was not seen yet, or a person has approved it again. */
+  readonly sequence: Sequence | null;
+  /** The answer is to a challenge older than what is remembered: its clock may be older, too. */
+  readonly concurrent: boolean;
+}
+
+export const noPast: NodePast = { sequence: null, concurrent: false, sentParts: [], memory: {} };
+
+export interface Appraisal {
+  readonly verdict: Verdict;
+  /** Where the PCRs began anew since the sighting before: what is known at that moment. */
+  readonly begun: Begun | null;
+  /** To be remembered of the node. */
+  readonly next: { readonly sequence: Sequence; readonly memory: Readonly<Record<string, unknown>> };
+}
+
+export interface Begun {
+  readonly code: 'rebooted' | 'resumed';
+  readonly reason: Reason;
+  /** Between the reset and the verdict on what runs since; null where the policy does not require the boot. */
+  readonly verdict: Verdict | null;
 }
 
 /** @param at milliseconds since the epoch; references expire by it */
-export type Appraiser = (proven: Proven, node: AppraisedNode, at: number) => Verdict;
+export type Appraiser = (proven: Proven, node: AppraisedNode, at: number) => Appraisal;
 
-/** Compares one piece of proven evidence with policy and references. For many, make an appraiser once. */
+/** Appraises one piece of proven evidence. For many, make an appraiser once. */
 export function appraise(
   proven: Proven,
   policy: Policy,
   node: AppraisedNode,
   references: readonly Reference[],
   at: number,
-): Verdict {
-  const prepared = prepareGroup(policy, groupOf(policy, node.name, node.labels), references);
-  return appraiseAgainst(prepared, proven, node.name, circumstancesOf(prepared, proven, node), at);
-}
-
-/** What a verdict depends on besides what was measured. */
-function circumstancesOf(
-  { denied, group }: PreparedGroup,
-  { ekDigest, facts, firmwareVersion }: Proven,
-  { name, sentBootLog = false, tpmClass = 'unknown' }: AppraisedNode,
-): Circumstances {
-  return {
-    sentBootLog,
-    identified: ekDigest !== null,
-    kexec: saysKexecIsPossible(facts),
-    otherClass: group.tpmClass === null || group.tpmClass.includes(tpmClass) ? null : tpmClass,
-    denied: denied.has(firmwareVersion),
-    node: goesByNode(group.boot) ? name : null,
-  };
-}
-
-interface KnownGroup extends PreparedGroup {
-  readonly remembered: Map<string, Remembered>;
+): Appraisal {
+  return createAppraiser(policy, references)(proven, node, at);
 }
 
 /**
- * Prepares policy and references, so that an appraisal is a comparison of bytes. Make a new one when either changes.
- * @param options.memo keep the verdict of PCR values and log seen before; default true
+ * Makes policy and references ready, so that appraising what was seen before is a comparison. Make a new one when either
+ * changes: each aspect remembers its judgements for as long as this one lives.
+ * @param options.remembers false: each is judged anew; default true
  */
 export function createAppraiser(
   policy: Policy,
   references: readonly Reference[],
-  options: { readonly memo?: boolean } = {},
+  { remembers = true }: { readonly remembers?: boolean } = {},
 ): Appraiser {
-  const memo = options.memo ?? true;
-  const groups = new Map<PolicyGroup, KnownGroup>();
-  const byName = new Map<string, KnownGroup>();
+  const prepared = new Map<PolicyGroup, PreparedGroup>();
+  const byName = new LRUCache<string, PreparedGroup>({ max: mostNames });
   // Labels change while a node keeps its name.
   const goesByName = policy.groups.every(({ labels }) => Object.keys(labels).length === 0);
-  const groupFor = ({ name, labels }: AppraisedNode): KnownGroup => {
-    const known = goesByName ? byName.get(name) : undefined;
-    if (known !== undefined) return known;
+  const groupFor = ({ name, labels }: AppraisedNode): PreparedGroup => {
     const group = groupOf(policy, name, labels);
-    const prepared = groups.get(group) ?? {
-      ...prepareGroup(policy, group, references),
-      remembered: new Map<string, Remembered>(),
-    };
-    groups.set(group, prepared);
-    if (byName.size >= mostNames) byName.clear();
-    byName.set(name, prepared);
-    return prepared;
+    const ready = prepared.get(group) ?? prepareGroup(policy, group, references, remembers);
+    prepared.set(group, ready);
+    if (goesByName) byName.set(name, ready);
+    return ready;
   };
-  return (proven, node, at) => {
-    const group = groupFor(node);
-    const circumstances = circumstancesOf(group, proven, node);
-    if (!memo) return appraiseAgainst(group, proven, node.name, circumstances, at);
-    const known = recall(group.remembered, proven, circumstances, at);
-    if (known !== null) return known;
-    const verdict = appraiseAgainst(group, proven, node.name, circumstances, at);
-    remember(group.remembered, proven, circumstances, verdict, spanAround(group.set.active, at));
-    return verdict;
+  return (proven, node, at) => appraiseBy(byName.get(node.name) ?? groupFor(node), proven, node, at);
+}
+
+/** Nodes whose group is remembered: finding it walks through the globs of all groups. */
+const mostNames = 65_536;
+
+interface PreparedGroup {
+  readonly group: PolicyGroup;
+  /** `name@revision` */
+  readonly policy: string;
+  readonly judges: readonly { readonly name: BuiltAspect; readonly judge: Judge }[];
+}
+
+function prepareGroup(
+  policy: Policy,
+  group: PolicyGroup,
+  references: readonly Reference[],
+  remembers: boolean,
+): PreparedGroup {
+  return {
+    group,
+    policy: `${policy.name}@${policy.revision}`,
+    judges: aspects.map(({ name, referenceKind, prepare }) => {
+      const itsOwn = group === unmatched ? [] : references.filter(({ kind }) => kind === referenceKind);
+      return { name, judge: prepare(group.rules[name], { group, references: itsOwn, remembers }) };
+    }),
   };
 }
 
-const mostNames = 65_536;
+function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode, at: number): Appraisal {
+  const past = node.past ?? noPast;
+  const sequence = judgeSequence(past.sequence, sightingOf(proven), past.concurrent);
+  const judged: JudgedNode = { name: node.name, tpmClass: node.tpmClass ?? 'unknown', past, sequence };
+  const memory: Record<string, unknown> = { ...past.memory };
+  const judgements = new Map<BuiltAspect, Judgement>();
+  for (const { name, judge } of prepared.judges) {
+    const judgement = judge.judge(proven, judged, at);
+    if (judgement.next !== undefined) memory[name] = judgement.next;
+    judgements.set(name, judgement);
+  }
+  const verdict = join(prepared, judgements);
+  return {
+    verdict,
+    begun: begunBy(sequence, past.sequence, proven, verdict),
+    next: { sequence: sequence.next, memory },
+  };
+}
 
-/** The time around `at` in which no reference expires. */
-function spanAround(
-  active: readonly PreparedReference[],
-  at: number,
-): readonly [from: number, until: number] {
-  const times = active.map(({ expires }) => expires);
-  return [
-    Math.max(Number.NEGATIVE_INFINITY, ...times.filter((time) => time <= at)),
-    Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > at)),
-  ];
+/** The verdict on all aspects together. */
+function join({ group, policy }: PreparedGroup, judgements: ReadonlyMap<BuiltAspect, Judgement>): Verdict {
+  const judged = {
+    group: group.name,
+    require: group.require,
+    mode: group.mode,
+    policy,
+  };
+  // What policy knows to have no usable TPM alarms nobody, and is never trusted.
+  if (group.tpm === 'absent') return { state: 'unsupported', reasons: [], aspects: {}, ...judged };
+  const reasons: Reason[] = [];
+  const results: Partial<Record<AspectName, AspectResult>> = {};
+  for (const [name, { findings, affirmed, source }] of judgements) {
+    const own = findings.map((finding) => weigh(finding, group));
+    reasons.push(...own);
+    results[name] = { status: statusOf(own, affirmed), source };
+  }
+  reasons.sort(byWeight);
+  const state = stateOf({ require: group.require, aspects: results, reasons }, group.vouched);
+  return { state, reasons, aspects: results, ...judged };
+}
+
+const beginnings = {
+  rebooted: ['resetCount', 'The TPM was reset since it was last seen: the node booted again.'],
+  resumed: ['restartCount', 'The TPM was restarted since it was last seen: the node was suspended.'],
+} as const;
+
+function begunBy(
+  { begun }: SequenceJudgement,
+  past: Sequence | null,
+  { clock }: Proven,
+  verdict: Verdict,
+): Begun | null {
+  if (begun === null || past === null || verdict.state === 'unsupported') return null;
+  const [counter, text] = beginnings[begun];
+  const values = { expected: `${counter} ${past[counter]}`, actual: `${counter} ${clock[counter]}` };
+  const reason = informing(begun, 'boot', 'tpm', text, values);
+  if (!verdict.require.includes('boot')) return { code: begun, reason, verdict: null };
+  const results = { ...verdict.aspects, boot: { status: 'none', source: 'tpm' } } as const;
+  const reasons = [reason];
+  const state = stateOf({ require: verdict.require, aspects: results, reasons });
+  return { code: begun, reason, verdict: { ...verdict, state, reasons, aspects: results } };
+}
+
+/**
+ * The verdict once its evidence is too old: silence is never trusted.
+ * @param verifiedAt when the latest evidence was judged. Times are milliseconds since the epoch
+ */
+export function overdueVerdict(verdict: Verdict, verifiedAt: number | null, now: number): Verdict {
+  const silent = verifiedAt === null ? null : `the last one ${Math.round((now - verifiedAt) / 1000)} s ago`;
+  const reason: Reason = {
+    ...informing('evidence_overdue', 'identity', 'server', 'The node has not proven itself lately.', {
+      expected: 'a fresh quote',
+      actual: silent,
+    }),
+    severity: 'fail',
+  };
+  const results = Object.fromEntries(
+    Object.keys(verdict.aspects).map((name): [string, AspectResult] => [
+      name,
+      { status: 'none', source: 'server' },
+    ]),
+  );
+  const reasons = [reason];
+  return {
+    ...verdict,
+    state: stateOf({ require: verdict.require, aspects: results, reasons }),
+    reasons,
+    aspects: results,
+  };
+}
+
+function informing(
+  code: ReasonCode,
+  aspect: AspectName,
+  source: Finding['source'],
+  text: string,
+  { expected, actual }: Pick<Finding, 'expected' | 'actual'>,
+): Reason {
+  const finding = { code, aspect, source, text, expected, actual, evidence: null };
+  return weigh(finding, { require: [], severity: {} });
 }

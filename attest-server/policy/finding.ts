@@ -1,6 +1,6 @@
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
-import type { Aspect, AspectStatus, Reason, Severity } from '../protocol/verdict.ts';
-import type { PolicyGroup } from './policy.ts';
+import type { Aspect, AspectStatus, NodeState, Reason, Severity, Verdict } from '../protocol/verdict.ts';
+import type { GroupBase } from './policy.ts';
 
 /** What was found, before a group's rules say how much it weighs. */
 export interface Finding extends Omit<Reason, 'class' | 'severity'> {
@@ -21,25 +21,73 @@ const unproven: ReadonlySet<ReasonCode> = new Set([
   'identity_unproven',
 ]);
 
-/** Severity: the policy's word for this code, else the finding's own where the group requires the aspect, else `info`. */
-export function weigh(finding: Finding, group: PolicyGroup): Reason {
-  const required: readonly Aspect[] = group.require;
+/** Where a TPM is in time is part of who it is: that weighs whether or not the group asks for the identity. */
+const ofCounters: ReadonlySet<ReasonCode> = new Set([
+  'counter_rollback',
+  'clone_suspected',
+  'clock_rewind',
+  'tpm_firmware',
+]);
+
+/** True for a finding of an aspect that the group requires, or of counters and clock. */
+function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: readonly Aspect[]): boolean {
+  return require.includes(aspect) || (aspect === 'identity' && ofCounters.has(code));
+}
+
+/** Severity: the policy's word for this code, else the finding's own where it counts, else `info`. */
+export function weigh(
+  finding: Finding,
+  { require, severity }: Pick<GroupBase, 'require' | 'severity'>,
+): Reason {
+  const own = counts(finding, require) ? (finding.severity ?? 'fail') : 'info';
   return {
-    ...finding,
+    code: finding.code,
     class: classOf(finding.code),
-    severity:
-      group.severity[finding.code] ??
-      (required.includes(finding.aspect) ? (finding.severity ?? 'fail') : 'info'),
+    aspect: finding.aspect,
+    severity: severity[finding.code] ?? own,
+    source: finding.source,
+    expected: finding.expected,
+    actual: finding.actual,
+    text: finding.text,
+    evidence: finding.evidence,
   };
 }
 
-export function breaksPolicy({ code, severity }: Reason): boolean {
+function breaksPolicy({ code, severity }: Reason): boolean {
   return severity === 'fail' && !unproven.has(code);
 }
 
-/** Of one aspect's reasons; `proven` says whether what the aspect needs is all there and as it should be. */
-export function statusOf(reasons: readonly Reason[], proven: boolean): AspectStatus {
+/** Of one aspect's reasons; `affirmed` says whether what the aspect needs is all there and as it should be. */
+export function statusOf(reasons: readonly Reason[], affirmed: boolean): AspectStatus {
   if (reasons.some(breaksPolicy)) return 'contraindicated';
-  if (proven) return 'affirming';
+  if (reasons.some(({ severity }) => severity === 'fail')) return 'none';
+  if (affirmed) return 'affirming';
   return reasons.some(({ severity }) => severity === 'warn') ? 'warning' : 'none';
+}
+
+/** What breaks the policy comes first: the first reason is the one that is shown beside the state. */
+export function byWeight(a: Reason, b: Reason): number {
+  return rank(a) - rank(b);
+}
+
+function rank(reason: Reason): number {
+  if (breaksPolicy(reason)) return 0;
+  return { fail: 1, warn: 2, info: 3 }[reason.severity];
+}
+
+/**
+ * The one place that decides a state, whoever asks and whatever it follows from: evidence, silence, a boot that began.
+ * @param vouched aspects that the TPM must vouch for
+ */
+export function stateOf(
+  { require, aspects, reasons }: Pick<Verdict, 'require' | 'aspects' | 'reasons'>,
+  vouched: readonly Aspect[] = [],
+): NodeState {
+  if (reasons.some(({ code }) => code === 'evidence_overdue')) return 'unknown';
+  if (reasons.some((reason) => breaksPolicy(reason) && counts(reason, require))) return 'untrusted';
+  const affirms = (aspect: Aspect) =>
+    aspects[aspect]?.status === 'affirming' &&
+    (!vouched.includes(aspect) || aspects[aspect].source === 'tpm');
+  // A policy that requires nothing proves nothing.
+  return require.length > 0 && require.every(affirms) ? 'trusted' : 'pending';
 }

@@ -19,3 +19,13 @@ export function globMatches(glob: string, name: string): boolean {
   while (glob[g] === '*') g++;
   return g === glob.length;
 }
+
+/** True where all that matches `glob` also matches `wide`. A `?` in `wide` is not looked into. */
+export function covers(wide: string, glob: string): boolean {
+  return wide === glob || (!wide.includes('?') && globMatches(wide, glob));
+}
+
+/** True for a glob of nothing but stars. */
+export function isEverything(glob: string): boolean {
+  return /^\*+$/.test(glob);
+}

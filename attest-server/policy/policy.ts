@@ -2,12 +2,8 @@ import { type Bound, boundWords } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Severity, Verdict } from '../protocol/verdict.ts';
-import { type BootRules, defaultBootRules } from './boot/rules.ts';
+import { type AspectRules, type BuiltAspect, rulesOf } from './aspects.ts';
 import { globMatches } from './glob.ts';
-
-/** The aspects that this version can appraise, and so that a policy may require. */
-export const builtAspects = ['identity', 'boot'] as const;
-export type BuiltAspect = (typeof builtAspects)[number];
 
 /** By which word a group's nodes may enrol. */
 export const enrolments = boundWords;
@@ -17,8 +13,8 @@ export const plainEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'appr
 /** What a policy that names no way allows: always somebody's word about this TPM. */
 export const defaultEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval'];
 
-/** The rules of one group of nodes. */
-export interface PolicyGroup {
+/** The rules of one group of nodes, beside those of each aspect. */
+export interface GroupBase {
   readonly name: string;
   /** Globs on the node's name; the first group of the policy that matches applies. */
   readonly nodes: readonly string[];
@@ -32,10 +28,15 @@ export interface PolicyGroup {
   readonly enrolment: readonly Enrolment[];
   /** Never empty. */
   readonly require: readonly BuiltAspect[];
-  readonly boot: BootRules;
+  /** Aspects that the TPM must vouch for: what the node merely says does not affirm them. */
+  readonly vouched: readonly BuiltAspect[];
   /** Seconds after which a verdict is overdue; null: as the server is set. */
   readonly freshness: number | null;
   readonly severity: Readonly<Partial<Record<ReasonCode, Severity>>>;
+}
+
+export interface PolicyGroup extends GroupBase {
+  readonly rules: AspectRules;
 }
 
 export interface Policy {
@@ -46,8 +47,8 @@ export interface Policy {
   readonly groups: readonly PolicyGroup[];
 }
 
-/** What holds for a node that no group of a written policy matches: seen, and never trusted. */
-const unmatched: PolicyGroup = {
+/** What holds for a node that no group of a written policy matches: seen, and never trusted, since no reference is its. */
+export const unmatched: PolicyGroup = {
   name: 'default',
   nodes: ['*'],
   labels: {},
@@ -56,7 +57,8 @@ const unmatched: PolicyGroup = {
   tpmClass: null,
   enrolment: defaultEnrolments,
   require: ['identity', 'boot'],
-  boot: { ...defaultBootRules, references: [] },
+  vouched: [],
+  rules: rulesOf({}),
   freshness: null,
   severity: {},
 };

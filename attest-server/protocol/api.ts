@@ -23,6 +23,8 @@ export const reason = z.object({
   actual: z.string().nullable(),
   text: z.string(),
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
+  /** What a person does next. A server of before says nothing here. */
+  next: z.string().optional(),
 });
 export type ReasonView = z.infer<typeof reason>;
 

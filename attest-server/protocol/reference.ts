@@ -11,9 +11,14 @@ export const plainName = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'letters, digits, dot, dash, underscore; at most 63');
 
+/** What a reference is compared with. A file that names none is of a boot. */
+export const referenceKinds = ['boot', 'runtime', 'firewall', 'disk'] as const;
+export type ReferenceKind = (typeof referenceKinds)[number];
+
 /** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
 export const reference = z.strictObject({
   version: z.literal(1),
+  kind: z.enum(referenceKinds).default('boot'),
   name: plainName,
   group: z.string().max(63),
   state: z.enum(['staged', 'active', 'retired', 'revoked']),

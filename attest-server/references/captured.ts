@@ -33,7 +33,7 @@ export function captured(
   const doubt = status?.verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
   if (doubt !== undefined) throw new Rejection(doubt.code, `${node} is no model for others: ${doubt.text}`);
   return captureReference(boot, {
-    ...{ name, node, at, by: actor, group: group.name, scope: group.boot.scope },
+    ...{ name, node, at, by: actor, group: group.name, scope: group.rules.boot.scope },
     state: staged ? 'staged' : 'active',
   });
 }

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { bootState } from './boot/derive-boot-state.ts';
 import type { BootProblem, MeasuredBoot, QuotedBank } from './proven.ts';
 import { neverExtended } from './quoted-values.ts';
@@ -28,7 +29,8 @@ export function measureBoot(
     ...checkDigests(log, extended),
     ...state.problems,
   ];
-  return { digest, log, problems, state, userSpace: vouched.userSpace };
+  const userSpaceDigest = userSpaceLog === null ? null : hash('sha256', userSpaceLog, 'hex');
+  return { digest, log, problems, state, userSpace: vouched.userSpace, userSpaceDigest };
 }
 
 /**

@@ -37,6 +37,8 @@ export interface MeasuredBoot {
   readonly log: EventLog;
   /** What user space measured after the firmware's log, as far as it led to the quoted values; empty where it did not send its log. */
   readonly userSpace?: readonly UserSpaceEvent[];
+  /** SHA-256, hex, of the log of user space that was given; null where there was none. */
+  readonly userSpaceDigest?: string | null;
   readonly problems: readonly BootProblem[];
   /** What the boot was, as far as the quoted values vouch for it. */
   readonly state: BootState;
@@ -53,6 +55,8 @@ export interface Proven {
   /** SHA-256 of the endorsement key's TPMT_PUBLIC that the attestation key is enrolled under, hex; null where none is known. */
   readonly ekDigest: string | null;
   readonly banks: readonly QuotedBank[];
+  /** SHA-256, hex, over banks, masks and values of the measured PCRs: 0 to 15 without 10. */
+  readonly measuredDigest: string;
   /** `clock` in milliseconds that the TPM has been powered. */
   readonly clock: Quote['clock'];
   /** The TPM's firmware version, 16 hex digits. */

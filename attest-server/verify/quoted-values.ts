@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { bankBytes } from '../protocol/messages.ts';
 import type { QuotedBank } from './proven.ts';
 import { pcrCount } from './tpm/attest.ts';
@@ -71,4 +72,15 @@ function sameValue(one: QuotedBank, other: QuotedBank, pcr: number): boolean {
   if (at !== quotedOffset(other, pcr)) return false;
   const end = at + bankBytes[one.bank];
   return at < 0 || one.values.compare(other.values, at, end, at, end) === 0;
+}
+
+/** One name for the measured values of all banks: equal where a boot log, replayed onto either, gives the same answer. */
+export function measuredDigest(banks: readonly QuotedBank[]): string {
+  const parts: (string | Buffer)[] = [];
+  for (const quoted of banks) {
+    parts.push(`${quoted.bank} ${quoted.mask & measuredPcrs} `);
+    for (let pcr = 0; pcr < 16; pcr++)
+      if (((measuredPcrs >>> pcr) & 1) === 1) parts.push(quotedValue(quoted, pcr) ?? '');
+  }
+  return hash('sha256', Buffer.concat(parts.map((part) => Buffer.from(part))), 'hex');
 }

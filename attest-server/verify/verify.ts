@@ -8,6 +8,7 @@ import type { AttestationKey } from './attestation-key.ts';
 import { knowingCommandLine } from './boot/derive-boot-state.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence } from './quote.ts';
+import { measuredDigest } from './quoted-values.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
 
 /** What arrived. Nothing in it is believed before `verify` returns. */
@@ -100,6 +101,7 @@ export function verify(evidence: Evidence, expected: Expected): Proven {
     akName: ak.name,
     ekDigest: expected.ekDigest,
     banks,
+    measuredDigest: measuredDigest(banks),
     clock: latest.clock,
     firmwareVersion: latest.firmwareVersion,
     facts,

@@ -1,7 +1,6 @@
 import crypto, { hash } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
-import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import type { PcrBank } from '../../attest-server/protocol/messages.ts';
@@ -9,7 +8,7 @@ import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
 import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
 import type { Evidence } from '../../attest-server/verify/verify.ts';
-import { madeProof, replayedValues } from '../attest-server/policy/made-proof.ts';
+import { madeProof, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { answerNaming, at, captured, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
@@ -58,13 +57,13 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   const proofOf = (boot: MeasuredBoot): Proven => ({ ...proof, banks: quoted, boot });
   const facts = () => measureBoot(bytes, digest, quoted);
   const references = [captureReference(proofOf(facts()), captured)];
-  const appraiser = createAppraiser(strictPolicy, references, { memo: false });
+  const appraiser = verdictsBy(strictPolicy, references, { remembers: false });
   const verdict = () => appraiser(proofOf(facts()), node, at);
   const calls = hashCallsOf(facts);
   const bare = () => {
     for (const [algorithm, data] of calls) hash(algorithm, data, 'latin1');
   };
-  const remembering = createAppraiser(strictPolicy, references);
+  const remembering = verdictsBy(strictPolicy, references);
   const remembered = await rememberedLog(bytes, digest, quoted);
   const known = () => {
     if (hash('sha256', bytes) !== digest) throw new Error(`${file} has changed`);

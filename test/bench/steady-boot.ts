@@ -2,14 +2,13 @@ import { hash, randomBytes } from 'node:crypto';
 import type { Answer } from '../../attest-server/attest/answer.ts';
 import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
 import { quotesOf } from '../../attest-server/attest/latest-boot.ts';
-import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { type Evidence, verify } from '../../attest-server/verify/verify.ts';
-import { replayedValues } from '../attest-server/policy/made-proof.ts';
+import { replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
@@ -39,7 +38,7 @@ export async function benchSteadyBoot(): Promise<SteadyBootFigures> {
   const alone = Array.from({ length: answers }, () => message(null));
   const whole = Array.from({ length: answers }, () => message(digest));
   const first = prove(message(digest), firstLog);
-  const appraise = createAppraiser(strictPolicy, [captureReference(first, captured)]);
+  const appraise = verdictsBy(strictPolicy, [captureReference(first, captured)]);
   const known = await logOf();
   const works = [
     () => {

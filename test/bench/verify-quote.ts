@@ -1,6 +1,5 @@
 import { verify as bareVerify, randomBytes } from 'node:crypto';
 import { type LatestBoot, latestBoot, quotesOf } from '../../attest-server/attest/latest-boot.ts';
-import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import type { EvidenceMessage } from '../../attest-server/protocol/messages.ts';
@@ -9,6 +8,7 @@ import { type AttestationKey, checkAttestationKey } from '../../attest-server/ve
 import type { MeasuredBoot, Proven } from '../../attest-server/verify/proven.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { verify } from '../../attest-server/verify/verify.ts';
+import { verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 import { madeQuote, madeValues } from '../attest-server/verify/made-quote.ts';
 import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
@@ -46,8 +46,8 @@ interface Message {
 function bench(kind: KeyKind): QuoteFigures {
   const messages = Array.from({ length: keys }, () => message(kind));
   const bareOne = ({ ak, bare }: Message) => bareVerify('sha256', bare.data, ak.key, bare.signature);
-  const whole = createAppraiser(strictPolicy, [reference], { memo: false });
-  const remembering = createAppraiser(strictPolicy, [reference]);
+  const whole = verdictsBy(strictPolicy, [reference], { remembers: false });
+  const remembering = verdictsBy(strictPolicy, [reference]);
   const full = (one: Message) => whole(prove(one), node, at).state === 'trusted';
   const proven = new Map(
     messages.map((one) => [one, latestBoot(prove(one), evidenceOf(one), at, undefined)]),
@@ -101,6 +101,7 @@ const asked = { sha256: every };
 const pcrs = Object.fromEntries(every.map((pcr) => [pcr, values.toString('hex', 32 * pcr, 32 * pcr + 32)]));
 const reference: Reference = {
   version: 1,
+  kind: 'boot',
   name: 'bench',
   group: 'default',
   state: 'active',

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
+import { adviceOn } from '../../protocol/advice.ts';
 import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
 import { exitOfState } from '../exit.ts';
 import { ago, utc } from '../moment.ts';
-import { nextStep } from '../next-steps.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
@@ -48,7 +48,7 @@ function page(node: NodeView, now: number): string {
       ([aspect, { status, source }]) => [`Aspect ${aspect}`, `${status} (${source})`] as const,
     ),
     ...node.reasons.flatMap(finding),
-    ...(first === undefined ? [] : ([['Next', nextStep(first.code, node.name)]] as const)),
+    ...(first === undefined ? [] : ([['Next', first.next ?? adviceOn(first.code, node.name)]] as const)),
   ];
   const width = Math.max(...lines.map(([label]) => label.length)) + 2;
   return lines.map(([label, text]) => `${`${label}:`.padEnd(width)}${printable(text)}\n`).join('');

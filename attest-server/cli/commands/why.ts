@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
+import { adviceOn } from '../../protocol/advice.ts';
 import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
 import { componentOf } from '../component.ts';
 import { exitOfState } from '../exit.ts';
-import { nextStep } from '../next-steps.ts';
 import { stateText } from '../node-table.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
@@ -47,7 +47,7 @@ export function paragraph(reason: ReasonView, node: string | null = null): strin
     ...(reason.evidence === null
       ? []
       : ([['evidence', `${reason.evidence.digest} at ${reason.evidence.position}`]] as const)),
-    ['next', nextStep(reason.code, node)],
+    ['next', reason.next ?? adviceOn(reason.code, node)],
   ];
   const body = lines.map(([label, text]) => `    ${label.padEnd(11)}${printable(text)}\n`).join('');
   return `  ${reason.code}: ${printable(reason.text)}\n${body}`;

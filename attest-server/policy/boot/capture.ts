@@ -53,6 +53,7 @@ export function captureReference(
     .flatMap(({ entries }) => entries.map(({ digest }) => digest));
   return {
     version: 1,
+    kind: 'boot',
     name,
     group,
     state,

@@ -1,11 +1,10 @@
 import type { QuotedBank } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
-import { noReference } from '../findings.ts';
-import type { PolicyGroup } from '../policy.ts';
 import { isCutOff } from './command-line.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask, pcrsOf } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
+import { noReference } from './findings.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
@@ -33,7 +32,9 @@ export interface BootJudgement {
 }
 
 export interface BootContext {
-  readonly group: PolicyGroup;
+  /** Name of the group. */
+  readonly group: string;
+  readonly rules: BootRules;
   /** Those that have not expired. */
   readonly active: readonly PreparedReference[];
   /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
@@ -47,8 +48,7 @@ export function judgeBoot(
   banks: readonly QuotedBank[],
   context: BootContext,
 ): BootJudgement {
-  const { active, revocations } = context;
-  const rules = context.group.boot;
+  const { active, revocations, rules } = context;
   const usable = active.filter((reference) => isUsable(reference, banks));
   const broken = [
     ...secureBootFindings(boot, rules, usable, revocations),
@@ -74,11 +74,10 @@ function judgeByReferences(
   boot: VouchedBoot,
   banks: readonly QuotedBank[],
   usable: readonly PreparedReference[],
-  { group, active, node }: BootContext,
+  { group, rules, active, node }: BootContext,
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
     return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const rules = group.boot;
   const { differing, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
@@ -98,7 +97,11 @@ function judgeByReferences(
     ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
     ...(boot.unexplained === null ? [] : [unexplainedFinding(boot, boot.unexplained)]),
     ...open.map((stage) => openFinding(boot, stage)),
-    unknown.length === 0 ? null : active.length === 0 ? noReference(group) : uncoveredFinding(boot, unknown),
+    unknown.length === 0
+      ? null
+      : active.length === 0
+        ? noReference(group, rules.references)
+        : uncoveredFinding(boot, unknown),
   ].filter((finding) => finding !== null);
   const broken =
     differing.length + foreign.length + unknown.length > 0 ||

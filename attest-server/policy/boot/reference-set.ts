@@ -1,7 +1,6 @@
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { QuotedBank } from '../../verify/proven.ts';
-import type { PolicyGroup } from '../policy.ts';
 import {
   comparedBanks,
   comparedMask,
@@ -11,6 +10,7 @@ import {
   runsOf,
 } from './compared-pcrs.ts';
 import { type PreparedComponents, prepareComponents } from './prepared-components.ts';
+import type { BootRules } from './rules.ts';
 
 /** A reference, its values made ready to be compared. */
 export interface PreparedReference {
@@ -32,23 +32,31 @@ export interface ReferenceSet {
   readonly revoked: readonly PreparedReference[];
 }
 
-/** What was revoked counts for the whole group, also where the policy names others. */
-export function prepareReferences(group: PolicyGroup, references: readonly Reference[]): ReferenceSet {
-  const isNamed = (reference: Reference) => isComparedBy(group, reference);
+/**
+ * What was revoked counts for the whole group, also where the policy names others.
+ * @param group its name
+ */
+export function prepareReferences(
+  group: string,
+  rules: Pick<BootRules, 'references'>,
+  references: readonly Reference[],
+): ReferenceSet {
+  const isNamed = (reference: Reference) => isComparedBy(group, rules, reference);
   const prepared = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
     references.filter((reference) => reference.state === state && applies(reference)).map(prepareReference);
   return {
     active: prepared('active', isNamed),
-    revoked: prepared('revoked', (reference) => isNamed(reference) || reference.group === group.name),
+    revoked: prepared('revoked', (reference) => isNamed(reference) || reference.group === group),
   };
 }
 
 /** True where the boots of a group are compared with this reference, once it is active. */
 export function isComparedBy(
-  { name, boot }: Pick<PolicyGroup, 'name' | 'boot'>,
+  group: string,
+  { references }: Pick<BootRules, 'references'>,
   reference: Reference,
 ): boolean {
-  return boot.references?.includes(reference.name) ?? reference.group === name;
+  return references?.includes(reference.name) ?? reference.group === group;
 }
 
 function prepareReference(reference: Reference): PreparedReference {

@@ -57,11 +57,11 @@ export function observe(
 
 /** The active references that a group's boots are compared with. */
 export function activeReferences(
-  group: Pick<PolicyGroup, 'name' | 'boot'>,
+  { name, rules }: Pick<PolicyGroup, 'name' | 'rules'>,
   references: readonly Reference[],
 ): readonly string[] {
   return references
-    .filter((one) => one.state === 'active' && isComparedBy(group, one))
+    .filter((one) => one.state === 'active' && isComparedBy(name, rules.boot, one))
     .map((one) => one.name);
 }
 

@@ -3,8 +3,8 @@ import type { Reference } from '../../protocol/reference.ts';
 import type { NodeState, Reason } from '../../protocol/verdict.ts';
 import type { Proven } from '../../verify/proven.ts';
 import { type AppraisedNode, createAppraiser } from '../appraise.ts';
-import { withContinuity } from '../continuity.ts';
-import { groupOf, type Policy } from '../policy.ts';
+import { pastOf, withBegun } from '../past.ts';
+import type { Policy } from '../policy.ts';
 
 /** What one policy makes of a piece of evidence. */
 export interface SimulatedSide {
@@ -28,7 +28,7 @@ export interface SimulatedNode {
 export type Simulate = (
   proven: Proven,
   bundle: Pick<Bundle, 'previous' | 'context'>,
-  node: Omit<AppraisedNode, 'sentBootLog'>,
+  node: Omit<AppraisedNode, 'past'>,
   at: number,
 ) => SimulatedNode;
 
@@ -43,10 +43,9 @@ export function createSimulation(
   const judging = (policy: Policy) => {
     const appraise = createAppraiser(policy, references);
     return (...[proven, bundle, node, at]: Parameters<Simulate>): SimulatedSide => {
-      const sentBootLog = bundle.context?.sentBootLog === true;
-      const group = groupOf(policy, node.name, node.labels);
-      const verdict = withContinuity(appraise(proven, { ...node, sentBootLog }, at), proven, bundle, group);
-      return { state: verdict.state, group: group.name, reasons: verdict.reasons.slice(0, mostReasons) };
+      const { verdict, begun } = appraise(proven, { ...node, past: pastOf(bundle) }, at);
+      const reasons = withBegun(verdict.reasons, begun, bundle);
+      return { state: verdict.state, group: verdict.group, reasons: reasons.slice(0, mostReasons) };
     };
   };
   const judgeBefore = policies.before === null ? () => null : judging(policies.before);

@@ -1,7 +1,8 @@
-import { globMatches } from '../glob.ts';
+import { aspects } from '../aspects.ts';
 import { type Enrolment, enrolments } from '../policy.ts';
 import type { Located } from './policy-error.ts';
 import { unsupported } from './policy-schema.ts';
+import { fieldOf, listOf } from './raw-value.ts';
 
 /**
  * What one field cannot tell: fields that contradict each other. Reads the raw value, so that these faults are told
@@ -19,7 +20,7 @@ export function contradictionsIn(raw: unknown, ways: readonly Enrolment[]): Loca
       ...ofMode(group),
       ...ofEnrolment(group, ways),
       ...ofAbsent(group),
-      ...ofCommandLine(fieldOf(group, 'boot')),
+      ...ofAspects(group),
     ];
     return found.map(({ path, text }) => ({ path: ['groups', index, ...path], text }));
   });
@@ -52,14 +53,23 @@ function ofEnrolment(group: unknown, ways: readonly Enrolment[]): Located[] {
   return faults;
 }
 
+function ofAspects(group: unknown): Located[] {
+  return aspects.flatMap(({ name, contradictions }) =>
+    contradictions(fieldOf(group, name)).map(({ path, text }) => ({ path: [name, ...path], text })),
+  );
+}
+
 /** A machine without a TPM can prove nothing, so nothing can be wanted of it. */
 function ofAbsent(group: unknown): Located[] {
   if (fieldOf(group, 'tpm') !== 'absent') return [];
   const faults: Located[] = [];
-  if (listOf(fieldOf(group, 'require')).flatMap(wordsOf).includes('boot'))
-    faults.push({ path: ['require'], text: 'tpm: absent proves no boot; leave require out' });
-  if (fieldOf(group, 'boot') !== undefined)
-    faults.push({ path: ['boot'], text: 'tpm: absent proves no boot; leave boot out' });
+  const required = listOf(fieldOf(group, 'require')).flatMap(wordsOf);
+  for (const { name, schema } of aspects) {
+    if (schema === null) continue;
+    const text = `tpm: absent proves no ${name}; leave`;
+    if (required.includes(name)) faults.push({ path: ['require'], text: `${text} require out` });
+    if (fieldOf(group, name) !== undefined) faults.push({ path: [name], text: `${text} ${name} out` });
+  }
   if (fieldOf(group, 'tpmClass') !== undefined)
     faults.push({ path: ['tpmClass'], text: 'tpm: absent has no TPM of any class; leave tpmClass out' });
   if (marks(fieldOf(group, 'mode')))
@@ -70,47 +80,6 @@ function ofAbsent(group: unknown): Located[] {
   return faults;
 }
 
-/** As many as the schema allows of one kind: it refuses more. */
-const mostGlobs = 256;
-
-function ofCommandLine(boot: unknown): Located[] {
-  const rules = fieldOf(boot, 'cmdline');
-  const globs = (key: string) =>
-    listOf(fieldOf(rules, key))
-      .slice(0, mostGlobs)
-      .filter((glob) => typeof glob === 'string');
-  const forbid = globs('forbid');
-  const faults: Located[] = [];
-  for (const key of ['require', 'allow'])
-    for (const [index, wanted] of globs(key).entries()) {
-      const by = forbid.find((glob) => covers(glob, wanted));
-      if (by !== undefined)
-        faults.push({ path: [key, index], text: `whatever matches ${wanted} is forbidden by ${by}` });
-    }
-  const exact = fieldOf(rules, 'exact');
-  if (typeof exact === 'string') {
-    for (const key of ['require', 'allow'])
-      if (globs(key).length > 0)
-        faults.push({ path: ['exact'], text: `says the whole line; leave ${key} out, or exact` });
-    const bad = exact.split(/\s+/).find((argument) => forbid.some((glob) => globMatches(glob, argument)));
-    if (bad !== undefined) faults.push({ path: ['exact'], text: `holds ${bad}, which is forbidden` });
-  }
-  const scope = fieldOf(fieldOf(boot, 'scope'), 'cmdline');
-  if (scope === 'exact')
-    for (const key of ['require', 'allow', 'exact'])
-      if (globs(key).length > 0 || (key === 'exact' && exact !== undefined))
-        faults.push({
-          path: [key],
-          text: 'scope cmdline: exact wants the line of a reference; leave this out, or use rules',
-        });
-  return faults.map(({ path, text }) => ({ path: ['boot', 'cmdline', ...path], text }));
-}
-
-/** True where all that matches `glob` also matches `wide`. A `?` in `wide` is not looked into. */
-export function covers(wide: string, glob: string): boolean {
-  return wide === glob || (!wide.includes('?') && globMatches(wide, glob));
-}
-
 function marks(mode: unknown): mode is 'label' | 'enforce' {
   return mode === 'label' || mode === 'enforce';
 }
@@ -118,12 +87,4 @@ function marks(mode: unknown): mode is 'label' | 'enforce' {
 /** `boot`, or the aspects of `{boot: tpm}`. */
 function wordsOf(required: unknown): readonly unknown[] {
   return typeof required === 'object' && required !== null ? Object.keys(required) : [required];
-}
-
-function fieldOf(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined;
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
 }

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { builtAspects } from '../aspects.ts';
 import { suggestion } from './nearest.ts';
 import type { Located } from './policy-error.ts';
 import { knownKeys, notBuilt, unsupported } from './policy-schema.ts';
@@ -47,6 +48,6 @@ function notRequirable(input: unknown, suggest: Suggest): string {
   const words = isDemand ? Object.keys(input) : [input];
   if (words.length > 0 && words.every((word) => later.includes(word))) return unsupported;
   if (isDemand) return 'not an aspect with the source that it demands, as {boot: tpm}';
-  const known = ['identity', 'boot'];
-  return `not an aspect that can be required: ${known.join(', ')}${typeof input === 'string' ? suggest(input, known) : ''}`;
+  const near = typeof input === 'string' ? suggest(input, builtAspects) : '';
+  return `not an aspect that can be required: ${builtAspects.join(', ')}${near}`;
 }

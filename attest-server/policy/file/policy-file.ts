@@ -52,7 +52,7 @@ function parseDocumentOf(text: string, file: string, ways: readonly Enrolment[])
     name: nameOf(file),
     revision: hash('sha256', text, 'hex').slice(0, 12),
     text,
-    groups: result.data.groups.map(policyGroup),
+    groups: result.data.groups.map((group) => policyGroup(group)),
   };
   return { policy, document, lines };
 }

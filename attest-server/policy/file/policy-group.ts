@@ -1,9 +1,11 @@
-import { type BootRules, defaultBootRules } from '../boot/rules.ts';
-import type { BuiltAspect, PolicyGroup } from '../policy.ts';
-import type { GroupInFile } from './policy-schema.ts';
+import { rulesOf } from '../aspects.ts';
+import type { PolicyGroup } from '../policy.ts';
+import { groupInFile, requiredAspect } from './policy-schema.ts';
 
-/** A group as it is judged by: what the file leaves out has its default. */
-export function policyGroup(file: GroupInFile): PolicyGroup {
+/** A group as it is judged by: what the file leaves out has its default. @param given fits the grammar */
+export function policyGroup(given: unknown): PolicyGroup {
+  const file = groupInFile.parse(given);
+  const required = file.require.map(requiredAspect);
   return {
     name: file.name,
     nodes: file.nodes,
@@ -12,43 +14,10 @@ export function policyGroup(file: GroupInFile): PolicyGroup {
     tpm: file.tpm,
     tpmClass: file.tpmClass ?? null,
     enrolment: [...new Set(file.enrolment)],
-    require: [...new Set(file.require.map(aspectOf))],
-    boot: bootRules(file.boot ?? {}),
+    require: [...new Set(required.map(({ name }) => name))],
+    vouched: [...new Set(required.filter(({ byTpm }) => byTpm).map(({ name }) => name))],
+    rules: rulesOf(file),
     freshness: file.freshness ?? null,
     severity: file.severity,
-  };
-}
-
-/** Every aspect of this version is vouched for by the TPM, so that `{boot: tpm}` says no more than `boot`. */
-function aspectOf(required: GroupInFile['require'][number]): BuiltAspect {
-  if (typeof required === 'string') return required;
-  return 'boot' in required ? 'boot' : 'identity';
-}
-
-function bootRules(file: NonNullable<GroupInFile['boot']>): BootRules {
-  const { scope, cmdline, ...none } = defaultBootRules;
-  return {
-    references: file.references ?? none.references,
-    secureBoot: file.secureBoot ?? none.secureBoot,
-    signers: file.signers ?? none.signers,
-    dbx: { contains: file.dbx?.contains ?? [], reference: file.dbx?.reference ?? null },
-    sbatMinimum: file.sbat?.minimum ?? none.sbatMinimum,
-    mok: file.mok ?? none.mok,
-    cmdline: {
-      require: file.cmdline?.require ?? cmdline.require,
-      forbid: file.cmdline?.forbid ?? cmdline.forbid,
-      allow: file.cmdline?.allow ?? cmdline.allow,
-      exact: file.cmdline?.exact ?? cmdline.exact,
-    },
-    scope: {
-      firmware: file.scope?.firmware ?? scope.firmware,
-      loader: file.scope?.loader ?? scope.loader,
-      kernel: file.scope?.kernel ?? scope.kernel,
-      initrd: file.scope?.initrd ?? scope.initrd,
-      cmdline: file.scope?.cmdline ?? scope.cmdline,
-    },
-    explained: file.explained ?? none.explained,
-    tpmFirmwareDeny: file.tpmFirmware?.deny ?? none.tpmFirmwareDeny,
-    withoutLog: file.withoutLog ?? none.withoutLog,
   };
 }

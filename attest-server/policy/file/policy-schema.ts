@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { reasonCodes } from '../../protocol/reasons.ts';
 import { plainName } from '../../protocol/reference.ts';
-import { builtAspects, defaultEnrolments, enrolments } from '../policy.ts';
-import { bootSchema } from './boot-schema.ts';
+import { aspects as aspectNames } from '../../protocol/verdict.ts';
+import { aspects, type BuiltAspect, builtAspects, isBuilt } from '../aspects.ts';
+import { defaultEnrolments, enrolments } from '../policy.ts';
 
 /** Of a field or value that the grammar knows and this version does not build. */
 export const unsupported = 'not supported by this version';
@@ -16,16 +17,26 @@ const nodeGlob = z
     'no node name is like this, so that no node could match',
   );
 
-/** `boot`, or `{boot: tpm}`: that the TPM vouches for it, which holds for every aspect of this version. */
+/** `boot`, or `{boot: tpm}`: that the TPM, and not the node alone, vouches for it. */
 const required = z.union([
   z.enum(builtAspects),
-  z.strictObject({ identity: z.literal('tpm') }),
-  z.strictObject({ boot: z.literal('tpm') }),
+  ...builtAspects.map((name) => z.strictObject({ [name]: z.literal('tpm') })),
 ]);
+
+/** Which aspect an entry of `require` asks for, and whether the TPM must vouch for it. */
+export function requiredAspect(entry: z.output<typeof required>): {
+  readonly name: BuiltAspect;
+  readonly byTpm: boolean;
+} {
+  if (typeof entry === 'string') return { name: entry, byTpm: false };
+  const name = builtAspects.find((built) => built in entry);
+  if (name === undefined) throw new Error('the schema of require lets an aspect through that is none');
+  return { name, byTpm: true };
+}
 
 const labelName = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 
-const group = z.strictObject({
+const groupBase = z.strictObject({
   name: plainName,
   nodes: z
     .array(nodeGlob)
@@ -63,7 +74,6 @@ const group = z.strictObject({
     .min(1, 'empty: a policy that requires nothing proves nothing')
     .default(['identity'])
     .describe('aspects that must be affirmed; {boot: tpm} demands that the TPM vouches for it'),
-  boot: bootSchema.optional(),
   freshness: z
     .int()
     .min(1)
@@ -76,7 +86,15 @@ const group = z.strictObject({
     .default({})
     .describe('how much a reason weighs, per code'),
 });
-export type GroupInFile = z.output<typeof group>;
+/** A group that fits the grammar: its own members, and under their names what it says of aspects. */
+export const groupInFile = groupBase.loose();
+
+/** Each aspect that has rules brings their schema along. */
+const group = groupBase.extend(
+  Object.fromEntries(
+    aspects.flatMap(({ name, schema }) => (schema === null ? [] : [[name, schema.optional()]])),
+  ),
+);
 
 /** The policy file, as far as this version is built; `contradictions.ts` adds what spans several fields. */
 export const policySchema = z.strictObject({
@@ -92,26 +110,27 @@ export function policyJsonSchema(): object {
 }
 
 /** What the grammar knows and this version does not build: refused, since ignoring it would promise a check. */
+const unbuilt = aspectNames.filter((name) => !isBuilt(name));
 export const notBuilt = {
-  group: ['disk', 'firewall', 'host', 'keys', 'runtime'],
-  require: ['runtime', 'disk', 'firewall', 'host'],
+  group: [...unbuilt, 'keys'],
+  require: unbuilt,
 } as const satisfies Record<string, readonly string[]>;
+
+const grammar = z.toJSONSchema(policySchema, { io: 'input' });
 
 /** Keys that the grammar knows at a place, to find the one that was meant; empty where there is none. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
-  const [first, , third, fourth] = path;
-  if (path.length === 0) return Object.keys(policySchema.shape);
-  if (first !== 'groups') return [];
-  if (path.length === 2) return [...Object.keys(group.shape), ...notBuilt.group];
-  if (third === 'severity') return reasonCodes;
-  if (third !== 'boot') return [];
-  if (path.length === 3) return Object.keys(bootSchema.shape);
-  return path.length === 4 ? (keysBelow[String(fourth)] ?? []) : [];
+  let place: unknown = grammar;
+  for (const step of path)
+    place =
+      typeof step === 'number' ? memberOf(place, 'items') : memberOf(memberOf(place, 'properties'), step);
+  const names = memberOf(place, 'propertyNames');
+  const keys = Object.keys(memberOf(place, 'properties') ?? {});
+  if (path.length === 2) keys.push(...notBuilt.group);
+  return path.at(-1) === 'severity' && names !== undefined ? reasonCodes : keys;
 }
 
-const keysBelow: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
-  Object.entries(bootSchema.shape).flatMap(([name, field]) => {
-    const inner: unknown = field.unwrap();
-    return inner instanceof z.ZodObject ? [[name, Object.keys(inner.shape)]] : [];
-  }),
-);
+function memberOf(value: unknown, key: PropertyKey): object | undefined {
+  const member: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined;
+  return typeof member === 'object' && member !== null ? member : undefined;
+}

@@ -8,6 +8,7 @@ import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
+import { nextStep } from '../../../attest-server/policy/advice.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
@@ -92,6 +93,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
 export function referenceOf(name: string, pcr4 = '00'.repeat(32)): Reference {
   return {
     version: 1,
+    kind: 'boot',
     name,
     group: 'workers',
     state: 'active',
@@ -255,6 +257,7 @@ export function portsOf(world: World): ApiPorts {
       simulate: async () => ({ items: [], next: null }),
       observations: async () => ({ items: [], unseen: [], next: null }),
     },
+    advise: nextStep,
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
     ready: () => world.ready,
     now: () => now,

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type AppraisedNode, appraise, createAppraiser } from '../../../attest-server/policy/appraise.ts';
+import type { AppraisedNode } from '../../../attest-server/policy/appraise.ts';
 import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { capturedFrom, madeProof, policyOf } from './made-proof.ts';
+import { capturedFrom, madeProof, policyOf, sentLog, verdictOn, verdictsBy } from './made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
@@ -28,7 +28,7 @@ function saying(host: NonNullable<Facts['host']>, from = log) {
 describe('a kernel that another one may replace', () => {
   const required = policyOf('require: [identity, boot]');
   const judged = (host: NonNullable<Facts['host']>, from = log, policy = required) =>
-    appraise(saying(host, from), policy, { name: 'one' }, [captured(from)], at);
+    verdictOn(saying(host, from), policy, { name: 'one' }, [captured(from)], at);
   const locked = siblingLog(log, { text: (text) => text.replace(' ro ', ' ro lockdown=integrity ') });
 
   it('row 99: is a warning, by the word of the node', () => {
@@ -61,7 +61,7 @@ describe('a group of machines without a usable TPM', () => {
   it('is unsupported, whatever it sends, and nothing alarms', () => {
     const policy = policyOf('tpm: absent');
     for (const from of [log, tamper(log, 'kernel')]) {
-      const verdict = appraise(madeProof({ log: from }), policy, { name: 'one' }, [captured(log)], at);
+      const verdict = verdictOn(madeProof({ log: from }), policy, { name: 'one' }, [captured(log)], at);
       assert.equal(verdict.state, 'unsupported');
       assert.deepEqual(verdict.reasons, []);
     }
@@ -75,7 +75,7 @@ describe('TPM firmware that the policy denies', () => {
       'require: [identity, boot]',
       `boot: {tpmFirmware: {deny: ["${firmwareVersion}"]}}`,
     );
-    const verdict = appraise(madeProof({ log }), policy, { name: 'one' }, [captured(log)], at);
+    const verdict = verdictOn(madeProof({ log }), policy, { name: 'one' }, [captured(log)], at);
     assert.equal(summary(verdict), 'untrusted, tpm_firmware fail');
   });
 });
@@ -93,18 +93,18 @@ describe('an appraiser that remembers, under every circumstance,', () => {
   const nodes: readonly AppraisedNode[] = [
     { name: 'one' },
     { name: 'two' },
-    { name: 'two', sentBootLog: true },
+    { name: 'two', past: sentLog },
     { name: 'three', labels: { gpu: 'yes' } },
   ];
   for (const boot of ['{}', '{scope: {initrd: node}}', '{scope: {initrd: unpinned}}'])
     it(`answers as one that does not, with boot: ${boot}`, () => {
       const policy = policyOf('require: [identity, boot]', `boot: ${boot}`);
-      const remembering = createAppraiser(policy, references);
+      const remembering = verdictsBy(policy, references);
       for (const proven of [...proofs, ...proofs.toReversed()])
         for (const node of nodes)
           assert.deepEqual(
             remembering(proven, node, at),
-            appraise(proven, policy, node, references, at),
+            verdictOn(proven, policy, node, references, at),
             `${node.name}`,
           );
     });

@@ -1,9 +1,16 @@
 import { hash } from 'node:crypto';
+import {
+  type AppraisedNode,
+  appraise,
+  createAppraiser,
+  noPast,
+} from '../../../attest-server/policy/appraise.ts';
 import { type CaptureOptions, captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';
 import type { Proven, QuotedBank } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
@@ -79,6 +86,22 @@ export function capturedFrom(proven: Proven, options: Partial<CaptureOptions> = 
   const taken = { name: 'ref', group: 'workers', state: 'active', by: 'me', node: 'n', at: 0 } as const;
   return captureReference(proven, { ...taken, ...options });
 }
+
+/** The verdict alone on one piece of evidence. */
+export function verdictOn(...judged: Parameters<typeof appraise>): Verdict {
+  return appraise(...judged).verdict;
+}
+
+/** Gives verdicts alone, and remembers what it judged. */
+export function verdictsBy(
+  ...made: Parameters<typeof createAppraiser>
+): (proven: Proven, node: AppraisedNode, at: number) => Verdict {
+  const judge = createAppraiser(...made);
+  return (proven, node, at) => judge(proven, node, at).verdict;
+}
+
+/** What is remembered of a node that has sent a boot log before. */
+export const sentLog = { ...noPast, sentParts: ['boot'] as const };
 
 /** A policy of one group, `workers`, with what a test wants to be said of it. */
 export function policyOf(...lines: readonly string[]): Policy {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { capturedFrom, madeProof, verdictOn } from './made-proof.ts';
 
 const head = 'apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n';
 
@@ -21,8 +23,12 @@ describe("a node's group", () => {
     it(`of ${node} is ${group}`, () => assert.equal(groupOf(policy, node).name, group));
 
   it('that no group of a written policy names is observed, and can never be trusted', () => {
-    const { mode, require, boot } = groupOf(policy, 'other');
-    assert.deepEqual([mode, require, boot.references], ['observe', ['identity', 'boot'], []]);
+    const { mode, require } = groupOf(policy, 'other');
+    assert.deepEqual([mode, require], ['observe', ['identity', 'boot']]);
+    const log = recordedLog('debian13-shim-grub');
+    const own = capturedFrom(madeProof({ log }), { group: 'default' });
+    for (const name of ['other', 'my-worker-1'])
+      assert.equal(verdictOn(madeProof({ log }), policy, { name }, [own], 0).state, 'pending');
   });
 
   it('is the one whose labels it all has', () => {

@@ -200,6 +200,7 @@ for (const place of ['in memory', 'in a file'] as const) {
     it('keeps references, and refuses a second one of the same name', async () => {
       const reference: Reference = {
         version: 1,
+        kind: 'boot',
         name: 'workers-1',
         group: 'workers',
         state: 'active',
@@ -225,7 +226,16 @@ for (const place of ['in memory', 'in a file'] as const) {
 
     it('keeps references up to a size: all of them travel with the evidence of each verdict', async () => {
       const large = (name: string): Reference => ({
-        ...{ version: 1, name, group: 'workers', state: 'active', expires: null, pcrs: {}, components: [] },
+        ...{
+          version: 1,
+          kind: 'boot',
+          name,
+          group: 'workers',
+          state: 'active',
+          expires: null,
+          pcrs: {},
+          components: [],
+        },
         events: [
           { index: 0, pcr: 0, type: 'x', digests: {}, stage: 'os', describes: 'x'.repeat(24 * 1024 * 1024) },
         ],

@@ -2,6 +2,7 @@ import { CaptureError, captureReference } from '../../../policy/boot/capture.ts'
 import type { StageDifference } from '../../../policy/boot/compare-stages.ts';
 import { comparedBanks } from '../../../policy/boot/compared-pcrs.ts';
 import { allDifferences, type EventDifference, type MeasuredEvent } from '../../../policy/boot/event-diff.ts';
+import { problemsOf } from '../../../policy/boot/findings.ts';
 import { judgeBoot } from '../../../policy/boot/judge-boot.ts';
 import { judgeStages } from '../../../policy/boot/judge-stages.ts';
 import { judgedStage, stageNames } from '../../../policy/boot/judged-stage.ts';
@@ -9,9 +10,6 @@ import { type PreparedReference, prepareReferences } from '../../../policy/boot/
 import { defaultBootRules } from '../../../policy/boot/rules.ts';
 import { vouchedBoot } from '../../../policy/boot/vouched-boot.ts';
 import type { Finding } from '../../../policy/finding.ts';
-import { problemsOf } from '../../../policy/findings.ts';
-import { groupOf, type PolicyGroup } from '../../../policy/policy.ts';
-import { observePolicy } from '../../../policy/shipped/built-in.ts';
 import type { PcrBank } from '../../../protocol/messages.ts';
 import type { Reason } from '../../../protocol/verdict.ts';
 import { CliError, exit } from '../../exit.ts';
@@ -41,7 +39,8 @@ export interface EventOfDiff {
 }
 
 /** No rule but that the reference must be met, whatever the node is called. */
-const group: PolicyGroup = { ...groupOf(observePolicy, 'node'), name: 'boot-diff', boot: defaultBootRules };
+const group = 'boot-diff';
+const rules = defaultBootRules;
 
 /**
  * Judges boot `b` as if `a` had been captured.
@@ -50,7 +49,7 @@ const group: PolicyGroup = { ...groupOf(observePolicy, 'node'), name: 'boot-diff
  */
 export function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
   const bank = sharedBank(a, b);
-  const { active } = prepareReferences(group, [captured(a, at)]);
+  const { active } = prepareReferences(group, rules, [captured(a, at)]);
   const { differing, findings: all } = judge(b, active);
   // What is wrong with the first boot already is no difference.
   const own = new Set(judge(a, active).findings.map(({ code }) => code));
@@ -79,9 +78,15 @@ interface Judged {
 }
 
 function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): Judged {
-  const vouched = vouchedBoot(boot, banks, group.boot);
-  const { findings } = judgeBoot(vouched, banks, { group, active, revocations: null, node: label });
-  const { differing } = judgeStages(vouched, active, group.boot, label);
+  const vouched = vouchedBoot(boot, banks, rules);
+  const { findings } = judgeBoot(vouched, banks, {
+    group,
+    rules,
+    active,
+    revocations: null,
+    node: label,
+  });
+  const { differing } = judgeStages(vouched, active, rules, label);
   return { findings: [...problemsOf(boot), ...findings], differing };
 }
 
@@ -91,7 +96,12 @@ const pcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 1
 function captured({ label, ...side }: BootSide, at: number) {
   try {
     return captureReference(side, {
-      ...{ name: label, group: group.name, state: 'active', by: 'boot diff', node: label, at },
+      name: label,
+      group,
+      state: 'active',
+      by: 'boot diff',
+      node: label,
+      at,
     });
   } catch (cause) {
     if (!(cause instanceof CaptureError)) throw cause;

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { nextStep } from '../../../policy/advice.ts';
 import { readTrustRoots } from '../../../roots/read-roots.ts';
 import type { TrustRoots } from '../../../verify/endorsement-chain.ts';
 import { paragraph } from '../../commands/why.ts';
@@ -79,5 +80,5 @@ function page({ verdict, rejected }: JudgedBundle): string {
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];
-  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph(reason, node)).join('')}`;
+  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph({ ...reason, next: nextStep(reason.code, node) }, node)).join('')}`;
 }

@@ -1,5 +1,5 @@
+import { nextStep } from '../../../policy/advice.ts';
 import type { Reason } from '../../../protocol/verdict.ts';
-import { nextStep } from '../../next-steps.ts';
 import type { JudgedBundle } from './verify.ts';
 
 const levels = { fail: 'error', warn: 'warning', info: 'note' } as const;

@@ -1,8 +1,8 @@
 import { appraise } from '../../../policy/appraise.ts';
-import { withContinuity } from '../../../policy/continuity.ts';
 import { earStatus } from '../../../policy/ear-status.ts';
 import { parsePolicy } from '../../../policy/file/policy-file.ts';
-import { enrolments, groupOf, type Policy } from '../../../policy/policy.ts';
+import { pastOf, withBegun } from '../../../policy/past.ts';
+import { enrolments, type Policy } from '../../../policy/policy.ts';
 import { type Bundle, parseBundle } from '../../../protocol/bundle.ts';
 import { classOf } from '../../../protocol/reasons.ts';
 import { type Reference, reference } from '../../../protocol/reference.ts';
@@ -76,15 +76,11 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
-  const { sentBootLog = false, labels = {} } = context ?? {};
+  const labels = context?.labels ?? {};
   const asExported = judgement.policy === undefined && judgement.roots === undefined;
   const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
-  const verdict = withContinuity(
-    appraise(proven, policy, { name: node, sentBootLog, labels, tpmClass }, references, at),
-    proven,
-    bundle,
-    groupOf(policy, node, labels),
-  );
+  const judged = { name: node, labels, tpmClass, past: pastOf(bundle) };
+  const { verdict, begun } = appraise(proven, policy, judged, references, at);
   const { identity, ...others } = verdict.aspects;
   // An exporter who could choose the labels unseen could choose the group, and with it the rules.
   const byLabels = judgement.policy?.groups.some((group) => Object.keys(group.labels).length > 0) ?? false;
@@ -99,7 +95,7 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   return {
     state: verdict.state,
     earStatus: earStatus(verdict),
-    reasons: verdict.reasons,
+    reasons: withBegun(verdict.reasons, begun, bundle),
     // An identity that was not appraised is left out, not shown as failed.
     aspects: proven.ekDigest === null || identity === undefined ? others : { identity, ...others },
     boot,

@@ -2,13 +2,12 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
 import { eventBytes, type LogEvent, parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { type EventChange, rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { insertBefore } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
-import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, verdictsBy } from '../made-proof.ts';
 
 const logs = ['debian13-shim-grub', 'debian13-sdboot-uki', 'rhel8-shim-grub', 'centos9-shim-grub'] as const;
 /** None of them lets anything else run than the reference has. */
@@ -34,7 +33,7 @@ const boots = logs.map((name) => {
       !(pcr === 9 && /\.(?:cfg|conf)$|grubenv$/.test(describes)),
   );
   const appraisers = rules.map((boot) =>
-    createAppraiser(policyOf('require: [identity, boot]', `boot: ${boot}`), [reference], { memo: false }),
+    verdictsBy(policyOf('require: [identity, boot]', `boot: ${boot}`), [reference], { remembers: false }),
   );
   return { name, log, events, data: parsed.events.map(({ index }) => eventBytes(parsed, index)), appraisers };
 });

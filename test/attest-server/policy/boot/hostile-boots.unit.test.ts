@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
 import { parseCommandLine } from '../../../../attest-server/policy/boot/command-line.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
@@ -20,7 +19,7 @@ import {
   retyped,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
-import { byValues, capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
+import { byValues, capturedFrom, madeProof, policyOf, replayedValues, verdictsBy } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const unified = recordedLog('debian13-sdboot-uki');
@@ -37,7 +36,7 @@ function without(stage: string): Reference {
 }
 
 function judged(of: Buffer | Proven, boot = '{}', reference = captured(log)): string {
-  const appraise = createAppraiser(policyOf('require: [identity, boot]', `boot: ${boot}`), [reference]);
+  const appraise = verdictsBy(policyOf('require: [identity, boot]', `boot: ${boot}`), [reference]);
   const proven = 'banks' in of ? of : madeProof({ log: of });
   const { state, reasons } = appraise(proven, { name: 'n' }, 0);
   return [state, ...reasons.map(({ code }) => code)].join(' ');
@@ -275,11 +274,23 @@ describe('an action of the firmware', () => {
 describe('a verdict that is remembered', () => {
   it('is not that of a node which says less of the same boot', () => {
     const policy = policyOf('require: [identity, boot]', 'boot: {cmdline: {require: ["ro"]}}');
-    const appraise = createAppraiser(policy, [captured(log)]);
-    const proven = madeProof({ log });
+    const appraise = verdictsBy(policy, [captured(log)]);
+    const host = { commandLine: 'ro quiet' };
+    const said = {
+      purpose: 'attest',
+      node: 'n',
+      bootId: '0'.repeat(36),
+      helloDigest: '0'.repeat(64),
+      host,
+    } as const;
+    const proven = { ...madeProof({ log }), facts: said };
     const state = proven.boot?.state;
     assert.ok(proven.boot && state);
-    const silent = { ...proven, boot: { ...proven.boot, state: { ...plainState(state), commandLines: [] } } };
+    const silent = {
+      ...proven,
+      facts: null,
+      boot: { ...proven.boot, state: { ...plainState(state), commandLines: [] } },
+    };
     assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');
     assert.equal(appraise(proven, { name: 'n' }, 0).state, 'trusted');
     assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');

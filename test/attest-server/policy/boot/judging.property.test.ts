@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
 import { maskIdentifiers } from '../../../../attest-server/policy/boot/masked-text.ts';
 import { isOfMenu } from '../../../../attest-server/policy/boot/only-read.ts';
 import { reference } from '../../../../attest-server/protocol/reference.ts';
@@ -10,7 +9,7 @@ import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { insertBefore } from '../../../vectors/log-surgery.ts';
-import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, verdictsBy } from '../made-proof.ts';
 
 const logs = ['debian13-shim-grub', 'debian13-sdboot-uki', 'rhel8-shim-grub', 'fedora41-locality-3'] as const;
 const policy = policyOf('require: [identity, boot]');
@@ -24,7 +23,7 @@ const boots = logs.map((name) => {
     ({ pcr, kind }) =>
       [0, 2, 4, 6, 7, 8, 9, 12, 13, 14].includes(pcr) && kind !== 'configuration' && kind !== 'marker',
   );
-  return { name, log, proven, judged, appraise: createAppraiser(policy, [captured]) };
+  return { name, log, proven, judged, appraise: verdictsBy(policy, [captured]) };
 });
 /** By its place: a counterexample that is shown must not hold a whole log. */
 const anyBoot = fc.nat(boots.length - 1);

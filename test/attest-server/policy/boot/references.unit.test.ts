@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
@@ -9,7 +8,7 @@ import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper, tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
@@ -39,7 +38,7 @@ function judged(
   ...more: readonly string[]
 ): Verdict {
   const policy = policyOf('require: [identity, boot]', `boot: ${boot}`, ...more);
-  return appraise(madeProof({ log: from }), policy, { name: 'n' }, references, at);
+  return verdictOn(madeProof({ log: from }), policy, { name: 'n' }, references, at);
 }
 
 const summary = ({ state, reasons }: Verdict) => [state, ...reasons.map(({ code }) => code)].join(' ');
@@ -260,7 +259,7 @@ describe('a boot that hides behind names', () => {
     const values = replayedValues(log, 'sha256');
     values[12 * 32] = 1;
     const policy = policyOf('require: [identity, boot]');
-    const verdict = appraise(madeProof({ log, values }), policy, { name: 'n' }, [captured(log)], at);
+    const verdict = verdictOn(madeProof({ log, values }), policy, { name: 'n' }, [captured(log)], at);
     assert.equal(summary(verdict), 'untrusted pcr_mismatch');
   });
 });

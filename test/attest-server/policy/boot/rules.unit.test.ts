@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
@@ -8,7 +7,7 @@ import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { dataOf, eventsWhere, remeasured, without, withValue } from '../../../vectors/log-surgery.ts';
-import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 const log = recordedLog('debian13-shim-grub');
@@ -22,7 +21,7 @@ function captured(from: Buffer, change: Partial<Reference> = {}): Reference {
 
 function judged(from: Buffer, boot: string, references: readonly Reference[]): Verdict {
   const policy = policyOf('require: [identity, boot]', `boot: ${boot}`);
-  return appraise(madeProof({ log: from }), policy, { name: 'n' }, references, at);
+  return verdictOn(madeProof({ log: from }), policy, { name: 'n' }, references, at);
 }
 
 const summary = ({ state, reasons }: Verdict) => [state, ...reasons.map(({ code }) => code)].join(' ');

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';
 import { eventsWhere, without } from '../../../vectors/log-surgery.ts';
-import { capturedFrom, madeProof, policyOf } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
 
@@ -15,7 +14,7 @@ function captured(log: Buffer, node = 'worker-1'): Reference {
 
 function judged(log: Buffer, references: readonly Reference[], scope = '{}', more: readonly string[] = []) {
   const policy = policyOf('require: [identity, boot]', `boot: {scope: ${scope}}`, ...more);
-  const verdict = appraise(madeProof({ log }), policy, { name: 'worker-2' }, references, at);
+  const verdict = verdictOn(madeProof({ log }), policy, { name: 'worker-2' }, references, at);
   return [verdict.state, ...verdict.reasons.map(({ code, severity }) => `${code} ${severity}`)];
 }
 

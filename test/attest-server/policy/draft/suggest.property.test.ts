@@ -40,9 +40,9 @@ describe('a drafted policy', () => {
     });
     assert.deepEqual(warnings, []);
     assert.deepEqual(
-      policy.groups.map(({ name, nodes, mode, require, boot }) => [
+      policy.groups.map(({ name, nodes, mode, require, rules }) => [
         ...[name, nodes.join(), mode, require.join()],
-        boot.secureBoot,
+        rules.boot.secureBoot,
       ]),
       [
         ['firmware-secureboot', 'worker-*', 'observe', 'identity,boot', 'required'],

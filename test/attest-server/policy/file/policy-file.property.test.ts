@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { createAppraiser } from '../../../../attest-server/policy/appraise.ts';
 import { PolicyError } from '../../../../attest-server/policy/file/policy-error.ts';
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues, verdictsBy } from '../made-proof.ts';
 
 describe('any text', () => {
   const words =
@@ -52,7 +51,7 @@ describe('a boot with any byte changed in a compared PCR', () => {
     'severity: {pcr_mismatch: info, log_replay_mismatch: info}',
   );
   const at = 0;
-  const appraise = createAppraiser(policy, [capturedFrom(madeProof({ log }))]);
+  const appraise = verdictsBy(policy, [capturedFrom(madeProof({ log }))]);
 
   it('is never trusted, even where the policy takes it lightly', () =>
     fc.assert(

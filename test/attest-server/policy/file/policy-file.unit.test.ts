@@ -34,7 +34,8 @@ describe('a policy file', () => {
         tpmClass: null,
         enrolment: ['pin', 'join-token', 'approval'],
         require: ['identity'],
-        boot: defaultBootRules,
+        vouched: [],
+        rules: { identity: null, boot: defaultBootRules },
         freshness: null,
         severity: {},
       },
@@ -97,7 +98,7 @@ describe('a policy file', () => {
 `;
     const [group] = parsePolicy(text, 'p.yaml').groups;
     assert.deepEqual([group?.labels, group?.freshness], [{ pool: 'workers' }, 120]);
-    assert.deepEqual(group?.boot, {
+    assert.deepEqual(group?.rules.boot, {
       references: ['workers-2026-11'],
       secureBoot: 'required',
       signers: ['*Debian Secure Boot*', 'ab'.repeat(32)],

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { nextStep } from '../../../attest-server/cli/next-steps.ts';
+import { nextStep } from '../../../attest-server/policy/advice.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
-import { runAssay } from './cli-fixture.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
 
 describe('what to do next', () => {
   it('is said for every code, with the node in its commands where it is known', () => {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { plainName } from '../../protocol/reference.ts';
-import { commandLineScopes, digestScopes } from '../boot/rules.ts';
+import { type BootRules, commandLineScopes, defaultBootRules, digestScopes } from './rules.ts';
 
 const argumentGlob = z
   .string()
@@ -111,6 +111,36 @@ export const bootSchema = z.strictObject({
     .optional()
     .describe('what a boot without a log is worth: nothing yet, or what its PCR values say'),
 });
+
+/** The rules as they are judged by: what the file leaves out has its default. @param given fits the schema */
+export function bootRules(given: unknown): BootRules {
+  const file = bootSchema.parse(given ?? {});
+  const { scope, cmdline, ...none } = defaultBootRules;
+  return {
+    references: file.references ?? none.references,
+    secureBoot: file.secureBoot ?? none.secureBoot,
+    signers: file.signers ?? none.signers,
+    dbx: { contains: file.dbx?.contains ?? [], reference: file.dbx?.reference ?? null },
+    sbatMinimum: file.sbat?.minimum ?? none.sbatMinimum,
+    mok: file.mok ?? none.mok,
+    cmdline: {
+      require: file.cmdline?.require ?? cmdline.require,
+      forbid: file.cmdline?.forbid ?? cmdline.forbid,
+      allow: file.cmdline?.allow ?? cmdline.allow,
+      exact: file.cmdline?.exact ?? cmdline.exact,
+    },
+    scope: {
+      firmware: file.scope?.firmware ?? scope.firmware,
+      loader: file.scope?.loader ?? scope.loader,
+      kernel: file.scope?.kernel ?? scope.kernel,
+      initrd: file.scope?.initrd ?? scope.initrd,
+      cmdline: file.scope?.cmdline ?? scope.cmdline,
+    },
+    explained: file.explained ?? none.explained,
+    tpmFirmwareDeny: file.tpmFirmware?.deny ?? none.tpmFirmwareDeny,
+    withoutLog: file.withoutLog ?? none.withoutLog,
+  };
+}
 
 /** An argument may hold blanks only between double quotes, as the kernel reads it. */
 function isOneArgument(glob: string): boolean {

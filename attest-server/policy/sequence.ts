@@ -1,4 +1,5 @@
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Proven } from '../verify/proven.ts';
 import type { Finding } from './finding.ts';
 
 /** What one proven quote says of where its TPM and kernel are in time. TPM 2.0 Part 1 r1.59, section 36. */
@@ -23,9 +24,20 @@ export interface Sequence extends Sighting {
   readonly held: HeldCode | null;
 }
 
-const heldCodes = ['counter_rollback', 'clone_suspected', 'tpm_firmware'] as const;
+export const heldCodes = ['counter_rollback', 'clone_suspected', 'tpm_firmware'] as const;
 /** What no later evidence makes good: only a person does. */
 export type HeldCode = (typeof heldCodes)[number];
+
+/** Where the TPM and the kernel of a piece of evidence are in time. */
+export function sightingOf({ clock, firmwareVersion, facts }: Proven): Sighting {
+  return {
+    resetCount: clock.resetCount,
+    restartCount: clock.restartCount,
+    clock: clock.clock,
+    firmwareVersion,
+    bootId: facts?.bootId ?? null,
+  };
+}
 
 export interface SequenceJudgement {
   readonly findings: readonly Finding[];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { judgeSequence, type Sequence, type Sighting } from '../../../attest-server/policy/boot-sequence.ts';
+import { judgeSequence, type Sequence, type Sighting } from '../../../attest-server/policy/sequence.ts';
 
 const first: Sighting = {
   resetCount: 5,

@@ -1,35 +1,6 @@
-import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { MeasuredBoot } from '../verify/proven.ts';
-import type { Revoked } from './boot/revoked.ts';
-import type { Finding } from './finding.ts';
-import type { PolicyGroup } from './policy.ts';
-
-export const identityUnproven: Finding = {
-  code: 'identity_unproven',
-  aspect: 'identity',
-  source: 'tpm',
-  expected: 'an enrolled endorsement key',
-  actual: null,
-  text: 'No endorsement key vouches that this attestation key lives in the TPM of this node.',
-  evidence: null,
-};
-
-/** @param known what the TPM is, by the word of a root */
-export function otherTpmClass(wanted: readonly TpmClass[], known: TpmClass): Finding {
-  const kinds = wanted.join(' or ');
-  return {
-    code: 'identity_unproven',
-    aspect: 'identity',
-    source: 'server',
-    expected: `a ${kinds} TPM, by the word of a root that endorsed it`,
-    actual: known,
-    text:
-      known === 'unknown'
-        ? `The policy wants a ${kinds} TPM, and no root says what this one is.`
-        : `The policy wants a ${kinds} TPM, and this one is ${known}.`,
-    evidence: null,
-  };
-}
+import type { MeasuredBoot } from '../../verify/proven.ts';
+import type { Finding } from '../finding.ts';
+import type { Revoked } from './revoked.ts';
 
 export const noBootLog: Finding = {
   code: 'no_boot_log',
@@ -65,8 +36,9 @@ export const bootLogGone: Finding = {
   text: 'The node has sent a boot log before and now sends none.',
 };
 
-export function noReference({ name, boot: { references } }: PolicyGroup): Finding {
-  const wanted = references === null ? `for group ${name}` : `named ${references.join(', ')}`;
+/** @param group its name @param references those that its rules name; null: any of the group */
+export function noReference(group: string, references: readonly string[] | null): Finding {
+  const wanted = references === null ? `for group ${group}` : `named ${references.join(', ')}`;
   return {
     code: 'no_reference',
     aspect: 'boot',

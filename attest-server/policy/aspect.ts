@@ -1,0 +1,75 @@
+import type { z } from 'zod';
+import type { PartName } from '../protocol/evidence.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Reference, ReferenceKind } from '../protocol/reference.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { Aspect as AspectName, Source } from '../protocol/verdict.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { Located } from './file/policy-error.ts';
+import type { Finding } from './finding.ts';
+import type { GroupBase } from './policy.ts';
+import type { SequenceJudgement } from './sequence.ts';
+
+/**
+ * One thing that a node proves or says, and all that a policy does with it. Everything else (the grammar of the policy
+ * file, its JSON schema, `require`, verdicts, advice) follows from the list in aspects.ts.
+ */
+export interface Aspect<Name extends AspectName, Rules> {
+  readonly name: Name;
+  /** What its key in a policy file may say, with descriptions; null where the file has no such key. */
+  readonly schema: z.ZodType | null;
+  /** The kind of references that it is compared with; null where it goes by rules alone. */
+  readonly referenceKind: ReferenceKind | null;
+  /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
+  rules(given: unknown): Rules;
+  /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
+  contradictions(given: unknown): Located[];
+  /** What is allowed and may not be what was meant. Paths begin at the group. */
+  doubts(rules: Rules, group: GroupBase): Located[];
+  /** Makes rules and references ready, so that judging one node is a comparison. */
+  prepare(rules: Rules, context: Prepared): Judge;
+  /** What a person does next about its codes; `NODE` stands for the node's name. */
+  readonly advice: Readonly<Partial<Record<ReasonCode, string>>>;
+}
+
+export interface Prepared {
+  readonly group: GroupBase;
+  /** Of the aspect's kind, in every state. */
+  readonly references: readonly Reference[];
+  /** Whether judgements are remembered, by exactly what each is made from. */
+  readonly remembers: boolean;
+}
+
+/** Judges one aspect of one node after the other, by one group's rules. What it remembers of judgements is its own. */
+export interface Judge {
+  /** @param at milliseconds since the epoch; references expire by it */
+  judge(proven: Proven, node: JudgedNode, at: number): Judgement;
+}
+
+export interface Judgement {
+  /** What is wrong or worth knowing, the cause first. */
+  readonly findings: readonly Finding[];
+  /** Everything that the aspect needs is there and as it should be, whatever the findings weigh. */
+  readonly affirmed: boolean;
+  /** Who vouches for what it was judged by. */
+  readonly source: Source;
+  /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */
+  readonly next?: unknown;
+}
+
+/** Of whom a piece of evidence is, and what is remembered of it. */
+export interface JudgedNode {
+  readonly name: string;
+  readonly tpmClass: TpmClass;
+  readonly past: Past;
+  /** Where TPM and kernel are in time, beside where they were. */
+  readonly sequence: SequenceJudgement;
+}
+
+/** What was known of a node before this answer. */
+export interface Past {
+  /** Parts that it has sent before: leaving one out hides something. */
+  readonly sentParts: readonly PartName[];
+  /** What each aspect wanted to be remembered. */
+  readonly memory: Readonly<Record<string, unknown>>;
+}

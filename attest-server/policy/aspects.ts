@@ -1,0 +1,31 @@
+import type { Aspect as AspectName } from '../protocol/verdict.ts';
+import type { Aspect } from './aspect.ts';
+import { boot } from './boot/boot.ts';
+import { identity } from './identity/identity.ts';
+
+/** The aspects that this version appraises, in the order in which they are judged and shown. */
+const listed = [identity, boot] as const;
+type Listed = (typeof listed)[number];
+
+export type BuiltAspect = Listed['name'];
+/** The rules of each aspect, for one group. */
+export type AspectRules = { readonly [A in Listed as A['name']]: ReturnType<A['rules']> };
+
+/** As they are walked by whoever treats all alike. */
+export const aspects: readonly Aspect<BuiltAspect, unknown>[] = listed;
+
+export const builtAspects: readonly BuiltAspect[] = listed.map(({ name }) => name);
+
+export function isBuilt(name: AspectName): name is BuiltAspect {
+  return builtAspects.some((built) => built === name);
+}
+
+/**
+ * The rules of a group, where what the file leaves out has its default.
+ * @param given what the file says, by aspect; it fits their schemas
+ */
+export function rulesOf(given: Readonly<Record<string, unknown>>): AspectRules {
+  const rules = Object.fromEntries(aspects.map((aspect) => [aspect.name, aspect.rules(given[aspect.name])]));
+  // One member for each of the list, by its own function: what the type says and the compiler cannot follow.
+  return rules as AspectRules;
+}

@@ -1,0 +1,43 @@
+import type { ReasonCode } from '../../protocol/reasons.ts';
+
+const compare =
+  'To see all of it: assay boot diff NODE@DIGEST NODE, with the DIGEST of a good boot (assay history NODE --transitions -o wide).';
+
+/** What a person does next about a boot; `NODE` stands for the node's name. */
+export const advice: Readonly<Partial<Record<ReasonCode, string>>> = {
+  kernel_unknown: `If the kernel was updated on purpose, make it known: assay reference capture NODE --name NAME, or assay reference approve NAME where one is staged (assay reference compute makes one of the kernel’s file before any node runs it); if not, take the node out of service and look for who changed it. ${compare}`,
+  initrd_unknown: `If the initrd was rebuilt on purpose, capture it (assay reference capture NODE --name NAME), or let the policy take each node’s own (boot.scope.initrd: node); if not, take the node out of service and compare its initrd with a good one. ${compare}`,
+  bootloader_unknown: `If the boot loader or its configuration was changed on purpose, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and reinstall the loader from its package. ${compare}`,
+  firmware_unknown: `If the firmware was updated on purpose, or this is another model of machine, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and compare its firmware with the vendor’s. ${compare}`,
+  pcr_mismatch: `No event of a known kind explains the difference: treat the node as changed until you know why. ${compare}`,
+  no_reference:
+    'If you vouch for this node, capture what it booted: assay reference capture NODE --name NAME; else capture it from a node of its group that you vouch for, or compute it from the files (assay reference compute).',
+  cmdline_policy: `Look at the boot loader’s configuration on this node (GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image); if the change is wanted, capture a new reference (assay reference capture NODE --name NAME) or allow the argument in the policy (boot.cmdline.allow). ${compare}`,
+  secureboot_off: 'Switch Secure Boot on in the firmware setup, and reboot the node.',
+  secureboot_policy: `Find who changed the Secure Boot keys or who signed what runs (PK, KEK, db, dbx, MOK); restore them, update what was revoked, or capture a new reference: assay reference capture NODE --name NAME. ${compare}`,
+  rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',
+  resumed: 'Servers do not sleep: see who suspended the node, and switch suspend off.',
+  no_boot_log:
+    'See whether /sys/kernel/security/tpm0/binary_bios_measurements exists on the node and can be read.',
+  log_incomplete:
+    'The log, or a part of it, is missing, and may hide what ran: see whether /sys/kernel/security/tpm0/binary_bios_measurements is whole on the node and the agent can read it; if it is, take the node out of service.',
+  log_replay_mismatch:
+    'The log does not lead to the PCRs that the TPM signed: the log was changed, or something extended PCRs without it. Take the node out of service.',
+  bank_unextended: 'Switch the SHA-256 bank on in the firmware setup, so that the firmware measures into it.',
+  bank_mismatch: `One bank tells of another boot than the other: something was measured into one of them alone. If all machines of this model do so, update their firmware, or switch the bank that it leaves out off in its setup; if this node alone does, take it out of service. ${compare}`,
+  boot_correlation:
+    'The TPM was reset while the kernel ran on: see whether somebody had access to the machine’s board, and reboot it.',
+  kexec_detected:
+    'Another kernel was started by kexec, which measures nothing: reboot the node through its firmware.',
+  kexec_possible:
+    'Boot with Secure Boot or lockdown=integrity, or set kernel.kexec_load_disabled=1, so that no other kernel can be started unseen.',
+  unverified_event: `A fact hangs on a part of the log that the TPM does not vouch for. ${compare}`,
+  event_data_mismatch:
+    'The log’s text is not what was measured: somebody changed it on the node. Take the node out of service.',
+  separator_error:
+    'The firmware did not end its part of the boot as it must: look for errors in its setup, and reboot; if it stays, do not trust the node.',
+  secureboot_ambiguous: `The log tells two values of Secure Boot: one of them was written on the node. ${compare}`,
+  initrd_unmeasured:
+    'The kernel got an initrd that nothing measured: put it into the unified image, or boot through a loader that measures it.',
+  revoked_reference: 'Update the node: what it booted was revoked.',
+};

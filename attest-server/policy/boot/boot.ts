@@ -1,0 +1,232 @@
+import { LRUCache } from 'lru-cache';
+import type { Reference } from '../../protocol/reference.ts';
+import type { Proven, QuotedBank } from '../../verify/proven.ts';
+import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Finding } from '../finding.ts';
+import { advice } from './advice.ts';
+import { contradictionsIn, doubtsIn } from './doubts.ts';
+import {
+  bootLogGone,
+  deniedTpmFirmware,
+  judgedWithoutLog,
+  noBootLog,
+  noLogForRules,
+  noLogToJudge,
+  noReference,
+  problemsOf,
+  revokedReference,
+} from './findings.ts';
+import { type BootJudgement, judgeBoot } from './judge-boot.ts';
+import { kexecFinding, saysKexecIsPossible } from './kexec.ts';
+import { explainMismatch } from './mismatch.ts';
+import {
+  type PreparedReference,
+  prepareReferences,
+  type ReferenceSet,
+  referenceMatches,
+} from './reference-set.ts';
+import { revokedIn } from './revoked.ts';
+import { type BootRules, goesByNode, needsLog } from './rules.ts';
+import { bootRules, bootSchema } from './schema.ts';
+import { vouchedBoot } from './vouched-boot.ts';
+
+/** What a machine started, from its firmware to the kernel's command line. */
+export const boot: Aspect<'boot', BootRules> = {
+  name: 'boot',
+  schema: bootSchema,
+  referenceKind: 'boot',
+  advice,
+  rules: bootRules,
+  contradictions: contradictionsIn,
+  doubts: doubtsIn,
+  prepare(rules, { group, references, remembers }) {
+    const ready = prepare(rules, group, references);
+    const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
+    return {
+      judge(proven, node, at) {
+        const made = madeFrom(proven, node, ready);
+        let known = recall(remembered, proven, made, at);
+        if (known === null) {
+          known = judgeAnew(proven, made, ready, node, at);
+          if (remembers) remembered.set(keyOf(proven, made), known);
+        }
+        const inTime = node.sequence.findings.filter(({ aspect }) => aspect === 'boot');
+        if (inTime.length === 0) return known.judgement;
+        return { ...known.judgement, findings: [...inTime, ...known.judgement.findings] };
+      },
+    };
+  },
+};
+
+/** Boots whose judgement is remembered, by group: those of a fleet and some that come and go. */
+const mostRemembered = 8192;
+
+interface Ready {
+  /** Name of the group. */
+  readonly group: string;
+  readonly rules: BootRules;
+  readonly set: ReferenceSet;
+  /** Versions of TPM firmware. */
+  readonly denied: ReadonlySet<string>;
+  /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
+  readonly revocations: readonly string[] | null;
+}
+
+function prepare(rules: BootRules, group: Prepared['group'], references: readonly Reference[]): Ready {
+  return {
+    group: group.name,
+    rules,
+    set: prepareReferences(group.name, rules, references),
+    denied: new Set(rules.tpmFirmwareDeny),
+    revocations: references.find((one) => one.name === rules.dbx.reference)?.revocations ?? null,
+  };
+}
+
+/** What a judgement is made from besides the measured PCRs, the logs and the references. */
+interface MadeFrom {
+  readonly sentBootLog: boolean;
+  /** The node says that its kernel can load another one. */
+  readonly kexec: boolean;
+  readonly commandLine: string | null;
+  /** The policy denies the TPM's firmware. */
+  readonly denied: boolean;
+  /** Where a reference may be of one node alone: its name. */
+  readonly node: string | null;
+}
+
+function madeFrom({ facts, firmwareVersion }: Proven, { name, past }: JudgedNode, ready: Ready): MadeFrom {
+  return {
+    sentBootLog: past.sentParts.includes('boot'),
+    kexec: saysKexecIsPossible(facts),
+    commandLine: facts?.host?.commandLine ?? null,
+    denied: ready.denied.has(firmwareVersion),
+    node: goesByNode(ready.rules) ? name : null,
+  };
+}
+
+interface Remembered {
+  readonly bootLog: string | null;
+  readonly userSpace: string | null;
+  readonly made: MadeFrom;
+  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
+  readonly from: number;
+  readonly until: number;
+  readonly judgement: Judgement;
+}
+
+/** Nodes that booted the same share a judgement, unless the policy goes by the node. */
+function keyOf({ measuredDigest }: Proven, { node }: MadeFrom): string {
+  return node === null ? measuredDigest : `${node} ${measuredDigest}`;
+}
+
+/** The judgement on the same measured PCRs (all but 10), logs and command line; null where one of them is new. */
+function recall(
+  remembered: LRUCache<string, Remembered>,
+  proven: Proven,
+  made: MadeFrom,
+  at: number,
+): Remembered | null {
+  const known = remembered.get(keyOf(proven, made));
+  if (
+    known === undefined ||
+    at < known.from ||
+    at >= known.until ||
+    known.bootLog !== (proven.boot?.digest ?? null) ||
+    known.userSpace !== (proven.boot?.userSpaceDigest ?? null) ||
+    !areSame(known.made, made)
+  )
+    return null;
+  return known;
+}
+
+function areSame(a: MadeFrom, b: MadeFrom): boolean {
+  return (
+    a.sentBootLog === b.sentBootLog &&
+    a.kexec === b.kexec &&
+    a.commandLine === b.commandLine &&
+    a.denied === b.denied &&
+    a.node === b.node
+  );
+}
+
+function judgeAnew(proven: Proven, made: MadeFrom, ready: Ready, node: JudgedNode, at: number): Remembered {
+  const active = ready.set.active.filter(({ expires }) => at < expires);
+  const [from, until] = spanAround(ready.set.active, at);
+  return {
+    bootLog: proven.boot?.digest ?? null,
+    userSpace: proven.boot?.userSpaceDigest ?? null,
+    made,
+    from,
+    until,
+    judgement: judgementOf(proven, made, ready, active, node.name),
+  };
+}
+
+function judgementOf(
+  { boot: measured, banks, firmwareVersion }: Proven,
+  made: MadeFrom,
+  ready: Ready,
+  active: readonly PreparedReference[],
+  node: string,
+): Judgement {
+  const { findings, asReferenced } =
+    measured === null
+      ? judgeValues(ready, active, banks, made.sentBootLog)
+      : judgeLog(ready, active, measured, banks, node);
+  const others = [
+    made.denied ? deniedTpmFirmware(firmwareVersion) : null,
+    made.kexec ? kexecFinding(measured?.state ?? null) : null,
+  ].filter((finding) => finding !== null);
+  return { findings: [...others, ...findings], affirmed: asReferenced, source: 'tpm' };
+}
+
+function judgeLog(
+  { group, rules, set, revocations }: Ready,
+  active: readonly PreparedReference[],
+  measured: NonNullable<Proven['boot']>,
+  banks: readonly QuotedBank[],
+  node: string,
+): BootJudgement {
+  const vouched = vouchedBoot(measured, banks, rules);
+  const revoked = revokedIn(set, vouched, banks);
+  const { findings, asReferenced } = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
+  if (revoked === null) return { findings: [...problemsOf(measured), ...findings], asReferenced };
+  const others = findings.filter(({ code }) => code !== 'no_reference');
+  return {
+    findings: [...problemsOf(measured), revokedReference(revoked, measured), ...others],
+    asReferenced: false,
+  };
+}
+
+/** Without a log there are the values of PCRs, and references that name some. */
+function judgeValues(
+  { group, rules, set }: Ready,
+  active: readonly PreparedReference[],
+  banks: readonly QuotedBank[],
+  sentBootLog: boolean,
+): BootJudgement {
+  const findings: Finding[] = sentBootLog ? [bootLogGone] : [];
+  const byValues = active.filter(({ strict }) => strict);
+  const revoked = revokedIn(set, null, banks);
+  const match = byValues.some((reference) => referenceMatches(reference, banks));
+  const ruled = needsLog(rules);
+  const enough = match && !ruled && rules.withoutLog === 'pcrs';
+  if (revoked !== null) findings.push(revokedReference(revoked, null));
+  else if (active.length === 0) findings.push(noReference(group, rules.references));
+  else if (!match && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
+  else if (!sentBootLog)
+    findings.push(enough ? judgedWithoutLog : !match ? noLogToJudge : ruled ? noLogForRules : noBootLog);
+  return { findings, asReferenced: enough && !sentBootLog && revoked === null };
+}
+
+/** The time around `at` in which no reference expires. */
+function spanAround(
+  active: readonly PreparedReference[],
+  at: number,
+): readonly [from: number, until: number] {
+  const times = active.map(({ expires }) => expires);
+  return [
+    Math.max(Number.NEGATIVE_INFINITY, ...times.filter((time) => time <= at)),
+    Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > at)),
+  ];
+}

@@ -1,0 +1,29 @@
+import type { TpmClass } from '../../protocol/tpm-class.ts';
+import type { Finding } from '../finding.ts';
+
+export const identityUnproven: Finding = {
+  code: 'identity_unproven',
+  aspect: 'identity',
+  source: 'tpm',
+  expected: 'an enrolled endorsement key',
+  actual: null,
+  text: 'No endorsement key vouches that this attestation key lives in the TPM of this node.',
+  evidence: null,
+};
+
+/** @param known what the TPM is, by the word of a root */
+export function otherTpmClass(wanted: readonly TpmClass[], known: TpmClass): Finding {
+  const kinds = wanted.join(' or ');
+  return {
+    code: 'identity_unproven',
+    aspect: 'identity',
+    source: 'server',
+    expected: `a ${kinds} TPM, by the word of a root that endorsed it`,
+    actual: known,
+    text:
+      known === 'unknown'
+        ? `The policy wants a ${kinds} TPM, and no root says what this one is.`
+        : `The policy wants a ${kinds} TPM, and this one is ${known}.`,
+    evidence: null,
+  };
+}

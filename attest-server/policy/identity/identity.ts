@@ -1,0 +1,33 @@
+import type { Proven } from '../../verify/proven.ts';
+import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import { advice } from './advice.ts';
+import { identityUnproven, otherTpmClass } from './findings.ts';
+
+/** Whose TPM it is, of which kind, and whether it is still the one that was seen before. */
+export const identity: Aspect<'identity', null> = {
+  name: 'identity',
+  schema: null,
+  referenceKind: null,
+  advice,
+  rules: () => null,
+  contradictions: () => [],
+  doubts: () => [],
+  prepare: (_rules, { group }) => ({ judge: (proven, node) => judge(proven, node, group) }),
+};
+
+function judge(
+  { ekDigest }: Proven,
+  { tpmClass, sequence }: JudgedNode,
+  { tpmClass: wanted }: Prepared['group'],
+): Judgement {
+  const isOther = wanted !== null && !wanted.includes(tpmClass);
+  const found = [
+    ekDigest === null ? identityUnproven : null,
+    isOther ? otherTpmClass(wanted, tpmClass) : null,
+  ].filter((finding) => finding !== null);
+  return {
+    findings: [...sequence.findings.filter(({ aspect }) => aspect === 'identity'), ...found],
+    affirmed: ekDigest !== null && !isOther,
+    source: 'tpm',
+  };
+}

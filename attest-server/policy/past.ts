@@ -1,0 +1,43 @@
+import type { Bundle } from '../protocol/bundle.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Reason } from '../protocol/verdict.ts';
+import { type Begun, type NodePast, noPast } from './appraise.ts';
+import type { Sequence } from './sequence.ts';
+
+/**
+ * What a bundle says was known of its node before.
+ * @throws Rejection `malformed` for a previous clock that is no number
+ */
+export function pastOf({ previous, context }: Pick<Bundle, 'previous' | 'context'>): NodePast {
+  return {
+    sequence: previous === undefined ? null : sequenceOf(previous),
+    // The exporter writes a clock that was not compared as 0.
+    concurrent: false,
+    sentParts: context?.sentBootLog === true ? ['boot'] : noPast.sentParts,
+    memory: noPast.memory,
+  };
+}
+
+/** The reasons with that the boot is another one, where whoever exported the bundle did not say so at the time. */
+export function withBegun(
+  reasons: readonly Reason[],
+  begun: Begun | null,
+  { context }: Pick<Bundle, 'context'>,
+): readonly Reason[] {
+  const isSaid = reasons.some(({ code }) => code === begun?.code);
+  return begun === null || isSaid || context !== undefined ? reasons : [...reasons, begun.reason];
+}
+
+function sequenceOf(previous: NonNullable<Bundle['previous']>): Sequence {
+  const { resetCount, restartCount, bootId = null, firstBootId = bootId } = previous;
+  const { firmwareVersion = null, rewind = 'none', held = null } = previous;
+  const clock = clockOf(previous.clock);
+  return { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, held };
+}
+
+function clockOf(value: number | string): bigint {
+  if (/^\d{1,20}$/.test(String(value))) return BigInt(value);
+  throw new Rejection('malformed', 'bundle field previous.clock: no whole number of milliseconds', {
+    field: 'previous.clock',
+  });
+}
