@@ -19,7 +19,8 @@ export async function simulate(
   page: Page,
 ): Promise<Paged<SimulatedNode>> {
   const at = ports.now();
-  const judge = createSimulation({ before: ports.policy(), after: policy }, await ports.references());
+  const references = await ports.references();
+  const judge = createSimulation({ policy: ports.policy(), references }, { policy, references });
   return overKeptProofs(ports, page, (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);

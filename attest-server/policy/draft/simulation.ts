@@ -35,12 +35,15 @@ export type Simulate = (
 /** Reasons of one side; a boot that differs in everything needs no more of them. */
 const mostReasons = 16;
 
-/** Compares two policies on evidence, with the same references and at the same moment, so that nothing else differs. */
-export function createSimulation(
-  policies: { readonly before: Policy | null; readonly after: Policy },
-  references: readonly Reference[],
-): Simulate {
-  const judging = (policy: Policy) => {
+/** What evidence is judged by. */
+export interface Basis {
+  readonly policy: Policy;
+  readonly references: readonly Reference[];
+}
+
+/** Judges evidence by what is in force (null where that is not known) and by something else, at the same moment. */
+export function createSimulation(before: Basis | null, after: Basis): Simulate {
+  const judging = ({ policy, references }: Basis) => {
     const appraise = createAppraiser(policy, references);
     return (...[proven, bundle, node, at]: Parameters<Simulate>): SimulatedSide => {
       const { verdict, begun } = appraise(proven, { ...node, past: pastOf(bundle) }, at);
@@ -48,12 +51,12 @@ export function createSimulation(
       return { state: verdict.state, group: verdict.group, reasons: reasons.slice(0, mostReasons) };
     };
   };
-  const judgeBefore = policies.before === null ? () => null : judging(policies.before);
-  const judgeAfter = judging(policies.after);
+  const judgeBefore = before === null ? () => null : judging(before);
+  const judgeAfter = judging(after);
   return (...evidence) => {
-    const before = judgeBefore(...evidence);
-    const after = judgeAfter(...evidence);
-    return { node: evidence[2].name, before, after, changed: differs(before, after), note: null };
+    const was = judgeBefore(...evidence);
+    const would = judgeAfter(...evidence);
+    return { node: evidence[2].name, before: was, after: would, changed: differs(was, would), note: null };
   };
 }
 

@@ -26,10 +26,10 @@ export function simulateBundle(
     const bundle = parseBundle(text);
     const proven = verifyBundleEvidence(bundle, checkEndorsementOf(bundle, null, at).ekDigest);
     const node = proven.facts?.node ?? bundle.context?.node ?? name;
-    const judge = createSimulation(
-      { before: contextPolicy(bundle), after: policy },
-      references ?? contextReferences(bundle),
-    );
+    const known = references ?? contextReferences(bundle);
+    const was = contextPolicy(bundle);
+    const before = was === null ? null : { policy: was, references: known };
+    const judge = createSimulation(before, { policy, references: known });
     const { labels = {}, tpmClass = 'unknown' } = bundle.context ?? {};
     return judge(proven, bundle, { name: node, labels, tpmClass }, at);
   } catch (error) {
