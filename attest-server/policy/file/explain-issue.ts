@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { suggestion } from './nearest.ts';
+import { suggestion } from '../../protocol/nearest.ts';
 import type { Located } from './policy-error.ts';
 import { knownKeys, notBuilt, unsupported } from './policy-schema.ts';
 
