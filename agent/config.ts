@@ -1,7 +1,15 @@
 import { resolve } from 'node:path';
-
-export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
-export type LogLevel = (typeof logLevels)[number];
+import { z } from 'zod';
+import { nodeName } from '../attest-server/protocol/messages.ts';
+import {
+  type ConfigFile,
+  type LogLevel,
+  logLevel,
+  path,
+  resolveSettings,
+  type SettingFlags,
+  type Settings,
+} from '../attest-server/protocol/settings.ts';
 
 export interface ServerAddress {
   /** A name, or an IP address without brackets. */
@@ -24,146 +32,105 @@ export interface AgentConfig {
   readonly logLevel: LogLevel;
 }
 
-/** Everything that is wrong, each with the key and variable to correct. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-  readonly faults: readonly ConfigFault[];
+const notList = 'not a list of 1 to 16 host:port';
+const notAddress = 'not host:port (an IPv6 address in brackets)';
+const notTpm = 'names no TPM: write device:/dev/tpmrm0 or swtpm:path=/run/socket';
 
-  constructor(faults: readonly ConfigFault[]) {
-    super(faults.map(({ key, text }) => `${key}: ${text}`).join('\n'));
-    this.faults = faults;
-  }
-}
+/** Every key of the agent's configuration; README.md has them as a table. */
+export const agentSettings = {
+  servers: {
+    variable: 'ASSAY_SERVERS',
+    unit: 'list',
+    separator: /[\s,]+/,
+    schema: z
+      .array(
+        z.string(notAddress).refine((text) => addressOf(text) !== null, notAddress),
+        notList,
+      )
+      .min(1, notList)
+      .max(16, notList)
+      .describe('1 to 16 `host:port`, tried in turn; in the variable with commas or blanks'),
+  },
+  node: {
+    variable: 'ASSAY_NODE',
+    schema: nodeName.describe("this node's name (lower-case RFC 1123)"),
+  },
+  caFile: {
+    variable: 'ASSAY_CA_FILE',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'PEM of the only authorities that may vouch for the server: one, or the old and the new one while it is replaced',
+      ),
+  },
+  joinTokenFile: {
+    variable: 'ASSAY_JOIN_TOKEN_FILE',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe('file with a join token; it also names the authority. One of the two is required'),
+  },
+  tcti: {
+    variable: 'ASSAY_TCTI',
+    // node-tpm2 judges the rest when it opens the TPM.
+    schema: z
+      .string(notTpm)
+      .regex(/^[a-z]+:[\x21-\x7e]+$/, notTpm)
+      .default('device:/dev/tpmrm0')
+      .describe('the TPM, as tpm2-tools name it'),
+  },
+  stateDir: {
+    variable: 'ASSAY_STATE_DIR',
+    schema: path
+      .default('/var/lib/assay-agent')
+      .describe(
+        "folder of mode 0700; keeps the server's authority and those announced since, a mark that the node is enrolled, and the latest checkpoint of the server's audit log",
+      ),
+  },
+  sysroot: {
+    variable: 'ASSAY_SYSROOT',
+    schema: path.default('/').describe('stands for `/` where `/proc`, `/sys` and `/etc` are read'),
+  },
+  logLevel: {
+    variable: 'ASSAY_LOG_LEVEL',
+    flag: '--log-level',
+    schema: logLevel.default('info').describe('as for the server'),
+  },
+} as const satisfies Settings;
 
-export interface ConfigFault {
-  /** As in the file, with its variable: `node (ASSAY_NODE)`. */
-  readonly key: string;
-  readonly text: string;
-}
-
-/** Key in the file -> variable, which wins. */
-const variables = {
-  servers: 'ASSAY_SERVERS',
-  node: 'ASSAY_NODE',
-  tcti: 'ASSAY_TCTI',
-  stateDir: 'ASSAY_STATE_DIR',
-  caFile: 'ASSAY_CA_FILE',
-  joinTokenFile: 'ASSAY_JOIN_TOKEN_FILE',
-  sysroot: 'ASSAY_SYSROOT',
-  logLevel: 'ASSAY_LOG_LEVEL',
-} as const;
-type Key = keyof typeof variables;
-
-/**
- * Builds the configuration from a parsed file (null where there is none) and the environment.
- * @throws ConfigError with every fault at once
- */
+/** @throws ConfigError with every fault at once */
 export function buildConfig(
-  file: unknown,
+  file: ConfigFile | null,
   environment: Readonly<Record<string, string | undefined>>,
+  flags: SettingFlags<typeof agentSettings> = {},
 ): AgentConfig {
-  const faults: ConfigFault[] = [];
-  const settings = readSettings(file, faults);
-  const take = <T>(key: Key, fallback: T, read: (value: unknown) => T): T => {
-    const value = environment[variables[key]] || settings.get(key);
-    if (value === undefined || value === null) return fallback;
-    try {
-      return read(value);
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      faults.push({ key: `${key} (${variables[key]})`, text: error.message });
-      return fallback;
-    }
+  const values = resolveSettings(agentSettings, { file, environment, flags }, ({ caFile, joinTokenFile }) =>
+    caFile === null && joinTokenFile === null
+      ? [
+          {
+            key: 'caFile',
+            text: "is missing: name the file with the server's authority, or give a joinTokenFile",
+          },
+        ]
+      : [],
+  );
+  return {
+    servers: values.servers.map(addressOf).filter((address) => address !== null),
+    node: values.node,
+    tcti: values.tcti,
+    stateDir: resolve(values.stateDir),
+    caFile: values.caFile === null ? null : resolve(values.caFile),
+    joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),
+    sysroot: resolve(values.sysroot),
+    logLevel: values.logLevel,
   };
-  const missing = (key: Key, text: string) => {
-    if (!faults.some((fault) => fault.key.startsWith(`${key} `)))
-      faults.push({ key: `${key} (${variables[key]})`, text });
-  };
-
-  const config: AgentConfig = {
-    servers: take('servers', [], readServers),
-    node: take('node', '', readNode),
-    tcti: take('tcti', 'device:/dev/tpmrm0', readTcti),
-    stateDir: take('stateDir', '/var/lib/assay-agent', readPath),
-    caFile: take('caFile', null, readPath),
-    joinTokenFile: take('joinTokenFile', null, readPath),
-    sysroot: take('sysroot', '/', readPath),
-    logLevel: take('logLevel', 'info', readLogLevel),
-  };
-  if (config.servers.length === 0) missing('servers', 'is missing: name at least one host:port');
-  if (config.node === '') missing('node', "is missing: give this node's name");
-  if (config.caFile === null && config.joinTokenFile === null) {
-    missing('caFile', "is missing: name the file with the server's authority, or give a joinTokenFile");
-  }
-  if (faults.length > 0) throw new ConfigError(faults);
-  return config;
 }
 
-function readSettings(file: unknown, faults: ConfigFault[]): ReadonlyMap<string, unknown> {
-  if (file === null || file === undefined) return new Map();
-  if (typeof file !== 'object' || Array.isArray(file)) {
-    faults.push({ key: 'file', text: 'is not a mapping of keys to values' });
-    return new Map();
-  }
-  for (const key of Object.keys(file)) {
-    if (!Object.hasOwn(variables, key))
-      faults.push({ key, text: `is no key; there are ${Object.keys(variables).join(', ')}` });
-  }
-  return new Map(Object.entries(file));
-}
-
-function readServers(value: unknown): readonly ServerAddress[] {
-  const texts = typeof value === 'string' ? value.split(/[\s,]+/).filter(Boolean) : value;
-  if (!Array.isArray(texts) || texts.length === 0 || texts.length > 16)
-    throw new RangeError('is not a list of 1 to 16 host:port');
-  return texts.map(readServer);
-}
-
-function readServer(text: unknown): ServerAddress {
+function addressOf(text: string): ServerAddress | null {
   const found =
-    /^(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(\d{1,5})$/.exec(
-      readText(text),
-    );
+    /^(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(\d{1,5})$/.exec(text);
   const port = Number(found?.[4]);
   const host = found?.[1] ?? found?.[2];
-  if (host === undefined || port < 1 || port > 65_535)
-    throw new RangeError(`${quoted(text)} is not host:port (an IPv6 address in brackets)`);
-  return { host, port };
-}
-
-/** The rule of the protocol's `nodeName`, which a test holds it to; loading the protocol takes 0.1 s. */
-function readNode(value: unknown): string {
-  const text = readText(value);
-  if (text.length > 253 || !/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(text))
-    throw new RangeError(`${quoted(text)} is not a node name (lower-case RFC 1123)`);
-  return text;
-}
-
-/** node-tpm2 judges the rest when it opens the TPM. */
-function readTcti(value: unknown): string {
-  const text = readText(value);
-  if (!/^[a-z]+:[\x21-\x7e]+$/.test(text))
-    throw new RangeError(`${quoted(text)} names no TPM: write device:/dev/tpmrm0 or swtpm:path=/run/socket`);
-  return text;
-}
-
-function readPath(value: unknown): string {
-  const text = readText(value);
-  if (text === '' || text.includes('\0')) throw new RangeError('is not a path');
-  return resolve(text);
-}
-
-function readLogLevel(value: unknown): LogLevel {
-  const level = logLevels.find((name) => name === value);
-  if (level === undefined) throw new RangeError(`is not one of ${logLevels.join(', ')}`);
-  return level;
-}
-
-function readText(value: unknown): string {
-  if (typeof value !== 'string') throw new RangeError('is not a text');
-  return value;
-}
-
-function quoted(value: unknown): string {
-  return JSON.stringify(value)?.slice(0, 80) ?? 'it';
+  return host === undefined || port < 1 || port > 65_535 ? null : { host, port };
 }

@@ -1,8 +1,18 @@
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { timings } from './protocol/limits.ts';
+import {
+  type ConfigFile,
+  type Contradiction,
+  type LogLevel,
+  logLevel,
+  path,
+  resolveSettings,
+  type SettingFlags,
+  type Settings,
+  type SettingValues,
+} from './protocol/settings.ts';
 
-/** What the server needs to start; built from the file and the environment, complete and checked. */
+/** What the server needs to start; built from file, environment and flags, complete and checked. */
 export interface ServerConfig {
   readonly stateDir: string;
   /** Interface that agents and the API's callers reach. */
@@ -12,12 +22,12 @@ export interface ServerConfig {
   readonly metricsPort: number;
   /** Host names and addresses in the server's certificate. */
   readonly names: readonly string[];
-  /** `observe`, `strict`, or a file; null: observe. */
-  readonly policy: string | null;
-  readonly logLevel: string;
+  /** `observe`, `strict`, or a file. */
+  readonly policy: string;
+  readonly logLevel: LogLevel;
   /** Whom we trust to endorse TPMs: `builtin` and folders of *.pem; empty: nobody. */
   readonly endorsementRoots: readonly string[];
-  /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
+  /** Absolute path of the program that knows whose TPM a machine of the cloud has; null: the cloud is not asked. */
   readonly cloudProgram: string | null;
   /** Milliseconds. */
   readonly challengeEvery: number;
@@ -32,147 +42,176 @@ export interface ServerConfig {
   readonly separateApprovals: boolean;
 }
 
-/** Every fault of a configuration, told at once. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-  readonly faults: readonly string[];
-  constructor(faults: readonly string[]) {
-    super(
-      `the configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}:\n  ${faults.join('\n  ')}`,
-    );
-    this.faults = faults;
-  }
-}
+const notPort = 'not a port: a whole number from 0 to 65535';
+const port = z.int(notPort).min(0, notPort).max(65_535, notPort);
+const upTo = (most: number) => {
+  const text = `not a number above 0 and at most ${most}`;
+  return z.number(text).positive(text).max(most, text);
+};
+const seconds = upTo(86_400);
+const days = upTo(36_500);
 
-const list = z.union([
-  z.array(z.string()),
-  z.string().transform((text) => text.split(',').map((name) => name.trim())),
-]);
-const port = z.coerce.number().int().min(0).max(65535);
-const seconds = z.coerce.number().positive().max(86_400);
-const days = z.coerce.number().positive().max(36_500);
-const schema = z.strictObject({
-  stateDir: z.string().min(1).default('/var/lib/assay'),
-  host: z.string().min(1).default('0.0.0.0'),
-  agentPort: port.default(8443),
-  apiPort: port.default(8444),
-  metricsPort: port.default(9464),
-  names: list
-    .pipe(z.array(z.string().regex(/^[0-9A-Za-z.:-]+$/, 'a host name or an address')).min(1))
-    .default(['localhost', '127.0.0.1']),
-  policy: z.string().min(1).nullable().default(null),
-  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  endorsementRoots: list
-    .pipe(z.array(z.string().min(1)).min(1, 'builtin, none, or folders'))
-    .refine((names) => names.length === 1 || !names.includes('none'), 'none stands alone')
-    .transform((names) => names.filter((name) => name !== 'none'))
-    .default(['builtin']),
-  cloudProgram: z.string().regex(/^\//, 'an absolute path').nullable().default(null),
-  challengeEverySeconds: seconds.default(timings.challengeEvery / 1000),
-  answerWithinSeconds: seconds.default(timings.answerWithin / 1000),
-  unknownAfterSeconds: seconds.default(timings.unknownAfter / 1000),
-  helloWithinSeconds: seconds.default(timings.helloWithin / 1000),
-  evidenceDays: days.default(30),
-  transitionEvidenceDays: days.default(400),
-  approvals: z
-    .strictObject({ separate: z.stringbool().or(z.boolean()).default(false) })
-    .default({ separate: false }),
-});
+/** Every key of the server's configuration; README.md has them as a table. */
+export const serverSettings = {
+  stateDir: {
+    variable: 'ASSAY_STATE_DIR',
+    flag: '--state-dir',
+    schema: path.default('/var/lib/assay').describe('folder of the store, keys and tokens; mode 0700'),
+  },
+  host: {
+    variable: 'ASSAY_HOST',
+    schema: z
+      .string('not an address')
+      .min(1, 'not an address')
+      .default('0.0.0.0')
+      .describe('address to listen on'),
+  },
+  agentPort: {
+    variable: 'ASSAY_AGENT_PORT',
+    unit: 'port',
+    schema: port.default(8443).describe('where agents connect (WebSocket over TLS 1.3); 0 takes a free one'),
+  },
+  apiPort: {
+    variable: 'ASSAY_API_PORT',
+    unit: 'port',
+    schema: port.default(8444).describe('the API (HTTPS)'),
+  },
+  metricsPort: {
+    variable: 'ASSAY_METRICS_PORT',
+    unit: 'port',
+    schema: port.default(9464).describe('`/metrics`, `/livez`, `/readyz` (plain HTTP, no credentials)'),
+  },
+  names: {
+    variable: 'ASSAY_NAMES',
+    unit: 'list',
+    schema: z
+      .array(z.string('not a host name or address').regex(/^[0-9A-Za-z.:-]+$/, 'not a host name or address'))
+      .min(1, 'empty: the certificate needs a name')
+      .default(['localhost', '127.0.0.1'])
+      .describe("host names and addresses in the server's certificate"),
+  },
+  policy: {
+    variable: 'ASSAY_POLICY',
+    flag: '--policy',
+    schema: path.default('observe').describe('`observe`, `strict`, or a policy file'),
+  },
+  endorsementRoots: {
+    variable: 'ASSAY_ENDORSEMENT_ROOTS',
+    unit: 'list',
+    schema: z
+      .array(path)
+      .min(1, 'empty: say builtin, none, or folders')
+      .refine((names) => names.length === 1 || !names.includes('none'), 'none stands alone')
+      .default(['builtin'])
+      .describe(
+        "who may endorse TPMs: `builtin` (the TPM makers' roots), folders, or both; or `none`. In a folder `*.pem` are roots, `intermediates/*.pem` authorities below them",
+      ),
+  },
+  cloudProgram: {
+    variable: 'ASSAY_CLOUD_PROGRAM',
+    schema: z
+      .string('not an absolute path')
+      .regex(/^\/[^\0]*$/, 'not an absolute path')
+      .nullable()
+      .default(null)
+      .describe(
+        "absolute path of a program that maps a providerID to the digest of its machine's endorsement key; for clusters, not built yet: a server that has it does not start",
+      ),
+  },
+  logLevel: {
+    variable: 'ASSAY_LOG_LEVEL',
+    flag: '--log-level',
+    schema: logLevel.default('info').describe('`fatal`, `error`, `warn`, `info`, `debug`, `trace`, `silent`'),
+  },
+  challengeEverySeconds: {
+    variable: 'ASSAY_CHALLENGE_EVERY_SECONDS',
+    unit: 'seconds',
+    schema: seconds.default(timings.challengeEvery / 1000).describe('between two challenges of a node'),
+  },
+  helloWithinSeconds: {
+    variable: 'ASSAY_HELLO_WITHIN_SECONDS',
+    unit: 'seconds',
+    schema: seconds
+      .default(timings.helloWithin / 1000)
+      .describe('in which a new connection must say who it is'),
+  },
+  answerWithinSeconds: {
+    variable: 'ASSAY_ANSWER_WITHIN_SECONDS',
+    unit: 'seconds',
+    schema: seconds.default(timings.answerWithin / 1000).describe('in which the answer must arrive'),
+  },
+  unknownAfterSeconds: {
+    variable: 'ASSAY_UNKNOWN_AFTER_SECONDS',
+    unit: 'seconds',
+    schema: seconds
+      .default(timings.unknownAfter / 1000)
+      .describe('without a verdict until `unknown`; not less than `challengeEverySeconds`'),
+  },
+  evidenceDays: {
+    variable: 'ASSAY_EVIDENCE_DAYS',
+    unit: 'days',
+    schema: days.default(30).describe('for which the evidence of each verdict is kept'),
+  },
+  transitionEvidenceDays: {
+    variable: 'ASSAY_TRANSITION_EVIDENCE_DAYS',
+    unit: 'days',
+    schema: days
+      .default(400)
+      .describe('for which that of changes of state is kept; not less than `evidenceDays`'),
+  },
+  'approvals.separate': {
+    variable: 'ASSAY_APPROVALS_SEPARATE',
+    schema: z
+      .boolean('neither true nor false')
+      .default(false)
+      .describe('who captured a reference may not approve it; captures are then staged'),
+  },
+} as const satisfies Settings;
 
-/** Key of the file -> environment variable. */
-const variables = {
-  stateDir: 'ASSAY_STATE_DIR',
-  host: 'ASSAY_HOST',
-  agentPort: 'ASSAY_AGENT_PORT',
-  apiPort: 'ASSAY_API_PORT',
-  metricsPort: 'ASSAY_METRICS_PORT',
-  names: 'ASSAY_NAMES',
-  policy: 'ASSAY_POLICY',
-  logLevel: 'ASSAY_LOG_LEVEL',
-  endorsementRoots: 'ASSAY_ENDORSEMENT_ROOTS',
-  cloudProgram: 'ASSAY_CLOUD_PROGRAM',
-  challengeEverySeconds: 'ASSAY_CHALLENGE_EVERY_SECONDS',
-  answerWithinSeconds: 'ASSAY_ANSWER_WITHIN_SECONDS',
-  unknownAfterSeconds: 'ASSAY_UNKNOWN_AFTER_SECONDS',
-  helloWithinSeconds: 'ASSAY_HELLO_WITHIN_SECONDS',
-  evidenceDays: 'ASSAY_EVIDENCE_DAYS',
-  transitionEvidenceDays: 'ASSAY_TRANSITION_EVIDENCE_DAYS',
-  'approvals.separate': 'ASSAY_APPROVALS_SEPARATE',
-} as const satisfies Record<
-  Exclude<keyof z.input<typeof schema>, 'approvals'> | 'approvals.separate',
-  string
->;
-
-/**
- * The environment wins over the file, flags over both.
- * @param file YAML text, or null
- * @throws ConfigError with every fault, each naming its key and its variable
- */
+/** @throws ConfigError with every fault at once */
 export function serverConfig(
-  file: string | null,
+  file: ConfigFile | null,
   environment: Readonly<Record<string, string | undefined>>,
-  flags: Readonly<Record<string, unknown>> = {},
+  flags: SettingFlags<typeof serverSettings> = {},
 ): ServerConfig {
-  const result = schema.safeParse({ ...fileValues(file), ...fromEnvironment(environment), ...flags });
-  const faults = result.success ? [] : result.error.issues.map(tell);
-  if (result.success) {
-    const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = result.data;
-    if (transitionEvidenceDays < evidenceDays)
-      faults.push(
-        `transitionEvidenceDays (${variables.transitionEvidenceDays}): less than evidenceDays, which holds for them too`,
-      );
-    if (unknownAfterSeconds < challengeEverySeconds)
-      faults.push(
-        `unknownAfterSeconds (${variables.unknownAfterSeconds}): less than challengeEverySeconds, so no node would stay trusted`,
-      );
-  }
-  if (!result.success || faults.length > 0) throw new ConfigError(faults);
-  const { challengeEverySeconds, answerWithinSeconds, unknownAfterSeconds, helloWithinSeconds, ...others } =
-    result.data;
-  const { evidenceDays, transitionEvidenceDays, approvals, ...rest } = others;
+  const values = resolveSettings(serverSettings, { file, environment, flags }, contradictionsIn);
   return {
-    ...rest,
-    challengeEvery: challengeEverySeconds * 1000,
-    answerWithin: answerWithinSeconds * 1000,
-    unknownAfter: unknownAfterSeconds * 1000,
-    helloWithin: helloWithinSeconds * 1000,
-    evidenceFor: evidenceDays * 86_400_000,
-    transitionEvidenceFor: transitionEvidenceDays * 86_400_000,
-    separateApprovals: approvals.separate,
+    stateDir: values.stateDir,
+    host: values.host,
+    agentPort: values.agentPort,
+    apiPort: values.apiPort,
+    metricsPort: values.metricsPort,
+    names: values.names,
+    policy: values.policy,
+    logLevel: values.logLevel,
+    endorsementRoots: values.endorsementRoots.filter((name) => name !== 'none'),
+    cloudProgram: values.cloudProgram,
+    challengeEvery: values.challengeEverySeconds * 1000,
+    answerWithin: values.answerWithinSeconds * 1000,
+    unknownAfter: values.unknownAfterSeconds * 1000,
+    helloWithin: values.helloWithinSeconds * 1000,
+    evidenceFor: values.evidenceDays * 86_400_000,
+    transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
+    separateApprovals: values['approvals.separate'],
   };
 }
 
-function fileValues(text: string | null): Record<string, unknown> {
-  if (text === null) return {};
-  let value: unknown;
-  try {
-    value = parse(text);
-  } catch (cause) {
-    throw new ConfigError([
-      `the configuration file is not YAML: ${cause instanceof Error ? cause.message : cause}`,
-    ]);
-  }
-  const result = z.record(z.string(), z.unknown()).nullable().safeParse(value);
-  if (!result.success) throw new ConfigError(['the configuration file is not a list of keys and values']);
-  return result.data ?? {};
+function contradictionsIn(values: Partial<SettingValues<typeof serverSettings>>) {
+  const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = values;
+  const found: Contradiction<typeof serverSettings>[] = [];
+  if (isLess(transitionEvidenceDays, evidenceDays))
+    found.push({
+      key: 'transitionEvidenceDays',
+      text: 'less than evidenceDays, which holds for them too',
+    });
+  if (isLess(unknownAfterSeconds, challengeEverySeconds))
+    found.push({
+      key: 'unknownAfterSeconds',
+      text: 'less than challengeEverySeconds, so that no node would stay trusted',
+    });
+  return found;
 }
 
-function fromEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
-  const values: Record<string, unknown> = {};
-  for (const [key, variable] of Object.entries(variables)) {
-    const value = environment[variable];
-    if (value === undefined || value === '') continue;
-    const [outer = key, inner] = key.split('.');
-    values[outer] = inner === undefined ? value : { [inner]: value };
-  }
-  return values;
-}
-
-function tell(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'unrecognized_keys') return `${issue.keys.join(', ')}: no such key`;
-  const key = String(issue.path[0]);
-  const variable = Object.entries(variables).find(
-    ([name]) => name === key || name.startsWith(`${key}.`),
-  )?.[1];
-  return `${key}${variable === undefined ? '' : ` (${variable})`}: ${issue.message}`;
+function isLess(a: number | undefined, b: number | undefined): boolean {
+  return a !== undefined && b !== undefined && a < b;
 }

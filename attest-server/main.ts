@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { pino } from 'pino';
 import { addAuditKey } from './audit-key-command.ts';
 import { type ServerConfig, serverConfig } from './config.ts';
+import { readConfigFile } from './protocol/config-file.ts';
 import { startServer } from './server.ts';
 import { startFault } from './start-fault.ts';
 import { version } from './version.ts';
@@ -35,12 +36,9 @@ interface Flags {
 }
 
 async function configOf(flags: Flags): Promise<ServerConfig> {
-  const file = flags.config === undefined ? null : await readFile(flags.config, 'utf8');
-  return serverConfig(file, process.env, {
-    ...(flags.stateDir !== undefined && { stateDir: flags.stateDir }),
-    ...(flags.policy !== undefined && { policy: flags.policy }),
-    ...(flags.logLevel !== undefined && { logLevel: flags.logLevel }),
-  });
+  const { config: path, stateDir, policy, logLevel } = flags;
+  const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
+  return serverConfig(file, process.env, { stateDir, policy, logLevel });
 }
 
 function fail(error: unknown): never {

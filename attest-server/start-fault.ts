@@ -1,5 +1,5 @@
-import { ConfigError } from './config.ts';
 import { PolicyError } from './policy/file/policy-error.ts';
+import { ConfigError } from './protocol/config-error.ts';
 
 /** Why a server did not start, for a person: what is wrong, and what to do; and the exit code, 2 for a wrong usage. */
 export function startFault(error: unknown): { readonly text: string; readonly exitCode: 1 | 2 } {

@@ -16,8 +16,8 @@ export function measuredSpan(
 }
 
 /**
- * Other data for an event, of which the same part is measured: what stands before it and behind it keeps its length.
- * Null where the digest is not of the data.
+ * Other data for an event, with the digest of the same part of it: the bytes before and after that part keep their
+ * number. Null where the digest is not of the data.
  */
 export function remeasure(log: ParsedLog, index: number, data: Buffer): EventChange | null {
   const span = measuredSpan(log, index);

@@ -1,7 +1,7 @@
 import type { PcrBank } from '../attest-server/protocol/messages.ts';
 import { parseRawLog, type RawLog } from '../attest-server/verify/tpm/log-format.ts';
 
-/** What becomes of one event; what is not named stays. */
+/** How one event changes; members that are left out stay as they are. */
 export interface EventChange {
   /** Digests by bank, hex; banks that the event does not carry are ignored. */
   readonly digest?: Partial<Record<PcrBank, string>>;

@@ -10,7 +10,7 @@ import { installNpmPackages, pinnedNode } from './set-up/npm.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** What each verb runs, and whether it needs a software TPM. */
+/** The program of each verb, and whether it needs a software TPM. */
 const verbs = {
   start: { program: ['swtpm-fixtures/cluster/main.ts'], debian: true },
   test: { program: ['test/main.ts', 'test'], debian: true },

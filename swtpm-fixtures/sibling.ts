@@ -12,11 +12,11 @@ import { type EventChange, rewriteLog } from './rewrite-log.ts';
 
 /** How a machine differs from the one that was recorded. */
 export interface SiblingChange {
-  /** What becomes of each text that a loader measured, also where the kernel measures it again. */
+  /** Changes each text that a loader measured, also where the kernel measures it again. */
   readonly text?: (text: string) => string;
-  /** Its firmware's tables and boot order are others (PCR 1). */
+  /** Its firmware's tables and boot order differ (PCR 1). */
   readonly firmwareSettings?: boolean;
-  /** Its loader's configuration files are others; GRUB's carry identifiers of the machine. */
+  /** Its loader's configuration files differ; GRUB's carry identifiers of the machine. */
   readonly configuration?: boolean;
   /** Its initrd was built for itself. */
   readonly initrd?: boolean;

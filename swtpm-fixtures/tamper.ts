@@ -13,8 +13,8 @@ import { type EventChange, rewriteLog } from './rewrite-log.ts';
 
 export type Tampering = 'kernel' | 'cmdline' | 'secureboot';
 
-/** The words that a tampered command line has more. */
-const addedWords = 'init=/bin/sh';
+/** The argument that is added to a tampered command line. */
+const addedArgument = 'init=/bin/sh';
 
 /**
  * The log of a boot that can exist and differs in one component: every event that measures it changes, in
@@ -30,7 +30,7 @@ export function tamper(log: Buffer, what: Tampering): Buffer {
 }
 
 /**
- * Changes one event alone, for attacks: such a log no machine writes.
+ * Changes one event alone, for attacks: no machine writes such a log.
  * @throws Error where the log has no such event
  */
 export function tamperEvent(log: Buffer, index: number, change: EventChange): Buffer {
@@ -86,18 +86,18 @@ function changed(log: ParsedLog, events: readonly LogEvent[]): Changes {
 function changedEvent(log: ParsedLog, event: LogEvent): EventChange {
   const old = eventBytes(log, event.index);
   const data = eventData(event.type, old);
-  const next = data.kind === 'text' ? remeasure(log, event.index, withAddedWords(old, data)) : null;
+  const next = data.kind === 'text' ? remeasure(log, event.index, withAddedArgument(old, data)) : null;
   return next ?? { digest: digestsOf((bank) => following(event.digests[bank] ?? '')) };
 }
 
-function withAddedWords(old: Buffer, { text, utf16 }: EventData & { kind: 'text' }): Buffer {
+function withAddedArgument(old: Buffer, { text, utf16 }: EventData & { kind: 'text' }): Buffer {
   const grub = utf16 ? null : grubLine(text);
   const line = grub === null ? null : kernelLine(grub);
   const position = text.length - (line?.arguments.length ?? text.length);
-  const words = position === text.length ? ` ${addedWords}` : `${addedWords} `;
+  const added = position === text.length ? ` ${addedArgument}` : `${addedArgument} `;
   const encoding = utf16 ? 'utf16le' : 'utf8';
   const before = Buffer.byteLength(text.slice(0, position), encoding);
-  return Buffer.concat([old.subarray(0, before), Buffer.from(words, encoding), old.subarray(before)]);
+  return Buffer.concat([old.subarray(0, before), Buffer.from(added, encoding), old.subarray(before)]);
 }
 
 function following(digest: string): Buffer {

@@ -25,6 +25,8 @@ const protocol = `${server}/protocol`;
 const runner = 'agent/node-tpm2';
 const rooms = (...names: readonly string[]): readonly string[] => names.map((name) => `${server}/${name}`);
 const rules: readonly Rule[] = [
+  // Configuration files are YAML; nothing that a peer sends is.
+  { room: `${protocol}/config-file`, values: [protocol], packages: ['yaml'] },
   { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
   { room: `${server}/verify`, values: [protocol], packages: ['node:crypto'], pure: true },
   // Reads the texts of the shipped policies, once.

@@ -1,11 +1,11 @@
 import { rm } from 'node:fs/promises';
 import type { AttestationKey } from './attestation-key.ts';
-import type { Connection } from './connection.ts';
 import { highRangePolicies } from './ek-profile.ts';
 import type { EndorsementKey } from './endorsement-key.ts';
 import { ToolError } from './tool-error.ts';
+import type { TpmConnection } from './tpm-connection.ts';
 
-/** What TPM2_MakeCredential gives. */
+/** The output of TPM2_MakeCredential. */
 export interface Credential {
   /** TPM2B_ID_OBJECT, with its size field. */
   readonly credential: Buffer;
@@ -14,11 +14,11 @@ export interface Credential {
 }
 
 /**
- * TPM2_ActivateCredential: the credential's secret, which only the TPM that holds both keys can tell. It comes
- * through a pipe and is in no file; the caller wipes it.
+ * TPM2_ActivateCredential: recovers the credential's secret, which only the TPM that holds both keys can do. The
+ * secret comes through a pipe and is in no file; the caller wipes it.
  */
 export async function activateCredential(
-  connection: Connection,
+  connection: TpmConnection,
   keys: { readonly attestation: AttestationKey; readonly endorsement: EndorsementKey },
   credential: Credential,
 ): Promise<Buffer> {
@@ -49,7 +49,7 @@ export async function activateCredential(
 }
 
 /** A policy session that satisfies the key's authPolicy: never user authorisation, which counts for lockout. */
-async function authorise(connection: Connection, key: EndorsementKey, session: string): Promise<void> {
+async function authorise(connection: TpmConnection, key: EndorsementKey, session: string): Promise<void> {
   const { nameAlg, range } = key.profile;
   await connection.tool('tpm2_startauthsession', ['--policy-session', '-g', nameAlg, '-S', session]);
   await connection.tool('tpm2_policysecret', ['-Q', '-S', session, '-c', 'e']);

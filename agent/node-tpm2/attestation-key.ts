@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { readHandles, readHasEcc } from './capabilities.ts';
-import type { Connection } from './connection.ts';
 import { ToolError } from './tool-error.ts';
+import type { TpmConnection } from './tpm-connection.ts';
 
 /** The key that signs quotes. */
 export interface AttestationKey {
@@ -10,7 +10,7 @@ export interface AttestationKey {
   /** nameAlg || H(public area), hex. */
   readonly name: string;
   readonly kind: 'ecc' | 'rsa';
-  /** What tools take for the key: a context in the private folder, or a persistent handle. */
+  /** Names the key to tools: a context file in the private folder, or a persistent handle. */
   readonly context: string;
 }
 
@@ -26,7 +26,7 @@ const rsaHandle = 0x81010100;
  * Makes the attestation key: primary in the endorsement hierarchy from a fixed template, so that the same TPM
  * always gives the same key. ECC P-256; RSA-2048 at a persistent handle where the TPM has no ECC.
  */
-export async function createAttestationKey(connection: Connection): Promise<AttestationKey> {
+export async function createAttestationKey(connection: TpmConnection): Promise<AttestationKey> {
   try {
     return await createEccKey(connection);
   } catch (error) {
@@ -36,14 +36,14 @@ export async function createAttestationKey(connection: Connection): Promise<Atte
   }
 }
 
-async function createEccKey(connection: Connection): Promise<AttestationKey> {
+async function createEccKey(connection: TpmConnection): Promise<AttestationKey> {
   const context = connection.file('ak.ctx');
   await createPrimary(connection, 'ecc256:ecdsa-sha256:null', context);
   return describe(await connection.takeFile('ak.pub'), 'ecc', context);
 }
 
 /** The key at the persistent handle, made there first where it is missing. */
-export async function createRsaKey(connection: Connection): Promise<AttestationKey> {
+export async function createRsaKey(connection: TpmConnection): Promise<AttestationKey> {
   const handle = `0x${rsaHandle.toString(16)}`;
   if (!(await readHandles(connection, 'handles-persistent')).includes(rsaHandle)) {
     const context = connection.file('ak-rsa.ctx');
@@ -64,7 +64,7 @@ export async function createRsaKey(connection: Connection): Promise<AttestationK
   return key;
 }
 
-async function createPrimary(connection: Connection, algorithm: string, context: string): Promise<void> {
+async function createPrimary(connection: TpmConnection, algorithm: string, context: string): Promise<void> {
   const template = ['-C', 'e', '-g', 'sha256', '-G', algorithm, '-a', attributes];
   await connection.tool(
     'tpm2_createprimary',

@@ -1,7 +1,7 @@
-import type { Connection } from './connection.ts';
 import { type Bank, banks } from './pcrs.ts';
+import type { TpmConnection } from './tpm-connection.ts';
 
-/** What a TPM says of itself (TPM 2.0 Part 2 r1.59, 6.13 and 10.10). */
+/** What a TPM reports about itself (TPM 2.0 Part 2 r1.59, 6.13 and 10.10). */
 export interface Capabilities {
   /** The registered vendor id, up to four letters, for example `IFX` or `IBM`. */
   readonly manufacturer: string;
@@ -13,7 +13,7 @@ export interface Capabilities {
   readonly hasEcc: boolean;
 }
 
-export async function readCapabilities(connection: Connection): Promise<Capabilities> {
+export async function readCapabilities(connection: TpmConnection): Promise<Capabilities> {
   const fixed = await readCapability(connection, 'properties-fixed');
   const allocated = await readCapability(connection, 'pcrs');
   return {
@@ -28,20 +28,20 @@ export async function readCapabilities(connection: Connection): Promise<Capabili
 }
 
 /** Whether the TPM has the curve P-256. */
-export async function readHasEcc(connection: Connection): Promise<boolean> {
+export async function readHasEcc(connection: TpmConnection): Promise<boolean> {
   return /^TPM2_ECC_NIST_P256:/m.test(await readCapability(connection, 'ecc-curves'));
 }
 
 /** Handles or index numbers of one kind. */
 export async function readHandles(
-  connection: Connection,
+  connection: TpmConnection,
   kind: 'handles-nv-index' | 'handles-persistent',
 ): Promise<readonly number[]> {
   const text = await readCapability(connection, kind);
   return [...text.matchAll(/^- 0x([0-9a-f]{1,8})$/gim)].map((found) => Number.parseInt(found[1] ?? '', 16));
 }
 
-async function readCapability(connection: Connection, name: string): Promise<string> {
+async function readCapability(connection: TpmConnection, name: string): Promise<string> {
   return (await connection.tool('tpm2_getcap', [name])).stdout.toString('latin1');
 }
 

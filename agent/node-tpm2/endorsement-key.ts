@@ -1,5 +1,4 @@
 import { readHandles } from './capabilities.ts';
-import type { Connection } from './connection.ts';
 import {
   chainIndices,
   type EkProfile,
@@ -9,6 +8,7 @@ import {
 } from './ek-profile.ts';
 import { readNvCertificate } from './nv.ts';
 import { ToolError } from './tool-error.ts';
+import type { TpmConnection } from './tpm-connection.ts';
 
 /** The key that says which TPM this is. */
 export interface EndorsementKey {
@@ -21,7 +21,7 @@ export interface EndorsementKey {
   readonly chain: readonly Buffer[];
   /** The persistent handle; null where the key was made from its template. */
   readonly handle: number | null;
-  /** What tools take for the key. */
+  /** Names the key to tools: a context file in the private folder, or a persistent handle. */
   readonly context: string;
   readonly profile: EkProfile;
 }
@@ -31,7 +31,7 @@ export interface EndorsementKey {
  * else made from its template. A TPM without any certificate gives the first key that it has or can make.
  * @throws ToolError `no_endorsement_key`
  */
-export async function readEndorsementKey(connection: Connection): Promise<EndorsementKey> {
+export async function readEndorsementKey(connection: TpmConnection): Promise<EndorsementKey> {
   const indices = await readHandles(connection, 'handles-nv-index');
   for (const profile of ekProfiles) {
     if (!indices.includes(profile.certificate)) continue;
@@ -54,7 +54,7 @@ export async function readEndorsementKey(connection: Connection): Promise<Endors
 type BareKey = Omit<EndorsementKey, 'certificate' | 'chain'>;
 
 async function findKey(
-  connection: Connection,
+  connection: TpmConnection,
   profile: EkProfile,
   fits: (publicArea: Buffer) => boolean,
 ): Promise<BareKey | null> {
@@ -64,7 +64,7 @@ async function findKey(
   return made !== null && fits(made.publicArea) ? made : null;
 }
 
-async function readPersistent(connection: Connection, profile: EkProfile): Promise<BareKey | null> {
+async function readPersistent(connection: TpmConnection, profile: EkProfile): Promise<BareKey | null> {
   const context = `0x${profile.handle.toString(16)}`;
   const publicArea = await orNull(
     connection.tool('tpm2_readpublic', ['-c', context, '-f', 'tss', '-o', connection.file('ek.pub')]),
@@ -74,7 +74,7 @@ async function readPersistent(connection: Connection, profile: EkProfile): Promi
   return { kind: profile.kind, publicArea: publicArea.subarray(2), handle: profile.handle, context, profile };
 }
 
-async function createFromTemplate(connection: Connection, profile: EkProfile): Promise<BareKey | null> {
+async function createFromTemplate(connection: TpmConnection, profile: EkProfile): Promise<BareKey | null> {
   const context = connection.file('ek.ctx');
   const output = ['-c', context, '-f', 'tss'];
   const publicFile = connection.file('ek.pub');
@@ -108,7 +108,7 @@ async function createFromTemplate(connection: Connection, profile: EkProfile): P
 
 const makesKey = { leavesObject: true, slow: true } as const;
 
-async function readChain(connection: Connection, indices: readonly number[]): Promise<Buffer[]> {
+async function readChain(connection: TpmConnection, indices: readonly number[]): Promise<Buffer[]> {
   const chain: Buffer[] = [];
   for (const index of indices.toSorted((a, b) => a - b)) {
     if (index < chainIndices.first || index > chainIndices.last) continue;
@@ -133,7 +133,7 @@ function isCertified(publicArea: Buffer, certificate: Buffer): boolean {
 function readUnique(publicArea: Buffer): Buffer {
   const isRsa = publicArea.readUInt16BE(0) === 0x0001;
   const policyBytes = publicArea.readUInt16BE(8);
-  // symmetric (3 words), scheme, then keyBits and exponent (RSA), or curve and kdf (ECC).
+  // symmetric (three 16-bit fields), scheme, then keyBits and exponent (RSA), or curve and kdf (ECC).
   const at = 10 + policyBytes + 6 + 2 + (isRsa ? 6 : 4);
   if (at + 2 > publicArea.length) return Buffer.alloc(0);
   return publicArea.subarray(at + 2, at + 2 + publicArea.readUInt16BE(at));

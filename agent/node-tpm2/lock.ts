@@ -13,7 +13,7 @@ export interface LockRequest {
   readonly signal?: AbortSignal;
 }
 
-/** A folder that all programs of this user on this host agree on. */
+/** The same folder for all programs of this user on this host. */
 export function defaultLockDir(uid: number = process.getuid?.() ?? 0): string {
   if (uid === 0) return '/run/node-tpm2';
   return existsSync(`/run/user/${uid}`) ? `/run/user/${uid}/node-tpm2` : `/dev/shm/node-tpm2-${uid}`;

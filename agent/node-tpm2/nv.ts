@@ -1,8 +1,8 @@
-import type { Connection } from './connection.ts';
 import { ToolError } from './tool-error.ts';
+import type { TpmConnection } from './tpm-connection.ts';
 
 /** A certificate from an NV index, DER; null where the index holds none. */
-export async function readNvCertificate(connection: Connection, index: number): Promise<Buffer | null> {
+export async function readNvCertificate(connection: TpmConnection, index: number): Promise<Buffer | null> {
   const name = `0x${index.toString(16).padStart(8, '0')}`;
   await connection.tool('tpm2_nvread', [name, '-o', connection.file('nv.bin')]).catch((error: unknown) => {
     // Reserved but never written.

@@ -1,5 +1,5 @@
-import type { Connection } from './connection.ts';
 import { ToolError } from './tool-error.ts';
+import type { TpmConnection } from './tpm-connection.ts';
 
 /** In the order in which this package asks for them. */
 export const banks = ['sha1', 'sha256', 'sha384', 'sha512'] as const;
@@ -49,7 +49,7 @@ export function splitValues(values: Buffer, selection: Normalised): PcrValues {
   return split;
 }
 
-export async function readPcrs(connection: Connection, selection: PcrSelection): Promise<PcrValues> {
+export async function readPcrs(connection: TpmConnection, selection: PcrSelection): Promise<PcrValues> {
   const chosen = normaliseSelection(selection);
   await connection.tool('tpm2_pcrread', [formatSelection(chosen), '-o', connection.file('pcrs.bin')]);
   return splitValues(await connection.takeFile('pcrs.bin'), chosen);
@@ -57,7 +57,7 @@ export async function readPcrs(connection: Connection, selection: PcrSelection):
 
 /** TPM2_PCR_Extend of one PCR in several banks: bank -> digest of that bank's length. */
 export async function extendPcr(
-  connection: Connection,
+  connection: TpmConnection,
   pcr: number,
   digests: { readonly [bank in Bank]?: Buffer | undefined },
 ): Promise<void> {

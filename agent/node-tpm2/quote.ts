@@ -1,5 +1,4 @@
 import type { AttestationKey } from './attestation-key.ts';
-import type { Connection } from './connection.ts';
 import {
   formatSelection,
   normaliseSelection,
@@ -8,6 +7,7 @@ import {
   splitValues,
 } from './pcrs.ts';
 import { ToolError } from './tool-error.ts';
+import type { TpmConnection } from './tpm-connection.ts';
 
 export interface QuoteRequest {
   /** At most 64 bytes; TPMS_ATTEST carries them as extraData. */
@@ -28,7 +28,7 @@ export interface Quote {
  * @throws ToolError `pcrs_moved` (retryable) where a PCR was extended between the quote and the reading
  */
 export async function quote(
-  connection: Connection,
+  connection: TpmConnection,
   key: AttestationKey,
   request: QuoteRequest,
 ): Promise<Quote> {

@@ -6,16 +6,16 @@ export interface ResponseCode {
   readonly name: string;
   /** Whether the command, repeated as it is, may succeed. */
   readonly retryable: boolean;
-  /** What a format-one code complains about, for example `session 1`. */
+  /** The parameter, handle or session that a format-one code is about, for example `session 1`. */
   readonly about: string | null;
 }
 
-/** The TPM command that failed, by what a tpm2-tools program said on stderr, for example `ContextLoad`. */
+/** The TPM command that failed, taken from the stderr of a tpm2-tools program, for example `ContextLoad`. */
 export function parseFailedCommand(stderr: string): string | null {
   return /\bEsys_(\w{1,40})\(0x/.exec(stderr)?.[1] ?? null;
 }
 
-/** Finds the first response code in what a tpm2-tools program said on stderr. */
+/** Finds the first response code in the stderr of a tpm2-tools program. */
 export function parseResponseCode(stderr: string): ResponseCode | null {
   const found = /\(\s*(0x[0-9a-fA-F]{1,8})\s*\)/.exec(stderr) ?? /\b(0x[0-9a-fA-F]{3,8})\b/.exec(stderr);
   return found === null ? null : decodeResponseCode(Number.parseInt(found[1]!, 16));

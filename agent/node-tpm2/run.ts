@@ -79,7 +79,7 @@ export function run(program: string, args: readonly string[], options: RunOption
       if (complaintBytes < stderrBytes) complaints.push(chunk.subarray(0, stderrBytes - complaintBytes));
       complaintBytes += chunk.length;
     });
-    // A program may exit without reading all of its input; its exit status tells what that means.
+    // A program may exit without reading all of its input; its exit status says whether that is a fault.
     child.stdin?.on('error', () => {});
     child.stdin?.end(input);
 
@@ -95,7 +95,7 @@ export function run(program: string, args: readonly string[], options: RunOption
       settle();
       const stderr = Buffer.concat(complaints).toString('utf8');
       const stdout = Buffer.concat(output);
-      // What a program says may be a secret: only the caller's copy stays.
+      // The output may be a secret: only the caller's copy stays.
       for (const chunk of output) chunk.fill(0);
       if (fault === undefined && exitCode === 0) return resolve({ stdout, stderr });
       stdout.fill(0);

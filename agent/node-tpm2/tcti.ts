@@ -30,7 +30,7 @@ export function parseTcti(text: string): Tcti {
     text,
     path,
     hasResourceManager: name === 'tabrmd' || (name === 'device' && /tpmrm\d+$/.test(configuration)),
-    // The raw device and its resource manager are two doors to one TPM.
+    // The raw device and its resource manager lead to the same TPM.
     identity: name === 'device' ? `device:${configuration.replace(/tpmrm(\d+)$/, 'tpm$1')}` : text,
   };
 }

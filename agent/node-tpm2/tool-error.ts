@@ -1,4 +1,4 @@
-/** Why a program gave no answer; `failed` is an exit that is none of the others. */
+/** Why a program gave no answer; `failed` is an exit for any other reason. */
 export type ToolErrorCode =
   | 'missing_program'
   | 'timeout'

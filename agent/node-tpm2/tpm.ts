@@ -1,11 +1,11 @@
 import { activateCredential, type Credential } from './activate.ts';
 import { createAttestationKey, type AttestationKey as KeptKey } from './attestation-key.ts';
 import { type Capabilities, readCapabilities } from './capabilities.ts';
-import { type Connection, connect, type TpmOptions } from './connection.ts';
 import { type EndorsementKey as KeptEndorsementKey, readEndorsementKey } from './endorsement-key.ts';
 import { type Bank, extendPcr, type PcrSelection, type PcrValues, readPcrs } from './pcrs.ts';
 import { type Quote, type QuoteRequest, quote } from './quote.ts';
 import { ToolError } from './tool-error.ts';
+import { connect, type TpmConnection, type TpmOptions } from './tpm-connection.ts';
 
 export type EndorsementKey = Omit<KeptEndorsementKey, 'context' | 'profile'>;
 export type AttestationKey = Omit<KeptKey, 'context'>;
@@ -23,11 +23,11 @@ export async function openTpm(options: TpmOptions): Promise<Tpm> {
  * comes in between. All verbs throw ToolError. `close` it: that removes the private folder.
  */
 export class Tpm implements AsyncDisposable {
-  readonly #connection: Connection;
+  readonly #connection: TpmConnection;
   #endorsement: KeptEndorsementKey | null = null;
   #attestation: KeptKey | null = null;
 
-  constructor(connection: Connection) {
+  constructor(connection: TpmConnection) {
     this.#connection = connection;
   }
 

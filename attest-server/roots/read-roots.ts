@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type TrustRoots, trustRoots } from '../verify/endorsement-chain.ts';
 import { type Certificate, parseCertificate } from '../verify/x509/certificate.ts';
 
-/** The folder of the authorities that come with the program (SOURCES.md says where they are from). */
+/** The folder of the authorities that come with the program (their sources are in SOURCES.md). */
 const builtinRoots = import.meta.dirname;
 
 /** A certificate and the file that it is in. */
@@ -12,7 +12,7 @@ export interface RootFile {
   readonly certificate: Certificate;
 }
 
-/** What a folder says: `*.pem` are roots, `intermediates/*.pem` are authorities below them. */
+/** The content of a folder: `*.pem` are roots, `intermediates/*.pem` are authorities below them. */
 export interface RootsFolder {
   readonly roots: readonly RootFile[];
   readonly intermediates: readonly RootFile[];
@@ -32,7 +32,7 @@ export function readRootsFolder(name: string): RootsFolder {
   return { roots, intermediates: names.flatMap((file) => certificatesIn(below, file)) };
 }
 
-/** Everything that these folders say together; nobody is trusted where there are none. */
+/** The authorities of all these folders; without a folder no endorsement is trusted. */
 export function readTrustRoots(names: readonly string[]): TrustRoots {
   const folders = names.map(readRootsFolder);
   const certificates = (files: readonly RootFile[]) => files.map(({ certificate }) => certificate);

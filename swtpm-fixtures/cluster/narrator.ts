@@ -1,6 +1,6 @@
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 
-/** What the terminal is told; in JSON only the transitions and the summary are. */
+/** Writes the story to the terminal; as JSON only the transitions and the summary. */
 export interface Narrator {
   /** One sentence that a newcomer understands. */
   say(sentence: string): void;

@@ -3,11 +3,11 @@ import { tamper } from '../tamper.ts';
 import type { Cluster, ClusterNode } from './cluster.ts';
 import type { Narrator } from './narrator.ts';
 
-/** What the second boot of node-2 may differ in. */
+/** The part of the second boot of node-2 that may change. */
 export const changes = ['kernel', 'cmdline', 'secureboot', 'none'] as const;
 export type Change = (typeof changes)[number];
 
-/** What each change must come to. */
+/** The reason code that each change must lead to. */
 const expectedCode: Readonly<Record<Change, string | null>> = {
   kernel: 'kernel_unknown',
   cmdline: 'cmdline_policy',
@@ -93,7 +93,7 @@ const changed = {
   secureboot: 'Secure Boot switched off',
 } as const;
 
-/** Somebody's word binds each TPM to a name: an inventory for most, a join token for one. */
+/** Each TPM is bound to a name: one by a join token, the others by an inventory. */
 async function enrol({ nodes, operator }: Cluster, narrator: Narrator, byToken: ClusterNode): Promise<void> {
   const pinned = nodes.filter((node) => node !== byToken);
   narrator.say(
@@ -108,7 +108,7 @@ async function enrol({ nodes, operator }: Cluster, narrator: Narrator, byToken: 
   await Promise.all(nodes.map((node) => node.startAgent(node === byToken ? token : undefined)));
 }
 
-/** Nobody has said yet what these machines should boot. */
+/** Makes references of the boots of those nodes that have none yet. */
 async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
   for (const node of cluster.nodes)
     if (!(await settled(cluster, node)))

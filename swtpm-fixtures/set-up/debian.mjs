@@ -2,7 +2,7 @@ import { accessSync, constants, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { runToEnd } from './child.mjs';
 
-/** What the software TPMs need: the file that shows that it is there, its Debian package, and why. */
+/** The needs of software TPMs: a file that shows that a package is there, the Debian package, and why. */
 const needed = [
   { program: 'swtpm', package: 'swtpm', why: 'the software TPM itself' },
   { program: 'swtpm_setup', package: 'swtpm-tools', why: 'makes a software TPM with its endorsement keys' },

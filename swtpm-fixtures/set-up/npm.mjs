@@ -22,7 +22,7 @@ export function pinnedNode(root) {
   );
 }
 
-/** npm writes node_modules/.package-lock.json as the last thing it does: it says what is really there. */
+/** npm writes node_modules/.package-lock.json as the last thing it does: it lists what is really there. */
 function whyStale(root) {
   const stamp = join(root, 'node_modules', '.package-lock.json');
   if (!existsSync(stamp)) return 'node_modules is missing or half made';

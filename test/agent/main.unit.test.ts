@@ -9,12 +9,16 @@ import { run } from 'node-tpm2/run';
 const main = join(import.meta.dirname, '../../agent/main.ts');
 
 async function exitOf(args: readonly string[], env: Record<string, string> = {}): Promise<number | null> {
+  return (await endOf(args, env)).exitCode;
+}
+
+async function endOf(args: readonly string[], env: Record<string, string> = {}) {
   try {
     await run(process.execPath, [main, ...args], { timeoutMs: 20_000, maxOutputBytes: 65_536, env });
-    return 0;
+    return { exitCode: 0, text: '' };
   } catch (error) {
     assert(error instanceof ToolError && error.code === 'failed');
-    return error.exitCode;
+    return { exitCode: error.exitCode, text: error.message };
   }
 }
 
@@ -45,6 +49,19 @@ describe('assay-agent', () => {
     it(`an ${name} file or key is a fault of the configuration and ends with 2`, async () => {
       assert.equal(await exitOf(['run', '--config', join(folder, `${name}.yaml`)]), 2);
     });
+
+  it('reports faults of file and environment together, with the line', async () => {
+    const env = { ASSAY_SERVERS: '127.0.0.1', ASSAY_NODE: 'node-1', ASSAY_CA_FILE: 'ca.pem' };
+    const args = ['--log-level', 'loud', 'run', '--config', join(folder, 'unknown.yaml')];
+    const { exitCode, text } = await endOf(args, env);
+    assert.equal(exitCode, 2);
+    for (const part of [
+      'unknown.yaml:1: nodes',
+      'servers (ASSAY_SERVERS)',
+      'logLevel (ASSAY_LOG_LEVEL, --log-level)',
+    ])
+      assert.ok(text.includes(part), text);
+  });
 
   it("ends with 1 where the authority's file is missing", async () => {
     const env = { ASSAY_STATE_DIR: join(folder, 'state'), ASSAY_TCTI: 'device:/dev/no-such-tpm' };

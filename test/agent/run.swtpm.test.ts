@@ -102,8 +102,9 @@ describe('an agent on a software TPM', () => {
     });
     const stop = new AbortController();
     const config = buildConfig(
-      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
+      null,
       { ASSAY_STATE_DIR: state, ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
     );
     await runAgent(config, {
       logger: pino({ level: 'silent' }),
@@ -143,8 +144,9 @@ describe('an agent on a software TPM', () => {
     const stop = new AbortController();
     let verdicts = 0;
     const config = buildConfig(
-      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
+      null,
       { ASSAY_STATE_DIR: join(folder, 'state-2'), ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
     );
     let cycled: Promise<void> = Promise.resolve();
     await runAgent(config, {

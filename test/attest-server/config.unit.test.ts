@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
-import { ConfigError, serverConfig } from '../../attest-server/config.ts';
+import { serverConfig } from '../../attest-server/config.ts';
+import { ConfigError, type ConfigFault } from '../../attest-server/protocol/config-error.ts';
+import { parseConfigFile } from '../../attest-server/protocol/config-file.ts';
 import { version } from '../../attest-server/version.ts';
 
-const faultsOf = (file: string | null, environment: Record<string, string> = {}): readonly string[] => {
+const configOf = (text: string | null, environment: Record<string, string> = {}) =>
+  serverConfig(text === null ? null : parseConfigFile(text, 'server.yaml'), environment);
+
+const faultsOf = (text: string | null, environment: Record<string, string> = {}): readonly ConfigFault[] => {
   try {
-    serverConfig(file, environment);
+    configOf(text, environment);
   } catch (error) {
     if (error instanceof ConfigError) return error.faults;
     throw error;
@@ -14,12 +19,15 @@ const faultsOf = (file: string | null, environment: Record<string, string> = {})
   return [];
 };
 
+const keysOf = (text: string | null, environment: Record<string, string> = {}) =>
+  faultsOf(text, environment).map(({ key }) => key);
+
 describe('the configuration of the server', () => {
   it('has the ports and times of the contract where nothing is said', () => {
     const config = serverConfig(null, {});
     assert.deepEqual(
       [config.agentPort, config.apiPort, config.metricsPort, config.stateDir, config.policy],
-      [8443, 8444, 9464, '/var/lib/assay', null],
+      [8443, 8444, 9464, '/var/lib/assay', 'observe'],
     );
     assert.deepEqual(
       [config.challengeEvery, config.answerWithin, config.unknownAfter],
@@ -28,27 +36,25 @@ describe('the configuration of the server', () => {
   });
 
   it('takes the environment over the file, and flags over both', () => {
-    const file = 'apiPort: 1000\nhost: 127.0.0.1\nlogLevel: warn\n';
+    const file = parseConfigFile('apiPort: 1000\nhost: 127.0.0.1\nlogLevel: warn\n', 'server.yaml');
     const config = serverConfig(
       file,
-      { ASSAY_API_PORT: '2000', ASSAY_LOG_LEVEL: 'debug' },
+      { ASSAY_API_PORT: '2000', ASSAY_LOG_LEVEL: 'debug', ASSAY_HOST: '' },
       { logLevel: 'error' },
     );
     assert.deepEqual([config.apiPort, config.host, config.logLevel], [2000, '127.0.0.1', 'error']);
   });
 
   it('takes what lies in a part of the file from a variable too', () => {
-    assert.equal(serverConfig('approvals: {separate: true}', {}).separateApprovals, true);
+    assert.equal(configOf('approvals: {separate: true}').separateApprovals, true);
     assert.equal(serverConfig(null, { ASSAY_APPROVALS_SEPARATE: 'true' }).separateApprovals, true);
     assert.equal(serverConfig(null, {}).separateApprovals, false);
-    assert.throws(
-      () => serverConfig(null, { ASSAY_APPROVALS_SEPARATE: 'perhaps' }),
-      /ASSAY_APPROVALS_SEPARATE/,
-    );
+    assert.deepEqual(keysOf(null, { ASSAY_APPROVALS_SEPARATE: 'perhaps' }), ['approvals.separate']);
+    assert.deepEqual(keysOf('approvals: true'), ['approvals']);
   });
 
   it('takes a list of names from a file, and from a variable with commas', () => {
-    assert.deepEqual(serverConfig('names: [a.example, 10.0.0.1]', {}).names, ['a.example', '10.0.0.1']);
+    assert.deepEqual(configOf('names: [a.example, 10.0.0.1]').names, ['a.example', '10.0.0.1']);
     assert.deepEqual(serverConfig(null, { ASSAY_NAMES: 'a.example, b.example' }).names, [
       'a.example',
       'b.example',
@@ -57,51 +63,47 @@ describe('the configuration of the server', () => {
 
   it('trusts the roots that come with the program, others beside or instead of them, or none', () => {
     const rootsOf = (file: string | null, text = '') =>
-      serverConfig(file, { ASSAY_ENDORSEMENT_ROOTS: text }).endorsementRoots;
+      configOf(file, { ASSAY_ENDORSEMENT_ROOTS: text }).endorsementRoots;
     assert.deepEqual(rootsOf(null), ['builtin']);
     assert.deepEqual(rootsOf('endorsementRoots: [builtin, /etc/roots]'), ['builtin', '/etc/roots']);
     assert.deepEqual(rootsOf(null, '/etc/roots'), ['/etc/roots']);
     assert.deepEqual(rootsOf('endorsementRoots: none'), []);
     for (const file of ['endorsementRoots: []', 'endorsementRoots: [none, builtin]'])
-      assert.match(faultsOf(file).join(), /endorsementRoots \(ASSAY_ENDORSEMENT_ROOTS\)/);
+      assert.deepEqual(keysOf(file), ['endorsementRoots']);
   });
 
   it('asks the cloud by no program, or by one of an absolute path', () => {
     assert.equal(serverConfig(null, {}).cloudProgram, null);
     assert.equal(serverConfig(null, { ASSAY_CLOUD_PROGRAM: '/opt/ek-of' }).cloudProgram, '/opt/ek-of');
-    assert.match(faultsOf('cloudProgram: ek-of').join(), /cloudProgram \(ASSAY_CLOUD_PROGRAM\)/);
+    assert.deepEqual(keysOf('cloudProgram: ek-of'), ['cloudProgram']);
   });
 
-  it('tells every fault at once, with its key and its variable', () => {
+  it('reports every fault at once, with its key, its variable and its line', () => {
     const faults = faultsOf('agentPort: 70000\nunknownThing: 1\nlogLevel: loud\n', { ASSAY_API_PORT: 'x' });
-    for (const word of [
-      'agentPort',
-      'ASSAY_AGENT_PORT',
-      'unknownThing',
-      'logLevel',
-      'apiPort',
-      'ASSAY_API_PORT',
-    ])
-      assert.ok(
-        faults.some((fault) => fault.includes(word)),
-        `${word} in ${faults.join('; ')}`,
-      );
-    assert.equal(faults.length, 4);
+    assert.deepEqual(
+      faults.map(({ key, also, line }) => [key, also[0], line]),
+      [
+        ['unknownThing', undefined, 2],
+        ['agentPort', 'ASSAY_AGENT_PORT', 1],
+        ['apiPort', 'ASSAY_API_PORT', null],
+        ['logLevel', 'ASSAY_LOG_LEVEL', 3],
+      ],
+    );
   });
 
   it('refuses times in which no node could stay trusted', () => {
-    assert.equal(faultsOf('challengeEverySeconds: 60\nunknownAfterSeconds: 30\n').length, 1);
+    assert.deepEqual(keysOf('challengeEverySeconds: 60\nunknownAfterSeconds: 30\n'), ['unknownAfterSeconds']);
   });
 
   it('refuses to keep the evidence of changes of state less long than that of all else', () => {
-    assert.equal(faultsOf('evidenceDays: 60\ntransitionEvidenceDays: 30\n').length, 1);
-    assert.deepEqual(faultsOf('evidenceDays: 0\n').length, 1);
+    assert.deepEqual(keysOf('evidenceDays: 60\ntransitionEvidenceDays: 30\n'), ['transitionEvidenceDays']);
+    assert.deepEqual(keysOf('evidenceDays: 0\n'), ['evidenceDays']);
     const { evidenceFor, transitionEvidenceFor } = serverConfig(null, {});
     assert.deepEqual([evidenceFor, transitionEvidenceFor], [30 * 86_400_000, 400 * 86_400_000]);
   });
 
-  for (const text of ['[1, 2]', 'just words', 'a: [', '"x'])
-    it(`refuses ${JSON.stringify(text)}, which is no list of keys and values`, () => {
+  for (const text of ['agentPort:', 'agentPort: true', 'agentPort: []', 'agentPort: 1.5', 'host: 7'])
+    it(`refuses ${JSON.stringify(text)}, which is not what its key wants`, () => {
       assert.equal(faultsOf(text).length, 1);
     });
 

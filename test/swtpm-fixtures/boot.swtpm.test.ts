@@ -67,7 +67,7 @@ describe('a fixture machine', () => {
     assert.deepEqual(await readFile(logFile), changed);
   });
 
-  it('answers nobody while its power is off, and boots again', async () => {
+  it('answers no command while its power is off, and boots again', async () => {
     const log = recordedLog('debian13-shim-grub');
     await using machine = await startMachine({ log });
     await machine.powerOff();

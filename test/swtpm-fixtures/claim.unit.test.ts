@@ -11,14 +11,14 @@ describe('the claim on a state folder', () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  it('is had by one at a time, and is free again when it is given back', async () => {
+  it('belongs to one process at a time, and is free again when that gives it back', async () => {
     const first = await claimFolder(dir);
     await assert.rejects(claimFolder(dir), Error);
     await first[Symbol.asyncDispose]();
     await using _second = await claimFolder(dir);
   });
 
-  it('is free where whoever had it died', async () => {
+  it('is free where the process that had it died', async () => {
     writeFileSync(join(dir, 'running.sock'), '');
     await using _claim = await claimFolder(dir);
   });

@@ -36,7 +36,7 @@ describe('npm start -- --once -o json', function () {
     ['cmdline', 'cmdline_policy'],
     ['secureboot', 'secureboot_off'],
   ] as const)
-    it(`tells a changed ${change} in one object a line, and exits 0`, async () => {
+    it(`reports a changed ${change} in one object a line, and exits 0`, async () => {
       const { exit, out, err } = await runOnce('-o', 'json', '--tamper', change);
       assert.equal(exit, 0, err);
       assert.equal(err, '');
@@ -48,16 +48,16 @@ describe('npm start -- --once -o json', function () {
       const { seconds, ...counts } = Object(last.summary) as Record<string, unknown>;
       assert.deepEqual(counts, { nodes: 3, trusted: 1, untrusted: 1, unknown: 1 });
       assert.equal(typeof seconds, 'number');
-      const told = lines.map((line) => JSON.parse(line) as Line);
-      for (const each of told) assert.deepEqual(Object.keys(each), ['t', 'node', 'state', 'reasons']);
+      const reported = lines.map((line) => JSON.parse(line) as Line);
+      for (const each of reported) assert.deepEqual(Object.keys(each), ['t', 'node', 'state', 'reasons']);
       assert.deepEqual(
-        told.map(({ t }) => t),
-        told.map(({ t }) => t).sort((a, b) => a - b),
+        reported.map(({ t }) => t),
+        reported.map(({ t }) => t).sort((a, b) => a - b),
       );
-      const of = (name: string) => told.filter(({ node }) => node === name).map(({ state }) => state);
+      const of = (name: string) => reported.filter(({ node }) => node === name).map(({ state }) => state);
       assert.equal(of('node-1').at(-1), 'trusted');
       assert.equal(of('node-3').at(-1), 'unknown');
-      const end = told.findLast(({ node }) => node === 'node-2');
+      const end = reported.findLast(({ node }) => node === 'node-2');
       assert.equal(end?.state, 'untrusted');
       assert(end.reasons.includes(code), end.reasons.join());
     });

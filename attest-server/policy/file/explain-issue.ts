@@ -1,6 +1,6 @@
 import type { z } from 'zod';
+import { suggestion } from '../../protocol/nearest.ts';
 import { builtAspects } from '../aspects.ts';
-import { suggestion } from './nearest.ts';
 import type { Located } from './policy-error.ts';
 import { knownKeys, notBuilt, unsupported } from './policy-schema.ts';
 

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { type EndorsementKey, openTpm, run, type Tpm } from 'node-tpm2';
 import { createRsaKey } from '../../../agent/node-tpm2/attestation-key.ts';
-import { connect } from '../../../agent/node-tpm2/connection.ts';
 import { quote } from '../../../agent/node-tpm2/quote.ts';
+import { connect } from '../../../agent/node-tpm2/tpm-connection.ts';
 import { launchTpm, type SoftwareTpm } from '../../../swtpm-fixtures/tpm.ts';
 import { checkActivation as activates, runTool } from './tool-credential.ts';
 

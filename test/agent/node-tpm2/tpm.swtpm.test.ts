@@ -35,7 +35,7 @@ describe('a TPM', () => {
     (await readdir(folder)).filter((name) => name.startsWith('node-tpm2-'));
   const tool = (program: string, ...args: string[]) => runTool(software, program, args);
 
-  it('tells what it can', async () => {
+  it('reports what it can', async () => {
     const capabilities = await tpm.readCapabilities();
     assert.equal(capabilities.manufacturer, 'IBM');
     assert.match(capabilities.firmwareVersion, /^[0-9a-f]{16}$/);

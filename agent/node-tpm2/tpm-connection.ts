@@ -10,7 +10,7 @@ import { ToolError } from './tool-error.ts';
 export interface TpmOptions {
   /** As tpm2-tools take it: `device:/dev/tpmrm0`, `swtpm:path=/abs/sock`, … */
   readonly tcti: string;
-  /** Where programs agree on who speaks to the TPM. Default: /run/node-tpm2 for root, else a folder of the user. */
+  /** Folder of the lock by which programs use the TPM one after the other. Default: /run/node-tpm2 for root, else a folder of the user. */
   readonly lockDir?: string;
   /** Parent of the private folder, a tmpfs. Default: /dev/shm, else /run. */
   readonly runtimeDir?: string;
@@ -33,7 +33,7 @@ export interface ToolCall {
 }
 
 /** One program's access to one TPM: a verb at a time, in this process and across programs. */
-export class Connection {
+export class TpmConnection {
   readonly tcti: Tcti;
   readonly #options: TpmOptions;
   readonly #dir: MemoryDir;
@@ -50,8 +50,8 @@ export class Connection {
   }
 
   /**
-   * Runs one verb, which may call several tools, while nobody else speaks to the TPM. The answer is given at
-   * once; what the verb left in the TPM is flushed behind it, still under the lock.
+   * Runs one verb, which may call several tools, while no other program uses the TPM. The result is given at
+   * once; objects that the verb left in the TPM are flushed afterwards, still under the lock.
    */
   verb<T>(name: string, work: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -65,14 +65,14 @@ export class Connection {
               .then(resolve, reject),
           );
         } catch (error) {
-          // Where the verb was answered this changes nothing: the next one makes up for a failed flush.
+          // Changes nothing where the verb gave its result: the next verb repeats a failed flush.
           reject(error);
         }
       });
     });
   }
 
-  /** @throws ToolError, `no_tpm` where nobody answers */
+  /** @throws ToolError, `no_tpm` where no TPM answers */
   async tool(program: string, args: readonly string[], call: ToolCall = {}): Promise<RunResult> {
     const timeoutMs = (this.#options.timeoutMs ?? defaultTimeoutMs) * (call.slow ? 4 : 1);
     if (call.leavesObject && !this.tcti.hasResourceManager) this.#mustFlush = true;
@@ -95,7 +95,7 @@ export class Connection {
     this.#mustFlush = false;
   }
 
-  /** Flushes a saved session and forgets its file, also after a failure in which it was never made. */
+  /** Flushes a saved session and removes its file; does nothing where a failure kept it from being made. */
   async endSession(file: string): Promise<void> {
     if (!existsSync(file)) return;
     await this.tool('tpm2_flushcontext', [file], { cleanup: true }).catch((error: unknown) => {
@@ -110,7 +110,7 @@ export class Connection {
     return join(this.#dir.path, name);
   }
 
-  /** What a tool left in the private folder; the file is removed. */
+  /** Reads a file that a tool left in the private folder, and removes it. */
   async takeFile(name: string): Promise<Buffer> {
     const bytes = await readFile(this.file(name));
     await rm(this.file(name));
@@ -145,12 +145,12 @@ export class Connection {
     }
   }
 
-  /** Frees what this object knows to have left in the TPM. */
+  /** Frees the objects that earlier verbs left in the TPM, if there are any. */
   async flushLeftovers(): Promise<void> {
     if (this.#mustFlush) await this.flushTransient();
   }
 
-  /** A program that died before its flush fills a TPM without resource manager: free it, then once more. */
+  /** Programs that died before their flush fill a TPM without resource manager: free it, and try once more. */
   async #retryWithoutLeftovers<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -165,11 +165,11 @@ export class Connection {
 }
 
 /** @throws ToolError `bad_input`, `no_tpm`, `lock_failed` */
-export async function connect(options: TpmOptions): Promise<Connection> {
+export async function connect(options: TpmOptions): Promise<TpmConnection> {
   const tcti = parseTcti(options.tcti);
   await checkPresent(tcti);
   const lockFile = await prepareLockFile(options.lockDir ?? defaultLockDir(), tcti.identity);
-  return new Connection(options, tcti, await makeMemoryDir(options.runtimeDir, options.signal), lockFile);
+  return new TpmConnection(options, tcti, await makeMemoryDir(options.runtimeDir, options.signal), lockFile);
 }
 
 const defaultTimeoutMs = 15_000;

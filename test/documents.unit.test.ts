@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'mocha';
+import { z } from 'zod';
+import { agentSettings } from '../agent/config.ts';
+import { serverSettings } from '../attest-server/config.ts';
+import type { Setting, Settings } from '../attest-server/protocol/settings.ts';
+
+const root = join(import.meta.dirname, '..');
+const read = (file: string) => readFileSync(join(root, file), 'utf8');
+const documents = globSync('{*,docs/*}.md', { cwd: root }).sort();
+
+describe('README.md', () => {
+  const readme = read('README.md');
+  for (const [program, settings] of [
+    ['server', serverSettings],
+    ['agent', agentSettings],
+  ] as const)
+    it(`has every setting of the ${program} as it is`, () => {
+      const table = settingsTable(settings);
+      assert.ok(readme.includes(`\n${table}\n`), `README.md wants this table:\n\n${table}\n`);
+    });
+});
+
+describe('the documents', () => {
+  for (const document of documents)
+    it(`${document} links to what is there`, () => {
+      const faults = linksIn(read(document)).filter((link) => !leadsSomewhere(document, link));
+      assert.deepEqual(faults, []);
+    });
+
+  it('are found to link to nothing where a file or a heading is missing', () => {
+    for (const link of ['docs/none.md', '#no-such-heading', 'docs/policy.md#no-such-heading'])
+      assert.equal(leadsSomewhere('README.md', link), false, link);
+    assert.deepEqual(linksIn('[a](b.md) `[c](d.md)` [e](f.md#g) <https://h.example>'), ['b.md', 'f.md#g']);
+  });
+});
+
+function settingsTable(settings: Settings): string {
+  const rows = Object.entries(settings).map(([key, setting]) => {
+    const { variable, flag, unit = '', schema } = setting;
+    const also = flag === undefined ? `\`${variable}\`` : `\`${variable}\`, \`${flag}\``;
+    return `| \`${key}\` | ${also} | ${defaultOf(setting)} | ${unit} | ${schema.description} |`;
+  });
+  return ['| key | variable, flag | default | unit | meaning |', '|---|---|---|---|---|', ...rows].join('\n');
+}
+
+function defaultOf({ schema }: Setting): string {
+  if (!(schema instanceof z.ZodDefault)) return 'required';
+  const value: unknown = schema.parse(undefined);
+  if (value === null) return 'none';
+  return (Array.isArray(value) ? value : [value]).map((one) => `\`${one}\``).join(', ');
+}
+
+/** Targets of the links to this repository, without those in code. */
+function linksIn(text: string): string[] {
+  const prose = text.replace(/^```[\s\S]*?^```/gm, '').replace(/`[^`\n]*`/g, '');
+  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, target = '']) => target)
+    .filter((target) => !/^[a-z]+:/.test(target));
+}
+
+function leadsSomewhere(document: string, link: string): boolean {
+  const [path = '', anchor] = link.split('#');
+  const target = path === '' ? document : join(dirname(document), path);
+  if (!existsSync(join(root, target))) return false;
+  return anchor === undefined || anchorsIn(read(target)).includes(anchor);
+}
+
+/** As GitHub makes them of headings. */
+function anchorsIn(text: string): string[] {
+  const seen = new Map<string, number>();
+  const prose = text.replace(/^```[\s\S]*?^```/gm, '');
+  return [...prose.matchAll(/^#{1,6} (.*)$/gm)].map(([, heading = '']) => {
+    const anchor = heading
+      .trim()
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-');
+    const count = seen.get(anchor) ?? 0;
+    seen.set(anchor, count + 1);
+    return count === 0 ? anchor : `${anchor}-${count}`;
+  });
+}
