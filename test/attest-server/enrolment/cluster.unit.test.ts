@@ -39,9 +39,9 @@ function registryWith(clusterPorts: ClusterPorts | null): Registry {
   return createRegistry({
     store,
     mayEnrol: (_node, by) => ways.includes(by),
-    authorityDigest: 'c'.repeat(64),
+    authority: { digest: 'c'.repeat(64) },
     alert: () => {},
-    ...(clusterPorts !== null && { clusterPorts }),
+    clusterPorts,
   });
 }
 

@@ -291,7 +291,7 @@ export async function startApi(world: World): Promise<ApiServer> {
     caFile: identity.caFile,
     dir,
     async close() {
-      await listening.close();
+      await listening[Symbol.asyncDispose]();
       rmSync(dir, { recursive: true });
     },
   };
