@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
 
 /** The certificate authority that vouches for the endorsement keys of software TPMs. */
-export interface Authority {
+export interface TpmAuthority {
   /** Absolute; holds the private keys, mode 0700. */
   readonly dir: string;
   /** What `swtpm_setup --config` wants. */
@@ -18,10 +18,10 @@ export interface Authority {
   readonly issuerCertificate: string;
 }
 
-let shared: Promise<Authority> | undefined;
+let shared: Promise<TpmAuthority> | undefined;
 
 /** The authority of this process, made at first use and removed when the process ends. */
-export function sharedAuthority(): Promise<Authority> {
+export function sharedAuthority(): Promise<TpmAuthority> {
   shared ??= mkdtemp(join(tmpdir(), 'assay-ca-')).then((dir) => {
     process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
     return openAuthority(dir);
@@ -30,7 +30,7 @@ export function sharedAuthority(): Promise<Authority> {
 }
 
 /** Opens the authority kept in a folder, or makes it there. */
-export async function openAuthority(dir: string): Promise<Authority> {
+export async function openAuthority(dir: string): Promise<TpmAuthority> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const setupConfig = join(dir, 'swtpm_setup.conf');
   const caConfig = join(dir, 'swtpm-localca.conf');

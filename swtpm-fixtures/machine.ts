@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { bootLogPath } from '../agent/collectors/boot-log.ts';
-import type { Authority } from './authority.ts';
+import type { TpmAuthority } from './authority.ts';
 import { type BootOptions, banksOf, bootTpm } from './boot.ts';
 import { launchTpm, type SoftwareTpm } from './tpm.ts';
 
@@ -12,7 +12,7 @@ export interface MachineOptions {
   readonly log: Buffer;
   /** Where TPM state and sysroot are kept; a machine found there is used again. Default: a new folder, removed at the end. */
   readonly dir?: string;
-  readonly authority?: Authority;
+  readonly authority?: TpmAuthority;
 }
 
 /** A machine: a TPM and the files that an agent reads, made anew at every boot. */

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { run } from 'node-tpm2/run';
-import { type Authority, sharedAuthority } from './authority.ts';
+import { sharedAuthority, type TpmAuthority } from './authority.ts';
 import { openCommands, type TpmCommands } from './commands.ts';
 import { powerOn, setLocality } from './control.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
@@ -17,7 +17,7 @@ export interface TpmOptions {
   /** Where the TPM keeps its state; a TPM found there is used again. Default: a new folder, removed on stop. */
   readonly dir?: string;
   /** Signs the endorsement certificates. Default: one for this process. */
-  readonly authority?: Authority;
+  readonly authority?: TpmAuthority;
   /** Banks that are allocated when the TPM is made. Default: sha1, sha256, sha384. */
   readonly banks?: readonly ('sha1' | 'sha256' | 'sha384' | 'sha512')[];
   readonly startupLocality?: StartupLocality;
@@ -37,7 +37,7 @@ export interface SoftwareTpm extends AsyncDisposable {
   readonly tcti: string;
   /** The command socket. */
   readonly socket: string;
-  readonly authority: Authority;
+  readonly authority: TpmAuthority;
   /** Endorsement certificates as the authority signed them, DER: RSA-2048 and ECC P-384. */
   readonly ekCertificates: { readonly rsa: Buffer; readonly ecc: Buffer };
   /** Opens the command socket; it serves one connection at a time, so close it before a tool runs. */
@@ -68,7 +68,7 @@ class RunningTpm implements SoftwareTpm {
   readonly dir: string;
   readonly tcti: string;
   readonly socket: string;
-  readonly authority: Authority;
+  readonly authority: TpmAuthority;
   readonly ekCertificates: { readonly rsa: Buffer; readonly ecc: Buffer };
   readonly #ownsDir: boolean;
   #daemon: Daemon | undefined;
@@ -76,7 +76,7 @@ class RunningTpm implements SoftwareTpm {
   constructor(
     dir: string,
     socket: string,
-    authority: Authority,
+    authority: TpmAuthority,
     ownsDir: boolean,
     ekCertificates: { readonly rsa: Buffer; readonly ecc: Buffer },
   ) {
@@ -149,7 +149,7 @@ class RunningTpm implements SoftwareTpm {
 
 async function manufacture(
   dir: string,
-  authority: Authority,
+  authority: TpmAuthority,
   banks: readonly string[] = ['sha1', 'sha256', 'sha384'],
 ): Promise<void> {
   await run(

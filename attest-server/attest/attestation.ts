@@ -166,7 +166,11 @@ export class Attestation {
       const held = status?.sequence?.held ?? null;
       if (status === undefined || held === null) return false;
       await this.#ports.store.forgetSequence(status.ekDigest, {
-        ...{ at: this.#ports.now(), actor, action: 'enrol.approve', subject: name, code: held },
+        at: this.#ports.now(),
+        actor,
+        action: 'enrol.approve',
+        subject: name,
+        code: held,
         detail: { ek: status.ekDigest, was: held },
       });
       const forgotten = { resetCount: null, restartCount: null, clock: null, firmwareVersion: null };

@@ -20,7 +20,11 @@ export function verdictRecord(
     return { at, verdict, evidenceDigest, transition };
   });
   const audit = history.map(({ verdict: { state, policy, reasons }, transition }) => ({
-    ...{ at, actor: 'server', action: 'verdict', subject: name, code: reasons[0]?.code ?? null },
+    at,
+    actor: 'server',
+    action: 'verdict',
+    subject: name,
+    code: reasons[0]?.code ?? null,
     detail: { state, policy, evidence: evidenceDigest, transition },
   }));
   return { status, at, evidence, history, audit };

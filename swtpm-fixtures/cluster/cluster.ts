@@ -8,7 +8,7 @@ import { stringify } from 'yaml';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { NodeState, Verdict } from '../../attest-server/protocol/verdict.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
-import { type Authority, openAuthority } from '../authority.ts';
+import { openAuthority, type TpmAuthority } from '../authority.ts';
 import { type Daemon, startDaemon } from '../daemon.ts';
 import { type FixtureMachine, startMachine } from '../machine.ts';
 import type { Narrator } from './narrator.ts';
@@ -185,7 +185,7 @@ type Recorded = NonNullable<Parameters<typeof startServer>[1]['recorded']>;
 
 async function startOnUsualPorts(
   options: ClusterOptions,
-  { rootsDir }: Authority,
+  { rootsDir }: TpmAuthority,
   recorded: Recorded,
 ): Promise<RunningServer> {
   const logger = pino({ level: options.logLevel, base: null }, pino.destination(2));
@@ -231,7 +231,7 @@ async function makeNode(
   name: string,
   recording: string,
   dir: string,
-  authority: Authority,
+  authority: TpmAuthority,
   server: RunningServer,
   forget: (name: string) => void,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {

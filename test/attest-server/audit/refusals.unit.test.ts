@@ -4,7 +4,7 @@ import { createRefusalLog } from '../../../attest-server/audit/refusals.ts';
 
 const refusal = { code: 'sig_invalid', text: 'x', node: 'node-1', address: '127.0.0.1' } as const;
 
-describe('the book of refusals', () => {
+describe('the log of refusals', () => {
   it('holds the first refusal of a kind, leaves repetitions out, and counts them in the next entry', () => {
     const log = createRefusalLog();
     assert.equal(log(refusal, 0)?.code, 'sig_invalid');

@@ -127,6 +127,8 @@ export interface World {
   readonly answered: { method: string; route: string; status: number }[];
   ready: { ok: boolean; reason: string | null };
   failing: boolean;
+  /** Others ask about policies already. */
+  busy: boolean;
 }
 
 export function emptyWorld(): World {
@@ -144,6 +146,7 @@ export function emptyWorld(): World {
     answered: [],
     ready: { ok: true, reason: null },
     failing: false,
+    busy: false,
   };
 }
 
@@ -253,7 +256,10 @@ export function portsOf(world: World): ApiPorts {
     },
     policies: {
       simulate: async () => ({ items: [], next: null }),
-      observations: async () => ({ items: [], unseen: [], next: null }),
+      async observations() {
+        if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
+        return { items: [], unseen: [], next: null };
+      },
     },
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
     ready: () => world.ready,
