@@ -13,7 +13,7 @@ import type { Pin, Store } from '../store/store.ts';
 import type { NamedTokens } from './named-tokens.ts';
 import type { Caller } from './roles.ts';
 
-/** What the API needs of the rest of the server; `main` fills it. */
+/** What the API needs of the rest of the server; `server.ts` fills it. */
 export interface ApiPorts {
   readonly store: Pick<Store, 'node' | 'nodes' | 'status' | 'statuses' | 'history' | 'references'>;
   readonly tokens: {

@@ -61,7 +61,7 @@ async function lock(dir: string): Promise<() => Promise<void>> {
   });
   writeFileSync(file, `${process.pid}\n`);
   return async () => {
-    truncateSync(file);
+    if (existsSync(file)) truncateSync(file);
     await release();
   };
 }
