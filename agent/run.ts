@@ -151,7 +151,7 @@ class Agent {
               toldRollback = true;
               logger.error(
                 { code: 'audit_rollback', text: rollback },
-                'the books of the server were changed',
+                'the audit log of the server was changed',
               );
               session.auditRollback();
             }

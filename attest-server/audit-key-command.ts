@@ -2,14 +2,12 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { Books } from './audit/audit-log.ts';
+import { AuditLog } from './audit/audit-log.ts';
 import { chainEntry } from './audit/chain.ts';
 import { startAnew } from './audit/start-anew.ts';
-import { readLastAlive } from './state/alive.ts';
-import { openSqliteStore } from './store/sqlite-store.ts';
+import { openState } from './state/open.ts';
+import { openStore } from './store/open.ts';
 
-/** A server that runs says so each second at least. */
-const stoppedFor = 5_000;
 const longestReason = 200;
 
 /** What a person does on the machine of the server, beside a server that is stopped. */
@@ -18,7 +16,7 @@ export function addAuditKey(program: Command, stateDirOf: (command: Command) => 
     .command('audit-key')
     .description('what is left to do where audit.key is lost and no copy of it is left')
     .requiredOption('--start-anew', 'make a new key under a new origin; agents tell of it once')
-    .requiredOption('--reason <text>', 'why, for the books')
+    .requiredOption('--reason <text>', 'why, for the audit log')
     .action(async ({ reason }: { reason: string }, command: Command) => {
       // biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
       if (reason.trim() === '' || reason.length > longestReason || /[\u0000-\u001f\u007f]/.test(reason))
@@ -35,24 +33,21 @@ async function replaceLostKey(
   reason: string,
   at: number,
 ): Promise<{ readonly origin: string; readonly keyId: string }> {
-  const lastAlive = await readLastAlive(stateDir);
-  if (lastAlive !== null && at - lastAlive < stoppedFor)
-    throw new Error(`a server runs on ${stateDir}: stop it, and try again after ${stoppedFor / 1000} s`);
   const path = join(stateDir, 'assay.db');
   if (!existsSync(path)) throw new Error(`there is no ${path}: name the server's state folder (--state-dir)`);
-  const store = await openSqliteStore(path, { chain: chainEntry });
-  try {
-    const { origin } = await startAnew({ store, stateDir, actor: whoIsThis(), reason, at });
-    const rolledBack: string[] = [];
-    const books = await Books.open({
-      ...{ store, stateDir, now: () => Date.now(), signed: () => {} },
-      rolledBack: (text) => rolledBack.push(text),
-    });
-    if (rolledBack.length > 0) process.stderr.write(`assay-server: ${rolledBack.join('; ')}\n`);
-    return { origin, keyId: books.keyId };
-  } finally {
-    await store.close();
-  }
+  await using _state = await openState(stateDir);
+  await using store = await openStore(path, { chain: chainEntry });
+  const { origin } = await startAnew({ store, stateDir, actor: whoIsThis(), reason, at });
+  const rolledBack: string[] = [];
+  const log = await AuditLog.open({
+    store,
+    stateDir,
+    now: () => Date.now(),
+    signed: () => {},
+    rolledBack: (text) => rolledBack.push(text),
+  });
+  if (rolledBack.length > 0) process.stderr.write(`assay-server: ${rolledBack.join('; ')}\n`);
+  return { origin, keyId: log.keyId };
 }
 
 function whoIsThis(): string {

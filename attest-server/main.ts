@@ -41,10 +41,11 @@ async function configOf(flags: Flags): Promise<ServerConfig> {
   return serverConfig(file, process.env, { stateDir, policy, logLevel });
 }
 
-function fail(error: unknown): never {
+/** Whatever was opened is closed by now: the process ends by itself. */
+function fail(error: unknown): void {
   const { text, exitCode } = startFault(error);
   process.stderr.write(`assay-server: ${text}\n`);
-  process.exit(exitCode);
+  process.exitCode = exitCode;
 }
 
 async function run(flags: Flags): Promise<void> {

@@ -1,47 +1,27 @@
 import { join } from 'node:path';
-import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import { Attestation } from './attest/attestation.ts';
-import { selectionFor } from './attest/selection.ts';
-import { startSweeper } from './attest/sweeper.ts';
+import { openAttest } from './attest/open.ts';
 import { chainEntry } from './audit/chain.ts';
-import { createRefusalBook } from './audit/refusals.ts';
-import { openBooks } from './audit/running-log.ts';
-import { type Listener, listen } from './channel/listener.ts';
+import { openAudit } from './audit/open.ts';
+import { openChannel } from './channel/open.ts';
 import type { ServerConfig } from './config.ts';
-import { createApprovals } from './enrolment/approvals.ts';
-import { CandidateBook } from './enrolment/candidates.ts';
 import type { Cluster } from './enrolment/cluster.ts';
-import { createIdentify, type Peer } from './enrolment/identify.ts';
-import { enrolmentWays } from './enrolment/methods.ts';
-import { createRegistry } from './enrolment/registry.ts';
-import { namedDigests } from './evidence/kept-form.ts';
-import { startRetention } from './evidence/retention.ts';
-import { createApi } from './http/api.ts';
-import { listenPlainly, listenSecurely } from './http/listen.ts';
-import { createNamedTokens } from './http/named-tokens.ts';
-import { createProbes } from './http/probes.ts';
-import { bundles, shownStore } from './http/shown-store.ts';
-import { readTokens } from './http/tokens.ts';
-import { createNodeGroups } from './in-force/node-groups.ts';
-import { readPolicy } from './in-force/policy-source.ts';
-import { reloadParts } from './in-force/reload.ts';
-import { createPolicyPorts } from './in-force/trials.ts';
+import { enrolmentMethods } from './enrolment/methods.ts';
+import { openEnrolment } from './enrolment/open.ts';
+import { openEvidence } from './evidence/open.ts';
+import { openHttp } from './http/open.ts';
+import { openInForce } from './in-force/open.ts';
 import { nextStep } from './policy/advice.ts';
-import { timings } from './protocol/limits.ts';
-import { createReferenceLife } from './references/life.ts';
-import { readTrustRoots } from './roots/read-roots.ts';
-import { beat, readLastAlive } from './state/alive.ts';
-import { preparePrivateFolder } from './state/private-file.ts';
-import { openSqliteStore } from './store/sqlite-store.ts';
-import type { Bound, HistoryEntry } from './store/store.ts';
-import { createMetrics } from './telemetry/metrics.ts';
-import { createTeller } from './telemetry/report.ts';
-import { createAuthority } from './tls/authority.ts';
-import { ensureIdentity, type ServerIdentity } from './tls/identity.ts';
+import { openReferences } from './references/open.ts';
+import { openRoots } from './roots/open.ts';
+import { openState } from './state/open.ts';
+import { openStore } from './store/open.ts';
+import type { HistoryEntry } from './store/store.ts';
+import { openTelemetry } from './telemetry/open.ts';
+import { openTls } from './tls/open.ts';
 import { version } from './version.ts';
 
-export interface RunningServer {
+export interface RunningServer extends AsyncDisposable {
   readonly agentPort: number;
   readonly apiPort: number;
   readonly metricsPort: number;
@@ -58,247 +38,140 @@ export interface ServerOptions {
   readonly logger: Logger;
   /** Told of every verdict once it is committed. */
   readonly recorded?: (entry: HistoryEntry) => void;
-  /** Whom to ask about nodes; without it no policy may name the ways `cloud` and `vendor`. */
+  /** Whom to ask about nodes; without it no policy may name the methods `cloud` and `vendor`. */
   readonly cluster?: Cluster;
 }
 
 /**
- * Puts the rooms together and listens. Every port of every room is filled here.
- * @throws PolicyError, Error for a state folder, port or store that cannot be used
+ * Opens the rooms in order, each with what it needs of those before it, and closes them in reverse order: at the end,
+ * or where a later one does not open.
+ * @throws PolicyError, StateInUse, Error for a state folder, port or store that cannot be used
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
-  const { logger } = options;
+  const { logger, recorded = () => {}, cluster = null } = options;
+  const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
   const now = () => Date.now();
-  preparePrivateFolder(config.stateDir);
-  const { ways, ...clusterWords } = enrolmentWays(options.cluster ?? null, config.cloudProgram, {
-    now: () => performance.now(),
-    fault: (error) => logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
-  });
-  const policy = await readPolicy(config.policy, ways, logger);
-  const readIdentity = () => ensureIdentity(config.stateDir, config.names, now());
-  const identity = await readIdentity();
-  let tokens = readTokens(config.stateDir);
-  const metrics = createMetrics({ version });
-  const store = await openSqliteStore(join(config.stateDir, 'assay.db'), {
-    chain: chainEntry,
-    onUnreadable: (row) => tell.unreadable(row),
-  });
-  const refusalBook = createRefusalBook();
-  const tell = createTeller({ logger, metrics, store, refusalBook, now, recorded: options.recorded });
-  const { fault } = tell;
-  const { stateDir } = config;
-  const running = await openBooks({ store, stateDir, now, metrics, logger, refusalBook, fault });
-  const { books, meetWitness } = running;
+  const monotonic = () => performance.now();
+  const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
+  const methods = enrolmentMethods(cluster, cloudProgram);
+  await using rooms = new AsyncDisposableStack();
 
-  const groups = createNodeGroups(() => attestation.policy, options.cluster, now);
-  const attestation = await Attestation.open(
-    {
+  const state = rooms.use(await openState(stateDir));
+  const { metrics, report, auditTo } = rooms.use(openTelemetry({ logger, version, now, recorded }));
+  const { fault } = report;
+  const onUnreadable = report.unreadable;
+  const store = rooms.use(await openStore(join(stateDir, 'assay.db'), { chain: chainEntry, onUnreadable }));
+  const audit = rooms.use(await openAudit({ store, stateDir, now, logger, report }));
+  auditTo(audit);
+  const expire = metrics.certificatesExpire;
+  const tls = rooms.use(await openTls({ stateDir, names, store, now, logger, expire }));
+  const roots = rooms.use(openRoots(config.endorsementRoots));
+  const inForce = rooms.use(await openInForce({ policy, methods, store, labelsOf, now, logger, report }));
+  const { evidenceFor, transitionEvidenceFor } = config;
+  const evidence = rooms.use(openEvidence({ store, now, evidenceFor, transitionEvidenceFor, fault }));
+  const attest = rooms.use(
+    await openAttest({
       store,
       now,
-      ...{ unknownAfter: config.unknownAfter, challengeEvery: config.challengeEvery },
-      labelsOf: groups.labelsOf,
+      monotonic,
+      unknownAfter,
+      challengeEvery,
+      inForce: inForce.current,
+      labelsOf,
+      alive: state,
       duration: metrics.duration,
-      recorded: tell.recorded,
-    },
-    policy,
-    await readLastAlive(config.stateDir),
+      recorded: report.recorded,
+      fault,
+    }),
   );
-  tell.policyInForce(policy);
-  metrics.certificatesExpire(identity);
-  const authority = createAuthority({ stateDir, identity, read: readIdentity, serve, store, now, logger });
-
-  let trust = readTrustRoots(config.endorsementRoots);
-  const candidates = await CandidateBook.open(store);
-  const { withoutTpm, of: groupOfNode } = groups;
-  const enrolmentParts = {
-    ...{ store, candidates, now, ...clusterWords },
-    get authorityDigest() {
-      return authority.digest;
-    },
-    mayEnrol: (node: string, by: Bound) => groupOfNode(node).enrolment.some((way) => way === by),
-    alert: tell.alert,
-  };
-  const registry = createRegistry(enrolmentParts);
-
-  const agents: Listener = await listen<Peer>(
-    {
-      host: config.host,
-      port: config.agentPort,
-      chain: identity.chain,
-      key: identity.key,
-      timings: {
-        challengeEvery: config.challengeEvery,
-        answerWithin: config.answerWithin,
-        helloWithin: config.helloWithin,
-        activateWithin: timings.activateWithin,
-      },
-    },
-    {
-      identify: createIdentify({ ...enrolmentParts, withoutTpm, registry, meetWitness, trust: () => trust }),
-      async enrol({ record, joinTokenId }) {
-        // In the node's order: what is remembered of another machine of that name goes with it.
-        await attestation.release(record.name, () => registry.enrol(record, joinTokenId));
-        candidates.forget({ node: record.name, ekDigest: record.ekDigest });
-        logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
-      },
-      ask: ({ record }, hello) => {
-        const log = attestation.status(record.name)?.bootLogDigest ?? null;
-        return { selection: selectionFor(hello), holds: log === null ? [] : [log] };
-      },
-      async judge({ record, ak, endorsementPath }, { session, answer }) {
-        const started = performance.now();
-        const judged = await attestation.judge(
-          { ...record, ak, endorsementPath },
-          {
-            evidence: answer.evidence,
-            nonce: answer.nonce,
-            channel: session.channel,
-            helloDigest: session.helloDigest,
-            selection: answer.challenge.selection,
-            challengedAt: now() - (performance.now() - answer.challengedAt),
-            bootLog: answer.bootLog,
-          },
-        );
-        metrics.duration('total', (performance.now() - started) / 1000);
-        return judged;
-      },
-      name: ({ record }) => record.name,
-      books: ({ record }, hello) => ({ ...books.shown, ...authority.announce(record.name, hello) }),
-      trusts: ({ record }, digests) => authority.trusts(record.name, digests),
-      refused(code, text, about) {
-        if (!groups.isExpected(code, about.node)) tell.refused(code, text, about);
-      },
-      failed: tell.failed,
+  const references = rooms.use(
+    openReferences({
+      store,
+      now,
+      separate: config.separateApprovals,
+      logger,
+      latest: attest.latest,
+      status: attest.status,
+      groupOf: inForce.groups.of,
+      changed: inForce.readReferences,
+    }),
+  );
+  const enrolment = rooms.use(
+    await openEnrolment({
+      store,
+      now,
+      monotonic,
+      logger,
+      cluster,
+      cloudProgram,
+      authority: tls,
+      trust: roots.trust,
+      groups: inForce.groups,
+      release: attest.release,
+      approveAgain: attest.approveAgain,
+      checkWitness: audit.checkWitness,
+      report,
+    }),
+  );
+  const agents = rooms.use(
+    await openChannel(config, tls.identity, {
+      identify: enrolment.identify,
+      enrol: enrolment.enrol,
+      name: enrolment.name,
+      ask: attest.ask,
+      judge: attest.judge,
+      checkpoint: audit.shown,
+      announce: tls.announce,
+      trusts: tls.trusts,
+      refused: enrolment.refused,
+      failed: report.failed,
       connections: metrics.agents,
-      now: () => performance.now(),
-    },
+      now: monotonic,
+    }),
   );
-
-  const ready = () => ({ ok: true, reason: books.rollback });
-  const namedTokens = createNamedTokens(store, now);
-  const enrolments = createApprovals({
-    ...enrolmentParts,
-    forgive: (node, actor) => attestation.forgive(node, actor),
-    async release(node, work) {
-      await attestation.release(node, work);
-      agents.disconnect(node);
-    },
-  });
-  const shown = shownStore(store, attestation);
-  const api = await listenSecurely(
-    createApi({
-      store: shown,
-      tokens: {
-        authenticate: async (header) => tokens.authenticate(header) ?? namedTokens.authenticate(header),
-      },
-      namedTokens,
-      enrolments,
-      unsupported: () => withoutTpm.list(),
-      async capture(node, name, staged, actor) {
-        const reference = await attestation.capture({
-          ...{ node, name, actor },
-          staged: staged || config.separateApprovals,
-        });
-        logger.info({ node, reference: name, actor }, 'a reference was captured');
-        agents.challengeNow();
-        return reference;
-      },
-      referenceLife: createReferenceLife({
-        ...{ store, now, separate: config.separateApprovals },
-        async changed() {
-          await attestation.reload();
-          agents.challengeNow();
-        },
-      }),
-      importPins: (pins, actor) => registry.importPins(pins, actor, now()),
-      createJoinToken: (request) => registry.createJoinToken({ ...request, now: now() }),
-      bundle: bundles(store, attestation),
-      audit: running.ports,
-      authority: authority.ports,
+  const http = rooms.use(
+    await openHttp(config, tls.identity, {
+      store,
+      statuses: attest,
+      enrolments: enrolment.approvals,
+      importPins: enrolment.importPins,
+      createJoinToken: enrolment.createJoinToken,
+      unsupported: enrolment.unsupported,
+      capture: references.capture,
+      referenceLife: references.life,
+      bundle: evidence.bundle,
+      audit: audit.ports,
+      authority: tls.ports,
       advise: nextStep,
-      policy: () => attestation.policy,
-      policies: createPolicyPorts({ store, attestation, ways, now, labelsOf: groups.labelsOf }),
-      ready,
+      policy: inForce.policy,
+      policies: inForce.trials,
+      ready: audit.ready,
+      metrics,
       now,
       answered: metrics.request,
-      refused: tell.denied,
+      refused: report.denied,
       fault,
     }),
-    { key: identity.key, cert: identity.chain },
-    { host: config.host, port: config.apiPort },
   );
-  const probes = await listenPlainly(
-    createProbes({
-      store: shown,
-      unsupported: () => withoutTpm.list(),
-      metrics,
-      ready,
-      now,
-      fault,
-    }),
-    { host: config.host, port: config.metricsPort },
-  );
+  tls.onChange(agents.renew);
+  tls.onChange(http.renew);
+  inForce.onChange(agents.challengeNow);
+  enrolment.onRevoked(agents.disconnect);
 
-  const inTurn = pLimit(1);
-  const erasing = startRetention({
-    ...{ store, now, fault, named: namedDigests },
-    ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
-  });
-  let closed: Promise<void> | null = null;
-  const sweeper = startSweeper(
-    [() => attestation.sweep(), () => candidates.flush(now()), () => beat(stateDir, now())],
-    Math.min(1000, config.unknownAfter / 10),
-    fault,
-  );
-
+  const opened = rooms.move();
+  let closing: Promise<void> | null = null;
+  const close = () => {
+    closing ??= opened.disposeAsync();
+    return closing;
+  };
   return {
     agentPort: agents.port,
-    apiPort: api.port,
-    metricsPort: probes.port,
-    caFile: identity.caFile,
+    apiPort: http.apiPort,
+    metricsPort: http.metricsPort,
+    caFile: tls.identity.caFile,
     challengeNow: agents.challengeNow,
-    reload() {
-      const readRoots = () => {
-        trust = readTrustRoots(config.endorsementRoots);
-      };
-      const readTokenFiles = () => {
-        tokens = readTokens(stateDir);
-      };
-      const parts = [
-        ['policy', readPolicyAgain],
-        ['roots', readRoots],
-        ['certificate', () => authority.renew()],
-        ['tokens', readTokenFiles],
-      ] as const;
-      return inTurn(() => reloadParts(parts, logger, tell.notReloaded));
-    },
-    close() {
-      closed ??= end();
-      return closed;
-    },
+    reload: inForce.reloader({ roots: roots.read, certificate: tls.renew, tokens: http.readTokens }),
+    close,
+    [Symbol.asyncDispose]: close,
   };
-
-  async function end(): Promise<void> {
-    const swept = sweeper.close();
-    await erasing.close();
-    await agents.close();
-    await Promise.all([api.close(), probes.close(), swept]);
-    await attestation.idle();
-    await candidates.flush(now(), true);
-    await running.close();
-    await store.close();
-  }
-
-  async function readPolicyAgain(): Promise<void> {
-    const next = await readPolicy(config.policy, ways, logger);
-    await attestation.reload(next);
-    tell.policyInForce(next);
-    agents.challengeNow();
-  }
-
-  function serve(shown: ServerIdentity): void {
-    agents.renew(shown);
-    api.renew({ cert: shown.chain, key: shown.key });
-    metrics.certificatesExpire(shown);
-  }
 }

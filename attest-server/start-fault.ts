@@ -3,6 +3,8 @@ import { ConfigError } from './protocol/config-error.ts';
 
 /** Why a server did not start, for a person: what is wrong, and what to do; and the exit code, 2 for a wrong usage. */
 export function startFault(error: unknown): { readonly text: string; readonly exitCode: 1 | 2 } {
+  // What opened before the fault did not close well either: the fault is what a person must know of.
+  if (error instanceof SuppressedError) return startFault(error.suppressed);
   const text = error instanceof Error ? error.message : String(error);
   if (error instanceof ConfigError || error instanceof PolicyError) return { text, exitCode: 2 };
   const { code, path, port } = systemError(error);

@@ -53,6 +53,9 @@ export async function acquireLock(request: LockRequest): Promise<() => Promise<v
   } catch (cause) {
     await handle.close();
     if (!(cause instanceof ToolError) || (cause.code !== 'failed' && cause.code !== 'timeout')) throw cause;
+    // flock(1): 1 is a lock that somebody else has; any other status is a file that cannot be locked.
+    if (cause.code === 'failed' && cause.exitCode !== 1)
+      throw lockFailed(`${request.file} could not be locked`, cause);
     throw lockFailed(`another program held ${request.file} for ${request.timeoutMs} ms`, cause, true);
   }
   return () => handle.close();

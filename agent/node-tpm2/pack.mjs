@@ -24,6 +24,7 @@ function compile() {
   const { scripts: _scripts, ...published } = JSON.parse(source);
   published.exports = {
     '.': { types: './dist/index.d.ts', default: './dist/index.js' },
+    './lock': { types: './dist/lock.d.ts', default: './dist/lock.js' },
     './run': { types: './dist/run.d.ts', default: './dist/run.js' },
     './package.json': './package.json',
   };

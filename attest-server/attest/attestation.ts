@@ -1,14 +1,9 @@
 import { DiskBudget } from '../evidence/disk-budget.ts';
 import { packEvidence } from '../evidence/pack.ts';
-import { InForce } from '../in-force/in-force.ts';
+import type { InForce } from '../in-force/in-force.ts';
 import { overdueVerdict } from '../policy/appraise.ts';
-import type { Policy } from '../policy/policy.ts';
-import { timings } from '../protocol/limits.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Reference } from '../protocol/reference.ts';
-import { Rejection } from '../protocol/rejection.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import { type CaptureRequest, captured } from '../references/captured.ts';
 import type { NodeStatus, VerdictRecord } from '../store/store.ts';
 import type { Proven } from '../verify/proven.ts';
 import { verify } from '../verify/verify.ts';
@@ -24,7 +19,7 @@ import { SystemUuids } from './system-uuids.ts';
 import { verdictRecord } from './verdict-record.ts';
 
 /**
- * The pipeline: verify, appraise, record, tell. Keeps in memory what the next verdict of each node needs; all of it
+ * The pipeline: verify, appraise, record, report. Keeps in memory what the next verdict of each node needs; all of it
  * is read from the store again at a start.
  */
 export class Attestation {
@@ -36,14 +31,12 @@ export class Attestation {
   readonly #disk: DiskBudget;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
-  #inForce: InForce;
 
-  private constructor(ports: AttestPorts, policy: Policy) {
+  private constructor(ports: AttestPorts) {
     this.#ports = ports;
-    this.#deadlines = new Deadlines(ports.monotonic);
+    this.#deadlines = new Deadlines(() => ports.monotonic());
     this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
-    this.#disk = new DiskBudget(ports.challengeEvery ?? timings.challengeEvery);
-    this.#inForce = new InForce(policy, []);
+    this.#disk = new DiskBudget(ports.challengeEvery);
   }
 
   /**
@@ -51,8 +44,8 @@ export class Attestation {
    * again keeps no silent node trusted.
    * @param lastAlive when a server last ran on this store; null where that is not known: then nothing is extended
    */
-  static async open(ports: AttestPorts, policy: Policy, lastAlive: number | null): Promise<Attestation> {
-    const attestation = new Attestation(ports, policy);
+  static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
+    const attestation = new Attestation(ports);
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.store.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
@@ -60,12 +53,7 @@ export class Attestation {
       attestation.#deadlines.set(status.name, expiresAt, ports.now());
       attestation.#systemUuids.remember(status.name, status.systemUuid);
     }
-    await attestation.reload(policy);
     return attestation;
-  }
-
-  get policy(): Policy {
-    return this.#inForce.policy;
   }
 
   statuses(): readonly NodeStatus[] {
@@ -76,10 +64,10 @@ export class Attestation {
     return this.#statuses.get(name) ?? null;
   }
 
-  /** Puts the stored references in force, and a policy. @param next default: the one that is in force by then */
-  async reload(next?: Policy): Promise<void> {
-    const references = await this.#ports.store.references();
-    this.#inForce = new InForce(next ?? this.#inForce.policy, references);
+  /** What the node last proved of its boot; null where it did not do so lately. */
+  latest(name: string): LatestBoot | null {
+    const latest = this.#latest.get(name);
+    return latest === undefined || this.#ports.now() > latest.at + this.#ports.unknownAfter ? null : latest;
   }
 
   /**
@@ -121,31 +109,6 @@ export class Attestation {
         throw error;
       }),
     );
-  }
-
-  /**
-   * Makes the node's latest proven boot a reference value.
-   * @throws Error where there is no fresh evidence, or the boot does not replay
-   */
-  async capture(request: CaptureRequest): Promise<Reference> {
-    const latest = this.#latest.get(request.node);
-    const at = this.#ports.now();
-    if (latest === undefined || at > latest.at + this.#ports.unknownAfter)
-      throw new Rejection(
-        'evidence_overdue',
-        `${request.node} has not proven itself lately: wait for its next answer`,
-      );
-    const reference = captured(latest, this.#statuses.get(request.node) ?? null, {
-      ...request,
-      group: this.#groupOf(request.node).group,
-      at,
-    });
-    await this.#ports.store.addReference(reference, {
-      ...{ at, actor: request.actor, action: 'reference.capture', subject: request.name, code: null },
-      detail: { node: request.node, state: reference.state },
-    });
-    await this.reload();
-    return reference;
   }
 
   /**
@@ -196,13 +159,17 @@ export class Attestation {
    * A person approves the node's key again: what is held against its TPM is forgotten with the counters, and its next
    * proof counts as the first. False where nothing is held.
    */
-  forgive(name: string, actor: string): Promise<boolean> {
+  approveAgain(name: string, actor: string): Promise<boolean> {
     return this.#lanes.inOrder(name, async () => {
       const status = this.#statuses.get(name);
       const held = status?.sequence?.held ?? null;
       if (status === undefined || held === null) return false;
       await this.#ports.store.forgetSequence(status.ekDigest, {
-        ...{ at: this.#ports.now(), actor, action: 'enrol.approve', subject: name, code: held },
+        at: this.#ports.now(),
+        actor,
+        action: 'enrol.approve',
+        subject: name,
+        code: held,
         detail: { ek: status.ekDigest, was: held },
       });
       const forgotten = { resetCount: null, restartCount: null, clock: null, firmwareVersion: null };
@@ -228,7 +195,7 @@ export class Attestation {
     const sentBootLog = previous?.bootLogDigest != null;
     const { challengedAt } = answer;
     const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
-    const { appraise, context } = this.#inForce;
+    const { appraise, context } = this.#ports.inForce();
     const { group, labels } = this.#groupOf(node.name);
     const { verdict, begun, next } = appraise(
       proven,
@@ -276,7 +243,7 @@ export class Attestation {
   }
 
   #groupOf(node: string): ReturnType<InForce['groupOf']> {
-    return this.#inForce.groupOf(node, this.#ports.labelsOf?.(node) ?? {});
+    return this.#ports.inForce().groupOf(node, this.#ports.labelsOf(node));
   }
 
   async #commit(

@@ -6,7 +6,7 @@ export class Deadlines {
   readonly #monotonic: () => number;
   readonly #deadlines = new Map<string, number>();
 
-  constructor(monotonic: () => number = () => performance.now()) {
+  constructor(monotonic: () => number) {
     this.#monotonic = monotonic;
   }
 

@@ -1,3 +1,4 @@
+import type { InForce } from '../in-force/in-force.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { HistoryEntry, Store } from '../store/store.ts';
 
@@ -6,16 +7,18 @@ export interface AttestPorts {
   readonly store: Store;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Milliseconds of a clock that nobody sets: deadlines go by it. Default the process's own. */
-  monotonic?(): number;
+  /** Milliseconds of a clock that nobody sets: deadlines go by it. */
+  monotonic(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
-  /** From one challenge of a node to the next, in milliseconds. Default a minute. */
-  readonly challengeEvery?: number;
-  /** The node's labels in its cluster, by which groups may choose. Default none. */
-  labelsOf?(node: string): Readonly<Record<string, string>>;
+  /** From one challenge of a node to the next, in milliseconds. */
+  readonly challengeEvery: number;
+  /** What verdicts are made by at present. */
+  inForce(): InForce;
+  /** The node's labels in its cluster, by which groups may choose. */
+  labelsOf(node: string): Readonly<Record<string, string>>;
   /** Seconds spent in one phase of an attestation. */
-  duration(phase: 'verify' | 'appraise' | 'record', seconds: number): void;
+  duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
   /** A verdict was committed. `from` is the state before it. */
   recorded(entry: HistoryEntry, from: NodeState | null): void;
 }

@@ -1,9 +1,9 @@
-/** Does some work again and again; a fault is told and ends nothing. */
+/** Does some work again and again until it is disposed of; a fault is reported and ends nothing. */
 export function startSweeper(
   work: readonly (() => Promise<unknown>)[],
   everyMs: number,
   fault: (error: unknown, where: string) => void,
-): { close(): Promise<void> } {
+): AsyncDisposable {
   let sweeping: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
     sweeping = Promise.all(work.map((each) => each())).then(
@@ -12,7 +12,7 @@ export function startSweeper(
     );
   }, everyMs);
   return {
-    close() {
+    [Symbol.asyncDispose]() {
       clearInterval(timer);
       return sweeping;
     },

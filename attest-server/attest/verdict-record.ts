@@ -2,7 +2,7 @@ import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import type { NodeStatus, VerdictRecord } from '../store/store.ts';
 
 /**
- * Everything that one attestation changes: status, evidence, a row of the history and an entry of the books a verdict.
+ * Everything that one attestation changes: status, evidence, a row of the history and an entry of the audit log a verdict.
  * @param before the state before the first of the verdicts
  */
 export function verdictRecord(
@@ -20,7 +20,11 @@ export function verdictRecord(
     return { at, verdict, evidenceDigest, transition };
   });
   const audit = history.map(({ verdict: { state, policy, reasons }, transition }) => ({
-    ...{ at, actor: 'server', action: 'verdict', subject: name, code: reasons[0]?.code ?? null },
+    at,
+    actor: 'server',
+    action: 'verdict',
+    subject: name,
+    code: reasons[0]?.code ?? null,
     detail: { state, policy, evidence: evidenceDigest, transition },
   }));
   return { status, at, evidence, history, audit };

@@ -11,11 +11,11 @@ import {
   verifyCheckpoint,
 } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { readPrivate, writePrivate } from '../state/private-text.ts';
+import { readPrivate, writePrivate } from '../state/private-file.ts';
 import { type AuditSigner, createSigner, readSigner, rotateSigner } from './key-file.ts';
 
-/** What the books need of the store. */
-export interface BooksStore {
+/** What the audit log needs of the store. */
+export interface AuditLogStore {
   auditHash(seq: number): Promise<string | null>;
   addCheckpoint(sign: (head: { size: number; head: string }) => string): Promise<string | null>;
   latestCheckpoint(): Promise<string | null>;
@@ -24,8 +24,8 @@ export interface BooksStore {
   audit(event: AuditEvent): Promise<void>;
 }
 
-export interface BooksPorts {
-  readonly store: BooksStore;
+export interface AuditLogPorts {
+  readonly store: AuditLogStore;
   readonly stateDir: string;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -35,13 +35,13 @@ export interface BooksPorts {
 }
 
 /** What travels with a verdict. */
-export interface ShownBooks {
+export interface ShownCheckpoint {
   readonly checkpoint: string;
   readonly auditKeys: AuditKey[];
 }
 
-/** Beside the database, so that a restored one meets what was signed after its copy was made. */
-export const bookFiles = {
+/** Beside the database, so that a restored one is compared with what was signed after its copy was made. */
+export const auditFiles = {
   key: 'audit.key',
   mark: 'audit-checkpoint',
   /** The mark that a database did not match. It stays until a person takes it away. */
@@ -49,41 +49,41 @@ export const bookFiles = {
 } as const;
 
 /** Signs the audit log of one installation, and notices when the log is not the one that was signed. */
-export class Books {
-  readonly #ports: BooksPorts;
+export class AuditLog {
+  readonly #ports: AuditLogPorts;
   /** Those whose key was lost. */
   readonly #earlier: readonly AuditOrigin[];
   #signer: AuditSigner;
-  #shown: ShownBooks | null = null;
+  #shown: ShownCheckpoint | null = null;
   readonly #inTurn = pLimit(1);
 
-  private constructor(ports: BooksPorts, signer: AuditSigner, earlier: readonly AuditOrigin[]) {
+  private constructor(ports: AuditLogPorts, signer: AuditSigner, earlier: readonly AuditOrigin[]) {
     this.#ports = ports;
     this.#earlier = earlier;
     this.#signer = signer;
   }
 
   /**
-   * Makes the key where the store has none yet, and holds the store against what was signed before.
+   * Makes the key where the store has none yet, and compares the store with what was signed before.
    * @throws Error where the store belongs to another key than the one in the folder
    */
-  static async open(ports: BooksPorts): Promise<Books> {
-    const path = join(ports.stateDir, bookFiles.key);
+  static async open(ports: AuditLogPorts): Promise<AuditLog> {
+    const path = join(ports.stateDir, auditFiles.key);
     const origins = await ports.store.auditOrigins();
     const known = origins.at(-1) ?? null;
     const found = readSigner(path);
     checkBelongs(found, known, path);
-    const books = new Books(ports, found ?? createSigner(path), origins.slice(0, -1));
-    // Also after a rotation that was cut short, and where an older store meets its newer key.
-    for (const key of books.#signer.keys.slice(known?.keys.length ?? 0))
-      await books.#addKey(key, 'server', key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
-    await books.#checkMarks();
-    await books.sign();
-    return books;
+    const log = new AuditLog(ports, found ?? createSigner(path), origins.slice(0, -1));
+    // Also after a rotation that was cut short, and where an older store has a newer key beside it.
+    for (const key of log.#signer.keys.slice(known?.keys.length ?? 0))
+      await log.#addKey(key, 'server', key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
+    await log.#checkMarks();
+    await log.sign();
+    return log;
   }
 
   /** Null only before the first entry. */
-  get shown(): ShownBooks | null {
+  get shown(): ShownCheckpoint | null {
     return this.#shown;
   }
 
@@ -107,9 +107,9 @@ export class Books {
 
   /** What is to be told of a rollback that nobody has looked into yet. */
   get rollback(): string | null {
-    const lost = join(this.#ports.stateDir, bookFiles.lost);
+    const lost = join(this.#ports.stateDir, auditFiles.lost);
     return existsSync(lost)
-      ? `the audit log is not the one that was signed (audit_rollback): when you know why, remove ${bookFiles.lost} from the state folder`
+      ? `the audit log is not the one that was signed (audit_rollback): when you know why, remove ${auditFiles.lost} from the state folder`
       : null;
   }
 
@@ -121,7 +121,7 @@ export class Books {
   /** Puts a new key in the place of the old one, which vouches for it. */
   rotate(actor: string): Promise<{ readonly keyId: string }> {
     return this.#inTurn(async () => {
-      this.#signer = rotateSigner(join(this.#ports.stateDir, bookFiles.key), this.#signer);
+      this.#signer = rotateSigner(join(this.#ports.stateDir, auditFiles.key), this.#signer);
       const key = this.#signer.keys.at(-1);
       if (key !== undefined) await this.#addKey(key, actor, 'audit_key.rotate');
       await this.#sign();
@@ -130,7 +130,7 @@ export class Books {
   }
 
   /**
-   * Holds the log against a checkpoint that comes from outside.
+   * Compares the log with a checkpoint that comes from outside.
    * @returns a sentence where we signed it and the log is another one; null also for what we did not sign
    */
   async contradicts(note: string): Promise<string | null> {
@@ -148,7 +148,7 @@ export class Books {
       )) ?? (this.#shown === null ? await this.#ports.store.latestCheckpoint() : null);
     if (note === null) return;
     // Before anybody sees it: a checkpoint that agents have must not be unknown to the next start.
-    writePrivate(join(this.#ports.stateDir, bookFiles.mark), note, 'replace');
+    writePrivate(join(this.#ports.stateDir, auditFiles.mark), note, 'replace');
     this.#shown = { checkpoint: note, auditKeys: keys.slice(-auditKeysKept) };
     this.#ports.signed(parseCheckpoint(note).size);
   }
@@ -167,7 +167,7 @@ export class Books {
 
   /** The mark beside the database and the latest checkpoint in it must both fit the log. */
   async #checkMarks(): Promise<void> {
-    const path = join(this.#ports.stateDir, bookFiles.mark);
+    const path = join(this.#ports.stateDir, auditFiles.mark);
     for (const note of [
       existsSync(path) ? readPrivate(path) : null,
       await this.#ports.store.latestCheckpoint(),
@@ -175,13 +175,13 @@ export class Books {
       if (note !== null && (await this.#check(note))) return;
   }
 
-  /** Holds the log against what we signed; a log that is another one is told, and the proof of it is kept. */
+  /** Compares the log with what we signed; a log that is another one is told, and the proof of it is kept. */
   async #check(note: string): Promise<boolean> {
     const own = this.#own(note);
     const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);
     if (text === null) return false;
     this.#ports.rolledBack(text);
-    writePrivate(join(this.#ports.stateDir, bookFiles.lost), note, 'replace');
+    writePrivate(join(this.#ports.stateDir, auditFiles.lost), note, 'replace');
     await this.#ports.store.audit({
       at: this.#ports.now(),
       actor: 'server',

@@ -8,9 +8,9 @@ import {
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { type AuditKey, auditKeyHistory, followRotations, signRotation } from '../protocol/audit-key.ts';
-import { readPrivate, writePrivate } from '../state/private-text.ts';
+import { readPrivate, writePrivate } from '../state/private-file.ts';
 
-/** Who signs the checkpoints of one installation. The file is a secret: whoever has it can rewrite the books. */
+/** Who signs the checkpoints of one installation. The file is a secret: whoever has it can rewrite the audit log. */
 export interface AuditSigner {
   /** `assay/<installation>` */
   readonly origin: string;

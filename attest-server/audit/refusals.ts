@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 import { LRUCache } from 'lru-cache';
+import type { AuditEvent } from '../protocol/audit.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { sourceOf } from '../protocol/source.ts';
-import type { AuditEvent } from '../store/store.ts';
 
 /** One refused message or connection. */
 export interface Refusal {
@@ -24,7 +24,7 @@ const rememberedPairs = 1024;
 const entriesPerAddress = 256;
 
 /** Decides which refusals the audit log holds: every kind of them, but no flood. */
-export function createRefusalBook(): (refusal: Refusal, at: number) => AuditEvent | null {
+export function createRefusalLog(): (refusal: Refusal, at: number) => AuditEvent | null {
   const seen = new LRUCache<string, { at: number; leftOut: number }>({ max: rememberedPairs });
   const written = new LRUCache<string, { at: number; count: number; leftOut: number }>({
     max: rememberedPairs,

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import { auditKeyId } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { type BooksStore, bookFiles, checkOwn } from './audit-log.ts';
+import { type AuditLogStore, auditFiles, checkOwn } from './audit-log.ts';
 import { newSigner, saveNewSigner } from './key-file.ts';
 
 interface LostKey {
-  readonly store: Pick<BooksStore, 'auditOrigins' | 'addAuditKey' | 'latestCheckpoint' | 'auditHash'>;
+  readonly store: Pick<AuditLogStore, 'auditOrigins' | 'addAuditKey' | 'latestCheckpoint' | 'auditHash'>;
   readonly stateDir: string;
-  /** Who does it, and why: both stand in the books. */
+  /** Who does it, and why: both stand in the audit log. */
   readonly actor: string;
   readonly reason: string;
   /** Milliseconds since the epoch. */
@@ -22,7 +22,7 @@ interface LostKey {
  * @throws Error where no key is lost, or the log is not the one that the lost key signed last
  */
 export async function startAnew({ store, stateDir, actor, reason, at }: LostKey): Promise<AuditOrigin> {
-  const path = join(stateDir, bookFiles.key);
+  const path = join(stateDir, auditFiles.key);
   const origins = await store.auditOrigins();
   const lost = origins.at(-1);
   const lostKey = lost?.keys.at(-1);
@@ -58,7 +58,7 @@ export async function startAnew({ store, stateDir, actor, reason, at }: LostKey)
 
 /** Entries that the lost key vouches for; whoever changed them must not be covered by the new one unseen. */
 async function sizeOfLatest(
-  store: Pick<BooksStore, 'latestCheckpoint' | 'auditHash'>,
+  store: Pick<AuditLogStore, 'latestCheckpoint' | 'auditHash'>,
   origins: readonly AuditOrigin[],
 ): Promise<number> {
   const note = await store.latestCheckpoint();

@@ -30,6 +30,8 @@ export class Connection<Node> {
   /** Null once the connection is proven. */
   #probation: Probation | null;
   #node: Node | null = null;
+  /** Of which authorities of the server the agent was told. */
+  #told: string | null = null;
   #wasAsked = false;
   #judging = false;
   #wanted = false;
@@ -162,7 +164,7 @@ export class Connection<Node> {
         return;
       case 'trusts':
         if (this.#node !== null && this.#probation === null)
-          this.#ports.trusts?.(this.#node, action.authorities);
+          this.#ports.trusts(this.#ports.name(this.#node), action.authorities);
         return;
       case 'note':
         this.#refused(action.code, 'the agent reports it', false);
@@ -203,8 +205,21 @@ export class Connection<Node> {
         const { state, codes } = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
         this.#schedule(this.#timings.challengeEvery);
-        const shown = this.#ports.books?.(this.#node, this.session.hello);
-        return [{ do: 'send', message: { type: 'verdict', state, codes: [...codes], ...shown } }];
+        const name = this.#ports.name(this.#node);
+        const { told, authorities } = this.#ports.announce(name, this.session.hello, this.#told);
+        this.#told = told;
+        return [
+          {
+            do: 'send',
+            message: {
+              type: 'verdict',
+              state,
+              codes: [...codes],
+              ...this.#ports.checkpoint(),
+              ...(authorities !== null && { authorities }),
+            },
+          },
+        ];
       } finally {
         this.#judging = false;
       }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import type { AnnouncedAuthority } from '../protocol/authority.ts';
 import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
@@ -70,13 +71,16 @@ export interface ChannelPorts<Node> {
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;
-  /** What of the audit log and of the server's authorities goes to this agent with its verdict. */
-  books?(
-    node: Node,
+  /** What of the audit log goes to an agent with its verdict. */
+  checkpoint(): Pick<VerdictMessage, 'checkpoint' | 'auditKeys'> | null;
+  /** Which of the server's authorities go with it. @param told what this gave for the connection before; null at first */
+  announce(
+    name: string,
     hello: Introduction | null,
-  ): Pick<VerdictMessage, 'checkpoint' | 'auditKeys' | 'authorities'> | null;
+    told: string | null,
+  ): { readonly told: string | null; readonly authorities: AnnouncedAuthority[] | null };
   /** Which authorities a proven agent trusts since it was told of them. */
-  trusts?(node: Node, authorities: readonly string[]): void;
+  trusts(name: string, authorities: readonly string[]): void;
   /** Something was refused; `closed` says whether the conversation ended. */
   refused(
     code: ReasonCode,

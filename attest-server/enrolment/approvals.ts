@@ -37,13 +37,13 @@ export interface ApprovalParts {
   /** Does the work when nothing of this node is being judged, then forgets it and ends its connection. */
   readonly release: (node: string, work: () => Promise<void>) => Promise<void>;
   /** Forgets what is held against the TPM of this node; false where nothing is. */
-  readonly forgive: (node: string, actor: string) => Promise<boolean>;
+  readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
 }
 
 const digestDigits = 64;
 
 export function createApprovals(parts: ApprovalParts): Approvals {
-  const { store, candidates, mayEnrol, alert, now, release, forgive } = parts;
+  const { store, candidates, mayEnrol, alert, now, release, approveAgain } = parts;
   return {
     async waiting() {
       const [nodes, approvals] = await Promise.all([store.nodes(), store.approvals()]);
@@ -63,7 +63,7 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       const { ekDigest, isWaiting } = chosen(node, ek);
       const holder = await store.nodeByEk(ekDigest);
       // What its TPM did is held against it until somebody says that it is still the right one: nobody enrols by that.
-      const isForgiven = holder?.name === node && (await forgive(node, actor));
+      const isForgiven = holder?.name === node && (await approveAgain(node, actor));
       const mayApprove = mayEnrol(node, 'approval');
       if (!mayApprove && !isForgiven)
         throw new Rejection('enrolment_pending', `the policy lets no node like ${node} enrol by approval`);

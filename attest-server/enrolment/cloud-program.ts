@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { run, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
 import { Rejection } from '../protocol/rejection.ts';
@@ -27,10 +28,12 @@ const providerIdPattern = /^[A-Za-z0-9][\x21-\x7e]{0,1023}$/;
 /** Asks the operator's program whose TPM a machine has (enrolment `cloud`). */
 export function createCloudProgram(parts: CloudProgramParts): EkOfMachine {
   const { now, fault } = parts;
-  const asked = new Map<string, { readonly at: number; readonly answer: Promise<string | null> }>();
+  const asked = new LRUCache<string, { readonly at: number; readonly answer: Promise<string | null> }>({
+    max: remembered,
+  });
   let running = 0;
   return async (providerId) => {
-    const before = asked.get(providerId);
+    const before = asked.peek(providerId);
     if (before !== undefined && now() < before.at + quietMs) return before.answer;
     if (running >= atOnce)
       throw new Rejection('enrolment_pending', 'the cloud program is busy with other nodes: come again');
@@ -45,10 +48,7 @@ export function createCloudProgram(parts: CloudProgramParts): EkOfMachine {
       .finally(() => {
         running -= 1;
       });
-    asked.delete(providerId);
     asked.set(providerId, { at: now(), answer });
-    const [oldest] = asked.keys();
-    if (asked.size > remembered && oldest !== undefined) asked.delete(oldest);
     return answer;
   };
 }

@@ -1,7 +1,7 @@
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 
-/** Tells people, in the books and the metrics, of something about a node that is not its own connection's refusal. */
+/** Tells people, in the audit log and the metrics, of something about a node that is not its own connection's refusal. */
 export type Alert = (alert: {
   readonly code: ReasonCode;
   readonly text: string;

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Identification } from '../channel/ports.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { EnrolledNode, Store } from '../store/store.ts';
@@ -27,21 +28,28 @@ export interface IdentifyParts {
   readonly registry: Registry;
   readonly candidates: CandidateBook;
   readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
-  /** Told of the checkpoint that an agent kept. */
-  readonly meetWitness: (node: string, checkpoint: string) => Promise<void>;
+  /** Compares the audit log with the checkpoint that an agent kept. */
+  readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
   /** Whom we trust to endorse TPMs at present. */
   readonly trust: () => TrustRoots;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 
+/** @param address where the connection comes from. @throws Rejection */
+export type Identify = (
+  hello: Hello,
+  joinToken: string | null,
+  address: string,
+) => Promise<Identification<Peer>>;
+
 /**
  * Who says hello: checks its keys, asks the registry, and makes the credential that only the TPM of both keys opens.
  * A TPM for which nobody vouched is noted down as a candidate.
  */
-export function createIdentify(parts: IdentifyParts) {
-  const { registry, candidates, meetWitness, trust, now } = parts;
-  return async (hello: Hello, joinToken: string | null, address: string) => {
+export function createIdentify(parts: IdentifyParts): Identify {
+  const { registry, candidates, checkWitness, trust, now } = parts;
+  return async (hello, joinToken, address) => {
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
     const ek = checkEndorsement({
@@ -59,23 +67,27 @@ export function createIdentify(parts: IdentifyParts) {
       akName: ak.name,
       vouched: () => vouchedTpm(ek, trust(), now()),
     };
-    if (hello.checkpoint !== undefined) await meetWitness(hello.node, hello.checkpoint);
+    if (hello.checkpoint !== undefined) await checkWitness(hello.node, hello.checkpoint);
     const found = await registry.identify(hello, keys, joinToken, now()).catch((error: unknown) => {
       if (error instanceof Rejection && undecided.has(error.code))
         candidates.note(
           {
-            ...{ node: hello.node, ekDigest: ek.digest, ekPublicArea: ek.publicArea, address },
-            ...{ certificateSubject: ek.certificate?.subject ?? null, manufacturer: makerOf(ek) },
+            node: hello.node,
+            ekDigest: ek.digest,
+            ekPublicArea: ek.publicArea,
+            address,
+            certificateSubject: ek.certificate?.subject ?? null,
+            manufacturer: makerOf(ek),
           },
           now(),
         );
       throw error;
     });
-    const shown = { ak, endorsementPath: endorsementPath(ek, trust(), now()) };
+    const path = endorsementPath(ek, trust(), now());
     if ('known' in found) {
       // The same bytes as the key's: held once.
       const record = { ...found.known, akPublicArea: ak.publicArea };
-      return { node: { record, ...shown, joinTokenId: null }, activation: null };
+      return { node: { record, ak, endorsementPath: path, joinTokenId: null }, activation: null };
     }
     const secret = randomBytes(32);
     const { credential, secret: encrypted } = makeCredential(
@@ -85,7 +97,7 @@ export function createIdentify(parts: IdentifyParts) {
       randomBytes,
     );
     return {
-      node: { record: found.candidate, ...shown, joinTokenId: found.joinTokenId },
+      node: { record: found.candidate, ak, endorsementPath: path, joinTokenId: found.joinTokenId },
       activation: { credential, encrypted, secret },
     };
   };

@@ -60,11 +60,11 @@ export interface RegistryParts {
   readonly store: Store;
   /** Whether the policy of this node's group allows that way. */
   readonly mayEnrol: (node: string, by: Bound) => boolean;
-  /** SHA-256 of the server authority's public key, hex: part of each join token. */
-  readonly authorityDigest: string;
+  /** Of the server; SHA-256 of its public key, hex, is part of each join token. */
+  readonly authority: { readonly digest: string };
   readonly alert: Alert;
-  /** Without it nobody enrols by `cloud` or `vendor`. */
-  readonly clusterPorts?: ClusterPorts;
+  /** Null: nobody enrols by `cloud` or `vendor`. */
+  readonly clusterPorts: ClusterPorts | null;
 }
 
 /** Which endorsement key is which node, and by whose word. */
@@ -136,7 +136,7 @@ export function createRegistry(parts: RegistryParts): Registry {
         { id, secretHash: hash('sha256', secret, 'hex'), node, expiresAt, usedAt: null },
         { at: now, actor, action: 'join-token.create', subject: node, code: null, detail: { id, expiresAt } },
       );
-      return `assay-join.v1.${id}.${secret}.${parts.authorityDigest}`;
+      return `assay-join.v1.${id}.${secret}.${parts.authority.digest}`;
     },
   };
 
@@ -161,7 +161,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     if (
       token !== null &&
       !joinTokenPattern.test(token) &&
-      clusterPorts !== undefined &&
+      clusterPorts !== null &&
       mayEnrol(node, 'vendor')
     ) {
       await checkVendorClaim(clusterPorts, node, token, vouched);
@@ -181,7 +181,7 @@ export function createRegistry(parts: RegistryParts): Registry {
   }
 
   async function cloudWord(node: string, ekDigest: string, boundTo?: string): Promise<Word | null> {
-    if (clusterPorts === undefined || !mayEnrol(node, 'cloud')) return null;
+    if (clusterPorts === null || !mayEnrol(node, 'cloud')) return null;
     const machine = await byCloud(clusterPorts, node, ekDigest, boundTo);
     if (machine === null) return null;
     if (await store.wasRevoked(ekDigest, machine.providerId)) throw wasRevoked(node);

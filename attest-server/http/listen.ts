@@ -7,10 +7,9 @@ export interface Certified {
   readonly cert: string | Buffer;
 }
 
-/** A listener that is up; `close` ends open connections too. */
-export interface Listening {
+/** A listener that is up; to dispose of it ends open connections too. */
+export interface Listening extends AsyncDisposable {
   readonly port: number;
-  close(): Promise<void>;
 }
 
 export interface Address {
@@ -39,7 +38,11 @@ export async function listenSecurely(
 ): Promise<Listening & { renew(tls: Certified): void }> {
   const server = createSecureServer({ ...bounds, ...tls, minVersion: 'TLSv1.3' }, listener);
   const listening = await listen(server, address);
-  return { ...listening, renew: (next) => server.setSecureContext({ ...next, minVersion: 'TLSv1.3' }) };
+  return {
+    port: listening.port,
+    renew: ({ key, cert }) => server.setSecureContext({ key, cert, minVersion: 'TLSv1.3' }),
+    [Symbol.asyncDispose]: listening[Symbol.asyncDispose],
+  };
 }
 
 /** Without TLS: for metrics and probes on loopback. */
@@ -55,7 +58,7 @@ function listen(server: Server, { host, port }: Address): Promise<Listening> {
       server.off('error', reject);
       const at = server.address();
       if (at === null || typeof at === 'string') reject(new Error('the listener has no port'));
-      else resolve({ port: at.port, close: () => close(server) });
+      else resolve({ port: at.port, [Symbol.asyncDispose]: () => close(server) });
     });
   });
 }

@@ -2,7 +2,7 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { ApiToken, Store } from '../store/store.ts';
 import { type Caller, type Role, roles } from './roles.ts';
 
-/** Tokens of people and programs, each under its own name, so that the books tell who acted. */
+/** Tokens of people and programs, each under its own name, so that the audit log tells who acted. */
 export interface NamedTokens {
   /** Takes the `Authorization` header; null where it carries no token that holds now. */
   authenticate(authorization: string | undefined): Promise<Caller | null>;
@@ -21,7 +21,7 @@ export interface TokenRequest {
   readonly actor: string;
 }
 
-/** The two files' tokens have these names in the books. */
+/** The two files' tokens have these names in the audit log. */
 const reserved: readonly string[] = ['admin', 'reader'];
 
 /** `assay.<id>.<secret>`: found by the id, proven by the secret. */
@@ -54,10 +54,7 @@ export function createNamedTokens(
       const secretHash = sha256(secret).toString('hex');
       const added = await store.addApiToken(
         { id, name, role, secretHash, createdBy: actor, createdAt: at, expiresAt },
-        {
-          ...{ at, actor, action: 'token.create', subject: name, code: null },
-          detail: { id, role, expiresAt },
-        },
+        { at, actor, action: 'token.create', subject: name, code: null, detail: { id, role, expiresAt } },
       );
       return added ? `assay.${id}.${secret}` : null;
     },
@@ -66,7 +63,11 @@ export function createNamedTokens(
 
     revoke: (name, actor) =>
       store.removeApiToken(name, {
-        ...{ at: now(), actor, action: 'token.revoke', subject: name, code: null },
+        at: now(),
+        actor,
+        action: 'token.revoke',
+        subject: name,
+        code: null,
         detail: {},
       }),
   };

@@ -13,7 +13,7 @@ import type { Pin, Store } from '../store/store.ts';
 import type { NamedTokens } from './named-tokens.ts';
 import type { Caller } from './roles.ts';
 
-/** What the API needs of the rest of the server; `main` fills it. */
+/** What the API needs of the rest of the server; `server.ts` fills it. */
 export interface ApiPorts {
   readonly store: Pick<Store, 'node' | 'nodes' | 'status' | 'statuses' | 'history' | 'references'>;
   readonly tokens: {
@@ -64,13 +64,13 @@ export interface ReferenceLifePort {
 export interface PolicyPorts {
   /**
    * A page of nodes, their latest evidence judged by the policy in force and by this text.
-   * @throws PolicyError for a policy that cannot be used
+   * @throws PolicyError for a policy that cannot be used; an error named TooManyTrials where many wait
    */
   simulate(
     policy: { readonly text: string; readonly file: string },
     page: { readonly after?: string | undefined; readonly limit: number },
   ): Promise<{ readonly items: readonly SimulatedNode[]; readonly next: string | null }>;
-  /** What the latest evidence of a page of nodes tells of them. */
+  /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
   observations(page: { readonly after?: string | undefined; readonly limit: number }): Promise<{
     readonly items: readonly Observation[];
     readonly unseen: readonly string[];

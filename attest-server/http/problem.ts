@@ -22,7 +22,7 @@ export class HttpProblem extends Error {
   }
 }
 
-/** A caller who may not do this: who it was goes into the books, not into the answer. */
+/** A caller who may not do this: who it was goes into the audit log, not into the answer. */
 export class Denial extends HttpProblem {
   override readonly name = 'Denial';
   override readonly code: ReasonCode;

@@ -56,7 +56,7 @@ export function ok(body: unknown): Answer {
   return { status: 200, body };
 }
 
-/** Who acts, as the books name it. */
+/** Who acts, as the audit log names it. */
 export function actorOf(caller: Caller | null): string {
   if (caller === null) throw new Error('a route that changes something was called without a caller');
   return caller.name;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import * as books from '../protocol/audit-pages.ts';
+import * as pages from '../protocol/audit-pages.ts';
 import { parseShape, readBody } from './body.ts';
 import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
@@ -8,11 +8,11 @@ const page = z.strictObject({
   after: z.coerce.number().int().min(0).default(0),
 });
 
-/** The books: what was done, by whom, and what shows that nobody changed it since. */
+/** The audit log: what was done, by whom, and what shows that nobody changed it since. */
 export const auditRoutes: readonly Route[] = [
   route('GET', '/v1/audit', 'reader', {
     summary: 'Audit entries in their order; parameters limit, after (the `next` of the page before)',
-    answer: books.auditPage,
+    answer: pages.auditPage,
     async handle({ audit }, { query }) {
       const { limit, after } = parseShape(page, query, 'query');
       const items = await audit.entries({ after, limit });
@@ -22,7 +22,7 @@ export const auditRoutes: readonly Route[] = [
   route('GET', '/v1/audit/checkpoints', 'reader', {
     summary:
       'The keys of the audit log and its signed checkpoints, the newest made for the first page; parameters limit, after (the `next` of the page before)',
-    answer: books.checkpointPage,
+    answer: pages.checkpointPage,
     async handle({ audit }, { query }) {
       const { limit, after } = parseShape(page, query, 'query');
       if (after === 0) await audit.sign();
@@ -34,7 +34,7 @@ export const auditRoutes: readonly Route[] = [
   route('POST', '/v1/audit/keys', 'admin', {
     summary: 'Put a new audit key in the place of the old one, which signs it',
     body: nothing,
-    answer: books.rotateAnswer,
+    answer: pages.rotateAnswer,
     async handle({ audit }, { message, caller }) {
       await readBody(message, nothing, bodyBytes);
       return { status: 201, body: await audit.rotate(actorOf(caller)) };
@@ -43,7 +43,7 @@ export const auditRoutes: readonly Route[] = [
   route('POST', '/v1/backups', 'admin', {
     summary: 'Write a consistent copy of the database into the folder `backups` of the state folder',
     body: nothing,
-    answer: books.backupAnswer,
+    answer: pages.backupAnswer,
     async handle({ audit }, { message, caller }) {
       await readBody(message, nothing, bodyBytes);
       return { status: 201, body: await audit.backup(actorOf(caller)) };

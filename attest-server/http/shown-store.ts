@@ -1,12 +1,16 @@
-import type { Attestation } from '../attest/attestation.ts';
-import { unpackEvidence } from '../evidence/unpack.ts';
-import type { Store } from '../store/store.ts';
+import type { NodeStatus, Store } from '../store/store.ts';
 import type { ApiPorts } from './ports.ts';
+
+/** What was last found of nodes, as the server has it in memory. */
+export interface Statuses {
+  status(name: string): NodeStatus | null;
+  statuses(): readonly NodeStatus[];
+}
 
 /** What the API and the metrics show of the store. */
 export function shownStore(
-  store: Store,
-  attestation: Pick<Attestation, 'status' | 'statuses'>,
+  store: Pick<Store, 'node' | 'nodes' | 'history' | 'references'>,
+  inMemory: Statuses,
 ): ApiPorts['store'] {
   return {
     node: (name) => store.node(name),
@@ -14,17 +18,7 @@ export function shownStore(
     history: (name, page) => store.history(name, page),
     references: () => store.references(),
     // The deadlines of a server that was down are extended in memory, so the states are too.
-    status: async (name) => attestation.status(name),
-    statuses: async () => attestation.statuses(),
-  };
-}
-
-/** Gives a node's evidence as a bundle: the latest, or that of one verdict. */
-export function bundles(store: Store, attestation: Pick<Attestation, 'status'>): ApiPorts['bundle'] {
-  return async (node, evidence) => {
-    const digest = evidence ?? attestation.status(node)?.evidenceDigest ?? null;
-    if (digest === null) return null;
-    const found = await unpackEvidence(digest, (each) => store.evidence(each, node));
-    return found?.context?.node === node ? found : null;
+    status: async (name) => inMemory.status(name),
+    statuses: async () => inMemory.statuses(),
   };
 }

@@ -1,6 +1,7 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { readPrivate, writePrivate } from '../state/private-file.ts';
 import type { Caller } from './roles.ts';
 
 export interface Tokens {
@@ -19,11 +20,7 @@ const files = [
  * @throws Error for a file that others can read, or that holds no token
  */
 export function readTokens(stateDir: string): Tokens {
-  const known = files.map(({ file, caller }) => {
-    const path = join(stateDir, file);
-    create(path);
-    return { caller, digest: sha256(read(path)) };
-  });
+  const known = files.map(({ file, caller }) => ({ caller, digest: sha256(read(join(stateDir, file))) }));
   return {
     authenticate(authorization) {
       const token = /^Bearer ([A-Za-z0-9_-]{1,256})$/i.exec(authorization ?? '')?.[1];
@@ -37,34 +34,12 @@ export function readTokens(stateDir: string): Tokens {
   };
 }
 
-function create(path: string): void {
-  let file: number;
-  try {
-    file = openSync(path, 'wx', 0o600);
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return;
-    throw new Error(`${path} cannot be written: ${String(cause)}`, { cause });
-  }
-  try {
-    writeSync(file, `${randomBytes(32).toString('base64url')}\n`);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
 function read(path: string): string {
-  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const { mode, size } = fstatSync(file);
-    if ((mode & 0o077) !== 0) throw new Error(`${path} can be read by others: run chmod 600 ${path}`);
-    const token = size > 4096 ? '' : readFileSync(file, 'utf8').trim();
-    if (!/^[A-Za-z0-9_-]{43,256}$/.test(token))
-      throw new Error(`${path} holds no token: remove it, and the next start makes a new one`);
-    return token;
-  } finally {
-    closeSync(file);
-  }
+  if (!existsSync(path)) writePrivate(path, `${randomBytes(32).toString('base64url')}\n`, 'new');
+  const token = readPrivate(path).trim();
+  if (!/^[A-Za-z0-9_-]{43,256}$/.test(token))
+    throw new Error(`${path} holds no token: remove it, and the next start makes a new one`);
+  return token;
 }
 
 function sha256(text: string): Buffer {

@@ -9,7 +9,7 @@ import type { Proven } from '../verify/proven.ts';
 export interface KeptProofPorts {
   nodes(): Promise<readonly EnrolledNode[]>;
   /** Digest of the evidence behind a node's latest verdict. */
-  evidenceDigest(node: string): string | null;
+  evidenceDigest(node: string): Promise<string | null>;
   evidence(digest: string, node: string): Promise<Buffer | null>;
 }
 
@@ -52,7 +52,7 @@ export async function overKeptProofs<T>(
 }
 
 async function prove(ports: KeptProofPorts, node: EnrolledNode): Promise<KeptProof> {
-  const digest = ports.evidenceDigest(node.name);
+  const digest = await ports.evidenceDigest(node.name);
   if (digest === null) return { node, proven: null, note: 'it has not been judged yet' };
   const bundle = await unpackEvidence(digest, (each) => ports.evidence(each, node.name));
   if (bundle === null) return { node, proven: null, note: 'its evidence was erased' };

@@ -1,23 +1,20 @@
-import type { Cluster } from '../enrolment/cluster.ts';
-import { MachinesWithoutTpm, type UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import { groupOf, type Policy, type PolicyGroup } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 
-/** Which rules apply to a node, by the policy in force and the node's labels; none outside a cluster. */
+/** Which rules apply to a node, by the policy in force and the node's labels. */
 export interface NodeGroups {
   of(node: string): PolicyGroup;
-  labelsOf(node: string): Readonly<Record<string, string>>;
-  readonly withoutTpm: MachinesWithoutTpm;
+  /** What policy says of a machine that has no TPM; null where it expects one. */
+  absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
   /** Machines of which policy says that they have no TPM say so again and again; that is no event. */
   isExpected(code: ReasonCode, node: string | null): boolean;
 }
 
 export function createNodeGroups(
   policy: () => Policy,
-  cluster: Cluster | undefined,
-  now: () => number,
+  labelsOf: (node: string) => Readonly<Record<string, string>>,
 ): NodeGroups {
-  const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
   const of = (node: string) => groupOf(policy(), node, labelsOf(node));
   const absentBy = (node: string): Omit<UnsupportedNode, 'name'> | null => {
     const { name: group, tpm, mode } = of(node);
@@ -25,8 +22,8 @@ export function createNodeGroups(
     return tpm === 'absent' ? { group, mode, policy: `${name}@${revision}` } : null;
   };
   return {
-    ...{ of, labelsOf },
-    withoutTpm: new MachinesWithoutTpm({ absentBy, now }),
+    of,
+    absentBy,
     isExpected: (code, node) => code === 'unsupported_tpm' && node !== null && absentBy(node) !== null,
   };
 }

@@ -2,31 +2,40 @@ import type { Logger } from 'pino';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 
+/** How each part is read anew, in the order in which they are. */
+export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
+
 /**
  * Reads each part anew, in order. A faulty one stays as it was, is told with file, line and field, and does not keep
  * the others back.
  * @throws what was wrong, once all parts were tried
  */
 export async function reloadParts(
-  parts: readonly (readonly [part: ReloadedPart, read: () => void | Promise<void>])[],
+  { policy, roots, certificate, tokens }: ReloadedParts,
   logger: Logger,
   refused: (part: ReloadedPart, text: string) => void,
 ): Promise<void> {
   const faults: unknown[] = [];
+  const parts = [
+    ['policy', policy],
+    ['roots', roots],
+    ['certificate', certificate],
+    ['tokens', tokens],
+  ] as const;
   for (const [part, read] of parts)
     try {
       await read();
       logger.info({ part }, `the ${part} was read again`);
     } catch (error) {
       faults.push(error);
-      tell(part, error, logger);
+      logFault(part, error, logger);
       refused(part, error instanceof Error ? error.message : String(error));
     }
   if (faults.length === 1) throw faults[0];
   if (faults.length > 1) throw new AggregateError(faults, 'several parts were not read again');
 }
 
-function tell(part: string, error: unknown, logger: Logger): void {
+function logFault(part: string, error: unknown, logger: Logger): void {
   const stays = `the old ${part} stays in force`;
   if (!(error instanceof PolicyError)) logger.error({ part, err: error }, stays);
   else

@@ -1,19 +1,17 @@
 import pLimit from 'p-limit';
-import type { Attestation } from '../attest/attestation.ts';
 import type { PolicyPorts } from '../http/ports.ts';
-import { HttpProblem } from '../http/problem.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
-import type { Enrolment } from '../policy/policy.ts';
+import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { Store } from '../store/store.ts';
 import { observeKept } from './observe.ts';
 import { simulate } from './simulate.ts';
 
-export interface PolicyPortsParts {
-  readonly store: Pick<Store, 'nodes' | 'evidence' | 'references'>;
-  readonly attestation: Pick<Attestation, 'policy' | 'status'>;
+export interface TrialParts {
+  readonly store: Pick<Store, 'nodes' | 'status' | 'evidence' | 'references'>;
+  readonly policy: () => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
-  readonly ways: readonly Enrolment[];
+  readonly methods: readonly Enrolment[];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -21,33 +19,32 @@ export interface PolicyPortsParts {
 /** Callers that wait for their turn; more of them are told to come again. */
 const mostWaiting = 8;
 
+/** So many wait for their turn already: come again in a moment. */
+class TooManyTrials extends Error {
+  override readonly name = 'TooManyTrials';
+}
+
 /** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
-export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
-  const { store, attestation, labelsOf, ways, now } = parts;
+export function createTrials({ store, policy, labelsOf, methods, now }: TrialParts): PolicyPorts {
   const oneByOne = pLimit(1);
-  let waiting = 0;
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    if (waiting >= mostWaiting)
-      throw new HttpProblem(429, 'others ask about policies at present; try again in a moment', {
-        headers: { 'retry-after': '2' },
-      });
-    waiting += 1;
-    return oneByOne(work).finally(() => {
-      waiting -= 1;
-    });
+    if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
+      throw new TooManyTrials('others ask about policies at present; try again in a moment');
+    return oneByOne(work);
   };
   const ports = {
     nodes: () => store.nodes(),
     evidence: (digest: string, node: string) => store.evidence(digest, node),
-    evidenceDigest: (node: string) => attestation.status(node)?.evidenceDigest ?? null,
+    evidenceDigest: async (node: string) => (await store.status(node))?.evidenceDigest ?? null,
     references: () => store.references(),
-    policy: () => attestation.policy,
-    ...{ labelsOf, now },
+    policy,
+    labelsOf,
+    now,
   };
   return {
     async simulate({ text, file }, page) {
-      const policy = parsePolicy(text, file, ways);
-      return inTurn(() => simulate(ports, policy, page));
+      const tried = parsePolicy(text, file, methods);
+      return inTurn(() => simulate(ports, tried, page));
     },
     observations: async (page) => inTurn(() => observeKept(ports, page)),
   };

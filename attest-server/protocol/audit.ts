@@ -1,4 +1,4 @@
-/** Who did what to whom: one line of the books. The chain's fields are added when it is written down. */
+/** Who did what to whom: one line of the audit log. The chain's fields are added when it is written down. */
 export interface AuditEvent {
   /** Milliseconds since the epoch. */
   readonly at: number;

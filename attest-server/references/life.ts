@@ -36,7 +36,7 @@ class NotNow extends Error {
   override readonly name = 'NotNow';
 }
 
-/** The life of reference values: staged, active, retired, revoked; each step is in the books. */
+/** The life of reference values: staged, active, retired, revoked; each step is in the audit log. */
 export function createReferenceLife({ store, now, separate, changed }: ReferenceParts): ReferenceLife {
   // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
   const inTurn = pLimit(1);

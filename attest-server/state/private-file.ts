@@ -1,4 +1,19 @@
-import { closeSync, constants, fsyncSync, lstatSync, mkdirSync, openSync, type Stats } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
@@ -11,7 +26,7 @@ export function preparePrivateFile(path: string): void {
   preparePrivateFolder(folder);
   // O_NOFOLLOW comes with O_EXCL: a link that waits under this name is refused, not followed.
   const flags = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;
-  if (!made(() => closeSync(openSync(path, flags, 0o600)))) checkPrivate(path, 'file');
+  if (!isNew(() => closeSync(openSync(path, flags, 0o600)))) checkPrivate(path, lstatSync(path), 'file');
   syncFolder(folder);
 }
 
@@ -21,10 +36,47 @@ export function preparePrivateFile(path: string): void {
  */
 export function preparePrivateFolder(folder: string): void {
   mkdirSync(dirname(folder), { recursive: true });
-  if (!made(() => mkdirSync(folder, 0o700))) checkPrivate(folder, 'folder');
+  if (!isNew(() => mkdirSync(folder, 0o700))) checkPrivate(folder, lstatSync(folder), 'folder');
 }
 
-function made(make: () => void): boolean {
+/** Whole or not at all, mode 0600, on disk when it returns. `new` throws where the file exists. */
+export function writePrivate(path: string, text: string, how: 'new' | 'replace'): void {
+  const temporary = `${path}.${randomUUID()}`;
+  try {
+    const file = openSync(temporary, 'wx', 0o600);
+    try {
+      writeSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    // A link does not replace what is there; a rename would.
+    if (how === 'new') linkSync(temporary, path);
+    else renameSync(temporary, path);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  syncFolder(dirname(path));
+}
+
+/** At most this much: none of our private texts is longer. */
+const longestText = 1024 * 1024;
+
+/** @throws Error where it is no file of this user alone, or too long; of Node.js's own where it cannot be opened */
+export function readPrivate(path: string): string {
+  // O_NONBLOCK: a pipe that waits under this name must not hold us.
+  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const found = fstatSync(file);
+    checkPrivate(path, found, 'file');
+    if (found.size > longestText) throw new Error(`${path} is too long: ${found.size} bytes`);
+    return readFileSync(file, 'utf8');
+  } finally {
+    closeSync(file);
+  }
+}
+
+function isNew(make: () => void): boolean {
   try {
     make();
     return true;
@@ -34,21 +86,16 @@ function made(make: () => void): boolean {
   }
 }
 
-function checkPrivate(path: string, kind: 'folder' | 'file'): void {
-  const found = lstatSync(path);
+function checkPrivate(path: string, found: Stats, kind: 'folder' | 'file'): void {
   if (found.isSymbolicLink()) throw new Error(`${path} is a symbolic link: name the ${kind} itself`);
-  if (!isKind(found, kind)) throw new Error(`${path} is not a ${kind}`);
-  if (found.uid !== process.geteuid?.()) {
+  if (!(kind === 'folder' ? found.isDirectory() : found.isFile()))
+    throw new Error(`${path} is not a ${kind}`);
+  if (found.uid !== process.geteuid?.())
     throw new Error(`${path} belongs to user ${found.uid}: it must belong to the user who runs the server`);
-  }
-  if ((found.mode & 0o077) !== 0) {
-    const mode = (found.mode & 0o777).toString(8);
-    throw new Error(`${path} is open to others (mode ${mode}): chmod go= ${path}`);
-  }
-}
-
-function isKind(found: Stats, kind: 'folder' | 'file'): boolean {
-  return kind === 'folder' ? found.isDirectory() : found.isFile();
+  if ((found.mode & 0o077) !== 0)
+    throw new Error(
+      `${path} is open to others (mode ${(found.mode & 0o777).toString(8)}): chmod go= ${path}`,
+    );
 }
 
 /** The file's name must survive a power loss as well as its content. */

@@ -6,7 +6,7 @@ import type { AuditRow, Tables } from './schema.ts';
 import type { AuditEntry, AuditEvent, ChainEntry, Store } from './store.ts';
 import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts';
 
-/** Adds an event to the books, inside the transaction of what it tells of. */
+/** Adds an event to the log, inside the transaction of what it tells of. */
 export type Append = (transaction: Kysely<Tables>, event: AuditEvent) => Promise<void>;
 
 export function auditAppender(db: Kysely<Tables>, chain: ChainEntry): Append {
@@ -84,7 +84,7 @@ export function auditLog(
   };
 }
 
-/** A damaged entry stays in the list: left out, it could hide at the end of the books. Its hash does not fit. */
+/** A damaged entry stays in the list: left out, it could hide at the end of the log. Its hash does not fit. */
 function entryOf(row: AuditRow, onUnreadable: OnUnreadable): AuditEntry {
   let detail: AuditEvent['detail'];
   try {

@@ -1,23 +1,28 @@
 import type { Logger } from 'pino';
 import type { AttestPorts } from '../attest/ports.ts';
-import type { createRefusalBook } from '../audit/refusals.ts';
+import type { Refusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { HistoryEntry, Store } from '../store/store.ts';
+import type { HistoryEntry } from '../store/store.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 
-export interface TellParts {
+interface ReporterParts {
   readonly logger: Logger;
   readonly metrics: Metrics;
-  readonly store: Pick<Store, 'audit'>;
-  readonly refusalBook: ReturnType<typeof createRefusalBook>;
   readonly now: () => number;
-  /** Told of every verdict once it is committed. */
-  readonly recorded?: ((entry: HistoryEntry) => void) | undefined;
+  readonly recorded: (entry: HistoryEntry) => void;
 }
 
-export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
+/** Where events go that belong into the audit log. */
+export interface AuditPort {
+  /** The entry for a refusal; null where there were many of its kind lately, and the next one counts it. */
+  entryOf(refusal: Refusal, at: number): AuditEvent | null;
+  write(event: AuditEvent): Promise<void>;
+}
+
+export interface Reporter extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
   readonly recorded: AttestPorts['recorded'];
   readonly alert: Alert;
   /** A policy is in force from now on. */
@@ -26,6 +31,12 @@ export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'
   notReloaded(part: ReloadedPart, text: string): void;
   /** A request to the API that its caller may not make. */
   denied(code: ReasonCode, text: string, actor: string): void;
+  /** A checkpoint of the audit log was signed. @param size entries */
+  checkpointed(size: number): void;
+  /** The audit log in the store is shorter than it was, or another one. */
+  rolledBack(text: string): void;
+  /** So says the checkpoint that an agent of this name brought. */
+  contradicted(node: string, text: string): void;
   /** A row of the store was left out because nobody can read it. */
   unreadable(row: Error & { readonly table: string; readonly key: string }): void;
   fault(error: unknown, where: string): void;
@@ -34,17 +45,22 @@ export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'
 /** How many unreadable rows are told of: each of them once. */
 const mostNamed = 1000;
 
-/** What each event does to the metrics, the log and the books. */
-export function createTeller({ logger, metrics, store, refusalBook, now, recorded }: TellParts): Teller {
-  const audit = (...event: Parameters<Store['audit']>): void => {
-    store.audit(...event).catch((error: unknown) => {
+/** What each event does to the metrics, the log and the audit log. */
+export function createReporter({ logger, metrics, now, recorded }: ReporterParts): {
+  readonly report: Reporter;
+  auditTo(audit: AuditPort): void;
+} {
+  const waiting: AuditEvent[] = [];
+  let auditLog: AuditPort = { entryOf: () => null, write: async (event) => void waiting.push(event) };
+  const audit = (event: AuditEvent): void => {
+    auditLog.write(event).catch((error: unknown) => {
       metrics.auditWriteFailed();
       logger.error({ err: error }, 'an audit entry could not be written');
     });
   };
   const named = new Set<string>();
   let inForce: string | null = null;
-  return {
+  const report: Reporter = {
     recorded(entry, from) {
       const { state, reasons } = entry.verdict;
       const code = reasons[0]?.code ?? null;
@@ -55,13 +71,13 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
       if (from === state) logger.debug(fields, 'verdict');
       else
         logger[state === 'untrusted' ? 'warn' : 'info'](fields, reasons[0]?.text ?? `the node is ${state}`);
-      recorded?.(entry);
+      recorded(entry);
     },
 
     refused(code, text, about) {
       metrics.refused(code);
       metrics.attested('rejected', code);
-      const event = refusalBook({ code, text, node: about.node, address: about.address }, now());
+      const event = auditLog.entryOf({ code, text, node: about.node, address: about.address }, now());
       // A flood must not fill the log either: what repeats is counted, and the next entry says how often.
       logger[event === null ? 'debug' : 'warn']({ code, ...about, ...event?.detail }, text);
       if (event !== null) audit(event);
@@ -70,7 +86,7 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
     alert({ code, text, node, actor }) {
       metrics.refused(code);
       logger.warn({ code, node, actor }, text);
-      const event = refusalBook({ code, text, node, address: actor }, now());
+      const event = auditLog.entryOf({ code, text, node, address: actor }, now());
       if (event !== null) audit({ ...event, actor });
     },
 
@@ -92,7 +108,7 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
 
     notReloaded(part, text) {
       metrics.reloadFailed(part);
-      // Of a file with many faults the log tells all; the books say that it was refused, and the first of them.
+      // Of a file with many faults the log tells all; the audit log says that it was refused, and the first of them.
       audit({
         at: now(),
         actor: 'server',
@@ -105,9 +121,24 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
 
     denied(code, text, actor) {
       metrics.refused(code);
-      const event = refusalBook({ code, text, node: null, address: actor }, now());
+      const event = auditLog.entryOf({ code, text, node: null, address: actor }, now());
       logger[event === null ? 'debug' : 'warn']({ code, actor, ...event?.detail }, text);
       if (event !== null) audit({ ...event, actor });
+    },
+
+    checkpointed: metrics.checkpointed,
+
+    rolledBack(text) {
+      metrics.refused('audit_rollback');
+      logger.error({ code: 'audit_rollback', where: 'store' }, text);
+    },
+
+    contradicted(node, text) {
+      metrics.refused('audit_rollback');
+      const event = auditLog.entryOf({ code: 'audit_rollback', text, node, address: 'witness' }, now());
+      // Whoever has such a checkpoint can say hello with it as often as he likes, in any name.
+      logger[event === null ? 'debug' : 'error']({ code: 'audit_rollback', node, where: 'hello' }, text);
+      if (event !== null) audit({ ...event, actor: `agent:${node}`, action: 'audit_rollback' });
     },
 
     failed(error, about) {
@@ -128,6 +159,13 @@ export function createTeller({ logger, metrics, store, refusalBook, now, recorde
 
     fault(error, where) {
       logger.error({ err: error, where }, 'the server failed');
+    },
+  };
+  return {
+    report,
+    auditTo(next) {
+      auditLog = next;
+      for (const event of waiting.splice(0)) audit(event);
     },
   };
 }

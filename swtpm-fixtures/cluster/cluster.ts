@@ -191,7 +191,7 @@ async function startOnUsualPorts(
   const logger = pino({ level: options.logLevel, base: null }, pino.destination(2));
   const policyFile = join(options.dir, 'strict.yaml');
   await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings));
-  const start = (ports: object) =>
+  const start = (ports: Readonly<Record<string, number>>) =>
     startServer(
       serverConfig(
         null,
@@ -209,14 +209,22 @@ async function startOnUsualPorts(
       ),
       { logger, recorded },
     );
-  const free = { agentPort: 0, apiPort: 0, metricsPort: 0 };
-  if (options.ports === 'free') return start(free);
-  try {
-    return await start({});
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') return start(free);
-    throw error;
-  }
+  if (options.ports === 'free') return start({ agentPort: 0, apiPort: 0, metricsPort: 0 });
+  const ports: Record<string, number> = { agentPort: 8443, apiPort: 8444, metricsPort: 9464 };
+  for (;;)
+    try {
+      return await start(ports);
+    } catch (error) {
+      const taken = Object.keys(ports).find((name) => ports[name] !== 0 && ports[name] === takenPort(error));
+      if (taken === undefined) throw error;
+      ports[taken] = 0;
+    }
+}
+
+/** The port that a server could not listen on, since another program does; null for any other fault. */
+function takenPort(error: unknown): number | null {
+  const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+  return isTaken && 'port' in error && typeof error.port === 'number' ? error.port : null;
 }
 
 async function makeNode(

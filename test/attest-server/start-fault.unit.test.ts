@@ -34,6 +34,11 @@ describe('why a server did not start', () => {
     assert.match(startFault(error).text, new RegExp(`\\b${port}\\b`));
   });
 
+  it('tells the fault, not what did not close after it', () => {
+    const fault = new SuppressedError(new Error('the disk is full'), new ConfigError([]));
+    assert.equal(startFault(fault).exitCode, 2);
+  });
+
   it('keeps the words of every other fault', () =>
     assert.deepEqual(startFault(new Error('the store is newer')), {
       text: 'the store is newer',

@@ -10,7 +10,7 @@ import { unwritable } from '../write-file.ts';
 export function addAudit(program: Command, { io, client }: Session): Command {
   const audit = program
     .command('audit')
-    .description('the books: who did what, and whether anybody changed it');
+    .description('the audit log: who did what, and whether anybody changed it');
   audit
     .command('export <file>')
     .description('write entries, keys and checkpoints as JSON lines; - is standard output')

@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, utimes } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
+import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
+import { InForce } from '../../../attest-server/in-force/in-force.ts';
+import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
-import { beat, readLastAlive } from '../../../attest-server/state/alive.ts';
 import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import type { Store } from '../../../attest-server/store/store.ts';
 
@@ -50,10 +48,24 @@ async function judged(state: NodeState): Promise<Store> {
   return store;
 }
 
+function portsOf(store: Store): AttestPorts {
+  const inForce = new InForce(strictPolicy, []);
+  return {
+    store,
+    now: () => 0,
+    monotonic: () => performance.now(),
+    unknownAfter,
+    challengeEvery: 60_000,
+    inForce: () => inForce,
+    labelsOf: () => ({}),
+    duration() {},
+    recorded() {},
+  };
+}
+
 /** The state that a server shows which starts at `now` and sweeps once. */
 async function stateAfterStart(store: Store, now: number, lastAlive: number | null): Promise<string> {
-  const ports = { store, now: () => now, unknownAfter, duration: () => {}, recorded: () => {} };
-  const attestation = await Attestation.open(ports, strictPolicy, lastAlive);
+  const attestation = await Attestation.open({ ...portsOf(store), now: () => now }, lastAlive);
   await attestation.sweep();
   return attestation.status('node-1')?.state ?? 'gone';
 }
@@ -80,12 +92,8 @@ describe('a server that starts again', () => {
   it('trusts nobody longer because its clock was set back', async () => {
     const store = await judged('trusted');
     let [now, monotonic] = [1_000, 0];
-    const ports = {
-      ...{ store, unknownAfter, duration() {}, recorded() {} },
-      now: () => now,
-      monotonic: () => monotonic,
-    };
-    const attestation = await Attestation.open(ports, strictPolicy, null);
+    const ports = { ...portsOf(store), now: () => now, monotonic: () => monotonic };
+    const attestation = await Attestation.open(ports, null);
     const stateAt = async () => {
       await attestation.sweep();
       return attestation.status('node-1')?.state;
@@ -98,33 +106,5 @@ describe('a server that starts again', () => {
 
   it('leaves an untrusted node untrusted, however long it is silent (row 64)', async () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
-  });
-});
-
-describe('a policy that is read again', () => {
-  it('stays in force where references change in the same moment', async () => {
-    const store = await judged('trusted');
-    const ports = { store, now: () => 0, unknownAfter, duration: () => {}, recorded: () => {} };
-    const attestation = await Attestation.open(ports, strictPolicy, null);
-    await Promise.all([attestation.reload(observePolicy), attestation.reload()]);
-    assert.equal(attestation.policy, observePolicy);
-    await Promise.all([attestation.reload(), attestation.reload(strictPolicy)]);
-    assert.equal(attestation.policy, strictPolicy);
-  });
-});
-
-describe('the heartbeat of a server', () => {
-  it('tells when a server last ran on a state folder', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'assay-alive-'));
-    try {
-      assert.equal(await readLastAlive(dir), null);
-      await beat(dir, 1_000);
-      await beat(dir, 5_000);
-      assert.equal(await readLastAlive(dir), 5_000);
-      await utimes(join(dir, 'alive'), 7, 7);
-      assert.equal(await readLastAlive(dir), 7_000);
-    } finally {
-      await rm(dir, { recursive: true });
-    }
   });
 });

@@ -16,14 +16,14 @@ import { runAssay } from '../cli/cli-fixture.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
-describe('the books of a running server', () => {
+describe('the audit log of a running server', () => {
   let dir: string;
   before(() => {
-    dir = mkdtempSync(join(tmpdir(), 'assay-e2e-books-'));
+    dir = mkdtempSync(join(tmpdir(), 'assay-e2e-audit-'));
   });
   after(() => rmSync(dir, { recursive: true }));
 
-  it('are exported and verified offline and live, across a rotation of the key', async () => {
+  it('is exported and verified offline and live, across a rotation of the key', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     await enrolledNode(world, forgedTpm(), 'node-1');
     const file = join(dir, 'export');
@@ -47,7 +47,7 @@ describe('the books of a running server', () => {
     assert.equal(rotation?.actor, 'token:admin');
   });
 
-  it('are verified live too: a change of the database is named', async () => {
+  it('is verified live too: a change of the database is named', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     await enrolledNode(world, forgedTpm(), 'node-1');
     tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
@@ -55,7 +55,7 @@ describe('the books of a running server', () => {
     assert.deepEqual([code, (JSON.parse(out) as BooksResult).fault?.seq], [10, 2]);
   });
 
-  it('are signed for readers once a second, however often they ask, and then cover all that was there', async () => {
+  it('is signed for readers once a second, however often they ask, and then covers all that was there', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const token = readFileSync(join(world.stateDir, 'reader.token'), 'utf8').trim();
     const started = performance.now();
@@ -70,7 +70,7 @@ describe('the books of a running server', () => {
     assert.equal(parseCheckpoint(notes.at(-1)?.note ?? '').size, (await world.store.auditHead()).size);
   });
 
-  it('are changed and copied by an administrator only', async () => {
+  it('is changed and copied by an administrator only', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     for (const command of [['audit', 'rotate-key'], ['backup']])
       assert.equal((await assay(world, 'reader', ...command)).code, 1);
@@ -84,7 +84,7 @@ describe('the books of a running server', () => {
     );
   });
 
-  it('come back from a backup in another state folder, and the nodes with them', async () => {
+  it('comes back from a backup in another state folder, and the nodes with them', async () => {
     const tpm = forgedTpm();
     const state = join(dir, 'restored');
     await using world = await startTestServer({ policy: 'observe' });
@@ -122,7 +122,7 @@ describe('the books of a running server', () => {
     }
   });
 
-  it('tell in log, metric, entry and readiness that an older database was put in their place', async () => {
+  it('tells in log, metric, entry and readiness that an older database was put in its place', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const { out } = await assay(world, 'admin', 'backup');
     await enrolledNode(world, forgedTpm(), 'node-1');

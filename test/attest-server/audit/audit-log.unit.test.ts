@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { Books } from '../../../attest-server/audit/audit-log.ts';
+import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { backUp } from '../../../attest-server/audit/backup.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
@@ -14,16 +14,16 @@ import { madeEvent } from '../store/made-records.ts';
 
 interface Opened {
   readonly store: Store;
-  readonly books: Books;
+  readonly log: AuditLog;
   readonly told: readonly string[];
 }
 
-describe('the books of a server', () => {
+describe('the audit log of a server', () => {
   let root: string;
   let dir: string;
   const opened: Store[] = [];
   beforeEach(() => {
-    root = mkdtempSync(join(tmpdir(), 'assay-books-'));
+    root = mkdtempSync(join(tmpdir(), 'assay-audit-'));
     dir = join(root, 'state');
   });
   afterEach(async () => {
@@ -35,16 +35,16 @@ describe('the books of a server', () => {
     const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
     opened.push(store);
     const told: string[] = [];
-    const books = await Books.open({
+    const log = await AuditLog.open({
       store,
       stateDir,
       now: () => 1_000,
       signed: () => {},
       rolledBack: (text) => told.push(text),
     });
-    return { store, books, told };
+    return { store, log, told };
   }
-  const size = ({ books }: Opened) => parseCheckpoint(books.shown?.checkpoint ?? '').size;
+  const size = ({ log }: Opened) => parseCheckpoint(log.shown?.checkpoint ?? '').size;
   const actions = async ({ store }: Opened) =>
     (await store.auditEntries({ limit: 100 })).map(({ action }) => action);
   const close = async ({ store }: Opened) => {
@@ -54,20 +54,20 @@ describe('the books of a server', () => {
 
   it('are signed from the first entry on, by a key that only their owner can read (row 74)', async () => {
     const world = await open();
-    const { checkpoint, auditKeys } = world.books.shown ?? assert.fail();
+    const { checkpoint, auditKeys } = world.log.shown ?? assert.fail();
     const key = Buffer.from(auditKeys[0]?.publicKey ?? '', 'base64');
     const head = await world.store.auditHead();
-    assert.deepEqual(verifyCheckpoint(checkpoint, key), { origin: world.books.origin, ...head });
+    assert.deepEqual(verifyCheckpoint(checkpoint, key), { origin: world.log.origin, ...head });
     assert.equal(statSync(join(dir, 'audit.key')).mode & 0o777, 0o600);
     assert.equal(readFileSync(join(dir, 'audit-checkpoint'), 'utf8'), checkpoint);
   });
 
   it('are signed anew only where something was added', async () => {
     const world = await open();
-    await world.books.sign();
+    await world.log.sign();
     assert.equal((await world.store.checkpoints({ limit: 10 })).length, 1);
     await world.store.audit(madeEvent('enrol', 'node-1'));
-    await Promise.all([world.books.sign(), world.books.sign()]);
+    await Promise.all([world.log.sign(), world.log.sign()]);
     assert.equal((await world.store.checkpoints({ limit: 10 })).length, 2);
     assert.equal(size(world), 2);
   });
@@ -76,17 +76,17 @@ describe('the books of a server', () => {
     const first = await open();
     await close(first);
     const second = await open();
-    assert.deepEqual(second.books.shown, first.books.shown);
+    assert.deepEqual(second.log.shown, first.log.shown);
     assert.deepEqual(second.told, []);
-    assert.equal(second.books.rollback, null);
+    assert.equal(second.log.rollback, null);
   });
 
   it('get a new key that the old one signed, and say so', async () => {
     const world = await open();
-    await world.books.rotate('token:admin');
-    const keys = world.books.shown?.auditKeys ?? [];
+    await world.log.rotate('token:admin');
+    const keys = world.log.shown?.auditKeys ?? [];
     assert.equal(keys.length, 2);
-    const checkpoint = world.books.shown?.checkpoint ?? '';
+    const checkpoint = world.log.shown?.checkpoint ?? '';
     verifyCheckpoint(checkpoint, Buffer.from(keys[1]?.publicKey ?? '', 'base64'));
     assert.deepEqual(await actions(world), ['audit_key.create', 'audit_key.rotate']);
     await close(world);
@@ -96,13 +96,13 @@ describe('the books of a server', () => {
   it('accept a store from before a rotation beside the key from after it', async () => {
     const world = await open();
     await backUp(world.store, dir, 'token:admin', 1_000);
-    await world.books.rotate('token:admin');
+    await world.log.rotate('token:admin');
     await close(world);
     restore();
     const restored = await open();
-    assert.equal(restored.books.keys.length, 2);
+    assert.equal(restored.log.keys.length, 2);
     assert.deepEqual(await restored.store.auditOrigins(), [
-      { origin: restored.books.origin, keys: restored.books.keys },
+      { origin: restored.log.origin, keys: restored.log.keys },
     ]);
     assert.equal(restored.told.length, 1);
   });
@@ -112,8 +112,8 @@ describe('the books of a server', () => {
     const other = await open(join(root, 'other'));
     await Promise.all([close(mine), close(other)]);
     cpSync(join(root, 'other', 'audit.key'), join(dir, 'audit.key'));
-    const keyId = parseCheckpoint(mine.books.shown?.checkpoint ?? '').keyId;
-    const otherId = parseCheckpoint(other.books.shown?.checkpoint ?? '').keyId;
+    const keyId = parseCheckpoint(mine.log.shown?.checkpoint ?? '').keyId;
+    const otherId = parseCheckpoint(other.log.shown?.checkpoint ?? '').keyId;
     await assert.rejects(
       open(),
       (error: Error) => error.message.includes(keyId) && error.message.includes(otherId),
@@ -132,25 +132,25 @@ describe('the books of a server', () => {
     const world = await open();
     await backUp(world.store, dir, 'token:admin', 1_000);
     await world.store.audit(madeEvent('enrol', 'node-1'));
-    await world.books.sign();
+    await world.log.sign();
     await close(world);
     restore();
     const restored = await open();
     assert.equal(restored.told.length, 1);
     assert.equal((await restored.store.auditEntries({ limit: 100 })).at(-1)?.code, 'audit_rollback');
-    assert.notEqual(restored.books.rollback, null);
+    assert.notEqual(restored.log.rollback, null);
     await close(restored);
     const again = await open();
     assert.deepEqual(again.told, []);
-    assert.notEqual(again.books.rollback, null);
+    assert.notEqual(again.log.rollback, null);
     rmSync(join(dir, 'audit-checkpoint.rolled-back'));
-    assert.equal(again.books.rollback, null);
+    assert.equal(again.log.rollback, null);
   });
 
   it('tell that the tail was cut, also where the mark beside the database is gone', async () => {
     const world = await open();
     for (const name of ['node-1', 'node-2']) await world.store.audit(madeEvent('enrol', name));
-    await world.books.sign();
+    await world.log.sign();
     await close(world);
     const database = new DatabaseSync(join(dir, 'assay.db'));
     database.exec('drop trigger audit_is_never_shortened; delete from audit where seq > 2');
@@ -164,20 +164,20 @@ describe('the books of a server', () => {
 
   it('contradict a checkpoint of theirs under another log, and no word of others', async () => {
     const world = await open();
-    const before = world.books.shown?.checkpoint ?? '';
-    assert.equal(await world.books.contradicts(before), null);
+    const before = world.log.shown?.checkpoint ?? '';
+    assert.equal(await world.log.contradicts(before), null);
     await backUp(world.store, dir, 'token:admin', 1_000);
     await world.store.audit(madeEvent('enrol', 'node-1'));
-    await world.books.sign();
-    const later = world.books.shown?.checkpoint ?? '';
+    await world.log.sign();
+    const later = world.log.shown?.checkpoint ?? '';
     const other = await open(join(root, 'other'));
-    assert.equal(await world.books.contradicts(other.books.shown?.checkpoint ?? ''), null);
-    assert.equal(await world.books.contradicts('no checkpoint'), null);
+    assert.equal(await world.log.contradicts(other.log.shown?.checkpoint ?? ''), null);
+    assert.equal(await world.log.contradicts('no checkpoint'), null);
     await close(world);
     restore();
     const restored = await open();
-    assert.notEqual(await restored.books.contradicts(later), null);
-    assert.equal(await restored.books.contradicts(before), null);
+    assert.notEqual(await restored.log.contradicts(later), null);
+    assert.equal(await restored.log.contradicts(before), null);
   });
 
   /** Puts the one backup in the place of the database. */

@@ -133,7 +133,7 @@ describe('the listener, over a real connection', () => {
         assert.equal(await peer.refusal(), 'malformed');
       }
     });
-    // Neither the books nor the names of metrics hold a word of it.
+    // Neither the audit log nor the names of metrics hold a word of it.
     const metrics = await fetch(`http://127.0.0.1:${world.server.metricsPort}/metrics`);
     for (const text of [JSON.stringify(await world.audit()), await metrics.text()])
       assert.doesNotMatch(text, /level.{1,4}60|x1b|u001b|<b>|a{300}|\.\.\/x/);

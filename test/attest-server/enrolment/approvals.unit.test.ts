@@ -22,7 +22,7 @@ describe('the approval of a key that is enrolled already', () => {
       ...{ store, candidates: await CandidateBook.open(store), now: () => 0, alert: () => {} },
       mayEnrol: (_node, by) => ways.includes(by),
       release: (_node, work) => work(),
-      async forgive() {
+      async approveAgain() {
         const was = held;
         held = false;
         return was;

@@ -39,9 +39,9 @@ function registryWith(clusterPorts: ClusterPorts | null): Registry {
   return createRegistry({
     store,
     mayEnrol: (_node, by) => ways.includes(by),
-    authorityDigest: 'c'.repeat(64),
+    authority: { digest: 'c'.repeat(64) },
     alert: () => {},
-    ...(clusterPorts !== null && { clusterPorts }),
+    clusterPorts,
   });
 }
 
@@ -76,7 +76,7 @@ describe('enrolment by the word of the cloud', () => {
     ways = ['cloud', 'pin', 'join-token'];
   });
 
-  it('binds the TPM of the machine behind the Node, keeps which machine that is, and says so in the books', async () => {
+  it('binds the TPM of the machine behind the Node, keeps which machine that is, and says so in the audit log', async () => {
     await join('node-1', 'a');
     const record = await store.node('node-1');
     assert.deepEqual([record?.bound, record?.providerId], ['cloud', 'example://1']);
@@ -136,7 +136,7 @@ describe('enrolment by the word of the cloud', () => {
     assert.equal((await store.node('node-1'))?.bound, 'pin');
   });
 
-  it('gives a reused name to the new machine, revokes the old record, and says both in the books', async () => {
+  it('gives a reused name to the new machine, revokes the old record, and says both in the audit log', async () => {
     await join('node-1', 'a');
     machines.set('node-1', 'example://2');
     cloud.set('example://2', ekOf('b'));

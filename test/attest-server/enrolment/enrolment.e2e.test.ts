@@ -61,7 +61,7 @@ function frameOf(token: string): Buffer {
   return binaryFrame('joinToken', Buffer.from(`${id}.${secret}`));
 }
 
-/** A refusal over the API: its code, both nodes alerted in books and metrics, and nothing bound. */
+/** A refusal over the API: its code, both nodes alerted in audit log and metrics, and nothing bound. */
 async function assertDoublyBound(attempt: () => Promise<unknown>, names: readonly string[]): Promise<void> {
   const [before, bound] = [await world.metric(boundAlready), await world.store.nodes()];
   await assert.rejects(attempt(), /ek_already_bound/);

@@ -32,7 +32,8 @@ describe('the registry', () => {
     registry = createRegistry({
       store,
       mayEnrol: (_node, by) => allowed(by),
-      authorityDigest: 'c'.repeat(64),
+      authority: { digest: 'c'.repeat(64) },
+      clusterPorts: null,
       alert: ({ code, node }) => alerts.push(`${code} ${node}`),
     });
   });

@@ -70,7 +70,7 @@ describe('tokens of people and programs, over a real connection', () => {
       [await refusals('token_rejected'), await refusals('role_denied')],
       [Number(before[0]) + unknown, Number(before[1]) + tooLow],
     );
-    // The books hold who tried, once in a while, nothing else, and nobody's secret.
+    // The audit log holds who tried, once in a while, nothing else, and nobody's secret.
     const after = await world.audit();
     assert.deepEqual(after.slice(0, audit.length), audit);
     const told = after.slice(audit.length).map(({ action, code, actor }) => `${action} ${code} ${actor}`);
@@ -105,7 +105,7 @@ describe('tokens of people and programs, over a real connection', () => {
     assert.doesNotMatch(answer, /^HTTP\/1\.1 101/);
   });
 
-  it('act under their own name in the books, within their role, over a restart', async () => {
+  it('act under their own name in the audit log, within their role, over a restart', async () => {
     const alice = await create('alice', 'operator');
     const pins = (ek: string) => ({ pins: [{ node: 'node-1', ek: ek.repeat(64) }] });
     assert.equal((await world.ask('POST', '/v1/pins', alice, pins('a'))).status, 201);

@@ -39,7 +39,7 @@ describe('evidence that is old', () => {
   const erasures = async () =>
     (await store.auditEntries({ limit: 10_000 })).filter(({ action }) => action === 'evidence_erased');
 
-  it('goes after its days, that of a change of state later, and leaves its digest in the books', async () => {
+  it('goes after its days, that of a change of state later, and leaves its digest in the audit log', async () => {
     for (const daysAgo of [500, 401]) await record(daysAgo, true);
     for (const daysAgo of [399, 31]) await record(daysAgo, true);
     for (const daysAgo of [100, 50]) await record(daysAgo, false);

@@ -63,7 +63,7 @@ describe('what kept evidence shares', () => {
       ({ action, subject }) => action === 'evidence_erased' && subject === 'shared',
     );
 
-  it('goes with the last answer that names it, and the books name it', async () => {
+  it('goes with the last answer that names it, and the audit log names it', async () => {
     await record(100, ['old log', 'policy']);
     await record(20, ['new log', 'policy']);
     await record(1, ['new log', 'policy']);

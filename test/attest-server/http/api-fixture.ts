@@ -129,6 +129,8 @@ export interface World {
   readonly answered: { method: string; route: string; status: number }[];
   ready: { ok: boolean; reason: string | null };
   failing: boolean;
+  /** Others ask about policies already. */
+  busy: boolean;
 }
 
 export function emptyWorld(): World {
@@ -146,6 +148,7 @@ export function emptyWorld(): World {
     answered: [],
     ready: { ok: true, reason: null },
     failing: false,
+    busy: false,
   };
 }
 
@@ -255,7 +258,10 @@ export function portsOf(world: World): ApiPorts {
     },
     policies: {
       simulate: async () => ({ items: [], next: null }),
-      observations: async () => ({ items: [], unseen: [], next: null }),
+      async observations() {
+        if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
+        return { items: [], unseen: [], next: null };
+      },
     },
     advise: nextStep,
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
@@ -294,7 +300,7 @@ export async function startApi(world: World): Promise<ApiServer> {
     caFile: identity.caFile,
     dir,
     async close() {
-      await listening.close();
+      await listening[Symbol.asyncDispose]();
       rmSync(dir, { recursive: true });
     },
   };

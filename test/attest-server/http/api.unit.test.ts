@@ -219,6 +219,13 @@ describe('the API', () => {
       assert.equal(api.problem.parse(JSON.parse(answer.text)).status, status);
     });
 
+  it('asks a caller to come again where many ask about policies at once', async () => {
+    world.busy = true;
+    const { status, headers } = await ask(server, '/v1/policy/observations');
+    world.busy = false;
+    assert.deepEqual([status, headers['retry-after']], [429, '2']);
+  });
+
   it('tells a caller nothing of a fault of ours, and tells the log', async () => {
     world.failing = true;
     const answer = await ask(server, '/v1/nodes');

@@ -106,21 +106,17 @@ describe('the metrics', () => {
       status: statusOf('node-1', verdictOf(), { expiresAt: now - 1 }),
     });
     const metrics = createMetrics({ version: '0.1.0' });
-    const listening = await listenPlainly(createProbes({ ...portsOf(world), metrics }), {
+    await using listening = await listenPlainly(createProbes({ ...portsOf(world), metrics }), {
       host: '127.0.0.1',
       port: 0,
     });
-    try {
-      const text = await get(listening.port, '/metrics');
-      assert.match(text.body, /^assay_nodes\{state="unknown"\} 1$/m);
-      assert.match(text.body, /^assay_node_trusted\{node="node-1"\} 0$/m);
-      assert.equal((await get(listening.port, '/livez')).status, 200);
-      world.ready = { ok: false, reason: 'no store' };
-      assert.equal((await get(listening.port, '/readyz')).status, 503);
-      assert.equal((await get(listening.port, '/v1/nodes')).status, 404);
-    } finally {
-      await listening.close();
-    }
+    const text = await get(listening.port, '/metrics');
+    assert.match(text.body, /^assay_nodes\{state="unknown"\} 1$/m);
+    assert.match(text.body, /^assay_node_trusted\{node="node-1"\} 0$/m);
+    assert.equal((await get(listening.port, '/livez')).status, 200);
+    world.ready = { ok: false, reason: 'no store' };
+    assert.equal((await get(listening.port, '/readyz')).status, 503);
+    assert.equal((await get(listening.port, '/v1/nodes')).status, 404);
   });
 });
 

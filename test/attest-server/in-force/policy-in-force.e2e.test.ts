@@ -212,7 +212,7 @@ describe('a policy in force, over real connections', () => {
     assert.match(String(told?.detail.text), /:4: groups\.0\.boot: /);
   });
 
-  it('stands in the books with its revision, and each other one that follows it', async () => {
+  it('stands in the audit log with its revision, and each other one that follows it', async () => {
     const inForce = async () => policyView.parse(await world.call('GET', '/v1/policy'));
     const loaded = async () => (await world.audit()).filter(({ action }) => action === 'policy.load');
     const [before] = await world.until(async () => ((await loaded()).length > 0 ? await loaded() : null));

@@ -1,6 +1,6 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 
-/** An audit key as the books hold it. */
+/** An audit key as the audit log holds it. */
 export interface MadeAuditKey {
   readonly publicKey: Buffer;
   readonly privateKey: KeyObject;

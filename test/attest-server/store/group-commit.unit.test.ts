@@ -43,7 +43,7 @@ describe('verdicts that arrive together', () => {
     assert.deepEqual(sizes, [256, 256, 88]);
   });
 
-  it('fail each for itself: a bad one costs the others nothing, and the books stay whole', async () => {
+  it('fail each for itself: a bad one costs the others nothing, and the audit log stays whole', async () => {
     await withStore(async (store) => {
       const nodes = ['node-1', 'node-2', 'node-3'].map((name) => madeNode(name));
       for (const node of nodes) await store.enrol(node, madeEvent('enrol', node.name));

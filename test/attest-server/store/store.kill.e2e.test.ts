@@ -62,7 +62,7 @@ async function checkStore(path: string, acknowledged: readonly number[]): Promis
     const entries = await store.auditEntries({ limit: 100_000 });
     const check = verifyChain(entries);
     assert.equal(check.ok, true);
-    // A verdict is whole or absent: each row has its entry in the books and its evidence.
+    // A verdict is whole or absent: each row has its entry in the audit log and its evidence.
     const booked = entries.filter(({ action }) => action === 'verdict').map(({ at }) => at);
     assert.deepEqual(booked.sort(ascending), [...times].sort(ascending));
     for (const { evidenceDigest } of history) assert.ok(await store.evidence(evidenceDigest ?? '', 'node-1'));

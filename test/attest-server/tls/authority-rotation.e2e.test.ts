@@ -141,7 +141,7 @@ describe('one authority of the server follows another, end to end', () => {
     }
   });
 
-  it('stands in the books with who did it', async () => {
+  it('stands in the audit log with who did it', async () => {
     const done = (await world.audit()).filter(({ action }) => action.startsWith('authority.'));
     assert.deepEqual(
       done.map(({ action, actor }) => `${actor} ${action}`),

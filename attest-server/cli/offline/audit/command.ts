@@ -17,7 +17,7 @@ interface Options {
 export function addAuditVerify(audit: Command, { io, client, exitWith }: Session): void {
   audit
     .command('verify [file]')
-    .description("check an export, a database or a backup, offline; without a file, the server's books")
+    .description("check an export, a database or a backup, offline; without a file, the server's audit log")
     .option('--checkpoint <file>', 'a witness from elsewhere, such as audit-checkpoint.json of an agent')
     .option('-o, --output <format>', 'table, json or yaml', 'table')
     .action(async (file: string | undefined, options: Options, command: Command) => {
@@ -33,7 +33,7 @@ export function addAuditVerify(audit: Command, { io, client, exitWith }: Session
 }
 
 function page({ ok, origin, earlier, size, signed, witnessed, fault }: BooksResult): string {
-  if (!ok) return `${printable(fault?.text ?? 'the books are not in order')}\n`;
+  if (!ok) return `${printable(fault?.text ?? 'the audit log is not in order')}\n`;
   const rest = size === signed ? '' : `; entries ${signed + 1} to ${size} are not signed yet`;
   const witness = witnessed
     ? 'witnessed: a checkpoint from elsewhere fits'

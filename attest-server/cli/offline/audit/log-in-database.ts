@@ -17,7 +17,7 @@ export function isDatabase(path: string): boolean {
   }
 }
 
-/** The books in a server's database or a backup of it, which is only read. */
+/** The audit log in a server's database or a backup of it, which is only read. */
 export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
   const database = new DatabaseSync(path, { readOnly: true });
   try {

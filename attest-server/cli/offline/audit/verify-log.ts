@@ -10,7 +10,7 @@ import {
 } from '../../../protocol/checkpoint.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 
-/** A checkpoint that came another way than the books: what an agent, a log or a colleague kept. */
+/** A checkpoint that came another way than the log: what an agent, a log or a colleague kept. */
 export interface Witness {
   readonly checkpoint: string;
   /** The key that is known to be the server's, base64; null where only the checkpoint was kept. */
@@ -33,7 +33,7 @@ export interface BooksResult {
   readonly fault: { readonly seq: number | null; readonly text: string } | null;
 }
 
-/** A line that cannot be read: no fault of ours, and so a fault of the books. */
+/** A line that cannot be read: no fault of ours, and so a fault of the log. */
 export class UnreadableBooks extends Error {
   override readonly name = 'UnreadableBooks';
 }
@@ -117,7 +117,7 @@ function verified(note: string, owners: readonly AuditOrigin[]): Checkpoint {
   if (key === undefined)
     throw new Rejection(
       'sig_invalid',
-      `a checkpoint is signed by the key ${keyId} of ${origin}, which is none of these books`,
+      `a checkpoint is signed by the key ${keyId} of ${origin}, which is none of this audit log`,
     );
   return verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
 }

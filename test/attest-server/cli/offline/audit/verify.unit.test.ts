@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'mocha';
-import { Books } from '../../../../../attest-server/audit/audit-log.ts';
+import { AuditLog } from '../../../../../attest-server/audit/audit-log.ts';
 import { chainEntry } from '../../../../../attest-server/audit/chain.ts';
 import { readBooks } from '../../../../../attest-server/cli/offline/audit/log-in-file.ts';
 import type { BooksResult } from '../../../../../attest-server/cli/offline/audit/verify-log.ts';
@@ -28,19 +28,19 @@ describe('assay audit verify on a copied store', () => {
     dir = mkdtempSync(join(tmpdir(), 'assay-verify-'));
     const path = join(dir, 'state', 'assay.db');
     const store = await openSqliteStore(path, { chain: chainEntry });
-    const books = await Books.open({
+    const log = await AuditLog.open({
       store,
       stateDir: join(dir, 'state'),
       now: () => 1_000,
       signed: () => {},
       rolledBack: (text) => assert.fail(text),
     });
-    await books.rotate('token:admin');
+    await log.rotate('token:admin');
     for (let seq = 3; seq <= all; seq++) {
       await store.audit(madeEvent('enrol', `node-${seq}`));
-      if (seq === signedFirst || seq === signed) await books.sign();
+      if (seq === signedFirst || seq === signed) await log.sign();
     }
-    const { checkpoint, auditKeys } = books.shown ?? assert.fail();
+    const { checkpoint, auditKeys } = log.shown ?? assert.fail();
     [kept, note] = [join(dir, 'audit-checkpoint.json'), join(dir, 'note')];
     writeFileSync(kept, JSON.stringify({ publicKey: auditKeys[0]?.publicKey, checkpoint }));
     writeFileSync(note, checkpoint);

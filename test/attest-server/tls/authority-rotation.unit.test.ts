@@ -6,7 +6,10 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import type { Hello } from '../../../attest-server/protocol/messages.ts';
-import { type Authority, createAuthority } from '../../../attest-server/tls/authority.ts';
+import {
+  type AuthorityRotation,
+  createAuthorityRotation,
+} from '../../../attest-server/tls/authority-rotation.ts';
 import { ensureIdentity, type ServerIdentity } from '../../../attest-server/tls/identity.ts';
 import { enrolled } from '../http/api-fixture.ts';
 
@@ -14,29 +17,29 @@ const logger = pino({ level: 'silent' });
 
 describe("the server's authority while it is replaced", () => {
   let dir = '';
-  let authority: Authority;
+  let authority: AuthorityRotation;
   let served: ServerIdentity[] = [];
-  let books: AuditEvent[] = [];
+  let entries: AuditEvent[] = [];
   let isFull = false;
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-authority-'));
-    [served, books] = [[], []];
+    [served, entries] = [[], []];
     authority = await open();
   });
   afterEach(() => rm(dir, { recursive: true }));
 
-  async function open(): Promise<Authority> {
+  async function open(): Promise<AuthorityRotation> {
     const read = () => ensureIdentity(dir, ['localhost'], Date.now());
     const store = {
       nodes: async () => [enrolled('node-1'), enrolled('node-2')],
-      audit: async (event: AuditEvent) => void books.push(event),
+      audit: async (event: AuditEvent) => void entries.push(event),
     };
     const serve = (identity: ServerIdentity) => {
       if (isFull) throw new Error('no room on the disk');
       served.push(identity);
     };
     const parts = { stateDir: dir, identity: await read(), read, serve, store, now: () => 7, logger };
-    return createAuthority(parts);
+    return createAuthorityRotation(parts);
   }
   const hello = (...authorities: readonly string[]): Hello => ({
     ...{ type: 'hello', versions: { protocol: [1, 1], program: '1' }, role: 'agent', node: 'node-1' },
@@ -46,25 +49,29 @@ describe("the server's authority while it is replaced", () => {
 
   it('is announced to nobody who trusts it, and who says nothing of authorities is told nothing, ever', async () => {
     const { authorities: _, ...older } = hello();
-    assert.equal(authority.announce('node-1', hello(authority.digest)), null);
+    assert.equal(authority.announce('node-1', hello(authority.digest), null).authorities, null);
     await authority.ports.rotate('token:admin');
-    assert.equal(authority.announce('node-1', older), null);
-    assert.equal(authority.announce('node-1', null), null);
+    assert.deepEqual(authority.announce('node-1', older, null), { told: null, authorities: null });
+    assert.deepEqual(authority.announce('node-1', null, null), { told: null, authorities: null });
     assert.equal((await authority.ports.view()).untold, 2);
   });
 
   it('is announced once a connection for each change, to those that are connected already too', async () => {
     const connection = hello(authority.digest);
-    assert.equal(authority.announce('node-1', connection), null);
+    const first = authority.announce('node-1', connection, null);
+    assert.equal(first.authorities, null);
     await authority.ports.rotate('token:admin');
-    assert.equal(authority.announce('node-1', connection)?.authorities.length, 2);
-    assert.equal(authority.announce('node-1', connection), null);
+    const second = authority.announce('node-1', connection, first.told);
+    assert.equal(second.authorities?.length, 2);
+    // A certificate that is read again is no other authority.
+    await authority.renew();
+    assert.equal(authority.announce('node-1', connection, second.told).authorities, null);
   });
 
   it('changes only once every enrolled node has said that it trusts the next one', async () => {
     await authority.ports.rotate('token:admin');
     const both = await digests();
-    authority.announce('node-1', hello(...both));
+    authority.announce('node-1', hello(...both), null);
     const { waitingFor } = await authority.ports.view();
     assert.deepEqual(waitingFor, ['node-2']);
     assert.equal(typeof (await authority.ports.finish(false, 'token:admin')), 'string');
@@ -78,16 +85,16 @@ describe("the server's authority while it is replaced", () => {
     await authority.ports.rotate('token:admin');
     const [inForce = '', next = ''] = await digests();
     authority.trusts('node-1', [inForce, next]);
-    authority.announce('node-1', hello(inForce));
+    authority.announce('node-1', hello(inForce), null);
     assert.equal((await authority.ports.view()).untold, 2);
   });
 
-  it('changes by force, and the books say how many were not told, and by whom', async () => {
+  it('changes by force, and the audit log says how many were not told, and by whom', async () => {
     await authority.ports.rotate('token:admin');
     await authority.ports.finish(true, 'token:alice');
     await authority.ports.retire('token:alice');
     assert.deepEqual(
-      books.map(({ actor, action, detail }) => [actor, action, detail.untold]),
+      entries.map(({ actor, action, detail }) => [actor, action, detail.untold]),
       [
         ['token:admin', 'authority.rotate', 0],
         ['token:alice', 'authority.finish', 2],
@@ -100,14 +107,14 @@ describe("the server's authority while it is replaced", () => {
     );
   });
 
-  it('has a step in the books that was made on disk and could not be shown', async () => {
+  it('has a step in the audit log that was made on disk and could not be shown', async () => {
     isFull = true;
     await assert.rejects(authority.ports.rotate('token:admin'), /no room/);
     isFull = false;
     await authority.renew();
     assert.equal((await authority.ports.view()).stage, 'announced');
     assert.deepEqual(
-      books.map(({ actor, action }) => [actor, action]),
+      entries.map(({ actor, action }) => [actor, action]),
       [['token:admin', 'authority.rotate']],
     );
   });

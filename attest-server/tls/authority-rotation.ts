@@ -8,7 +8,7 @@ import type { Store } from '../store/store.ts';
 import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
 import { type ServerIdentity, tlsFolder } from './identity.ts';
 
-interface AuthorityParts {
+interface RotationParts {
   readonly stateDir: string;
   /** At the start. */
   readonly identity: ServerIdentity;
@@ -22,10 +22,14 @@ interface AuthorityParts {
 }
 
 /** The server's authority while it runs, and how another one follows it. */
-export interface Authority {
+export interface AuthorityRotation {
+  /** Of the authority in force. */
   readonly digest: string;
-  /** What an agent that has just proven itself is told, once a connection; null where there is nothing to tell. */
-  announce(node: string, hello: Introduction | null): { authorities: AnnouncedAuthority[] } | null;
+  /**
+   * What an agent that has just proven itself is told, once a connection for each change.
+   * @param told what this gave for the connection before; null at first
+   */
+  announce(node: string, hello: Introduction | null, told: string | null): Announcement;
   /** A proven agent says what it trusts. */
   trusts(node: string, digests: readonly string[]): void;
   /** Reads authority and certificate again. */
@@ -33,14 +37,19 @@ export interface Authority {
   readonly ports: AuthorityPorts;
 }
 
-export function createAuthority(parts: AuthorityParts): Authority {
+export interface Announcement {
+  /** Of which authorities the connection was told; null where its agent says nothing of authorities. */
+  readonly told: string | null;
+  /** Null where there is nothing to tell. */
+  readonly authorities: AnnouncedAuthority[] | null;
+}
+
+export function createAuthorityRotation(parts: RotationParts): AuthorityRotation {
   const { stateDir, store, now, logger } = parts;
   let identity = parts.identity;
   let digests = digestsOf(identity);
   /** Nodes that trust the authority which follows, or followed. */
   const told = new Set<string>();
-  /** What was announced on the connection of this hello. */
-  const announced = new WeakMap<Introduction, ServerIdentity>();
   const inTurn = pLimit(1);
   const take = (next: ServerIdentity) => {
     // First of all: what cannot be shown is not taken.
@@ -92,12 +101,13 @@ export function createAuthority(parts: AuthorityParts): Authority {
     get digest() {
       return identity.caDigest;
     },
-    announce(node, hello) {
-      if (hello?.authorities === undefined || announced.get(hello) === identity) return null;
-      if (!announced.has(hello)) trusts(node, hello.authorities);
-      announced.set(hello, identity);
+    announce(node, hello, told) {
+      if (hello?.authorities === undefined) return { told: null, authorities: null };
+      const now = `${identity.stage} ${digests.join()}`;
+      if (told === now) return { told, authorities: null };
+      if (told === null) trusts(node, hello.authorities);
       const isKnown = identity.stage === 'settled' && hello.authorities.join() === identity.caDigest;
-      return isKnown ? null : { authorities: [...identity.authorities] };
+      return { told: now, authorities: isKnown ? null : [...identity.authorities] };
     },
     trusts,
     renew: () => inTurn(async () => take(await parts.read())),

@@ -1,0 +1,74 @@
+import type { Judgement, JudgeRequest } from '../channel/ports.ts';
+import type { Introduction } from '../protocol/messages.ts';
+import type { EnrolledNode, NodeStatus } from '../store/store.ts';
+import type { AttestedNode } from './answer.ts';
+import { Attestation } from './attestation.ts';
+import type { LatestBoot } from './latest-boot.ts';
+import type { AttestPorts } from './ports.ts';
+import { type Question, questionFor } from './selection.ts';
+import { startSweeper } from './sweeper.ts';
+
+export interface AttestParts extends AttestPorts {
+  /** When a server last ran, and that one runs now. */
+  readonly alive: { readonly lastAlive: number | null; beat(now: number): Promise<void> };
+  readonly fault: (error: unknown, where: string) => void;
+}
+
+/** Who a connection is, as far as judging its answers needs it. */
+export interface JudgedPeer extends Required<Pick<AttestedNode, 'ak' | 'endorsementPath'>> {
+  readonly record: EnrolledNode;
+}
+
+/** Judges answers, and ages what is overdue. */
+export interface Attest extends AsyncDisposable {
+  ask(peer: JudgedPeer, hello: Introduction): Question;
+  /** When this resolves, the verdict is on disk. @throws Rejection */
+  judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
+  status(name: string): NodeStatus | null;
+  statuses(): readonly NodeStatus[];
+  /** What the node last proved of its boot; null where it did not do so lately. */
+  latest(name: string): LatestBoot | null;
+  /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
+  release(name: string, work: () => Promise<void>): Promise<void>;
+  /** Forgets what is held against the node's TPM; false where nothing is. */
+  approveAgain(name: string, actor: string): Promise<boolean>;
+}
+
+export async function openAttest(parts: AttestParts): Promise<Attest> {
+  const { alive, now, monotonic, unknownAfter, duration, fault } = parts;
+  const attestation = await Attestation.open(parts, alive.lastAlive);
+  const sweeper = startSweeper(
+    [() => attestation.sweep(), () => alive.beat(now())],
+    Math.min(1000, unknownAfter / 10),
+    fault,
+  );
+  return {
+    ask: ({ record }, hello) => questionFor(hello, attestation.status(record.name)),
+    async judge({ record, ak, endorsementPath }, { session, answer }) {
+      const started = monotonic();
+      const judged = await attestation.judge(
+        { ...record, ak, endorsementPath },
+        {
+          evidence: answer.evidence,
+          nonce: answer.nonce,
+          channel: session.channel,
+          helloDigest: session.helloDigest,
+          selection: answer.challenge.selection,
+          challengedAt: now() - (started - answer.challengedAt),
+          bootLog: answer.bootLog,
+        },
+      );
+      duration('total', (monotonic() - started) / 1000);
+      return judged;
+    },
+    status: (name) => attestation.status(name),
+    statuses: () => attestation.statuses(),
+    latest: (name) => attestation.latest(name),
+    release: (name, work) => attestation.release(name, work),
+    approveAgain: (name, actor) => attestation.approveAgain(name, actor),
+    async [Symbol.asyncDispose]() {
+      await sweeper[Symbol.asyncDispose]();
+      await attestation.idle();
+    },
+  };
+}

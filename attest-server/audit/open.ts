@@ -1,0 +1,95 @@
+import type { Logger } from 'pino';
+import type { AuditPorts, Readiness } from '../http/ports.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
+import { timings } from '../protocol/limits.ts';
+import type { AuditEntry } from '../store/store.ts';
+import { AuditLog, type AuditLogStore, type ShownCheckpoint } from './audit-log.ts';
+import { backUp } from './backup.ts';
+import { paced } from './paced.ts';
+import { createRefusalLog, type Refusal } from './refusals.ts';
+
+/** What the audit log of a running server needs of the store. */
+interface AuditStore extends AuditLogStore {
+  auditEntries(page: { after?: number; limit: number }): Promise<readonly AuditEntry[]>;
+  checkpoints(page: {
+    after?: number;
+    limit: number;
+  }): Promise<readonly { readonly id: number; readonly note: string }[]>;
+  backup(path: string): Promise<void>;
+}
+
+export interface AuditParts {
+  readonly store: AuditStore;
+  readonly stateDir: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly logger: Logger;
+  readonly report: {
+    /** A checkpoint was signed. @param size entries */
+    checkpointed(size: number): void;
+    /** The log is shorter than it was, or another one. */
+    rolledBack(text: string): void;
+    /** So says the checkpoint that an agent of this name brought. */
+    contradicted(node: string, text: string): void;
+    fault(error: unknown, where: string): void;
+  };
+}
+
+/** The audit log of a running server: signed in time, shown to agents and the API, and loud where it was changed. */
+export interface Audit extends AsyncDisposable {
+  readonly ports: AuditPorts;
+  /** What travels with a verdict; null only before the first entry. */
+  shown(): ShownCheckpoint | null;
+  /** Compares the log with the checkpoint that an agent's hello brings. */
+  checkWitness(node: string, checkpoint: string): Promise<void>;
+  /** The entry for a refusal; null where there were many of its kind lately, and the next one counts it. */
+  entryOf(refusal: Refusal, at: number): AuditEvent | null;
+  write(event: AuditEvent): Promise<void>;
+  ready(): Readiness;
+}
+
+/** @throws Error where the store belongs to another key than the one in the state folder */
+export async function openAudit({ store, stateDir, now, logger, report }: AuditParts): Promise<Audit> {
+  const { checkpointed: signed, rolledBack, contradicted, fault } = report;
+  const log = await AuditLog.open({ store, stateDir, now, signed, rolledBack });
+  const signing = setInterval(() => {
+    log.sign().catch((error: unknown) => fault(error, 'checkpoint'));
+  }, timings.checkpointEvery);
+  const underWay = new Set<Promise<void>>();
+  return {
+    ports: {
+      entries: (page) => store.auditEntries(page),
+      checkpoints: (page) => store.checkpoints(page),
+      keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
+      // A reader must not make the disk sync as often as he asks.
+      sign: paced(timings.signOnDemandEvery, () => log.sign()),
+      async rotate(actor) {
+        const rotated = await log.rotate(actor);
+        logger.warn({ actor, ...rotated }, 'the audit log has a new key');
+        return rotated;
+      },
+      async backup(actor) {
+        const made = await backUp(store, stateDir, actor, now());
+        logger.info({ actor, ...made }, 'a backup was made');
+        return made;
+      },
+    },
+    shown: () => log.shown,
+    async checkWitness(node, checkpoint) {
+      const text = await log.contradicts(checkpoint);
+      if (text !== null) contradicted(node, text);
+    },
+    entryOf: createRefusalLog(),
+    write(event) {
+      const written = store.audit(event).finally(() => underWay.delete(written));
+      underWay.add(written);
+      return written;
+    },
+    ready: () => ({ ok: true, reason: log.rollback }),
+    async [Symbol.asyncDispose]() {
+      clearInterval(signing);
+      await Promise.allSettled(underWay);
+      await log.sign();
+    },
+  };
+}

@@ -1,0 +1,33 @@
+import { timings } from '../protocol/limits.ts';
+import { type Listener, listen, type ServingIdentity } from './listener.ts';
+import type { ChannelPorts } from './ports.ts';
+
+export interface ChannelConfig {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly agentPort: number;
+  /** Milliseconds. */
+  readonly challengeEvery: number;
+  readonly answerWithin: number;
+  readonly helloWithin: number;
+}
+
+/** The listener of agents, and their connections. @throws Error with code `EADDRINUSE`, `EACCES`, … */
+export async function openChannel<Node>(
+  config: ChannelConfig,
+  { chain, key }: ServingIdentity,
+  ports: ChannelPorts<Node>,
+): Promise<Listener & AsyncDisposable> {
+  const { host, agentPort: port, challengeEvery, answerWithin, helloWithin } = config;
+  const { activateWithin } = timings;
+  const within = { challengeEvery, answerWithin, helloWithin, activateWithin };
+  const listener = await listen({ host, port, chain, key, timings: within }, ports);
+  return {
+    port: listener.port,
+    challengeNow: listener.challengeNow,
+    disconnect: listener.disconnect,
+    renew: listener.renew,
+    close: listener.close,
+    [Symbol.asyncDispose]: listener.close,
+  };
+}

@@ -1,0 +1,132 @@
+import type { Logger } from 'pino';
+import type { ChannelPorts } from '../channel/ports.ts';
+import type { ApiPorts } from '../http/ports.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Store } from '../store/store.ts';
+import type { TrustRoots } from '../verify/endorsement-chain.ts';
+import { type Approvals, createApprovals } from './approvals.ts';
+import { CandidateBook } from './candidates.ts';
+import { createCloudProgram } from './cloud-program.ts';
+import type { Cluster } from './cluster.ts';
+import type { Alert } from './double-binding.ts';
+import { createIdentify, type Identify, type Peer } from './identify.ts';
+import { createRegistry } from './registry.ts';
+import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
+
+type Refused = ChannelPorts<Peer>['refused'];
+
+export interface EnrolmentParts {
+  readonly store: Store;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  readonly logger: Logger;
+  /** Null: the server is in none. */
+  readonly cluster: Cluster | null;
+  /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
+  readonly cloudProgram: string | null;
+  /** Of the server: its digest is part of each join token. */
+  readonly authority: { readonly digest: string };
+  /** Whom we trust to endorse TPMs at present. */
+  readonly trust: () => TrustRoots;
+  readonly groups: {
+    of(node: string): { readonly enrolment: readonly Bound[] };
+    /** What policy says of a machine that has no TPM; null where it expects one. */
+    absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
+    /** Whether policy expects that refusal of this node. */
+    isExpected(code: ReasonCode, node: string | null): boolean;
+  };
+  /** Does the work when no verdict of this node is under way, and forgets the node. */
+  readonly release: (node: string, work: () => Promise<void>) => Promise<void>;
+  /** Forgets what is held against the node's TPM; false where nothing is. */
+  readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
+  /** Compares the audit log with the checkpoint that an agent kept. */
+  readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
+  readonly report: {
+    readonly alert: Alert;
+    readonly refused: Refused;
+    fault(error: unknown, where: string): void;
+  };
+}
+
+/** Which TPM is which node. */
+export interface Enrolment extends AsyncDisposable, Pick<ApiPorts, 'importPins' | 'createJoinToken'> {
+  readonly identify: Identify;
+  /** @throws Rejection */
+  enrol(peer: Peer): Promise<void>;
+  name(peer: Peer): string;
+  /** What the channel refuses; what policy expects of a machine is no event. */
+  readonly refused: Refused;
+  readonly approvals: Approvals;
+  /** Machines without a TPM, as policy expects of them. */
+  unsupported(): readonly UnsupportedNode[];
+  /** Told of each node that is none any more. */
+  onRevoked(listener: (node: string) => void): void;
+}
+
+/** How often what is known of candidates may go to the disk. */
+const flushEvery = 1_000;
+
+export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
+  const { store, now, monotonic, logger, cluster, cloudProgram, authority, trust, groups } = parts;
+  const { alert, fault } = parts.report;
+  const ekOfMachine =
+    cloudProgram === null
+      ? null
+      : createCloudProgram({
+          program: cloudProgram,
+          now: monotonic,
+          fault: (error) =>
+            logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
+        });
+  const mayEnrol = (node: string, by: Bound) => groups.of(node).enrolment.includes(by);
+  const withoutTpm = new MachinesWithoutTpm({ absentBy: groups.absentBy, now });
+  const candidates = await CandidateBook.open(store);
+  const registry = createRegistry({
+    store,
+    mayEnrol,
+    alert,
+    authority,
+    clusterPorts: cluster === null ? null : { cluster, ekOfMachine },
+  });
+  const { checkWitness, approveAgain } = parts;
+  const listeners: ((node: string) => void)[] = [];
+  const flushing = setInterval(() => {
+    candidates.flush(now()).catch((error: unknown) => fault(error, 'candidates'));
+  }, flushEvery);
+  return {
+    identify: createIdentify({ store, registry, candidates, withoutTpm, checkWitness, trust, now }),
+    async enrol({ record, joinTokenId }) {
+      // In the node's order: what is remembered of another machine of that name goes with it.
+      await parts.release(record.name, () => registry.enrol(record, joinTokenId));
+      candidates.forget({ node: record.name, ekDigest: record.ekDigest });
+      logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
+    },
+    name: ({ record }) => record.name,
+    refused(code, text, about) {
+      if (!groups.isExpected(code, about.node)) parts.report.refused(code, text, about);
+    },
+    approvals: createApprovals({
+      store,
+      candidates,
+      mayEnrol,
+      alert,
+      now,
+      approveAgain,
+      async release(node, work) {
+        await parts.release(node, work);
+        for (const listener of listeners) listener(node);
+      },
+    }),
+    importPins: (pins, actor) => registry.importPins(pins, actor, now()),
+    createJoinToken: ({ node, ttlMs, actor }) => registry.createJoinToken({ node, ttlMs, actor, now: now() }),
+    unsupported: () => withoutTpm.list(),
+    onRevoked: (listener) => void listeners.push(listener),
+    async [Symbol.asyncDispose]() {
+      clearInterval(flushing);
+      await candidates.flush(now(), true);
+    },
+  };
+}

@@ -1,0 +1,81 @@
+import type { Store } from '../store/store.ts';
+import { createApi } from './api.ts';
+import { listenPlainly, listenSecurely } from './listen.ts';
+import { createNamedTokens } from './named-tokens.ts';
+import type { ApiPorts } from './ports.ts';
+import { createProbes, type ProbePorts } from './probes.ts';
+import { type Statuses, shownStore } from './shown-store.ts';
+import { readTokens } from './tokens.ts';
+
+export interface HttpConfig {
+  readonly stateDir: string;
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly apiPort: number;
+  readonly metricsPort: number;
+}
+
+/** PEM: the certificate, then its authority. */
+export interface ShownCertificate {
+  readonly chain: string;
+  readonly key: string;
+}
+
+export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens'> {
+  readonly store: Pick<
+    Store,
+    'node' | 'nodes' | 'history' | 'references' | 'apiToken' | 'apiTokens' | 'addApiToken' | 'removeApiToken'
+  >;
+  readonly statuses: Statuses;
+  readonly metrics: ProbePorts['metrics'];
+}
+
+/** The API, and the port of metrics and probes. */
+export interface Http extends AsyncDisposable {
+  readonly apiPort: number;
+  readonly metricsPort: number;
+  /** Shows another certificate to whoever connects from now on. @throws Error where the key is not its own */
+  renew(certificate: ShownCertificate): void;
+  /** Reads the token files again; what is faulty leaves the old tokens in force. @throws Error */
+  readTokens(): void;
+}
+
+/** @throws Error with code `EADDRINUSE`, `EACCES`, …; Error for a token file that others can read */
+export async function openHttp(
+  { stateDir, host, apiPort, metricsPort }: HttpConfig,
+  { chain, key }: ShownCertificate,
+  parts: HttpParts,
+): Promise<Http> {
+  const { statuses, metrics, ...ports } = parts;
+  let tokens = readTokens(stateDir);
+  const namedTokens = createNamedTokens(parts.store, parts.now);
+  const store = shownStore(parts.store, statuses);
+  await using opened = new AsyncDisposableStack();
+  const api = opened.use(
+    await listenSecurely(
+      createApi({
+        ...ports,
+        store,
+        namedTokens,
+        tokens: {
+          authenticate: async (header) => tokens.authenticate(header) ?? namedTokens.authenticate(header),
+        },
+      }),
+      { key, cert: chain },
+      { host, port: apiPort },
+    ),
+  );
+  const probes = opened.use(
+    await listenPlainly(createProbes({ ...ports, store, metrics }), { host, port: metricsPort }),
+  );
+  const open = opened.move();
+  return {
+    apiPort: api.port,
+    metricsPort: probes.port,
+    renew: (next) => api.renew({ key: next.key, cert: next.chain }),
+    readTokens() {
+      tokens = readTokens(stateDir);
+    },
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
+}

@@ -1,0 +1,75 @@
+import pLimit from 'p-limit';
+import type { Logger } from 'pino';
+import type { PolicyPorts } from '../http/ports.ts';
+import type { Enrolment, Policy } from '../policy/policy.ts';
+import type { Store } from '../store/store.ts';
+import type { ReloadedPart } from '../telemetry/metrics.ts';
+import { InForce } from './in-force.ts';
+import { createNodeGroups, type NodeGroups } from './node-groups.ts';
+import { readPolicy } from './policy-source.ts';
+import { type ReloadedParts, reloadParts } from './reload.ts';
+import { createTrials } from './trials.ts';
+
+export interface InForceParts {
+  /** `observe`, `strict`, or a file; null: observe. */
+  readonly policy: string | null;
+  /** By which nodes can enrol at this server. */
+  readonly methods: readonly Enrolment[];
+  readonly store: Pick<Store, 'nodes' | 'status' | 'evidence' | 'references'>;
+  /** The node's labels in its cluster. */
+  readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly logger: Logger;
+  readonly report: {
+    policyInForce(policy: Policy): void;
+    /** What was read again is faulty; the old one stays in force. */
+    notReloaded(part: ReloadedPart, text: string): void;
+  };
+}
+
+/** What verdicts are made by, and how that changes. It holds nothing that must be closed. */
+export interface RulesInForce extends AsyncDisposable {
+  readonly groups: NodeGroups;
+  readonly trials: PolicyPorts;
+  current(): InForce;
+  policy(): Policy;
+  /** Puts the stored references in force. */
+  readReferences(): Promise<void>;
+  /** Told when other rules are in force: every node is to be judged by them. */
+  onChange(listener: () => void): void;
+  /** How all that can be read again is read: the policy, and the parts of other rooms. */
+  reloader(others: Omit<ReloadedParts, 'policy'>): () => Promise<void>;
+}
+
+/** @throws PolicyError with every fault of the policy's file */
+export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
+  const { policy: name, methods, store, labelsOf, now, logger, report } = parts;
+  const first = await readPolicy(name, methods, logger);
+  let current = new InForce(first, await store.references());
+  report.policyInForce(first);
+  const listeners: (() => void)[] = [];
+  const put = async (next: Policy | null) => {
+    const references = await store.references();
+    // The policy that is in force by then: another one may have come meanwhile.
+    current = new InForce(next ?? current.policy, references);
+    if (next !== null) report.policyInForce(next);
+    for (const listener of listeners) listener();
+  };
+  const policy = () => current.policy;
+  const readPolicyAgain = async () => put(await readPolicy(name, methods, logger));
+  return {
+    groups: createNodeGroups(policy, labelsOf),
+    trials: createTrials({ store, policy, labelsOf, methods, now }),
+    current: () => current,
+    policy,
+    readReferences: () => put(null),
+    onChange: (listener) => void listeners.push(listener),
+    reloader({ roots, certificate, tokens }) {
+      const inTurn = pLimit(1);
+      const all = { policy: readPolicyAgain, roots, certificate, tokens };
+      return () => inTurn(() => reloadParts(all, logger, report.notReloaded));
+    },
+    async [Symbol.asyncDispose]() {},
+  };
+}

@@ -1,0 +1,99 @@
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { acquireLock } from 'node-tpm2/lock';
+import { ToolError } from 'node-tpm2/run';
+import { preparePrivateFolder } from './private-file.ts';
+
+/** The state folder, ours alone until this is disposed of or the process dies. */
+export interface State extends AsyncDisposable {
+  readonly dir: string;
+  /** When a server last ran here: milliseconds since the epoch; null where none ran yet. */
+  readonly lastAlive: number | null;
+  /** Notes that a server runs. @param now milliseconds since the epoch */
+  beat(now: number): Promise<void>;
+}
+
+/**
+ * Makes the folder, or checks that the one found is private, and locks it: two servers on one folder would each keep
+ * half of the truth.
+ * @throws StateInUse where another process has it; Error where it is open to others; ToolError
+ */
+export async function openState(dir: string): Promise<State> {
+  preparePrivateFolder(dir);
+  const release = await lock(dir);
+  try {
+    return {
+      dir,
+      lastAlive: await readLastAlive(dir),
+      beat: (now) => beat(dir, now),
+      [Symbol.asyncDispose]: release,
+    };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** Another process has the state folder. */
+export class StateInUse extends Error {
+  override readonly name = 'StateInUse';
+  readonly dir: string;
+  /** Null where it is not known. */
+  readonly pid: number | null;
+
+  constructor(dir: string, pid: number | null, cause: unknown) {
+    const who = pid === null ? 'another process' : `the process ${pid}`;
+    super(`the state folder ${dir} is in use by ${who}: stop that server first, or name another folder`, {
+      cause,
+    });
+    this.dir = dir;
+    this.pid = pid;
+  }
+}
+
+/** The lock is the kernel's, and goes with the process; who has it only says so in the file. */
+async function lock(dir: string): Promise<() => Promise<void>> {
+  const file = join(dir, 'lock');
+  const release = await acquireLock({ file, timeoutMs: 0 }).catch((error: unknown) => {
+    const isHeld = error instanceof ToolError && error.code === 'lock_failed' && error.retryable;
+    throw isHeld ? new StateInUse(dir, holder(file), error) : error;
+  });
+  writeFileSync(file, `${process.pid}\n`);
+  return async () => {
+    if (existsSync(file)) truncateSync(file);
+    await release();
+  };
+}
+
+function holder(file: string): number | null {
+  const pid = Number(readFileSync(file, 'utf8'));
+  // One that died left its number: who has the lock now did not write his yet.
+  return Number.isInteger(pid) && pid > 0 && existsSync(`/proc/${pid}`) ? pid : null;
+}
+
+/** The file's time of change says when a server last ran on this state folder. */
+const alive = (dir: string) => join(dir, 'alive');
+
+async function readLastAlive(dir: string): Promise<number | null> {
+  try {
+    return (await stat(alive(dir))).mtimeMs;
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+async function beat(dir: string, now: number): Promise<void> {
+  try {
+    await utimes(alive(dir), now / 1000, now / 1000);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await writeFile(alive(dir), '', { flag: 'wx', mode: 0o600 });
+    await utimes(alive(dir), now / 1000, now / 1000);
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}

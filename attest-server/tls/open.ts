@@ -1,0 +1,49 @@
+import type { Logger } from 'pino';
+import type { Store } from '../store/store.ts';
+import { type AuthorityRotation, createAuthorityRotation } from './authority-rotation.ts';
+import { ensureIdentity, type ServerIdentity } from './identity.ts';
+
+export interface TlsParts {
+  readonly stateDir: string;
+  /** Host names and addresses in the server's certificate. */
+  readonly names: readonly string[];
+  readonly store: Pick<Store, 'nodes' | 'audit'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly logger: Logger;
+  /** Until when certificate and authority are good. */
+  readonly expire: (identity: ServerIdentity) => void;
+}
+
+/** The server's authority and its certificate. It holds nothing that must be closed. */
+export interface Tls extends AuthorityRotation, AsyncDisposable {
+  /** At the start. */
+  readonly identity: ServerIdentity;
+  /** Another certificate is to be shown from now on. What throws keeps the old one in force. */
+  onChange(show: (identity: ServerIdentity) => void): void;
+}
+
+/** @throws Error where keys and certificates of the state folder do not belong together; ToolError of openssl */
+export async function openTls({ stateDir, names, store, now, logger, expire }: TlsParts): Promise<Tls> {
+  const read = () => ensureIdentity(stateDir, names, now());
+  const shows: ((identity: ServerIdentity) => void)[] = [];
+  const serve = (identity: ServerIdentity) => {
+    for (const show of shows) show(identity);
+    expire(identity);
+  };
+  const identity = await read();
+  expire(identity);
+  const rotation = createAuthorityRotation({ stateDir, identity, read, serve, store, now, logger });
+  return {
+    identity,
+    get digest() {
+      return rotation.digest;
+    },
+    announce: rotation.announce,
+    trusts: rotation.trusts,
+    renew: rotation.renew,
+    ports: rotation.ports,
+    onChange: (show) => void shows.push(show),
+    async [Symbol.asyncDispose]() {},
+  };
+}

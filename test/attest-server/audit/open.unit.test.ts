@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import { pino } from 'pino';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { openAudit } from '../../../attest-server/audit/open.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
+
+describe('the audit log of a running server', () => {
+  it('is not filled, nor is the log, by a stranger who shows again and again what it lost', async () => {
+    const stateDir = await mkdtemp(join(tmpdir(), 'assay-audit-'));
+    const lines: string[] = [];
+    const logger = pino({ base: null, level: 'info' }, { write: (line: string) => void lines.push(line) });
+    const now = () => 0;
+    const open = async () => {
+      const store = await openSqliteStore(':memory:', { chain: chainEntry });
+      const telemetry = openTelemetry({ logger, version: '0.1.0', now, recorded: () => {} });
+      const audit = await openAudit({ store, stateDir, now, logger, report: telemetry.report });
+      telemetry.auditTo(audit);
+      const refused = async () => /audit_rollback"\} (\d+)/.exec(await telemetry.metrics.text())?.[1] ?? '0';
+      return { store, audit, refused };
+    };
+    try {
+      const before = await open();
+      const event = { at: 0, actor: 'server', action: 'x', subject: 'x', code: null, detail: {} };
+      for (let entry = 0; entry < 50; entry += 1) await before.audit.write(event);
+      await before.audit[Symbol.asyncDispose]();
+      const witness = before.audit.shown()?.checkpoint ?? assert.fail();
+      const after = await open();
+      const counts = async () => [
+        Number(await after.refused()),
+        (await after.store.auditEntries({ limit: 99 })).length,
+        lines.length,
+      ];
+      const [refused = 0, written = 0, told = 0] = await counts();
+      for (let hello = 0; hello < 20; hello += 1) await after.audit.checkWitness('node-1', witness);
+      // What is under way is written when this resolves; nothing else is signed by then.
+      await after.audit[Symbol.asyncDispose]();
+      assert.deepEqual(await counts(), [refused + 20, written + 1, told + 1]);
+    } finally {
+      await rm(stateDir, { recursive: true });
+    }
+  });
+});

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { pino } from 'pino';
+import { openInForce, type RulesInForce } from '../../../attest-server/in-force/open.ts';
+import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import { referenceOf } from '../http/api-fixture.ts';
+
+const policyOf = (name: string) =>
+  `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: ${name}, nodes: ["*"]}\n`;
+
+describe('the rules in force', () => {
+  let dir = '';
+  let references: Reference[];
+  let rules: RulesInForce;
+  let changes = 0;
+  let slow: Promise<void>;
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-rules-'));
+    await writeFile(join(dir, 'policy.yaml'), policyOf('first'));
+    [references, changes, slow] = [[], 0, Promise.resolve()];
+    rules = await openInForce({
+      policy: join(dir, 'policy.yaml'),
+      methods: ['pin'],
+      store: {
+        nodes: async () => {
+          await slow;
+          return [];
+        },
+        status: async () => null,
+        evidence: async () => null,
+        references: async () => {
+          await setImmediate();
+          return references;
+        },
+      },
+      labelsOf: () => ({}),
+      now: () => 0,
+      logger: pino({ level: 'silent' }),
+      report: { policyInForce() {}, notReloaded() {} },
+    });
+    rules.onChange(() => {
+      changes += 1;
+    });
+  });
+  afterEach(() => rm(dir, { recursive: true }));
+
+  const group = () => rules.policy().groups[0]?.name;
+  const reloader = () => rules.reloader({ roots() {}, certificate() {}, tokens() {} });
+
+  it('keep a policy that is read again where references change in the same moment', async () => {
+    const reload = reloader();
+    await writeFile(join(dir, 'policy.yaml'), policyOf('second'));
+    await Promise.all([reload(), rules.readReferences()]);
+    assert.equal(group(), 'second');
+    await writeFile(join(dir, 'policy.yaml'), policyOf('third'));
+    await Promise.all([rules.readReferences(), reload()]);
+    assert.equal(group(), 'third');
+    assert.equal(changes, 4);
+  });
+
+  it('are others once references change, and whoever judges by them is told', async () => {
+    const before = rules.current();
+    references.push(referenceOf('workers-1'));
+    await rules.readReferences();
+    assert.notEqual(rules.current(), before);
+    assert.equal(changes, 1);
+  });
+
+  it('answer so many questions at once and no more, and go on answering', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    slow = promise;
+    const asked = Array.from({ length: 12 }, () => rules.trials.observations({ limit: 1 }));
+    const settled = Promise.allSettled(asked);
+    resolve();
+    const refused = (await settled).flatMap((each) => (each.status === 'rejected' ? [each.reason.name] : []));
+    assert.deepEqual(refused, Array(4).fill('TooManyTrials'));
+    assert.deepEqual((await rules.trials.observations({ limit: 1 })).items, []);
+  });
+});

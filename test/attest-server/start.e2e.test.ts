@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { run, start, ToolError } from 'node-tpm2/run';
+
+const program = join(import.meta.dirname, '../../attest-server/main.ts');
+const ports = ['ASSAY_AGENT_PORT', 'ASSAY_API_PORT', 'ASSAY_METRICS_PORT'] as const;
+
+describe('the start of a server', function () {
+  this.timeout(60_000);
+  let dir = '';
+  const children: ReturnType<typeof start>[] = [];
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'assay-start-'));
+  });
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+    rmSync(dir, { recursive: true });
+  });
+
+  const environment = (own: Readonly<Record<string, string>> = {}) => ({
+    ASSAY_STATE_DIR: join(dir, 'state'),
+    ASSAY_HOST: '127.0.0.1',
+    ...Object.fromEntries(ports.map((name) => [name, '0'])),
+    ...own,
+  });
+  /** Runs the program until it ends by itself; fails where it does not. */
+  const ends = (env: Readonly<Record<string, string>>, ...args: readonly string[]) =>
+    run(process.execPath, [program, ...args], { timeoutMs: 30_000, maxOutputBytes: 4096, env });
+  const refused = (text: RegExp) => (error: unknown) =>
+    error instanceof ToolError && error.exitCode === 1 && text.test(error.message);
+
+  /** A server that listens. */
+  async function listening(): Promise<ReturnType<typeof start>> {
+    const child = start(process.execPath, [program], {
+      env: environment(),
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    children.push(child);
+    let said = '';
+    await new Promise<void>((resolve, reject) => {
+      child.stderr?.on('data', (text: Buffer) => {
+        said += String(text);
+        if (said.includes('the server listens')) resolve();
+      });
+      child.once('exit', () => reject(new Error(said)));
+    });
+    return child;
+  }
+
+  for (const name of ports)
+    it(`leaves nothing behind where the port ${name} is taken: the process ends by itself, and says which`, async () => {
+      const { taken, port } = await occupied();
+      try {
+        await assert.rejects(
+          ends(environment({ [name]: String(port) })),
+          refused(new RegExp(`the port ${port} is taken`)),
+        );
+      } finally {
+        taken.close();
+      }
+    });
+
+  it('is refused on the state folder of another one, until that one is dead, by whatever', async () => {
+    const first = await listening();
+    const names = new RegExp(`${join(dir, 'state')}.*\\b${first.pid}\\b`);
+    await assert.rejects(ends(environment()), refused(names));
+    const anew = ['audit-key', '--start-anew', '--reason', 'the disk broke'];
+    await assert.rejects(ends(environment(), ...anew), refused(names));
+    const died = once(first, 'exit');
+    first.kill('SIGKILL');
+    await died;
+    const second = await listening();
+    const ended = once(second, 'exit');
+    second.kill('SIGTERM');
+    assert.deepEqual(await ended, [0, null]);
+    // The folder is free, and so it is the key that is told of.
+    await assert.rejects(ends(environment(), ...anew), refused(/audit\.key is there/));
+  });
+});
+
+async function occupied(): Promise<{ readonly taken: Server; readonly port: number }> {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const address = taken.address();
+  if (address === null || typeof address === 'string') throw new Error('there is no port');
+  return { taken, port: address.port };
+}
