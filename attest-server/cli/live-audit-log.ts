@@ -3,8 +3,8 @@ import { parseCheckpoint } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Client } from './client.ts';
 
-/** The server's books, up to the checkpoint that it signs for this call: all that is read is signed. */
-export async function* readLiveBooks(client: Client): AsyncGenerator<BookLine> {
+/** The server's audit log, up to the checkpoint that it signs for this call: all that is read is signed. */
+export async function* readLiveAuditLog(client: Client): AsyncGenerator<BookLine> {
   const notes: string[] = [];
   const first = await client.get('/v1/audit/checkpoints?limit=1000', checkpointPage);
   notes.push(...first.items);
