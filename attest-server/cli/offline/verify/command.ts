@@ -70,7 +70,9 @@ function page({ verdict, rejected }: JudgedBundle): string {
           `  judged as node ${printable(node)} of group ${printable(group ?? '')}, which requires ${require?.join(', ')}`,
         ]),
     ...notes.map((note) => `  note: ${note}`),
-    ...(from === undefined ? [] : ['  judged by what the bundle itself carries: as the exporter says']),
+    ...(from === undefined
+      ? []
+      : ['  judged by what the bundle itself carries: the exporter vouches for it']),
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];
