@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The set-up behind `npm start`, `npm test`, `npm run check` and `npm run bench`. It runs under the machine's
-// own Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
+// The set-up behind `npm start`, `npm test` and `npm run check|fix|bench|build`. It runs under the machine's own
+// Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -17,6 +17,7 @@ const verbs = {
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },
+  build: { program: ['swtpm-fixtures/set-up/build.ts'], debian: false },
 };
 
 try {

@@ -167,10 +167,11 @@ describe('the architecture', () => {
       .filter((target) => dirname(target) !== server);
     assert.deepEqual(
       opened.sort(),
-      // Besides: how an entry is chained, for the store, and the methods that a policy may name.
+      // Besides: how an entry is chained, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
         `${server}/audit/chain.ts`,
+        `${server}/policy/advice.ts`,
         `${server}/enrolment/methods.ts`,
       ].sort(),
     );

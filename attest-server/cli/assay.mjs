@@ -1,19 +1,20 @@
 #!/usr/bin/env node
-// Starts the command line. It may first run under the machine's own, older Node, which strips no types: then
-// the pinned Node takes over, found by its path.
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { constants } from 'node:os';
-import { dirname, join } from 'node:path';
+// Starts the command line, in this process where its Node is new enough. The machine's own may be older, which strips
+// no types: then the pinned Node takes over in a second process, found by its path.
+import { existsSync, lstatSync, mkdirSync } from 'node:fs';
+import module from 'node:module';
+import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const main = join(here, 'main.ts');
 
-if (Number(process.versions.node.split('.')[0]) >= 24) await import(main);
-else {
-  const pinned = join(here, '..', '..', 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
-  if (existsSync(pinned)) handOver(pinned);
+if (Number(process.versions.node.split('.')[0]) >= 24) {
+  keepCompiledCode();
+  const compiled = join(here, 'main.js');
+  await import(existsSync(compiled) ? compiled : join(here, 'main.ts'));
+} else {
+  const pinned = pinnedNode();
+  if (pinned !== null) await handOver(pinned);
   else {
     process.stderr.write(
       `assay: this is Node ${process.versions.node}, and Node 24 or newer is needed: run npm ci in the clone, or install it\n`,
@@ -22,9 +23,36 @@ else {
   }
 }
 
-/** Same streams, signals passed on, its exit code ours. */
-function handOver(node) {
-  const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' });
+/** Keeps what Node compiles for the next start. Without a folder that only this user writes to, it is compiled anew. */
+function keepCompiledCode() {
+  const { XDG_CACHE_HOME: cache, HOME: home } = process.env;
+  const parent = cache && isAbsolute(cache) ? cache : home && isAbsolute(home) ? join(home, '.cache') : null;
+  if (parent === null) return;
+  const folder = join(parent, 'assay');
+  try {
+    for (const path of [parent, folder]) if (!existsSync(path)) mkdirSync(path, { mode: 0o700 });
+    const { uid, mode } = lstatSync(folder);
+    // What lies there is run: whoever else could write to it would run as us.
+    if (uid !== process.geteuid() || (mode & 0o170022) !== 0o040000) return;
+  } catch {
+    return;
+  }
+  module.enableCompileCache(folder);
+}
+
+function pinnedNode() {
+  try {
+    return module.createRequire(import.meta.url).resolve(`node-${process.platform}-${process.arch}/bin/node`);
+  } catch {
+    return null;
+  }
+}
+
+/** Same streams, signals passed on, its exit code ours. It starts this file, which then finds its Node new enough. */
+async function handOver(node) {
+  const { spawn } = await import('node:child_process');
+  const { constants } = await import('node:os');
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   // A terminal sends Ctrl-C to the child as well.
   process.on('SIGINT', () => {

@@ -1,9 +1,9 @@
 import { request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { problem } from '../protocol/api.ts';
-import type { Connection } from './connection.ts';
 import { CliError, exit } from './exit.ts';
 import { printable } from './printable.ts';
+import type { ServerAccess } from './server-access.ts';
 
 /** Asks the API. Every answer is bounded and given its shape; every fault is a CliError that says what to do. */
 export interface Client {
@@ -17,11 +17,11 @@ export interface Client {
 const maxAnswerBytes = 64 * 1024 * 1024;
 const timeoutMs = 30_000;
 
-export function createClient(connection: Connection): Client {
+export function createClient(access: ServerAccess): Client {
   const ask = async (method: string, path: string, body?: unknown) => {
-    const answer = await send(connection, method, path, body === undefined ? null : JSON.stringify(body));
+    const answer = await send(access, method, path, body === undefined ? null : JSON.stringify(body));
     if (answer.status >= 200 && answer.status < 300) return answer.text;
-    throw refusal(connection, path, answer.status, answer.text);
+    throw refusal(access, path, answer.status, answer.text);
   };
   const shaped = <T extends z.ZodType>(text: string, schema: T): z.output<T> => {
     const result = schema.safeParse(parseJson(text));
@@ -41,7 +41,7 @@ export function createClient(connection: Connection): Client {
 }
 
 function send(
-  { server, token, ca }: Connection,
+  { server, token, ca }: ServerAccess,
   method: string,
   path: string,
   body: string | null,
@@ -119,7 +119,7 @@ function connectionError(server: URL, cause: Error): CliError {
   );
 }
 
-function refusal({ server }: Connection, path: string, status: number, text: string): CliError {
+function refusal({ server }: ServerAccess, path: string, status: number, text: string): CliError {
   const said = problem.safeParse(parseJson(text)).data;
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code === undefined ? '' : `${said.code}: `;

@@ -4,7 +4,7 @@ import { Rejection } from '../protocol/rejection.ts';
 import type { Client } from './client.ts';
 
 /** The server's audit log, up to the checkpoint that it signs for this call: all that is read is signed. */
-export async function* readLiveBooks(client: Client): AsyncGenerator<BookLine> {
+export async function* readLiveAuditLog(client: Client): AsyncGenerator<BookLine> {
   const notes: string[] = [];
   const first = await client.get('/v1/audit/checkpoints?limit=1000', checkpointPage);
   notes.push(...first.items);

@@ -63,7 +63,7 @@ const colours: Readonly<Record<NodeState, number>> = {
   unsupported: 90,
 };
 
-/** Colours each line's state, below the heading; the word stays, so colour is never alone. */
+/** Colours each line's state, below the heading; the text stays, so colour is never alone. */
 function coloured(text: string, nodes: readonly NodeView[]): string {
   const lines = text.split('\n');
   return lines

@@ -1,17 +1,15 @@
-import { stringify } from 'yaml';
+import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
-import type { CliIo } from './io.ts';
 import { printableJson, printableValue } from './printable.ts';
 
-const formats = ['table', 'wide', 'json', 'yaml', 'name', 'junit', 'sarif'] as const;
-export type Format = (typeof formats)[number];
+export type Format = 'table' | 'wide' | 'json' | 'yaml' | 'name' | 'junit' | 'sarif';
 
 /** @throws CliError (usage) for a format that the command does not have */
-export function formatOf(word: string, allowed: readonly Format[]): Format {
-  const found = allowed.find((format) => format === word);
+export function formatOf<F extends Format>(given: string, allowed: readonly F[]): F {
+  const found = allowed.find((format) => format === given);
   if (found === undefined)
     throw new CliError(
-      `-o ${word} is not a format of this command`,
+      `-o ${given} is not a format of this command`,
       `It has ${allowed.join(', ')}.`,
       exit.usage,
     );
@@ -19,8 +17,10 @@ export function formatOf(word: string, allowed: readonly Format[]): Format {
 }
 
 /** Prints a value for programs, or leaves it to `people`. */
-export function print(io: CliIo, format: Format, value: unknown, people: () => string): void {
+export async function print(io: CliIo, format: Format, value: unknown, people: () => string): Promise<void> {
   if (format === 'json') io.out(`${printableJson(value)}\n`);
-  else if (format === 'yaml') io.out(stringify(printableValue(value)));
-  else io.out(people());
+  else if (format === 'yaml') {
+    const { stringify } = await import('yaml');
+    io.out(stringify(printableValue(value)));
+  } else io.out(people());
 }

@@ -3,7 +3,7 @@ import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { start } from 'node-tpm2/run';
+import { type End, endOf } from './end-of.ts';
 
 const setup = join(import.meta.dirname, '..', '..', 'swtpm-fixtures', 'setup.mjs');
 
@@ -42,24 +42,6 @@ describe('the set-up', () => {
   });
 });
 
-function runSetup(
-  args: readonly string[],
-  path: string,
-): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
-  const child = start(process.execPath, [setup, ...args], {
-    env: { PATH: path },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout?.on('data', (bytes: Buffer) => {
-    stdout += bytes.toString();
-  });
-  child.stderr?.on('data', (bytes: Buffer) => {
-    stderr += bytes.toString();
-  });
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => resolve({ code, stdout, stderr }));
-  });
+function runSetup(args: readonly string[], path: string): Promise<End> {
+  return endOf([setup, ...args], { PATH: path });
 }

@@ -1,27 +1,18 @@
-import type { Command } from 'commander';
 import { adviceOn } from '../../protocol/advice.ts';
 import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
+import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { ago, utc } from '../moment.ts';
 import { selfReported, stateText } from '../node-table.ts';
-import { formatOf, print } from '../output.ts';
+import { type Format, print } from '../output.ts';
 import { printable } from '../printable.ts';
-import type { Session } from '../session.ts';
 
 /** `describe node N`: everything about one node; exits by its state. */
-export function addDescribe(program: Command, { io, client, exitWith }: Session): void {
-  const describe = program.command('describe').description('everything about one node');
-  describe
-    .command('node <name>')
-    .description('everything about one node')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (name: string, options: { output: string }, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      const server = client(command.optsWithGlobals());
-      const node = await server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
-      print(io, format, node, () => page(node, io.now()));
-      exitWith(exitOfState(node.state));
-    });
+export async function describeNode(context: CliContext, name: string, format: Format): Promise<void> {
+  const { io, server, exitWith } = context;
+  const node = await (await server()).get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
+  await print(io, format, node, () => page(node, io.now()));
+  exitWith(exitOfState(node.state));
 }
 
 function page(node: NodeView, now: number): string {

@@ -1,61 +1,94 @@
-import type { Command } from 'commander';
+import { resolve } from 'node:path';
 import { listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
+import { reference } from '../../protocol/reference.ts';
+import type { CliContext } from '../context.ts';
+import { CliError, exit } from '../exit.ts';
 import { ago } from '../moment.ts';
-import { formatOf, print } from '../output.ts';
+import { readReference } from '../offline/reference-file.ts';
+import { type Format, print } from '../output.ts';
 import { printable } from '../printable.ts';
-import type { Session } from '../session.ts';
 import { table } from '../table.ts';
+import { into } from '../write-file.ts';
 
-/** `reference list|capture`; gives the command, so that what works offline can join it. */
-export function addReference(program: Command, { io, client }: Session): Command {
-  const references = program
-    .command('reference')
-    .description('reference values: what nodes should have booted');
-  references
-    .command('list')
-    .description('references that the server holds')
-    .option('-o, --output <format>', 'table, json, yaml or name', 'table')
-    .action(async (options: { output: string }, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml', 'name']);
-      const server = client(command.optsWithGlobals());
-      const page = await server.get('/v1/references', listOf(referenceView));
-      print(io, format, page, () =>
-        format === 'name'
-          ? page.items.map(({ name }) => `${printable(name)}\n`).join('')
-          : table(
-              ['NAME', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
-              page.items.map((item) => row(item, io.now())),
-            ),
-      );
-    });
-  references
-    .command('capture <node>')
-    .description('make a reference of what a node last proved; you vouch for that node')
-    .requiredOption('--name <name>', 'name of the new reference')
-    .option('--staged', 'keep it for review: it makes nobody trusted yet')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (node: string, options: CaptureOptions, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      const server = client(command.optsWithGlobals());
-      const body = { node, name: options.name, staged: options.staged === true };
-      const made = await server.post('/v1/references', body, referenceView);
-      print(
-        io,
-        format,
-        made,
-        () =>
-          `reference ${printable(made.name)} captured from ${printable(node)} for group ${printable(made.group)}: ${made.state}\n`,
-      );
-    });
-  return references;
+/** `reference list`. */
+export async function listReferences({ io, server }: CliContext, format: Format): Promise<void> {
+  const page = await (await server()).get('/v1/references', listOf(referenceView));
+  await print(io, format, page, () =>
+    format === 'name'
+      ? page.items.map(({ name }) => `${printable(name)}\n`).join('')
+      : table(
+          ['NAME', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
+          page.items.map((item) => row(item, io.now())),
+        ),
+  );
 }
 
-interface CaptureOptions {
+export interface CaptureOptions {
   readonly name: string;
   readonly staged?: boolean;
-  readonly output: string;
+  readonly output: Format;
+}
+
+/** `reference capture NODE`: a reference of what a node last proved. */
+export async function captureReference(
+  { io, server }: CliContext,
+  node: string,
+  { name, staged = false, output: format }: CaptureOptions,
+): Promise<void> {
+  const made = await (await server()).post('/v1/references', { node, name, staged }, referenceView);
+  await print(
+    io,
+    format,
+    made,
+    () =>
+      `reference ${printable(made.name)} captured from ${printable(node)} for group ${printable(made.group)}: ${made.state}\n`,
+  );
+}
+
+/** `reference approve|retire|revoke NAME`: the steps of a reference's life. */
+export async function changeReference(
+  { io, server }: CliContext,
+  change: 'approve' | 'retire' | 'revoke',
+  name: string,
+  { reason, output: format }: { readonly reason: string; readonly output: Format },
+): Promise<void> {
+  const path = `/v1/references/${encodeURIComponent(name)}/${change}`;
+  const changed = await (await server()).post(path, { reason }, referenceView);
+  await print(io, format, changed, () => sentence(changed));
+}
+
+/** `reference export NAME`: the whole of it, for Git or for another server. */
+export async function exportReference(
+  { io, server }: CliContext,
+  name: string,
+  { file, output: format }: { readonly file?: string; readonly output: Format },
+): Promise<void> {
+  const found = await (await server()).get(`/v1/references/${encodeURIComponent(name)}`, reference);
+  await print(into(file, io), format, found, () => '');
+}
+
+/** `reference import FILE`: one that was computed, exported or kept in Git. */
+export async function importReference(
+  { io, server }: CliContext,
+  file: string,
+  { staged = false, output: format }: { readonly staged?: boolean; readonly output: Format },
+): Promise<void> {
+  const read = readReference(resolve(io.cwd, file));
+  if (read.state !== 'active' && read.state !== 'staged')
+    throw new CliError(
+      `reference ${read.name} is ${read.state}`,
+      'Import one that is staged or active; retire and revoke are done on the server.',
+      exit.error,
+    );
+  const sent = staged ? { ...read, state: 'staged' as const } : read;
+  const added = await (await server()).post('/v1/references/import', sent, referenceView);
+  await print(io, format, added, () => sentence(added));
 }
 
 function row({ name, group, state, captured }: ReferenceView, now: number): string[] {
   return [name, group, state, captured?.node ?? '-', captured?.by ?? '-', ago(captured?.at ?? null, now)];
+}
+
+function sentence({ name, group, state }: ReferenceView): string {
+  return `reference ${printable(name)} of group ${printable(group)} is ${state}\n`;
 }

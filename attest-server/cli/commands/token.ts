@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import {
   listOf,
   maxTokenSeconds,
@@ -8,67 +7,53 @@ import {
   tokenRoles,
   tokenView,
 } from '../../protocol/api.ts';
+import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { ago, parseDuration, utc } from '../moment.ts';
-import { formatOf, print } from '../output.ts';
+import { type Format, print } from '../output.ts';
 import { printable } from '../printable.ts';
-import type { Session } from '../session.ts';
 import { table } from '../table.ts';
 
-/** `token create|list|revoke`: people and programs, each under a name. */
-export function addToken(program: Command, { io, client }: Session): void {
-  const tokens = program
-    .command('token')
-    .description('tokens for this API: people and programs, each under a name');
-  tokens
-    .command('create')
-    .description('make one; its text is shown once')
-    .requiredOption('--name <name>', 'who it is for, as the audit log will name them')
-    .requiredOption('--role <role>', tokenRoles.join(', '))
-    .option('--ttl <duration>', 'how long it can be used: 8h, 30d; without it, until it is revoked')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (options: CreateOptions, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      const body = { name: options.name, role: roleOf(options.role), ttlSeconds: ttlOf(options.ttl) };
-      const made = await client(command.optsWithGlobals()).post('/v1/tokens', body, tokenAnswer);
-      print(io, format, made, () => `${printable(made.token)}\n`);
-      if (format !== 'table') return;
-      const until = made.expiresAt === null ? 'it is revoked' : utc(made.expiresAt);
-      io.err(
-        `holds for ${printable(made.name)} (${made.role}) until ${printable(until)}; it is not shown again\n`,
-      );
-    });
-  tokens
-    .command('list')
-    .description('named tokens, without their text')
-    .option('-o, --output <format>', 'table, json, yaml or name', 'table')
-    .action(async (options: { output: string }, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml', 'name']);
-      const page = await client(command.optsWithGlobals()).get('/v1/tokens', listOf(tokenView));
-      print(io, format, page, () =>
-        format === 'name'
-          ? page.items.map(({ name }) => `${printable(name)}\n`).join('')
-          : table(
-              ['NAME', 'ROLE', 'BY', 'AGE', 'UNTIL'],
-              page.items.map((item) => row(item, io.now())),
-            ),
-      );
-    });
-  tokens
-    .command('revoke <name>')
-    .description('refuse a token from now on')
-    .action(async (name: string, _options: object, command: Command) => {
-      const path = `/v1/tokens/${encodeURIComponent(name)}`;
-      const { revoked } = await client(command.optsWithGlobals()).delete(path, tokenRevoked);
-      io.out(`token ${printable(revoked)} revoked\n`);
-    });
-}
-
-interface CreateOptions {
+export interface TokenOptions {
   readonly name: string;
   readonly role: string;
   readonly ttl?: string;
-  readonly output: string;
+  readonly output: Format;
+}
+
+/** `token create`: the token alone on standard output, what to know of it on standard error. */
+export async function createToken(
+  { io, server }: CliContext,
+  { name, role, ttl, output: format }: TokenOptions,
+): Promise<void> {
+  const body = { name, role: roleOf(role), ttlSeconds: ttlOf(ttl) };
+  const made = await (await server()).post('/v1/tokens', body, tokenAnswer);
+  await print(io, format, made, () => `${printable(made.token)}\n`);
+  if (format !== 'table') return;
+  const until = made.expiresAt === null ? 'it is revoked' : utc(made.expiresAt);
+  io.err(
+    `holds for ${printable(made.name)} (${made.role}) until ${printable(until)}; it is not shown again\n`,
+  );
+}
+
+/** `token list`: without their text, which the server does not keep. */
+export async function listTokens({ io, server }: CliContext, format: Format): Promise<void> {
+  const page = await (await server()).get('/v1/tokens', listOf(tokenView));
+  await print(io, format, page, () =>
+    format === 'name'
+      ? page.items.map(({ name }) => `${printable(name)}\n`).join('')
+      : table(
+          ['NAME', 'ROLE', 'BY', 'AGE', 'UNTIL'],
+          page.items.map((item) => row(item, io.now())),
+        ),
+  );
+}
+
+/** `token revoke NAME`. */
+export async function revokeToken({ io, server }: CliContext, name: string): Promise<void> {
+  const path = `/v1/tokens/${encodeURIComponent(name)}`;
+  const { revoked } = await (await server()).delete(path, tokenRevoked);
+  io.out(`token ${printable(revoked)} revoked\n`);
 }
 
 function row({ name, role, createdBy, createdAt, expiresAt }: TokenView, now: number): string[] {
@@ -76,10 +61,10 @@ function row({ name, role, createdBy, createdAt, expiresAt }: TokenView, now: nu
   return [name, role, createdBy, ago(createdAt, now), isOver ? 'expired' : utc(expiresAt)];
 }
 
-function roleOf(word: string): (typeof tokenRoles)[number] {
-  const role = tokenRoles.find((each) => each === word);
+function roleOf(given: string): (typeof tokenRoles)[number] {
+  const role = tokenRoles.find((each) => each === given);
   if (role === undefined)
-    throw new CliError(`--role ${word} is no role`, `Roles are ${tokenRoles.join(', ')}.`, exit.usage);
+    throw new CliError(`--role ${given} is no role`, `Roles are ${tokenRoles.join(', ')}.`, exit.usage);
   return role;
 }
 

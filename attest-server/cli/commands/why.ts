@@ -1,27 +1,19 @@
-import type { Command } from 'commander';
 import { adviceOn } from '../../protocol/advice.ts';
 import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
 import { componentOf } from '../component.ts';
+import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { stateText } from '../node-table.ts';
-import { formatOf, print } from '../output.ts';
+import { type Format, print } from '../output.ts';
 import { printable } from '../printable.ts';
-import type { Session } from '../session.ts';
 
 /** `why N`: each reason with what was expected, what was found, who says so, and what to do; exits by the state. */
-export function addWhy(program: Command, { io, client, exitWith }: Session): void {
-  program
-    .command('why <node>')
-    .description('why a node is in its state, and what to do')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (name: string, options: { output: string }, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      const server = client(command.optsWithGlobals());
-      const node = await server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
-      const answer = { name: node.name, state: node.state, require: node.require, reasons: node.reasons };
-      print(io, format, answer, () => explanation(node));
-      exitWith(exitOfState(node.state));
-    });
+export async function explainNode(context: CliContext, name: string, format: Format): Promise<void> {
+  const { io, server, exitWith } = context;
+  const node = await (await server()).get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
+  const answer = { name: node.name, state: node.state, require: node.require, reasons: node.reasons };
+  await print(io, format, answer, () => explanation(node));
+  exitWith(exitOfState(node.state));
 }
 
 function explanation(node: NodeView): string {

@@ -1,39 +1,34 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
 import type { EventDifference } from '../../policy/boot/event-diff.ts';
 import { diffReferences, type ReferenceDifference } from '../../policy/reference-diff.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
-import { formatOf, print } from '../output.ts';
+import type { CliContext } from '../context.ts';
+import { type Format, print } from '../output.ts';
 import { printable } from '../printable.ts';
-import type { Session } from '../session.ts';
 import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
 import { isReferenceFile, readReference } from './reference-file.ts';
 
 /** `reference diff A B`: each is a name at the server, or a file; only names need the server. */
-export function addReferenceDiff(references: Command, { io, client }: Session): void {
-  references
-    .command('diff <a> <b>')
-    .description(
-      'what differs between two references: names at the server, or files (with a / or .json, .yaml)',
-    )
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (a: string, b: string, options: { output: string }, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      const find = async (which: string): Promise<Reference> =>
-        isReferenceFile(which)
-          ? readReference(resolve(io.cwd, which))
-          : client(command.optsWithGlobals()).get(`/v1/references/${encodeURIComponent(which)}`, reference);
-      const [before, after] = [await find(a), await find(b)];
-      const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
-      print(io, format, difference, () => page(difference));
-    });
+export async function showReferenceDiff(
+  { io, server }: CliContext,
+  a: string,
+  b: string,
+  format: Format,
+): Promise<void> {
+  const find = async (which: string): Promise<Reference> =>
+    isReferenceFile(which)
+      ? readReference(resolve(io.cwd, which))
+      : (await server()).get(`/v1/references/${encodeURIComponent(which)}`, reference);
+  const [before, after] = [await find(a), await find(b)];
+  const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
+  await print(io, format, difference, () => page(difference));
 }
 
 type Difference = ReferenceDifference & ComponentsDifference;
 
 function page(difference: Difference): string {
   const { pcrs, events, onlyExpected, onlyActual } = difference;
-  // Captured ones have events, which tell more than the components made of them.
+  // Captured ones have events, which say more than the components made of them.
   const components = events.length > 0 ? [] : difference.components;
   const only = (stages: readonly string[], which: string) =>
     stages.length === 0 ? [] : [`only the ${which} speaks of: ${stages.join(', ')}`];
@@ -45,7 +40,7 @@ function page(difference: Difference): string {
     ]),
     ...events.flatMap(({ pcr, expected, actual }) => [
       `event in PCR ${pcr} (${(actual ?? expected)?.stage ?? 'other'})`,
-      ...sides(told(expected), told(actual)),
+      ...sides(shown(expected), shown(actual)),
     ]),
     ...components.flatMap(({ stage, pcr, expected, actual }) => [
       `${stage}${pcr === null ? '' : ` in PCR ${pcr}`}`,
@@ -61,6 +56,6 @@ function sides(expected: string, actual: string): readonly string[] {
   return [`  - ${expected}`, `  + ${actual}`];
 }
 
-function told(event: EventDifference['expected']): string {
+function shown(event: EventDifference['expected']): string {
   return event === null ? 'nothing' : `${event.type} ${event.describes}`;
 }

@@ -6,9 +6,9 @@ import { filesIn } from './files-in.ts';
 
 const ending = /\.(json|ya?ml)$/;
 
-/** Whether a word names a file, not a reference at the server. */
-export function isReferenceFile(word: string): boolean {
-  return word.includes('/') || ending.test(word);
+/** Whether a file is named, not a reference at the server. */
+export function isReferenceFile(given: string): boolean {
+  return given.includes('/') || ending.test(given);
 }
 
 /** Reads the reference files of the folder that `--references` names. @throws CliError */

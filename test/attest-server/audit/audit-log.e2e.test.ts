@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import type { BooksResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
+import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { startServer } from '../../../attest-server/server.ts';
@@ -37,7 +37,7 @@ describe('the audit log of a running server', () => {
       await assay(world, 'reader', 'audit', 'verify', '-o', 'json'),
       await runAssay(['audit', 'verify', file, '-o', 'json']),
     ]) {
-      const result = JSON.parse(out) as BooksResult;
+      const result = JSON.parse(out) as AuditLogResult;
       assert.deepEqual([code, result.ok, result.size, result.signed], [0, true, size, size]);
     }
     const { out } = await assay(world, 'reader', 'audit', 'export', '-');
@@ -52,7 +52,7 @@ describe('the audit log of a running server', () => {
     await enrolledNode(world, forgedTpm(), 'node-1');
     tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
     const { code, out } = await assay(world, 'reader', 'audit', 'verify', '-o', 'json');
-    assert.deepEqual([code, (JSON.parse(out) as BooksResult).fault?.seq], [10, 2]);
+    assert.deepEqual([code, (JSON.parse(out) as AuditLogResult).fault?.seq], [10, 2]);
   });
 
   it('is signed for readers once a second, however often they ask, and then covers all that was there', async () => {

@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
-import type { BooksResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
+import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
 import { checkpointPage } from '../../../attest-server/protocol/audit-pages.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
@@ -43,7 +43,7 @@ describe('a server whose audit key is lost', () => {
       'json',
       ...more,
     ]);
-    return { code, result: JSON.parse(out) as BooksResult };
+    return { code, result: JSON.parse(out) as AuditLogResult };
   };
 
   it('does not start, and goes on with a new origin once a person says so, who stands in the audit log', async () => {

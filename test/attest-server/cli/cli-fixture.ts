@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CliIo } from '../../../attest-server/cli/io.ts';
+import type { CliIo } from '../../../attest-server/cli/context.ts';
 import { runCli } from '../../../attest-server/cli/program.ts';
 import { type ApiServer, now } from '../http/api-fixture.ts';
 

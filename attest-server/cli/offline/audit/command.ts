@@ -1,38 +1,32 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
-import { readLiveBooks } from '../../live-audit-log.ts';
-import { formatOf, print } from '../../output.ts';
+import { readLiveAuditLog } from '../../live-audit-log.ts';
+import { type Format, print } from '../../output.ts';
 import { printable } from '../../printable.ts';
-import type { Session } from '../../session.ts';
-import { readBooks, readWitness } from './log-in-file.ts';
-import { type BooksResult, checkBooks } from './verify-log.ts';
+import { readAuditLog, readWitness } from './log-in-file.ts';
+import { type AuditLogResult, checkAuditLog } from './verify-log.ts';
 
-interface Options {
+export interface AuditVerifyOptions {
   readonly checkpoint?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** `audit verify [FILE]`: exits 10 and names the first entry that is wrong or missing. */
-export function addAuditVerify(audit: Command, { io, client, exitWith }: Session): void {
-  audit
-    .command('verify [file]')
-    .description("check an export, a database or a backup, offline; without a file, the server's audit log")
-    .option('--checkpoint <file>', 'a witness from elsewhere, such as audit-checkpoint.json of an agent')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (file: string | undefined, options: Options, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      const at = (path: string) => resolve(io.cwd, path);
-      const witness = options.checkpoint === undefined ? null : readWitness(at(options.checkpoint));
-      const lines =
-        file === undefined ? readLiveBooks(client(command.optsWithGlobals())) : readBooks(at(file));
-      const result = await checkBooks(lines, witness);
-      print(io, format, result, () => page(result));
-      exitWith(result.ok ? exit.ok : exit.untrusted);
-    });
+export async function verifyAuditLog(
+  { io, server, exitWith }: CliContext,
+  file: string | undefined,
+  { checkpoint, output: format }: AuditVerifyOptions,
+): Promise<void> {
+  const at = (path: string) => resolve(io.cwd, path);
+  const witness = checkpoint === undefined ? null : readWitness(at(checkpoint));
+  const lines = file === undefined ? readLiveAuditLog(await server()) : readAuditLog(at(file));
+  const result = await checkAuditLog(lines, witness);
+  await print(io, format, result, () => page(result));
+  exitWith(result.ok ? exit.ok : exit.untrusted);
 }
 
-function page({ ok, origin, earlier, size, signed, witnessed, fault }: BooksResult): string {
+function page({ ok, origin, earlier, size, signed, witnessed, fault }: AuditLogResult): string {
   if (!ok) return `${printable(fault?.text ?? 'the audit log is not in order')}\n`;
   const rest = size === signed ? '' : `; entries ${signed + 1} to ${size} are not signed yet`;
   const witness = witnessed

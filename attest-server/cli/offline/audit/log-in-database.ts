@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { auditEntry, type BookLine, bookLine } from '../../../protocol/audit-pages.ts';
-import { UnreadableBooks } from './verify-log.ts';
+import { UnreadableAuditLog } from './verify-log.ts';
 
 /** SQLite, "Database File Format", section 1.3: the header string. */
 const magic = Buffer.from('SQLite format 3\0');
@@ -25,7 +25,7 @@ export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
     database.exec('begin');
     for (const { detail, ...row } of database.prepare('select * from audit order by seq').iterate()) {
       const entry = auditEntry.safeParse({ ...row, detail: detailOf(detail) }).data;
-      if (entry === undefined) throw new UnreadableBooks(`audit entry ${row.seq} cannot be read`);
+      if (entry === undefined) throw new UnreadableAuditLog(`audit entry ${row.seq} cannot be read`);
       yield { entry };
     }
     // A database of an older version has none of these.
@@ -43,9 +43,9 @@ export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
     for (const { note } of database.prepare('select note from checkpoints order by id').iterate())
       yield lineOf({ checkpoint: note });
   } catch (cause) {
-    if (cause instanceof UnreadableBooks) throw cause;
+    if (cause instanceof UnreadableAuditLog) throw cause;
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new UnreadableBooks(`the database cannot be read on: ${why}`, { cause });
+    throw new UnreadableAuditLog(`the database cannot be read on: ${why}`, { cause });
   } finally {
     database.close();
   }
@@ -53,7 +53,7 @@ export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
 
 function lineOf(value: unknown): BookLine {
   const line = bookLine.safeParse(value).data;
-  if (line === undefined) throw new UnreadableBooks('a key or a checkpoint cannot be read');
+  if (line === undefined) throw new UnreadableAuditLog('a key or a checkpoint cannot be read');
   return line;
 }
 

@@ -5,13 +5,13 @@ import { checkpointLength } from '../../../protocol/checkpoint.ts';
 import { CliError } from '../../exit.ts';
 import { unreadable } from '../../read-file.ts';
 import { isDatabase, readDatabase } from './log-in-database.ts';
-import { UnreadableBooks, type Witness } from './verify-log.ts';
+import { UnreadableAuditLog, type Witness } from './verify-log.ts';
 
 /** No entry is as long as this: longer lines are not held in memory. */
 const lineBytes = 1024 * 1024;
 
-/** Reads an export, or a database or its backup. @throws CliError, UnreadableBooks */
-export function readBooks(path: string): AsyncIterable<BookLine> {
+/** Reads an export, or a database or its backup. @throws CliError, UnreadableAuditLog */
+export function readAuditLog(path: string): AsyncIterable<BookLine> {
   try {
     return isDatabase(path) ? readDatabase(path) : readExport(path);
   } catch (cause) {
@@ -42,7 +42,7 @@ async function* readExport(path: string): AsyncGenerator<BookLine> {
   for await (const text of linesOf(path)) {
     number += 1;
     const line = bookLine.safeParse(parseJson(text)).data;
-    if (line === undefined) throw new UnreadableBooks(`line ${number} is no line of an export`);
+    if (line === undefined) throw new UnreadableAuditLog(`line ${number} is no line of an export`);
     yield line;
   }
 }
@@ -57,9 +57,9 @@ async function* linesOf(path: string): AsyncGenerator<string> {
       start = end + 1;
     }
     rest = Buffer.concat([rest, chunk.subarray(start)]);
-    if (rest.length > lineBytes) throw new UnreadableBooks('a line is longer than any entry');
+    if (rest.length > lineBytes) throw new UnreadableAuditLog('a line is longer than any entry');
   }
-  if (rest.length > 0) throw new UnreadableBooks('the last line is cut short');
+  if (rest.length > 0) throw new UnreadableAuditLog('the last line is cut short');
 }
 
 function parseJson(text: string): unknown {

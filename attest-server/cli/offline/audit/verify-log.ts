@@ -10,14 +10,14 @@ import {
 } from '../../../protocol/checkpoint.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 
-/** A checkpoint that came another way than the log: what an agent, a log or a colleague kept. */
+/** A checkpoint that came another way than the audit log: what an agent, a log or a colleague kept. */
 export interface Witness {
   readonly checkpoint: string;
   /** The key that is known to be the server's, base64; null where only the checkpoint was kept. */
   readonly publicKey: string | null;
 }
 
-export interface BooksResult {
+export interface AuditLogResult {
   readonly ok: boolean;
   readonly origin: string | null;
   /** Origins before it, whose key was lost, and how many entries their checkpoints cover. */
@@ -33,20 +33,20 @@ export interface BooksResult {
   readonly fault: { readonly seq: number | null; readonly text: string } | null;
 }
 
-/** A line that cannot be read: no fault of ours, and so a fault of the log. */
-export class UnreadableBooks extends Error {
-  override readonly name = 'UnreadableBooks';
+/** A line that cannot be read: no fault of ours, and so a fault of the audit log. */
+export class UnreadableAuditLog extends Error {
+  override readonly name = 'UnreadableAuditLog';
 }
 
 /** Checks the chain, the keys, each checkpoint against the entry that it signs, and all of it against a witness. */
-export async function checkBooks(
+export async function checkAuditLog(
   lines: AsyncIterable<BookLine>,
   witness: Witness | null,
-): Promise<BooksResult> {
+): Promise<AuditLogResult> {
   const heads: string[] = [];
   const notes: string[] = [];
   const owners: AuditOrigin[] = [];
-  let fault: BooksResult['fault'] = null;
+  let fault: AuditLogResult['fault'] = null;
   try {
     for await (const line of lines) {
       if ('checkpoint' in line) notes.push(line.checkpoint);
@@ -59,7 +59,7 @@ export async function checkBooks(
       }
     }
   } catch (error) {
-    if (!(error instanceof UnreadableBooks)) throw error;
+    if (!(error instanceof UnreadableAuditLog)) throw error;
     fault ??= { seq: heads.length + 1, text: error.message };
   }
   const owner = owners.at(-1) ?? null;
@@ -117,7 +117,7 @@ function verified(note: string, owners: readonly AuditOrigin[]): Checkpoint {
   if (key === undefined)
     throw new Rejection(
       'sig_invalid',
-      `a checkpoint is signed by the key ${keyId} of ${origin}, which is none of this audit log`,
+      `a checkpoint is signed by the key ${keyId} of ${origin}, which is no key of this audit log`,
     );
   return verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
 }

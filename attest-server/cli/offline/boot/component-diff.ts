@@ -32,8 +32,8 @@ export function diffComponents(expected: Reference, actual: Reference): Componen
     );
   return {
     components: [
-      ...without(expected, actual).map((one) => ({ ...placeOf(one), expected: told(one), actual: null })),
-      ...without(actual, expected).map((one) => ({ ...placeOf(one), expected: null, actual: told(one) })),
+      ...without(expected, actual).map((one) => ({ ...placeOf(one), expected: shown(one), actual: null })),
+      ...without(actual, expected).map((one) => ({ ...placeOf(one), expected: null, actual: shown(one) })),
     ],
     onlyExpected: [...before].filter((stage) => !after.has(stage)),
     onlyActual: [...after].filter((stage) => !before.has(stage)),
@@ -63,7 +63,7 @@ function placeOf(component: Component): { readonly stage: string; readonly pcr: 
   return { stage: stageOf(component), pcr: component.pcr ?? null };
 }
 
-function told({ description, digests }: Component): string {
+function shown({ description, digests }: Component): string {
   const bank = computedBanks.find((one) => digests[one] !== undefined);
   return bank === undefined ? description : `${description} ${bank}:${digests[bank]}`;
 }

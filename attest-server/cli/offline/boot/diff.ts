@@ -12,14 +12,29 @@ import { vouchedBoot } from '../../../policy/boot/vouched-boot.ts';
 import type { Finding } from '../../../policy/finding.ts';
 import type { PcrBank } from '../../../protocol/messages.ts';
 import type { Reason } from '../../../protocol/verdict.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
-import type { BootSide } from './side.ts';
+import { type Format, print } from '../../output.ts';
+import { printable } from '../../printable.ts';
+import { type BootSide, readBootSide } from './side.ts';
+
+/** `boot diff A B`: the cause first, then every event that differs; exits 10 where they differ in what counts. */
+export async function showBootDiff(context: CliContext, a: string, b: string, format: Format): Promise<void> {
+  const { io, server, exitWith } = context;
+  const diff = diffBoots(
+    await readBootSide(a, io.cwd, server),
+    await readBootSide(b, io.cwd, server),
+    io.now(),
+  );
+  await print(io, format, diff, () => page(diff));
+  exitWith(diff.same ? exit.ok : exit.untrusted);
+}
 
 /** How two boots differ; what `assay boot diff -o json` prints. */
 export interface BootDiff {
   /** Nothing differs that counts. */
   readonly same: boolean;
-  /** The causes, the first one first; in the words of a verdict on `b` with `a` as the reference. */
+  /** The causes, the first one first; as a verdict on `b` says them with `a` as the reference. */
   readonly findings: readonly Pick<Reason, 'code' | 'text' | 'expected' | 'actual'>[];
   /** Every event that only one of them has, in the log's order. */
   readonly differences: readonly EventOfDiff[];
@@ -32,13 +47,13 @@ export interface EventOfDiff {
   readonly expected: string | null;
   readonly actual: string | null;
   /**
-   * `cause`: a finding tells of it; `follows`: it counts, and comes with the cause; `never`: it differs between
+   * `cause`: a finding speaks of it; `follows`: it counts, and comes with the cause; `never`: it differs between
    * machines that are alike, and makes no boot another one.
    */
   readonly counts: 'cause' | 'follows' | 'never';
 }
 
-/** No rule but that the reference must be met, whatever the node is called. */
+/** No rule but that the reference must fit, whatever the node is called. */
 const group = 'boot-diff';
 const rules = defaultBootRules;
 
@@ -47,7 +62,7 @@ const rules = defaultBootRules;
  * @param at milliseconds since the epoch
  * @throws CliError where `a` cannot be captured, or they share no bank better than SHA-1
  */
-export function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
+function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
   const bank = sharedBank(a, b);
   const { active } = prepareReferences(group, rules, [captured(a, at)]);
   const { differing, findings: all } = judge(b, active);
@@ -60,8 +75,8 @@ export function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
       pcr: one.pcr,
       stage: one.stage,
       type: (one.actual ?? one.expected)?.type ?? '',
-      expected: one.expected && told(one.expected, bank),
-      actual: one.actual && told(one.actual, bank),
+      expected: one.expected && shown(one.expected, bank),
+      actual: one.actual && shown(one.actual, bank),
       counts: !countsIn(one, differing, bank) ? 'never' : cited.has(placeOf(one)) ? 'cause' : 'follows',
     }),
   );
@@ -143,16 +158,16 @@ function placeOf({ pcr, actual }: EventDifference): string {
 }
 
 /** By the shorter digest where there is one: it is for reading. */
-function told({ describes, type, digests }: MeasuredEvent, bank: PcrBank): string {
-  const shown = digests.sha256 === undefined ? bank : 'sha256';
-  return `${describes || type} ${shown}:${digests[shown]}`;
+function shown({ describes, type, digests }: MeasuredEvent, bank: PcrBank): string {
+  const bankShown = digests.sha256 === undefined ? bank : 'sha256';
+  return `${describes || type} ${bankShown}:${digests[bankShown]}`;
 }
 
 /**
  * The stages that changed together with the cause, by name, in the log's order. A kernel or loader that is no cause
  * wraps or announces one, and is nothing else that changed.
  */
-export function followingStages({ differences }: BootDiff): readonly string[] {
+function followingStages({ differences }: BootDiff): readonly string[] {
   const stagesOf = (counts: EventOfDiff['counts']) =>
     new Set(
       differences.filter((one) => one.counts === counts).map(({ stage, pcr }) => judgedStage(stage, pcr)),
@@ -161,4 +176,25 @@ export function followingStages({ differences }: BootDiff): readonly string[] {
   return [...stagesOf('follows')]
     .filter((stage) => !causes.has(stage) && stage !== 'kernel' && stage !== 'loader')
     .map((stage) => stageNames[stage]);
+}
+
+function page(diff: BootDiff): string {
+  const { same, findings, differences } = diff;
+  const following = followingStages(diff);
+  const lines = [
+    ...(same ? ['Both boots are the same in all that counts.'] : findings.map(({ text }) => text)),
+    ...(following.length === 0 ? [] : [`With it changed: ${following.join(', ')}.`]),
+    ...differences.flatMap(eventLines),
+  ];
+  return lines.map((line) => `${printable(line)}\n`).join('');
+}
+
+const countsText = { cause: 'the cause', follows: 'follows', never: 'never counts' } as const;
+
+function eventLines({ pcr, stage, type, expected, actual, counts }: EventOfDiff): readonly string[] {
+  return [
+    `${countsText[counts]}: PCR ${pcr}, ${stage}, ${type}`,
+    `  - ${expected ?? 'nothing'}`,
+    `  + ${actual ?? 'nothing'}`,
+  ];
 }

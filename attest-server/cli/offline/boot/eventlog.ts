@@ -1,12 +1,43 @@
+import { resolve } from 'node:path';
 import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
-import type { Rejection } from '../../../protocol/rejection.ts';
-import type { EventLog, LogEvent } from '../../../verify/tpm/event-log.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import { type EventLog, type LogEvent, parseEventLog } from '../../../verify/tpm/event-log.ts';
 import {
+  parseUserSpaceLog,
   replayUserSpace,
   type UserSpaceEvent,
   type UserSpaceLog,
 } from '../../../verify/tpm/user-space-log.ts';
+import type { CliContext } from '../../context.ts';
+import { exit } from '../../exit.ts';
+import type { Format } from '../../output.ts';
+import { printable } from '../../printable.ts';
+import { readFile } from '../../read-file.ts';
 import { table } from '../../table.ts';
+
+export interface EventLogOptions {
+  readonly output: Format;
+  readonly userspace?: string;
+}
+
+/** `eventlog FILE`: parse and replay a TCG log; exit 1 for one that cannot be parsed. */
+export function showEventLog({ io, exitWith }: CliContext, file: string, options: EventLogOptions): void {
+  const format = options.output === 'json' ? 'json' : 'table';
+  const bytes = readFile(resolve(io.cwd, file));
+  const later = options.userspace === undefined ? null : readFile(resolve(io.cwd, options.userspace));
+  let read = file;
+  try {
+    const log = parseEventLog(bytes);
+    read = options.userspace ?? file;
+    const text = renderEventLog(log, format, later && parseUserSpaceLog(later));
+    io.out(text.split('\n').map(printable).join('\n'));
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
+    io.err(`assay: ${printable(eventLogFault(read, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
+    exitWith(exit.error);
+  }
+}
 
 /**
  * What `assay eventlog` prints, with its last line feed. JSON: one object in the shape of EventLog, and under
@@ -56,6 +87,12 @@ export function eventLogFault(file: string, { offset, field, message }: Rejectio
   return `${file} is no event log that can be read: offset ${offset ?? 0}, field ${field ?? 'log'}: ${message}\n`;
 }
 
+function whatToName(firmware: boolean): string {
+  return firmware
+    ? 'Name a firmware log, such as a copy of /sys/kernel/security/tpm0/binary_bios_measurements.'
+    : 'Name a log of systemd, such as a copy of /run/log/systemd/tpm2-measure.log.';
+}
+
 function shape({ format, banks, startupLocality, events, notes }: EventLog): EventLog {
   return { format, banks, startupLocality, events, notes };
 }
@@ -101,7 +138,7 @@ function lines(header: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
-/** Digests are told from each other by their beginning; the whole ones are in the JSON. */
+/** The beginning is enough to compare digests; the whole ones are in the JSON. */
 const shownDigits = 16;
 
 function eventLines({ events, banks }: EventLog): readonly string[] {

@@ -25,32 +25,39 @@ export interface BootSide {
 }
 
 /**
- * A boot by the word that was given for it: a firmware log or an exported bundle, where there is such a file, else
+ * A boot by the name that was given for it: a firmware log or an exported bundle, where there is such a file, else
  * a node at the server, `NODE` or `NODE@DIGEST` for earlier evidence.
  * @throws CliError
  */
-export async function readBootSide(word: string, cwd: string, client: () => Client): Promise<BootSide> {
-  const path = resolve(cwd, word);
-  if (word.includes('/') || statSync(path, { throwIfNoEntry: false }) !== undefined)
-    return sideOfFile(word, readFile(path));
-  const [node = '', digest] = word.split('@');
+export async function readBootSide(
+  given: string,
+  cwd: string,
+  server: () => Promise<Client>,
+): Promise<BootSide> {
+  const path = resolve(cwd, given);
+  if (given.includes('/') || statSync(path, { throwIfNoEntry: false }) !== undefined)
+    return sideOfFile(given, readFile(path));
+  const [node = '', digest] = given.split('@');
   const which = digest === undefined ? '' : `?evidence=${evidenceDigest(digest)}`;
-  const label = digest === undefined ? word : `${node}@${digest.slice(0, 12)}…`;
-  return sideOfBundle(label, await client().text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`));
+  const label = digest === undefined ? given : `${node}@${digest.slice(0, 12)}…`;
+  return sideOfBundle(
+    label,
+    await (await server()).text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`),
+  );
 }
 
-function sideOfFile(word: string, bytes: Buffer): BootSide {
+function sideOfFile(file: string, bytes: Buffer): BootSide {
   // No firmware log begins so: its first event is of PCR 0.
   if (/^\s*\{/.test(bytes.toString('latin1', 0, 64)))
-    return sideOfBundle(basename(word), bytes.toString('utf8'));
+    return sideOfBundle(basename(file), bytes.toString('utf8'));
   try {
     const banks = banksOf(parseEventLog(bytes));
     const boot = measureBoot(bytes, hash('sha256', bytes, 'hex'), banks);
-    return { label: nameOf(word), banks, boot };
+    return { label: nameOf(file), banks, boot };
   } catch (cause) {
     if (!(cause instanceof Rejection)) throw cause;
     throw new CliError(
-      eventLogFault(word, cause).trimEnd(),
+      eventLogFault(file, cause).trimEnd(),
       'Name a firmware log or an exported bundle.',
       exit.error,
     );
@@ -76,9 +83,9 @@ function sideOfBundle(label: string, text: string): BootSide {
   );
 }
 
-/** Logs are often all called alike: then the folder tells which. */
-function nameOf(word: string): string {
-  const parts = word.split('/').filter((part) => part !== '' && part !== '.' && part !== '..');
+/** Logs are often all called alike: then the folder says which. */
+function nameOf(file: string): string {
+  const parts = file.split('/').filter((part) => part !== '' && part !== '.' && part !== '..');
   return parts.slice(-2).join('/');
 }
 

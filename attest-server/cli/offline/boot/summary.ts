@@ -38,12 +38,15 @@ export interface SecureBootSummary extends Pick<SecureBootState, 'enabled' | 'sb
   readonly machineOwner: readonly { readonly name: string; readonly content: string }[];
 }
 
-/** `describes` is the log's word; stage and digest are not. */
+/** `describes` is what the log says; stage and digest are vouched for. */
 export type ImageSummary = Pick<BootComponent, 'event' | 'pcr' | 'stage' | 'digests' | 'describes'>;
 
 export function bootSummary({ digest, log, problems, state }: MeasuredBoot): BootSummary {
   return {
-    ...{ digest, format: log.format, events: log.events.length, problems },
+    digest,
+    format: log.format,
+    events: log.events.length,
+    problems,
     firmwareVersion: state.firmwareVersion?.text ?? null,
     secureBoot: secureBootSummary(state.secureBoot),
     commandLines: state.commandLines.map(({ text }) => text),
@@ -54,7 +57,9 @@ export function bootSummary({ digest, log, problems, state }: MeasuredBoot): Boo
 function secureBootSummary(state: SecureBootState): SecureBootSummary {
   const { enabled, sbatLevel, validationOff, databases, authorities, machineOwner } = state;
   return {
-    ...{ enabled, sbatLevel, validationOff },
+    enabled,
+    sbatLevel,
+    validationOff,
     databases: databases.map(databaseSummary),
     authorities: authorities.map(({ source, kind, digest, subject }) => ({ source, kind, digest, subject })),
     machineOwner: machineOwner.map(({ name, content }) => ({ name, content })),

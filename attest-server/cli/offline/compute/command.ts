@@ -1,13 +1,12 @@
 import { basename, resolve } from 'node:path';
-import type { Command } from 'commander';
 import { judgedStage, scopeOf } from '../../../policy/boot/judged-stage.ts';
 import { defaultScope } from '../../../policy/boot/rules.ts';
 import { plainName, type Reference, reference } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
-import { formatOf, print } from '../../output.ts';
+import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
-import type { Session } from '../../session.ts';
 import { into } from '../../write-file.ts';
 import { readBootFile } from '../boot/file.ts';
 import {
@@ -21,7 +20,7 @@ import {
 } from './parts.ts';
 import { unifiedComponents } from './unified.ts';
 
-interface Options {
+export interface ComputeOptions {
   readonly name: string;
   readonly group: string;
   readonly kernel: readonly string[];
@@ -34,36 +33,16 @@ interface Options {
   readonly secureBoot: boolean;
   readonly state: string;
   readonly file?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** `reference compute`: what a boot of these files measures, as a reference file; offline. */
-export function addReferenceCompute(references: Command, { io }: Session): void {
-  const several = (value: string, earlier: readonly string[]) => [...earlier, value];
-  references
-    .command('compute')
-    .description('make a reference file of kernel, initrd, loader or unified image, offline')
-    .requiredOption('--name <name>', 'name of the new reference')
-    .requiredOption('--group <group>', 'group of nodes that it is for')
-    .option('--kernel <file>', 'a kernel image; may be given several times', several, [])
-    .option('--initrd <file>', 'an initrd; several in the order in which they are loaded', several, [])
-    .option('--loader <file>', 'an image that runs before the kernel: shim, GRUB, systemd-boot', several, [])
-    .option('--uki <file>', 'a unified kernel image, which has kernel, initrd and command line in it')
-    .option('--cmdline <text>', 'the command line, as /proc/cmdline shows it')
-    .option('--cmdline-file <file>', 'a file that holds it, such as a copy of /proc/cmdline')
-    .option('--via <starter>', `who starts the kernel: ${starters.join(', ')}`, 'grub')
-    .option('--no-secure-boot', 'Secure Boot is off: then GRUB starts a kernel that PCR 4 does not show')
-    .option('--state <state>', 'staged (for review) or active', 'staged')
-    .option('-f, --file <file>', 'write it there instead of standard output')
-    .option('-o, --output <format>', 'json or yaml', 'json')
-    .action((options: Options) => {
-      const format = formatOf(options.output, ['json', 'yaml']);
-      const at = (path: string) => resolve(io.cwd, path);
-      print(into(options.file, io), format, computeReference(options, at), () => '');
-    });
+export async function writeComputedReference({ io }: CliContext, options: ComputeOptions): Promise<void> {
+  const at = (path: string) => resolve(io.cwd, path);
+  await print(into(options.file, io), options.output, computeReference(options, at), () => '');
 }
 
-function computeReference(options: Options, at: (path: string) => string): Reference {
+function computeReference(options: ComputeOptions, at: (path: string) => string): Reference {
   checkOptions(options);
   const starter = oneOf(starters, options.via, '--via');
   const components = componentsOf(options, starter, at);
@@ -74,14 +53,17 @@ function computeReference(options: Options, at: (path: string) => string): Refer
       exit.usage,
     );
   return reference.parse({
-    ...{ version: 1, name: options.name, group: options.group },
+    version: 1,
+    name: options.name,
+    group: options.group,
     state: oneOf(['staged', 'active'] as const, options.state, '--state'),
-    ...{ expires: null, pcrs: {} },
+    expires: null,
+    pcrs: {},
     components: components.map((component) => ({ ...component, scope: scopeName(component) })),
   });
 }
 
-function componentsOf(options: Options, starter: Starter, at: (path: string) => string): Component[] {
+function componentsOf(options: ComputeOptions, starter: Starter, at: (path: string) => string): Component[] {
   const { kernel, initrd, loader, uki } = options;
   const line = commandLineOf(options, at);
   return [
@@ -93,7 +75,10 @@ function componentsOf(options: Options, starter: Starter, at: (path: string) => 
   ];
 }
 
-function commandLineOf({ cmdline, cmdlineFile }: Options, at: (path: string) => string): string | null {
+function commandLineOf(
+  { cmdline, cmdlineFile }: ComputeOptions,
+  at: (path: string) => string,
+): string | null {
   const text = cmdlineFile === undefined ? cmdline : readFile(at(cmdlineFile)).toString('utf8');
   if (text === undefined) return null;
   const line = text.replace(/\n$/, '');
@@ -106,8 +91,8 @@ function commandLineOf({ cmdline, cmdlineFile }: Options, at: (path: string) => 
   return line;
 }
 
-/** What contradicts itself is told before any file is read. */
-function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: Options): void {
+/** What contradicts itself is refused before any file is read. */
+function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: ComputeOptions): void {
   const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
   for (const [option, value] of [['--name', name] as const, ['--group', group] as const]) {
     const fault = plainName.safeParse(value).error?.issues[0]?.message;
@@ -130,10 +115,10 @@ function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, 
     );
 }
 
-function oneOf<T extends string>(allowed: readonly T[], word: string, option: string): T {
-  const found = allowed.find((one) => one === word);
+function oneOf<T extends string>(allowed: readonly T[], given: string, option: string): T {
+  const found = allowed.find((one) => one === given);
   if (found === undefined)
-    throw new CliError(`${option} ${word} is not known`, `It may be ${allowed.join(', ')}.`, exit.usage);
+    throw new CliError(`${option} ${given} is not known`, `It may be ${allowed.join(', ')}.`, exit.usage);
   return found;
 }
 

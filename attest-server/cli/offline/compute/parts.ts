@@ -27,7 +27,10 @@ export function loaderComponent(path: string): Component {
 export function kernelComponents(path: string, starter: Starter, secureBoot: boolean): readonly Component[] {
   const bytes = readBootFile(path);
   const image: Component = {
-    ...{ stage: 'kernel', pcr: 4, kind: 'code', digests: authenticodeDigests(bytes, computedBanks) },
+    stage: 'kernel',
+    pcr: 4,
+    kind: 'code',
+    digests: authenticodeDigests(bytes, computedBanks),
     description: starter === 'grub' ? `image in memory, ${bytes.length} bytes` : basename(path),
   };
   if (starter !== 'grub') return [image];
@@ -55,12 +58,18 @@ export function initrdComponents(paths: readonly string[], starter: Starter): re
       all.update(chunk);
     });
     return {
-      ...{ stage: 'initrd', pcr: 9, kind: 'file', digests: own.digests() },
+      stage: 'initrd',
+      pcr: 9,
+      kind: 'file',
+      digests: own.digests(),
       description: `/${basename(path)}`,
     };
   });
   const whole: Component = {
-    ...{ stage: 'initrd', pcr: 9, kind: 'file', digests: all.digests() },
+    stage: 'initrd',
+    pcr: 9,
+    kind: 'file',
+    digests: all.digests(),
     description: 'Linux initrd',
   };
   return starter === 'grub' && files.length === 1 ? files : [...(starter === 'grub' ? files : []), whole];
@@ -74,13 +83,19 @@ export function commandLineComponent(text: string, starter: Starter): Component 
   const options = loadOptions(text);
   if (starter === 'firmware')
     return {
-      ...{ stage: 'cmdline', pcr: 9, kind: 'cmdline', digests: digestsOf(options) },
+      stage: 'cmdline',
+      pcr: 9,
+      kind: 'cmdline',
+      digests: digestsOf(options),
       description: 'LOADED_IMAGE::LoadOptions',
     };
-  const words = parseCommandLine(text).arguments.join(' ');
-  const shown = words.length <= 512 ? words : `${words.slice(0, 511)}…`;
+  const line = parseCommandLine(text).arguments.join(' ');
+  const shown = line.length <= 512 ? line : `${line.slice(0, 511)}…`;
   return {
-    ...{ stage: 'cmdline', kind: 'cmdline', digests: digestsOf(options) },
-    ...{ description: shown, text: maskIdentifiers(words) },
+    stage: 'cmdline',
+    kind: 'cmdline',
+    digests: digestsOf(options),
+    description: shown,
+    text: maskIdentifiers(line),
   };
 }

@@ -6,7 +6,7 @@ export interface PeSection {
   readonly name: string;
   /** A view into the file. */
   readonly content: Buffer;
-  /** How many zeros follow `content` in memory; the image's word. */
+  /** How many zeros follow `content` in memory; it is the image that says so. */
   readonly zeros: number;
 }
 

@@ -51,7 +51,10 @@ export function unifiedComponents(bytes: Buffer, fileName: string): readonly Com
     throw fault(linux === undefined ? '.linux' : '.sdmagic', 'the image is no unified one of systemd-stub');
   return [
     {
-      ...{ stage: 'kernel', pcr: 4, kind: 'code', digests: image },
+      stage: 'kernel',
+      pcr: 4,
+      kind: 'code',
+      digests: image,
       description: `\\EFI\\Linux\\${fileName}`,
     },
     ...[...measured].flatMap(([name, stage]): Component[] => {
@@ -91,7 +94,11 @@ function stubVersion(magic: Buffer | undefined): number | null {
 function sectionComponent(name: string, stage: string, content: Buffer): Component {
   const text = name === '.cmdline' ? maskIdentifiers(stubCommandLine(content)) : null;
   return {
-    ...{ stage, pcr: 11, kind: 'file', digests: digestsOf(content), description: name },
+    stage,
+    pcr: 11,
+    kind: 'file',
+    digests: digestsOf(content),
+    description: name,
     ...(text !== null && text.length <= longestText && { text }),
   };
 }
@@ -100,7 +107,10 @@ function sectionComponent(name: string, stage: string, content: Buffer): Compone
 function kernelComponent(linux: Buffer): Component {
   const digests = authenticodeDigests(linux, computedBanks);
   return {
-    ...{ stage: 'kernel', pcr: 4, kind: 'code', digests },
+    stage: 'kernel',
+    pcr: 4,
+    kind: 'code',
+    digests,
     description: `image in memory, ${linux.length} bytes`,
   };
 }

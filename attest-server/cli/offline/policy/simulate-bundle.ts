@@ -9,8 +9,8 @@ import { checkEndorsementOf } from '../verify/endorsement-chain.ts';
 import { contextPolicy, contextReferences } from '../verify/verify.ts';
 
 /**
- * One exported bundle under the policy that its exporter names and under another one. Its identity is the exporter's
- * word, as there are no roots here.
+ * One exported bundle under the policy that its exporter names and under another one. Its identity is what the
+ * exporter says, as there are no roots here.
  * @param references null: those that the bundle carries
  * @param at milliseconds since the epoch; references expire by it
  */

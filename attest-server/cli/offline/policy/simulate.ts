@@ -1,25 +1,24 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
 import type { Policy } from '../../../policy/policy.ts';
 import { type SimulatedNodeView, simulateAnswer } from '../../../protocol/policy-api.ts';
 import type { NodeState } from '../../../protocol/verdict.ts';
 import type { Client } from '../../client.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
-import { formatOf, print } from '../../output.ts';
+import { type Format, print } from '../../output.ts';
 import { printable } from '../../printable.ts';
 import { readFile } from '../../read-file.ts';
-import type { Session } from '../../session.ts';
 import { table } from '../../table.ts';
 import { bundlesIn } from '../files-in.ts';
 import { readReferences } from '../reference-file.ts';
 import { simulateBundle } from './simulate-bundle.ts';
 import { readPolicy } from './text.ts';
 
-interface SimulateOptions {
+export interface SimulateOptions {
   readonly bundles?: string;
   readonly references?: string;
   readonly all?: boolean;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** What is shown of a node, wherever it was judged. */
@@ -35,49 +34,46 @@ interface Simulated {
 }
 
 /** `policy simulate FILE`: exits 10 where a node would turn untrusted. */
-export function addPolicySimulate(policies: Command, { io, client, exitWith }: Session): void {
-  policies
-    .command('simulate <file>')
-    .description('whom would this policy change, and why? A file, or strict or observe; nothing is stored')
-    .option('--bundles <dir>', 'try it on exported bundles instead of the evidence that the server keeps')
-    .option('--references <dir>', "with --bundles: folder of reference values; default: each bundle's own")
-    .option('--all', 'show the nodes too that do not change')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (file: string, options: SimulateOptions, command: Command) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      if (options.references !== undefined && options.bundles === undefined)
-        throw new CliError(
-          '--references is for bundles: the server judges by its own',
-          'Add --bundles.',
-          exit.usage,
+export async function simulatePolicy(
+  { io, server, exitWith }: CliContext,
+  file: string,
+  options: SimulateOptions,
+): Promise<void> {
+  const { output: format, all = false } = options;
+  if (options.references !== undefined && options.bundles === undefined)
+    throw new CliError(
+      '--references is for bundles: the server judges by its own',
+      'Add --bundles.',
+      exit.usage,
+    );
+  const policy = readPolicy(io, file);
+  const at = (path: string) => resolve(io.cwd, path);
+  const references = options.references === undefined ? null : readReferences(at(options.references));
+  const items: readonly Simulated[] =
+    options.bundles === undefined
+      ? await askServer(await server(), policy, file)
+      : bundlesIn(at(options.bundles)).map((path) =>
+          simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
         );
-      const policy = readPolicy(io, file);
-      const at = (path: string) => resolve(io.cwd, path);
-      const references = options.references === undefined ? null : readReferences(at(options.references));
-      const items: readonly Simulated[] =
-        options.bundles === undefined
-          ? await askServer(client(command.optsWithGlobals()), policy, file)
-          : bundlesIn(at(options.bundles)).map((path) =>
-              simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
-            );
-      const untrusted = items.filter(turnsUntrusted);
-      const changed = items.filter((item) => item.changed);
-      const answer = {
-        policy: `${policy.name}@${policy.revision}`,
-        ...{ nodes: items.length, changed: changed.length, untrusted: untrusted.length },
-        items: options.all === true || format !== 'table' ? items : changed,
-      };
-      print(io, format, answer, () => page(items, options.all === true));
-      exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);
-    });
+  const untrusted = items.filter(turnsUntrusted);
+  const changed = items.filter((item) => item.changed);
+  const answer = {
+    policy: `${policy.name}@${policy.revision}`,
+    nodes: items.length,
+    changed: changed.length,
+    untrusted: untrusted.length,
+    items: all || format !== 'table' ? items : changed,
+  };
+  await print(io, format, answer, () => page(items, all));
+  exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);
 }
 
-async function askServer(server: Client, { text }: Policy, file: string): Promise<SimulatedNodeView[]> {
+async function askServer(client: Client, { text }: Policy, file: string): Promise<SimulatedNodeView[]> {
   const items: SimulatedNodeView[] = [];
   let next: string | null = null;
   do {
     const body = { policy: text, file: file.slice(-255), ...(next !== null && { after: next }) };
-    const answer: { items: SimulatedNodeView[]; next: string | null } = await server.post(
+    const answer: { items: SimulatedNodeView[]; next: string | null } = await client.post(
       '/v1/policy/simulate',
       body,
       simulateAnswer,

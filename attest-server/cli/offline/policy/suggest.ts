@@ -1,5 +1,4 @@
 import { basename, resolve } from 'node:path';
-import type { Command } from 'commander';
 import { activeReferences, observe } from '../../../policy/draft/observation.ts';
 import { type SuggestedFrom, suggestPolicy } from '../../../policy/draft/suggest.ts';
 import { groupOf } from '../../../policy/policy.ts';
@@ -8,40 +7,36 @@ import { observationsAnswer } from '../../../protocol/policy-api.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
 import type { Client } from '../../client.ts';
+import type { CliContext } from '../../context.ts';
 import { readFile } from '../../read-file.ts';
 import { readNodes } from '../../read-nodes.ts';
-import type { Session } from '../../session.ts';
 import { into } from '../../write-file.ts';
 import { bundlesIn } from '../files-in.ts';
 import { contextPolicy, contextReferences } from '../verify/verify.ts';
 
 /** `policy suggest`: a draft that `policy check` passes, with comments that say why. */
-export function addPolicySuggest(policies: Command, { io, client }: Session): void {
-  policies
-    .command('suggest')
-    .description('draft a policy from what was observed, as YAML: machines that start alike become a group')
-    .option('--bundles <dir>', 'draft it from exported bundles instead of the evidence that the server keeps')
-    .option('-f, --file <file>', 'write it there instead of standard output')
-    .action(async (options: { bundles?: string; file?: string }, command: Command) => {
-      const from =
-        options.bundles === undefined
-          ? await askServer(client(command.optsWithGlobals()))
-          : fromBundles(bundlesIn(resolve(io.cwd, options.bundles)));
-      into(options.file, io).out(suggestPolicy(from));
-    });
+export async function draftPolicy(
+  { io, server }: CliContext,
+  { bundles, file }: { readonly bundles?: string; readonly file?: string },
+): Promise<void> {
+  const from =
+    bundles === undefined
+      ? await askServer(await server())
+      : fromBundles(bundlesIn(resolve(io.cwd, bundles)));
+  into(file, io).out(suggestPolicy(from));
 }
 
-async function askServer(server: Client): Promise<SuggestedFrom> {
+async function askServer(client: Client): Promise<SuggestedFrom> {
   const observations: SuggestedFrom['observations'][number][] = [];
   const unseen: string[] = [];
   for (let next: string | null = ''; next !== null; ) {
     const after: string = next === '' ? '' : `?after=${encodeURIComponent(next)}`;
-    const page = await server.get(`/v1/policy/observations${after}`, observationsAnswer);
+    const page = await client.get(`/v1/policy/observations${after}`, observationsAnswer);
     observations.push(...page.items);
     unseen.push(...page.unseen);
     next = page.next;
   }
-  const nodes = await readNodes(server);
+  const nodes = await readNodes(client);
   const withoutTpm = nodes.filter(({ state }) => state === 'unsupported').map(({ name }) => name);
   return { observations, unseen, withoutTpm };
 }

@@ -3,8 +3,8 @@ import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error
 import { type CheckedPolicy, checkPolicy } from '../../../policy/file/policy-file.ts';
 import { enrolments, type Policy, plainEnrolments } from '../../../policy/policy.ts';
 import { observePolicy, strictPolicy } from '../../../policy/shipped/built-in.ts';
+import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
-import type { CliIo } from '../../io.ts';
 import { readFile } from '../../read-file.ts';
 
 const builtIn: readonly Policy[] = [strictPolicy, observePolicy];
@@ -16,7 +16,7 @@ export function readPolicyText({ cwd }: CliIo, name: string): string {
   );
 }
 
-/** Faults and warnings are told with the name as it was given, as compilers do. */
+/** Faults and warnings carry the name as it was given, as compilers do. */
 export function checkPolicyText(text: string, file: string): CheckedPolicy | PolicyError {
   try {
     return checkPolicy(text, file, plainEnrolments);
@@ -26,7 +26,7 @@ export function checkPolicyText(text: string, file: string): CheckedPolicy | Pol
   }
 }
 
-/** @throws CliError that tells every fault */
+/** @throws CliError that names every fault */
 export function readPolicy(io: CliIo, name: string): Policy {
   try {
     return checkPolicy(readPolicyText(io, name), name, enrolments).policy;

@@ -1,53 +1,48 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
 import { nextStep } from '../../../policy/advice.ts';
 import { readTrustRoots } from '../../../roots/read-roots.ts';
 import type { TrustRoots } from '../../../verify/endorsement-chain.ts';
 import { paragraph } from '../../commands/why.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
-import { formatOf, print } from '../../output.ts';
+import { type Format, print } from '../../output.ts';
 import { printable } from '../../printable.ts';
 import { readFile } from '../../read-file.ts';
-import type { Session } from '../../session.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';
 import { junit } from './junit.ts';
 import { sarif } from './sarif.ts';
 import { type JudgedBundle, verifyBundle } from './verify.ts';
 
-interface VerifyOptions {
+export interface VerifyOptions {
   readonly policy?: string;
   readonly references?: string;
   readonly trustRoots?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** `verify BUNDLE`: needs no server; exits by the state, 10 for evidence that is rejected. */
-export function addVerify(program: Command, { io, exitWith }: Session): void {
-  program
-    .command('verify <bundle>')
-    .description('judge an exported bundle again, offline')
-    .option('--policy <file>', "a policy file, or strict or observe; default: the bundle's own")
-    .option('--references <dir>', "folder of reference values; default: the bundle's own")
-    .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
-    .option('-o, --output <format>', 'table, json, yaml, junit or sarif', 'table')
-    .action((file: string, options: VerifyOptions) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml', 'junit', 'sarif']);
-      const at = (path: string) => resolve(io.cwd, path);
-      const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
-        ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
-        ...(options.references !== undefined && {
-          references: readReferences(at(options.references)),
-        }),
-        ...(options.trustRoots !== undefined && {
-          roots: readRoots(options.trustRoots === 'builtin' ? 'builtin' : at(options.trustRoots)),
-        }),
-        now: io.now(),
-      });
-      if (format === 'sarif') print(io, 'json', sarif(file, judged, program.version() ?? ''), () => '');
-      else print(io, format, judged.verdict, () => (format === 'junit' ? junit(file, judged) : page(judged)));
-      exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
-    });
+export async function judgeBundle(
+  { version, io, exitWith }: CliContext,
+  file: string,
+  options: VerifyOptions,
+): Promise<void> {
+  const { output: format } = options;
+  const at = (path: string) => resolve(io.cwd, path);
+  const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
+    ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
+    ...(options.references !== undefined && {
+      references: readReferences(at(options.references)),
+    }),
+    ...(options.trustRoots !== undefined && {
+      roots: readRoots(options.trustRoots === 'builtin' ? 'builtin' : at(options.trustRoots)),
+    }),
+    now: io.now(),
+  });
+  if (format === 'sarif') await print(io, 'json', sarif(file, judged, version), () => '');
+  else
+    await print(io, format, judged.verdict, () => (format === 'junit' ? junit(file, judged) : page(judged)));
+  exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
 }
 
 /** Empty means refuse: a folder without a root would otherwise be a silent yes or no. */
@@ -76,7 +71,9 @@ function page({ verdict, rejected }: JudgedBundle): string {
           `  judged as node ${printable(node)} of group ${printable(group ?? '')}, which requires ${require?.join(', ')}`,
         ]),
     ...notes.map((note) => `  note: ${note}`),
-    ...(from === undefined ? [] : ["  judged by what the bundle itself carries: the exporter's word"]),
+    ...(from === undefined
+      ? []
+      : ['  judged by what the bundle itself carries: the exporter vouches for it']),
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];

@@ -1,41 +1,38 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
 import { type RootFile, readRootsFolder } from '../../../roots/read-roots.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
-import { formatOf, print } from '../../output.ts';
-import type { Session } from '../../session.ts';
+import { type Format, print } from '../../output.ts';
 import { table } from '../../table.ts';
 
-interface EkRootsOptions {
+export interface EkRootsOptions {
   readonly from: string;
   readonly intermediates?: boolean;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** `ek roots`: whom the server trusts to endorse TPMs. Needs no server. */
-export function addEkRoots(ek: Command, { io }: Session): void {
-  ek.command('roots')
-    .description('authorities that endorse TPMs, as they come with assay')
-    .option('--from <dir>', 'another folder of *.pem', 'builtin')
-    .option('--intermediates', 'the authorities below the roots instead')
-    .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action((options: EkRootsOptions) => {
-      const format = formatOf(options.output, ['table', 'json', 'yaml']);
-      const folder = read(options.from === 'builtin' ? 'builtin' : resolve(io.cwd, options.from));
-      const items = (options.intermediates ? folder.intermediates : folder.roots).map(view);
-      print(io, format, { items, next: null }, () =>
-        table(
-          ['SUBJECT', 'UNTIL', 'SHA-256', 'FILE'],
-          items.map(({ subject, notAfter, sha256, file }) => [subject, notAfter.slice(0, 10), sha256, file]),
-        ),
-      );
-    });
+export async function listRoots(
+  { io }: CliContext,
+  { from, intermediates = false, output: format }: EkRootsOptions,
+): Promise<void> {
+  const folder = read(from === 'builtin' ? 'builtin' : resolve(io.cwd, from));
+  const items = (intermediates ? folder.intermediates : folder.roots).map(view);
+  await print(io, format, { items, next: null }, () =>
+    table(
+      ['SUBJECT', 'UNTIL', 'SHA-256', 'FILE'],
+      items.map(({ subject, notAfter, sha256, file }) => [subject, notAfter.slice(0, 10), sha256, file]),
+    ),
+  );
 }
 
 function view({ file, certificate }: RootFile) {
   const { subject, issuer, digest, notBefore, notAfter } = certificate;
   return {
-    ...{ subject, issuer, sha256: digest, file },
+    subject,
+    issuer,
+    sha256: digest,
+    file,
     notBefore: new Date(notBefore).toISOString(),
     notAfter: new Date(notAfter).toISOString(),
   };

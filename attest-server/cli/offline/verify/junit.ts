@@ -19,13 +19,13 @@ export function junit(file: string, { verdict, rejected }: JudgedBundle): string
         ...Object.entries(verdict.aspects).map(([aspect, { status }]) => {
           const own = verdict.reasons.filter((reason) => reason.aspect === aspect);
           const failed = own.filter(({ severity }) => severity === 'fail');
-          const told = own.filter(({ severity }) => severity !== 'fail');
+          const others = own.filter(({ severity }) => severity !== 'fail');
           const skipped =
             failed.length === 0 && status === 'none' ? ['<skipped message="not appraised"/>'] : [];
           return testCase(aspect, [
             ...failed.map((reason) => problem('failure', reason)),
             ...skipped,
-            ...told.map(({ code, text }) => `<system-out>${xml(`${code}: ${text}`)}</system-out>`),
+            ...others.map(({ code, text }) => `<system-out>${xml(`${code}: ${text}`)}</system-out>`),
           ]);
         }),
         testCase(
@@ -35,7 +35,7 @@ export function junit(file: string, { verdict, rejected }: JudgedBundle): string
             : [`<failure type="${xml(verdict.state)}" message="${xml(`the state is ${verdict.state}`)}"/>`],
         ),
       ];
-  const count = (word: string) => cases.filter((each) => each.includes(`<${word} `)).length;
+  const count = (element: string) => cases.filter((each) => each.includes(`<${element} `)).length;
   const counts = `tests="${cases.length}" failures="${count('failure')}" errors="${count('error')}" skipped="${count('skipped')}"`;
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',

@@ -14,7 +14,8 @@ export function sarif(file: string, { verdict, rejected }: JudgedBundle, version
       {
         tool: {
           driver: {
-            ...{ name: 'assay', version },
+            name: 'assay',
+            version,
             rules: codes.map((code) => ({ id: code, help: { text: nextStep(code) } })),
           },
         },
@@ -29,7 +30,10 @@ export function sarif(file: string, { verdict, rejected }: JudgedBundle, version
 function result(file: string, reason: Reason, ruleIndex: number): object {
   const { code, severity, text, expected, actual, aspect, source, evidence } = reason;
   return {
-    ...{ ruleId: code, ruleIndex, level: levels[severity], message: { text } },
+    ruleId: code,
+    ruleIndex,
+    level: levels[severity],
+    message: { text },
     locations: [
       {
         physicalLocation: { artifactLocation: { uri: encodeURI(file), index: 0 } },

@@ -6,8 +6,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { AuditLog } from '../../../../../attest-server/audit/audit-log.ts';
 import { chainEntry } from '../../../../../attest-server/audit/chain.ts';
-import { readBooks } from '../../../../../attest-server/cli/offline/audit/log-in-file.ts';
-import type { BooksResult } from '../../../../../attest-server/cli/offline/audit/verify-log.ts';
+import { readAuditLog } from '../../../../../attest-server/cli/offline/audit/log-in-file.ts';
+import type { AuditLogResult } from '../../../../../attest-server/cli/offline/audit/verify-log.ts';
 import { genesis } from '../../../../../attest-server/protocol/audit.ts';
 import { formatCheckpoint } from '../../../../../attest-server/protocol/checkpoint.ts';
 import { openSqliteStore } from '../../../../../attest-server/store/sqlite-store.ts';
@@ -67,7 +67,7 @@ describe('assay audit verify on a copied store', () => {
 
   it('reads one moment of a database that a server writes', async () => {
     const writer = await openSqliteStore(join(dir, 'state', 'assay.db'), { chain: chainEntry });
-    const lines = readBooks(join(dir, 'state', 'assay.db'))[Symbol.asyncIterator]();
+    const lines = readAuditLog(join(dir, 'state', 'assay.db'))[Symbol.asyncIterator]();
     await lines.next();
     await writer.audit(madeEvent('enrol', 'node-99'));
     await writer.addCheckpoint(({ size, head }) =>
@@ -164,7 +164,7 @@ describe('assay audit verify on a copied store', () => {
     for (const text of ['{"entry":{}}\n', 'no JSON\n', '{"checkpoint":"', `${'x'.repeat(2 ** 20 + 1)}\n`]) {
       writeFileSync(file, text);
       const { code, out } = await runAssay(['audit', 'verify', file, '-o', 'json']);
-      const { fault } = JSON.parse(out) as BooksResult;
+      const { fault } = JSON.parse(out) as AuditLogResult;
       assert.deepEqual([code, fault?.seq], [10, 1]);
     }
   });
@@ -177,10 +177,10 @@ describe('assay audit verify on a copied store', () => {
     assert.equal(readFileSync(kept, 'utf8').startsWith('{'), true);
   });
 
-  async function verify(...options: readonly string[]): Promise<{ code: number; result: BooksResult }> {
+  async function verify(...options: readonly string[]): Promise<{ code: number; result: AuditLogResult }> {
     const { code, out, err } = await runAssay(['audit', 'verify', copy, '-o', 'json', ...options]);
     assert.equal(err, '');
-    return { code, result: JSON.parse(out) as BooksResult };
+    return { code, result: JSON.parse(out) as AuditLogResult };
   }
 
   async function assertFault(seq: number | null): Promise<void> {

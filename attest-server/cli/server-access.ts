@@ -1,18 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
-import type { CliIo } from './io.ts';
 
 /** Where the server is, who asks, and whom to trust. */
-export interface Connection {
+export interface ServerAccess {
   readonly server: URL;
   readonly token: string;
   /** PEM of the server's authority; null: the system's. */
   readonly ca: string | null;
 }
 
-export interface ConnectionOptions {
+interface ServerFlags {
   readonly server?: string;
   readonly tokenFile?: string;
   readonly caFile?: string;
@@ -35,7 +35,7 @@ const configuration = entry.extend({
  * `$XDG_CONFIG_HOME/assay/config.json` (which may hold named contexts). Paths in a file are relative to it.
  * @throws CliError naming what is missing or unreadable
  */
-export function findConnection(flags: ConnectionOptions, io: CliIo): Connection {
+export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
   const chosen = flags.context === undefined ? null : contextNamed(flags.context, io);
   const sources: Entry[] = chosen
     ? [flags, chosen]

@@ -1,0 +1,23 @@
+import type { Client } from './client.ts';
+
+/** What every command is given. */
+export interface CliContext {
+  /** Of this program. */
+  readonly version: string;
+  readonly io: CliIo;
+  /** Finds the server and reads the token when a command first needs them: offline commands never do. */
+  readonly server: () => Promise<Client>;
+  /** Sets the exit code of the command that runs. */
+  readonly exitWith: (code: number) => void;
+}
+
+/** What a command may touch of its surroundings, so that a test can stand in for a terminal. */
+export interface CliIo {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  /** Standard output is a terminal, and nobody asked for no colour. */
+  readonly colour: boolean;
+  readonly now: () => number;
+}

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { endOf } from './end-of.ts';
+
+const root = join(import.meta.dirname, '../..');
+const recorded = join(root, 'swtpm-fixtures/recorded/debian13-shim-grub/binary_bios_measurements');
+const vectors = join(root, 'swtpm-fixtures/vectors');
+
+const sources = {
+  assay: 'attest-server/cli/assay.mjs',
+  'assay-server': 'attest-server/main.ts',
+  'assay-agent': 'agent/main.ts',
+} as const;
+
+describe('the compiled programs', function () {
+  this.timeout(120_000);
+  let folder = '';
+  const inFolder = (name: string) => join(folder, name);
+  const env = () => ({ XDG_CACHE_HOME: inFolder('cache') });
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-build-'));
+    // Without node-tpm2: its files there are TypeScript, and what is compiled has to bring its own.
+    await mkdir(inFolder('node_modules'));
+    for (const name of await readdir(join(root, 'node_modules')))
+      if (name !== 'node-tpm2')
+        await symlink(join(root, 'node_modules', name), inFolder(`node_modules/${name}`));
+    const setup = join(root, 'swtpm-fixtures/setup.mjs');
+    const { code, stderr } = await endOf([setup, 'build', '--', '--out', inFolder('dist')], {
+      PATH: process.env.PATH ?? '',
+    });
+    assert.equal(code, 0, stderr);
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  for (const [program, source] of Object.entries(sources))
+    for (const flag of ['--version', '--help'])
+      it(`${program} ${flag} says what its source says`, async () => {
+        const compiled = await endOf([inFolder(`dist/${program}.js`), flag], env());
+        assert.equal(compiled.code, 0, compiled.stderr);
+        assert.notEqual(compiled.stdout, '');
+        assert.deepEqual(compiled, await endOf([join(root, source), flag], env()));
+      });
+
+  for (const args of [
+    ['eventlog', recorded, '-o', 'json'],
+    [
+      'verify',
+      join(vectors, '45-kernel/bundle.json'),
+      '--policy',
+      join(vectors, '45-kernel/policy.yaml'),
+      '--references',
+      join(vectors, 'references/debian13-shim-grub'),
+      '-o',
+      'json',
+    ],
+    // These read what lies beside the code: the shipped policies and the makers' authorities.
+    ['policy', 'check', 'strict'],
+    ['ek', 'roots', '-o', 'json'],
+  ])
+    it(`assay ${args[0]} judges as its source does`, async () => {
+      const compiled = await endOf([inFolder('dist/assay.js'), ...args], env());
+      assert.equal(compiled.code, args[0] === 'verify' ? 10 : 0, compiled.stderr);
+      assert.notEqual(compiled.stdout, '');
+      assert.deepEqual(compiled, await endOf([join(root, sources.assay), ...args], env()));
+    });
+
+  it('finds every module that a program may load', async () => {
+    const files = (await readdir(inFolder('dist'), { recursive: true })).filter((file) =>
+      file.endsWith('.js'),
+    );
+    // The three programs themselves run; all else only defines.
+    const modules = files.filter((file) => file.includes('/') && !file.endsWith('main.js'));
+    assert.ok(modules.length > 300);
+    const load = modules.map((file) => `await import(${JSON.stringify(inFolder(`dist/${file}`))});`).join('');
+    const { code, stderr } = await endOf(['--input-type=module', '--eval', load], env());
+    assert.equal(code, 0, stderr);
+  });
+
+  it('are not written into a folder that holds something', async () => {
+    const setup = join(root, 'swtpm-fixtures/setup.mjs');
+    const { code } = await endOf([setup, 'build', '--', '--out', folder], { PATH: process.env.PATH ?? '' });
+    assert.equal(code, 1);
+  });
+});
