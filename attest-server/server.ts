@@ -15,19 +15,20 @@ import type { Cluster } from './enrolment/cluster.ts';
 import { createIdentify, type Peer } from './enrolment/identify.ts';
 import { enrolmentWays } from './enrolment/methods.ts';
 import { createRegistry } from './enrolment/registry.ts';
-import { namedDigests } from './evidence/kept-form.ts';
-import { startRetention } from './evidence/retention.ts';
+import { openEvidence } from './evidence/open.ts';
 import { createApi } from './http/api.ts';
 import { listenPlainly, listenSecurely } from './http/listen.ts';
 import { createNamedTokens } from './http/named-tokens.ts';
 import { createProbes } from './http/probes.ts';
-import { bundles, shownStore } from './http/shown-store.ts';
+import { shownStore } from './http/shown-store.ts';
 import { readTokens } from './http/tokens.ts';
+import { prove } from './in-force/kept-proofs.ts';
 import { createNodeGroups } from './in-force/node-groups.ts';
 import { readPolicy } from './in-force/policy-source.ts';
 import { reloadParts } from './in-force/reload.ts';
 import { createPolicyPorts } from './in-force/trials.ts';
 import { timings } from './protocol/limits.ts';
+import { createCapture } from './references/capture.ts';
 import { createReferenceLife } from './references/life.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { beat, readLastAlive } from './state/alive.ts';
@@ -89,12 +90,15 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const running = await openBooks({ store, stateDir, now, metrics, logger, refusalBook, fault });
   const { books, meetWitness } = running;
 
+  const { challengeEvery, evidenceFor, transitionEvidenceFor } = config;
+  const evidence = openEvidence({ store, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault });
   const groups = createNodeGroups(() => attestation.policy, options.cluster, now);
   const attestation = await Attestation.open(
     {
       store,
       now,
-      ...{ unknownAfter: config.unknownAfter, challengeEvery: config.challengeEvery },
+      evidence,
+      unknownAfter: config.unknownAfter,
       labelsOf: groups.labelsOf,
       duration: metrics.duration,
       recorded: tell.recorded,
@@ -183,6 +187,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       agents.disconnect(node);
     },
   });
+  const evidenceDigest = (node: string) => attestation.status(node)?.evidenceDigest ?? null;
+  const capture = createCapture({
+    ...{ store, now, unknownAfter: config.unknownAfter, separate: config.separateApprovals },
+    async prove(name) {
+      const node = await store.node(name);
+      if (node === null) return { proven: null, note: 'it is not enrolled' };
+      return prove({ evidenceDigest, bundle: evidence.bundle }, node);
+    },
+    status: (node) => attestation.status(node),
+    groupOf: groupOfNode,
+    changed: referencesChanged,
+  });
   const shown = shownStore(store, attestation);
   const api = await listenSecurely(
     createApi({
@@ -193,29 +209,28 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       namedTokens,
       enrolments,
       unsupported: () => withoutTpm.list(),
-      async capture(node, name, staged, actor) {
-        const reference = await attestation.capture({
-          ...{ node, name, actor },
-          staged: staged || config.separateApprovals,
-        });
-        logger.info({ node, reference: name, actor }, 'a reference was captured');
-        agents.challengeNow();
-        return reference;
-      },
+      capture,
       referenceLife: createReferenceLife({
         ...{ store, now, separate: config.separateApprovals },
-        async changed() {
-          await attestation.reload();
-          agents.challengeNow();
-        },
+        changed: referencesChanged,
       }),
       importPins: (pins, actor) => registry.importPins(pins, actor, now()),
       createJoinToken: (request) => registry.createJoinToken({ ...request, now: now() }),
-      bundle: bundles(store, attestation),
+      async bundle(node, asked) {
+        const digest = asked ?? evidenceDigest(node);
+        return digest === null ? null : evidence.bundle(node, digest);
+      },
       audit: running.ports,
       authority: authority.ports,
       policy: () => attestation.policy,
-      policies: createPolicyPorts({ store, attestation, ways, now, labelsOf: groups.labelsOf }),
+      policies: createPolicyPorts({
+        store,
+        bundle: evidence.bundle,
+        attestation,
+        ways,
+        now,
+        labelsOf: groups.labelsOf,
+      }),
       ready,
       now,
       answered: metrics.request,
@@ -238,10 +253,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
 
   const inTurn = pLimit(1);
-  const erasing = startRetention({
-    ...{ store, now, fault, named: namedDigests },
-    ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
-  });
   let closed: Promise<void> | null = null;
   const sweeper = startSweeper(
     [() => attestation.sweep(), () => candidates.flush(now()), () => beat(stateDir, now())],
@@ -278,13 +289,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   async function end(): Promise<void> {
     const swept = sweeper.close();
-    await erasing.close();
+    await evidence[Symbol.asyncDispose]();
     await agents.close();
     await Promise.all([api.close(), probes.close(), swept]);
     await attestation.idle();
     await candidates.flush(now(), true);
     await running.close();
     await store.close();
+  }
+
+  async function referencesChanged(): Promise<void> {
+    await attestation.reload();
+    agents.challengeNow();
   }
 
   async function readPolicyAgain(): Promise<void> {

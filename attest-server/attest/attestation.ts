@@ -1,18 +1,12 @@
-import { DiskBudget } from '../evidence/disk-budget.ts';
-import { packEvidence } from '../evidence/pack.ts';
 import { InForce } from '../in-force/in-force.ts';
 import { amend } from '../policy/amend.ts';
 import type { Policy } from '../policy/policy.ts';
-import { timings } from '../protocol/limits.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Reference } from '../protocol/reference.ts';
-import { Rejection } from '../protocol/rejection.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import { type CaptureRequest, captured } from '../references/captured.ts';
 import type { NodeStatus, VerdictRecord } from '../store/store.ts';
 import type { Proven } from '../verify/proven.ts';
 import { verify } from '../verify/verify.ts';
-import type { Answer, AttestedNode } from './answer.ts';
+import { type Answer, type AttestedNode, answeredEvidence } from './answer.ts';
 import { BootLogs } from './boot-logs.ts';
 import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
@@ -34,7 +28,6 @@ export class Attestation {
   readonly #latest = new Map<string, LatestBoot>();
   readonly #bootLogs: BootLogs;
   readonly #systemUuids = new SystemUuids();
-  readonly #disk: DiskBudget;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
   #inForce: InForce;
@@ -43,7 +36,6 @@ export class Attestation {
     this.#ports = ports;
     this.#deadlines = new Deadlines(ports.monotonic);
     this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
-    this.#disk = new DiskBudget(ports.challengeEvery ?? timings.challengeEvery);
     this.#inForce = new InForce(policy, []);
   }
 
@@ -91,7 +83,7 @@ export class Attestation {
     node: AttestedNode,
     answer: Answer,
   ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
-    this.#disk.check(node.name, this.#ports.now());
+    this.#ports.evidence.budget.check(node.name, this.#ports.now());
     const bootLog = await this.#bootLogs.of(answer);
     const started = performance.now();
     const { evidence } = answer;
@@ -122,31 +114,6 @@ export class Attestation {
         throw error;
       }),
     );
-  }
-
-  /**
-   * Makes the node's latest proven boot a reference value.
-   * @throws Error where there is no fresh evidence, or the boot does not replay
-   */
-  async capture(request: CaptureRequest): Promise<Reference> {
-    const latest = this.#latest.get(request.node);
-    const at = this.#ports.now();
-    if (latest === undefined || at > latest.at + this.#ports.unknownAfter)
-      throw new Rejection(
-        'evidence_overdue',
-        `${request.node} has not proven itself lately: wait for its next answer`,
-      );
-    const reference = captured(latest, this.#statuses.get(request.node) ?? null, {
-      ...request,
-      group: this.#groupOf(request.node).group,
-      at,
-    });
-    await this.#ports.store.addReference(reference, {
-      ...{ at, actor: request.actor, action: 'reference.capture', subject: request.name, code: null },
-      detail: { node: request.node, state: reference.state },
-    });
-    await this.reload();
-    return reference;
   }
 
   /**
@@ -189,7 +156,7 @@ export class Attestation {
       this.#latest.delete(name);
       this.#systemUuids.forget(name);
       this.#bootLogs.forget(name);
-      this.#disk.forget(name);
+      this.#ports.evidence.budget.forget(name);
     });
   }
 
@@ -240,29 +207,30 @@ export class Attestation {
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
     const latest = this.#latest.get(node.name);
-    const kept = packEvidence(
+    const { packer, budget } = this.#ports.evidence;
+    const answered = answeredEvidence(answer);
+    const kept = packer.pack(
       node,
-      answer,
+      answered,
       proven,
-      { at, sentBootLog, labels, latest, previous: previousOf(previous, concurrent) },
+      { at, sentParts: sentBootLog ? ['boot'] : [], labels, previous: previousOf(previous, concurrent) },
       context,
     );
-    const { userspaceLog = '' } = answer.evidence;
-    this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
+    // What user space measured may be made up anew each time; of logs, those of one boot are counted.
+    const later = answered.parts.userSpace?.bytes?.length ?? 0;
+    budget.take(node.name, kept.bytes.length + later, at);
     const status = nextStatus(node, verdict, {
       ...{ answer, proven, previous, sequence, at, systemUuid, evidenceDigest: kept.digest },
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const evidence = [kept, ...kept.shared];
-    if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
-      this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
-      evidence.push(answer.bootLog);
-    }
+    const { boot } = answered.parts;
+    if (boot !== undefined && boot.bytes !== null)
+      this.#bootLogs.count(node.name, proven.clock.resetCount, boot.digest);
     const verdicts =
       sequence.begun !== null && verdict.require.includes('boot')
         ? [begunVerdict(verdict, sequence.begun), verdict]
         : [verdict];
-    await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
+    await this.#commit(status, at, verdicts, previous?.state ?? null, [kept, ...kept.shared]);
     this.#deadlines.set(node.name, status.expiresAt, at);
     this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, latest));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };

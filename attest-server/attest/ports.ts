@@ -1,3 +1,4 @@
+import type { EvidenceRoom } from '../evidence/open.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { HistoryEntry, Store } from '../store/store.ts';
 
@@ -10,8 +11,8 @@ export interface AttestPorts {
   monotonic?(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
-  /** From one challenge of a node to the next, in milliseconds. Default a minute. */
-  readonly challengeEvery?: number;
+  /** Keeps what was answered, and says how much of it a node may make us keep. */
+  readonly evidence: Pick<EvidenceRoom, 'packer' | 'budget'>;
   /** The node's labels in its cluster, by which groups may choose. Default none. */
   labelsOf?(node: string): Readonly<Record<string, string>>;
   /** Seconds spent in one phase of an attestation. */

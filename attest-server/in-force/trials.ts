@@ -5,11 +5,13 @@ import { HttpProblem } from '../http/problem.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Enrolment } from '../policy/policy.ts';
 import type { Store } from '../store/store.ts';
+import type { KeptProofPorts } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
 import { simulate } from './simulate.ts';
 
 export interface PolicyPortsParts {
-  readonly store: Pick<Store, 'nodes' | 'evidence' | 'references'>;
+  readonly store: Pick<Store, 'nodes' | 'references'>;
+  readonly bundle: KeptProofPorts['bundle'];
   readonly attestation: Pick<Attestation, 'policy' | 'status'>;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
@@ -23,7 +25,7 @@ const mostWaiting = 8;
 
 /** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
 export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
-  const { store, attestation, labelsOf, ways, now } = parts;
+  const { store, bundle, attestation, labelsOf, ways, now } = parts;
   const oneByOne = pLimit(1);
   let waiting = 0;
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -38,7 +40,7 @@ export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
   };
   const ports = {
     nodes: () => store.nodes(),
-    evidence: (digest: string, node: string) => store.evidence(digest, node),
+    bundle,
     evidenceDigest: (node: string) => attestation.status(node)?.evidenceDigest ?? null,
     references: () => store.references(),
     policy: () => attestation.policy,

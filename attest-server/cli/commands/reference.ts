@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
+import { captureAnswer, listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
 import { ago } from '../moment.ts';
 import { formatOf, print } from '../output.ts';
 import { printable } from '../printable.ts';
@@ -29,23 +29,17 @@ export function addReference(program: Command, { io, client }: Session): Command
       );
     });
   references
-    .command('capture <node>')
-    .description('make a reference of what a node last proved; you vouch for that node')
+    .command('capture <node...>')
+    .description('make a reference of what nodes last proved; you vouch for them')
     .requiredOption('--name <name>', 'name of the new reference')
     .option('--staged', 'keep it for review: it makes nobody trusted yet')
     .option('-o, --output <format>', 'table, json or yaml', 'table')
-    .action(async (node: string, options: CaptureOptions, command: Command) => {
+    .action(async (nodes: readonly string[], options: CaptureOptions, command: Command) => {
       const format = formatOf(options.output, ['table', 'json', 'yaml']);
       const server = client(command.optsWithGlobals());
-      const body = { node, name: options.name, staged: options.staged === true };
-      const made = await server.post('/v1/references', body, referenceView);
-      print(
-        io,
-        format,
-        made,
-        () =>
-          `reference ${printable(made.name)} captured from ${printable(node)} for group ${printable(made.group)}: ${made.state}\n`,
-      );
+      const body = { nodes, name: options.name, staged: options.staged === true };
+      const made = await server.post('/v1/references', body, captureAnswer);
+      print(io, format, made, () => [made, ...made.others].map(captured).join(''));
     });
   return references;
 }
@@ -54,6 +48,10 @@ interface CaptureOptions {
   readonly name: string;
   readonly staged?: boolean;
   readonly output: string;
+}
+
+function captured({ name, group, state, captured: from }: ReferenceView): string {
+  return `reference ${printable(name)} captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
 }
 
 function row({ name, group, state, captured }: ReferenceView, now: number): string[] {

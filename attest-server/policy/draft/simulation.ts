@@ -43,7 +43,7 @@ export function createSimulation(
   const judging = (policy: Policy) => {
     const appraise = createAppraiser(policy, references);
     return (...[proven, bundle, node, at]: Parameters<Simulate>): SimulatedSide => {
-      const sentBootLog = bundle.context?.sentBootLog === true;
+      const sentBootLog = bundle.context?.sentParts?.includes('boot') === true;
       const group = groupOf(policy, node.name, node.labels);
       const verdict = withContinuity(appraise(proven, { ...node, sentBootLog }, at), proven, bundle, group);
       return { state: verdict.state, group: group.name, reasons: verdict.reasons.slice(0, mostReasons) };

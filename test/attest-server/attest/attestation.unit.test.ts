@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
+import { Packer } from '../../../attest-server/evidence/pack.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { beat, readLastAlive } from '../../../attest-server/state/alive.ts';
@@ -12,6 +14,7 @@ import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
 import type { Store } from '../../../attest-server/store/store.ts';
 
 const unknownAfter = 180_000;
+const evidence = { packer: new Packer(), budget: new DiskBudget(60_000) };
 const verdict = (state: NodeState): Verdict => ({
   ...{ state, reasons: [], aspects: { identity: { status: 'affirming', source: 'tpm' } } },
   ...{ group: 'default', require: ['identity'], mode: 'enforce', policy: 'strict@000000000000' },
@@ -52,7 +55,7 @@ async function judged(state: NodeState): Promise<Store> {
 
 /** The state that a server shows which starts at `now` and sweeps once. */
 async function stateAfterStart(store: Store, now: number, lastAlive: number | null): Promise<string> {
-  const ports = { store, now: () => now, unknownAfter, duration: () => {}, recorded: () => {} };
+  const ports = { store, evidence, now: () => now, unknownAfter, duration: () => {}, recorded: () => {} };
   const attestation = await Attestation.open(ports, strictPolicy, lastAlive);
   await attestation.sweep();
   return attestation.status('node-1')?.state ?? 'gone';
@@ -81,7 +84,7 @@ describe('a server that starts again', () => {
     const store = await judged('trusted');
     let [now, monotonic] = [1_000, 0];
     const ports = {
-      ...{ store, unknownAfter, duration() {}, recorded() {} },
+      ...{ store, evidence, unknownAfter, duration() {}, recorded() {} },
       now: () => now,
       monotonic: () => monotonic,
     };
@@ -104,7 +107,7 @@ describe('a server that starts again', () => {
 describe('a policy that is read again', () => {
   it('stays in force where references change in the same moment', async () => {
     const store = await judged('trusted');
-    const ports = { store, now: () => 0, unknownAfter, duration: () => {}, recorded: () => {} };
+    const ports = { store, evidence, now: () => 0, unknownAfter, duration: () => {}, recorded: () => {} };
     const attestation = await Attestation.open(ports, strictPolicy, null);
     await Promise.all([attestation.reload(observePolicy), attestation.reload()]);
     assert.equal(attestation.policy, observePolicy);

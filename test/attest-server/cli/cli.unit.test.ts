@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {
   type ApiServer,
   emptyWorld,
@@ -16,6 +17,7 @@ import {
   verdictOf,
   type World,
 } from '../http/api-fixture.ts';
+import { madeProof } from '../policy/made-proof.ts';
 import { environmentOf, runAssay } from './cli-fixture.ts';
 
 /** Newline, terminal escape, C1 control, right-to-left override. */
@@ -57,11 +59,13 @@ describe('the command line', () => {
       referenceOf('workers-1', '11'.repeat(32)),
       referenceOf('workers-2', '22'.repeat(32)),
     );
+    world.proofs.set('node-1', madeProof({ log: recordedLog('debian13-shim-grub') }));
     world.bundles.set('node-1', {
-      version: 1,
+      version: 2,
       attestationKey: 'AAAA',
       qualifyingData: '',
       quotes: [{ attest: 'AAAA', signature: 'AAAA', pcrs: {} }],
+      parts: {},
     });
     server = await startApi(world);
     reader = environmentOf(server, 'reader-token');
@@ -162,7 +166,7 @@ describe('the command line', () => {
   it('writes a bundle to a file of its owner', async () => {
     const file = join(server.dir, 'bundle.json');
     assert.equal((await assay(`bundle node-1 -f ${file}`)).code, 0);
-    assert.equal(parseBundle(readFileSync(file, 'utf8')).version, 1);
+    assert.equal(parseBundle(readFileSync(file, 'utf8')).version, 2);
     assert.equal(statSync(file).mode & 0o777, 0o600);
     assert.equal((await assay('bundle node-2')).code, 1);
     assert.equal((await assay('bundle node-1 --evidence abc')).code, 2);

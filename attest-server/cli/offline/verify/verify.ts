@@ -4,6 +4,7 @@ import { earStatus } from '../../../policy/ear-status.ts';
 import { parsePolicy } from '../../../policy/file/policy-file.ts';
 import { enrolments, groupOf, type Policy } from '../../../policy/policy.ts';
 import { type Bundle, parseBundle } from '../../../protocol/bundle.ts';
+import { checkShape } from '../../../protocol/parse-json.ts';
 import { classOf } from '../../../protocol/reasons.ts';
 import { type Reference, reference } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -76,7 +77,8 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
-  const { sentBootLog = false, labels = {} } = context ?? {};
+  const { sentParts = [], labels = {} } = context ?? {};
+  const sentBootLog = sentParts.includes('boot');
   const asExported = judgement.policy === undefined && judgement.roots === undefined;
   const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
   const verdict = withContinuity(
@@ -142,12 +144,9 @@ function contextRoots({ context }: Bundle): TrustRoots | null {
 
 /** The references that the exporter judged by. @throws Rejection `malformed` */
 export function contextReferences({ context }: Bundle): readonly Reference[] {
-  return (context?.references ?? []).map((value, index) => {
-    const result = reference.safeParse(value);
-    if (result.success) return result.data;
-    const field = `context.references.${index}`;
-    throw new Rejection('malformed', `bundle field ${field}: ${result.error.issues[0]?.message}`, { field });
-  });
+  return (context?.references ?? []).map((value, index) =>
+    checkShape(value, reference, 'bundle', `context.references.${index}`),
+  );
 }
 
 function rejectedVerdict({ code, message, field }: Rejection): BundleVerdict {
