@@ -190,10 +190,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const evidenceDigest = (node: string) => attestation.status(node)?.evidenceDigest ?? null;
   const capture = createCapture({
     ...{ store, now, unknownAfter: config.unknownAfter, separate: config.separateApprovals },
-    async prove(name) {
+    async prove(name, digest) {
       const node = await store.node(name);
       if (node === null) return { proven: null, note: 'it is not enrolled' };
-      return prove({ evidenceDigest, bundle: evidence.bundle }, node);
+      return prove(evidence, node, digest);
     },
     status: (node) => attestation.status(node),
     groupOf: groupOfNode,

@@ -46,14 +46,20 @@ export async function overKeptProofs<T>(
   const items: T[] = [];
   for (const node of rest.slice(0, limit)) {
     await setImmediate();
-    items.push(work(await prove(ports, node)));
+    items.push(work(await prove(ports, node, ports.evidenceDigest(node.name))));
   }
   return { items, next: rest.length > limit ? (rest[limit - 1]?.name ?? null) : null };
 }
 
-/** Proves a node's latest kept evidence again, as it was when its verdict was made. */
-export async function prove(ports: Omit<KeptProofPorts, 'nodes'>, node: EnrolledNode): Promise<KeptProof> {
-  const digest = ports.evidenceDigest(node.name);
+/**
+ * Proves kept evidence of a node again, as it was when a verdict was made of it.
+ * @param digest of that evidence; null where there is none
+ */
+export async function prove(
+  ports: Pick<KeptProofPorts, 'bundle'>,
+  node: EnrolledNode,
+  digest: string | null,
+): Promise<KeptProof> {
   if (digest === null) return { node, proven: null, note: 'it has not been judged yet' };
   const bundle = await ports.bundle(node.name, digest);
   if (bundle === null) return { node, proven: null, note: 'its evidence was erased' };

@@ -11,12 +11,17 @@ import type { Proven } from '../verify/proven.ts';
 
 /** What capturing needs of the rest; `server.ts` fills it. */
 export interface CapturePorts {
-  /** The node's latest kept evidence, proven again; or why there is no proof. */
+  /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
   prove(
     node: string,
+    digest: string,
   ): Promise<{ readonly proven: Proven } | { readonly proven: null; readonly note: string }>;
-  /** What the server concluded from that evidence; null where the node was not judged yet. */
-  status(node: string): { readonly verdict: Verdict | null; readonly verifiedAt: number | null } | null;
+  /** The latest verdict, and the digest of the evidence behind it; null where there is none. */
+  status(node: string): {
+    readonly verdict: Verdict | null;
+    readonly verifiedAt: number | null;
+    readonly evidenceDigest: string | null;
+  } | null;
   groupOf(node: string): PolicyGroup;
   readonly store: {
     references(): Promise<readonly Reference[]>;
@@ -97,14 +102,14 @@ function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): Policy
   return groupOf(first);
 }
 
+/** The verdict says what stands against a boot: what is proven again is the evidence of that very verdict. */
 async function vouchedFor(node: string, ports: CapturePorts): Promise<VouchedFor> {
-  const status = ports.status(node);
-  const provenAt = status?.verifiedAt ?? null;
-  if (provenAt === null || ports.now() > provenAt + ports.unknownAfter)
+  const { verdict = null, verifiedAt = null, evidenceDigest = null } = ports.status(node) ?? {};
+  if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
     throw new Rejection('evidence_overdue', `${node} has not proven itself lately: wait for its next answer`);
-  const doubt = status?.verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
+  const doubt = verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
   if (doubt !== undefined) throw new Rejection(doubt.code, `${node} is no model for others: ${doubt.text}`);
-  const proof = await ports.prove(node);
+  const proof = await ports.prove(node, evidenceDigest);
   if (proof.proven === null) throw new CaptureError(`${node} cannot be captured: ${proof.note}`);
   const { banks, boot } = proof.proven;
   return { node, banks, boot };

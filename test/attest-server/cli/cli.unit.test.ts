@@ -46,7 +46,7 @@ describe('the command line', () => {
     ] as const)
       world.nodes.set(name, {
         enrolled: { ...enrolled(name), manufacturer: hostile },
-        status: statusOf(name, verdict, { kernel: hostile }),
+        status: statusOf(name, verdict, { kernel: hostile, evidenceDigest: 'ab'.repeat(32) }),
       });
     world.history.push({
       node: 'node-1',

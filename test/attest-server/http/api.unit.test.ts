@@ -24,12 +24,17 @@ describe('the API', () => {
   before(async () => {
     world = emptyWorld();
     for (const name of ['node-1', 'node-2', 'node-3']) {
-      world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdictOf()) });
+      world.nodes.set(name, {
+        enrolled: enrolled(name),
+        status: statusOf(name, verdictOf(), { evidenceDigest: 'ab'.repeat(32) }),
+      });
       world.proofs.set(name, madeProof({ log: recordedLog('debian13-shim-grub') }));
     }
     world.nodes.set('node-2', {
       enrolled: enrolled('node-2'),
-      status: statusOf('node-2', verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] })),
+      status: statusOf('node-2', verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] }), {
+        evidenceDigest: 'ab'.repeat(32),
+      }),
     });
     for (const [index, at] of [9, 8, 8, 8, 7].entries())
       world.history.push({
