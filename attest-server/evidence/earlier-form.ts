@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { bundle } from '../protocol/bundle.ts';
-import { bankBytes, pcrBanks } from '../protocol/messages.ts';
-import { jsonIn, keys, type Opened, type QuotePcrs, type ReadBlob } from './kept-form.ts';
-import { valuesByPcr } from './pcr-values.ts';
+import { pcrBanks } from '../protocol/messages.ts';
+import { jsonIn, keys, type Opened, type ReadBlob } from './kept-form.ts';
+import { type QuotePcrs, valuesByPcr } from './quote-values.ts';
 
 /** Per bank the quoted values in ascending order of their PCR, concatenated, base64. */
 const values = z.partialRecord(z.enum(pcrBanks), z.string());
@@ -119,8 +119,7 @@ function byPcr(concatenated: Values, masks: Earlier['masks']): QuotePcrs {
   const banks: QuotePcrs = {};
   for (const bank of pcrBanks) {
     const own = concatenated[bank];
-    if (own !== undefined)
-      banks[bank] = valuesByPcr(Buffer.from(own, 'base64'), masks[bank] ?? 0, bankBytes[bank]);
+    if (own !== undefined) banks[bank] = valuesByPcr(Buffer.from(own, 'base64'), masks[bank] ?? 0, bank);
   }
   return banks;
 }

@@ -1,13 +1,14 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { type Bundle, bundle } from '../protocol/bundle.ts';
+import { quoteValues, unpackValues } from './quote-values.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const quote = bundle.shape.quotes.element;
 
 /**
  * Evidence as it is kept: the document that is exported, but what many answers share is a blob of its own, which `named`
- * names by digest, and so are the bytes of all parts.
+ * names by digest, and so are the bytes of all parts. PCR values are packed.
  */
 const kept = bundle.omit({ attestationKey: true, endorsement: true }).extend({
   named: z.strictObject({
@@ -15,10 +16,10 @@ const kept = bundle.omit({ attestationKey: true, endorsement: true }).extend({
     keys: sha256,
     policy: sha256,
     references: sha256,
-    /** Of the PCR values of all quotes, in their order, where they held still; else each quote has its own. */
-    pcrs: sha256.optional(),
+    /** Of the values of all quotes, in their order, where they held still; else each quote has its own. */
+    values: sha256.optional(),
   }),
-  quotes: z.array(quote.partial({ pcrs: true })),
+  quotes: z.array(quote.omit({ pcrs: true }).extend({ values: quoteValues.optional() })),
 });
 export type Kept = z.infer<typeof kept>;
 
@@ -31,9 +32,6 @@ export const keys = z.object({
   roots: z.array(z.string()).optional(),
 });
 export type Keys = z.infer<typeof keys>;
-
-/** Of one quote, per bank its values by PCR, hex. */
-export type QuotePcrs = z.infer<typeof quote>['pcrs'];
 
 /** A content-addressed blob of the store. */
 export interface Blob {
@@ -64,17 +62,17 @@ export async function openKept(value: unknown, read: ReadBlob): Promise<Opened |
   const found = kept.safeParse(value).data;
   if (found === undefined) return null;
   const { named, quotes, ...document } = found;
-  const [signing, pcrs] = await Promise.all([
+  const [signing, packed] = await Promise.all([
     readJson(named.keys, read),
-    named.pcrs === undefined ? quotes.map((each) => each.pcrs) : readJson(named.pcrs, read),
+    named.values === undefined ? quotes.map((each) => each.values) : readJson(named.values, read),
   ]);
   const signers = keys.safeParse(signing).data;
-  const values = z.array(quote.shape.pcrs).length(quotes.length).safeParse(pcrs).data;
+  const values = z.array(quoteValues).length(quotes.length).safeParse(packed).data;
   if (signers === undefined || values === undefined) return null;
   const whole = quotes.map(({ attest, signature }, index) => ({
     attest,
     signature,
-    pcrs: values[index] ?? {},
+    pcrs: unpackValues(values[index] ?? {}),
   }));
   return {
     document: { ...document, quotes: whole },

@@ -2,14 +2,14 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
 import { type Parts, partNames } from '../protocol/evidence.ts';
-import { bankBytes, type PcrBank } from '../protocol/messages.ts';
+import type { PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-path.ts';
 import type { Proven } from '../verify/proven.ts';
-import { type Blob, blob, type Kept, type Keys, type QuotePcrs } from './kept-form.ts';
-import { valuesByPcr } from './pcr-values.ts';
+import { type Blob, blob, type Kept, type Keys } from './kept-form.ts';
+import { packValues } from './quote-values.ts';
 
 /** The policy and the references that verdicts are made from at present: two blobs, stored once each. */
 export interface Context {
@@ -100,10 +100,10 @@ export class Packer {
   ): Packed {
     const keys = this.#keysOf(node, moment.at);
     const values = this.#valuesOf(node.ak.name, clock.resetCount, banks);
-    const pcrs = values === null ? pcrsByQuote(banks) : [];
+    const own = values === null ? packValues(banks) : [];
     const kept: Kept = {
       version: 2,
-      named: { keys: keys.digest, policy, references, pcrs: values?.digest },
+      named: { keys: keys.digest, policy, references, values: values?.digest },
       binding: {
         nonce: nonce.toString('hex'),
         channel: channel.toString('hex'),
@@ -111,7 +111,7 @@ export class Packer {
         bootLog: parts.boot?.digest ?? '',
         keyRequest: '',
       },
-      quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, pcrs: pcrs[index] })),
+      quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
       facts,
       parts: byDigest(parts),
       previous: moment.previous,
@@ -153,7 +153,7 @@ export class Packer {
     const heldStill = before?.values === values;
     const moved = before?.resetCount === resetCount ? before.moved + (heldStill ? 0 : 1) : 0;
     const isShared = heldStill && before.moved < sharedPerBoot;
-    const text = () => JSON.stringify(pcrsByQuote(banks));
+    const text = () => JSON.stringify(packValues(banks));
     const digest = isShared ? (before.digest ?? blob(text()).digest) : null;
     this.#seen.set(akName, { resetCount, values, moved, digest });
     return digest === null ? null : new SeldomWritten(digest, text);
@@ -181,17 +181,6 @@ function keysText(node: AnsweringNode, path: EndorsementPath | null): string {
     roots: path === null ? undefined : [path.root],
   };
   return JSON.stringify(keys);
-}
-
-/** No two quotes of an answer are of one bank, so that each has a digest of its own. */
-function pcrsByQuote(banks: Proven['banks']): readonly QuotePcrs[] {
-  const quotes = new Map<string, QuotePcrs>();
-  for (const { bank, mask, values, pcrDigest } of banks) {
-    const pcrs = quotes.get(pcrDigest) ?? {};
-    pcrs[bank] = valuesByPcr(values, mask, bankBytes[bank]);
-    quotes.set(pcrDigest, pcrs);
-  }
-  return [...quotes.values()];
 }
 
 function byDigest(parts: Parts): Kept['parts'] {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {
   type ApiServer,
@@ -59,7 +60,9 @@ describe('the command line', () => {
       referenceOf('workers-1', '11'.repeat(32)),
       referenceOf('workers-2', '22'.repeat(32)),
     );
-    world.proofs.set('node-1', madeProof({ log: recordedLog('debian13-shim-grub') }));
+    const log = recordedLog('debian13-shim-grub');
+    for (const name of ['node-1', 'node-2']) world.proofs.set(name, madeProof({ log }));
+    world.proofs.set('node-3', madeProof({ log: tamper(log, 'kernel') }));
     world.bundles.set('node-1', {
       version: 2,
       attestationKey: 'AAAA',
@@ -193,6 +196,8 @@ describe('the command line', () => {
     assert.equal((await assay('reference capture node-1 --name workers-3')).code, 1);
     const made = await assay('reference capture node-1 --name workers-3 --staged -o json', operator);
     assert.equal(JSON.parse(made.out).state, 'staged');
+    const several = await assay('reference capture node-1 node-2 node-3 --name workers-5', operator);
+    assert.deepEqual([several.code, several.out.trimEnd().split('\n').length], [0, 2]);
     assert.ok((await assay('reference list')).out.includes('workers-3'));
     const diff = JSON.parse((await assay('reference diff workers-1 workers-2 -o json')).out);
     assert.deepEqual([diff.pcrs[0].pcr, diff.events[0].stage], [4, 'kernel']);
