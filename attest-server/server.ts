@@ -209,7 +209,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       namedTokens,
       enrolments,
       unsupported: () => withoutTpm.list(),
-      capture,
+      async capture(request) {
+        const made = await capture(request);
+        const { nodes, actor } = request;
+        logger.info({ nodes, references: made.map(({ name }) => name), actor }, 'nodes were captured');
+        return made;
+      },
       referenceLife: createReferenceLife({
         ...{ store, now, separate: config.separateApprovals },
         changed: referencesChanged,
