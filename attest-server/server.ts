@@ -66,16 +66,21 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const expire = metrics.certificatesExpire;
   const tls = rooms.use(await openTls({ stateDir, names, store, now, logger, expire }));
   const roots = rooms.use(openRoots(config.endorsementRoots));
-  const inForce = rooms.use(await openInForce({ policy, methods, store, labelsOf, now, logger, report }));
   const { evidenceFor, transitionEvidenceFor } = config;
-  const evidence = rooms.use(openEvidence({ store, now, evidenceFor, transitionEvidenceFor, fault }));
+  const evidence = rooms.use(
+    openEvidence({ store, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
+  );
+  const { bundle } = evidence;
+  const inForce = rooms.use(
+    await openInForce({ policy, methods, store, bundle, labelsOf, now, logger, report }),
+  );
   const attest = rooms.use(
     await openAttest({
       store,
       now,
       monotonic,
       unknownAfter,
-      challengeEvery,
+      evidence,
       inForce: inForce.current,
       labelsOf,
       alive: state,
@@ -89,8 +94,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       store,
       now,
       separate: config.separateApprovals,
+      unknownAfter,
       logger,
-      latest: attest.latest,
+      prove: inForce.prove,
       status: attest.status,
       groupOf: inForce.groups.of,
       changed: inForce.readReferences,
@@ -139,7 +145,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       unsupported: enrolment.unsupported,
       capture: references.capture,
       referenceLife: references.life,
-      bundle: evidence.bundle,
+      bundle,
       audit: audit.ports,
       authority: tls.ports,
       advise: nextStep,

@@ -1,5 +1,4 @@
-import { sameText } from '../evidence/kept-form.ts';
-import type { EvidenceMessage } from '../protocol/messages.ts';
+import { type EvidenceMessage, pcrBanks } from '../protocol/messages.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
 
@@ -56,6 +55,11 @@ export function quotesOf(
     const again = known !== null && known.pcrs !== null && sameText(pcrs, known.pcrs);
     return again ? { ...signed, pcrs: {}, known: known.banks } : { ...signed, pcrs: decoded(pcrs) };
   });
+}
+
+/** Whether PCR values are written as they were before. */
+function sameText(pcrs: MessagePcrs, before: MessagePcrs): boolean {
+  return pcrBanks.every((bank) => pcrs[bank] === before[bank]);
 }
 
 function decoded(pcrs: MessagePcrs): QuoteEvidence['pcrs'] {

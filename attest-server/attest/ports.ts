@@ -1,4 +1,5 @@
 import type { InForce } from '../in-force/in-force.ts';
+import type { EvidenceRoom } from '../evidence/open.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { HistoryEntry, Store } from '../store/store.ts';
 
@@ -11,12 +12,12 @@ export interface AttestPorts {
   monotonic(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
-  /** From one challenge of a node to the next, in milliseconds. */
-  readonly challengeEvery: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
   /** The node's labels in its cluster, by which groups may choose. */
   labelsOf(node: string): Readonly<Record<string, string>>;
+  /** Keeps what was answered, and says how much of it a node may make us keep. */
+  readonly evidence: Pick<EvidenceRoom, 'packer' | 'budget'>;
   /** Seconds spent in one phase of an attestation. */
   duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
   /** A verdict was committed. `from` is the state before it. */

@@ -136,7 +136,7 @@ function addReferences(program: Command, context: CliContext): void {
       (await import('./commands/reference.ts')).listReferences(context, output),
     );
   references
-    .command('capture <node>')
+    .command('capture <node...>')
     .description('make a reference of what a node last proved; you vouch for that node')
     .requiredOption('--name <name>', 'name of the new reference')
     .option('--staged', 'keep it for review: it makes nobody trusted yet')

@@ -1,54 +1,37 @@
 import { hash } from 'node:crypto';
-import type { Answer } from '../attest/answer.ts';
-import type { Bundle } from '../protocol/bundle.ts';
-import { type PcrBank, pcrBanks } from '../protocol/messages.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
+import { z } from 'zod';
+import { type Bundle, bundle } from '../protocol/bundle.ts';
+import { quoteValues, unpackValues } from './quote-values.ts';
 
-/** What is kept of one attestation: the parts as received, and digests for what many share. */
-export interface Kept extends Partial<Keys> {
-  readonly at: number;
-  readonly node: string;
-  /** Digest of `Keys`; evidence of before this was so carries them itself. */
-  readonly keys?: string;
-  readonly nonce: string;
-  readonly channel: string;
-  /** `pcrs` are the values, or the digest of values that came before. */
-  readonly quotes: readonly {
-    readonly attest: string;
-    readonly signature: string;
-    readonly pcrs: Pcrs | string;
-  }[];
-  /** Per bank the bitmap of the quoted PCRs. */
-  readonly masks: Partial<Record<PcrBank, number>>;
-  readonly facts: string;
-  readonly bootLog: string | null;
-  /** Digest of what user space measured after it. */
-  readonly userspaceLog?: string;
-  /** Whether the node had sent a log before: leaving it out is judged by that. */
-  readonly sentBootLog: boolean;
-  readonly tpmClass?: TpmClass;
-  /** Those by which a group of the policy chooses; absent where there are none. */
-  readonly labels?: Readonly<Record<string, string>>;
-  /** What the counters were compared with. */
-  readonly previous?: Bundle['previous'];
-  readonly policy: string;
-  readonly references: string;
-}
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const quote = bundle.shape.quotes.element;
+
+/**
+ * Evidence as it is kept: the document that is exported, but what many answers share is a blob of its own, which `named`
+ * names by digest, and so are the bytes of all parts. PCR values are packed.
+ */
+const kept = bundle.omit({ attestationKey: true, endorsement: true }).extend({
+  named: z.strictObject({
+    /** Of `Keys`: attestation key, endorsement, and the root that vouches for it. */
+    keys: sha256,
+    policy: sha256,
+    references: sha256,
+    /** Of the values of all quotes, in their order, where they held still; else each quote has its own. */
+    values: sha256.optional(),
+  }),
+  quotes: z.array(quote.omit({ pcrs: true }).extend({ values: quoteValues.optional() })),
+});
+export type Kept = z.infer<typeof kept>;
 
 /** Who signs: the same in each answer of a node, so a blob of its own. */
-export interface Keys {
-  readonly attestationKey: string;
-  readonly endorsement: {
-    readonly publicArea: string;
-    readonly certificate: string | null;
-    /** With the root below: how it vouches for the certificate, where one does. */
-    readonly chain?: string[];
-  };
+export const keys = z.object({
+  attestationKey: bundle.shape.attestationKey,
+  /** Its chain leads to the root, where one vouches for the certificate. */
+  endorsement: bundle.shape.endorsement.unwrap(),
   /** PEM */
-  readonly roots?: string[];
-}
-
-export type Pcrs = Answer['evidence']['quotes'][number]['pcrs'];
+  roots: z.array(z.string()).optional(),
+});
+export type Keys = z.infer<typeof keys>;
 
 /** A content-addressed blob of the store. */
 export interface Blob {
@@ -57,34 +40,59 @@ export interface Blob {
   readonly bytes: Buffer;
 }
 
-/** Null where the digest is that of something else that is kept: a log, a policy. */
-export function parseKept(bytes: Buffer): Kept | null {
-  try {
-    const kept: Kept | null = JSON.parse(bytes.toString('utf8'));
-    return typeof kept?.nonce === 'string' && Array.isArray(kept.quotes) ? kept : null;
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
-}
-
-/** When an answer came, and the digests of what it names; null for bytes that are no kept answer. */
-export function namedDigests(
-  bytes: Buffer,
-): { readonly at: number; readonly digests: readonly string[] } | null {
-  const kept = parseKept(bytes);
-  if (kept === null) return null;
-  const values = kept.quotes.map(({ pcrs }) => (typeof pcrs === 'string' ? pcrs : null));
-  const all = [kept.keys, kept.bootLog, kept.userspaceLog, kept.policy, kept.references, ...values];
-  return { at: kept.at, digests: all.flatMap((digest) => digest ?? []) };
-}
-
 export function blob(content: string | Buffer): Blob {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;
   return { digest: hash('sha256', bytes, 'hex'), bytes };
 }
 
-/** Whether PCR values are written as they were before. */
-export function sameText(pcrs: Pcrs, before: Pcrs): boolean {
-  return pcrBanks.every((bank) => pcrs[bank] === before[bank]);
+/** An answer opened: what it names is there, but for the bytes of its parts, the policy and the references. */
+export interface Opened {
+  readonly document: Omit<Bundle, 'attestationKey' | 'endorsement'>;
+  readonly keys: Keys;
+  /** Digests. */
+  readonly policy: string;
+  readonly references: string;
+}
+
+/** Gives what is kept under a digest; null where it is gone. */
+export type ReadBlob = (digest: string) => Promise<Buffer | null>;
+
+/** Null where it is no kept answer, but a log or a policy; or where something that it names is gone. */
+export async function openKept(value: unknown, read: ReadBlob): Promise<Opened | null> {
+  const found = kept.safeParse(value).data;
+  if (found === undefined) return null;
+  const { named, quotes, ...document } = found;
+  const [signing, packed] = await Promise.all([
+    readJson(named.keys, read),
+    named.values === undefined ? quotes.map((each) => each.values) : readJson(named.values, read),
+  ]);
+  const signers = keys.safeParse(signing).data;
+  const values = z.array(quoteValues).length(quotes.length).safeParse(packed).data;
+  if (signers === undefined || values === undefined) return null;
+  const whole = quotes.map(({ attest, signature }, index) => ({
+    attest,
+    signature,
+    pcrs: unpackValues(values[index] ?? {}),
+  }));
+  return {
+    document: { ...document, quotes: whole },
+    keys: signers,
+    policy: named.policy,
+    references: named.references,
+  };
+}
+
+async function readJson(digest: string, read: ReadBlob): Promise<unknown> {
+  const bytes = await read(digest);
+  return bytes === null ? null : jsonIn(bytes);
+}
+
+/** Null for what is no JSON. */
+export function jsonIn(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
 }

@@ -1,42 +1,51 @@
+import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
-import type { Store } from '../store/store.ts';
-import { namedDigests } from './kept-form.ts';
+import { DiskBudget } from './disk-budget.ts';
+import { Packer } from './pack.ts';
+import type { EvidencePorts } from './ports.ts';
 import { startRetention } from './retention.ts';
 import { unpackEvidence } from './unpack.ts';
 
-export interface EvidenceParts {
-  readonly store: Pick<Store, 'status' | 'evidence' | 'evidenceOwners' | 'eraseEvidence' | 'eraseUnused'>;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** How long evidence is kept, and that of changes of state. Milliseconds. */
-  readonly evidenceFor: number;
-  readonly transitionEvidenceFor: number;
-  readonly fault: (error: unknown, where: string) => void;
+/** What nodes answered, as it is kept. */
+export interface EvidenceRoom extends AsyncDisposable {
+  readonly packer: Packer;
+  readonly budget: DiskBudget;
+  /** The bytes of a part, or of something else that kept evidence of this node names; null where they are gone. */
+  readPart(digest: string, node: string): Promise<Buffer | null>;
+  /** The evidence behind a verdict of this node, by its digest; null where it, or what it names, is gone. */
+  bundle(node: string, digest: string): Promise<Bundle | null>;
 }
 
-/** The evidence that is kept, until it is old. */
-export interface KeptEvidence extends AsyncDisposable {
-  /** The evidence behind the node's latest verdict, or another one of it by its digest; null where none is kept. */
-  bundle(node: string, digest: string | null): Promise<Bundle | null>;
-}
+/** Bytes of parts that are held in memory, and of one alone: a fleet's boot logs are read again and again. */
+const heldBytes = 64 * 1024 * 1024;
+const largestHeld = 4 * 1024 * 1024;
 
-export function openEvidence(parts: EvidenceParts): KeptEvidence {
-  const { store, now, evidenceFor, transitionEvidenceFor, fault } = parts;
-  const erasing = startRetention({
-    store,
-    now,
-    fault,
-    named: namedDigests,
-    evidence: evidenceFor,
-    transitionEvidence: transitionEvidenceFor,
+/** Opens the room: what is too old goes from now on. */
+export function openEvidence(ports: EvidencePorts): EvidenceRoom {
+  const { store } = ports;
+  const held = new LRUCache<string, Buffer>({
+    maxSize: heldBytes,
+    maxEntrySize: largestHeld,
+    sizeCalculation: ({ length }, digest) => length + digest.length,
   });
+  const readPart: EvidenceRoom['readPart'] = async (digest, node) => {
+    const known = held.get(digest);
+    if (known !== undefined) return known;
+    const bytes = await store.evidence(digest, node);
+    if (bytes !== null) held.set(digest, bytes);
+    return bytes;
+  };
+  const retention = startRetention(ports);
   return {
-    async bundle(node, asked) {
-      const digest = asked ?? (await store.status(node))?.evidenceDigest ?? null;
-      if (digest === null) return null;
-      const found = await unpackEvidence(digest, (each) => store.evidence(each, node));
+    packer: new Packer(),
+    budget: new DiskBudget(ports.challengeEvery),
+    readPart,
+    async bundle(node, digest) {
+      // The answer's own blob is read once and found no second time: it is not held.
+      const read = (each: string) => (each === digest ? store.evidence(each, node) : readPart(each, node));
+      const found = await unpackEvidence(digest, read);
       return found?.context?.node === node ? found : null;
     },
-    [Symbol.asyncDispose]: () => erasing.close(),
+    [Symbol.asyncDispose]: () => retention.close(),
   };
 }

@@ -1,9 +1,15 @@
-import type { Answer, AttestedNode } from '../attest/answer.ts';
-import type { LatestBoot } from '../attest/latest-boot.ts';
+import { hash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
+import { type Parts, partNames } from '../protocol/evidence.ts';
+import type { PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { AttestationKey } from '../verify/attestation-key.ts';
+import type { EndorsementPath } from '../verify/endorsement-path.ts';
 import type { Proven } from '../verify/proven.ts';
-import { type Blob, blob, type Kept, type Keys, type Pcrs, sameText } from './kept-form.ts';
+import { type Blob, blob, type Kept, type Keys } from './kept-form.ts';
+import { packValues } from './quote-values.ts';
 
 /** The policy and the references that verdicts are made from at present: two blobs, stored once each. */
 export interface Context {
@@ -12,114 +18,185 @@ export interface Context {
   readonly blobs: readonly Blob[];
 }
 
-/** What is true at the moment of an answer. */
-interface Moment {
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-  readonly sentBootLog: boolean;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly previous: Bundle['previous'];
-  /** The node's proof before this one. */
-  readonly latest: LatestBoot | undefined;
-}
-
-/** Shared blobs stay for long: a node whose values move more often within a boot keeps its own in each answer. */
-const sharedPerBoot = 8;
-
 export function keptContext(policyText: string, references: readonly Reference[]): Context {
   const policy = blob(policyText);
   const named = blob(JSON.stringify(references));
   return { policy: policy.digest, references: named.digest, blobs: [policy, named] };
 }
 
+/** Who answered. */
+export interface AnsweringNode {
+  readonly name: string;
+  readonly ekDigest: string;
+  readonly ekPublicArea: Buffer;
+  readonly ekCertificate: Buffer | null;
+  readonly ak: Pick<AttestationKey, 'name' | 'publicArea'>;
+  readonly endorsementPath?: EndorsementPath | null;
+  readonly tpmClass?: TpmClass;
+}
+
+/** What an answer was, in the form in which it is kept. */
+export interface AnsweredEvidence {
+  readonly nonce: Buffer;
+  readonly channel: Buffer;
+  /** Base64. */
+  readonly quotes: readonly { readonly attest: string; readonly signature: string }[];
+  readonly facts: string;
+  /** Those with bytes came with it; the others were kept before. */
+  readonly parts: Parts;
+}
+
+/** What is true at the moment of an answer. */
+export interface Moment {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly sentParts: NonNullable<Bundle['context']>['sentParts'];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly previous: Bundle['previous'];
+  /** As they were fixed at enrolment, where that is known. */
+  readonly banks?: readonly PcrBank[];
+}
+
 /** The answer's own blob, and those that it names. */
-export function packEvidence(
-  node: AttestedNode,
-  { evidence, nonce, channel }: Answer,
-  { banks }: Proven,
-  { at, sentBootLog, labels = {}, previous, latest }: Moment,
-  { policy, references, blobs }: Context,
-): Blob & { readonly shared: readonly Blob[] } {
-  const keys = keysOf(node, at);
-  const values = valuesOf(evidence, banks, latest);
-  const userSpace =
-    evidence.userspaceLog === undefined ? null : blob(Buffer.from(evidence.userspaceLog, 'base64'));
-  const kept: Kept = {
-    ...{ at, sentBootLog, node: node.name, keys: keys.digest, ...(previous && { previous }) },
-    ...(node.tpmClass && { tpmClass: node.tpmClass }),
-    ...(Object.keys(labels).length > 0 && { labels }),
-    nonce: nonce.toString('hex'),
-    channel: channel.toString('hex'),
-    quotes:
-      values === null
-        ? evidence.quotes
-        : evidence.quotes.map(({ attest, signature }) => ({ attest, signature, pcrs: values.digest })),
-    masks: masksOf(banks),
-    ...{ facts: evidence.facts, bootLog: evidence.bootLog, policy, references },
-    ...(userSpace && { userspaceLog: userSpace.digest }),
-  };
-  const { digest, bytes } = blob(JSON.stringify(kept));
-  const shared = [keys, ...(values ? [values] : []), ...(userSpace ? [userSpace] : []), ...blobs];
-  return { digest, bytes, shared };
+export interface Packed extends Blob {
+  readonly shared: readonly Blob[];
 }
 
-function masksOf(banks: Proven['banks']): Kept['masks'] {
-  const masks: Kept['masks'] = {};
-  for (const { bank, mask } of banks) masks[bank] = mask;
-  return masks;
+/** Who signed last, and how a root vouched for it. */
+interface SeenKeys {
+  readonly certificate: Buffer | null;
+  readonly root: string | null;
+  /** Of the blob that holds them. */
+  readonly digest: string;
 }
 
-const keyDigests = new WeakMap<AttestedNode['ak'], { readonly digest: string; readonly until: number }>();
+/** What a node's PCR values were last. */
+interface SeenValues {
+  readonly resetCount: number;
+  /** Banks, masks and digests of the quotes that cover them. */
+  readonly values: string;
+  /** How often they moved within this boot. */
+  readonly moved: number;
+  /** Of the blob that holds them; null until they held still once. */
+  readonly digest: string | null;
+}
 
-/** Hashed once a connection, and once more where the path to a root ends meanwhile. */
-function keysOf(node: AttestedNode, at: number): Blob {
-  let found = keyDigests.get(node.ak);
-  if (found === undefined || at > found.until) {
-    const until = pathOf(node, at)?.until ?? Number.POSITIVE_INFINITY;
-    found = { digest: blob(keysText(node, at)).digest, until };
-    keyDigests.set(node.ak, found);
+/** Shared blobs stay for long: a node whose values move more often within a boot keeps its own in each answer. */
+const sharedPerBoot = 8;
+/** Nodes of which something is remembered; what is forgotten costs a hash, or values that are written once more. */
+const mostNodes = 131_072;
+
+/** Packs answers as they are kept. What it remembers saves hashes and rows, and changes nothing else. */
+export class Packer {
+  readonly #keys = new LRUCache<string, SeenKeys>({ max: mostNodes });
+  readonly #seen = new LRUCache<string, SeenValues>({ max: mostNodes });
+
+  pack(
+    node: AnsweringNode,
+    { nonce, channel, quotes, facts, parts }: AnsweredEvidence,
+    { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
+    moment: Moment,
+    { policy, references, blobs }: Context,
+  ): Packed {
+    const keys = this.#keysOf(node, moment.at);
+    const values = this.#valuesOf(node.ak.name, clock.resetCount, banks);
+    const own = values === null ? packValues(banks) : [];
+    const kept: Kept = {
+      version: 2,
+      named: { keys: keys.digest, policy, references, values: values?.digest },
+      binding: {
+        nonce: nonce.toString('hex'),
+        channel: channel.toString('hex'),
+        facts: hash('sha256', facts, 'hex'),
+        bootLog: parts.boot?.digest ?? '',
+        keyRequest: '',
+      },
+      quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
+      facts,
+      parts: byDigest(parts),
+      previous: moment.previous,
+      context: {
+        at: new Date(moment.at).toISOString(),
+        node: node.name,
+        sentParts: moment.sentParts,
+        tpmClass: node.tpmClass,
+        labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
+        banks: moment.banks && [...moment.banks],
+      },
+    };
+    const { digest, bytes } = blob(JSON.stringify(kept));
+    return {
+      digest,
+      bytes,
+      shared: [keys, ...(values === null ? [] : [values]), ...cameWith(parts), ...blobs],
+    };
   }
-  return new SeldomWritten(found.digest, () => keysText(node, at));
+
+  /** Hashed anew where the certificate, or how a root vouches for it, is another one than before. */
+  #keysOf(node: AnsweringNode, at: number): Blob {
+    const path = pathOf(node, at);
+    const name = `${node.ak.name} ${node.ekDigest} ${path?.until ?? 'no path'}`;
+    const root = path?.root ?? null;
+    const { ekCertificate: certificate } = node;
+    const known = this.#keys.get(name);
+    const isSame = known?.root === root && sameBytes(known.certificate, certificate);
+    const digest = isSame ? known.digest : blob(keysText(node, path)).digest;
+    // Also where it is the same: what is held is then what the connection of now holds anyway.
+    this.#keys.set(name, { certificate, root, digest });
+    return new SeldomWritten(digest, () => keysText(node, path));
+  }
+
+  /** The PCR values as one blob where they held still since the answer before; else null. */
+  #valuesOf(akName: string, resetCount: number, banks: Proven['banks']): Blob | null {
+    const values = banks.map(({ bank, mask, pcrDigest }) => `${bank} ${mask} ${pcrDigest}`).join(' ');
+    const before = this.#seen.get(akName);
+    const heldStill = before?.values === values;
+    const moved = before?.resetCount === resetCount ? before.moved + (heldStill ? 0 : 1) : 0;
+    const isShared = heldStill && before.moved < sharedPerBoot;
+    const text = () => JSON.stringify(packValues(banks));
+    const digest = isShared ? (before.digest ?? blob(text()).digest) : null;
+    this.#seen.set(akName, { resetCount, values, moved, digest });
+    return digest === null ? null : new SeldomWritten(digest, text);
+  }
+}
+
+function sameBytes(one: Buffer | null, other: Buffer | null): boolean {
+  return one === null || other === null ? one === other : one.equals(other);
 }
 
 /** The path is that of the certificate with which the node was enrolled, or none. */
-function pathOf({ endorsementPath: shown = null, ekCertificate }: AttestedNode, at: number) {
+function pathOf({ endorsementPath: shown = null, ekCertificate }: AnsweringNode, at: number) {
   const isOwn = shown !== null && ekCertificate?.equals(shown.certificate) === true;
   return isOwn && at <= shown.until ? shown : null;
 }
 
-function keysText(node: AttestedNode, at: number): string {
-  const path = pathOf(node, at);
+function keysText(node: AnsweringNode, path: EndorsementPath | null): string {
   const keys: Keys = {
     attestationKey: node.ak.publicArea.toString('base64'),
     endorsement: {
       publicArea: node.ekPublicArea.toString('base64'),
       certificate: node.ekCertificate?.toString('base64') ?? null,
-      ...(path && { chain: path.chain.map((der) => der.toString('base64')) }),
+      chain: path?.chain.map((der) => der.toString('base64')),
     },
-    ...(path && { roots: [path.root] }),
+    roots: path === null ? undefined : [path.root],
   };
   return JSON.stringify(keys);
 }
 
-const valueDigests = new WeakMap<Proven['banks'], { readonly digest: string; readonly pcrs: Pcrs }>();
-
-/** The PCR values as one blob where they held still since the answer before; else null. */
-function valuesOf(
-  { quotes }: Answer['evidence'],
-  banks: Proven['banks'],
-  latest: LatestBoot | undefined,
-): Blob | null {
-  const [quote] = quotes;
-  if (quote === undefined || latest?.banks !== banks || latest.moved >= sharedPerBoot) return null;
-  // Kept as they arrived: the same values can be written in more than one way.
-  const pcrs = latest.pcrs !== null && sameText(latest.pcrs, quote.pcrs) ? latest.pcrs : quote.pcrs;
-  let found = valueDigests.get(banks);
-  if (found === undefined || found.pcrs !== pcrs) {
-    found = { digest: blob(JSON.stringify(pcrs)).digest, pcrs };
-    valueDigests.set(banks, found);
+function byDigest(parts: Parts): Kept['parts'] {
+  const named: Kept['parts'] = {};
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part !== undefined) named[name] = { digest: part.digest };
   }
-  return new SeldomWritten(found.digest, () => JSON.stringify(pcrs));
+  return named;
+}
+
+function cameWith(parts: Parts): readonly Blob[] {
+  return partNames.flatMap((name) => {
+    const { digest, bytes = null } = parts[name] ?? {};
+    return digest === undefined || bytes === null ? [] : [{ digest, bytes }];
+  });
 }
 
 /** What the store has already, but for the first time: its bytes are made when they are asked for, and kept for no node. */

@@ -1,16 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Store, UnusedRequest } from '../store/store.ts';
+import { namedDigests } from './named-digests.ts';
+import type { EvidencePorts } from './ports.ts';
 
-interface RetentionParts {
-  readonly store: Pick<Store, 'evidenceOwners' | 'eraseEvidence' | 'eraseUnused'>;
-  /** What a kept answer names besides itself. */
-  readonly named: UnusedRequest['named'];
-  readonly now: () => number;
-  /** Milliseconds. */
-  readonly evidence: number;
-  readonly transitionEvidence: number;
-  readonly fault: (error: unknown, where: string) => void;
-}
+type RetentionParts = Pick<
+  EvidencePorts,
+  'store' | 'now' | 'evidenceFor' | 'transitionEvidenceFor' | 'fault'
+>;
 
 const day = 86_400_000;
 /** Rows of history in one transaction: others must not wait for it. */
@@ -27,7 +22,7 @@ export function startRetention(parts: RetentionParts): { close(): Promise<void> 
   const ended = (async () => {
     while (!stop.signal.aborted) {
       await eraseOldEvidence(parts, stop.signal).catch((error: unknown) => parts.fault(error, 'retention'));
-      await sleep(day, undefined, { signal: stop.signal }).catch(() => undefined);
+      await sleep(day, undefined, { signal: stop.signal, ref: false }).catch(() => undefined);
     }
   })();
   return {
@@ -40,7 +35,7 @@ export function startRetention(parts: RetentionParts): { close(): Promise<void> 
 
 /** Each erased bundle, and each log, key or policy that only erased ones named, is in an audit entry `evidence_erased`. */
 export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSignal): Promise<void> {
-  const { store, now, named, evidence, transitionEvidence } = parts;
+  const { store, now, evidenceFor, transitionEvidenceFor } = parts;
   const eventOf = (subject: string) => (digests: readonly string[]) => ({
     at: now(),
     actor: 'server',
@@ -51,20 +46,20 @@ export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSigna
   });
   for (const name of await store.evidenceOwners())
     for (const [kind, age] of [
-      ['all', evidence],
-      ['transitions', transitionEvidence],
+      ['all', evidenceFor],
+      ['transitions', transitionEvidenceFor],
     ] as const) {
-      const request = {
-        ...{ node: name, kind, before: now() - age, limit: batch },
-        event: eventOf(name),
-      };
+      const request = { node: name, kind, before: now() - age, limit: batch, event: eventOf(name) };
       while (!signal.aborted && (await store.eraseEvidence(request)))
         await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
     }
-  const keptBefore = now() - evidence;
-  if (!signal.aborted)
-    await store.eraseUnused({
-      ...{ keptBefore, usedBefore: keptBefore - useNotedWithin, named, signal },
-      event: eventOf(shared),
-    });
+  const keptBefore = now() - evidenceFor;
+  if (signal.aborted) return;
+  await store.eraseUnused({
+    keptBefore,
+    usedBefore: keptBefore - useNotedWithin,
+    named: namedDigests,
+    event: eventOf(shared),
+    signal,
+  });
 }

@@ -7,6 +7,7 @@ import { HttpProblem } from './problem.ts';
 export async function findNode(store: ApiPorts['store'], name: string | undefined): Promise<EnrolledNode> {
   const valid = nodeName.safeParse(name).data;
   const enrolled = valid === undefined ? null : await store.node(valid);
-  if (enrolled === null) throw new HttpProblem(404, 'there is no such node');
+  if (enrolled === null)
+    throw new HttpProblem(404, `there is no such node${valid === undefined ? '' : `: ${valid}`}`);
   return enrolled;
 }

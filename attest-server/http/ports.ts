@@ -23,8 +23,16 @@ export interface ApiPorts {
   readonly enrolments: Approvals;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
-  /** Makes a reference of what a node last proved. @throws Rejection where there is nothing to capture */
-  capture(node: string, name: string, staged: boolean, actor: string): Promise<Reference>;
+  /**
+   * Makes references of what nodes last proved: one, or as many as their boots are kinds.
+   * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
+   */
+  capture(request: {
+    readonly nodes: readonly string[];
+    readonly name: string;
+    readonly staged: boolean;
+    readonly actor: string;
+  }): Promise<readonly [Reference, ...Reference[]]>;
   readonly referenceLife: ReferenceLifePort;
   importPins(pins: readonly Pin[], actor: string): Promise<void>;
   /** Gives the token's text, which is stored nowhere. */

@@ -35,16 +35,17 @@ export const referenceRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/references', 'operator', {
-    summary: 'Capture what a node last proved as a reference',
+    summary: 'Capture what nodes last proved: as one reference, or one for each kind of boot among them',
     body: api.captureRequest,
-    answer: api.referenceView,
+    answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
-      const { node, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
-      await findNode(store, node);
-      if ((await store.references()).some((known) => known.name === name))
-        throw new HttpProblem(409, `there is a reference named ${name} already`);
-      const made = await capture(node, name, staged, actorOf(caller)).catch(notNow);
-      return { status: 201, body: referenceSummary(made) };
+      const { node, nodes, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
+      const asked = nodes ?? (node === undefined ? [] : [node]);
+      for (const each of asked) await findNode(store, each);
+      const request = { nodes: asked, name, staged, actor: actorOf(caller) };
+      const [made, ...others] = await capture(request).catch(notNow);
+      const body: api.CaptureAnswer = { ...referenceSummary(made), others: others.map(referenceSummary) };
+      return { status: 201, body };
     },
   }),
   route('POST', '/v1/references/import', 'operator', {

@@ -1,5 +1,4 @@
 import { setImmediate } from 'node:timers/promises';
-import { unpackEvidence } from '../evidence/unpack.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { EnrolledNode } from '../store/store.ts';
@@ -10,7 +9,8 @@ export interface KeptProofPorts {
   nodes(): Promise<readonly EnrolledNode[]>;
   /** Digest of the evidence behind a node's latest verdict. */
   evidenceDigest(node: string): Promise<string | null>;
-  evidence(digest: string, node: string): Promise<Buffer | null>;
+  /** Null where it was erased. */
+  bundle(node: string, digest: string): Promise<Bundle | null>;
 }
 
 /** A node's latest evidence, proven again; or why it cannot be. */
@@ -46,15 +46,22 @@ export async function overKeptProofs<T>(
   const items: T[] = [];
   for (const node of rest.slice(0, limit)) {
     await setImmediate();
-    items.push(work(await prove(ports, node)));
+    items.push(work(await prove(ports, node, await ports.evidenceDigest(node.name))));
   }
   return { items, next: rest.length > limit ? (rest[limit - 1]?.name ?? null) : null };
 }
 
-async function prove(ports: KeptProofPorts, node: EnrolledNode): Promise<KeptProof> {
-  const digest = await ports.evidenceDigest(node.name);
+/**
+ * Proves kept evidence of a node again, as it was when a verdict was made of it.
+ * @param digest of that evidence; null where there is none
+ */
+export async function prove(
+  ports: Pick<KeptProofPorts, 'bundle'>,
+  node: EnrolledNode,
+  digest: string | null,
+): Promise<KeptProof> {
   if (digest === null) return { node, proven: null, note: 'it has not been judged yet' };
-  const bundle = await unpackEvidence(digest, (each) => ports.evidence(each, node.name));
+  const bundle = await ports.bundle(node.name, digest);
   if (bundle === null) return { node, proven: null, note: 'its evidence was erased' };
   try {
     return { node, proven: verifyBundleEvidence(bundle, node.ekDigest), bundle };

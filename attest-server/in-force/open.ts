@@ -5,6 +5,7 @@ import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { Store } from '../store/store.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { InForce } from './in-force.ts';
+import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
 import { readPolicy } from './policy-source.ts';
 import { type ReloadedParts, reloadParts } from './reload.ts';
@@ -15,7 +16,9 @@ export interface InForceParts {
   readonly policy: string | null;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Enrolment[];
-  readonly store: Pick<Store, 'nodes' | 'status' | 'evidence' | 'references'>;
+  readonly store: Pick<Store, 'node' | 'nodes' | 'status' | 'references'>;
+  /** Kept evidence of a node; null where it was erased. */
+  readonly bundle: KeptProofPorts['bundle'];
   /** The node's labels in its cluster. */
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** Milliseconds since the epoch. */
@@ -32,6 +35,8 @@ export interface InForceParts {
 export interface RulesInForce extends AsyncDisposable {
   readonly groups: NodeGroups;
   readonly trials: PolicyPorts;
+  /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
+  prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
   policy(): Policy;
   /** Puts the stored references in force. */
@@ -44,7 +49,7 @@ export interface RulesInForce extends AsyncDisposable {
 
 /** @throws PolicyError with every fault of the policy's file */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
-  const { policy: name, methods, store, labelsOf, now, logger, report } = parts;
+  const { policy: name, methods, store, bundle, labelsOf, now, logger, report } = parts;
   const first = await readPolicy(name, methods, logger);
   let current = new InForce(first, await store.references());
   report.policyInForce(first);
@@ -60,7 +65,11 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const readPolicyAgain = async () => put(await readPolicy(name, methods, logger));
   return {
     groups: createNodeGroups(policy, labelsOf),
-    trials: createTrials({ store, policy, labelsOf, methods, now }),
+    trials: createTrials({ store, bundle, policy, labelsOf, methods, now }),
+    async prove(nodeName, digest) {
+      const node = await store.node(nodeName);
+      return node === null ? { proven: null, note: 'it is not enrolled' } : prove({ bundle }, node, digest);
+    },
     current: () => current,
     policy,
     readReferences: () => put(null),

@@ -3,11 +3,13 @@ import type { PolicyPorts } from '../http/ports.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { Store } from '../store/store.ts';
+import type { KeptProofPorts } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
 import { simulate } from './simulate.ts';
 
 export interface TrialParts {
-  readonly store: Pick<Store, 'nodes' | 'status' | 'evidence' | 'references'>;
+  readonly store: Pick<Store, 'nodes' | 'status' | 'references'>;
+  readonly bundle: KeptProofPorts['bundle'];
   readonly policy: () => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
@@ -25,7 +27,7 @@ class TooManyTrials extends Error {
 }
 
 /** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
-export function createTrials({ store, policy, labelsOf, methods, now }: TrialParts): PolicyPorts {
+export function createTrials({ store, bundle, policy, labelsOf, methods, now }: TrialParts): PolicyPorts {
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
@@ -34,7 +36,7 @@ export function createTrials({ store, policy, labelsOf, methods, now }: TrialPar
   };
   const ports = {
     nodes: () => store.nodes(),
-    evidence: (digest: string, node: string) => store.evidence(digest, node),
+    bundle,
     evidenceDigest: async (node: string) => (await store.status(node))?.evidenceDigest ?? null,
     references: () => store.references(),
     policy,

@@ -13,8 +13,8 @@ export function pastOf({ previous, context }: Pick<Bundle, 'previous' | 'context
     sequence: previous === undefined ? null : sequenceOf(previous),
     // The exporter writes a clock that was not compared as 0.
     concurrent: false,
-    sentParts: context?.sentBootLog === true ? ['boot'] : noPast.sentParts,
-    memory: noPast.memory,
+    sentParts: context?.sentParts ?? noPast.sentParts,
+    memory: previous?.memory ?? noPast.memory,
   };
 }
 

@@ -113,11 +113,23 @@ export const problem = z.object({
 });
 export type Problem = z.infer<typeof problem>;
 
-export const captureRequest = z.strictObject({
-  node: nodeName,
-  name: plainName,
-  staged: z.boolean().default(false),
-});
+/** How many nodes are captured at once. */
+const mostCaptured = 64;
+export const captureRequest = z
+  .strictObject({
+    /** One node, or several as `nodes`. */
+    node: nodeName.optional(),
+    nodes: z.array(nodeName).min(1).max(mostCaptured).optional(),
+    name: plainName,
+    staged: z.boolean().default(false),
+  })
+  .refine(({ node, nodes }) => (node === undefined) !== (nodes === undefined), {
+    path: ['nodes'],
+    message: 'name either a node or nodes',
+  });
+/** The reference of that name; `others` are those that it took for boots which it does not cover: NAME-2 and so on. */
+export const captureAnswer = referenceView.extend({ others: z.array(referenceView) });
+export type CaptureAnswer = z.infer<typeof captureAnswer>;
 export const pinsRequest = z.strictObject({
   pins: z
     .array(z.strictObject({ node: nodeName, ek: z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest') }))

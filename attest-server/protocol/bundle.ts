@@ -1,14 +1,17 @@
+import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { type Part, type PartName, type Parts, partNames } from './evidence.ts';
 import { pcrBanks } from './messages.ts';
+import { parseJson } from './parse-json.ts';
 import { Rejection } from './rejection.ts';
 import { tpmClasses } from './tpm-class.ts';
 
 const base64 = z.base64();
 const hexBytes = z.string().regex(/^([0-9a-f]{2})*$/);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest');
 
-/** One piece of evidence with what is needed to judge it again, as one JSON file: what `assay bundle` exports. */
-const bundle = z.strictObject({
-  version: z.literal(1),
+/** What both versions say alike. */
+const attested = {
   /** TPMT_PUBLIC or TPM2B_PUBLIC */
   attestationKey: base64,
   /** The bytes that the quotes carry: evidence of other origin. */
@@ -33,9 +36,6 @@ const bundle = z.strictObject({
     )
     .min(1)
     .max(16),
-  bootLog: base64.optional(),
-  imaLog: base64.optional(),
-  userspaceLog: base64.optional(),
   facts: z.string().optional(),
   endorsement: z
     .strictObject({
@@ -44,55 +44,139 @@ const bundle = z.strictObject({
       publicArea: base64.optional(),
     })
     .optional(),
+};
+
+/** Where the TPM and the kernel were in time when they were last seen. */
+const seenBefore = {
+  resetCount: z.number(),
+  restartCount: z.number(),
+  clock: z.union([z.number(), z.string()]),
+  /** As they were seen before; what is left out is not compared. */
+  firmwareVersion: z.string().nullable().optional(),
+  bootId: z.string().nullable().optional(),
+  firstBootId: z.string().nullable().optional(),
+  rewind: z.enum(['none', 'seen', 'passed']).optional(),
+  held: z.enum(['counter_rollback', 'clone_suspected', 'tpm_firmware']).nullable().optional(),
+};
+
+/** What the server's verdict was made from; written on export. */
+const circumstances = {
+  at: z.iso.datetime(),
+  node: z.string().optional(),
+  /** What the TPM is, by the word of a root of the exporter. */
+  tpmClass: z.enum(tpmClasses).optional(),
+  /** Of the node in its cluster, by which the policy's groups choose. */
+  labels: z.record(z.string().max(317), z.string().max(63)).optional(),
+  policy: z.string().optional(),
+  references: z.array(z.unknown()).optional(),
+  roots: z.array(z.string()).optional(),
+};
+
+/**
+ * One piece of evidence with what is needed to judge it again: the document that a server keeps, and the file that
+ * `assay bundle` exports. What is missing is not appraised.
+ */
+export const bundle = z.strictObject({
+  version: z.literal(2),
+  ...attested,
+  /** By name; without `bytes` a part is known by its SHA-256 alone. */
+  parts: z.partialRecord(
+    z.enum(partNames),
+    z.strictObject({ digest: sha256, bytes: base64.optional() }).optional(),
+  ),
   previous: z
     .strictObject({
-      resetCount: z.number(),
-      restartCount: z.number(),
-      clock: z.union([z.number(), z.string()]),
-      /** As they were seen before; what is left out is not compared. */
-      firmwareVersion: z.string().nullable().optional(),
-      bootId: z.string().nullable().optional(),
-      firstBootId: z.string().nullable().optional(),
-      rewind: z.enum(['none', 'seen', 'passed']).optional(),
-      held: z.enum(['counter_rollback', 'clone_suspected', 'tpm_firmware']).nullable().optional(),
+      ...seenBefore,
+      /** Aspect -> what it remembered of the node before this evidence, in a form that it alone reads. */
+      memory: z.record(z.string().max(64), z.unknown()).optional(),
     })
     .optional(),
-  /** What the server's verdict was made from; written on export. */
   context: z
     .strictObject({
-      at: z.iso.datetime(),
-      node: z.string().optional(),
-      /** Whether the node had sent a boot log before this evidence. */
-      sentBootLog: z.boolean().optional(),
-      /** What the TPM is, by the word of a root of the exporter. */
-      tpmClass: z.enum(tpmClasses).optional(),
-      /** Of the node in its cluster, by which the policy's groups choose. */
-      labels: z.record(z.string().max(317), z.string().max(63)).optional(),
-      policy: z.string().optional(),
-      references: z.array(z.unknown()).optional(),
-      roots: z.array(z.string()).optional(),
+      ...circumstances,
+      /** Parts that the node had sent before: leaving one of them out hides something. */
+      sentParts: z.array(z.enum(partNames)).max(partNames.length).optional(),
+      /** PCR banks as they were fixed at enrolment. */
+      banks: z.array(z.enum(pcrBanks)).max(pcrBanks.length).optional(),
     })
     .optional(),
 });
 export type Bundle = z.infer<typeof bundle>;
 
-/** @throws Rejection `malformed` (naming the field) */
+/** As it was written before parts had names; it is read for good. */
+const earlierBundle = z.strictObject({
+  version: z.literal(1),
+  ...attested,
+  bootLog: base64.optional(),
+  imaLog: base64.optional(),
+  userspaceLog: base64.optional(),
+  previous: z.strictObject(seenBefore).optional(),
+  context: z
+    .strictObject({
+      ...circumstances,
+      /** Whether the node had sent a boot log before this evidence. */
+      sentBootLog: z.boolean().optional(),
+    })
+    .optional(),
+});
+export type EarlierBundle = z.infer<typeof earlierBundle>;
+
+const anyVersion = z.discriminatedUnion('version', [bundle, earlierBundle]);
+
+/** Gives any version in the form of the newest. @throws Rejection `malformed` (naming the field) */
 export function parseBundle(text: string): Bundle {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Rejection('malformed', 'the bundle is not JSON', { cause });
-  }
-  const result = bundle.safeParse(value);
-  if (!result.success) {
-    const field = result.error.issues[0]?.path.join('.') || 'bundle';
-    throw new Rejection('malformed', `bundle field ${field}: ${result.error.issues[0]?.message}`, { field });
-  }
-  if ((result.data.binding === undefined) === (result.data.qualifyingData === undefined)) {
+  const read = parseJson(text, anyVersion, 'bundle');
+  if ((read.binding === undefined) === (read.qualifyingData === undefined)) {
     throw new Rejection('malformed', 'a bundle carries either binding or qualifyingData', {
       field: 'binding',
     });
   }
-  return result.data;
+  if (read.version === 1) return asParts(read);
+  partsOf(read);
+  return read;
+}
+
+/** The parts with their bytes. @throws Rejection `malformed` (field `parts.NAME`) for bytes that have another digest */
+export function partsOf({ parts }: Pick<Bundle, 'parts'>): Parts {
+  const all: Partial<Record<PartName, Part>> = {};
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part === undefined) continue;
+    const bytes = part.bytes === undefined ? null : Buffer.from(part.bytes, 'base64');
+    if (bytes !== null && hash('sha256', bytes, 'hex') !== part.digest) {
+      const field = `parts.${name}`;
+      throw new Rejection('malformed', `bundle field ${field}: its bytes have another SHA-256 digest`, {
+        field,
+      });
+    }
+    all[name] = { digest: part.digest, bytes };
+  }
+  return all;
+}
+
+function asParts({ version: _, bootLog, imaLog, userspaceLog, context, ...rest }: EarlierBundle): Bundle {
+  const named = rest.binding?.bootLog ?? '';
+  return {
+    version: 2,
+    ...rest,
+    parts: {
+      boot: carried(bootLog) ?? (sha256.safeParse(named).success ? { digest: named } : undefined),
+      ima: carried(imaLog),
+      userSpace: carried(userspaceLog),
+    },
+    context: context && withSentParts(context),
+  };
+}
+
+function carried(bytes: string | undefined): Bundle['parts']['boot'] {
+  if (bytes === undefined) return undefined;
+  return { digest: hash('sha256', Buffer.from(bytes, 'base64'), 'hex'), bytes };
+}
+
+function withSentParts({
+  sentBootLog,
+  ...context
+}: NonNullable<EarlierBundle['context']>): Bundle['context'] {
+  if (sentBootLog === undefined) return context;
+  return { ...context, sentParts: sentBootLog ? ['boot'] : [] };
 }

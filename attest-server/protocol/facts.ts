@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import { partNames } from './evidence.ts';
 import { limits } from './limits.ts';
 import { nodeName } from './messages.ts';
+import { parseJson } from './parse-json.ts';
 import { Rejection } from './rejection.ts';
 
 /** What the node says of itself. The quote signs the exact bytes, which proves who said it, not that it is true. */
@@ -27,6 +29,8 @@ const facts = z.object({
     })
     .partial()
     .optional(),
+  /** SHA-256 of each part that does not grow, but for `boot`, which stands in the binding. */
+  parts: z.partialRecord(z.enum(partNames), z.string().regex(/^[0-9a-f]{64}$/)).optional(),
 });
 export type Facts = z.infer<typeof facts>;
 /** What the node says of its machine and kernel. */
@@ -35,14 +39,5 @@ export type HostFacts = NonNullable<Facts['host']>;
 /** @throws Rejection `too_large`, `malformed` */
 export function parseFacts(text: string): Facts {
   if (text.length > limits.facts) throw new Rejection('too_large', `facts of ${text.length} characters`);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Rejection('malformed', 'the facts are not JSON', { field: 'facts', cause });
-  }
-  const result = facts.safeParse(value);
-  if (result.success) return result.data;
-  const field = `facts.${result.error.issues[0]?.path.join('.')}`;
-  throw new Rejection('malformed', `${field}: ${result.error.issues[0]?.message}`, { field });
+  return parseJson(text, facts, 'facts', 'facts');
 }

@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../protocol/binding.ts';
-import type { Bundle } from '../protocol/bundle.ts';
+import { type Bundle, partsOf } from '../protocol/bundle.ts';
+import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { parseFacts } from '../protocol/facts.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
@@ -14,50 +16,67 @@ import { type Evidence, type Expected, verify } from './verify.ts';
  * @throws Rejection
  */
 export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): Proven {
-  const evidence = evidenceOf(bundle);
-  return verify(evidence, {
+  const parts = partsOf(bundle);
+  checkPartsSigned(bundle, parts);
+  return verify(evidenceOf(bundle, parts), {
     ak: checkAttestationKey(Buffer.from(bundle.attestationKey, 'base64')),
     ekDigest,
     judgeHierarchy: bundle.endorsement !== undefined,
-    binding: bindingOf(bundle, evidence),
+    binding: bindingOf(bundle, parts),
     selection: null,
   });
 }
 
-function evidenceOf(bundle: Bundle): Evidence {
-  const log = bundle.bootLog === undefined ? null : Buffer.from(bundle.bootLog, 'base64');
-  const digest = log === null ? '' : hash('sha256', log, 'hex');
-  const userSpace = bundle.userspaceLog === undefined ? null : Buffer.from(bundle.userspaceLog, 'base64');
+/** The document in the form that `verify` takes. */
+function evidenceOf(bundle: Bundle, { boot, userSpace }: Parts): Evidence {
+  const log = boot?.bytes ?? null;
+  const digest = boot?.digest ?? '';
+  const later = userSpace?.bytes ?? null;
   return {
     quotes: quotesOf(bundle),
     facts: bundle.facts ?? null,
-    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks, userSpace) },
+    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks, later) },
   };
 }
 
 /** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */
 function bindingOf(
-  { binding, qualifyingData: carried }: Bundle,
-  { facts, bootLog }: Evidence,
+  { binding, qualifyingData: carried, facts }: Bundle,
+  { boot }: Parts,
 ): Expected['binding'] {
   if (binding === undefined) return { qualifyingData: carried ?? '' };
-  const factsDigest = facts === null ? null : hash('sha256', facts, 'hex');
-  const logDigest = bootLog?.digest ?? null;
-  checkDigest(factsDigest, binding.facts, 'facts');
-  checkDigest(logDigest, binding.bootLog, 'bootLog');
   const bytes = (hex: string) => Buffer.from(hex, 'hex');
   const nonce = bytes(binding.nonce);
   const channel = bytes(binding.channel);
   const keyRequest = bytes(binding.keyRequest);
-  const complete = (factsDigest ?? '') === binding.facts && (logDigest ?? '') === binding.bootLog;
-  if (complete) return { nonce, channel, claimedChannel: channel, keyRequest, session: null };
+  const hasFacts = facts !== undefined || binding.facts === '';
+  const hasLog = boot?.bytes != null || binding.bootLog === '';
+  if (hasFacts && hasLog) return { nonce, channel, claimedChannel: channel, keyRequest, session: null };
   const signed = { nonce, channel, keyRequest, facts: bytes(binding.facts), bootLog: bytes(binding.bootLog) };
   return { qualifyingData: qualifyingData(signed) };
 }
 
-function checkDigest(actual: string | null, signed: string, field: string): void {
-  if (actual === null || actual === signed) return;
-  throw new Rejection('nonce_invalid', `the bundle's ${field} are not those that its binding names`, {
-    field,
-  });
+/** These grow while a quote is made, so that no digest of them is signed: replayed onto the PCRs, they vouch for themselves. */
+const replayed: ReadonlySet<PartName> = new Set(['userSpace', 'ima']);
+
+/**
+ * Attack: a part of another machine, or of another day, beside a good quote. The log's digest is in the binding, that of
+ * every other part in the facts, whose own digest is in the binding.
+ * @throws Rejection `nonce_invalid`
+ */
+function checkPartsSigned({ binding, facts }: Bundle, parts: Parts): void {
+  if (binding === undefined) return;
+  if (facts !== undefined) checkSigned(hash('sha256', facts, 'hex'), binding.facts, 'facts');
+  if (parts.boot !== undefined) checkSigned(parts.boot.digest, binding.bootLog, 'parts.boot');
+  const others = partNames.filter((name) => name !== 'boot' && parts[name] !== undefined);
+  if (others.length === 0) return;
+  const signed = facts === undefined ? {} : (parseFacts(facts).parts ?? {});
+  for (const name of others)
+    if (signed[name] !== undefined || !replayed.has(name))
+      checkSigned(parts[name]?.digest, signed[name] ?? '', `parts.${name}`);
+}
+
+function checkSigned(actual: string | undefined, signed: string, field: string): void {
+  if (actual === signed) return;
+  throw new Rejection('nonce_invalid', `the bundle's ${field} are not those that its quotes sign`, { field });
 }

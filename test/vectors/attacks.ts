@@ -36,6 +36,8 @@ export interface Attack {
   readonly boot?: string;
   /** The node had sent a log before. */
   readonly sentBootLog?: boolean;
+  /** In which form the evidence is written. Default the first one, so that it is judged for good. */
+  readonly version?: 1 | 2;
   readonly expected: { readonly state: NodeState; readonly codes: readonly ReasonCode[] };
 }
 
@@ -115,6 +117,15 @@ export const attacks: readonly Attack[] = [
     rows: [],
     attack: 'none: the boot that the reference was captured from',
     made: 'the recorded log, its replayed PCR values quoted',
+    moment: { log: good, previous: seen },
+    expected: trusted,
+  },
+  {
+    name: 'control-version-2',
+    rows: [],
+    version: 2,
+    attack: 'none: the same boot, as evidence is exported now',
+    made: 'the recorded log as a part with its digest, its replayed PCR values quoted',
     moment: { log: good, previous: seen },
     expected: trusted,
   },
@@ -443,6 +454,15 @@ export const attacks: readonly Attack[] = [
   },
   {
     name: '45-kernel',
+    rows: [45],
+    attack: 'the kernel is another one, as with a data-collecting patch',
+    made: 'the digests of the kernel in PCR 4 and PCR 9 replaced',
+    moment: { log: tamper(good, 'kernel') },
+    expected: untrusted('kernel_unknown'),
+  },
+  {
+    name: '45-kernel-version-2',
+    version: 2,
     rows: [45],
     attack: 'the kernel is another one, as with a data-collecting patch',
     made: 'the digests of the kernel in PCR 4 and PCR 9 replaced',

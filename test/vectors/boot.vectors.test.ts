@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
+import { parseBundle } from '../../attest-server/protocol/bundle.ts';
 import { reference } from '../../attest-server/protocol/reference.ts';
 import { capturedAt, type Expected } from './vector.ts';
 
@@ -19,8 +20,8 @@ const rows = [
   ...[84, 99, 100, 103, 109, 113],
 ];
 
-function judge({ name, expected }: (typeof vectors)[number]) {
-  return verifyBundle(read(name, 'bundle.json'), {
+function judge({ name, expected }: (typeof vectors)[number], text = read(name, 'bundle.json')) {
+  return verifyBundle(text, {
     policy: parsePolicy(read(name, 'policy.yaml'), 'policy.yaml'),
     references: [reference.parse(JSON.parse(read('references', expected.references, 'good.json')))],
     now: capturedAt,
@@ -39,6 +40,22 @@ describe('a vector', () => {
       if (state === 'untrusted') for (const code of wanted) assert.ok(codes.includes(code), codes.join());
       else assert.deepEqual(codes, wanted);
     });
+
+  it('gives the same verdict in the form in which evidence is written now', () => {
+    for (const vector of vectors) {
+      const bundle = parseBundle(read(vector.name, 'bundle.json'));
+      assert.equal(bundle.version, 2);
+      assert.deepEqual(judge(vector, JSON.stringify(bundle)), judge(vector), vector.name);
+    }
+  });
+
+  it('is written in both forms', () => {
+    const versions = vectors.map(({ name }) => JSON.parse(read(name, 'bundle.json')).version);
+    assert.deepEqual(
+      [1, 2].map((version) => versions.filter((one) => one === version).length),
+      [vectors.length - 2, 2],
+    );
+  });
 
   it('is there for each row', () => {
     const made = new Set(vectors.flatMap(({ expected }) => expected.rows));

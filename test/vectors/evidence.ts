@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import type { EarlierBundle } from '../../attest-server/protocol/bundle.ts';
 import { forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
@@ -21,7 +21,7 @@ export interface Moment {
   readonly restartCount?: number;
   readonly firmwareVersion?: bigint;
   readonly host?: object;
-  readonly previous?: Bundle['previous'];
+  readonly previous?: EarlierBundle['previous'];
 }
 
 /** One TPM for all vectors: software keys, so that it signs what a real one would after the same attack. */
@@ -32,7 +32,7 @@ export const firstBoot = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
 export const otherBoot = '0a9619ff-8b86-d011-b42d-00cf4fc964aa';
 
 /** The evidence of that moment as a bundle, signed. */
-export function evidenceOf(moment: Moment): Bundle {
+export function evidenceOf(moment: Moment): EarlierBundle {
   const { log, node = 'worker-1', bootId = firstBoot, host, previous } = moment;
   const facts = JSON.stringify({
     ...{ purpose: 'attest', node, bootId, helloDigest: hash('sha256', 'hello', 'hex') },

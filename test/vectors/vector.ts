@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import { type Bundle, type EarlierBundle, parseBundle } from '../../attest-server/protocol/bundle.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import type { QuotedBank } from '../../attest-server/verify/proven.ts';
@@ -11,7 +11,7 @@ import { evidenceOf } from './evidence.ts';
 /** Evidence, what it is judged by, and what a correct verifier answers. */
 export interface Vector {
   readonly name: string;
-  readonly bundle: Bundle;
+  readonly bundle: Bundle | EarlierBundle;
   readonly policy: string;
   readonly expected: Expected;
 }
@@ -34,13 +34,15 @@ export function vectorOf({
   base,
   boot,
   sentBootLog,
+  version = 1,
   moment,
   expected,
 }: Attack): Vector {
   const context = { at: new Date(capturedAt).toISOString(), sentBootLog: true };
+  const bundle: EarlierBundle = { ...evidenceOf(moment), ...(sentBootLog === true && { context }) };
   return {
     name,
-    bundle: { ...evidenceOf(moment), ...(sentBootLog === true && { context }) },
+    bundle: version === 1 ? bundle : parseBundle(JSON.stringify(bundle)),
     policy: policyOf(boot),
     expected: { rows, attack, made, references: base ?? 'debian13-shim-grub', ...expected },
   };

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
+import { captureAnswer, listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
 import { reference } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
@@ -29,20 +29,14 @@ export interface CaptureOptions {
   readonly output: Format;
 }
 
-/** `reference capture NODE`: a reference of what a node last proved. */
+/** `reference capture NODE...`: a reference of what nodes last proved; more than one where they boot differently. */
 export async function captureReference(
   { io, server }: CliContext,
-  node: string,
+  nodes: readonly string[],
   { name, staged = false, output: format }: CaptureOptions,
 ): Promise<void> {
-  const made = await (await server()).post('/v1/references', { node, name, staged }, referenceView);
-  await print(
-    io,
-    format,
-    made,
-    () =>
-      `reference ${printable(made.name)} captured from ${printable(node)} for group ${printable(made.group)}: ${made.state}\n`,
-  );
+  const made = await (await server()).post('/v1/references', { nodes, name, staged }, captureAnswer);
+  await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
 }
 
 /** `reference approve|retire|revoke NAME`: the steps of a reference's life. */
@@ -83,6 +77,10 @@ export async function importReference(
   const sent = staged ? { ...read, state: 'staged' as const } : read;
   const added = await (await server()).post('/v1/references/import', sent, referenceView);
   await print(io, format, added, () => sentence(added));
+}
+
+function captured({ name, group, state, captured: from }: ReferenceView): string {
+  return `reference ${printable(name)} captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
 }
 
 function row({ name, group, state, captured }: ReferenceView, now: number): string[] {

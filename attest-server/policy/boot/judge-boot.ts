@@ -65,7 +65,7 @@ export function judgeBoot(
 }
 
 /** A reference by components that shares a bank with the quote, and whose PCR values, where it names any, are these. */
-function isUsable(reference: PreparedReference, banks: readonly QuotedBank[]): boolean {
+export function isUsable(reference: PreparedReference, banks: readonly QuotedBank[]): boolean {
   const shares = banks.some(({ bank }) => reference.components.banks.includes(bank));
   return !reference.strict && shares && namedPcrsMatch(reference, banks);
 }

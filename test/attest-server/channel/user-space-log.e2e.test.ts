@@ -51,7 +51,7 @@ describe('a log of what user space measured, over a real connection', () => {
     await world.call('POST', '/v1/references', { node, name: 'good' });
     assert.equal(await answer(userspaceLog), 'trusted');
     const text = JSON.stringify(await world.call('GET', `/v1/nodes/${node}/bundle`));
-    assert.equal(parseBundle(text).userspaceLog, userspaceLog);
+    assert.equal(parseBundle(text).parts.userSpace?.bytes, userspaceLog);
     const { verdict, rejected } = verifyBundle(text, { now: 0 });
     assert.deepEqual([verdict.state, rejected], ['trusted', false]);
   });

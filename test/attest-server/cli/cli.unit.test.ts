@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {
   type ApiServer,
   emptyWorld,
@@ -16,6 +18,7 @@ import {
   verdictOf,
   type World,
 } from '../http/api-fixture.ts';
+import { madeProof } from '../policy/made-proof.ts';
 import { environmentOf, runAssay } from './cli-fixture.ts';
 
 /** Newline, terminal escape, C1 control, right-to-left override. */
@@ -44,7 +47,7 @@ describe('the command line', () => {
     ] as const)
       world.nodes.set(name, {
         enrolled: { ...enrolled(name), manufacturer: hostile },
-        status: statusOf(name, verdict, { kernel: hostile }),
+        status: statusOf(name, verdict, { kernel: hostile, evidenceDigest: 'ab'.repeat(32) }),
       });
     world.history.push({
       node: 'node-1',
@@ -57,11 +60,15 @@ describe('the command line', () => {
       referenceOf('workers-1', '11'.repeat(32)),
       referenceOf('workers-2', '22'.repeat(32)),
     );
+    const log = recordedLog('debian13-shim-grub');
+    for (const name of ['node-1', 'node-2']) world.proofs.set(name, madeProof({ log }));
+    world.proofs.set('node-3', madeProof({ log: tamper(log, 'kernel') }));
     world.bundles.set('node-1', {
-      version: 1,
+      version: 2,
       attestationKey: 'AAAA',
       qualifyingData: '',
       quotes: [{ attest: 'AAAA', signature: 'AAAA', pcrs: {} }],
+      parts: {},
     });
     server = await startApi(world);
     reader = environmentOf(server, 'reader-token');
@@ -162,7 +169,7 @@ describe('the command line', () => {
   it('writes a bundle to a file of its owner', async () => {
     const file = join(server.dir, 'bundle.json');
     assert.equal((await assay(`bundle node-1 -f ${file}`)).code, 0);
-    assert.equal(parseBundle(readFileSync(file, 'utf8')).version, 1);
+    assert.equal(parseBundle(readFileSync(file, 'utf8')).version, 2);
     assert.equal(statSync(file).mode & 0o777, 0o600);
     assert.equal((await assay('bundle node-2')).code, 1);
     assert.equal((await assay('bundle node-1 --evidence abc')).code, 2);
@@ -189,6 +196,8 @@ describe('the command line', () => {
     assert.equal((await assay('reference capture node-1 --name workers-3')).code, 1);
     const made = await assay('reference capture node-1 --name workers-3 --staged -o json', operator);
     assert.equal(JSON.parse(made.out).state, 'staged');
+    const several = await assay('reference capture node-1 node-2 node-3 --name workers-5', operator);
+    assert.deepEqual([several.code, several.out.trimEnd().split('\n').length], [0, 2]);
     assert.ok((await assay('reference list')).out.includes('workers-3'));
     const diff = JSON.parse((await assay('reference diff workers-1 workers-2 -o json')).out);
     assert.deepEqual([diff.pcrs[0].pcr, diff.events[0].stage], [4, 'kernel']);

@@ -1,19 +1,25 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { describe, it } from 'mocha';
-import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.ts';
-import { type LatestBoot, latestBoot, quotesOf } from '../../../attest-server/attest/latest-boot.ts';
-import { type Blob, namedDigests } from '../../../attest-server/evidence/kept-form.ts';
-import { keptContext, packEvidence } from '../../../attest-server/evidence/pack.ts';
+import type { Blob } from '../../../attest-server/evidence/kept-form.ts';
+import { namedDigests } from '../../../attest-server/evidence/named-digests.ts';
+import {
+  type AnsweringNode,
+  keptContext,
+  type Moment,
+  Packer,
+} from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import type { Parts } from '../../../attest-server/protocol/evidence.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
+import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { madeQuote, madeValues } from '../verify/made-quote.ts';
 
 const tpm = forgedTpm();
-const node: AttestedNode = {
+const node: AnsweringNode = {
   name: 'node-1',
   ekDigest: tpm.ekDigest,
   ekPublicArea: tpm.ek.publicArea,
@@ -25,49 +31,62 @@ const every = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
 const context = keptContext('policy', []);
 const channel = randomBytes(32);
 const hello = JSON.stringify(tpm.hello(node.name));
+const partOf = (bytes: Buffer) => ({ digest: hash('sha256', bytes, 'hex'), bytes });
+
+interface Answering {
+  readonly resetCount?: number;
+  readonly at?: number;
+  readonly parts?: Parts;
+  readonly moment?: Partial<Moment>;
+}
 
 /** Answers of one node as the pipeline keeps them; `store` is what was written. */
-function fleetOfOne(one: AttestedNode = node) {
+function fleetOfOne(one: AnsweringNode = node) {
   const store = new Map<string, Buffer>();
-  let latest: LatestBoot | undefined;
+  const packer = new Packer();
   const put = ({ digest, bytes }: Blob) => store.set(digest, bytes);
   return {
     store,
     read: async (digest: string) => store.get(digest) ?? null,
-    answer(values: Buffer, resetCount = 7, at = 1_000, userspaceLog?: string) {
+    answer(values: Buffer, { resetCount = 7, at = 1_000, parts = {}, moment = {} }: Answering = {}) {
       const nonce = randomBytes(32);
       const challenge = {
         ...({ type: 'challenge', purpose: 'attest', nonce: nonce.toString('base64') } as const),
         ...{ selection: every, holds: [], within: 1 },
       };
       const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: values }, resetCount });
-      const sealed = tpm.evidence(challenge, { node: node.name, hello, channel }, { quote });
-      const evidence = { ...sealed, ...(userspaceLog && { userspaceLog }) };
-      const helloDigest = hash('sha256', hello, 'hex');
-      const given: Answer = {
-        evidence,
-        nonce,
-        channel,
-        helloDigest,
-        selection: every,
-        challengedAt: 0,
-        bootLog: null,
-      };
-      const quotes = quotesOf(evidence, node.ak.name, latest);
-      const binding = { nonce, channel, claimedChannel: channel, session: null };
+      const evidence = tpm.evidence(challenge, { node: node.name, hello, channel }, { quote });
+      const [only] = evidence.quotes;
+      const bytes = (text: string | undefined) => Buffer.from(text ?? '', 'base64');
       const proven = verify(
-        { quotes, facts: evidence.facts, bootLog: null },
-        { ak: node.ak, ekDigest: node.ekDigest, judgeHierarchy: true, binding, selection: every },
+        {
+          quotes: [
+            {
+              attest: bytes(only?.attest),
+              signature: bytes(only?.signature),
+              pcrs: { sha256: bytes(only?.pcrs.sha256) },
+            },
+          ],
+          facts: evidence.facts,
+          bootLog: null,
+        },
+        {
+          ak: checkAttestationKey(tpm.ak.publicArea),
+          ekDigest: node.ekDigest,
+          judgeHierarchy: true,
+          binding: { nonce, channel, claimedChannel: channel, session: null },
+          selection: every,
+        },
       );
-      const kept = packEvidence(
+      const { quotes, facts } = evidence;
+      const kept = packer.pack(
         one,
-        given,
+        { nonce, channel, quotes, facts, parts },
         proven,
-        { at, sentBootLog: false, previous: undefined, latest },
+        { at, sentParts: [], labels: {}, previous: undefined, ...moment },
         context,
       );
       for (const blob of [kept, ...kept.shared]) put(blob);
-      latest = latestBoot(proven, evidence, 1_000, latest);
       return { kept, evidence };
     },
   };
@@ -84,22 +103,43 @@ describe('the evidence that is kept', () => {
       assert.equal(bundle.facts, evidence.facts);
       assert.equal(bundle.quotes[0]?.attest, evidence.quotes[0]?.attest);
       assert.equal(Object.values(bundle.quotes[0]?.pcrs.sha256 ?? {}).join(''), values.toString('hex'));
+      assert.equal(verifyBundleEvidence(bundle, node.ekDigest).akName, node.ak.name);
     }
   });
 
-  it('holds what user space measured once, however often it was sent', async () => {
+  it('says what was true at the time: parts sent before, banks, labels, and what aspects remembered', async () => {
+    const { read, answer } = fleetOfOne();
+    const previous = { resetCount: 7, restartCount: 0, clock: '5', memory: { disk: { header: 'ab' } } };
+    const moment: Partial<Moment> = { sentParts: ['boot'], banks: ['sha256'], labels: { a: 'b' }, previous };
+    const { kept } = answer(madeValues(32), { moment });
+    const bundle = parseBundle(JSON.stringify(await unpackEvidence(kept.digest, read)));
+    assert.deepEqual(
+      [bundle.context?.sentParts, bundle.context?.banks, bundle.context?.labels, bundle.previous],
+      [['boot'], ['sha256'], { a: 'b' }, previous],
+    );
+  });
+
+  it('holds the bytes of a part once, however often it came, and exports it with them', async () => {
     const { store, read, answer } = fleetOfOne();
-    const records = Buffer.from('records');
+    const userSpace = partOf(Buffer.from('records'));
     const values = madeValues(32);
     answer(values);
     const before = store.size;
-    for (const { kept } of [1, 2].map((at) => answer(values, 7, at, records.toString('base64')))) {
+    for (const { kept } of [1, 2].map((at) => answer(values, { at, parts: { userSpace } }))) {
       const bundle = await unpackEvidence(kept.digest, read);
-      assert.equal(bundle?.userspaceLog, records.toString('base64'));
-      assert(namedDigests(kept.bytes)?.digests.includes(hash('sha256', records)));
+      assert.equal(bundle?.parts.userSpace?.bytes, userSpace.bytes.toString('base64'));
+      assert(namedDigests(kept.bytes)?.digests.includes(userSpace.digest));
     }
-    // The two answers, the values that the first of them shares, and the records.
+    // The two answers, the records, and the values that hold still.
     assert.equal(store.size, before + 4);
+  });
+
+  it('names a part of which no bytes are left', async () => {
+    const { store, read, answer } = fleetOfOne();
+    const boot = partOf(Buffer.from('log'));
+    const { kept } = answer(madeValues(32), { parts: { boot } });
+    store.delete(boot.digest);
+    assert.deepEqual((await unpackEvidence(kept.digest, read))?.parts, { boot: { digest: boot.digest } });
   });
 
   it('of one more verdict is small where nothing moved: keys, values, policy and references are there already', () => {
@@ -110,7 +150,23 @@ describe('the evidence that is kept', () => {
     const before = store.size;
     const { kept } = answer(values);
     assert.equal(store.size, before + 1);
-    assert(kept.bytes.length < 1_500, `${kept.bytes.length} bytes`);
+    assert(kept.bytes.length < 2_048, `${kept.bytes.length} bytes`);
+  });
+
+  it('takes at most 4 KiB with the 24 values of one bank in it, and all parts named', () => {
+    const { answer } = fleetOfOne();
+    const part = partOf(Buffer.from('any'));
+    const previous = {
+      resetCount: 7,
+      restartCount: 0,
+      clock: '12345678901',
+      firmwareVersion: 'ab'.repeat(8),
+    };
+    const { kept } = answer(madeValues(32), {
+      parts: { boot: part, userSpace: part },
+      moment: { sentParts: ['boot', 'userSpace'], banks: ['sha1', 'sha256'], previous },
+    });
+    assert(kept.bytes.length <= 4_096, `${kept.bytes.length} bytes`);
   });
 
   it('holds values of its own where they move again and again: what is shared stays for long', () => {
@@ -133,14 +189,15 @@ describe('the evidence that is kept', () => {
       answer(values);
     }
     const values = madeValues(32);
-    answer(values, 8);
-    assert.equal(answer(values, 8).kept.shared.length, 4);
+    answer(values, { resetCount: 8 });
+    assert.equal(answer(values, { resetCount: 8 }).kept.shared.length, 4);
   });
 
   it('names each blob that its bundle is made of, and no other bytes name any', async () => {
     const { store, answer } = fleetOfOne();
     const values = madeValues(32);
-    const own = [answer(values), answer(values)].map(({ kept }) => kept);
+    const parts = { boot: partOf(Buffer.from('{"version":2,"named":{}}')) };
+    const own = [answer(values, { parts }), answer(values, { parts })].map(({ kept }) => kept);
     const last = own.at(-1) ?? assert.fail();
     const named = namedDigests(last.bytes);
     assert.deepEqual(new Set(named?.digests), new Set(last.shared.map(({ digest }) => digest)));
@@ -152,29 +209,41 @@ describe('the evidence that is kept', () => {
   it('names the path to a root only while that holds, and only of the certificate that the node has', async () => {
     const [certificate, other] = [node.ekCertificate ?? Buffer.alloc(0), Buffer.of(1)];
     const path = { certificate, chain: [Buffer.of(2)], root: 'pem', until: 2_000 };
-    const rootsOf = async (
-      at: number,
-      endorsementPath: typeof path,
-      ak = checkAttestationKey(tpm.ak.publicArea),
-    ) => {
-      const { read, answer } = fleetOfOne({ ...node, ak, endorsementPath });
-      const { kept } = answer(madeValues(32), 7, at);
-      const bundle = await unpackEvidence(kept.digest, read);
+    const shown = { ...node, endorsementPath: path };
+    const { read, answer } = fleetOfOne(shown);
+    const rootsOf = async (at: number) => {
+      const bundle = await unpackEvidence(answer(madeValues(32), { at }).kept.digest, read);
       return [bundle?.context?.roots, bundle?.endorsement?.chain];
     };
-    const ak = checkAttestationKey(tpm.ak.publicArea);
-    assert.deepEqual(await rootsOf(2_000, path, ak), [['pem'], ['Ag==']]);
-    assert.deepEqual(await rootsOf(2_001, path, ak), [undefined, undefined]);
-    assert.deepEqual(await rootsOf(1, { ...path, certificate: other }), [undefined, undefined]);
+    assert.deepEqual(await rootsOf(2_000), [['pem'], ['Ag==']]);
+    assert.deepEqual(await rootsOf(2_001), [undefined, undefined]);
+    assert.deepEqual(await rootsOf(1), [['pem'], ['Ag==']]);
+    // The next connection, with the same end of the path, and another root or another certificate.
+    shown.endorsementPath = { ...path, root: 'other pem' };
+    assert.deepEqual(await rootsOf(1), [['other pem'], ['Ag==']]);
+    shown.endorsementPath = { ...path, certificate: other };
+    assert.deepEqual(await rootsOf(1), [undefined, undefined]);
+    shown.endorsementPath = path;
+    shown.ekCertificate = other;
+    const { kept } = answer(madeValues(32));
+    const bundle = await unpackEvidence(kept.digest, read);
+    assert.equal(bundle?.endorsement?.certificate, other.toString('base64'));
   });
 
-  it('of an earlier version, which names no other blob, becomes a bundle too', async () => {
+  it('is no bundle where what it names is gone, or is something else', async () => {
     const { store, read, answer } = fleetOfOne();
-    const { kept } = answer(madeValues(32));
-    const { keys, ...rest } = JSON.parse(kept.bytes.toString());
-    const old = Buffer.from(JSON.stringify({ ...rest, ...JSON.parse(String(store.get(keys))) }));
-    const digest = hash('sha256', old, 'hex');
-    store.set(digest, old);
-    assert.deepEqual(await unpackEvidence(digest, read), await unpackEvidence(kept.digest, read));
+    const values = madeValues(32);
+    answer(values);
+    const { kept } = answer(values);
+    const { named } = JSON.parse(kept.bytes.toString());
+    for (const digest of Object.values(named).map(String)) {
+      const bytes = store.get(digest) ?? assert.fail();
+      store.delete(digest);
+      assert.equal(await unpackEvidence(kept.digest, read), null);
+      store.set(digest, bytes);
+    }
+    assert.notEqual(await unpackEvidence(kept.digest, read), null);
+    assert.equal(await unpackEvidence(named.keys, read), null);
+    assert.equal(await unpackEvidence(named.policy, read), null);
   });
 });

@@ -32,7 +32,7 @@ describe('evidence that is old', () => {
   const isKept = async (daysAgo: number, node = 'node-1') =>
     (await store.evidence(hash('sha256', bytesOf(node, daysAgo), 'hex'), node)) !== null;
   const parts = () => ({
-    ...{ store, now: () => now, evidence: 30 * day, transitionEvidence: 400 * day, named: () => null },
+    ...{ store, now: () => now, evidenceFor: 30 * day, transitionEvidenceFor: 400 * day },
     fault: (error: unknown) => faults.push(error),
   });
   const erase = () => eraseOldEvidence(parts(), new AbortController().signal);

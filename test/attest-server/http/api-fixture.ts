@@ -9,14 +9,18 @@ import { type Listening, listenSecurely } from '../../../attest-server/http/list
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import { groupOf } from '../../../attest-server/policy/policy.ts';
+import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import type { EnrolledNode, HistoryEntry, NodeStatus, Pin } from '../../../attest-server/store/store.ts';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
+import type { Proven } from '../../../attest-server/verify/proven.ts';
 
 export const now = Date.parse('2026-11-20T12:00:00.000Z');
 
@@ -120,6 +124,8 @@ export interface World {
   readonly history: HistoryEntry[];
   readonly references: Reference[];
   readonly bundles: Map<string, Bundle>;
+  /** What a node's kept evidence proves. */
+  readonly proofs: Map<string, Proven>;
   readonly pins: Pin[];
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
   readonly waiting: WaitingTpm[];
@@ -139,6 +145,7 @@ export function emptyWorld(): World {
     history: [],
     references: [],
     bundles: new Map(),
+    proofs: new Map(),
     pins: [],
     joinTokens: [],
     waiting: [],
@@ -170,19 +177,38 @@ const authorityNow: AuthorityView = {
 
 /** The real life of references, over the world's list. */
 function referenceLifeOf(world: World, separate: boolean) {
-  return createReferenceLife({
-    store: {
-      references: async () => world.references,
-      addReference: async (added) => {
-        world.references.push(added);
-      },
-      updateReference: async (changed) => {
-        const at = world.references.findIndex(({ name }) => name === changed.name);
-        world.references[at] = changed;
-      },
+  const store = referencesOf(world);
+  return createReferenceLife({ store, separate, now: () => now, changed: async () => {} });
+}
+
+/** The real capture, of what the world says that its nodes proved. */
+function captureOf(world: World): ApiPorts['capture'] {
+  return createCapture({
+    store: referencesOf(world),
+    now: () => now,
+    unknownAfter: 180_000,
+    separate: false,
+    async prove(node) {
+      const proven = world.proofs.get(node) ?? null;
+      return proven === null ? { proven, note: 'its evidence was erased' } : { proven };
     },
-    ...{ separate, now: () => now, changed: async () => {} },
+    status: (node) => world.nodes.get(node)?.status ?? null,
+    groupOf: (node) => groupOf(observePolicy, node, {}),
+    changed: async () => {},
   });
+}
+
+function referencesOf(world: World) {
+  return {
+    references: async () => world.references,
+    addReference: async (added: Reference) => {
+      world.references.push(added);
+    },
+    updateReference: async (changed: Reference) => {
+      const at = world.references.findIndex(({ name }) => name === changed.name);
+      world.references[at] = changed;
+    },
+  };
 }
 
 export function portsOf(world: World): ApiPorts {
@@ -222,14 +248,7 @@ export function portsOf(world: World): ApiPorts {
     },
     referenceLife: referenceLifeOf(world, false),
     unsupported: () => world.unsupported,
-    capture: async (_node, name, staged, actor) => {
-      const made: Reference = { ...referenceOf(name), state: staged ? 'staged' : 'active' };
-      world.references.push({
-        ...made,
-        captured: { by: actor, node: 'node-1', at: new Date(now).toISOString() },
-      });
-      return made;
-    },
+    capture: captureOf(world),
     importPins: async (pins) => {
       world.pins.push(...pins);
     },

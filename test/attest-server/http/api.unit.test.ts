@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { routes } from '../../../attest-server/http/routes.ts';
 import * as api from '../../../attest-server/protocol/api.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { madeProof } from '../policy/made-proof.ts';
 import {
   type ApiServer,
   ask,
@@ -21,11 +23,18 @@ describe('the API', () => {
 
   before(async () => {
     world = emptyWorld();
-    for (const name of ['node-1', 'node-2', 'node-3'])
-      world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdictOf()) });
+    for (const name of ['node-1', 'node-2', 'node-3']) {
+      world.nodes.set(name, {
+        enrolled: enrolled(name),
+        status: statusOf(name, verdictOf(), { evidenceDigest: 'ab'.repeat(32) }),
+      });
+      world.proofs.set(name, madeProof({ log: recordedLog('debian13-shim-grub') }));
+    }
     world.nodes.set('node-2', {
       enrolled: enrolled('node-2'),
-      status: statusOf('node-2', verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] })),
+      status: statusOf('node-2', verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] }), {
+        evidenceDigest: 'ab'.repeat(32),
+      }),
     });
     for (const [index, at] of [9, 8, 8, 8, 7].entries())
       world.history.push({
@@ -103,6 +112,27 @@ describe('the API', () => {
     assert.equal(world.references[0]?.captured?.by, 'token:operator');
     const again = await ask(server, '/v1/references', { method: 'POST', token: 'operator-token', body });
     assert.equal(again.status, 409);
+  });
+
+  it('captures several nodes at once, and refuses a request that names none, too many, or both ways', async () => {
+    const send = (body: object) =>
+      ask(server, '/v1/references', {
+        method: 'POST',
+        token: 'operator-token',
+        body: JSON.stringify({ name: 'workers-both', ...body }),
+      });
+    for (const [body, status] of [
+      [{}, 400],
+      [{ nodes: [] }, 400],
+      [{ nodes: Array.from({ length: 65 }, (_, index) => `node-${index}`) }, 400],
+      [{ node: 'node-1', nodes: ['node-1'] }, 400],
+      [{ nodes: ['node-1', 'node-99'] }, 404],
+    ] as const)
+      assert.equal((await send(body)).status, status, JSON.stringify(body).slice(0, 80));
+    const made = await send({ nodes: ['node-1', 'node-2'], staged: true });
+    assert.equal(made.status, 201, made.text);
+    const { name, others } = api.captureAnswer.parse(JSON.parse(made.text));
+    assert.deepEqual([name, others], ['workers-both', []]);
   });
 
   it('hands decisions on enrolment on with the name of who decides', async () => {

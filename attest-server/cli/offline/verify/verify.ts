@@ -4,6 +4,7 @@ import { parsePolicy } from '../../../policy/file/policy-file.ts';
 import { pastOf, withBegun } from '../../../policy/past.ts';
 import { enrolments, type Policy } from '../../../policy/policy.ts';
 import { type Bundle, parseBundle } from '../../../protocol/bundle.ts';
+import { checkShape } from '../../../protocol/parse-json.ts';
 import { classOf } from '../../../protocol/reasons.ts';
 import { type Reference, reference } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -138,12 +139,9 @@ function contextRoots({ context }: Bundle): TrustRoots | null {
 
 /** The references that the exporter judged by. @throws Rejection `malformed` */
 export function contextReferences({ context }: Bundle): readonly Reference[] {
-  return (context?.references ?? []).map((value, index) => {
-    const result = reference.safeParse(value);
-    if (result.success) return result.data;
-    const field = `context.references.${index}`;
-    throw new Rejection('malformed', `bundle field ${field}: ${result.error.issues[0]?.message}`, { field });
-  });
+  return (context?.references ?? []).map((value, index) =>
+    checkShape(value, reference, 'bundle', `context.references.${index}`),
+  );
 }
 
 function rejectedVerdict({ code, message, field }: Rejection): BundleVerdict {

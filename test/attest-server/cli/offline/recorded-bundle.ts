@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import type { Bundle } from '../../../../attest-server/protocol/bundle.ts';
+import type { EarlierBundle } from '../../../../attest-server/protocol/bundle.ts';
 
 const folder = new URL('../../../../swtpm-fixtures/recorded/', import.meta.url);
 
-/** A recorded quote as a bundle of other origin. */
-export function recordedBundle(name: string, change: Partial<Bundle> = {}): Bundle {
+/** A recorded quote as a bundle of other origin, in the form that is read for good. */
+export function recordedBundle(name: string, change: Partial<EarlierBundle> = {}): EarlierBundle {
   const read = (file: string) => readFileSync(new URL(`${name}/${file}`, folder));
   const expected = JSON.parse(read('expected.json').toString());
   return {

@@ -9,7 +9,7 @@ import { captureReference } from '../../../../../attest-server/policy/boot/captu
 import { parsePolicy } from '../../../../../attest-server/policy/file/policy-file.ts';
 import { strictPolicy } from '../../../../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../../../../attest-server/protocol/binding.ts';
-import type { Bundle } from '../../../../../attest-server/protocol/bundle.ts';
+import type { EarlierBundle } from '../../../../../attest-server/protocol/bundle.ts';
 import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
 import { checkAttestationKey } from '../../../../../attest-server/verify/attestation-key.ts';
 import { trustRoots } from '../../../../../attest-server/verify/endorsement-chain.ts';
@@ -32,7 +32,7 @@ const bootOnly = parsePolicy(
 describe('a bundle judged offline', () => {
   const log = read('debian13-shim-grub', 'binary_bios_measurements');
   const withLog = recordedBundle('quote-vm-shim-grub', { bootLog: log.toString('base64') });
-  const judge = (bundle: Bundle, judgement: object = {}) =>
+  const judge = (bundle: EarlierBundle, judgement: object = {}) =>
     verifyBundle(JSON.stringify(bundle), { now, ...judgement });
   let reference: Reference;
 
@@ -128,7 +128,7 @@ describe('a bundle judged offline', () => {
       certificate: read('quote-vm-shim-grub', 'ek.der').toString('base64'),
       chain: [der('issuer.pem').toString('base64')],
     };
-    const endorsed: Bundle = { ...withLog, endorsement };
+    const endorsed: EarlierBundle = { ...withLog, endorsement };
     const judgement = { policy: strictPolicy, references: [] };
 
     it('is trusted where a given root vouches for the certificate', () => {
@@ -142,7 +142,7 @@ describe('a bundle judged offline', () => {
       assert.equal(judge(endorsed).verdict.reasons[0]?.code, 'ak_hierarchy');
     });
 
-    const untrusted: readonly (readonly [string, string, Bundle, object])[] = [
+    const untrusted: readonly (readonly [string, string, EarlierBundle, object])[] = [
       ['no root that vouches for it', 'ek_untrusted_root', endorsed, { roots: rootsOf() }],
       [
         'a chain with a gap',
@@ -205,7 +205,7 @@ describe('a bundle judged offline', () => {
       ...withLog,
       ...asPrimaryKey({ ...withLog, qualifyingData: signed }),
     };
-    const ours: Bundle = {
+    const ours: EarlierBundle = {
       ...unbound,
       binding,
       facts,
@@ -229,7 +229,7 @@ describe('a bundle judged offline', () => {
       assert.equal(verdict.state, 'trusted');
     });
 
-    const changed: readonly (readonly [string, Partial<Bundle>])[] = [
+    const changed: readonly (readonly [string, Partial<EarlierBundle>])[] = [
       ['other facts', { facts: facts.replace('node-1', 'node-2') }],
       [
         'another log',
@@ -253,7 +253,7 @@ describe('a bundle judged offline', () => {
     return bytes.toString('base64');
   };
   const quote = withLog.quotes[0]!;
-  const rejections: readonly (readonly [string, string, () => Bundle])[] = [
+  const rejections: readonly (readonly [string, string, () => EarlierBundle])[] = [
     [
       'a signature with a changed bit',
       'sig_invalid',
@@ -343,7 +343,7 @@ describe('a bundle judged offline', () => {
 function asPrimaryKey({
   qualifyingData: signs = '',
   quotes,
-}: Bundle): Pick<Bundle, 'attestationKey' | 'quotes'> {
+}: EarlierBundle): Pick<EarlierBundle, 'attestationKey' | 'quotes'> {
   const key = softwareKey('p256');
   const values = Object.values(quotes[0]?.pcrs.sha256 ?? {}).map((hex) => Buffer.from(hex, 'hex'));
   const made = madeQuote(key, Buffer.from(signs, 'hex'), {
@@ -361,7 +361,10 @@ function asPrimaryKey({
   };
 }
 
-function referenceOf({ quotes, attestationKey, qualifyingData: signs = '' }: Bundle, log: Buffer): Reference {
+function referenceOf(
+  { quotes, attestationKey, qualifyingData: signs = '' }: EarlierBundle,
+  log: Buffer,
+): Reference {
   const [quote] = quotes;
   assert.ok(quote);
   const values = Object.entries(quote.pcrs.sha256 ?? {})

@@ -1,0 +1,22 @@
+import { z } from 'zod';
+import { namedEarlier } from './earlier-form.ts';
+import { jsonIn } from './kept-form.ts';
+
+/** When an answer came, and the digests of what it names; null for bytes that are no kept answer. */
+export function namedDigests(
+  bytes: Buffer,
+): { readonly at: number; readonly digests: readonly string[] } | null {
+  const value = jsonIn(bytes);
+  if (value === null) return null;
+  const found = naming.safeParse(value).data;
+  if (found === undefined) return namedEarlier(value);
+  const parts = Object.values(found.parts).map(({ digest }) => digest);
+  return { at: Date.parse(found.context.at), digests: [...Object.values(found.named), ...parts] };
+}
+
+/** As much of it as tells what it names: this is asked of every answer that was ever kept. */
+const naming = z.object({
+  named: z.record(z.string(), z.string()),
+  parts: z.record(z.string(), z.object({ digest: z.string() })),
+  context: z.object({ at: z.string() }),
+});

@@ -1,0 +1,50 @@
+import type { AuditEvent } from '../protocol/audit.ts';
+
+/** What the room needs of the rest; `server.ts` fills it. */
+export interface EvidencePorts {
+  readonly store: EvidenceStore;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** How long evidence is kept, in milliseconds; that of a change of state longer. */
+  readonly evidenceFor: number;
+  readonly transitionEvidenceFor: number;
+  /** From one challenge of a node to the next, in milliseconds. */
+  readonly challengeEvery: number;
+  readonly fault: (error: unknown, where: string) => void;
+}
+
+/** Blobs by their SHA-256: what one answer was, which goes with its verdict, and what many of them name. */
+export interface EvidenceStore {
+  /** @param node also what verdicts of this node were made from; without it, what answers share */
+  evidence(digest: string, node?: string): Promise<Buffer | null>;
+  /** Names of all nodes of which evidence may be kept, the revoked ones too. */
+  evidenceOwners(): Promise<readonly string[]>;
+  /**
+   * Erases the evidence of a node's next verdicts that are older than `before`: `all` spares transitions, and the
+   * current one is always spared. What they share stays. False where nothing is left to look at.
+   */
+  eraseEvidence(request: {
+    readonly node: string;
+    readonly kind: 'all' | 'transitions';
+    readonly before: number;
+    readonly limit: number;
+    readonly event: (digests: readonly string[]) => AuditEvent;
+  }): Promise<boolean>;
+  /**
+   * Erases what no kept answer names any longer.
+   * @returns how many. @throws Error where an answer cannot be read: then nothing is erased
+   */
+  eraseUnused(request: UnusedRequest): Promise<number>;
+}
+
+/** What the store cannot know of the bytes that it keeps. */
+interface UnusedRequest {
+  /** Shared blobs that were used since, milliseconds since the epoch, stay unread. */
+  readonly usedBefore: number;
+  /** Whoever erases verdicts' own evidence has been through all that is older; it must be later by more than a day. */
+  readonly keptBefore: number;
+  /** When an answer came, and what it names; null for bytes that are none. */
+  readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
+  readonly event: (digests: readonly string[]) => AuditEvent;
+  readonly signal: AbortSignal;
+}

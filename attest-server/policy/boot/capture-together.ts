@@ -1,0 +1,58 @@
+import type { Reference } from '../../protocol/reference.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { PolicyGroup } from '../policy.ts';
+import { type CaptureOptions, captureReference } from './capture.ts';
+import { explainedFinding } from './explained-rule.ts';
+import { isUsable } from './judge-boot.ts';
+import { judgeStages } from './judge-stages.ts';
+import { prepareReferences } from './reference-set.ts';
+import { vouchedBoot } from './vouched-boot.ts';
+
+/** One node's boot that somebody vouches for. */
+export interface VouchedFor extends Pick<Proven, 'banks' | 'boot'> {
+  readonly node: string;
+}
+
+/**
+ * References that together cover all of these boots, stage by stage, as the group compares them. All that a reference
+ * has must be measured, so it cannot hold two kernels: boots that are alike make one, and each that those before it do
+ * not cover one more, named NAME, NAME-2, and so on.
+ * @throws CaptureError where one of the boots can be no reference
+ */
+export function captureTogether(
+  boots: readonly VouchedFor[],
+  group: PolicyGroup,
+  { name, state, by, at }: Pick<CaptureOptions, 'name' | 'state' | 'by' | 'at'>,
+): readonly Reference[] {
+  const captured: Reference[] = [];
+  for (const boot of boots) {
+    const reference = captureReference(boot, {
+      name: captured.length === 0 ? name : `${name}-${captured.length + 1}`,
+      group: group.name,
+      state,
+      by,
+      node: boot.node,
+      at,
+      scope: group.boot.scope,
+    });
+    if (!cover(captured, boot, group)) captured.push(reference);
+  }
+  return captured;
+}
+
+/** True where these references, once they are in force, leave nothing of the boot unknown that the group compares. */
+function cover(
+  references: readonly Reference[],
+  { node, banks, boot }: VouchedFor,
+  group: PolicyGroup,
+): boolean {
+  if (boot === null || references.length === 0) return false;
+  // As if nothing else were in force, whatever the policy names.
+  const alone: PolicyGroup = { ...group, boot: { ...group.boot, references: null } };
+  const inForce = references.map((reference): Reference => ({ ...reference, state: 'active' }));
+  const usable = prepareReferences(alone, inForce).active.filter((one) => isUsable(one, banks));
+  const vouched = vouchedBoot(boot, banks, group.boot);
+  const { differing, foreign, uncovered } = judgeStages(vouched, usable, group.boot, node);
+  const unknown = differing.length + foreign.length + uncovered.length;
+  return unknown === 0 && explainedFinding(vouched, group.boot, usable) === null;
+}

@@ -1,0 +1,33 @@
+import type { z } from 'zod';
+import { Rejection } from './rejection.ts';
+
+/**
+ * JSON that somebody else wrote, as a value of the schema.
+ * @param what names it in the text of a rejection: `bundle`, `message`
+ * @param within as of `checkShape`
+ * @throws Rejection `malformed`, naming the field; that of text which is no JSON is the whole
+ */
+export function parseJson<T>(text: string, schema: z.ZodType<T>, what: string, within?: string): T {
+  return checkShape(jsonOf(text, what), schema, what, within);
+}
+
+function jsonOf(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Rejection('malformed', `the ${what} is not JSON`, { field: what, cause });
+  }
+}
+
+/**
+ * @param within where the value stands in the whole, as the path to a member: the rejection's field begins with it
+ * @throws Rejection `malformed`; its field is the first member that is wrong, such as `quotes.0.attest`
+ */
+export function checkShape<T>(value: unknown, schema: z.ZodType<T>, what: string, within?: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const path = (issue?.path ?? []).map(String);
+  const field = [...(within === undefined ? [] : [within]), ...path].join('.') || what;
+  throw new Rejection('malformed', `${what} field ${field}: ${issue?.message}`, { field });
+}

@@ -1,0 +1,136 @@
+import pLimit from 'p-limit';
+import { CaptureError } from '../policy/boot/capture.ts';
+import { captureTogether, type VouchedFor } from '../policy/boot/capture-together.ts';
+import type { PolicyGroup } from '../policy/policy.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import { plainName, type Reference } from '../protocol/reference.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Verdict } from '../protocol/verdict.ts';
+import type { Proven } from '../verify/proven.ts';
+
+/** What capturing needs of the rest; `server.ts` fills it. */
+export interface CapturePorts {
+  /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
+  prove(
+    node: string,
+    digest: string,
+  ): Promise<{ readonly proven: Proven } | { readonly proven: null; readonly note: string }>;
+  /** The latest verdict, and the digest of the evidence behind it; null where there is none. */
+  status(node: string): {
+    readonly verdict: Verdict | null;
+    readonly verifiedAt: number | null;
+    readonly evidenceDigest: string | null;
+  } | null;
+  groupOf(node: string): PolicyGroup;
+  readonly store: {
+    references(): Promise<readonly Reference[]>;
+    addReference(reference: Reference, audit: AuditEvent): Promise<void>;
+  };
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** How long a verdict holds without a new one, in milliseconds. */
+  readonly unknownAfter: number;
+  /** Whether who captures a reference may not approve it, too: it is staged then. */
+  readonly separate: boolean;
+  /** Puts the stored references in force. */
+  changed(): Promise<void>;
+}
+
+export interface CaptureRequest {
+  /** At least one. */
+  readonly nodes: readonly string[];
+  readonly name: string;
+  readonly staged: boolean;
+  /** Who vouches for these boots. */
+  readonly actor: string;
+}
+
+/**
+ * Makes references of what nodes last proved: one, or as many as their boots are kinds. All nodes are proven before the
+ * first one is stored.
+ * @throws Rejection where a boot is no model for others; CaptureError where its log is none; NotNow where a name is taken
+ */
+export type Capture = (request: CaptureRequest) => Promise<readonly [Reference, ...Reference[]]>;
+
+/** The references of that name exist already; the message says which. */
+class NotNow extends Error {
+  override readonly name = 'NotNow';
+}
+
+export function createCapture(ports: CapturePorts): Capture {
+  const inTurn = pLimit(1);
+  return (request) => inTurn(() => capture(ports, request));
+}
+
+async function capture(
+  ports: CapturePorts,
+  { nodes, name, staged, actor }: CaptureRequest,
+): Promise<readonly [Reference, ...Reference[]]> {
+  const { store, separate } = ports;
+  const each = [...new Set(nodes)];
+  const group = oneGroupOf(each, ports);
+  const boots: VouchedFor[] = [];
+  for (const node of each) boots.push(await vouchedFor(node, ports));
+  const at = ports.now();
+  const state = staged || separate ? 'staged' : 'active';
+  const [first, ...others] = captureTogether(boots, group, { name, state, by: actor, at });
+  if (first === undefined) throw new Error('a capture names no node');
+  const made = [first, ...others] as const;
+  await checkNames(made, store);
+  for (const reference of made)
+    await store.addReference(reference, {
+      at,
+      actor,
+      action: 'reference.capture',
+      subject: reference.name,
+      code: null,
+      detail: { node: reference.captured?.node ?? null, nodes: each.join(' '), state },
+    });
+  await ports.changed();
+  return made;
+}
+
+/** Who is compared by other rules is captured by them, too. */
+function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): PolicyGroup {
+  const groups = new Map(nodes.map((node) => [groupOf(node).name, node]));
+  const [first] = nodes;
+  if (first === undefined || groups.size > 1)
+    throw new CaptureError(
+      `these nodes are of several groups (${[...groups].map(([group, node]) => `${node}: ${group}`).join(', ')}): capture each group under a name of its own`,
+    );
+  return groupOf(first);
+}
+
+/** The verdict says what stands against a boot: what is proven again is the evidence of that very verdict. */
+async function vouchedFor(node: string, ports: CapturePorts): Promise<VouchedFor> {
+  const { verdict = null, verifiedAt = null, evidenceDigest = null } = ports.status(node) ?? {};
+  if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
+    throw new Rejection('evidence_overdue', `${node} has not proven itself lately: wait for its next answer`);
+  const doubt = verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
+  if (doubt !== undefined) throw new Rejection(doubt.code, `${node} is no model for others: ${doubt.text}`);
+  const proof = await ports.prove(node, evidenceDigest);
+  if (proof.proven === null) throw new CaptureError(`${node} cannot be captured: ${proof.note}`);
+  const { banks, boot } = proof.proven;
+  return { node, banks, boot };
+}
+
+/** With these, what runs is not what the log tells: nothing to compare others with. */
+const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([
+  'kexec_detected',
+  'boot_correlation',
+  'clock_rewind',
+  'counter_rollback',
+  'clone_suspected',
+]);
+
+async function checkNames(made: readonly Reference[], store: CapturePorts['store']): Promise<void> {
+  const taken = new Set((await store.references()).map(({ name }) => name));
+  for (const { name } of made) {
+    if (taken.has(name)) throw new NotNow(`there is a reference named ${name} already`);
+    if (!plainName.safeParse(name).success)
+      throw new NotNow(
+        `these boots take ${made.length} references, and ${name} is too long: choose a shorter name`,
+      );
+  }
+}

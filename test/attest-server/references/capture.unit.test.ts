@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { appraise } from '../../../attest-server/policy/appraise.ts';
+import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
+import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import { type CapturePorts, createCapture } from '../../../attest-server/references/capture.ts';
+import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { Store } from '../../../attest-server/store/store.ts';
+import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { now, reasonOf, statusOf, verdictOf } from '../http/api-fixture.ts';
+import { madeProof, policyOf } from '../policy/made-proof.ts';
+
+const good = recordedLog('debian13-shim-grub');
+const otherKernel = tamper(good, 'kernel');
+const ownInitrd = (log: Buffer) => siblingLog(log, { initrd: true });
+const digestOf = (node: string) => `evidence of ${node}`;
+
+describe('a capture', () => {
+  let store: Store;
+  let changes = 0;
+  beforeEach(async () => {
+    store = await openSqliteStore(':memory:', { chain: chainEntry });
+    changes = 0;
+  });
+  afterEach(() => store.close());
+
+  interface Circumstances {
+    readonly policy?: Policy;
+    readonly separate?: boolean;
+    readonly ports?: Partial<CapturePorts>;
+  }
+
+  /** Captures nodes that booted so; what is proven is the evidence that their status names. */
+  function captured(
+    boots: Readonly<Record<string, Buffer | null>>,
+    { policy = policyOf(), separate = false, ports = {} }: Circumstances = {},
+    name = 'workers-1',
+  ) {
+    const proofs = new Map<string, Proven>(
+      Object.entries(boots).map(([node, log]) => [digestOf(node), madeProof({ log })]),
+    );
+    const capture = createCapture({
+      store,
+      separate,
+      unknownAfter: 180_000,
+      now: () => now,
+      async prove(_node, digest) {
+        const proven = proofs.get(digest) ?? null;
+        return proven === null ? { proven, note: 'its evidence was erased' } : { proven };
+      },
+      status: (node) => statusOf(node, verdictOf(), { evidenceDigest: digestOf(node) }),
+      groupOf: (node) => groupOf(policy, node, {}),
+      async changed() {
+        changes += 1;
+      },
+      ...ports,
+    });
+    return capture({ nodes: Object.keys(boots), name, staged: false, actor: 'token:ann' });
+  }
+
+  const names = async () => (await store.references()).map(({ name }) => name);
+
+  it('of one node is in the audit log under that node, and in force', async () => {
+    const [made] = await captured({ 'worker-1': good });
+    assert.deepEqual([made.captured?.node, made.state, changes], ['worker-1', 'active', 1]);
+    const [entry] = await store.auditEntries({ limit: 10 });
+    assert.deepEqual(
+      [entry?.action, entry?.actor, entry?.subject, entry?.detail],
+      [
+        'reference.capture',
+        'token:ann',
+        'workers-1',
+        { node: 'worker-1', nodes: 'worker-1', state: 'active' },
+      ],
+    );
+  });
+
+  it('of nodes that are alike is one reference, and the audit log names them all', async () => {
+    const sibling = siblingLog(good, { firmwareSettings: true, configuration: true });
+    const made = await captured({ 'worker-1': good, 'worker-2': good, 'worker-3': sibling });
+    assert.equal(made.length, 1);
+    assert.deepEqual(await names(), ['workers-1']);
+    const [entry] = await store.auditEntries({ limit: 10 });
+    assert.equal(entry?.detail.nodes, 'worker-1 worker-2 worker-3');
+  });
+
+  it('of nodes that differ is a reference for each kind of boot, and all of them are trusted by these', async () => {
+    const policy = policyOf('require: [identity, boot]');
+    const boots = {
+      'worker-1': good,
+      'worker-2': otherKernel,
+      'worker-3': good,
+      'worker-4': ownInitrd(good),
+      // Each of its stages is in one of those before.
+      'worker-5': ownInitrd(otherKernel),
+    };
+    const made = await captured(boots, { policy });
+    assert.deepEqual(
+      made.map(({ name, captured: from }) => [name, from?.node]),
+      [
+        ['workers-1', 'worker-1'],
+        ['workers-1-2', 'worker-2'],
+        ['workers-1-3', 'worker-4'],
+      ],
+    );
+    for (const [name, log] of Object.entries(boots)) {
+      const references = await store.references();
+      assert.equal(appraise(madeProof({ log }), policy, { name }, references, now).state, 'trusted', name);
+    }
+    assert.equal((await store.auditEntries({ limit: 10 })).length, 3);
+    assert.equal(changes, 1);
+  });
+
+  it('of nodes whose initrds count for themselves alone is a reference for each node', async () => {
+    const policy = policyOf('boot: {scope: {initrd: node}}');
+    assert.equal((await captured({ 'worker-1': good, 'worker-2': good }, { policy })).length, 2);
+    const open = policyOf('boot: {scope: {initrd: unpinned}}');
+    assert.equal(
+      (await captured({ 'worker-1': good, 'worker-2': ownInitrd(good) }, { policy: open }, 'b')).length,
+      1,
+    );
+  });
+
+  it('of a boot that only a policy with explained PCRs tells apart is a reference of its own', async () => {
+    const sibling = siblingLog(good, { firmwareSettings: true });
+    const both = { 'worker-1': good, 'worker-2': sibling };
+    const made = await captured(both, { policy: policyOf('boot: {explained: [1]}') });
+    assert.equal(made.length, 2);
+  });
+
+  it('is staged where another person must approve it', async () => {
+    const [made] = await captured({ 'worker-1': good }, { separate: true });
+    assert.equal(made.state, 'staged');
+  });
+
+  const doubt = (code: ReasonCode) => ({
+    status: (node: string) =>
+      statusOf(node, node === 'worker-2' ? verdictOf({ reasons: [reasonOf(code)] }) : verdictOf(), {
+        evidenceDigest: digestOf(node),
+      }),
+  });
+  const refusals: readonly (readonly [string, object, Partial<CapturePorts>])[] = [
+    ['what runs is not what the log tells', { code: 'kexec_detected' }, doubt('kexec_detected')],
+    ['its TPM may be a copy', { code: 'clone_suspected' }, doubt('clone_suspected')],
+    [
+      'it has not proven itself lately',
+      { code: 'evidence_overdue' },
+      {
+        status: (node) =>
+          statusOf(node, verdictOf(), {
+            evidenceDigest: digestOf(node),
+            verifiedAt: node === 'worker-2' ? now - 180_001 : now,
+          }),
+      },
+    ],
+    [
+      'it was never judged',
+      { code: 'evidence_overdue' },
+      {
+        status: (node) =>
+          node === 'worker-2' ? null : statusOf(node, verdictOf(), { evidenceDigest: digestOf(node) }),
+      },
+    ],
+    [
+      'its evidence is gone',
+      { name: 'CaptureError' },
+      {
+        status: (node) =>
+          statusOf(node, verdictOf(), { evidenceDigest: node === 'worker-2' ? 'gone' : digestOf(node) }),
+      },
+    ],
+  ];
+  for (const [why, error, ports] of refusals)
+    it(`stores nothing where one of the nodes is no model: ${why}`, async () => {
+      await assert.rejects(captured({ 'worker-1': good, 'worker-2': otherKernel }, { ports }), error);
+      assert.deepEqual([await names(), changes], [[], 0]);
+    });
+
+  it('stores nothing where one of the nodes sent no log', async () => {
+    await assert.rejects(captured({ 'worker-1': good, 'worker-2': null }), { name: 'CaptureError' });
+    assert.deepEqual(await names(), []);
+  });
+
+  it('stores nothing where the nodes are of several groups, or a name is taken or too long', async () => {
+    const policy: Policy = {
+      ...policyOf(),
+      groups: policyOf().groups.flatMap((group) => [
+        { ...group, name: 'one', nodes: ['worker-1'] },
+        { ...group, name: 'other', nodes: ['*'] },
+      ]),
+    };
+    const both = { 'worker-1': good, 'worker-2': otherKernel };
+    await assert.rejects(captured(both, { policy }), { name: 'CaptureError' });
+    await captured({ 'worker-9': good }, {}, 'b-2');
+    for (const name of ['b', 'b-2', 'n'.repeat(62)])
+      await assert.rejects(captured(both, {}, name), { name: 'NotNow' });
+    assert.deepEqual(await names(), ['b-2']);
+  });
+});
