@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { Command, CommanderError, Option } from 'commander';
+import { pino } from 'pino';
 import { type AgentConfig, buildConfig, ConfigError, logLevels } from './config.ts';
+import { runAgent } from './run.ts';
 import { readVersion } from './version.ts';
 
 /** Composition root of `assay-agent`; the only file of the agent that reads the environment. */
@@ -32,12 +34,10 @@ async function run(config: AgentConfig): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   const changes = new EventTarget();
   process.on('SIGHUP', () => changes.dispatchEvent(new Event('changed')));
-  const { pino } = await import('pino');
   const logger = pino(
     { level: config.logLevel, base: { node: config.node }, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ dest: 2, sync: true }),
   );
-  const { runAgent } = await import('./run.ts');
   await runAgent(config, { logger, signal: stop.signal, changes });
 }
 

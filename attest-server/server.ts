@@ -27,6 +27,7 @@ import { createNodeGroups } from './in-force/node-groups.ts';
 import { readPolicy } from './in-force/policy-source.ts';
 import { reloadParts } from './in-force/reload.ts';
 import { createPolicyPorts } from './in-force/trials.ts';
+import { firstParts } from './protocol/evidence.ts';
 import { timings } from './protocol/limits.ts';
 import { createReferenceLife } from './references/life.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
@@ -140,10 +141,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         candidates.forget({ node: record.name, ekDigest: record.ekDigest });
         logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
       },
-      ask: ({ record }, hello) => {
-        const log = attestation.status(record.name)?.bootLogDigest ?? null;
-        return { selection: selectionFor(hello), holds: log === null ? [] : [log] };
-      },
+      ask: ({ record }, hello) => ({
+        selection: selectionFor(hello),
+        holds: attestation.held(record.name),
+        parts: firstParts,
+      }),
       async judge({ record, ak, endorsementPath }, { session, answer }) {
         const started = performance.now();
         const judged = await attestation.judge(
@@ -155,7 +157,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
             helloDigest: session.helloDigest,
             selection: answer.challenge.selection,
             challengedAt: now() - (performance.now() - answer.challengedAt),
-            bootLog: answer.bootLog,
+            parts: answer.parts,
           },
         );
         metrics.duration('total', (performance.now() - started) / 1000);

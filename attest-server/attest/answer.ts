@@ -1,3 +1,4 @@
+import type { Parts } from '../protocol/evidence.ts';
 import type { EvidenceMessage, PcrSelection } from '../protocol/messages.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
@@ -25,5 +26,6 @@ export interface Answer {
   readonly selection: PcrSelection;
   /** When it was challenged: milliseconds since the epoch. */
   readonly challengedAt: number;
-  readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
+  /** The parts that the evidence names, with the bytes that came with it. */
+  readonly parts: Parts;
 }

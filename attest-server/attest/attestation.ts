@@ -77,6 +77,12 @@ export class Attestation {
     return this.#statuses.get(name) ?? null;
   }
 
+  /** Digests of the parts of a node that are in the store: they need not be sent again. */
+  held(name: string): readonly string[] {
+    const digests = [this.#statuses.get(name)?.bootLogDigest, this.#latest.get(name)?.userSpace];
+    return digests.filter((digest) => digest != null);
+  }
+
   /** Puts the stored references in force, and a policy. @param next default: the one that is in force by then */
   async reload(next?: Policy): Promise<void> {
     const references = await this.#ports.store.references();
@@ -89,9 +95,10 @@ export class Attestation {
    */
   async judge(
     node: AttestedNode,
-    answer: Answer,
+    arrived: Answer,
   ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
     this.#disk.check(node.name, this.#ports.now());
+    const answer = await this.#bootLogs.complete(arrived);
     const bootLog = await this.#bootLogs.of(answer);
     const started = performance.now();
     const { evidence } = answer;
@@ -247,16 +254,16 @@ export class Attestation {
       { at, sentBootLog, labels, latest, previous: previousOf(previous, concurrent) },
       context,
     );
-    const { userspaceLog = '' } = answer.evidence;
-    this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
+    this.#disk.take(node.name, kept.bytes.length + (answer.parts.userSpace?.bytes?.length ?? 0), at);
     const status = nextStatus(node, verdict, {
       ...{ answer, proven, previous, sequence, at, systemUuid, evidenceDigest: kept.digest },
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
     const evidence = [kept, ...kept.shared];
-    if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
-      this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
-      evidence.push(answer.bootLog);
+    const { boot } = answer.parts;
+    if (boot !== undefined && boot.bytes !== null) {
+      this.#bootLogs.count(node.name, proven.clock.resetCount, boot.digest);
+      evidence.push({ digest: boot.digest, bytes: boot.bytes });
     }
     const verdicts =
       sequence.begun !== null && verdict.require.includes('boot')
@@ -264,7 +271,7 @@ export class Attestation {
         : [verdict];
     await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
     this.#deadlines.set(node.name, status.expiresAt, at);
-    this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, latest));
+    this.#latest.set(node.name, latestBoot(proven, answer, at, latest));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }
 

@@ -35,15 +35,14 @@ export function keptContext(policyText: string, references: readonly Reference[]
 /** The answer's own blob, and those that it names. */
 export function packEvidence(
   node: AttestedNode,
-  { evidence, nonce, channel }: Answer,
+  { evidence, nonce, channel, parts }: Answer,
   { banks }: Proven,
   { at, sentBootLog, labels = {}, previous, latest }: Moment,
   { policy, references, blobs }: Context,
 ): Blob & { readonly shared: readonly Blob[] } {
   const keys = keysOf(node, at);
   const values = valuesOf(evidence, banks, latest);
-  const userSpace =
-    evidence.userspaceLog === undefined ? null : blob(Buffer.from(evidence.userspaceLog, 'base64'));
+  const { boot, userSpace } = parts;
   const kept: Kept = {
     ...{ at, sentBootLog, node: node.name, keys: keys.digest, ...(previous && { previous }) },
     ...(node.tpmClass && { tpmClass: node.tpmClass }),
@@ -55,11 +54,16 @@ export function packEvidence(
         ? evidence.quotes
         : evidence.quotes.map(({ attest, signature }) => ({ attest, signature, pcrs: values.digest })),
     masks: masksOf(banks),
-    ...{ facts: evidence.facts, bootLog: evidence.bootLog, policy, references },
-    ...(userSpace && { userspaceLog: userSpace.digest }),
+    facts: evidence.facts,
+    bootLog: boot?.digest ?? null,
+    policy,
+    references,
+    ...(userSpace !== undefined && { userspaceLog: userSpace.digest }),
   };
   const { digest, bytes } = blob(JSON.stringify(kept));
-  const shared = [keys, ...(values ? [values] : []), ...(userSpace ? [userSpace] : []), ...blobs];
+  const shared = [keys, ...(values ? [values] : []), ...blobs];
+  if (userSpace !== undefined && userSpace.bytes !== null)
+    shared.push({ digest: userSpace.digest, bytes: userSpace.bytes });
   return { digest, bytes, shared };
 }
 

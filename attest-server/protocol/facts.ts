@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { partNames } from './evidence.ts';
 import { limits } from './limits.ts';
 import { nodeName } from './messages.ts';
 import { Rejection } from './rejection.ts';
@@ -26,6 +27,12 @@ const facts = z.object({
       systemUuid: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
     })
     .partial()
+    .optional(),
+  /** SHA-256 of each part that does not grow, but for `boot`, which stands in the binding. */
+  parts: z.partialRecord(z.enum(partNames), z.string().regex(/^[0-9a-f]{64}$/)).optional(),
+  /** Which collectors failed or were late, and why: by their part's name, or `host`. */
+  unavailable: z
+    .record(z.string().regex(/^[A-Za-z0-9]{1,32}$/), z.string().regex(/^[\x20-\x7e]{0,256}$/))
     .optional(),
 });
 export type Facts = z.infer<typeof facts>;

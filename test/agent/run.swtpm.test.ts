@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,8 +14,8 @@ import { answer } from '../../agent/evidence.ts';
 import { runAgent } from '../../agent/run.ts';
 import { parseAgentMessage } from '../../attest-server/protocol/messages.ts';
 import { launchTpm, type SoftwareTpm } from '../../swtpm-fixtures/tpm.ts';
-import { type Conversation, converse, makeChallenge, prove } from './conversation.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
+import { type Conversation, converse, makeChallenge, prove } from './serving-half.ts';
 import { startTinyServer } from './tiny-server.ts';
 
 const bootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
@@ -52,8 +52,14 @@ describe('an agent on a software TPM', () => {
     const channel = randomBytes(32);
     const challenge = makeChallenge();
     const situation = {
-      ...{ node: 'node-1', bootId, host: null, channel, helloDigest: '00'.repeat(32) },
-      bootLog: { bytes: log, digest: hash('sha256', log, 'hex') },
+      node: 'node-1',
+      bootId,
+      host: null,
+      channel,
+      helloDigest: '00'.repeat(32),
+      parts: new Map([['boot', log] as const]),
+      unavailable: {},
+      readGrowing: async () => new Map(),
     };
     const frames = await answer(challenge, situation, opened);
     const evidence = parseAgentMessage(String(frames.at(-1)));

@@ -7,6 +7,7 @@ import { type Blob, namedDigests } from '../../../attest-server/evidence/kept-fo
 import { keptContext, packEvidence } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import { parseAgentMessage } from '../../../attest-server/protocol/messages.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
 import { forgedTpm } from '../forged-tpm.ts';
@@ -42,7 +43,13 @@ function fleetOfOne(one: AttestedNode = node) {
       };
       const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: values }, resetCount });
       const sealed = tpm.evidence(challenge, { node: node.name, hello, channel }, { quote });
-      const evidence = { ...sealed, ...(userspaceLog && { userspaceLog }) };
+      const evidence = parseAgentMessage(
+        JSON.stringify(userspaceLog === undefined ? sealed : { ...sealed, userspaceLog }),
+      );
+      assert(evidence.type === 'evidence');
+      const { userSpace } = evidence.parts;
+      const bytes = Buffer.from(userSpace?.bytes ?? '', 'base64');
+      const parts = userSpace === undefined ? {} : { userSpace: { digest: userSpace.digest, bytes } };
       const helloDigest = hash('sha256', hello, 'hex');
       const given: Answer = {
         evidence,
@@ -51,7 +58,7 @@ function fleetOfOne(one: AttestedNode = node) {
         helloDigest,
         selection: every,
         challengedAt: 0,
-        bootLog: null,
+        parts,
       };
       const quotes = quotesOf(evidence, node.ak.name, latest);
       const binding = { nonce, channel, claimedChannel: channel, session: null };
@@ -67,7 +74,7 @@ function fleetOfOne(one: AttestedNode = node) {
         context,
       );
       for (const blob of [kept, ...kept.shared]) put(blob);
-      latest = latestBoot(proven, evidence, 1_000, latest);
+      latest = latestBoot(proven, given, 1_000, latest);
       return { kept, evidence };
     },
   };

@@ -17,9 +17,18 @@ import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 
 const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 
-export function makeChallenge(): Challenge {
+/** @param parts named to an agent that speaks of them */
+export function makeChallenge(parts?: string[]): Challenge {
   const nonce = randomBytes(32).toString('base64');
-  return { type: 'challenge', nonce, selection, purpose: 'attest', holds: [], within: 30_000 };
+  const challenge: Challenge = {
+    type: 'challenge',
+    nonce,
+    selection,
+    purpose: 'attest',
+    holds: [],
+    within: 30_000,
+  };
+  return parts === undefined ? challenge : { ...challenge, parts };
 }
 
 export interface Outcome {
@@ -55,7 +64,7 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
     const take = (data: Buffer, isBinary: boolean) => {
       if (isBinary) {
         const { kind, payload } = parseBinaryFrame(data);
-        if (kind === 'bootLog') bootLog = Buffer.from(payload);
+        if (kind !== 'joinToken') bootLog = Buffer.from(payload);
         else token = payload.toString();
         if (kind === 'joinToken' && hello !== null) activate(hello);
         return;
@@ -110,9 +119,9 @@ export function prove(
       })),
       facts: evidence.facts,
       bootLog: {
-        digest: evidence.bootLog ?? '',
+        digest: evidence.parts.boot?.digest ?? '',
         measure: () => ({
-          digest: evidence.bootLog ?? '',
+          digest: evidence.parts.boot?.digest ?? '',
           log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
           problems: [],
           state: emptyState,
