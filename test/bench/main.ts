@@ -1,4 +1,5 @@
 import { Argument, Command, Option } from 'commander';
+import { benchAgent } from './agent.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
@@ -14,6 +15,7 @@ const benches: Readonly<
   boot_log: async () => ({ boot_log: await benchBootLog(), boot_log_steady: await benchSteadyBoot() }),
   boots: benchBoots,
   attestation: async () => ({ attestation: await benchAttestation() }),
+  agent: async () => ({ agent: await benchAgent() }),
   tarpit: benchTarpit,
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
