@@ -7,6 +7,7 @@ import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
 import { Changes } from './changes.ts';
 import { type FrameTaker, openChannel } from './channel.ts';
+import type { Collector } from './collectors/collector.ts';
 import { collectors } from './collectors/list.ts';
 import type { AgentConfig, ServerAddress } from './config.ts';
 import { startConversation } from './conversation.ts';
@@ -30,6 +31,8 @@ export interface AgentDependencies {
   readonly onState?: (state: AgentState) => void;
   /** Fires `changed` when something on the node moved and the server should ask now. */
   readonly changes?: EventTarget;
+  /** Default: all of the list. */
+  readonly collectors?: readonly Collector[];
 }
 
 /**
@@ -77,7 +80,7 @@ class Agent {
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
-    const readNode = nodeReader(collectors(), this.#config.sysroot, logger);
+    const readNode = nodeReader(this.#with.collectors ?? collectors(), this.#config.sysroot, logger);
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];

@@ -159,7 +159,7 @@ export class Connection<Node> {
         this.challengeWithin(action.after);
         return;
       case 'judge':
-        this.#rate.refund(2);
+        this.#rate.refund(1 + Object.values(action.parts).filter(({ bytes }) => bytes !== null).length);
         this.#judge(action);
         return;
       case 'refuse':

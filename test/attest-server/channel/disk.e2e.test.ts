@@ -30,7 +30,7 @@ describe('what one node can write to the disk', () => {
       return peer;
     };
     let told: Readonly<Record<string, unknown>> | null = null;
-    for (let sent = 0; sent < 60 && told?.type !== 'error'; sent += 1) {
+    for (let sent = 0; sent < 90 && told?.type !== 'error'; sent += 1) {
       const peer = await answer();
       told = await peer.receive();
       await peer.close();
