@@ -34,6 +34,8 @@ export function makeChallenge(parts?: string[]): Challenge {
 export interface Outcome {
   readonly token: string | null;
   readonly log: Buffer | null;
+  /** The kinds of the binary frames that carried parts. */
+  readonly kinds: readonly string[];
   readonly proven: Proven;
 }
 
@@ -43,12 +45,13 @@ export interface Conversation {
 
 /** The server's half: hello, token, activation, challenge, verdict. */
 export function converse(socket: WebSocket, channel: Buffer): Conversation {
-  const challenge = makeChallenge();
+  let challenge = makeChallenge();
   const wrapped = randomBytes(32);
   let hello: Hello | null = null;
   let helloDigest = '';
   let token: string | null = null;
   let bootLog: Buffer | null = null;
+  const kinds: string[] = [];
   const activate = ({ ek, ak }: Hello) => {
     assert(ek !== null && ak !== null);
     const credential = makeCredential(
@@ -64,8 +67,10 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
     const take = (data: Buffer, isBinary: boolean) => {
       if (isBinary) {
         const { kind, payload } = parseBinaryFrame(data);
-        if (kind !== 'joinToken') bootLog = Buffer.from(payload);
-        else token = payload.toString();
+        if (kind !== 'joinToken') {
+          bootLog = Buffer.from(payload);
+          kinds.push(kind);
+        } else token = payload.toString();
         if (kind === 'joinToken' && hello !== null) activate(hello);
         return;
       }
@@ -73,6 +78,7 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
       if (message.type === 'hello') {
         hello = message;
         helloDigest = hash('sha256', data, 'hex');
+        if (message.speaks?.includes('parts')) challenge = makeChallenge(['boot', 'userSpace']);
         if (!message.joinToken) activate(message);
       } else if (message.type === 'activated') {
         const parts = [Buffer.from('assay/activated/1'), channel, Buffer.from(helloDigest, 'hex')];
@@ -85,7 +91,7 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
         const ak = hello?.ak?.publicArea ?? '';
         const proven = prove(message, { ak, helloDigest, challenge, channel });
         socket.send(JSON.stringify({ type: 'verdict', state: 'trusted', codes: [] }));
-        resolve({ token, log: bootLog, proven });
+        resolve({ token, log: bootLog, kinds, proven });
       }
     };
     socket.on('message', (data, isBinary) => {
