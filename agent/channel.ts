@@ -18,8 +18,18 @@ export interface ChannelOptions {
   /** PEM of the only authorities that count. */
   readonly authority: string;
   readonly signal: AbortSignal;
+  /** The binary frames of the server that this agent speaks, by their first byte; others end the connection. */
+  readonly takes: ReadonlyMap<number, FrameTaker>;
   /** Milliseconds between pings; a connection silent for three of them is dropped. Default 15 s. */
   readonly pingEveryMs?: number;
+}
+
+/** Takes the binary frames of one kind. */
+export interface FrameTaker {
+  /** Bytes after the first one; more ends the connection. */
+  readonly most: number;
+  /** @throws Rejection, which ends the connection */
+  take(payload: Buffer): void;
 }
 
 /** Text or binary, as sent. */
@@ -57,7 +67,7 @@ export function openChannel(options: ChannelOptions): Promise<Channel> {
     ca: authority,
     minVersion: 'TLSv1.3',
     perMessageDeflate: false,
-    maxPayload: limits.textFrame,
+    maxPayload: Math.max(limits.textFrame, ...[...options.takes.values()].map(({ most }) => most + 1)),
     handshakeTimeout: handshakeMs,
     followRedirects: false,
   });
@@ -101,6 +111,16 @@ function adviceOn(error: Error): string {
   return isUntrusted
     ? '; if its authority was replaced while this node was away, give the new one as caFile, or a new join token'
     : '';
+}
+
+/** @throws Rejection */
+function takeBinary(frame: Buffer, takes: ChannelOptions['takes']): void {
+  const taker = takes.get(frame[0] ?? -1);
+  if (taker === undefined)
+    throw new Rejection('malformed', 'unknown kind of binary frame', { field: 'kind' });
+  if (frame.length > taker.most + 1)
+    throw new Rejection('too_large', `a binary frame of ${frame.length} bytes`);
+  taker.take(frame.subarray(1));
 }
 
 function wrap(
@@ -150,11 +170,10 @@ function wrap(
     heard();
     if (why !== 'closed') return;
     try {
-      if (isBinary || !Buffer.isBuffer(data))
-        throw new Rejection('malformed', 'a binary frame of the server');
-      const message = parseServerMessage(data.toString('utf8'));
+      if (!Buffer.isBuffer(data)) throw new Rejection('malformed', 'a frame in pieces');
       if (onMessage === null) throw new Rejection('malformed', 'a message before the hello');
-      onMessage(message);
+      if (isBinary) takeBinary(data, options.takes);
+      else onMessage(parseServerMessage(data.toString('utf8')));
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;
       close(error.code === 'too_large' ? 1009 : 1008, error.code);

@@ -1,18 +1,21 @@
 import { hash } from 'node:crypto';
 import { type Quote, type QuoteRequest, ToolError } from 'node-tpm2';
 import { nonceBytes, qualifyingData } from '../attest-server/protocol/binding.ts';
-import type { HostFacts } from '../attest-server/protocol/facts.ts';
+import type { PartName } from '../attest-server/protocol/evidence.ts';
+import type { Facts } from '../attest-server/protocol/facts.ts';
 import {
   binaryFrame,
   type Challenge,
   type ErrorMessage,
   type EvidenceMessage,
+  type FirstEvidence,
+  type PartInMessage,
   type PcrBank,
   pcrBanks,
 } from '../attest-server/protocol/messages.ts';
 import { Rejection } from '../attest-server/protocol/rejection.ts';
 import type { Frame } from './channel.ts';
-import type { BootLog } from './collectors/boot-log.ts';
+import type { Collected } from './node-reader.ts';
 
 /** What of a TPM seals evidence: node-tpm2's `Tpm` has it. */
 export interface QuotingTpm {
@@ -20,13 +23,8 @@ export interface QuotingTpm {
 }
 
 /** What the node says in this answer, and on which connection. */
-export interface Situation {
+export interface Situation extends Collected {
   readonly node: string;
-  readonly bootId: string;
-  readonly host: HostFacts | null;
-  readonly bootLog: BootLog | null;
-  /** Reads what user space measured; asked for after the quote, so that nothing that the quote covers is missing. */
-  readonly readUserSpaceLog?: () => Promise<Buffer | null>;
   /** The connection's exporter value, 32 bytes. */
   readonly channel: Buffer;
   /** SHA-256 of the hello frame, hex. */
@@ -42,8 +40,8 @@ export const raced: readonly Frame[] = [
 ];
 
 /**
- * The frames that answer a challenge: the boot log if the server does not hold it, then the evidence, sealed by one
- * quote; or `raced`.
+ * The frames that answer a challenge: the parts that the server does not hold, then the evidence, sealed by one quote;
+ * or `raced`. A challenge that names no parts is one of 0.1.0, and gets an answer in the form of that.
  * @throws ToolError of the quote; Rejection `malformed` for a nonce of another length
  */
 export async function answer(
@@ -54,13 +52,13 @@ export async function answer(
   const nonce = Buffer.from(challenge.nonce, 'base64');
   if (nonce.length !== nonceBytes)
     throw new Rejection('malformed', `a nonce of ${nonce.length} bytes`, { field: 'nonce' });
-  const { bootLog, channel } = situation;
-  const facts = factsText(challenge.purpose, situation);
+  const parts = partsOf(situation.parts);
+  const facts = factsText(challenge, situation, parts);
   const sealed = qualifyingData({
     nonce,
-    channel,
+    channel: situation.channel,
     facts: Buffer.from(hash('sha256', facts, 'hex'), 'hex'),
-    bootLog: Buffer.from(bootLog?.digest ?? '', 'hex'),
+    bootLog: Buffer.from(parts.find(({ name }) => name === 'boot')?.digest ?? '', 'hex'),
     keyRequest: Buffer.alloc(0),
   });
   const quote = await quoteInPeace(tpm, {
@@ -68,11 +66,11 @@ export async function answer(
     selection: challenge.selection,
   });
   if (quote === null) return raced;
-  const userSpaceLog = (await situation.readUserSpaceLog?.()) ?? null;
-  const evidence: EvidenceMessage = {
-    type: 'evidence',
+  const all = [...parts, ...partsOf(await situation.readGrowing())];
+  const envelope = {
+    type: 'evidence' as const,
     nonce: challenge.nonce,
-    channel: channel.toString('base64'),
+    channel: situation.channel.toString('base64'),
     quotes: [
       {
         attest: quote.attest.toString('base64'),
@@ -81,19 +79,53 @@ export async function answer(
       },
     ],
     facts,
-    bootLog: bootLog?.digest ?? null,
-    ...(userSpaceLog && { userspaceLog: userSpaceLog.toString('base64') }),
   };
-  const isHeld = bootLog === null || challenge.holds.includes(bootLog.digest);
-  return [...(isHeld ? [] : [binaryFrame('bootLog', bootLog.bytes)]), JSON.stringify(evidence)];
+  if (challenge.parts === undefined) return firstForm(envelope, all, challenge.holds);
+  const named: Partial<Record<PartName, PartInMessage>> = {};
+  for (const { name, digest } of all) named[name] = { digest };
+  const evidence: EvidenceMessage = { ...envelope, parts: named };
+  const missing = all.filter(({ digest }) => !challenge.holds.includes(digest));
+  return [...missing.map(({ bytes }) => binaryFrame('part', bytes)), JSON.stringify(evidence)];
+}
+
+interface NamedPart {
+  readonly name: PartName;
+  readonly digest: string;
+  readonly bytes: Buffer;
+}
+
+function partsOf(parts: ReadonlyMap<PartName, Buffer>): readonly NamedPart[] {
+  return [...parts].map(([name, bytes]) => ({ name, digest: hash('sha256', bytes, 'hex'), bytes }));
+}
+
+/** As 0.1.0 takes it: a frame of its own for the boot log, and the log of user space in the message. */
+function firstForm(
+  envelope: Omit<EvidenceMessage, 'parts'>,
+  parts: readonly NamedPart[],
+  holds: readonly string[],
+): readonly Frame[] {
+  const boot = parts.find(({ name }) => name === 'boot');
+  const userSpace = parts.find(({ name }) => name === 'userSpace');
+  const evidence: FirstEvidence = { ...envelope, bootLog: boot?.digest ?? null };
+  if (userSpace !== undefined) evidence.userspaceLog = userSpace.bytes.toString('base64');
+  const isHeld = boot === undefined || holds.includes(boot.digest);
+  return [...(isHeld ? [] : [binaryFrame('bootLog', boot.bytes)]), JSON.stringify(evidence)];
 }
 
 /** One JSON object; what ties it to the conversation comes first. */
 function factsText(
-  purpose: Challenge['purpose'],
-  { node, bootId, helloDigest, host }: Pick<Situation, 'node' | 'bootId' | 'helloDigest' | 'host'>,
+  challenge: Challenge,
+  { node, bootId, helloDigest, host, unavailable }: Situation,
+  parts: readonly NamedPart[],
 ): string {
-  return JSON.stringify({ purpose, node, bootId, helloDigest, ...(host && { host }) });
+  const facts: Facts = { purpose: challenge.purpose, node, bootId, helloDigest };
+  if (host !== null) facts.host = host;
+  if (challenge.parts !== undefined) {
+    facts.parts = {};
+    for (const { name, digest } of parts) if (name !== 'boot') facts.parts[name] = digest;
+  }
+  if (Object.keys(unavailable).length > 0) facts.unavailable = { ...unavailable };
+  return JSON.stringify(facts);
 }
 
 /** Null where a selected PCR was extended during every attempt: the nonce is still unanswered. */

@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../attest-server/protocol/config-error.ts';
 import type { AgentConfig } from './config.ts';
+import { pino } from 'pino';
+import { runAgent } from './run.ts';
 import { readVersion } from './version.ts';
 
 /** Composition root of `assay-agent`; the only file of the agent that reads the environment. */
@@ -29,12 +31,10 @@ async function run(config: AgentConfig): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   const changes = new EventTarget();
   process.on('SIGHUP', () => changes.dispatchEvent(new Event('changed')));
-  const { pino } = await import('pino');
   const logger = pino(
     { level: config.logLevel, base: { node: config.node }, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ dest: 2, sync: true }),
   );
-  const { runAgent } = await import('./run.ts');
   await runAgent(config, { logger, signal: stop.signal, changes });
 }
 

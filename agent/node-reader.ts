@@ -1,83 +1,168 @@
 import type { Logger } from 'pino';
+import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
 import { AgentError } from './agent-error.ts';
-import { bootLogPath, bootLogReader } from './collectors/boot-log.ts';
-import { readBootId, readHostFacts } from './collectors/host.ts';
-import { readUserSpaceLog, userSpaceLogPath } from './collectors/user-space-log.ts';
-import type { Situation } from './evidence.ts';
+import { readBootId } from './collectors/boot-id.ts';
+import { type Collector, type PartCollector, Unavailable } from './collectors/collector.ts';
 
-export type ReadNode = () => Promise<Pick<Situation, 'bootId' | 'host' | 'bootLog' | 'readUserSpaceLog'>>;
+/** What the collectors gave for one answer. */
+export interface Collected {
+  readonly bootId: string;
+  /** Null where no collector could say anything. */
+  readonly host: HostFacts | null;
+  /** Those that are read before the quote. */
+  readonly parts: ReadonlyMap<PartName, Buffer>;
+  /** Collectors that gave nothing, and why. What is read after the quote is said with the next answer. */
+  readonly unavailable: Readonly<Record<string, string>>;
+  /** Reads those that grow: to be called once the quote is there. Never rejects. */
+  readonly readGrowing: () => Promise<ReadonlyMap<PartName, Buffer>>;
+}
 
-/** An answer does not wait longer for what the machine says of itself; the next one has it. */
-const hostWithinMs = 250;
+/** Reads the node anew. @param taken names of the parts that the server takes. @throws AgentError `facts_unavailable` */
+export type ReadNode = (taken: readonly string[]) => Promise<Collected>;
 
-/**
- * Asks every collector; begins at once, so that the first answer finds it done.
- * The reader throws AgentError `facts_unavailable`.
- */
-export function nodeReader(sysroot: string, logger: Logger): ReadNode {
-  const readLog = bootLogReader(sysroot, limits.bootLog);
-  const host = hostOf(sysroot, logger);
-  let toldMissing = '';
-  const read = async () => {
-    try {
-      const bootId = await readBootId(sysroot);
-      const bootLog = await readLog(bootId);
-      if (bootLog === null && toldMissing !== bootId) {
-        toldMissing = bootId;
-        logger.warn(
-          { code: 'no_boot_log', path: bootLogPath },
-          'the firmware left no log; is securityfs mounted?',
-        );
-      }
-      return { bootId, bootLog };
-    } catch (cause) {
-      throw new AgentError('facts_unavailable', cause instanceof Error ? cause.message : String(cause), {
-        retryable: true,
-        cause,
-      });
-    }
+/** Milliseconds that an answer waits for a collector that names no time of its own. */
+const usualMs = 250;
+
+/** Asks every collector of the list, in parallel, each with a deadline of its own. */
+export function nodeReader(list: readonly Collector[], sysroot: string, logger: Logger): ReadNode {
+  const facts = list
+    .filter((collector) => collector.part === null)
+    .map((collector) => new Asking(collector, sysroot, logger));
+  const parts = list
+    .filter((collector) => collector.part !== null)
+    .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
+  const toldMissing = new Set<string>();
+
+  const tellMissing = ({ name, missing }: PartCollector) => {
+    if (missing === undefined || toldMissing.has(name)) return;
+    toldMissing.add(name);
+    logger.warn({ code: missing.code }, missing.text);
   };
-  // Only to warm up: the first answer meets the same fault and reports it.
-  read().catch(() => undefined);
-  const readUserSpace = userSpaceLogOf(sysroot, logger);
-  return async () => ({
-    ...(await read()),
-    host: await within(host, hostWithinMs),
-    readUserSpaceLog: readUserSpace,
-  });
+  const readParts = async (asked: typeof parts) => {
+    const found = new Map<PartName, Buffer>();
+    const values = await Promise.all(
+      asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part))),
+    );
+    for (const [index, value] of values.entries()) {
+      const collector = asked[index]?.collector;
+      if (collector === undefined || value instanceof Unavailable) continue;
+      if (value === null) tellMissing(collector);
+      else found.set(collector.part, value);
+    }
+    return found;
+  };
+
+  return async (taken) => {
+    const asked = parts.filter(({ collector }) => taken.includes(collector.part));
+    const growing = asked.filter(({ collector }) => collector.after === 'quote');
+    const [bootId, said, found] = await Promise.all([
+      readBootId(sysroot).catch(noBootId),
+      Promise.all(facts.map((asking) => asking.ask(nothing))),
+      readParts(asked.filter((each) => !growing.includes(each))),
+    ]);
+    const host = said.filter((value) => !(value instanceof Unavailable));
+    const unavailable: Record<string, string> = {};
+    for (const { name, fault } of [...facts, ...asked.map(({ asking }) => asking)])
+      if (fault !== null) unavailable[name] = fault;
+    return {
+      bootId,
+      host: host.length === 0 ? null : Object.assign({}, ...host),
+      parts: found,
+      unavailable,
+      readGrowing: () => readParts(growing),
+    };
+  };
 }
 
-/** Without this log PCR 11 and 15 are not vouched for, and the answer is as good as that of an older system. */
-function userSpaceLogOf(sysroot: string, logger: Logger): () => Promise<Buffer | null> {
-  let told = false;
-  return () =>
-    readUserSpaceLog(sysroot, limits.userspaceLog).catch((error: unknown) => {
-      const text = error instanceof Error ? error.message : String(error);
-      if (!told)
-        logger.warn({ path: userSpaceLogPath, text }, "systemd's log of its measurements is left out");
-      told = true;
-      return null;
-    });
-}
+/** One collector, over all answers: each fault of it is told once. */
+class Asking<Value> {
+  readonly name: string;
+  /** Why the last reading gave nothing; null where it did. */
+  fault: string | null = null;
+  readonly #collector: Pick<Collector, 'name' | 'within'> & Reader<Value>;
+  readonly #sysroot: string;
+  readonly #logger: Logger;
+  readonly #told = new Set<string>();
+  #isReading = false;
 
-function hostOf(sysroot: string, logger: Logger): Promise<HostFacts | null> {
-  return readHostFacts(sysroot).catch((error: unknown) => {
-    const text = error instanceof Error ? error.message : String(error);
-    logger.warn({ code: 'facts_unavailable', text }, 'the machine does not say what it is');
-    return null;
-  });
-}
-
-async function within<T>(work: Promise<T>, milliseconds: number): Promise<T | null> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(resolve, milliseconds, null);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
+  constructor(
+    collector: Pick<Collector, 'name' | 'within'> & Reader<Value>,
+    sysroot: string,
+    logger: Logger,
+  ) {
+    this.name = collector.name;
+    this.#collector = collector;
+    this.#sysroot = sysroot;
+    this.#logger = logger;
   }
+
+  /** @param objection what is wrong with a value; null where nothing is */
+  async ask(objection: (value: Value) => string | null): Promise<Value | Unavailable> {
+    const value = await this.#read();
+    const fault = value instanceof Unavailable ? value.cause : objection(value);
+    this.fault = fault === null ? null : printable(fault);
+    if (this.fault === null) return value;
+    this.#tell(this.fault);
+    return new Unavailable(this.fault);
+  }
+
+  async #read(): Promise<Value | Unavailable> {
+    // A reading that nothing ends must not be followed by more of them: each holds a thread.
+    if (this.#isReading) return new Unavailable('the reading before this one has not ended');
+    const within = this.#collector.within ?? usualMs;
+    const stop = new AbortController();
+    const late = Promise.withResolvers<Unavailable>();
+    const timer = setTimeout(() => {
+      late.resolve(new Unavailable(`not read within ${within} ms`));
+      stop.abort();
+    }, within);
+    this.#isReading = true;
+    const reading = Promise.try(() => this.#collector.read(this.#sysroot, stop.signal))
+      .catch((error: unknown) => new Unavailable(error instanceof Error ? error.message : String(error)))
+      .finally(() => {
+        this.#isReading = false;
+      });
+    try {
+      return await Promise.race([reading, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #tell(fault: string): void {
+    if (this.#told.has(fault) || this.#told.size >= mostTold) return;
+    this.#told.add(fault);
+    this.#logger.warn(
+      { code: 'facts_unavailable', collector: this.name, text: fault },
+      'a collector gave nothing: answers go out without it',
+    );
+  }
+}
+
+/** Different faults of one collector that are told: a text that is new each time would fill the log. */
+const mostTold = 16;
+
+interface Reader<Value> {
+  read(sysroot: string, signal: AbortSignal): Promise<Value | Unavailable>;
+}
+
+const nothing = () => null;
+
+function tooLarge(value: Buffer | null, part: PartName): string | null {
+  const most = limits.parts[part];
+  return value !== null && value.length > most ? `longer than ${most} bytes` : null;
+}
+
+/** As facts may hold it. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 256);
+}
+
+function noBootId(cause: unknown): never {
+  throw new AgentError('facts_unavailable', cause instanceof Error ? cause.message : String(cause), {
+    retryable: true,
+    cause,
+  });
 }

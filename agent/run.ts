@@ -3,11 +3,18 @@ import { openTpm, ToolError, type Tpm } from 'node-tpm2';
 import type { Logger } from 'pino';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
 import { AgentError } from './agent-error.ts';
-import type { AuditWitness } from './audit-witness.ts';
+import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
+import { Changes } from './changes.ts';
+import { type FrameTaker, openChannel } from './channel.ts';
+import type { Collector } from './collectors/collector.ts';
+import { collectors } from './collectors/list.ts';
 import type { AgentConfig, ServerAddress } from './config.ts';
-import type { Identity } from './identity.ts';
+import { startConversation } from './conversation.ts';
+import { type Identity, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
+import { nodeReader, type ReadNode } from './node-reader.ts';
+import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
 import { readVersion } from './version.ts';
 
@@ -24,6 +31,8 @@ export interface AgentDependencies {
   readonly onState?: (state: AgentState) => void;
   /** Fires `changed` when something on the node moved and the server should ask now. */
   readonly changes?: EventTarget;
+  /** Default: all of the list. */
+  readonly collectors?: readonly Collector[];
 }
 
 /**
@@ -48,9 +57,15 @@ interface OpenTpm {
 /** A machine without a TPM looks for one again this often. */
 const lookAgainMs = 60_000;
 
+/** None yet. */
+const takes: ReadonlyMap<number, FrameTaker> = new Map();
+
 class Agent {
   readonly #config: AgentConfig;
   readonly #with: AgentDependencies;
+  readonly #changes = new Changes();
+  /** Servers of 0.1.0: they refuse a hello that says what the agent speaks. */
+  readonly #first = new Set<string>();
   #tpm: Promise<OpenTpm> | null = null;
 
   constructor(config: AgentConfig, dependencies: AgentDependencies) {
@@ -59,16 +74,13 @@ class Agent {
   }
 
   async run(): Promise<void> {
-    const { logger, signal, onState } = this.#with;
+    const { logger, signal, onState, changes } = this.#with;
+    changes?.addEventListener('changed', () => this.#changes.note('operator'), { signal });
     const state = await openStateDir(this.#config.stateDir);
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
-    const [{ nodeReader }, { openAuditWitness }] = await Promise.all([
-      import('./node-reader.ts'),
-      import('./audit-witness.ts'),
-    ]);
     const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
-    const readNode = nodeReader(this.#config.sysroot, logger);
+    const readNode = nodeReader(this.#with.collectors ?? collectors(), this.#config.sysroot, logger);
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];
@@ -80,7 +92,7 @@ class Agent {
       } catch (error) {
         if (signal.aborted) return;
         if (!mayRetry(error)) throw error;
-        logger.warn({ ...describe(error), server: `${server.host}:${server.port}` }, 'not connected');
+        logger.warn({ ...describe(error), server: addressOf(server) }, 'not connected');
       }
       if (signal.aborted) return;
       onState?.({ phase: 'offline' });
@@ -97,31 +109,33 @@ class Agent {
   async #converse(
     server: ServerAddress,
     state: StateDir,
-    readNode: import('./node-reader.ts').ReadNode,
+    readNode: ReadNode,
     witness: AuditWitness,
   ): Promise<boolean> {
-    const { logger, changes, onState } = this.#with;
-    const [{ openChannel }, { startSession }, token] = await Promise.all([
-      import('./channel.ts'),
-      import('./session.ts'),
-      this.#readToken(),
-    ]);
+    const { logger, onState } = this.#with;
+    const token = await this.#readToken();
     const opened = this.#openTpm();
     const ended = new AbortController();
     const signal = AbortSignal.any([this.#with.signal, ended.signal]);
     try {
-      const { readTrust } = await import('./server-identity.ts');
       const trust = await readTrust({ caFile: this.#config.caFile, joinToken: token, state }, server, signal);
       const isEnrolled = (await state.read('enrolled')) !== null;
       const [channel, { tpm, identity }] = await Promise.all([
-        openChannel({ server, authority: trust.pem, signal }),
+        openChannel({ server, authority: trust.pem, takes, signal }),
         opened,
       ]);
       let verdicts = 0;
       let tpmFailed = false;
       let toldRollback = false;
-      const session = startSession(channel, {
-        ...{ node: this.#config.node, program: readVersion(), identity, tpm, readNode },
+      let disconnect = () => {};
+      const saysWhatItSpeaks = !this.#first.has(addressOf(server));
+      const conversation = startConversation(channel, {
+        node: this.#config.node,
+        program: readVersion(),
+        identity,
+        tpm,
+        readNode,
+        saysWhatItSpeaks,
         joinToken: isEnrolled ? null : (token?.presented ?? null),
         checkpoint: witness.checkpoint,
         authorities: trust.digests,
@@ -142,7 +156,7 @@ class Agent {
                       { code: 'authorities', trusted: trust.digests },
                       'the server announced its authorities',
                     );
-                  session.trusts(trust.digests);
+                  conversation.trusts(trust.digests);
                 },
                 (error: unknown) => logger.error(describe(error)),
               );
@@ -153,12 +167,16 @@ class Agent {
                 { code: 'audit_rollback', text: rollback },
                 'the audit log of the server was changed',
               );
-              session.auditRollback();
+              conversation.auditRollback();
             }
             if (!isEnrolled && !verdict.codes.some((code) => unknownNode.has(code)))
               state.write('enrolled', '').catch((error: unknown) => logger.error(describe(error)));
           },
-          refused: ({ code }) => {
+          accepted: () => {
+            disconnect = this.#changes.connect((what) => conversation.changed(what));
+          },
+          refused: ({ code }, isFirst) => {
+            if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
             logger.warn(
               { code },
@@ -174,12 +192,10 @@ class Agent {
           },
         },
       });
-      const onChange = () => session.changed('operator');
-      changes?.addEventListener('changed', onChange);
       const lookAgain = tpm === null ? setTimeout(() => channel.close(), lookAgainMs) : undefined;
-      const { code, status, reason } = await session.closed;
+      const { code, status, reason } = await conversation.closed;
       clearTimeout(lookAgain);
-      changes?.removeEventListener('changed', onChange);
+      disconnect();
       logger.info({ code, status, reason }, 'the connection is over');
       if (tpmFailed || tpm === null) await this.#closeTpm();
       return verdicts > 0;
@@ -187,6 +203,19 @@ class Agent {
       ended.abort();
       await witness.flush();
     }
+  }
+
+  /** A server that took no word of the hello: the next one is without, or with again, what this agent speaks. */
+  #speakOtherwise(server: ServerAddress, saidWhatItSpeaks: boolean): void {
+    const address = addressOf(server);
+    if (saidWhatItSpeaks) this.#first.add(address);
+    else this.#first.delete(address);
+    this.#with.logger.info(
+      { server: address, speaks: !saidWhatItSpeaks },
+      saidWhatItSpeaks
+        ? 'the next hello is without what this agent speaks, for a server of 0.1.0'
+        : 'that was not it: the next hello says again what this agent speaks',
+    );
   }
 
   #openTpm(): Promise<OpenTpm> {
@@ -205,7 +234,6 @@ class Agent {
     let tpm: Tpm | null = null;
     try {
       tpm = await openTpm({ tcti: this.#config.tcti, signal: this.#with.signal });
-      const { readIdentity } = await import('./identity.ts');
       return { tpm, identity: await readIdentity(tpm) };
     } catch (error) {
       await tpm?.close();
@@ -214,7 +242,6 @@ class Agent {
         { ...describe(error), code: 'unsupported_tpm', cause: error.code },
         'no usable TPM',
       );
-      const { noIdentity } = await import('./identity.ts');
       return { tpm: null, identity: noIdentity };
     }
   }
@@ -231,6 +258,8 @@ class Agent {
     return joinTokenFile === null ? Promise.resolve(null) : readJoinToken(joinTokenFile);
   }
 }
+
+const addressOf = ({ host, port }: ServerAddress) => `${host}:${port}`;
 
 /** The server does not know this node yet: the join token is still to be shown. */
 const unknownNode: ReadonlySet<string> = new Set(['enrolment_pending', 'unsupported_tpm']);

@@ -1,78 +1,68 @@
 import { arch } from 'node:os';
 import { join } from 'node:path';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
-import { readLockdown } from './lockdown.ts';
+import type { FactsCollector } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 
+/** What the machine says of itself and of its kernel; what cannot be told is left out. */
+export const host: FactsCollector = {
+  name: 'host',
+  part: null,
+  async read(sysroot, signal) {
+    const read = async (path: string) =>
+      (await readBounded(join(sysroot, path), most, signal))?.toString('utf8') ?? null;
+    // Kept from some by the kernel, which is no reason to say nothing of the rest.
+    const tryRead = (path: string) => read(path).catch(() => null);
+    const [version, release, manufacturer, commandLine, kexec, lockdown, uuid] = await Promise.all([
+      read('proc/version'),
+      read('etc/os-release'),
+      read('sys/class/dmi/id/sys_vendor'),
+      read('proc/cmdline'),
+      tryRead('proc/sys/kernel/kexec_load_disabled'),
+      tryRead('sys/kernel/security/lockdown'),
+      tryRead('sys/class/dmi/id/product_uuid'),
+    ]);
+    const facts: HostFacts = {
+      kernel: plain(/^Linux version (\S+)/.exec(version ?? '')?.[1], 128),
+      os: plain(/^PRETTY_NAME=(["']?)(.*)\1$/m.exec(release ?? '')?.[2], 128),
+      arch: arch(),
+      manufacturer: plain(manufacturer, 64),
+      commandLine: lineOf(commandLine),
+      kexecLoadDisabled: switchOf(kexec),
+      lockdown: levelOf(lockdown),
+      systemUuid: uuidOf(uuid),
+    };
+    return facts;
+  },
+};
+
+/** Of one file. */
 const most = 16_384;
 
-/** The kernel's name for this boot. @throws Error where there is none */
-export async function readBootId(sysroot: string): Promise<string> {
-  const id = (await readText(sysroot, 'proc/sys/kernel/random/boot_id'))?.trim() ?? '';
-  if (/^[0-9a-f-]{36}$/.test(id)) return id;
-  throw new Error(`${join(sysroot, 'proc/sys/kernel/random/boot_id')} holds no boot id`);
-}
-
-/** What the machine says of itself; what cannot be told is left out. */
-export async function readHostFacts(sysroot: string): Promise<HostFacts> {
-  const [system, manufacturer, commandLine, lockdown, uuid] = await Promise.all([
-    sysroot === '/' ? readRunningSystem() : readSystemFiles(sysroot),
-    readText(sysroot, 'sys/class/dmi/id/sys_vendor'),
-    readText(sysroot, 'proc/cmdline'),
-    readLockdown(sysroot),
-    // For root only; elsewhere nobody is kept from answering without it.
-    readText(sysroot, 'sys/class/dmi/id/product_uuid').catch(() => null),
-  ]);
-  const systemUuid = uuid?.trim().toLowerCase() ?? '';
-  return {
-    ...named('kernel', system.kernel, 128),
-    ...named('os', system.os, 128),
-    ...named('arch', system.arch, 32),
-    ...named('manufacturer', manufacturer, 64),
-    ...lineOf(commandLine),
-    ...lockdown,
-    ...(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(systemUuid) && { systemUuid }),
-  };
-}
-
-interface System {
-  readonly kernel: string | undefined;
-  readonly os: string | undefined;
-  readonly arch: string | undefined;
-}
-
-async function readRunningSystem(): Promise<System> {
-  const { osInfo } = await import('systeminformation');
-  const { kernel, distro, release, codename, arch: machine } = await osInfo();
-  return { kernel, os: `${distro} ${release}${codename ? ` (${codename})` : ''}`, arch: machine };
-}
-
-async function readSystemFiles(sysroot: string): Promise<System> {
-  const [version, release] = await Promise.all([
-    readText(sysroot, 'proc/version'),
-    readText(sysroot, 'etc/os-release'),
-  ]);
-  return {
-    kernel: /^Linux version (\S+)/.exec(version ?? '')?.[1],
-    os: /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(release ?? '')?.[1],
-    arch: arch(),
-  };
+function plain(text: string | null | undefined, longest: number): string | undefined {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
+  const printed = text?.replace(/[\x00-\x1f\x7f]+/g, ' ').trim();
+  return printed?.slice(0, longest) || undefined;
 }
 
 /** As it is: another text would have another digest. */
-function lineOf(text: string | null): Pick<HostFacts, 'commandLine'> {
-  const commandLine = text?.replace(/\n$/, '') ?? '';
-  return commandLine !== '' && commandLine.length <= longestLine ? { commandLine } : {};
+function lineOf(text: string | null): string | undefined {
+  const line = text?.replace(/\n$/, '') ?? '';
+  return line !== '' && line.length <= 4096 ? line : undefined;
 }
 
-const longestLine = 4096;
-
-function named<K extends keyof HostFacts>(key: K, text: string | null | undefined, longest: number) {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-  const plain = text?.replace(/[\x00-\x1f\x7f]+/g, ' ').trim();
-  return plain ? { [key]: plain.slice(0, longest) } : {};
+function switchOf(text: string | null): boolean | undefined {
+  const digit = text?.trim();
+  return digit === '0' || digit === '1' ? digit === '1' : undefined;
 }
 
-async function readText(sysroot: string, path: string): Promise<string | null> {
-  return (await readBounded(join(sysroot, path), most))?.toString('utf8') ?? null;
+/** Of all that could be, the one that is in brackets: none [integrity] confidentiality */
+function levelOf(text: string | null): HostFacts['lockdown'] {
+  const level = /\[(\w+)\]/.exec(text ?? '')?.[1];
+  return level === 'none' || level === 'integrity' || level === 'confidentiality' ? level : undefined;
+}
+
+function uuidOf(text: string | null): string | undefined {
+  const uuid = text?.trim().toLowerCase() ?? '';
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid) ? uuid : undefined;
 }

@@ -2,9 +2,9 @@ import { open } from 'node:fs/promises';
 
 /**
  * A file's bytes; null where it does not exist. Files of the kernel tell no size, so it is read to its end.
- * @throws RangeError where it is longer than `most`
+ * @throws RangeError where it is longer than `most`; the signal's reason; what the file system throws
  */
-export async function readBounded(path: string, most: number): Promise<Buffer | null> {
+export async function readBounded(path: string, most: number, signal?: AbortSignal): Promise<Buffer | null> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
     file = await open(path, 'r');
@@ -17,6 +17,7 @@ export async function readBounded(path: string, most: number): Promise<Buffer | 
     const chunks: Buffer[] = [];
     let size = 0;
     for (;;) {
+      signal?.throwIfAborted();
       const chunk = Buffer.allocUnsafe(Math.min(65_536, most + 1 - size));
       const { bytesRead } = await file.read(chunk, 0, chunk.length);
       if (bytesRead === 0) return Buffer.concat(chunks, size);

@@ -1,5 +1,5 @@
-import { hash } from 'node:crypto';
 import type { AnsweredEvidence } from '../evidence/pack.ts';
+import type { Parts } from '../protocol/evidence.ts';
 import type { EvidenceMessage, PcrSelection } from '../protocol/messages.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
@@ -27,23 +27,12 @@ export interface Answer {
   readonly selection: PcrSelection;
   /** When it was challenged: milliseconds since the epoch. */
   readonly challengedAt: number;
-  readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
+  /** The parts that the evidence names, with the bytes that came with it. */
+  readonly parts: Parts;
 }
 
 /** As it is kept: its parts by name, with the bytes that came. */
-export function answeredEvidence({ evidence, nonce, channel, bootLog }: Answer): AnsweredEvidence {
-  const { quotes, facts, bootLog: digest, userspaceLog } = evidence;
-  const later = userspaceLog === undefined ? null : Buffer.from(userspaceLog, 'base64');
-  return {
-    nonce,
-    channel,
-    quotes,
-    facts,
-    parts: {
-      ...(digest !== null && {
-        boot: { digest, bytes: bootLog?.digest === digest ? bootLog.bytes : null },
-      }),
-      ...(later !== null && { userSpace: { digest: hash('sha256', later, 'hex'), bytes: later } }),
-    },
-  };
+export function answeredEvidence({ evidence, nonce, channel, parts }: Answer): AnsweredEvidence {
+  const { quotes, facts } = evidence;
+  return { nonce, channel, quotes, facts, parts };
 }

@@ -1,3 +1,4 @@
+import type { PartName } from '../protocol/evidence.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { measureBoot } from '../verify/measured-boot.ts';
 import type { MeasuredBoot, QuotedBank } from '../verify/proven.ts';
@@ -13,12 +14,17 @@ const rememberedBytes = 64 * 1024 * 1024;
 /** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
 const logsPerBoot = 8;
 
+interface Log {
+  readonly digest: string;
+  readonly bytes: Buffer;
+}
+
 interface RememberedBoot {
   readonly bytes: Buffer;
   /** The values that it was replayed onto. */
   readonly banks: readonly QuotedBank[];
-  /** What came of user space's log, base64. */
-  readonly userSpaceLog: string | undefined;
+  /** User space's log, where one came. */
+  readonly userSpace: Log | null;
   readonly boot: MeasuredBoot;
 }
 
@@ -34,23 +40,40 @@ export class BootLogs {
     this.#read = read;
   }
 
-  async of({ evidence, bootLog }: Answer): Promise<Evidence['bootLog']> {
-    const digest = evidence.bootLog;
-    if (digest === null) return null;
-    const sent = bootLog?.digest === digest ? bootLog.bytes : null;
+  /**
+   * The answer with the bytes of user space's log, also where it only names it.
+   * @throws Rejection `malformed` where nobody has them
+   */
+  async complete(answer: Answer): Promise<Answer> {
+    const { boot, userSpace } = answer.parts;
+    if (userSpace === undefined || userSpace.bytes !== null) return answer;
+    const { digest } = userSpace;
+    const remembered = boot && this.#boots.get(boot.digest)?.userSpace;
+    const bytes = remembered?.digest === digest ? remembered.bytes : await this.#read(digest);
+    return {
+      ...answer,
+      parts: { ...answer.parts, userSpace: { digest, bytes: bytes ?? missing('userSpace') } },
+    };
+  }
+
+  async of({ parts: { boot, userSpace } }: Answer): Promise<Evidence['bootLog']> {
+    if (boot === undefined) return null;
+    const { digest } = boot;
     const remembered = this.#boots.get(digest);
-    const bytes = sent ?? (remembered === undefined ? await this.#read(digest) : null);
-    const userSpaceLog = evidence.userspaceLog;
+    const bytes = boot.bytes ?? (remembered === undefined ? await this.#read(digest) : null);
     return {
       digest,
       measure: (banks) => {
         if (
           remembered !== undefined &&
-          remembered.userSpaceLog === userSpaceLog &&
+          remembered.userSpace?.digest === userSpace?.digest &&
           sameMeasuredPcrs(remembered.banks, banks)
         )
           return remembered.boot;
-        return this.#measure(bytes ?? remembered?.bytes ?? missing(), digest, banks, userSpaceLog);
+        const log = bytes ?? remembered?.bytes ?? missing('boot');
+        if (userSpace === undefined) return this.#measure(log, digest, banks, null);
+        const later = { digest: userSpace.digest, bytes: userSpace.bytes ?? missing('userSpace') };
+        return this.#measure(log, digest, banks, later);
       },
     };
   }
@@ -76,19 +99,20 @@ export class BootLogs {
   }
 
   /** A log that does not change within a boot is parsed once per set of PCR values. */
-  #measure(
-    bytes: Buffer,
-    digest: string,
-    banks: readonly QuotedBank[],
-    userSpaceLog: string | undefined,
-  ): MeasuredBoot {
-    const later = userSpaceLog === undefined ? null : Buffer.from(userSpaceLog, 'base64');
-    const boot = measureBoot(bytes, digest, banks, later);
+  #measure(bytes: Buffer, digest: string, banks: readonly QuotedBank[], userSpace: Log | null): MeasuredBoot {
+    const boot = measureBoot(bytes, digest, banks, userSpace?.bytes ?? null);
     // What does not replay may be made up anew for each answer, and is worth no memory.
     if (boot.problems.length > 0) return boot;
-    this.#makeRoom(digest, bytes.length);
+    this.#makeRoom(digest, bytes.length + (userSpace?.bytes.length ?? 0));
     const own = banks.map((bank) => ({ ...bank, values: Buffer.from(bank.values) }));
-    this.#boots.set(digest, { bytes, banks: own, userSpaceLog, boot });
+    // As it arrived it is a part of Buffer's shared pool, and would keep all of it alive.
+    const records = userSpace && Buffer.from(new Uint8Array(userSpace.bytes).buffer);
+    this.#boots.set(digest, {
+      bytes,
+      banks: own,
+      userSpace: records && { digest: userSpace.digest, bytes: records },
+      boot,
+    });
     return boot;
   }
 
@@ -102,11 +126,13 @@ export class BootLogs {
   }
 
   #drop(digest: string): void {
-    this.#bytes -= this.#boots.get(digest)?.bytes.length ?? 0;
+    const { bytes, userSpace } = this.#boots.get(digest) ?? {};
+    this.#bytes -= (bytes?.length ?? 0) + (userSpace?.bytes.length ?? 0);
     this.#boots.delete(digest);
   }
 }
 
-function missing(): never {
-  throw new Rejection('malformed', 'the evidence names a boot log that was not sent', { field: 'bootLog' });
+function missing(part: PartName): never {
+  const field = `parts.${part}`;
+  throw new Rejection('malformed', `the evidence names ${field}, which was not sent`, { field });
 }

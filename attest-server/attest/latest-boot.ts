@@ -1,6 +1,7 @@
 import { type EvidenceMessage, pcrBanks } from '../protocol/messages.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
+import type { Answer } from './answer.ts';
 
 type MessagePcrs = EvidenceMessage['quotes'][number]['pcrs'];
 
@@ -11,6 +12,8 @@ export interface LatestBoot extends Pick<Proven, 'akName' | 'banks' | 'boot'> {
   /** Milliseconds since the epoch. */
   readonly at: number;
   readonly resetCount: number;
+  /** Digest of user space's log in that answer, where one was named: its bytes are in the store. */
+  readonly userSpace: string | undefined;
   /** How often the values moved within this boot. */
   readonly moved: number;
 }
@@ -21,10 +24,11 @@ export interface LatestBoot extends Pick<Proven, 'akName' | 'banks' | 'boot'> {
  */
 export function latestBoot(
   { akName, banks, boot, clock: { resetCount } }: Proven,
-  { quotes }: EvidenceMessage,
+  { evidence: { quotes }, parts }: Pick<Answer, 'evidence' | 'parts'>,
   at: number,
   before: LatestBoot | undefined,
 ): LatestBoot {
+  const userSpace = parts.userSpace?.digest;
   const arrived = quotes.length === 1 ? (quotes[0]?.pcrs ?? null) : null;
   const again = arrived !== null && before?.pcrs != null && sameText(arrived, before.pcrs);
   const pcrs = again ? before.pcrs : arrived;
@@ -35,11 +39,16 @@ export function latestBoot(
       return bank === now?.bank && mask === now.mask && pcrDigest === now.pcrDigest;
     });
   const moved = before?.resetCount === resetCount ? before.moved + (same ? 0 : 1) : 0;
-  if (same) return { akName, banks: before.banks, boot, pcrs, at, resetCount, moved };
+  if (same) return { akName, banks: before.banks, boot, pcrs, at, resetCount, userSpace, moved };
   return {
     banks: banks.map((bank) => ({ ...bank, values: Buffer.from(new Uint8Array(bank.values).buffer) })),
     boot,
-    ...{ akName, pcrs, at, resetCount, moved },
+    akName,
+    pcrs,
+    at,
+    resetCount,
+    userSpace,
+    moved,
   };
 }
 

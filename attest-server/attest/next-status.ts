@@ -30,7 +30,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     kernel: proven.facts?.host?.kernel ?? null,
     systemUuid,
     // Stays when a node leaves its log out: who once sent one is known to have one.
-    bootLogDigest: answer.evidence.bootLog ?? previous?.bootLogDigest ?? null,
+    bootLogDigest: answer.parts.boot?.digest ?? previous?.bootLogDigest ?? null,
     evidenceDigest,
   };
 }

@@ -45,6 +45,14 @@ export class Agenda implements Sleeper {
     this.#set();
   }
 
+  /** The same, where no challenge is due before that. */
+  challengeWithin(time: number): void {
+    const due = this.#now() + time;
+    if (due >= this.#challenge) return;
+    this.#challenge = due;
+    this.#set();
+  }
+
   /** An answer came: no deadline, and no challenge until the next is asked for. */
   answered(): void {
     this.#deadline = never;

@@ -6,7 +6,7 @@ export const bounds = {
   halfOpen: { perSource: 256, total: 4096, keptMs: 0 },
   /** WebSockets without proof. One that is younger than this is not taken away for the next. */
   unproven: { perSource: 128, total: 4096, keptMs: 10_000 },
-  /** Unproven connections that claim one node from one source. */
+  /** Unproven connections that claim one node in one role from one source. */
   unprovenPerNodeAndSource: 2,
   /** Bytes of unproven connections that nobody has judged yet; over the total, a source keeps room for one log. */
   unjudged: { perSource: 32 * 1024 * 1024, total: 256 * 1024 * 1024, spared: 4 * 1024 * 1024 },
@@ -16,6 +16,10 @@ export const bounds = {
   frames: { burst: 128, perSecond: 16 },
   /** Messages that something changed on the node, each of which asks to be challenged. */
   changes: { burst: 3, perSecond: 1 },
+  /** Parts of evidence that came for an open challenge, which wait for the message that names them. */
+  parts: { count: 16, bytes: 4 * 1024 * 1024 },
+  /** A challenge to all: so many milliseconds for each connection, and no more than this in all. */
+  spread: { each: 2, most: 10_000 },
   /** Bytes that wait for a peer which does not read. */
   unread: 256 * 1024,
   /** Parts of one message: an agent sends each in one. */

@@ -1,23 +1,29 @@
-import type { Challenge, PcrSelection } from '../protocol/messages.ts';
+import { limits } from '../protocol/limits.ts';
+import type { Challenge, Introduction, PcrSelection } from '../protocol/messages.ts';
 import { takeNonce } from './nonce.ts';
 
 interface Asked {
   readonly selection: PcrSelection;
+  /** The more important ones first. */
   readonly holds: readonly string[];
+  readonly parts: readonly string[];
 }
 
 /** @param within milliseconds for the answer */
-export function freshChallenge({ selection, holds }: Asked, within: number): [Challenge, nonce: Buffer] {
+export function freshChallenge(
+  { selection, holds, parts }: Asked,
+  { speaks }: Introduction,
+  within: number,
+): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
-  return [
-    {
-      type: 'challenge',
-      nonce: nonce.toString('base64'),
-      selection,
-      purpose: 'attest',
-      holds: [...holds],
-      within,
-    },
-    nonce,
-  ];
+  const message: Challenge = {
+    type: 'challenge',
+    nonce: nonce.toString('base64'),
+    selection,
+    purpose: 'attest',
+    holds: holds.slice(0, limits.holds.first),
+    within,
+  };
+  if (!speaks.includes('parts')) return [message, nonce];
+  return [{ ...message, holds: holds.slice(0, limits.holds.most), parts: [...parts] }, nonce];
 }

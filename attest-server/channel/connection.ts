@@ -90,6 +90,13 @@ export class Connection<Node> {
     else if (this.session.open && !this.#draining) this.#challenge();
   }
 
+  /** A challenge in this many milliseconds, or in fewer where one is due anyhow. */
+  challengeWithin(time: number): void {
+    const isBusy = this.#judging || this.session.awaiting(this.#ports.now());
+    if (isBusy || time <= tick) this.challenge();
+    else if (this.session.open) this.#agenda.challengeWithin(time);
+  }
+
   beat(): void {
     this.#heartbeat.beat();
   }
@@ -151,10 +158,10 @@ export class Connection<Node> {
         if (!this.#wasAsked)
           this.#agenda.within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
         this.#wasAsked = true;
-        this.challenge();
+        this.challengeWithin(action.after);
         return;
       case 'judge':
-        this.#rate.refund(2);
+        this.#rate.refund(1 + Object.values(action.parts).filter(({ bytes }) => bytes !== null).length);
         this.#judge(action);
         return;
       case 'refuse':
@@ -168,12 +175,15 @@ export class Connection<Node> {
         return;
       case 'note':
         this.#refused(action.code, 'the agent reports it', false);
+        // That one answers no challenge, and moves none.
+        if (action.code === 'audit_rollback') return;
         this.#schedule(this.#timings.challengeEvery);
+        if (this.#wanted) this.challenge();
     }
   }
 
   #identify(hello: Hello, joinToken: string | null): void {
-    if (this.#probation?.claim(hello.node) === false) {
+    if (this.#probation?.claim(hello.node, hello.role) === false) {
       const text = `too many unproven connections claim ${hello.node}`;
       this.#carryOut(this.session.refuse('identity_unproven', text));
       return;
@@ -190,7 +200,7 @@ export class Connection<Node> {
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
     const within = this.#timings.answerWithin;
-    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), within);
+    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), hello, within);
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
     this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1 + 5));
@@ -226,7 +236,7 @@ export class Connection<Node> {
     });
   }
 
-  /** Only now may this connection displace an older one of the same node. */
+  /** Only now may this connection displace an older one of the same node and role. */
   #becameProven(): void {
     const name = this.name;
     // Gone or refused while it was judged: the verdict counts, the connection does not.

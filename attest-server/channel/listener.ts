@@ -21,7 +21,7 @@ import { Session } from './session.ts';
 
 export interface Listener {
   readonly port: number;
-  /** Challenges every connected node now, or the one of this name. */
+  /** Challenges the node of this name at once; without one all that are connected, spread over some seconds. */
   challengeNow(node?: string): void;
   /** Ends every connection of a node that is none any more. */
   disconnect(node: string): void;
@@ -137,8 +137,12 @@ export async function listen<Node>(
   return {
     port,
     challengeNow(node) {
-      for (const connection of open)
-        if (node === undefined || connection.name === node) connection.challenge();
+      if (node === undefined) {
+        const span = Math.min(bounds.spread.most, bounds.spread.each * open.size);
+        for (const connection of open) connection.challengeWithin(Math.random() * span);
+        return;
+      }
+      for (const connection of open) if (connection.name === node) connection.challenge();
     },
     disconnect(node) {
       for (const connection of open) if (connection.name === node) connection.release();

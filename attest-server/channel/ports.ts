@@ -1,12 +1,13 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { AnnouncedAuthority } from '../protocol/authority.ts';
+import type { PartName } from '../protocol/evidence.ts';
 import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
 import type { Probationers } from './probation.ts';
-import type { Proven, Roster } from './roster.ts';
+import type { Listed, Roster } from './roster.ts';
 import type { Action, Session } from './session.ts';
 
 export interface Timings {
@@ -27,7 +28,7 @@ export interface Carrier {
 }
 
 /** What the connections of one listener share. */
-export interface Surroundings<Connection extends Proven> {
+export interface Surroundings<Connection extends Listed> {
   readonly probationers: Probationers;
   readonly alarms: Alarms;
   readonly proven: Roster<Connection>;
@@ -63,11 +64,16 @@ export interface ChannelPorts<Node> {
   identify(hello: Hello, joinToken: string | null, address: string): Promise<Identification<Node>>;
   /** @throws Rejection */
   enrol(node: Node): Promise<void>;
-  /** What to ask this node for, and which logs not to send again. */
+  /** What to ask this node for: PCRs, parts, and which of these, by digest, are held and need not be sent. */
   ask(
     node: Node,
     hello: Introduction,
-  ): { readonly selection: PcrSelection; readonly holds: readonly string[] };
+  ): {
+    readonly selection: PcrSelection;
+    /** The boot log's first: an agent of 0.1.0 is told of four. */
+    readonly holds: readonly string[];
+    readonly parts: readonly PartName[];
+  };
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;

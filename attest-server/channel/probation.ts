@@ -1,11 +1,12 @@
 import type { Duplex } from 'node:stream';
+import type { Role } from '../protocol/messages.ts';
 import { bounds } from './bounds.ts';
 import { Tally } from './tally.ts';
 import { Unjudged } from './unjudged.ts';
 
 /** What the unproven connections of one listener hold together. */
 export class Probationers {
-  /** Connections by the node that they claim and their source. */
+  /** Connections by the node and role that they claim, and their source. */
   readonly claims = new Tally();
   readonly unjudged = new Unjudged();
 }
@@ -44,9 +45,9 @@ export class Probation {
     socket.prependListener('data', this.#onData);
   }
 
-  /** @returns false where too many from this source claim this node */
-  claim(node: string): boolean {
-    this.#claim = `${node} ${this.#source}`;
+  /** @returns false where too many from this source claim this node in this role */
+  claim(node: string, role: Role): boolean {
+    this.#claim = `${node} ${role} ${this.#source}`;
     this.#all.claims.add(this.#claim, 1);
     return this.#all.claims.of(this.#claim) <= bounds.unprovenPerNodeAndSource;
   }

@@ -21,6 +21,13 @@ export class Rate {
     return true;
   }
 
+  /** Takes one, if need be of those to come. @returns milliseconds until it counts */
+  reserve(now: number): number {
+    if (this.take(now)) return 0;
+    this.#left -= 1;
+    return (-this.#left / this.#perSecond) * 1000;
+  }
+
   /** Gives some back: what was asked for costs nothing. */
   refund(count: number): void {
     this.#left = Math.min(this.#burst, this.#left + count);

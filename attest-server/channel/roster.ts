@@ -2,13 +2,13 @@ import type { Session } from './session.ts';
 import { Tally } from './tally.ts';
 
 /** What is to be known of a connection here. */
-export interface Proven {
+export interface Listed {
   readonly session: Session;
 }
 
-/** The connections that proved themselves, one of each node, and how many say which version. */
-export class Roster<Connection extends Proven> {
-  readonly #byName = new Map<string, Connection>();
+/** The connections that proved themselves, one of each node and role, and how many agents say which version. */
+export class Roster<Connection extends Listed> {
+  readonly #byKey = new Map<string, Connection>();
   readonly #versions = new Tally();
 
   /** Agents by the version that they say. */
@@ -16,23 +16,30 @@ export class Roster<Connection extends Proven> {
     return this.#versions.sums;
   }
 
-  /** @returns the connection of this node before it; itself where it was there already */
+  /** @returns the connection of this node and role before it; itself where it was there already */
   enter(name: string, connection: Connection): Connection | null {
-    const before = this.#byName.get(name) ?? null;
+    const key = keyOf(name, connection);
+    const before = this.#byKey.get(key) ?? null;
     if (before === connection) return before;
-    if (before !== null) this.#versions.add(versionOf(before), -1);
-    this.#byName.set(name, connection);
-    this.#versions.add(versionOf(connection), 1);
+    if (before !== null) this.#count(before, -1);
+    this.#byKey.set(key, connection);
+    this.#count(connection, 1);
     return before;
   }
 
   leave(name: string, connection: Connection): void {
-    if (this.#byName.get(name) !== connection) return;
-    this.#byName.delete(name);
-    this.#versions.add(versionOf(connection), -1);
+    const key = keyOf(name, connection);
+    if (this.#byKey.get(key) !== connection) return;
+    this.#byKey.delete(key);
+    this.#count(connection, -1);
+  }
+
+  #count({ session: { hello } }: Listed, change: number): void {
+    if (hello?.role === 'agent') this.#versions.add(hello.versions.program, change);
   }
 }
 
-function versionOf({ session }: Proven): string {
-  return session.hello?.versions.program ?? '';
+/** A node's name has no space. */
+function keyOf(name: string, { session }: Listed): string {
+  return `${session.hello?.role} ${name}`;
 }

@@ -1,19 +1,24 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { lengthPrefixed, nonceBytes } from '../protocol/binding.ts';
+import { firstParts, type Parts } from '../protocol/evidence.ts';
 import { limits } from '../protocol/limits.ts';
 import {
   type AgentMessage,
+  type BinaryKind,
   type Challenge,
   checkVersions,
   type EvidenceMessage,
   type Hello,
   type Introduction,
+  knownWords,
   parseAgentMessage,
   parseBinaryFrame,
   type ServerMessage,
+  sentBy,
 } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { ArrivedParts } from './arrived-parts.ts';
 import { bounds } from './bounds.ts';
 import { Rate } from './rate.ts';
 
@@ -24,11 +29,11 @@ export type Action =
   | { readonly do: 'identify'; readonly hello: Hello; readonly joinToken: string | null }
   /** The AK and the EK live in one TPM: bind them; answer with `enrolled`, or refuse. */
   | { readonly do: 'enrol' }
-  /** The conversation stands, or the agent asks for it: challenge now. */
-  | { readonly do: 'challenge' }
+  /** The conversation stands, or the agent asks for it: challenge, `after` milliseconds at the latest. */
+  | { readonly do: 'challenge'; readonly after: number }
   /** Remember which authorities this agent trusts for the server, once it has proven itself. */
   | { readonly do: 'trusts'; readonly authorities: readonly string[] }
-  /** Judge this answer; `bootLog` is the log sent with it, if it was. */
+  /** Judge this answer; `parts` are those that it names, with the bytes that were sent with it. */
   | {
       readonly do: 'judge';
       readonly evidence: EvidenceMessage;
@@ -36,7 +41,7 @@ export type Action =
       readonly challenge: Challenge;
       /** When it was challenged, by the monotonic clock. */
       readonly challengedAt: number;
-      readonly bootLog: { readonly digest: string; readonly bytes: Buffer } | null;
+      readonly parts: Parts;
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
@@ -65,9 +70,11 @@ export class Session {
   /** Nonces of challenges that are over. */
   readonly #answered: string[] = [];
   readonly #stale: string[] = [];
-  #bootLog: { digest: string; bytes: Buffer } | null = null;
+  readonly #parts = new ArrivedParts();
   /** A node that flaps cannot make the server challenge without end. */
   readonly #changes = new Rate(bounds.changes, 0);
+  /** Until then a change is covered by the challenge that is to come for the one before. */
+  #changeDue = 0;
 
   /** @param channel this TLS connection's exporter value */
   constructor(channel: Buffer) {
@@ -105,10 +112,7 @@ export class Session {
           throw outOfOrder('a join token');
         return this.#identify(this.#waiting, payload.toString('latin1'));
       }
-      if (this.#phase !== 'open' || this.#challenge === null) throw outOfOrder('a boot log');
-      if (payload.length > limits.bootLog) throw new Rejection('too_large', 'the boot log is too large');
-      // One log at a time: a second one replaces the first, so a peer cannot pile them up.
-      this.#bootLog = { digest: hash('sha256', payload, 'hex'), bytes: payload };
+      this.#onPart(kind, payload);
       return [];
     });
   }
@@ -139,6 +143,7 @@ export class Session {
     if (this.#phase !== 'open') return [];
     if (this.#challenge !== null) note(this.#stale, this.#challenge.message.nonce);
     this.#challenge = { message, nonce, deadline: now + message.within };
+    this.#parts.clear();
     return [{ do: 'send', message }];
   }
 
@@ -148,7 +153,7 @@ export class Session {
     this.#phase = 'closed';
     this.#activationSecret?.fill(0);
     this.#waiting = null;
-    this.#bootLog = null;
+    this.#parts.clear();
     return [{ do: 'refuse', code, text }];
   }
 
@@ -162,7 +167,19 @@ export class Session {
     }
   }
 
+  #onPart(kind: Exclude<BinaryKind, 'joinToken'>, payload: Buffer): void {
+    const challenge = this.#challenge;
+    if (this.#phase !== 'open' || challenge === null) throw outOfOrder('a part of evidence');
+    if (kind === 'part' && challenge.message.parts === undefined) throw outOfOrder('a frame of a part');
+    if (kind === 'bootLog' && payload.length > limits.parts.boot)
+      throw new Rejection('too_large', 'the boot log is too large');
+    this.#parts.add(payload);
+  }
+
   #message(message: AgentMessage, text: string, now: number): readonly Action[] {
+    const role = this.#hello?.role;
+    if (role !== undefined && !sentBy[role].includes(message.type))
+      throw new Rejection('role_denied', `the role ${role} may not send ${message.type}`, { field: 'type' });
     switch (message.type) {
       case 'hello':
         return this.#onHello(message, text);
@@ -183,8 +200,8 @@ export class Session {
   #onHello(hello: Hello, text: string): readonly Action[] {
     if (this.#phase !== 'hello') throw outOfOrder('hello');
     checkVersions(hello.versions.protocol);
-    const { ek, ak, joinToken, checkpoint, ...introduction } = hello;
-    this.#hello = introduction;
+    const { ek, ak, joinToken, checkpoint, speaks, ...introduction } = hello;
+    this.#hello = { ...introduction, speaks: knownWords(speaks) };
     this.#helloDigest = hash('sha256', text, 'hex');
     if (!joinToken) return this.#identify(hello, null);
     this.#phase = 'join-token';
@@ -214,7 +231,7 @@ export class Session {
 
   #opened(): readonly Action[] {
     this.#phase = 'open';
-    return [{ do: 'challenge' }];
+    return [{ do: 'challenge', after: 0 }];
   }
 
   #onEvidence(evidence: EvidenceMessage, now: number): readonly Action[] {
@@ -226,12 +243,11 @@ export class Session {
     // Consumed at first receipt, whatever comes of it.
     note(this.#answered, evidence.nonce);
     this.#challenge = null;
-    const bootLog = this.#bootLog;
-    this.#bootLog = null;
     if (now > challenge.deadline) throw new Rejection('nonce_stale', 'the answer came after its deadline');
     const { nonce, message, deadline } = challenge;
+    const parts = this.#parts.takeNamed(evidence, message.parts ?? firstParts);
     const challengedAt = deadline - message.within;
-    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, bootLog }];
+    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts }];
   }
 
   #notAsked(nonce: string): Rejection {
@@ -244,7 +260,10 @@ export class Session {
 
   #onChanged(now: number): readonly Action[] {
     if (this.#phase !== 'open') throw outOfOrder('changed');
-    return this.#changes.take(now) && !this.awaiting(now) ? [{ do: 'challenge' }] : [];
+    if (now < this.#changeDue) return [];
+    const after = this.#changes.reserve(now);
+    this.#changeDue = now + after;
+    return [{ do: 'challenge', after }];
   }
 
   #onError(code: ReasonCode): readonly Action[] {
@@ -253,6 +272,7 @@ export class Session {
     if (code === 'audit_rollback') return [{ do: 'note', code }];
     if (this.#challenge !== null) note(this.#answered, this.#challenge.message.nonce);
     this.#challenge = null;
+    this.#parts.clear();
     return [{ do: 'note', code }];
   }
 }

@@ -1,14 +1,30 @@
+import type { PartName } from './evidence.ts';
+
+/** Of each part of evidence, in bytes. */
+const parts: Readonly<Record<PartName, number>> = {
+  /** A firmware log; some machines pad theirs to 1 MB. */
+  boot: 2 * 1024 * 1024,
+  /** What systemd measures from user space: some dozens of records of 700 bytes. */
+  userSpace: 64 * 1024,
+  loaderFiles: 256 * 1024,
+  ima: 2 * 1024 * 1024,
+  disk: 256 * 1024,
+  firewall: 512 * 1024,
+  inventory: 256 * 1024,
+};
+
 /** Sizes, in bytes, and counts that both sides hold to. A larger message is refused with `too_large`. */
 export const limits = {
   textFrame: 256 * 1024,
-  /** A firmware log; some machines pad theirs to 1 MB. */
-  bootLog: 2 * 1024 * 1024,
+  parts,
   /** Events of one log; the longest of a real machine seen so far has some hundreds. */
   bootLogEvents: 16_384,
   binaryFrame: 2 * 1024 * 1024 + 64,
   facts: 64 * 1024,
-  /** What systemd measures from user space: some dozens of records of 700 bytes. */
-  userspaceLog: 64 * 1024,
+  /** Digests of parts that a challenge may name as held: to an agent of 0.1.0, and to one that speaks `parts`. */
+  holds: { first: 4, most: 32 },
+  /** Words of what an agent speaks. */
+  speaks: 32,
   quotes: 4,
   nodeName: 253,
   /** A join token, or one of a cluster: those carry claims and a signature. */

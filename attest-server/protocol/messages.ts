@@ -1,7 +1,9 @@
+import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { auditKeys } from './audit-key.ts';
 import { announcedAuthorities, trustedAuthorities } from './authority.ts';
 import { checkpointLength } from './checkpoint.ts';
+import { type PartName, partNames } from './evidence.ts';
 import { limits } from './limits.ts';
 import { isReasonCode, type ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
@@ -33,7 +35,19 @@ const pcrIndices = z.array(z.int().min(0).max(23)).min(1).max(24);
 export const selection = z.partialRecord(z.enum(pcrBanks), pcrIndices);
 export type PcrSelection = z.infer<typeof selection>;
 
-const hello = z.strictObject({
+const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
+
+/** What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests. */
+export const spokenWords = ['parts'] as const;
+export type SpokenWord = (typeof spokenWords)[number];
+
+/** Of the words in a hello those that this version knows. */
+export function knownWords(said: readonly string[] | undefined): readonly SpokenWord[] {
+  return spokenWords.filter((known) => said?.includes(known));
+}
+
+/** A hello of a later agent may have more members: they are ignored. */
+const hello = z.object({
   type: z.literal('hello'),
   versions: z.strictObject({
     protocol: z.tuple([z.int().min(1), z.int().min(1)]),
@@ -62,6 +76,8 @@ const hello = z.strictObject({
   checkpoint: z.string().max(checkpointLength).optional(),
   /** The authorities that this agent trusts for the server; without it none is announced to it. */
   authorities: trustedAuthorities.optional(),
+  /** What this agent understands beyond 0.1.0: nothing new is sent to one that does not say so. */
+  speaks: z.array(word).max(limits.speaks).optional(),
 });
 
 const activated = z.strictObject({
@@ -70,6 +86,7 @@ const activated = z.strictObject({
   proof: hex(32),
 });
 
+/** Evidence as it travels: its parts by digest, or in the form of 0.1.0 with two logs as members of their own. */
 const evidence = z.strictObject({
   type: z.literal('evidence'),
   nonce: base64(32),
@@ -88,10 +105,12 @@ const evidence = z.strictObject({
     .max(limits.quotes),
   /** The exact JSON text whose SHA-256 the quote signs. */
   facts: z.string().max(limits.facts),
-  /** SHA-256 of the firmware log; null where the machine has none. */
-  bootLog: hex(32).nullable(),
-  /** What systemd measured after it (tpm2-measure.log), read after the quote; absent where the machine has no such log. */
-  userspaceLog: base64(limits.userspaceLog).optional(),
+  /** SHA-256 of each part that the machine has; the bytes come in frames of their own before this message. */
+  parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })).optional(),
+  /** 0.1.0. SHA-256 of the firmware log; null where the machine has none. */
+  bootLog: hex(32).nullable().optional(),
+  /** 0.1.0. What systemd measured after it (tpm2-measure.log); absent where the machine has no such log. */
+  userspaceLog: base64(limits.parts.userSpace).optional(),
 });
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });
@@ -111,13 +130,38 @@ const reasonCode = z.custom<ReasonCode>(
 const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
 
 const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
+type Arrived = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
-/** What of a hello stays with its connection; keys are long, and looked at once. */
-export type Introduction = Omit<Hello, 'ek' | 'ak' | 'joinToken' | 'checkpoint'>;
+export type Role = Hello['role'];
+/** What of a hello stays with its connection; keys are long, and looked at once. Of `speaks` what this version knows. */
+export interface Introduction extends Omit<Hello, 'ek' | 'ak' | 'joinToken' | 'checkpoint' | 'speaks'> {
+  readonly speaks: readonly SpokenWord[];
+}
 export type Activated = z.infer<typeof activated>;
-export type EvidenceMessage = z.infer<typeof evidence>;
+/** Evidence in its one form, whichever it travelled in. */
+export interface EvidenceMessage
+  extends Omit<z.infer<typeof evidence>, 'parts' | 'bootLog' | 'userspaceLog'> {
+  readonly parts: Readonly<Partial<Record<PartName, PartInMessage>>>;
+}
+export interface PartInMessage {
+  /** SHA-256 of the bytes, 64 lower-case hex digits. */
+  readonly digest: string;
+  /** Base64, only where they stood in a message of 0.1.0. */
+  readonly bytes?: string;
+}
+/** Evidence in the form of 0.1.0. */
+export type FirstEvidence = Omit<z.infer<typeof evidence>, 'parts' | 'bootLog'> & {
+  readonly bootLog: string | null;
+};
+export type ChangedMessage = z.infer<typeof changed>;
 export type TrustsMessage = z.infer<typeof trusts>;
-export type AgentMessage = z.infer<typeof fromAgent>;
+export type AgentMessage = Exclude<Arrived, { type: 'evidence' }> | EvidenceMessage;
+
+/** What each role may send; another message of its is `role_denied`. */
+export const sentBy: Readonly<Record<Role, readonly AgentMessage['type'][]>> = {
+  agent: ['hello', 'activated', 'evidence', 'changed', 'trusts', 'error'],
+  unlock: ['hello', 'activated', 'evidence'],
+};
 
 const activate = z.strictObject({
   type: z.literal('activate'),
@@ -131,8 +175,13 @@ const challenge = z.strictObject({
   nonce: base64(32),
   selection,
   purpose: z.enum(['attest', 'enrol']),
-  /** SHA-256 digests of firmware logs that the server holds: such a log is not sent again. */
-  holds: z.array(hex(32)).max(4),
+  /** SHA-256 digests of parts that the server holds: such a part is not sent again. */
+  holds: z.array(hex(32)).max(limits.holds.most),
+  /** The parts that this server takes, only to agents that speak `parts`; they answer with these, by digest. */
+  parts: z
+    .array(z.string().regex(/^[A-Za-z0-9]{1,32}$/))
+    .max(32)
+    .optional(),
   /** Milliseconds in which the answer must arrive. */
   within: z.int().min(1),
 });
@@ -157,9 +206,31 @@ export type ErrorMessage = z.infer<typeof failure>;
 export type ServerMessage = z.infer<typeof fromServer>;
 
 /** @throws Rejection `too_large`, `malformed` (naming the field) */
-export const parseAgentMessage = (text: string): AgentMessage => parseWith(fromAgent, text);
+export function parseAgentMessage(text: string): AgentMessage {
+  const message = parseWith(fromAgent, text);
+  return message.type === 'evidence' ? inOneForm(message) : message;
+}
 /** @throws Rejection `too_large`, `malformed` (naming the field) */
 export const parseServerMessage = (text: string): ServerMessage => parseWith(fromServer, text);
+
+function inOneForm(arrived: Extract<Arrived, { type: 'evidence' }>): EvidenceMessage {
+  const { bootLog, userspaceLog, parts, ...rest } = arrived;
+  if (
+    (parts === undefined) === (bootLog === undefined) ||
+    (parts !== undefined && userspaceLog !== undefined)
+  )
+    throw new Rejection('malformed', 'message field parts: evidence has either this or bootLog', {
+      field: 'parts',
+    });
+  if (parts !== undefined) return { ...rest, parts };
+  const first: Partial<Record<PartName, PartInMessage>> = {};
+  if (bootLog != null) first.boot = { digest: bootLog };
+  if (userspaceLog !== undefined) {
+    const digest = hash('sha256', Buffer.from(userspaceLog, 'base64'), 'hex');
+    first.userSpace = { digest, bytes: userspaceLog };
+  }
+  return { ...rest, parts: first };
+}
 
 function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   if (text.length > limits.textFrame)
@@ -170,6 +241,9 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   } catch (cause) {
     throw new Rejection('malformed', 'the message is not JSON', { cause });
   }
+  // Such a member may be another thing to each who reads it; only a text with one of these can hold it.
+  if (/__proto__|\\u/.test(text) && namesPrototype(value))
+    throw new Rejection('malformed', 'the message names __proto__', { field: 'message' });
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   // A hello of another time may look different in any field; which version it is comes first.
@@ -177,6 +251,17 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   if (range !== undefined) checkVersions(range);
   const field = result.error.issues[0]?.path.join('.') || 'message';
   throw new Rejection('malformed', `message field ${field}: ${result.error.issues[0]?.message}`, { field });
+}
+
+/** Not by recursion: a message can nest deeper than a stack. */
+function namesPrototype(message: unknown): boolean {
+  const open = [message];
+  for (let value = open.pop(); value !== undefined; value = open.pop()) {
+    if (typeof value !== 'object' || value === null) continue;
+    if (Object.hasOwn(value, '__proto__')) return true;
+    for (const member of Object.values(value)) open.push(member);
+  }
+  return false;
 }
 
 const announced = z.object({
@@ -195,8 +280,11 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
   );
 }
 
-/** Kinds of binary frame: one byte, then the payload. */
-export const binaryKinds = { joinToken: 0x01, bootLog: 0x02 } as const;
+/**
+ * Kinds of binary frame: one byte, then the payload. `bootLog` is of 0.1.0; a `part` is any part of evidence, named by
+ * its SHA-256 alone.
+ */
+export const binaryKinds = { joinToken: 0x01, bootLog: 0x02, part: 0x03 } as const;
 export type BinaryKind = keyof typeof binaryKinds;
 
 export function binaryFrame(kind: BinaryKind, payload: Uint8Array): Buffer {

@@ -151,9 +151,12 @@ describe('authorities that a server announces', () => {
     await writeFile(caFile, a.made.ca);
     const address = { host: '127.0.0.1', port: server.port };
     const trust = await readTrust({ caFile, joinToken: null, state }, address, live);
-    await assert.rejects(openChannel({ server: address, authority: trust.pem, signal: live }), {
-      code: 'connect_failed',
-    });
+    await assert.rejects(
+      openChannel({ server: address, authority: trust.pem, takes: new Map(), signal: live }),
+      {
+        code: 'connect_failed',
+      },
+    );
     assert.equal(spoken, 0);
     assert.equal(await isKept(), false);
   });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { after, before, describe, it } from 'mocha';
 import type { WebSocket } from 'ws';
-import { type Channel, openChannel } from '../../agent/channel.ts';
+import { type Channel, type FrameTaker, openChannel } from '../../agent/channel.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import type { ServerMessage } from '../../attest-server/protocol/messages.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
@@ -20,10 +20,16 @@ describe('the channel', () => {
   });
   after(() => authority[Symbol.asyncDispose]());
 
-  const open = (port: number, more: { readonly signal?: AbortSignal; readonly pingEveryMs?: number } = {}) =>
+  interface More {
+    readonly signal?: AbortSignal;
+    readonly pingEveryMs?: number;
+    readonly takes?: ReadonlyMap<number, FrameTaker>;
+  }
+  const open = (port: number, more: More = {}) =>
     openChannel({
       server: { host: '127.0.0.1', port },
       authority: authority.ca,
+      takes: new Map(),
       signal: new AbortController().signal,
       ...more,
     });
@@ -69,6 +75,43 @@ describe('the channel', () => {
       channel.send('hello');
       assert.equal((await channel.closed).code, code);
     });
+
+  describe('with a kind of binary frame that the agent speaks', () => {
+    const kind = 0x7f;
+    const most = limits.textFrame + 1_000;
+
+    /** What was taken of frames that the server sends after the hello, and why the connection ended. */
+    async function taken(...frames: readonly Buffer[]) {
+      const payloads: Buffer[] = [];
+      const takes = new Map([
+        [kind, { most, take: (payload: Buffer) => payloads.push(Buffer.from(payload)) }],
+      ]);
+      await using server = await startTinyServer(tls, (socket) => {
+        socket.once('message', () => {
+          for (const frame of frames) socket.send(frame);
+          socket.close();
+        });
+      });
+      const channel = await open(server.port, { takes });
+      channel.listen(() => assert.fail('no message should arrive'));
+      channel.send('hello');
+      return { payloads, code: (await channel.closed).code };
+    }
+
+    it('hands its bytes over, up to a bound of its own', async () => {
+      const whole = Buffer.alloc(most, 1);
+      const { payloads, code } = await taken(Buffer.of(kind, 1, 2), Buffer.concat([Buffer.of(kind), whole]));
+      assert.deepEqual(payloads, [Buffer.of(1, 2), whole]);
+      assert.equal(code, 'closed');
+      const beyond = await taken(Buffer.alloc(most + 2, kind));
+      assert.deepEqual([beyond.payloads.length, beyond.code], [0, 'too_large']);
+    });
+
+    it('ends the connection at any other kind, and at an empty frame', async () => {
+      for (const frame of [Buffer.of(kind + 1, 1), Buffer.of(0x03), Buffer.alloc(0)])
+        assert.deepEqual(await taken(frame), { payloads: [], code: 'malformed' });
+    });
+  });
 
   it('ends the connection at a message before the hello', async () => {
     await using server = await startTinyServer(tls, (socket) => socket.send(verdict));

@@ -11,11 +11,16 @@ import {
 } from '../../attest-server/protocol/messages.ts';
 
 const log = Buffer.from('the log');
+const digestOf = (bytes: Buffer) => hash('sha256', bytes, 'hex');
+const records = Buffer.from('records');
+const withRecords = { readGrowing: async () => new Map([['userSpace', records] as const]) };
 const situation: Situation = {
   node: 'node-1',
   bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
   host: { kernel: '6.12' },
-  bootLog: { bytes: log, digest: hash('sha256', log, 'hex') },
+  parts: new Map([['boot', log]]),
+  unavailable: {},
+  readGrowing: async () => new Map(),
   channel: Buffer.alloc(32, 7),
   helloDigest: 'ab'.repeat(32),
 };
@@ -49,39 +54,88 @@ describe('an answer', () => {
     assert.deepEqual(parseBinaryFrame(first), { kind: 'bootLog', payload: log });
     const evidence = parseAgentMessage(String(second));
     assert(evidence.type === 'evidence');
-    assert.equal(evidence.bootLog, situation.bootLog?.digest);
+    assert.deepEqual(evidence.parts, { boot: { digest: digestOf(log) } });
   });
 
   it('holds what user space measured, read once the quote is there', async () => {
     const tpm = tpmThatFails('pcrs_moved');
     let quotes = 0;
-    const readUserSpaceLog = async () => {
+    const readGrowing = () => {
       quotes = tpm.requests.length;
-      return Buffer.from('records');
+      return withRecords.readGrowing();
     };
     const evidence = parseAgentMessage(
-      String((await answer(challenge, { ...situation, readUserSpaceLog }, tpm)).at(-1)),
+      String((await answer(challenge, { ...situation, readGrowing }, tpm)).at(-1)),
     );
     assert(evidence.type === 'evidence');
-    assert.equal(evidence.userspaceLog, Buffer.from('records').toString('base64'));
+    const userSpace = { digest: digestOf(records), bytes: records.toString('base64') };
+    assert.deepEqual(evidence.parts.userSpace, userSpace);
     assert.equal(quotes, 2);
   });
 
   it('says nothing of what user space measured where there is no such log', async () => {
-    const [, second] = await answer(
-      challenge,
-      { ...situation, readUserSpaceLog: async () => null },
-      tpmThatFails(),
-    );
+    const [, second] = await answer(challenge, situation, tpmThatFails());
     assert.equal(String(second).includes('userspaceLog'), false);
   });
 
   it('does not send a log that the server holds, nor one that is not there', async () => {
-    const holds = [situation.bootLog?.digest ?? ''];
+    const holds = [digestOf(log)];
     assert.equal((await answer({ ...challenge, holds }, situation, tpmThatFails())).length, 1);
-    const [only] = await answer(challenge, { ...situation, bootLog: null }, tpmThatFails());
+    const [only] = await answer(challenge, { ...situation, parts: new Map() }, tpmThatFails());
     const evidence = parseAgentMessage(String(only));
-    assert(evidence.type === 'evidence' && evidence.bootLog === null);
+    assert(evidence.type === 'evidence');
+    assert.deepEqual(evidence.parts, {});
+  });
+
+  describe('to a server that names parts', () => {
+    const later: Challenge = { ...challenge, parts: ['boot', 'userSpace', 'disk', 'unheardOf'] };
+    const disk = Buffer.from('a disk');
+    const whole: Situation = {
+      ...situation,
+      ...withRecords,
+      parts: new Map([
+        ['boot', log],
+        ['disk', disk],
+      ]),
+    };
+
+    it('names them by digest, and sends before it in frames of their own what the server does not hold', async () => {
+      const digests = [log, disk, records].map(digestOf);
+      for (const holds of [[], digests.slice(0, 1), digests]) {
+        const frames = await answer({ ...later, holds }, whole, tpmThatFails());
+        const evidence = parseAgentMessage(String(frames.at(-1)));
+        assert(evidence.type === 'evidence');
+        const [boot = '', ofDisk = '', userSpace = ''] = digests;
+        const parts = { boot: { digest: boot }, disk: { digest: ofDisk }, userSpace: { digest: userSpace } };
+        assert.deepEqual(evidence.parts, parts);
+        const sent = frames.slice(0, -1).map((frame) => {
+          assert(Buffer.isBuffer(frame));
+          return parseBinaryFrame(frame);
+        });
+        const missing = [log, disk, records].filter((bytes) => !holds.includes(digestOf(bytes)));
+        assert.deepEqual(
+          sent,
+          missing.map((payload) => ({ kind: 'part', payload })),
+        );
+      }
+    });
+
+    it('says in its facts the digest of each part that does not grow, and of none that does', async () => {
+      const evidence = parseAgentMessage(String((await answer(later, whole, tpmThatFails())).at(-1)));
+      assert(evidence.type === 'evidence');
+      assert.deepEqual(parseFacts(evidence.facts).parts, { disk: digestOf(disk) });
+    });
+  });
+
+  it('says in its facts what could not be read, in either form', async () => {
+    const unavailable = { boot: 'not read within 5000 ms' };
+    for (const parts of [undefined, ['boot']]) {
+      const asked = parts === undefined ? challenge : { ...challenge, parts };
+      const frames = await answer(asked, { ...situation, parts: new Map(), unavailable }, tpmThatFails());
+      const evidence = parseAgentMessage(String(frames.at(-1)));
+      assert(evidence.type === 'evidence');
+      assert.deepEqual(parseFacts(evidence.facts).unavailable, unavailable);
+    }
   });
 
   it('says first in its facts what ties them to the conversation', async () => {

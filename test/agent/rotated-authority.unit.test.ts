@@ -37,7 +37,12 @@ describe('an authority that follows another one', () => {
       address,
       live.signal,
     );
-    const channel = await openChannel({ server: address, authority, signal: live.signal });
+    const channel = await openChannel({
+      server: address,
+      authority,
+      takes: new Map(),
+      signal: live.signal,
+    });
     channel.close();
     await channel.closed;
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,13 +9,14 @@ import { openTpm } from 'node-tpm2';
 import { start } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { bootLogPath } from '../../agent/collectors/boot-log.ts';
+import { host } from '../../agent/collectors/host.ts';
 import { buildConfig } from '../../agent/config.ts';
 import { answer } from '../../agent/evidence.ts';
 import { runAgent } from '../../agent/run.ts';
 import { parseAgentMessage } from '../../attest-server/protocol/messages.ts';
 import { launchTpm, type SoftwareTpm } from '../../swtpm-fixtures/tpm.ts';
-import { type Conversation, converse, makeChallenge, prove } from './conversation.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
+import { type Conversation, converse, makeChallenge, prove } from './serving-half.ts';
 import { startTinyServer } from './tiny-server.ts';
 
 const bootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
@@ -52,8 +53,14 @@ describe('an agent on a software TPM', () => {
     const channel = randomBytes(32);
     const challenge = makeChallenge();
     const situation = {
-      ...{ node: 'node-1', bootId, host: null, channel, helloDigest: '00'.repeat(32) },
-      bootLog: { bytes: log, digest: hash('sha256', log, 'hex') },
+      node: 'node-1',
+      bootId,
+      host: null,
+      channel,
+      helloDigest: '00'.repeat(32),
+      parts: new Map([['boot', log] as const]),
+      unavailable: {},
+      readGrowing: async () => new Map(),
     };
     const frames = await answer(challenge, situation, opened);
     const evidence = parseAgentMessage(String(frames.at(-1)));
@@ -78,7 +85,7 @@ describe('an agent on a software TPM', () => {
     assert.deepEqual([...first.listening, ...second.listening], []);
     assert.equal(joined?.token, `id1.${secret}`);
     assert.equal(joined?.proven.facts?.host?.os, 'Debian GNU/Linux 13 (trixie)');
-    assert.deepEqual(joined?.log, log);
+    assert.deepEqual([joined?.log, joined?.kinds], [log, ['part']]);
     assert.equal(known?.token, null);
     assert.deepEqual(known?.proven.akName, joined?.proven.akName);
     assert(!`${first.said}${second.said}`.includes(secret));
@@ -131,6 +138,32 @@ describe('an agent on a software TPM', () => {
     assert(hello.type === 'hello' && hello.ek === null && hello.ak === null && hello.banks.length === 0);
     assert.match(said, /"code":"unsupported_tpm"/);
     assert.match(said, /\/dev\/no-such-tpm/);
+  });
+
+  it('answers without what a collector of it cannot read, and says so', async () => {
+    const { key, cert } = await authority.issue();
+    const seen: Conversation[] = [];
+    await using server = await startTinyServer({ key, cert: cert + authority.ca }, (socket, channel) =>
+      seen.push(converse(socket, channel)),
+    );
+    const stop = new AbortController();
+    const config = buildConfig(
+      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
+      { ASSAY_STATE_DIR: join(folder, 'state-4'), ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+    );
+    const late = () => new Promise<never>(() => {});
+    await runAgent(config, {
+      logger: pino({ level: 'silent' }),
+      signal: stop.signal,
+      collectors: [{ name: 'boot', part: 'boot', within: 50, read: late }, host],
+      onState: ({ phase }) => {
+        if (phase === 'verdict') stop.abort();
+      },
+    });
+    const outcome = await seen[0]?.done;
+    assert.equal(outcome?.log, null);
+    assert.equal(outcome?.proven.facts?.host?.kernel, '6.12.1');
+    assert.deepEqual(Object.keys(outcome?.proven.facts?.unavailable ?? {}), ['boot']);
   });
 
   it('comes back after its connection and its TPM were lost', async () => {

@@ -5,8 +5,8 @@ import { after, before, describe, it } from 'mocha';
 import { openTpm, ToolError } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
 import { openChannel } from '../../agent/channel.ts';
+import { startConversation } from '../../agent/conversation.ts';
 import { readIdentity } from '../../agent/identity.ts';
-import { startSession } from '../../agent/session.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { agentsOf, startAgent, vouchFor } from './real-agent.ts';
@@ -68,10 +68,15 @@ describe('the real agent on a node that does not hold still', () => {
     const channel = await openChannel({
       server: { host: '127.0.0.1', port: world.server.agentPort },
       authority: await readFile(world.server.caFile, 'utf8'),
+      takes: new Map(),
       signal: ended.signal,
     });
-    const session = startSession(channel, {
-      ...{ node: 'node-1', program: '0.0.0', identity: await readIdentity(tpm), joinToken: null },
+    const conversation = startConversation(channel, {
+      node: 'node-1',
+      program: '0.0.0',
+      identity: await readIdentity(tpm),
+      joinToken: null,
+      saysWhatItSpeaks: true,
       tpm: {
         activateCredential: (credential) => tpm.activateCredential(credential),
         quote: () => {
@@ -79,8 +84,14 @@ describe('the real agent on a node that does not hold still', () => {
           return Promise.reject(raced);
         },
       },
-      readNode: async () => ({ bootId: machine.bootId ?? '', host: null, bootLog: null }),
-      on: { sent: () => {}, verdict: () => {}, refused: () => {}, fault: () => {} },
+      readNode: async () => ({
+        bootId: machine.bootId ?? '',
+        host: null,
+        parts: new Map(),
+        unavailable: {},
+        readGrowing: async () => new Map(),
+      }),
+      on: { sent: () => {}, verdict: () => {}, accepted: () => {}, refused: () => {}, fault: () => {} },
     });
     const status = await world.until(async () => {
       const now = await world.status('node-1');
@@ -93,7 +104,7 @@ describe('the real agent on a node that does not hold still', () => {
     const entries = (await world.audit()).filter(({ code }) => code === 'evidence_raced');
     assert.deepEqual([entries.length, entries[0]?.subject], [1, 'node-1']);
     ended.abort();
-    await session.closed;
+    await conversation.closed;
   });
 
   it('is trusted again after each of three power losses in a row (row 115)', async function () {

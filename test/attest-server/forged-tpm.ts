@@ -9,8 +9,15 @@ import {
 } from 'node:crypto';
 import { activationProof } from '../../attest-server/channel/session.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
+import { type PartName, partNames } from '../../attest-server/protocol/evidence.ts';
 import type { Facts } from '../../attest-server/protocol/facts.ts';
-import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/protocol/messages.ts';
+import type {
+  Challenge,
+  EvidenceMessage,
+  FirstEvidence,
+  Hello,
+  PartInMessage,
+} from '../../attest-server/protocol/messages.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
 import { madeAuthority, madeEkCertificate, signer } from './verify/made-certificate.ts';
 import { madeQuote } from './verify/made-quote.ts';
@@ -40,11 +47,18 @@ export interface ForgedTpm {
   hello(node: string): Hello;
   /** Opens the credential, as TPM2_ActivateCredential does. */
   activated(activate: Readonly<Record<string, unknown>>, channel: Buffer, hello: string): object;
-  /** A good answer, with what an attack changes. `quote` gets the bytes to sign. */
+  /** A good answer in the form of 0.1.0, with what an attack changes. `quote` gets the bytes to sign. */
   evidence(
     challenge: Challenge,
     occasion: Occasion,
-    change?: { quote?: (signed: Buffer) => QuoteEvidence; message?: Partial<EvidenceMessage> },
+    change?: { quote?: (signed: Buffer) => QuoteEvidence; message?: Partial<FirstEvidence> },
+  ): FirstEvidence;
+  /** The same with its parts by digest; `boot` is the occasion's log, and the frames are sent apart. */
+  evidenceOfParts(
+    challenge: Challenge,
+    occasion: Occasion,
+    parts: Readonly<Partial<Record<PartName, Buffer>>>,
+    quote?: (signed: Buffer) => QuoteEvidence,
   ): EvidenceMessage;
 }
 
@@ -91,28 +105,59 @@ export function forgedTpm(
       const proof = activationProof(opened, channel, hash('sha256', hello, 'hex'));
       return { type: 'activated', proof: proof.toString('hex') };
     },
-    evidence(challenge, { node, hello, channel, bootLog, host, bootId = firstBootId }, change = {}) {
-      const facts = JSON.stringify({
-        ...{ purpose: 'attest', node, bootId },
-        helloDigest: hash('sha256', hello, 'hex'),
-        ...(host && { host }),
-      });
-      const signed = qualifyingData({
-        nonce: Buffer.from(challenge.nonce, 'base64'),
-        channel,
-        facts: createHash('sha256').update(facts).digest(),
-        bootLog: bootLog === undefined ? Buffer.alloc(0) : createHash('sha256').update(bootLog).digest(),
-        keyRequest: Buffer.alloc(0),
-      });
-      const quote = change.quote ?? ((data: Buffer) => madeQuote(ak, data));
+    evidence(challenge, occasion, change = {}) {
+      const { bootLog } = occasion;
       return {
-        ...{ type: 'evidence', nonce: challenge.nonce, channel: channel.toString('base64') },
-        quotes: [encoded(quote(Buffer.from(signed, 'hex')))],
-        facts,
+        ...sealed(ak, challenge, occasion, factsOf(occasion), change.quote),
         bootLog: bootLog === undefined ? null : hash('sha256', bootLog, 'hex'),
         ...change.message,
       };
     },
+    evidenceOfParts(challenge, occasion, parts, quote) {
+      const named: Partial<Record<PartName, PartInMessage>> = {};
+      const inFacts: Partial<Record<PartName, string>> = {};
+      for (const [name, bytes] of Object.entries({ ...parts, boot: occasion.bootLog })) {
+        if (bytes === undefined || !isPartName(name)) continue;
+        named[name] = { digest: hash('sha256', bytes, 'hex') };
+        if (!grows.has(name)) inFacts[name] = hash('sha256', bytes, 'hex');
+      }
+      const facts = { ...factsOf(occasion), parts: inFacts };
+      return { ...sealed(ak, challenge, occasion, facts, quote), parts: named };
+    },
+  };
+}
+
+const isPartName = (name: string): name is PartName => partNames.some((each) => each === name);
+/** Not in the facts: these vouch for themselves, and `boot` stands in the binding. */
+const grows: ReadonlySet<PartName> = new Set(['boot', 'userSpace', 'ima']);
+
+function factsOf({ node, hello, host, bootId = firstBootId }: Occasion): Facts {
+  const facts: Facts = { purpose: 'attest', node, bootId, helloDigest: hash('sha256', hello, 'hex') };
+  return host === undefined ? facts : { ...facts, host };
+}
+
+/** What evidence of every form has, with a quote over it. */
+function sealed(
+  ak: SoftwareKey,
+  challenge: Challenge,
+  { channel, bootLog }: Occasion,
+  said: Facts,
+  quote: (signed: Buffer) => QuoteEvidence = (data) => madeQuote(ak, data),
+): Omit<EvidenceMessage, 'parts'> {
+  const facts = JSON.stringify(said);
+  const signed = qualifyingData({
+    nonce: Buffer.from(challenge.nonce, 'base64'),
+    channel,
+    facts: createHash('sha256').update(facts).digest(),
+    bootLog: bootLog === undefined ? Buffer.alloc(0) : createHash('sha256').update(bootLog).digest(),
+    keyRequest: Buffer.alloc(0),
+  });
+  return {
+    type: 'evidence',
+    nonce: challenge.nonce,
+    channel: channel.toString('base64'),
+    quotes: [encoded(quote(Buffer.from(signed, 'hex')))],
+    facts,
   };
 }
 

@@ -19,7 +19,12 @@ const none = Buffer.alloc(0);
 /** Its answer, of which only the log's digest counts. */
 export function answerNaming(bootLog: string): Answer {
   return {
-    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], bootLog },
-    ...{ nonce: none, channel: none, helloDigest: '', selection: {}, challengedAt: 0, bootLog: null },
+    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], parts: {} },
+    nonce: none,
+    channel: none,
+    helloDigest: '',
+    selection: {},
+    challengedAt: 0,
+    parts: { boot: { digest: bootLog, bytes: null } },
   };
 }

@@ -1,4 +1,5 @@
 import { Argument, Command, Option } from 'commander';
+import { benchAgent } from './agent.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
@@ -16,6 +17,7 @@ const benches: Readonly<
   boots: benchBoots,
   attestation: async () => ({ attestation: await benchAttestation() }),
   start: async () => ({ start_ms: await benchStart() }),
+  agent: async () => ({ agent: await benchAgent() }),
   tarpit: benchTarpit,
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),

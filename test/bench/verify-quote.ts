@@ -50,7 +50,10 @@ function bench(kind: KeyKind): QuoteFigures {
   const remembering = verdictsBy(strictPolicy, [reference]);
   const full = (one: Message) => whole(prove(one), node, at).state === 'trusted';
   const proven = new Map(
-    messages.map((one) => [one, latestBoot(prove(one), evidenceOf(one), at, undefined)]),
+    messages.map((one) => [
+      one,
+      latestBoot(prove(one), { evidence: evidenceOf(one), parts: {} }, at, undefined),
+    ]),
   );
   const unchanged = (one: Message) => remembering(prove(one, proven.get(one)), node, at).state === 'trusted';
   const [bare = 0, looked = 0, remembered = 0] = interleaved(
@@ -91,7 +94,7 @@ function prove({ ak, nonce, channel, quote }: Message, before?: LatestBoot): Pro
   );
 }
 
-const envelope = { type: 'evidence', nonce: '', channel: '', facts: '', bootLog: null } as const;
+const envelope = { type: 'evidence', nonce: '', channel: '', facts: '', parts: {} } as const;
 
 const every = Array.from({ length: 24 }, (_, pcr) => pcr);
 const values = madeValues(32);

@@ -46,7 +46,7 @@ const sha1Only: readonly Algorithm[] = [{ id: 0x0004, bank: 'sha1', position: 0,
  * @throws Rejection `malformed` with field and offset, `too_large`
  */
 export function parseRawLog(bytes: Buffer): RawLog {
-  if (bytes.length > limits.bootLog)
+  if (bytes.length > limits.parts.boot)
     throw new Rejection('too_large', `an event log of ${bytes.length} bytes`, { field: 'log' });
   const cursor = new Cursor(bytes, 'little');
   const agile = isAgile(bytes);

@@ -36,7 +36,7 @@ const lineFeed = 0x0a;
  * @throws Rejection `malformed` with field and offset, `too_large`
  */
 export function parseUserSpaceLog(bytes: Buffer): UserSpaceLog {
-  if (bytes.length > limits.userspaceLog)
+  if (bytes.length > limits.parts.userSpace)
     throw new Rejection('too_large', `a user-space log of ${bytes.length} bytes`, { field: 'userspaceLog' });
   const events: UserSpaceEvent[] = [];
   let passedOver = 0;

@@ -3,16 +3,21 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { bootLogPath, bootLogReader } from '../../../agent/collectors/boot-log.ts';
-import { readBootId, readHostFacts } from '../../../agent/collectors/host.ts';
-import { readLockdown } from '../../../agent/collectors/lockdown.ts';
-import { readUserSpaceLog, userSpaceLogPath } from '../../../agent/collectors/user-space-log.ts';
-import { parseFacts } from '../../../attest-server/protocol/facts.ts';
+import { readBootId } from '../../../agent/collectors/boot-id.ts';
+import { bootLog, bootLogPath } from '../../../agent/collectors/boot-log.ts';
+import { Unavailable } from '../../../agent/collectors/collector.ts';
+import { host } from '../../../agent/collectors/host.ts';
+import { userSpaceLog, userSpaceLogPath } from '../../../agent/collectors/user-space-log.ts';
+import { type HostFacts, parseFacts } from '../../../attest-server/protocol/facts.ts';
+import { limits } from '../../../attest-server/protocol/limits.ts';
+
+const { signal } = new AbortController();
 
 describe('the collectors', () => {
   let root = '';
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), 'assay-agent-root-'));
+    await boots('a');
   });
   afterEach(() => rm(root, { recursive: true }));
 
@@ -21,84 +26,114 @@ describe('the collectors', () => {
     await writeFile(join(root, path), content);
   }
 
-  it('read the boot log once a boot', async () => {
-    const read = bootLogReader(root, 100);
+  const boots = (digit: string) =>
+    put('proc/sys/kernel/random/boot_id', `${digit.repeat(8)}-8b86-d011-b42d-00cf4fc964ff\n`);
+
+  /** What the facts would hold: JSON has no member without a value. */
+  async function readHost(sysroot = root): Promise<HostFacts> {
+    const facts = await host.read(sysroot, signal);
+    assert(!(facts instanceof Unavailable));
+    return JSON.parse(JSON.stringify(facts));
+  }
+
+  const text = (value: Buffer | null | Unavailable) => (Buffer.isBuffer(value) ? value.toString() : value);
+
+  it('read the boot log once a boot, each its own', async () => {
+    const [log, another] = [bootLog(), bootLog()];
     await put(bootLogPath, 'first');
-    assert.equal((await read('a'))?.bytes.toString(), 'first');
+    assert.equal(text(await log.read(root, signal)), 'first');
     await put(bootLogPath, 'second');
-    assert.equal((await read('a'))?.bytes.toString(), 'first');
-    assert.equal((await read('b'))?.bytes.toString(), 'second');
+    assert.equal(text(await log.read(root, signal)), 'first');
+    assert.equal(text(await another.read(root, signal)), 'second');
+    await boots('b');
+    assert.equal(text(await log.read(root, signal)), 'second');
   });
 
   it('find no log where it is missing or empty, until it is there', async () => {
-    const read = bootLogReader(root, 100);
-    assert.equal(await read('a'), null);
+    const log = bootLog();
+    assert.equal(await log.read(root, signal), null);
     await put(bootLogPath, '');
-    assert.equal(await read('a'), null);
+    assert.equal(await log.read(root, signal), null);
     await put(bootLogPath, 'late');
-    assert.equal((await read('a'))?.bytes.toString(), 'late');
+    assert.equal(text(await log.read(root, signal)), 'late');
   });
 
   it('refuse a log beyond the bound, and take one at it', async () => {
-    await put(bootLogPath, Buffer.alloc(100));
-    assert.equal((await bootLogReader(root, 100)('a'))?.bytes.length, 100);
-    await assert.rejects(bootLogReader(root, 99)('a'), RangeError);
+    const most = limits.parts.boot;
+    await put(bootLogPath, Buffer.alloc(most));
+    assert.equal(text(await bootLog().read(root, signal))?.toString().length, most);
+    await put(bootLogPath, Buffer.alloc(most + 1));
+    await assert.rejects(bootLog().read(root, signal), RangeError);
+  });
+
+  it('read no further once nobody waits', async () => {
+    await put(bootLogPath, 'log');
+    await assert.rejects(bootLog().read(root, AbortSignal.abort()), { name: 'AbortError' });
   });
 
   it("read systemd's log anew each time, as far as its records are whole", async () => {
-    assert.equal(await readUserSpaceLog(root, 100), null);
+    assert.equal(await userSpaceLog.read(root, signal), null);
     await put(userSpaceLogPath, '\x1e{"pcr"');
-    assert.equal(await readUserSpaceLog(root, 100), null);
+    assert.equal(await userSpaceLog.read(root, signal), null);
     await put(userSpaceLogPath, '\x1e{}\n\x1e{"pcr"');
-    assert.equal((await readUserSpaceLog(root, 100))?.toString(), '\x1e{}\n');
-    await assert.rejects(readUserSpaceLog(root, 3), RangeError);
+    assert.equal(text(await userSpaceLog.read(root, signal)), '\x1e{}\n');
+    await put(userSpaceLogPath, Buffer.alloc(limits.parts.userSpace + 1));
+    await assert.rejects(userSpaceLog.read(root, signal), RangeError);
   });
 
   it('say the command line of the kernel as it is, or not at all', async () => {
     await put('proc/cmdline', ' root=/dev/vda  ro "a b" \n');
-    assert.equal((await readHostFacts(root)).commandLine, ' root=/dev/vda  ro "a b" ');
+    assert.equal((await readHost()).commandLine, ' root=/dev/vda  ro "a b" ');
     await put('proc/cmdline', `${'x'.repeat(4097)}\n`);
-    assert.equal((await readHostFacts(root)).commandLine, undefined);
+    assert.equal((await readHost()).commandLine, undefined);
   });
 
   it('leave out what a machine does not say', async () => {
-    assert.deepEqual(Object.keys(await readHostFacts(root)), ['arch']);
+    assert.deepEqual(Object.keys(await readHost()), ['arch']);
+    await rm(join(root, 'proc'), { recursive: true });
     await assert.rejects(readBootId(root));
   });
 
-  it('say what the running machine is in facts that the server takes', async () => {
-    const [bootId, host] = await Promise.all([readBootId('/'), readHostFacts('/')]);
-    const facts = { purpose: 'attest', node: 'n', bootId, helloDigest: '0'.repeat(64), host };
-    assert.equal(parseFacts(JSON.stringify(facts)).host?.kernel, host.kernel);
-    assert(host.kernel && host.os && host.arch);
+  it('say what the running machine is, from its files, in facts that the server takes', async () => {
+    const [bootId, said] = await Promise.all([readBootId('/'), readHost('/')]);
+    const facts = { purpose: 'attest', node: 'n', bootId, helloDigest: '0'.repeat(64), host: said };
+    assert.equal(parseFacts(JSON.stringify(facts)).host?.kernel, said.kernel);
+    assert(said.kernel && said.os && said.arch);
+  });
+
+  it('say kernel and system as their files do, whatever quotes these use', async () => {
+    await put('proc/version', 'Linux version 6.12.48+deb13-amd64 (someone) #1 SMP\n');
+    for (const quote of ['"', "'", '']) {
+      await put('etc/os-release', `ID=x\nPRETTY_NAME=${quote}Some System 1${quote}\n`);
+      const { kernel, os } = await readHost();
+      assert.deepEqual([kernel, os], ['6.12.48+deb13-amd64', 'Some System 1']);
+    }
   });
 
   it('say whether another kernel may be loaded, as far as the machine says it', async () => {
     await put('proc/sys/kernel/kexec_load_disabled', '0\n');
     await put('sys/kernel/security/lockdown', 'none [integrity] confidentiality\n');
-    const { kexecLoadDisabled, lockdown } = await readHostFacts(root);
+    const { kexecLoadDisabled, lockdown } = await readHost();
     assert.deepEqual([kexecLoadDisabled, lockdown], [false, 'integrity']);
     await put('proc/sys/kernel/kexec_load_disabled', '1');
     await put('sys/kernel/security/lockdown', 'nonsense');
-    assert.deepEqual(await readLockdown(root), { kexecLoadDisabled: true });
-    await rm(join(root, 'proc'), { recursive: true });
-    await rm(join(root, 'sys'), { recursive: true });
-    assert.deepEqual(await readLockdown(root), {});
+    const { arch: _, ...rest } = await readHost();
+    assert.deepEqual(rest, { kexecLoadDisabled: true });
   });
 
   it('say the system UUID in lower case where it is one, and are not kept from the rest where it is not', async () => {
     const id = 'sys/class/dmi/id/product_uuid';
     await put(id, '4C4C4544-0042-3510-8052-B4C04F4D5132\n');
-    assert.equal((await readHostFacts(root)).systemUuid, '4c4c4544-0042-3510-8052-b4c04f4d5132');
+    assert.equal((await readHost()).systemUuid, '4c4c4544-0042-3510-8052-b4c04f4d5132');
     await put(id, 'Not Settable');
-    assert.deepEqual(Object.keys(await readHostFacts(root)), ['arch']);
+    assert.deepEqual(Object.keys(await readHost()), ['arch']);
     await rm(join(root, id));
     await mkdir(join(root, id));
-    assert.deepEqual(Object.keys(await readHostFacts(root)), ['arch']);
+    assert.deepEqual(Object.keys(await readHost()), ['arch']);
   });
 
   it('take control characters out and cut what is too long', async () => {
     await put('sys/class/dmi/id/sys_vendor', `a\u0007b${'x'.repeat(100)}\n`);
-    assert.equal((await readHostFacts(root)).manufacturer, `a b${'x'.repeat(61)}`);
+    assert.equal((await readHost()).manufacturer, `a b${'x'.repeat(61)}`);
   });
 });

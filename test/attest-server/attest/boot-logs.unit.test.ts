@@ -14,7 +14,9 @@ import { event } from '../verify/tpm/log-builder.ts';
 
 const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
 const bytes = recordedLog('debian13-uki-systemd');
-const userspaceLog = readFileSync(new URL('tpm2-measure.log', folder)).toString('base64');
+const records = readFileSync(new URL('tpm2-measure.log', folder));
+const partOf = (part: Buffer) => ({ digest: hash('sha256', part, 'hex'), bytes: part });
+const withRecords = { userSpace: partOf(records) };
 const held: Readonly<Record<string, Readonly<Record<string, string>>>> = JSON.parse(
   readFileSync(new URL('pcrs.json', folder), 'utf8'),
 );
@@ -27,13 +29,17 @@ function quoted(pcr = 0, value = held.sha256?.[pcr] ?? ''): readonly QuotedBank[
 }
 const anything = '5a'.repeat(bankBytes.sha256);
 
-function answerOf(log: Buffer | null, more: Partial<Answer['evidence']> = {}): Answer {
+function answerOf(log: Buffer | null, more: Partial<Answer['parts']> = {}): Answer {
   const none = Buffer.alloc(0);
   const digest = hash('sha256', log ?? bytes);
   return {
-    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], bootLog: digest, ...more },
-    ...{ nonce: none, channel: none, helloDigest: '', selection: {}, challengedAt: 0 },
-    bootLog: log && { digest, bytes: log },
+    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], parts: {} },
+    nonce: none,
+    channel: none,
+    helloDigest: '',
+    selection: {},
+    challengedAt: 0,
+    parts: { boot: { digest, bytes: log }, ...more },
   };
 }
 
@@ -43,7 +49,7 @@ function unmeasured(value: number): Buffer {
 }
 
 /** One log that is sent once, and what each later answer that names it is given. */
-async function opened(more: Partial<Answer['evidence']> = {}) {
+async function opened(more: Partial<Answer['parts']> = {}) {
   const logs = new BootLogs(async () => null);
   const measured = async (answer: Answer, banks: readonly QuotedBank[]): Promise<MeasuredBoot | undefined> =>
     (await logs.of(answer))?.measure(banks);
@@ -72,15 +78,31 @@ describe('the boot logs that answers rest on', () => {
   it('are replayed again with what user space measured meanwhile', async () => {
     const { measured, first } = await opened();
     assert.deepEqual(first?.userSpace, []);
-    const later = await measured(answerOf(null, { userspaceLog }), quoted());
+    const later = await measured(answerOf(null, withRecords), quoted());
     assert.equal(later?.userSpace?.length, 3);
-    assert.equal(await measured(answerOf(null, { userspaceLog }), quoted()), later);
+    assert.equal(await measured(answerOf(null, withRecords), quoted()), later);
+  });
+
+  it('are completed with the log of user space that an answer only names: remembered, read, or missing', async () => {
+    const named = { userSpace: { digest: withRecords.userSpace.digest, bytes: null } };
+    const asked: string[] = [];
+    const logs = new BootLogs(async (digest) => {
+      asked.push(digest);
+      return digest === named.userSpace.digest ? records : null;
+    });
+    const read = await logs.complete(answerOf(bytes, named));
+    assert.deepEqual(read.parts.userSpace, withRecords.userSpace);
+    (await logs.of(read))?.measure(quoted());
+    assert.deepEqual((await logs.complete(answerOf(null, named))).parts.userSpace, withRecords.userSpace);
+    assert.deepEqual(asked, [named.userSpace.digest]);
+    const unknown = { userSpace: { digest: '00'.repeat(32), bytes: null } };
+    await assert.rejects(logs.complete(answerOf(null, unknown)), { code: 'malformed' });
   });
 
   it('refuse a log of user space that cannot be read', async () => {
     const { measured } = await opened();
     const logs = new BootLogs(async () => bytes);
-    const evidence = await logs.of(answerOf(null, { userspaceLog: Buffer.from('{}').toString('base64') }));
+    const evidence = await logs.of(answerOf(null, { userSpace: partOf(Buffer.from('{}')) }));
     assert.equal(rejectionOf(() => evidence?.measure(quoted()))?.code, 'malformed');
     assert.deepEqual((await measured(answerOf(null), quoted()))?.problems, []);
   });
@@ -90,7 +112,7 @@ describe('the boot logs that answers rest on', () => {
     for (let sent = 1; sent <= 9; sent += 1) {
       const answer = answerOf(Buffer.concat([bytes, unmeasured(sent)]));
       assert.deepEqual((await measured(answer, quoted()))?.problems, []);
-      const counted = () => logs.count('node-1', 1, answer.evidence.bootLog ?? '');
+      const counted = () => logs.count('node-1', 1, answer.parts.boot?.digest ?? '');
       assert.equal(rejectionOf(counted)?.code, sent <= 8 ? undefined : 'too_large');
     }
     const known = hash('sha256', Buffer.concat([bytes, unmeasured(1)]));

@@ -70,6 +70,18 @@ describe('the agenda of a connection', () => {
     assert.deepEqual(said, ['challenge']);
   });
 
+  it('moves a challenge forward where it is wanted sooner, and never puts it off', async () => {
+    const { agenda, said } = made();
+    agenda.challengeAfter(40);
+    agenda.challengeWithin(10_000);
+    await sleep(80);
+    assert.deepEqual(said, ['challenge']);
+    agenda.challengeAfter(10_000);
+    agenda.challengeWithin(20);
+    await sleep(60);
+    assert.deepEqual(said, ['challenge', 'challenge']);
+  });
+
   it('says nothing once the connection is gone', async () => {
     const { agenda, said } = made();
     agenda.within(10, 'late');

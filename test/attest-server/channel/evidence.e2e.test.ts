@@ -1,11 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import {
-  binaryFrame,
-  type Challenge,
-  type EvidenceMessage,
-} from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame, type Challenge, type FirstEvidence } from '../../../attest-server/protocol/messages.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
@@ -35,11 +31,11 @@ describe('evidence, over a real connection', () => {
     readonly name: string;
     readonly code: ReasonCode;
     readonly quote?: (key: SoftwareKey, signed: Buffer) => QuoteEvidence;
-    readonly message?: (good: EvidenceMessage, challenge: Challenge) => object;
+    readonly message?: (good: FirstEvidence, challenge: Challenge) => object;
   }
 
   const nonce = (change: (bytes: Buffer) => string) => ({
-    message: (good: EvidenceMessage) => ({ ...good, nonce: change(Buffer.from(good.nonce, 'base64')) }),
+    message: (good: FirstEvidence) => ({ ...good, nonce: change(Buffer.from(good.nonce, 'base64')) }),
   });
   const attest = (change: (attest: Buffer) => Buffer) => ({
     quote: (key: SoftwareKey, signed: Buffer) => {

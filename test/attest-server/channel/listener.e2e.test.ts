@@ -155,7 +155,7 @@ describe('the listener, over a real connection', () => {
     await assertRefused(world, node, 'too_large', async () => {
       const peer = await introduce(world, tpm, node);
       await peer.challenge();
-      peer.send(binaryFrame('bootLog', Buffer.alloc(limits.bootLog + 1)));
+      peer.send(binaryFrame('bootLog', Buffer.alloc(limits.parts.boot + 1)));
       return peer;
     });
   });

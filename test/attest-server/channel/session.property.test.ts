@@ -16,7 +16,7 @@ const hello = (joinToken: boolean) =>
   });
 const challenge: Challenge = {
   ...{ type: 'challenge', nonce: base64, selection: { sha256: [0] } },
-  ...{ purpose: 'attest', holds: [], within: 100 },
+  ...{ purpose: 'attest', holds: [], parts: ['boot'], within: 100 },
 };
 
 /** Frames as a peer may send them: good ones, good ones cut or changed, and any bytes. */
@@ -28,6 +28,11 @@ const good: readonly string[] = [
     ...{ type: 'evidence', nonce: base64, channel: base64, facts: '{}', bootLog: null },
     quotes: [{ attest: '', signature: '', pcrs: {} }],
   }),
+  JSON.stringify({
+    ...{ type: 'evidence', nonce: base64, channel: base64, facts: '{}' },
+    quotes: [{ attest: '', signature: '', pcrs: {} }],
+    parts: { boot: { digest: hash('sha256', 'part', 'hex') } },
+  }),
   '{"type":"changed","what":"x"}',
   '{"type":"error","code":"evidence_raced"}',
 ];
@@ -37,7 +42,12 @@ const frame = fc.oneof(
   fc.string(),
   fc.json(),
   fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes)),
-  fc.constantFrom(Buffer.from('\x01id.secret'), Buffer.from('\x02log'), Buffer.alloc(0)),
+  fc.constantFrom(
+    Buffer.from('\x01id.secret'),
+    Buffer.from('\x02log'),
+    Buffer.from('\x03part'),
+    Buffer.alloc(0),
+  ),
 );
 type Input = string | Buffer | 'challenge now';
 const input: fc.Arbitrary<Input> = fc.oneof(

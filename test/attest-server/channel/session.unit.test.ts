@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { beforeEach, describe, it } from 'mocha';
+import { bounds } from '../../../attest-server/channel/bounds.ts';
 import { type Action, activationProof, Session } from '../../../attest-server/channel/session.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
@@ -40,6 +41,12 @@ const evidence = (byte: number, change: object = {}) =>
     bootLog: null,
     ...change,
   });
+const digestOf = (bytes: string | Buffer) => hash('sha256', bytes, 'hex');
+const evidenceOf = (byte: number, digests: Readonly<Record<string, string>>) => {
+  const parts = Object.fromEntries(Object.entries(digests).map(([name, digest]) => [name, { digest }]));
+  return evidence(byte, { bootLog: undefined, parts });
+};
+const longRecords = Buffer.alloc(limits.parts.userSpace + 1);
 const changed = '{"type":"changed","what":"x"}';
 const trusts = `{"type":"trusts","authorities":["${'ab'.repeat(32)}"]}`;
 const raced = '{"type":"error","code":"evidence_raced"}';
@@ -47,6 +54,7 @@ const raced = '{"type":"error","code":"evidence_raced"}';
 /** What an action is, in a word. */
 const words = (actions: readonly Action[]) =>
   actions.map((action) => {
+    if (action.do === 'challenge' && action.after > 0) return `challenge after ${action.after}`;
     if (action.do === 'send') return `send ${action.message.type}`;
     return action.do === 'refuse' || action.do === 'note' ? `${action.do} ${action.code}` : action.do;
   });
@@ -60,6 +68,15 @@ const say = (name: string, text: string, now: number, ...expected: string[]): St
 const ask = (byte: number, now: number): Step => [
   `challenge ${byte}`,
   (session) => session.challenge(...challengeOf(byte), now),
+  'send challenge',
+];
+/** The same with the parts that are taken. */
+const askParts = (byte: number): Step => [
+  `challenge ${byte}`,
+  (session) => {
+    const [message, nonce] = challengeOf(byte);
+    return session.challenge({ ...message, parts: ['boot', 'userSpace'] }, nonce, 0);
+  },
   'send challenge',
 ];
 const greeted = say('hello', hello, 0, 'identify');
@@ -155,11 +172,17 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     say('changed', changed, 10_000, 'challenge'),
     say('changed', changed, 10_000, 'challenge'),
     say('changed', changed, 10_000, 'challenge'),
-    say('changed', changed, 10_500),
-    say('changed', changed, 11_500, 'challenge'),
-    say('changed', changed, 11_500),
+    say('one more', changed, 10_500, 'challenge after 500'),
+    say('covered by that', changed, 10_900),
+    say('after it', changed, 11_000, 'challenge after 1000'),
+    say('much later', changed, 20_000, 'challenge'),
   ],
-  'who is being asked is not asked again': [...open, ask(1, 0), say('changed', changed, 50)],
+  'a change while a challenge is open is passed on, to be asked about afterwards': [
+    ...open,
+    ask(1, 0),
+    say('changed', changed, 50, 'challenge'),
+    say('evidence', evidence(1), 50, 'judge'),
+  ],
   'who let a challenge pass may ask for another one': [
     ...open,
     ask(1, 0),
@@ -168,6 +191,67 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   'what an agent trusts is heard once the conversation stands': [...open, say('trusts', trusts, 0, 'trusts')],
   'what an agent trusts is out of order before': [say('trusts', trusts, 0, 'refuse malformed')],
   'an error before the conversation stands is out of order': [say('error', raced, 0, 'refuse malformed')],
+  'a part is out of order where none was asked for': [
+    ...open,
+    ask(1, 0),
+    ['part', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse malformed'],
+  ],
+  'a part comes while a challenge is open': [
+    ...open,
+    askParts(1),
+    ['part', (session) => session.binary(binaryFrame('part', Buffer.of(1)))],
+    say('evidence', evidence(1), 0, 'judge'),
+    ['late part', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse malformed'],
+  ],
+  'parts are few': [
+    ...open,
+    askParts(1),
+    ...Array.from({ length: bounds.parts.count + 1 }, (_, index): Step => {
+      const frame = binaryFrame('part', Buffer.of(index));
+      const isTooMany = index === bounds.parts.count;
+      return [
+        `part ${index}`,
+        (session) => session.binary(frame),
+        ...(isTooMany ? ['refuse too_large'] : []),
+      ];
+    }),
+  ],
+  'parts are few bytes together, whichever the kind of their frame': [
+    ...open,
+    askParts(1),
+    ['a log', (session) => session.binary(binaryFrame('bootLog', Buffer.alloc(limits.parts.boot, 1)))],
+    ['the same', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)))],
+    ['another', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 2)))],
+    ['one more', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse too_large'],
+  ],
+  'evidence names no part that was not asked for': [
+    ...open,
+    askParts(1),
+    say('evidence', evidenceOf(1, { disk: digestOf('x') }), 0, 'refuse malformed'),
+  ],
+  'a part is no longer than its own bound': [
+    ...open,
+    askParts(1),
+    ['part', (session) => session.binary(binaryFrame('part', longRecords))],
+    say('evidence', evidenceOf(1, { userSpace: digestOf(longRecords) }), 0, 'refuse too_large'),
+  ],
+  'who holds the role of unlocking says nothing that is not for it': [
+    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
+    known,
+    ask(1, 0),
+    say('evidence', evidence(1), 0, 'judge'),
+    say('changed', changed, 0, 'refuse role_denied'),
+  ],
+  'nor does it trust': [
+    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
+    known,
+    say('trusts', trusts, 0, 'refuse role_denied'),
+  ],
+  'nor does it report errors': [
+    say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
+    known,
+    say('error', raced, 0, 'refuse role_denied'),
+  ],
   'a boot log comes with its evidence, once': [
     ...open,
     ['early log', (session) => session.binary(binaryFrame('bootLog', Buffer.of(1))), 'refuse malformed'],
@@ -199,21 +283,54 @@ describe('a session', () => {
       for (const [what, input, ...expected] of steps) assert.deepEqual(words(input(session)), expected, what);
     });
 
-  it('hands on the last boot log that came with an answer, and forgets it then', () => {
+  it('hands on of what came the parts that the evidence names, and forgets all of it then', () => {
     session.text(hello, 0);
     session.identified(null);
-    const judged = (byte: number) => session.text(evidence(byte), 0)[0];
-    session.challenge(...challengeOf(1), 0);
-    session.binary(binaryFrame('bootLog', Buffer.from('first')));
-    session.binary(binaryFrame('bootLog', Buffer.from('second')));
-    const first = judged(1);
+    const [log, records] = [Buffer.from('log'), Buffer.from('records')];
+    const named = evidenceOf(1, { boot: digestOf(log), userSpace: digestOf(records) });
+    askParts(1)[1](session);
+    for (const bytes of [Buffer.from('unnamed'), records, log]) session.binary(binaryFrame('part', bytes));
+    const [first] = session.text(named, 0);
     assert(first?.do === 'judge');
-    assert.equal(first.bootLog?.bytes.toString(), 'second');
-    assert.equal(first.bootLog.digest, hash('sha256', 'second', 'hex'));
-    session.challenge(...challengeOf(2), 0);
-    const next = judged(2);
+    assert.deepEqual(first.parts, {
+      boot: { digest: digestOf(log), bytes: log },
+      userSpace: { digest: digestOf(records), bytes: records },
+    });
+    askParts(2)[1](session);
+    const [next] = session.text(evidenceOf(2, { boot: digestOf(log) }), 0);
     assert(next?.do === 'judge');
-    assert.equal(next.bootLog, null);
+    assert.deepEqual(next.parts, { boot: { digest: digestOf(log), bytes: null } });
+  });
+
+  it('forgets parts with the challenge that they came for', () => {
+    session.text(hello, 0);
+    session.identified(null);
+    askParts(1)[1](session);
+    session.binary(binaryFrame('part', Buffer.from('log')));
+    askParts(2)[1](session);
+    const [judged] = session.text(evidenceOf(2, { boot: digestOf('log') }), 0);
+    assert(judged?.do === 'judge');
+    assert.equal(judged.parts.boot?.bytes, null);
+  });
+
+  it('gives the parts of an answer of 0.1.0 in the same form', () => {
+    session.text(hello, 0);
+    session.identified(null);
+    session.challenge(...challengeOf(1), 0);
+    const [log, records] = [Buffer.from('log'), Buffer.from('records')];
+    session.binary(binaryFrame('bootLog', log));
+    const first = { bootLog: digestOf(log), userspaceLog: records.toString('base64') };
+    const [judged] = session.text(evidence(1, first), 0);
+    assert(judged?.do === 'judge');
+    assert.deepEqual(judged.parts, {
+      boot: { digest: digestOf(log), bytes: log },
+      userSpace: { digest: digestOf(records), bytes: records },
+    });
+  });
+
+  it('keeps of what an agent speaks only what this server knows', () => {
+    session.text(hello.replace('"joinToken"', '"speaks":["parts","of.later"],"later":{},"joinToken"'), 0);
+    assert.deepEqual(session.hello?.speaks, ['parts']);
   });
 
   it('wipes the activation secret after one try', () => {

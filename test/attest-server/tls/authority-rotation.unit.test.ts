@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import type { Hello } from '../../../attest-server/protocol/messages.ts';
+import type { Introduction } from '../../../attest-server/protocol/messages.ts';
 import {
   type AuthorityRotation,
   createAuthorityRotation,
@@ -41,9 +41,14 @@ describe("the server's authority while it is replaced", () => {
     const parts = { stateDir: dir, identity: await read(), read, serve, store, now: () => 7, logger };
     return createAuthorityRotation(parts);
   }
-  const hello = (...authorities: readonly string[]): Hello => ({
-    ...{ type: 'hello', versions: { protocol: [1, 1], program: '1' }, role: 'agent', node: 'node-1' },
-    ...{ banks: [], ek: null, ak: null, joinToken: false, authorities: [...authorities] },
+  const hello = (...authorities: readonly string[]): Introduction => ({
+    type: 'hello',
+    versions: { protocol: [1, 1], program: '1' },
+    role: 'agent',
+    node: 'node-1',
+    banks: [],
+    authorities: [...authorities],
+    speaks: [],
   });
   const digests = async () => (await authority.ports.view()).authorities.map(({ digest }) => digest);
 

@@ -72,7 +72,7 @@ describe('the state of a boot is derived', () => {
     const wrong = Buffer.alloc(16);
     wrong.writeUInt32LE(7, 0);
     wrong.writeUInt32LE(4, 4);
-    const count = Math.min(limits.bootLogEvents - 1, Math.floor((limits.bootLog - 256) / wrong.length));
+    const count = Math.min(limits.bootLogEvents - 1, Math.floor((limits.parts.boot - 256) / wrong.length));
     const log = Buffer.concat([header(['sha256']), Buffer.alloc(count * wrong.length, wrong)]);
     const started = performance.now();
     deriveAll(log);

@@ -17,14 +17,25 @@ import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 
 const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 
-export function makeChallenge(): Challenge {
+/** @param parts named to an agent that speaks of them */
+export function makeChallenge(parts?: string[]): Challenge {
   const nonce = randomBytes(32).toString('base64');
-  return { type: 'challenge', nonce, selection, purpose: 'attest', holds: [], within: 30_000 };
+  const challenge: Challenge = {
+    type: 'challenge',
+    nonce,
+    selection,
+    purpose: 'attest',
+    holds: [],
+    within: 30_000,
+  };
+  return parts === undefined ? challenge : { ...challenge, parts };
 }
 
 export interface Outcome {
   readonly token: string | null;
   readonly log: Buffer | null;
+  /** The kinds of the binary frames that carried parts. */
+  readonly kinds: readonly string[];
   readonly proven: Proven;
 }
 
@@ -34,12 +45,13 @@ export interface Conversation {
 
 /** The server's half: hello, token, activation, challenge, verdict. */
 export function converse(socket: WebSocket, channel: Buffer): Conversation {
-  const challenge = makeChallenge();
+  let challenge = makeChallenge();
   const wrapped = randomBytes(32);
   let hello: Hello | null = null;
   let helloDigest = '';
   let token: string | null = null;
   let bootLog: Buffer | null = null;
+  const kinds: string[] = [];
   const activate = ({ ek, ak }: Hello) => {
     assert(ek !== null && ak !== null);
     const credential = makeCredential(
@@ -55,8 +67,10 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
     const take = (data: Buffer, isBinary: boolean) => {
       if (isBinary) {
         const { kind, payload } = parseBinaryFrame(data);
-        if (kind === 'bootLog') bootLog = Buffer.from(payload);
-        else token = payload.toString();
+        if (kind !== 'joinToken') {
+          bootLog = Buffer.from(payload);
+          kinds.push(kind);
+        } else token = payload.toString();
         if (kind === 'joinToken' && hello !== null) activate(hello);
         return;
       }
@@ -64,6 +78,7 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
       if (message.type === 'hello') {
         hello = message;
         helloDigest = hash('sha256', data, 'hex');
+        if (message.speaks?.includes('parts')) challenge = makeChallenge(['boot', 'userSpace']);
         if (!message.joinToken) activate(message);
       } else if (message.type === 'activated') {
         const parts = [Buffer.from('assay/activated/1'), channel, Buffer.from(helloDigest, 'hex')];
@@ -76,7 +91,7 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
         const ak = hello?.ak?.publicArea ?? '';
         const proven = prove(message, { ak, helloDigest, challenge, channel });
         socket.send(JSON.stringify({ type: 'verdict', state: 'trusted', codes: [] }));
-        resolve({ token, log: bootLog, proven });
+        resolve({ token, log: bootLog, kinds, proven });
       }
     };
     socket.on('message', (data, isBinary) => {
@@ -110,9 +125,9 @@ export function prove(
       })),
       facts: evidence.facts,
       bootLog: {
-        digest: evidence.bootLog ?? '',
+        digest: evidence.parts.boot?.digest ?? '',
         measure: () => ({
-          digest: evidence.bootLog ?? '',
+          digest: evidence.parts.boot?.digest ?? '',
           log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
           problems: [],
           state: emptyState,

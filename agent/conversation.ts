@@ -1,14 +1,16 @@
 import { hash } from 'node:crypto';
+import { firstParts } from '../attest-server/protocol/evidence.ts';
 import type {
   Activate,
   Challenge,
+  ChangedMessage,
   ErrorMessage,
   Hello,
   ServerMessage,
   TrustsMessage,
   VerdictMessage,
 } from '../attest-server/protocol/messages.ts';
-import { binaryFrame, protocolVersion } from '../attest-server/protocol/messages.ts';
+import { binaryFrame, protocolVersion, spokenWords } from '../attest-server/protocol/messages.ts';
 import { Rejection } from '../attest-server/protocol/rejection.ts';
 import { type ActivatingTpm, activate } from './activation.ts';
 import { AgentError } from './agent-error.ts';
@@ -18,7 +20,7 @@ import type { Identity } from './identity.ts';
 import type { ReadNode } from './node-reader.ts';
 
 /** What one conversation needs of the agent. */
-export interface SessionParts {
+export interface ConversationParts {
   readonly node: string;
   readonly program: string;
   readonly identity: Identity;
@@ -30,24 +32,28 @@ export interface SessionParts {
   readonly checkpoint?: string | null;
   /** Digests of the authorities that are trusted for the server. */
   readonly authorities?: readonly string[];
+  /** False for a server of 0.1.0, which refuses a hello that says what the agent speaks. */
+  readonly saysWhatItSpeaks: boolean;
   /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: ReadNode;
-  readonly on: SessionEvents;
+  readonly on: ConversationEvents;
 }
 
-export interface SessionEvents {
+export interface ConversationEvents {
   readonly sent: (what: 'hello' | 'activated' | 'evidence' | 'evidence_raced') => void;
   readonly verdict: (verdict: VerdictMessage) => void;
-  /** A code that the server gave before it closes. */
-  readonly refused: (message: ErrorMessage) => void;
+  /** The first challenge came: the hello was taken, and the server hears what changed. */
+  readonly accepted: () => void;
+  /** A code that the server gave before it closes; `isFirst` where it said nothing before. */
+  readonly refused: (message: ErrorMessage, isFirst: boolean) => void;
   /** An answer that could not be given. */
   readonly fault: (error: unknown) => void;
 }
 
-export interface Session {
+export interface Conversation {
   /** Settles with the connection. */
   readonly closed: Promise<Closed>;
-  /** "Something moved, challenge me now." */
+  /** "Something moved, challenge me now." Only once accepted, three times at once and once a second. */
   changed(what: string): void;
   /** Tells the server that its audit log is not the one that was seen before. */
   auditRollback(): void;
@@ -56,21 +62,10 @@ export interface Session {
 }
 
 /** Says hello and answers until the connection is over. */
-export function startSession(channel: Channel, parts: SessionParts): Session {
-  const { identity, joinToken, on, tpm } = parts;
-  const hello = JSON.stringify({
-    type: 'hello',
-    versions: { protocol: [protocolVersion, protocolVersion], program: parts.program },
-    role: 'agent',
-    node: parts.node,
-    banks: identity.banks,
-    ek: identity.ek,
-    ak: identity.ak,
-    joinToken: joinToken !== null,
-    ...(parts.checkpoint != null && { checkpoint: parts.checkpoint }),
-    ...(parts.authorities && { authorities: [...parts.authorities] }),
-  } satisfies Hello);
-  const session = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
+export function startConversation(channel: Channel, parts: ConversationParts): Conversation {
+  const { joinToken, on, tpm } = parts;
+  const hello = helloText(parts);
+  const connection = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
 
   // One answer at a time; a newer question replaces one that still waits, so a flood costs one place.
   let waiting: Activate | Challenge | null = null;
@@ -93,14 +88,14 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
   };
   const sendActivated = async (message: Activate) => {
     if (tpm === null) throw new Rejection('malformed', 'an activation for a machine without TPM');
-    channel.send(JSON.stringify(await activate(tpm, message, session)));
+    channel.send(JSON.stringify(await activate(tpm, message, connection)));
     on.sent('activated');
   };
   const sendEvidence = async (challenge: Challenge) => {
     if (tpm === null) throw new Rejection('malformed', 'a challenge for a machine without TPM');
     const frames = await parts
-      .readNode()
-      .then((node) => answer(challenge, { ...node, ...session, node: parts.node }, tpm))
+      .readNode(challenge.parts ?? firstParts)
+      .then((node) => answer(challenge, { ...node, ...connection, node: parts.node }, tpm))
       .catch((error: unknown) => {
         if (!(error instanceof AgentError) || error.code !== 'facts_unavailable') throw error;
         on.fault(error);
@@ -114,13 +109,19 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
     on.sent(frames === raced ? 'evidence_raced' : 'evidence');
   };
 
+  let isFirst = true;
+  let isAccepted = false;
   channel.listen((message: ServerMessage) => {
     if (message.type === 'verdict') on.verdict(message);
-    else if (message.type === 'error') on.refused(message);
+    else if (message.type === 'error') on.refused(message, isFirst);
     else {
       waiting = message;
       if (!isBusy) void work();
     }
+    isFirst = false;
+    if (message.type !== 'challenge' || isAccepted) return;
+    isAccepted = true;
+    on.accepted();
   });
   channel.send(hello);
   if (joinToken !== null) channel.send(binaryFrame('joinToken', Buffer.from(joinToken)));
@@ -131,22 +132,27 @@ export function startSession(channel: Channel, parts: SessionParts): Session {
       channel.send(JSON.stringify({ type: 'error', code: 'audit_rollback' } satisfies ErrorMessage)),
     trusts: (authorities) =>
       channel.send(JSON.stringify({ type: 'trusts', authorities: [...authorities] } satisfies TrustsMessage)),
-    changed: limitRate((what) => channel.send(JSON.stringify({ type: 'changed', what: what.slice(0, 64) }))),
+    changed: (what) =>
+      channel.send(JSON.stringify({ type: 'changed', what: what.slice(0, 64) } satisfies ChangedMessage)),
   };
 }
 
-/** The server takes one `changed` a second, three at once; more would end the connection. */
-function limitRate(say: (what: string) => void): (what: string) => void {
-  let credit = 3;
-  let at = performance.now();
-  return (what) => {
-    const now = performance.now();
-    credit = Math.min(3, credit + (now - at) / 1_000);
-    at = now;
-    if (credit < 1) return;
-    credit -= 1;
-    say(what);
+function helloText(parts: ConversationParts): string {
+  const { identity, checkpoint, authorities } = parts;
+  const hello: Hello = {
+    type: 'hello',
+    versions: { protocol: [protocolVersion, protocolVersion], program: parts.program },
+    role: 'agent',
+    node: parts.node,
+    banks: identity.banks,
+    ek: identity.ek,
+    ak: identity.ak,
+    joinToken: parts.joinToken !== null,
   };
+  if (checkpoint != null) hello.checkpoint = checkpoint;
+  if (authorities !== undefined) hello.authorities = [...authorities];
+  if (parts.saysWhatItSpeaks) hello.speaks = [...spokenWords];
+  return JSON.stringify(hello);
 }
 
 function codeOf(error: unknown): string {

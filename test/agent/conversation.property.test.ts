@@ -6,7 +6,7 @@ import { describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
 import { AgentError } from '../../agent/agent-error.ts';
 import type { Channel, Frame } from '../../agent/channel.ts';
-import { type SessionParts, startSession } from '../../agent/session.ts';
+import { type ConversationParts, startConversation } from '../../agent/conversation.ts';
 import {
   parseAgentMessage,
   parseBinaryFrame,
@@ -27,6 +27,7 @@ const anyMessage = fc.oneof(
     selection: fc.constantFrom({}, { sha256: [0] }, { sha1: [23, 0], sha512: [1] }),
     purpose: fc.constantFrom('attest', 'enrol'),
     holds: fc.array(digest, { maxLength: 4 }),
+    parts: fc.option(fc.subarray(['boot', 'userSpace', 'unheardOf']), { nil: undefined }),
     within: fc.integer({ min: 1 }),
   }),
   fc.constant({ type: 'verdict', state: 'untrusted', codes: ['kernel_unknown'] }),
@@ -52,15 +53,22 @@ class FakeChannel implements Channel {
   }
 }
 
-function partsThat(tpm: SessionParts['tpm'], more: Partial<SessionParts> = {}): SessionParts {
+function partsThat(tpm: ConversationParts['tpm'], more: Partial<ConversationParts> = {}): ConversationParts {
   return {
     node: 'node-1',
     program: '1.0.0',
     identity: { ek: null, ak: null, banks: [] },
     tpm,
     joinToken: null,
-    readNode: async () => ({ bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff', host: null, bootLog: null }),
-    on: { sent: () => {}, verdict: () => {}, refused: () => {}, fault: () => {} },
+    saysWhatItSpeaks: true,
+    readNode: async () => ({
+      bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
+      host: null,
+      parts: new Map([['boot', Buffer.from('log')]]),
+      unavailable: {},
+      readGrowing: async () => new Map(),
+    }),
+    on: { sent: () => {}, verdict: () => {}, accepted: () => {}, refused: () => {}, fault: () => {} },
     ...more,
   };
 }
@@ -73,7 +81,7 @@ const working = {
   activateCredential: async () => Buffer.alloc(32, 1),
 };
 
-describe('a session', () => {
+describe('a conversation', () => {
   it('answers any messages with messages of the protocol, or closes, and never throws', () =>
     fc.assert(
       fc.asyncProperty(
@@ -81,12 +89,14 @@ describe('a session', () => {
         fc.constantFrom(null, working, { quote: failing, activateCredential: failing }),
         async (messages, tpm) => {
           const channel = new FakeChannel();
-          startSession(channel, partsThat(tpm));
+          startConversation(channel, partsThat(tpm));
           for (const message of messages) {
             channel.tell(parseServerMessage(JSON.stringify(message)));
             await turn();
           }
-          for (const frame of channel.sent) parseAgentMessage(String(frame));
+          for (const frame of channel.sent)
+            if (Buffer.isBuffer(frame)) parseBinaryFrame(frame);
+            else parseAgentMessage(frame);
         },
       ),
     ));
@@ -105,7 +115,7 @@ describe('a session', () => {
 
   it('shows the join token right after the hello, and says so in it', () => {
     const channel = new FakeChannel();
-    startSession(channel, partsThat(working, { joinToken: 'id1.secret' }));
+    startConversation(channel, partsThat(working, { joinToken: 'id1.secret' }));
     const [hello, token] = channel.sent;
     const said = parseAgentMessage(String(hello));
     assert(said.type === 'hello' && said.joinToken);
@@ -122,7 +132,7 @@ describe('a session', () => {
       return working.quote();
     };
     const channel = new FakeChannel();
-    startSession(channel, partsThat({ ...working, quote }));
+    startConversation(channel, partsThat({ ...working, quote }));
     const challenge = {
       type: 'challenge',
       selection: { sha256: [0] },
@@ -145,7 +155,7 @@ describe('a session', () => {
     const readNode = async () => {
       throw new AgentError('facts_unavailable', 'no boot id', { retryable: true });
     };
-    startSession(channel, partsThat(working, { readNode }));
+    startConversation(channel, partsThat(working, { readNode }));
     const nonce = Buffer.alloc(32).toString('base64');
     const selection = { sha256: [0] };
     channel.tell({ type: 'challenge', nonce, selection, purpose: 'attest', holds: [], within: 1 });
@@ -157,10 +167,29 @@ describe('a session', () => {
     assert.deepEqual(channel.closes, []);
   });
 
-  it('says changed three times at once, then once a second', () => {
+  it('says what it speaks, unless the server is known to refuse that', () => {
+    for (const [saysWhatItSpeaks, speaks] of [
+      [true, ['parts']],
+      [false, undefined],
+    ] as const) {
+      const channel = new FakeChannel();
+      startConversation(channel, partsThat(working, { saysWhatItSpeaks }));
+      const hello = parseAgentMessage(String(channel.sent[0]));
+      assert(hello.type === 'hello');
+      assert.deepEqual(hello.speaks, speaks);
+    }
+  });
+
+  it('is accepted by the first challenge, once, and by nothing before', () => {
     const channel = new FakeChannel();
-    const session = startSession(channel, partsThat(working));
-    for (let i = 0; i < 10; i++) session.changed('firewall');
-    assert.equal(channel.sent.length, 1 + 3);
+    let accepted = 0;
+    const on = { ...partsThat(working).on, accepted: () => void accepted++ };
+    startConversation(channel, partsThat(working, { on }));
+    channel.tell({ type: 'activate', credential: '', secret: '' });
+    assert.equal(accepted, 0);
+    const nonce = Buffer.alloc(32).toString('base64');
+    for (let asked = 0; asked < 2; asked++)
+      channel.tell({ type: 'challenge', nonce, selection: {}, purpose: 'attest', holds: [], within: 1 });
+    assert.equal(accepted, 1);
   });
 });

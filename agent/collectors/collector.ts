@@ -1,0 +1,39 @@
+import type { PartName } from '../../attest-server/protocol/evidence.ts';
+import type { HostFacts } from '../../attest-server/protocol/facts.ts';
+
+/**
+ * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is
+ * late, costs what it reads and nothing else.
+ */
+export type Collector = PartCollector | FactsCollector;
+
+interface Reads<Value> {
+  /** The part's name, or `host`: facts say by it what is unavailable. */
+  readonly name: string;
+  /** Milliseconds that an answer waits for it; default 250. */
+  readonly within?: number;
+  /** @param signal ends the reading: nobody waits for it any more */
+  read(sysroot: string, signal: AbortSignal): Promise<Value | Unavailable>;
+}
+
+/** Null where the machine has no such thing, which is a fact. */
+export interface PartCollector extends Reads<Buffer | null> {
+  readonly part: PartName;
+  /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
+  readonly after?: 'quote';
+  /** What may be wrong where the machine has no such thing, for the log. */
+  readonly missing?: { readonly code: string; readonly text: string };
+}
+
+export interface FactsCollector extends Reads<HostFacts> {
+  readonly part: null;
+}
+
+/** It could not be read, and why. */
+export class Unavailable {
+  readonly cause: string;
+
+  constructor(cause: string) {
+    this.cause = cause;
+  }
+}

@@ -1,0 +1,52 @@
+import { hash } from 'node:crypto';
+import type { Part, PartName, Parts } from '../protocol/evidence.ts';
+import { limits } from '../protocol/limits.ts';
+import type { EvidenceMessage } from '../protocol/messages.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import { bounds } from './bounds.ts';
+
+/** The parts that came for an open challenge, by their digest: which part each of them is, the evidence says. */
+export class ArrivedParts {
+  readonly #byDigest = new Map<string, Buffer>();
+  #bytes = 0;
+
+  /** @throws Rejection `too_large` */
+  add(bytes: Buffer): void {
+    const digest = hash('sha256', bytes, 'hex');
+    if (this.#byDigest.has(digest)) return;
+    this.#bytes += bytes.length;
+    if (this.#byDigest.size >= bounds.parts.count || this.#bytes > bounds.parts.bytes)
+      throw new Rejection('too_large', `${this.#byDigest.size + 1} parts of ${this.#bytes} bytes together`);
+    this.#byDigest.set(digest, bytes);
+  }
+
+  /**
+   * What the evidence names, with the bytes that came, and nothing else of them; nothing is left here afterwards.
+   * @throws Rejection `malformed` for a part that was not asked for, `too_large`
+   */
+  takeNamed({ parts }: EvidenceMessage, asked: readonly string[]): Parts {
+    const named: Partial<Record<PartName, Part>> = {};
+    for (const [name, { digest, bytes: inline }] of entriesOf(parts)) {
+      const field = `parts.${name}`;
+      if (!asked.includes(name))
+        throw new Rejection('malformed', `message field ${field}: it was not asked for`, { field });
+      const bytes =
+        inline === undefined ? (this.#byDigest.get(digest) ?? null) : Buffer.from(inline, 'base64');
+      if (bytes !== null && bytes.length > limits.parts[name])
+        throw new Rejection('too_large', `message field ${field}: ${bytes.length} bytes`, { field });
+      named[name] = { digest, bytes };
+    }
+    this.clear();
+    return named;
+  }
+
+  clear(): void {
+    this.#byDigest.clear();
+    this.#bytes = 0;
+  }
+}
+
+// The names are those of the schema, which is what Object.entries cannot say.
+function entriesOf(parts: EvidenceMessage['parts']) {
+  return Object.entries(parts) as [PartName, NonNullable<EvidenceMessage['parts'][PartName]>][];
+}

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'mocha';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
+import type { PartName } from '../../../attest-server/protocol/evidence.ts';
+import { limits } from '../../../attest-server/protocol/limits.ts';
+import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { assertRefused, introduce, type Peer } from '../attacker.ts';
+import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
+import { madeQuote } from '../verify/made-quote.ts';
+
+const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
+const bootLog = recordedLog('debian13-uki-systemd');
+const records = readFileSync(new URL('tpm2-measure.log', folder));
+const held: Readonly<Record<string, Readonly<Record<string, string>>>> = JSON.parse(
+  readFileSync(new URL('pcrs.json', folder), 'utf8'),
+);
+const values = Buffer.from(Array.from({ length: 24 }, (_, pcr) => held.sha256?.[pcr] ?? '').join(''), 'hex');
+const digestOf = (bytes: Buffer) => hash('sha256', bytes, 'hex');
+const node = 'node-1';
+
+type Agent = Peer & { readonly hello: string };
+/** With a word that this server does not know, and a member of a later version. */
+const later = { speaks: ['of.later', 'parts'], later: true };
+
+describe('parts of evidence, over a real connection', () => {
+  let world: TestServer;
+  let peer: Agent;
+  const tpm: ForgedTpm = forgedTpm();
+  before(async () => {
+    world = await startTestServer({ challengeEvery: 0.02 });
+    await world.pin(node, tpm.ekDigest);
+    peer = await introduce(world, tpm, node, { hello: later });
+  });
+  after(() => world?.[Symbol.asyncDispose]());
+
+  const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256: values } });
+  const evidence = (agent: Agent, challenge: Challenge, parts: Partial<Record<PartName, Buffer>>) =>
+    tpm.evidenceOfParts(
+      challenge,
+      { node, hello: agent.hello, channel: agent.channel, bootLog },
+      parts,
+      quote,
+    );
+
+  /** Answers with both logs; sends those frames that are said, and gives what the server held. */
+  async function answer(...sent: readonly Buffer[]): Promise<readonly string[]> {
+    const challenge = await peer.challenge();
+    assert.deepEqual(challenge.parts, ['boot', 'userSpace']);
+    for (const bytes of sent) peer.send(binaryFrame('part', bytes));
+    peer.send(evidence(peer, challenge, { userSpace: records }));
+    return challenge.holds;
+  }
+
+  it('come once, in frames of their own; then the server holds them, and asks for their digests only', async () => {
+    assert.deepEqual(await answer(bootLog, records), []);
+    assert.equal((await peer.verdict()).state, 'pending');
+    await world.call('POST', '/v1/references', { node, name: 'good' });
+    for (let round = 0; round < 2; round++) {
+      assert.deepEqual(await answer(), [digestOf(bootLog), digestOf(records)]);
+      assert.equal((await peer.verdict()).state, 'trusted');
+    }
+    const bundle = JSON.stringify(await world.call('GET', `/v1/nodes/${node}/bundle`));
+    const { verdict, rejected } = verifyBundle(bundle, { now: 0 });
+    assert.deepEqual([verdict.state, rejected], ['trusted', false]);
+  });
+
+  it('are held over a restart, where only the boot log is known to be there', async () => {
+    await peer.close();
+    await world.restart();
+    peer = await introduce(world, tpm, node, { hello: later });
+    assert.deepEqual(await answer(), [digestOf(bootLog)]);
+    assert.equal((await peer.verdict()).state, 'trusted');
+  });
+
+  it('are not named to an agent that does not speak of them, nor are more than four digests', async () => {
+    const first = await introduce(world, tpm, node);
+    const challenge = await first.challenge();
+    assert.deepEqual([challenge.parts, challenge.holds.length <= limits.holds.first], [undefined, true]);
+    await first.close();
+  });
+
+  const refused = (code: 'malformed' | 'too_large', attack: (agent: Agent, asked: Challenge) => void) =>
+    assertRefused(world, node, code, async () => {
+      const agent = await introduce(world, tpm, node, { hello: later });
+      attack(agent, await agent.challenge());
+      return agent;
+    });
+
+  it('are refused where nobody has them, or nobody asked for them', async () => {
+    const disk = Buffer.from('a disk');
+    await peer.close();
+    await refused('malformed', (agent, asked) =>
+      agent.send(evidence(agent, asked, { userSpace: Buffer.from('unheard of') })),
+    );
+    // The audit log holds one refusal of a kind and node in ten seconds.
+    const other = { ...(await world.status(node)) };
+    const agent = await introduce(world, tpm, node, { hello: later });
+    const asked = await agent.challenge();
+    agent.send(binaryFrame('part', disk));
+    agent.send(evidence(agent, asked, { disk }));
+    assert.equal(await agent.refusal(), 'malformed');
+    assert.equal((await world.status(node))?.verifiedAt, other.verifiedAt);
+  });
+
+  it('are refused where one is longer than such a part may be', () =>
+    refused('too_large', (agent, asked) => {
+      const long = Buffer.alloc(limits.parts.userSpace + 1);
+      agent.send(binaryFrame('part', long));
+      agent.send(evidence(agent, asked, { userSpace: long }));
+    }));
+});
+
+describe('connections of one node in two roles', () => {
+  const role = { role: 'unlock' } as const;
+
+  it('stand beside each other, and a newer one takes the place of an older one in its own role only', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const prove = async (hello: object) => {
+      const peer = await introduce(world, tpm, node, { hello });
+      peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
+      assert.equal((await peer.verdict()).state, 'trusted');
+      return peer;
+    };
+    const agent = await prove({});
+    const [first, second] = [await prove(role), await prove(role)];
+    assert.equal(await first.receive(), null);
+    assert.equal(agent.socket.readyState, agent.socket.OPEN);
+    assert.equal(await world.metric('assay_agents{version="0.0.0"}'), 1);
+    const other = await prove({});
+    assert.equal(await agent.receive(), null);
+    assert.equal(second.socket.readyState, second.socket.OPEN);
+    await second.close();
+    assert.equal(await world.metric('assay_agents{version="0.0.0"}'), 1);
+    await other.close();
+    await world.until(async () => (await world.metric('assay_agents{version="0.0.0"}')) === 0);
+  });
+
+  it('have unproven places of their own, as few each', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    for (const hello of [{}, {}, role, role])
+      await (await introduce(world, tpm, node, { hello })).challenge();
+    for (const hello of [{}, role]) {
+      const peer = await introduce(world, tpm, node, { hello });
+      assert.equal(await peer.refusal(), 'identity_unproven');
+    }
+  });
+
+  it('may not say what is not for their role', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const agent = await introduce(world, tpm, node);
+    agent.send(tpm.evidence(await agent.challenge(), { node, hello: agent.hello, channel: agent.channel }));
+    await agent.verdict();
+    await assertRefused(world, node, 'role_denied', async () => {
+      const peer = await introduce(world, tpm, node, { hello: role });
+      await peer.challenge();
+      peer.send({ type: 'changed', what: 'x' });
+      return peer;
+    });
+  });
+});

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { describe, it } from 'mocha';
+import { parseFacts } from '../../../attest-server/protocol/facts.ts';
+import { parseAgentMessage, parseServerMessage } from '../../../attest-server/protocol/messages.ts';
+import { rejectionOf } from '../verify/rejection-of.ts';
+
+const hello = {
+  type: 'hello',
+  versions: { protocol: [1, 1], program: '1.2.3' },
+  role: 'agent',
+  node: 'node-1',
+  banks: ['sha256'],
+  ek: null,
+  ak: null,
+  joinToken: false,
+};
+const base64 = Buffer.alloc(32).toString('base64');
+const digest = 'ab'.repeat(32);
+const envelope = {
+  type: 'evidence',
+  nonce: base64,
+  channel: base64,
+  quotes: [{ attest: '', signature: '', pcrs: {} }],
+  facts: '{}',
+};
+const parsed = (message: object) => parseAgentMessage(JSON.stringify(message));
+const codeOf = (message: object | string) =>
+  rejectionOf(() => parseAgentMessage(typeof message === 'string' ? message : JSON.stringify(message)))?.code;
+
+describe('a hello', () => {
+  it('may have members of a later version, which are not looked at', () => {
+    assert.deepEqual(parsed({ ...hello, later: { anything: [1] } }), hello);
+  });
+
+  it('says what the agent speaks in at most 32 short words, whether they are known or not', () => {
+    const speaks = ['parts', 'x.y-9', 'a'.repeat(32)];
+    const said = parsed({ ...hello, speaks });
+    assert(said.type === 'hello');
+    assert.deepEqual(said.speaks, speaks);
+    const many = Array.from({ length: 33 }, (_, index) => `w${index}`);
+    for (const wrong of [many, [''], ['Parts'], ['a'.repeat(33)], 'parts', [1]])
+      assert.equal(codeOf({ ...hello, speaks: wrong }), 'malformed', JSON.stringify(wrong));
+  });
+
+  it('has no member more below its first level', () => {
+    assert.equal(codeOf({ ...hello, versions: { ...hello.versions, more: 1 } }), 'malformed');
+  });
+});
+
+describe('a message', () => {
+  const text = JSON.stringify(hello);
+  for (const [where, message] of [
+    ['first', text.replace('{', '{"__proto__":{},')],
+    ['escaped', text.replace('{', '{"\\u005f_proto__":1,')],
+    ['inside', text.replace('"role"', '"later":[{"x":{"__proto__":null}}],"role"')],
+  ] as const)
+    it(`that names __proto__ is malformed (${where})`, () => {
+      assert.doesNotThrow(() => JSON.parse(message));
+      assert.equal(codeOf(message), 'malformed');
+    });
+
+  it('may hold those letters in a text, and may nest deeper than a stack', () => {
+    assert.deepEqual(parsed({ ...hello, later: '__proto__' }), hello);
+    const deep = `${'['.repeat(100_000)}"\\u0041"${']'.repeat(100_000)}`;
+    assert.equal(codeOf(deep), 'malformed');
+  });
+});
+
+describe('evidence', () => {
+  const records = Buffer.from('records');
+
+  it('of 0.1.0 and of now has one form', () => {
+    assert.deepEqual(parsed({ ...envelope, bootLog: null }), { ...envelope, parts: {} });
+    const boot = { digest };
+    assert.deepEqual(parsed({ ...envelope, bootLog: digest }), { ...envelope, parts: { boot } });
+    assert.deepEqual(parsed({ ...envelope, parts: { boot } }), { ...envelope, parts: { boot } });
+    const userspaceLog = records.toString('base64');
+    const userSpace = { digest: hash('sha256', records, 'hex'), bytes: userspaceLog };
+    const both = parsed({ ...envelope, bootLog: digest, userspaceLog });
+    assert.deepEqual(both, { ...envelope, parts: { boot, userSpace } });
+  });
+
+  for (const [what, change] of [
+    ['no form', {}],
+    ['both forms', { bootLog: null, parts: {} }],
+    ['a log of one form in the other', { parts: {}, userspaceLog: '' }],
+    ['a part that has no name here', { parts: { other: { digest } } }],
+    ['a part without a digest', { parts: { boot: {} } }],
+    ['a part with its bytes', { parts: { userSpace: { digest, bytes: '' } } }],
+    ['a digest of another length', { parts: { boot: { digest: 'ab' } } }],
+    ['one member more', { parts: {}, more: 1 }],
+  ] as const)
+    it(`with ${what} is malformed`, () => assert.equal(codeOf({ ...envelope, ...change }), 'malformed'));
+});
+
+describe('a challenge', () => {
+  const challenge = {
+    type: 'challenge',
+    nonce: base64,
+    selection: {},
+    purpose: 'attest',
+    holds: [],
+    within: 1,
+  };
+  it('may name parts that this agent has never heard of, and up to 32 digests', () => {
+    const later = { ...challenge, parts: ['boot', 'ofLater'], holds: Array(32).fill(digest) };
+    assert.deepEqual(parseServerMessage(JSON.stringify(later)), later);
+    const more = { ...later, holds: Array(33).fill(digest) };
+    assert.equal(rejectionOf(() => parseServerMessage(JSON.stringify(more)))?.code, 'malformed');
+  });
+});
+
+describe('facts', () => {
+  const facts = {
+    purpose: 'attest',
+    node: 'node-1',
+    bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
+    helloDigest: digest,
+  };
+  it('say the digests of parts, and what is unavailable and why', () => {
+    const whole = { ...facts, parts: { disk: digest }, unavailable: { boot: 'late', ofLater: 'x' } };
+    assert.deepEqual(parseFacts(JSON.stringify(whole)), whole);
+    for (const wrong of [
+      { parts: { other: digest } },
+      { parts: { disk: 'ab' } },
+      { unavailable: { boot: 'x'.repeat(257) } },
+      { unavailable: { boot: 'a\u001bb' } },
+      { unavailable: { 'no name': '' } },
+    ])
+      assert.equal(
+        rejectionOf(() => parseFacts(JSON.stringify({ ...facts, ...wrong })))?.code,
+        'malformed',
+        JSON.stringify(wrong),
+      );
+  });
+});
