@@ -110,7 +110,7 @@ const reasonCode = z.custom<ReasonCode>(
  */
 const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
 
-const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
+export const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
 export type Hello = z.infer<typeof hello>;
 /** What of a hello stays with its connection; keys are long, and looked at once. */
 export type Introduction = Omit<Hello, 'ek' | 'ak' | 'joinToken' | 'checkpoint'>;
@@ -149,7 +149,7 @@ const verdict = z.strictObject({
   authorities: announcedAuthorities.optional(),
 });
 
-const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, failure]);
+export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, failure]);
 export type Activate = z.infer<typeof activate>;
 export type Challenge = z.infer<typeof challenge>;
 export type VerdictMessage = z.infer<typeof verdict>;
