@@ -6,7 +6,7 @@ import { parseJson } from './parse-json.ts';
 import { Rejection } from './rejection.ts';
 
 /** What the node says of itself. The quote signs the exact bytes, which proves who said it, not that it is true. */
-const facts = z.object({
+export const facts = z.object({
   purpose: z.enum(['attest', 'enrol', 'unlock']),
   node: nodeName,
   /** /proc/sys/kernel/random/boot_id */

@@ -129,7 +129,7 @@ const reasonCode = z.custom<ReasonCode>(
  */
 const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
 
-const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
+export const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
 type Arrived = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
 export type Role = Hello['role'];
@@ -198,7 +198,7 @@ const verdict = z.strictObject({
   authorities: announcedAuthorities.optional(),
 });
 
-const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, failure]);
+export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, failure]);
 export type Activate = z.infer<typeof activate>;
 export type Challenge = z.infer<typeof challenge>;
 export type VerdictMessage = z.infer<typeof verdict>;

@@ -1,0 +1,114 @@
+import { Attestation } from '../../attest-server/attest/attestation.ts';
+import { chainEntry } from '../../attest-server/audit/chain.ts';
+import type { Action, Session } from '../../attest-server/channel/session.ts';
+import { CandidateBook } from '../../attest-server/enrolment/candidates.ts';
+import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
+import { createRegistry } from '../../attest-server/enrolment/registry.ts';
+import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
+import { enrolments, groupOf } from '../../attest-server/policy/policy.ts';
+import type { Hello } from '../../attest-server/protocol/messages.ts';
+import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
+import { reference } from '../../attest-server/protocol/reference.ts';
+import type { NodeState } from '../../attest-server/protocol/verdict.ts';
+import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
+import type { EnrolledNode } from '../../attest-server/store/store.ts';
+import { trustRoots } from '../../attest-server/verify/endorsement-chain.ts';
+import { parseCertificate } from '../../attest-server/verify/x509/certificate.ts';
+import type { Release, Step } from './recording.ts';
+
+/** The rooms behind the channel, as the server puts them together, on a clock that the recording sets. */
+export interface ServerRooms extends AsyncDisposable {
+  /** Milliseconds since the epoch. */
+  now: number;
+  /** What the recorded operator did. */
+  operate(deed: Exclude<Step, { from: string }>, node: string): Promise<void>;
+  /** @throws Rejection */
+  identify(hello: Hello, joinToken: string | null): Promise<{ peer: Peer; isEnrolled: boolean }>;
+  /** @throws Rejection */
+  enrol(peer: Peer): Promise<void>;
+  /** @throws Rejection */
+  judge(
+    peer: Peer,
+    session: Session,
+    answer: Extract<Action, { do: 'judge' }>,
+  ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }>;
+  record(node: string): Promise<EnrolledNode | null>;
+}
+
+/** Everything that the replay calls beyond the channel's state machine is called here. */
+export async function openRooms(release: Release): Promise<ServerRooms> {
+  const store = await openSqliteStore(':memory:', { chain: chainEntry });
+  const policy = parsePolicy(release.policy, 'policy.yaml', enrolments);
+  const now = () => rooms.now;
+  const attestation = await Attestation.open(
+    { store, now, unknownAfter: 180_000, duration() {}, recorded() {} },
+    policy,
+    null,
+  );
+  const roots = release.installation.endorsementRoots.map((pem) =>
+    parseCertificate(Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64'), 'root'),
+  );
+  const registry = createRegistry({
+    store,
+    mayEnrol: (node, by) => groupOf(policy, node, {}).enrolment.some((method) => method === by),
+    authorityDigest: release.installation.authorityDigest,
+    alert() {},
+  });
+  const identify = createIdentify({
+    store,
+    registry,
+    candidates: await CandidateBook.open(store),
+    withoutTpm: { note: () => false },
+    async meetWitness() {},
+    trust: () => trustRoots(roots, []),
+    now,
+  });
+  const audit = (action: string, subject: string) => ({
+    at: now(),
+    actor: 'token:admin',
+    action,
+    subject,
+    code: null,
+    detail: {},
+  });
+  const rooms: ServerRooms = {
+    now: 0,
+    async operate(deed, node) {
+      if (deed.kind === 'pin') await registry.importPins([{ node, ekDigest: deed.ek }], 'token:admin', now());
+      else if (deed.kind === 'join token') {
+        const { id, secretHash, expiresAt } = deed;
+        const token = { id, secretHash, node, expiresAt, usedAt: null };
+        await store.addJoinToken(token, audit('join-token.create', node));
+      } else if (deed.kind === 'reference') {
+        const captured = reference.parse(deed.reference);
+        await store.addReference(captured, audit('reference.capture', captured.name));
+        await attestation.reload();
+      }
+    },
+    async identify(hello, joinToken) {
+      const { node, activation } = await identify(hello, joinToken, '127.0.0.1');
+      return { peer: node, isEnrolled: activation === null };
+    },
+    enrol: ({ record, joinTokenId }) =>
+      attestation.release(record.name, () => registry.enrol(record, joinTokenId)),
+    judge: ({ record, ak, endorsementPath }, { channel, helloDigest }, answer) =>
+      attestation.judge(
+        { ...record, ak, endorsementPath },
+        {
+          evidence: answer.evidence,
+          nonce: answer.nonce,
+          channel,
+          helloDigest,
+          selection: answer.challenge.selection,
+          challengedAt: answer.challengedAt,
+          parts: answer.parts,
+        },
+      ),
+    record: (node) => store.node(node),
+    async [Symbol.asyncDispose]() {
+      await attestation.idle();
+      await store.close();
+    },
+  };
+  return rooms;
+}
