@@ -6,7 +6,7 @@ import { Books } from './audit/audit-log.ts';
 import { chainEntry } from './audit/chain.ts';
 import { startAnew } from './audit/start-anew.ts';
 import { readLastAlive } from './state/alive.ts';
-import { openSqliteStore } from './store/sqlite-store.ts';
+import { openStore } from './store/open.ts';
 
 /** A server that runs says so each second at least. */
 const stoppedFor = 5_000;
@@ -40,19 +40,19 @@ async function replaceLostKey(
     throw new Error(`a server runs on ${stateDir}: stop it, and try again after ${stoppedFor / 1000} s`);
   const path = join(stateDir, 'assay.db');
   if (!existsSync(path)) throw new Error(`there is no ${path}: name the server's state folder (--state-dir)`);
-  const store = await openSqliteStore(path, { chain: chainEntry });
-  try {
-    const { origin } = await startAnew({ store, stateDir, actor: whoIsThis(), reason, at });
-    const rolledBack: string[] = [];
-    const books = await Books.open({
-      ...{ store, stateDir, now: () => Date.now(), signed: () => {} },
-      rolledBack: (text) => rolledBack.push(text),
-    });
-    if (rolledBack.length > 0) process.stderr.write(`assay-server: ${rolledBack.join('; ')}\n`);
-    return { origin, keyId: books.keyId };
-  } finally {
-    await store.close();
-  }
+  await using store = await openStore(path, { chain: chainEntry });
+  const { audit } = store;
+  const { origin } = await startAnew({ store: audit, stateDir, actor: whoIsThis(), reason, at });
+  const rolledBack: string[] = [];
+  const books = await Books.open({
+    store: audit,
+    stateDir,
+    now: () => Date.now(),
+    signed: () => {},
+    rolledBack: (text) => rolledBack.push(text),
+  });
+  if (rolledBack.length > 0) process.stderr.write(`assay-server: ${rolledBack.join('; ')}\n`);
+  return { origin, keyId: books.keyId };
 }
 
 function whoIsThis(): string {

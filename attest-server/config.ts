@@ -23,6 +23,8 @@ export interface ServerConfig {
   readonly challengeEvery: number;
   readonly answerWithin: number;
   readonly unknownAfter: number;
+  /** From one row of the history to the next of a node whose verdict stays the same. */
+  readonly summaryEvery: number;
   /** How long a new connection may take to say who it is. */
   readonly helloWithin: number;
   /** How long evidence is kept, and that of changes of state. */
@@ -72,6 +74,7 @@ const schema = z.strictObject({
   answerWithinSeconds: seconds.default(timings.answerWithin / 1000),
   unknownAfterSeconds: seconds.default(timings.unknownAfter / 1000),
   helloWithinSeconds: seconds.default(timings.helloWithin / 1000),
+  summarySeconds: seconds.default(timings.summaryEvery / 1000),
   evidenceDays: days.default(30),
   transitionEvidenceDays: days.default(400),
   approvals: z
@@ -95,6 +98,7 @@ const variables = {
   answerWithinSeconds: 'ASSAY_ANSWER_WITHIN_SECONDS',
   unknownAfterSeconds: 'ASSAY_UNKNOWN_AFTER_SECONDS',
   helloWithinSeconds: 'ASSAY_HELLO_WITHIN_SECONDS',
+  summarySeconds: 'ASSAY_SUMMARY_SECONDS',
   evidenceDays: 'ASSAY_EVIDENCE_DAYS',
   transitionEvidenceDays: 'ASSAY_TRANSITION_EVIDENCE_DAYS',
   'approvals.separate': 'ASSAY_APPROVALS_SEPARATE',
@@ -129,13 +133,14 @@ export function serverConfig(
   if (!result.success || faults.length > 0) throw new ConfigError(faults);
   const { challengeEverySeconds, answerWithinSeconds, unknownAfterSeconds, helloWithinSeconds, ...others } =
     result.data;
-  const { evidenceDays, transitionEvidenceDays, approvals, ...rest } = others;
+  const { evidenceDays, transitionEvidenceDays, summarySeconds, approvals, ...rest } = others;
   return {
     ...rest,
     challengeEvery: challengeEverySeconds * 1000,
     answerWithin: answerWithinSeconds * 1000,
     unknownAfter: unknownAfterSeconds * 1000,
     helloWithin: helloWithinSeconds * 1000,
+    summaryEvery: summarySeconds * 1000,
     evidenceFor: evidenceDays * 86_400_000,
     transitionEvidenceFor: transitionEvidenceDays * 86_400_000,
     separateApprovals: approvals.separate,

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { Attestation } from './attest/attestation.ts';
+import type { HistoryEntry } from './attest/ports.ts';
 import { selectionFor } from './attest/selection.ts';
 import { startSweeper } from './attest/sweeper.ts';
 import { chainEntry } from './audit/chain.ts';
@@ -27,13 +28,13 @@ import { createNodeGroups } from './in-force/node-groups.ts';
 import { readPolicy } from './in-force/policy-source.ts';
 import { reloadParts } from './in-force/reload.ts';
 import { createPolicyPorts } from './in-force/trials.ts';
+import type { Bound } from './protocol/enrolment-method.ts';
 import { timings } from './protocol/limits.ts';
 import { createReferenceLife } from './references/life.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { beat, readLastAlive } from './state/alive.ts';
 import { preparePrivateFolder } from './state/private-file.ts';
-import { openSqliteStore } from './store/sqlite-store.ts';
-import type { Bound, HistoryEntry } from './store/store.ts';
+import { openStore } from './store/open.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { createTeller } from './telemetry/report.ts';
 import { createAuthority } from './tls/authority.ts';
@@ -78,12 +79,19 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const identity = await readIdentity();
   let tokens = readTokens(config.stateDir);
   const metrics = createMetrics({ version });
-  const store = await openSqliteStore(join(config.stateDir, 'assay.db'), {
+  const store = await openStore(join(config.stateDir, 'assay.db'), {
     chain: chainEntry,
     onUnreadable: (row) => tell.unreadable(row),
   });
   const refusalBook = createRefusalBook();
-  const tell = createTeller({ logger, metrics, store, refusalBook, now, recorded: options.recorded });
+  const tell = createTeller({
+    logger,
+    metrics,
+    audit: store.audit,
+    refusalBook,
+    now,
+    recorded: options.recorded,
+  });
   const { fault } = tell;
   const { stateDir } = config;
   const running = await openBooks({ store, stateDir, now, metrics, logger, refusalBook, fault });
@@ -92,25 +100,43 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const groups = createNodeGroups(() => attestation.policy, options.cluster, now);
   const attestation = await Attestation.open(
     {
-      store,
+      verdicts: store.verdicts,
+      evidence: store.evidence,
+      references: store.references,
+      enrolment: store.enrolment,
       now,
-      ...{ unknownAfter: config.unknownAfter, challengeEvery: config.challengeEvery },
+      unknownAfter: config.unknownAfter,
+      summaryEvery: config.summaryEvery,
+      challengeEvery: config.challengeEvery,
       labelsOf: groups.labelsOf,
       duration: metrics.duration,
       recorded: tell.recorded,
+      fault,
     },
     policy,
     await readLastAlive(config.stateDir),
   );
   tell.policyInForce(policy);
   metrics.certificatesExpire(identity);
-  const authority = createAuthority({ stateDir, identity, read: readIdentity, serve, store, now, logger });
+  const authority = createAuthority({
+    stateDir,
+    identity,
+    read: readIdentity,
+    serve,
+    enrolment: store.enrolment,
+    audit: store.audit,
+    now,
+    logger,
+  });
 
   let trust = readTrustRoots(config.endorsementRoots);
-  const candidates = await CandidateBook.open(store);
+  const candidates = await CandidateBook.open(store.enrolment);
   const { withoutTpm, of: groupOfNode } = groups;
   const enrolmentParts = {
-    ...{ store, candidates, now, ...clusterWords },
+    store: store.enrolment,
+    candidates,
+    now,
+    ...clusterWords,
     get authorityDigest() {
       return authority.digest;
     },
@@ -141,7 +167,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
       },
       ask: ({ record }, hello) => {
-        const log = attestation.status(record.name)?.bootLogDigest ?? null;
+        const log = attestation.status(record.name)?.parts.boot ?? null;
         return { selection: selectionFor(hello), holds: log === null ? [] : [log] };
       },
       async judge({ record, ak, endorsementPath }, { session, answer }) {
@@ -174,7 +200,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
 
   const ready = () => ({ ok: true, reason: books.rollback });
-  const namedTokens = createNamedTokens(store, now);
+  const namedTokens = createNamedTokens(store.tokens, now);
   const enrolments = createApprovals({
     ...enrolmentParts,
     forgive: (node, actor) => attestation.forgive(node, actor),
@@ -203,7 +229,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         return reference;
       },
       referenceLife: createReferenceLife({
-        ...{ store, now, separate: config.separateApprovals },
+        store: store.references,
+        now,
+        separate: config.separateApprovals,
         async changed() {
           await attestation.reload();
           agents.challengeNow();
@@ -211,11 +239,19 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       }),
       importPins: (pins, actor) => registry.importPins(pins, actor, now()),
       createJoinToken: (request) => registry.createJoinToken({ ...request, now: now() }),
-      bundle: bundles(store, attestation),
+      bundle: bundles(store.evidence, attestation),
       audit: running.ports,
       authority: authority.ports,
       policy: () => attestation.policy,
-      policies: createPolicyPorts({ store, attestation, ways, now, labelsOf: groups.labelsOf }),
+      policies: createPolicyPorts({
+        enrolment: store.enrolment,
+        evidence: store.evidence,
+        references: store.references,
+        attestation,
+        ways,
+        now,
+        labelsOf: groups.labelsOf,
+      }),
       ready,
       now,
       answered: metrics.request,
@@ -239,8 +275,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
 
   const inTurn = pLimit(1);
   const erasing = startRetention({
-    ...{ store, now, fault, named: namedDigests },
-    ...{ evidence: config.evidenceFor, transitionEvidence: config.transitionEvidenceFor },
+    store: store.evidence,
+    now,
+    fault,
+    named: namedDigests,
+    evidence: config.evidenceFor,
+    transitionEvidence: config.transitionEvidenceFor,
   });
   let closed: Promise<void> | null = null;
   const sweeper = startSweeper(
@@ -284,7 +324,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await attestation.idle();
     await candidates.flush(now(), true);
     await running.close();
-    await store.close();
+    await store[Symbol.asyncDispose]();
   }
 
   async function readPolicyAgain(): Promise<void> {

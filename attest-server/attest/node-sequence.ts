@@ -1,7 +1,7 @@
 import { judgeSequence, type Sequence, type SequenceJudgement } from '../policy/boot-sequence.ts';
 import type { Bundle } from '../protocol/bundle.ts';
-import type { KeptSequence, NodeStatus } from '../store/store.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { KeptSequence, NodeStatus } from './ports.ts';
 
 /** The part of a node's status that remembers where its TPM and kernel are in time. */
 type Remembered = Pick<

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
-import type { AuditEvent } from '../protocol/audit.ts';
+import type { AuditAction } from '../protocol/audit.ts';
 import { type AuditKey, type AuditOrigin, auditKeysKept } from '../protocol/audit-key.ts';
 import {
   auditKeyId,
@@ -13,19 +13,10 @@ import {
 import { Rejection } from '../protocol/rejection.ts';
 import { readPrivate, writePrivate } from '../state/private-text.ts';
 import { type AuditSigner, createSigner, readSigner, rotateSigner } from './key-file.ts';
-
-/** What the books need of the store. */
-export interface BooksStore {
-  auditHash(seq: number): Promise<string | null>;
-  addCheckpoint(sign: (head: { size: number; head: string }) => string): Promise<string | null>;
-  latestCheckpoint(): Promise<string | null>;
-  auditOrigins(): Promise<readonly AuditOrigin[]>;
-  addAuditKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
-  audit(event: AuditEvent): Promise<void>;
-}
+import type { AuditStore } from './ports.ts';
 
 export interface BooksPorts {
-  readonly store: BooksStore;
+  readonly store: AuditStore;
   readonly stateDir: string;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -69,7 +60,7 @@ export class Books {
    */
   static async open(ports: BooksPorts): Promise<Books> {
     const path = join(ports.stateDir, bookFiles.key);
-    const origins = await ports.store.auditOrigins();
+    const origins = await ports.store.origins();
     const known = origins.at(-1) ?? null;
     const found = readSigner(path);
     checkBelongs(found, known, path);
@@ -153,9 +144,9 @@ export class Books {
     this.#ports.signed(parseCheckpoint(note).size);
   }
 
-  async #addKey(key: AuditKey, actor: string, action: string): Promise<void> {
+  async #addKey(key: AuditKey, actor: string, action: AuditAction): Promise<void> {
     const { origin } = this.#signer;
-    await this.#ports.store.addAuditKey(origin, key, {
+    await this.#ports.store.addKey(origin, key, {
       at: this.#ports.now(),
       actor,
       action,
@@ -182,7 +173,7 @@ export class Books {
     if (text === null) return false;
     this.#ports.rolledBack(text);
     writePrivate(join(this.#ports.stateDir, bookFiles.lost), note, 'replace');
-    await this.#ports.store.audit({
+    await this.#ports.store.append({
       at: this.#ports.now(),
       actor: 'server',
       action: 'audit_rollback',
@@ -204,7 +195,7 @@ export class Books {
   }
 
   async #compare({ size, head }: Checkpoint): Promise<string | null> {
-    const found = await this.#ports.store.auditHash(size);
+    const found = await this.#ports.store.hash(size);
     if (found === head) return null;
     return found === null
       ? `the audit log ends before entry ${size}, which was signed`

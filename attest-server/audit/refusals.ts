@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 import { LRUCache } from 'lru-cache';
+import type { AuditEvent } from '../protocol/audit.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { sourceOf } from '../protocol/source.ts';
-import type { AuditEvent } from '../store/store.ts';
 
 /** One refused message or connection. */
 export interface Refusal {

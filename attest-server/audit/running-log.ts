@@ -1,15 +1,15 @@
 import type { Logger } from 'pino';
 import type { AuditPorts } from '../http/ports.ts';
 import { timings } from '../protocol/limits.ts';
-import type { Store } from '../store/store.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Books } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { paced } from './paced.ts';
+import type { AuditStore } from './ports.ts';
 import type { createRefusalBook } from './refusals.ts';
 
 interface BooksParts {
-  readonly store: Store;
+  readonly store: { readonly audit: AuditStore; backup(path: string): Promise<void> };
   readonly stateDir: string;
   readonly now: () => number;
   readonly metrics: Pick<Metrics, 'refused' | 'checkpointed'>;
@@ -35,15 +35,21 @@ export async function openBooks(parts: BooksParts): Promise<RunningBooks> {
     metrics.refused('audit_rollback');
     logger.error({ code: 'audit_rollback', where: 'store' }, text);
   };
-  const books = await Books.open({ store, stateDir, now, signed: metrics.checkpointed, rolledBack });
+  const books = await Books.open({
+    store: store.audit,
+    stateDir,
+    now,
+    signed: metrics.checkpointed,
+    rolledBack,
+  });
   const signing = setInterval(() => {
     books.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
   return {
     books,
     ports: {
-      entries: (page) => store.auditEntries(page),
-      checkpoints: (page) => store.checkpoints(page),
+      entries: (page) => store.audit.entries(page),
+      checkpoints: (page) => store.audit.checkpoints(page),
       keys: () => ({ origin: books.origin, keys: books.keys, earlier: books.earlier }),
       // A reader must not make the disk sync as often as he asks.
       sign: paced(timings.signOnDemandEvery, () => books.sign()),
@@ -66,8 +72,8 @@ export async function openBooks(parts: BooksParts): Promise<RunningBooks> {
       // Whoever has such a checkpoint can say hello with it as often as he likes, in any name.
       logger[event === null ? 'debug' : 'error']({ code: 'audit_rollback', node, where: 'hello' }, text);
       if (event === null) return;
-      await store
-        .audit({ ...event, actor: `agent:${node}`, action: 'audit_rollback' })
+      await store.audit
+        .append({ ...event, actor: `agent:${node}`, action: 'audit_rollback' })
         .catch((error: unknown) => fault(error, 'audit'));
     },
     async close() {

@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import { auditKeyId } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { type BooksStore, bookFiles, checkOwn } from './audit-log.ts';
+import { bookFiles, checkOwn } from './audit-log.ts';
 import { newSigner, saveNewSigner } from './key-file.ts';
+import type { AuditStore } from './ports.ts';
 
 interface LostKey {
-  readonly store: Pick<BooksStore, 'auditOrigins' | 'addAuditKey' | 'latestCheckpoint' | 'auditHash'>;
+  readonly store: Pick<AuditStore, 'origins' | 'addKey' | 'latestCheckpoint' | 'hash'>;
   readonly stateDir: string;
   /** Who does it, and why: both stand in the books. */
   readonly actor: string;
@@ -23,7 +24,7 @@ interface LostKey {
  */
 export async function startAnew({ store, stateDir, actor, reason, at }: LostKey): Promise<AuditOrigin> {
   const path = join(stateDir, bookFiles.key);
-  const origins = await store.auditOrigins();
+  const origins = await store.origins();
   const lost = origins.at(-1);
   const lostKey = lost?.keys.at(-1);
   if (lost === undefined || lostKey === undefined)
@@ -37,7 +38,7 @@ export async function startAnew({ store, stateDir, actor, reason, at }: LostKey)
   const publicKey = signer.publicKey.toString('base64');
   const key = { publicKey, signature: null };
   // The store first: a key that it does not know would keep the server from starting, and this from a second try.
-  await store.addAuditKey(signer.origin, key, {
+  await store.addKey(signer.origin, key, {
     at,
     actor,
     action: 'audit_key.start_anew',
@@ -58,14 +59,14 @@ export async function startAnew({ store, stateDir, actor, reason, at }: LostKey)
 
 /** Entries that the lost key vouches for; whoever changed them must not be covered by the new one unseen. */
 async function sizeOfLatest(
-  store: Pick<BooksStore, 'latestCheckpoint' | 'auditHash'>,
+  store: Pick<AuditStore, 'latestCheckpoint' | 'hash'>,
   origins: readonly AuditOrigin[],
 ): Promise<number> {
   const note = await store.latestCheckpoint();
   if (note === null) return 0;
   try {
     const { size, head } = checkOwn(note, origins);
-    if ((await store.auditHash(size)) === head) return size;
+    if ((await store.hash(size)) === head) return size;
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
   }

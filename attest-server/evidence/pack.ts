@@ -39,7 +39,7 @@ export function packEvidence(
   { banks }: Proven,
   { at, sentBootLog, labels = {}, previous, latest }: Moment,
   { policy, references, blobs }: Context,
-): Blob & { readonly shared: readonly Blob[] } {
+): Blob & { readonly shared: readonly Blob[]; readonly userSpace: string | null } {
   const keys = keysOf(node, at);
   const values = valuesOf(evidence, banks, latest);
   const userSpace =
@@ -60,7 +60,7 @@ export function packEvidence(
   };
   const { digest, bytes } = blob(JSON.stringify(kept));
   const shared = [keys, ...(values ? [values] : []), ...(userSpace ? [userSpace] : []), ...blobs];
-  return { digest, bytes, shared };
+  return { digest, bytes, shared, userSpace: userSpace?.digest ?? null };
 }
 
 function masksOf(banks: Proven['banks']): Kept['masks'] {

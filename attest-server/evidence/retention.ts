@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Store, UnusedRequest } from '../store/store.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { EvidenceStore, UnusedRequest } from './ports.ts';
 
 interface RetentionParts {
-  readonly store: Pick<Store, 'evidenceOwners' | 'eraseEvidence' | 'eraseUnused'>;
+  readonly store: Pick<EvidenceStore, 'owners' | 'erase' | 'eraseUnused'>;
   /** What a kept answer names besides itself. */
   readonly named: UnusedRequest['named'];
   readonly now: () => number;
@@ -41,15 +42,17 @@ export function startRetention(parts: RetentionParts): { close(): Promise<void> 
 /** Each erased bundle, and each log, key or policy that only erased ones named, is in an audit entry `evidence_erased`. */
 export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSignal): Promise<void> {
   const { store, now, named, evidence, transitionEvidence } = parts;
-  const eventOf = (subject: string) => (digests: readonly string[]) => ({
-    at: now(),
-    actor: 'server',
-    action: 'evidence_erased',
-    subject,
-    code: 'evidence_erased',
-    detail: { count: digests.length, digests: digests.join(' ') },
-  });
-  for (const name of await store.evidenceOwners())
+  const eventOf =
+    (subject: string) =>
+    (digests: readonly string[]): AuditEvent => ({
+      at: now(),
+      actor: 'server',
+      action: 'evidence_erased',
+      subject,
+      code: 'evidence_erased',
+      detail: { count: digests.length, digests: digests.join(' ') },
+    });
+  for (const name of await store.owners())
     for (const [kind, age] of [
       ['all', evidence],
       ['transitions', transitionEvidence],
@@ -58,7 +61,7 @@ export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSigna
         ...{ node: name, kind, before: now() - age, limit: batch },
         event: eventOf(name),
       };
-      while (!signal.aborted && (await store.eraseEvidence(request)))
+      while (!signal.aborted && (await store.erase(request)))
         await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
     }
   const keptBefore = now() - evidence;

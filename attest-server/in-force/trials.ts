@@ -1,15 +1,19 @@
 import pLimit from 'p-limit';
 import type { Attestation } from '../attest/attestation.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { EvidenceStore } from '../evidence/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import { HttpProblem } from '../http/problem.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Enrolment } from '../policy/policy.ts';
-import type { Store } from '../store/store.ts';
+import type { ReferenceStore } from '../references/ports.ts';
 import { observeKept } from './observe.ts';
 import { simulate } from './simulate.ts';
 
 export interface PolicyPortsParts {
-  readonly store: Pick<Store, 'nodes' | 'evidence' | 'references'>;
+  readonly enrolment: Pick<EnrolmentStore, 'nodes'>;
+  readonly evidence: Pick<EvidenceStore, 'read'>;
+  readonly references: Pick<ReferenceStore, 'list'>;
   readonly attestation: Pick<Attestation, 'policy' | 'status'>;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
@@ -23,7 +27,7 @@ const mostWaiting = 8;
 
 /** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
 export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
-  const { store, attestation, labelsOf, ways, now } = parts;
+  const { enrolment, evidence, references, attestation, labelsOf, ways, now } = parts;
   const oneByOne = pLimit(1);
   let waiting = 0;
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -37,10 +41,10 @@ export function createPolicyPorts(parts: PolicyPortsParts): PolicyPorts {
     });
   };
   const ports = {
-    nodes: () => store.nodes(),
-    evidence: (digest: string, node: string) => store.evidence(digest, node),
+    nodes: () => enrolment.nodes(),
+    evidence: (digest: string, node: string) => evidence.read(digest, node),
     evidenceDigest: (node: string) => attestation.status(node)?.evidenceDigest ?? null,
-    references: () => store.references(),
+    references: () => references.list(),
     policy: () => attestation.policy,
     ...{ labelsOf, now },
   };

@@ -1,10 +1,10 @@
 import type { LatestBoot } from '../attest/latest-boot.ts';
+import type { NodeStatus } from '../attest/ports.ts';
 import { captureReference } from '../policy/boot/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { NodeStatus } from '../store/store.ts';
 
 /** With these, what runs is not what the log tells: nothing to compare others with. */
 const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([

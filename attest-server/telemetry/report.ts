@@ -1,16 +1,17 @@
 import type { Logger } from 'pino';
-import type { AttestPorts } from '../attest/ports.ts';
+import type { AttestPorts, HistoryEntry } from '../attest/ports.ts';
+import type { AuditStore } from '../audit/ports.ts';
 import type { createRefusalBook } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { HistoryEntry, Store } from '../store/store.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 
 export interface TellParts {
   readonly logger: Logger;
   readonly metrics: Metrics;
-  readonly store: Pick<Store, 'audit'>;
+  readonly audit: Pick<AuditStore, 'append'>;
   readonly refusalBook: ReturnType<typeof createRefusalBook>;
   readonly now: () => number;
   /** Told of every verdict once it is committed. */
@@ -35,9 +36,10 @@ export interface Teller extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'
 const mostNamed = 1000;
 
 /** What each event does to the metrics, the log and the books. */
-export function createTeller({ logger, metrics, store, refusalBook, now, recorded }: TellParts): Teller {
-  const audit = (...event: Parameters<Store['audit']>): void => {
-    store.audit(...event).catch((error: unknown) => {
+export function createTeller(parts: TellParts): Teller {
+  const { logger, metrics, refusalBook, now, recorded } = parts;
+  const audit = (event: AuditEvent): void => {
+    parts.audit.append(event).catch((error: unknown) => {
       metrics.auditWriteFailed();
       logger.error({ err: error }, 'an audit entry could not be written');
     });

@@ -3,6 +3,7 @@ import { benchAttestation } from './attestation.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
+import { benchGrowth } from './growth.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
 
@@ -14,6 +15,7 @@ const benches: Readonly<
   boot_log: async () => ({ boot_log: await benchBootLog(), boot_log_steady: await benchSteadyBoot() }),
   boots: benchBoots,
   attestation: async () => ({ attestation: await benchAttestation() }),
+  growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),

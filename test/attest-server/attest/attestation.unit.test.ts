@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
+import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { beat, readLastAlive } from '../../../attest-server/state/alive.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import { madeEvent } from '../store/made-records.ts';
 
 const unknownAfter = 180_000;
 const verdict = (state: NodeState): Verdict => ({
@@ -19,18 +20,17 @@ const verdict = (state: NodeState): Verdict => ({
 
 /** A store with node-1, judged at time 0. */
 async function judged(state: NodeState): Promise<Store> {
-  const store = await openSqliteStore(':memory:', { chain: chainEntry });
+  const store = await openStore(':memory:', { chain: chainEntry });
   const ekDigest = 'a'.repeat(64);
-  const audit = { at: 0, actor: 'server', action: 'enrol', subject: 'node-1', code: null, detail: {} };
-  await store.enrol(
+  await store.enrolment.enrol(
     {
       ...{ ekDigest, name: 'node-1', bound: 'pin', ekPublicArea: Buffer.of(1), ekCertificate: null },
       ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
-      ...{ tpmClass: 'unknown', endorsedBy: null },
+      ...{ tpmClass: 'unknown', endorsedBy: null, banks: null },
     },
-    audit,
+    madeEvent('enrol', 'node-1'),
   );
-  await store.recordVerdict({
+  await store.verdicts.recordChange({
     status: {
       ...{ name: 'node-1', ekDigest, state, verdict: verdict(state), verifiedAt: 0, expiresAt: unknownAfter },
       ...{
@@ -42,18 +42,43 @@ async function judged(state: NodeState): Promise<Store> {
         bootId: null,
         sequence: null,
       },
-      ...{ kernel: null, systemUuid: null, bootLogDigest: null, evidenceDigest: null },
+      kernel: null,
+      systemUuid: null,
+      parts: {},
+      memory: {},
+      evidenceDigest: null,
+      recordedAt: 0,
+      repeats: 0,
     },
     ...{ at: 0, evidence: [], audit: [] },
-    history: [{ at: 0, verdict: verdict(state), evidenceDigest: null, transition: true }],
+    history: [
+      { at: 0, verdict: verdict(state), evidenceDigest: null, transition: true, repeats: 0, since: 0 },
+    ],
   });
   return store;
 }
 
+function portsOf({ verdicts, evidence, references, enrolment }: Store, now: () => number): AttestPorts {
+  return {
+    verdicts,
+    evidence,
+    references,
+    enrolment,
+    now,
+    unknownAfter,
+    duration: () => {},
+    recorded: () => {},
+    fault: (error) => assert.fail(String(error)),
+  };
+}
+
 /** The state that a server shows which starts at `now` and sweeps once. */
 async function stateAfterStart(store: Store, now: number, lastAlive: number | null): Promise<string> {
-  const ports = { store, now: () => now, unknownAfter, duration: () => {}, recorded: () => {} };
-  const attestation = await Attestation.open(ports, strictPolicy, lastAlive);
+  const attestation = await Attestation.open(
+    portsOf(store, () => now),
+    strictPolicy,
+    lastAlive,
+  );
   await attestation.sweep();
   return attestation.status('node-1')?.state ?? 'gone';
 }
@@ -80,11 +105,7 @@ describe('a server that starts again', () => {
   it('trusts nobody longer because its clock was set back', async () => {
     const store = await judged('trusted');
     let [now, monotonic] = [1_000, 0];
-    const ports = {
-      ...{ store, unknownAfter, duration() {}, recorded() {} },
-      now: () => now,
-      monotonic: () => monotonic,
-    };
+    const ports = { ...portsOf(store, () => now), monotonic: () => monotonic };
     const attestation = await Attestation.open(ports, strictPolicy, null);
     const stateAt = async () => {
       await attestation.sweep();
@@ -104,8 +125,11 @@ describe('a server that starts again', () => {
 describe('a policy that is read again', () => {
   it('stays in force where references change in the same moment', async () => {
     const store = await judged('trusted');
-    const ports = { store, now: () => 0, unknownAfter, duration: () => {}, recorded: () => {} };
-    const attestation = await Attestation.open(ports, strictPolicy, null);
+    const attestation = await Attestation.open(
+      portsOf(store, () => 0),
+      strictPolicy,
+      null,
+    );
     await Promise.all([attestation.reload(observePolicy), attestation.reload()]);
     assert.equal(attestation.policy, observePolicy);
     await Promise.all([attestation.reload(), attestation.reload(strictPolicy)]);

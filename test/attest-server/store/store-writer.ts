@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
 import { madeNode, madeRecord } from './made-records.ts';
 
 /**
@@ -8,13 +8,13 @@ import { madeNode, madeRecord } from './made-records.ts';
  * Prints the time of each verdict once the store has acknowledged it.
  */
 const [, , path = '', from = ''] = process.argv;
-const store = await openSqliteStore(path, { chain: chainEntry });
+const store = await openStore(path, { chain: chainEntry });
 const node = madeNode('node-1');
 
 for (let at = Number(from); ; at += 3) {
   await Promise.all(
     [at, at + 1, at + 2].map(async (time) => {
-      await store.recordVerdict(madeRecord(node, time));
+      await store.verdicts.recordChange(madeRecord(node, time));
       writeSync(1, `${time}\n`);
     }),
   );

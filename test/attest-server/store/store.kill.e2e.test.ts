@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode } from './made-records.ts';
 
 const rounds = 4;
@@ -17,9 +17,9 @@ describe('a server that is killed while it writes', () => {
     const folder = mkdtempSync(join(tmpdir(), 'assay-kill-'));
     const path = join(folder, 'state', 'assay.db');
     try {
-      const first = await openSqliteStore(path, { chain: chainEntry });
-      await first.enrol(madeNode('node-1'), madeEvent('enrol', 'node-1'));
-      await first.close();
+      const first = await openStore(path, { chain: chainEntry });
+      await first.enrolment.enrol(madeNode('node-1'), madeEvent('enrol', 'node-1'));
+      await first[Symbol.asyncDispose]();
       const acknowledged: number[] = [];
       for (let round = 1; round <= rounds; round += 1) {
         acknowledged.push(...(await writeUntilKilled(path, round * 1_000_000, 20 + 13 * round)));
@@ -51,24 +51,25 @@ async function writeUntilKilled(path: string, from: number, count: number): Prom
 }
 
 async function checkStore(path: string, acknowledged: readonly number[]): Promise<void> {
-  const store = await openSqliteStore(path, { chain: chainEntry });
+  const store = await openStore(path, { chain: chainEntry });
   try {
-    const history = await store.history('node-1', { limit: 100_000 });
+    const history = await store.verdicts.history('node-1', { limit: 100_000 });
     const times = new Set(history.map(({ at }) => at));
     assert.deepEqual(
       acknowledged.filter((at) => !times.has(at)),
       [],
     );
-    const entries = await store.auditEntries({ limit: 100_000 });
+    const entries = await store.audit.entries({ limit: 100_000 });
     const check = verifyChain(entries);
     assert.equal(check.ok, true);
     // A verdict is whole or absent: each row has its entry in the books and its evidence.
     const booked = entries.filter(({ action }) => action === 'verdict').map(({ at }) => at);
     assert.deepEqual(booked.sort(ascending), [...times].sort(ascending));
-    for (const { evidenceDigest } of history) assert.ok(await store.evidence(evidenceDigest ?? '', 'node-1'));
-    assert.equal((await store.status('node-1'))?.verifiedAt, history[0]?.at);
+    for (const { evidenceDigest } of history)
+      assert.ok(await store.evidence.read(evidenceDigest ?? '', 'node-1'));
+    assert.equal((await store.verdicts.status('node-1'))?.verifiedAt, history[0]?.at);
   } finally {
-    await store.close();
+    await store[Symbol.asyncDispose]();
   }
 }
 

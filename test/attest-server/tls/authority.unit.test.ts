@@ -27,16 +27,22 @@ describe("the server's authority while it is replaced", () => {
 
   async function open(): Promise<Authority> {
     const read = () => ensureIdentity(dir, ['localhost'], Date.now());
-    const store = {
-      nodes: async () => [enrolled('node-1'), enrolled('node-2')],
-      audit: async (event: AuditEvent) => void books.push(event),
-    };
+    const enrolment = { nodes: async () => [enrolled('node-1'), enrolled('node-2')] };
+    const audit = { append: async (event: AuditEvent) => void books.push(event) };
     const serve = (identity: ServerIdentity) => {
       if (isFull) throw new Error('no room on the disk');
       served.push(identity);
     };
-    const parts = { stateDir: dir, identity: await read(), read, serve, store, now: () => 7, logger };
-    return createAuthority(parts);
+    return createAuthority({
+      stateDir: dir,
+      identity: await read(),
+      read,
+      serve,
+      enrolment,
+      audit,
+      now: () => 7,
+      logger,
+    });
   }
   const hello = (...authorities: readonly string[]): Hello => ({
     ...{ type: 'hello', versions: { protocol: [1, 1], program: '1' }, role: 'agent', node: 'node-1' },

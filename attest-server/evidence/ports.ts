@@ -1,0 +1,40 @@
+import type { AuditEvent } from '../protocol/audit.ts';
+
+/** What the store cannot know of the bytes that it keeps. */
+export interface UnusedRequest {
+  /** Shared blobs that were used since, milliseconds since the epoch, stay unread. */
+  readonly usedBefore: number;
+  /** Whoever erases verdicts' own evidence has been through all that is older; it must be later by more than a day. */
+  readonly keptBefore: number;
+  /** When an answer came, and what it names; null for bytes that are none. */
+  readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
+  readonly event: (digests: readonly string[]) => AuditEvent;
+  readonly signal: AbortSignal;
+}
+
+/** Evidence that is kept, by its SHA-256, hex. */
+export interface EvidenceStore {
+  /**
+   * What many verdicts share.
+   * @param node also what verdicts of this node were made from, and its latest answer, written or on its way to the disk
+   */
+  read(digest: string, node?: string): Promise<Buffer | null>;
+  /** Names of all nodes of which evidence may be kept, the revoked ones too. */
+  owners(): Promise<readonly string[]>;
+  /**
+   * Erases the evidence of a node's next verdicts that are older than `before`: `all` spares transitions, and the
+   * latest one is always spared. What they share (boot logs, policies) stays. False where nothing is left to look at.
+   */
+  erase(request: {
+    readonly node: string;
+    readonly kind: 'all' | 'transitions';
+    readonly before: number;
+    readonly limit: number;
+    readonly event: (digests: readonly string[]) => AuditEvent;
+  }): Promise<boolean>;
+  /**
+   * Erases what many answers share (boot logs, keys, PCR values, policies) where no kept one names it any longer.
+   * @returns how many. @throws Error where an answer cannot be read: then nothing is erased
+   */
+  eraseUnused(request: UnusedRequest): Promise<number>;
+}
