@@ -33,6 +33,8 @@ export interface ServerConfig {
   readonly challengeEvery: number;
   readonly answerWithin: number;
   readonly unknownAfter: number;
+  /** From one row of the history to the next of a node whose verdict stays the same. */
+  readonly summaryEvery: number;
   /** How long a new connection may take to say who it is. */
   readonly helloWithin: number;
   /** How long evidence is kept, and that of changes of state. */

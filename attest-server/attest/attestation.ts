@@ -16,7 +16,8 @@ import { nextStatus } from './next-status.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts } from './ports.ts';
 import { SystemUuids } from './system-uuids.ts';
-import { verdictRecord } from './verdict-record.ts';
+import { type Proof, Unwritten } from './unwritten.ts';
+import { changeRecord, summaryRecord } from './verdict-record.ts';
 
 /**
  * The pipeline: verify, appraise, record, report. Keeps in memory what the next verdict of each node needs; all of it
@@ -47,7 +48,7 @@ export class Attestation {
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
-    for (const status of await ports.store.statuses()) {
+    for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       attestation.#statuses.set(status.name, { ...status, expiresAt });
       attestation.#deadlines.set(status.name, expiresAt, ports.now());
@@ -134,10 +135,11 @@ export class Attestation {
     const verdict = overdueVerdict(status.verdict, status.verifiedAt, now);
     const aged: NodeStatus = { ...status, state: 'unknown', verdict };
     try {
-      await this.#commit(aged, now, [verdict], status.state, []);
+      await this.#commit(changeRecord(aged, now, [verdict], status.state, []), status.state);
     } catch (error) {
       // Not trusted any longer, though it could not be written down.
       this.#statuses.set(status.name, aged);
+      this.#unwritten.forget(status.name);
       throw error;
     }
   }
@@ -152,6 +154,7 @@ export class Attestation {
       this.#systemUuids.forget(name);
       this.#bootLogs.forget(name);
       this.#disk.forget(name);
+      this.#unwritten.forget(name);
     });
   }
 
@@ -172,15 +175,23 @@ export class Attestation {
         code: held,
         detail: { ek: status.ekDigest, was: held },
       });
-      const forgotten = { resetCount: null, restartCount: null, clock: null, firmwareVersion: null };
-      this.#statuses.set(name, { ...status, ...forgotten, bootId: null, sequence: null });
+      this.#statuses.set(name, {
+        ...(this.#statuses.get(name) ?? status),
+        resetCount: null,
+        restartCount: null,
+        clock: null,
+        firmwareVersion: null,
+        bootId: null,
+        sequence: null,
+      });
       return true;
     });
   }
 
-  /** Resolves when no verdict is under way. */
+  /** Resolves when no verdict is under way, and all are on disk. */
   async idle(): Promise<void> {
     await this.#lanes.idle();
+    await this.#ports.verdicts.settled();
   }
 
   async #record(
@@ -192,7 +203,7 @@ export class Attestation {
     const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const started = performance.now();
     const previous = this.#statuses.get(node.name) ?? null;
-    const sentBootLog = previous?.bootLogDigest != null;
+    const sentBootLog = previous?.parts.boot !== undefined;
     const { challengedAt } = answer;
     const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
     const { appraise, context } = this.#ports.inForce();
@@ -222,17 +233,38 @@ export class Attestation {
       { at, sentBootLog, labels, latest, previous: previousOf(previous, concurrent) },
       context,
     );
-    const { userspaceLog = '' } = answer.evidence;
-    this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
     const status = nextStatus(node, verdict, {
       ...{ answer, proven, previous, next: next.sequence, at, systemUuid, evidenceDigest: kept.digest },
       begun: begun?.code ?? null,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const evidence = [kept, ...kept.shared];
+    const shared = [...kept.shared];
     if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
       this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
-      evidence.push(answer.bootLog);
+      shared.push(answer.bootLog);
+    }
+    const { userspaceLog = '' } = answer.evidence;
+    const isSame = previous !== null && sequence.begun === null && saysTheSame(previous, status);
+    if (isSame && !this.#isSummaryDue(previous, at)) {
+      // Shared with no other answer yet: this part of it stays.
+      if (status.parts.userSpace !== previous.parts.userSpace)
+        this.#disk.take(node.name, userspaceLog.length, at);
+      this.#repeat(previous, status, { own: kept, shared }, at);
+    } else {
+      this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
+      const verdicts =
+        sequence.begun !== null && verdict.require.includes('boot')
+          ? [begunVerdict(verdict, sequence.begun), verdict]
+          : [verdict];
+      const from = previous?.state ?? null;
+      const evidence = [kept, ...shared];
+      await this.#commit(
+        isSame
+          ? summaryRecord(status, at, verdict, evidence)
+          : changeRecord(status, at, verdicts, from, evidence),
+        from,
+      );
+      this.#deadlines.set(node.name, status.expiresAt, at);
     }
     const begunWith = begun?.verdict ?? null;
     const verdicts = begunWith === null ? [verdict] : [begunWith, verdict];
@@ -242,21 +274,62 @@ export class Attestation {
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }
 
+  /** Also where the clock was set back: the row would be due at a moment that is far away. */
+  #isSummaryDue({ recordedAt }: NodeStatus, at: number): boolean {
+    const every = this.#ports.summaryEvery ?? timings.summaryEvery;
+    return recordedAt === null || at < recordedAt || at >= recordedAt + every;
+  }
+
+  /** The verdict is the one before: it is shown at once, and written within a second. */
+  #repeat(
+    previous: NodeStatus,
+    judged: NodeStatus,
+    evidence: { readonly own: KeptBlob; readonly shared: readonly KeptBlob[] },
+    at: number,
+  ): void {
+    const { name } = judged;
+    const { verdict } = previous;
+    if (verdict === null) return;
+    const status = { ...judged, verdict, verifiedAt: at, repeats: previous.repeats + 1 };
+    const before = this.#proofOf(previous);
+    this.#statuses.set(name, status);
+    this.#deadlines.set(name, status.expiresAt, at);
+    const written = this.#ports.verdicts.recordRepeat({
+      ...status,
+      evidenceDigest: evidence.own.digest,
+      evidence,
+    });
+    this.#unwritten
+      .follow(name, before, this.#proofOf(status), written)
+      .catch((error: unknown) => this.#ports.fault(error, 'verdict'));
+    const { digest } = evidence.own;
+    this.#ports.recorded(
+      { node: name, at, verdict, evidenceDigest: digest, transition: false, repeats: 0, since: at },
+      status.state,
+    );
+  }
+
+  #proofOf({ name, verifiedAt, expiresAt }: NodeStatus): Proof {
+    return { verifiedAt, expiresAt, deadline: this.#deadlines.of(name) };
+  }
+
+  #show(name: string, { verifiedAt, expiresAt, deadline }: Proof): void {
+    const status = this.#statuses.get(name);
+    if (status === undefined || status.verifiedAt === verifiedAt) return;
+    this.#statuses.set(name, { ...status, verifiedAt, expiresAt });
+    this.#deadlines.restore(name, deadline);
+  }
+
   #groupOf(node: string): ReturnType<InForce['groupOf']> {
     return this.#ports.inForce().groupOf(node, this.#ports.labelsOf(node));
   }
 
-  async #commit(
-    status: NodeStatus,
-    at: number,
-    verdicts: readonly Verdict[],
-    before: NodeState | null,
-    evidence: VerdictRecord['evidence'],
-  ): Promise<void> {
+  async #commit(record: ChangeRecord, before: NodeState | null): Promise<void> {
     const started = performance.now();
-    const record = verdictRecord(status, at, verdicts, before, evidence);
-    await this.#ports.store.recordVerdict(record);
+    const { status } = record;
+    await this.#ports.verdicts.recordChange(record);
     this.#statuses.set(status.name, status);
+    this.#unwritten.forget(status.name);
     this.#ports.duration('record', (performance.now() - started) / 1000);
     let from = before;
     for (const entry of record.history) {

@@ -15,6 +15,17 @@ export class Deadlines {
     if (expiresAt !== null) this.#deadlines.set(name, this.#monotonic() + expiresAt - at);
   }
 
+  /** By the monotonic clock; undefined where none was set. */
+  of(name: string): number | undefined {
+    return this.#deadlines.get(name);
+  }
+
+  /** Puts back what `of` gave. */
+  restore(name: string, deadline: number | undefined): void {
+    if (deadline === undefined) this.#deadlines.delete(name);
+    else this.#deadlines.set(name, deadline);
+  }
+
   isOver(name: string): boolean {
     const deadline = this.#deadlines.get(name);
     return deadline !== undefined && this.#monotonic() > deadline;

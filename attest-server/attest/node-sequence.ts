@@ -1,6 +1,6 @@
 import type { Sequence } from '../policy/sequence.ts';
 import type { Bundle } from '../protocol/bundle.ts';
-import type { KeptSequence, NodeStatus } from '../store/store.ts';
+import type { KeptSequence, NodeStatus } from './ports.ts';
 
 /** The part of a node's status that remembers where its TPM and kernel are in time. */
 type Remembered = Pick<

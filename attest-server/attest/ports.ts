@@ -1,25 +1,135 @@
-import type { InForce } from '../in-force/in-force.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
-import type { NodeState } from '../protocol/verdict.ts';
-import type { HistoryEntry, Store } from '../store/store.ts';
+import type { InForce } from '../in-force/in-force.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { PartName } from '../protocol/evidence.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
 /** What the pipeline needs of the rest; `server.ts` fills it. */
 export interface AttestPorts {
-  readonly store: Store;
+  readonly verdicts: VerdictStore;
+  readonly enrolment: Pick<EnrolmentStore, 'forgetSequence'>;
+  /** Keeps what was answered, and says how much of it a node may make us keep. */
+  readonly evidence: Pick<EvidenceRoom, 'packer' | 'budget' | 'readPart'>;
   /** Milliseconds since the epoch. */
   now(): number;
   /** Milliseconds of a clock that nobody sets: deadlines go by it. */
   monotonic(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
+  /** Equal verdicts are counted, and written as one row in this time, in milliseconds. */
+  readonly summaryEvery: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
   /** The node's labels in its cluster, by which groups may choose. */
   labelsOf(node: string): Readonly<Record<string, string>>;
-  /** Keeps what was answered, and says how much of it a node may make us keep. */
-  readonly evidence: Pick<EvidenceRoom, 'packer' | 'budget'>;
   /** Seconds spent in one phase of an attestation. */
   duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
-  /** A verdict was committed. `from` is the state before it. */
+  /** A verdict was committed, or accepted as equal to the one before. `from` is the state before it. */
   recorded(entry: HistoryEntry, from: NodeState | null): void;
+  /** A verdict that was said could not be written: the node counts as proven when it last was on disk. */
+  fault(error: unknown, where: string): void;
+}
+
+/** What the counters of a TPM alone do not tell; see policy/sequence.ts. */
+export interface KeptSequence {
+  readonly firstBootId: string | null;
+  readonly rewind: 'none' | 'seen' | 'passed';
+  readonly held: ReasonCode | null;
+}
+
+/** What each answer moves, though its verdict be the one of before. Times are milliseconds since the epoch. */
+export interface Moved {
+  readonly name: string;
+  readonly ekDigest: string;
+  readonly verifiedAt: number | null;
+  readonly expiresAt: number | null;
+  /** Counters and clock: the highest that were seen; firmware: as accepted. All null: the next ones are the first. */
+  readonly resetCount: number | null;
+  readonly restartCount: number | null;
+  readonly clock: bigint | null;
+  readonly firmwareVersion: string | null;
+  readonly bootId: string | null;
+  readonly sequence: KeptSequence | null;
+  readonly kernel: string | null;
+  /** SMBIOS, as the node last said it. */
+  readonly systemUuid: string | null;
+  /** SHA-256 of the latest of each part that this node sent: one that stops sending its boot log hides something. */
+  readonly parts: Readonly<Partial<Record<PartName, string>>>;
+  /** By aspect, what its judgement wants to know next time: JSON values. */
+  readonly memory: Readonly<Record<string, unknown>>;
+  /** Digest of the kept evidence that the latest verdict rests on. */
+  readonly evidenceDigest: string | null;
+  /** Equal verdicts since the latest row of the history, which none of its rows counts yet. */
+  readonly repeats: number;
+}
+
+/** What is known of a node now; one per enrolled node. */
+export interface NodeStatus extends Moved {
+  readonly state: NodeState;
+  /** The latest verdict, as stored; null before the first. After expiry its reasons hold `evidence_overdue`. */
+  readonly verdict: Verdict | null;
+  /** When this server first saw the current boot proven. */
+  readonly bootedAt: number | null;
+  /** `at` of the latest row of the history, as it was asked for; null before the first. */
+  readonly recordedAt: number | null;
+}
+
+export interface HistoryEntry {
+  readonly node: string;
+  readonly at: number;
+  readonly verdict: Verdict;
+  readonly evidenceDigest: string | null;
+  /** True where the state differs from the entry before. */
+  readonly transition: boolean;
+  /** How many verdicts equal to this one came after `since`, beside this one. Never more than happened. */
+  readonly repeats: number;
+  /** `at` of the row before where `repeats` are counted; else this row's own. */
+  readonly since: number;
+}
+
+/** Evidence under its SHA-256, hex. */
+export interface KeptBlob {
+  readonly digest: string;
+  readonly bytes: Buffer;
+}
+
+/** Everything that one attestation changes, committed together or not at all. */
+export interface ChangeRecord {
+  readonly status: NodeStatus;
+  readonly at: number;
+  /**
+   * Evidence to keep: the one that the status names is this verdict's own; the others (a boot log, a policy) are
+   * shared, and not written again where they are present.
+   */
+  readonly evidence: readonly KeptBlob[];
+  /** History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. */
+  readonly history: readonly Omit<HistoryEntry, 'node'>[];
+  readonly audit: readonly AuditEvent[];
+}
+
+/** The same verdict as before: it moves the status, and its evidence is the one that is kept as the latest. */
+export interface RepeatRecord extends Moved {
+  readonly verifiedAt: number;
+  readonly evidenceDigest: string;
+  readonly evidence: {
+    /** Its digest is `evidenceDigest`. */
+    readonly own: KeptBlob;
+    readonly shared: readonly KeptBlob[];
+  };
+}
+
+/** Verdicts as they are remembered. A resolved promise of a writing method means: committed and synced to disk. */
+export interface VerdictStore {
+  statuses(): Promise<readonly NodeStatus[]>;
+  /** @throws Rejection `enrolment_pending` where the node is not enrolled under this key */
+  recordChange(record: ChangeRecord): Promise<void>;
+  /**
+   * Written within a second, the newest of a node only, and never after a later change of it.
+   * @throws Rejection `enrolment_pending` where the node is not enrolled under this key
+   */
+  recordRepeat(record: RepeatRecord): Promise<void>;
+  /** Writes what waits; resolves when all of it is on disk or refused. */
+  settled(): Promise<void>;
 }

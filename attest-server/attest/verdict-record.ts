@@ -1,31 +1,65 @@
+import type { AuditEvent } from '../protocol/audit.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import type { NodeStatus, VerdictRecord } from '../store/store.ts';
+import type { ChangeRecord, HistoryEntry, NodeStatus } from './ports.ts';
+
+type Row = Omit<HistoryEntry, 'node'>;
 
 /**
- * Everything that one attestation changes: status, evidence, a row of the history and an entry of the audit log a verdict.
+ * Everything that one attestation changes: status, evidence, a row of the history and an audit entry a verdict.
  * @param before the state before the first of the verdicts
  */
-export function verdictRecord(
+export function changeRecord(
   status: NodeStatus,
   at: number,
   verdicts: readonly Verdict[],
   before: NodeState | null,
-  evidence: VerdictRecord['evidence'],
-): VerdictRecord {
-  const { name, evidenceDigest } = status;
+  evidence: ChangeRecord['evidence'],
+): ChangeRecord {
+  const { evidenceDigest } = status;
   let from = before;
-  const history = verdicts.map((verdict) => {
+  const history = verdicts.map((verdict): Row => {
     const transition = verdict.state !== from;
     from = verdict.state;
-    return { at, verdict, evidenceDigest, transition };
+    return { at, verdict, evidenceDigest, transition, repeats: 0, since: at };
   });
-  const audit = history.map(({ verdict: { state, policy, reasons }, transition }) => ({
+  const audit = history.map((row): AuditEvent => {
+    const { state, policy, reasons } = row.verdict;
+    return {
+      at,
+      actor: 'server',
+      action: 'verdict',
+      subject: status.name,
+      code: reasons[0]?.code ?? null,
+      detail: { state, policy, evidence: evidenceDigest, transition: row.transition },
+    };
+  });
+  return { status: { ...status, recordedAt: at, repeats: 0 }, at, evidence, history, audit };
+}
+
+/** One row and one entry for all equal verdicts since the row before. @param status `repeats` of them came before this one */
+export function summaryRecord(
+  status: NodeStatus,
+  at: number,
+  verdict: Verdict,
+  evidence: ChangeRecord['evidence'],
+): ChangeRecord {
+  const { name, evidenceDigest, repeats } = status;
+  const since = status.recordedAt ?? at;
+  const { state, policy, reasons } = verdict;
+  return {
+    status: { ...status, recordedAt: at, repeats: 0 },
     at,
-    actor: 'server',
-    action: 'verdict',
-    subject: name,
-    code: reasons[0]?.code ?? null,
-    detail: { state, policy, evidence: evidenceDigest, transition },
-  }));
-  return { status, at, evidence, history, audit };
+    evidence,
+    history: [{ at, verdict, evidenceDigest, transition: false, repeats, since }],
+    audit: [
+      {
+        at,
+        actor: 'server',
+        action: 'verdict.repeat',
+        subject: name,
+        code: reasons[0]?.code ?? null,
+        detail: { state, policy, evidence: evidenceDigest, count: repeats + 1, since },
+      },
+    ],
+  };
 }

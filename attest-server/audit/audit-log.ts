@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
-import type { AuditEvent } from '../protocol/audit.ts';
+import type { AuditAction } from '../protocol/audit.ts';
 import { type AuditKey, type AuditOrigin, auditKeysKept } from '../protocol/audit-key.ts';
 import {
   auditKeyId,
@@ -153,9 +153,9 @@ export class AuditLog {
     this.#ports.signed(parseCheckpoint(note).size);
   }
 
-  async #addKey(key: AuditKey, actor: string, action: string): Promise<void> {
+  async #addKey(key: AuditKey, actor: string, action: AuditAction): Promise<void> {
     const { origin } = this.#signer;
-    await this.#ports.store.addAuditKey(origin, key, {
+    await this.#ports.store.addKey(origin, key, {
       at: this.#ports.now(),
       actor,
       action,
@@ -204,7 +204,7 @@ export class AuditLog {
   }
 
   async #compare({ size, head }: Checkpoint): Promise<string | null> {
-    const found = await this.#ports.store.auditHash(size);
+    const found = await this.#ports.store.hash(size);
     if (found === head) return null;
     return found === null
       ? `the audit log ends before entry ${size}, which was signed`

@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AuditEvent } from '../protocol/audit.ts';
+import type { AuditStore } from './ports.ts';
 
 interface Copied {
-  audit(event: AuditEvent): Promise<void>;
+  readonly audit: Pick<AuditStore, 'append'>;
   backup(path: string): Promise<void>;
 }
 
@@ -16,7 +16,7 @@ export async function backUp(
 ): Promise<{ readonly path: string; readonly bytes: number }> {
   const name = `assay-${new Date(at).toISOString().replace(/[-:]/g, '')}.db`;
   const path = join(stateDir, 'backups', name);
-  await store.audit({ at, actor, action: 'backup', subject: name, code: null, detail: {} });
+  await store.audit.append({ at, actor, action: 'backup', subject: name, code: null, detail: {} });
   await store.backup(path);
   return { path, bytes: (await stat(path)).size };
 }

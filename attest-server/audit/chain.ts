@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { type AuditEntry, type AuditEvent, genesis } from '../protocol/audit.ts';
+import { type AuditContent, type AuditEntry, genesis } from '../protocol/audit.ts';
 
 export type ChainCheck =
   | { readonly ok: true; readonly size: number; readonly head: string }
@@ -11,7 +11,7 @@ export type ChainCheck =
  * Unicode: a lone surrogate would not come back from a database as it went in.
  * @throws TypeError where a number is not finite or `detail` holds more than strings, numbers, booleans and null
  */
-export function chainEntry(prevHash: string, seq: number, event: AuditEvent): AuditEntry {
+export function chainEntry(prevHash: string, seq: number, event: AuditContent): AuditEntry {
   const content = {
     at: event.at,
     actor: event.actor.toWellFormed(),
@@ -59,7 +59,7 @@ function faultOf(entry: AuditEntry, seq: number, prev: string): string | null {
   return entry.hash === expected ? null : 'was changed: its hash does not fit its content';
 }
 
-function entryHash(prev: string, seq: number, event: AuditEvent): string {
+function entryHash(prev: string, seq: number, event: AuditContent): string {
   const { at, actor, action, subject, code, detail } = event;
   const parts = ['assay/audit/1', prev, seq, at, actor, action, subject, code].map((part, index) =>
     canonical(part, `part ${index}`),

@@ -5,6 +5,7 @@ import { auditKeyId } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { type AuditLogStore, auditFiles, checkOwn } from './audit-log.ts';
 import { newSigner, saveNewSigner } from './key-file.ts';
+import type { AuditStore } from './ports.ts';
 
 interface LostKey {
   readonly store: Pick<AuditLogStore, 'auditOrigins' | 'addAuditKey' | 'latestCheckpoint' | 'auditHash'>;
@@ -37,7 +38,7 @@ export async function startAnew({ store, stateDir, actor, reason, at }: LostKey)
   const publicKey = signer.publicKey.toString('base64');
   const key = { publicKey, signature: null };
   // The store first: a key that it does not know would keep the server from starting, and this from a second try.
-  await store.addAuditKey(signer.origin, key, {
+  await store.addKey(signer.origin, key, {
     at,
     actor,
     action: 'audit_key.start_anew',
@@ -65,7 +66,7 @@ async function sizeOfLatest(
   if (note === null) return 0;
   try {
     const { size, head } = checkOwn(note, origins);
-    if ((await store.auditHash(size)) === head) return size;
+    if ((await store.hash(size)) === head) return size;
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
   }

@@ -1,7 +1,9 @@
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { AuditEvent, Bound, Candidate, Store } from '../store/store.ts';
 import type { CandidateBook } from './candidates.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
+import type { Candidate, EnrolmentStore } from './ports.ts';
 
 /** A candidate, and what a person needs to know before deciding. */
 export interface WaitingTpm extends Candidate {
@@ -29,7 +31,7 @@ export interface Approvals {
 }
 
 export interface ApprovalParts {
-  readonly store: Store;
+  readonly store: EnrolmentStore;
   readonly candidates: CandidateBook;
   readonly mayEnrol: (node: string, by: Bound) => boolean;
   readonly alert: Alert;
@@ -80,7 +82,11 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       await store.addApproval(
         { node, ekDigest, by: actor, at },
         {
-          ...{ at, actor, action: 'enrol.approve', subject: node, code: null },
+          at,
+          actor,
+          action: 'enrol.approve',
+          subject: node,
+          code: null,
           detail: { ek: ekDigest, isWaiting },
         },
       );
@@ -101,7 +107,11 @@ export function createApprovals(parts: ApprovalParts): Approvals {
         store.revoke(
           { name: node, ekDigest, at, reason },
           {
-            ...{ at, actor, action: 'enrol.revoke', subject: node, code: null },
+            at,
+            actor,
+            action: 'enrol.revoke',
+            subject: node,
+            code: null,
             detail: { reason, ek: ekDigest, ak: akName, bound, enrolledAt },
           },
         ),
@@ -112,7 +122,11 @@ export function createApprovals(parts: ApprovalParts): Approvals {
 
   function firstUseApproval(actor: string) {
     return (name: string, ekDigest: string): AuditEvent => ({
-      ...{ at: now(), actor, action: 'enrol.approve', subject: name, code: null },
+      at: now(),
+      actor,
+      action: 'enrol.approve',
+      subject: name,
+      code: null,
       detail: { ek: ekDigest, was: 'first-use' },
     });
   }

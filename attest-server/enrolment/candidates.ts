@@ -1,4 +1,4 @@
-import type { Candidate, Store } from '../store/store.ts';
+import type { Candidate, EnrolmentStore } from './ports.ts';
 
 /** What a TPM said when it was told to wait. */
 export type Claim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
@@ -21,16 +21,16 @@ interface Waiting {
  * last. A flood costs memory of a fixed size, and one transaction at each `flush`.
  */
 export class CandidateBook {
-  readonly #store: Pick<Store, 'candidates' | 'saveCandidates'>;
+  readonly #store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>;
   /** In the order in which they were last seen. */
   readonly #waiting = new Map<string, Waiting>();
   readonly #gone = new Map<string, Pick<Candidate, 'node' | 'ekDigest'>>();
 
-  private constructor(store: Pick<Store, 'candidates' | 'saveCandidates'>) {
+  private constructor(store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>) {
     this.#store = store;
   }
 
-  static async open(store: Pick<Store, 'candidates' | 'saveCandidates'>): Promise<CandidateBook> {
+  static async open(store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>): Promise<CandidateBook> {
     const book = new CandidateBook(store);
     for (const candidate of await store.candidates())
       book.#waiting.set(keyOf(candidate), { candidate, writtenAt: candidate.lastSeen, isWritten: true });

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import type { Identification } from '../channel/ports.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { EnrolledNode, Store } from '../store/store.ts';
 import { type AttestationKey, checkAttestationKey, checkTemplate } from '../verify/attestation-key.ts';
 import { makeCredential } from '../verify/credential.ts';
 import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';
@@ -11,6 +10,7 @@ import { type EndorsementPath, endorsementPath } from '../verify/endorsement-pat
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import { vouchedTpm } from '../verify/vouched-tpm.ts';
 import type { CandidateBook } from './candidates.ts';
+import type { EnrolledNode, EnrolmentStore } from './ports.ts';
 import type { Registry } from './registry.ts';
 import type { MachinesWithoutTpm } from './without-tpm.ts';
 
@@ -24,7 +24,7 @@ export interface Peer {
 }
 
 export interface IdentifyParts {
-  readonly store: Store;
+  readonly store: Pick<EnrolmentStore, 'node'>;
   readonly registry: Registry;
   readonly candidates: CandidateBook;
   readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;

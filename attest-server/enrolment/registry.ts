@@ -1,10 +1,12 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { AuditEvent, Bound, EnrolledNode, Pin, Store, Superseded } from '../store/store.ts';
 import { byCloud, type ClusterPorts, checkVendorClaim } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
+import type { EnrolledNode, EnrolmentStore, Pin, Superseded } from './ports.ts';
 
 /** The keys of a `hello`, after their checks. What checks them is the caller's: this room decides only who is who. */
 export interface CheckedKeys {
@@ -57,7 +59,7 @@ const longestJoinTokenMs = 24 * 3600_000;
 const joinTokenPattern = /^[\w-]{12}\.[\w-]{43}$/;
 
 export interface RegistryParts {
-  readonly store: Store;
+  readonly store: EnrolmentStore;
   /** Whether the policy of this node's group allows that way. */
   readonly mayEnrol: (node: string, by: Bound) => boolean;
   /** Of the server; SHA-256 of its public key, hex, is part of each join token. */
@@ -93,8 +95,13 @@ export function createRegistry(parts: RegistryParts): Registry {
       return {
         candidate: {
           ...identity,
-          ...{ name: hello.node, bound: bound.by, enrolledAt: now },
-          ...{ endorsedBy, manufacturer, tpmClass },
+          name: hello.node,
+          bound: bound.by,
+          banks: hello.banks,
+          enrolledAt: now,
+          endorsedBy,
+          manufacturer,
+          tpmClass,
           ...(bound.providerId !== undefined && { providerId: bound.providerId }),
         },
         joinTokenId: bound.joinTokenId ?? null,
@@ -227,9 +234,14 @@ function supersededBy(candidate: EnrolledNode, holder: EnrolledNode | null): Sup
   const reason = `superseded by ${providerId}`;
   const detail = { reason, ek: ekDigest, ak: akName, bound, enrolledAt: holder.enrolledAt };
   return {
-    ...{ ekDigest, reason },
+    ekDigest,
+    reason,
     audit: {
-      ...{ at: enrolledAt, actor: 'server', action: 'enrol.revoke', subject: name, code: null },
+      at: enrolledAt,
+      actor: 'server',
+      action: 'enrol.revoke',
+      subject: name,
+      code: null,
       detail: { ...detail, providerId: holder.providerId },
     },
   };

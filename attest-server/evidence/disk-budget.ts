@@ -1,6 +1,6 @@
 import { Rejection } from '../protocol/rejection.ts';
 
-/** What history and audit log take of a verdict, in bytes; both are never erased. */
+/** What history and audit log take of a row, in bytes; both are never erased. */
 const rowBytes = 4096;
 /** Bytes that a node may make us keep at once: some hundred answers of honest size. */
 const burst = 4 * 1024 * 1024;
@@ -9,8 +9,8 @@ const perSecond = 4096;
 const perChallenge = 64 * 1024;
 
 /**
- * Each answer is kept, and a node may come anew or say that something moved as often as it likes: how much of our disk
- * it fills is bounded here, far above what an honest one needs.
+ * Each change of a verdict is kept, and a node may make changes as often as it likes: how much of our disk it fills is
+ * bounded here, far above what an honest one needs. A verdict like the one before takes nothing.
  */
 export class DiskBudget {
   readonly #perMs: number;
@@ -31,7 +31,7 @@ export class DiskBudget {
   }
 
   /**
-   * To be asked once the answer is proven: nobody else fills a node's share.
+   * To be asked once the answer is proven, where something of it stays: nobody else fills a node's share.
    * @throws Rejection `too_large` where the node would fill more than its share; then nothing is taken
    */
   take(node: string, bytes: number, at: number): void {

@@ -31,7 +31,7 @@ export function openEvidence(ports: EvidencePorts): EvidenceRoom {
   const readPart: EvidenceRoom['readPart'] = async (digest, node) => {
     const known = held.get(digest);
     if (known !== undefined) return known;
-    const bytes = await store.evidence(digest, node);
+    const bytes = await store.read(digest, node);
     if (bytes !== null) held.set(digest, bytes);
     return bytes;
   };
@@ -42,7 +42,7 @@ export function openEvidence(ports: EvidencePorts): EvidenceRoom {
     readPart,
     async bundle(node, digest) {
       // The answer's own blob is read once and found no second time: it is not held.
-      const read = (each: string) => (each === digest ? store.evidence(each, node) : readPart(each, node));
+      const read = (each: string) => (each === digest ? store.read(each, node) : readPart(each, node));
       const found = await unpackEvidence(digest, read);
       return found?.context?.node === node ? found : null;
     },

@@ -13,17 +13,32 @@ export interface EvidencePorts {
   readonly fault: (error: unknown, where: string) => void;
 }
 
-/** Blobs by their SHA-256: what one answer was, which goes with its verdict, and what many of them name. */
+/** What the store cannot know of the bytes that it keeps. */
+export interface UnusedRequest {
+  /** Shared blobs that were used since, milliseconds since the epoch, stay unread. */
+  readonly usedBefore: number;
+  /** Whoever erases verdicts' own evidence has been through all that is older; it must be later by more than a day. */
+  readonly keptBefore: number;
+  /** When an answer came, and what it names; null for bytes that are none. */
+  readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
+  readonly event: (digests: readonly string[]) => AuditEvent;
+  readonly signal: AbortSignal;
+}
+
+/** Evidence that is kept, by its SHA-256, hex. */
 export interface EvidenceStore {
-  /** @param node also what verdicts of this node were made from; without it, what answers share */
-  evidence(digest: string, node?: string): Promise<Buffer | null>;
+  /**
+   * What many verdicts share.
+   * @param node also what verdicts of this node were made from, and its latest answer, written or on its way to the disk
+   */
+  read(digest: string, node?: string): Promise<Buffer | null>;
   /** Names of all nodes of which evidence may be kept, the revoked ones too. */
-  evidenceOwners(): Promise<readonly string[]>;
+  owners(): Promise<readonly string[]>;
   /**
    * Erases the evidence of a node's next verdicts that are older than `before`: `all` spares transitions, and the
-   * current one is always spared. What they share stays. False where nothing is left to look at.
+   * latest one is always spared. What they share stays. False where nothing is left to look at.
    */
-  eraseEvidence(request: {
+  erase(request: {
     readonly node: string;
     readonly kind: 'all' | 'transitions';
     readonly before: number;
@@ -35,16 +50,4 @@ export interface EvidenceStore {
    * @returns how many. @throws Error where an answer cannot be read: then nothing is erased
    */
   eraseUnused(request: UnusedRequest): Promise<number>;
-}
-
-/** What the store cannot know of the bytes that it keeps. */
-interface UnusedRequest {
-  /** Shared blobs that were used since, milliseconds since the epoch, stay unread. */
-  readonly usedBefore: number;
-  /** Whoever erases verdicts' own evidence has been through all that is older; it must be later by more than a day. */
-  readonly keptBefore: number;
-  /** When an answer came, and what it names; null for bytes that are none. */
-  readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
-  readonly event: (digests: readonly string[]) => AuditEvent;
-  readonly signal: AbortSignal;
 }

@@ -44,13 +44,13 @@ export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSigna
     code: 'evidence_erased',
     detail: { count: digests.length, digests: digests.join(' ') },
   });
-  for (const name of await store.evidenceOwners())
+  for (const name of await store.owners())
     for (const [kind, age] of [
       ['all', evidenceFor],
       ['transitions', transitionEvidenceFor],
     ] as const) {
       const request = { node: name, kind, before: now() - age, limit: batch, event: eventOf(name) };
-      while (!signal.aborted && (await store.eraseEvidence(request)))
+      while (!signal.aborted && (await store.erase(request)))
         await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
     }
   const keptBefore = now() - evidenceFor;

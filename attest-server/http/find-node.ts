@@ -1,5 +1,5 @@
+import type { EnrolledNode } from '../enrolment/ports.ts';
 import { nodeName } from '../protocol/messages.ts';
-import type { EnrolledNode } from '../store/store.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 

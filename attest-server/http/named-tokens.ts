@@ -1,5 +1,5 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
-import type { ApiToken, Store } from '../store/store.ts';
+import type { ApiToken, TokenStore } from './ports.ts';
 import { type Caller, type Role, roles } from './roles.ts';
 
 /** Tokens of people and programs, each under its own name, so that the audit log tells who acted. */
@@ -29,15 +29,12 @@ const form = /^Bearer assay\.([A-Za-z0-9_-]{12})\.([A-Za-z0-9_-]{43})$/i;
 /** What an unknown id is compared with, so that it takes as long as a known one. */
 const nobody = sha256('');
 
-export function createNamedTokens(
-  store: Pick<Store, 'apiToken' | 'apiTokens' | 'addApiToken' | 'removeApiToken'>,
-  now: () => number,
-): NamedTokens {
+export function createNamedTokens(store: TokenStore, now: () => number): NamedTokens {
   return {
     async authenticate(authorization) {
       const [, id, secret] = form.exec(authorization ?? '') ?? [];
       if (id === undefined || secret === undefined) return null;
-      const token = await store.apiToken(id);
+      const token = await store.find(id);
       const same = timingSafeEqual(sha256(secret), stored(token));
       const role = roles.find((each) => each === token?.role);
       if (token === null || !same || role === undefined || role === 'none') return null;
@@ -52,14 +49,14 @@ export function createNamedTokens(
       const at = now();
       const expiresAt = ttlMs === null ? null : at + ttlMs;
       const secretHash = sha256(secret).toString('hex');
-      const added = await store.addApiToken(
+      const added = await store.add(
         { id, name, role, secretHash, createdBy: actor, createdAt: at, expiresAt },
         { at, actor, action: 'token.create', subject: name, code: null, detail: { id, role, expiresAt } },
       );
       return added ? `assay.${id}.${secret}` : null;
     },
 
-    list: () => store.apiTokens(),
+    list: () => store.list(),
 
     revoke: (name, actor) =>
       store.removeApiToken(name, {

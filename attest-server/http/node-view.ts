@@ -1,7 +1,8 @@
+import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
+import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { HistoryView, NodeView, ReasonView } from '../protocol/api.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
-import type { EnrolledNode, HistoryEntry, NodeStatus } from '../store/store.ts';
 
 /**
  * What people and scripts see of a node. A verdict counts until it expires; a node that is trusted on anything
@@ -50,6 +51,8 @@ export function historyEntryView({
   at,
   verdict,
   transition,
+  repeats,
+  since,
   evidenceDigest,
 }: HistoryEntry): HistoryView {
   return {
@@ -60,6 +63,8 @@ export function historyEntryView({
     reasons: verdict.reasons.map(copy),
     policy: verdict.policy,
     transition,
+    repeats,
+    since: new Date(since).toISOString(),
     evidence: evidenceDigest,
   };
 }

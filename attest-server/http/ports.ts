@@ -1,21 +1,22 @@
+import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
+import type { EnrolledNode, Pin } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Policy } from '../policy/policy.ts';
-import type { AuditEntry } from '../protocol/audit.ts';
+import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
-import type { Pin, Store } from '../store/store.ts';
 import type { NamedTokens } from './named-tokens.ts';
 import type { Caller } from './roles.ts';
 
 /** What the API needs of the rest of the server; `server.ts` fills it. */
 export interface ApiPorts {
-  readonly store: Pick<Store, 'node' | 'nodes' | 'status' | 'statuses' | 'history' | 'references'>;
+  readonly store: ShownStore;
   readonly tokens: {
     authenticate(authorization: string | undefined): Promise<Caller | null> | Caller | null;
   };
@@ -54,6 +55,47 @@ export interface ApiPorts {
   refused(code: ReasonCode, text: string, actor: string): void;
   /** A fault of ours behind a 500, for the log: the caller is told nothing of it. */
   fault(error: unknown, route: string): void;
+}
+
+/** What the API and the metrics show of what is remembered. */
+export interface ShownStore extends HistoryStore {
+  node(name: string): Promise<EnrolledNode | null>;
+  /** By name. */
+  nodes(): Promise<readonly EnrolledNode[]>;
+  status(name: string): Promise<NodeStatus | null>;
+  statuses(): Promise<readonly NodeStatus[]>;
+  references(): Promise<readonly Reference[]>;
+}
+
+export interface HistoryStore {
+  /** Newest first; no two rows of a node share their `at`. `before` is the `at` of the last row of the page before, exclusive. */
+  history(name: string, page: { limit: number; before?: number }): Promise<readonly HistoryEntry[]>;
+}
+
+/** A token of a person or a program for the API. */
+export interface ApiToken {
+  /** The part of the token's text by which it is found; no secret. */
+  readonly id: string;
+  /** Unique. */
+  readonly name: string;
+  readonly role: string;
+  /** SHA-256 of the secret, hex. */
+  readonly secretHash: string;
+  readonly createdBy: string;
+  readonly createdAt: number;
+  /** Null: it holds until it is revoked. */
+  readonly expiresAt: number | null;
+}
+
+/** Tokens as they are kept. A resolved promise of a writing method means: on disk. */
+export interface TokenStore {
+  find(id: string): Promise<ApiToken | null>;
+  /** By name. */
+  list(): Promise<readonly ApiToken[]>;
+  /** False, and nothing is written, where the name or the id is taken. */
+  add(token: ApiToken, audit: AuditEvent): Promise<boolean>;
+  /** False, and nothing is written, where there is none of that name. */
+  remove(name: string, audit: AuditEvent): Promise<boolean>;
 }
 
 /** Reference values over their life; an error named NotNow says what their state does not allow. */

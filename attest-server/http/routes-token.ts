@@ -1,6 +1,6 @@
 import * as api from '../protocol/api.ts';
-import type { ApiToken } from '../store/store.ts';
 import { parseShape, readBody } from './body.ts';
+import type { ApiToken } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 

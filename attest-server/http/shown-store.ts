@@ -1,5 +1,7 @@
-import type { NodeStatus, Store } from '../store/store.ts';
-import type { ApiPorts } from './ports.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { ReferenceStore } from '../references/ports.ts';
+import type { NodeStatus } from '../attest/ports.ts';
+import type { HistoryStore, ShownStore } from './ports.ts';
 
 /** What was last found of nodes, as the server has it in memory. */
 export interface Statuses {
@@ -9,14 +11,19 @@ export interface Statuses {
 
 /** What the API and the metrics show of the store. */
 export function shownStore(
-  store: Pick<Store, 'node' | 'nodes' | 'history' | 'references'>,
+  store: {
+    readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;
+    readonly verdicts: HistoryStore;
+    readonly references: Pick<ReferenceStore, 'list'>;
+  },
   inMemory: Statuses,
-): ApiPorts['store'] {
+): ShownStore {
+  const { enrolment, verdicts, references } = store;
   return {
-    node: (name) => store.node(name),
-    nodes: () => store.nodes(),
-    history: (name, page) => store.history(name, page),
-    references: () => store.references(),
+    node: (name) => enrolment.node(name),
+    nodes: () => enrolment.nodes(),
+    history: (name, page) => verdicts.history(name, page),
+    references: () => references.list(),
     // The deadlines of a server that was down are extended in memory, so the states are too.
     status: async (name) => inMemory.status(name),
     statuses: async () => inMemory.statuses(),

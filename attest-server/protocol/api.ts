@@ -1,45 +1,32 @@
 import { z } from 'zod';
 import { boundWords } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
-import { isReasonCode, type ReasonCode } from './reasons.ts';
 import { plainName } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
-import { type Aspect, aspects, nodeStates } from './verdict.ts';
+import {
+  type Aspect,
+  aspectResultsSchema,
+  aspectSchema,
+  modeSchema,
+  nodeStateSchema,
+  reasonCodeSchema,
+  reasonSchema,
+} from './verdict.ts';
 
 /** What the API answers and takes. Server and command line read the same shapes. */
-const code = z
-  .string()
-  .refine((word): word is ReasonCode => isReasonCode(word), 'not a reason code')
-  .meta({ description: 'a reason code of the closed list' });
 const moment = z.iso.datetime().nullable();
 
-export const reason = z.object({
-  code,
-  class: z.enum(['drift', 'posture', 'service', 'failed']),
-  aspect: z.enum(aspects),
-  severity: z.enum(['fail', 'warn', 'info']),
-  source: z.enum(['tpm', 'host', 'server']),
-  expected: z.string().nullable(),
-  actual: z.string().nullable(),
-  text: z.string(),
-  evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
-  /** What a person does next. A server of before says nothing here. */
-  next: z.string().optional(),
-});
-export type ReasonView = z.infer<typeof reason>;
-
-const aspectResult = z.object({
-  status: z.enum(['affirming', 'warning', 'contraindicated', 'none']),
-  source: z.enum(['tpm', 'host', 'server']),
-});
+/** As a verdict has it, and what a person does next; a server of before says nothing there. */
+const shownReason = reasonSchema.extend({ next: z.string().optional() });
+export type ReasonView = z.infer<typeof shownReason>;
 
 export const nodeView = z.object({
   name: z.string(),
-  state: z.enum(nodeStates),
+  state: nodeStateSchema,
   /** The first reason's code. */
-  reason: code.nullable(),
-  reasons: z.array(reason),
-  aspects: z.partialRecord(z.enum(aspects), aspectResult),
+  reason: reasonCodeSchema.nullable(),
+  reasons: z.array(shownReason),
+  aspects: aspectResultsSchema,
   bootedAt: moment,
   verifiedAt: moment,
   expiresAt: moment,
@@ -48,8 +35,8 @@ export const nodeView = z.object({
   tpm: z.string().nullable(),
   kernel: z.string().nullable(),
   policy: z.string().nullable(),
-  require: z.array(z.enum(aspects)),
-  mode: z.enum(['observe', 'label', 'enforce']).nullable(),
+  require: z.array(aspectSchema),
+  mode: modeSchema.nullable(),
   /** Null for a machine without a TPM, which cannot enrol. */
   bound: z.enum(boundWords).nullable(),
   tpmClass: z.enum(tpmClasses),
@@ -59,12 +46,15 @@ export type NodeView = z.infer<typeof nodeView>;
 export const historyView = z.object({
   node: z.string(),
   at: z.iso.datetime(),
-  state: z.enum(nodeStates),
-  reason: code.nullable(),
-  reasons: z.array(reason),
+  state: nodeStateSchema,
+  reason: reasonCodeSchema.nullable(),
+  reasons: z.array(shownReason),
   policy: z.string(),
   /** True where the state differs from the entry before. */
   transition: z.boolean(),
+  /** How many verdicts equal to this one came since the entry before, beside this one. */
+  repeats: z.int(),
+  since: z.iso.datetime(),
   /** SHA-256 of the stored bundle, hex. */
   evidence: z.string().nullable(),
 });
@@ -88,9 +78,9 @@ const policyGroupView = z.looseObject({
   name: z.string(),
   nodes: z.array(z.string()),
   labels: z.record(z.string(), z.string()),
-  mode: z.enum(['observe', 'label', 'enforce']),
+  mode: modeSchema,
   tpm: z.enum(['required', 'absent']),
-  require: z.array(z.enum(aspects)),
+  require: z.array(aspectSchema),
 });
 export const policyView = z.object({
   name: z.string(),
@@ -109,7 +99,7 @@ export const problem = z.object({
   title: z.string(),
   status: z.number(),
   detail: z.string(),
-  code: code.optional(),
+  code: reasonCodeSchema.optional(),
 });
 export type Problem = z.infer<typeof problem>;
 

@@ -1,11 +1,42 @@
+/** What the audit log tells of: each action, and what one entry of it says. */
+export const auditActions = {
+  verdict: 'a node was judged otherwise than before, or anew: state, policy, digest of the evidence',
+  'verdict.repeat': 'once an hour: how many verdicts were equal to the one before, and since when',
+  enrol: 'a TPM became a node, and by which method',
+  'enrol.approve': 'a person let a TPM enrol, or ended what was held against it',
+  'enrol.revoke': 'a node is none any more; its name is free',
+  'ek.import': 'a list of nodes and endorsement keys was pinned',
+  'join-token.create': 'a token with which one node can enrol was made',
+  'reference.capture': 'a boot of a node became a reference',
+  'reference.import': 'a reference came from a file',
+  'reference.approve': 'a reference counts from now on',
+  'reference.retire': 'a reference counts no longer',
+  'reference.revoke': 'what a reference names is bad',
+  'policy.load': 'another policy is in force',
+  'reload.refuse': 'a file that was read again is faulty, and the old one stays',
+  'token.create': 'a person or program may use the API',
+  'token.revoke': 'a person or program may not use the API any more',
+  refuse: 'evidence, a connection or a request was refused',
+  evidence_erased: 'old evidence was erased: its digests',
+  backup: 'a copy of the database was made',
+  'store.unreadable': 'a row of the database cannot be read, and was left out',
+  'authority.rotate': 'another authority of the server was announced',
+  'authority.finish': 'the announced authority signs from now on',
+  'authority.retire': 'the authority before is not announced any more',
+  'audit_key.create': 'the audit log got its first key',
+  'audit_key.rotate': 'the audit log got a new key, which the old one signed',
+  'audit_key.start_anew': 'the audit log got a key of a new origin, since the old one is lost',
+  audit_rollback: 'the audit log is not the one that was signed, or that an agent saw',
+} as const satisfies Readonly<Record<string, string>>;
+export type AuditAction = keyof typeof auditActions;
+
 /** Who did what to whom: one line of the audit log. The chain's fields are added when it is written down. */
 export interface AuditEvent {
   /** Milliseconds since the epoch. */
   readonly at: number;
   /** A person's or program's name: `token:admin`, `server`, `agent:node-1`. */
   readonly actor: string;
-  /** A short verb phrase from a closed set, e.g. `enrol`, `refuse`, `verdict`, `reference.capture`. */
-  readonly action: string;
+  readonly action: AuditAction;
   /** Node, reference or token that it is about. */
   readonly subject: string;
   /** Reason code or null. */
@@ -16,11 +47,22 @@ export interface AuditEvent {
 /** The hash before the first entry. */
 export const genesis = '0'.repeat(64);
 
+/** An event as it is read back: an earlier or a later program may have actions of its own. */
+export interface AuditContent extends Omit<AuditEvent, 'action'> {
+  readonly action: string;
+}
+
 /** An event in its place in the chain. */
-export interface AuditEntry extends AuditEvent {
+export interface AuditEntry extends AuditContent {
   /** Counts from 1, without gaps. */
   readonly seq: number;
   /** The hash of the entry before, 64 hex digits; zeros for the first. */
   readonly prev: string;
   readonly hash: string;
+}
+
+/** How long the audit log is, and the hash of its latest entry; 0 and `genesis` where there is none. */
+export interface AuditHead {
+  readonly size: number;
+  readonly head: string;
 }

@@ -38,6 +38,8 @@ export const timings = {
   unknownAfter: 180_000,
   helloWithin: 10_000,
   activateWithin: 30_000,
+  /** A verdict that stays the same has a row of the history this often. */
+  summaryEvery: 3_600_000,
   /** The audit log's head is signed this often, where something changed. */
   checkpointEvery: 60_000,
   /** And for those who ask for it, no more often than this. */

@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { listOf, reason } from './api.ts';
+import { listOf } from './api.ts';
 import { nodeName } from './messages.ts';
 import { plainName } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
-import { nodeStates } from './verdict.ts';
+import { nodeStateSchema, reasonSchema } from './verdict.ts';
 
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;
@@ -18,7 +18,7 @@ export const simulateRequest = z.strictObject({
   limit: z.int().min(1).max(500).default(200),
 });
 
-const side = z.object({ state: z.enum(nodeStates), group: z.string(), reasons: z.array(reason) });
+const side = z.object({ state: nodeStateSchema, group: z.string(), reasons: z.array(reasonSchema) });
 export const simulatedNode = z.object({
   node: z.string(),
   /** By the policy in force, on the same evidence; null where there is none that can be judged. */

@@ -2,7 +2,8 @@
  * The closed list of reason codes, each with its class. The same code is the rejection, the finding, the
  * stored reason, the metric's label and the operator's word.
  */
-export type ReasonClass = 'drift' | 'posture' | 'service' | 'failed';
+export const reasonClasses = ['drift', 'posture', 'service', 'failed'] as const;
+export type ReasonClass = (typeof reasonClasses)[number];
 
 const byClass = {
   drift:
@@ -32,9 +33,7 @@ type Words<S extends string> = S extends `${infer Head} ${infer Tail}` ? Head | 
 export type ReasonCode = Words<(typeof byClass)[ReasonClass]>;
 
 const classes = new Map<string, ReasonClass>(
-  (Object.keys(byClass) as ReasonClass[]).flatMap((name) =>
-    byClass[name].split(' ').map((code) => [code, name] as const),
-  ),
+  reasonClasses.flatMap((name) => byClass[name].split(' ').map((code) => [code, name] as const)),
 );
 
 /** Every code, in the order of the classes above. */

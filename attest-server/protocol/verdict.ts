@@ -1,4 +1,5 @@
-import type { ReasonClass, ReasonCode } from './reasons.ts';
+import { z } from 'zod';
+import { isReasonCode, type ReasonClass, type ReasonCode, reasonClasses } from './reasons.ts';
 
 export const nodeStates = ['pending', 'trusted', 'untrusted', 'unknown', 'unsupported'] as const;
 export type NodeState = (typeof nodeStates)[number];
@@ -7,11 +8,19 @@ export const aspects = ['identity', 'boot', 'runtime', 'disk', 'firewall', 'host
 export type Aspect = (typeof aspects)[number];
 
 /** AR4SI trustworthiness tiers (draft-ietf-rats-ar4si). */
-export type AspectStatus = 'affirming' | 'warning' | 'contraindicated' | 'none';
+export const aspectStatuses = ['affirming', 'warning', 'contraindicated', 'none'] as const;
+export type AspectStatus = (typeof aspectStatuses)[number];
 
 /** Who vouches: what the TPM signed, what the node merely says, or what the server itself observed. */
-export type Source = 'tpm' | 'host' | 'server';
-export type Severity = 'fail' | 'warn' | 'info';
+export const sources = ['tpm', 'host', 'server'] as const;
+export type Source = (typeof sources)[number];
+
+export const severities = ['fail', 'warn', 'info'] as const;
+export type Severity = (typeof severities)[number];
+
+/** What a group's verdicts do in a cluster. */
+export const modes = ['observe', 'label', 'enforce'] as const;
+export type Mode = (typeof modes)[number];
 
 /** One finding, as stored, shown by `assay why` and returned by the API. */
 export interface Reason {
@@ -42,7 +51,45 @@ export interface Verdict {
   /** The group whose rules applied, the aspects it requires, its mode. */
   readonly group: string;
   readonly require: readonly Aspect[];
-  readonly mode: 'observe' | 'label' | 'enforce';
+  readonly mode: Mode;
   /** `name@revision` of the policy: the first 12 hex digits of the SHA-256 of its text. */
   readonly policy: string;
 }
+
+// The same as schemas, for what comes from a disk or a network: words of another version are faults there.
+
+export const nodeStateSchema = z.enum(nodeStates);
+export const aspectSchema = z.enum(aspects);
+export const modeSchema = z.enum(modes);
+
+export const reasonCodeSchema = z
+  .string()
+  .refine((word): word is ReasonCode => isReasonCode(word), 'not a reason code')
+  .meta({ description: 'a reason code of the closed list' });
+
+export const reasonSchema = z.object({
+  code: reasonCodeSchema,
+  class: z.enum(reasonClasses),
+  aspect: aspectSchema,
+  severity: z.enum(severities),
+  source: z.enum(sources),
+  expected: z.string().nullable(),
+  actual: z.string().nullable(),
+  text: z.string(),
+  evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
+}) satisfies z.ZodType<Reason>;
+
+export const aspectResultsSchema = z.partialRecord(
+  aspectSchema,
+  z.object({ status: z.enum(aspectStatuses), source: z.enum(sources) }),
+) satisfies z.ZodType<Verdict['aspects']>;
+
+export const verdictSchema: z.ZodType<Verdict> = z.object({
+  state: nodeStateSchema,
+  reasons: z.array(reasonSchema),
+  aspects: aspectResultsSchema,
+  group: z.string(),
+  require: z.array(aspectSchema),
+  mode: modeSchema,
+  policy: z.string(),
+});

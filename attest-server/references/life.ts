@@ -1,7 +1,7 @@
 import pLimit from 'p-limit';
 import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { Store } from '../store/store.ts';
+import type { ReferenceStore } from './ports.ts';
 
 /** What a person may do with a reference that the server holds. */
 export const referenceActions = ['approve', 'retire', 'revoke'] as const;
@@ -15,7 +15,7 @@ const transitions = {
 } as const satisfies Record<ReferenceAction, { from: readonly Reference['state'][]; to: Reference['state'] }>;
 
 export interface ReferenceParts {
-  readonly store: Pick<Store, 'references' | 'addReference' | 'updateReference'>;
+  readonly store: ReferenceStore;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Whether who captured a reference may not approve it, too. */
@@ -42,7 +42,7 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
   const inTurn = pLimit(1);
   const life: ReferenceLife = {
     async change(name, action, reason, actor) {
-      const found = (await store.references()).find((reference) => reference.name === name);
+      const found = (await store.list()).find((reference) => reference.name === name);
       if (found === undefined) return null;
       const { from, to } = transitions[action];
       if (!from.some((state) => state === found.state))
@@ -55,8 +55,12 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
           `${name} was captured by the same person; approvals.separate asks for another one to approve it`,
         );
       const next: Reference = { ...found, state: to };
-      await store.updateReference(next, {
-        ...{ at: now(), actor, action: `reference.${action}`, subject: name, code: null },
+      await store.update(next, {
+        at: now(),
+        actor,
+        action: `reference.${action}`,
+        subject: name,
+        code: null,
         detail: { from: found.state, to, reason },
       });
       await changed();
@@ -64,7 +68,7 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
     },
 
     async add(reference, actor) {
-      if ((await store.references()).some(({ name }) => name === reference.name))
+      if ((await store.list()).some(({ name }) => name === reference.name))
         throw new NotNow(`there is a reference named ${reference.name} already`);
       const { name } = reference;
       const at = new Date(now()).toISOString();
@@ -75,8 +79,12 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
         captured,
         ...(separate && reference.state === 'active' && { state: 'staged' }),
       };
-      await store.addReference(added, {
-        ...{ at: now(), actor, action: 'reference.import', subject: name, code: null },
+      await store.add(added, {
+        at: now(),
+        actor,
+        action: 'reference.import',
+        subject: name,
+        code: null,
         detail: { state: added.state, group: added.group },
       });
       await changed();

@@ -1,7 +1,7 @@
 /** How long the first record of a batch waits for others, in milliseconds. */
 const gatherFor = 8;
 /** How many records one transaction holds at most. */
-const most = 256;
+export const mostInBatch = 256;
 
 /** Writes what arrives within a few milliseconds in one transaction: one sync to disk for all of it. */
 export interface GroupCommit<R> {
@@ -11,14 +11,17 @@ export interface GroupCommit<R> {
   settled(): Promise<void>;
 }
 
+/** Why each record of a batch was left out, in their order; null where it is committed. */
+export type Refusals = readonly (Error | null)[];
+
 interface Waiting<R> {
   readonly record: R;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
 
-/** @param write commits all of these records in this order, or none of them and rejects */
-export function groupCommit<R>(write: (records: readonly R[]) => Promise<void>): GroupCommit<R> {
+/** @param write commits these records in this order but for those that it refuses, or none of them and rejects */
+export function groupCommit<R>(write: (records: readonly R[]) => Promise<Refusals>): GroupCommit<R> {
   let waiting: Waiting<R>[] = [];
   let timer: NodeJS.Timeout | undefined;
   let turn = Promise.resolve();
@@ -33,22 +36,27 @@ export function groupCommit<R>(write: (records: readonly R[]) => Promise<void>):
   };
 
   const commit = async (batch: readonly Waiting<R>[]): Promise<void> => {
+    let refusals: Refusals;
     try {
-      await write(batch.map(({ record }) => record));
+      refusals = await write(batch.map(({ record }) => record));
     } catch (error) {
       if (batch.length === 1) return batch[0]?.reject(error);
       // Nothing of the batch was written: each record on its own shows which one is bad.
       for (const each of batch) await commit([each]);
       return;
     }
-    for (const { resolve } of batch) resolve();
+    batch.forEach(({ resolve, reject }, index) => {
+      const refusal = refusals[index] ?? null;
+      if (refusal === null) resolve();
+      else reject(refusal);
+    });
   };
 
   return {
     add: (record) =>
       new Promise<void>((resolve, reject) => {
         waiting.push({ record, resolve, reject });
-        if (waiting.length >= most) void flush();
+        if (waiting.length >= mostInBatch) void flush();
         else timer ??= setTimeout(() => void flush(), gatherFor);
       }),
     settled: flush,

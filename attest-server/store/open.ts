@@ -1,8 +1,70 @@
-import { openSqliteStore, type SqliteStoreOptions } from './sqlite-store.ts';
-import type { Store } from './store.ts';
+import type { AuditStore } from '../audit/ports.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { EvidenceStore } from '../evidence/ports.ts';
+import type { TokenStore } from '../http/ports.ts';
+import type { ReferenceStore } from '../references/ports.ts';
+import { auditAppender, auditStore, type ChainEntry } from './audit.ts';
+import { enrolmentStore } from './enrolment.ts';
+import { evidenceStore } from './evidence.ts';
+import { referenceStore } from './references.ts';
+import { openSqlite } from './sqlite/database.ts';
+import { tokenStore } from './tokens.ts';
+import type { OnUnreadable } from './unreadable-row.ts';
+import { verdictWriter } from './verdict-writer.ts';
+import { type Verdicts, verdictStore } from './verdicts.ts';
 
-/** @throws Error where the file or its folder is open to others, of a newer version, or no store */
-export async function openStore(path: string, options: SqliteStoreOptions): Promise<Store & AsyncDisposable> {
-  const store = await openSqliteStore(path, options);
-  return { ...store, [Symbol.asyncDispose]: () => store.close() };
+/*
+ * All SQL goes through one door, `Database` of database.ts, which the folder `sqlite` fills. PostgreSQL would be a folder
+ * beside it: Kysely's PostgresDialect with a pool, `bigint` columns read as numbers and `bytea` for bytes, the tables of
+ * sqlite/migrations.ts in its words (the triggers that keep the audit log too), prepared statements that answer with a
+ * promise, error 23505 for `isUniqueViolation`, pg_dump for `backup`. What the files here rely on, and SQLite gives by
+ * having one writer: the audit chain, the share of all references and checkpoints read before they write (an advisory
+ * lock at the begin of each writing transaction), and a unique violation leaves a transaction usable (there: only after a `savepoint`).
+ */
+
+/** What is remembered, by who needs it. Each member fills a port that its user declares. */
+export interface Store extends AsyncDisposable {
+  readonly enrolment: EnrolmentStore;
+  readonly verdicts: Verdicts;
+  readonly evidence: EvidenceStore;
+  readonly references: ReferenceStore;
+  readonly tokens: TokenStore;
+  readonly audit: AuditStore;
+  /**
+   * Writes a consistent copy, of mode 0600, while the store is in use.
+   * @throws Error where the file exists, or the store lives in memory
+   */
+  backup(path: string): Promise<void>;
+}
+
+export interface StoreOptions {
+  /** `chainEntry` of audit/chain.ts. */
+  readonly chain: ChainEntry;
+  /** Told of each row that a list left out. */
+  readonly onUnreadable?: OnUnreadable;
+}
+
+/**
+ * Opens the store in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for
+ * `:memory:`. A method that is asked for one damaged row rejects with `UnreadableRow`.
+ * @throws Error where the file or its folder is open to others, of a newer version, or no store
+ */
+export async function openStore(path: string, options: StoreOptions): Promise<Store> {
+  const { chain, onUnreadable = () => {} } = options;
+  const database = openSqlite(path);
+  const append = auditAppender(database.db, chain);
+  const writer = verdictWriter(database, chain);
+  return {
+    enrolment: enrolmentStore(database, append, writer.settled, onUnreadable),
+    verdicts: verdictStore(database, writer, onUnreadable),
+    evidence: evidenceStore(database, append, writer.waiting),
+    references: referenceStore(database, append, onUnreadable),
+    tokens: tokenStore(database, append),
+    audit: auditStore(database, append, onUnreadable),
+    backup: database.backup,
+    async [Symbol.asyncDispose]() {
+      await writer.settled();
+      await database.close();
+    },
+  };
 }

@@ -1,76 +1,78 @@
 import type { Kysely } from 'kysely';
-import type { Append } from './audit-log.ts';
-import { blobEraser } from './evidence-blobs.ts';
-import { hot } from './hot-query.ts';
+import type { EvidenceStore } from '../evidence/ports.ts';
+import type { Append } from './audit.ts';
 import type { Tables } from './schema.ts';
-import type { Store } from './store.ts';
+import { hot } from './statements.ts';
 
 /** A verdict, the reboot before it and the lapse after it rest on one bundle: this many rows of history at most. */
 const neighbours = 3;
 
 /** Takes away evidence that nobody needs any more. History and audit log stay, and say what is gone. */
-export function retention(
-  db: Kysely<Tables>,
-  append: Append,
-): Pick<Store, 'evidenceOwners' | 'eraseEvidence'> {
+export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['erase'] {
   const erase = eraser(db);
 
-  return {
-    async evidenceOwners() {
-      const rows = await db.selectFrom('nodes').select('name').distinct().orderBy('name').execute();
-      return rows.map(({ name }) => name);
-    },
+  return ({ node, kind, before, limit, event }) =>
+    db.transaction().execute(async (transaction) => {
+      const done = await transaction
+        .selectFrom('retention')
+        .select('at')
+        .where('node', '=', node)
+        .where('kind', '=', kind)
+        .executeTakeFirst();
+      const rowsOf = () =>
+        transaction
+          .selectFrom('history')
+          .select(['id', 'at', 'evidence_digest', 'transition'])
+          .where('node', '=', node);
+      const start = done?.at ?? -1;
+      const rows = await rowsOf()
+        .where('at', '>', start)
+        .where('at', '<', before)
+        .orderBy('at')
+        .limit(limit)
+        .execute();
+      const last = rows.at(-1);
+      if (last === undefined) return kind === 'all' && (await eraseLeft(transaction, node, before));
+      const later = await rowsOf().where('at', '>', last.at).orderBy('at').limit(neighbours).execute();
+      const earlier = await rowsOf()
+        .where('at', '<=', start)
+        .orderBy('at', 'desc')
+        .limit(neighbours)
+        .execute();
+      const current = await transaction
+        .selectFrom('statuses')
+        .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
+        .select('statuses.evidence_digest')
+        .where('nodes.name', '=', node)
+        .execute();
+      const needed =
+        kind === 'transitions'
+          ? later
+          : [...earlier, ...rows, ...later].filter(({ transition }) => transition === 1);
+      const kept = new Set([...needed, ...current].map((row) => row.evidence_digest));
+      const gone = rows.flatMap((row) => row.evidence_digest ?? []).filter((digest) => !kept.has(digest));
+      const erased = await erase(transaction, new Set(gone), [...earlier, ...rows, ...later]);
+      if (erased.length > 0) await append(transaction, event(erased));
+      await transaction
+        .insertInto('retention')
+        .values({ node, kind, at: last.at })
+        .onConflict((conflict) => conflict.columns(['node', 'kind']).doUpdateSet({ at: last.at }))
+        .execute();
+      return true;
 
-    eraseEvidence: ({ node, kind, before, limit, event }) =>
-      db.transaction().execute(async (transaction) => {
-        const done = await transaction
-          .selectFrom('retention')
-          .select('at')
+      /** The latest answers of machines that had this name, and are no nodes any more. */
+      async function eraseLeft(transaction: Kysely<Tables>, node: string, before: number): Promise<boolean> {
+        const gone = await transaction
+          .deleteFrom('latest_answers')
           .where('node', '=', node)
-          .where('kind', '=', kind)
-          .executeTakeFirst();
-        const rowsOf = () =>
-          transaction
-            .selectFrom('history')
-            .select(['id', 'at', 'evidence_digest', 'transition'])
-            .where('node', '=', node);
-        const start = done?.at ?? -1;
-        const rows = await rowsOf()
-          .where('at', '>', start)
           .where('at', '<', before)
-          .orderBy('at')
-          .limit(limit)
+          .where('ek_digest', 'not in', (from) => from.selectFrom('statuses').select('ek_digest'))
+          .returning('digest')
           .execute();
-        const last = rows.at(-1);
-        if (last === undefined) return false;
-        const later = await rowsOf().where('at', '>', last.at).orderBy('at').limit(neighbours).execute();
-        const earlier = await rowsOf()
-          .where('at', '<=', start)
-          .orderBy('at', 'desc')
-          .limit(neighbours)
-          .execute();
-        const current = await transaction
-          .selectFrom('statuses')
-          .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
-          .select('statuses.evidence_digest')
-          .where('nodes.name', '=', node)
-          .execute();
-        const needed =
-          kind === 'transitions'
-            ? later
-            : [...earlier, ...rows, ...later].filter(({ transition }) => transition === 1);
-        const kept = new Set([...needed, ...current].map((row) => row.evidence_digest));
-        const gone = rows.flatMap((row) => row.evidence_digest ?? []).filter((digest) => !kept.has(digest));
-        const erased = await erase(transaction, new Set(gone), [...earlier, ...rows, ...later]);
-        if (erased.length > 0) await append(transaction, event(erased));
-        await transaction
-          .insertInto('retention')
-          .values({ node, kind, at: last.at })
-          .onConflict((conflict) => conflict.columns(['node', 'kind']).doUpdateSet({ at: last.at }))
-          .execute();
-        return true;
-      }),
-  };
+        if (gone.length > 0) await append(transaction, event(gone.map(({ digest }) => digest)));
+        return gone.length > 0;
+      }
+    });
 }
 
 /** The function erases what was made into `rows`, and gives the digests that it found. */
@@ -97,4 +99,11 @@ function eraser(db: Kysely<Tables>) {
     }
     return [...found];
   };
+}
+
+/** The query erases a shared blob, and gives its digest where it was there. */
+export function blobEraser(db: Kysely<Tables>) {
+  return hot<{ digest: string }>()((value) =>
+    db.deleteFrom('evidence').where('digest', '=', value('digest')).returning('digest').compile(),
+  );
 }

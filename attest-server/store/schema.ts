@@ -1,6 +1,6 @@
 import type { Generated } from 'kysely';
 
-/** The tables as Kysely sees them; migrations.ts makes them. Times are milliseconds since the epoch. */
+/** The tables as Kysely sees them; sqlite/migrations.ts makes them. Times are milliseconds since the epoch. */
 export interface Tables {
   readonly nodes: NodeRow;
   readonly statuses: StatusRow;
@@ -9,6 +9,7 @@ export interface Tables {
   readonly evidence: EvidenceRow;
   readonly evidence_uses: EvidenceUseRow;
   readonly answers: AnswerRow;
+  readonly latest_answers: LatestAnswerRow;
   /** `references` is a word of SQL. */
   readonly reference_values: ReferenceRow;
   readonly pins: PinRow;
@@ -30,6 +31,8 @@ export interface NodeRow {
   readonly ek_certificate: Uint8Array | null;
   readonly ak_public_area: Uint8Array;
   readonly ak_name: string;
+  /** JSON: a list of names. */
+  readonly banks: string | null;
   readonly manufacturer: string | null;
   readonly tpm_class: string;
   readonly endorsed_by: string | null;
@@ -59,8 +62,13 @@ export interface StatusRow {
   readonly sequence: string | null;
   readonly kernel: string | null;
   readonly system_uuid: string | null;
-  readonly boot_log_digest: string | null;
+  /** JSON: part -> digest. */
+  readonly parts: string;
+  /** JSON: aspect -> value. */
+  readonly memory: string | null;
   readonly evidence_digest: string | null;
+  readonly recorded_at: number | null;
+  readonly repeats: number;
 }
 
 interface HistoryRow {
@@ -73,6 +81,9 @@ interface HistoryRow {
   readonly verdict: string;
   readonly evidence_digest: string | null;
   readonly transition: number;
+  readonly repeats: number;
+  /** Null: its own `at`, as in each row of before there were repeats. */
+  readonly since: number | null;
 }
 
 interface EvidenceRow {
@@ -85,6 +96,15 @@ interface EvidenceRow {
 interface AnswerRow {
   /** `id` of the verdict's row in the history. */
   readonly id: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What the latest of a node's equal verdicts was made from: one row a node, written over. */
+interface LatestAnswerRow {
+  readonly ek_digest: string;
+  readonly node: string;
+  readonly at: number;
+  readonly digest: string;
   readonly bytes: Uint8Array;
 }
 

@@ -1,11 +1,11 @@
 import type { RawBuilder } from 'kysely';
 import { z } from 'zod';
+import type { KeptSequence, Moved, NodeStatus } from '../attest/ports.ts';
+import { partNames } from '../protocol/evidence.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
-import { nodeStates } from '../protocol/verdict.ts';
+import { nodeStates, type Verdict, verdictSchema } from '../protocol/verdict.ts';
 import { knownWord } from './columns.ts';
 import type { StatusRow } from './schema.ts';
-import type { KeptSequence, NodeStatus } from './store.ts';
-import { parseVerdict, verdictText } from './stored-verdict.ts';
 import { parseRow } from './unreadable-row.ts';
 
 /** A status with the name that its endorsement key has now. */
@@ -31,19 +31,45 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     sequence: row.sequence === null ? null : keptSequence.parse(JSON.parse(row.sequence)),
     kernel: row.kernel,
     systemUuid: row.system_uuid,
-    bootLogDigest: row.boot_log_digest,
+    parts: parseParts(row.parts),
+    memory: row.memory === null ? {} : keptMemory.parse(JSON.parse(row.memory)),
     evidenceDigest: row.evidence_digest,
+    recordedAt: row.recorded_at,
+    repeats: row.repeats,
   }));
 }
 
-export function statusRow(status: NodeStatus): { readonly [K in keyof StatusRow]: StatusRow[K] } {
+/** A verdict as its JSON column holds it. @throws Error naming the field */
+export function parseVerdict(text: string): Verdict {
+  const result = verdictSchema.safeParse(JSON.parse(text));
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new Error(`verdict field ${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+/** The digests of a node's parts. @throws Error */
+export function parseParts(text: string): NodeStatus['parts'] {
+  return keptParts.parse(JSON.parse(text));
+}
+
+const keptSequence = z.strictObject({
+  firstBootId: z.string().nullable(),
+  rewind: z.enum(['none', 'seen', 'passed']),
+  held: z.string().refine(isReasonCode).nullable(),
+});
+const keptParts = z.partialRecord(z.enum(partNames), z.string());
+const keptMemory = z.record(z.string(), z.unknown());
+
+/** The columns that each answer moves. */
+export type MovedRow = Omit<StatusRow, 'ek_digest' | 'state' | 'verdict' | 'booted_at' | 'recorded_at'>;
+/** As a statement takes its values. */
+export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
+export type StatusValues = { readonly [K in keyof StatusRow]: StatusRow[K] };
+
+export function movedRow(status: Moved): MovedValues {
   return {
-    ek_digest: status.ekDigest,
-    state: status.state,
-    verdict: status.verdict === null ? null : verdictText(status.verdict),
     verified_at: status.verifiedAt,
     expires_at: status.expiresAt,
-    booted_at: status.bootedAt,
     reset_count: status.resetCount,
     restart_count: status.restartCount,
     clock: status.clock === null ? null : status.clock.toString(),
@@ -52,36 +78,38 @@ export function statusRow(status: NodeStatus): { readonly [K in keyof StatusRow]
     sequence: status.sequence === null ? null : sequenceText(status.sequence),
     kernel: status.kernel,
     system_uuid: status.systemUuid,
-    boot_log_digest: status.bootLogDigest,
+    parts: JSON.stringify(status.parts),
+    memory: isEmpty(status.memory) ? null : JSON.stringify(status.memory),
     evidence_digest: status.evidenceDigest,
+    repeats: status.repeats,
   };
 }
 
-const keptSequence = z.strictObject({
-  firstBootId: z.string().nullable(),
-  rewind: z.enum(['none', 'seen', 'passed']),
-  held: z.string().refine(isReasonCode).nullable(),
-});
-
-const sequenceTexts = new WeakMap<KeptSequence, string>();
-
-/** It seldom changes, and stands in each verdict: written once. */
-function sequenceText(sequence: KeptSequence): string {
-  const known = sequenceTexts.get(sequence);
-  if (known !== undefined) return known;
-  const text = JSON.stringify(sequence);
-  sequenceTexts.set(sequence, text);
-  return text;
+export function statusRow(status: NodeStatus): StatusValues {
+  return {
+    ...movedRow(status),
+    ek_digest: status.ekDigest,
+    state: status.state,
+    verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
+    booted_at: status.bootedAt,
+    recorded_at: status.recordedAt,
+  };
 }
 
-/** Every column but the key, as values that a query's run will bring. */
-export function statusValues(value: <K extends keyof StatusRow>(name: K) => RawBuilder<StatusRow[K]>) {
+function sequenceText({ firstBootId, rewind, held }: KeptSequence): string {
+  return JSON.stringify({ firstBootId, rewind, held });
+}
+
+function isEmpty(memory: NodeStatus['memory']): boolean {
+  for (const _ in memory) return false;
+  return true;
+}
+
+/** Those columns as values that a statement's run will bring. */
+export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBuilder<MovedRow[K]>) {
   return {
-    state: value('state'),
-    verdict: value('verdict'),
     verified_at: value('verified_at'),
     expires_at: value('expires_at'),
-    booted_at: value('booted_at'),
     reset_count: value('reset_count'),
     restart_count: value('restart_count'),
     clock: value('clock'),
@@ -90,7 +118,20 @@ export function statusValues(value: <K extends keyof StatusRow>(name: K) => RawB
     sequence: value('sequence'),
     kernel: value('kernel'),
     system_uuid: value('system_uuid'),
-    boot_log_digest: value('boot_log_digest'),
+    parts: value('parts'),
+    memory: value('memory'),
     evidence_digest: value('evidence_digest'),
+    repeats: value('repeats'),
+  };
+}
+
+/** Every column but the key. */
+export function statusColumns(value: <K extends keyof StatusRow>(name: K) => RawBuilder<StatusRow[K]>) {
+  return {
+    ...movedColumns(value),
+    state: value('state'),
+    verdict: value('verdict'),
+    booted_at: value('booted_at'),
+    recorded_at: value('recorded_at'),
   };
 }

@@ -1,11 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
-import type { Append } from './audit-log.ts';
+import type { EvidenceStore, UnusedRequest } from '../evidence/ports.ts';
+import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
-import { blobEraser } from './evidence-blobs.ts';
-import { hot } from './hot-query.ts';
+import { blobEraser } from './retention.ts';
 import type { Tables } from './schema.ts';
-import type { Store, UnusedRequest } from './store.ts';
+import { hot } from './statements.ts';
+import { parseParts } from './status-row.ts';
 
 /** Answers that are read at a time. */
 const page = 500;
@@ -14,9 +15,9 @@ const batch = 100;
 
 /**
  * Takes away logs, keys, values and policies that no kept evidence names any longer. That one was used is noted at most
- * once a day (evidence-blobs.ts), so that what is old by that note can be named by old answers only: those are read.
+ * once a day (evidence-writer.ts), so that what is old by that note can be named by old answers only: those are read.
  */
-export function unusedEvidence(db: Kysely<Tables>, append: Append): Pick<Store, 'eraseUnused'> {
+export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStore['eraseUnused'] {
   const eraseBlob = blobEraser(db);
   const forget = hot<{ digest: string; before: number }>()((value) =>
     db
@@ -31,8 +32,10 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): Pick<Store, 
     candidates: Set<string>,
     { keptBefore, named, signal }: UnusedRequest,
   ): Promise<void> {
-    const statuses = await db.selectFrom('statuses').select('boot_log_digest').execute();
-    for (const { boot_log_digest: digest } of statuses) if (digest !== null) candidates.delete(digest);
+    const statuses = await db.selectFrom('statuses').select('parts').execute();
+    for (const { parts } of statuses)
+      for (const digest of Object.values(parseParts(parts))) candidates.delete(digest);
+    await spareNamedByLatest(candidates, { keptBefore, named });
     for (let last = 0; candidates.size > 0 && !signal.aborted; ) {
       const rows = await db
         .selectFrom('answers')
@@ -44,14 +47,36 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): Pick<Store, 
       let isOld = false;
       for (const { id, bytes } of rows) {
         last = id;
-        const answer = named(toBuffer(bytes));
-        if (answer === null)
-          throw new Error(`the kept answer ${id} cannot be read: nothing that it names is erased`);
+        const answer = readable(named(toBuffer(bytes)), String(id));
         if (answer.at >= keptBefore) continue;
         isOld = true;
         for (const digest of answer.digests) candidates.delete(digest);
       }
       if (!isOld) return;
+      await setImmediate();
+    }
+  }
+
+  /** Of nodes that are silent for long: what the others name was noted as used since. */
+  async function spareNamedByLatest(
+    candidates: Set<string>,
+    { keptBefore, named }: Pick<UnusedRequest, 'keptBefore' | 'named'>,
+  ): Promise<void> {
+    for (let last = ''; ; ) {
+      const rows = await db
+        .selectFrom('latest_answers')
+        .select(['ek_digest', 'node', 'bytes'])
+        .where('ek_digest', '>', last)
+        .where('at', '<', keptBefore)
+        .orderBy('ek_digest')
+        .limit(page)
+        .execute();
+      for (const { node, bytes } of rows)
+        for (const digest of readable(named(toBuffer(bytes)), `of ${node}`).digests)
+          candidates.delete(digest);
+      const end = rows.at(-1);
+      if (end === undefined || rows.length < page) return;
+      last = end.ek_digest;
       await setImmediate();
     }
   }
@@ -75,38 +100,45 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): Pick<Store, 
     }
   }
 
-  return {
-    async eraseUnused(request) {
-      const { usedBefore, event, signal } = request;
-      const unused = await db
-        .selectFrom('evidence_uses')
-        .select('digest')
-        .where('at', '<', usedBefore)
-        .execute();
-      const candidates = new Set(unused.map(({ digest }) => digest));
-      if (candidates.size === 0) return 0;
-      await spareNamed(candidates, request);
-      await spareNamedEarlier(candidates, request);
-      const digests = [...candidates];
-      let erased = 0;
-      // Not after half of the answers were read.
-      for (let at = 0; at < digests.length && !signal.aborted; at += batch) {
-        const gone = await db.transaction().execute(async (transaction) => {
-          const found: string[] = [];
-          for (const digest of digests.slice(at, at + batch)) {
-            // Used again since it was looked at: it stays.
-            const uses = await transaction.executeQuery(forget({ digest, before: usedBefore }));
-            if (uses.rows.length === 0) continue;
-            const blobs = await transaction.executeQuery(eraseBlob({ digest }));
-            if (blobs.rows.length > 0) found.push(digest);
-          }
-          if (found.length > 0) await append(transaction, event(found));
-          return found.length;
-        });
-        erased += gone;
-        await setImmediate();
-      }
-      return erased;
-    },
+  return async (request) => {
+    const { usedBefore, event, signal } = request;
+    const unused = await db
+      .selectFrom('evidence_uses')
+      .select('digest')
+      .where('at', '<', usedBefore)
+      .execute();
+    const candidates = new Set(unused.map(({ digest }) => digest));
+    if (candidates.size === 0) return 0;
+    await spareNamed(candidates, request);
+    await spareNamedEarlier(candidates, request);
+    const digests = [...candidates];
+    let erased = 0;
+    // Not after half of the answers were read.
+    for (let at = 0; at < digests.length && !signal.aborted; at += batch) {
+      const gone = await db.transaction().execute(async (transaction) => {
+        const found: string[] = [];
+        for (const digest of digests.slice(at, at + batch)) {
+          // Used again since it was looked at: it stays.
+          const uses = await transaction.executeQuery(forget({ digest, before: usedBefore }));
+          if (uses.rows.length === 0) continue;
+          const blobs = await transaction.executeQuery(eraseBlob({ digest }));
+          if (blobs.rows.length > 0) found.push(digest);
+        }
+        if (found.length > 0) await append(transaction, event(found));
+        return found.length;
+      });
+      erased += gone;
+      await setImmediate();
+    }
+    return erased;
   };
+}
+
+type Named = NonNullable<ReturnType<UnusedRequest['named']>>;
+
+/** @throws Error where it is null: what it may name is not known */
+function readable(answer: Named | null, which: string): Named {
+  if (answer === null)
+    throw new Error(`the kept answer ${which} cannot be read: nothing that it names is erased`);
+  return answer;
 }

@@ -1,29 +1,50 @@
-import type { DatabaseSync } from 'node:sqlite';
-import type { Kysely } from 'kysely';
+import type { ChangeRecord, HistoryEntry, Moved, RepeatRecord } from '../attest/ports.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { auditWriter } from './audit-log.ts';
-import { evidenceWriter } from './evidence-blobs.ts';
-import { type GroupCommit, groupCommit } from './group-commit.ts';
-import { hotWrite } from './hot-query.ts';
+import { auditWriter, type ChainEntry } from './audit.ts';
+import type { Database } from './database.ts';
+import { evidenceWriter } from './evidence-writer.ts';
+import { groupCommit, mostInBatch } from './group-commit.ts';
 import type { Tables } from './schema.ts';
-import { statusRow, statusValues } from './status-row.ts';
-import type { AuditEvent, ChainEntry, HistoryEntry, VerdictRecord } from './store.ts';
-import { verdictText } from './stored-verdict.ts';
+import {
+  type MovedValues,
+  movedColumns,
+  movedRow,
+  type StatusValues,
+  statusColumns,
+  statusRow,
+} from './status-row.ts';
 
-/** Verdicts of one moment share a transaction; each is in it whole, or not at all. */
-export function verdictWriter(
-  db: Kysely<Tables>,
-  database: DatabaseSync,
-  chain: ChainEntry,
-): GroupCommit<VerdictRecord> {
-  const evidenceOf = evidenceWriter(db, database);
-  const addToBooks = auditWriter(db, database, chain);
-  const inTransaction = transactions(database);
-  const insertHistory = historyInserter(db, database);
-  const updateStatus = hotWrite<ReturnType<typeof statusRow> & { readonly name: string }>(database)((value) =>
+/** Verdicts on their way to the disk. */
+export interface VerdictWriter {
+  /** Committed with those of the same few milliseconds; each is on disk whole, or not at all. */
+  change(record: ChangeRecord): Promise<void>;
+  /** Committed with those of the same second, the newest of each node. */
+  repeat(record: RepeatRecord): Promise<void>;
+  /** Evidence of a repeat of this node that is not committed yet. */
+  waiting(node: string, digest: string): Buffer | null;
+  settled(): Promise<void>;
+}
+
+/** How long the first repeat of a batch waits for others, in milliseconds: with the commit, within a second. */
+const gatherRepeatsFor = 750;
+
+interface Gathered extends PromiseWithResolvers<void> {
+  record: RepeatRecord;
+}
+
+type Write = { readonly change: ChangeRecord } | { readonly repeat: RepeatRecord };
+
+export function verdictWriter(database: Database, chain: ChainEntry): VerdictWriter {
+  const { db, prepare, inTransaction } = database;
+  const evidence = evidenceWriter(database);
+  const addToLog = auditWriter(database, chain);
+  const insertHistory = historyInserter(database);
+  const moveStatus = statusMover(database);
+  const updateStatus = prepare<StatusValues & { readonly name: string }>()((value) =>
     db
       .updateTable('statuses')
-      .set(statusValues(value))
+      .set(statusColumns(value))
       .where('ek_digest', '=', value('ek_digest'))
       .where('ek_digest', 'in', (from) =>
         from
@@ -32,57 +53,159 @@ export function verdictWriter(
           .where('name', '=', value('name'))
           .where('revoked_at', 'is', null),
       )
+      .returning('ek_digest')
       .compile(),
   );
 
-  const write = (records: readonly VerdictRecord[]): void => {
-    const events: AuditEvent[] = [];
-    for (const { status, at, evidence, history, audit } of records) {
-      const { name, ekDigest } = status;
-      if (updateStatus({ ...statusRow(status), name }).changes === 0)
-        throw new Rejection('enrolment_pending', `${name} is not enrolled with the key ${ekDigest} any more`);
-      let row: number | null = null;
-      for (const entry of history) row = insertHistory(ekDigest, { ...entry, node: name });
-      for (const blob of evidence) {
-        if (row !== null && blob.digest === status.evidenceDigest) evidenceOf.keep(blob, row);
-        else evidenceOf.share(blob, at);
-      }
-      // It is sent once a boot, and named by each answer.
-      if (status.bootLogDigest !== null) evidenceOf.use(status.bootLogDigest, at);
-      events.push(...audit);
+  // A status is the first that is written of a record: one that finds none leaves nothing behind.
+  async function writeChange({ status, at, evidence: blobs, history }: ChangeRecord): Promise<Error | null> {
+    const { name, ekDigest, evidenceDigest } = status;
+    const updated = await updateStatus({ ...statusRow(status), name });
+    if (updated === undefined) return notEnrolled(status);
+    let row: number | null = null;
+    for (const entry of history) row = await insertHistory(ekDigest, name, entry);
+    let isKept = false;
+    for (const blob of blobs)
+      if (row !== null && blob.digest === evidenceDigest) {
+        await evidence.keep(blob, row);
+        isKept = true;
+      } else await evidence.share(blob, at);
+    if (row !== null && evidenceDigest !== null)
+      await evidence.endLatest(ekDigest, isKept ? null : { digest: evidenceDigest, row });
+    await use(status, at);
+    return null;
+  }
+
+  async function writeRepeat(record: RepeatRecord): Promise<Error | null> {
+    const { name, ekDigest, verifiedAt, evidence: blobs } = record;
+    const moved = await moveStatus({ ...movedRow(record), ek_digest: ekDigest, name });
+    if (moved === undefined) return notEnrolled(record);
+    for (const blob of blobs.shared) await evidence.share(blob, verifiedAt);
+    await evidence.keepLatest(blobs.own, { ekDigest, node: name, at: verifiedAt });
+    await use(record, verifiedAt);
+    return null;
+  }
+
+  /** A part is sent once a boot, and named by each answer. */
+  async function use({ parts }: Moved, at: number): Promise<void> {
+    for (const digest of Object.values(parts)) await evidence.use(digest, at);
+  }
+
+  const commits = groupCommit<Write>(async (writes) => {
+    let isCommitted = false;
+    try {
+      const refusals = await inTransaction(async () => {
+        const refused: (Error | null)[] = [];
+        const events: AuditEvent[] = [];
+        for (const write of writes) {
+          if ('repeat' in write) refused.push(await writeRepeat(write.repeat));
+          else {
+            const refusal = await writeChange(write.change);
+            refused.push(refusal);
+            if (refusal === null) events.push(...write.change.audit);
+          }
+        }
+        await addToLog(events);
+        return refused;
+      });
+      isCommitted = true;
+      return refusals;
+    } finally {
+      evidence.ended(isCommitted);
     }
-    addToBooks(events);
+  });
+
+  const gathered = new Map<string, Gathered>();
+  /** By node: repeats that are neither committed nor refused. */
+  const underWay = new Map<string, Set<RepeatRecord>>();
+  let timer: NodeJS.Timeout | undefined;
+
+  const handOver = ({ record, resolve, reject }: Gathered): void => {
+    commits
+      .add({ repeat: record })
+      .finally(() => landed(record))
+      .then(resolve, reject);
+  };
+  const flush = (): Promise<void> => {
+    clearTimeout(timer);
+    timer = undefined;
+    const all = [...gathered.values()];
+    gathered.clear();
+    for (const each of all) handOver(each);
+    return commits.settled();
+  };
+  const landed = (record: RepeatRecord): void => {
+    const its = underWay.get(record.name);
+    its?.delete(record);
+    if (its?.size === 0) underWay.delete(record.name);
   };
 
-  // Kysely hands out the one connection in turn; nothing of ours waits between begin and commit.
-  return groupCommit((records) =>
-    db.connection().execute(async () => inTransaction(() => write(records), evidenceOf.ended)),
-  );
+  return {
+    change(record) {
+      const { ekDigest } = record.status;
+      const before = gathered.get(ekDigest);
+      // Ahead of the change: after it, it would show the node as it was before.
+      if (before !== undefined) {
+        gathered.delete(ekDigest);
+        handOver(before);
+      }
+      return commits.add({ change: record });
+    },
+
+    repeat(record) {
+      const { ekDigest, name } = record;
+      const its = underWay.get(name) ?? new Set();
+      underWay.set(name, its.add(record));
+      const before = gathered.get(ekDigest);
+      if (before !== undefined) {
+        its.delete(before.record);
+        before.record = record;
+        return before.promise;
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      gathered.set(ekDigest, { record, promise, resolve, reject });
+      if (gathered.size >= mostInBatch) void flush();
+      else timer ??= setTimeout(() => void flush(), gatherRepeatsFor);
+      return promise;
+    },
+
+    waiting(node, digest) {
+      for (const { evidence: blobs } of underWay.get(node) ?? [])
+        for (const blob of [blobs.own, ...blobs.shared]) if (blob.digest === digest) return blob.bytes;
+      return null;
+    },
+
+    settled: flush,
+  };
 }
 
-/** The function runs work in a transaction and tells whether that was committed. */
-function transactions(database: DatabaseSync) {
-  const begin = database.prepare('begin immediate');
-  const commit = database.prepare('commit');
-  return (work: () => void, ended: (committed: boolean) => void): void => {
-    begin.run();
-    try {
-      work();
-      commit.run();
-    } catch (error) {
-      ended(false);
-      if (database.isTransaction) database.exec('rollback');
-      throw error;
-    }
-    ended(true);
-  };
+function notEnrolled({ name, ekDigest }: Moved): Rejection {
+  return new Rejection('enrolment_pending', `${name} is not enrolled with the key ${ekDigest} any more`);
+}
+
+function statusMover({ db, prepare }: Database) {
+  return prepare<MovedValues & { readonly ek_digest: string; readonly name: string }>()((value) =>
+    db
+      .updateTable('statuses')
+      .set(movedColumns(value))
+      .where('ek_digest', '=', value('ek_digest'))
+      .where('ek_digest', 'in', (from) =>
+        from
+          .selectFrom('nodes')
+          .select('ek_digest')
+          .where('name', '=', value('name'))
+          .where('revoked_at', 'is', null),
+      )
+      .returning('ek_digest')
+      .compile(),
+  );
 }
 
 type HistoryValues = { [K in Exclude<keyof Tables['history'], 'id'>]: Tables['history'][K] };
 
 /** The function gives the row's id. */
-function historyInserter(db: Kysely<Tables>, database: DatabaseSync) {
-  const insert = hotWrite<HistoryValues>(database)((value) =>
+function historyInserter({ db, prepare }: Database) {
+  const insert = prepare<HistoryValues>()((value) =>
     db
       .insertInto('history')
       .values({
@@ -92,24 +215,27 @@ function historyInserter(db: Kysely<Tables>, database: DatabaseSync) {
         verdict: value('verdict'),
         evidence_digest: value('evidence_digest'),
         transition: value('transition'),
+        repeats: value('repeats'),
+        since: value('since'),
       })
       .onConflict((conflict) => conflict.columns(['node', 'at']).doNothing())
+      .returning('id')
       .compile(),
   );
-  return (ekDigest: string, entry: HistoryEntry): number => {
+  return async (ekDigest: string, node: string, entry: Omit<HistoryEntry, 'node'>): Promise<number> => {
     const row = {
       ek_digest: ekDigest,
-      node: entry.node,
-      verdict: verdictText(entry.verdict),
+      node,
+      verdict: JSON.stringify(entry.verdict),
       evidence_digest: entry.evidenceDigest,
       transition: entry.transition ? 1 : 0,
+      repeats: entry.repeats,
+      since: entry.since === entry.at ? null : entry.since,
     };
     // Pages are cut by `at`: of two rows in one millisecond the later one moves on by one.
-    let { at } = entry;
-    for (;;) {
-      const { changes, lastInsertRowid } = insert({ ...row, at });
-      if (changes !== 0) return Number(lastInsertRowid);
-      at += 1;
+    for (let { at } = entry; ; at += 1) {
+      const inserted = await insert({ ...row, at });
+      if (inserted !== undefined) return inserted.id;
     }
   };
 }

@@ -1,10 +1,12 @@
 import { X509Certificate } from 'node:crypto';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
+import type { AuditStore } from '../audit/ports.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { AuthorityPorts } from '../http/ports.ts';
+import type { AuditAction } from '../protocol/audit.ts';
 import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
 import type { Introduction } from '../protocol/messages.ts';
-import type { Store } from '../store/store.ts';
 import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
 import { type ServerIdentity, tlsFolder } from './identity.ts';
 
@@ -16,7 +18,8 @@ interface RotationParts {
   readonly read: () => Promise<ServerIdentity>;
   /** Shows another certificate to whoever connects from now on. */
   readonly serve: (identity: ServerIdentity) => void;
-  readonly store: Pick<Store, 'nodes' | 'audit'>;
+  readonly enrolment: Pick<EnrolmentStore, 'nodes'>;
+  readonly audit: Pick<AuditStore, 'append'>;
   readonly now: () => number;
   readonly logger: Logger;
 }
@@ -65,7 +68,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
     else told.delete(node);
   };
   const view = async () => {
-    const names = (await store.nodes()).map(({ name }) => name);
+    const names = (await enrolment.nodes()).map(({ name }) => name);
     const untold = identity.stage === 'settled' ? [] : names.filter((name) => !told.has(name)).sort();
     return {
       stage: identity.stage,
@@ -84,13 +87,13 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       certificate,
     };
   };
-  const change = async (action: string, actor: string, untold: number, work: () => Promise<void>) => {
+  const change = async (action: AuditAction, actor: string, untold: number, work: () => Promise<void>) => {
     await work();
     try {
       take(await parts.read());
     } finally {
       // On disk it is changed: it counts from the next start on, whatever fails here.
-      await store.audit({ at: now(), actor, action, subject: newest(), code: null, detail: { untold } });
+      await audit.append({ at: now(), actor, action, subject: newest(), code: null, detail: { untold } });
     }
     const subject = newest();
     logger.warn({ actor, action, authority: subject, untold }, 'the authority of the server changes');

@@ -56,7 +56,7 @@ describe('an agent and a server, end to end', () => {
     await world.pin(node, await ekDigestOf(machine));
     await startAgent();
     await reaches('pending', 'no_reference');
-    assert.equal((await world.store.node(node))?.bound, 'pin');
+    assert.equal((await world.store.enrolment.node(node))?.bound, 'pin');
     assert.equal((await world.audit()).find(({ action }) => action === 'enrol')?.subject, node);
   });
 

@@ -138,7 +138,7 @@ export async function introduce(
   });
   peer.send(hello);
   if (change.joinToken) peer.send(change.joinToken);
-  if ((await world.store.nodeByEk(tpm.ekDigest)) !== null) return { ...peer, hello };
+  if ((await world.store.enrolment.nodeByEk(tpm.ekDigest)) !== null) return { ...peer, hello };
   const message = await peer.peek();
   if (message?.type === 'activate') peer.send(tpm.activated(message, peer.channel, hello));
   return { ...peer, hello };
@@ -167,7 +167,7 @@ export async function assertRefused(
   const rejected = `assay_attestations_total{result="rejected",reason="${code}"}`;
   const before = await Promise.all([
     world.status(node),
-    world.store.node(node),
+    world.store.enrolment.node(node),
     world.metric(refusals),
     world.metric(rejected),
   ]);
@@ -182,7 +182,7 @@ export async function assertRefused(
   assert.deepEqual(
     await Promise.all([
       world.status(node),
-      world.store.node(node),
+      world.store.enrolment.node(node),
       world.metric(refusals),
       world.metric(rejected),
     ]),
@@ -211,7 +211,7 @@ export async function assertTold(
     `assay_attestations_total{result="rejected",reason="${code}"}`,
   ] as const;
   const counted = () => Promise.all(series.map((each) => world.metric(each)));
-  const known = async () => [(await world.status(beside))?.state, await world.store.node(beside)];
+  const known = async () => [(await world.status(beside))?.state, await world.store.enrolment.node(beside)];
   const [before, unchanged] = [await counted(), await known()];
   const seen = (await world.audit()).at(-1)?.seq ?? 0;
   await attack();

@@ -77,7 +77,7 @@ describe('attacks with a TPM of their own', () => {
     peer.send(hello);
     await activate(peer, 'owner', hello);
     const challenge = await peer.challenge();
-    assert.equal((await world.store.node('node-97'))?.akName, checkAttestationKey(ak).name);
+    assert.equal((await world.store.enrolment.node('node-97'))?.akName, checkAttestationKey(ak).name);
     await assertRefused(world, 'node-97', 'ak_hierarchy', async () => {
       const answer = forgedTpm();
       const occasion = { node: 'node-97', hello, channel: peer.channel };

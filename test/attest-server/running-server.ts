@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
+import type { HistoryEntry, NodeStatus } from '../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
+import type { AuditEntry } from '../../attest-server/protocol/audit.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
-import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
-import type { AuditEntry, HistoryEntry, NodeStatus, Store } from '../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../attest-server/store/open.ts';
 import { testAuthorityCertificate } from './forged-tpm.ts';
 
 export interface ServerSettings {
@@ -87,7 +88,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
   const readCa = () => readFile(server.caFile, 'utf8');
   const ca = await readCa();
   const token = (await readFile(join(stateDir, 'admin.token'), 'utf8')).trim();
-  const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+  const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
 
   const call = async (method: 'GET' | 'POST', path: string, body?: object) => {
     const { status, text } = await ask({
@@ -125,8 +126,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       const line = (await answer.text()).split('\n').find((each) => each.startsWith(`${series} `));
       return line === undefined ? 0 : Number(line.slice(series.length + 1));
     },
-    audit: () => store.auditEntries({ limit: 10_000 }),
-    status: (node) => store.status(node),
+    audit: () => store.audit.entries({ limit: 10_000 }),
+    status: (node) => store.verdicts.status(node),
     async until(found, withinMs = 5_000) {
       for (const end = performance.now() + withinMs; ; await sleep(10)) {
         const value = await found();
@@ -140,7 +141,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       server = await start(agentPort);
     },
     async [Symbol.asyncDispose]() {
-      await store.close();
+      await store[Symbol.asyncDispose]();
       await server.close();
       await rm(stateDir, { recursive: true, force: true });
     },

@@ -5,6 +5,7 @@ import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
 import { benchStart } from './start.ts';
+import { benchGrowth } from './growth.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
 
@@ -18,6 +19,7 @@ const benches: Readonly<
   attestation: async () => ({ attestation: await benchAttestation() }),
   start: async () => ({ start_ms: await benchStart() }),
   agent: async () => ({ agent: await benchAgent() }),
+  growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),

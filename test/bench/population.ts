@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
+import { openStore } from '../../attest-server/store/open.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
@@ -24,19 +24,28 @@ export async function populate(
   count: number,
   kind: 'p256' | 'rsa2048',
 ): Promise<readonly Machine[]> {
-  const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+  const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
   // RSA keys take long to make: a few are shared, since the server's work with each is the same.
   const keys = Array.from({ length: kind === 'p256' ? count : 8 }, () => softwareKey(kind));
   const machines: Machine[] = [];
-  const event = { at: Date.now(), actor: 'bench', action: 'enrol', subject: '', code: null, detail: {} };
+  const event = {
+    at: Date.now(),
+    actor: 'bench',
+    action: 'enrol',
+    subject: '',
+    code: null,
+    detail: {},
+  } as const;
   for (let index = 0; index < count; index++) {
     const tpm = forgedTpm(keys[index % keys.length]);
     const name = `node-${index}`;
-    await store.enrol(
+    await store.enrolment.enrol(
       {
         ...{ name, ekDigest: tpm.ekDigest, bound: 'pin', ekPublicArea: tpm.ek.publicArea },
         ...{ ekCertificate: null, akPublicArea: tpm.ak.publicArea, manufacturer: null },
-        ...{ tpmClass: 'unknown', endorsedBy: null },
+        tpmClass: 'unknown',
+        endorsedBy: null,
+        banks: tpm.hello(name).banks,
         ...{ akName: tpm.hello(name).ak?.name ?? '', enrolledAt: event.at },
       },
       { ...event, subject: name },
@@ -48,7 +57,7 @@ export async function populate(
     { banks: [bank], boot: measureBoot(model.log, '', [bank]) },
     { ...{ name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0' }, at: event.at },
   );
-  await store.addReference(reference, { ...event, action: 'reference.capture', subject: 'model' });
-  await store.close();
+  await store.references.add(reference, { ...event, action: 'reference.capture', subject: 'model' });
+  await store[Symbol.asyncDispose]();
   return machines;
 }

@@ -3,17 +3,13 @@ import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-<<<<<<< HEAD
-import { InForce } from '../../../attest-server/in-force/in-force.ts';
-import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-=======
 import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
 import { Packer } from '../../../attest-server/evidence/pack.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
->>>>>>> evidence
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { beat, readLastAlive } from '../../../attest-server/state/alive.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import { madeEvent } from '../store/made-records.ts';
 
 const unknownAfter = 180_000;
 const evidence = { packer: new Packer(), budget: new DiskBudget(60_000) };
@@ -24,18 +20,17 @@ const verdict = (state: NodeState): Verdict => ({
 
 /** A store with node-1, judged at time 0. */
 async function judged(state: NodeState): Promise<Store> {
-  const store = await openSqliteStore(':memory:', { chain: chainEntry });
+  const store = await openStore(':memory:', { chain: chainEntry });
   const ekDigest = 'a'.repeat(64);
-  const audit = { at: 0, actor: 'server', action: 'enrol', subject: 'node-1', code: null, detail: {} };
-  await store.enrol(
+  await store.enrolment.enrol(
     {
       ...{ ekDigest, name: 'node-1', bound: 'pin', ekPublicArea: Buffer.of(1), ekCertificate: null },
       ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
-      ...{ tpmClass: 'unknown', endorsedBy: null },
+      ...{ tpmClass: 'unknown', endorsedBy: null, banks: null },
     },
-    audit,
+    madeEvent('enrol', 'node-1'),
   );
-  await store.recordVerdict({
+  await store.verdicts.recordChange({
     status: {
       ...{ name: 'node-1', ekDigest, state, verdict: verdict(state), verifiedAt: 0, expiresAt: unknownAfter },
       ...{
@@ -47,37 +42,47 @@ async function judged(state: NodeState): Promise<Store> {
         bootId: null,
         sequence: null,
       },
-      ...{ kernel: null, systemUuid: null, bootLogDigest: null, evidenceDigest: null },
+      kernel: null,
+      systemUuid: null,
+      parts: {},
+      memory: {},
+      evidenceDigest: null,
+      recordedAt: 0,
+      repeats: 0,
     },
     ...{ at: 0, evidence: [], audit: [] },
-    history: [{ at: 0, verdict: verdict(state), evidenceDigest: null, transition: true }],
+    history: [
+      { at: 0, verdict: verdict(state), evidenceDigest: null, transition: true, repeats: 0, since: 0 },
+    ],
   });
   return store;
 }
 
-function portsOf(store: Store): AttestPorts {
-  const inForce = new InForce(strictPolicy, []);
+function portsOf({ verdicts, evidence, references, enrolment }: Store, now: () => number): AttestPorts {
   return {
-    store,
-    now: () => 0,
-    monotonic: () => performance.now(),
+    verdicts,
+    evidence,
+    references,
+    enrolment,
+    now,
     unknownAfter,
-    challengeEvery: 60_000,
-    inForce: () => inForce,
-    labelsOf: () => ({}),
-    duration() {},
-    recorded() {},
+    duration: () => {},
+    recorded: () => {},
+    fault: (error) => assert.fail(String(error)),
   };
 }
 
 /** The state that a server shows which starts at `now` and sweeps once. */
 async function stateAfterStart(store: Store, now: number, lastAlive: number | null): Promise<string> {
-<<<<<<< HEAD
-  const attestation = await Attestation.open({ ...portsOf(store), now: () => now }, lastAlive);
-=======
   const ports = { store, evidence, now: () => now, unknownAfter, duration: () => {}, recorded: () => {} };
   const attestation = await Attestation.open(ports, strictPolicy, lastAlive);
->>>>>>> evidence
+=======
+  const attestation = await Attestation.open(
+    portsOf(store, () => now),
+    strictPolicy,
+    lastAlive,
+  );
+>>>>>>> store
   await attestation.sweep();
   return attestation.status('node-1')?.state ?? 'gone';
 }
@@ -104,15 +109,13 @@ describe('a server that starts again', () => {
   it('trusts nobody longer because its clock was set back', async () => {
     const store = await judged('trusted');
     let [now, monotonic] = [1_000, 0];
-<<<<<<< HEAD
-    const ports = { ...portsOf(store), now: () => now, monotonic: () => monotonic };
-    const attestation = await Attestation.open(ports, null);
-=======
     const ports = {
       ...{ store, evidence, unknownAfter, duration() {}, recorded() {} },
       now: () => now,
       monotonic: () => monotonic,
     };
+=======
+    const ports = { ...portsOf(store, () => now), monotonic: () => monotonic };
     const attestation = await Attestation.open(ports, strictPolicy, null);
 >>>>>>> evidence
     const stateAt = async () => {
@@ -129,14 +132,19 @@ describe('a server that starts again', () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
   });
 });
-<<<<<<< HEAD
-=======
 
 describe('a policy that is read again', () => {
   it('stays in force where references change in the same moment', async () => {
     const store = await judged('trusted');
+<<<<<<< HEAD
     const ports = { store, evidence, now: () => 0, unknownAfter, duration: () => {}, recorded: () => {} };
     const attestation = await Attestation.open(ports, strictPolicy, null);
+=======
+    const attestation = await Attestation.open(
+      portsOf(store, () => 0),
+      strictPolicy,
+      null,
+    );
     await Promise.all([attestation.reload(observePolicy), attestation.reload()]);
     assert.equal(attestation.policy, observePolicy);
     await Promise.all([attestation.reload(), attestation.reload(strictPolicy)]);

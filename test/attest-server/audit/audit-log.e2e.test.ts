@@ -10,7 +10,7 @@ import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/ve
 import { serverConfig } from '../../../attest-server/config.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { startServer } from '../../../attest-server/server.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 import { forgedTpm } from '../forged-tpm.ts';
@@ -60,14 +60,21 @@ describe('the audit log of a running server', () => {
     const token = readFileSync(join(world.stateDir, 'reader.token'), 'utf8').trim();
     const started = performance.now();
     const ask = async () => {
-      await world.store.audit({ at: 0, actor: 'x', action: 'x', subject: 'x', code: null, detail: {} });
+      await world.store.audit.append({
+        at: 0,
+        actor: 'x',
+        action: 'refuse',
+        subject: 'x',
+        code: null,
+        detail: {},
+      });
       assert.equal((await world.ask('GET', '/v1/audit/checkpoints', token)).status, 200);
     };
     for (let round = 0; round < 3; round += 1) await Promise.all(Array.from({ length: 20 }, ask));
     const took = (performance.now() - started) / 1000;
-    const notes = await world.store.checkpoints({ limit: 1000 });
+    const notes = await world.store.audit.checkpoints({ limit: 1000 });
     assert(notes.length <= took + 3, `${notes.length} in ${took} s`);
-    assert.equal(parseCheckpoint(notes.at(-1)?.note ?? '').size, (await world.store.auditHead()).size);
+    assert.equal(parseCheckpoint(notes.at(-1)?.note ?? '').size, (await world.store.audit.head()).size);
   });
 
   it('is changed and copied by an administrator only', async () => {
@@ -105,7 +112,7 @@ describe('the audit log of a running server', () => {
       logger: pino({ level: 'silent' }),
       recorded: ({ node }) => verdicts.push(node),
     });
-    const store = await openSqliteStore(join(state, 'assay.db'), { chain: chainEntry });
+    const store = await openStore(join(state, 'assay.db'), { chain: chainEntry });
     try {
       const restored = { ...world, stateDir: state, server, store };
       const peer = await introduce(restored, tpm, 'node-1');
@@ -117,7 +124,7 @@ describe('the audit log of a running server', () => {
       assert.deepEqual(verdicts, ['node-1']);
       assert.deepEqual(await ready(server.metricsPort), { ok: true, reason: null });
     } finally {
-      await store.close();
+      await store[Symbol.asyncDispose]();
       await server.close();
     }
   });
@@ -135,12 +142,12 @@ describe('the audit log of a running server', () => {
     const server = await startServer(serverConfig(null, {}, flags), {
       logger: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
     });
-    const store = await openSqliteStore(join(world.stateDir, 'assay.db'), { chain: chainEntry });
+    const store = await openStore(join(world.stateDir, 'assay.db'), { chain: chainEntry });
     try {
       assert.equal(lines.filter((line) => line.includes('"code":"audit_rollback"')).length, 1);
       const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
       assert.match(metrics, /assay_refusals_total\{code="audit_rollback"\} 1/);
-      const entries = await store.auditEntries({ limit: 100 });
+      const entries = await store.audit.entries({ limit: 100 });
       assert.deepEqual(
         entries.slice(-2).map(({ action }) => action),
         ['audit_rollback', 'policy.load'],
@@ -149,7 +156,7 @@ describe('the audit log of a running server', () => {
       assert.equal(ok, true);
       assert.match(reason ?? '', /audit_rollback/);
     } finally {
-      await store.close();
+      await store[Symbol.asyncDispose]();
       await server.close();
     }
   });

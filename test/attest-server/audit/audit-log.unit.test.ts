@@ -8,8 +8,7 @@ import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { backUp } from '../../../attest-server/audit/backup.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
 
 interface Opened {
@@ -27,16 +26,16 @@ describe('the audit log of a server', () => {
     dir = join(root, 'state');
   });
   afterEach(async () => {
-    for (const store of opened.splice(0)) await store.close();
+    for (const store of opened.splice(0)) await store[Symbol.asyncDispose]();
     rmSync(root, { recursive: true });
   });
 
   async function open(stateDir = dir): Promise<Opened> {
-    const store = await openSqliteStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+    const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
     opened.push(store);
     const told: string[] = [];
     const log = await AuditLog.open({
-      store,
+      store: store.audit,
       stateDir,
       now: () => 1_000,
       signed: () => {},
@@ -46,9 +45,9 @@ describe('the audit log of a server', () => {
   }
   const size = ({ log }: Opened) => parseCheckpoint(log.shown?.checkpoint ?? '').size;
   const actions = async ({ store }: Opened) =>
-    (await store.auditEntries({ limit: 100 })).map(({ action }) => action);
+    (await store.audit.entries({ limit: 100 })).map(({ action }) => action);
   const close = async ({ store }: Opened) => {
-    await store.close();
+    await store[Symbol.asyncDispose]();
     opened.splice(opened.indexOf(store), 1);
   };
 
@@ -56,7 +55,7 @@ describe('the audit log of a server', () => {
     const world = await open();
     const { checkpoint, auditKeys } = world.log.shown ?? assert.fail();
     const key = Buffer.from(auditKeys[0]?.publicKey ?? '', 'base64');
-    const head = await world.store.auditHead();
+    const head = await world.store.audit.head();
     assert.deepEqual(verifyCheckpoint(checkpoint, key), { origin: world.log.origin, ...head });
     assert.equal(statSync(join(dir, 'audit.key')).mode & 0o777, 0o600);
     assert.equal(readFileSync(join(dir, 'audit-checkpoint'), 'utf8'), checkpoint);
@@ -65,10 +64,10 @@ describe('the audit log of a server', () => {
   it('are signed anew only where something was added', async () => {
     const world = await open();
     await world.log.sign();
-    assert.equal((await world.store.checkpoints({ limit: 10 })).length, 1);
-    await world.store.audit(madeEvent('enrol', 'node-1'));
+    assert.equal((await world.store.audit.checkpoints({ limit: 10 })).length, 1);
+    await world.store.audit.append(madeEvent('enrol', 'node-1'));
     await Promise.all([world.log.sign(), world.log.sign()]);
-    assert.equal((await world.store.checkpoints({ limit: 10 })).length, 2);
+    assert.equal((await world.store.audit.checkpoints({ limit: 10 })).length, 2);
     assert.equal(size(world), 2);
   });
 
@@ -101,7 +100,7 @@ describe('the audit log of a server', () => {
     restore();
     const restored = await open();
     assert.equal(restored.log.keys.length, 2);
-    assert.deepEqual(await restored.store.auditOrigins(), [
+    assert.deepEqual(await restored.store.audit.origins(), [
       { origin: restored.log.origin, keys: restored.log.keys },
     ]);
     assert.equal(restored.told.length, 1);
@@ -131,13 +130,13 @@ describe('the audit log of a server', () => {
   it('tell loudly that an older database was put in their place, until a person has looked', async () => {
     const world = await open();
     await backUp(world.store, dir, 'token:admin', 1_000);
-    await world.store.audit(madeEvent('enrol', 'node-1'));
+    await world.store.audit.append(madeEvent('enrol', 'node-1'));
     await world.log.sign();
     await close(world);
     restore();
     const restored = await open();
     assert.equal(restored.told.length, 1);
-    assert.equal((await restored.store.auditEntries({ limit: 100 })).at(-1)?.code, 'audit_rollback');
+    assert.equal((await restored.store.audit.entries({ limit: 100 })).at(-1)?.code, 'audit_rollback');
     assert.notEqual(restored.log.rollback, null);
     await close(restored);
     const again = await open();
@@ -149,7 +148,7 @@ describe('the audit log of a server', () => {
 
   it('tell that the tail was cut, also where the mark beside the database is gone', async () => {
     const world = await open();
-    for (const name of ['node-1', 'node-2']) await world.store.audit(madeEvent('enrol', name));
+    for (const name of ['node-1', 'node-2']) await world.store.audit.append(madeEvent('enrol', name));
     await world.log.sign();
     await close(world);
     const database = new DatabaseSync(join(dir, 'assay.db'));
@@ -167,7 +166,7 @@ describe('the audit log of a server', () => {
     const before = world.log.shown?.checkpoint ?? '';
     assert.equal(await world.log.contradicts(before), null);
     await backUp(world.store, dir, 'token:admin', 1_000);
-    await world.store.audit(madeEvent('enrol', 'node-1'));
+    await world.store.audit.append(madeEvent('enrol', 'node-1'));
     await world.log.sign();
     const later = world.log.shown?.checkpoint ?? '';
     const other = await open(join(root, 'other'));

@@ -3,11 +3,11 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { type AuditEntry, type AuditEvent, genesis } from '../../../attest-server/protocol/audit.ts';
+import { type AuditContent, type AuditEntry, genesis } from '../../../attest-server/protocol/audit.ts';
 
 const text = fc.string({ unit: 'binary' });
 const number = fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true })).map((n) => n + 0);
-const event: fc.Arbitrary<AuditEvent> = fc.record({
+const event: fc.Arbitrary<AuditContent> = fc.record({
   at: fc.nat(),
   actor: text,
   action: text,

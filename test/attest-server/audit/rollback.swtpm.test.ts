@@ -83,7 +83,13 @@ describe('the agent program beside a server whose audit log is changed (row 104)
       await world.server.close();
       await rm(join(world.stateDir, 'audit.key'));
       const { store, stateDir } = world;
-      await startAnew({ store, stateDir, actor: 'user:root', reason: 'the disk broke', at: Date.now() });
+      await startAnew({
+        store: store.audit,
+        stateDir,
+        actor: 'user:root',
+        reason: 'the disk broke',
+        at: Date.now(),
+      });
       await world.restart();
       const told = await world.until(
         async () =>
@@ -97,7 +103,7 @@ describe('the agent program beside a server whose audit log is changed (row 104)
       const [kept, earlier] = ['audit-checkpoint.json', 'audit-checkpoint.earlier.json'];
       const originIn = async (file: string) =>
         parseCheckpoint(JSON.parse(await readFile(join(folder, 'state', file), 'utf8')).checkpoint).origin;
-      const origins = await world.store.auditOrigins();
+      const origins = await world.store.audit.origins();
       assert.deepEqual(
         [await originIn(earlier), await originIn(kept)],
         origins.map(({ origin }) => origin),

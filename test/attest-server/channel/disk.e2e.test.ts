@@ -37,7 +37,7 @@ describe('what one node can write to the disk', () => {
     }
     assert.ok(answers > 40);
     assert.deepEqual(told, { type: 'error', code: 'too_large' });
-    assert.equal((await world.store.history('greedy', { limit: 99 })).length, answers);
+    assert.equal((await world.store.verdicts.history('greedy', { limit: 99 })).length, answers);
     assert.equal((await world.status('greedy'))?.state, 'trusted');
     const entry = await world.until(async () =>
       (await world.audit()).find(({ action, code }) => action === 'refuse' && code === 'too_large'),

@@ -38,7 +38,7 @@ describe('a server that fails while it judges', () => {
   it('stores no verdict, counts the error, and judges the others, also in the same moment (row 75)', async () => {
     const before = await world.metric(faults);
     const stored = await world.status('sick');
-    const rows = (await world.store.history('sick', { limit: 99 })).length;
+    const rows = (await world.store.verdicts.history('sick', { limit: 99 })).length;
     const [bad, good] = await Promise.all([answer(sick, 'sick'), answer(well, 'well')]);
     const closed = once(bad.socket, 'close');
     assert.equal((await good.verdict()).state, 'trusted');
@@ -47,7 +47,7 @@ describe('a server that fails while it judges', () => {
     assert.equal(await bad.receive(), null);
     assert.equal(await world.metric(faults), before + 1);
     assert.deepEqual(await world.status('sick'), stored);
-    assert.equal((await world.store.history('sick', { limit: 99 })).length, rows);
+    assert.equal((await world.store.verdicts.history('sick', { limit: 99 })).length, rows);
     await good.close();
   });
 

@@ -61,7 +61,7 @@ describe('who somebody is, over a real connection', () => {
       peer.send(stranger.evidence(asked, { node: other, hello, channel: peer.channel }));
       return peer;
     });
-    assert.equal(await world.store.node(other), null);
+    assert.equal(await world.store.enrolment.node(other), null);
   });
 
   it('takes no activation that another TPM, connection or hello answered (row 1)', async () => {
@@ -78,7 +78,7 @@ describe('who somebody is, over a real connection', () => {
         peer.send(change === 'secret' ? { ...good, proof: '00'.repeat(32) } : good);
         return peer;
       });
-      assert.equal(await world.store.node(node), null);
+      assert.equal(await world.store.enrolment.node(node), null);
     }
   });
 
@@ -153,12 +153,12 @@ describe('who somebody is, over a real connection', () => {
     const { node } = await victim();
     const stranger = forgedTpm();
     await assertRefused(world, node, 'enrolment_pending', greet(stranger.hello(node)));
-    assert.equal(await world.store.nodeByEk(stranger.ekDigest), null);
+    assert.equal(await world.store.enrolment.nodeByEk(stranger.ekDigest), null);
     // A token for that name does not help either.
     const token = await world.joinToken(node);
     const peer = await introduce(world, stranger, node, { joinToken: frameOf(token) });
     assert.equal(await peer.refusal(), 'enrolment_pending');
-    assert.equal(await world.store.nodeByEk(stranger.ekDigest), null);
+    assert.equal(await world.store.enrolment.nodeByEk(stranger.ekDigest), null);
   });
 
   it('refuses an enrolled TPM that names itself as another node (row 10)', async () => {
@@ -186,10 +186,10 @@ describe('who somebody is, over a real connection', () => {
 
   it('does not bind a key that another node has (row 8)', async () => {
     const [{ node, tpm }, other] = [await victim(), newName()];
-    const bound = [await world.store.node(node), await world.status(node)];
+    const bound = [await world.store.enrolment.node(node), await world.status(node)];
     await assert.rejects(world.pin(other, tpm.ekDigest), /ek_already_bound/);
-    assert.deepEqual([await world.store.node(node), await world.status(node)], bound);
-    assert.equal(await world.store.pinFor(other), null);
+    assert.deepEqual([await world.store.enrolment.node(node), await world.status(node)], bound);
+    assert.equal(await world.store.enrolment.pinFor(other), null);
     for (const name of [node, other])
       await world.until(async () =>
         (await world.audit()).find((each) => each.subject === name && each.code === 'ek_already_bound'),
@@ -209,7 +209,7 @@ describe('who somebody is, over a real connection', () => {
     const tpm = forgedTpm();
     const peer = await introduce(world, tpm, node, { joinToken: frameOf(token) });
     await peer.challenge();
-    assert.equal((await world.store.node(node))?.bound, 'join-token');
+    assert.equal((await world.store.enrolment.node(node))?.bound, 'join-token');
     await peer.close();
     await refuse(node, token);
     const short = await world.joinToken(other, 1);
@@ -235,7 +235,7 @@ describe('who somebody is, over a real connection', () => {
         return message?.type === 'challenge' ? tpm.ekDigest : message?.code;
       }),
     );
-    const record = await world.store.node(node);
+    const record = await world.store.enrolment.node(node);
     const won = outcomes.filter((outcome) => outcome === record?.ekDigest);
     assert.equal(won.length, 1, String(outcomes));
     const lost = outcomes.find((outcome) => outcome !== record?.ekDigest);

@@ -25,7 +25,7 @@ describe('connections that have proven nothing', () => {
     await using world = await startTestServer({ policy: 'observe', answerWithin: 1, challengeEvery: 0.1 });
     const tpm = forgedTpm();
     await enrolledNode(world, tpm, node);
-    const known = await world.store.node(node);
+    const known = await world.store.enrolment.node(node);
     const copies = await Promise.all([1, 2].map(() => introduce(world, tpm, node, { from: elsewhere })));
     for (const copy of copies) await copy.challenge();
     // One more from there is refused; the true one, from its own address, is not.
@@ -41,7 +41,7 @@ describe('connections that have proven nothing', () => {
     const already = honest.states.length;
     await world.until(() => honest.states.length > already + 3);
     assert(world.verdicts.every(({ verdict }) => verdict.state === 'trusted'));
-    assert.deepEqual(await world.store.node(node), known);
+    assert.deepEqual(await world.store.enrolment.node(node), known);
     await honest.peer.close();
   });
 

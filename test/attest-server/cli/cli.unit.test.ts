@@ -55,6 +55,8 @@ describe('the command line', () => {
       verdict: verdictOf(),
       evidenceDigest: null,
       transition: true,
+      repeats: 0,
+      since: now - 9000,
     });
     world.references.push(
       referenceOf('workers-1', '11'.repeat(32)),
@@ -153,7 +155,7 @@ describe('the command line', () => {
   });
 
   it('finds changes of state however many verdicts ago they were, and goes on where an answer ended', async () => {
-    const verdict = { node: 'node-3', verdict: verdictOf(), evidenceDigest: null };
+    const verdict = { node: 'node-3', verdict: verdictOf(), evidenceDigest: null, repeats: 0, since: now };
     for (let i = 1; i <= 1200; i++)
       world.history.push({ ...verdict, at: now - i * 1000, transition: i === 700 || i === 1100 });
     const lines = (await assay('history node-3 --transitions')).out.trim().split('\n');

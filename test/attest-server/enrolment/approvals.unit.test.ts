@@ -3,8 +3,8 @@ import { beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type Approvals, createApprovals } from '../../../attest-server/enrolment/approvals.ts';
 import { CandidateBook } from '../../../attest-server/enrolment/candidates.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Bound, Store } from '../../../attest-server/store/store.ts';
+import type { Bound } from '../../../attest-server/protocol/enrolment-method.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 
 const ek = 'a'.repeat(64);
 
@@ -15,11 +15,14 @@ describe('the approval of a key that is enrolled already', () => {
   let ways: readonly Bound[];
 
   beforeEach(async () => {
-    store = await openSqliteStore(':memory:', { chain: chainEntry });
+    store = await openStore(':memory:', { chain: chainEntry });
     held = true;
     ways = ['approval'];
     approvals = createApprovals({
-      ...{ store, candidates: await CandidateBook.open(store), now: () => 0, alert: () => {} },
+      store: store.enrolment,
+      candidates: await CandidateBook.open(store.enrolment),
+      now: () => 0,
+      alert: () => {},
       mayEnrol: (_node, by) => ways.includes(by),
       release: (_node, work) => work(),
       async approveAgain() {
@@ -31,11 +34,11 @@ describe('the approval of a key that is enrolled already', () => {
   });
 
   const enrolled = (bound: Bound) =>
-    store.enrol(
+    store.enrolment.enrol(
       {
         ...{ ekDigest: ek, name: 'node-1', bound, ekPublicArea: Buffer.of(1), ekCertificate: null },
         ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
-        ...{ tpmClass: 'unknown', endorsedBy: null },
+        ...{ tpmClass: 'unknown', endorsedBy: null, banks: null },
       },
       { at: 0, actor: 'agent:node-1', action: 'enrol', subject: 'node-1', code: null, detail: {} },
     );
@@ -47,13 +50,13 @@ describe('the approval of a key that is enrolled already', () => {
     assert.deepEqual(await approve(), { ekDigest: ek, isWaiting: true });
     assert.equal(held, false);
     await assert.rejects(approve(), { code: 'enrolment_pending' });
-    assert.deepEqual(await store.approvals(), []);
+    assert.deepEqual(await store.enrolment.approvals(), []);
   });
 
   it('forgives it at once where the key was bound by first use', async () => {
     await enrolled('first-use');
     await approve();
-    assert.deepEqual([held, (await store.node('node-1'))?.bound], [false, 'approval']);
+    assert.deepEqual([held, (await store.enrolment.node('node-1'))?.bound], [false, 'approval']);
     await assert.rejects(approve(), { code: 'ek_already_bound' });
   });
 
@@ -61,7 +64,7 @@ describe('the approval of a key that is enrolled already', () => {
     ways = ['first-use'];
     await enrolled('first-use');
     await approve();
-    assert.deepEqual([held, (await store.node('node-1'))?.bound], [false, 'first-use']);
+    assert.deepEqual([held, (await store.enrolment.node('node-1'))?.bound], [false, 'first-use']);
     await assert.rejects(approve(), { code: 'enrolment_pending' });
   });
 

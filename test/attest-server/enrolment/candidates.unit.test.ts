@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { CandidateBook } from '../../../attest-server/enrolment/candidates.ts';
-import type { Candidate } from '../../../attest-server/store/store.ts';
+import type { Candidate } from '../../../attest-server/enrolment/ports.ts';
 
 const claim = (node: string, ek: string) => ({
   ...{ node, ekDigest: ek, ekPublicArea: Buffer.from(ek), certificateSubject: null, manufacturer: null },

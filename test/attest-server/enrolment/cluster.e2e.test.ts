@@ -73,7 +73,7 @@ describe('a server in a cluster, over real connections', () => {
     assert.equal((await shown('cloud-1')).bound, 'cloud');
     await bring('cloud-1', 'i-2', next);
     assert.equal(await attest('cloud-1', next), 'trusted');
-    assert.equal((await world.store.node('cloud-1'))?.ekDigest, next.ekDigest);
+    assert.equal((await world.store.enrolment.node('cloud-1'))?.ekDigest, next.ekDigest);
     const actions = (await world.audit())
       .filter(({ subject }) => subject === 'cloud-1')
       .map(({ action }) => action);

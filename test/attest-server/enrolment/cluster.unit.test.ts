@@ -4,8 +4,7 @@ import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { ClusterPorts } from '../../../attest-server/enrolment/cluster.ts';
 import { createRegistry, type Registry, type VouchedTpm } from '../../../attest-server/enrolment/registry.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const ekOf = (digit: string) => digit.repeat(64);
@@ -20,7 +19,7 @@ let now: number;
 let registry: Registry;
 
 beforeEach(async () => {
-  store = await openSqliteStore(':memory:', { chain: chainEntry });
+  store = await openStore(':memory:', { chain: chainEntry });
   tpm = endorsed;
   machines = new Map([['node-1', 'example://1']]);
   cloud = new Map([['example://1', ekOf('a')]]);
@@ -37,7 +36,7 @@ beforeEach(async () => {
 
 function registryWith(clusterPorts: ClusterPorts | null): Registry {
   return createRegistry({
-    store,
+    store: store.enrolment,
     mayEnrol: (_node, by) => ways.includes(by),
     authority: { digest: 'c'.repeat(64) },
     alert: () => {},
@@ -61,12 +60,12 @@ async function join(node: string, digit: string, token: string | null = null) {
 }
 
 const auditOf = async () => {
-  const entries = await store.auditEntries({ limit: 100 });
+  const entries = await store.audit.entries({ limit: 100 });
   assert.equal(verifyChain(entries).ok, true);
   return entries.map(({ action, subject, actor }) => `${actor} ${action} ${subject}`);
 };
 const revokeByPerson = (node: string, digit: string) =>
-  store.revoke(
+  store.enrolment.revoke(
     { name: node, ekDigest: ekOf(digit), at: now, reason: 'stolen' },
     { at: now, actor: 'token:admin', action: 'enrol.revoke', subject: node, code: null, detail: {} },
   );
@@ -78,10 +77,10 @@ describe('enrolment by the word of the cloud', () => {
 
   it('binds the TPM of the machine behind the Node, keeps which machine that is, and says so in the audit log', async () => {
     await join('node-1', 'a');
-    const record = await store.node('node-1');
+    const record = await store.enrolment.node('node-1');
     assert.deepEqual([record?.bound, record?.providerId], ['cloud', 'example://1']);
     assert.ok('known' in (await join('node-1', 'a')));
-    const [entry] = await store.auditEntries({ limit: 1 });
+    const [entry] = await store.audit.entries({ limit: 1 });
     assert.deepEqual(
       [entry?.action, entry?.detail.bound, entry?.detail.providerId],
       ['enrol', 'cloud', 'example://1'],
@@ -92,7 +91,7 @@ describe('enrolment by the word of the cloud', () => {
     ways = ['cloud', 'vendor', 'first-use'];
     await refused(join('node-1', 'b'), 'enrolment_pending');
     await refused(join('node-1', 'b', 'head.claims.signature'), 'enrolment_pending');
-    assert.equal(await store.node('node-1'), null);
+    assert.equal(await store.enrolment.node('node-1'), null);
   });
 
   it('binds nobody where there is no such Node, or the cloud does not know its machine', async () => {
@@ -117,7 +116,7 @@ describe('enrolment by the word of the cloud', () => {
     await refused(join('node-1', 'a'), 'enrolment_pending');
     registry = registryWith({ cluster: { providerIdOf: fault, nodeOfToken }, ekOfMachine: broken });
     await assert.rejects(join('node-1', 'a'), Error);
-    assert.equal(await store.node('node-1'), null);
+    assert.equal(await store.enrolment.node('node-1'), null);
   });
 
   it('is no way where the policy does not name it, or the server has no cluster', async () => {
@@ -133,7 +132,7 @@ describe('enrolment by the word of the cloud', () => {
     await registry.importPins([{ node: 'node-1', ekDigest: ekOf('b') }], 'token:admin', 0);
     await refused(join('node-1', 'a'), 'enrolment_pending');
     await join('node-1', 'b');
-    assert.equal((await store.node('node-1'))?.bound, 'pin');
+    assert.equal((await store.enrolment.node('node-1'))?.bound, 'pin');
   });
 
   it('gives a reused name to the new machine, revokes the old record, and says both in the audit log', async () => {
@@ -141,17 +140,17 @@ describe('enrolment by the word of the cloud', () => {
     machines.set('node-1', 'example://2');
     cloud.set('example://2', ekOf('b'));
     await join('node-1', 'b');
-    const record = await store.node('node-1');
+    const record = await store.enrolment.node('node-1');
     assert.deepEqual([record?.ekDigest, record?.providerId], [ekOf('b'), 'example://2']);
-    assert.equal(await store.nodeByEk(ekOf('a')), null);
-    assert.equal(await store.wasRevoked(ekOf('a')), true);
-    assert.equal((await store.status('node-1'))?.state, 'pending');
+    assert.equal(await store.enrolment.nodeByEk(ekOf('a')), null);
+    assert.equal(await store.enrolment.wasRevoked(ekOf('a')), true);
+    assert.equal((await store.verdicts.status('node-1'))?.state, 'pending');
     assert.deepEqual(await auditOf(), [
       'agent:node-1 enrol node-1',
       'server enrol.revoke node-1',
       'agent:node-1 enrol node-1',
     ]);
-    const [, revoked] = await store.auditEntries({ limit: 3 });
+    const [, revoked] = await store.audit.entries({ limit: 3 });
     assert.deepEqual(
       [revoked?.detail.ek, revoked?.detail.reason, revoked?.detail.providerId],
       [ekOf('a'), 'superseded by example://2', 'example://1'],
@@ -167,7 +166,7 @@ describe('enrolment by the word of the cloud', () => {
     await refused(join('node-1', 'b'), 'enrolment_pending');
     cloud.set('example://2', ekOf('c'));
     await refused(join('node-1', 'b'), 'enrolment_pending');
-    assert.equal((await store.node('node-1'))?.ekDigest, ekOf('a'));
+    assert.equal((await store.enrolment.node('node-1'))?.ekDigest, ekOf('a'));
   });
 
   it('supersedes nothing that a person bound or pinned', async () => {
@@ -180,7 +179,7 @@ describe('enrolment by the word of the cloud', () => {
     machines.set('node-2', 'example://3');
     cloud.set('example://3', ekOf('d'));
     await refused(join('node-2', 'd'), 'enrolment_pending');
-    assert.equal((await store.node('node-2'))?.ekDigest, ekOf('a'));
+    assert.equal((await store.enrolment.node('node-2'))?.ekDigest, ekOf('a'));
   });
 
   it('lets no slow enrolment displace one that was identified after it', async () => {
@@ -193,7 +192,7 @@ describe('enrolment by the word of the cloud', () => {
     await join('node-1', 'c');
     assert.ok('candidate' in slow);
     await refused(registry.enrol(slow.candidate, null), 'ek_already_bound');
-    assert.equal((await store.node('node-1'))?.ekDigest, ekOf('c'));
+    assert.equal((await store.enrolment.node('node-1'))?.ekDigest, ekOf('c'));
     assert.equal((await auditOf()).length, 3);
   });
 
@@ -213,7 +212,7 @@ describe('enrolment by the word of the cloud', () => {
     machines.set('node-1', 'example://9');
     cloud.set('example://9', ekOf('a'));
     await join('node-1', 'a');
-    assert.equal((await store.node('node-1'))?.providerId, 'example://9');
+    assert.equal((await store.enrolment.node('node-1'))?.providerId, 'example://9');
   });
 });
 
@@ -225,11 +224,11 @@ describe('enrolment by the word of a TPM maker and a token of the node', () => {
 
   it('gives the name to the first TPM that brings both, and shows it as such', async () => {
     await join('node-1', 'a', token);
-    const record = await store.node('node-1');
+    const record = await store.enrolment.node('node-1');
     assert.deepEqual([record?.bound, record?.endorsedBy], ['vendor', endorsed.endorsedBy]);
     assert.equal(record?.providerId, undefined);
     await refused(join('node-1', 'b', token), 'enrolment_pending');
-    const [entry] = await store.auditEntries({ limit: 1 });
+    const [entry] = await store.audit.entries({ limit: 1 });
     assert.deepEqual([entry?.action, entry?.detail.bound], ['enrol', 'vendor']);
   });
 
@@ -238,7 +237,7 @@ describe('enrolment by the word of a TPM maker and a token of the node', () => {
     await refused(join('node-1', 'a', token), 'ek_untrusted_root');
     tpm = unendorsed('enrolment_pending');
     await refused(join('node-1', 'a', token), 'enrolment_pending');
-    assert.equal(await store.node('node-1'), null);
+    assert.equal(await store.enrolment.node('node-1'), null);
   });
 
   it('takes no token of another node, and none that the cluster does not know', async () => {
@@ -268,14 +267,14 @@ describe('enrolment by the word of a TPM maker and a token of the node', () => {
     });
     tokens.set(text.split('.').slice(2, 4).join('.'), 'node-2');
     await join('node-1', 'a', text.split('.').slice(2, 4).join('.'));
-    assert.equal((await store.node('node-1'))?.bound, 'join-token');
+    assert.equal((await store.enrolment.node('node-1'))?.bound, 'join-token');
   });
 
   it('takes back no TPM that a person revoked', async () => {
     await join('node-1', 'a', token);
     await revokeByPerson('node-1', 'a');
     await refused(join('node-1', 'a', token), 'enrolment_pending');
-    assert.equal(await store.node('node-1'), null);
+    assert.equal(await store.enrolment.node('node-1'), null);
   });
 
   it('binds nobody where the cluster gives no answer', async () => {
@@ -289,6 +288,6 @@ describe('enrolment by the word of a TPM maker and a token of the node', () => {
       ekOfMachine: null,
     });
     await assert.rejects(join('node-1', 'a', token), Error);
-    assert.equal(await store.node('node-1'), null);
+    assert.equal(await store.enrolment.node('node-1'), null);
   });
 });

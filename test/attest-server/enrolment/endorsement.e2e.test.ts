@@ -57,7 +57,7 @@ describe('who endorsed a TPM, over a real connection', () => {
       await assertRefused(world, node, 'ek_untrusted_root', () =>
         joinAs(node, tpm, endorsedBy(tpm, certificate, chain)),
       );
-      assert.equal(await world.store.nodeByEk(tpm.ekDigest), null);
+      assert.equal(await world.store.enrolment.nodeByEk(tpm.ekDigest), null);
     }
   });
 
@@ -78,7 +78,7 @@ describe('who endorsed a TPM, over a real connection', () => {
     await assertRefused(world, node, 'ek_untrusted_root', () =>
       joinAs(node, other, endorsedBy(other, certificate, [good])),
     );
-    assert.equal(await world.store.nodeByEk(tpm.ekDigest), null);
+    assert.equal(await world.store.enrolment.nodeByEk(tpm.ekDigest), null);
   });
 
   it('takes a pinned key whatever its certificate says, and believes nothing of it but the worst', async () => {
@@ -92,7 +92,7 @@ describe('who endorsed a TPM, over a real connection', () => {
       const peer = await introduce(world, tpm, node, { hello: endorsedBy(tpm, certificate) });
       await peer.challenge();
       await peer.close();
-      const record = await world.store.node(node);
+      const record = await world.store.enrolment.node(node);
       assert.deepEqual(
         [record?.bound, record?.endorsedBy, record?.manufacturer, record?.tpmClass],
         ['pin', null, null, tpmClass],
@@ -209,6 +209,6 @@ describe('a server that trusts no root', () => {
     const peer = await introduce(world, tpm, 'node-1');
     await peer.challenge();
     await peer.close();
-    assert.equal((await world.store.node('node-1'))?.bound, 'pin');
+    assert.equal((await world.store.enrolment.node('node-1'))?.bound, 'pin');
   });
 });

@@ -63,14 +63,14 @@ function frameOf(token: string): Buffer {
 
 /** A refusal over the API: its code, both nodes alerted in audit log and metrics, and nothing bound. */
 async function assertDoublyBound(attempt: () => Promise<unknown>, names: readonly string[]): Promise<void> {
-  const [before, bound] = [await world.metric(boundAlready), await world.store.nodes()];
+  const [before, bound] = [await world.metric(boundAlready), await world.store.enrolment.nodes()];
   await assert.rejects(attempt(), /ek_already_bound/);
   for (const name of names)
     await world.until(async () =>
       (await auditOf('refuse', name)).find(({ code }) => code === 'ek_already_bound'),
     );
   assert.equal(await world.metric(boundAlready), before + names.length);
-  assert.deepEqual(await world.store.nodes(), bound);
+  assert.deepEqual(await world.store.enrolment.nodes(), bound);
 }
 
 describe('who is who, over a real connection', () => {
@@ -99,9 +99,9 @@ describe('who is who, over a real connection', () => {
       return peer;
     });
     await (await prove(tpm, node)).close();
-    assert.equal((await world.store.node(node))?.bound, 'approval');
+    assert.equal((await world.store.enrolment.node(node))?.bound, 'approval');
     assert.deepEqual(await waiting(node), []);
-    assert.equal(await world.store.approvalFor(node), null);
+    assert.equal(await world.store.enrolment.approvalFor(node), null);
     const [entry] = await auditOf('enrol.approve', node);
     assert.deepEqual([entry?.actor, entry?.detail.ek], ['token:admin', tpm.ekDigest]);
   });
@@ -146,7 +146,7 @@ describe('who is who, over a real connection', () => {
       await world.until(async () =>
         (await auditOf('refuse', name)).find(({ code }) => code === 'ek_already_bound'),
       );
-    assert.equal(await world.store.node(other), null);
+    assert.equal(await world.store.enrolment.node(other), null);
     assert.equal((await world.status(node))?.state, 'trusted');
   });
 
@@ -173,7 +173,7 @@ describe('who is who, over a real connection', () => {
       peer.send(tpm.activated((await peer.receive()) ?? {}, peer.channel, hello));
       return peer;
     });
-    assert.equal(await world.store.node(pinned), null);
+    assert.equal(await world.store.enrolment.node(pinned), null);
   });
 
   it('lets one of two connections enrol a TPM that both bring at once, and tells the other (row 79)', async () => {
@@ -215,7 +215,7 @@ describe('who is who, over a real connection', () => {
     const [node, tpm] = [newName(), forgedTpm()];
     await approve(node, tpm.ekDigest);
     const peer = await prove(tpm, node);
-    const old = await world.store.node(node);
+    const old = await world.store.enrolment.node(node);
     const exchanged = forgedTpm(undefined, tpm.ek);
     await assertRefused(world, node, 'ak_mismatch', greet(exchanged.hello(node)));
     assert(peer.socket.readyState === peer.socket.OPEN);
@@ -224,7 +224,7 @@ describe('who is who, over a real connection', () => {
     const closed = once(peer.socket, 'close');
     await revoke(node);
     await closed;
-    assert.equal(await world.store.node(node), null);
+    assert.equal(await world.store.enrolment.node(node), null);
     assert.equal(await world.status(node), null);
     assert(!(await listed()).includes(node));
     assert.doesNotMatch(await metricsText(), new RegExp(`node="${node}"`));
@@ -241,7 +241,7 @@ describe('who is who, over a real connection', () => {
     );
     await approve(node, tpm.ekDigest);
     await (await prove(exchanged, node)).close();
-    assert.notEqual((await world.store.node(node))?.akName, old?.akName);
+    assert.notEqual((await world.store.enrolment.node(node))?.akName, old?.akName);
     assert.equal((await auditOf('enrol.revoke', node)).length, 1);
   });
 
@@ -296,7 +296,7 @@ describe('who is who, over a real connection', () => {
     assert.equal(shown[0]?.ek, tpm.ekDigest);
     await approve(node, tpm.ekDigest);
     await (await prove(tpm, node)).close();
-    assert.equal((await world.store.node(node))?.ekDigest, tpm.ekDigest);
+    assert.equal((await world.store.enrolment.node(node))?.ekDigest, tpm.ekDigest);
     assert.equal((await waiting(node)).length, 7);
   });
 
@@ -306,7 +306,7 @@ describe('who is who, over a real connection', () => {
     await assertRefused(world, node, 'enrolment_pending', () => introduce(world, thief, node, { joinToken }));
     assert.equal((await waiting(node))[0]?.nameEnrolled, true);
     await assertRefused(world, node, 'ak_mismatch', greet({ ...tpm.hello(node), ak: thief.hello(node).ak }));
-    assert.equal(await world.store.nodeByEk(thief.ekDigest), null);
+    assert.equal(await world.store.enrolment.nodeByEk(thief.ekDigest), null);
   });
 
   it('answers a revocation of nobody, or one without a reason, with nothing done', async () => {
@@ -314,7 +314,7 @@ describe('who is who, over a real connection', () => {
     const { node } = await victim();
     await assert.rejects(world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: '' }), /400/);
     await assert.rejects(world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: 'a\nb' }), /400/);
-    assert.notEqual(await world.store.node(node), null);
+    assert.notEqual(await world.store.enrolment.node(node), null);
   });
 });
 
@@ -349,12 +349,12 @@ describe('a group that takes whoever comes first', () => {
     const [node, tpm] = [newName(), forgedTpm()];
     await (await prove(tpm, node)).close();
     await world.call('POST', `/v1/enrolments/${node}/approve`, { ek: tpm.ekDigest }).catch(() => {});
-    assert.equal((await world.store.node(node))?.bound, 'first-use');
+    assert.equal((await world.store.enrolment.node(node))?.bound, 'first-use');
     await writeFile(policy, `${text}, approval]}\n`);
     await world.server.reload();
     await approve(node, tpm.ekDigest);
-    assert.equal((await world.store.node(node))?.bound, 'approval');
-    assert.equal(await world.store.approvalFor(node), null);
+    assert.equal((await world.store.enrolment.node(node))?.bound, 'approval');
+    assert.equal(await world.store.enrolment.approvalFor(node), null);
   });
 
   it('lets exactly one of two TPMs win that claim a name at once (row 79)', async () => {
@@ -374,7 +374,7 @@ describe('a group that takes whoever comes first', () => {
         return message?.type === 'challenge' ? tpm.ekDigest : message?.code;
       }),
     );
-    const record = await world.store.node(node);
+    const record = await world.store.enrolment.node(node);
     const lost = outcomes.find((outcome) => outcome !== record?.ekDigest);
     assert(lost === 'enrolment_pending' || lost === 'ek_already_bound', String(outcomes));
     await world.until(async () => (await auditOf('refuse', node)).find(({ code }) => code === lost));

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const keys = (digit: string) => ({
@@ -25,12 +24,12 @@ describe('the registry', () => {
   let alerts: string[];
 
   beforeEach(async () => {
-    store = await openSqliteStore(':memory:', { chain: chainEntry });
+    store = await openStore(':memory:', { chain: chainEntry });
     allowed = (by) => by !== 'first-use';
     alerts = [];
     tpm = endorsed;
     registry = createRegistry({
-      store,
+      store: store.enrolment,
       mayEnrol: (_node, by) => allowed(by),
       authority: { digest: 'c'.repeat(64) },
       clusterPorts: null,
@@ -62,7 +61,7 @@ describe('the registry', () => {
     await refused(join('node-1', 'b'), 'enrolment_pending');
     allowed = (by) => by === 'join-token';
     await refused(join('node-1', 'a'), 'enrolment_pending');
-    assert.equal(await store.node('node-1'), null);
+    assert.equal(await store.enrolment.node('node-1'), null);
   });
 
   it('takes no join token of a TPM that no root vouches for; a pin of the key is enough', async () => {
@@ -74,7 +73,7 @@ describe('the registry', () => {
     assert.ok('candidate' in found && found.candidate.endorsedBy === null);
     tpm = endorsed;
     await join('node-1', 'a', text);
-    const record = await store.node('node-1');
+    const record = await store.enrolment.node('node-1');
     assert.deepEqual(
       [record?.bound, record?.manufacturer, record?.tpmClass, record?.endorsedBy],
       ['join-token', 'IFX', 'discrete', endorsed.endorsedBy],
@@ -113,7 +112,7 @@ describe('the registry', () => {
     await join('node-1', 'a');
     const text = await token('node-1');
     await refused(join('node-1', 'b', text), 'enrolment_pending');
-    assert.equal((await store.node('node-1'))?.ekDigest, 'a'.repeat(64));
+    assert.equal((await store.enrolment.node('node-1'))?.ekDigest, 'a'.repeat(64));
   });
 
   it('refuses an enrolled TPM under another name, and with another attestation key', async () => {
@@ -130,7 +129,7 @@ describe('the registry', () => {
     await pin('node-1', 'a');
     await join('node-1', 'a');
     await refused(pin('node-2', 'a'), 'ek_already_bound');
-    assert.equal(await store.pinFor('node-2'), null);
+    assert.equal(await store.enrolment.pinFor('node-2'), null);
     assert.deepEqual(alerts, ['ek_already_bound node-2', 'ek_already_bound node-1']);
   });
 
@@ -147,7 +146,7 @@ describe('the registry', () => {
     const first = await join('node-1', 'a');
     assert.ok('candidate' in first && first.candidate.bound === 'first-use');
     await refused(join('node-1', 'b'), 'enrolment_pending');
-    await store.revoke(
+    await store.enrolment.revoke(
       { name: 'node-1', ekDigest: 'a'.repeat(64), at: 1, reason: 'sold' },
       { at: 1, actor: 'token:admin', action: 'enrol.revoke', subject: 'node-1', code: null, detail: {} },
     );

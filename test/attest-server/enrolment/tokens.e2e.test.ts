@@ -43,7 +43,7 @@ describe('tokens of people and programs, over a real connection', () => {
       revoked,
     };
     const lower = { operator: await create('low', 'reader'), admin: await create('middle', 'operator') };
-    const [audit, nodes] = [await world.audit(), await world.store.nodes()];
+    const [audit, nodes] = [await world.audit(), await world.store.enrolment.nodes()];
     const refusals = (code: string) => world.metric(`assay_refusals_total{code="${code}"}`);
     const before = [await refusals('token_rejected'), await refusals('role_denied')];
     let [unknown, tooLow] = [0, 0];
@@ -83,7 +83,7 @@ describe('tokens of people and programs, over a real connection', () => {
       ]),
     );
     assert(told.length < 12, String(told.length));
-    assert.deepEqual(await world.store.nodes(), nodes);
+    assert.deepEqual(await world.store.enrolment.nodes(), nodes);
     assert(!JSON.stringify(after).includes(secret));
   });
 
@@ -131,7 +131,7 @@ describe('tokens of people and programs, over a real connection', () => {
       .items.find(({ name }) => name === 'bob');
     assert.deepEqual([bob?.role, bob?.createdBy], ['reader', 'token:admin']);
     assert(!JSON.stringify(list).includes(secret));
-    assert.notEqual((await world.store.apiToken(id))?.secretHash, secret);
+    assert.notEqual((await world.store.tokens.find(id))?.secretHash, secret);
     for (const file of ['assay.db', 'assay.db-wal'])
       assert(!(await readFile(join(world.stateDir, file))).includes(secret), file);
   });

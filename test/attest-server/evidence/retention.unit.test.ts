@@ -3,8 +3,7 @@ import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import { eraseOldEvidence, startRetention } from '../../../attest-server/evidence/retention.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord, madeVerdict } from '../store/made-records.ts';
 
 const day = 86_400_000;
@@ -15,11 +14,11 @@ describe('evidence that is old', () => {
   let store: Store;
   const faults: unknown[] = [];
   beforeEach(async () => {
-    store = await openSqliteStore(':memory:', { chain: chainEntry });
-    for (const node of [one, two]) await store.enrol(node, madeEvent('enrol', node.name));
+    store = await openStore(':memory:', { chain: chainEntry });
+    for (const node of [one, two]) await store.enrolment.enrol(node, madeEvent('enrol', node.name));
   });
   afterEach(async () => {
-    await store.close();
+    await store[Symbol.asyncDispose]();
     assert.deepEqual(faults.splice(0), []);
   });
 
@@ -27,17 +26,23 @@ describe('evidence that is old', () => {
   async function record(daysAgo: number, transition: boolean, node = one): Promise<void> {
     const at = now - daysAgo * day;
     const made = madeRecord(node, at, undefined, bytesOf(node.name, daysAgo));
-    await store.recordVerdict({ ...made, history: made.history.map((row) => ({ ...row, transition })) });
+    await store.verdicts.recordChange({
+      ...made,
+      history: made.history.map((row) => ({ ...row, transition })),
+    });
   }
   const isKept = async (daysAgo: number, node = 'node-1') =>
-    (await store.evidence(hash('sha256', bytesOf(node, daysAgo), 'hex'), node)) !== null;
+    (await store.evidence.read(hash('sha256', bytesOf(node, daysAgo), 'hex'), node)) !== null;
   const parts = () => ({
-    ...{ store, now: () => now, evidenceFor: 30 * day, transitionEvidenceFor: 400 * day },
+    store: store.evidence,
+    now: () => now,
+    evidenceFor: 30 * day,
+    transitionEvidenceFor: 400 * day,
     fault: (error: unknown) => faults.push(error),
   });
   const erase = () => eraseOldEvidence(parts(), new AbortController().signal);
   const erasures = async () =>
-    (await store.auditEntries({ limit: 10_000 })).filter(({ action }) => action === 'evidence_erased');
+    (await store.audit.entries({ limit: 10_000 })).filter(({ action }) => action === 'evidence_erased');
 
   it('goes after its days, that of a change of state later, and leaves its digest in the audit log', async () => {
     for (const daysAgo of [500, 401]) await record(daysAgo, true);
@@ -51,8 +56,8 @@ describe('evidence that is old', () => {
     const told = (await erasures()).flatMap(({ detail }) => String(detail.digests).split(' '));
     const gone = [500, 401, 100, 50].map((daysAgo) => hash('sha256', bytesOf('node-1', daysAgo), 'hex'));
     assert.deepEqual(told.toSorted(), gone.toSorted());
-    assert.equal((await store.history('node-1', { limit: 100 })).length, 8);
-    assert.equal(verifyChain(await store.auditEntries({ limit: 1_000 })).ok, true);
+    assert.equal((await store.verdicts.history('node-1', { limit: 100 })).length, 8);
+    assert.equal(verifyChain(await store.audit.entries({ limit: 1_000 })).ok, true);
   });
 
   it('stays while the latest verdict of its node rests on it', async () => {
@@ -65,9 +70,10 @@ describe('evidence that is old', () => {
   it('stays where a change of state came later of the same evidence', async () => {
     await record(100, false);
     const made = madeRecord(one, now - 100 * day, undefined, bytesOf('node-1', 100));
-    const lapsed = { at: now - 99 * day, verdict: madeVerdict('unknown'), transition: true };
+    const at = now - 99 * day;
+    const lapsed = { at, verdict: madeVerdict('unknown'), transition: true, repeats: 0, since: at };
     const digest = made.status.evidenceDigest;
-    await store.recordVerdict({
+    await store.verdicts.recordChange({
       ...made,
       evidence: [],
       history: [{ ...lapsed, evidenceDigest: digest }],

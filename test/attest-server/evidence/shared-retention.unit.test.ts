@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import type { UnusedRequest } from '../../../attest-server/evidence/ports.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
 
 const day = 86_400_000;
@@ -24,10 +24,10 @@ const blob = (text: string) => ({ digest: hash('sha256', text, 'hex'), bytes: Bu
 describe('what kept evidence shares', () => {
   let store: Store;
   beforeEach(async () => {
-    store = await openSqliteStore(':memory:', { chain: chainEntry });
-    for (const node of [one, two]) await store.enrol(node, madeEvent('enrol', node.name));
+    store = await openStore(':memory:', { chain: chainEntry });
+    for (const node of [one, two]) await store.enrolment.enrol(node, madeEvent('enrol', node.name));
   });
-  afterEach(() => store.close());
+  afterEach(() => store[Symbol.asyncDispose]());
 
   /** An answer that names these blobs; those in `sent` come with it, the others are there already. */
   async function record(
@@ -43,9 +43,9 @@ describe('what kept evidence shares', () => {
   ): Promise<void> {
     const at = now - daysAgo * day;
     const made = madeRecord(node, at, undefined, answer);
-    await store.recordVerdict({
+    await store.verdicts.recordChange({
       ...made,
-      status: { ...made.status, bootLogDigest: bootLog === null ? null : blob(bootLog).digest },
+      status: { ...made.status, parts: bootLog === null ? {} : { boot: blob(bootLog).digest } },
       evidence: [...made.evidence, ...sent.map(blob)],
       history: made.history.map((row) => ({ ...row, transition })),
     });
@@ -54,7 +54,7 @@ describe('what kept evidence shares', () => {
   const erase = () =>
     eraseOldEvidence(
       {
-        store,
+        store: store.evidence,
         now: () => now,
         evidenceFor: 30 * day,
         transitionEvidenceFor: 400 * day,
@@ -63,11 +63,11 @@ describe('what kept evidence shares', () => {
       new AbortController().signal,
     );
   const kept = async (...names: readonly string[]) => {
-    const found = await Promise.all(names.map((name) => store.evidence(blob(name).digest)));
+    const found = await Promise.all(names.map((name) => store.evidence.read(blob(name).digest)));
     return names.filter((_, index) => found[index] !== null);
   };
   const erasures = async () =>
-    (await store.auditEntries({ limit: 1_000 })).filter(
+    (await store.audit.entries({ limit: 1_000 })).filter(
       ({ action, subject }) => action === 'evidence_erased' && subject === 'shared',
     );
 

@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { HistoryEntry, NodeStatus } from '../../../attest-server/attest/ports.ts';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
+import type { EnrolledNode, Pin } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
@@ -18,7 +20,6 @@ import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
-import type { EnrolledNode, HistoryEntry, NodeStatus, Pin } from '../../../attest-server/store/store.ts';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 
@@ -64,6 +65,7 @@ export function enrolled(name: string): EnrolledNode {
     ekCertificate: null,
     akPublicArea: Buffer.alloc(0),
     akName: '000b',
+    banks: ['sha256'],
     manufacturer: 'IBM',
     tpmClass: 'virtual',
     endorsedBy: null,
@@ -88,8 +90,11 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     sequence: null,
     kernel: '6.12.1',
     systemUuid: null,
-    bootLogDigest: null,
+    parts: {},
+    memory: {},
     evidenceDigest: null,
+    recordedAt: now - 5_000,
+    repeats: 0,
     ...change,
   };
 }
@@ -200,11 +205,11 @@ function captureOf(world: World): ApiPorts['capture'] {
 
 function referencesOf(world: World) {
   return {
-    references: async () => world.references,
-    addReference: async (added: Reference) => {
+    list: async () => world.references,
+    add: async (added: Reference) => {
       world.references.push(added);
     },
-    updateReference: async (changed: Reference) => {
+    update: async (changed: Reference) => {
       const at = world.references.findIndex(({ name }) => name === changed.name);
       world.references[at] = changed;
     },

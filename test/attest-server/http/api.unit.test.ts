@@ -43,6 +43,8 @@ describe('the API', () => {
         verdict: verdictOf(),
         evidenceDigest: null,
         transition: index === 4,
+        repeats: 0,
+        since: now - 10_000 + at,
       });
     server = await startApi(world);
   });

@@ -80,7 +80,7 @@ describe('a policy in force, over real connections', () => {
         );
         assert.deepEqual(nodeView.parse(await world.call('GET', `/v1/nodes/${node}`)), shown);
         assert.deepEqual([await world.metric(refusals), (await world.audit()).length], [counted, entries]);
-        assert.equal(await world.store.node(node), null);
+        assert.equal(await world.store.enrolment.node(node), null);
       });
 
     it('counts them under their state', async () =>

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
 import { describe, it } from 'mocha';
+import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { createReferenceLife, type ReferenceAction } from '../../../attest-server/references/life.ts';
-import type { AuditEvent } from '../../../attest-server/store/store.ts';
 import { referenceOf } from '../http/api-fixture.ts';
 
 interface World {
@@ -22,12 +22,12 @@ function lifeOf(state: Reference['state'], separate = false) {
   };
   const life = createReferenceLife({
     store: {
-      references: async () => world.references,
-      addReference: async (added, event) => {
+      list: async () => world.references,
+      add: async (added, event) => {
         world.references.push(added);
         world.events.push(event);
       },
-      updateReference: async (changed, event) => {
+      update: async (changed, event) => {
         await setImmediate();
         world.references[0] = changed;
         world.events.push(event);

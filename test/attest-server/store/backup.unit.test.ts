@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';
 
 describe('a backup of a store', () => {
@@ -14,19 +14,19 @@ describe('a backup of a store', () => {
     parent = mkdtempSync(join(tmpdir(), 'assay-backup-'));
   });
   afterEach(() => rmSync(parent, { recursive: true }));
-  const open = (path: string) => openSqliteStore(path, { chain: chainEntry });
+  const open = (path: string) => openStore(path, { chain: chainEntry });
 
   it('is one moment of it, whatever is written meanwhile', async () => {
     const store = await open(join(parent, 'state', 'assay.db'));
     const node = madeNode('node-1');
-    await store.enrol(node, madeEvent('enrol', 'node-1'));
+    await store.enrolment.enrol(node, madeEvent('enrol', 'node-1'));
     let at = 1_000;
     let copying = true;
     const written = new EventEmitter();
     const writing = (async () => {
       while (copying) {
         at += 1;
-        await store.recordVerdict(madeRecord(node, at, undefined, Buffer.alloc(20_000, at)));
+        await store.verdicts.recordChange(madeRecord(node, at, undefined, Buffer.alloc(20_000, at)));
         written.emit('verdict');
         await new Promise((resolve) => setImmediate(resolve));
       }
@@ -41,22 +41,22 @@ describe('a backup of a store', () => {
     }
     copying = false;
     await writing;
-    await store.close();
+    await store[Symbol.asyncDispose]();
     let before = 0;
     for (const copy of copies) {
       assert.equal(statSync(copy).mode & 0o777, 0o600);
       const restored = await open(copy);
-      const check = verifyChain(await restored.auditEntries({ limit: 100_000 }));
+      const check = verifyChain(await restored.audit.entries({ limit: 100_000 }));
       assert(check.ok && check.size > before);
       before = check.size;
       // Verdict, history, evidence and audit entry of one transaction are all there or none.
-      const history = await restored.history('node-1', { limit: 100_000 });
+      const history = await restored.verdicts.history('node-1', { limit: 100_000 });
       assert.equal(history.length, check.size - 1);
-      const status = await restored.status('node-1');
+      const status = await restored.verdicts.status('node-1');
       assert.equal(status?.evidenceDigest ?? null, history[0]?.evidenceDigest ?? null);
       for (const { evidenceDigest } of history)
-        assert.notEqual(await restored.evidence(evidenceDigest ?? '', 'node-1'), null);
-      await restored.close();
+        assert.notEqual(await restored.evidence.read(evidenceDigest ?? '', 'node-1'), null);
+      await restored[Symbol.asyncDispose]();
     }
     assert(before > 1);
   });
@@ -68,10 +68,10 @@ describe('a backup of a store', () => {
     await assert.rejects(store.backup(taken));
     writeFileSync(join(parent, 'file'), '');
     await assert.rejects(store.backup(join(parent, 'file', 'copy.db')));
-    await store.close();
+    await store[Symbol.asyncDispose]();
     const memory = await open(':memory:');
     await assert.rejects(memory.backup(join(parent, 'backups', 'memory.db')));
     assert.equal(existsSync(join(parent, 'backups', 'memory.db')), false);
-    await memory.close();
+    await memory[Symbol.asyncDispose]();
   });
 });

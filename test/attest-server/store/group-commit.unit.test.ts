@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import { groupCommit } from '../../../attest-server/store/group-commit.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';
 
 describe('verdicts that arrive together', () => {
@@ -14,6 +13,7 @@ describe('verdicts that arrive together', () => {
       writes.push(records);
       await new Promise((resolve) => setTimeout(resolve, 20));
       done = true;
+      return [];
     });
     await Promise.all([1, 2, 3].map((record) => commits.add(record).then(() => assert.equal(done, true))));
     assert.deepEqual(writes, [[1, 2, 3]]);
@@ -27,6 +27,7 @@ describe('verdicts that arrive together', () => {
       writes.push(records);
       await new Promise((resolve) => setTimeout(resolve, 30));
       inside -= 1;
+      return [];
     });
     const first = commits.add(1);
     await new Promise((resolve) => setTimeout(resolve, 15));
@@ -38,6 +39,7 @@ describe('verdicts that arrive together', () => {
     const sizes: number[] = [];
     const commits = groupCommit<number>(async (records) => {
       sizes.push(records.length);
+      return [];
     });
     await Promise.all(Array.from({ length: 600 }, (_, record) => commits.add(record)));
     assert.deepEqual(sizes, [256, 256, 88]);
@@ -46,23 +48,24 @@ describe('verdicts that arrive together', () => {
   it('fail each for itself: a bad one costs the others nothing, and the audit log stays whole', async () => {
     await withStore(async (store) => {
       const nodes = ['node-1', 'node-2', 'node-3'].map((name) => madeNode(name));
-      for (const node of nodes) await store.enrol(node, madeEvent('enrol', node.name));
+      for (const node of nodes) await store.enrolment.enrol(node, madeEvent('enrol', node.name));
       const good = nodes.map((node, index) => madeRecord(node, 2_000 + index));
       const wrongDigest = { ...good[0]!, evidence: [{ digest: '00'.repeat(32), bytes: Buffer.from('x') }] };
       const outcomes = await Promise.allSettled([
-        store.recordVerdict(good[0]!),
-        store.recordVerdict(madeRecord(madeNode('stranger'), 2_500)),
-        store.recordVerdict(good[1]!),
-        store.recordVerdict(wrongDigest),
-        store.recordVerdict({ ...good[1]!, audit: [{ ...good[1]!.audit[0]!, at: Number.NaN }] }),
-        store.recordVerdict(good[2]!),
+        store.verdicts.recordChange(good[0]!),
+        store.verdicts.recordChange(madeRecord(madeNode('stranger'), 2_500)),
+        store.verdicts.recordChange(good[1]!),
+        store.verdicts.recordChange(wrongDigest),
+        store.verdicts.recordChange({ ...good[1]!, audit: [{ ...good[1]!.audit[0]!, at: Number.NaN }] }),
+        store.verdicts.recordChange(good[2]!),
       ]);
       assert.deepEqual(
         outcomes.map(({ status }) => status),
         ['fulfilled', 'rejected', 'fulfilled', 'rejected', 'rejected', 'fulfilled'],
       );
-      for (const { name } of nodes) assert.equal((await store.history(name, { limit: 9 })).length, 1);
-      const entries = await store.auditEntries({ limit: 100 });
+      for (const { name } of nodes)
+        assert.equal((await store.verdicts.history(name, { limit: 9 })).length, 1);
+      const entries = await store.audit.entries({ limit: 100 });
       assert.equal(verifyChain(entries).ok, true);
       assert.deepEqual(
         entries.filter(({ action }) => action === 'verdict').map(({ subject }) => subject),
@@ -76,15 +79,15 @@ describe('verdicts that arrive together', () => {
       const nodes = Array.from({ length: 20 }, (_, index) => madeNode(`node-${index}`));
       await Promise.all(
         nodes.map(async (node, index) => {
-          await store.enrol(node, madeEvent('enrol', node.name));
+          await store.enrolment.enrol(node, madeEvent('enrol', node.name));
           await Promise.all([
-            store.recordVerdict(madeRecord(node, 2_000 + index)),
-            store.audit(madeEvent('refuse', node.name)),
-            store.recordVerdict(madeRecord(node, 3_000 + index)),
+            store.verdicts.recordChange(madeRecord(node, 2_000 + index)),
+            store.audit.append(madeEvent('refuse', node.name)),
+            store.verdicts.recordChange(madeRecord(node, 3_000 + index)),
           ]);
         }),
       );
-      const entries = await store.auditEntries({ limit: 100 });
+      const entries = await store.audit.entries({ limit: 100 });
       assert.equal(entries.length, 80);
       assert.equal(verifyChain(entries).ok, true);
     });
@@ -93,18 +96,18 @@ describe('verdicts that arrive together', () => {
   it('are on disk once the store is closed, though nobody waited for them', async () => {
     const added: Promise<void>[] = [];
     await withStore(async (store) => {
-      await store.enrol(madeNode('node-1'), madeEvent('enrol', 'node-1'));
-      added.push(store.recordVerdict(madeRecord(madeNode('node-1'), 2_000)));
+      await store.enrolment.enrol(madeNode('node-1'), madeEvent('enrol', 'node-1'));
+      added.push(store.verdicts.recordChange(madeRecord(madeNode('node-1'), 2_000)));
     });
     await Promise.all(added);
   });
 });
 
 async function withStore(work: (store: Store) => Promise<void>): Promise<void> {
-  const store = await openSqliteStore(':memory:', { chain: chainEntry });
+  const store = await openStore(':memory:', { chain: chainEntry });
   try {
     await work(store);
   } finally {
-    await store.close();
+    await store[Symbol.asyncDispose]();
   }
 }

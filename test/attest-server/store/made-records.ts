@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import type { ChangeRecord, NodeStatus, RepeatRecord } from '../../../attest-server/attest/ports.ts';
+import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
+import type { AuditAction, AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
-import type { EnrolledNode, NodeStatus, VerdictRecord } from '../../../attest-server/store/store.ts';
 
 /** Records as a server would write them, with a few values that are easy to lose on the way. */
 export function madeNode(name: string, ekSeed = name): EnrolledNode {
@@ -14,6 +15,7 @@ export function madeNode(name: string, ekSeed = name): EnrolledNode {
     ekCertificate: null,
     akPublicArea: Buffer.from(`ak of ${ekSeed}`),
     akName: `000b${hash('sha256', `ak ${ekSeed}`, 'hex')}`,
+    banks: ['sha256', 'sha384'],
     manufacturer: 'IBM',
     tpmClass: 'virtual',
     endorsedBy: 'ef'.repeat(32),
@@ -21,7 +23,7 @@ export function madeNode(name: string, ekSeed = name): EnrolledNode {
   };
 }
 
-export function madeEvent(action: string, subject: string): AuditEvent {
+export function madeEvent(action: AuditAction, subject: string): AuditEvent {
   return { at: 1_000, actor: 'server', action, subject, code: null, detail: { b: 1, a: 'ü\0', 10: true } };
 }
 
@@ -64,8 +66,11 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     sequence: null,
     kernel: '6.12.0',
     systemUuid: null,
-    bootLogDigest: null,
+    parts: { boot: 'cc'.repeat(32) },
+    memory: { host: { seen: ['6.12.0'] } },
     evidenceDigest: null,
+    recordedAt: at,
+    repeats: 0,
   };
 }
 
@@ -74,13 +79,24 @@ export function madeRecord(
   at: number,
   verdict: Verdict = madeVerdict('trusted'),
   bytes: Buffer = Buffer.from(`bundle of ${node.name} at ${at}`),
-): VerdictRecord {
+): ChangeRecord {
   const digest = hash('sha256', bytes, 'hex');
   return {
     status: { ...madeStatus(node, verdict, at), evidenceDigest: digest },
     at,
     evidence: [{ digest, bytes }],
-    history: [{ at, verdict, evidenceDigest: digest, transition: true }],
+    history: [{ at, verdict, evidenceDigest: digest, transition: true, repeats: 0, since: at }],
     audit: [{ ...madeEvent('verdict', node.name), at, code: verdict.reasons[0]?.code ?? null }],
   };
+}
+
+/** The same verdict again. */
+export function madeRepeat(node: EnrolledNode, at: number, repeats = 1): RepeatRecord {
+  const own = madeBlob(`repeat of ${node.name} at ${at}`);
+  const status = madeStatus(node, madeVerdict('trusted'), at);
+  return { ...status, verifiedAt: at, evidenceDigest: own.digest, repeats, evidence: { own, shared: [] } };
+}
+
+export function madeBlob(text: string): { readonly digest: string; readonly bytes: Buffer } {
+  return { digest: hash('sha256', text, 'hex'), bytes: Buffer.from(text) };
 }

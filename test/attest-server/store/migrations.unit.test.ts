@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { namedDigests } from '../../../attest-server/evidence/kept-form.ts';
+import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { genesis } from '../../../attest-server/protocol/audit.ts';
-import { migrate, schemaVersion } from '../../../attest-server/store/migrations.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
+import { migrate, schemaVersion } from '../../../attest-server/store/sqlite/migrations.ts';
+import { madeEvent, madeNode, madeRecord, madeRepeat } from './made-records.ts';
 
 const node = madeNode('node-1');
 const record = madeRecord(node, 5_000);
@@ -33,26 +35,60 @@ describe('a store that an earlier version wrote', () => {
     it(`of schema ${version} gives back what is in it, and becomes as a new one (row 78)`, async () => {
       writeAs(version);
       const told: unknown[] = [];
-      const store = await openSqliteStore(path, {
+      const store = await openStore(path, {
         chain: chainEntry,
         onUnreadable: (row) => told.push(row),
       });
-      const kept = await store.node('node-1');
+      const kept = await store.enrolment.node('node-1');
       for (const field of firstFields) assert.deepEqual(kept?.[field], node[field], field);
-      assert.equal((await store.status('node-1'))?.state, 'trusted');
-      assert.deepEqual((await store.history('node-1', { limit: 10 }))[0]?.verdict, record.status.verdict);
+      assert.equal((await store.verdicts.status('node-1'))?.state, 'trusted');
+      assert.deepEqual(
+        (await store.verdicts.history('node-1', { limit: 10 }))[0]?.verdict,
+        record.status.verdict,
+      );
       const [blob] = record.evidence;
-      assert.deepEqual(await store.evidence(blob?.digest ?? ''), blob?.bytes);
-      assert.deepEqual(await store.pinFor('node-1'), { node: 'node-1', ekDigest: node.ekDigest });
-      assert.equal((await store.joinToken('id1'))?.node, 'node-2');
-      await store.audit(madeEvent('start', 'server'));
-      assert.equal(verifyChain(await store.auditEntries({ limit: 10 })).ok, true);
-      await store.recordVerdict(madeRecord(node, 6_000));
-      await store.enrol(madeNode('node-2'), madeEvent('enrol', 'node-2'), 'id1');
-      await store.close();
+      assert.deepEqual(await store.evidence.read(blob?.digest ?? ''), blob?.bytes);
+      assert.deepEqual(await store.enrolment.pinFor('node-1'), { node: 'node-1', ekDigest: node.ekDigest });
+      assert.equal((await store.enrolment.joinToken('id1'))?.node, 'node-2');
+      await store.audit.append(madeEvent('policy.load', 'server'));
+      assert.equal(verifyChain(await store.audit.entries({ limit: 10 })).ok, true);
+      await store.verdicts.recordChange(madeRecord(node, 6_000));
+      await store.enrolment.enrol(madeNode('node-2'), madeEvent('enrol', 'node-2'), 'id1');
+      await store[Symbol.asyncDispose]();
       assert.deepEqual(told, []);
       assert.deepEqual(schemaOf(path), schemaOf(':memory:'));
     });
+
+  it('of schema 10, with all that a server wrote, shows what it showed, and goes on', async () => {
+    const database = new DatabaseSync(path);
+    database.exec(readFileSync(join(import.meta.dirname, 'schema-10.sql'), 'utf8'));
+    database.close();
+    const told: unknown[] = [];
+    const store = await openStore(path, { chain: chainEntry, onUnreadable: (row) => told.push(row) });
+    const statuses = await store.verdicts.statuses();
+    assert.deepEqual(statuses, statusesOfSchema10());
+    for (const { name, ekDigest, evidenceDigest } of statuses) {
+      assert.equal((await store.enrolment.node(name))?.banks, null);
+      const read = (digest: string) => store.evidence.read(digest, name);
+      assert.equal((await unpackEvidence(evidenceDigest ?? '', read))?.context?.node, name);
+      const [row] = await store.verdicts.history(name, { limit: 1 });
+      assert.deepEqual([row?.repeats, row?.since], [0, row?.at]);
+      const node = { ...madeNode(name), ekDigest };
+      await store.verdicts.recordRepeat(madeRepeat(node, 1_900_000_000_000));
+      await store.verdicts.recordChange(madeRecord(node, 1_900_000_001_000));
+    }
+    assert.deepEqual([(await store.references.list()).length, (await store.tokens.list()).length], [1, 1]);
+    assert.equal(await store.enrolment.wasRevoked((await revoked(path)).ekDigest), true);
+    const usedBefore = 1_900_000_000_000;
+    const request = { usedBefore, keptBefore: usedBefore, signal: new AbortController().signal };
+    const event = () => madeEvent('evidence_erased', 'shared');
+    const unused = { ...request, event, named: (bytes: Buffer) => namedDigests(bytes) ?? nothing };
+    assert.equal(await store.evidence.eraseUnused(unused), 0);
+    assert.equal(verifyChain(await store.audit.entries({ limit: 100 })).ok, true);
+    await store[Symbol.asyncDispose]();
+    assert.deepEqual(told, []);
+    assert.deepEqual(schemaOf(path), schemaOf(':memory:'));
+  });
 
   it('of this schema is left as it is', () => {
     writeAs(schemaVersion);
@@ -103,6 +139,29 @@ describe('a store that an earlier version wrote', () => {
     database.close();
   }
 });
+
+const nothing = { at: 0, digests: [] };
+
+async function revoked(path: string): Promise<{ readonly ekDigest: string }> {
+  const database = new DatabaseSync(path);
+  const row = database.prepare('select ek_digest from nodes where revoked_at is not null').get();
+  database.close();
+  return { ekDigest: String(row?.ek_digest) };
+}
+
+/** What that program said of its nodes, in the words of this one. */
+function statusesOfSchema10(): readonly unknown[] {
+  const text = readFileSync(join(import.meta.dirname, 'schema-10.statuses.json'), 'utf8');
+  const before: Record<string, unknown>[] = JSON.parse(text);
+  return before.map(({ bootLogDigest, clock, ...rest }) => ({
+    ...rest,
+    clock: BigInt(String(clock).replace('n', '')),
+    parts: bootLogDigest === null ? {} : { boot: bootLogDigest },
+    memory: {},
+    recordedAt: rest.verifiedAt,
+    repeats: 0,
+  }));
+}
 
 /** What SQLite says of every table, index and trigger. */
 function schemaOf(path: string): readonly unknown[] {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
 import type { UnreadableRow } from '../../../attest-server/store/unreadable-row.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';
 
@@ -23,7 +23,7 @@ describe('the file of a store', () => {
   });
   afterEach(() => rmSync(parent, { recursive: true }));
 
-  const open = () => openSqliteStore(path, { chain: chainEntry, onUnreadable: (row) => told.push(row) });
+  const open = () => openStore(path, { chain: chainEntry, onUnreadable: (row) => told.push(row) });
   const modeOf = (file: string) => statSync(file).mode & 0o777;
 
   /** Does to the closed file what a fault or a person with the file could do. */
@@ -37,38 +37,38 @@ describe('the file of a store', () => {
     const store = await open();
     for (const name of ['node-1', 'node-2', 'node-3']) {
       const node = madeNode(name);
-      await store.enrol(node, madeEvent('enrol', name));
-      for (const at of [1_000, 2_000, 3_000]) await store.recordVerdict(madeRecord(node, at));
+      await store.enrolment.enrol(node, madeEvent('enrol', name));
+      for (const at of [1_000, 2_000, 3_000]) await store.verdicts.recordChange(madeRecord(node, at));
     }
-    await store.close();
+    await store[Symbol.asyncDispose]();
   }
 
   it('is for its owner only, and so are the files beside it (row 74)', async () => {
     const store = await open();
-    await store.audit(madeEvent('start', 'server'));
+    await store.audit.append(madeEvent('policy.load', 'server'));
     assert.equal(modeOf(folder), 0o700);
     for (const file of [path, `${path}-wal`, `${path}-shm`]) assert.equal(modeOf(file), 0o600);
-    await store.close();
+    await store[Symbol.asyncDispose]();
   });
 
   it('keeps what was written from one opening to the next', async () => {
     await filled();
     const store = await open();
-    assert.equal((await store.statuses()).length, 3);
-    assert.equal((await store.history('node-2', { limit: 10 })).length, 3);
-    await store.audit(madeEvent('start', 'server'));
-    assert.equal(verifyChain(await store.auditEntries({ limit: 100 })).ok, true);
-    await store.close();
+    assert.equal((await store.verdicts.statuses()).length, 3);
+    assert.equal((await store.verdicts.history('node-2', { limit: 10 })).length, 3);
+    await store.audit.append(madeEvent('policy.load', 'server'));
+    assert.equal(verifyChain(await store.audit.entries({ limit: 100 })).ok, true);
+    await store[Symbol.asyncDispose]();
   });
 
   it('keeps one unbroken chain where two programs write in turn', async () => {
     const stores = [await open(), await open()];
     for (let turn = 0; turn < 4; turn += 1) {
-      for (const store of stores) await store.audit(madeEvent('start', `turn ${turn}`));
+      for (const store of stores) await store.audit.append(madeEvent('policy.load', `turn ${turn}`));
     }
-    const check = verifyChain((await stores[0]?.auditEntries({ limit: 100 })) ?? []);
+    const check = verifyChain((await stores[0]?.audit.entries({ limit: 100 })) ?? []);
     assert.equal(check.ok && check.size, 8);
-    for (const store of stores) await store.close();
+    for (const store of stores) await store[Symbol.asyncDispose]();
   });
 
   for (const [what, prepare] of [
@@ -119,8 +119,8 @@ describe('the file of a store', () => {
     await assert.rejects(open(), /newer version/);
     damage(`pragma user_version = ${version}`);
     const store = await open();
-    assert.equal((await store.nodes()).length, 3);
-    await store.close();
+    assert.equal((await store.enrolment.nodes()).length, 3);
+    await store[Symbol.asyncDispose]();
   });
 
   it('is refused where another program wrote it', async () => {
@@ -143,18 +143,22 @@ describe('the file of a store', () => {
       );
       const store = await open();
       assert.deepEqual(
-        (await store.statuses()).map(({ name }) => name),
+        (await store.verdicts.statuses()).map(({ name }) => name),
         ['node-1', 'node-3'],
       );
       assert.deepEqual(
         told.map(({ table, key }) => [table, key]),
         [['status', 'node-2']],
       );
-      await assert.rejects(store.status('node-2'), { name: 'UnreadableRow', table: 'status', key: 'node-2' });
-      assert.equal((await store.status('node-3'))?.state, 'trusted');
-      await store.recordVerdict(madeRecord(madeNode('node-2'), 4_000));
-      assert.equal((await store.status('node-2'))?.state, 'trusted');
-      await store.close();
+      await assert.rejects(store.verdicts.status('node-2'), {
+        name: 'UnreadableRow',
+        table: 'status',
+        key: 'node-2',
+      });
+      assert.equal((await store.verdicts.status('node-3'))?.state, 'trusted');
+      await store.verdicts.recordChange(madeRecord(madeNode('node-2'), 4_000));
+      assert.equal((await store.verdicts.status('node-2'))?.state, 'trusted');
+      await store[Symbol.asyncDispose]();
     });
   }
 
@@ -163,46 +167,50 @@ describe('the file of a store', () => {
     damage("update nodes set bound = 'hearsay' where name = 'node-1'");
     const store = await open();
     assert.deepEqual(
-      (await store.nodes()).map(({ name }) => name),
+      (await store.enrolment.nodes()).map(({ name }) => name),
       ['node-2', 'node-3'],
     );
-    await assert.rejects(store.node('node-1'), { name: 'UnreadableRow', table: 'node', key: 'node-1' });
-    await store.close();
+    await assert.rejects(store.enrolment.node('node-1'), {
+      name: 'UnreadableRow',
+      table: 'node',
+      key: 'node-1',
+    });
+    await store[Symbol.asyncDispose]();
   });
 
   it('fills a page of history past an unreadable row', async () => {
     await filled();
     damage("update history set verdict = '[]' where at = 2000");
     const store = await open();
-    const entries = await store.history('node-1', { limit: 2 });
+    const entries = await store.verdicts.history('node-1', { limit: 2 });
     assert.deepEqual(
       entries.map(({ at }) => at),
       [3_000, 1_000],
     );
     assert.equal(told.length, 1);
-    await store.close();
+    await store[Symbol.asyncDispose]();
   });
 
   it('names a reference that is unreadable, and leaves it out', async () => {
     await filled();
     damage("insert into reference_values values ('workers-1', '{}')");
     const store = await open();
-    assert.deepEqual(await store.references(), []);
+    assert.deepEqual(await store.references.list(), []);
     assert.equal(told[0]?.table, 'reference');
-    await store.close();
+    await store[Symbol.asyncDispose]();
   });
 
   it('gives no evidence whose bytes were changed', async () => {
     await filled();
     damage("update answers set bytes = x'00'");
     const store = await open();
-    const digest = (await store.status('node-1'))?.evidenceDigest ?? '';
-    await assert.rejects(store.evidence(digest, 'node-1'), {
+    const digest = (await store.verdicts.status('node-1'))?.evidenceDigest ?? '';
+    await assert.rejects(store.evidence.read(digest, 'node-1'), {
       name: 'UnreadableRow',
       table: 'evidence',
       key: digest,
     });
-    await store.close();
+    await store[Symbol.asyncDispose]();
   });
 
   it('refuses to edit or shorten the audit log by plain SQL', async () => {
@@ -220,10 +228,10 @@ describe('the file of a store', () => {
       await filled();
       damage(`drop trigger audit_is_never_edited; drop trigger audit_is_never_shortened; ${sql}`);
       const store = await open();
-      const check = verifyChain(await store.auditEntries({ limit: 100 }));
+      const check = verifyChain(await store.audit.entries({ limit: 100 }));
       assert.equal(check.ok, false);
       assert.equal(!check.ok && check.seq, seq);
-      await store.close();
+      await store[Symbol.asyncDispose]();
     });
   }
 });

@@ -1,21 +1,49 @@
 import { writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import { madeNode, madeRecord } from './made-records.ts';
+import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
+import { madeMachine } from '../attest/made-machine.ts';
+import { madeEvent } from './made-records.ts';
 
 /**
- * Writes verdicts of node-1 into the store at argv[2], from time argv[3] on, a few at once, until it is killed.
- * Prints the time of each verdict once the store has acknowledged it.
+ * Judges three nodes, named by argv[3], into the store at argv[2], until it is killed; two of them reboot now and then. Prints
+ * `change|repeat NODE TIME` once an answer is acknowledged; the time is the one that the node is shown as verified at.
  */
-const [, , path = '', from = ''] = process.argv;
-const store = await openSqliteStore(path, { chain: chainEntry });
-const node = madeNode('node-1');
+const [, , path = '', round = ''] = process.argv;
+const { verdicts, evidence, references, enrolment } = await openStore(path, { chain: chainEntry });
+const attestation = await Attestation.open(
+  {
+    verdicts,
+    evidence,
+    references,
+    enrolment,
+    now: Date.now,
+    unknownAfter: 180_000,
+    summaryEvery: 1_200,
+    duration: () => {},
+    recorded: () => {},
+    fault: (error) => {
+      throw error;
+    },
+  },
+  observePolicy,
+  null,
+);
 
-for (let at = Number(from); ; at += 3) {
-  await Promise.all(
-    [at, at + 1, at + 2].map(async (time) => {
-      await store.recordVerdict(madeRecord(node, time));
-      writeSync(1, `${time}\n`);
-    }),
-  );
-}
+await Promise.all(
+  [30, 100, Number.POSITIVE_INFINITY].map(async (answersPerBoot, index) => {
+    const machine = madeMachine(`node-${round}-${index}`);
+    const { name } = machine.record;
+    await enrolment.enrol(machine.record, madeEvent('enrol', name));
+    for (let count = 0; ; count += 1) {
+      const isChange = count === 0 || count % answersPerBoot === 0;
+      const resetCount = 1 + Math.floor(count / answersPerBoot);
+      await attestation.judge(machine.node, machine.answer(Date.now(), { resetCount }));
+      const at = attestation.status(name)?.verifiedAt;
+      writeSync(1, `${isChange ? 'change' : 'repeat'} ${name} ${at}\n`);
+      await sleep(4);
+    }
+  }),
+);

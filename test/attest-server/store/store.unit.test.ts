@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import type { JoinToken } from '../../../attest-server/enrolment/ports.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { JoinToken, Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord, madeStatus, madeVerdict } from './made-records.ts';
 
 const one = madeNode('node-1');
@@ -21,15 +21,15 @@ for (const place of ['in memory', 'in a file'] as const) {
     beforeEach(async () => {
       folder = mkdtempSync(join(tmpdir(), 'assay-store-'));
       const path = place === 'in memory' ? ':memory:' : join(folder, 'state', 'assay.db');
-      store = await openSqliteStore(path, { chain: chainEntry });
+      store = await openStore(path, { chain: chainEntry });
     });
     afterEach(async () => {
-      await store.close();
+      await store[Symbol.asyncDispose]();
       rmSync(folder, { recursive: true });
     });
 
-    const enrol = (node = one) => store.enrol(node, madeEvent('enrol', node.name));
-    const actions = async () => (await store.auditEntries({ limit: 100 })).map(({ action }) => action);
+    const enrol = (node = one) => store.enrolment.enrol(node, madeEvent('enrol', node.name));
+    const actions = async () => (await store.audit.entries({ limit: 100 })).map(({ action }) => action);
 
     it('gives back an enrolled node as it was, by name and by endorsement key', async () => {
       await enrol();
@@ -40,20 +40,20 @@ for (const place of ['in memory', 'in a file'] as const) {
         endorsedBy: null,
       };
       await enrol(withCertificate);
-      assert.deepEqual(await store.node('node-1'), one);
-      assert.deepEqual(await store.nodeByEk(two.ekDigest), withCertificate);
-      assert.deepEqual(await store.nodes(), [one, withCertificate]);
-      assert.equal(await store.node('node-3'), null);
-      assert.equal(await store.nodeByEk('00'), null);
+      assert.deepEqual(await store.enrolment.node('node-1'), one);
+      assert.deepEqual(await store.enrolment.nodeByEk(two.ekDigest), withCertificate);
+      assert.deepEqual(await store.enrolment.nodes(), [one, withCertificate]);
+      assert.equal(await store.enrolment.node('node-3'), null);
+      assert.equal(await store.enrolment.nodeByEk('00'), null);
     });
 
     it('shows a node as pending from its enrolment on', async () => {
       await enrol();
-      const status = await store.status('node-1');
+      const status = await store.verdicts.status('node-1');
       assert.equal(status?.state, 'pending');
       assert.equal(status?.verdict, null);
       assert.equal(status?.ekDigest, one.ekDigest);
-      assert.equal(await store.status('node-2'), null);
+      assert.equal(await store.verdicts.status('node-2'), null);
     });
 
     for (const [what, node] of [
@@ -64,7 +64,7 @@ for (const place of ['in memory', 'in a file'] as const) {
       it(`refuses ${what}, and changes nothing`, async () => {
         await enrol();
         await assert.rejects(enrol(node), { name: 'Rejection', code: 'ek_already_bound' });
-        assert.deepEqual(await store.nodes(), [one]);
+        assert.deepEqual(await store.enrolment.nodes(), [one]);
         assert.deepEqual(await actions(), ['enrol']);
       });
     }
@@ -73,27 +73,27 @@ for (const place of ['in memory', 'in a file'] as const) {
       const claims = Array.from({ length: 8 }, (_, index) => enrol(madeNode('node-1', `tpm ${index}`)));
       const results = await Promise.allSettled(claims);
       assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
-      assert.equal((await store.statuses()).length, 1);
+      assert.equal((await store.verdicts.statuses()).length, 1);
     });
 
     it('gives back a verdict as it was: status, history, evidence and audit', async () => {
       await enrol();
       const record = madeRecord(one, 2_000, madeVerdict('untrusted', 'kernel_unknown', 'pcr_mismatch'));
-      await store.recordVerdict(record);
-      assert.deepEqual(await store.status('node-1'), record.status);
-      assert.deepEqual(await store.statuses(), [record.status]);
-      assert.deepEqual(await store.history('node-1', { limit: 10 }), [
+      await store.verdicts.recordChange(record);
+      assert.deepEqual(await store.verdicts.status('node-1'), record.status);
+      assert.deepEqual(await store.verdicts.statuses(), [record.status]);
+      assert.deepEqual(await store.verdicts.history('node-1', { limit: 10 }), [
         { ...record.history[0], node: 'node-1' },
       ]);
       const blob = record.evidence[0];
-      assert.deepEqual(await store.evidence(blob?.digest ?? '', 'node-1'), blob?.bytes);
-      assert.equal(await store.evidence('00'), null);
-      assert.equal((await store.auditEntries({ limit: 10 }))[1]?.code, 'kernel_unknown');
+      assert.deepEqual(await store.evidence.read(blob?.digest ?? '', 'node-1'), blob?.bytes);
+      assert.equal(await store.evidence.read('00'), null);
+      assert.equal((await store.audit.entries({ limit: 10 }))[1]?.code, 'kernel_unknown');
     });
 
     it('gives back a status whose parts are all unknown', async () => {
       await enrol();
-      await store.recordVerdict(madeRecord(one, 2_000));
+      await store.verdicts.recordChange(madeRecord(one, 2_000));
       const empty = {
         ...madeStatus(one, madeVerdict('unknown'), 3_000),
         ...{ verdict: null, verifiedAt: null, expiresAt: null, bootedAt: null, resetCount: null },
@@ -106,16 +106,16 @@ for (const place of ['in memory', 'in a file'] as const) {
           systemUuid: null,
         },
       };
-      await store.recordVerdict({ status: empty, at: 3_000, evidence: [], history: [], audit: [] });
-      assert.deepEqual(await store.status('node-1'), empty);
+      await store.verdicts.recordChange({ status: empty, at: 3_000, evidence: [], history: [], audit: [] });
+      assert.deepEqual(await store.verdicts.status('node-1'), empty);
     });
 
     it('writes evidence that it holds only once', async () => {
       await enrol();
       const log = Buffer.from('one log');
-      await store.recordVerdict(madeRecord(one, 2_000, madeVerdict('trusted'), log));
-      await store.recordVerdict(madeRecord(one, 3_000, madeVerdict('trusted'), log));
-      assert.deepEqual(await store.evidence(hash('sha256', log, 'hex'), 'node-1'), log);
+      await store.verdicts.recordChange(madeRecord(one, 2_000, madeVerdict('trusted'), log));
+      await store.verdicts.recordChange(madeRecord(one, 3_000, madeVerdict('trusted'), log));
+      assert.deepEqual(await store.evidence.read(hash('sha256', log, 'hex'), 'node-1'), log);
     });
 
     it('gives what a verdict of one node was made from, and what many share', async () => {
@@ -125,14 +125,14 @@ for (const place of ['in memory', 'in a file'] as const) {
       const shared = { digest: hash('sha256', log, 'hex'), bytes: log };
       const lapsed = { at: 2_500, verdict: madeVerdict('unknown'), transition: true };
       const history = made.history.flatMap((row) => [row, { ...row, ...lapsed }]);
-      await store.recordVerdict({ ...made, history, evidence: [...made.evidence, shared] });
-      await store.recordVerdict(madeRecord(one, 3_000));
+      await store.verdicts.recordChange({ ...made, history, evidence: [...made.evidence, shared] });
+      await store.verdicts.recordChange(madeRecord(one, 3_000));
       const [own] = made.evidence;
       const digest = own?.digest ?? '';
-      assert.equal(await store.evidence(digest), null);
-      assert.deepEqual(await store.evidence(digest, 'node-1'), own?.bytes);
-      assert.equal(await store.evidence(digest, 'node-2'), null);
-      assert.deepEqual(await store.evidence(shared.digest, 'node-2'), log);
+      assert.equal(await store.evidence.read(digest), null);
+      assert.deepEqual(await store.evidence.read(digest, 'node-1'), own?.bytes);
+      assert.equal(await store.evidence.read(digest, 'node-2'), null);
+      assert.deepEqual(await store.evidence.read(shared.digest, 'node-2'), log);
     });
 
     it('writes shared evidence again where the transaction that held it came to nothing', async () => {
@@ -141,51 +141,54 @@ for (const place of ['in memory', 'in a file'] as const) {
       const shared = { digest: hash('sha256', log, 'hex'), bytes: log };
       const made = madeRecord(one, 2_000);
       const bad = { digest: '00'.repeat(32), bytes: log };
-      await assert.rejects(store.recordVerdict({ ...made, evidence: [shared, bad] }));
-      assert.equal(await store.evidence(shared.digest), null);
-      await store.recordVerdict({ ...made, evidence: [...made.evidence, shared] });
-      assert.deepEqual(await store.evidence(shared.digest), log);
+      await assert.rejects(store.verdicts.recordChange({ ...made, evidence: [shared, bad] }));
+      assert.equal(await store.evidence.read(shared.digest), null);
+      await store.verdicts.recordChange({ ...made, evidence: [...made.evidence, shared] });
+      assert.deepEqual(await store.evidence.read(shared.digest), log);
     });
 
     it('records all of a verdict or nothing of it', async () => {
       await enrol();
-      const before = await store.status('node-1');
+      const before = await store.verdicts.status('node-1');
       const record = madeRecord(one, 2_000);
       const wrongDigest = [
         ...record.evidence,
         { digest: hash('sha256', 'other', 'hex'), bytes: Buffer.from('bytes') },
       ];
       const badDetail = { ...madeEvent('verdict', 'node-1'), detail: { figure: Number.NaN } };
-      await assert.rejects(store.recordVerdict({ ...record, evidence: wrongDigest }), /digest/);
+      await assert.rejects(store.verdicts.recordChange({ ...record, evidence: wrongDigest }), /digest/);
       await assert.rejects(
-        store.recordVerdict({ ...record, audit: [...record.audit, badDetail] }),
+        store.verdicts.recordChange({ ...record, audit: [...record.audit, badDetail] }),
         TypeError,
       );
-      assert.deepEqual(await store.status('node-1'), before);
-      assert.deepEqual(await store.history('node-1', { limit: 10 }), []);
-      assert.equal(await store.evidence(record.evidence[0]?.digest ?? '', 'node-1'), null);
+      assert.deepEqual(await store.verdicts.status('node-1'), before);
+      assert.deepEqual(await store.verdicts.history('node-1', { limit: 10 }), []);
+      assert.equal(await store.evidence.read(record.evidence[0]?.digest ?? '', 'node-1'), null);
       assert.deepEqual(await actions(), ['enrol']);
     });
 
     it('records no verdict for a node that is not enrolled under that key', async () => {
       await enrol();
-      await assert.rejects(store.recordVerdict(madeRecord(two, 2_000)), /node-2/);
-      await assert.rejects(store.recordVerdict(madeRecord(madeNode('node-1', 'another'), 2_000)), /node-1/);
+      await assert.rejects(store.verdicts.recordChange(madeRecord(two, 2_000)), /node-2/);
+      await assert.rejects(
+        store.verdicts.recordChange(madeRecord(madeNode('node-1', 'another'), 2_000)),
+        /node-1/,
+      );
     });
 
     it('lists history newest first, a page at a time, with nothing lost between pages', async () => {
       await enrol();
       await enrol(two);
-      await store.recordVerdict(madeRecord(two, 2_500));
+      await store.verdicts.recordChange(madeRecord(two, 2_500));
       for (const at of [2_000, 3_000]) {
         const record = madeRecord(one, at);
         const rebooted = { ...record.history[0]!, verdict: madeVerdict('pending', 'rebooted') };
-        await store.recordVerdict({ ...record, history: [rebooted, ...record.history] });
+        await store.verdicts.recordChange({ ...record, history: [rebooted, ...record.history] });
       }
       const states: string[] = [];
       let before: number | undefined;
       for (;;) {
-        const [entry] = await store.history('node-1', {
+        const [entry] = await store.verdicts.history('node-1', {
           limit: 1,
           ...(before === undefined ? {} : { before }),
         });
@@ -194,7 +197,7 @@ for (const place of ['in memory', 'in a file'] as const) {
         before = entry.at;
       }
       assert.deepEqual(states, ['trusted', 'pending', 'trusted', 'pending']);
-      assert.equal((await store.history('node-1', { limit: 3 })).length, 3);
+      assert.equal((await store.verdicts.history('node-1', { limit: 3 })).length, 3);
     });
 
     it('keeps references, and refuses a second one of the same name', async () => {
@@ -209,18 +212,18 @@ for (const place of ['in memory', 'in a file'] as const) {
         components: [],
         events: [],
       };
-      await store.addReference(reference, madeEvent('reference.capture', 'workers-1'));
+      await store.references.add(reference, madeEvent('reference.capture', 'workers-1'));
       await assert.rejects(
-        store.addReference(reference, madeEvent('reference.capture', 'workers-1')),
+        store.references.add(reference, madeEvent('reference.capture', 'workers-1')),
         /exists/,
       );
-      assert.deepEqual(await store.references(), [reference]);
+      assert.deepEqual(await store.references.list(), [reference]);
       assert.deepEqual(await actions(), ['reference.capture']);
       const retired = { ...reference, state: 'retired' as const };
-      await store.updateReference(retired, madeEvent('reference.retire', 'workers-1'));
+      await store.references.update(retired, madeEvent('reference.retire', 'workers-1'));
       const other = { ...reference, name: 'workers-2' };
-      await assert.rejects(store.updateReference(other, madeEvent('reference.retire', 'workers-2')));
-      assert.deepEqual(await store.references(), [retired]);
+      await assert.rejects(store.references.update(other, madeEvent('reference.retire', 'workers-2')));
+      assert.deepEqual(await store.references.list(), [retired]);
       assert.deepEqual(await actions(), ['reference.capture', 'reference.retire']);
     });
 
@@ -241,23 +244,23 @@ for (const place of ['in memory', 'in a file'] as const) {
         ],
       });
       const event = madeEvent('reference.import', 'workers');
-      await store.addReference(large('workers-1'), event);
-      await store.addReference(large('workers-2'), event);
-      await assert.rejects(store.addReference(large('workers-3'), event), { code: 'too_large' });
+      await store.references.add(large('workers-1'), event);
+      await store.references.add(large('workers-2'), event);
+      await assert.rejects(store.references.add(large('workers-3'), event), { code: 'too_large' });
       assert.deepEqual(await actions(), ['reference.import', 'reference.import']);
     });
 
     it('keeps pins: the later word wins, a list that contradicts itself is refused', async () => {
       const pin = (node: string, ekDigest: string) => ({ node, ekDigest });
-      const event = madeEvent('pin', 'list');
-      await store.addPins([pin('node-1', 'aa'), pin('node-2', 'bb')], event);
-      await store.addPins([pin('node-1', 'cc'), pin('node-3', 'bb')], event);
-      assert.deepEqual(await store.pinFor('node-1'), pin('node-1', 'cc'));
-      assert.equal(await store.pinFor('node-2'), null);
-      await assert.rejects(store.addPins([pin('node-4', 'dd'), pin('node-4', 'ee')], event));
-      await assert.rejects(store.addPins([pin('node-4', 'dd'), pin('node-5', 'dd')], event));
+      const event = madeEvent('ek.import', 'list');
+      await store.enrolment.addPins([pin('node-1', 'aa'), pin('node-2', 'bb')], event);
+      await store.enrolment.addPins([pin('node-1', 'cc'), pin('node-3', 'bb')], event);
+      assert.deepEqual(await store.enrolment.pinFor('node-1'), pin('node-1', 'cc'));
+      assert.equal(await store.enrolment.pinFor('node-2'), null);
+      await assert.rejects(store.enrolment.addPins([pin('node-4', 'dd'), pin('node-4', 'ee')], event));
+      await assert.rejects(store.enrolment.addPins([pin('node-4', 'dd'), pin('node-5', 'dd')], event));
       assert.deepEqual(
-        (await store.pins()).map(({ node }) => node),
+        (await store.enrolment.pins()).map(({ node }) => node),
         ['node-1', 'node-3'],
       );
     });
@@ -271,27 +274,27 @@ for (const place of ['in memory', 'in a file'] as const) {
         usedAt: null,
       };
       const enrolWith = (node: typeof one, id = token.id) =>
-        store.enrol(node, madeEvent('enrol', node.name), id);
+        store.enrolment.enrol(node, madeEvent('enrol', node.name), id);
 
-      beforeEach(() => store.addJoinToken(token, madeEvent('join-token.create', token.node)));
+      beforeEach(() => store.enrolment.addJoinToken(token, madeEvent('join-token.create', token.node)));
 
       it('spends it with the enrolment', async () => {
-        assert.deepEqual(await store.joinToken(token.id), token);
+        assert.deepEqual(await store.enrolment.joinToken(token.id), token);
         await enrolWith(one);
-        assert.deepEqual(await store.joinToken(token.id), { ...token, usedAt: one.enrolledAt });
-        assert.equal(await store.joinToken('token-2'), null);
+        assert.deepEqual(await store.enrolment.joinToken(token.id), { ...token, usedAt: one.enrolledAt });
+        assert.equal(await store.enrolment.joinToken('token-2'), null);
       });
 
       it('lets it be used by exactly one of two machines at once', async () => {
         const results = await Promise.allSettled([enrolWith(one), enrolWith(madeNode('node-1', 'another'))]);
         assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
-        assert.equal((await store.nodes()).length, 1);
+        assert.equal((await store.enrolment.nodes()).length, 1);
       });
 
       it('keeps it unspent where the enrolment fails', async () => {
         await enrol();
         await assert.rejects(enrolWith(one), { code: 'ek_already_bound' });
-        assert.deepEqual(await store.joinToken(token.id), token);
+        assert.deepEqual(await store.enrolment.joinToken(token.id), token);
       });
 
       for (const [what, claim] of [
@@ -301,7 +304,7 @@ for (const place of ['in memory', 'in a file'] as const) {
       ] as const) {
         it(`refuses one ${what}`, async () => {
           await assert.rejects(claim(), { name: 'Rejection', code: 'enrolment_pending' });
-          assert.deepEqual(await store.nodes(), []);
+          assert.deepEqual(await store.enrolment.nodes(), []);
         });
       }
     });
@@ -311,13 +314,13 @@ for (const place of ['in memory', 'in a file'] as const) {
       await Promise.all(
         Array.from({ length: 20 }, (_, index) =>
           index % 2
-            ? store.audit(madeEvent('refuse', 'x\ud800'))
-            : store.recordVerdict(madeRecord(one, index)),
+            ? store.audit.append(madeEvent('refuse', 'x\ud800'))
+            : store.verdicts.recordChange(madeRecord(one, index)),
         ),
       );
-      const entries = await store.auditEntries({ limit: 100 });
+      const entries = await store.audit.entries({ limit: 100 });
       assert.deepEqual(verifyChain(entries), { ok: true, size: 21, head: entries.at(-1)?.hash });
-      const rest = await store.auditEntries({ after: 19, limit: 100 });
+      const rest = await store.audit.entries({ after: 19, limit: 100 });
       assert.deepEqual(
         rest.map(({ seq }) => seq),
         [20, 21],

@@ -30,15 +30,13 @@ describe("the server's authority while it is replaced", () => {
 
   async function open(): Promise<AuthorityRotation> {
     const read = () => ensureIdentity(dir, ['localhost'], Date.now());
-    const store = {
-      nodes: async () => [enrolled('node-1'), enrolled('node-2')],
-      audit: async (event: AuditEvent) => void entries.push(event),
-    };
+    const enrolment = { nodes: async () => [enrolled('node-1'), enrolled('node-2')] };
+    const audit = { append: async (event: AuditEvent) => void entries.push(event) };
     const serve = (identity: ServerIdentity) => {
       if (isFull) throw new Error('no room on the disk');
       served.push(identity);
     };
-    const parts = { stateDir: dir, identity: await read(), read, serve, store, now: () => 7, logger };
+    const parts = { stateDir: dir, identity: await read(), read, serve, enrolment, audit, now: () => 7, logger };
     return createAuthorityRotation(parts);
   }
   const hello = (...authorities: readonly string[]): Introduction => ({

@@ -10,7 +10,7 @@ import { readAuditLog } from '../../../../../attest-server/cli/offline/audit/log
 import type { AuditLogResult } from '../../../../../attest-server/cli/offline/audit/verify-log.ts';
 import { genesis } from '../../../../../attest-server/protocol/audit.ts';
 import { formatCheckpoint } from '../../../../../attest-server/protocol/checkpoint.ts';
-import { openSqliteStore } from '../../../../../attest-server/store/sqlite-store.ts';
+import { openStore } from '../../../../../attest-server/store/open.ts';
 import { madeAuditKey, madeOrigin } from '../../../protocol/made-audit-key.ts';
 import { madeEvent } from '../../../store/made-records.ts';
 import { runAssay } from '../../cli-fixture.ts';
@@ -27,9 +27,9 @@ describe('assay audit verify on a copied store', () => {
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'assay-verify-'));
     const path = join(dir, 'state', 'assay.db');
-    const store = await openSqliteStore(path, { chain: chainEntry });
+    const store = await openStore(path, { chain: chainEntry });
     const log = await AuditLog.open({
-      store,
+      store: store.audit,
       stateDir: join(dir, 'state'),
       now: () => 1_000,
       signed: () => {},
@@ -37,7 +37,7 @@ describe('assay audit verify on a copied store', () => {
     });
     await log.rotate('token:admin');
     for (let seq = 3; seq <= all; seq++) {
-      await store.audit(madeEvent('enrol', `node-${seq}`));
+      await store.audit.append(madeEvent('enrol', `node-${seq}`));
       if (seq === signedFirst || seq === signed) await log.sign();
     }
     const { checkpoint, auditKeys } = log.shown ?? assert.fail();
@@ -45,7 +45,7 @@ describe('assay audit verify on a copied store', () => {
     writeFileSync(kept, JSON.stringify({ publicKey: auditKeys[0]?.publicKey, checkpoint }));
     writeFileSync(note, checkpoint);
     await store.backup(join(dir, 'state', 'whole.db'));
-    await store.close();
+    await store[Symbol.asyncDispose]();
     copy = join(dir, 'copy.db');
   });
   beforeEach(() => {
@@ -66,18 +66,18 @@ describe('assay audit verify on a copied store', () => {
   });
 
   it('reads one moment of a database that a server writes', async () => {
-    const writer = await openSqliteStore(join(dir, 'state', 'assay.db'), { chain: chainEntry });
+    const writer = await openStore(join(dir, 'state', 'assay.db'), { chain: chainEntry });
     const lines = readAuditLog(join(dir, 'state', 'assay.db'))[Symbol.asyncIterator]();
     await lines.next();
-    await writer.audit(madeEvent('enrol', 'node-99'));
-    await writer.addCheckpoint(({ size, head }) =>
+    await writer.audit.append(madeEvent('enrol', 'node-99'));
+    await writer.audit.addCheckpoint(({ size, head }) =>
       formatCheckpoint({ origin: madeOrigin, size, head }, madeAuditKey()),
     );
     const rest = { [Symbol.asyncIterator]: () => lines };
     let checkpoints = 0;
     for await (const line of rest) if ('checkpoint' in line) checkpoints += 1;
     assert.equal(checkpoints, 4);
-    await writer.close();
+    await writer[Symbol.asyncDispose]();
   });
 
   it('takes what an agent kept, or a plain note, as a witness', async () => {

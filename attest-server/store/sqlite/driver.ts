@@ -34,7 +34,8 @@ function adapt(statement: StatementSync): SqliteStatement {
   };
 }
 
-function inputValue(value: unknown): SQLInputValue {
+/** @throws TypeError for what no column takes */
+export function inputValue(value: unknown): SQLInputValue {
   if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') {
     return value;
   }

@@ -147,6 +147,32 @@ const migrations: readonly string[] = [
 
   // What an earlier program stored is in none of its rows, and is not erased before it is used again.
   `create table evidence_uses (digest text primary key, at integer not null) strict, without rowid;`,
+
+  // A verdict like the one before moves its node's status, and its evidence takes the place of the one before.
+  `alter table history add column repeats integer not null default 0;
+   alter table history add column since integer;
+
+   create table latest_answers (
+     ek_digest text primary key references nodes (ek_digest),
+     node text not null,
+     at integer not null,
+     digest text not null,
+     bytes blob not null
+   ) strict;
+   create index latest_answers_by_node on latest_answers (node);
+
+   alter table statuses add column parts text not null default '{}';
+   update statuses set parts = json_object('boot', boot_log_digest) where boot_log_digest is not null;
+   alter table statuses drop column boot_log_digest;
+   alter table statuses add column memory text;
+   alter table statuses add column recorded_at integer;
+   alter table statuses add column repeats integer not null default 0;
+   update statuses set recorded_at = (
+     select max(at) from history
+     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+   );
+
+   alter table nodes add column banks text;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

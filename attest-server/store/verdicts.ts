@@ -1,16 +1,20 @@
-import type { Kysely, Selectable } from 'kysely';
-import { hot } from './hot-query.ts';
+import type { Selectable } from 'kysely';
+import type { HistoryEntry, NodeStatus, VerdictStore } from '../attest/ports.ts';
+import type { HistoryStore } from '../http/ports.ts';
+import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
-import { type NamedStatusRow, statusOf } from './status-row.ts';
-import type { HistoryEntry, Store } from './store.ts';
-import { parseVerdict } from './stored-verdict.ts';
+import { hot } from './statements.ts';
+import { type NamedStatusRow, parseVerdict, statusOf } from './status-row.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
+import type { VerdictWriter } from './verdict-writer.ts';
 
-/** What is known of each node now, and what was before. */
-export function verdictRecords(
-  db: Kysely<Tables>,
-  onUnreadable: OnUnreadable,
-): Pick<Store, 'status' | 'statuses' | 'history'> {
+/** Verdicts: what is known of each node now, and what was before. */
+export interface Verdicts extends VerdictStore, HistoryStore {
+  /** What is on disk of one node; null where nothing is. @throws UnreadableRow */
+  status(name: string): Promise<NodeStatus | null>;
+}
+
+export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadable: OnUnreadable): Verdicts {
   const named = db
     .selectFrom('statuses')
     .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
@@ -20,6 +24,10 @@ export function verdictRecords(
   const everyone = hot()(() => named.orderBy('nodes.name').compile());
 
   return {
+    recordChange: writer.change,
+    recordRepeat: writer.repeat,
+    settled: writer.settled,
+
     async status(name) {
       const [row] = (await db.executeQuery(byName({ name }))).rows;
       return row === undefined ? null : statusOf(row);
@@ -27,7 +35,7 @@ export function verdictRecords(
 
     async statuses() {
       const { rows } = await db.executeQuery(everyone({}));
-      return parseRows<NamedStatusRow, ReturnType<typeof statusOf>>(rows, statusOf, onUnreadable);
+      return parseRows<NamedStatusRow, NodeStatus>(rows, statusOf, onUnreadable);
     },
 
     async history(name, { limit, before = Number.MAX_SAFE_INTEGER }) {
@@ -61,5 +69,7 @@ function entryOf(row: Selectable<Tables['history']>): HistoryEntry {
     verdict: parseVerdict(row.verdict),
     evidenceDigest: row.evidence_digest,
     transition: row.transition === 1,
+    repeats: row.repeats,
+    since: row.since ?? row.at,
   }));
 }

@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, lstatSync, openSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
-import { preparePrivateFile } from '../state/private-file.ts';
+import { preparePrivateFile } from '../../state/private-file.ts';
 
 /** More pages than a database can have: one step, so that no write between two of them starts the copy anew. */
 const allPages = 2 ** 31 - 1;

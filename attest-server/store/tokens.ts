@@ -1,28 +1,23 @@
-import type { Kysely } from 'kysely';
-import type { Append } from './audit-log.ts';
-import { isUniqueViolation } from './constraint.ts';
-import { hot } from './hot-query.ts';
+import type { ApiToken, TokenStore } from '../http/ports.ts';
+import type { Append } from './audit.ts';
+import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
-import type { ApiToken, Store } from './store.ts';
+import { hot } from './statements.ts';
 
 /** Tokens of people and programs: only the hashes of their secrets. */
-export function apiTokenRecords(
-  db: Kysely<Tables>,
-  append: Append,
-): Pick<Store, 'apiToken' | 'apiTokens' | 'addApiToken' | 'removeApiToken'> {
+export function tokenStore({ db, isUniqueViolation }: Database, append: Append): TokenStore {
   const byId = hot<{ id: string }>()((value) =>
     db.selectFrom('api_tokens').selectAll().where('id', '=', value('id')).compile(),
   );
   return {
-    async apiToken(id) {
+    async find(id) {
       const [row] = (await db.executeQuery(byId({ id }))).rows;
       return row === undefined ? null : tokenOf(row);
     },
 
-    apiTokens: async () =>
-      (await db.selectFrom('api_tokens').selectAll().orderBy('name').execute()).map(tokenOf),
+    list: async () => (await db.selectFrom('api_tokens').selectAll().orderBy('name').execute()).map(tokenOf),
 
-    addApiToken: (token, event) =>
+    add: (token, event) =>
       db.transaction().execute(async (transaction) => {
         try {
           await transaction.insertInto('api_tokens').values(rowOf(token)).execute();
@@ -34,7 +29,7 @@ export function apiTokenRecords(
         return true;
       }),
 
-    removeApiToken: (name, event) =>
+    remove: (name, event) =>
       db.transaction().execute(async (transaction) => {
         const { numDeletedRows } = await transaction
           .deleteFrom('api_tokens')

@@ -1,0 +1,58 @@
+import type { Verdict } from '../protocol/verdict.ts';
+import type { NodeStatus } from './ports.ts';
+
+/**
+ * Whether an answer says nothing new: the verdict is the one before, on the same boot. Texts for people and positions in
+ * the evidence do not count, nor what moves with every answer.
+ */
+export function saysTheSame(before: NodeStatus, now: NodeStatus): boolean {
+  return (
+    before.verdict !== null &&
+    now.verdict !== null &&
+    before.state === now.state &&
+    before.resetCount === now.resetCount &&
+    before.restartCount === now.restartCount &&
+    before.bootId === now.bootId &&
+    before.parts.boot === now.parts.boot &&
+    isSameVerdict(before.verdict, now.verdict)
+  );
+}
+
+function isSameVerdict(a: Verdict, b: Verdict): boolean {
+  if (a === b) return true;
+  return (
+    a.state === b.state &&
+    a.policy === b.policy &&
+    a.group === b.group &&
+    a.mode === b.mode &&
+    isSameList(a.require, b.require, (one, other) => one === other) &&
+    isSameList(a.reasons, b.reasons, isSameReason) &&
+    hasSameAspects(a.aspects, b.aspects)
+  );
+}
+
+function isSameReason(a: Verdict['reasons'][number], b: Verdict['reasons'][number]): boolean {
+  return a.code === b.code && a.severity === b.severity && a.expected === b.expected && a.actual === b.actual;
+}
+
+function hasSameAspects(a: Verdict['aspects'], b: Verdict['aspects']): boolean {
+  return isSameList(
+    Object.entries(a).sort(byName),
+    Object.entries(b).sort(byName),
+    ([name, one], [other, two]) => name === other && one.status === two.status && one.source === two.source,
+  );
+}
+
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
+}
+
+function isSameList<T>(a: readonly T[], b: readonly T[], isSame: (one: T, other: T) => boolean): boolean {
+  return (
+    a.length === b.length &&
+    a.every((one, index) => {
+      const other = b[index];
+      return other !== undefined && isSame(one, other);
+    })
+  );
+}

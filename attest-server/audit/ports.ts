@@ -1,0 +1,27 @@
+import type { AuditEntry, AuditEvent, AuditHead } from '../protocol/audit.ts';
+import type { AuditKey, AuditOrigin } from '../protocol/audit-key.ts';
+
+/** A part of a list: entries by `seq`, checkpoints by `id`; `after` is that of the last one of the page before. */
+interface Page {
+  readonly after?: number;
+  readonly limit: number;
+}
+
+/** The audit log as it is kept: entries, the checkpoints that sign them, the keys that sign those. */
+export interface AuditStore {
+  append(event: AuditEvent): Promise<void>;
+  /** In the order of the chain. */
+  entries(page: Page): Promise<readonly AuditEntry[]>;
+  /** The latest entry. */
+  head(): Promise<AuditHead>;
+  /** `hash` of one entry, null where there is none. */
+  hash(seq: number): Promise<string | null>;
+  /** Has the head signed, and keeps the note; null where the latest one has this size, or the log is empty. */
+  addCheckpoint(sign: (head: AuditHead) => string): Promise<string | null>;
+  latestCheckpoint(): Promise<string | null>;
+  /** In the order in which they were signed. */
+  checkpoints(page: Page): Promise<readonly { readonly id: number; readonly note: string }[]>;
+  /** By origin, the one that signs now last; its keys oldest first. Empty before the first key. */
+  origins(): Promise<readonly AuditOrigin[]>;
+  addKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
+}

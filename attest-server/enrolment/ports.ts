@@ -1,0 +1,117 @@
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
+import type { PcrBank } from '../protocol/messages.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
+
+/** One endorsement key that is one node. Times are milliseconds since the epoch. */
+export interface EnrolledNode {
+  /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex: the record's key. */
+  readonly ekDigest: string;
+  /** Unique among records that are not revoked. */
+  readonly name: string;
+  readonly bound: Bound;
+  readonly ekPublicArea: Buffer;
+  readonly ekCertificate: Buffer | null;
+  readonly akPublicArea: Buffer;
+  readonly akName: string;
+  /** PCR banks that the TPM had when it enrolled; null in a record of before they were kept. */
+  readonly banks: readonly PcrBank[] | null;
+  /** Maker and kind of the TPM by the word of the root that endorsed it; null and `unknown` where none did. */
+  readonly manufacturer: string | null;
+  readonly tpmClass: TpmClass;
+  /** SHA-256 of the certificate of the root that vouched for the EK certificate, hex; null: unverified, or none. */
+  readonly endorsedBy: string | null;
+  /** The machine's id in its cloud, only where `bound` is `cloud`. */
+  readonly providerId?: string;
+  readonly enrolledAt: number;
+}
+
+/** The record whose name another machine has now. */
+export interface Superseded {
+  readonly ekDigest: string;
+  readonly reason: string;
+  readonly audit: AuditEvent;
+}
+
+export interface Revocation {
+  readonly name: string;
+  readonly ekDigest: string;
+  readonly at: number;
+  readonly reason: string;
+}
+
+export interface Pin {
+  readonly node: string;
+  readonly ekDigest: string;
+}
+
+export interface JoinToken {
+  readonly id: string;
+  /** SHA-256 of the secret, hex. */
+  readonly secretHash: string;
+  readonly node: string;
+  readonly expiresAt: number;
+  readonly usedAt: number | null;
+}
+
+/** A TPM that claimed a name and for which nobody has vouched. Everything here is its own word. */
+export interface Candidate {
+  readonly node: string;
+  readonly ekDigest: string;
+  readonly ekPublicArea: Buffer;
+  /** Of the endorsement certificate, whoever issued it. */
+  readonly certificateSubject: string | null;
+  readonly manufacturer: string | null;
+  /** Where it last came from. */
+  readonly address: string;
+  readonly firstSeen: number;
+  readonly lastSeen: number;
+  readonly attempts: number;
+}
+
+/** A person's word for one enrolment that has not happened yet. */
+export interface Approval {
+  readonly node: string;
+  readonly ekDigest: string;
+  readonly by: string;
+  readonly at: number;
+}
+
+/** Who is who, as it is remembered. A resolved promise of a writing method means: committed and synced to disk. */
+export interface EnrolmentStore {
+  node(name: string): Promise<EnrolledNode | null>;
+  nodeByEk(ekDigest: string): Promise<EnrolledNode | null>;
+  /** By name. */
+  nodes(): Promise<readonly EnrolledNode[]>;
+  /**
+   * @param superseded the name's record until now, revoked together with the enrolment
+   * @throws Rejection `ek_already_bound` where the key or the name belongs to another record: uniqueness is the store's.
+   */
+  enrol(node: EnrolledNode, audit: AuditEvent, joinTokenId?: string, superseded?: Superseded): Promise<void>;
+  /** Whether this key was a node and is not since; what it was as another machine of a cloud does not count. */
+  wasRevoked(ekDigest: string, providerId?: string): Promise<boolean>;
+  /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` where they are not enrolled together */
+  revoke(node: Revocation, audit: AuditEvent): Promise<void>;
+  /** Forgets where the node's TPM was in time: what is held against it, and its counters. */
+  forgetSequence(ekDigest: string, audit: AuditEvent): Promise<void>;
+
+  pins(): Promise<readonly Pin[]>;
+  pinFor(node: string): Promise<Pin | null>;
+  addPins(pins: readonly Pin[], audit: AuditEvent): Promise<void>;
+  joinToken(id: string): Promise<JoinToken | null>;
+  addJoinToken(token: JoinToken, audit: AuditEvent): Promise<void>;
+
+  candidates(): Promise<readonly Candidate[]>;
+  saveCandidates(change: {
+    readonly changed: readonly Candidate[];
+    readonly gone: readonly Pick<Candidate, 'node' | 'ekDigest'>[];
+  }): Promise<void>;
+  approvalFor(node: string): Promise<Approval | null>;
+  approvals(): Promise<readonly Approval[]>;
+  addApproval(approval: Approval, audit: AuditEvent): Promise<void>;
+  /** Gives the names whose binding was `first-use` and is `approval` now. */
+  approveFirstUse(
+    nodes: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[],
+    audit: (name: string, ekDigest: string) => AuditEvent,
+  ): Promise<readonly string[]>;
+}

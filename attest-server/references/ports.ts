@@ -1,0 +1,12 @@
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { Reference } from '../protocol/reference.ts';
+
+/** References as they are kept, each under its name. A resolved promise of a writing method means: on disk. */
+export interface ReferenceStore {
+  /** By name. */
+  list(): Promise<readonly Reference[]>;
+  /** @throws Error where the name exists; Rejection `too_large` where all together would be. */
+  add(reference: Reference, audit: AuditEvent): Promise<void>;
+  /** Replaces the one of this name. @throws Error where there is none */
+  update(reference: Reference, audit: AuditEvent): Promise<void>;
+}

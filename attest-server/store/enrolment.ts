@@ -1,0 +1,421 @@
+import type { Kysely } from 'kysely';
+import { z } from 'zod';
+import type {
+  Approval,
+  Candidate,
+  EnrolledNode,
+  EnrolmentStore,
+  JoinToken,
+  Pin,
+  Revocation,
+} from '../enrolment/ports.ts';
+import { boundWords } from '../protocol/enrolment-method.ts';
+import { pcrBanks } from '../protocol/messages.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import { tpmClasses } from '../protocol/tpm-class.ts';
+import type { Append } from './audit.ts';
+import { knownWord, optionalBuffer, toBuffer } from './columns.ts';
+import type { Database } from './database.ts';
+import type { NodeRow, Tables } from './schema.ts';
+import { hot } from './statements.ts';
+import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
+
+/**
+ * Which endorsement key is which node, by whose word, and who waits for one.
+ * @param settled resolves when no verdict waits any more: none that is older than a revocation is written after it
+ */
+export function enrolmentStore(
+  database: Database,
+  append: Append,
+  settled: () => Promise<void>,
+  onUnreadable: OnUnreadable,
+): EnrolmentStore {
+  const { db } = database;
+  const enrolled = db.selectFrom('nodes').selectAll().where('revoked_at', 'is', null);
+  const byName = hot<{ name: string }>()((value) => enrolled.where('name', '=', value('name')).compile());
+  const byEk = hot<{ ekDigest: string }>()((value) =>
+    enrolled.where('ek_digest', '=', value('ekDigest')).compile(),
+  );
+  const pins = db.selectFrom('pins').selectAll();
+  return {
+    async node(name) {
+      const [row] = (await db.executeQuery(byName({ name }))).rows;
+      return row === undefined ? null : nodeOf(row);
+    },
+
+    async nodeByEk(ekDigest) {
+      const [row] = (await db.executeQuery(byEk({ ekDigest }))).rows;
+      return row === undefined ? null : nodeOf(row);
+    },
+
+    nodes: async () => parseRows(await enrolled.orderBy('name').execute(), nodeOf, onUnreadable),
+
+    async enrol(node, event, joinTokenId, superseded) {
+      if (superseded !== undefined) await settled();
+      await db.transaction().execute(async (transaction) => {
+        if (superseded !== undefined) {
+          const { ekDigest, reason, audit } = superseded;
+          await revokeRecord(transaction, { name: node.name, ekDigest, at: node.enrolledAt, reason });
+          await append(transaction, audit);
+        }
+        if (joinTokenId !== undefined) await spendJoinToken(transaction, joinTokenId, node);
+        if (node.bound === 'approval') await takeApproval(transaction, node.name, node.ekDigest);
+        await insertNode(database, transaction, node);
+        await transaction
+          .deleteFrom('candidates')
+          .where('node', '=', node.name)
+          .where('ek_digest', '=', node.ekDigest)
+          .execute();
+        await transaction
+          .insertInto('statuses')
+          .values({ ...unproven, ek_digest: node.ekDigest })
+          .execute();
+        await append(transaction, event);
+      });
+    },
+
+    async wasRevoked(ekDigest, providerId) {
+      const row = await db
+        .selectFrom('nodes')
+        .select('provider_id')
+        .where('ek_digest', '=', ekDigest)
+        .where('revoked_at', 'is not', null)
+        .executeTakeFirst();
+      if (row === undefined) return false;
+      return providerId === undefined || row.provider_id === null || row.provider_id === providerId;
+    },
+
+    async revoke(node, event) {
+      await settled();
+      await db.transaction().execute(async (transaction) => {
+        await revokeRecord(transaction, node);
+        await append(transaction, event);
+      });
+    },
+
+    async forgetSequence(ekDigest, event) {
+      await settled();
+      await db.transaction().execute(async (transaction) => {
+        await transaction
+          .updateTable('statuses')
+          .set({
+            reset_count: null,
+            restart_count: null,
+            clock: null,
+            firmware_version: null,
+            boot_id: null,
+            sequence: null,
+          })
+          .where('ek_digest', '=', ekDigest)
+          .execute();
+        await append(transaction, event);
+      });
+    },
+
+    pins: async () => (await pins.orderBy('node').execute()).map(pinOf),
+
+    async pinFor(node) {
+      const row = await pins.where('node', '=', node).executeTakeFirst();
+      return row === undefined ? null : pinOf(row);
+    },
+
+    /** A later word about a node or a key replaces the earlier one; nodes that are enrolled stay as they are. */
+    addPins: (added, event) =>
+      db.transaction().execute(async (transaction) => {
+        const names = new Set(added.map(({ node }) => node));
+        const keys = new Set(added.map(({ ekDigest }) => ekDigest));
+        if (names.size < added.length || keys.size < added.length) {
+          throw new Error('the list names a node or an endorsement key twice: keep one line of each');
+        }
+        for (const { node, ekDigest } of added) {
+          await takeBackWords(transaction, node, ekDigest);
+          await transaction.insertInto('pins').values({ node, ek_digest: ekDigest }).execute();
+        }
+        await append(transaction, event);
+      }),
+
+    async joinToken(id) {
+      const row = await db.selectFrom('join_tokens').selectAll().where('id', '=', id).executeTakeFirst();
+      return row === undefined ? null : joinTokenOf(row);
+    },
+
+    addJoinToken: (token, event) =>
+      db.transaction().execute(async (transaction) => {
+        await transaction.insertInto('join_tokens').values(joinTokenRow(token)).execute();
+        await append(transaction, event);
+      }),
+
+    async candidates() {
+      const rows = await db.selectFrom('candidates').selectAll().orderBy('last_seen').execute();
+      return rows.map(candidateOf);
+    },
+
+    saveCandidates: ({ changed, gone }) =>
+      db.transaction().execute(async (transaction) => {
+        for (const { node, ekDigest } of gone)
+          await transaction
+            .deleteFrom('candidates')
+            .where('node', '=', node)
+            .where('ek_digest', '=', ekDigest)
+            .execute();
+        for (const candidate of changed)
+          await transaction
+            .insertInto('candidates')
+            .values(candidateRow(candidate))
+            .onConflict((conflict) =>
+              conflict.columns(['node', 'ek_digest']).doUpdateSet(candidateRow(candidate)),
+            )
+            .execute();
+      }),
+
+    async approvalFor(node) {
+      const row = await db.selectFrom('approvals').selectAll().where('node', '=', node).executeTakeFirst();
+      return row === undefined ? null : approvalOf(row);
+    },
+
+    approvals: async () =>
+      (await db.selectFrom('approvals').selectAll().orderBy('node').execute()).map(approvalOf),
+
+    /** A later word about a node or a key replaces the earlier one, an approval as well as a pin. */
+    addApproval: ({ node, ekDigest, by, at }, event) =>
+      db.transaction().execute(async (transaction) => {
+        await takeBackWords(transaction, node, ekDigest);
+        await transaction.insertInto('approvals').values({ node, ek_digest: ekDigest, by, at }).execute();
+        await append(transaction, event);
+      }),
+
+    approveFirstUse: (nodes, event) =>
+      db.transaction().execute(async (transaction) => {
+        const approved: string[] = [];
+        for (const { name, ekDigest } of nodes) {
+          const { numUpdatedRows } = await transaction
+            .updateTable('nodes')
+            .set({ bound: 'approval' })
+            .where('ek_digest', '=', ekDigest)
+            .where('name', '=', name)
+            .where('bound', '=', 'first-use')
+            .where('revoked_at', 'is', null)
+            .executeTakeFirstOrThrow();
+          if (numUpdatedRows !== 1n) continue;
+          await append(transaction, event(name, ekDigest));
+          approved.push(name);
+        }
+        return approved;
+      }),
+  };
+}
+
+/** A revoked record gives way to a later enrolment of its key; what it said stays in the audit log. */
+async function insertNode(
+  { isUniqueViolation }: Database,
+  transaction: Kysely<Tables>,
+  node: EnrolledNode,
+): Promise<void> {
+  const { ek_digest, ...rest } = rowOf(node);
+  let cause: unknown;
+  try {
+    const { numInsertedOrUpdatedRows } = await transaction
+      .insertInto('nodes')
+      .values({ ek_digest, ...rest })
+      .onConflict((conflict) =>
+        conflict.column('ek_digest').doUpdateSet(rest).where('nodes.revoked_at', '<=', node.enrolledAt),
+      )
+      .executeTakeFirstOrThrow();
+    if (numInsertedOrUpdatedRows === 1n) return;
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    cause = error;
+  }
+  const bound = await bindingOf(transaction, node);
+  if (bound !== null) throw new Rejection('ek_already_bound', bound, { cause });
+  // It was identified before the revocation, and so by a word that is used up.
+  throw new Rejection('enrolment_pending', `the key of ${node.name} was revoked meanwhile`);
+}
+
+async function bindingOf(db: Kysely<Tables>, node: EnrolledNode): Promise<string | null> {
+  const bound = await db
+    .selectFrom('nodes')
+    .select(['name', 'ek_digest'])
+    .where((is) => is.or([is('ek_digest', '=', node.ekDigest), is('name', '=', node.name)]))
+    .where('revoked_at', 'is', null)
+    .executeTakeFirst();
+  if (bound === undefined) return null;
+  return bound.ek_digest === node.ekDigest
+    ? `the endorsement key ${node.ekDigest} is bound to ${bound.name}`
+    : `the name ${node.name} is bound to the endorsement key ${bound.ek_digest}`;
+}
+
+const unproven = {
+  state: 'pending',
+  verdict: null,
+  verified_at: null,
+  expires_at: null,
+  booted_at: null,
+  reset_count: null,
+  restart_count: null,
+  clock: null,
+  firmware_version: null,
+  boot_id: null,
+  sequence: null,
+  kernel: null,
+  system_uuid: null,
+  parts: '{}',
+  memory: null,
+  evidence_digest: null,
+  recorded_at: null,
+  repeats: 0,
+} as const;
+
+/** Part of a revocation's transaction. @throws Rejection `enrolment_pending` where they are not enrolled together */
+async function revokeRecord(
+  transaction: Kysely<Tables>,
+  { name, ekDigest, at, reason }: Revocation,
+): Promise<void> {
+  const { numUpdatedRows } = await transaction
+    .updateTable('nodes')
+    .set({ revoked_at: at, revoked_reason: reason })
+    .where('ek_digest', '=', ekDigest)
+    .where('name', '=', name)
+    .where('revoked_at', 'is', null)
+    .executeTakeFirstOrThrow();
+  if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} is not enrolled`);
+  await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
+  // Whatever vouched before is used up: the TPM that comes again needs a new word.
+  await takeBackWords(transaction, name, ekDigest);
+  await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();
+}
+
+/** Approvals and pins of this node, and those of this key. */
+async function takeBackWords(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
+  for (const table of ['approvals', 'pins'] as const)
+    await transaction
+      .deleteFrom(table)
+      .where((is) => is.or([is('node', '=', node), is('ek_digest', '=', ekDigest)]))
+      .execute();
+}
+
+/** An approval is for one enrolment: taken together with it, or not at all. */
+async function takeApproval(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
+  const { numDeletedRows } = await transaction
+    .deleteFrom('approvals')
+    .where('node', '=', node)
+    .where('ek_digest', '=', ekDigest)
+    .executeTakeFirstOrThrow();
+  if (numDeletedRows !== 1n)
+    throw new Rejection('enrolment_pending', `the approval of ${node} was taken back or used`);
+}
+
+/** One use, one name, one lifetime; spent together with the enrolment that it pays for, or not at all. */
+async function spendJoinToken(transaction: Kysely<Tables>, id: string, node: EnrolledNode): Promise<void> {
+  const { numUpdatedRows } = await transaction
+    .updateTable('join_tokens')
+    .set({ used_at: node.enrolledAt })
+    .where('id', '=', id)
+    .where('node', '=', node.name)
+    .where('used_at', 'is', null)
+    .where('expires_at', '>', node.enrolledAt)
+    .executeTakeFirstOrThrow();
+  if (numUpdatedRows !== 1n) {
+    throw new Rejection(
+      'enrolment_pending',
+      `the join token ${id} is used, expired or not for ${node.name}: create a new one`,
+    );
+  }
+}
+
+function rowOf(node: EnrolledNode): NodeRow {
+  return {
+    ek_digest: node.ekDigest,
+    name: node.name,
+    bound: node.bound,
+    ek_public_area: node.ekPublicArea,
+    ek_certificate: node.ekCertificate,
+    ak_public_area: node.akPublicArea,
+    ak_name: node.akName,
+    banks: node.banks === null ? null : JSON.stringify(node.banks),
+    manufacturer: node.manufacturer,
+    tpm_class: node.tpmClass,
+    endorsed_by: node.endorsedBy,
+    provider_id: node.providerId ?? null,
+    enrolled_at: node.enrolledAt,
+    revoked_at: null,
+    revoked_reason: null,
+  };
+}
+
+const keptBanks = z.array(z.enum(pcrBanks));
+
+/** @throws UnreadableRow */
+function nodeOf(row: NodeRow): EnrolledNode {
+  return parseRow('node', row.name, () => ({
+    ekDigest: row.ek_digest,
+    name: row.name,
+    bound: knownWord(boundWords, row.bound, 'bound'),
+    ekPublicArea: toBuffer(row.ek_public_area),
+    ekCertificate: optionalBuffer(row.ek_certificate),
+    akPublicArea: toBuffer(row.ak_public_area),
+    akName: row.ak_name,
+    banks: row.banks === null ? null : keptBanks.parse(JSON.parse(row.banks)),
+    manufacturer: row.manufacturer,
+    tpmClass: knownWord(tpmClasses, row.tpm_class, 'TPM class'),
+    endorsedBy: row.endorsed_by,
+    ...(row.provider_id !== null && { providerId: row.provider_id }),
+    enrolledAt: row.enrolled_at,
+  }));
+}
+
+function pinOf(row: Tables['pins']): Pin {
+  return { node: row.node, ekDigest: row.ek_digest };
+}
+
+function joinTokenRow(token: JoinToken): Tables['join_tokens'] {
+  return {
+    id: token.id,
+    secret_hash: token.secretHash,
+    node: token.node,
+    expires_at: token.expiresAt,
+    used_at: token.usedAt,
+  };
+}
+
+function joinTokenOf(row: Tables['join_tokens']): JoinToken {
+  return {
+    id: row.id,
+    secretHash: row.secret_hash,
+    node: row.node,
+    expiresAt: row.expires_at,
+    usedAt: row.used_at,
+  };
+}
+
+function candidateRow(candidate: Candidate): Tables['candidates'] {
+  return {
+    node: candidate.node,
+    ek_digest: candidate.ekDigest,
+    ek_public_area: candidate.ekPublicArea,
+    certificate_subject: candidate.certificateSubject,
+    manufacturer: candidate.manufacturer,
+    address: candidate.address,
+    first_seen: candidate.firstSeen,
+    last_seen: candidate.lastSeen,
+    attempts: candidate.attempts,
+  };
+}
+
+function candidateOf(row: Tables['candidates']): Candidate {
+  return {
+    node: row.node,
+    ekDigest: row.ek_digest,
+    ekPublicArea: toBuffer(row.ek_public_area),
+    certificateSubject: row.certificate_subject,
+    manufacturer: row.manufacturer,
+    address: row.address,
+    firstSeen: row.first_seen,
+    lastSeen: row.last_seen,
+    attempts: row.attempts,
+  };
+}
+
+function approvalOf(row: Tables['approvals']): Approval {
+  return { node: row.node, ekDigest: row.ek_digest, by: row.by, at: row.at };
+}

@@ -1,0 +1,85 @@
+import { hash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import type { EvidenceStore } from '../evidence/ports.ts';
+import type { Append } from './audit.ts';
+import { toBuffer } from './columns.ts';
+import type { Database } from './database.ts';
+import { retention } from './retention.ts';
+import { hot } from './statements.ts';
+import { parseRow } from './unreadable-row.ts';
+import { unusedEvidence } from './unused-evidence.ts';
+
+/** Rows of history that are looked through at a time. */
+const page = 500;
+
+/** @param waiting gives evidence of a node that is on its way to the disk */
+export function evidenceStore(
+  { db }: Database,
+  append: Append,
+  waiting: (node: string, digest: string) => Buffer | null,
+): EvidenceStore {
+  const shared = hot<{ digest: string }>()((value) =>
+    db.selectFrom('evidence').select('bytes').where('digest', '=', value('digest')).compile(),
+  );
+  const latest = hot<{ node: string; digest: string }>()((value) =>
+    db
+      .selectFrom('latest_answers')
+      .select('bytes')
+      .where('node', '=', value('node'))
+      .where('digest', '=', value('digest'))
+      .compile(),
+  );
+
+  async function own(digest: string, node: string): Promise<{ readonly bytes: Uint8Array } | undefined> {
+    const [found] = (await db.executeQuery(latest({ node, digest }))).rows;
+    return found ?? ownOfRow(digest, node);
+  }
+
+  /** The latest row is found at once; before others come in between, since a node may have many. */
+  async function ownOfRow(digest: string, node: string) {
+    for (let end = Number.MAX_SAFE_INTEGER; ; ) {
+      const rows = await db
+        .selectFrom('history')
+        .select(['id', 'at', 'evidence_digest'])
+        .where('node', '=', node)
+        .where('at', '<', end)
+        .orderBy('at', 'desc')
+        .limit(page)
+        .execute();
+      const ids = rows.flatMap(({ id, evidence_digest }) => (evidence_digest === digest ? [id] : []));
+      if (ids.length > 0) {
+        const answers = db.selectFrom('answers').select('bytes').where('id', 'in', ids);
+        const found = await answers.executeTakeFirst();
+        if (found !== undefined) return found;
+      }
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < page) return undefined;
+      end = last.at;
+      await setImmediate();
+    }
+  }
+
+  return {
+    /** @throws UnreadableRow where the bytes are no longer those of the digest */
+    async read(digest, node) {
+      const underWay = node === undefined ? null : waiting(node, digest);
+      if (underWay !== null) return underWay;
+      const [blob] = (await db.executeQuery(shared({ digest }))).rows;
+      const row = blob ?? (node === undefined ? undefined : await own(digest, node));
+      if (row === undefined) return null;
+      return parseRow('evidence', digest, () => {
+        const actual = hash('sha256', row.bytes, 'hex');
+        if (actual !== digest) throw new Error(`its bytes have the digest ${actual}`);
+        return toBuffer(row.bytes);
+      });
+    },
+
+    async owners() {
+      const rows = await db.selectFrom('nodes').select('name').distinct().orderBy('name').execute();
+      return rows.map(({ name }) => name);
+    },
+
+    erase: retention(db, append),
+    eraseUnused: unusedEvidence(db, append),
+  };
+}

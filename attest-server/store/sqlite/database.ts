@@ -1,0 +1,91 @@
+import { resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { Kysely, SqliteDialect } from 'kysely';
+import { preparePrivateFile } from '../../state/private-file.ts';
+import type { Database, Statement, Value } from '../database.ts';
+import type { Tables } from '../schema.ts';
+import { type Build, compile } from '../statements.ts';
+import { backUp } from './backup.ts';
+import { inputValue, kyselyDatabase } from './driver.ts';
+import { migrate } from './migrations.ts';
+
+/**
+ * SQLite in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for `:memory:`.
+ * @throws Error where the file or its folder is open to others, of a newer version, or no store
+ */
+export function openSqlite(path: string): Database {
+  const connection = open(path);
+  const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: kyselyDatabase(connection) }) });
+  const [begin, commit] = ['begin immediate', 'commit'].map((text) => connection.prepare(text));
+  return {
+    db,
+    prepare: () => (build) => statement(connection, build),
+    // Kysely hands out the one connection in turn: nobody else's query comes between begin and commit.
+    inTransaction: (work) =>
+      db.connection().execute(async () => {
+        begin?.run();
+        try {
+          const result = await work();
+          commit?.run();
+          return result;
+        } catch (error) {
+          if (connection.isTransaction) connection.exec('rollback');
+          throw error;
+        }
+      }),
+    isUniqueViolation: (error) =>
+      error instanceof Error && 'errcode' in error && uniqueViolations.includes(error.errcode),
+    backup: (to) => backUp(path, to),
+    async close() {
+      await db.destroy();
+      // Kysely leaves alone what no query has used.
+      if (connection.isOpen) connection.close();
+    },
+  };
+}
+
+/** SQLITE_CONSTRAINT_PRIMARYKEY and SQLITE_CONSTRAINT_UNIQUE (SQLite, "Result and Error Codes"). */
+const uniqueViolations: readonly unknown[] = [1555, 2067];
+
+function open(path: string): DatabaseSync {
+  const inMemory = path === ':memory:';
+  const file = inMemory ? path : resolve(path);
+  if (!inMemory) preparePrivateFile(file);
+  let connection: DatabaseSync | undefined;
+  try {
+    connection = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: 5000 });
+    // A promise of ours means "on the disk": WAL alone syncs at checkpoints only.
+    connection.exec('pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off');
+    // 16 MiB between checkpoints and 8 MiB of pages in memory: a node's rows change often, and are seldom neighbours.
+    connection.exec('pragma wal_autocheckpoint = 4000; pragma cache_size = -8192');
+    migrate(connection);
+    return connection;
+  } catch (cause) {
+    connection?.close();
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`the store ${file} cannot be opened: ${why}`, { cause });
+  }
+}
+
+function statement<V extends Readonly<Record<string, Value>>, R>(
+  connection: DatabaseSync,
+  build: Build<V, R>,
+): Statement<V, R> {
+  const { compiled, places } = compile(build);
+  const prepared = connection.prepare(compiled.sql);
+  const fixed = compiled.parameters.map((value, index) =>
+    places[index] === undefined ? inputValue(value) : null,
+  );
+  const isReader = prepared.columns().length > 0;
+  return (values) => {
+    const parameters = places.map(
+      (name, index) => (name === undefined ? fixed[index] : values[name]) ?? null,
+    );
+    if (isReader) {
+      // The builder's type says which columns the row has.
+      return prepared.get(...parameters) as R | undefined;
+    }
+    prepared.run(...parameters);
+    return undefined;
+  };
+}

@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { Attestation } from '../../../attest-server/attest/attestation.ts';
+import type { AttestPorts, HistoryEntry, VerdictStore } from '../../../attest-server/attest/ports.ts';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import { madeEvent } from '../store/made-records.ts';
+import { type MadeMachine, madeMachine } from './made-machine.ts';
+
+const minute = 60_000;
+const hour = 60 * minute;
+const unknownAfter = 3 * minute;
+
+describe('a node whose verdict stays the same', () => {
+  let store: Store;
+  let machine: MadeMachine;
+  let attestation: Attestation;
+  let now: number;
+  let recorded: HistoryEntry[];
+  let faults: unknown[];
+  /** What the disk does with repeats. */
+  let write: VerdictStore['recordRepeat'];
+
+  beforeEach(async () => {
+    store = await openStore(':memory:', { chain: chainEntry });
+    machine = madeMachine('node-1');
+    await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
+    [now, recorded, faults] = [0, [], []];
+    write = store.verdicts.recordRepeat;
+    attestation = await open();
+    await judge(1 * minute);
+  });
+  afterEach(() => store[Symbol.asyncDispose]());
+
+  const open = () => {
+    const { evidence, references, enrolment, verdicts } = store;
+    const ports: AttestPorts = {
+      verdicts: { ...verdicts, recordRepeat: (record) => write(record) },
+      evidence,
+      references,
+      enrolment,
+      now: () => now,
+      monotonic: () => now,
+      unknownAfter,
+      summaryEvery: hour,
+      duration: () => {},
+      recorded: (entry) => recorded.push(entry),
+      fault: (error) => faults.push(error),
+    };
+    return Attestation.open(ports, observePolicy, null);
+  };
+  const judge = (at: number, change: Parameters<MadeMachine['answer']>[1] = {}) => {
+    now = at;
+    return attestation.judge(machine.node, machine.answer(at, change));
+  };
+  const history = () => store.verdicts.history('node-1', { limit: 1_000 });
+  const actions = async () =>
+    (await store.audit.entries({ limit: 1_000 })).slice(1).map(({ action }) => action);
+
+  it('is told at once, and its status moves without a row or an audit entry', async () => {
+    assert.equal((await judge(2 * minute)).state, 'trusted');
+    const shown = attestation.status('node-1');
+    assert.deepEqual([shown?.verifiedAt, shown?.expiresAt], [2 * minute, 5 * minute]);
+    assert.equal((await store.verdicts.status('node-1'))?.verifiedAt, 1 * minute);
+    await attestation.idle();
+    assert.deepEqual(await store.verdicts.status('node-1'), attestation.status('node-1'));
+    assert.deepEqual([(await history()).length, await actions()], [1, ['verdict']]);
+    assert.deepEqual(
+      recorded.map(({ at, transition }) => [at, transition]),
+      [
+        [1 * minute, true],
+        [2 * minute, false],
+      ],
+    );
+    assert.notEqual(await store.evidence.read(shown?.evidenceDigest ?? '', 'node-1'), null);
+  });
+
+  for (const [what, change] of [
+    ['the TPM was reset', { resetCount: 8 }],
+    ['the TPM was restarted', { restartCount: 2 }],
+    ['another kernel runs', { occasion: { bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964fe' } }],
+    ['the counters went back', { resetCount: 6 }],
+    ['the TPM has other firmware', { firmwareVersion: 2n }],
+  ] as const)
+    it(`has a row and an entry where ${what}`, async () => {
+      await judge(2 * minute, change);
+      const rows = await history();
+      assert.deepEqual([rows.length, (await actions()).length], [2, 2]);
+      assert.equal((await store.verdicts.status('node-1'))?.verifiedAt, 2 * minute);
+    });
+
+  it('has one row and one entry an hour, which say how many verdicts there were, also over a restart', async () => {
+    for (let at = 2; at <= 125; at += 1) {
+      await judge(at * minute);
+      await store.verdicts.settled();
+      if (at === 90) attestation = await open();
+    }
+    const rows = (await history()).map(({ at, repeats, since, transition }) => ({
+      at: at / minute,
+      repeats,
+      since: since / minute,
+      transition,
+    }));
+    assert.deepEqual(rows, [
+      { at: 121, repeats: 59, since: 61, transition: false },
+      { at: 61, repeats: 59, since: 1, transition: false },
+      { at: 1, repeats: 0, since: 1, transition: true },
+    ]);
+    const summaries = (await store.audit.entries({ limit: 100 })).filter(
+      ({ action }) => action === 'verdict.repeat',
+    );
+    assert.deepEqual(
+      summaries.map(({ detail }) => [detail.count, detail.since]),
+      [
+        [60, 1 * minute],
+        [60, 61 * minute],
+      ],
+    );
+    for (const { evidenceDigest } of await history())
+      assert.notEqual(await store.evidence.read(evidenceDigest ?? '', 'node-1'), null);
+    assert.equal(attestation.status('node-1')?.repeats, 4);
+  });
+
+  it('does not wait for its row until a clock that was set back comes to that moment again', async () => {
+    await judge(0);
+    assert.equal((await history()).length, 2);
+  });
+
+  it('is overdue like any other, and the row that says so keeps what it rests on', async () => {
+    await judge(2 * minute);
+    now = 6 * minute;
+    await attestation.sweep();
+    const [row] = await history();
+    assert.deepEqual([row?.verdict.state, row?.transition], ['unknown', true]);
+    await judge(7 * minute);
+    await judge(8 * minute);
+    await attestation.idle();
+    assert.notEqual(await store.evidence.read(row?.evidenceDigest ?? '', 'node-1'), null);
+  });
+
+  it('falls back to what is on disk where a batch fails, and is trusted no longer than that', async () => {
+    write = () => Promise.reject(new Error('the disk is full'));
+    assert.equal((await judge(2 * minute)).state, 'trusted');
+    await attestation.idle();
+    assert.equal(faults.length, 1);
+    const shown = attestation.status('node-1');
+    assert.deepEqual([shown?.verifiedAt, shown?.expiresAt], [1 * minute, 4 * minute]);
+    assert.equal((await store.verdicts.status('node-1'))?.expiresAt, 4 * minute);
+    now = 4 * minute + 1;
+    await attestation.sweep();
+    assert.equal(attestation.status('node-1')?.state, 'unknown');
+  });
+
+  it('falls back to the last answer that was written, and forward to the next', async () => {
+    await judge(2 * minute);
+    await store.verdicts.settled();
+    const outcomes: PromiseWithResolvers<void>[] = [];
+    write = () => {
+      const outcome = Promise.withResolvers<void>();
+      outcomes.push(outcome);
+      return outcome.promise;
+    };
+    await judge(3 * minute);
+    await judge(4 * minute);
+    const shown = () => attestation.status('node-1')?.verifiedAt;
+    assert.equal(shown(), 4 * minute);
+    outcomes[0]?.reject(new Error('the disk is full'));
+    await attestation.idle();
+    assert.equal(shown(), 2 * minute);
+    outcomes[1]?.resolve();
+    await attestation.idle();
+    assert.equal(shown(), 4 * minute);
+  });
+
+  it('keeps a change that came after an answer which is not written', async () => {
+    const outcome = Promise.withResolvers<void>();
+    write = () => outcome.promise;
+    await judge(2 * minute);
+    await judge(3 * minute, { resetCount: 8 });
+    outcome.reject(new Error('the disk is full'));
+    await attestation.idle();
+    assert.equal(attestation.status('node-1')?.verifiedAt, 3 * minute);
+  });
+
+  it('takes nothing of its share of the disk, but for what stays of it', async () => {
+    for (let at = 0; at < 1_200; at += 1) await judge(2 * minute + at);
+    const log = () => randomBytes(48 * 1024);
+    await assert.rejects(
+      async () => {
+        for (let at = 0; at < 200; at += 1) await judge(2 * minute + 1_200 + at, { userSpace: log() });
+      },
+      { code: 'too_large' },
+    );
+  });
+});
