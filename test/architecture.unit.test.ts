@@ -26,7 +26,7 @@ const runner = 'agent/node-tpm2';
 const rooms = (...names: readonly string[]): readonly string[] => names.map((name) => `${server}/${name}`);
 const rules: readonly Rule[] = [
   { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
-  { room: `${server}/verify`, values: [protocol], packages: ['node:crypto'], pure: true },
+  { room: `${server}/verify`, values: [protocol], packages: ['node:crypto', 'lru-cache'], pure: true },
   // Reads the texts of the shipped policies, once.
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
   {

@@ -1,8 +1,11 @@
+import { hash } from 'node:crypto';
 import { DiskBudget } from '../evidence/disk-budget.ts';
+import { LogsPerBoot } from '../evidence/logs-per-boot.ts';
 import { packEvidence } from '../evidence/pack.ts';
 import { InForce } from '../in-force/in-force.ts';
 import { amend } from '../policy/amend.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { Part, PartName, Parts } from '../protocol/evidence.ts';
 import { timings } from '../protocol/limits.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
@@ -11,9 +14,8 @@ import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import { type CaptureRequest, captured } from '../references/captured.ts';
 import type { NodeStatus, VerdictRecord } from '../store/store.ts';
 import type { Proven } from '../verify/proven.ts';
-import { verify } from '../verify/verify.ts';
+import { Verifier } from '../verify/verifier.ts';
 import type { Answer, AttestedNode } from './answer.ts';
-import { BootLogs } from './boot-logs.ts';
 import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
 import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
@@ -32,7 +34,8 @@ export class Attestation {
   readonly #ports: AttestPorts;
   readonly #statuses = new Map<string, NodeStatus>();
   readonly #latest = new Map<string, LatestBoot>();
-  readonly #bootLogs: BootLogs;
+  readonly #verifier = new Verifier();
+  readonly #logsPerBoot = new LogsPerBoot();
   readonly #systemUuids = new SystemUuids();
   readonly #disk: DiskBudget;
   readonly #lanes = new Lanes();
@@ -42,7 +45,6 @@ export class Attestation {
   private constructor(ports: AttestPorts, policy: Policy) {
     this.#ports = ports;
     this.#deadlines = new Deadlines(ports.monotonic);
-    this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
     this.#disk = new DiskBudget(ports.challengeEvery ?? timings.challengeEvery);
     this.#inForce = new InForce(policy, []);
   }
@@ -92,15 +94,11 @@ export class Attestation {
     answer: Answer,
   ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
     this.#disk.check(node.name, this.#ports.now());
-    const bootLog = await this.#bootLogs.of(answer);
+    const parts = await this.#partsOf(answer);
     const started = performance.now();
     const { evidence } = answer;
-    const proven = verify(
-      {
-        quotes: quotesOf(evidence, node.ak.name, this.#latest.get(node.name)),
-        facts: evidence.facts,
-        bootLog,
-      },
+    const proven = this.#verifier.verify(
+      { quotes: quotesOf(evidence), facts: evidence.facts, parts },
       {
         ak: node.ak,
         ekDigest: node.ekDigest,
@@ -186,9 +184,11 @@ export class Attestation {
       await work();
       this.#statuses.delete(name);
       this.#deadlines.forget(name);
+      const latest = this.#latest.get(name);
+      if (latest !== undefined) this.#verifier.forget(latest.akName);
       this.#latest.delete(name);
       this.#systemUuids.forget(name);
-      this.#bootLogs.forget(name);
+      this.#logsPerBoot.forget(name);
       this.#disk.forget(name);
     });
   }
@@ -215,6 +215,23 @@ export class Attestation {
   /** Resolves when no verdict is under way. */
   async idle(): Promise<void> {
     await this.#lanes.idle();
+  }
+
+  /** What came along, and what the verifier does not remember of the rest, from the store. */
+  async #partsOf({ evidence, bootLog }: Answer): Promise<Parts> {
+    const parts: Partial<Record<PartName, Part>> = {};
+    const digest = evidence.bootLog;
+    if (digest !== null) parts.boot = { digest, bytes: bootLog?.digest === digest ? bootLog.bytes : null };
+    if (evidence.userspaceLog !== undefined) {
+      const bytes = Buffer.from(evidence.userspaceLog, 'base64');
+      parts.userSpace = { digest: hash('sha256', bytes, 'hex'), bytes };
+    }
+    for (const name of this.#verifier.missing(parts)) {
+      const part = parts[name];
+      if (part !== undefined)
+        parts[name] = { digest: part.digest, bytes: await this.#ports.store.evidence(part.digest) };
+    }
+    return parts;
   }
 
   async #record(
@@ -255,7 +272,7 @@ export class Attestation {
     });
     const evidence = [kept, ...kept.shared];
     if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
-      this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
+      this.#logsPerBoot.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
       evidence.push(answer.bootLog);
     }
     const verdicts =

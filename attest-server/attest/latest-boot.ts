@@ -1,5 +1,5 @@
 import { sameText } from '../evidence/kept-form.ts';
-import type { EvidenceMessage } from '../protocol/messages.ts';
+import { type EvidenceMessage, type PcrBank, pcrBanks } from '../protocol/messages.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
 
@@ -16,10 +16,7 @@ export interface LatestBoot extends Pick<Proven, 'akName' | 'banks' | 'boot'> {
   readonly moved: number;
 }
 
-/**
- * Keeps what did not change since the proof before. New values get memory of their own: as they arrived they are
- * parts of Buffer's shared pool, and one node's would keep all of it alive.
- */
+/** Keeps what did not change since the proof before; the verifier gives the same banks again where they held still. */
 export function latestBoot(
   { akName, banks, boot, clock: { resetCount } }: Proven,
   { quotes }: EvidenceMessage,
@@ -28,38 +25,24 @@ export function latestBoot(
 ): LatestBoot {
   const arrived = quotes.length === 1 ? (quotes[0]?.pcrs ?? null) : null;
   const again = arrived !== null && before?.pcrs != null && sameText(arrived, before.pcrs);
-  const pcrs = again ? before.pcrs : arrived;
-  const same =
-    before?.banks.length === banks.length &&
-    before.banks.every(({ bank, mask, pcrDigest }, index) => {
-      const now = banks[index];
-      return bank === now?.bank && mask === now.mask && pcrDigest === now.pcrDigest;
-    });
-  const moved = before?.resetCount === resetCount ? before.moved + (same ? 0 : 1) : 0;
-  if (same) return { akName, banks: before.banks, boot, pcrs, at, resetCount, moved };
-  return {
-    banks: banks.map((bank) => ({ ...bank, values: Buffer.from(new Uint8Array(bank.values).buffer) })),
-    boot,
-    ...{ akName, pcrs, at, resetCount, moved },
-  };
+  const moved = before?.resetCount === resetCount ? before.moved + (before.banks === banks ? 0 : 1) : 0;
+  return { akName, banks, boot, pcrs: again ? before.pcrs : arrived, at, resetCount, moved };
 }
 
-/** The quotes of a message, from base64; values that came and were proven before are not decoded again. */
-export function quotesOf(
-  { quotes }: EvidenceMessage,
-  akName: string,
-  before: LatestBoot | undefined,
-): QuoteEvidence[] {
-  const known = before?.akName === akName && quotes.length === 1 ? before : null;
-  return quotes.map(({ attest, signature, pcrs }) => {
-    const signed = { attest: Buffer.from(attest, 'base64'), signature: Buffer.from(signature, 'base64') };
-    const again = known !== null && known.pcrs !== null && sameText(pcrs, known.pcrs);
-    return again ? { ...signed, pcrs: {}, known: known.banks } : { ...signed, pcrs: decoded(pcrs) };
-  });
+/** The quotes of a message, from base64. */
+export function quotesOf({ quotes }: Pick<EvidenceMessage, 'quotes'>): QuoteEvidence[] {
+  return quotes.map(({ attest, signature, pcrs }) => ({
+    attest: Buffer.from(attest, 'base64'),
+    signature: Buffer.from(signature, 'base64'),
+    pcrs: decoded(pcrs),
+  }));
 }
 
 function decoded(pcrs: MessagePcrs): QuoteEvidence['pcrs'] {
-  return Object.fromEntries(
-    Object.entries(pcrs).map(([bank, values]) => [bank, Buffer.from(values, 'base64')]),
-  );
+  const values: Partial<Record<PcrBank, Buffer>> = {};
+  for (const bank of pcrBanks) {
+    const text = pcrs[bank];
+    if (text !== undefined) values[bank] = Buffer.from(text, 'base64');
+  }
+  return values;
 }

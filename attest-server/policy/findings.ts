@@ -1,5 +1,5 @@
 import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { MeasuredBoot } from '../verify/proven.ts';
+import type { ReplayedBoot } from '../verify/proven.ts';
 import type { Revoked } from './boot/revoked.ts';
 import type { Finding } from './finding.ts';
 import type { PolicyGroup } from './policy.ts';
@@ -80,7 +80,7 @@ export function noReference({ name, boot: { references } }: PolicyGroup): Findin
 
 export function revokedReference(
   { reference: { reference }, component }: Revoked,
-  boot: MeasuredBoot | null,
+  boot: ReplayedBoot | null,
 ): Finding {
   const text =
     component === null
@@ -109,7 +109,7 @@ export function deniedTpmFirmware(version: string): Finding {
   };
 }
 
-export function problemsOf({ digest, problems }: MeasuredBoot): Finding[] {
+export function problemsOf({ digest, problems }: ReplayedBoot): Finding[] {
   return problems.map(({ code, pcr, event, expected, actual, text }) => ({
     code,
     aspect: 'boot',

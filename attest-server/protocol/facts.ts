@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { partNames } from './evidence.ts';
 import { limits } from './limits.ts';
 import { nodeName } from './messages.ts';
 import { Rejection } from './rejection.ts';
@@ -27,6 +28,8 @@ const facts = z.object({
     })
     .partial()
     .optional(),
+  /** SHA-256 of each part of the evidence that does not grow, hex: the quote signs it with these facts. */
+  parts: z.partialRecord(z.enum(partNames), z.string().regex(/^[0-9a-f]{64}$/)).optional(),
 });
 export type Facts = z.infer<typeof facts>;
 /** What the node says of its machine and kernel. */

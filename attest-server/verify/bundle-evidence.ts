@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../protocol/binding.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { Part, PartName } from '../protocol/evidence.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
-import { measureBoot } from './measured-boot.ts';
 import type { Proven } from './proven.ts';
 import { type Evidence, type Expected, verify } from './verify.ts';
 
@@ -24,25 +24,26 @@ export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): P
   });
 }
 
-function evidenceOf(bundle: Bundle): Evidence {
-  const log = bundle.bootLog === undefined ? null : Buffer.from(bundle.bootLog, 'base64');
-  const digest = log === null ? '' : hash('sha256', log, 'hex');
-  const userSpace = bundle.userspaceLog === undefined ? null : Buffer.from(bundle.userspaceLog, 'base64');
-  return {
-    quotes: quotesOf(bundle),
-    facts: bundle.facts ?? null,
-    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks, userSpace) },
-  };
+function evidenceOf({ quotes, bootLog, userspaceLog, facts }: Bundle): Evidence {
+  const parts: Partial<Record<PartName, Part>> = {};
+  if (bootLog !== undefined) parts.boot = partOf(bootLog);
+  if (userspaceLog !== undefined) parts.userSpace = partOf(userspaceLog);
+  return { quotes: quotesOf(quotes), facts: facts ?? null, parts };
+}
+
+function partOf(base64: string): Part {
+  const bytes = Buffer.from(base64, 'base64');
+  return { digest: hash('sha256', bytes, 'hex'), bytes };
 }
 
 /** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */
 function bindingOf(
   { binding, qualifyingData: carried }: Bundle,
-  { facts, bootLog }: Evidence,
+  { facts, parts }: Evidence,
 ): Expected['binding'] {
   if (binding === undefined) return { qualifyingData: carried ?? '' };
   const factsDigest = facts === null ? null : hash('sha256', facts, 'hex');
-  const logDigest = bootLog?.digest ?? null;
+  const logDigest = parts.boot?.digest ?? null;
   checkDigest(factsDigest, binding.facts, 'facts');
   checkDigest(logDigest, binding.bootLog, 'bootLog');
   const bytes = (hex: string) => Buffer.from(hex, 'hex');

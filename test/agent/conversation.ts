@@ -13,7 +13,6 @@ import { checkAttestationKey } from '../../attest-server/verify/attestation-key.
 import { makeCredential } from '../../attest-server/verify/credential.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { verify } from '../../attest-server/verify/verify.ts';
-import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 
 const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 
@@ -74,7 +73,7 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
         socket.send(JSON.stringify(challenge));
       } else if (message.type === 'evidence') {
         const ak = hello?.ak?.publicArea ?? '';
-        const proven = prove(message, { ak, helloDigest, challenge, channel });
+        const proven = prove(message, { ak, helloDigest, challenge, channel, log: bootLog });
         socket.send(JSON.stringify({ type: 'verdict', state: 'trusted', codes: [] }));
         resolve({ token, log: bootLog, proven });
       }
@@ -99,6 +98,8 @@ export function prove(
     readonly helloDigest: string;
     readonly challenge: Challenge;
     readonly channel: Buffer;
+    /** Which it sent. */
+    readonly log: Buffer | null;
   },
 ): Proven {
   return verify(
@@ -109,15 +110,7 @@ export function prove(
         pcrs: { sha256: Buffer.from(pcrs.sha256 ?? '', 'base64') },
       })),
       facts: evidence.facts,
-      bootLog: {
-        digest: evidence.bootLog ?? '',
-        measure: () => ({
-          digest: evidence.bootLog ?? '',
-          log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
-          problems: [],
-          state: emptyState,
-        }),
-      },
+      parts: session.log === null ? {} : { boot: { digest: evidence.bootLog ?? '', bytes: session.log } },
     },
     {
       ak: checkAttestationKey(Buffer.from(session.ak, 'base64')),

@@ -1,21 +1,21 @@
 import { verify as bareVerify, randomBytes } from 'node:crypto';
-import { type LatestBoot, latestBoot, quotesOf } from '../../attest-server/attest/latest-boot.ts';
+import { quotesOf } from '../../attest-server/attest/latest-boot.ts';
 import { createAppraiser } from '../../attest-server/policy/appraise.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import type { EvidenceMessage } from '../../attest-server/protocol/messages.ts';
-import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
-import type { MeasuredBoot, Proven } from '../../attest-server/verify/proven.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
-import { verify } from '../../attest-server/verify/verify.ts';
-import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
-import { madeQuote, madeValues } from '../attest-server/verify/made-quote.ts';
+import { Verifier } from '../../attest-server/verify/verifier.ts';
+import type { Evidence, Expected } from '../../attest-server/verify/verify.ts';
+import { byValues, replayedValues } from '../attest-server/policy/made-proof.ts';
+import { firmware, madeLog } from '../attest-server/verify/boot/made-boot.ts';
+import { partOf } from '../attest-server/verify/made-by-hand.ts';
+import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
 import { at, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
 
-/** Per second of CPU time. `ratio` is the whole check to bare crypto.verify; `unchanged_ratio` the same where policy and PCR digest are those of the last time. */
+/** Per second of CPU time. `ratio` is the whole check to bare crypto.verify; `unchanged_ratio` the same where the PCR values are those of the last time. */
 export interface QuoteFigures {
   readonly per_s: number;
   readonly bare_per_s: number;
@@ -48,11 +48,16 @@ function bench(kind: KeyKind): QuoteFigures {
   const bareOne = ({ ak, bare }: Message) => bareVerify('sha256', bare.data, ak.key, bare.signature);
   const whole = createAppraiser(strictPolicy, [reference], { memo: false });
   const remembering = createAppraiser(strictPolicy, [reference]);
-  const full = (one: Message) => whole(prove(one), node, at).state === 'trusted';
-  const proven = new Map(
-    messages.map((one) => [one, latestBoot(prove(one), evidenceOf(one), at, undefined)]),
-  );
-  const unchanged = (one: Message) => remembering(prove(one, proven.get(one)), node, at).state === 'trusted';
+  const verifier = new Verifier();
+  const prove = (one: Message) => verifier.verify(evidenceOf(one), expectedOf(one));
+  // From here on the log is remembered.
+  for (const one of messages.slice(0, 1))
+    verifier.verify({ ...evidenceOf(one), parts: { boot: log } }, expectedOf(one));
+  const full = (one: Message) => {
+    verifier.forget(one.ak.name);
+    return whole(prove(one), node, at).state === 'trusted';
+  };
+  const unchanged = (one: Message) => remembering(prove(one), node, at).state === 'trusted';
   const [bare = 0, looked = 0, remembered = 0] = interleaved(
     [bareOne, full, unchanged].map((check) => () => {
       for (const one of messages) if (!check(one)) throw new Error('a good quote was refused');
@@ -67,57 +72,44 @@ function bench(kind: KeyKind): QuoteFigures {
   };
 }
 
-/** As a message, of which only the quotes count here. */
-function evidenceOf({ quote }: Message): EvidenceMessage {
-  // A text of its own, as a message brings it, not the same string object.
-  const sha256 = Buffer.from(quote.pcrs.sha256).toString('latin1');
-  return { ...envelope, quotes: [{ ...quote, pcrs: { sha256 } }] };
+/** As a message brings it: values in memory of their own. The log was parsed before: an unchanged one is not parsed again. */
+function evidenceOf({ quote }: Message): Evidence {
+  return {
+    quotes: quotesOf({ quotes: [quote] }),
+    facts: null,
+    parts: { boot: { digest: log.digest, bytes: null } },
+  };
 }
 
-function prove({ ak, nonce, channel, quote }: Message, before?: LatestBoot): Proven {
-  return verify(
-    {
-      quotes: quotesOf({ ...envelope, quotes: [quote] }, ak.name, before),
-      facts: null,
-      bootLog,
-    },
-    {
-      ak,
-      ekDigest,
-      judgeHierarchy: true,
-      binding: { nonce, channel, claimedChannel: channel, session: null },
-      selection: asked,
-    },
-  );
+function expectedOf({ ak, nonce, channel }: Message): Expected {
+  return {
+    ak,
+    ekDigest,
+    judgeHierarchy: true,
+    binding: { nonce, channel, claimedChannel: channel, session: null },
+    selection: asked,
+  };
 }
-
-const envelope = { type: 'evidence', nonce: '', channel: '', facts: '', bootLog: null } as const;
 
 const every = Array.from({ length: 24 }, (_, pcr) => pcr);
-const values = madeValues(32);
-
 const ekDigest = 'e0'.repeat(32);
 const asked = { sha256: every };
-const pcrs = Object.fromEntries(every.map((pcr) => [pcr, values.toString('hex', 32 * pcr, 32 * pcr + 32)]));
-const reference: Reference = {
-  version: 1,
-  name: 'bench',
-  group: 'default',
-  state: 'active',
-  expires: null,
-  pcrs: { sha256: pcrs },
-  components: [],
-  events: [],
-};
-
-/** A log that was parsed before: an unchanged log is not parsed again. */
-const boot: MeasuredBoot = {
-  digest: 'b0'.repeat(32),
-  log: { format: 'crypto-agile', banks: { sha256: pcrs }, startupLocality: null, events: [], notes: [] },
-  problems: [],
-  state: emptyState,
-};
-const bootLog = { digest: boot.digest, measure: () => boot };
+/** As short as one is of which nothing is wrong. */
+const log = partOf(madeLog(firmware));
+const values = replayedValues(madeLog(firmware), 'sha256');
+const reference = byValues(
+  {
+    version: 1,
+    name: 'bench',
+    group: 'default',
+    state: 'active',
+    expires: null,
+    pcrs: {},
+    components: [],
+    events: [],
+  },
+  madeLog(firmware),
+);
 
 function message(kind: KeyKind): Message {
   const key = softwareKey(kind);
@@ -128,7 +120,7 @@ function message(kind: KeyKind): Message {
     nonce,
     channel,
     facts: none,
-    bootLog: Buffer.from(boot.digest, 'hex'),
+    bootLog: Buffer.from(log.digest, 'hex'),
     keyRequest: none,
   });
   const { attest, signature } = madeQuote(key, Buffer.from(signs, 'hex'), { pcrs: { sha256: values } });

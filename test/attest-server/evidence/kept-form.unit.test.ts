@@ -8,7 +8,7 @@ import { keptContext, packEvidence } from '../../../attest-server/evidence/pack.
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
-import { verify } from '../../../attest-server/verify/verify.ts';
+import { Verifier } from '../../../attest-server/verify/verifier.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { madeQuote, madeValues } from '../verify/made-quote.ts';
 
@@ -29,6 +29,7 @@ const hello = JSON.stringify(tpm.hello(node.name));
 /** Answers of one node as the pipeline keeps them; `store` is what was written. */
 function fleetOfOne(one: AttestedNode = node) {
   const store = new Map<string, Buffer>();
+  const verifier = new Verifier();
   let latest: LatestBoot | undefined;
   const put = ({ digest, bytes }: Blob) => store.set(digest, bytes);
   return {
@@ -53,10 +54,10 @@ function fleetOfOne(one: AttestedNode = node) {
         challengedAt: 0,
         bootLog: null,
       };
-      const quotes = quotesOf(evidence, node.ak.name, latest);
+      const quotes = quotesOf(evidence);
       const binding = { nonce, channel, claimedChannel: channel, session: null };
-      const proven = verify(
-        { quotes, facts: evidence.facts, bootLog: null },
+      const proven = verifier.verify(
+        { quotes, facts: evidence.facts, parts: {} },
         { ak: node.ak, ekDigest: node.ekDigest, judgeHierarchy: true, binding, selection: every },
       );
       const kept = packEvidence(

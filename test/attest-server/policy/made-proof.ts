@@ -1,13 +1,12 @@
-import { hash } from 'node:crypto';
 import { type CaptureOptions, captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';
-import type { Proven, QuotedBank } from '../../../attest-server/verify/proven.ts';
+import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import { partOf } from '../verify/made-by-hand.ts';
 import { akOf, madeQuote } from '../verify/made-quote.ts';
 import { softwareKey } from '../verify/software-key.ts';
 
@@ -36,15 +35,11 @@ export function madeProof(options: ProofOptions): Proven {
     pcrs: { [bank]: values },
     selection: [[algorithms[bank], bitmap]],
   });
-  const digest = log && hash('sha256', log, 'hex');
   return verify(
     {
       quotes: [quote],
       facts: null,
-      bootLog:
-        log === null || digest === null
-          ? null
-          : { digest, measure: (banks: readonly QuotedBank[]) => measureBoot(log, digest, banks) },
+      parts: log === null ? {} : { boot: partOf(log) },
     },
     {
       ak: akOf(key),

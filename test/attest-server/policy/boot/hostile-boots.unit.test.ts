@@ -6,6 +6,7 @@ import { parseCommandLine } from '../../../../attest-server/policy/boot/command-
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
+import { hashPart } from '../../../../attest-server/verify/parts.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -20,6 +21,7 @@ import {
   retyped,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
+import { bootByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { byValues, capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -135,12 +137,12 @@ describe('what a stub adds to a unified image', () => {
         content: { eventType: 'phase', string: 'init=/bin/sh' },
       });
       const later = Buffer.from(`\x1e${record}\n`);
-      const boot = measureBoot(unified, proven.boot?.digest ?? '', proven.banks, later);
+      const boot = measureBoot(hashPart(unified), proven.banks, hashPart(later));
       assert.deepEqual(
         boot.userSpace?.map((event) => event.pcr),
         [pcr],
       );
-      assert.equal(judged({ ...proven, boot }, '{}', captured(unified)), 'untrusted pcr_mismatch');
+      assert.equal(judged(provenByHand(proven, { boot }), '{}', captured(unified)), 'untrusted pcr_mismatch');
     });
 });
 
@@ -279,7 +281,8 @@ describe('a verdict that is remembered', () => {
     const proven = madeProof({ log });
     const state = proven.boot?.state;
     assert.ok(proven.boot && state);
-    const silent = { ...proven, boot: { ...proven.boot, state: { ...plainState(state), commandLines: [] } } };
+    const said = { ...plainState(state), commandLines: [] };
+    const silent = provenByHand(proven, { boot: bootByHand({ ...proven.boot, state: said }) });
     assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');
     assert.equal(appraise(proven, { name: 'n' }, 0).state, 'trusted');
     assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');
