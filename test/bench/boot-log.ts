@@ -32,7 +32,7 @@ export interface BootLogFigures {
   readonly known_digest_ms: number;
 }
 
-const logs: readonly (readonly [file: string, banks: readonly PcrBank[]])[] = [
+export const logs: readonly (readonly [file: string, banks: readonly PcrBank[]])[] = [
   ['fedora41-locality-3', ['sha256']],
   ['fedora41-locality-3', ['sha1', 'sha256']],
   ['rhel8-padded', ['sha256']],

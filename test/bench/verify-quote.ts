@@ -31,7 +31,8 @@ export async function benchVerifyQuote(): Promise<{ rsa2048: QuoteFigures; p256:
   return { rsa2048: bench('rsa2048'), p256: bench('p256') };
 }
 
-interface Message {
+/** One answer's quote, as a message brings it. */
+export interface Message {
   readonly ak: AttestationKey;
   readonly nonce: Buffer;
   readonly channel: Buffer;
@@ -95,9 +96,10 @@ const every = Array.from({ length: 24 }, (_, pcr) => pcr);
 const ekDigest = 'e0'.repeat(32);
 const asked = { sha256: every };
 /** As short as one is of which nothing is wrong. */
-const log = partOf(madeLog(firmware));
+export const log = partOf(madeLog(firmware));
 const values = replayedValues(madeLog(firmware), 'sha256');
-const reference = byValues(
+/** Of the PCR values that the messages quote. */
+export const reference = byValues(
   {
     version: 1,
     name: 'bench',
@@ -111,7 +113,7 @@ const reference = byValues(
   madeLog(firmware),
 );
 
-function message(kind: KeyKind): Message {
+export function message(kind: KeyKind): Message {
   const key = softwareKey(kind);
   const nonce = randomBytes(32);
   const channel = randomBytes(32);
