@@ -1,6 +1,6 @@
 import { constants, hash, verify as verifySignature } from 'node:crypto';
 import { bankBytes, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
-import { pcrCount } from '../protocol/pcr-values.ts';
+import { type PcrValues, pcrCount } from '../protocol/pcr-values.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { type AttestationKey, otherQualifiedNames } from './attestation-key.ts';
 import type { QuotedBank } from './proven.ts';
@@ -100,7 +100,7 @@ export function checkSelection(quotes: readonly SignedQuote[], asked: PcrSelecti
       if (mask !== maskOf(asked[bank]))
         throw badSelection(`other PCRs of the ${bank} bank are quoted than were asked`);
   for (const bank of pcrBanks)
-    if (maskOf(asked[bank]) !== 0 && (seen & (1 << pcrBanks.indexOf(bank))) === 0)
+    if ((seen & (1 << pcrBanks.indexOf(bank))) === 0 && maskOf(asked[bank]) !== 0)
       throw badSelection(`the ${bank} bank was asked and is not quoted`);
 }
 
@@ -127,22 +127,21 @@ export function checkPcrs(
   carriers: readonly QuoteEvidence[],
   known: QuotedPcrs | null = null,
 ): QuotedPcrs {
-  const arrived = quotes.flatMap(({ quote }, index) =>
-    quote.selection.map((selected) => valuesOf(carriers[index], selected)),
-  );
-  if (known !== null && holdStill(known.banks, quotes, arrived)) return known;
+  if (known !== null && holdStill(known.banks, quotes, carriers)) return known;
   const banks: QuotedBank[] = [];
-  for (const { quote, ak } of quotes) {
-    const values = arrived.slice(banks.length, banks.length + quote.selection.length);
+  for (let i = 0; i < quotes.length; i++) {
+    const { quote, ak } = quotes[i]!;
+    const values = quote.selection.map((selected) => valuesOf(carriers[i], selected));
     const covered = values.length === 1 && values[0] ? values[0] : Buffer.concat(values);
     const pcrDigest = hash(ak.hash, covered, 'hex');
     if (pcrDigest !== quote.pcrDigest)
       throw new Rejection('pcr_digest_mismatch', 'the PCR values do not hash to what the quote signs', {
         field: 'pcrDigest',
       });
-    // The seal exists for the compiler only.
-    for (const [index, { bank, mask }] of quote.selection.entries())
-      banks.push({ bank, mask, values: values[index], pcrDigest } as QuotedBank);
+    for (let j = 0; j < values.length; j++) {
+      const { bank, mask } = quote.selection[j]!;
+      banks.push(sealedBank({ bank, mask, values: values[j]!, pcrDigest }));
+    }
   }
   const still = known !== null && sameMeasured(known.banks, banks);
   return sealed(banks, still ? known.measuredDigest : measuredDigest(banks));
@@ -150,10 +149,15 @@ export function checkPcrs(
 
 /** The same in memory of its own: as values arrive they may be parts of a shared pool, and keep all of that alive. */
 export function ownPcrs({ banks, measuredDigest }: QuotedPcrs): QuotedPcrs {
-  const own = banks.map(({ bank, mask, values, pcrDigest }) => {
-    return { bank, mask, values: Buffer.from(new Uint8Array(values).buffer), pcrDigest } as QuotedBank;
-  });
+  const own = banks.map(({ bank, mask, values, pcrDigest }) =>
+    sealedBank({ bank, mask, values: Buffer.from(new Uint8Array(values).buffer), pcrDigest }),
+  );
   return sealed(own, measuredDigest);
+}
+
+function sealedBank(bank: PcrValues & Pick<QuotedBank, 'pcrDigest'>): QuotedBank {
+  // The seal exists for the compiler only.
+  return bank as QuotedBank;
 }
 
 function sealed(banks: readonly QuotedBank[], measuredDigest: string): QuotedPcrs {
@@ -164,18 +168,19 @@ function sealed(banks: readonly QuotedBank[], measuredDigest: string): QuotedPcr
 function holdStill(
   known: readonly QuotedBank[],
   quotes: readonly SignedQuote[],
-  arrived: readonly Buffer[],
+  carriers: readonly QuoteEvidence[],
 ): boolean {
-  if (known.length !== arrived.length) return false;
   let index = 0;
-  for (const { quote } of quotes)
-    for (const { bank, mask } of quote.selection) {
-      const before = known[index]!;
-      if (before.pcrDigest !== quote.pcrDigest || before.bank !== bank || before.mask !== mask) return false;
-      if (!before.values.equals(arrived[index]!)) return false;
-      index++;
+  for (let i = 0; i < quotes.length; i++) {
+    const { selection, pcrDigest } = quotes[i]!.quote;
+    for (const selected of selection) {
+      const before = known[index++];
+      if (before === undefined || before.pcrDigest !== pcrDigest) return false;
+      if (before.bank !== selected.bank || before.mask !== selected.mask) return false;
+      if (!before.values.equals(valuesOf(carriers[i], selected))) return false;
     }
-  return true;
+  }
+  return index === known.length;
 }
 
 function valuesOf(carrier: QuoteEvidence | undefined, selected: SelectedBank): Buffer {
@@ -227,13 +232,13 @@ function measuredRanges(bank: PcrBank, mask: number): readonly [start: number, e
 
 function sameMeasured(some: readonly QuotedBank[], others: readonly QuotedBank[]): boolean {
   if (some.length !== others.length) return false;
-  return some.every(({ bank, mask, values }, index) => {
-    const other = others[index]!;
+  for (let i = 0; i < some.length; i++) {
+    const { bank, mask, values } = some[i]!;
+    const other = others[i]!;
     if (other.bank !== bank || other.mask !== mask) return false;
     const [start, end, stop] = measuredRanges(bank, mask);
-    return (
-      values.compare(other.values, 0, start, 0, start) === 0 &&
-      values.compare(other.values, end, stop, end, stop) === 0
-    );
-  });
+    if (values.compare(other.values, 0, start, 0, start) !== 0) return false;
+    if (values.compare(other.values, end, stop, end, stop) !== 0) return false;
+  }
+  return true;
 }

@@ -18,7 +18,7 @@ export interface RatioFigures {
   readonly median: number;
   readonly min: number;
   readonly max: number;
-  /** Milliseconds of CPU time, medians. */
+  /** Milliseconds of CPU time in quiet moments, medians. */
   readonly old_ms: number;
   readonly new_ms: number;
 }
@@ -89,12 +89,13 @@ function ratioOf(name: string, measured: readonly (readonly [Figures, Figures])[
 function madeInput(): SideInput {
   const messages = (kind: keyof typeof messagesOfKey) =>
     Array.from({ length: messagesOfKey[kind] }, () => {
-      const { ak, nonce, channel, quote } = message(kind);
+      const { ak, nonce, channel, quote, moved } = message(kind);
       return {
         ak: ak.publicArea.toString('base64'),
         nonce: nonce.toString('base64'),
         channel: channel.toString('base64'),
         quote,
+        moved,
       };
     });
   return {

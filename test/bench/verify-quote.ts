@@ -15,7 +15,7 @@ import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.
 import { at, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
 
-/** Per second of CPU time. `ratio` is the whole check to bare crypto.verify; `unchanged_ratio` the same where the PCR values are those of the last time. */
+/** Per second of CPU time. `ratio` is the whole check, PCR 10 having moved, to bare crypto.verify; `unchanged_ratio` the same where none moved. */
 export interface QuoteFigures {
   readonly per_s: number;
   readonly bare_per_s: number;
@@ -31,16 +31,20 @@ export async function benchVerifyQuote(): Promise<{ rsa2048: QuoteFigures; p256:
   return { rsa2048: bench('rsa2048'), p256: bench('p256') };
 }
 
+interface QuoteText {
+  readonly attest: string;
+  readonly signature: string;
+  readonly pcrs: { readonly sha256: string };
+}
+
 /** One answer's quote, as a message brings it. */
 export interface Message {
   readonly ak: AttestationKey;
   readonly nonce: Buffer;
   readonly channel: Buffer;
-  readonly quote: {
-    readonly attest: string;
-    readonly signature: string;
-    readonly pcrs: { readonly sha256: string };
-  };
+  readonly quote: QuoteText;
+  /** Another answer to the same challenge, in which PCR 10 has moved. */
+  readonly moved: QuoteText;
   readonly bare: { readonly data: Buffer; readonly signature: Buffer };
 }
 
@@ -50,17 +54,18 @@ function bench(kind: KeyKind): QuoteFigures {
   const whole = createAppraiser(strictPolicy, [reference], { memo: false });
   const remembering = createAppraiser(strictPolicy, [reference]);
   const verifier = new Verifier();
-  const prove = (one: Message) => verifier.verify(evidenceOf(one), expectedOf(one));
   // From here on the log is remembered.
   for (const one of messages.slice(0, 1))
-    verifier.verify({ ...evidenceOf(one), parts: { boot: log } }, expectedOf(one));
-  const full = (one: Message) => {
-    verifier.forget(one.ak.name);
-    return whole(prove(one), node, at).state === 'trusted';
-  };
-  const unchanged = (one: Message) => remembering(prove(one), node, at).state === 'trusted';
+    verifier.verify({ ...evidenceOf(one.quote), parts: { boot: log } }, expectedOf(one));
+  const prove = (one: Message, quote: QuoteText) => verifier.verify(evidenceOf(quote), expectedOf(one));
+  let round = 0;
+  const current = ({ quote, moved }: Message) => (round % 2 === 0 ? quote : moved);
+  const full = (one: Message) => whole(prove(one, current(one)), node, at).state === 'trusted';
+  const unchanged = (one: Message) => remembering(prove(one, current(one)), node, at).state === 'trusted';
   const [bare = 0, looked = 0, remembered = 0] = interleaved(
     [bareOne, full, unchanged].map((check) => () => {
+      // The values move between `unchanged` and the next `full`.
+      if (check === full) round++;
       for (const one of messages) if (!check(one)) throw new Error('a good quote was refused');
     }),
     { warmUp: 25, rounds },
@@ -74,7 +79,7 @@ function bench(kind: KeyKind): QuoteFigures {
 }
 
 /** As a message brings it: values in memory of their own. The log was parsed before: an unchanged one is not parsed again. */
-function evidenceOf({ quote }: Message): Evidence {
+function evidenceOf(quote: QuoteText): Evidence {
   return {
     quotes: quotesOf({ quotes: [quote] }),
     facts: null,
@@ -98,6 +103,8 @@ const asked = { sha256: every };
 /** As short as one is of which nothing is wrong. */
 export const log = partOf(madeLog(firmware));
 const values = replayedValues(madeLog(firmware), 'sha256');
+/** After one more file that IMA measured. */
+const movedValues = Buffer.from(values).fill(1, 32 * 10, 32 * 11);
 /** Of the PCR values that the messages quote. */
 export const reference = byValues(
   {
@@ -125,17 +132,16 @@ export function message(kind: KeyKind): Message {
     bootLog: Buffer.from(log.digest, 'hex'),
     keyRequest: none,
   });
-  const { attest, signature } = madeQuote(key, Buffer.from(signs, 'hex'), { pcrs: { sha256: values } });
   const ak = checkAttestationKey(key.publicArea);
-  return {
-    ak,
-    nonce,
-    channel,
-    quote: {
+  const quoteOf = (sha256: Buffer) => {
+    const { attest, signature } = madeQuote(key, Buffer.from(signs, 'hex'), { pcrs: { sha256 } });
+    const text = {
       attest: attest.toString('base64'),
       signature: signature.toString('base64'),
-      pcrs: { sha256: values.toString('base64') },
-    },
-    bare: { data: attest, signature: parseSignature(signature, ak) },
+      pcrs: { sha256: sha256.toString('base64') },
+    };
+    return { text, bare: { data: attest, signature: parseSignature(signature, ak) } };
   };
+  const { text: quote, bare } = quoteOf(values);
+  return { ak, nonce, channel, quote, moved: quoteOf(movedValues).text, bare };
 }
