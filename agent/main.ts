@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
+import { pino } from 'pino';
 import { ConfigError } from '../attest-server/protocol/config-error.ts';
 import type { AgentConfig } from './config.ts';
-import { pino } from 'pino';
 import { runAgent } from './run.ts';
 import { readVersion } from './version.ts';
 

@@ -37,10 +37,10 @@ async function replaceLostKey(
   if (!existsSync(path)) throw new Error(`there is no ${path}: name the server's state folder (--state-dir)`);
   await using _state = await openState(stateDir);
   await using store = await openStore(path, { chain: chainEntry });
-  const { origin } = await startAnew({ store, stateDir, actor: whoIsThis(), reason, at });
+  const { origin } = await startAnew({ store: store.audit, stateDir, actor: whoIsThis(), reason, at });
   const rolledBack: string[] = [];
   const log = await AuditLog.open({
-    store,
+    store: store.audit,
     stateDir,
     now: () => Date.now(),
     signed: () => {},

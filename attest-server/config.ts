@@ -149,6 +149,13 @@ export const serverSettings = {
       .default(timings.unknownAfter / 1000)
       .describe('without a verdict until `unknown`; not less than `challengeEverySeconds`'),
   },
+  summarySeconds: {
+    variable: 'ASSAY_SUMMARY_SECONDS',
+    unit: 'seconds',
+    schema: seconds
+      .default(timings.summaryEvery / 1000)
+      .describe('after which verdicts like the one before are counted in one row of the history'),
+  },
   evidenceDays: {
     variable: 'ASSAY_EVIDENCE_DAYS',
     unit: 'days',
@@ -192,6 +199,7 @@ export function serverConfig(
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
     helloWithin: values.helloWithinSeconds * 1000,
+    summaryEvery: values.summarySeconds * 1000,
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
     separateApprovals: values['approvals.separate'],

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAttest } from './attest/open.ts';
+import type { HistoryEntry } from './attest/ports.ts';
 import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
 import { openChannel } from './channel/open.ts';
@@ -16,7 +17,6 @@ import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
 import { openStore } from './store/open.ts';
-import type { HistoryEntry } from './store/store.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
 import { version } from './version.ts';
@@ -64,11 +64,21 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const audit = rooms.use(await openAudit({ store, stateDir, now, logger, report }));
   auditTo(audit);
   const expire = metrics.certificatesExpire;
-  const tls = rooms.use(await openTls({ stateDir, names, store, now, logger, expire }));
+  const tls = rooms.use(
+    await await openTls({
+      stateDir,
+      names,
+      enrolment: store.enrolment,
+      audit: store.audit,
+      now,
+      logger,
+      expire,
+    }),
+  );
   const roots = rooms.use(openRoots(config.endorsementRoots));
   const { evidenceFor, transitionEvidenceFor } = config;
   const evidence = rooms.use(
-    openEvidence({ store, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
+    openEvidence({ store: store.evidence, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
   );
   const { bundle } = evidence;
   const inForce = rooms.use(
@@ -76,10 +86,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const attest = rooms.use(
     await openAttest({
-      store,
+      verdicts: store.verdicts,
+      enrolment: store.enrolment,
       now,
       monotonic,
       unknownAfter,
+      summaryEvery: config.summaryEvery,
       evidence,
       inForce: inForce.current,
       labelsOf,
@@ -91,7 +103,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const references = rooms.use(
     openReferences({
-      store,
+      store: store.references,
       now,
       separate: config.separateApprovals,
       unknownAfter,
@@ -104,7 +116,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const enrolment = rooms.use(
     await openEnrolment({
-      store,
+      store: store.enrolment,
       now,
       monotonic,
       logger,

@@ -42,7 +42,7 @@ const rules: readonly Rule[] = [
   // Configuration files are YAML; nothing that a peer sends is.
   { room: `${protocol}/config-file`, values: [protocol], packages: ['yaml'] },
   { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
-  { room: `${server}/verify`, values: [protocol], packages: ['node:crypto'], pure: true },
+  { room: `${server}/verify`, values: [protocol], packages: ['node:crypto', 'lru-cache'], pure: true },
   // Reads the texts of the shipped policies, once.
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
   {

@@ -1,9 +1,11 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Parts } from '../protocol/evidence.ts';
-import type { EvidenceMessage, PcrSelection } from '../protocol/messages.ts';
+import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-path.ts';
+import type { QuoteEvidence } from '../verify/quote.ts';
+import type { Evidence, Expected } from '../verify/verify.ts';
 
 /** The node that a connection is: its record's fields that judging needs, the key imported once. */
 export interface AttestedNode {
@@ -16,6 +18,8 @@ export interface AttestedNode {
   readonly ak: AttestationKey;
   /** How a root vouches for the certificate that this connection showed. */
   readonly endorsementPath?: EndorsementPath | null;
+  /** That its TPM had when it was enrolled; null where that is not known. */
+  readonly banks: readonly PcrBank[] | null;
 }
 
 /** One answer as it arrived, beside what the connection knows. */
@@ -35,4 +39,47 @@ export interface Answer {
 export function answeredEvidence({ evidence, nonce, channel, parts }: Answer): AnsweredEvidence {
   const { quotes, facts } = evidence;
   return { nonce, channel, quotes, facts, parts };
+}
+
+/** As it is verified. @param parts those of the answer, with the bytes of all that need some */
+export function evidenceOf(
+  { evidence: { quotes, facts } }: Pick<Answer, 'evidence'>,
+  parts: Parts,
+): Evidence {
+  return { quotes: quotesOf(quotes), facts, parts };
+}
+
+/** What a good answer of this node shows. */
+export function expectedOf(node: AttestedNode, answer: Answer): Expected {
+  const { nonce, channel, helloDigest, selection, evidence } = answer;
+  return {
+    ak: node.ak,
+    ekDigest: node.ekDigest,
+    judgeHierarchy: true,
+    binding: {
+      nonce,
+      channel,
+      claimedChannel: Buffer.from(evidence.channel, 'base64'),
+      session: { node: node.name, helloDigest, purpose: 'attest' },
+    },
+    selection,
+  };
+}
+
+/** The quotes of a message, from base64. */
+export function quotesOf(quotes: EvidenceMessage['quotes']): QuoteEvidence[] {
+  return quotes.map(({ attest, signature, pcrs }) => ({
+    attest: Buffer.from(attest, 'base64'),
+    signature: Buffer.from(signature, 'base64'),
+    pcrs: decoded(pcrs),
+  }));
+}
+
+function decoded(pcrs: EvidenceMessage['quotes'][number]['pcrs']): QuoteEvidence['pcrs'] {
+  const values: Partial<Record<PcrBank, Buffer>> = {};
+  for (const bank of pcrBanks) {
+    const text = pcrs[bank];
+    if (text !== undefined) values[bank] = Buffer.from(text, 'base64');
+  }
+  return values;
 }

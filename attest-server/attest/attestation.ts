@@ -1,20 +1,20 @@
-import { DiskBudget } from '../evidence/disk-budget.ts';
-import { packEvidence } from '../evidence/pack.ts';
+import { LogsPerBoot } from '../evidence/logs-per-boot.ts';
+import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { overdueVerdict } from '../policy/appraise.ts';
+import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import type { NodeStatus, VerdictRecord } from '../store/store.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { NodeState } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import { verify } from '../verify/verify.ts';
-import type { Answer, AttestedNode } from './answer.ts';
-import { BootLogs } from './boot-logs.ts';
+import { Verifier } from '../verify/verifier.ts';
+import { type Answer, type AttestedNode, answeredEvidence, evidenceOf, expectedOf } from './answer.ts';
 import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
-import { type LatestBoot, latestBoot, quotesOf } from './latest-boot.ts';
 import { nextStatus } from './next-status.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
-import type { AttestPorts } from './ports.ts';
+import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
+import { saysTheSame } from './same-verdict.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
 import { changeRecord, summaryRecord } from './verdict-record.ts';
@@ -26,18 +26,16 @@ import { changeRecord, summaryRecord } from './verdict-record.ts';
 export class Attestation {
   readonly #ports: AttestPorts;
   readonly #statuses = new Map<string, NodeStatus>();
-  readonly #latest = new Map<string, LatestBoot>();
-  readonly #bootLogs: BootLogs;
+  readonly #verifier = new Verifier();
+  readonly #logsPerBoot = new LogsPerBoot();
   readonly #systemUuids = new SystemUuids();
-  readonly #disk: DiskBudget;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
+  readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
 
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
     this.#deadlines = new Deadlines(() => ports.monotonic());
-    this.#bootLogs = new BootLogs((digest) => ports.store.evidence(digest));
-    this.#disk = new DiskBudget(ports.challengeEvery);
   }
 
   /**
@@ -65,43 +63,18 @@ export class Attestation {
     return this.#statuses.get(name) ?? null;
   }
 
-  /** What the node last proved of its boot; null where it did not do so lately. */
-  latest(name: string): LatestBoot | null {
-    const latest = this.#latest.get(name);
-    return latest === undefined || this.#ports.now() > latest.at + this.#ports.unknownAfter ? null : latest;
-  }
-
   /**
-   * Judges one answer; when this resolves, the verdict is on disk.
+   * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it.
    * @throws Rejection where the evidence is bad: nothing is stored and no state changes
    */
   async judge(
     node: AttestedNode,
     answer: Answer,
-  ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
-    this.#disk.check(node.name, this.#ports.now());
-    const bootLog = await this.#bootLogs.of(answer);
+  ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
+    this.#ports.evidence.budget.check(node.name, this.#ports.now());
+    const parts = await this.#complete(node.name, answer.parts);
     const started = performance.now();
-    const { evidence } = answer;
-    const proven = verify(
-      {
-        quotes: quotesOf(evidence, node.ak.name, this.#latest.get(node.name)),
-        facts: evidence.facts,
-        bootLog,
-      },
-      {
-        ak: node.ak,
-        ekDigest: node.ekDigest,
-        judgeHierarchy: true,
-        binding: {
-          nonce: answer.nonce,
-          channel: answer.channel,
-          claimedChannel: Buffer.from(evidence.channel, 'base64'),
-          session: { node: node.name, helloDigest: answer.helloDigest, purpose: 'attest' },
-        },
-        selection: answer.selection,
-      },
-    );
+    const proven = this.#verifier.verify(evidenceOf(answer, parts), expectedOf(node, answer));
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     return this.#lanes.inOrder(node.name, () =>
       this.#record(node, answer, proven).catch((error: unknown) => {
@@ -110,6 +83,29 @@ export class Attestation {
         throw error;
       }),
     );
+  }
+
+  /**
+   * The parts with the bytes of those that were only named, where the verifier needs them.
+   * @throws Rejection `malformed` where nobody has them: what a verdict rests on must be kept
+   */
+  async #complete(node: string, arrived: Parts): Promise<Parts> {
+    const held = this.#statuses.get(node)?.parts ?? {};
+    const unknown = this.#verifier.missing(arrived);
+    let read: Partial<Record<PartName, Part>> | null = null;
+    for (const name of partNames) {
+      const part = arrived[name];
+      if (part === undefined || part.bytes !== null) continue;
+      const { digest } = part;
+      if (held[name] === digest && !unknown.includes(name)) continue;
+      const bytes = await this.#ports.evidence.readPart(digest, node);
+      const field = `parts.${name}`;
+      if (bytes === null)
+        throw new Rejection('malformed', `the evidence names ${field}, which was not sent`, { field });
+      read ??= {};
+      read[name] = { digest, bytes };
+    }
+    return read === null ? arrived : { ...arrived, ...read };
   }
 
   /**
@@ -144,16 +140,19 @@ export class Attestation {
     }
   }
 
-  /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
-  release(name: string, work: () => Promise<void>): Promise<void> {
+  /**
+   * Does the work when no verdict of this node is under way, and knows nothing of the node afterwards.
+   * @param akName its attestation key, where it is known
+   */
+  release(name: string, work: () => Promise<void>, akName?: string): Promise<void> {
     return this.#lanes.inOrder(name, async () => {
       await work();
       this.#statuses.delete(name);
       this.#deadlines.forget(name);
-      this.#latest.delete(name);
+      if (akName !== undefined) this.#verifier.forget(akName);
       this.#systemUuids.forget(name);
-      this.#bootLogs.forget(name);
-      this.#disk.forget(name);
+      this.#logsPerBoot.forget(name);
+      this.#ports.evidence.budget.forget(name);
       this.#unwritten.forget(name);
     });
   }
@@ -167,7 +166,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       const held = status?.sequence?.held ?? null;
       if (status === undefined || held === null) return false;
-      await this.#ports.store.forgetSequence(status.ekDigest, {
+      await this.#ports.enrolment.forgetSequence(status.ekDigest, {
         at: this.#ports.now(),
         actor,
         action: 'enrol.approve',
@@ -198,95 +197,70 @@ export class Attestation {
     node: AttestedNode,
     answer: Answer,
     proven: Proven,
-  ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }> {
+  ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
     const at = this.#ports.now();
+    const { budget, packer } = this.#ports.evidence;
     const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
-    const started = performance.now();
     const previous = this.#statuses.get(node.name) ?? null;
-    const sentBootLog = previous?.parts.boot !== undefined;
-    const { challengedAt } = answer;
-    const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
+    const started = performance.now();
     const { appraise, context } = this.#ports.inForce();
     const { group, labels } = this.#groupOf(node.name);
-    const { verdict, begun, next } = appraise(
-      proven,
-      {
-        name: node.name,
-        labels,
-        tpmClass: node.tpmClass ?? 'unknown',
-        past: {
-          sequence: previous === null ? null : sequenceOf(previous),
-          concurrent,
-          sentParts: sentBootLog ? ['boot'] : [],
-          memory: {},
-        },
-      },
-      at,
-    );
+    const { challengedAt } = answer;
+    const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
+    const sentParts = sentBefore(previous);
+    const sequence = previous === null ? null : sequenceOf(previous);
+    const past = { sequence, concurrent, sentParts, memory: previous?.memory ?? {} };
+    const { tpmClass = 'unknown' } = node;
+    const { verdict, begun, next } = appraise(proven, { name: node.name, labels, tpmClass, past }, at);
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
-    const latest = this.#latest.get(node.name);
-    const kept = packEvidence(
+    const kept = packer.pack(
       node,
-      answer,
+      answeredEvidence(answer),
       proven,
-      { at, sentBootLog, labels, latest, previous: previousOf(previous, concurrent) },
+      { at, sentParts, labels, previous: previousOf(previous, concurrent), banks: node.banks ?? undefined },
       context,
     );
     const status = nextStatus(node, verdict, {
-      ...{ answer, proven, previous, next: next.sequence, at, systemUuid, evidenceDigest: kept.digest },
+      answer,
+      proven,
+      previous,
+      next,
       begun: begun?.code ?? null,
+      at,
+      systemUuid,
+      evidenceDigest: kept.digest,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const shared = [...kept.shared];
-    if (answer.bootLog !== null && answer.bootLog.digest === answer.evidence.bootLog) {
-      this.#bootLogs.count(node.name, proven.clock.resetCount, answer.bootLog.digest);
-      shared.push(answer.bootLog);
-    }
-    const { userspaceLog = '' } = answer.evidence;
-    const isSame = previous !== null && sequence.begun === null && saysTheSame(previous, status);
+    const { boot } = answer.parts;
+    if (boot != null && boot.bytes !== null)
+      this.#logsPerBoot.count(node.name, proven.clock.resetCount, boot.digest);
+    const newBytes = bytesOfNew(answer.parts, previous);
+    const isSame = previous !== null && begun === null && saysTheSame(previous, status);
     if (isSame && !this.#isSummaryDue(previous, at)) {
       // Shared with no other answer yet: this part of it stays.
-      if (status.parts.userSpace !== previous.parts.userSpace)
-        this.#disk.take(node.name, userspaceLog.length, at);
-      this.#repeat(previous, status, { own: kept, shared }, at);
+      if (newBytes > 0) budget.take(node.name, newBytes, at);
+      this.#repeat(previous, status, kept, at);
     } else {
-      this.#disk.take(node.name, kept.bytes.length + userspaceLog.length, at);
-      const verdicts =
-        sequence.begun !== null && verdict.require.includes('boot')
-          ? [begunVerdict(verdict, sequence.begun), verdict]
-          : [verdict];
+      budget.take(node.name, kept.bytes.length + newBytes, at);
+      const evidence = [kept, ...kept.shared];
       const from = previous?.state ?? null;
-      const evidence = [kept, ...shared];
-      await this.#commit(
-        isSame
-          ? summaryRecord(status, at, verdict, evidence)
-          : changeRecord(status, at, verdicts, from, evidence),
-        from,
-      );
+      const record = isSame
+        ? summaryRecord(status, at, verdict, evidence)
+        : changeRecord(status, at, begun?.verdict ? [begun.verdict, verdict] : [verdict], from, evidence);
+      await this.#commit(record, from);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
-    const begunWith = begun?.verdict ?? null;
-    const verdicts = begunWith === null ? [verdict] : [begunWith, verdict];
-    await this.#commit(status, at, verdicts, previous?.state ?? null, evidence);
-    this.#deadlines.set(node.name, status.expiresAt, at);
-    this.#latest.set(node.name, latestBoot(proven, answer.evidence, at, latest));
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
   #isSummaryDue({ recordedAt }: NodeStatus, at: number): boolean {
-    const every = this.#ports.summaryEvery ?? timings.summaryEvery;
-    return recordedAt === null || at < recordedAt || at >= recordedAt + every;
+    return recordedAt === null || at < recordedAt || at >= recordedAt + this.#ports.summaryEvery;
   }
 
   /** The verdict is the one before: it is shown at once, and written within a second. */
-  #repeat(
-    previous: NodeStatus,
-    judged: NodeStatus,
-    evidence: { readonly own: KeptBlob; readonly shared: readonly KeptBlob[] },
-    at: number,
-  ): void {
+  #repeat(previous: NodeStatus, judged: NodeStatus, { shared, ...own }: Packed, at: number): void {
     const { name } = judged;
     const { verdict } = previous;
     if (verdict === null) return;
@@ -294,15 +268,15 @@ export class Attestation {
     const before = this.#proofOf(previous);
     this.#statuses.set(name, status);
     this.#deadlines.set(name, status.expiresAt, at);
+    const { digest } = own;
     const written = this.#ports.verdicts.recordRepeat({
       ...status,
-      evidenceDigest: evidence.own.digest,
-      evidence,
+      evidenceDigest: digest,
+      evidence: { own, shared },
     });
     this.#unwritten
       .follow(name, before, this.#proofOf(status), written)
       .catch((error: unknown) => this.#ports.fault(error, 'verdict'));
-    const { digest } = evidence.own;
     this.#ports.recorded(
       { node: name, at, verdict, evidenceDigest: digest, transition: false, repeats: 0, since: at },
       status.state,
@@ -337,4 +311,19 @@ export class Attestation {
       from = entry.verdict.state;
     }
   }
+}
+
+function sentBefore(previous: NodeStatus | null): readonly PartName[] {
+  return previous === null ? [] : partNames.filter((name) => previous.parts[name] !== undefined);
+}
+
+/** Of parts that came and are not those of before; how many boot logs may come is counted apart. */
+function bytesOfNew(parts: Parts, previous: NodeStatus | null): number {
+  let bytes = 0;
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part === undefined || name === 'boot' || part.digest === previous?.parts[name]) continue;
+    bytes += part.bytes?.length ?? 0;
+  }
+  return bytes;
 }

@@ -1,4 +1,5 @@
-import type { SequenceJudgement } from '../policy/boot-sequence.ts';
+import type { Appraisal, Begun } from '../policy/appraise.ts';
+import { type PartName, partNames } from '../protocol/evidence.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Answer, AttestedNode } from './answer.ts';
@@ -9,20 +10,19 @@ interface Judged {
   readonly answer: Answer;
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
-  readonly sequence: SequenceJudgement;
+  readonly next: Appraisal['next'];
+  readonly begun: Begun['code'] | null;
   /** Milliseconds since the epoch. */
   readonly at: number;
   /** Milliseconds. */
   readonly holdsFor: number;
   readonly systemUuid: string | null;
   readonly evidenceDigest: string;
-  /** Digest of what user space measured, where it was sent. */
-  readonly userSpace: string | null;
 }
 
 /** What is known of a node once this answer is judged. */
 export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, judged: Judged): NodeStatus {
-  const { answer, proven, previous, sequence, at, holdsFor, systemUuid, evidenceDigest, userSpace } = judged;
+  const { answer, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest } = judged;
   return {
     name,
     ekDigest,
@@ -30,12 +30,12 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     verdict,
     verifiedAt: at,
     expiresAt: at + holdsFor,
-    bootedAt: previous?.bootedAt == null || sequence.begun === 'rebooted' ? at : previous.bootedAt,
-    ...rememberedOf(sequence.next, previous?.sequence ?? null),
+    bootedAt: previous?.bootedAt == null || begun === 'rebooted' ? at : previous.bootedAt,
+    ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: proven.facts?.host?.kernel ?? null,
     systemUuid,
-    parts: partsOf(previous?.parts ?? {}, answer.evidence.bootLog, userSpace),
-    memory: previous?.memory ?? {},
+    parts: partsOf(previous?.parts ?? {}, answer),
+    memory: next.memory,
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
     repeats: previous?.repeats ?? 0,
@@ -43,13 +43,13 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
 }
 
 /** A part stays when a node leaves it out: who once sent one is known to have one. */
-function partsOf(
-  before: NodeStatus['parts'],
-  boot: string | null,
-  userSpace: string | null,
-): NodeStatus['parts'] {
-  const parts = { ...before };
-  if (boot !== null) parts.boot = boot;
-  if (userSpace !== null) parts.userSpace = userSpace;
-  return parts;
+function partsOf(before: NodeStatus['parts'], { parts }: Answer): NodeStatus['parts'] {
+  let latest: Partial<Record<PartName, string>> | null = null;
+  for (const name of partNames) {
+    const digest = parts[name]?.digest;
+    if (digest === undefined || digest === before[name]) continue;
+    latest ??= { ...before };
+    latest[name] = digest;
+  }
+  return latest ?? before;
 }

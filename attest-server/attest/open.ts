@@ -1,17 +1,15 @@
 import type { Judgement, JudgeRequest } from '../channel/ports.ts';
+import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { Introduction } from '../protocol/messages.ts';
-import type { EnrolledNode, NodeStatus } from '../store/store.ts';
 import type { AttestedNode } from './answer.ts';
 import { Attestation } from './attestation.ts';
-import type { LatestBoot } from './latest-boot.ts';
-import type { AttestPorts } from './ports.ts';
+import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
 
 export interface AttestParts extends AttestPorts {
   /** When a server last ran, and that one runs now. */
   readonly alive: { readonly lastAlive: number | null; beat(now: number): Promise<void> };
-  readonly fault: (error: unknown, where: string) => void;
 }
 
 /** Who a connection is, as far as judging its answers needs it. */
@@ -26,10 +24,8 @@ export interface Attest extends AsyncDisposable {
   judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
-  /** What the node last proved of its boot; null where it did not do so lately. */
-  latest(name: string): LatestBoot | null;
   /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
-  release(name: string, work: () => Promise<void>): Promise<void>;
+  release(name: string, work: () => Promise<void>, akName?: string): Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   approveAgain(name: string, actor: string): Promise<boolean>;
 }
@@ -42,8 +38,9 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
     Math.min(1000, unknownAfter / 10),
     fault,
   );
+  const fixed = new WeakSet<EnrolledNode>();
   return {
-    ask: ({ record }, hello) => questionFor(hello, attestation.status(record.name)),
+    ask: ({ record }, hello) => questionFor(record.banks ?? hello.banks, attestation.status(record.name)),
     async judge({ record, ak, endorsementPath }, { session, answer }) {
       const started = monotonic();
       const judged = await attestation.judge(
@@ -55,16 +52,20 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
           helloDigest: session.helloDigest,
           selection: answer.challenge.selection,
           challengedAt: now() - (started - answer.challengedAt),
-          bootLog: answer.bootLog,
+          parts: answer.parts,
         },
       );
+      // A record of before they were kept: what this answer proved is what the TPM has.
+      if (record.banks === null && session.hello !== null && !fixed.has(record)) {
+        fixed.add(record);
+        await parts.enrolment.fixBanks(record.ekDigest, session.hello.banks);
+      }
       duration('total', (monotonic() - started) / 1000);
       return judged;
     },
     status: (name) => attestation.status(name),
     statuses: () => attestation.statuses(),
-    latest: (name) => attestation.latest(name),
-    release: (name, work) => attestation.release(name, work),
+    release: (name, work, akName) => attestation.release(name, work, akName),
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
     async [Symbol.asyncDispose]() {
       await sweeper[Symbol.asyncDispose]();

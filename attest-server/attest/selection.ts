@@ -1,17 +1,32 @@
-import type { Introduction, PcrSelection } from '../protocol/messages.ts';
-import type { NodeStatus } from '../store/store.ts';
+import { askedParts } from '../policy/aspects.ts';
+import { type PartName, partNames } from '../protocol/evidence.ts';
+import type { PcrBank, PcrSelection } from '../protocol/messages.ts';
+import type { NodeStatus } from './ports.ts';
 
-/** What a node is asked for, and which logs it need not send again. */
+/** What a node is asked for, and which parts it need not send again. */
 export interface Question {
   readonly selection: PcrSelection;
+  /** Digests; the boot log's first. */
   readonly holds: readonly string[];
+  readonly parts: readonly PartName[];
 }
 
-const allPcrs = Array.from({ length: 24 }, (_, pcr) => pcr);
+/** From the best on. */
+const strongBanks = ['sha256', 'sha384', 'sha512'] as const satisfies readonly PcrBank[];
+const pcrs = (count: number): readonly number[] => Array.from({ length: count }, (_, pcr) => pcr);
+const allPcrs = pcrs(24);
+/** Boots and what user space measures go there. */
+const comparedPcrs = pcrs(16);
 
-/** All PCRs of the best bank that the TPM has. */
-export function questionFor(hello: Introduction, status: NodeStatus | null): Question {
-  const bank = (['sha256', 'sha384', 'sha512'] as const).find((name) => hello.banks.includes(name)) ?? 'sha1';
-  const log = status?.bootLogDigest ?? null;
-  return { selection: { [bank]: allPcrs }, holds: log === null ? [] : [log] };
+/**
+ * All PCRs of the best bank that the TPM has, and all that is compared of each other one that is not SHA-1: an event that
+ * is hidden from one bank shows in another.
+ * @param banks those that the TPM had when it was enrolled
+ */
+export function questionFor(banks: readonly PcrBank[], status: NodeStatus | null): Question {
+  const [best = 'sha1', ...others] = strongBanks.filter((bank) => banks.includes(bank));
+  const selection: { [bank in PcrBank]?: number[] } = { [best]: [...allPcrs] };
+  for (const bank of others) selection[bank] = [...comparedPcrs];
+  const held = status?.parts ?? {};
+  return { selection, holds: partNames.flatMap((name) => held[name] ?? []), parts: askedParts };
 }

@@ -13,19 +13,10 @@ import {
 import { Rejection } from '../protocol/rejection.ts';
 import { readPrivate, writePrivate } from '../state/private-file.ts';
 import { type AuditSigner, createSigner, readSigner, rotateSigner } from './key-file.ts';
-
-/** What the audit log needs of the store. */
-export interface AuditLogStore {
-  auditHash(seq: number): Promise<string | null>;
-  addCheckpoint(sign: (head: { size: number; head: string }) => string): Promise<string | null>;
-  latestCheckpoint(): Promise<string | null>;
-  auditOrigins(): Promise<readonly AuditOrigin[]>;
-  addAuditKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
-  audit(event: AuditEvent): Promise<void>;
-}
+import type { AuditStore } from './ports.ts';
 
 export interface AuditLogPorts {
-  readonly store: AuditLogStore;
+  readonly store: Omit<AuditStore, 'entries' | 'head' | 'checkpoints'>;
   readonly stateDir: string;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -69,7 +60,7 @@ export class AuditLog {
    */
   static async open(ports: AuditLogPorts): Promise<AuditLog> {
     const path = join(ports.stateDir, auditFiles.key);
-    const origins = await ports.store.auditOrigins();
+    const origins = await ports.store.origins();
     const known = origins.at(-1) ?? null;
     const found = readSigner(path);
     checkBelongs(found, known, path);
@@ -182,7 +173,7 @@ export class AuditLog {
     if (text === null) return false;
     this.#ports.rolledBack(text);
     writePrivate(join(this.#ports.stateDir, auditFiles.lost), note, 'replace');
-    await this.#ports.store.audit({
+    await this.#ports.store.append({
       at: this.#ports.now(),
       actor: 'server',
       action: 'audit_rollback',

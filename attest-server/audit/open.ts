@@ -2,24 +2,14 @@ import type { Logger } from 'pino';
 import type { AuditPorts, Readiness } from '../http/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { timings } from '../protocol/limits.ts';
-import type { AuditEntry } from '../store/store.ts';
-import { AuditLog, type AuditLogStore, type ShownCheckpoint } from './audit-log.ts';
+import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { paced } from './paced.ts';
+import type { AuditStore } from './ports.ts';
 import { createRefusalLog, type Refusal } from './refusals.ts';
 
-/** What the audit log of a running server needs of the store. */
-interface AuditStore extends AuditLogStore {
-  auditEntries(page: { after?: number; limit: number }): Promise<readonly AuditEntry[]>;
-  checkpoints(page: {
-    after?: number;
-    limit: number;
-  }): Promise<readonly { readonly id: number; readonly note: string }[]>;
-  backup(path: string): Promise<void>;
-}
-
 export interface AuditParts {
-  readonly store: AuditStore;
+  readonly store: { readonly audit: AuditStore; backup(path: string): Promise<void> };
   readonly stateDir: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -51,15 +41,15 @@ export interface Audit extends AsyncDisposable {
 /** @throws Error where the store belongs to another key than the one in the state folder */
 export async function openAudit({ store, stateDir, now, logger, report }: AuditParts): Promise<Audit> {
   const { checkpointed: signed, rolledBack, contradicted, fault } = report;
-  const log = await AuditLog.open({ store, stateDir, now, signed, rolledBack });
+  const log = await AuditLog.open({ store: store.audit, stateDir, now, signed, rolledBack });
   const signing = setInterval(() => {
     log.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
   const underWay = new Set<Promise<void>>();
   return {
     ports: {
-      entries: (page) => store.auditEntries(page),
-      checkpoints: (page) => store.checkpoints(page),
+      entries: (page) => store.audit.entries(page),
+      checkpoints: (page) => store.audit.checkpoints(page),
       keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
       // A reader must not make the disk sync as often as he asks.
       sign: paced(timings.signOnDemandEvery, () => log.sign()),
@@ -81,7 +71,7 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
     },
     entryOf: createRefusalLog(),
     write(event) {
-      const written = store.audit(event).finally(() => underWay.delete(written));
+      const written = store.audit.append(event).finally(() => underWay.delete(written));
       underWay.add(written);
       return written;
     },

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import { auditKeyId } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { type AuditLogStore, auditFiles, checkOwn } from './audit-log.ts';
+import { auditFiles, checkOwn } from './audit-log.ts';
 import { newSigner, saveNewSigner } from './key-file.ts';
 import type { AuditStore } from './ports.ts';
 
 interface LostKey {
-  readonly store: Pick<AuditLogStore, 'auditOrigins' | 'addAuditKey' | 'latestCheckpoint' | 'auditHash'>;
+  readonly store: Pick<AuditStore, 'origins' | 'addKey' | 'latestCheckpoint' | 'hash'>;
   readonly stateDir: string;
   /** Who does it, and why: both stand in the audit log. */
   readonly actor: string;
@@ -24,7 +24,7 @@ interface LostKey {
  */
 export async function startAnew({ store, stateDir, actor, reason, at }: LostKey): Promise<AuditOrigin> {
   const path = join(stateDir, auditFiles.key);
-  const origins = await store.auditOrigins();
+  const origins = await store.origins();
   const lost = origins.at(-1);
   const lostKey = lost?.keys.at(-1);
   if (lost === undefined || lostKey === undefined)
@@ -59,7 +59,7 @@ export async function startAnew({ store, stateDir, actor, reason, at }: LostKey)
 
 /** Entries that the lost key vouches for; whoever changed them must not be covered by the new one unseen. */
 async function sizeOfLatest(
-  store: Pick<AuditLogStore, 'latestCheckpoint' | 'auditHash'>,
+  store: Pick<AuditStore, 'latestCheckpoint' | 'hash'>,
   origins: readonly AuditOrigin[],
 ): Promise<number> {
   const note = await store.latestCheckpoint();

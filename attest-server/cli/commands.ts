@@ -137,12 +137,12 @@ function addReferences(program: Command, context: CliContext): void {
     );
   references
     .command('capture <node...>')
-    .description('make a reference of what a node last proved; you vouch for that node')
+    .description('make references of what nodes last proved; you vouch for these nodes')
     .requiredOption('--name <name>', 'name of the new reference')
     .option('--staged', 'keep it for review: it makes nobody trusted yet')
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (node: string, options: CaptureOptions) =>
-      (await import('./commands/reference.ts')).captureReference(context, node, options),
+    .action(async (nodes: readonly string[], options: CaptureOptions) =>
+      (await import('./commands/reference.ts')).captureReference(context, nodes, options),
     );
   for (const [change, description] of [
     ['approve', 'put a staged reference in force: boots like it are trusted'],

@@ -3,7 +3,6 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { ApiPorts } from '../http/ports.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Store } from '../store/store.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
 import { CandidateBook } from './candidates.ts';
@@ -11,13 +10,14 @@ import { createCloudProgram } from './cloud-program.ts';
 import type { Cluster } from './cluster.ts';
 import type { Alert } from './double-binding.ts';
 import { createIdentify, type Identify, type Peer } from './identify.ts';
+import type { EnrolmentStore } from './ports.ts';
 import { createRegistry } from './registry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
 type Refused = ChannelPorts<Peer>['refused'];
 
 export interface EnrolmentParts {
-  readonly store: Store;
+  readonly store: EnrolmentStore;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Milliseconds of a clock that nobody sets. */
@@ -39,7 +39,7 @@ export interface EnrolmentParts {
     isExpected(code: ReasonCode, node: string | null): boolean;
   };
   /** Does the work when no verdict of this node is under way, and forgets the node. */
-  readonly release: (node: string, work: () => Promise<void>) => Promise<void>;
+  readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
   /** Compares the audit log with the checkpoint that an agent kept. */

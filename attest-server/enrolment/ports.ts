@@ -94,6 +94,8 @@ export interface EnrolmentStore {
   revoke(node: Revocation, audit: AuditEvent): Promise<void>;
   /** Forgets where the node's TPM was in time: what is held against it, and its counters. */
   forgetSequence(ekDigest: string, audit: AuditEvent): Promise<void>;
+  /** Keeps the banks of a record in which none are kept yet. */
+  fixBanks(ekDigest: string, banks: readonly PcrBank[]): Promise<void>;
 
   pins(): Promise<readonly Pin[]>;
   pinFor(node: string): Promise<Pin | null>;

@@ -257,5 +257,12 @@ function checkRecord(record: EnrolledNode, hello: Hello, keys: CheckedKeys): Enr
     throw new Rejection('identity_claim_mismatch', `the TPM of ${record.name} says that it is ${hello.node}`);
   if (record.akName !== keys.akName)
     throw new Rejection('ak_mismatch', `${record.name} is enrolled with another attestation key`);
+  // Attack: a bank is switched off, so that what it would tell of a boot is not quoted.
+  const gone = record.banks?.find((bank) => !hello.banks.includes(bank));
+  if (gone !== undefined)
+    throw new Rejection(
+      'weak_bank',
+      `the TPM of ${record.name} had PCRs in its ${gone} bank when it was enrolled, and has none there now`,
+    );
   return record;
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
-import { type Parts, partNames } from '../protocol/evidence.ts';
+import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
@@ -50,11 +50,11 @@ export interface AnsweredEvidence {
 export interface Moment {
   /** Milliseconds since the epoch. */
   readonly at: number;
-  readonly sentParts: NonNullable<Bundle['context']>['sentParts'];
+  readonly sentParts: readonly PartName[];
   readonly labels: Readonly<Record<string, string>>;
   readonly previous: Bundle['previous'];
   /** As they were fixed at enrolment, where that is known. */
-  readonly banks?: readonly PcrBank[];
+  readonly banks?: readonly PcrBank[] | undefined;
 }
 
 /** The answer's own blob, and those that it names. */
@@ -118,7 +118,7 @@ export class Packer {
       context: {
         at: new Date(moment.at).toISOString(),
         node: node.name,
-        sentParts: moment.sentParts,
+        sentParts: [...moment.sentParts],
         tpmClass: node.tpmClass,
         labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
         banks: moment.banks && [...moment.banks],

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { AuditEvent } from '../protocol/audit.ts';
 import { namedDigests } from './named-digests.ts';
 import type { EvidencePorts } from './ports.ts';
 
@@ -36,14 +37,16 @@ export function startRetention(parts: RetentionParts): { close(): Promise<void> 
 /** Each erased bundle, and each log, key or policy that only erased ones named, is in an audit entry `evidence_erased`. */
 export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSignal): Promise<void> {
   const { store, now, evidenceFor, transitionEvidenceFor } = parts;
-  const eventOf = (subject: string) => (digests: readonly string[]) => ({
-    at: now(),
-    actor: 'server',
-    action: 'evidence_erased',
-    subject,
-    code: 'evidence_erased',
-    detail: { count: digests.length, digests: digests.join(' ') },
-  });
+  const eventOf =
+    (subject: string) =>
+    (digests: readonly string[]): AuditEvent => ({
+      at: now(),
+      actor: 'server',
+      action: 'evidence_erased',
+      subject,
+      code: 'evidence_erased',
+      detail: { count: digests.length, digests: digests.join(' ') },
+    });
   for (const name of await store.owners())
     for (const [kind, age] of [
       ['all', evidenceFor],

@@ -59,7 +59,7 @@ export function createNamedTokens(store: TokenStore, now: () => number): NamedTo
     list: () => store.list(),
 
     revoke: (name, actor) =>
-      store.removeApiToken(name, {
+      store.remove(name, {
         at: now(),
         actor,
         action: 'token.revoke',

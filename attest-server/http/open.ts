@@ -1,8 +1,9 @@
-import type { Store } from '../store/store.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { ReferenceStore } from '../references/ports.ts';
 import { createApi } from './api.ts';
 import { listenPlainly, listenSecurely } from './listen.ts';
 import { createNamedTokens } from './named-tokens.ts';
-import type { ApiPorts } from './ports.ts';
+import type { ApiPorts, HistoryStore, TokenStore } from './ports.ts';
 import { createProbes, type ProbePorts } from './probes.ts';
 import { type Statuses, shownStore } from './shown-store.ts';
 import { readTokens } from './tokens.ts';
@@ -22,10 +23,12 @@ export interface ShownCertificate {
 }
 
 export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens'> {
-  readonly store: Pick<
-    Store,
-    'node' | 'nodes' | 'history' | 'references' | 'apiToken' | 'apiTokens' | 'addApiToken' | 'removeApiToken'
-  >;
+  readonly store: {
+    readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;
+    readonly verdicts: HistoryStore;
+    readonly references: Pick<ReferenceStore, 'list'>;
+    readonly tokens: TokenStore;
+  };
   readonly statuses: Statuses;
   readonly metrics: ProbePorts['metrics'];
 }
@@ -48,7 +51,7 @@ export async function openHttp(
 ): Promise<Http> {
   const { statuses, metrics, ...ports } = parts;
   let tokens = readTokens(stateDir);
-  const namedTokens = createNamedTokens(parts.store, parts.now);
+  const namedTokens = createNamedTokens(parts.store.tokens, parts.now);
   const store = shownStore(parts.store, statuses);
   await using opened = new AsyncDisposableStack();
   const api = opened.use(

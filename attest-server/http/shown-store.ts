@@ -1,6 +1,6 @@
+import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { ReferenceStore } from '../references/ports.ts';
-import type { NodeStatus } from '../attest/ports.ts';
 import type { HistoryStore, ShownStore } from './ports.ts';
 
 /** What was last found of nodes, as the server has it in memory. */

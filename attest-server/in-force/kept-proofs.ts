@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
+import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { EnrolledNode } from '../store/store.ts';
 import { verifyBundleEvidence } from '../verify/bundle-evidence.ts';
 import type { Proven } from '../verify/proven.ts';
 

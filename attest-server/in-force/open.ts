@@ -1,22 +1,22 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
-import type { Store } from '../store/store.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
 import { readPolicy } from './policy-source.ts';
 import { type ReloadedParts, reloadParts } from './reload.ts';
-import { createTrials } from './trials.ts';
+import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {
   /** `observe`, `strict`, or a file; null: observe. */
   readonly policy: string | null;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Enrolment[];
-  readonly store: Pick<Store, 'node' | 'nodes' | 'status' | 'references'>;
+  readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
   /** The node's labels in its cluster. */
@@ -51,11 +51,11 @@ export interface RulesInForce extends AsyncDisposable {
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { policy: name, methods, store, bundle, labelsOf, now, logger, report } = parts;
   const first = await readPolicy(name, methods, logger);
-  let current = new InForce(first, await store.references());
+  let current = new InForce(first, await store.references.list());
   report.policyInForce(first);
   const listeners: (() => void)[] = [];
   const put = async (next: Policy | null) => {
-    const references = await store.references();
+    const references = await store.references.list();
     // The policy that is in force by then: another one may have come meanwhile.
     current = new InForce(next ?? current.policy, references);
     if (next !== null) report.policyInForce(next);
@@ -67,7 +67,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     groups: createNodeGroups(policy, labelsOf),
     trials: createTrials({ store, bundle, policy, labelsOf, methods, now }),
     async prove(nodeName, digest) {
-      const node = await store.node(nodeName);
+      const node = await store.enrolment.node(nodeName);
       return node === null ? { proven: null, note: 'it is not enrolled' } : prove({ bundle }, node, digest);
     },
     current: () => current,

@@ -1,14 +1,20 @@
 import pLimit from 'p-limit';
+import type { NodeStatus } from '../attest/ports.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
-import type { Store } from '../store/store.ts';
+import type { ReferenceStore } from '../references/ports.ts';
 import type { KeptProofPorts } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
 import { simulate } from './simulate.ts';
 
 export interface TrialParts {
-  readonly store: Pick<Store, 'nodes' | 'status' | 'references'>;
+  readonly store: {
+    readonly enrolment: Pick<EnrolmentStore, 'nodes'>;
+    readonly references: Pick<ReferenceStore, 'list'>;
+    readonly verdicts: { status(node: string): Promise<Pick<NodeStatus, 'evidenceDigest'> | null> };
+  };
   readonly bundle: KeptProofPorts['bundle'];
   readonly policy: () => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
@@ -27,7 +33,8 @@ class TooManyTrials extends Error {
 }
 
 /** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
-export function createTrials({ store, bundle, policy, labelsOf, methods, now }: TrialParts): PolicyPorts {
+export function createTrials(parts: TrialParts): PolicyPorts {
+  const { store, bundle, policy, labelsOf, methods, now } = parts;
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
@@ -35,10 +42,10 @@ export function createTrials({ store, bundle, policy, labelsOf, methods, now }: 
     return oneByOne(work);
   };
   const ports = {
-    nodes: () => store.nodes(),
+    nodes: () => store.enrolment.nodes(),
     bundle,
-    evidenceDigest: async (node: string) => (await store.status(node))?.evidenceDigest ?? null,
-    references: () => store.references(),
+    evidenceDigest: async (node: string) => (await store.verdicts.status(node))?.evidenceDigest ?? null,
+    references: () => store.references.list(),
     policy,
     labelsOf,
     now,

@@ -18,6 +18,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   readonly name: Name;
   /** What its key in a policy file may say, with descriptions; null where the file has no such key. */
   readonly schema: z.ZodType | null;
+  /** The parts of evidence that it reads: agents are asked for these. */
+  readonly parts: readonly PartName[];
   /** The kind of references that it is compared with; null where it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */

@@ -1,3 +1,4 @@
+import { type PartName, partNames } from '../protocol/evidence.ts';
 import type { Aspect as AspectName } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { boot } from './boot/boot.ts';
@@ -13,6 +14,11 @@ export type AspectRules = { readonly [A in Listed as A['name']]: ReturnType<A['r
 
 /** As they are walked by whoever treats all alike. */
 export const aspects: readonly Aspect<BuiltAspect, unknown>[] = listed;
+
+/** The parts of evidence that some aspect reads, in the order of their names' list. */
+export const askedParts: readonly PartName[] = partNames.filter((name) =>
+  aspects.some(({ parts }) => parts.includes(name)),
+);
 
 export const builtAspects: readonly BuiltAspect[] = listed.map(({ name }) => name);
 

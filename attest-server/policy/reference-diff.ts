@@ -1,8 +1,8 @@
 import type { PcrBank } from '../protocol/messages.ts';
 import { pcrBanks } from '../protocol/messages.ts';
+import { pcrsOf, pcrValue } from '../protocol/pcr-values.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
-import { pcrsOf, pcrValue } from './boot/compared-pcrs.ts';
 import { allDifferences, type EventDifference, type MeasuredEvent } from './boot/event-diff.ts';
 import { judgedPcrs } from './boot/judged-stage.ts';
 

@@ -17,7 +17,8 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
   enrolment_pending: `See which TPMs wait (assay enrol list), compare the digest on the machine, and approve it: ${approveNode} If none waits, see whether the agent runs on the node.`,
   unsupported_tpm: 'See whether the TPM is switched on in the firmware setup and /dev/tpmrm0 exists.',
-  weak_bank: 'Switch the SHA-256 bank on in the firmware setup: SHA-1 alone proves nothing.',
+  weak_bank:
+    'Switch the SHA-256 bank, and each bank with which the node was enrolled, on in the firmware setup; if one was switched off on purpose, revoke the enrolment and enrol the node again.',
   channel_binding:
     'Let agents reach the server directly: a proxy that ends TLS between them breaks the proof.',
   ak_mismatch: 'Another TPM answers in this node’s name: see whether the machine or its TPM was exchanged.',

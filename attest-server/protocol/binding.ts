@@ -33,18 +33,16 @@ export function qualifyingData(parts: BindingParts): string {
   );
 }
 
-/** Concatenates P(x) of each part. The result is valid until the next call: it lives in a shared scratch buffer. */
+/** Concatenates P(x) of each part, in memory of its own. */
 export function lengthPrefixed(parts: readonly Buffer[]): Buffer {
   let size = 0;
   for (const part of parts) size += 4 + part.length;
-  const target = size <= scratch.length ? scratch : Buffer.allocUnsafe(size);
+  const target = Buffer.allocUnsafe(size);
   let at = 0;
   for (const part of parts) {
     at = target.writeUInt32BE(part.length, at);
     target.set(part, at);
     at += part.length;
   }
-  return target.subarray(0, size);
+  return target;
 }
-
-const scratch = Buffer.allocUnsafeSlow(512);

@@ -2,12 +2,12 @@ import pLimit from 'p-limit';
 import { CaptureError } from '../policy/boot/capture.ts';
 import { captureTogether, type VouchedFor } from '../policy/boot/capture-together.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { plainName, type Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { ReferenceStore } from './ports.ts';
 
 /** What capturing needs of the rest; `server.ts` fills it. */
 export interface CapturePorts {
@@ -23,10 +23,7 @@ export interface CapturePorts {
     readonly evidenceDigest: string | null;
   } | null;
   groupOf(node: string): PolicyGroup;
-  readonly store: {
-    references(): Promise<readonly Reference[]>;
-    addReference(reference: Reference, audit: AuditEvent): Promise<void>;
-  };
+  readonly store: Pick<ReferenceStore, 'list' | 'add'>;
   /** Milliseconds since the epoch. */
   now(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
@@ -79,7 +76,7 @@ async function capture(
   const made = [first, ...others] as const;
   await checkNames(made, store);
   for (const reference of made)
-    await store.addReference(reference, {
+    await store.add(reference, {
       at,
       actor,
       action: 'reference.capture',
@@ -125,7 +122,7 @@ const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([
 ]);
 
 async function checkNames(made: readonly Reference[], store: CapturePorts['store']): Promise<void> {
-  const taken = new Set((await store.references()).map(({ name }) => name));
+  const taken = new Set((await store.list()).map(({ name }) => name));
   for (const { name } of made) {
     if (taken.has(name)) throw new NotNow(`there is a reference named ${name} already`);
     if (!plainName.safeParse(name).success)

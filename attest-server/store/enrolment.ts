@@ -112,6 +112,15 @@ export function enrolmentStore(
       });
     },
 
+    async fixBanks(ekDigest, banks) {
+      await db
+        .updateTable('nodes')
+        .set({ banks: JSON.stringify(banks) })
+        .where('ek_digest', '=', ekDigest)
+        .where('banks', 'is', null)
+        .execute();
+    },
+
     pins: async () => (await pins.orderBy('node').execute()).map(pinOf),
 
     async pinFor(node) {

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { HistoryEntry } from '../store/store.ts';
+import type { HistoryEntry } from '../attest/ports.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { type AuditPort, createReporter, type Reporter } from './report.ts';
 

@@ -1,11 +1,10 @@
 import type { Logger } from 'pino';
-import type { AttestPorts } from '../attest/ports.ts';
+import type { AttestPorts, HistoryEntry } from '../attest/ports.ts';
 import type { Refusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { HistoryEntry } from '../store/store.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 
 interface ReporterParts {

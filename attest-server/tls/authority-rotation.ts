@@ -48,7 +48,7 @@ export interface Announcement {
 }
 
 export function createAuthorityRotation(parts: RotationParts): AuthorityRotation {
-  const { stateDir, store, now, logger } = parts;
+  const { stateDir, enrolment, audit, now, logger } = parts;
   let identity = parts.identity;
   let digests = digestsOf(identity);
   /** Nodes that trust the authority which follows, or followed. */

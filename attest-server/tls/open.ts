@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
-import type { Store } from '../store/store.ts';
+import type { AuditStore } from '../audit/ports.ts';
+import type { EnrolmentStore } from '../enrolment/ports.ts';
 import { type AuthorityRotation, createAuthorityRotation } from './authority-rotation.ts';
 import { ensureIdentity, type ServerIdentity } from './identity.ts';
 
@@ -7,7 +8,8 @@ export interface TlsParts {
   readonly stateDir: string;
   /** Host names and addresses in the server's certificate. */
   readonly names: readonly string[];
-  readonly store: Pick<Store, 'nodes' | 'audit'>;
+  readonly enrolment: Pick<EnrolmentStore, 'nodes'>;
+  readonly audit: Pick<AuditStore, 'append'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly logger: Logger;
@@ -24,7 +26,8 @@ export interface Tls extends AuthorityRotation, AsyncDisposable {
 }
 
 /** @throws Error where keys and certificates of the state folder do not belong together; ToolError of openssl */
-export async function openTls({ stateDir, names, store, now, logger, expire }: TlsParts): Promise<Tls> {
+export async function openTls(parts: TlsParts): Promise<Tls> {
+  const { stateDir, names, now, expire } = parts;
   const read = () => ensureIdentity(stateDir, names, now());
   const shows: ((identity: ServerIdentity) => void)[] = [];
   const serve = (identity: ServerIdentity) => {
@@ -33,7 +36,7 @@ export async function openTls({ stateDir, names, store, now, logger, expire }: T
   };
   const identity = await read();
   expire(identity);
-  const rotation = createAuthorityRotation({ stateDir, identity, read, serve, store, now, logger });
+  const rotation = createAuthorityRotation({ ...parts, identity, read, serve });
   return {
     identity,
     get digest() {

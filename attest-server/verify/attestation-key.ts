@@ -11,8 +11,16 @@ import {
 } from './tpm/public-area.ts';
 import { type SignatureScheme, type SigningScheme, schemeById } from './tpm/signature.ts';
 
-/** An attestation key whose public area was checked. Keep it as long as the node: `key` is imported once. */
-export interface AttestationKey extends SigningScheme {
+/** For the compiler alone: a protected member can be neither written nor spread. */
+declare class KeySeal {
+  protected readonly checked: never;
+}
+
+/**
+ * An attestation key whose public area was checked: only `checkAttestationKey` makes one. Keep it as long as the node:
+ * `key` is imported once.
+ */
+export interface AttestationKey extends SigningScheme, KeySeal {
   /** TPMT_PUBLIC */
   readonly publicArea: Buffer;
   /** nameAlg || H(public area), hex. */
@@ -54,7 +62,8 @@ export function checkAttestationKey(publicArea: Buffer, claimedName?: string): A
     curve: area.key.type === 'ecc' ? area.key.curve : null,
     bytes: area.key.type === 'ecc' ? area.key.curve.bytes : area.key.modulus.length,
     qualifiedName: qualifiedName(area, name, endorsement),
-  };
+    // The seal exists for the compiler only.
+  } as AttestationKey;
 }
 
 /** The qualified names that it would have as a primary key of the other hierarchies. */

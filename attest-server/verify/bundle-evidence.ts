@@ -1,12 +1,11 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../protocol/binding.ts';
 import { type Bundle, partsOf } from '../protocol/bundle.ts';
-import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { parseFacts } from '../protocol/facts.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
-import { measureBoot } from './measured-boot.ts';
 import type { Proven } from './proven.ts';
 import { type Evidence, type Expected, verify } from './verify.ts';
 
@@ -18,25 +17,29 @@ import { type Evidence, type Expected, verify } from './verify.ts';
 export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): Proven {
   const parts = partsOf(bundle);
   checkPartsSigned(bundle, parts);
-  return verify(evidenceOf(bundle, parts), {
+  const binding = bindingOf(bundle, parts);
+  return verify(evidenceOf(bundle, parts, binding), {
     ak: checkAttestationKey(Buffer.from(bundle.attestationKey, 'base64')),
     ekDigest,
     judgeHierarchy: bundle.endorsement !== undefined,
-    binding: bindingOf(bundle, parts),
+    binding,
     selection: null,
   });
 }
 
-/** The document in the form that `verify` takes. */
-function evidenceOf(bundle: Bundle, { boot, userSpace }: Parts): Evidence {
-  const log = boot?.bytes ?? null;
-  const digest = boot?.digest ?? '';
-  const later = userSpace?.bytes ?? null;
-  return {
-    quotes: quotesOf(bundle),
-    facts: bundle.facts ?? null,
-    bootLog: log === null ? null : { digest, measure: (banks) => measureBoot(log, digest, banks, later) },
-  };
+/**
+ * The document in the form that `verify` takes. Logs whose bytes are gone are left out; of the others the facts name the
+ * digests, so they count only where those are there, too.
+ */
+function evidenceOf(bundle: Bundle, parts: Parts, binding: Expected['binding']): Evidence {
+  const given: Partial<Record<PartName, Part>> = {};
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part === undefined) continue;
+    const isLog = name === 'boot' || name === 'userSpace';
+    if (isLog ? part.bytes !== null : 'nonce' in binding) given[name] = part;
+  }
+  return { quotes: quotesOf(bundle.quotes), facts: bundle.facts ?? null, parts: given };
 }
 
 /** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */

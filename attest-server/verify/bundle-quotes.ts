@@ -7,7 +7,7 @@ import type { QuoteEvidence } from './quote.ts';
  * A bundle's quotes in the form that `verify` takes: one value a PCR becomes one concatenation a bank.
  * @throws Rejection `malformed` for a PCR that does not exist, or a value of a wrong size
  */
-export function quotesOf({ quotes }: Bundle): QuoteEvidence[] {
+export function quotesOf(quotes: Bundle['quotes']): QuoteEvidence[] {
   return quotes.map(({ attest, signature, pcrs }, quote) => {
     const values: Partial<Record<(typeof pcrBanks)[number], Buffer>> = {};
     const carried: Partial<Record<(typeof pcrBanks)[number], number>> = {};

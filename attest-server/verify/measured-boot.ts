@@ -1,6 +1,9 @@
-import { hash } from 'node:crypto';
-import { bootState } from './boot/derive-boot-state.ts';
-import type { BootProblem, MeasuredBoot, QuotedBank } from './proven.ts';
+import type { PcrValues } from '../protocol/pcr-values.ts';
+import type { BootProblem } from './boot/boot-problem.ts';
+import type { BootState } from './boot/boot-state.ts';
+import { bootState, knowingCommandLine } from './boot/derive-boot-state.ts';
+import type { HashedPart } from './parts.ts';
+import type { MeasuredBoot, QuotedBank, ReplayedBoot } from './proven.ts';
 import { neverExtended } from './quoted-values.ts';
 import { checkDigests, checkReplay } from './replay-onto-quote.ts';
 import { parseEventLog } from './tpm/event-log.ts';
@@ -9,19 +12,45 @@ import { vouchedPcrs } from './vouched-pcrs.ts';
 
 /**
  * Parses a firmware log and replays it onto the quoted PCRs. What it shows wrong is in `problems`.
- * @param digest SHA-256 of `bytes`, hex
- * @param userSpaceLog what systemd measured after it, as systemd keeps it; null where it was not sent
+ * @param userSpace the log of what systemd measured after it, as systemd keeps it; null where it was not sent
  * @throws Rejection `malformed`, `too_large`
  */
 export function measureBoot(
-  bytes: Buffer,
-  digest: string,
+  log: HashedPart,
   banks: readonly QuotedBank[],
-  userSpaceLog: Buffer | null = null,
+  userSpace: HashedPart | null = null,
 ): MeasuredBoot {
+  const boot = replayBoot(log, banks, userSpace);
+  return sealed(boot, boot.state, userSpace?.digest ?? null);
+}
+
+/** A command line that the log lacks as text is taken from the facts, where the TPM holds its digest. */
+export function knowingSaid(boot: MeasuredBoot, said: string | undefined): MeasuredBoot {
+  const state = said === undefined ? boot.state : knowingCommandLine(boot.state, said);
+  return state === boot.state ? boot : sealed(boot, state, boot.userSpaceDigest);
+}
+
+function sealed(
+  { digest, log, userSpace, problems }: ReplayedBoot,
+  state: BootState,
+  userSpaceDigest: string | null,
+): MeasuredBoot {
+  // The one place that makes it: the seal exists for the compiler only.
+  return { digest, log, problems, state, userSpace, userSpaceDigest } as MeasuredBoot;
+}
+
+/**
+ * The same onto values that nothing vouches for, such as those that a log itself leads to: to compare, never to judge.
+ * @throws Rejection `malformed`, `too_large`
+ */
+export function replayBoot(
+  { digest, bytes }: HashedPart,
+  banks: readonly PcrValues[],
+  userSpace: HashedPart | null = null,
+): ReplayedBoot {
   const log = parseEventLog(bytes);
-  const extended = banks.filter((quoted) => !neverExtended(quoted));
-  const vouched = vouchedPcrs(log, extended, userSpaceLog === null ? null : parseUserSpaceLog(userSpaceLog));
+  const extended = banks.filter((held) => !neverExtended(held));
+  const vouched = vouchedPcrs(log, extended, userSpace === null ? null : parseUserSpaceLog(userSpace.bytes));
   const state = bootState(log, vouched);
   const problems = [
     ...checkBankExtended(banks),
@@ -29,15 +58,14 @@ export function measureBoot(
     ...checkDigests(log, extended),
     ...state.problems,
   ];
-  const userSpaceDigest = userSpaceLog === null ? null : hash('sha256', userSpaceLog, 'hex');
-  return { digest, log, problems, state, userSpace: vouched.userSpace, userSpaceDigest };
+  return { digest, log, problems, state, userSpace: vouched.userSpace };
 }
 
 /**
  * Attack: PCRs of a bank that the firmware never extends are extended by the system itself, with whatever it
  * likes. A bank better than SHA-1 whose PCRs 0 to 7 are all zero proves nothing; this needs no log.
  */
-export function checkBankExtended(banks: readonly QuotedBank[]): BootProblem[] {
+export function checkBankExtended(banks: readonly PcrValues[]): BootProblem[] {
   return banks.filter(neverExtended).map(({ bank }) => ({
     code: 'bank_unextended',
     pcr: null,

@@ -1,9 +1,10 @@
 import { constants, hash, verify as verifySignature } from 'node:crypto';
-import { type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
+import { bankBytes, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
+import { type PcrValues, pcrCount } from '../protocol/pcr-values.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { type AttestationKey, otherQualifiedNames } from './attestation-key.ts';
 import type { QuotedBank } from './proven.ts';
-import { pcrCount, type Quote, type SelectedBank, valuesBytes } from './tpm/attest.ts';
+import { type Quote, type SelectedBank, valuesBytes } from './tpm/attest.ts';
 import { parseSignature } from './tpm/signature.ts';
 
 /** One quote as it arrived. */
@@ -16,8 +17,27 @@ export interface QuoteEvidence {
   readonly pcrs: Readonly<Partial<Record<PcrBank, Buffer>>>;
   /** Which PCRs `pcrs` holds per bank (bit i: PCR i), where that may be more than the quote covers, as in a bundle. */
   readonly carried?: Readonly<Partial<Record<PcrBank, number>>>;
-  /** Banks that an earlier quote of this key proved, where the very same values came again: then `pcrs` may be empty. */
-  readonly known?: readonly QuotedBank[];
+}
+
+/** For the compiler alone: a protected member can be neither written nor spread. */
+declare class SignatureSeal {
+  protected readonly signed: never;
+}
+declare class PcrsSeal {
+  protected readonly quoted: never;
+}
+
+/** A quote that this key signed: only `checkSignature` makes one. */
+export interface SignedQuote extends SignatureSeal {
+  readonly quote: Quote;
+  readonly ak: AttestationKey;
+}
+
+/** What the quotes of one answer cover: only `checkPcrs` makes it. */
+export interface QuotedPcrs extends PcrsSeal {
+  readonly banks: readonly QuotedBank[];
+  /** As in `Proven`. */
+  readonly measuredDigest: string;
 }
 
 /**
@@ -25,13 +45,14 @@ export interface QuoteEvidence {
  * @throws Rejection `sig_invalid`, `malformed`; `ak_mismatch` where the quote says that another key signed it
  */
 export function checkSignature(
-  { attest, signature }: QuoteEvidence,
   quote: Quote,
+  signature: Buffer,
   ak: AttestationKey,
   judgeHierarchy: boolean,
-): void {
+): SignedQuote {
   const bytes = parseSignature(signature, ak);
-  if (verifies(ak, attest, bytes)) return;
+  // The seal exists for the compiler only.
+  if (verifies(ak, quote.bytes, bytes)) return { quote, ak } as SignedQuote;
   const signer = quote.qualifiedSigner;
   if (judgeHierarchy && signer !== ak.qualifiedName && !otherQualifiedNames(ak).includes(signer))
     throw new Rejection(
@@ -58,10 +79,11 @@ function verifies(ak: AttestationKey, attest: Buffer, signature: Buffer): boolea
  * `asked` is null for evidence of other origin: any selection with a bank better than SHA-1.
  * @throws Rejection `weak_bank`, `pcr_selection`
  */
-export function checkSelection(quotes: readonly Quote[], asked: PcrSelection | null): void {
+export function checkSelection(quotes: readonly SignedQuote[], asked: PcrSelection | null): void {
   let strong = false;
   let seen = 0;
-  for (const { selection } of quotes) {
+  for (const { quote } of quotes) {
+    const { selection } = quote;
     if (selection.length === 0) throw badSelection('a quote covers no PCR');
     for (const { bank } of selection) {
       if (bank !== 'sha1') strong = true;
@@ -73,13 +95,15 @@ export function checkSelection(quotes: readonly Quote[], asked: PcrSelection | n
   if (seen === 0) throw badSelection('no PCR is quoted');
   if (!strong) throw new Rejection('weak_bank', 'only the SHA-1 bank is quoted', { field: 'pcrSelect' });
   if (asked === null) return;
-  for (const { selection } of quotes)
-    for (const { bank, mask } of selection)
+  for (const { quote } of quotes)
+    for (const { bank, mask } of quote.selection)
       if (mask !== maskOf(asked[bank]))
         throw badSelection(`other PCRs of the ${bank} bank are quoted than were asked`);
   for (const bank of pcrBanks)
-    if (maskOf(asked[bank]) !== 0 && (seen & (1 << pcrBanks.indexOf(bank))) === 0)
-      throw badSelection(`the ${bank} bank was asked and is not quoted`);
+    if ((seen & (1 << pcrBanks.indexOf(bank))) === 0 && maskOf(asked[bank]) !== 0)
+      throw new Rejection('weak_bank', `the ${bank} bank was asked, and is not quoted`, {
+        field: 'pcrSelect',
+      });
 }
 
 function badSelection(text: string): Rejection {
@@ -95,45 +119,81 @@ function maskOf(indices: readonly number[] | undefined): number {
 /**
  * The values that arrived are those that the TPM hashed: in the order of the signed selection, with the hash of the
  * signing scheme (TPM 2.0 Part 3 r1.59, section 18.4). Values of other PCRs and banks are left behind.
+ * @param carriers what arrived with each of the quotes
+ * @param known what this key's quotes covered before: given back where the same values came under the same signed
+ *   digest, which can be of no others
  * @throws Rejection `pcr_digest_mismatch`
  */
-export function checkPcrs(evidence: QuoteEvidence, quote: Quote, ak: AttestationKey): readonly QuotedBank[] {
-  if (evidence.known !== undefined && holdStill(evidence.known, quote)) return evidence.known;
+export function checkPcrs(
+  quotes: readonly SignedQuote[],
+  carriers: readonly QuoteEvidence[],
+  known: QuotedPcrs | null = null,
+): QuotedPcrs {
+  if (known !== null && holdStill(known.banks, quotes, carriers)) return known;
   const banks: QuotedBank[] = [];
-  for (const selected of quote.selection) {
-    const values = valuesOf(evidence, selected);
-    if (values === undefined || values.length !== valuesBytes(selected))
-      throw new Rejection(
-        'pcr_digest_mismatch',
-        `the ${selected.bank} values are not those of the quoted PCRs`,
-        {
-          field: `pcrs.${selected.bank}`,
-        },
-      );
-    banks.push({ bank: selected.bank, mask: selected.mask, values, pcrDigest: quote.pcrDigest });
+  for (let i = 0; i < quotes.length; i++) {
+    const { quote, ak } = quotes[i]!;
+    const values = quote.selection.map((selected) => valuesOf(carriers[i], selected));
+    const covered = values.length === 1 && values[0] ? values[0] : Buffer.concat(values);
+    const pcrDigest = hash(ak.hash, covered, 'hex');
+    if (pcrDigest !== quote.pcrDigest)
+      throw new Rejection('pcr_digest_mismatch', 'the PCR values do not hash to what the quote signs', {
+        field: 'pcrDigest',
+      });
+    for (let j = 0; j < values.length; j++) {
+      const { bank, mask } = quote.selection[j]!;
+      banks.push(sealedBank({ bank, mask, values: values[j]!, pcrDigest }));
+    }
   }
-  const first = banks[0];
-  const covered =
-    banks.length === 1 && first ? first.values : Buffer.concat(banks.map(({ values }) => values));
-  if (hash(ak.hash, covered, 'hex') !== quote.pcrDigest)
-    throw new Rejection('pcr_digest_mismatch', 'the PCR values do not hash to what the quote signs', {
-      field: 'pcrDigest',
-    });
-  return banks;
+  const still = known !== null && sameMeasured(known.banks, banks);
+  return sealed(banks, still ? known.measuredDigest : measuredDigest(banks));
 }
 
-/** The digest signed now is that of values proven before: it can be of no others, so they need no hash again. */
-function holdStill(known: readonly QuotedBank[], { selection, pcrDigest }: Quote): boolean {
-  return (
-    known.length === selection.length &&
-    known.every((bank, index) => {
-      const now = selection[index];
-      return bank.pcrDigest === pcrDigest && bank.bank === now?.bank && bank.mask === now.mask;
-    })
+/** The same in memory of its own: as values arrive they may be parts of a shared pool, and keep all of that alive. */
+export function ownPcrs({ banks, measuredDigest }: QuotedPcrs): QuotedPcrs {
+  const own = banks.map(({ bank, mask, values, pcrDigest }) =>
+    sealedBank({ bank, mask, values: Buffer.from(new Uint8Array(values).buffer), pcrDigest }),
   );
+  return sealed(own, measuredDigest);
 }
 
-function valuesOf({ pcrs, carried }: QuoteEvidence, { bank, mask }: SelectedBank): Buffer | undefined {
+function sealedBank(bank: PcrValues & Pick<QuotedBank, 'pcrDigest'>): QuotedBank {
+  // The seal exists for the compiler only.
+  return bank as QuotedBank;
+}
+
+function sealed(banks: readonly QuotedBank[], measuredDigest: string): QuotedPcrs {
+  // The seal exists for the compiler only.
+  return { banks, measuredDigest } as QuotedPcrs;
+}
+
+function holdStill(
+  known: readonly QuotedBank[],
+  quotes: readonly SignedQuote[],
+  carriers: readonly QuoteEvidence[],
+): boolean {
+  let index = 0;
+  for (let i = 0; i < quotes.length; i++) {
+    const { selection, pcrDigest } = quotes[i]!.quote;
+    for (const selected of selection) {
+      const before = known[index++];
+      if (before === undefined || before.pcrDigest !== pcrDigest) return false;
+      if (before.bank !== selected.bank || before.mask !== selected.mask) return false;
+      if (!before.values.equals(valuesOf(carriers[i], selected))) return false;
+    }
+  }
+  return index === known.length;
+}
+
+function valuesOf(carrier: QuoteEvidence | undefined, selected: SelectedBank): Buffer {
+  const values = carrier && pickedValues(carrier, selected);
+  if (values !== undefined && values.length === valuesBytes(selected)) return values;
+  throw new Rejection('pcr_digest_mismatch', `the ${selected.bank} values are not those of the quoted PCRs`, {
+    field: `pcrs.${selected.bank}`,
+  });
+}
+
+function pickedValues({ pcrs, carried }: QuoteEvidence, { bank, mask }: SelectedBank): Buffer | undefined {
   const values = pcrs[bank];
   const held = carried?.[bank];
   if (values === undefined || held === undefined || held === mask) return values;
@@ -146,4 +206,41 @@ function valuesOf({ pcrs, carried }: QuoteEvidence, { bank, mask }: SelectedBank
     at += size;
   }
   return Buffer.concat(picked);
+}
+
+/** Those before IMA's, and those behind it until the ones that are nobody's. */
+const beforeIma = 0x3ff;
+const behindIma = 0xf800;
+
+function measuredDigest(banks: readonly QuotedBank[]): string {
+  const parts: Buffer[] = [];
+  for (const { bank, mask, values } of banks) {
+    const [start, end, stop] = measuredRanges(bank, mask);
+    const head = Buffer.allocUnsafe(5);
+    head[0] = pcrBanks.indexOf(bank);
+    head.writeUInt32BE(mask, 1);
+    parts.push(head, values.subarray(0, start), values.subarray(end, stop));
+  }
+  return hash('sha256', Buffer.concat(parts), 'hex');
+}
+
+/** Where the values of IMA's PCR begin and end, and where those end that boots are measured into. */
+function measuredRanges(bank: PcrBank, mask: number): readonly [start: number, end: number, stop: number] {
+  const size = bankBytes[bank];
+  const start = size * pcrCount(mask & beforeIma);
+  const end = start + size * ((mask >>> 10) & 1);
+  return [start, end, end + size * pcrCount(mask & behindIma)];
+}
+
+function sameMeasured(some: readonly QuotedBank[], others: readonly QuotedBank[]): boolean {
+  if (some.length !== others.length) return false;
+  for (let i = 0; i < some.length; i++) {
+    const { bank, mask, values } = some[i]!;
+    const other = others[i]!;
+    if (other.bank !== bank || other.mask !== mask) return false;
+    const [start, end, stop] = measuredRanges(bank, mask);
+    if (values.compare(other.values, 0, start, 0, start) !== 0) return false;
+    if (values.compare(other.values, end, stop, end, stop) !== 0) return false;
+  }
+  return true;
 }

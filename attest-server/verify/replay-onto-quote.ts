@@ -1,7 +1,8 @@
 import type { PcrBank } from '../protocol/messages.ts';
+import { type PcrValues, pcrValue } from '../protocol/pcr-values.ts';
+import type { BootProblem } from './boot/boot-problem.ts';
 import { replayMismatch } from './boot/replay-mismatch.ts';
-import type { BootProblem, QuotedBank } from './proven.ts';
-import { compareReplay, quotedValue } from './quoted-values.ts';
+import { compareReplay } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';
 import { extendsPcr, replayedValue } from './tpm/replay.ts';
 import type { UserSpaceEvent } from './tpm/user-space-log.ts';
@@ -18,7 +19,7 @@ const firmwarePcrs: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
  */
 export function checkReplay(
   log: ParsedLog,
-  banks: readonly QuotedBank[],
+  banks: readonly PcrValues[],
   userSpace: readonly UserSpaceEvent[] = [],
 ): BootProblem[] {
   const later = new Set(userSpace.map(({ pcr }) => pcr));
@@ -31,14 +32,14 @@ export function checkReplay(
   );
 }
 
-function bankProblems(log: ParsedLog, quoted: QuotedBank, later: ReadonlySet<number>): BootProblem[] {
+function bankProblems(log: ParsedLog, quoted: PcrValues, later: ReadonlySet<number>): BootProblem[] {
   const replayed = log.replay(quoted.bank);
   const problems: BootProblem[] = [];
   for (const pcr of firmwarePcrs) {
     const comparison = compareReplay(quoted, replayed, pcr);
     if (comparison !== 'different' && comparison !== 'unlogged') continue;
     if (replayed !== null && replayed.extended !== 0 && later.has(pcr)) continue;
-    const value = quotedValue(quoted, pcr);
+    const value = pcrValue(quoted, pcr);
     const replay = replayed && replayedValue(replayed, pcr);
     if (value === null) continue;
     problems.push(
@@ -77,7 +78,7 @@ function bankMismatch(good: PcrBank, bad: PcrBank, problems: readonly BootProble
  * Attack: an event without a digest in one bank was never extended there, so that the bank hides it. An event must be in
  * every quoted bank of the log.
  */
-export function checkDigests({ raw }: ParsedLog, banks: readonly QuotedBank[]): BootProblem[] {
+export function checkDigests({ raw }: ParsedLog, banks: readonly PcrValues[]): BootProblem[] {
   return banks.flatMap(({ bank }): BootProblem[] => {
     const offsets = raw.digestOffsets[bank];
     if (offsets === undefined) return [];

@@ -1,14 +1,16 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../protocol/binding.ts';
+import type { Parts } from '../protocol/evidence.ts';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
 import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
-import { knowingCommandLine } from './boot/derive-boot-state.ts';
-import type { MeasuredBoot, Proven, QuotedBank } from './proven.ts';
-import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence } from './quote.ts';
-import { measuredDigest } from './quoted-values.ts';
+import { knowingSaid, measureBoot } from './measured-boot.ts';
+import type { Memory } from './memory.ts';
+import { checkParts } from './parts.ts';
+import type { Proven } from './proven.ts';
+import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type SignedQuote } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
 
 /** What arrived. Nothing in it is believed before `verify` returns. */
@@ -16,12 +18,8 @@ export interface Evidence {
   readonly quotes: readonly QuoteEvidence[];
   /** The exact text of the facts; null where there is none. */
   readonly facts: string | null;
-  readonly bootLog: {
-    /** SHA-256 of the log's exact bytes, hex, computed by whoever holds them. */
-    readonly digest: string;
-    /** Parses and replays the log against the quoted banks, or finds that done before. */
-    readonly measure: (banks: readonly QuotedBank[]) => MeasuredBoot;
-  } | null;
+  /** By name, with bytes where they came along. */
+  readonly parts: Parts;
 }
 
 /** What the quotes must sign, over one connection of ours. */
@@ -51,27 +49,28 @@ export interface Expected {
 
 /**
  * Turns evidence into proof, or refuses it. Each step names the attack that it stops.
+ * @param memory what was proven before, by this function: see `Verifier`
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
-export function verify(evidence: Evidence, expected: Expected): Proven {
+export function verify(evidence: Evidence, expected: Expected, memory: Memory | null = null): Proven {
   const { ak } = expected;
   checkAmount(evidence.quotes);
 
   // 1. The TPM made these structures, and they are quotes. Stops a key's other attestations (certify, time, NV) and
   //    hand-made ones: not_tpm_generated, wrong_attest_type.
-  const quotes = evidence.quotes.map(({ attest }) => parseQuote(attest));
+  const parsed = evidence.quotes.map(({ attest }) => parseQuote(attest));
 
-  for (let i = 0; i < quotes.length; i++) {
-    const quote = quotes[i]!;
-    const carrier = evidence.quotes[i]!;
+  const quotes: SignedQuote[] = [];
+  for (let i = 0; i < parsed.length; i++) {
     // 2. The attestation key of this enrolment signed them. Stops evidence of another TPM, and any changed bit:
     //    sig_invalid, ak_mismatch.
-    checkSignature(carrier, quote, ak, expected.judgeHierarchy);
+    const signed = checkSignature(parsed[i]!, evidence.quotes[i]!.signature, ak, expected.judgeHierarchy);
     // 3. The key lives in the endorsement hierarchy. Stops a key whose quotes blur the reset counters: ak_hierarchy.
-    if (expected.judgeHierarchy) checkHierarchy(quote, ak);
-    // 4. They answer this challenge, on this connection, over these facts and this log. Stops replay, relay and
+    if (expected.judgeHierarchy) checkHierarchy(signed);
+    // 4. They answer this challenge, on this connection, over these facts and this boot log. Stops replay, relay and
     //    exchanged parts: nonce_invalid, channel_binding.
-    checkBinding(quote, evidence, expected.binding);
+    checkBinding(signed, evidence, expected.binding);
+    quotes.push(signed);
   }
 
   // 5. They cover the PCRs asked for, in a bank that is hard to forge. Stops leaving out what would tell, and
@@ -83,36 +82,33 @@ export function verify(evidence: Evidence, expected: Expected): Proven {
   const latest = checkOneBoot(quotes);
 
   // 7. The PCR values are those signed. Stops made-up values, and values outside the selection: pcr_digest_mismatch.
-  const banks: readonly QuotedBank[] =
-    quotes.length === 1
-      ? checkPcrs(evidence.quotes[0]!, latest, ak)
-      : quotes.flatMap((quote, index) => checkPcrs(evidence.quotes[index]!, quote, ak));
+  const pcrs = memory === null ? checkPcrs(quotes, evidence.quotes) : memory.pcrs(quotes, evidence.quotes);
 
-  // 8. The facts are of this node and this conversation. Stops one node's answer given in another's name:
-  //    identity_claim_mismatch.
+  // 8. The facts are of this node and this conversation, and the other parts are those that they name. Stops one
+  //    node's answer given in another's name, and exchanged parts: identity_claim_mismatch, nonce_invalid, malformed.
   const facts = checkFacts(evidence.facts, expected.binding);
+  const { boot: log, userSpace, others } = checkParts(evidence.parts, facts, memory);
 
-  // 9. The log is worth what the quoted PCRs confirm of it. Stops a made-up history; the policy judges the rest.
-  const measured = evidence.bootLog === null ? null : evidence.bootLog.measure(banks);
-  const boot = measured && withCommandLine(measured, facts?.host?.commandLine);
+  // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
+  const measured =
+    log === null
+      ? null
+      : memory === null
+        ? measureBoot(log, pcrs.banks, userSpace)
+        : memory.boot(log, pcrs, userSpace);
 
-  // The one place that makes a Proven: the brand exists for the compiler only, hence the cast.
+  // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {
     akName: ak.name,
     ekDigest: expected.ekDigest,
-    banks,
-    measuredDigest: measuredDigest(banks),
+    banks: pcrs.banks,
+    measuredDigest: pcrs.measuredDigest,
     clock: latest.clock,
     firmwareVersion: latest.firmwareVersion,
     facts,
-    boot,
+    boot: measured && knowingSaid(measured, facts?.host?.commandLine),
+    parts: others,
   } as Proven;
-}
-
-/** A command line that the log lacks as text is taken from the facts, where the TPM holds its digest. */
-function withCommandLine(boot: MeasuredBoot, said: string | undefined): MeasuredBoot {
-  const state = said === undefined ? boot.state : knowingCommandLine(boot.state, said);
-  return state === boot.state ? boot : { ...boot, state };
 }
 
 function checkAmount(quotes: readonly QuoteEvidence[]): void {
@@ -122,7 +118,7 @@ function checkAmount(quotes: readonly QuoteEvidence[]): void {
     throw new Rejection('too_large', `the evidence holds ${quotes.length} quotes`, { field: 'quotes' });
 }
 
-function checkHierarchy(quote: Quote, ak: AttestationKey): void {
+function checkHierarchy({ quote, ak }: SignedQuote): void {
   if (quote.qualifiedSigner !== ak.qualifiedName)
     throw new Rejection(
       'ak_hierarchy',
@@ -133,7 +129,7 @@ function checkHierarchy(quote: Quote, ak: AttestationKey): void {
     );
 }
 
-function checkBinding(quote: Quote, evidence: Evidence, binding: Expected['binding']): void {
+function checkBinding({ quote }: SignedQuote, evidence: Evidence, binding: Expected['binding']): void {
   if ('qualifyingData' in binding) {
     if (quote.extraData === binding.qualifyingData.toLowerCase()) return;
   } else {
@@ -156,12 +152,12 @@ function checkBinding(quote: Quote, evidence: Evidence, binding: Expected['bindi
   );
 }
 
-function signedOver({ facts, bootLog }: Evidence, binding: ConnectionBinding, channel: Buffer): string {
+function signedOver({ facts, parts }: Evidence, binding: ConnectionBinding, channel: Buffer): string {
   return qualifyingData({
     nonce: binding.nonce,
     channel,
     facts: facts === null ? absent : Buffer.from(hash('sha256', facts, 'hex'), 'hex'),
-    bootLog: bootLog === null ? absent : Buffer.from(bootLog.digest, 'hex'),
+    bootLog: parts.boot === undefined ? absent : Buffer.from(parts.boot.digest, 'hex'),
     keyRequest: binding.keyRequest ?? absent,
   });
 }
@@ -174,9 +170,9 @@ function checkHash(ak: AttestationKey): void {
 }
 
 /** Gives the quote with the highest clock. */
-function checkOneBoot(quotes: readonly Quote[]): Quote {
-  let latest = quotes[0]!;
-  for (const quote of quotes) {
+function checkOneBoot(quotes: readonly SignedQuote[]): Quote {
+  let latest = quotes[0]!.quote;
+  for (const { quote } of quotes) {
     const { resetCount, restartCount, clock } = quote.clock;
     if (resetCount !== latest.clock.resetCount || restartCount !== latest.clock.restartCount)
       throw new Rejection('boot_correlation', 'the quotes are of different boots', {

@@ -1,7 +1,7 @@
 import { bankBytes } from '../protocol/messages.ts';
+import { type PcrValues, pcrValue } from '../protocol/pcr-values.ts';
 import type { Vouched } from './boot/vouched-log.ts';
-import type { QuotedBank } from './proven.ts';
-import { type Comparison, compareReplay, quotedValue } from './quoted-values.ts';
+import { type Comparison, compareReplay } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';
 import { replayedValue } from './tpm/replay.ts';
 import { eventsUntil, type UserSpaceEvent, type UserSpaceLog } from './tpm/user-space-log.ts';
@@ -26,7 +26,7 @@ const ofVirtualPcr = /^(?:nvpcr-init:[\w.-]+:0x[0-9a-f]+:[a-z0-9]+:[0-9a-f]+|nvp
 /** A PCR counts where the firmware's log, and in those of user space its log after it, ends at the quoted value. */
 export function vouchedPcrs(
   log: ParsedLog,
-  quoted: readonly QuotedBank[],
+  quoted: readonly PcrValues[],
   userSpace: UserSpaceLog | null,
 ): VouchedPcrs {
   const banks = quoted.filter(({ bank }) => (log.replay(bank)?.extended ?? 0) !== 0);
@@ -60,12 +60,12 @@ function endsThere(comparison: Comparison): boolean {
  */
 function eventsToQuoted(
   log: ParsedLog,
-  banks: readonly QuotedBank[],
+  banks: readonly PcrValues[],
   pcr: number,
   userSpace: UserSpaceLog,
 ): readonly UserSpaceEvent[] {
   const [events = null, ...others] = banks.map((quoted) => {
-    const value = quotedValue(quoted, pcr);
+    const value = pcrValue(quoted, pcr);
     const replayed = log.replay(quoted.bank);
     if (value === null || replayed === null) return null;
     const before = replayedValue(replayed, pcr) ?? Buffer.alloc(bankBytes[quoted.bank]);

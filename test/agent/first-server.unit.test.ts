@@ -37,13 +37,14 @@ describe('the life of an agent beside servers', () => {
   ): Promise<void> {
     const stop = new AbortController();
     const config = buildConfig(
+      null,
+      { ASSAY_STATE_DIR: join(folder, 'state') },
       {
         servers: ports.map((port) => `127.0.0.1:${port}`),
         node: 'node-1',
         tcti: 'device:/dev/no-such-tpm',
         caFile: join(folder, 'ca.pem'),
       },
-      { ASSAY_STATE_DIR: join(folder, 'state') },
     );
     await runAgent(config, {
       logger: pino({ level: 'silent' }),

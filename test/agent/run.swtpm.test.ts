@@ -15,12 +15,13 @@ import { answer } from '../../agent/evidence.ts';
 import { runAgent } from '../../agent/run.ts';
 import { parseAgentMessage } from '../../attest-server/protocol/messages.ts';
 import { launchTpm, type SoftwareTpm } from '../../swtpm-fixtures/tpm.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { type Conversation, converse, makeChallenge, prove } from './serving-half.ts';
 import { startTinyServer } from './tiny-server.ts';
 
 const bootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
-const log = Buffer.from('a log that nobody parses here');
+const log = recordedLog('debian13-shim-grub');
 const secret = 's'.repeat(43);
 
 describe('an agent on a software TPM', () => {
@@ -66,9 +67,9 @@ describe('an agent on a software TPM', () => {
     const evidence = parseAgentMessage(String(frames.at(-1)));
     assert(evidence.type === 'evidence');
     const ak = key.publicArea.toString('base64');
-    const proven = prove(evidence, { ak, helloDigest: situation.helloDigest, challenge, channel });
+    const proven = prove(evidence, { ak, helloDigest: situation.helloDigest, challenge, channel, log });
     assert.deepEqual(proven.facts?.bootId, bootId);
-    const elsewhere = { ak, helloDigest: situation.helloDigest, challenge, channel: randomBytes(32) };
+    const elsewhere = { ak, helloDigest: situation.helloDigest, challenge, channel: randomBytes(32), log };
     assert.throws(() => prove(evidence, elsewhere), { code: 'channel_binding' });
   });
 
@@ -148,8 +149,9 @@ describe('an agent on a software TPM', () => {
     );
     const stop = new AbortController();
     const config = buildConfig(
-      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
+      null,
       { ASSAY_STATE_DIR: join(folder, 'state-4'), ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+      { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
     );
     const late = () => new Promise<never>(() => {});
     await runAgent(config, {

@@ -13,7 +13,6 @@ import { checkAttestationKey } from '../../attest-server/verify/attestation-key.
 import { makeCredential } from '../../attest-server/verify/credential.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { verify } from '../../attest-server/verify/verify.ts';
-import { emptyState } from '../attest-server/verify/boot/empty-state.ts';
 
 const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 
@@ -89,7 +88,7 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
         socket.send(JSON.stringify(challenge));
       } else if (message.type === 'evidence') {
         const ak = hello?.ak?.publicArea ?? '';
-        const proven = prove(message, { ak, helloDigest, challenge, channel });
+        const proven = prove(message, { ak, helloDigest, challenge, channel, log: bootLog });
         socket.send(JSON.stringify({ type: 'verdict', state: 'trusted', codes: [] }));
         resolve({ token, log: bootLog, kinds, proven });
       }
@@ -114,6 +113,8 @@ export function prove(
     readonly helloDigest: string;
     readonly challenge: Challenge;
     readonly channel: Buffer;
+    /** Which it sent. */
+    readonly log: Buffer | null;
   },
 ): Proven {
   return verify(
@@ -124,15 +125,10 @@ export function prove(
         pcrs: { sha256: Buffer.from(pcrs.sha256 ?? '', 'base64') },
       })),
       facts: evidence.facts,
-      bootLog: {
-        digest: evidence.parts.boot?.digest ?? '',
-        measure: () => ({
-          digest: evidence.parts.boot?.digest ?? '',
-          log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
-          problems: [],
-          state: emptyState,
-        }),
-      },
+      parts:
+        session.log === null
+          ? {}
+          : { boot: { digest: evidence.parts.boot?.digest ?? '', bytes: session.log } },
     },
     {
       ak: checkAttestationKey(Buffer.from(session.ak, 'base64')),

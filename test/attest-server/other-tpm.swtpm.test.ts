@@ -8,8 +8,6 @@ import { openTpm } from 'node-tpm2';
 import { activationProof } from '../../attest-server/channel/session.ts';
 import type { Hello, PcrBank } from '../../attest-server/protocol/messages.ts';
 import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
-import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
-import type { QuotedBank } from '../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { verify } from '../../attest-server/verify/verify.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
@@ -22,6 +20,7 @@ import { assertRefused, dial, type Peer } from './attacker.ts';
 import { forgedTpm } from './forged-tpm.ts';
 import { agentsOf, startAgent, vouchFor } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
+import { partOf } from './verify/made-by-hand.ts';
 import { makeSigningKey, type ToolTpm, toolTpm } from './verify/tool-tpm.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -152,9 +151,8 @@ describe('attacks with a TPM of their own', () => {
     const ak = checkAttestationKey((await tpm.createAttestationKey()).publicArea);
     const selection = Object.fromEntries(banks.map((bank) => [bank, every]));
     const quote = await tpm.quote({ qualifyingData: Buffer.alloc(32, 5), selection });
-    const measure = (quoted: readonly QuotedBank[]) => measureBoot(bytes, 'ab', quoted);
     const { boot } = verify(
-      { quotes: [quote], facts: null, bootLog: { digest: 'ab', measure } },
+      { quotes: [quote], facts: null, parts: { boot: partOf(bytes) } },
       {
         ...{ ak, ekDigest: null, judgeHierarchy: true, selection },
         binding: { qualifyingData: '05'.repeat(32) },

@@ -1,5 +1,3 @@
-import type { Answer } from '../../attest-server/attest/answer.ts';
-
 /** Whose boots are judged, and when. */
 export const node = { name: 'worker-1' };
 export const at = Date.UTC(2026, 0, 1);
@@ -13,18 +11,3 @@ export const captured = {
   node: node.name,
   at,
 } as const;
-
-const none = Buffer.alloc(0);
-
-/** Its answer, of which only the log's digest counts. */
-export function answerNaming(bootLog: string): Answer {
-  return {
-    evidence: { type: 'evidence', nonce: '', channel: '', facts: '', quotes: [], parts: {} },
-    nonce: none,
-    channel: none,
-    helloDigest: '',
-    selection: {},
-    challengedAt: 0,
-    parts: { boot: { digest: bootLog, bytes: null } },
-  };
-}

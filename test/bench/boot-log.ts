@@ -1,16 +1,16 @@
 import crypto, { hash } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
-import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import type { PcrBank } from '../../attest-server/protocol/messages.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
-import type { MeasuredBoot, Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
+import { hashPart } from '../../attest-server/verify/parts.ts';
+import type { MeasuredBoot, Proven } from '../../attest-server/verify/proven.ts';
 import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
-import type { Evidence } from '../../attest-server/verify/verify.ts';
 import { madeProof, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
+import { bankByHand, provenByHand } from '../attest-server/verify/made-by-hand.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
-import { answerNaming, at, captured, node } from './bench-node.ts';
+import { at, captured, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
 
 /** Milliseconds of CPU time, medians, on one core. */
@@ -31,7 +31,7 @@ export interface BootLogFigures {
   readonly known_digest_ms: number;
 }
 
-const logs: readonly (readonly [file: string, banks: readonly PcrBank[]])[] = [
+export const logs: readonly (readonly [file: string, banks: readonly PcrBank[]])[] = [
   ['fedora41-locality-3', ['sha256']],
   ['fedora41-locality-3', ['sha1', 'sha256']],
   ['rhel8-padded', ['sha256']],
@@ -48,15 +48,15 @@ export async function benchBootLog(): Promise<readonly BootLogFigures[]> {
 
 async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFigures> {
   const bytes = recordedLog(file);
-  const quoted = banks.map((bank): QuotedBank => {
-    const values = replayedValues(bytes, bank);
-    return { bank, mask: 0xffffff, values, pcrDigest: hash('sha256', values) };
-  });
-  const digest = hash('sha256', bytes);
+  const quoted = banks.map((bank) =>
+    bankByHand({ bank, mask: 0xffffff, values: replayedValues(bytes, bank) }),
+  );
+  const log = hashPart(bytes);
   const proof = madeProof({ log: bytes });
-  const proofOf = (boot: MeasuredBoot): Proven => ({ ...proof, banks: quoted, boot });
-  const facts = () => measureBoot(bytes, digest, quoted);
-  const references = [captureReference(proofOf(facts()), captured)];
+  const proofOf = (boot: MeasuredBoot): Proven => provenByHand(proof, { banks: quoted, boot });
+  const facts = () => measureBoot(log, quoted);
+  const remembered = facts();
+  const references = [captureReference(proofOf(remembered), captured)];
   const appraiser = verdictsBy(strictPolicy, references, { remembers: false });
   const verdict = () => appraiser(proofOf(facts()), node, at);
   const calls = hashCallsOf(facts);
@@ -64,10 +64,9 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
     for (const [algorithm, data] of calls) hash(algorithm, data, 'latin1');
   };
   const remembering = verdictsBy(strictPolicy, references);
-  const remembered = await rememberedLog(bytes, digest, quoted);
   const known = () => {
-    if (hash('sha256', bytes) !== digest) throw new Error(`${file} has changed`);
-    return remembering(proofOf(remembered.measure(quoted)), node, at);
+    if (hashPart(bytes).digest !== log.digest) throw new Error(`${file} has changed`);
+    return remembering(proofOf(remembered), node, at);
   };
   for (const { state } of [verdict(), known(), known()])
     if (state !== 'trusted') throw new Error(`${file} is ${state} by its own reference`);
@@ -88,20 +87,6 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
     with_verdict_ms: rounded(verdictMs),
     known_digest_ms: rounded(knownMs),
   };
-}
-
-/** As the server finds a log that it has parsed before. */
-async function rememberedLog(
-  bytes: Buffer,
-  digest: string,
-  quoted: readonly QuotedBank[],
-): Promise<NonNullable<Evidence['bootLog']>> {
-  const logs = new BootLogs(async () => bytes);
-  const answer = answerNaming(digest);
-  (await logs.of(answer))?.measure(quoted);
-  const again = await logs.of(answer);
-  if (again === null) throw new Error('the log was not remembered');
-  return again;
 }
 
 type HashCall = readonly [algorithm: string, data: Parameters<typeof hash>[1]];

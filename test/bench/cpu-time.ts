@@ -1,7 +1,14 @@
-/** Medians of CPU time, milliseconds a run; the works take turns, so that a busy machine slows all of them. */
+/**
+ * CPU time, milliseconds a run; the works take turns, so that a busy machine slows all of them.
+ * @param quantile which of the times, sorted: the median where nothing is said
+ */
 export function interleaved(
   works: readonly (() => unknown)[],
-  { warmUp, rounds }: { readonly warmUp: number; readonly rounds: number },
+  {
+    warmUp,
+    rounds,
+    quantile = 0.5,
+  }: { readonly warmUp: number; readonly rounds: number; readonly quantile?: number },
 ): readonly number[] {
   const times = works.map((): number[] => []);
   for (let round = -warmUp; round < rounds; round++)
@@ -9,7 +16,7 @@ export function interleaved(
       const took = cpuMs(work);
       if (round >= 0) times[index]?.push(took);
     }
-  return times.map(median);
+  return times.map((each) => quantileOf(each, quantile));
 }
 
 function cpuMs(work: () => unknown): number {
@@ -20,5 +27,9 @@ function cpuMs(work: () => unknown): number {
 }
 
 export function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+  return quantileOf(values, 0.5);
+}
+
+function quantileOf(values: readonly number[], quantile: number): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length * quantile)] ?? Number.NaN;
 }

@@ -2,10 +2,12 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
+import { InForce } from '../../attest-server/in-force/in-force.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { formatCheckpoint } from '../../attest-server/protocol/checkpoint.ts';
+import type { Parts } from '../../attest-server/protocol/evidence.ts';
 import { openStore, type Store } from '../../attest-server/store/open.ts';
-import { madeMachine } from '../attest-server/attest/made-machine.ts';
+import { madeMachine, madePorts } from '../attest-server/attest/made-machine.ts';
 import { madeAuditKey, madeOrigin } from '../attest-server/protocol/made-audit-key.ts';
 import { inFolder } from './attestation.ts';
 import { model, populate } from './population.ts';
@@ -50,25 +52,10 @@ export async function benchGrowth(): Promise<GrowthFigures> {
     const started = performance.now();
     await using store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
     let now = 0;
-    const { verdicts, evidence, references, enrolment } = store;
-    const attestation = await Attestation.open(
-      {
-        verdicts,
-        evidence,
-        references,
-        enrolment,
-        now: () => now,
-        monotonic: () => now,
-        unknownAfter: 3 * minute,
-        duration: () => {},
-        recorded: () => {},
-        fault: (error) => {
-          throw error;
-        },
-      },
-      strictPolicy,
-      null,
-    );
+    const references = await store.references.list();
+    const inForce = new InForce(strictPolicy, references);
+    const ports = madePorts(store, { now: () => now, monotonic: () => now, inForce: () => inForce });
+    const attestation = await Attestation.open(ports, null);
     let before = new Map<string, number>();
     for (let round = 0; round <= begins + day; round += 1) {
       now = round * minute;
@@ -78,7 +65,7 @@ export async function benchGrowth(): Promise<GrowthFigures> {
           pcrs: { sha256: model.sha256 },
           occasion: { bootLog: model.log },
         });
-        const sent = round === index % 60 ? answer : { ...answer, bootLog: null };
+        const sent = round === index % 60 ? answer : { ...answer, parts: named(answer.parts) };
         const { state } = await attestation.judge(machine.node, sent);
         if (state !== 'trusted') throw new Error(`${machine.node.name} is ${state}`);
       }
@@ -119,4 +106,9 @@ function sizes(stateDir: string): Map<string, number> {
   } finally {
     database.close();
   }
+}
+
+/** The server holds the log: it is named alone. */
+function named({ boot }: Parts): Parts {
+  return boot === undefined ? {} : { boot: { digest: boot.digest, bytes: null } };
 }

@@ -1,17 +1,23 @@
 import { Argument, Command, Option } from 'commander';
+import { benchAgainst } from './against.ts';
 import { benchAgent } from './agent.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
-import { benchStart } from './start.ts';
 import { benchGrowth } from './growth.ts';
+import { benchStart } from './start.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
 
+interface Options extends Sizes {
+  readonly commit?: string;
+  readonly pairs: number;
+}
+
 /** Each gives one or more members of the object that is printed. Later ones are added here. */
 const benches: Readonly<
-  Record<string, (full: boolean, sizes: Sizes) => Promise<Readonly<Record<string, unknown>>>>
+  Record<string, (full: boolean, options: Options) => Promise<Readonly<Record<string, unknown>>>>
 > = {
   verify_quote: async () => ({ verify_quote: await benchVerifyQuote() }),
   boot_log: async () => ({ boot_log: await benchBootLog(), boot_log_steady: await benchSteadyBoot() }),
@@ -24,10 +30,12 @@ const benches: Readonly<
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
 };
+/** Asked for by name alone: it needs a commit. */
+const onlyByName = 'against';
 
 const program = new Command('npm run bench --')
   .description('Figures of one run on this machine; ratios are within the run.')
-  .addArgument(new Argument('[name]', 'only this one').choices(Object.keys(benches)))
+  .addArgument(new Argument('[name]', 'only this one').choices([...Object.keys(benches), onlyByName]))
   .addOption(new Option('-o, --output <format>').choices(['text', 'json']).default('text'))
   .option('--full', 'as long and as many as the figures are stated for: 200 messages each, 5,000 agents')
   .option('--connections <count>', 'of the bench connections', Number)
@@ -36,19 +44,26 @@ const program = new Command('npm run bench --')
   .option('--agents <count>', 'of the bench agents', Number)
   .option('--every <seconds>', 'from one message of a connection or an agent to its next', Number)
   .option('--seconds <seconds>', 'that the agents are watched', Number)
+  .option('--commit <revision>', 'of the bench against, which needs it: the old side, such as HEAD~1')
+  .option('--pairs <count>', 'of the bench against: how often old and new are run', Number, 20)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
 
 const {
   output,
   full = false,
-  ...sizes
-} = program.opts<{ output: 'text' | 'json'; full?: boolean } & Sizes>();
+  ...options
+} = program.opts<{ output: 'text' | 'json'; full?: boolean } & Options>();
 const [only] = program.args;
 const figures: Record<string, unknown> = {};
 for (const [name, bench] of Object.entries(benches)) {
   if (only !== undefined && only !== name) continue;
   process.stderr.write(`bench: ${name} ...\n`);
-  Object.assign(figures, await bench(full, sizes));
+  Object.assign(figures, await bench(full, options));
+}
+if (only === onlyByName) {
+  const { commit = '', pairs } = options;
+  if (commit === '') program.error('against what? Name a commit: --commit HEAD~1', { exitCode: 2 });
+  figures.against = await benchAgainst({ commit, pairs });
 }
 process.stdout.write(`${JSON.stringify(figures, null, output === 'json' ? undefined : 2)}\n`);

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { openStore } from '../../attest-server/store/open.ts';
-import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
+import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
+import { hashPart } from '../../attest-server/verify/parts.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
@@ -52,9 +53,9 @@ export async function populate(
     );
     machines.push({ name, tpm });
   }
-  const bank = { bank: 'sha256', mask: 0xffffff, values: model.sha256, pcrDigest: '' } as const;
+  const bank = { bank: 'sha256', mask: 0xffffff, values: model.sha256 } as const;
   const reference = captureReference(
-    { banks: [bank], boot: measureBoot(model.log, '', [bank]) },
+    { banks: [bank], boot: replayBoot(hashPart(model.log), [bank]) },
     { ...{ name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0' }, at: event.at },
   );
   await store.references.add(reference, { ...event, action: 'reference.capture', subject: 'model' });

@@ -1,18 +1,17 @@
 import { hash, randomBytes } from 'node:crypto';
-import type { Answer } from '../../attest-server/attest/answer.ts';
-import { BootLogs } from '../../attest-server/attest/boot-logs.ts';
-import { quotesOf } from '../../attest-server/attest/latest-boot.ts';
+import { type Answer, quotesOf } from '../../attest-server/attest/answer.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
+import type { Parts } from '../../attest-server/protocol/evidence.ts';
 import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
-import { type Evidence, verify } from '../../attest-server/verify/verify.ts';
+import { Verifier } from '../../attest-server/verify/verifier.ts';
 import { replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
-import { answerNaming, at, captured, node } from './bench-node.ts';
+import { at, captured, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
 
 /** Milliseconds of CPU time an answer, medians. */
@@ -32,21 +31,19 @@ const rounds = 60;
 export async function benchSteadyBoot(): Promise<SteadyBootFigures> {
   const bytes = recordedLog('fedora41-locality-3');
   const digest = hash('sha256', bytes);
-  const logs = new BootLogs(async () => bytes);
-  const logOf = () => logs.of(answerNaming(digest));
-  const firstLog = await logOf();
+  const verifier = new Verifier();
   const alone = Array.from({ length: answers }, () => message(null));
   const whole = Array.from({ length: answers }, () => message(digest));
-  const first = prove(message(digest), firstLog);
+  const first = prove(verifier, message(digest), { boot: { digest, bytes } });
   const appraise = verdictsBy(strictPolicy, [captureReference(first, captured)]);
-  const known = await logOf();
+  const named = { boot: { digest, bytes: null } };
   const works = [
     () => {
-      for (const one of alone) prove(one, null);
+      for (const one of alone) prove(verifier, one, {});
     },
     () => {
       for (const one of whole)
-        if (appraise(prove(one, known), node, at).state !== 'trusted')
+        if (appraise(prove(verifier, one, named), node, at).state !== 'trusted')
           throw new Error('a good boot is refused');
     },
   ];
@@ -84,10 +81,9 @@ function message(digest: string | null): Message {
   return { nonce, channel, quote };
 }
 
-function prove({ nonce, channel, quote }: Message, bootLog: Evidence['bootLog']): Proven {
-  const { evidence } = answerNaming('');
-  return verify(
-    { quotes: quotesOf({ ...evidence, quotes: [quote] }, ak.name, undefined), facts: null, bootLog },
+function prove(verifier: Verifier, { nonce, channel, quote }: Message, parts: Parts): Proven {
+  return verifier.verify(
+    { quotes: quotesOf([quote]), facts: null, parts },
     {
       ak,
       ekDigest: 'e0'.repeat(32),

@@ -65,7 +65,7 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
       after: null,
       async play(agent, does) {
         const [id = '', secret = ''] = token.split('.').slice(2);
-        const kept = await world.store.joinToken(id);
+        const kept = await world.store.enrolment.joinToken(id);
         does({
           kind: 'join token',
           id,
@@ -386,7 +386,7 @@ async function secretOf(machine: FixtureMachine, steps: readonly Step[]): Promis
 }
 
 async function enrolledAs(world: TestServer, node: string): Promise<Conversation['enrolled']> {
-  const record = await world.store.node(node);
+  const record = await world.store.enrolment.node(node);
   if (record === null) return null;
   return {
     bound: record.bound,

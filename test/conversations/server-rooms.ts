@@ -3,17 +3,20 @@ import { chainEntry } from '../../attest-server/audit/chain.ts';
 import type { Action, Session } from '../../attest-server/channel/session.ts';
 import { CandidateBook } from '../../attest-server/enrolment/candidates.ts';
 import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
+import type { EnrolledNode } from '../../attest-server/enrolment/ports.ts';
 import { createRegistry } from '../../attest-server/enrolment/registry.ts';
+import { InForce } from '../../attest-server/in-force/in-force.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { enrolments, groupOf } from '../../attest-server/policy/policy.ts';
+import type { AuditAction, AuditEvent } from '../../attest-server/protocol/audit.ts';
 import type { Hello } from '../../attest-server/protocol/messages.ts';
 import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import { reference } from '../../attest-server/protocol/reference.ts';
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
-import { openSqliteStore } from '../../attest-server/store/sqlite-store.ts';
-import type { EnrolledNode } from '../../attest-server/store/store.ts';
+import { openStore } from '../../attest-server/store/open.ts';
 import { trustRoots } from '../../attest-server/verify/endorsement-chain.ts';
 import { parseCertificate } from '../../attest-server/verify/x509/certificate.ts';
+import { madePorts } from '../attest-server/attest/made-machine.ts';
 import type { Release, Step } from './recording.ts';
 
 /** The rooms behind the channel, as the server puts them together, on a clock that the recording sets. */
@@ -37,33 +40,34 @@ export interface ServerRooms extends AsyncDisposable {
 
 /** Everything that the replay calls beyond the channel's state machine is called here. */
 export async function openRooms(release: Release): Promise<ServerRooms> {
-  const store = await openSqliteStore(':memory:', { chain: chainEntry });
+  const store = await openStore(':memory:', { chain: chainEntry });
   const policy = parsePolicy(release.policy, 'policy.yaml', enrolments);
   const now = () => rooms.now;
+  let inForce = new InForce(policy, []);
   const attestation = await Attestation.open(
-    { store, now, unknownAfter: 180_000, duration() {}, recorded() {} },
-    policy,
+    madePorts(store, { now: () => rooms.now, inForce: () => inForce }),
     null,
   );
   const roots = release.installation.endorsementRoots.map((pem) =>
     parseCertificate(Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64'), 'root'),
   );
   const registry = createRegistry({
-    store,
+    store: store.enrolment,
     mayEnrol: (node, by) => groupOf(policy, node, {}).enrolment.some((method) => method === by),
-    authorityDigest: release.installation.authorityDigest,
+    authority: { digest: release.installation.authorityDigest },
     alert() {},
+    clusterPorts: null,
   });
   const identify = createIdentify({
-    store,
+    store: store.enrolment,
     registry,
-    candidates: await CandidateBook.open(store),
+    candidates: await CandidateBook.open(store.enrolment),
     withoutTpm: { note: () => false },
-    async meetWitness() {},
+    async checkWitness() {},
     trust: () => trustRoots(roots, []),
     now,
   });
-  const audit = (action: string, subject: string) => ({
+  const audit = (action: AuditAction, subject: string): AuditEvent => ({
     at: now(),
     actor: 'token:admin',
     action,
@@ -78,11 +82,11 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       else if (deed.kind === 'join token') {
         const { id, secretHash, expiresAt } = deed;
         const token = { id, secretHash, node, expiresAt, usedAt: null };
-        await store.addJoinToken(token, audit('join-token.create', node));
+        await store.enrolment.addJoinToken(token, audit('join-token.create', node));
       } else if (deed.kind === 'reference') {
         const captured = reference.parse(deed.reference);
-        await store.addReference(captured, audit('reference.capture', captured.name));
-        await attestation.reload();
+        await store.references.add(captured, audit('reference.capture', captured.name));
+        inForce = new InForce(policy, await store.references.list());
       }
     },
     async identify(hello, joinToken) {
@@ -104,10 +108,10 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
           parts: answer.parts,
         },
       ),
-    record: (node) => store.node(node),
+    record: (node) => store.enrolment.node(node),
     async [Symbol.asyncDispose]() {
       await attestation.idle();
-      await store.close();
+      await store[Symbol.asyncDispose]();
     },
   };
   return rooms;

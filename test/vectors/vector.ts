@@ -1,9 +1,9 @@
-import { hash } from 'node:crypto';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { type Bundle, type EarlierBundle, parseBundle } from '../../attest-server/protocol/bundle.ts';
+import type { PcrValues } from '../../attest-server/protocol/pcr-values.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
-import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
-import type { QuotedBank } from '../../attest-server/verify/proven.ts';
+import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
+import { hashPart } from '../../attest-server/verify/parts.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import type { Attack } from './attacks.ts';
 import { evidenceOf } from './evidence.ts';
@@ -66,11 +66,8 @@ function policyOf(rule: string | undefined): string {
 /** What a person captures who vouches for this boot. */
 export function referenceOf(log: Buffer): Reference {
   const values = replayedValues(log, 'sha256');
-  const bank: QuotedBank = {
-    ...{ bank: 'sha256', mask: 0xffffff, values },
-    pcrDigest: hash('sha256', values, 'hex'),
-  };
-  const boot = measureBoot(log, hash('sha256', log, 'hex'), [bank]);
+  const bank: PcrValues = { bank: 'sha256', mask: 0xffffff, values };
+  const boot = replayBoot(hashPart(log), [bank]);
   return captureReference(
     { banks: [bank], boot },
     {

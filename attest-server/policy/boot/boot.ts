@@ -34,6 +34,7 @@ import { vouchedBoot } from './vouched-boot.ts';
 export const boot: Aspect<'boot', BootRules> = {
   name: 'boot',
   schema: bootSchema,
+  parts: ['boot', 'userSpace'],
   referenceKind: 'boot',
   advice,
   rules: bootRules,

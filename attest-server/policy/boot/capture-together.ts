@@ -6,6 +6,7 @@ import { explainedFinding } from './explained-rule.ts';
 import { isUsable } from './judge-boot.ts';
 import { judgeStages } from './judge-stages.ts';
 import { prepareReferences } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
 /** One node's boot that somebody vouches for. */
@@ -33,7 +34,7 @@ export function captureTogether(
       by,
       node: boot.node,
       at,
-      scope: group.boot.scope,
+      scope: group.rules.boot.scope,
     });
     if (!cover(captured, boot, group)) captured.push(reference);
   }
@@ -48,11 +49,11 @@ function cover(
 ): boolean {
   if (boot === null || references.length === 0) return false;
   // As if nothing else were in force, whatever the policy names.
-  const alone: PolicyGroup = { ...group, boot: { ...group.boot, references: null } };
+  const alone: BootRules = { ...group.rules.boot, references: null };
   const inForce = references.map((reference): Reference => ({ ...reference, state: 'active' }));
-  const usable = prepareReferences(alone, inForce).active.filter((one) => isUsable(one, banks));
-  const vouched = vouchedBoot(boot, banks, group.boot);
-  const { differing, foreign, uncovered } = judgeStages(vouched, usable, group.boot, node);
+  const usable = prepareReferences(group.name, alone, inForce).active.filter((one) => isUsable(one, banks));
+  const vouched = vouchedBoot(boot, banks, group.rules.boot);
+  const { differing, foreign, uncovered } = judgeStages(vouched, usable, group.rules.boot, node);
   const unknown = differing.length + foreign.length + uncovered.length;
-  return unknown === 0 && explainedFinding(vouched, group.boot, usable) === null;
+  return unknown === 0 && explainedFinding(vouched, group.rules.boot, usable) === null;
 }

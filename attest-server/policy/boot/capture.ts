@@ -1,8 +1,9 @@
+import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
-import type { Proven } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
-import { comparedBanks, comparedMask, pcrsOf, pcrValue } from './compared-pcrs.ts';
+import { comparedBanks, comparedMask } from './compared-pcrs.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { definesMenu, isConstant } from './only-read.ts';
@@ -28,7 +29,7 @@ export interface CaptureOptions {
  * @throws CaptureError where the boot has no log, the log has problems, or a compared PCR was not quoted
  */
 export function captureReference(
-  { banks, boot }: Pick<Proven, 'banks' | 'boot'>,
+  { banks, boot }: { readonly banks: readonly PcrValues[]; readonly boot: ReplayedBoot | null },
   { name, group, state, by, node, at, scope = defaultScope }: CaptureOptions,
 ): Reference {
   if (boot === null)

@@ -1,6 +1,6 @@
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import { type PcrValues, pcrCount, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
-import type { QuotedBank } from '../../verify/proven.ts';
 
 /**
  * PCRs that a reference by values must name where they are quoted: 0, 2, 4, 6, 7, 8 and 9. PCRs 1, 3 and 5 hold what
@@ -12,12 +12,12 @@ export const comparedMask = 0b11_1101_0101;
 export const addOnPcrs: readonly number[] = [12, 13];
 
 /** The PCRs of this quote that a reference by values must name. */
-export function namedMask(quoted: QuotedBank): number {
+export function namedMask(quoted: PcrValues): number {
   const extended = addOnPcrs.filter((pcr) => isExtended(quoted, pcr));
   return extended.reduce((mask, pcr) => mask | (1 << pcr), quoted.mask & comparedMask);
 }
 
-export function isExtended(quoted: QuotedBank, pcr: number): boolean {
+export function isExtended(quoted: PcrValues, pcr: number): boolean {
   return pcrValue(quoted, pcr)?.some((byte) => byte !== 0) ?? false;
 }
 
@@ -56,25 +56,6 @@ export function referenceBank({ pcrs }: Reference, bank: PcrBank): ReferenceBank
   return mask === 0 ? null : { bank, mask, values: Buffer.concat(values) };
 }
 
-/** The numbers of the PCRs in a mask, ascending. */
-export function pcrsOf(mask: number): number[] {
-  return Array.from({ length: 24 }, (_, pcr) => pcr).filter((pcr) => (mask & (1 << pcr)) !== 0);
-}
-
-/** The value of one PCR, as a view; null where the bank does not hold it. */
-export function pcrValue({ bank, mask, values }: ReferenceBank | QuotedBank, pcr: number): Buffer | null {
-  if ((mask & (1 << pcr)) === 0) return null;
-  const size = bankBytes[bank];
-  const at = size * countOf(mask & ((1 << pcr) - 1));
-  return values.subarray(at, at + size);
-}
-
-function countOf(mask: number): number {
-  let count = 0;
-  for (let left = mask; left !== 0; left &= left - 1) count++;
-  return count;
-}
-
 /** A stretch of PCRs that lie side by side in quote and reference: byte offsets in both, and the bytes' number. */
 interface Run {
   readonly quoted: number;
@@ -87,7 +68,7 @@ export function runsOf(referenced: number, mask: number, bank: PcrBank): readonl
   const size = bankBytes[bank];
   const runs: { quoted: number; reference: number; length: number }[] = [];
   for (const [index, pcr] of pcrsOf(referenced).entries()) {
-    const quoted = size * countOf(mask & ((1 << pcr) - 1));
+    const quoted = size * pcrCount(mask & ((1 << pcr) - 1));
     const last = runs.at(-1);
     if (last && last.quoted + last.length === quoted) last.length += size;
     else runs.push({ quoted, reference: size * index, length: size });

@@ -1,4 +1,4 @@
-import type { MeasuredBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
 import type { Revoked } from './revoked.ts';
 
@@ -52,7 +52,7 @@ export function noReference(group: string, references: readonly string[] | null)
 
 export function revokedReference(
   { reference: { reference }, component }: Revoked,
-  boot: MeasuredBoot | null,
+  boot: ReplayedBoot | null,
 ): Finding {
   const text =
     component === null
@@ -81,7 +81,7 @@ export function deniedTpmFirmware(version: string): Finding {
   };
 }
 
-export function problemsOf({ digest, problems }: MeasuredBoot): Finding[] {
+export function problemsOf({ digest, problems }: ReplayedBoot): Finding[] {
   return problems.map(({ code, pcr, event, expected, actual, text }) => ({
     code,
     aspect: 'boot',

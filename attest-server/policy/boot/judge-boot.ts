@@ -1,8 +1,8 @@
-import type { QuotedBank } from '../../verify/proven.ts';
+import { type PcrValues, pcrsOf } from '../../protocol/pcr-values.ts';
 import type { Finding } from '../finding.ts';
 import { isCutOff } from './command-line.ts';
 import { commandLineFinding } from './command-line-rules.ts';
-import { addOnPcrs, comparedMask, pcrsOf } from './compared-pcrs.ts';
+import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
 import { noReference } from './findings.ts';
 import { initrdFinding } from './initrd-rule.ts';
@@ -45,7 +45,7 @@ export interface BootContext {
 /** Judges a boot with its log by rules and references. What the log shows wrong about itself is told elsewhere. */
 export function judgeBoot(
   boot: VouchedBoot,
-  banks: readonly QuotedBank[],
+  banks: readonly PcrValues[],
   context: BootContext,
 ): BootJudgement {
   const { active, revocations, rules } = context;
@@ -65,14 +65,14 @@ export function judgeBoot(
 }
 
 /** A reference by components that shares a bank with the quote, and whose PCR values, where it names any, are these. */
-export function isUsable(reference: PreparedReference, banks: readonly QuotedBank[]): boolean {
+export function isUsable(reference: PreparedReference, banks: readonly PcrValues[]): boolean {
   const shares = banks.some(({ bank }) => reference.components.banks.includes(bank));
   return !reference.strict && shares && namedPcrsMatch(reference, banks);
 }
 
 function judgeByReferences(
   boot: VouchedBoot,
-  banks: readonly QuotedBank[],
+  banks: readonly PcrValues[],
   usable: readonly PreparedReference[],
   { group, rules, active, node }: BootContext,
 ): BootJudgement {

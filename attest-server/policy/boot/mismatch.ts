@@ -1,7 +1,8 @@
 import type { PcrBank } from '../../protocol/messages.ts';
-import type { MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
+import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
+import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
-import { comparedMask, namedMask, pcrsOf, pcrValue, type ReferenceBank } from './compared-pcrs.ts';
+import { comparedMask, namedMask, type ReferenceBank } from './compared-pcrs.ts';
 import { type EventDifference, firstDifference, type MeasuredEvent } from './event-diff.ts';
 import { type Cause, judgedStage, secureBootOff, stageCauses } from './judged-stage.ts';
 import { type PreparedReference, sharedBank } from './reference-set.ts';
@@ -15,8 +16,8 @@ import { replays } from './vouched-boot.ts';
  */
 export function explainMismatch(
   references: readonly PreparedReference[],
-  quotes: readonly QuotedBank[],
-  boot: MeasuredBoot | null,
+  quotes: readonly PcrValues[],
+  boot: ReplayedBoot | null,
 ): Finding {
   const closest = closestReference(references, quotes);
   if (closest === null) return noSharedBank(references, quotes);
@@ -35,13 +36,13 @@ export function explainMismatch(
 
 interface Closest {
   readonly prepared: PreparedReference;
-  readonly bank: { readonly reference: ReferenceBank; readonly quoted: QuotedBank };
+  readonly bank: { readonly reference: ReferenceBank; readonly quoted: PcrValues };
   readonly differing: readonly number[];
 }
 
 function closestReference(
   references: readonly PreparedReference[],
-  quotes: readonly QuotedBank[],
+  quotes: readonly PcrValues[],
 ): Closest | null {
   let closest: Closest | null = null;
   for (const prepared of references) {
@@ -60,7 +61,7 @@ function closestReference(
 
 const found = { aspect: 'boot', source: 'tpm' } as const;
 
-function noSharedBank(references: readonly PreparedReference[], quotes: readonly QuotedBank[]): Finding {
+function noSharedBank(references: readonly PreparedReference[], quotes: readonly PcrValues[]): Finding {
   const has = [
     ...new Set(
       references.flatMap(({ banks, components }) => [...banks.map(({ bank }) => bank), ...components.banks]),
@@ -77,10 +78,10 @@ function noSharedBank(references: readonly PreparedReference[], quotes: readonly
   };
 }
 
-function byPcr({ prepared, bank, differing }: Closest, boot: MeasuredBoot | null): Finding {
+function byPcr({ prepared, bank, differing }: Closest, boot: ReplayedBoot | null): Finding {
   const name = prepared.reference.name;
   const pcr = differing[0] ?? null;
-  const value = (of: ReferenceBank | QuotedBank) => {
+  const value = (of: ReferenceBank | PcrValues) => {
     const bytes = pcr === null ? null : pcrValue(of, pcr);
     return bytes === null ? null : `PCR ${pcr} ${of.bank}:${bytes.toString('hex')}`;
   };
@@ -109,7 +110,7 @@ function byEvent(
   difference: EventDifference,
   reference: string,
   bank: PcrBank,
-  boot: MeasuredBoot | null,
+  boot: ReplayedBoot | null,
 ): Finding {
   const { pcr, expected, actual } = difference;
   const [code, component] = causeOf(difference, bank);

@@ -1,6 +1,6 @@
 import type { PcrBank } from '../../protocol/messages.ts';
+import type { PcrValues } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
-import type { QuotedBank } from '../../verify/proven.ts';
 import {
   comparedBanks,
   comparedMask,
@@ -75,8 +75,8 @@ function prepareReference(reference: Reference): PreparedReference {
 /** The strongest bank that reference and quotes share; null where they share none. */
 export function sharedBank(
   { banks }: PreparedReference,
-  quoted: readonly QuotedBank[],
-): { readonly reference: ReferenceBank; readonly quoted: QuotedBank } | null {
+  quoted: readonly PcrValues[],
+): { readonly reference: ReferenceBank; readonly quoted: PcrValues } | null {
   for (const reference of banks)
     for (const candidate of quoted)
       if (candidate.bank === reference.bank) return { reference, quoted: candidate };
@@ -87,7 +87,7 @@ export function sharedBank(
  * True where every PCR that the reference names is quoted with that value, and it names every compared PCR, and those
  * of add-ons that were extended.
  */
-export function referenceMatches(prepared: PreparedReference, quotes: readonly QuotedBank[]): boolean {
+export function referenceMatches(prepared: PreparedReference, quotes: readonly PcrValues[]): boolean {
   for (const reference of prepared.banks)
     for (const quoted of quotes)
       if (quoted.bank === reference.bank)
@@ -102,7 +102,7 @@ export function referenceMatches(prepared: PreparedReference, quotes: readonly Q
 /** True where every PCR that the reference names is quoted with that value; so it is where it names none at all. */
 export function namedPcrsMatch(
   { reference, banks }: PreparedReference,
-  quotes: readonly QuotedBank[],
+  quotes: readonly PcrValues[],
 ): boolean {
   if (Object.keys(reference.pcrs).length === 0) return true;
   let compared = false;
@@ -115,7 +115,7 @@ export function namedPcrsMatch(
   return compared;
 }
 
-function valuesMatch(reference: ReferenceBank, { bank, mask, values }: QuotedBank): boolean {
+function valuesMatch(reference: ReferenceBank, { bank, mask, values }: PcrValues): boolean {
   if ((reference.mask & ~mask) !== 0) return false;
   for (const run of knownRuns(reference.mask, mask, bank)) {
     const quotedEnd = run.quoted + run.length;

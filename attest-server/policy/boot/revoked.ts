@@ -1,4 +1,4 @@
-import type { QuotedBank } from '../../verify/proven.ts';
+import type { PcrValues } from '../../protocol/pcr-values.ts';
 import { comparedBanks } from './compared-pcrs.ts';
 import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
 import {
@@ -22,7 +22,7 @@ export interface Revoked {
 export function revokedIn(
   { active, revoked }: ReferenceSet,
   boot: VouchedBoot | null,
-  quotes: readonly QuotedBank[],
+  quotes: readonly PcrValues[],
 ): Revoked | null {
   for (const reference of revoked) {
     if (reference.strict) {

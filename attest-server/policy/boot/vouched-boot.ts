@@ -1,5 +1,7 @@
+import type { PcrValues } from '../../protocol/pcr-values.ts';
+import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
-import type { BootProblem, MeasuredBoot, QuotedBank } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import { type CommandLine, isCutOff, parseCommandLine } from './command-line.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
@@ -47,8 +49,8 @@ export interface JudgedComponent {
 }
 
 export function vouchedBoot(
-  { digest, log, state, problems, userSpace = [] }: MeasuredBoot,
-  banks: readonly QuotedBank[],
+  { digest, log, state, problems, userSpace = [] }: ReplayedBoot,
+  banks: readonly PcrValues[],
   rules: BootRules,
 ): VouchedBoot {
   const { components } = state;

@@ -7,6 +7,7 @@ import { identityUnproven, otherTpmClass } from './findings.ts';
 export const identity: Aspect<'identity', null> = {
   name: 'identity',
   schema: null,
+  parts: [],
   referenceKind: null,
   advice,
   rules: () => null,

@@ -1,7 +1,7 @@
 import type { PcrBank } from '../../protocol/messages.ts';
-import type { BootProblem } from '../proven.ts';
-import type { Stage } from '../tpm/event-log.ts';
+import type { Stage } from '../tpm/event-stage.ts';
 import type { SignatureEntry } from '../tpm/signature-list.ts';
+import type { BootProblem } from './boot-problem.ts';
 
 /**
  * What a boot was, as far as the TPM vouches for it: built only from events of PCRs that replay onto the quote, and

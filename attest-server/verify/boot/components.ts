@@ -1,6 +1,7 @@
 import { efiVariable } from '../tpm/efi-structures.ts';
 import { type EventData, eventData } from '../tpm/event-data.ts';
-import { eventDigests, type Stage } from '../tpm/event-log.ts';
+import { eventDigests } from '../tpm/event-log.ts';
+import type { Stage } from '../tpm/event-stage.ts';
 import { eventStages, type StagedEvent, stubTags } from '../tpm/event-stage.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';

@@ -1,8 +1,8 @@
-import type { BootProblem } from '../proven.ts';
 import { variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { lacksDigest } from '../tpm/event-verified.ts';
 import { grubPrefix } from '../tpm/grub-text.ts';
+import type { BootProblem } from './boot-problem.ts';
 import type { Boundaries } from './separators.ts';
 import { isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 

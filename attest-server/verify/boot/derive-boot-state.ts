@@ -1,11 +1,11 @@
 import type { PcrBank } from '../../protocol/messages.ts';
-import type { BootProblem } from '../proven.ts';
 import type { ParsedLog } from '../tpm/event-log.ts';
 import { eventType } from '../tpm/event-types.ts';
 import { lacksDigest } from '../tpm/event-verified.ts';
 import type { RawLog } from '../tpm/log-format.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
+import type { BootProblem } from './boot-problem.ts';
 import type { BootComponent, BootState, SecureBootState, VouchedText } from './boot-state.ts';
 import { type CommandLine, commandLines, saidCommandLine } from './command-lines.ts';
 import { bootComponents } from './components.ts';

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
-import type { BootProblem } from '../proven.ts';
 import type { ParsedLog } from '../tpm/event-log.ts';
 import { extendsPcr } from '../tpm/replay.ts';
+import type { BootProblem } from './boot-problem.ts';
 import { bootServicesLeft, bootServicesLeftText, digestsOf, separatorDigests } from './known-digests.ts';
 import type { KnownDigest } from './vouched-log.ts';
 

@@ -1,10 +1,10 @@
-import type { BootProblem } from '../proven.ts';
 import { variableHeaderBytes, variableName, variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { isAuthority } from '../tpm/signature-data.ts';
 import type { SignatureEntry } from '../tpm/signature-list.ts';
 import { signatureEntries } from '../tpm/signature-list.ts';
 import { authorityOf } from './authority.ts';
+import type { BootProblem } from './boot-problem.ts';
 import type { Authority, SecureBootState, SignatureDatabase } from './boot-state.ts';
 import type { Boundaries } from './separators.ts';
 import { ShimVariables, shimLock } from './shim-variables.ts';

@@ -1,5 +1,5 @@
-import type { BootProblem } from '../proven.ts';
 import { eventType } from '../tpm/event-types.ts';
+import type { BootProblem } from './boot-problem.ts';
 import { bootServicesLeft, separatorDigests } from './known-digests.ts';
 import { hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 

@@ -1,11 +1,11 @@
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
-import type { BootProblem } from '../proven.ts';
 import { eventData } from '../tpm/event-data.ts';
 import { eventBytes, type ParsedLog } from '../tpm/event-log.ts';
 import { eventTypeName } from '../tpm/event-types.ts';
 import { allMeasuredBytes } from '../tpm/event-verified.ts';
 import { extendsPcr } from '../tpm/replay.ts';
+import type { BootProblem } from './boot-problem.ts';
 
 /** What the TPM vouches for: these banks, and of them the PCRs that the log replays onto in every one. */
 export interface Vouched {

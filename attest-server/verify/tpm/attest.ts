@@ -1,4 +1,5 @@
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import { pcrCount } from '../../protocol/pcr-values.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { hashByAlg, idText } from './algorithms.ts';
 import { Cursor } from './cursor.ts';
@@ -9,8 +10,15 @@ export interface SelectedBank {
   readonly mask: number;
 }
 
-/** A TPMS_ATTEST of type quote. */
-export interface Quote {
+/** For the compiler alone: a protected member can be neither written nor spread. */
+declare class QuoteSeal {
+  protected readonly parsed: never;
+}
+
+/** A TPMS_ATTEST of type quote: only `parseQuote` makes one, of its bytes. */
+export interface Quote extends QuoteSeal {
+  /** The exact bytes that were parsed. */
+  readonly bytes: Buffer;
   /** Qualified name of the key that signed, hex. */
   readonly qualifiedSigner: string;
   /** The qualifying data that the caller of TPM2_Quote gave, hex. */
@@ -72,10 +80,11 @@ export function parseQuote(attest: Buffer): Quote {
   const firmwareAt = cursor.skip(8, 'firmwareVersion');
   // Kept with the node: a slice would keep all of the text.
   const firmwareVersion = attest.toString('hex', firmwareAt, firmwareAt + 8);
-  const selection = parseSelection(cursor);
+  const selection: Quote['selection'] = parseSelection(cursor);
   const pcrDigest = hexOf(cursor, hex, 'pcrDigest');
   cursor.end('pcrDigest');
-  return { qualifiedSigner, extraData, clock, firmwareVersion, selection, pcrDigest };
+  // The seal exists for the compiler only.
+  return { bytes: attest, qualifiedSigner, extraData, clock, firmwareVersion, selection, pcrDigest } as Quote;
 }
 
 function hexOf(cursor: Cursor, hex: string, field: string): string {
@@ -118,13 +127,6 @@ function parseBitmap(cursor: Cursor): number {
   if (size === 4 && cursor.u8('pcrSelect.pcrSelect') !== 0)
     throw cursor.fault('pcrSelect.pcrSelect', 'the quote covers a PCR above 23');
   return mask;
-}
-
-/** How many PCRs a mask selects. */
-export function pcrCount(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
-  return count;
 }
 
 /** Size in bytes of the values that a selection covers. */

@@ -1,6 +1,6 @@
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import { type EventData, eventData } from './event-data.ts';
-import { eventStages } from './event-stage.ts';
+import { eventStages, type Stage } from './event-stage.ts';
 import { eventTypeName } from './event-types.ts';
 import { measuredBytes } from './event-verified.ts';
 import { parseRawLog, type RawLog } from './log-format.ts';
@@ -13,17 +13,6 @@ import {
   replayedHex,
   type StartupLocality,
 } from './replay.ts';
-
-export type Stage =
-  | 'firmware'
-  | 'driver'
-  | 'secureboot'
-  | 'loader'
-  | 'kernel'
-  | 'initrd'
-  | 'cmdline'
-  | 'os'
-  | 'other';
 
 /** One event of a TCG log. PC Client PFP 1.06, section 10. */
 export interface LogEvent {

@@ -1,6 +1,17 @@
 import type { EventData } from './event-data.ts';
-import type { Stage } from './event-log.ts';
 import { grubLine, kernelLine } from './grub-text.ts';
+
+/** What an event measures. */
+export type Stage =
+  | 'firmware'
+  | 'driver'
+  | 'secureboot'
+  | 'loader'
+  | 'kernel'
+  | 'initrd'
+  | 'cmdline'
+  | 'os'
+  | 'other';
 
 /** One event as far as its stage depends on it. */
 export interface StagedEvent {

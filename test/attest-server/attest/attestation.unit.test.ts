@@ -1,18 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
-import { Packer } from '../../../attest-server/evidence/pack.ts';
-import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
-import { beat, readLastAlive } from '../../../attest-server/state/alive.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { madePorts } from './made-machine.ts';
 
 const unknownAfter = 180_000;
-const evidence = { packer: new Packer(), budget: new DiskBudget(60_000) };
 const verdict = (state: NodeState): Verdict => ({
   ...{ state, reasons: [], aspects: { identity: { status: 'affirming', source: 'tpm' } } },
   ...{ group: 'default', require: ['identity'], mode: 'enforce', policy: 'strict@000000000000' },
@@ -58,31 +53,9 @@ async function judged(state: NodeState): Promise<Store> {
   return store;
 }
 
-function portsOf({ verdicts, evidence, references, enrolment }: Store, now: () => number): AttestPorts {
-  return {
-    verdicts,
-    evidence,
-    references,
-    enrolment,
-    now,
-    unknownAfter,
-    duration: () => {},
-    recorded: () => {},
-    fault: (error) => assert.fail(String(error)),
-  };
-}
-
 /** The state that a server shows which starts at `now` and sweeps once. */
 async function stateAfterStart(store: Store, now: number, lastAlive: number | null): Promise<string> {
-  const ports = { store, evidence, now: () => now, unknownAfter, duration: () => {}, recorded: () => {} };
-  const attestation = await Attestation.open(ports, strictPolicy, lastAlive);
-=======
-  const attestation = await Attestation.open(
-    portsOf(store, () => now),
-    strictPolicy,
-    lastAlive,
-  );
->>>>>>> store
+  const attestation = await Attestation.open(madePorts(store, { now: () => now, unknownAfter }), lastAlive);
   await attestation.sweep();
   return attestation.status('node-1')?.state ?? 'gone';
 }
@@ -109,15 +82,8 @@ describe('a server that starts again', () => {
   it('trusts nobody longer because its clock was set back', async () => {
     const store = await judged('trusted');
     let [now, monotonic] = [1_000, 0];
-    const ports = {
-      ...{ store, evidence, unknownAfter, duration() {}, recorded() {} },
-      now: () => now,
-      monotonic: () => monotonic,
-    };
-=======
-    const ports = { ...portsOf(store, () => now), monotonic: () => monotonic };
-    const attestation = await Attestation.open(ports, strictPolicy, null);
->>>>>>> evidence
+    const ports = madePorts(store, { now: () => now, monotonic: () => monotonic, unknownAfter });
+    const attestation = await Attestation.open(ports, null);
     const stateAt = async () => {
       await attestation.sweep();
       return attestation.status('node-1')?.state;
@@ -132,39 +98,3 @@ describe('a server that starts again', () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
   });
 });
-
-describe('a policy that is read again', () => {
-  it('stays in force where references change in the same moment', async () => {
-    const store = await judged('trusted');
-<<<<<<< HEAD
-    const ports = { store, evidence, now: () => 0, unknownAfter, duration: () => {}, recorded: () => {} };
-    const attestation = await Attestation.open(ports, strictPolicy, null);
-=======
-    const attestation = await Attestation.open(
-      portsOf(store, () => 0),
-      strictPolicy,
-      null,
-    );
-    await Promise.all([attestation.reload(observePolicy), attestation.reload()]);
-    assert.equal(attestation.policy, observePolicy);
-    await Promise.all([attestation.reload(), attestation.reload(strictPolicy)]);
-    assert.equal(attestation.policy, strictPolicy);
-  });
-});
-
-describe('the heartbeat of a server', () => {
-  it('tells when a server last ran on a state folder', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'assay-alive-'));
-    try {
-      assert.equal(await readLastAlive(dir), null);
-      await beat(dir, 1_000);
-      await beat(dir, 5_000);
-      assert.equal(await readLastAlive(dir), 5_000);
-      await utimes(join(dir, 'alive'), 7, 7);
-      assert.equal(await readLastAlive(dir), 7_000);
-    } finally {
-      await rm(dir, { recursive: true });
-    }
-  });
-});
->>>>>>> evidence

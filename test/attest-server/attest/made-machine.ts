@@ -1,8 +1,18 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.ts';
+import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
+import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
+import { Packer } from '../../../attest-server/evidence/pack.ts';
+import { InForce } from '../../../attest-server/in-force/in-force.ts';
+import type { Policy } from '../../../attest-server/policy/policy.ts';
+import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
+import type { Parts } from '../../../attest-server/protocol/evidence.ts';
+import type { Challenge } from '../../../attest-server/protocol/messages.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { type ForgedTpm, forgedTpm, type Occasion } from '../forged-tpm.ts';
+import { partOf } from '../verify/made-by-hand.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 /** A machine whose answers reach the pipeline without a connection. */
@@ -21,6 +31,36 @@ export interface MadeMachine {
 }
 
 const selection = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
+
+/** Ports over a store, with the policy strict unless another one is given. */
+export function madePorts(
+  { verdicts, enrolment, evidence: kept }: Store,
+  change: Partial<AttestPorts> & { readonly policy?: Policy } = {},
+): AttestPorts {
+  const { policy = strictPolicy, ...ports } = change;
+  const inForce = new InForce(policy, []);
+  return {
+    verdicts,
+    enrolment,
+    evidence: {
+      packer: new Packer(),
+      budget: new DiskBudget(60_000),
+      readPart: (digest, node) => kept.read(digest, node),
+    },
+    now: () => 0,
+    monotonic: () => performance.now(),
+    unknownAfter: 180_000,
+    summaryEvery: 3_600_000,
+    inForce: () => inForce,
+    labelsOf: () => ({}),
+    duration: () => {},
+    recorded: () => {},
+    fault(error) {
+      throw error;
+    },
+    ...ports,
+  };
+}
 
 export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMachine {
   const { ak, banks } = tpm.hello(name);
@@ -51,33 +91,38 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
       ekPublicArea: record.ekPublicArea,
       ekCertificate: null,
       ak: checkAttestationKey(tpm.ak.publicArea, akName),
+      banks,
     },
     answer(at, { occasion = {}, userSpace, ...quoted } = {}) {
       const nonce = randomBytes(32);
       const made: Occasion = { node: name, hello, channel, ...occasion };
       const all = { resetCount: 7, restartCount: 1, clock: BigInt(at), ...quoted };
-      const evidence = tpm.evidence(
-        {
-          type: 'challenge',
-          purpose: 'attest',
-          nonce: nonce.toString('base64'),
-          selection,
-          holds: [],
-          within: 30,
-        },
-        made,
-        { quote: (signed) => madeQuote(tpm.ak, signed, all) },
-      );
       const { bootLog } = made;
+      const parts: Parts = {
+        ...(bootLog && { boot: partOf(bootLog) }),
+        ...(userSpace && { userSpace: partOf(userSpace) }),
+      };
+      const challenge: Challenge = {
+        type: 'challenge',
+        purpose: 'attest',
+        nonce: nonce.toString('base64'),
+        selection,
+        holds: [],
+        within: 30,
+      };
       return {
-        evidence:
-          userSpace === undefined ? evidence : { ...evidence, userspaceLog: userSpace.toString('base64') },
+        evidence: tpm.evidenceOfParts(
+          challenge,
+          made,
+          userSpace === undefined ? {} : { userSpace },
+          (signed) => madeQuote(tpm.ak, signed, all),
+        ),
         nonce,
         channel,
         helloDigest: hash('sha256', hello, 'hex'),
         selection,
         challengedAt: at,
-        bootLog: bootLog === undefined ? null : { digest: hash('sha256', bootLog, 'hex'), bytes: bootLog },
+        parts,
       };
     },
   };

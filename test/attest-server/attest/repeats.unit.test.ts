@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import type { AttestPorts, HistoryEntry, VerdictStore } from '../../../attest-server/attest/ports.ts';
+import type { HistoryEntry, VerdictStore } from '../../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
-import { type MadeMachine, madeMachine } from './made-machine.ts';
+import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -35,21 +35,17 @@ describe('a node whose verdict stays the same', () => {
   afterEach(() => store[Symbol.asyncDispose]());
 
   const open = () => {
-    const { evidence, references, enrolment, verdicts } = store;
-    const ports: AttestPorts = {
-      verdicts: { ...verdicts, recordRepeat: (record) => write(record) },
-      evidence,
-      references,
-      enrolment,
+    const ports = madePorts(store, {
+      policy: observePolicy,
+      verdicts: { ...store.verdicts, recordRepeat: (record) => write(record) },
       now: () => now,
       monotonic: () => now,
       unknownAfter,
       summaryEvery: hour,
-      duration: () => {},
       recorded: (entry) => recorded.push(entry),
       fault: (error) => faults.push(error),
-    };
-    return Attestation.open(ports, observePolicy, null);
+    });
+    return Attestation.open(ports, null);
   };
   const judge = (at: number, change: Parameters<MadeMachine['answer']>[1] = {}) => {
     now = at;

@@ -6,7 +6,8 @@ import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { openAudit } from '../../../attest-server/audit/open.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
+import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 
 describe('the audit log of a running server', () => {
@@ -16,7 +17,7 @@ describe('the audit log of a running server', () => {
     const logger = pino({ base: null, level: 'info' }, { write: (line: string) => void lines.push(line) });
     const now = () => 0;
     const open = async () => {
-      const store = await openSqliteStore(':memory:', { chain: chainEntry });
+      const store = await openStore(':memory:', { chain: chainEntry });
       const telemetry = openTelemetry({ logger, version: '0.1.0', now, recorded: () => {} });
       const audit = await openAudit({ store, stateDir, now, logger, report: telemetry.report });
       telemetry.auditTo(audit);
@@ -25,14 +26,21 @@ describe('the audit log of a running server', () => {
     };
     try {
       const before = await open();
-      const event = { at: 0, actor: 'server', action: 'x', subject: 'x', code: null, detail: {} };
+      const event: AuditEvent = {
+        at: 0,
+        actor: 'server',
+        action: 'enrol',
+        subject: 'x',
+        code: null,
+        detail: {},
+      };
       for (let entry = 0; entry < 50; entry += 1) await before.audit.write(event);
       await before.audit[Symbol.asyncDispose]();
       const witness = before.audit.shown()?.checkpoint ?? assert.fail();
       const after = await open();
       const counts = async () => [
         Number(await after.refused()),
-        (await after.store.auditEntries({ limit: 99 })).length,
+        (await after.store.audit.entries({ limit: 99 })).length,
         lines.length,
       ];
       const [refused = 0, written = 0, told = 0] = await counts();

@@ -68,7 +68,7 @@ function fleetOfOne(one: AnsweringNode = node) {
             },
           ],
           facts: evidence.facts,
-          bootLog: null,
+          parts: {},
         },
         {
           ak: checkAttestationKey(tpm.ak.publicArea),

@@ -11,12 +11,12 @@ function openOver(blobs: ReadonlyMap<string, Buffer>) {
   const reads: string[] = [];
   const room = openEvidence({
     store: {
-      async evidence(digest) {
+      async read(digest) {
         reads.push(digest);
         return blobs.get(digest) ?? null;
       },
-      evidenceOwners: none,
-      eraseEvidence: async () => false,
+      owners: none,
+      erase: async () => false,
       eraseUnused: async () => 0,
     },
     now: () => 0,

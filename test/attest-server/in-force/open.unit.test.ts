@@ -26,17 +26,22 @@ describe('the rules in force', () => {
       policy: join(dir, 'policy.yaml'),
       methods: ['pin'],
       store: {
-        nodes: async () => {
-          await slow;
-          return [];
+        enrolment: {
+          nodes: async () => {
+            await slow;
+            return [];
+          },
+          node: async () => null,
         },
-        status: async () => null,
-        evidence: async () => null,
-        references: async () => {
-          await setImmediate();
-          return references;
+        verdicts: { status: async () => null },
+        references: {
+          list: async () => {
+            await setImmediate();
+            return references;
+          },
         },
       },
+      bundle: async () => null,
       labelsOf: () => ({}),
       now: () => 0,
       logger: pino({ level: 'silent' }),

@@ -6,6 +6,7 @@ import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { provenByHand } from '../verify/made-by-hand.ts';
 import { capturedFrom, madeProof, policyOf, sentLog, verdictOn, verdictsBy } from './made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
@@ -22,7 +23,7 @@ function saying(host: NonNullable<Facts['host']>, from = log) {
     helloDigest: '0'.repeat(64),
     host,
   };
-  return { ...madeProof({ log: from }), facts };
+  return provenByHand(madeProof({ log: from }), { facts });
 }
 
 describe('a kernel that another one may replace', () => {

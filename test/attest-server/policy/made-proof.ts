@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import {
   type AppraisedNode,
   appraise,
@@ -11,10 +10,10 @@ import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
-import { measureBoot } from '../../../attest-server/verify/measured-boot.ts';
-import type { Proven, QuotedBank } from '../../../attest-server/verify/proven.ts';
+import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import { partOf } from '../verify/made-by-hand.ts';
 import { akOf, madeQuote } from '../verify/made-quote.ts';
 import { softwareKey } from '../verify/software-key.ts';
 
@@ -43,15 +42,11 @@ export function madeProof(options: ProofOptions): Proven {
     pcrs: { [bank]: values },
     selection: [[algorithms[bank], bitmap]],
   });
-  const digest = log && hash('sha256', log, 'hex');
   return verify(
     {
       quotes: [quote],
       facts: null,
-      bootLog:
-        log === null || digest === null
-          ? null
-          : { digest, measure: (banks: readonly QuotedBank[]) => measureBoot(log, digest, banks) },
+      parts: log === null ? {} : { boot: partOf(log) },
     },
     {
       ak: akOf(key),

@@ -74,6 +74,6 @@ describe('a capture of what is kept', () => {
       world.call('POST', '/v1/references', { nodes: ['node-1', 'node-4'], name: 'more' }),
       /409.*evidence_overdue/s,
     );
-    assert.equal((await world.store.references()).length, 2);
+    assert.equal((await world.store.references.list()).length, 2);
   });
 });

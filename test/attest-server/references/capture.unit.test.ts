@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { appraise } from '../../../attest-server/policy/appraise.ts';
 import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import { type CapturePorts, createCapture } from '../../../attest-server/references/capture.ts';
-import { openSqliteStore } from '../../../attest-server/store/sqlite-store.ts';
-import type { Store } from '../../../attest-server/store/store.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { now, reasonOf, statusOf, verdictOf } from '../http/api-fixture.ts';
-import { madeProof, policyOf } from '../policy/made-proof.ts';
+import { madeProof, policyOf, verdictOn } from '../policy/made-proof.ts';
 
 const good = recordedLog('debian13-shim-grub');
 const otherKernel = tamper(good, 'kernel');
@@ -23,10 +21,10 @@ describe('a capture', () => {
   let store: Store;
   let changes = 0;
   beforeEach(async () => {
-    store = await openSqliteStore(':memory:', { chain: chainEntry });
+    store = await openStore(':memory:', { chain: chainEntry });
     changes = 0;
   });
-  afterEach(() => store.close());
+  afterEach(() => store[Symbol.asyncDispose]());
 
   interface Circumstances {
     readonly policy?: Policy;
@@ -44,7 +42,7 @@ describe('a capture', () => {
       Object.entries(boots).map(([node, log]) => [digestOf(node), madeProof({ log })]),
     );
     const capture = createCapture({
-      store,
+      store: store.references,
       separate,
       unknownAfter: 180_000,
       now: () => now,
@@ -62,12 +60,12 @@ describe('a capture', () => {
     return capture({ nodes: Object.keys(boots), name, staged: false, actor: 'token:ann' });
   }
 
-  const names = async () => (await store.references()).map(({ name }) => name);
+  const names = async () => (await store.references.list()).map(({ name }) => name);
 
   it('of one node is in the audit log under that node, and in force', async () => {
     const [made] = await captured({ 'worker-1': good });
     assert.deepEqual([made.captured?.node, made.state, changes], ['worker-1', 'active', 1]);
-    const [entry] = await store.auditEntries({ limit: 10 });
+    const [entry] = await store.audit.entries({ limit: 10 });
     assert.deepEqual(
       [entry?.action, entry?.actor, entry?.subject, entry?.detail],
       [
@@ -84,7 +82,7 @@ describe('a capture', () => {
     const made = await captured({ 'worker-1': good, 'worker-2': good, 'worker-3': sibling });
     assert.equal(made.length, 1);
     assert.deepEqual(await names(), ['workers-1']);
-    const [entry] = await store.auditEntries({ limit: 10 });
+    const [entry] = await store.audit.entries({ limit: 10 });
     assert.equal(entry?.detail.nodes, 'worker-1 worker-2 worker-3');
   });
 
@@ -108,10 +106,10 @@ describe('a capture', () => {
       ],
     );
     for (const [name, log] of Object.entries(boots)) {
-      const references = await store.references();
-      assert.equal(appraise(madeProof({ log }), policy, { name }, references, now).state, 'trusted', name);
+      const references = await store.references.list();
+      assert.equal(verdictOn(madeProof({ log }), policy, { name }, references, now).state, 'trusted', name);
     }
-    assert.equal((await store.auditEntries({ limit: 10 })).length, 3);
+    assert.equal((await store.audit.entries({ limit: 10 })).length, 3);
     assert.equal(changes, 1);
   });
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { namedDigests } from '../../../attest-server/evidence/kept-form.ts';
+import { namedDigests } from '../../../attest-server/evidence/named-digests.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { genesis } from '../../../attest-server/protocol/audit.ts';
 import { openStore } from '../../../attest-server/store/open.ts';

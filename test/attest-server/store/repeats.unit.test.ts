@@ -146,9 +146,8 @@ describe('a verdict that is the one before', () => {
         {
           store: store.evidence,
           now: () => now,
-          evidence: 30 * day,
-          transitionEvidence: 400 * day,
-          named,
+          evidenceFor: 30 * day,
+          transitionEvidenceFor: 400 * day,
           fault: (error) => assert.fail(String(error)),
         },
         new AbortController().signal,

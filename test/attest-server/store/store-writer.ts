@@ -4,7 +4,7 @@ import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { openStore } from '../../../attest-server/store/open.ts';
-import { madeMachine } from '../attest/made-machine.ts';
+import { madeMachine, madePorts } from '../attest/made-machine.ts';
 import { madeEvent } from './made-records.ts';
 
 /**
@@ -12,31 +12,15 @@ import { madeEvent } from './made-records.ts';
  * `change|repeat NODE TIME` once an answer is acknowledged; the time is the one that the node is shown as verified at.
  */
 const [, , path = '', round = ''] = process.argv;
-const { verdicts, evidence, references, enrolment } = await openStore(path, { chain: chainEntry });
-const attestation = await Attestation.open(
-  {
-    verdicts,
-    evidence,
-    references,
-    enrolment,
-    now: Date.now,
-    unknownAfter: 180_000,
-    summaryEvery: 1_200,
-    duration: () => {},
-    recorded: () => {},
-    fault: (error) => {
-      throw error;
-    },
-  },
-  observePolicy,
-  null,
-);
+const store = await openStore(path, { chain: chainEntry });
+const ports = madePorts(store, { policy: observePolicy, now: Date.now, summaryEvery: 1_200 });
+const attestation = await Attestation.open(ports, null);
 
 await Promise.all(
   [30, 100, Number.POSITIVE_INFINITY].map(async (answersPerBoot, index) => {
     const machine = madeMachine(`node-${round}-${index}`);
     const { name } = machine.record;
-    await enrolment.enrol(machine.record, madeEvent('enrol', name));
+    await store.enrolment.enrol(machine.record, madeEvent('enrol', name));
     for (let count = 0; ; count += 1) {
       const isChange = count === 0 || count % answersPerBoot === 0;
       const resetCount = 1 + Math.floor(count / answersPerBoot);

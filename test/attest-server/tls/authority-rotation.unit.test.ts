@@ -36,7 +36,16 @@ describe("the server's authority while it is replaced", () => {
       if (isFull) throw new Error('no room on the disk');
       served.push(identity);
     };
-    const parts = { stateDir: dir, identity: await read(), read, serve, enrolment, audit, now: () => 7, logger };
+    const parts = {
+      stateDir: dir,
+      identity: await read(),
+      read,
+      serve,
+      enrolment,
+      audit,
+      now: () => 7,
+      logger,
+    };
     return createAuthorityRotation(parts);
   }
   const hello = (...authorities: readonly string[]): Introduction => ({

@@ -125,7 +125,7 @@ describe('any bytes give a value or a Rejection', () => {
       };
       valueOrRejection(
         (attest) => {
-          verify({ quotes: [{ ...quote, attest }], facts: null, bootLog: null }, expected);
+          verify({ quotes: [{ ...quote, attest }], facts: null, parts: {} }, expected);
           assert.ok(attest.equals(quote.attest));
         },
         [quote.attest],

@@ -48,7 +48,7 @@ describe('verify, with what a TPM makes', () => {
   }
 
   function refused(code: ReasonCode, evidence: QuoteEvidence, wanted: Expected): void {
-    assert.throws(() => verify({ quotes: [evidence], facts: null, bootLog: null }, wanted), {
+    assert.throws(() => verify({ quotes: [evidence], facts: null, parts: {} }, wanted), {
       name: 'Rejection',
       code,
     });
@@ -60,7 +60,7 @@ describe('verify, with what a TPM makes', () => {
       ['rsa', rsa],
     ] as const) {
       const one = await quote(key, `sha256:${all}`, [['sha256', 768]]);
-      const proof = verify({ quotes: [one], facts: null, bootLog: null }, expected(checked));
+      const proof = verify({ quotes: [one], facts: null, parts: {} }, expected(checked));
       assert.equal(proof.banks[0]?.values.length, 768);
       assert.equal(proof.clock.safe, true);
       const two = await quote(key, `sha384:0,7+sha256:${all}`, [
@@ -68,7 +68,7 @@ describe('verify, with what a TPM makes', () => {
         ['sha256', 768],
       ]);
       const both = verify(
-        { quotes: [two], facts: null, bootLog: null },
+        { quotes: [two], facts: null, parts: {} },
         expected(checked, { sha256: every, sha384: [0, 7] }),
       );
       assert.deepEqual(both.banks.map(({ bank }) => bank).sort(), ['sha256', 'sha384']);
@@ -147,7 +147,7 @@ describe('verify, with what a TPM makes', () => {
     const evidence = await quote('owner', `sha256:${all}`, [['sha256', 768]]);
     refused('ak_hierarchy', evidence, expected(owner));
     const proof = verify(
-      { quotes: [evidence], facts: null, bootLog: null },
+      { quotes: [evidence], facts: null, parts: {} },
       { ...expected(owner), judgeHierarchy: false },
     );
     assert.equal(proof.akName, owner.name);

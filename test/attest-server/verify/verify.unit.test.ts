@@ -12,8 +12,11 @@ import {
   type Expected,
   verify,
 } from '../../../attest-server/verify/verify.ts';
-import { emptyState } from './boot/empty-state.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { replayedValues } from '../policy/made-proof.ts';
+import { partOf } from './made-by-hand.ts';
 import { akOf, allPcrs, madeQuote, madeValues } from './made-quote.ts';
+import { rejectionOf } from './rejection-of.ts';
 import { ecdsaSignature, madeArea, type SoftwareKey, softwareKey, tpmSign } from './software-key.ts';
 
 const rsa = softwareKey('rsa2048');
@@ -29,14 +32,14 @@ const every = Array.from({ length: 24 }, (_, pcr) => pcr);
 
 const binding: ConnectionBinding = { nonce, channel, claimedChannel: channel, session };
 
-function signed(change: { nonce?: Buffer; channel?: Buffer; facts?: string } = {}): Buffer {
+function signed(change: { nonce?: Buffer; channel?: Buffer; facts?: string; bootLog?: string } = {}): Buffer {
   const digest = qualifyingData({
     nonce: change.nonce ?? nonce,
     channel: change.channel ?? channel,
     facts: createHash('sha256')
       .update(change.facts ?? facts)
       .digest(),
-    bootLog: Buffer.alloc(0),
+    bootLog: Buffer.from(change.bootLog ?? '', 'hex'),
     keyRequest: Buffer.alloc(0),
   });
   return Buffer.from(digest, 'hex');
@@ -53,7 +56,7 @@ function expected(key: SoftwareKey, change: Partial<Expected> = {}): Expected {
   };
 }
 
-const evidence = (...quotes: QuoteEvidence[]): Evidence => ({ quotes, facts, bootLog: null });
+const evidence = (...quotes: QuoteEvidence[]): Evidence => ({ quotes, facts, parts: {} });
 
 function refused(code: ReasonCode, quote: QuoteEvidence | Evidence, wanted: Expected): void {
   const whole = 'quotes' in quote ? quote : evidence(quote);
@@ -84,35 +87,95 @@ describe('verify', () => {
     }
   });
 
-  it('measures the boot log against the quoted banks only, and binds its digest', () => {
-    const log = Buffer.from('log');
-    const digest = hash('sha256', log, 'hex');
-    const sign = qualifyingData({
-      nonce,
-      channel,
-      facts: createHash('sha256').update(facts).digest(),
-      bootLog: Buffer.from(digest, 'hex'),
-      keyRequest: Buffer.alloc(0),
-    });
-    const boot = {
-      digest,
-      log: { format: 'sha1', banks: {}, startupLocality: null, events: [], notes: [] },
-      problems: [],
-      state: emptyState,
-    } as const;
-    const quote = madeQuote(rsa, Buffer.from(sign, 'hex'));
-    let measured = 0;
-    const measure = () => {
-      measured++;
-      return boot;
+  it('measures the boot log against the quoted banks, and binds its digest', () => {
+    const log = recordedLog('debian13-shim-grub');
+    const pcrs = { sha256: replayedValues(log, 'sha256') };
+    const boot = partOf(log);
+    const quote = madeQuote(rsa, signed({ bootLog: boot.digest }), { pcrs });
+    const proof = verify({ ...evidence(quote), parts: { boot } }, expected(rsa));
+    assert.deepEqual([proof.boot?.digest, proof.boot?.userSpaceDigest], [boot.digest, null]);
+    assert.deepEqual(proof.boot?.problems, []);
+    const other = partOf(Buffer.from('another log'));
+    refused('nonce_invalid', { ...evidence(quote), parts: { boot: other } }, expected(rsa));
+    refused('nonce_invalid', evidence(quote), expected(rsa));
+  });
+
+  it('believes no digest of a boot log that it did not compute', () => {
+    const { digest } = partOf(recordedLog('debian13-shim-grub'));
+    const quote = madeQuote(rsa, signed({ bootLog: digest }));
+    for (const bytes of [Buffer.from('another log'), Buffer.alloc(0), null]) {
+      const whole = { ...evidence(quote), parts: { boot: { digest, bytes } } };
+      const { code, field } = rejectionOf(() => verify(whole, expected(rsa))) ?? {};
+      assert.deepEqual([code, field], ['malformed', 'parts.boot']);
+    }
+  });
+
+  describe('a part of the evidence', () => {
+    const disk = partOf(Buffer.from('disks'));
+    const naming = (parts: object) => JSON.stringify({ ...JSON.parse(facts), parts });
+    const given = (said: string, parts: Evidence['parts']) => {
+      const quote = madeQuote(p256, signed({ facts: said, bootLog: parts.boot?.digest ?? '' }));
+      return () => verify({ quotes: [quote], facts: said, parts }, expected(p256));
     };
-    assert.equal(verify({ ...evidence(quote), bootLog: { digest, measure } }, expected(rsa)).boot, boot);
-    refused(
-      'nonce_invalid',
-      { ...evidence(quote), bootLog: { digest: '00'.repeat(32), measure } },
-      expected(rsa),
-    );
-    assert.equal(measured, 1);
+    const cases: readonly (readonly [
+      what: string,
+      said: object,
+      parts: Evidence['parts'],
+      answer: string,
+    ])[] = [
+      ['is proven where the signed facts name its digest', { disk: disk.digest }, { disk }, 'proven'],
+      [
+        'is proven by its digest alone where it is only named',
+        { disk: disk.digest },
+        { disk: { digest: disk.digest, bytes: null } },
+        'proven',
+      ],
+      ['that the facts do not name is refused', {}, { disk }, 'nonce_invalid parts.disk'],
+      [
+        'that the facts name otherwise is refused',
+        { disk: '00'.repeat(32) },
+        { disk },
+        'nonce_invalid parts.disk',
+      ],
+      [
+        'under the digest of another is refused',
+        { disk: disk.digest },
+        { disk: { digest: disk.digest, bytes: Buffer.from('other') } },
+        'malformed parts.disk',
+      ],
+      ['that the facts name and nobody sent is missed', { disk: disk.digest }, {}, 'malformed parts.disk'],
+      [
+        'of user space needs its bytes',
+        {},
+        { userSpace: { digest: disk.digest, bytes: null } },
+        'malformed parts.userSpace',
+      ],
+      [
+        'may not contradict the facts, be it a log',
+        { userSpace: '00'.repeat(32) },
+        { userSpace: disk },
+        'nonce_invalid parts.userSpace',
+      ],
+      ['that nobody knows is none', { diskette: disk.digest }, {}, 'malformed facts.parts'],
+    ];
+    for (const [what, said, parts, answer] of cases)
+      it(what, () => {
+        const refusal = rejectionOf(given(naming(said), parts));
+        assert.equal(refusal === null ? 'proven' : `${refusal.code} ${refusal.field}`, answer);
+      });
+
+    it('is in the proof with digest and bytes, and no log is among them', () => {
+      const boot = partOf(recordedLog('debian13-shim-grub'));
+      const proof = given(naming({ disk: disk.digest }), { disk, boot })();
+      assert.deepEqual(proof.parts, { disk });
+    });
+
+    it('proves nothing where no facts were signed', () => {
+      const quote = madeQuote(rsa, Buffer.of(7));
+      const wanted = expected(rsa, { binding: { qualifyingData: '07' }, selection: null });
+      const whole = { quotes: [quote], facts: naming({ disk: disk.digest }), parts: { disk } };
+      refused('nonce_invalid', whole, wanted);
+    });
   });
 
   it('refuses a quote under another key than the enrolled one (row 2)', () => {
@@ -230,16 +293,6 @@ describe('verify', () => {
     for (const sha256 of [flipped, long, values.subarray(32), Buffer.alloc(0)])
       refused('pcr_digest_mismatch', { ...quote, pcrs: { sha256 } }, expected(rsa));
     refused('pcr_digest_mismatch', { ...quote, pcrs: {} }, expected(rsa));
-  });
-
-  it('takes banks that were proven before only where the digest signed now is theirs', () => {
-    const quote = madeQuote(rsa, signed());
-    const { banks: known } = verify(evidence(quote), expected(rsa));
-    assert.deepEqual(verify(evidence({ ...quote, pcrs: {}, known }), expected(rsa)).banks, known);
-    const moved = { ...madeQuote(rsa, signed(), { pcrs: { sha256: madeValues(32, 'moved') } }), pcrs: {} };
-    refused('pcr_digest_mismatch', { ...moved, known }, expected(rsa));
-    const fewer = known.map((bank) => ({ ...bank, mask: 0xff }));
-    refused('pcr_digest_mismatch', { ...quote, pcrs: {}, known: fewer }, expected(rsa));
   });
 
   it('leaves behind the values that the signed selection does not cover (row 19)', () => {

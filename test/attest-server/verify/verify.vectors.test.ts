@@ -53,7 +53,7 @@ describe('verify, on recorded quotes', () => {
   for (const folder of folders) {
     const { quotes, expected, wanted } = load(folder);
     it(`says ${wanted.result} of ${basename(folder)}`, () => {
-      const judge = () => verify({ quotes, facts: null, bootLog: null }, expected);
+      const judge = () => verify({ quotes, facts: null, parts: {} }, expected);
       if (wanted.result !== 'proven') return assert.throws(judge, { name: 'Rejection', code: wanted.result });
       const quoted = judge().banks.map(({ bank }) => bank);
       assert.deepEqual(quoted.sort(), Object.keys(wanted.pcrs).sort());
@@ -61,19 +61,19 @@ describe('verify, on recorded quotes', () => {
 
     it(`refuses ${basename(folder)} over any other nonce`, () => {
       const other = { ...expected, binding: { qualifyingData: `${wanted.nonce}00` } };
-      assert.throws(() => verify({ quotes, facts: null, bootLog: null }, other), { code: 'nonce_invalid' });
+      assert.throws(() => verify({ quotes, facts: null, parts: {} }, other), { code: 'nonce_invalid' });
     });
   }
 
   it('refuses the SHA-1 quote alone of a machine that has better banks (row 21)', () => {
     const { quotes, expected } = load(join(recorded, 'quote-gce-three-banks'));
-    const evidence = { quotes: quotes.slice(0, 1), facts: null, bootLog: null };
+    const evidence = { quotes: quotes.slice(0, 1), facts: null, parts: {} };
     assert.throws(() => verify(evidence, expected), { code: 'weak_bank' });
   });
 
   it('takes a key below a storage key for no primary of the endorsement hierarchy (row 97)', () => {
     const { quotes, expected } = load(join(recorded, 'quote-vm-ecdsa'));
-    const evidence = { quotes, facts: null, bootLog: null };
+    const evidence = { quotes, facts: null, parts: {} };
     assert.throws(() => verify(evidence, { ...expected, judgeHierarchy: true }), { code: 'ak_hierarchy' });
   });
 });

@@ -1,13 +1,14 @@
-import { hash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { parseBundle } from '../../../protocol/bundle.ts';
 import { bankBytes, type PcrBank } from '../../../protocol/messages.ts';
+import type { PcrValues } from '../../../protocol/pcr-values.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { asTheLogSays } from '../../../verify/boot/derive-boot-state.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
-import { measureBoot } from '../../../verify/measured-boot.ts';
-import type { MeasuredBoot, QuotedBank } from '../../../verify/proven.ts';
+import { replayBoot } from '../../../verify/measured-boot.ts';
+import { hashPart } from '../../../verify/parts.ts';
+import type { ReplayedBoot } from '../../../verify/proven.ts';
 import { type ParsedLog, parseEventLog } from '../../../verify/tpm/event-log.ts';
 import type { Client } from '../../client.ts';
 import { evidenceDigest } from '../../evidence-digest.ts';
@@ -20,8 +21,8 @@ export interface BootSide {
   /** How a person calls it. */
   readonly label: string;
   /** Quoted, or of a log alone what it leads to. */
-  readonly banks: readonly QuotedBank[];
-  readonly boot: MeasuredBoot;
+  readonly banks: readonly PcrValues[];
+  readonly boot: ReplayedBoot;
 }
 
 /**
@@ -52,7 +53,7 @@ function sideOfFile(file: string, bytes: Buffer): BootSide {
     return sideOfBundle(basename(file), bytes.toString('utf8'));
   try {
     const banks = banksOf(parseEventLog(bytes));
-    const boot = measureBoot(bytes, hash('sha256', bytes, 'hex'), banks);
+    const boot = replayBoot(hashPart(bytes), banks);
     return { label: nameOf(file), banks, boot };
   } catch (cause) {
     if (!(cause instanceof Rejection)) throw cause;
@@ -90,12 +91,11 @@ function nameOf(file: string): string {
 }
 
 /** What a machine would quote that booted as the log says. */
-function banksOf(log: ParsedLog): readonly QuotedBank[] {
+function banksOf(log: ParsedLog): readonly PcrValues[] {
   return asTheLogSays(log).banks.map((bank) => ({
     bank,
     mask: 0xffffff,
     values: valuesOf(log, bank),
-    pcrDigest: '',
   }));
 }
 

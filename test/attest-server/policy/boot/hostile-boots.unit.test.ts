@@ -5,6 +5,7 @@ import { parseCommandLine } from '../../../../attest-server/policy/boot/command-
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
+import { hashPart } from '../../../../attest-server/verify/parts.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -19,6 +20,7 @@ import {
   retyped,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
+import { bootByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { byValues, capturedFrom, madeProof, policyOf, replayedValues, verdictsBy } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -134,12 +136,12 @@ describe('what a stub adds to a unified image', () => {
         content: { eventType: 'phase', string: 'init=/bin/sh' },
       });
       const later = Buffer.from(`\x1e${record}\n`);
-      const boot = measureBoot(unified, proven.boot?.digest ?? '', proven.banks, later);
+      const boot = measureBoot(hashPart(unified), proven.banks, hashPart(later));
       assert.deepEqual(
         boot.userSpace?.map((event) => event.pcr),
         [pcr],
       );
-      assert.equal(judged({ ...proven, boot }, '{}', captured(unified)), 'untrusted pcr_mismatch');
+      assert.equal(judged(provenByHand(proven, { boot }), '{}', captured(unified)), 'untrusted pcr_mismatch');
     });
 });
 
@@ -276,21 +278,18 @@ describe('a verdict that is remembered', () => {
     const policy = policyOf('require: [identity, boot]', 'boot: {cmdline: {require: ["ro"]}}');
     const appraise = verdictsBy(policy, [captured(log)]);
     const host = { commandLine: 'ro quiet' };
-    const said = {
+    const facts = {
       purpose: 'attest',
       node: 'n',
       bootId: '0'.repeat(36),
       helloDigest: '0'.repeat(64),
       host,
     } as const;
-    const proven = { ...madeProof({ log }), facts: said };
+    const proven = provenByHand(madeProof({ log }), { facts });
     const state = proven.boot?.state;
     assert.ok(proven.boot && state);
-    const silent = {
-      ...proven,
-      facts: null,
-      boot: { ...proven.boot, state: { ...plainState(state), commandLines: [] } },
-    };
+    const said = { ...plainState(state), commandLines: [] };
+    const silent = provenByHand(proven, { facts: null, boot: bootByHand({ ...proven.boot, state: said }) });
     assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');
     assert.equal(appraise(proven, { name: 'n' }, 0).state, 'trusted');
     assert.equal(appraise(silent, { name: 'n' }, 0).state, 'untrusted');

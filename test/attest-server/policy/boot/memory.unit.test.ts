@@ -8,6 +8,7 @@ import type { HostFacts } from '../../../../attest-server/protocol/facts.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { provenByHand } from '../../verify/made-by-hand.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, sentLog, verdictsBy } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -31,7 +32,7 @@ function saying(host: HostFacts): Proven {
     helloDigest: '0'.repeat(64),
     host,
   } as const;
-  return { ...madeProof({ log }), facts };
+  return provenByHand(madeProof({ log }), { facts });
 }
 
 const nodeOf = (proven: Proven, past = noPast): JudgedNode => ({
@@ -70,7 +71,7 @@ describe('what the boot aspect remembers', () => {
       ['no log', madeProof({ values: replayedValues(log, 'sha256') }), nodeOf(good)],
       ['kexec', saying({ kexecLoadDisabled: false }), nodeOf(good)],
       ['a command line', saying({ commandLine: 'init=/bin/sh' }), nodeOf(good)],
-      ['another firmware of the TPM', { ...good, firmwareVersion: 'f'.repeat(16) }, nodeOf(good)],
+      ['another firmware of the TPM', provenByHand(good, { firmwareVersion: 'f'.repeat(16) }), nodeOf(good)],
     ];
     for (const [what, proven, node] of others) {
       const anew = boot.prepare(group.rules.boot, { group, references, remembers: false });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
-import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
+import { replayBoot } from '../../../../attest-server/verify/measured-boot.ts';
+import { hashPart } from '../../../../attest-server/verify/parts.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -10,16 +11,16 @@ const good = recordedLog('debian13-shim-grub');
 const { events } = parseEventLog(good);
 
 /** What a TPM holds after this log. */
-function quoted(log: Buffer): QuotedBank {
+function quoted(log: Buffer): PcrValues {
   const values = parseEventLog(log).banks.sha256 ?? {};
   const all = Array.from({ length: 24 }, (_, pcr) => values[pcr] ?? '00'.repeat(32));
-  return { bank: 'sha256', mask: 0xffffff, values: Buffer.from(all.join(''), 'hex'), pcrDigest: '' };
+  return { bank: 'sha256', mask: 0xffffff, values: Buffer.from(all.join(''), 'hex') };
 }
 
 const dropped = (log: Buffer, ...indices: readonly number[]) =>
   rewriteLog(log, new Map(indices.map((index) => [index, 'drop'])));
 const faults = (log: Buffer, booted: Buffer) =>
-  measureBoot(log, '', [quoted(booted)])
+  replayBoot(hashPart(log), [quoted(booted)])
     .problems.filter(({ code }) => code === 'log_replay_mismatch')
     .map(({ pcr, event }) => [pcr, event]);
 const of = (pcr: number) => events.filter((event) => event.pcr === pcr && event.type !== 'EV_NO_ACTION');

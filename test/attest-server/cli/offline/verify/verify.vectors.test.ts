@@ -13,9 +13,9 @@ import type { EarlierBundle } from '../../../../../attest-server/protocol/bundle
 import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
 import { checkAttestationKey } from '../../../../../attest-server/verify/attestation-key.ts';
 import { trustRoots } from '../../../../../attest-server/verify/endorsement-chain.ts';
-import { measureBoot } from '../../../../../attest-server/verify/measured-boot.ts';
 import { verify } from '../../../../../attest-server/verify/verify.ts';
 import { parseCertificate } from '../../../../../attest-server/verify/x509/certificate.ts';
+import { partOf } from '../../../verify/made-by-hand.ts';
 import { madeQuote } from '../../../verify/made-quote.ts';
 import { softwareKey } from '../../../verify/software-key.ts';
 import { runAssay } from '../../cli-fixture.ts';
@@ -380,7 +380,7 @@ function referenceOf(
         },
       ],
       facts: null,
-      bootLog: { digest: '00'.repeat(32), measure: (banks) => measureBoot(log, '00'.repeat(32), banks) },
+      parts: { boot: partOf(log) },
     },
     {
       ak: checkAttestationKey(Buffer.from(attestationKey, 'base64')),

@@ -1,0 +1,72 @@
+import { LRUCache } from 'lru-cache';
+import { measureBoot } from './measured-boot.ts';
+import { type HashedPart, ownPart } from './parts.ts';
+import type { MeasuredBoot } from './proven.ts';
+import { checkPcrs, ownPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
+
+/** How many parsed boots are kept, and how many bytes their logs have together: one node can make up logs of 2 MiB that replay. */
+const rememberedBoots = 512;
+const rememberedBytes = 64 * 1024 * 1024;
+const rememberedParts = 8192;
+/** The PCR values of one key take about 1 KB. */
+const rememberedKeys = 131_072;
+
+/**
+ * What was proven before, so that it is not computed again. It takes only what was signed or hashed in this room, and
+ * gives only what it proved itself; nobody can write one, or extend it.
+ */
+export class Memory {
+  readonly #pcrs = new LRUCache<string, QuotedPcrs>({ max: rememberedKeys });
+  readonly #parts = new LRUCache<string, HashedPart>({
+    max: rememberedParts,
+    maxSize: rememberedBytes,
+    sizeCalculation: ({ bytes }) => bytes.length + 1,
+  });
+  readonly #boots = new LRUCache<string, MeasuredBoot>({ max: rememberedBoots, maxSize: rememberedBytes });
+
+  private constructor() {}
+
+  static empty(): Memory {
+    return new Memory();
+  }
+
+  /** The bytes of this digest; null where they are not remembered. */
+  part(digest: string): HashedPart | null {
+    return this.#parts.get(digest) ?? null;
+  }
+
+  keep(part: HashedPart): void {
+    if (!this.#parts.has(part.digest)) this.#parts.set(part.digest, ownPart(part));
+  }
+
+  /** `checkPcrs`, where values that the same key signed before need no hash again, and are held once. */
+  pcrs(quotes: readonly SignedQuote[], carriers: readonly QuoteEvidence[]): QuotedPcrs {
+    const name = quotes[0]?.ak.name ?? '';
+    const known = this.#pcrs.get(name) ?? null;
+    const checked = checkPcrs(quotes, carriers, known);
+    if (checked === known) return known;
+    const own = ownPcrs(checked);
+    this.#pcrs.set(name, own);
+    return own;
+  }
+
+  /** `measureBoot`, where a log is not parsed again while both logs and the measured PCRs are the same. */
+  boot(log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null): MeasuredBoot {
+    const key = `${log.digest} ${userSpace?.digest ?? ''} ${pcrs.measuredDigest}`;
+    const known = this.#boots.get(key);
+    if (known !== undefined) return known;
+    // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.
+    const own = this.part(log.digest) ?? ownPart(log);
+    const boot = measureBoot(own, pcrs.banks, userSpace);
+    // What does not replay may be made up anew for each answer, and is worth no memory.
+    if (boot.problems.length > 0) return boot;
+    this.#parts.set(own.digest, own);
+    if (userSpace !== null) this.keep(userSpace);
+    this.#boots.set(key, boot, { size: own.bytes.length + 1 });
+    return boot;
+  }
+
+  forget(akName: string): void {
+    this.#pcrs.delete(akName);
+  }
+}

@@ -1,0 +1,97 @@
+import { hash } from 'node:crypto';
+import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import type { Facts } from '../protocol/facts.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Memory } from './memory.ts';
+import type { Proven, ProvenPart } from './proven.ts';
+
+/** For the compiler alone, as in proven.ts. */
+declare class HashSeal {
+  protected readonly hashed: never;
+}
+
+/** Bytes of which the digest was computed here. */
+export interface HashedPart extends HashSeal {
+  /** SHA-256 of `bytes`, 64 lower-case hex digits. */
+  readonly digest: string;
+  readonly bytes: Buffer;
+}
+
+/** The parts of one answer, each of them what was signed, or to be replayed. */
+export interface CheckedParts {
+  readonly boot: HashedPart | null;
+  readonly userSpace: HashedPart | null;
+  readonly others: Proven['parts'];
+}
+
+export function hashPart(bytes: Buffer): HashedPart {
+  return sealed({ digest: hash('sha256', bytes, 'hex'), bytes });
+}
+
+/** The same bytes in memory of their own, which nobody else writes to or holds. */
+export function ownPart({ digest, bytes }: HashedPart): HashedPart {
+  return sealed({ digest, bytes: Buffer.from(new Uint8Array(bytes).buffer) });
+}
+
+function sealed(part: { readonly digest: string; readonly bytes: Buffer }): HashedPart {
+  // The one place that makes it: the seal exists for the compiler only.
+  return part as HashedPart;
+}
+
+/**
+ * Each part is the one that the signed facts name. `boot` was bound already, and `userSpace` vouches for itself by replay;
+ * both need their bytes.
+ * @throws Rejection `nonce_invalid` for a part that was not signed; `malformed` for one that was and is not there, for
+ *   bytes of another digest than claimed, and for a log without bytes
+ */
+export function checkParts(parts: Parts, facts: Facts | null, memory: Memory | null): CheckedParts {
+  const signed = facts?.parts;
+  let others: Partial<Record<PartName, ProvenPart>> | null = null;
+  for (const name of partNames) {
+    const part = parts[name];
+    const digest = signed?.[name];
+    if (part === undefined) {
+      if (digest !== undefined) throw malformed(name, `the facts name the part ${name}, which was not sent`);
+      continue;
+    }
+    const vouchesForItself = name === 'boot' || name === 'userSpace';
+    if (digest === undefined ? !vouchesForItself : digest !== part.digest)
+      throw new Rejection('nonce_invalid', `the part ${name} is not the one that was signed`, {
+        field: `parts.${name}`,
+      });
+    if (vouchesForItself) continue;
+    const hashed = hashedPart(name, part, memory);
+    if (hashed !== null) memory?.keep(hashed);
+    others ??= {};
+    others[name] = { digest: part.digest, bytes: hashed?.bytes ?? null };
+  }
+  return {
+    boot: logOf('boot', parts, memory),
+    userSpace: logOf('userSpace', parts, memory),
+    others: others ?? none,
+  };
+}
+
+const none = {};
+
+function logOf(name: 'boot' | 'userSpace', parts: Parts, memory: Memory | null): HashedPart | null {
+  const part = parts[name];
+  if (part === undefined) return null;
+  const log = hashedPart(name, part, memory);
+  if (log === null) throw malformed(name, `the evidence names a part ${name} that was not sent`);
+  return log;
+}
+
+/** Null where it is only named, and nothing is remembered of it. */
+function hashedPart(name: PartName, { digest, bytes }: Part, memory: Memory | null): HashedPart | null {
+  const known = memory?.part(digest) ?? null;
+  if (bytes === null || known?.bytes.equals(bytes)) return known;
+  const part = hashPart(bytes);
+  if (part.digest !== digest)
+    throw malformed(name, `the part ${name} has another digest than it is sent under`);
+  return part;
+}
+
+function malformed(name: PartName, text: string): Rejection {
+  return new Rejection('malformed', text, { field: `parts.${name}` });
+}

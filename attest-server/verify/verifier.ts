@@ -1,0 +1,27 @@
+import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { Memory } from './memory.ts';
+import type { Proven } from './proven.ts';
+import { type Evidence, type Expected, verify } from './verify.ts';
+
+/** Verifies one answer after the other, and computes nothing again that it has proven before. Its memory is bounded. */
+export class Verifier {
+  readonly #memory = Memory.empty();
+
+  /** @throws Rejection as `verify` */
+  verify(evidence: Evidence, expected: Expected): Proven {
+    return verify(evidence, expected, this.#memory);
+  }
+
+  /** The parts of which the caller must still supply the bytes: they came without, and are not remembered. */
+  missing(parts: Parts): readonly PartName[] {
+    return partNames.filter((name) => {
+      const part = parts[name];
+      return part !== undefined && part.bytes === null && this.#memory.part(part.digest) === null;
+    });
+  }
+
+  /** Knows nothing of this attestation key any longer; logs that others may have sent too stay. */
+  forget(akName: string): void {
+    this.#memory.forget(akName);
+  }
+}

@@ -1,0 +1,25 @@
+import { hash } from 'node:crypto';
+import type { Part } from '../../../attest-server/protocol/evidence.ts';
+import type { PcrValues } from '../../../attest-server/protocol/pcr-values.ts';
+import type { MeasuredBoot, Proven, QuotedBank, ReplayedBoot } from '../../../attest-server/verify/proven.ts';
+
+/** Whose values no quote signed. The casts here are the only way to make one: see sealed.unit.test.ts. */
+export function bankByHand({ bank, mask, values }: PcrValues): QuotedBank {
+  return { bank, mask, values, pcrDigest: hash('sha256', values) } as QuotedBank;
+}
+
+/** A boot that nothing measured. */
+export function bootByHand(boot: ReplayedBoot, userSpaceDigest: string | null = null): MeasuredBoot {
+  const { digest, log, userSpace = [], problems, state } = boot;
+  return { digest, log, userSpace, problems, state, userSpaceDigest } as MeasuredBoot;
+}
+
+/** A proof in which something was put that its quotes did not sign. */
+export function provenByHand(proven: Proven, change: Partial<Proven>): Proven {
+  return { ...proven, ...change } as Proven;
+}
+
+/** Bytes under their digest. */
+export function partOf(bytes: Buffer): Part {
+  return { digest: hash('sha256', bytes), bytes };
+}

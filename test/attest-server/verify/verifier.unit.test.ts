@@ -1,0 +1,241 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'mocha';
+import type { Parts } from '../../../attest-server/protocol/evidence.ts';
+import { bankBytes } from '../../../attest-server/protocol/messages.ts';
+import type { Proven } from '../../../attest-server/verify/proven.ts';
+import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
+import { Verifier } from '../../../attest-server/verify/verifier.ts';
+import { verify } from '../../../attest-server/verify/verify.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { partOf } from './made-by-hand.ts';
+import { akOf, madeQuote } from './made-quote.ts';
+import { rejectionOf } from './rejection-of.ts';
+import { softwareKey } from './software-key.ts';
+
+const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
+const log = recordedLog('debian13-uki-systemd');
+const boot = partOf(log);
+const named = { digest: boot.digest, bytes: null };
+const userSpace = partOf(readFileSync(new URL('tpm2-measure.log', folder)));
+const held: Readonly<Record<string, Readonly<Record<string, string>>>> = JSON.parse(
+  readFileSync(new URL('pcrs.json', folder), 'utf8'),
+);
+
+const key = softwareKey('p256');
+const other = softwareKey('p256');
+const size = bankBytes.sha256;
+const anything = '5a'.repeat(size);
+
+/** What that machine held in SHA-256, all PCRs, with one of them as given. */
+function valuesOf(pcr = 0, value = held.sha256?.[pcr] ?? ''): Buffer {
+  const all = Array.from({ length: 24 }, (_, index) => held.sha256?.[index] ?? '');
+  return Buffer.from(all.with(pcr, value).join(''), 'hex');
+}
+
+const expectedOf = (signer = key) =>
+  ({
+    ak: akOf(signer),
+    ekDigest: null,
+    judgeHierarchy: true,
+    binding: { qualifyingData: '' },
+    selection: null,
+  }) as const;
+
+function opened() {
+  const verifier = new Verifier();
+  const prove = (quote: QuoteEvidence, parts: Parts = {}, signer = key): Proven =>
+    verifier.verify({ quotes: [quote], facts: null, parts }, expectedOf(signer));
+  /** A fresh quote of these values. */
+  const answer = (values: Buffer, parts: Parts = {}, signer = key): Proven =>
+    prove(madeQuote(signer, Buffer.alloc(0), { pcrs: { sha256: values } }), parts, signer);
+  return { verifier, prove, answer };
+}
+
+describe('a verifier', () => {
+  it('proves what the stateless one does, from nothing and from memory', () => {
+    const { prove } = opened();
+    const quote = madeQuote(key, Buffer.alloc(0), { pcrs: { sha256: valuesOf() } });
+    const parts = { boot, userSpace };
+    const { boot: measured, ...rest } = verify({ quotes: [quote], facts: null, parts }, expectedOf());
+    for (const proof of [
+      prove(quote, parts),
+      prove(quote, parts),
+      prove(quote, { boot: named, userSpace }),
+    ]) {
+      const { boot: again, ...others } = proof;
+      assert.deepEqual(others, rest);
+      assert.deepEqual(again?.problems, measured?.problems);
+      assert.deepEqual(again?.state.components, measured?.state.components);
+      assert.deepEqual(again?.userSpace, measured?.userSpace);
+      assert.equal(again?.userSpaceDigest, userSpace.digest);
+    }
+  });
+});
+
+describe('PCR values that a verifier has proven before', () => {
+  it('are held once, in memory that nobody else writes to', () => {
+    const { answer } = opened();
+    const values = valuesOf();
+    const { banks } = answer(values);
+    values.fill(0);
+    assert.equal(answer(valuesOf()).banks, banks);
+    assert.deepEqual(banks[0]?.values, valuesOf());
+    assert.equal(banks[0]?.values.buffer.byteLength, 24 * size);
+  });
+
+  it('do not stand in for others that came', () => {
+    const { answer, prove } = opened();
+    const { banks } = answer(valuesOf());
+    const again = madeQuote(key, Buffer.alloc(0), { pcrs: { sha256: valuesOf() } });
+    for (const sha256 of [valuesOf(3, anything), valuesOf().subarray(size), Buffer.alloc(0)])
+      assert.equal(rejectionOf(() => prove({ ...again, pcrs: { sha256 } }))?.code, 'pcr_digest_mismatch');
+    assert.equal(rejectionOf(() => prove({ ...again, pcrs: {} }))?.code, 'pcr_digest_mismatch');
+    const moved = madeQuote(key, Buffer.alloc(0), { pcrs: { sha256: valuesOf(3, anything) } });
+    assert.equal(
+      rejectionOf(() => prove({ ...moved, pcrs: { sha256: valuesOf() } }))?.code,
+      'pcr_digest_mismatch',
+    );
+    assert.notEqual(prove(moved).banks, banks);
+    assert.deepEqual(prove(moved).banks[0]?.values, valuesOf(3, anything));
+  });
+
+  it('are those of one key, until it is forgotten', () => {
+    const { answer, verifier } = opened();
+    const { banks } = answer(valuesOf());
+    assert.notEqual(answer(valuesOf(), {}, other).banks, banks);
+    assert.equal(answer(valuesOf()).banks, banks);
+    verifier.forget(akOf(other).name);
+    assert.equal(answer(valuesOf()).banks, banks);
+    verifier.forget(akOf(key).name);
+    assert.notEqual(answer(valuesOf()).banks, banks);
+  });
+});
+
+describe('the digest of what is measured', () => {
+  const digestOf = (values: Buffer, change: Parameters<typeof madeQuote>[2] = {}): string => {
+    const quote = madeQuote(key, Buffer.alloc(0), { pcrs: { sha256: values }, ...change });
+    return opened().prove(quote).measuredDigest;
+  };
+
+  it('stays where PCR 10 moves, or one from 16 on', () => {
+    const { answer } = opened();
+    const { measuredDigest } = answer(valuesOf());
+    for (const pcr of [10, 16, 23]) {
+      assert.equal(answer(valuesOf(pcr, anything)).measuredDigest, measuredDigest);
+      assert.equal(digestOf(valuesOf(pcr, anything)), measuredDigest);
+    }
+  });
+
+  it('is another one for any other value, also where the one before is remembered', () => {
+    const { answer } = opened();
+    const seen = new Set([answer(valuesOf()).measuredDigest]);
+    for (const pcr of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15]) {
+      const { measuredDigest } = answer(valuesOf(pcr, anything));
+      assert.equal(measuredDigest, digestOf(valuesOf(pcr, anything)));
+      seen.add(measuredDigest);
+    }
+    assert.equal(seen.size, 16);
+  });
+
+  it('is another one for the same bytes of other PCRs or of another bank', () => {
+    const one = valuesOf().subarray(0, size);
+    const selecting = (selection: readonly (readonly [number, string])[], bank = 'sha256') =>
+      digestOf(one, { selection, pcrs: { [bank]: one } });
+    const digests = [
+      selecting([[0x000b, '010000']]),
+      selecting([[0x000b, '020000']]),
+      selecting([[0x000b, '000800']]),
+      digestOf(valuesOf(), { selection: [[0x000c, 'ffff00']], pcrs: { sha384: valuesOf() } }),
+      digestOf(valuesOf()),
+    ];
+    assert.equal(new Set(digests).size, digests.length);
+  });
+});
+
+describe('the boot logs that a verifier remembers', () => {
+  it('are not parsed again while PCRs are the same, or only IMA moved, on whatever node', () => {
+    const { answer, verifier } = opened();
+    assert.deepEqual(verifier.missing({ boot: named }), ['boot']);
+    const first = answer(valuesOf(), { boot }).boot;
+    assert.deepEqual(first?.problems, []);
+    assert.deepEqual(verifier.missing({ boot: named }), []);
+    assert.equal(answer(valuesOf(), { boot: named }).boot, first);
+    for (const pcr of [10, 16, 23])
+      assert.equal(answer(valuesOf(pcr, anything), { boot: named }).boot, first);
+    assert.equal(answer(valuesOf(), { boot: named }, other).boot, first);
+  });
+
+  it('are replayed again where a measured PCR moved', () => {
+    const { answer } = opened();
+    const first = answer(valuesOf(), { boot }).boot;
+    for (const pcr of [0, 7, 11, 15])
+      assert.notEqual(answer(valuesOf(pcr, anything), { boot: named }).boot, first);
+    const moved = answer(valuesOf(4, anything), { boot: named }).boot;
+    assert.equal(moved?.problems[0]?.code, 'log_replay_mismatch');
+    assert.equal(answer(valuesOf(), { boot: named }).boot, first);
+  });
+
+  it('are replayed again with what user space measured meanwhile', () => {
+    const { answer, verifier } = opened();
+    const named = { boot: { digest: boot.digest, bytes: null } };
+    assert.deepEqual(answer(valuesOf(), { boot }).boot?.userSpace, []);
+    const later = answer(valuesOf(), { ...named, userSpace }).boot;
+    assert.equal(later?.userSpace?.length, 3);
+    assert.equal(answer(valuesOf(), { ...named, userSpace }).boot, later);
+    const only = { digest: userSpace.digest, bytes: null };
+    assert.deepEqual(verifier.missing({ ...named, userSpace: only }), []);
+    assert.equal(answer(valuesOf(), { ...named, userSpace: only }).boot, later);
+    assert.deepEqual(answer(valuesOf(), named).boot?.userSpace, []);
+  });
+
+  it('stay what they were where the sender’s bytes change afterwards', () => {
+    const { answer } = opened();
+    const bytes = Buffer.from(log);
+    answer(valuesOf(), { boot: { digest: boot.digest, bytes } });
+    bytes.fill(0);
+    const remembered = answer(valuesOf(), { boot: named }).boot;
+    const fresh = opened().answer(valuesOf(), { boot }).boot;
+    assert.deepEqual(remembered?.state.components, fresh?.state.components);
+    assert.deepEqual(remembered?.log.events, fresh?.log.events);
+  });
+
+  it('do not stand in for other bytes under their digest', () => {
+    const { answer } = opened();
+    answer(valuesOf(), { boot });
+    const bytes = tamper(log, 'kernel');
+    const refusal = rejectionOf(() => answer(valuesOf(), { boot: { digest: boot.digest, bytes } }));
+    assert.deepEqual([refusal?.code, refusal?.field], ['malformed', 'parts.boot']);
+  });
+
+  it('refuse a log of user space that cannot be read, and one that nobody has', () => {
+    const { answer } = opened();
+    const codeOf = (parts: Parts) => rejectionOf(() => answer(valuesOf(), parts))?.code;
+    assert.equal(codeOf({ boot, userSpace: partOf(Buffer.from('{}')) }), 'malformed');
+    assert.equal(codeOf({ boot: named }), 'malformed');
+    assert.deepEqual(answer(valuesOf(), { boot }).boot?.problems, []);
+  });
+
+  it('are up to a number of bytes: the oldest go', () => {
+    const { answer, verifier } = opened();
+    const padded = (more: number) => {
+      const part = partOf(Buffer.concat([log, Buffer.alloc(1024 * 1024 + more)]));
+      return answer(valuesOf(), { boot: part }).boot;
+    };
+    const first = answer(valuesOf(), { boot }).boot;
+    for (let sent = 0; sent < 16; sent += 1) padded(sent);
+    assert.equal(answer(valuesOf(), { boot }).boot, first);
+    for (let sent = 16; sent < 80; sent += 1) padded(sent);
+    assert.deepEqual(verifier.missing({ boot: named }), ['boot']);
+    assert.notEqual(answer(valuesOf(), { boot }).boot, first);
+  });
+
+  it('are none that do not replay', () => {
+    const { answer, verifier } = opened();
+    const changed = partOf(tamper(log, 'kernel'));
+    const first = answer(valuesOf(), { boot: changed }).boot;
+    assert.notEqual(answer(valuesOf(), { boot: changed }).boot, first);
+    assert.deepEqual(verifier.missing({ boot: { digest: changed.digest, bytes: null } }), ['boot']);
+  });
+});
