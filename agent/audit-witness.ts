@@ -27,7 +27,7 @@ const shape = z.strictObject({
 });
 type Kept = z.infer<typeof shape>;
 
-/** A log grows with each verdict: writing each time would wear the disk for nothing. */
+/** The log of a busy server grows with each verdict: writing each time would wear the disk for nothing. */
 const writeEveryMs = 5_000;
 
 /** @throws AgentError `state_dir` where the file is damaged: its owner decides whether to begin anew */
@@ -62,12 +62,21 @@ export async function openAuditWitness(
     writing = writing.then(() => state.write('audit', content)).catch(failed);
   };
 
+  const writeWhenDue = () => {
+    if (performance.now() - writtenAt >= writeEveryMs) write();
+  };
+
   return {
     get checkpoint() {
       return kept?.checkpoint ?? null;
     },
     observe({ checkpoint, auditKeys }) {
-      if (checkpoint === undefined || auditKeys === undefined || checkpoint === kept?.checkpoint) return null;
+      if (checkpoint === undefined || auditKeys === undefined) return null;
+      if (checkpoint === kept?.checkpoint) {
+        // Also where the log grows no more: what came too soon after the last write is not written yet.
+        writeWhenDue();
+        return null;
+      }
       try {
         const isOther = head !== null && originOf(checkpoint) !== head.origin;
         const seen = verified(checkpoint, auditKeys, isOther ? null : (kept?.publicKey ?? null));
@@ -82,7 +91,7 @@ export async function openAuditWitness(
         kept = { publicKey: seen.publicKey, checkpoint };
         head = seen.checkpoint;
         isDirty ||= isNew;
-        if (performance.now() - writtenAt >= writeEveryMs) write();
+        writeWhenDue();
         return null;
       } catch (error) {
         if (error instanceof Rejection) return error.message;

@@ -101,6 +101,9 @@ const rules: readonly Rule[] = [
 /** Files that may start a process, and why each is not the one runner of node-tpm2. */
 const startersOfProcesses: readonly string[] = ['agent/node-tpm2/run.ts'];
 
+/** Beside the store's dialect: what verifies a copied database, without the server's code and without writing. */
+const readersOfDatabases: readonly string[] = [`${server}/cli/offline/audit/log-in-database.ts`];
+
 const impure: readonly (readonly [RegExp, string])[] = [
   [/\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\b/, 'reads a clock'],
   [/\bMath\.random\b|\brandom(Bytes|UUID|Int|Fill|FillSync)\b|\bgenerateKey/, 'takes random numbers'],
@@ -198,6 +201,16 @@ describe('the architecture', () => {
         importsOf(read(file)).some(
           ({ from, typeOnly }) => !typeOnly && /^(node:)?(child_process|cluster)$/.test(from),
         ),
+    );
+    assert.deepEqual(faults, []);
+  });
+
+  it('reaches a database through one door only', () => {
+    const faults = files.filter(
+      (file) =>
+        !file.startsWith(`${server}/store/sqlite/`) &&
+        !readersOfDatabases.includes(file) &&
+        importsOf(read(file)).some(({ from }) => from === 'node:sqlite'),
     );
     assert.deepEqual(faults, []);
   });

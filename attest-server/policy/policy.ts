@@ -1,4 +1,4 @@
-import { type Bound, boundWords } from '../protocol/enrolment-method.ts';
+import { type Bound, enrolmentMethods } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Severity, Verdict } from '../protocol/verdict.ts';
@@ -6,7 +6,7 @@ import { type AspectRules, type BuiltAspect, rulesOf } from './aspects.ts';
 import { globMatches } from './glob.ts';
 
 /** By which word a group's nodes may enrol. */
-export const enrolments = boundWords;
+export const enrolments = enrolmentMethods;
 export type Enrolment = Bound;
 /** Those for which a server needs no cluster and no cloud. */
 export const plainEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval', 'first-use'];

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { boundWords } from './enrolment-method.ts';
+import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
 import { plainName } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
@@ -38,7 +38,7 @@ export const nodeView = z.object({
   require: z.array(aspectSchema),
   mode: modeSchema.nullable(),
   /** Null for a machine without a TPM, which cannot enrol. */
-  bound: z.enum(boundWords).nullable(),
+  bound: z.enum(enrolmentMethods).nullable(),
   tpmClass: z.enum(tpmClasses),
 });
 export type NodeView = z.infer<typeof nodeView>;

@@ -1,3 +1,3 @@
-/** By which word an endorsement key became a node. */
-export const boundWords = ['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use'] as const;
-export type Bound = (typeof boundWords)[number];
+/** How an endorsement key became a node: `bound` in the API. */
+export const enrolmentMethods = ['pin', 'join-token', 'approval', 'cloud', 'vendor', 'first-use'] as const;
+export type Bound = (typeof enrolmentMethods)[number];

@@ -9,7 +9,7 @@ import type {
   Pin,
   Revocation,
 } from '../enrolment/ports.ts';
-import { boundWords } from '../protocol/enrolment-method.ts';
+import { enrolmentMethods } from '../protocol/enrolment-method.ts';
 import { pcrBanks } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { tpmClasses } from '../protocol/tpm-class.ts';
@@ -21,7 +21,7 @@ import { hot } from './statements.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
 
 /**
- * Which endorsement key is which node, by whose word, and who waits for one.
+ * Which endorsement key is which node, by which method, and who waits.
  * @param settled resolves when no verdict waits any more: none that is older than a revocation is written after it
  */
 export function enrolmentStore(
@@ -128,7 +128,7 @@ export function enrolmentStore(
       return row === undefined ? null : pinOf(row);
     },
 
-    /** A later word about a node or a key replaces the earlier one; nodes that are enrolled stay as they are. */
+    /** A later pin of a node or a key takes the place of an earlier pin or approval; nodes that are enrolled stay as they are. */
     addPins: (added, event) =>
       db.transaction().execute(async (transaction) => {
         const names = new Set(added.map(({ node }) => node));
@@ -137,7 +137,7 @@ export function enrolmentStore(
           throw new Error('the list names a node or an endorsement key twice: keep one line of each');
         }
         for (const { node, ekDigest } of added) {
-          await takeBackWords(transaction, node, ekDigest);
+          await takeBack(transaction, node, ekDigest);
           await transaction.insertInto('pins').values({ node, ek_digest: ekDigest }).execute();
         }
         await append(transaction, event);
@@ -185,10 +185,10 @@ export function enrolmentStore(
     approvals: async () =>
       (await db.selectFrom('approvals').selectAll().orderBy('node').execute()).map(approvalOf),
 
-    /** A later word about a node or a key replaces the earlier one, an approval as well as a pin. */
+    /** A later approval of a node or a key takes the place of an earlier approval or pin. */
     addApproval: ({ node, ekDigest, by, at }, event) =>
       db.transaction().execute(async (transaction) => {
-        await takeBackWords(transaction, node, ekDigest);
+        await takeBack(transaction, node, ekDigest);
         await transaction.insertInto('approvals').values({ node, ek_digest: ekDigest, by, at }).execute();
         await append(transaction, event);
       }),
@@ -237,7 +237,7 @@ async function insertNode(
   }
   const bound = await bindingOf(transaction, node);
   if (bound !== null) throw new Rejection('ek_already_bound', bound, { cause });
-  // It was identified before the revocation, and so by a word that is used up.
+  // It was identified before the revocation, and so by what is used up.
   throw new Rejection('enrolment_pending', `the key of ${node.name} was revoked meanwhile`);
 }
 
@@ -289,13 +289,13 @@ async function revokeRecord(
     .executeTakeFirstOrThrow();
   if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} is not enrolled`);
   await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
-  // Whatever vouched before is used up: the TPM that comes again needs a new word.
-  await takeBackWords(transaction, name, ekDigest);
+  // Whatever vouched before is used up: the TPM that comes again needs a new one.
+  await takeBack(transaction, name, ekDigest);
   await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();
 }
 
 /** Approvals and pins of this node, and those of this key. */
-async function takeBackWords(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
+async function takeBack(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
   for (const table of ['approvals', 'pins'] as const)
     await transaction
       .deleteFrom(table)
@@ -359,7 +359,7 @@ function nodeOf(row: NodeRow): EnrolledNode {
   return parseRow('node', row.name, () => ({
     ekDigest: row.ek_digest,
     name: row.name,
-    bound: knownWord(boundWords, row.bound, 'bound'),
+    bound: knownWord(enrolmentMethods, row.bound, 'bound'),
     ekPublicArea: toBuffer(row.ek_public_area),
     ekCertificate: optionalBuffer(row.ek_certificate),
     akPublicArea: toBuffer(row.ak_public_area),

@@ -30,8 +30,8 @@ describe('the configuration of the server', () => {
       [8443, 8444, 9464, '/var/lib/assay', 'observe'],
     );
     assert.deepEqual(
-      [config.challengeEvery, config.answerWithin, config.unknownAfter],
-      [60_000, 30_000, 180_000],
+      [config.challengeEvery, config.answerWithin, config.unknownAfter, config.summaryEvery],
+      [60_000, 30_000, 180_000, 3_600_000],
     );
   });
 
@@ -43,6 +43,7 @@ describe('the configuration of the server', () => {
       { logLevel: 'error' },
     );
     assert.deepEqual([config.apiPort, config.host, config.logLevel], [2000, '127.0.0.1', 'error']);
+    assert.equal(serverConfig(null, { ASSAY_SUMMARY_SECONDS: '60' }).summaryEvery, 60_000);
   });
 
   it('takes what lies in a part of the file from a variable too', () => {

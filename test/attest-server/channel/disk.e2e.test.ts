@@ -3,6 +3,7 @@ import { after, before, describe, it } from 'mocha';
 import { enrolledNode, introduce } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { madeQuote } from '../verify/made-quote.ts';
 
 /** What one record of user space may hold, made up. */
 function userspaceLog(value: number): string {
@@ -17,32 +18,41 @@ describe('what one node can write to the disk', () => {
   });
   after(() => world?.[Symbol.asyncDispose]());
 
-  it('is bounded, however often it comes anew and however much it sends; others are judged on', async () => {
-    const [greedy, other] = [forgedTpm(), forgedTpm()];
-    await enrolledNode(world, greedy, 'greedy');
-    await enrolledNode(world, other, 'other');
-    let answers = 0;
-    const answer = async () => {
-      const peer = await introduce(world, greedy, 'greedy');
-      const occasion = { node: 'greedy', hello: peer.hello, channel: peer.channel };
-      const message = { userspaceLog: userspaceLog(++answers) };
-      peer.send(greedy.evidence(await peer.challenge(), occasion, { message }));
-      return peer;
-    };
-    let told: Readonly<Record<string, unknown>> | null = null;
-    for (let sent = 0; sent < 90 && told?.type !== 'error'; sent += 1) {
-      const peer = await answer();
-      told = await peer.receive();
-      await peer.close();
-    }
-    assert.ok(answers > 40);
-    assert.deepEqual(told, { type: 'error', code: 'too_large' });
-    assert.equal((await world.store.verdicts.history('greedy', { limit: 99 })).length, answers);
-    assert.equal((await world.status('greedy'))?.state, 'trusted');
-    const entry = await world.until(async () =>
-      (await world.audit()).find(({ action, code }) => action === 'refuse' && code === 'too_large'),
-    );
-    assert.equal(entry.subject, 'greedy');
-    await enrolledNode(world, other, 'other');
-  });
+  for (const [what, node, resetCountOf] of [
+    ['the same verdict is written anew', 'greedy-1', () => 7],
+    ['its verdict changes each time', 'greedy-2', (answers: number) => 7 + answers],
+  ] as const)
+    it(`is bounded where ${what}, however often it comes and however much it sends; others are judged on`, async () => {
+      const [greedy, other] = [forgedTpm(), forgedTpm()];
+      await enrolledNode(world, greedy, node);
+      await enrolledNode(world, other, `beside-${node}`);
+      let answers = 0;
+      const answer = async () => {
+        const peer = await introduce(world, greedy, node);
+        const message = { userspaceLog: userspaceLog(++answers) };
+        const resetCount = resetCountOf(answers);
+        const quote = (data: Buffer) => madeQuote(greedy.ak, data, { resetCount });
+        const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
+        const occasion = { node, hello: peer.hello, channel: peer.channel, bootId };
+        peer.send(greedy.evidence(await peer.challenge(), occasion, { message, quote }));
+        return peer;
+      };
+      let told: Readonly<Record<string, unknown>> | null = null;
+      for (let sent = 0; sent < 90 && told?.type !== 'error'; sent += 1) {
+        const peer = await answer();
+        told = await peer.receive();
+        await peer.close();
+      }
+      assert.ok(answers > 40);
+      assert.deepEqual(told, { type: 'error', code: 'too_large' });
+      assert.equal((await world.status(node))?.state, 'trusted');
+      const rows = await world.store.verdicts.history(node, { limit: 99 });
+      // Its first boot, the one that answers, and then a row for each change.
+      assert.equal(rows.length, node === 'greedy-2' ? answers : 2);
+      const entry = await world.until(async () =>
+        (await world.audit()).find((each) => each.action === 'refuse' && each.subject === node),
+      );
+      assert.equal(entry.code, 'too_large');
+      await enrolledNode(world, other, `beside-${node}`);
+    });
 });
