@@ -32,8 +32,8 @@ const root = join(import.meta.dirname, '../..');
 const program = join(import.meta.dirname, 'against-side.ts');
 const messagesOfKey = { rsa2048: 16, p256: 64 } as const;
 /** Of each figure, in each pair. */
-const warmUp = 10;
-const turns = 20;
+const warmUp = 8;
+const turns = 16;
 
 /**
  * In each pair, old and new are a process each, start anew, and do the same work on the same bytes, a few milliseconds at
