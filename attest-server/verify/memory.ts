@@ -54,7 +54,8 @@ export class Memory {
 
   /** `measureBoot`, where a log is not parsed again while both logs and the measured PCRs are the same. */
   boot(log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null): MeasuredBoot {
-    const key = `${log.digest} ${userSpace?.digest ?? ''} ${pcrs.measuredDigest}`;
+    const both = log.digest + pcrs.measuredDigest;
+    const key = userSpace === null ? both : both + userSpace.digest;
     const known = this.#boots.get(key);
     if (known !== undefined) return known;
     // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.

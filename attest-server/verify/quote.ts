@@ -99,9 +99,9 @@ export function checkSelection(quotes: readonly SignedQuote[], asked: PcrSelecti
     for (const { bank, mask } of quote.selection)
       if (mask !== maskOf(asked[bank]))
         throw badSelection(`other PCRs of the ${bank} bank are quoted than were asked`);
-  for (const bank of pcrBanks)
-    if ((seen & (1 << pcrBanks.indexOf(bank))) === 0 && maskOf(asked[bank]) !== 0)
-      throw badSelection(`the ${bank} bank was asked and is not quoted`);
+  for (let i = 0; i < pcrBanks.length; i++)
+    if ((seen & (1 << i)) === 0 && maskOf(asked[pcrBanks[i]!]) !== 0)
+      throw badSelection(`the ${pcrBanks[i]} bank was asked and is not quoted`);
 }
 
 function badSelection(text: string): Rejection {
