@@ -7,7 +7,7 @@ import { openAudit } from './audit/open.ts';
 import { openChannel } from './channel/open.ts';
 import type { ServerConfig } from './config.ts';
 import type { Cluster } from './enrolment/cluster.ts';
-import { enrolmentMethods } from './enrolment/methods.ts';
+import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
 import { openEvidence } from './evidence/open.ts';
 import { openHttp } from './http/open.ts';
@@ -53,7 +53,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
-  const methods = enrolmentMethods(cluster, cloudProgram);
+  const methods = offeredMethods(cluster, cloudProgram);
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));

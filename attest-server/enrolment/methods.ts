@@ -1,4 +1,4 @@
-import { type Bound, boundWords } from '../protocol/enrolment-method.ts';
+import { type Bound, enrolmentMethods } from '../protocol/enrolment-method.ts';
 import type { Cluster } from './cluster.ts';
 
 /**
@@ -6,13 +6,13 @@ import type { Cluster } from './cluster.ts';
  * @param cluster null: the server is in none
  * @throws Error for a cloud program that nobody would ask
  */
-export function enrolmentMethods(cluster: Cluster | null, cloudProgram: string | null): readonly Bound[] {
+export function offeredMethods(cluster: Cluster | null, cloudProgram: string | null): readonly Bound[] {
   if (cluster === null && cloudProgram !== null)
     throw new Error(
       'cloudProgram (ASSAY_CLOUD_PROGRAM) is asked about nodes of a cluster, and this server is in none: leave it out',
     );
   const isOffered = { cloud: cloudProgram !== null, vendor: cluster !== null };
-  return boundWords.filter((method) =>
+  return enrolmentMethods.filter((method) =>
     method === 'cloud' || method === 'vendor' ? isOffered[method] : true,
   );
 }

@@ -41,7 +41,7 @@ export function lengthPrefixed(parts: readonly Buffer[]): Buffer {
   let at = 0;
   for (const part of parts) {
     at = target.writeUInt32BE(part.length, at);
-    target.set(part, at);
+    if (part.length > 0) target.set(part, at);
     at += part.length;
   }
   return target;

@@ -13,6 +13,9 @@ export const partNames = [
 ] as const;
 export type PartName = (typeof partNames)[number];
 
+/** These grow while a quote is made, so that no digest of them is signed: replayed onto the PCRs, they vouch for themselves. */
+export const growingParts: ReadonlySet<PartName> = new Set(['userSpace', 'ima']);
+
 export interface Part {
   /** SHA-256 of the bytes, 64 lower-case hex digits. */
   readonly digest: string;

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../protocol/binding.ts';
 import { type Bundle, partsOf } from '../protocol/bundle.ts';
-import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { growingParts, type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { parseFacts } from '../protocol/facts.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
@@ -28,18 +28,22 @@ export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): P
 }
 
 /**
- * The document in the form that `verify` takes. Logs whose bytes are gone are left out; of the others the facts name the
- * digests, so they count only where those are there, too.
+ * The document in the form that `verify` takes. Logs whose bytes are gone are left out; of the other parts the facts name
+ * the digests, so they count where those count, and those that the document leaves out are known by that alone.
  */
 function evidenceOf(bundle: Bundle, parts: Parts, binding: Expected['binding']): Evidence {
+  const { facts = null } = bundle;
+  const signed = facts === null || !('nonce' in binding) ? null : (parseFacts(facts).parts ?? {});
   const given: Partial<Record<PartName, Part>> = {};
   for (const name of partNames) {
     const part = parts[name];
-    if (part === undefined) continue;
-    const isLog = name === 'boot' || name === 'userSpace';
-    if (isLog ? part.bytes !== null : 'nonce' in binding) given[name] = part;
+    const digest = signed?.[name];
+    if (name === 'boot' || growingParts.has(name)) {
+      if (part !== undefined && part.bytes !== null) given[name] = part;
+    } else if (signed !== null && part !== undefined) given[name] = part;
+    else if (digest !== undefined) given[name] = { digest, bytes: null };
   }
-  return { quotes: quotesOf(bundle.quotes), facts: bundle.facts ?? null, parts: given };
+  return { quotes: quotesOf(bundle.quotes), facts, parts: given };
 }
 
 /** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */
@@ -59,9 +63,6 @@ function bindingOf(
   return { qualifyingData: qualifyingData(signed) };
 }
 
-/** These grow while a quote is made, so that no digest of them is signed: replayed onto the PCRs, they vouch for themselves. */
-const replayed: ReadonlySet<PartName> = new Set(['userSpace', 'ima']);
-
 /**
  * Attack: a part of another machine, or of another day, beside a good quote. The log's digest is in the binding, that of
  * every other part in the facts, whose own digest is in the binding.
@@ -75,7 +76,7 @@ function checkPartsSigned({ binding, facts }: Bundle, parts: Parts): void {
   if (others.length === 0) return;
   const signed = facts === undefined ? {} : (parseFacts(facts).parts ?? {});
   for (const name of others)
-    if (signed[name] !== undefined || !replayed.has(name))
+    if (signed[name] !== undefined || !growingParts.has(name))
       checkSigned(parts[name]?.digest, signed[name] ?? '', `parts.${name}`);
 }
 

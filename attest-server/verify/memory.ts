@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { measureBoot } from './measured-boot.ts';
 import { type HashedPart, ownPart } from './parts.ts';
 import type { MeasuredBoot } from './proven.ts';
-import { checkPcrs, ownPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
+import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
 
 /** How many parsed boots are kept, and how many bytes their logs have together: one node can make up logs of 2 MiB that replay. */
 const rememberedBoots = 512;
@@ -16,7 +16,7 @@ const rememberedKeys = 131_072;
  * gives only what it proved itself; nobody can write one, or extend it.
  */
 export class Memory {
-  readonly #pcrs = new LRUCache<string, QuotedPcrs>({ max: rememberedKeys });
+  readonly #pcrs = new LRUCache<string, { latest: QuotedPcrs }>({ max: rememberedKeys });
   readonly #parts = new LRUCache<string, HashedPart>({
     max: rememberedParts,
     maxSize: rememberedBytes,
@@ -42,17 +42,20 @@ export class Memory {
   /** `checkPcrs`, where values that the same key signed before need no hash again, and are held once. */
   pcrs(quotes: readonly SignedQuote[], carriers: readonly QuoteEvidence[]): QuotedPcrs {
     const name = quotes[0]?.ak.name ?? '';
-    const known = this.#pcrs.get(name) ?? null;
-    const checked = checkPcrs(quotes, carriers, known);
-    if (checked === known) return known;
-    const own = ownPcrs(checked);
-    this.#pcrs.set(name, own);
-    return own;
+    const known = this.#pcrs.get(name);
+    if (known !== undefined) {
+      known.latest = checkPcrs(quotes, carriers, known.latest);
+      return known.latest;
+    }
+    const latest = checkPcrs(quotes, carriers);
+    this.#pcrs.set(name, { latest });
+    return latest;
   }
 
   /** `measureBoot`, where a log is not parsed again while both logs and the measured PCRs are the same. */
   boot(log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null): MeasuredBoot {
-    const key = `${log.digest} ${userSpace?.digest ?? ''} ${pcrs.measuredDigest}`;
+    const both = log.digest + pcrs.measuredDigest;
+    const key = userSpace === null ? both : both + userSpace.digest;
     const known = this.#boots.get(key);
     if (known !== undefined) return known;
     // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.

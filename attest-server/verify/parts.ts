@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { growingParts, type Part, type PartName, type Parts } from '../protocol/evidence.ts';
 import type { Facts } from '../protocol/facts.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Memory } from './memory.ts';
@@ -45,16 +45,18 @@ function sealed(part: { readonly digest: string; readonly bytes: Buffer }): Hash
  *   bytes of another digest than claimed, and for a log without bytes
  */
 export function checkParts(parts: Parts, facts: Facts | null, memory: Memory | null): CheckedParts {
-  const signed = facts?.parts;
-  let others: Partial<Record<PartName, ProvenPart>> | null = null;
-  for (const name of partNames) {
+  const signed = facts?.parts ?? none;
+  for (const name in signed)
+    if (parts[nameOf(name)] === undefined)
+      throw malformed(nameOf(name), `the facts name the part ${name}, which was not sent`);
+  let others: Partial<Record<PartName, ProvenPart>> = none;
+  for (const each in parts) {
+    const name = nameOf(each);
     const part = parts[name];
-    const digest = signed?.[name];
-    if (part === undefined) {
-      if (digest !== undefined) throw malformed(name, `the facts name the part ${name}, which was not sent`);
-      continue;
-    }
-    const vouchesForItself = name === 'boot' || name === 'userSpace';
+    if (part === undefined) continue;
+    // Who replays them says what they are worth.
+    const vouchesForItself = name === 'boot' || growingParts.has(name);
+    const digest = signed[name];
     if (digest === undefined ? !vouchesForItself : digest !== part.digest)
       throw new Rejection('nonce_invalid', `the part ${name} is not the one that was signed`, {
         field: `parts.${name}`,
@@ -62,17 +64,21 @@ export function checkParts(parts: Parts, facts: Facts | null, memory: Memory | n
     if (vouchesForItself) continue;
     const hashed = hashedPart(name, part, memory);
     if (hashed !== null) memory?.keep(hashed);
-    others ??= {};
-    others[name] = { digest: part.digest, bytes: hashed?.bytes ?? null };
+    others = { ...others, [name]: { digest: part.digest, bytes: hashed?.bytes ?? null } };
   }
   return {
     boot: logOf('boot', parts, memory),
     userSpace: logOf('userSpace', parts, memory),
-    others: others ?? none,
+    others,
   };
 }
 
-const none = {};
+const none: Readonly<Partial<Record<PartName, never>>> = {};
+
+/** The compiler knows the members of what is walked through, and calls their names strings all the same. */
+function nameOf(member: string): PartName {
+  return member as PartName;
+}
 
 function logOf(name: 'boot' | 'userSpace', parts: Parts, memory: Memory | null): HashedPart | null {
   const part = parts[name];

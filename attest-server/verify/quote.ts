@@ -99,9 +99,9 @@ export function checkSelection(quotes: readonly SignedQuote[], asked: PcrSelecti
     for (const { bank, mask } of quote.selection)
       if (mask !== maskOf(asked[bank]))
         throw badSelection(`other PCRs of the ${bank} bank are quoted than were asked`);
-  for (const bank of pcrBanks)
-    if ((seen & (1 << pcrBanks.indexOf(bank))) === 0 && maskOf(asked[bank]) !== 0)
-      throw new Rejection('weak_bank', `the ${bank} bank was asked, and is not quoted`, {
+  for (let i = 0; i < pcrBanks.length; i++)
+    if ((seen & (1 << i)) === 0 && maskOf(asked[pcrBanks[i]!]) !== 0)
+      throw new Rejection('weak_bank', `the ${pcrBanks[i]} bank was asked and is not quoted`, {
         field: 'pcrSelect',
       });
 }
@@ -142,19 +142,16 @@ export function checkPcrs(
       });
     for (let j = 0; j < values.length; j++) {
       const { bank, mask } = quote.selection[j]!;
-      banks.push(sealedBank({ bank, mask, values: values[j]!, pcrDigest }));
+      banks.push(sealedBank({ bank, mask, values: ownBytes(values[j]!), pcrDigest }));
     }
   }
   const still = known !== null && sameMeasured(known.banks, banks);
   return sealed(banks, still ? known.measuredDigest : measuredDigest(banks));
 }
 
-/** The same in memory of its own: as values arrive they may be parts of a shared pool, and keep all of that alive. */
-export function ownPcrs({ banks, measuredDigest }: QuotedPcrs): QuotedPcrs {
-  const own = banks.map(({ bank, mask, values, pcrDigest }) =>
-    sealedBank({ bank, mask, values: Buffer.from(new Uint8Array(values).buffer), pcrDigest }),
-  );
-  return sealed(own, measuredDigest);
+/** As values arrive they may be parts of a shared pool, and would keep all of that alive; and others may write to them. */
+function ownBytes(bytes: Buffer): Buffer {
+  return Buffer.from(new Uint8Array(bytes).buffer);
 }
 
 function sealedBank(bank: PcrValues & Pick<QuotedBank, 'pcrDigest'>): QuotedBank {

@@ -9,7 +9,7 @@ import {
 } from 'node:crypto';
 import { activationProof } from '../../attest-server/channel/session.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import { type PartName, partNames } from '../../attest-server/protocol/evidence.ts';
+import { growingParts, type PartName, partNames } from '../../attest-server/protocol/evidence.ts';
 import type { Facts } from '../../attest-server/protocol/facts.ts';
 import type {
   Challenge,
@@ -129,7 +129,7 @@ export function forgedTpm(
 
 const isPartName = (name: string): name is PartName => partNames.some((each) => each === name);
 /** Not in the facts: these vouch for themselves, and `boot` stands in the binding. */
-const grows: ReadonlySet<PartName> = new Set(['boot', 'userSpace', 'ima']);
+const grows: ReadonlySet<PartName> = new Set([...growingParts, 'boot']);
 
 function factsOf({ node, hello, host, bootId = firstBootId }: Occasion): Facts {
   const facts: Facts = { purpose: 'attest', node, bootId, helloDigest: hash('sha256', hello, 'hex') };

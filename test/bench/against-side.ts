@@ -1,12 +1,13 @@
 import { hash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { PcrBank } from '../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { bankByHand } from '../attest-server/verify/made-by-hand.ts';
 import { at, node } from './bench-node.ts';
-import { interleaved } from './cpu-time.ts';
+import { cpuMs } from './cpu-time.ts';
 
 /** What both sides work on; bytes are base64. */
 export interface SideInput {
@@ -48,32 +49,39 @@ interface Works {
 
 const ekDigest = 'e0'.repeat(32);
 const selection = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
-/** A neighbour on the same core makes the same work dearer for a while: the tenth of the quiet moments counts. */
-const quantile = 0.1;
-const roundsOfQuotes = { warmUp: 40, rounds: 80, quantile } as const;
-const roundsOfLogs = { warmUp: 60, rounds: 120, quantile } as const;
-
 const [tree = '', inputFile = ''] = process.argv.slice(2);
 const input: SideInput = JSON.parse(readFileSync(inputFile, 'utf8'));
-const figures: Record<string, number> = {};
-const works = await worksOf(tree, input);
-for (const kind of ['rsa2048', 'p256'] as const) {
-  const messages = input.messages[kind].map((message) => works.quote(message));
-  const each = (name: 'full' | 'unchanged') => () => {
-    for (const message of messages) if (!message[name]()) throw new Error(`a good ${kind} quote was refused`);
-  };
-  const [full = 0, unchanged = 0] = interleaved([each('full'), each('unchanged')], roundsOfQuotes);
-  figures[`quote ${kind} full`] = full / messages.length;
-  figures[`quote ${kind} unchanged`] = unchanged / messages.length;
+const bursts = burstsOf(await worksOf(tree, input));
+process.stdout.write(`${JSON.stringify([...bursts.keys()])}\n`);
+for await (const name of createInterface({ input: process.stdin })) {
+  const burst = bursts.get(name);
+  process.stdout.write(`${burst === undefined ? Number.NaN : cpuMs(burst)}\n`);
 }
-for (const log of input.logs) {
-  const { facts, verdict } = works.boot(log);
-  if (!verdict()) throw new Error(`${log.name} is not trusted by its own reference`);
-  const [factsMs = 0, verdictMs = 0] = interleaved([facts, verdict], roundsOfLogs);
-  figures[`log ${log.name} facts`] = factsMs;
-  figures[`log ${log.name} verdict`] = verdictMs;
+
+/** By name, works of about ten milliseconds. */
+function burstsOf(works: Works): ReadonlyMap<string, () => void> {
+  const found = new Map<string, () => void>();
+  const add = (name: string, times: number, each: () => void) =>
+    found.set(name, () => {
+      for (let i = 0; i < times; i++) each();
+    });
+  for (const kind of ['rsa2048', 'p256'] as const) {
+    const messages = input.messages[kind].map((message) => works.quote(message));
+    for (const what of ['full', 'unchanged'] as const)
+      add(`quote ${kind} ${what}`, Math.ceil((kind === 'p256' ? 128 : 320) / messages.length), () => {
+        for (const message of messages)
+          if (!message[what]()) throw new Error(`a good ${kind} quote was refused`);
+      });
+  }
+  for (const log of input.logs) {
+    const { facts, verdict } = works.boot(log);
+    add(`log ${log.name} facts`, 30, facts);
+    add(`log ${log.name} verdict`, 20, () => {
+      if (!verdict()) throw new Error(`${log.name} is not trusted by its own reference`);
+    });
+  }
+  return found;
 }
-process.stdout.write(JSON.stringify(figures));
 
 /** A commit has one interface or the other. */
 function worksOf(from: string, given: SideInput): Promise<Works> {

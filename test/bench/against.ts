@@ -1,7 +1,10 @@
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from 'node-tpm2/run';
+import { createInterface } from 'node:readline';
+import { run, start } from 'node-tpm2/run';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
 import { hashPart } from '../../attest-server/verify/parts.ts';
@@ -13,14 +16,11 @@ import { logs } from './boot-log.ts';
 import { median } from './cpu-time.ts';
 import { log, message, reference } from './verify-quote.ts';
 
-/** New to old: CPU time of the same work in this tree and in that of the commit; below 1 is quicker. */
+/** New to old: CPU time of the same work in this tree and in that of the commit; below 1 is quicker. Of the pairs. */
 export interface RatioFigures {
   readonly median: number;
   readonly min: number;
   readonly max: number;
-  /** Milliseconds of CPU time in quiet moments, medians. */
-  readonly old_ms: number;
-  readonly new_ms: number;
 }
 
 export interface AgainstOptions {
@@ -29,12 +29,15 @@ export interface AgainstOptions {
 }
 
 const root = join(import.meta.dirname, '../..');
-const side = join(import.meta.dirname, 'against-side.ts');
+const program = join(import.meta.dirname, 'against-side.ts');
 const messagesOfKey = { rsa2048: 16, p256: 64 } as const;
+/** Of each figure, in each pair. */
+const warmUp = 8;
+const turns = 16;
 
 /**
- * Old and new take turns, each time in a process of its own that does the same work on the same bytes: what slows the
- * machine down slows both.
+ * In each pair, old and new are a process each, start anew, and do the same work on the same bytes, a few milliseconds at
+ * a time in turns: what slows the machine down slows both.
  */
 export async function benchAgainst({ commit, pairs }: AgainstOptions): Promise<Record<string, RatioFigures>> {
   const dir = await mkdtemp(join(tmpdir(), 'assay-against-'));
@@ -44,17 +47,14 @@ export async function benchAgainst({ commit, pairs }: AgainstOptions): Promise<R
     await symlink(join(root, 'node_modules'), join(old, 'node_modules'));
     const input = join(dir, 'input.json');
     await writeFile(input, JSON.stringify(madeInput()));
-    const measured: (readonly [Figures, Figures])[] = [];
-    for (let pair = 0; pair < pairs; pair++) {
-      process.stderr.write(`bench: pair ${pair + 1} of ${pairs}\r`);
-      // Who is first has the machine as the other one left it: that changes with each pair.
-      const first = await measure(pair % 2 === 0 ? old : root, input);
-      const second = await measure(pair % 2 === 0 ? root : old, input);
-      measured.push(pair % 2 === 0 ? [first, second] : [second, first]);
+    const measured: ReadonlyMap<string, number>[] = [];
+    for (let pair = 1; pair <= pairs; pair++) {
+      process.stderr.write(`bench: pair ${pair} of ${pairs}\r`);
+      measured.push(await ratiosOf(old, root, input));
     }
     process.stderr.write('\n');
-    const names = Object.keys(measured[0]?.[0] ?? {});
-    return Object.fromEntries(names.map((name) => [name, ratioOf(name, measured)]));
+    const names = [...(measured[0]?.keys() ?? [])];
+    return Object.fromEntries(names.map((name) => [name, figuresOf(measured.map((pair) => pair.get(name)))]));
   } finally {
     await git('worktree', 'remove', '--force', old).catch(() => undefined);
     await rm(dir, { recursive: true, force: true });
@@ -62,28 +62,67 @@ export async function benchAgainst({ commit, pairs }: AgainstOptions): Promise<R
   }
 }
 
-/** Milliseconds by what was measured. */
-type Figures = Readonly<Record<string, number>>;
-
-async function measure(tree: string, input: string): Promise<Figures> {
-  const { stdout } = await run(process.execPath, [side, tree, input], {
-    timeoutMs: 120_000,
-    maxOutputBytes: 64 * 1024,
-  });
-  return JSON.parse(stdout.toString());
+/** By what was measured, the median of new to old over the bursts of one pair. */
+async function ratiosOf(old: string, present: string, input: string): Promise<ReadonlyMap<string, number>> {
+  const before = await Side.start(old, input);
+  const after = await Side.start(present, input);
+  try {
+    const ratios = new Map<string, number>();
+    for (const name of after.names) {
+      const each: number[] = [];
+      for (let turn = -warmUp; turn < turns; turn++) {
+        // Who is first has the machine as the other one left it: that changes with each turn.
+        const [first, second] = turn % 2 === 0 ? [before, after] : [after, before];
+        const times = [await first.burst(name), await second.burst(name)] as const;
+        const [one, other] = turn % 2 === 0 ? times : [times[1], times[0]];
+        if (turn >= 0) each.push(other / one);
+      }
+      ratios.set(name, median(each));
+    }
+    return ratios;
+  } finally {
+    await Promise.all([before.end(), after.end()]);
+  }
 }
 
-function ratioOf(name: string, measured: readonly (readonly [Figures, Figures])[]): RatioFigures {
-  const [before, after] = [0, 1].map((index) => measured.map((pair) => pair[index]?.[name] ?? Number.NaN));
-  const ratios = (after ?? []).map((ms, index) => ms / (before?.[index] ?? Number.NaN));
-  const rounded = (value: number) => Number(value.toFixed(4));
-  return {
-    median: rounded(median(ratios)),
-    min: rounded(Math.min(...ratios)),
-    max: rounded(Math.max(...ratios)),
-    old_ms: rounded(median(before ?? [])),
-    new_ms: rounded(median(after ?? [])),
-  };
+/** A process that does the work of one tree, a burst at a time when it is told to. */
+class Side {
+  readonly names: readonly string[];
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  private constructor(child: ChildProcess, lines: AsyncIterator<string>, names: readonly string[]) {
+    this.#child = child;
+    this.#lines = lines;
+    this.names = names;
+  }
+
+  static async start(tree: string, input: string): Promise<Side> {
+    const child = start(process.execPath, [program, tree, input], { stdio: ['pipe', 'pipe', 'inherit'] });
+    if (child.stdout === null) throw new Error('the process has no output');
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const { value } = await lines.next();
+    return new Side(child, lines, JSON.parse(value ?? '[]'));
+  }
+
+  /** Milliseconds of CPU time. */
+  async burst(name: string): Promise<number> {
+    this.#child.stdin?.write(`${name}\n`);
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`the process ended while it measured ${name}`);
+    return Number(value);
+  }
+
+  async end(): Promise<void> {
+    const ended = this.#child.exitCode === null ? once(this.#child, 'exit') : null;
+    this.#child.stdin?.end();
+    await ended;
+  }
+}
+
+function figuresOf(ratios: readonly (number | undefined)[]): RatioFigures {
+  const known = ratios.map((ratio) => Number((ratio ?? Number.NaN).toFixed(4)));
+  return { median: median(known), min: Math.min(...known), max: Math.max(...known) };
 }
 
 function madeInput(): SideInput {

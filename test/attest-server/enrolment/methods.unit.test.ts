@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { enrolmentMethods } from '../../../attest-server/enrolment/methods.ts';
+import { offeredMethods } from '../../../attest-server/enrolment/methods.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { plainEnrolments } from '../../../attest-server/policy/policy.ts';
@@ -17,7 +17,7 @@ describe('the enrolment methods that a server offers', () => {
   ] as const;
   for (const [inCluster, program, more] of offered)
     it(`are ${['the plain ones', ...more].join(', ')} ${inCluster === null ? 'outside' : 'in'} a cluster ${program === null ? 'without' : 'with'} a cloud program`, () => {
-      const methods = enrolmentMethods(inCluster, program);
+      const methods = offeredMethods(inCluster, program);
       assert.deepEqual(
         plainEnrolments.filter((method) => !methods.includes(method)),
         [],
@@ -39,6 +39,6 @@ describe('the enrolment methods that a server offers', () => {
     });
 
   it('do not come from a cloud program that nobody would ask', () => {
-    assert.throws(() => enrolmentMethods(null, '/usr/local/bin/ek-of'), /ASSAY_CLOUD_PROGRAM/);
+    assert.throws(() => offeredMethods(null, '/usr/local/bin/ek-of'), /ASSAY_CLOUD_PROGRAM/);
   });
 });

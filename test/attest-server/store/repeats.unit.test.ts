@@ -136,11 +136,6 @@ describe('a verdict that is the one before', () => {
 
   describe('and old', () => {
     const now = 1_000 * day;
-    const named = (bytes: Buffer) => {
-      const text = bytes.toString('utf8');
-      const at = Number(/ at (\d+)$/.exec(text)?.[1]);
-      return { at, digests: text.startsWith('repeat') ? [madeBlob('keys').digest] : [] };
-    };
     const erase = () =>
       eraseOldEvidence(
         {
@@ -157,9 +152,10 @@ describe('a verdict that is the one before', () => {
 
     it('keeps its evidence, and what that names, while it is the latest', async () => {
       const shared = madeBlob('keys');
-      const repeat = madeRepeat(one, 3_000);
-      const evidence = { ...repeat.evidence, shared: [shared] };
-      await store.verdicts.recordRepeat({ ...repeat, evidence });
+      const answer = { named: { keys: shared.digest }, parts: {}, context: { at: new Date(3_000) } };
+      const own = madeBlob(JSON.stringify(answer));
+      const repeat = { ...madeRepeat(one, 3_000), evidenceDigest: own.digest };
+      await store.verdicts.recordRepeat({ ...repeat, evidence: { own, shared: [shared] } });
       await erase();
       assert.deepEqual([await isKept(repeat.evidenceDigest), await isKept(shared.digest)], [true, true]);
     });
