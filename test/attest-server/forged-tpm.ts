@@ -88,7 +88,7 @@ export function forgedTpm(
       versions: { protocol: [1, 1], program: '0.0.0' },
       role: 'agent',
       node,
-      banks: ['sha1', 'sha256', 'sha384'],
+      banks: ['sha1', 'sha256'],
       ek: {
         publicArea: ek.publicArea.toString('base64'),
         certificate: certificate.toString('base64'),
