@@ -72,10 +72,11 @@ export class Attestation {
     answer: Answer,
   ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
-    const parts = await this.#complete(node.name, answer.parts);
+    const { parts, lost } = await this.#complete(node.name, answer.parts);
     const started = performance.now();
     const proven = this.#verifier.verify(evidenceOf(answer, parts), expectedOf(node, answer));
     this.#ports.duration('verify', (performance.now() - started) / 1000);
+    if (lost !== null) throw notSent(lost);
     return this.#lanes.inOrder(node.name, () =>
       this.#record(node, answer, proven).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
@@ -85,27 +86,29 @@ export class Attestation {
     );
   }
 
-  /**
-   * The parts with the bytes of those that were only named, where the verifier needs them.
-   * @throws Rejection `malformed` where nobody has them: what a verdict rests on must be kept
-   */
-  async #complete(node: string, arrived: Parts): Promise<Parts> {
+  /** The parts with the bytes of those that were only named, where the verifier needs them; `lost`: nobody has them. */
+  async #complete(
+    node: string,
+    arrived: Parts,
+  ): Promise<{ readonly parts: Parts; readonly lost: PartName | null }> {
     const held = this.#statuses.get(node)?.parts ?? {};
     const unknown = this.#verifier.missing(arrived);
     let read: Partial<Record<PartName, Part>> | null = null;
+    let lost: PartName | null = null;
     for (const name of partNames) {
       const part = arrived[name];
       if (part === undefined || part.bytes !== null) continue;
       const { digest } = part;
       if (held[name] === digest && !unknown.includes(name)) continue;
       const bytes = await this.#ports.evidence.readPart(digest, node);
-      const field = `parts.${name}`;
-      if (bytes === null)
-        throw new Rejection('malformed', `the evidence names ${field}, which was not sent`, { field });
+      if (bytes === null) {
+        lost = name;
+        continue;
+      }
       read ??= {};
       read[name] = { digest, bytes };
     }
-    return read === null ? arrived : { ...arrived, ...read };
+    return { parts: read === null ? arrived : { ...arrived, ...read }, lost };
   }
 
   /**
@@ -326,4 +329,10 @@ function bytesOfNew(parts: Parts, previous: NodeStatus | null): number {
     bytes += part.bytes?.length ?? 0;
   }
   return bytes;
+}
+
+/** Also where the verifier remembers it of another node: what a verdict rests on must be kept. */
+function notSent(part: PartName): Rejection {
+  const field = `parts.${part}`;
+  return new Rejection('malformed', `the evidence names ${field}, which was not sent`, { field });
 }

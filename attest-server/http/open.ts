@@ -1,11 +1,12 @@
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { Bundle } from '../protocol/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import { createApi } from './api.ts';
 import { listenPlainly, listenSecurely } from './listen.ts';
 import { createNamedTokens } from './named-tokens.ts';
 import type { ApiPorts, HistoryStore, TokenStore } from './ports.ts';
 import { createProbes, type ProbePorts } from './probes.ts';
-import { type Statuses, shownStore } from './shown-store.ts';
+import { latestOr, type Statuses, shownStore } from './shown-store.ts';
 import { readTokens } from './tokens.ts';
 
 export interface HttpConfig {
@@ -22,7 +23,7 @@ export interface ShownCertificate {
   readonly key: string;
 }
 
-export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens'> {
+export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens' | 'bundle'> {
   readonly store: {
     readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;
     readonly verdicts: HistoryStore;
@@ -30,6 +31,8 @@ export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTok
     readonly tokens: TokenStore;
   };
   readonly statuses: Statuses;
+  /** The evidence behind a verdict of this node, by its digest; null where none is kept. */
+  readonly bundle: (node: string, digest: string) => Promise<Bundle | null>;
   readonly metrics: ProbePorts['metrics'];
 }
 
@@ -49,7 +52,7 @@ export async function openHttp(
   { chain, key }: ShownCertificate,
   parts: HttpParts,
 ): Promise<Http> {
-  const { statuses, metrics, ...ports } = parts;
+  const { statuses, metrics, bundle, ...ports } = parts;
   let tokens = readTokens(stateDir);
   const namedTokens = createNamedTokens(parts.store.tokens, parts.now);
   const store = shownStore(parts.store, statuses);
@@ -59,6 +62,7 @@ export async function openHttp(
       createApi({
         ...ports,
         store,
+        bundle: latestOr(bundle, statuses),
         namedTokens,
         tokens: {
           authenticate: async (header) => tokens.authenticate(header) ?? namedTokens.authenticate(header),

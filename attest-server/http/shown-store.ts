@@ -1,7 +1,8 @@
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { Bundle } from '../protocol/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
-import type { HistoryStore, ShownStore } from './ports.ts';
+import type { ApiPorts, HistoryStore, ShownStore } from './ports.ts';
 
 /** What was last found of nodes, as the server has it in memory. */
 export interface Statuses {
@@ -27,5 +28,16 @@ export function shownStore(
     // The deadlines of a server that was down are extended in memory, so the states are too.
     status: async (name) => inMemory.status(name),
     statuses: async () => inMemory.statuses(),
+  };
+}
+
+/** Gives a node's evidence as a bundle: the latest, or that of one verdict. */
+export function latestOr(
+  byDigest: (node: string, digest: string) => Promise<Bundle | null>,
+  inMemory: Statuses,
+): ApiPorts['bundle'] {
+  return async (node, evidence) => {
+    const digest = evidence ?? inMemory.status(node)?.evidenceDigest ?? null;
+    return digest === null ? null : byDigest(node, digest);
   };
 }

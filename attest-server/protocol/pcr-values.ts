@@ -23,11 +23,11 @@ export function pcrOffset({ bank, mask, values }: PcrValues, pcr: number): numbe
   return at + size <= values.length ? at : -1;
 }
 
-/** How many PCRs a mask selects. */
+/** How many PCRs a mask selects. In pairs, fours and eights of bits at once: it is asked for each PCR of each quote. */
 export function pcrCount(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
-  return count;
+  const pairs = mask - ((mask >>> 1) & 0x55555555);
+  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
 
 /** The numbers of the PCRs in a mask, ascending. */

@@ -2,7 +2,7 @@ import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import { bootState, knowingCommandLine } from './boot/derive-boot-state.ts';
-import type { HashedPart } from './parts.ts';
+import type { HashedPart } from './hashed-part.ts';
 import type { MeasuredBoot, QuotedBank, ReplayedBoot } from './proven.ts';
 import { neverExtended } from './quoted-values.ts';
 import { checkDigests, checkReplay } from './replay-onto-quote.ts';

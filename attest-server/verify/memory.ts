@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
+import { type HashedPart, ownPart } from './hashed-part.ts';
 import { measureBoot } from './measured-boot.ts';
-import { type HashedPart, ownPart } from './parts.ts';
 import type { MeasuredBoot } from './proven.ts';
 import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
 

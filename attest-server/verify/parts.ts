@@ -1,41 +1,15 @@
-import { hash } from 'node:crypto';
 import { growingParts, type Part, type PartName, type Parts } from '../protocol/evidence.ts';
 import type { Facts } from '../protocol/facts.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { type HashedPart, hashPart } from './hashed-part.ts';
 import type { Memory } from './memory.ts';
 import type { Proven, ProvenPart } from './proven.ts';
-
-/** For the compiler alone, as in proven.ts. */
-declare class HashSeal {
-  protected readonly hashed: never;
-}
-
-/** Bytes of which the digest was computed here. */
-export interface HashedPart extends HashSeal {
-  /** SHA-256 of `bytes`, 64 lower-case hex digits. */
-  readonly digest: string;
-  readonly bytes: Buffer;
-}
 
 /** The parts of one answer, each of them what was signed, or to be replayed. */
 export interface CheckedParts {
   readonly boot: HashedPart | null;
   readonly userSpace: HashedPart | null;
   readonly others: Proven['parts'];
-}
-
-export function hashPart(bytes: Buffer): HashedPart {
-  return sealed({ digest: hash('sha256', bytes, 'hex'), bytes });
-}
-
-/** The same bytes in memory of their own, which nobody else writes to or holds. */
-export function ownPart({ digest, bytes }: HashedPart): HashedPart {
-  return sealed({ digest, bytes: Buffer.from(new Uint8Array(bytes).buffer) });
-}
-
-function sealed(part: { readonly digest: string; readonly bytes: Buffer }): HashedPart {
-  // The one place that makes it: the seal exists for the compiler only.
-  return part as HashedPart;
 }
 
 /**

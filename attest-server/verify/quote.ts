@@ -176,7 +176,8 @@ function holdStill(
       const before = known[index++];
       if (before === undefined || before.pcrDigest !== pcrDigest) return false;
       if (before.bank !== selected.bank || before.mask !== selected.mask) return false;
-      if (!before.values.equals(valuesOf(carriers[i], selected))) return false;
+      const values = pickedValues(carriers[i]!, selected);
+      if (values === undefined || !before.values.equals(values)) return false;
     }
   }
   return index === known.length;

@@ -93,7 +93,8 @@ async function presentWorks(from: string, given: SideInput): Promise<Works> {
   const load = (file: string) => import(join(from, 'attest-server', file));
   const { Verifier }: typeof import('../../attest-server/verify/verifier.ts') =
     await load('verify/verifier.ts');
-  const { hashPart }: typeof import('../../attest-server/verify/parts.ts') = await load('verify/parts.ts');
+  const { hashPart }: typeof import('../../attest-server/verify/hashed-part.ts') =
+    await load('verify/hashed-part.ts');
   const { measureBoot }: typeof import('../../attest-server/verify/measured-boot.ts') =
     await load('verify/measured-boot.ts');
   const { checkAttestationKey }: typeof import('../../attest-server/verify/attestation-key.ts') =

@@ -16,6 +16,7 @@ describe('values of some PCRs', () => {
 
   it('are counted and listed by their mask', () => {
     assert.deepEqual(pcrsOf(held.mask), [1, 4, 23]);
-    assert.deepEqual([0, held.mask, 0xffffff].map(pcrCount), [0, 3, 24]);
+    assert.deepEqual([0, held.mask, 0xffffff, 0x7fffffff].map(pcrCount), [0, 3, 24, 31]);
+    for (let mask = 0; mask < 0x1000000; mask += 0x3b5) assert.equal(pcrCount(mask), pcrsOf(mask).length);
   });
 });

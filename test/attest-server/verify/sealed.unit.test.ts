@@ -159,7 +159,8 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
   const head = [
     from('type AttestationKey, checkAttestationKey', 'verify/attestation-key.ts'),
     from('type Quote, parseQuote', 'verify/tpm/attest.ts'),
-    from('hashPart, ownPart, checkParts, type HashedPart', 'verify/parts.ts'),
+    from('hashPart, ownPart, type HashedPart', 'verify/hashed-part.ts'),
+    from('checkParts', 'verify/parts.ts'),
     from('measureBoot, replayBoot, knowingSaid', 'verify/measured-boot.ts'),
     from(
       'checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type QuotedPcrs, type SignedQuote',
