@@ -51,7 +51,7 @@ describe('a bundle that a server exports', () => {
     const { verdict, rejected } = again(bundle);
     assert.deepEqual(
       [rejected, verdict.state, verdict.reasons, verdict.aspects, verdict.from],
-      [false, view.state, view.reasons, view.aspects, 'context'],
+      [false, view.state, view.reasons.map(({ next: _, ...reason }) => reason), view.aspects, 'context'],
     );
     assert.equal(verdict.aspects.identity?.status, 'affirming');
   }
