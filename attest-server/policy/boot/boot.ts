@@ -191,10 +191,10 @@ function judgeLog(
   const vouched = vouchedBoot(measured, banks, rules);
   const revoked = revokedIn(set, vouched, banks);
   const { findings, asReferenced } = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
-  if (revoked === null) return { findings: [...problemsOf(measured), ...findings], asReferenced };
+  if (revoked === null) return { findings: [...problemsOf(measured, banks), ...findings], asReferenced };
   const others = findings.filter(({ code }) => code !== 'no_reference');
   return {
-    findings: [...problemsOf(measured), revokedReference(revoked, measured), ...others],
+    findings: [...problemsOf(measured, banks), revokedReference(revoked, measured), ...others],
     asReferenced: false,
   };
 }

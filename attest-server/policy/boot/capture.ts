@@ -4,6 +4,7 @@ import type { BootComponent, SecureBootState } from '../../verify/boot/boot-stat
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask } from './compared-pcrs.ts';
+import { isOfUnusedBank } from './findings.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { definesMenu, isConstant } from './only-read.ts';
@@ -34,7 +35,7 @@ export function captureReference(
 ): Reference {
   if (boot === null)
     throw new CaptureError(`${node} sent no boot log, so that nobody could say later what changed`);
-  const problem = boot.problems[0];
+  const problem = boot.problems.find((one) => !isOfUnusedBank(one, boot.problems, banks));
   if (problem !== undefined)
     throw new CaptureError(`the boot log of ${node} is no reference: ${problem.code}: ${problem.text}`);
   const strong = banks.filter(({ bank }) => comparedBanks.some((compared) => compared === bank));

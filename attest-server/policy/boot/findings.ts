@@ -1,3 +1,5 @@
+import type { PcrValues } from '../../protocol/pcr-values.ts';
+import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
 import type { Revoked } from './revoked.ts';
@@ -81,14 +83,29 @@ export function deniedTpmFirmware(version: string): Finding {
   };
 }
 
-export function problemsOf({ digest, problems }: ReplayedBoot): Finding[] {
-  return problems.map(({ code, pcr, event, expected, actual, text }) => ({
-    code,
-    aspect: 'boot',
-    source: 'tpm',
-    expected,
-    actual,
-    text,
-    evidence: { digest, position: event !== null ? `event ${event}` : pcr !== null ? `PCR ${pcr}` : 'log' },
-  }));
+/** @param banks those that were quoted */
+export function problemsOf({ digest, problems }: ReplayedBoot, banks: readonly PcrValues[]): Finding[] {
+  return problems.map((problem) => {
+    const { code, pcr, event, expected, actual, text } = problem;
+    return {
+      code,
+      aspect: 'boot',
+      source: 'tpm',
+      expected,
+      actual,
+      text,
+      evidence: { digest, position: event !== null ? `event ${event}` : pcr !== null ? `PCR ${pcr}` : 'log' },
+      ...(isOfUnusedBank(problem, problems, banks) && { severity: 'warn' }),
+    };
+  });
+}
+
+/** A bank that the firmware leaves alone proves nothing, and takes nothing away from another one that it extends. */
+export function isOfUnusedBank(
+  { code }: BootProblem,
+  problems: readonly BootProblem[],
+  banks: readonly PcrValues[],
+): boolean {
+  const unused = problems.filter((problem) => problem.code === 'bank_unextended').length;
+  return code === 'bank_unextended' && unused < banks.filter(({ bank }) => bank !== 'sha1').length;
 }

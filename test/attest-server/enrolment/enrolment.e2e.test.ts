@@ -158,6 +158,30 @@ describe('who is who, over a real connection', () => {
     await (await prove(tpm, node)).close();
   });
 
+  it('refuses a TPM that has fewer strong banks than at its enrolment (row 21)', async () => {
+    const [node, tpm] = [newName(), forgedTpm()];
+    await world.pin(node, tpm.ekDigest);
+    const both = { ...tpm.hello(node), banks: ['sha1', 'sha256', 'sha384'] };
+    const peer = await introduce(world, tpm, node, { hello: both });
+    const { selection } = await peer.challenge();
+    assert.deepEqual(
+      [selection.sha256?.length, selection.sha384?.length, selection.sha1],
+      [24, 16, undefined],
+    );
+    await peer.close();
+    assert.deepEqual((await world.store.enrolment.node(node))?.banks, both.banks);
+    await assertRefused(world, node, 'weak_bank', greet({ ...both, banks: ['sha256'] }));
+    // Nor does an answer count that leaves one out.
+    const again = await introduce(world, tpm, node, { hello: both });
+    const occasion = { node, hello: again.hello, channel: again.channel };
+    again.send(tpm.evidence(await again.challenge(), occasion));
+    assert.equal(await again.refusal(), 'weak_bank');
+    // SHA-1 proves nothing: who switches it off hides nothing.
+    const without = await introduce(world, tpm, node, { hello: { banks: ['sha256', 'sha384'] } });
+    assert.equal((await without.challenge()).selection.sha384?.length, 16);
+    await without.close();
+  });
+
   it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10, 96)', async () => {
     const [{ tpm }, { node: other }] = [await victim(), await victim()];
     await assertRefused(world, other, 'identity_claim_mismatch', greet(tpm.hello(other)));

@@ -102,7 +102,7 @@ function judge({ label, banks, boot }: BootSide, active: readonly PreparedRefere
     node: label,
   });
   const { differing } = judgeStages(vouched, active, rules, label);
-  return { findings: [...problemsOf(boot), ...findings], differing };
+  return { findings: [...problemsOf(boot, banks), ...findings], differing };
 }
 
 /** All but PCR 10, which is the running system's. */
