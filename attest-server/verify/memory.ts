@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { type Facts, parseFacts } from '../protocol/facts.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import { measureBoot } from './measured-boot.ts';
 import type { MeasuredBoot } from './proven.ts';
@@ -22,6 +23,11 @@ export class Memory {
     maxSize: rememberedBytes,
     sizeCalculation: ({ bytes }) => bytes.length + 1,
   });
+  readonly #facts = new LRUCache<string, { readonly text: string; readonly facts: Facts }>({
+    max: rememberedKeys,
+    maxSize: rememberedBytes,
+    sizeCalculation: ({ text }) => text.length + 1,
+  });
   readonly #boots = new LRUCache<string, MeasuredBoot>({ max: rememberedBoots, maxSize: rememberedBytes });
 
   private constructor() {}
@@ -37,6 +43,15 @@ export class Memory {
 
   keep(part: HashedPart): void {
     if (!this.#parts.has(part.digest)) this.#parts.set(part.digest, ownPart(part));
+  }
+
+  /** `parseFacts`, where the same text that came with this key's last quote is not parsed again. @throws Rejection */
+  facts(akName: string, text: string): Facts {
+    const known = this.#facts.get(akName);
+    if (known?.text === text) return known.facts;
+    const facts = parseFacts(text);
+    this.#facts.set(akName, { text, facts });
+    return facts;
   }
 
   /** `checkPcrs`, where values that the same key signed before need no hash again, and are held once. */
@@ -71,5 +86,6 @@ export class Memory {
 
   forget(akName: string): void {
     this.#pcrs.delete(akName);
+    this.#facts.delete(akName);
   }
 }

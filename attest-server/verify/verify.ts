@@ -86,7 +86,9 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
 
   // 8. The facts are of this node and this conversation, and the other parts are those that they name. Stops one
   //    node's answer given in another's name, and exchanged parts: identity_claim_mismatch, nonce_invalid, malformed.
-  const facts = checkFacts(evidence.facts, expected.binding);
+  const facts = checkFacts(evidence.facts, expected.binding, (text) =>
+    memory === null ? parseFacts(text) : memory.facts(ak.name, text),
+  );
   const { boot: log, userSpace, others } = checkParts(evidence.parts, facts, memory);
 
   // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
@@ -183,9 +185,13 @@ function checkOneBoot(quotes: readonly SignedQuote[]): Quote {
   return latest;
 }
 
-function checkFacts(text: string | null, binding: Expected['binding']): Facts | null {
+function checkFacts(
+  text: string | null,
+  binding: Expected['binding'],
+  parsed: (text: string) => Facts,
+): Facts | null {
   const session = 'qualifyingData' in binding ? null : binding.session;
-  const facts = text === null || 'qualifyingData' in binding ? null : parseFacts(text);
+  const facts = text === null || 'qualifyingData' in binding ? null : parsed(text);
   if (session === null) return facts;
   for (const name of ['node', 'helloDigest', 'purpose'] as const)
     if (facts?.[name] !== session[name])
