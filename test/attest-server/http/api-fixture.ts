@@ -11,12 +11,14 @@ import { type Listening, listenSecurely } from '../../../attest-server/http/list
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -135,6 +137,8 @@ export interface World {
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
+  /** Whom any change of a reference would change. */
+  readonly simulated: SimulatedNode[];
   readonly decisions: string[];
   readonly faults: unknown[];
   readonly answered: { method: string; route: string; status: number }[];
@@ -155,6 +159,7 @@ export function emptyWorld(): World {
     joinTokens: [],
     waiting: [],
     unsupported: [],
+    simulated: [],
     decisions: [],
     faults: [],
     answered: [],
@@ -208,6 +213,9 @@ function referencesOf(world: World) {
     list: async () => world.references,
     add: async (added: Reference) => {
       world.references.push(added);
+    },
+    addAll: async (added: readonly { readonly reference: Reference }[]) => {
+      world.references.push(...added.map(({ reference }) => reference));
     },
     update: async (changed: Reference) => {
       const at = world.references.findIndex(({ name }) => name === changed.name);
@@ -282,6 +290,17 @@ export function portsOf(world: World): ApiPorts {
     },
     policies: {
       simulate: async () => ({ items: [], next: null }),
+      async simulateReference(name, action, { after = '', limit }) {
+        if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
+        const found = world.references.find((reference) => reference.name === name);
+        if (found === undefined) return null;
+        afterAction(found, action);
+        const rest = world.simulated.filter(({ node }) => node > after);
+        return {
+          items: rest.slice(0, limit),
+          next: rest.length > limit ? (rest[limit - 1]?.node ?? null) : null,
+        };
+      },
       async observations() {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         return { items: [], unseen: [], next: null };
