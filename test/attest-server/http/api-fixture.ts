@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import type { RequestListener } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -146,6 +147,8 @@ export interface World {
   failing: boolean;
   /** Others ask about policies already. */
   busy: boolean;
+  /** The server is of a version that could not simulate steps of references. */
+  earlier: boolean;
 }
 
 export function emptyWorld(): World {
@@ -166,6 +169,7 @@ export function emptyWorld(): World {
     ready: { ok: true, reason: null },
     failing: false,
     busy: false,
+    earlier: false,
   };
 }
 
@@ -333,10 +337,12 @@ export async function startApi(world: World): Promise<ApiServer> {
   const dir = mkdtempSync(join(tmpdir(), 'assay-api-'));
   const identity = await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
   const tls = { key: identity.key, cert: identity.chain };
-  const listening: Listening = await listenSecurely(createApi(portsOf(world)), tls, {
-    host: '127.0.0.1',
-    port: 0,
-  });
+  const api = createApi(portsOf(world));
+  const answer: RequestListener = (message, response) => {
+    if (world.earlier) message.url = message.url?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown');
+    api(message, response);
+  };
+  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 });
   return {
     url: `https://localhost:${listening.port}`,
     ca: identity.ca,
