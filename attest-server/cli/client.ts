@@ -14,6 +14,17 @@ export interface Client {
   text(path: string): Promise<string>;
 }
 
+/** What the server answered in place of what was asked for. */
+export class Refusal extends CliError {
+  /** Of HTTP. */
+  readonly status: number;
+
+  constructor(status: number, text: string, hint: string | null) {
+    super(text, hint);
+    this.status = status;
+  }
+}
+
 const maxAnswerBytes = 64 * 1024 * 1024;
 const timeoutMs = 30_000;
 
@@ -119,25 +130,19 @@ function connectionError(server: URL, cause: Error): CliError {
   );
 }
 
-function refusal({ server }: ServerAccess, path: string, status: number, text: string): CliError {
+function refusal({ server }: ServerAccess, path: string, status: number, text: string): Refusal {
   const said = problem.safeParse(parseJson(text)).data;
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code === undefined ? '' : `${said.code}: `;
+  const because = (sentence: string, hint: string | null) => new Refusal(status, sentence, hint);
   if (status === 401)
-    return new CliError(
-      `${server.host} refused the token`,
-      'Name the file of a valid one with --token-file.',
-    );
-  if (status === 403)
-    return new CliError(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
-  if (status === 404) return new CliError(`not found: ${detail}`, `${listing(path)} lists what is known.`);
-  if (status >= 500) return new CliError(`the server failed: ${detail}`, "Look into the server's log.");
+    return because(`${server.host} refused the token`, 'Name the file of a valid one with --token-file.');
+  if (status === 403) return because(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
+  if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
+  if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');
-  return new CliError(
-    `the server refused: ${code}${given}`,
-    status === 400 ? 'Correct it, and try again.' : null,
-  );
+  return because(`the server refused: ${code}${given}`, status === 400 ? 'Correct it, and try again.' : null);
 }
 
 function listing(path: string): string {

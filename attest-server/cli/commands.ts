@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import type { ApproveOptions } from './commands/enrol.ts';
 import type { GetOptions } from './commands/get.ts';
 import type { HistoryOptions } from './commands/history.ts';
-import type { CaptureOptions } from './commands/reference.ts';
+import type { CaptureOptions, ListOptions } from './commands/reference.ts';
 import type { TokenOptions } from './commands/token.ts';
 import type { CliContext } from './context.ts';
 import type { AuditVerifyOptions } from './offline/audit/command.ts';
@@ -131,9 +131,10 @@ function addReferences(program: Command, context: CliContext): void {
   references
     .command('list')
     .description('references that the server holds')
+    .option('--kind <kind>', 'only those of boot, runtime, firewall, disk')
     .addOption(outputOption('table', 'json', 'yaml', 'name'))
-    .action(async ({ output }: Formatted) =>
-      (await import('./commands/reference.ts')).listReferences(context, output),
+    .action(async (options: ListOptions) =>
+      (await import('./commands/reference.ts')).listReferences(context, options),
     );
   references
     .command('capture <node...>')
@@ -144,18 +145,18 @@ function addReferences(program: Command, context: CliContext): void {
     .action(async (nodes: readonly string[], options: CaptureOptions) =>
       (await import('./commands/reference.ts')).captureReference(context, nodes, options),
     );
-  for (const [change, description] of [
+  for (const [action, description] of [
     ['approve', 'put a staged reference in force: boots like it are trusted'],
     ['retire', 'take a reference out of force: boots like it are no longer known'],
     ['revoke', 'mark boots like this reference as bad, for good'],
   ] as const)
     references
-      .command(`${change} <name>`)
-      .description(description)
+      .command(`${action} <name>`)
+      .description(`${description}; first says whom that would change`)
       .requiredOption('--reason <text>', 'why; it goes into the audit log')
       .addOption(outputOption('table', 'json', 'yaml'))
       .action(async (name: string, options: Formatted & Reasoned) =>
-        (await import('./commands/reference.ts')).changeReference(context, change, name, options),
+        (await import('./commands/reference.ts')).changeReference(context, action, name, options),
       );
   references
     .command('export <name>')

@@ -11,6 +11,7 @@ import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
+import type { ReferenceAction } from '../protocol/reference-life.ts';
 import type { NamedTokens } from './named-tokens.ts';
 import type { Caller } from './roles.ts';
 
@@ -101,27 +102,36 @@ export interface TokenStore {
 /** Reference values over their life; an error named NotNow says what their state does not allow. */
 export interface ReferenceLifePort {
   /** Null where there is none of that name. */
-  change(
-    name: string,
-    action: 'approve' | 'retire' | 'revoke',
-    reason: string,
-    actor: string,
-  ): Promise<Reference | null>;
+  change(name: string, action: ReferenceAction, reason: string, actor: string): Promise<Reference | null>;
   add(reference: Reference, actor: string): Promise<Reference>;
 }
 
-/** What can be asked about policies beside the one in force. Nothing of it is stored. */
+/** Nodes in the order of their names; `after` is the last one of the page before. */
+interface NodePage {
+  readonly after?: string | undefined;
+  readonly limit: number;
+}
+
+interface SimulatedPage {
+  readonly items: readonly SimulatedNode[];
+  readonly next: string | null;
+}
+
+/** What can be asked about policies and references other than those in force. Nothing of it is stored. */
 export interface PolicyPorts {
   /**
    * A page of nodes, their latest evidence judged by the policy in force and by this text.
    * @throws PolicyError for a policy that cannot be used; an error named TooManyTrials where many wait
    */
-  simulate(
-    policy: { readonly text: string; readonly file: string },
-    page: { readonly after?: string | undefined; readonly limit: number },
-  ): Promise<{ readonly items: readonly SimulatedNode[]; readonly next: string | null }>;
+  simulate(policy: { readonly text: string; readonly file: string }, page: NodePage): Promise<SimulatedPage>;
+  /**
+   * The same by the policy in force, as the references are and as they would be after this action; null where there is
+   * none of that name.
+   * @throws an error named NotNow where its state does not allow the action, or TooManyTrials
+   */
+  simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<SimulatedPage | null>;
   /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
-  observations(page: { readonly after?: string | undefined; readonly limit: number }): Promise<{
+  observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];
     readonly unseen: readonly string[];
     readonly next: string | null;

@@ -40,9 +40,11 @@ export class Denial extends HttpProblem {
   }
 }
 
-/** What is told of an error: a problem as it is, a Rejection by its code, anything else as a bare 500. */
+/** What is told of an error: a problem as it is, a Rejection by its code, a full queue as 429, anything else as a bare 500. */
 export function problemOf(error: unknown): HttpProblem {
   if (error instanceof HttpProblem) return error;
+  if (error instanceof Error && error.name === 'TooManyTrials')
+    return new HttpProblem(429, error.message, { headers: { 'retry-after': '2' } });
   if (error instanceof Rejection) return new HttpProblem(409, error.message, { code: error.code });
   return new HttpProblem(500, 'the server failed to answer; its log says why');
 }

@@ -36,7 +36,7 @@ export const policyRoutes: readonly Route[] = [
       'What each node is and boots, for a draft of a policy; parameters limit, after (the `next` of the page before)',
     answer: observationsAnswer,
     async handle({ policies }, { query }) {
-      return ok(await policies.observations(parseShape(page, query, 'query')).catch(refusedPolicy));
+      return ok(await policies.observations(parseShape(page, query, 'query')));
     },
   }),
   route('POST', '/v1/policy/simulate', 'operator', {
@@ -57,11 +57,9 @@ function groupView({ rules, ...group }: PolicyGroup): object {
   return { ...group, ...Object.fromEntries(own) };
 }
 
-/** Faults of a file of the caller's: its message names each of them. And who must wait for others is told so. */
+/** Faults of a file of the caller's: its message names each of them. */
 function refusedPolicy(error: unknown): never {
   if (error instanceof Error && error.name === 'PolicyError')
     throw new HttpProblem(400, error.message.split('\n').slice(0, 32).join('\n'));
-  if (error instanceof Error && error.name === 'TooManyTrials')
-    throw new HttpProblem(429, error.message, { headers: { 'retry-after': '2' } });
   throw error;
 }

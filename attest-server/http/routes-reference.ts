@@ -1,5 +1,7 @@
 import * as api from '../protocol/api.ts';
+import { simulateAnswer, simulatedPage } from '../protocol/policy-api.ts';
 import { plainName, type Reference, reference } from '../protocol/reference.ts';
+import { referenceActions } from '../protocol/reference-life.ts';
 import { parseShape, readBody } from './body.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
@@ -58,7 +60,7 @@ export const referenceRoutes: readonly Route[] = [
       return { status: 201, body: referenceSummary(added) };
     },
   }),
-  ...(['approve', 'retire', 'revoke'] as const).map((action) =>
+  ...referenceActions.map((action) =>
     route('POST', `/v1/references/{name}/${action}`, 'operator', {
       summary: changes[action],
       body: api.referenceChange,
@@ -72,6 +74,20 @@ export const referenceRoutes: readonly Route[] = [
       },
     }),
   ),
+  ...referenceActions.map((action) =>
+    route('POST', `/v1/references/{name}/${action}/simulate`, 'operator', {
+      summary: `What ${action} would make of the latest evidence of each node; nothing is stored; after is the \`next\` of the page before`,
+      body: simulatedPage,
+      answer: simulateAnswer,
+      async handle({ policies }, { message, path }) {
+        const page = await readBody(message, simulatedPage, bodyBytes);
+        const name = plainName.safeParse(path.name).data ?? '';
+        const simulated = await policies.simulateReference(name, action, page).catch(notNow);
+        if (simulated === null) throw new HttpProblem(404, 'there is no such reference');
+        return ok(simulated);
+      },
+    }),
+  ),
 ];
 
 /** A boot that cannot become a reference, or a state that does not allow it, is no fault of ours: the message says why. */
@@ -81,6 +97,6 @@ function notNow(error: unknown): never {
   throw error;
 }
 
-function referenceSummary({ name, group, state, expires, captured }: Reference): api.ReferenceView {
-  return { name, group, state, expires, captured: captured ?? null };
+function referenceSummary({ kind, name, group, state, expires, captured }: Reference): api.ReferenceView {
+  return { kind, name, group, state, expires, captured: captured ?? null };
 }

@@ -1,9 +1,14 @@
 import { activeReferences, type Observation, observe } from '../policy/draft/observation.ts';
-import { groupOf } from '../policy/policy.ts';
+import { groupOf, type Policy } from '../policy/policy.ts';
+import type { Reference } from '../protocol/reference.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 import type { SimulatePorts } from './simulate.ts';
 
-export type ObservePorts = KeptProofPorts & Pick<SimulatePorts, 'references' | 'policy' | 'labelsOf'>;
+export interface ObservePorts extends KeptProofPorts, Pick<SimulatePorts, 'labelsOf'> {
+  references(): Promise<readonly Reference[]>;
+  /** The policy in force. */
+  policy(): Policy;
+}
 
 /** What the kept evidence of a page of nodes tells of them; `unseen` are those of which there is none. */
 export async function observeKept(

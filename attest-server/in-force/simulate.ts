@@ -1,26 +1,25 @@
-import { createSimulation, notSimulated, type SimulatedNode } from '../policy/draft/simulation.ts';
-import type { Policy } from '../policy/policy.ts';
-import type { Reference } from '../protocol/reference.ts';
+import {
+  type Basis,
+  createSimulation,
+  notSimulated,
+  type SimulatedNode,
+} from '../policy/draft/simulation.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 
 export interface SimulatePorts extends KeptProofPorts {
-  references(): Promise<readonly Reference[]>;
   labelsOf(node: string): Readonly<Record<string, string>>;
-  /** The policy in force. */
-  policy(): Policy;
   /** Milliseconds since the epoch. */
   now(): number;
 }
 
-/** Judges the kept evidence of a page of nodes by the policy in force and by another one. Nothing is stored. */
+/** Judges the kept evidence of a page of nodes by what is in force and by something else. Nothing is stored. */
 export async function simulate(
   ports: SimulatePorts,
-  policy: Policy,
+  { before, after }: { readonly before: Basis; readonly after: Basis },
   page: Page,
 ): Promise<Paged<SimulatedNode>> {
   const at = ports.now();
-  const references = await ports.references();
-  const judge = createSimulation({ policy: ports.policy(), references }, { policy, references });
+  const judge = createSimulation(before, after);
   return overKeptProofs(ports, page, (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);

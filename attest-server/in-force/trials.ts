@@ -4,6 +4,7 @@ import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
+import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { KeptProofPorts } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
@@ -32,13 +33,13 @@ class TooManyTrials extends Error {
   override readonly name = 'TooManyTrials';
 }
 
-/** Answers questions about policies, one after the other: each judges evidence anew, and challenges come first. */
+/** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
 export function createTrials(parts: TrialParts): PolicyPorts {
   const { store, bundle, policy, labelsOf, methods, now } = parts;
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
-      throw new TooManyTrials('others ask about policies at present; try again in a moment');
+      throw new TooManyTrials('others try policies or references at present; try again in a moment');
     return oneByOne(work);
   };
   const ports = {
@@ -53,8 +54,22 @@ export function createTrials(parts: TrialParts): PolicyPorts {
   return {
     async simulate({ text, file }, page) {
       const tried = parsePolicy(text, file, methods);
-      return inTurn(() => simulate(ports, tried, page));
+      return inTurn(async () => {
+        const references = await store.references.list();
+        const before = { policy: policy(), references };
+        return simulate(ports, { before, after: { policy: tried, references } }, page);
+      });
     },
+    simulateReference: async (name, action, page) =>
+      inTurn(async () => {
+        const references = await store.references.list();
+        const found = references.find((reference) => reference.name === name);
+        if (found === undefined) return null;
+        const changed = afterAction(found, action);
+        const before = { policy: policy(), references };
+        const others = references.map((reference) => (reference === found ? changed : reference));
+        return simulate(ports, { before, after: { policy: before.policy, references: others } }, page);
+      }),
     observations: async (page) => inTurn(() => observeKept(ports, page)),
   };
 }

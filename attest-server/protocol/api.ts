@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
-import { plainName } from './reference.ts';
+import { plainName, referenceKinds } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
 import {
   type Aspect,
@@ -62,6 +62,8 @@ export type HistoryView = z.infer<typeof historyView>;
 
 /** A reference in a list: what it is, without the values and events that `/v1/references/{name}` gives. */
 export const referenceView = z.object({
+  /** A server of before says nothing there, and holds references of boots alone. */
+  kind: z.enum(referenceKinds).default('boot'),
   name: z.string(),
   group: z.string(),
   state: z.enum(['staged', 'active', 'retired', 'revoked']),

@@ -8,20 +8,24 @@ import { nodeStateSchema, reasonSchema } from './verdict.ts';
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;
 
-export const simulateRequest = z.strictObject({
-  /** The text of the policy that is tried; nothing of it is kept. */
-  policy: z.string().max(longestPolicy),
-  /** The name that its faults are told with. */
-  file: z.string().min(1).max(255).default('policy.yaml'),
+/** Which nodes a simulation judges. */
+export const simulatedPage = z.strictObject({
   /** The `next` of the page before. */
   after: nodeName.optional(),
   limit: z.int().min(1).max(500).default(200),
 });
 
+export const simulateRequest = simulatedPage.extend({
+  /** The text of the policy that is tried; nothing of it is kept. */
+  policy: z.string().max(longestPolicy),
+  /** The name that its faults are told with. */
+  file: z.string().min(1).max(255).default('policy.yaml'),
+});
+
 const side = z.object({ state: nodeStateSchema, group: z.string(), reasons: z.array(reasonSchema) });
 export const simulatedNode = z.object({
   node: z.string(),
-  /** By the policy in force, on the same evidence; null where there is none that can be judged. */
+  /** By what is in force, on the same evidence; null where there is none that can be judged. */
   before: side.nullable(),
   after: side.nullable(),
   changed: z.boolean(),

@@ -4,6 +4,7 @@ import { captureTogether, type VouchedFor } from '../policy/boot/capture-togethe
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { plainName, type Reference } from '../protocol/reference.ts';
+import { NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
@@ -23,7 +24,7 @@ export interface CapturePorts {
     readonly evidenceDigest: string | null;
   } | null;
   groupOf(node: string): PolicyGroup;
-  readonly store: Pick<ReferenceStore, 'list' | 'add'>;
+  readonly store: Pick<ReferenceStore, 'list' | 'addAll'>;
   /** Milliseconds since the epoch. */
   now(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
@@ -44,16 +45,11 @@ export interface CaptureRequest {
 }
 
 /**
- * Makes references of what nodes last proved: one, or as many as their boots are kinds. All nodes are proven before the
- * first one is stored.
+ * Makes references of what nodes last proved: one, or as many as their boots are kinds. All nodes are proven before
+ * any is stored, and all of these are stored at once.
  * @throws Rejection where a boot is no model for others; CaptureError where its log is none; NotNow where a name is taken
  */
 export type Capture = (request: CaptureRequest) => Promise<readonly [Reference, ...Reference[]]>;
-
-/** The references of that name exist already; the message says which. */
-class NotNow extends Error {
-  override readonly name = 'NotNow';
-}
 
 export function createCapture(ports: CapturePorts): Capture {
   const inTurn = pLimit(1);
@@ -75,15 +71,19 @@ async function capture(
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
   await checkNames(made, store);
-  for (const reference of made)
-    await store.add(reference, {
-      at,
-      actor,
-      action: 'reference.capture',
-      subject: reference.name,
-      code: null,
-      detail: { node: reference.captured?.node ?? null, nodes: each.join(' '), state },
-    });
+  await store.addAll(
+    made.map((reference) => ({
+      reference,
+      audit: {
+        at,
+        actor,
+        action: 'reference.capture',
+        subject: reference.name,
+        code: null,
+        detail: { node: reference.captured?.node ?? null, nodes: each.join(' '), state },
+      },
+    })),
+  );
   await ports.changed();
   return made;
 }

@@ -1,21 +1,11 @@
 import pLimit from 'p-limit';
 import type { Reference } from '../protocol/reference.ts';
+import { afterAction, NotNow, type ReferenceAction } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { ReferenceStore } from './ports.ts';
 
-/** What a person may do with a reference that the server holds. */
-export const referenceActions = ['approve', 'retire', 'revoke'] as const;
-export type ReferenceAction = (typeof referenceActions)[number];
-
-/** From which states an action leads to which one. Nothing leads out of `revoked`: what was bad once stays so. */
-const transitions = {
-  approve: { from: ['staged', 'retired'], to: 'active' },
-  retire: { from: ['staged', 'active'], to: 'retired' },
-  revoke: { from: ['staged', 'active', 'retired'], to: 'revoked' },
-} as const satisfies Record<ReferenceAction, { from: readonly Reference['state'][]; to: Reference['state'] }>;
-
 export interface ReferenceParts {
-  readonly store: ReferenceStore;
+  readonly store: Pick<ReferenceStore, 'list' | 'add' | 'update'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Whether who captured a reference may not approve it, too. */
@@ -25,15 +15,10 @@ export interface ReferenceParts {
 }
 
 export interface ReferenceLife {
-  /** Null where there is none of that name. @throws Rejection `role_denied`; Error for a state that does not allow it */
+  /** Null where there is none of that name. @throws Rejection `role_denied`; NotNow for a state that does not allow it */
   change(name: string, action: ReferenceAction, reason: string, actor: string): Promise<Reference | null>;
   /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
-}
-
-/** The state of a reference does not allow what was asked; the message says why. */
-class NotNow extends Error {
-  override readonly name = 'NotNow';
 }
 
 /** The life of reference values: staged, active, retired, revoked; each step is in the audit log. */
@@ -44,24 +29,19 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
     async change(name, action, reason, actor) {
       const found = (await store.list()).find((reference) => reference.name === name);
       if (found === undefined) return null;
-      const { from, to } = transitions[action];
-      if (!from.some((state) => state === found.state))
-        throw new NotNow(
-          `reference ${name} is ${found.state}: ${action} needs one that is ${from.join(' or ')}`,
-        );
+      const next = afterAction(found, action);
       if (action === 'approve' && separate && found.captured?.by === actor)
         throw new Rejection(
           'role_denied',
           `${name} was captured by the same person; approvals.separate asks for another one to approve it`,
         );
-      const next: Reference = { ...found, state: to };
       await store.update(next, {
         at: now(),
         actor,
         action: `reference.${action}`,
         subject: name,
         code: null,
-        detail: { from: found.state, to, reason },
+        detail: { from: found.state, to: next.state, reason },
       });
       await changed();
       return next;

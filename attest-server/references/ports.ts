@@ -7,6 +7,8 @@ export interface ReferenceStore {
   list(): Promise<readonly Reference[]>;
   /** @throws Error where the name exists; Rejection `too_large` where all together would be. */
   add(reference: Reference, audit: AuditEvent): Promise<void>;
+  /** All of them or, where one cannot be added, none. @throws as `add` does */
+  addAll(added: readonly { readonly reference: Reference; readonly audit: AuditEvent }[]): Promise<void>;
   /** Replaces the one of this name. @throws Error where there is none */
   update(reference: Reference, audit: AuditEvent): Promise<void>;
 }

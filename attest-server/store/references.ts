@@ -14,15 +14,10 @@ export function referenceStore(
   append: Append,
   onUnreadable: OnUnreadable,
 ): ReferenceStore {
-  return {
-    async list() {
-      const rows = await db.selectFrom('reference_values').selectAll().orderBy('name').execute();
-      return parseRows(rows, referenceOf, onUnreadable);
-    },
-
-    add: (added, event) =>
-      db.transaction().execute(async (transaction) => {
-        const body = JSON.stringify(added);
+  const addAll: ReferenceStore['addAll'] = (added) =>
+    db.transaction().execute(async (transaction) => {
+      for (const { reference, audit } of added) {
+        const body = JSON.stringify(reference);
         const kept = await transaction
           .selectFrom('reference_values')
           .select((row) => row.fn.sum<number>(row.fn<number>('length', ['body'])).as('length'))
@@ -33,13 +28,23 @@ export function referenceStore(
             `the references would take more than ${referenceLength / 2 ** 20} MiB together: import smaller ones, without events`,
           );
         try {
-          await transaction.insertInto('reference_values').values({ name: added.name, body }).execute();
+          await transaction.insertInto('reference_values').values({ name: reference.name, body }).execute();
         } catch (cause) {
           if (!isUniqueViolation(cause)) throw cause;
-          throw new Error(`a reference named ${added.name} exists: choose another name`, { cause });
+          throw new Error(`a reference named ${reference.name} exists: choose another name`, { cause });
         }
-        await append(transaction, event);
-      }),
+        await append(transaction, audit);
+      }
+    });
+  return {
+    async list() {
+      const rows = await db.selectFrom('reference_values').selectAll().orderBy('name').execute();
+      return parseRows(rows, referenceOf, onUnreadable);
+    },
+
+    add: (reference, audit) => addAll([{ reference, audit }]),
+
+    addAll,
 
     update: (changed, event) =>
       db.transaction().execute(async (transaction) => {

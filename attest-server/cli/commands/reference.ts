@@ -1,24 +1,42 @@
 import { resolve } from 'node:path';
 import { captureAnswer, listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
-import { reference } from '../../protocol/reference.ts';
+import { reference, referenceKinds } from '../../protocol/reference.ts';
+import type { ReferenceAction } from '../../protocol/reference-life.ts';
+import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { ago } from '../moment.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
 import { printable } from '../printable.ts';
+import { readSimulation, simulationText } from '../simulation.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
 
+export interface ListOptions {
+  readonly kind?: string;
+  readonly output: Format;
+}
+
 /** `reference list`. */
-export async function listReferences({ io, server }: CliContext, format: Format): Promise<void> {
-  const page = await (await server()).get('/v1/references', listOf(referenceView));
-  await print(io, format, page, () =>
+export async function listReferences(
+  { io, server }: CliContext,
+  { kind, output: format }: ListOptions,
+): Promise<void> {
+  if (kind !== undefined && !referenceKinds.some((known) => known === kind))
+    throw new CliError(
+      `${kind} is no kind of reference`,
+      `There are ${referenceKinds.join(', ')}.`,
+      exit.usage,
+    );
+  const { items, next } = await (await server()).get('/v1/references', listOf(referenceView));
+  const shown = items.filter((item) => kind === undefined || item.kind === kind);
+  await print(io, format, { items: shown, next }, () =>
     format === 'name'
-      ? page.items.map(({ name }) => `${printable(name)}\n`).join('')
+      ? shown.map(({ name }) => `${printable(name)}\n`).join('')
       : table(
-          ['NAME', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
-          page.items.map((item) => row(item, io.now())),
+          ['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
+          shown.map((item) => row(item, io.now())),
         ),
   );
 }
@@ -39,15 +57,17 @@ export async function captureReference(
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
 }
 
-/** `reference approve|retire|revoke NAME`: the steps of a reference's life. */
+/** `reference approve|retire|revoke NAME`: the steps of a reference's life; first it says whom this one would change. */
 export async function changeReference(
   { io, server }: CliContext,
-  change: 'approve' | 'retire' | 'revoke',
+  action: ReferenceAction,
   name: string,
   { reason, output: format }: { readonly reason: string; readonly output: Format },
 ): Promise<void> {
-  const path = `/v1/references/${encodeURIComponent(name)}/${change}`;
-  const changed = await (await server()).post(path, { reason }, referenceView);
+  const client = await server();
+  io.err(await whomItChanges(client, name, action));
+  const path = `${pathOf(name)}/${action}`;
+  const changed = await client.post(path, { reason }, referenceView);
   await print(io, format, changed, () => sentence(changed));
 }
 
@@ -57,7 +77,7 @@ export async function exportReference(
   name: string,
   { file, output: format }: { readonly file?: string; readonly output: Format },
 ): Promise<void> {
-  const found = await (await server()).get(`/v1/references/${encodeURIComponent(name)}`, reference);
+  const found = await (await server()).get(pathOf(name), reference);
   await print(into(file, io), format, found, () => '');
 }
 
@@ -79,12 +99,44 @@ export async function importReference(
   await print(io, format, added, () => sentence(added));
 }
 
+/**
+ * Only what the action itself would be refused for ends here: a revocation must not wait until the server can simulate.
+ * @throws CliError
+ */
+async function whomItChanges(client: Client, name: string, action: ReferenceAction): Promise<string> {
+  try {
+    return simulationText(await readSimulation(client, `${pathOf(name)}/${action}/simulate`, {}), null);
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error;
+    const status = error instanceof Refusal ? error.status : null;
+    if (status === 404) {
+      // Either there is none of that name, and this says so, or the server is of an earlier version.
+      await client.get(pathOf(name), reference);
+      return 'this server cannot say whom that would change: it is of an earlier version\n';
+    }
+    if (status !== null && status < 500 && status !== 429) throw error;
+    return `the server could not say whom that would change: ${printable(error.message)}\n`;
+  }
+}
+
+function pathOf(name: string): string {
+  return `/v1/references/${encodeURIComponent(name)}`;
+}
+
 function captured({ name, group, state, captured: from }: ReferenceView): string {
   return `reference ${printable(name)} captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
 }
 
-function row({ name, group, state, captured }: ReferenceView, now: number): string[] {
-  return [name, group, state, captured?.node ?? '-', captured?.by ?? '-', ago(captured?.at ?? null, now)];
+function row({ kind, name, group, state, captured }: ReferenceView, now: number): string[] {
+  return [
+    name,
+    kind,
+    group,
+    state,
+    captured?.node ?? '-',
+    captured?.by ?? '-',
+    ago(captured?.at ?? null, now),
+  ];
 }
 
 function sentence({ name, group, state }: ReferenceView): string {

@@ -3,6 +3,7 @@ import type { EventDifference } from '../../policy/boot/event-diff.ts';
 import { diffReferences, type ReferenceDifference } from '../../policy/reference-diff.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
+import { CliError } from '../exit.ts';
 import { type Format, print } from '../output.ts';
 import { printable } from '../printable.ts';
 import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
@@ -20,6 +21,11 @@ export async function showReferenceDiff(
       ? readReference(resolve(io.cwd, which))
       : (await server()).get(`/v1/references/${encodeURIComponent(which)}`, reference);
   const [before, after] = [await find(a), await find(b)];
+  if (before.kind !== after.kind)
+    throw new CliError(
+      `${before.name} is a reference of kind ${before.kind}, ${after.name} one of kind ${after.kind}`,
+      'Compare two of one kind.',
+    );
   const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
   await print(io, format, difference, () => page(difference));
 }

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'mocha';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { parse } from 'yaml';
+import { notSimulated, type SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {
@@ -192,6 +195,87 @@ describe('the command line', () => {
     const imported = await assay(`reference import ${file} --staged -o json`, operator);
     assert.deepEqual([imported.code, JSON.parse(imported.out).state], [0, 'staged']);
     assert.equal((await assay(`reference import ${file}`, operator)).code, 1);
+  });
+
+  describe('before it takes a step of a reference’s life', () => {
+    const side = (state: NodeState, ...codes: readonly ReasonCode[]) => ({
+      state,
+      group: 'workers',
+      reasons: codes.map((code) => reasonOf(code)),
+    });
+    const untrusted = side('untrusted', 'revoked_reference');
+    const simulated: readonly SimulatedNode[] = [
+      { node: 'node-1', before: side('trusted'), after: untrusted, changed: true, note: null },
+      { node: 'node-2', before: side('trusted'), after: side('trusted'), changed: false, note: null },
+      notSimulated('node-3', 'its evidence was erased'),
+    ];
+    const step = (action: string, format = 'table') =>
+      assay(`reference ${action} workers-7 --reason because -o ${format}`, operator);
+    const state = () => world.references.find(({ name }) => name === 'workers-7')?.state;
+
+    beforeEach(() => {
+      world.references.push({ ...referenceOf('workers-7'), state: 'staged' });
+      world.simulated.push(...simulated);
+    });
+    afterEach(() => {
+      world.references.splice(
+        world.references.findIndex(({ name }) => name === 'workers-7'),
+        1,
+      );
+      world.simulated.length = 0;
+      world.busy = false;
+      world.earlier = false;
+    });
+
+    for (const format of ['table', 'json'])
+      it(`says on standard error whom it would change, with -o ${format} too`, async () => {
+        const { code, out, err } = await step('revoke', format);
+        const rows = err.split('\n').map((line) => line.replace(/ {2,}/g, '|'));
+        assert.deepEqual(rows.slice(0, 3), [
+          'NODE|NOW|THEN|REASONS',
+          'node-1|trusted|untrusted|revoked_reference',
+          '',
+        ]);
+        assert.equal(rows.at(-2), '1 of 3 nodes would change; 1 would turn untrusted; 1 cannot be judged');
+        assert.deepEqual([code, state()], [0, 'revoked']);
+        if (format === 'json') assert.equal(JSON.parse(out).state, 'revoked');
+        else assert.equal(out, 'reference workers-7 of group workers is revoked\n');
+      });
+
+    it('says that nobody would change', async () => {
+      world.simulated.splice(0, 3, ...simulated.slice(1, 2));
+      assert.equal((await step('approve')).err, '0 of 1 nodes would change\n');
+    });
+
+    it('takes it without, and says so, where the server cannot say: busy, or of an earlier version', async () => {
+      for (const hindrance of ['busy', 'earlier'] as const) {
+        world[hindrance] = true;
+        const { code, err } = await step(hindrance === 'busy' ? 'approve' : 'revoke');
+        assert.deepEqual([code, err.split('\n').length], [0, 2]);
+        assert.doesNotMatch(err, /nodes would change/);
+      }
+      assert.equal(state(), 'revoked');
+    });
+
+    it('says once what is not open, and takes no step', async () => {
+      assert.equal((await step('retire')).code, 0);
+      for (const line of ['retire workers-7', 'revoke workers-9']) {
+        const { code, err } = await assay(`reference ${line} --reason because`, operator);
+        assert.deepEqual([code, err.match(/workers-7 is retired|no such reference/g)?.length], [1, 1], err);
+      }
+    });
+  });
+
+  it('lists references of one kind, and compares none with one of another', async () => {
+    world.references.push({ ...referenceOf('rules-1'), kind: 'firewall' });
+    const all = (await assay('reference list')).out.split('\n');
+    assert.equal(all[0]?.replace(/ {2,}/g, '|'), 'NAME|KIND|GROUP|STATE|FROM|BY|AGE');
+    assert.equal((await assay('reference list --kind firewall -o name')).out, 'rules-1\n');
+    assert.doesNotMatch((await assay('reference list --kind boot -o name')).out, /rules-1/);
+    assert.equal((await assay('reference list --kind shoe')).code, 2);
+    const { code, out } = await assay('reference diff workers-1 rules-1');
+    assert.deepEqual([code, out], [1, '']);
+    world.references.pop();
   });
 
   it('captures, lists and compares references', async () => {

@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import type { RequestListener } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,12 +12,14 @@ import { type Listening, listenSecurely } from '../../../attest-server/http/list
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -135,6 +138,8 @@ export interface World {
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
+  /** Whom any change of a reference would change. */
+  readonly simulated: SimulatedNode[];
   readonly decisions: string[];
   readonly faults: unknown[];
   readonly answered: { method: string; route: string; status: number }[];
@@ -142,6 +147,8 @@ export interface World {
   failing: boolean;
   /** Others ask about policies already. */
   busy: boolean;
+  /** The server is of a version that could not simulate steps of references. */
+  earlier: boolean;
 }
 
 export function emptyWorld(): World {
@@ -155,12 +162,14 @@ export function emptyWorld(): World {
     joinTokens: [],
     waiting: [],
     unsupported: [],
+    simulated: [],
     decisions: [],
     faults: [],
     answered: [],
     ready: { ok: true, reason: null },
     failing: false,
     busy: false,
+    earlier: false,
   };
 }
 
@@ -208,6 +217,9 @@ function referencesOf(world: World) {
     list: async () => world.references,
     add: async (added: Reference) => {
       world.references.push(added);
+    },
+    addAll: async (added: readonly { readonly reference: Reference }[]) => {
+      world.references.push(...added.map(({ reference }) => reference));
     },
     update: async (changed: Reference) => {
       const at = world.references.findIndex(({ name }) => name === changed.name);
@@ -282,6 +294,17 @@ export function portsOf(world: World): ApiPorts {
     },
     policies: {
       simulate: async () => ({ items: [], next: null }),
+      async simulateReference(name, action, { after = '', limit }) {
+        if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
+        const found = world.references.find((reference) => reference.name === name);
+        if (found === undefined) return null;
+        afterAction(found, action);
+        const rest = world.simulated.filter(({ node }) => node > after);
+        return {
+          items: rest.slice(0, limit),
+          next: rest.length > limit ? (rest[limit - 1]?.node ?? null) : null,
+        };
+      },
       async observations() {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         return { items: [], unseen: [], next: null };
@@ -314,10 +337,12 @@ export async function startApi(world: World): Promise<ApiServer> {
   const dir = mkdtempSync(join(tmpdir(), 'assay-api-'));
   const identity = await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
   const tls = { key: identity.key, cert: identity.chain };
-  const listening: Listening = await listenSecurely(createApi(portsOf(world)), tls, {
-    host: '127.0.0.1',
-    port: 0,
-  });
+  const api = createApi(portsOf(world));
+  const answer: RequestListener = (message, response) => {
+    if (world.earlier) message.url = message.url?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown');
+    api(message, response);
+  };
+  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 });
   return {
     url: `https://localhost:${listening.port}`,
     ca: identity.ca,

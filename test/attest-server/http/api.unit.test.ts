@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { routes } from '../../../attest-server/http/routes.ts';
+import { notSimulated } from '../../../attest-server/policy/draft/simulation.ts';
 import * as api from '../../../attest-server/protocol/api.ts';
+import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { madeProof } from '../policy/made-proof.ts';
 import {
@@ -11,6 +13,7 @@ import {
   enrolled,
   now,
   reasonOf,
+  referenceOf,
   startApi,
   statusOf,
   verdictOf,
@@ -135,6 +138,47 @@ describe('the API', () => {
     assert.equal(made.status, 201, made.text);
     const { name, others } = api.captureAnswer.parse(JSON.parse(made.text));
     assert.deepEqual([name, others], ['workers-both', []]);
+  });
+
+  it('gives what a step of a reference would change, page by page, or why that step is not open', async () => {
+    const simulate = (path: string, body: object) =>
+      ask(server, `/v1/references/${path}/simulate`, {
+        method: 'POST',
+        token: 'operator-token',
+        body: JSON.stringify(body),
+      });
+    world.references.push({ ...referenceOf('tried'), state: 'active' });
+    const nodes = ['node-1', 'node-2', 'node-3'];
+    world.simulated.push(...nodes.map((node) => notSimulated(node, 'its evidence was erased')));
+    const first = simulateAnswer.parse(JSON.parse((await simulate('tried/revoke', { limit: 2 })).text));
+    assert.deepEqual([first.items.map(({ node }) => node), first.next], [['node-1', 'node-2'], 'node-2']);
+    const rest = await simulate('tried/revoke', { limit: 2, after: first.next });
+    const { items, next } = simulateAnswer.parse(JSON.parse(rest.text));
+    assert.deepEqual([items.map(({ node }) => node), next], [['node-3'], null]);
+    for (const [path, body, status] of [
+      ['tried/approve', {}, 409],
+      ['nobody/revoke', {}, 404],
+      ['..%2ftried/revoke', {}, 404],
+      ['tried/revoke', { limit: 501 }, 400],
+      ['tried/revoke', { reason: 'it is bad' }, 400],
+    ] as const)
+      assert.equal((await simulate(path, body)).status, status, path);
+    world.busy = true;
+    const { status, headers } = await simulate('tried/revoke', {});
+    world.busy = false;
+    assert.deepEqual([status, headers['retry-after']], [429, '2']);
+    assert.equal(world.references.find(({ name }) => name === 'tried')?.state, 'active');
+  });
+
+  it('says of each reference of which kind it is', async () => {
+    world.references.push({ ...referenceOf('rules'), kind: 'firewall' });
+    const listed = api
+      .listOf(api.referenceView.strict())
+      .parse(JSON.parse((await ask(server, '/v1/references')).text));
+    assert.deepEqual(
+      listed.items.flatMap(({ name, kind }) => (name === 'rules' ? [kind] : [])),
+      ['firewall'],
+    );
   });
 
   it('hands decisions on enrolment on with the name of who decides', async () => {

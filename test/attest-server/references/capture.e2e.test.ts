@@ -1,50 +1,25 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { captureAnswer } from '../../../attest-server/protocol/api.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce } from '../attacker.ts';
-import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
-import { replayedValues } from '../policy/made-proof.ts';
-import { startTestServer, type TestServer } from '../running-server.ts';
-import { madeQuote } from '../verify/made-quote.ts';
+import { forgedTpm } from '../forged-tpm.ts';
+import { type ForgedFleet, startForgedFleet } from './forged-fleet.ts';
 
 const good = recordedLog('debian13-shim-grub');
-const boots: Readonly<Record<string, Buffer>> = {
-  'node-1': good,
-  'node-2': good,
-  'node-3': tamper(good, 'kernel'),
-};
 
 describe('a capture of what is kept', () => {
-  let world: TestServer;
-  const tpms = new Map<string, ForgedTpm>(Object.keys(boots).map((node) => [node, forgedTpm()]));
+  let fleet: ForgedFleet;
   before(async () => {
-    world = await startTestServer();
-    for (const [node, { ekDigest }] of tpms) await world.pin(node, ekDigest);
+    fleet = await startForgedFleet({ 'node-1': good, 'node-2': good, 'node-3': tamper(good, 'kernel') });
   });
-  after(() => world?.[Symbol.asyncDispose]());
-
-  async function answer(node: string): Promise<string> {
-    const tpm = tpms.get(node) ?? assert.fail();
-    const bootLog = boots[node] ?? assert.fail();
-    const peer = await introduce(world, tpm, node);
-    const challenge = await peer.challenge();
-    if (challenge.holds.length === 0) peer.send(binaryFrame('bootLog', bootLog));
-    const sha256 = replayedValues(bootLog, 'sha256');
-    const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog };
-    const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 } });
-    peer.send(tpm.evidence(challenge, occasion, { quote }));
-    const { state } = await peer.verdict();
-    await peer.close();
-    return state;
-  }
+  after(() => fleet?.[Symbol.asyncDispose]());
 
   it('needs no answer since the server started, and covers all the nodes that it names', async () => {
-    for (const node of tpms.keys()) assert.equal(await answer(node), 'pending');
+    const { world, nodes, answer } = fleet;
+    for (const node of nodes) assert.equal(await answer(node), 'pending');
     await world.restart();
-    const nodes = [...tpms.keys()];
     const made = captureAnswer.parse(await world.call('POST', '/v1/references', { nodes, name: 'workers' }));
     assert.deepEqual(
       [made, ...made.others].map(({ name, captured }) => [name, captured?.node]),
@@ -65,6 +40,7 @@ describe('a capture of what is kept', () => {
   });
 
   it('stores nothing where one of the nodes was never judged', async () => {
+    const { world } = fleet;
     const late = forgedTpm();
     await world.pin('node-4', late.ekDigest);
     const peer = await introduce(world, late, 'node-4');

@@ -3,7 +3,8 @@ import { setImmediate } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import { createReferenceLife, type ReferenceAction } from '../../../attest-server/references/life.ts';
+import type { ReferenceAction } from '../../../attest-server/protocol/reference-life.ts';
+import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import { referenceOf } from '../http/api-fixture.ts';
 
 interface World {

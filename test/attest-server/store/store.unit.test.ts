@@ -8,6 +8,7 @@ import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { JoinToken } from '../../../attest-server/enrolment/ports.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import { referenceOf } from '../http/api-fixture.ts';
 import { madeEvent, madeNode, madeRecord, madeStatus, madeVerdict } from './made-records.ts';
 
 const one = madeNode('node-1');
@@ -225,6 +226,18 @@ for (const place of ['in memory', 'in a file'] as const) {
       await assert.rejects(store.references.update(other, madeEvent('reference.retire', 'workers-2')));
       assert.deepEqual(await store.references.list(), [retired]);
       assert.deepEqual(await actions(), ['reference.capture', 'reference.retire']);
+    });
+
+    it('adds several references with their audit entries, or none of them', async () => {
+      const added = (name: string) => ({
+        reference: referenceOf(name),
+        audit: madeEvent('reference.capture', name),
+      });
+      await store.references.addAll([added('workers-1'), added('workers-2')]);
+      await assert.rejects(store.references.addAll([added('workers-3'), added('workers-2')]), /exists/);
+      const names = (await store.references.list()).map(({ name }) => name);
+      assert.deepEqual(names, ['workers-1', 'workers-2']);
+      assert.deepEqual(await actions(), ['reference.capture', 'reference.capture']);
     });
 
     it('keeps references up to a size: all of them travel with the evidence of each verdict', async () => {

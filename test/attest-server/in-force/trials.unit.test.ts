@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { describe, it } from 'mocha';
+import { createTrials } from '../../../attest-server/in-force/trials.ts';
+import { bundle } from '../../../attest-server/protocol/bundle.ts';
+import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import type { ReferenceAction } from '../../../attest-server/protocol/reference-life.ts';
+import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { enrolled, now, referenceOf, statusOf, verdictOf } from '../http/api-fixture.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues } from '../policy/made-proof.ts';
+import { madeQuote } from '../verify/made-quote.ts';
+import { softwareKey } from '../verify/software-key.ts';
+
+const log = recordedLog('debian13-shim-grub');
+const key = softwareKey('p256');
+const { attest, signature, pcrs } = madeQuote(key, Buffer.alloc(0), {
+  pcrs: { sha256: replayedValues(log, 'sha256') },
+});
+/** What is kept of a node that booted with this log. */
+const kept = bundle.parse({
+  version: 2,
+  attestationKey: key.publicArea.toString('base64'),
+  qualifyingData: '',
+  quotes: [
+    {
+      attest: attest.toString('base64'),
+      signature: signature.toString('base64'),
+      pcrs: {
+        sha256: Object.fromEntries(
+          Array.from({ length: 24 }, (_, pcr) => [
+            pcr,
+            pcrs.sha256?.subarray(32 * pcr, 32 * pcr + 32).toString('hex'),
+          ]),
+        ),
+      },
+    },
+  ],
+  parts: { boot: { digest: hash('sha256', log), bytes: log.toString('base64') } },
+});
+
+function trialsOver(references: readonly Reference[]) {
+  return createTrials({
+    store: {
+      enrolment: { nodes: async () => [enrolled('node-1'), enrolled('node-2')] },
+      references: { list: async () => references },
+      verdicts: {
+        status: async (node) =>
+          node === 'node-1' ? statusOf(node, verdictOf(), { evidenceDigest: 'kept' }) : null,
+      },
+    },
+    bundle: async () => kept,
+    policy: () => policyOf('require: [identity, boot]'),
+    labelsOf: () => ({}),
+    methods: [],
+    now: () => now,
+  });
+}
+
+describe('a trial of a step of a reference’s life', () => {
+  const captured = capturedFrom(madeProof({ log }), { name: 'boot' });
+  const reference = (state: Reference['state']): Reference => ({ ...captured, state });
+  const other = { ...referenceOf('other'), group: 'others' };
+
+  const table: readonly (readonly [ReferenceAction, Reference['state'], NodeState, NodeState])[] = [
+    ['approve', 'staged', 'pending', 'trusted'],
+    ['approve', 'retired', 'pending', 'trusted'],
+    ['retire', 'active', 'trusted', 'pending'],
+    ['revoke', 'active', 'trusted', 'untrusted'],
+    ['revoke', 'staged', 'pending', 'untrusted'],
+    ['retire', 'staged', 'pending', 'pending'],
+  ];
+  for (const [action, state, before, after] of table)
+    it(`says of ${action} on one that is ${state} that its node, now ${before}, would be ${after}`, async () => {
+      const references = [reference(state), other];
+      const answer = await trialsOver(references).simulateReference('boot', action, { limit: 10 });
+      const [judged, unjudged] = answer?.items ?? [];
+      assert.deepEqual(
+        [judged?.node, judged?.before?.state, judged?.after?.state, judged?.changed],
+        ['node-1', before, after, before !== after],
+      );
+      assert.deepEqual([unjudged?.node, unjudged?.after, unjudged?.changed], ['node-2', null, false]);
+      assert.equal(references[0]?.state, state);
+    });
+
+  it('says that one of another group changes nobody', async () => {
+    const trials = trialsOver([reference('active'), other]);
+    const answer = await trials.simulateReference('other', 'revoke', { limit: 10 });
+    assert.ok(answer?.items.every(({ changed }) => !changed));
+  });
+
+  it('knows none of another name, and none where the step is not open', async () => {
+    const trials = trialsOver([reference('active')]);
+    assert.equal(await trials.simulateReference('none', 'revoke', { limit: 10 }), null);
+    await assert.rejects(trials.simulateReference('boot', 'approve', { limit: 10 }), { name: 'NotNow' });
+  });
+});
