@@ -169,7 +169,7 @@ describe('a conversation', () => {
 
   it('says what it speaks, unless the server is known to refuse that', () => {
     for (const [saysWhatItSpeaks, speaks] of [
-      [true, ['parts']],
+      [true, ['parts', 'codes']],
       [false, undefined],
     ] as const) {
       const channel = new FakeChannel();
