@@ -1,7 +1,7 @@
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import type { Action, Session } from '../../attest-server/channel/session.ts';
-import { CandidateBook } from '../../attest-server/enrolment/candidates.ts';
+import { Candidates } from '../../attest-server/enrolment/candidates.ts';
 import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
 import type { EnrolledNode } from '../../attest-server/enrolment/ports.ts';
 import { createRegistry } from '../../attest-server/enrolment/registry.ts';
@@ -62,7 +62,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
   const identify = createIdentify({
     store: store.enrolment,
     registry,
-    candidates: await CandidateBook.open(store.enrolment),
+    candidates: await Candidates.open(store.enrolment),
     withoutTpm: { note: () => false },
     async checkWitness() {},
     trust: () => trustRoots(roots, []),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type Approvals, createApprovals } from '../../../attest-server/enrolment/approvals.ts';
-import { CandidateBook } from '../../../attest-server/enrolment/candidates.ts';
+import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
 import type { Bound } from '../../../attest-server/protocol/enrolment-method.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 
@@ -20,7 +20,7 @@ describe('the approval of a key that is enrolled already', () => {
     ways = ['approval'];
     approvals = createApprovals({
       store: store.enrolment,
-      candidates: await CandidateBook.open(store.enrolment),
+      candidates: await Candidates.open(store.enrolment),
       now: () => 0,
       alert: () => {},
       mayEnrol: (_node, by) => ways.includes(by),

@@ -70,7 +70,7 @@ const revokeByPerson = (node: string, digit: string) =>
     { at: now, actor: 'token:admin', action: 'enrol.revoke', subject: node, code: null, detail: {} },
   );
 
-describe('enrolment by the word of the cloud', () => {
+describe('enrolment by the method cloud', () => {
   beforeEach(() => {
     ways = ['cloud', 'pin', 'join-token'];
   });
@@ -216,7 +216,7 @@ describe('enrolment by the word of the cloud', () => {
   });
 });
 
-describe('enrolment by the word of a TPM maker and a token of the node', () => {
+describe('enrolment by the method vendor, a TPM maker and a token of the node', () => {
   const token = 'head.claims.signature';
   beforeEach(() => {
     ways = ['vendor', 'join-token', 'first-use'];
