@@ -117,8 +117,11 @@ export function createRegistry(parts: RegistryParts): Registry {
         subject: candidate.name,
         code: null,
         detail: {
-          ...{ bound: candidate.bound, ek: candidate.ekDigest, ak: candidate.akName },
-          ...{ tpmClass: candidate.tpmClass, endorsedBy: candidate.endorsedBy },
+          bound: candidate.bound,
+          ek: candidate.ekDigest,
+          ak: candidate.akName,
+          tpmClass: candidate.tpmClass,
+          endorsedBy: candidate.endorsedBy,
           ...(candidate.providerId !== undefined && { providerId: candidate.providerId }),
         },
       };
