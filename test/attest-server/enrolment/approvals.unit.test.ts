@@ -36,9 +36,18 @@ describe('the approval of a key that is enrolled already', () => {
   const enrolled = (bound: Bound) =>
     store.enrolment.enrol(
       {
-        ...{ ekDigest: ek, name: 'node-1', bound, ekPublicArea: Buffer.of(1), ekCertificate: null },
-        ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
-        ...{ tpmClass: 'unknown', endorsedBy: null, banks: null },
+        ekDigest: ek,
+        name: 'node-1',
+        bound,
+        ekPublicArea: Buffer.of(1),
+        ekCertificate: null,
+        akPublicArea: Buffer.of(2),
+        akName: '000b',
+        manufacturer: null,
+        enrolledAt: 0,
+        tpmClass: 'unknown',
+        endorsedBy: null,
+        banks: null,
       },
       { at: 0, actor: 'agent:node-1', action: 'enrol', subject: 'node-1', code: null, detail: {} },
     );

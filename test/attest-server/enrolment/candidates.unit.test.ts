@@ -4,7 +4,11 @@ import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
 import type { Candidate } from '../../../attest-server/enrolment/ports.ts';
 
 const claim = (node: string, ek: string) => ({
-  ...{ node, ekDigest: ek, ekPublicArea: Buffer.from(ek), certificateSubject: null, manufacturer: null },
+  node,
+  ekDigest: ek,
+  ekPublicArea: Buffer.from(ek),
+  certificateSubject: null,
+  manufacturer: null,
   address: '10.0.0.1',
 });
 

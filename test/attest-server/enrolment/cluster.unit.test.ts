@@ -46,8 +46,12 @@ function registryWith(clusterPorts: ClusterPorts | null): Registry {
 
 function identify(node: string, digit: string, token: string | null = null) {
   const keys = {
-    ...{ ekDigest: ekOf(digit), ekPublicArea: Buffer.from(digit), ekCertificate: null },
-    ...{ akPublicArea: Buffer.from(digit), akName: `000b${ekOf(digit)}`, vouched: () => tpm },
+    ekDigest: ekOf(digit),
+    ekPublicArea: Buffer.from(digit),
+    ekCertificate: null,
+    akPublicArea: Buffer.from(digit),
+    akName: `000b${ekOf(digit)}`,
+    vouched: () => tpm,
   };
   now += 1;
   return registry.identify(hello(node), keys, token, now);
