@@ -6,6 +6,7 @@ import type {
   ChangedMessage,
   ErrorMessage,
   Hello,
+  RefusalMessage,
   ServerMessage,
   TrustsMessage,
   VerdictMessage,
@@ -45,7 +46,7 @@ export interface ConversationEvents {
   /** The first challenge came: the hello was taken, and the server hears what changed. */
   readonly accepted: () => void;
   /** A code that the server gave before it closes; `isFirst` where it said nothing before. */
-  readonly refused: (message: ErrorMessage, isFirst: boolean) => void;
+  readonly refused: (message: RefusalMessage, isFirst: boolean) => void;
   /** An answer that could not be given. */
   readonly fault: (error: unknown) => void;
 }

@@ -104,7 +104,10 @@ function parsePem(pem: string): X509Certificate[] {
 function readPeerChain({ host, port }: ServerAddress, signal: AbortSignal): Promise<X509Certificate[]> {
   return new Promise((resolve, reject) => {
     const socket = connect({
-      ...{ host, port, minVersion: 'TLSv1.3', rejectUnauthorized: false },
+      host,
+      port,
+      minVersion: 'TLSv1.3',
+      rejectUnauthorized: false,
       ...(isIP(host) === 0 && { servername: host }),
     });
     const fail = (cause: unknown) => {

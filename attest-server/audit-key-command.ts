@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import type { Command } from 'commander';
 import { AuditLog } from './audit/audit-log.ts';
 import { chainEntry } from './audit/chain.ts';
 import { startAnew } from './audit/start-anew.ts';
@@ -11,21 +10,14 @@ import { openStore } from './store/open.ts';
 const longestReason = 200;
 
 /** What a person does on the machine of the server, beside a server that is stopped. */
-export function addAuditKey(program: Command, stateDirOf: (command: Command) => Promise<string>): void {
-  program
-    .command('audit-key')
-    .description('what is left to do where audit.key is lost and no copy of it is left')
-    .requiredOption('--start-anew', 'make a new key under a new origin; agents tell of it once')
-    .requiredOption('--reason <text>', 'why, for the audit log')
-    .action(async ({ reason }: { reason: string }, command: Command) => {
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
-      if (reason.trim() === '' || reason.length > longestReason || /[\u0000-\u001f\u007f]/.test(reason))
-        throw new Error(`--reason is one line of at most ${longestReason} characters`);
-      const { origin, keyId } = await replaceLostKey(await stateDirOf(command), reason, Date.now());
-      process.stdout.write(
-        `the audit log is signed by the key ${keyId} of ${origin} from now on; back up audit.key of the state folder\n`,
-      );
-    });
+export async function startAuditLogAnew(stateDir: string, reason: string): Promise<void> {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
+  if (reason.trim() === '' || reason.length > longestReason || /[\u0000-\u001f\u007f]/.test(reason))
+    throw new Error(`--reason is one line of at most ${longestReason} characters`);
+  const { origin, keyId } = await replaceLostKey(stateDir, reason, Date.now());
+  process.stdout.write(
+    `the audit log is signed by the key ${keyId} of ${origin} from now on; back up audit.key of the state folder\n`,
+  );
 }
 
 async function replaceLostKey(

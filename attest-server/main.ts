@@ -1,13 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
-import { pino } from 'pino';
-import { addAuditKey } from './audit-key-command.ts';
-import { type ServerConfig, serverConfig } from './config.ts';
-import { readConfigFile } from './protocol/config-file.ts';
-import { startServer } from './server.ts';
-import { startFault } from './start-fault.ts';
+import type { ServerConfig } from './config.ts';
 import { version } from './version.ts';
 
+// What an action needs is loaded by that action: --version takes 0.13 s, with everything it was 1 s.
 const program = new Command('assay-server')
   .description('Verifies the evidence of nodes, decides by policy, and answers operators.')
   .version(version)
@@ -20,12 +16,21 @@ const program = new Command('assay-server')
   .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .action(run);
-addAuditKey(program, async (command) => (await configOf(command.optsWithGlobals())).stateDir);
+program
+  .command('audit-key')
+  .description('what is left to do where audit.key is lost and no copy of it is left')
+  .requiredOption('--start-anew', 'make a new key under a new origin; agents report it once')
+  .requiredOption('--reason <text>', 'why, for the audit log')
+  .action(async ({ reason }: { readonly reason: string }, command: Command) => {
+    const { stateDir } = await configOf(command.optsWithGlobals());
+    const { startAuditLogAnew } = await import('./audit-key-command.ts');
+    await startAuditLogAnew(stateDir, reason);
+  });
 
 try {
   await program.parseAsync();
 } catch (error) {
-  fail(error);
+  await fail(error);
 }
 
 interface Flags {
@@ -37,12 +42,15 @@ interface Flags {
 
 async function configOf(flags: Flags): Promise<ServerConfig> {
   const { config: path, stateDir, policy, logLevel } = flags;
+  const { serverConfig } = await import('./config.ts');
+  const { readConfigFile } = await import('./protocol/config-file.ts');
   const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
   return serverConfig(file, process.env, { stateDir, policy, logLevel });
 }
 
 /** Whatever was opened is closed by now: the process ends by itself. */
-function fail(error: unknown): void {
+async function fail(error: unknown): Promise<void> {
+  const { startFault } = await import('./start-fault.ts');
   const { text, exitCode } = startFault(error);
   process.stderr.write(`assay-server: ${text}\n`);
   process.exitCode = exitCode;
@@ -50,6 +58,8 @@ function fail(error: unknown): void {
 
 async function run(flags: Flags): Promise<void> {
   const config = await configOf(flags);
+  const { pino } = await import('pino');
+  const { startServer } = await import('./server.ts');
   const logger = pino({ level: config.logLevel, base: null }, pino.destination(2));
   const server = await startServer(config, { logger });
   logger.info(

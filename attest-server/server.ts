@@ -80,9 +80,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const evidence = rooms.use(
     openEvidence({ store: store.evidence, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
   );
-  const { bundle } = evidence;
+  const { bundle, contextOf } = evidence;
   const inForce = rooms.use(
-    await openInForce({ policy, methods, store, bundle, labelsOf, now, logger, report }),
+    await openInForce({ policy, methods, store, bundle, contextOf, labelsOf, now, logger, report }),
   );
   const attest = rooms.use(
     await openAttest({

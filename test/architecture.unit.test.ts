@@ -59,11 +59,9 @@ const rules: readonly Rule[] = [
   ...rooms('audit', 'store', 'http').map((room) => ({ room, values: [protocol, `${server}/state`], types })),
   { room: `${server}/enrolment`, values: [protocol, `${server}/verify`, runner], types },
   ...rooms('evidence', 'roots').map((room) => ({ room, values: [protocol, `${server}/verify`], types })),
-  { room: `${server}/references`, values: [protocol, ...rooms('verify', 'policy')], types },
-  // The evidence until the pipeline takes ports: packing, unpacking and a node's share of the disk.
-  ...rooms('in-force', 'attest').map((room) => ({
+  ...rooms('references', 'in-force', 'attest').map((room) => ({
     room,
-    values: [protocol, ...rooms('verify', 'policy', 'evidence')],
+    values: [protocol, ...rooms('verify', 'policy')],
     types,
   })),
   { room: `${server}/dashboard`, values: [], types: [protocol] },

@@ -1,4 +1,3 @@
-import { LogsPerBoot } from '../evidence/logs-per-boot.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { overdueVerdict } from '../policy/appraise.ts';
@@ -27,7 +26,6 @@ export class Attestation {
   readonly #ports: AttestPorts;
   readonly #statuses = new Map<string, NodeStatus>();
   readonly #verifier = new Verifier();
-  readonly #logsPerBoot = new LogsPerBoot();
   readonly #systemUuids = new SystemUuids();
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
@@ -154,7 +152,7 @@ export class Attestation {
       this.#deadlines.forget(name);
       if (akName !== undefined) this.#verifier.forget(akName);
       this.#systemUuids.forget(name);
-      this.#logsPerBoot.forget(name);
+      this.#ports.evidence.logsPerBoot.forget(name);
       this.#ports.evidence.budget.forget(name);
       this.#unwritten.forget(name);
     });
@@ -202,7 +200,7 @@ export class Attestation {
     proven: Proven,
   ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
     const at = this.#ports.now();
-    const { budget, packer } = this.#ports.evidence;
+    const { budget, logsPerBoot, packer } = this.#ports.evidence;
     const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#statuses.get(node.name) ?? null;
     const started = performance.now();
@@ -237,7 +235,7 @@ export class Attestation {
     });
     const { boot } = answer.parts;
     if (boot != null && boot.bytes !== null)
-      this.#logsPerBoot.count(node.name, proven.clock.resetCount, boot.digest);
+      logsPerBoot.count(node.name, proven.clock.resetCount, boot.digest);
     const newBytes = bytesOfNew(answer.parts, previous);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
     if (isSame && !this.#isSummaryDue(previous, at)) {

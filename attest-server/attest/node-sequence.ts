@@ -34,7 +34,13 @@ export function sequenceOf(status: Remembered): Sequence | null {
   const { firstBootId = bootId, rewind = 'none', held = null } = sequence ?? {};
   const known = held === 'counter_rollback' || held === 'clone_suspected' || held === 'tpm_firmware';
   return {
-    ...{ resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind },
+    resetCount,
+    restartCount,
+    clock,
+    firmwareVersion,
+    bootId,
+    firstBootId,
+    rewind,
     held: known ? held : null,
   };
 }

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { limits } from '../protocol/limits.ts';
-import type { Hello } from '../protocol/messages.ts';
+import type { Hello, ServerMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { sourceOf } from '../protocol/source.ts';
@@ -9,6 +9,7 @@ import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
+import { inCodesOf } from './first-codes.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
@@ -119,7 +120,7 @@ export class Connection<Node> {
   /** Its node is none any more: whatever it still sends is not heard. */
   release(): void {
     this.session.refuse('enrolment_pending', 'the enrolment was revoked');
-    this.#webSocket.send(JSON.stringify({ type: 'error', code: 'enrolment_pending' }));
+    this.#send({ type: 'error', code: 'enrolment_pending' });
     this.close(1008, 'enrolment_pending');
   }
 
@@ -287,8 +288,8 @@ export class Connection<Node> {
     else this.challenge();
   }
 
-  #send(message: object): void {
-    if (this.reads()) this.#webSocket.send(JSON.stringify(message));
+  #send(message: ServerMessage): void {
+    if (this.reads()) this.#webSocket.send(JSON.stringify(inCodesOf(this.session.hello, message)));
   }
 
   /** A peer that does not read what it asked for is dropped: its answers would pile up here. */

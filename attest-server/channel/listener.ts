@@ -121,7 +121,9 @@ export async function listen<Node>(
     });
   });
   const around = {
-    ...{ probationers: new Probationers(), alarms: new Alarms(ports.now), proven },
+    probationers: new Probationers(),
+    alarms: new Alarms(ports.now),
+    proven,
     changed: () => report(),
     ended(gone: Connection<Node>) {
       open.delete(gone);

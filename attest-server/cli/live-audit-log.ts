@@ -1,10 +1,10 @@
-import { auditPage, type BookLine, checkpointPage } from '../protocol/audit-pages.ts';
+import { type AuditLine, auditPage, checkpointPage } from '../protocol/audit-pages.ts';
 import { parseCheckpoint } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Client } from './client.ts';
 
 /** The server's audit log, up to the checkpoint that it signs for this call: all that is read is signed. */
-export async function* readLiveAuditLog(client: Client): AsyncGenerator<BookLine> {
+export async function* readLiveAuditLog(client: Client): AsyncGenerator<AuditLine> {
   const notes: string[] = [];
   const first = await client.get('/v1/audit/checkpoints?limit=1000', checkpointPage);
   notes.push(...first.items);

@@ -1,7 +1,7 @@
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { CandidateBook } from './candidates.ts';
+import type { Candidates } from './candidates.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 
@@ -32,7 +32,7 @@ export interface Approvals {
 
 export interface ApprovalParts {
   readonly store: EnrolmentStore;
-  readonly candidates: CandidateBook;
+  readonly candidates: Candidates;
   readonly mayEnrol: (node: string, by: Bound) => boolean;
   readonly alert: Alert;
   readonly now: () => number;

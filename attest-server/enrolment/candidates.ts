@@ -20,7 +20,7 @@ interface Waiting {
  * TPMs for which nobody vouched. They wait side by side: none blocks another, and whoever was seen last is dropped
  * last. A flood costs memory of a fixed size, and one transaction at each `flush`.
  */
-export class CandidateBook {
+export class Candidates {
   readonly #store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>;
   /** In the order in which they were last seen. */
   readonly #waiting = new Map<string, Waiting>();
@@ -30,11 +30,15 @@ export class CandidateBook {
     this.#store = store;
   }
 
-  static async open(store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>): Promise<CandidateBook> {
-    const book = new CandidateBook(store);
+  static async open(store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>): Promise<Candidates> {
+    const candidates = new Candidates(store);
     for (const candidate of await store.candidates())
-      book.#waiting.set(keyOf(candidate), { candidate, writtenAt: candidate.lastSeen, isWritten: true });
-    return book;
+      candidates.#waiting.set(keyOf(candidate), {
+        candidate,
+        writtenAt: candidate.lastSeen,
+        isWritten: true,
+      });
+    return candidates;
   }
 
   list(): readonly Candidate[] {

@@ -40,7 +40,7 @@ export async function byCloud(
 }
 
 /**
- * A maker's word that the TPM is one, and the cluster's that an agent of this node sent it.
+ * The method `vendor`: a maker vouches that the TPM is one, the cluster that an agent of this node sent the token.
  * @throws Rejection `token_rejected`, `ek_untrusted_root`, `enrolment_pending`
  */
 export async function checkVendorClaim(

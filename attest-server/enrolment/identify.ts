@@ -9,7 +9,7 @@ import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { type EndorsementPath, endorsementPath } from '../verify/endorsement-path.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import { vouchedTpm } from '../verify/vouched-tpm.ts';
-import type { CandidateBook } from './candidates.ts';
+import type { Candidates } from './candidates.ts';
 import type { EnrolledNode, EnrolmentStore } from './ports.ts';
 import type { Registry } from './registry.ts';
 import type { MachinesWithoutTpm } from './without-tpm.ts';
@@ -26,7 +26,7 @@ export interface Peer {
 export interface IdentifyParts {
   readonly store: Pick<EnrolmentStore, 'node'>;
   readonly registry: Registry;
-  readonly candidates: CandidateBook;
+  readonly candidates: Candidates;
   readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
@@ -103,7 +103,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
   };
 }
 
-/** What a person's word would mend. */
+/** What a person may decide otherwise. */
 const undecided: ReadonlySet<string> = new Set(['enrolment_pending', 'ek_untrusted_root']);
 
 /** Its own claim, for whoever decides about it. */

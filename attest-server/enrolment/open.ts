@@ -5,7 +5,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
-import { CandidateBook } from './candidates.ts';
+import { Candidates } from './candidates.ts';
 import { createCloudProgram } from './cloud-program.ts';
 import type { Cluster } from './cluster.ts';
 import type { Alert } from './double-binding.ts';
@@ -83,7 +83,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
         });
   const mayEnrol = (node: string, by: Bound) => groups.of(node).enrolment.includes(by);
   const withoutTpm = new MachinesWithoutTpm({ absentBy: groups.absentBy, now });
-  const candidates = await CandidateBook.open(store);
+  const candidates = await Candidates.open(store);
   const registry = createRegistry({
     store,
     mayEnrol,

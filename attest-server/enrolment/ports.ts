@@ -54,7 +54,7 @@ export interface JoinToken {
   readonly usedAt: number | null;
 }
 
-/** A TPM that claimed a name and for which nobody has vouched. Everything here is its own word. */
+/** A TPM that claimed a name and for which nobody has vouched. Everything here is its own claim. */
 export interface Candidate {
   readonly node: string;
   readonly ekDigest: string;
@@ -69,7 +69,7 @@ export interface Candidate {
   readonly attempts: number;
 }
 
-/** A person's word for one enrolment that has not happened yet. */
+/** A person approved one enrolment that has not happened yet. */
 export interface Approval {
   readonly node: string;
   readonly ekDigest: string;

@@ -30,7 +30,7 @@ export interface VouchedTpm {
 export type Identified =
   /** This EK and this AK are enrolled together. */
   | { readonly known: EnrolledNode }
-  /** Somebody's word binds this EK to the name; enrol once the TPM has activated the credential. */
+  /** An enrolment method binds this EK to the name; enrol once the TPM has activated the credential. */
   | { readonly candidate: EnrolledNode; readonly joinTokenId: string | null };
 
 export interface Registry {
@@ -47,7 +47,8 @@ export interface Registry {
   createJoinToken(request: { node: string; ttlMs: number; actor: string; now: number }): Promise<string>;
 }
 
-interface Word {
+/** The enrolment method that binds a key to a name, and what of it is used up or kept. */
+interface MethodUsed {
   readonly by: Bound;
   readonly joinTokenId?: string;
   readonly providerId?: string;
@@ -60,7 +61,7 @@ const joinTokenPattern = /^[\w-]{12}\.[\w-]{43}$/;
 
 export interface RegistryParts {
   readonly store: EnrolmentStore;
-  /** Whether the policy of this node's group allows that way. */
+  /** Whether the policy of this node's group allows that method. */
   readonly mayEnrol: (node: string, by: Bound) => boolean;
   /** Of the server; SHA-256 of its public key, hex, is part of each join token. */
   readonly authority: { readonly digest: string };
@@ -69,7 +70,7 @@ export interface RegistryParts {
   readonly clusterPorts: ClusterPorts | null;
 }
 
-/** Which endorsement key is which node, and by whose word. */
+/** Which endorsement key is which node, and by which enrolment method. */
 export function createRegistry(parts: RegistryParts): Registry {
   const { store, mayEnrol, alert, clusterPorts } = parts;
   return {
@@ -86,7 +87,7 @@ export function createRegistry(parts: RegistryParts): Registry {
       const { vouched, ...identity } = keys;
       const bound =
         holder === null
-          ? await byWhoseWord(hello.node, keys, token, now)
+          ? await methodFor(hello.node, keys, token, now)
           : await byAnotherMachine(holder, keys.ekDigest);
       // Else another TPM under an enrolled name changes nothing, whatever else it brings.
       if (bound === null)
@@ -116,8 +117,11 @@ export function createRegistry(parts: RegistryParts): Registry {
         subject: candidate.name,
         code: null,
         detail: {
-          ...{ bound: candidate.bound, ek: candidate.ekDigest, ak: candidate.akName },
-          ...{ tpmClass: candidate.tpmClass, endorsedBy: candidate.endorsedBy },
+          bound: candidate.bound,
+          ek: candidate.ekDigest,
+          ak: candidate.akName,
+          tpmClass: candidate.tpmClass,
+          endorsedBy: candidate.endorsedBy,
           ...(candidate.providerId !== undefined && { providerId: candidate.providerId }),
         },
       };
@@ -147,12 +151,12 @@ export function createRegistry(parts: RegistryParts): Registry {
     },
   };
 
-  async function byWhoseWord(
+  async function methodFor(
     node: string,
     { ekDigest, vouched }: CheckedKeys,
     token: string | null,
     now: number,
-  ): Promise<Word> {
+  ): Promise<MethodUsed> {
     const pin = await store.pinFor(node);
     if (pin !== null && mayEnrol(node, 'pin')) {
       if (pin.ekDigest === ekDigest) return { by: 'pin' };
@@ -163,7 +167,7 @@ export function createRegistry(parts: RegistryParts): Registry {
       if (approval.ekDigest === ekDigest) return { by: 'approval' };
       throw new Rejection('enrolment_pending', `another endorsement key is approved for ${node}`);
     }
-    const machine = await cloudWord(node, ekDigest);
+    const machine = await methodOfCloud(node, ekDigest);
     if (machine !== null) return machine;
     if (
       token !== null &&
@@ -187,7 +191,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     throw new Rejection('enrolment_pending', `nobody has vouched for the endorsement key of ${node}`);
   }
 
-  async function cloudWord(node: string, ekDigest: string, boundTo?: string): Promise<Word | null> {
+  async function methodOfCloud(node: string, ekDigest: string, boundTo?: string): Promise<MethodUsed | null> {
     if (clusterPorts === null || !mayEnrol(node, 'cloud')) return null;
     const machine = await byCloud(clusterPorts, node, ekDigest, boundTo);
     if (machine === null) return null;
@@ -195,10 +199,10 @@ export function createRegistry(parts: RegistryParts): Registry {
     return { by: 'cloud', ...machine };
   }
 
-  /** Only the cloud takes back its own word: what a person bound, a person frees. */
-  async function byAnotherMachine(holder: EnrolledNode, ekDigest: string): Promise<Word | null> {
+  /** The cloud frees only a name that the cloud bound: what a person bound, a person frees. */
+  async function byAnotherMachine(holder: EnrolledNode, ekDigest: string): Promise<MethodUsed | null> {
     if (holder.providerId === undefined || (await store.pinFor(holder.name)) !== null) return null;
-    return cloudWord(holder.name, ekDigest, holder.providerId);
+    return methodOfCloud(holder.name, ekDigest, holder.providerId);
   }
 
   async function isGood(joinToken: string, node: string, now: number): Promise<boolean> {
@@ -247,7 +251,7 @@ function supersededBy(candidate: EnrolledNode, holder: EnrolledNode | null): Sup
   };
 }
 
-/** A word that was used up does not count again because it is still said. */
+/** A revocation uses up every method by which a key came in: none counts again because it still holds. */
 function wasRevoked(node: string): Rejection {
   return new Rejection('enrolment_pending', `the key of ${node} was revoked: approve it, or pin it again`);
 }

@@ -1,7 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { Reference } from '../protocol/reference.ts';
 import { DiskBudget } from './disk-budget.ts';
-import { Packer } from './pack.ts';
+import { LogsPerBoot } from './logs-per-boot.ts';
+import { type Context, keptContext, Packer } from './pack.ts';
 import type { EvidencePorts } from './ports.ts';
 import { startRetention } from './retention.ts';
 import { unpackEvidence } from './unpack.ts';
@@ -10,6 +12,9 @@ import { unpackEvidence } from './unpack.ts';
 export interface EvidenceRoom extends AsyncDisposable {
   readonly packer: Packer;
   readonly budget: DiskBudget;
+  readonly logsPerBoot: LogsPerBoot;
+  /** What is kept of a policy and references beside each answer that is judged by them. */
+  contextOf(policyText: string, references: readonly Reference[]): Context;
   /** The bytes of a part, or of something else that kept evidence of this node names; null where they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   /** The evidence behind a verdict of this node, by its digest; null where it, or what it names, is gone. */
@@ -39,6 +44,8 @@ export function openEvidence(ports: EvidencePorts): EvidenceRoom {
   return {
     packer: new Packer(),
     budget: new DiskBudget(ports.challengeEvery),
+    logsPerBoot: new LogsPerBoot(),
+    contextOf: keptContext,
     readPart,
     async bundle(node, digest) {
       // The answer's own blob is read once and found no second time: it is not held.

@@ -39,10 +39,23 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
 
 /** A machine of which policy says that its kind has no TPM: never trusted, and nothing is wrong with it. */
 export function unsupportedView({ name, group, mode, policy }: UnsupportedNode): NodeView {
-  const nothing = { bootedAt: null, verifiedAt: null, expiresAt: null, tpm: null, kernel: null, bound: null };
   return {
-    ...{ name, state: 'unsupported', reason: noTpm.code, reasons: [noTpm], aspects: {} },
-    ...{ ...nothing, group, policy, require: [], mode, tpmClass: 'unknown' },
+    name,
+    state: 'unsupported',
+    reason: noTpm.code,
+    reasons: [noTpm],
+    aspects: {},
+    bootedAt: null,
+    verifiedAt: null,
+    expiresAt: null,
+    tpm: null,
+    kernel: null,
+    bound: null,
+    group,
+    policy,
+    require: [],
+    mode,
+    tpmClass: 'unknown',
   };
 }
 

@@ -56,7 +56,12 @@ function nodeOf(text: string | undefined): string {
 function candidateSummary(candidate: WaitingTpm): api.CandidateView {
   const { node, ekDigest, certificateSubject, manufacturer, address, attempts } = candidate;
   return {
-    ...{ node, ek: ekDigest, certificateSubject, manufacturer, address, attempts },
+    node,
+    ek: ekDigest,
+    certificateSubject,
+    manufacturer,
+    address,
+    attempts,
     firstSeen: new Date(candidate.firstSeen).toISOString(),
     lastSeen: new Date(candidate.lastSeen).toISOString(),
     nameEnrolled: candidate.nameIsEnrolled,

@@ -46,7 +46,10 @@ export const tokenRoutes: readonly Route[] = [
 
 function tokenSummary({ name, role, createdBy, createdAt, expiresAt }: ApiToken) {
   return {
-    ...{ name, role, createdBy, createdAt: new Date(createdAt).toISOString() },
+    name,
+    role,
+    createdBy,
+    createdAt: new Date(createdAt).toISOString(),
     expiresAt: expiresAt === null ? null : new Date(expiresAt).toISOString(),
   };
 }

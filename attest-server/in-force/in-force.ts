@@ -1,4 +1,5 @@
-import { type Context, keptContext } from '../evidence/pack.ts';
+import type { EvidenceRoom } from '../evidence/open.ts';
+import type { Context } from '../evidence/pack.ts';
 import { type Appraiser, createAppraiser } from '../policy/appraise.ts';
 import { groupOf, labelsThatCount, type Policy, type PolicyGroup } from '../policy/policy.ts';
 import type { Reference } from '../protocol/reference.ts';
@@ -10,10 +11,10 @@ export class InForce {
   /** What is kept of both beside each answer. */
   readonly context: Context;
 
-  constructor(policy: Policy, references: readonly Reference[]) {
+  constructor(policy: Policy, references: readonly Reference[], contextOf: EvidenceRoom['contextOf']) {
     this.policy = policy;
     this.appraise = createAppraiser(policy, references);
-    this.context = keptContext(policy.text, references);
+    this.context = contextOf(policy.text, references);
   }
 
   groupOf(

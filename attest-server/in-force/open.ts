@@ -1,6 +1,7 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { EvidenceRoom } from '../evidence/open.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
@@ -19,6 +20,7 @@ export interface InForceParts {
   readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
+  readonly contextOf: EvidenceRoom['contextOf'];
   /** The node's labels in its cluster. */
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** Milliseconds since the epoch. */
@@ -49,15 +51,15 @@ export interface RulesInForce extends AsyncDisposable {
 
 /** @throws PolicyError with every fault of the policy's file */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
-  const { policy: name, methods, store, bundle, labelsOf, now, logger, report } = parts;
+  const { policy: name, methods, store, bundle, contextOf, labelsOf, now, logger, report } = parts;
   const first = await readPolicy(name, methods, logger);
-  let current = new InForce(first, await store.references.list());
+  let current = new InForce(first, await store.references.list(), contextOf);
   report.policyInForce(first);
   const listeners: (() => void)[] = [];
   const put = async (next: Policy | null) => {
     const references = await store.references.list();
     // The policy that is in force by then: another one may have come meanwhile.
-    current = new InForce(next ?? current.policy, references);
+    current = new InForce(next ?? current.policy, references, contextOf);
     if (next !== null) report.policyInForce(next);
     for (const listener of listeners) listener();
   };

@@ -142,7 +142,7 @@ export const joinTokenRequest = z.strictObject({
 });
 export const joinTokenAnswer = z.object({ node: z.string(), token: z.string(), expiresAt: z.iso.datetime() });
 
-/** A TPM that waits for somebody's word; all of it but `nameEnrolled` and `approved` is the TPM's own claim. */
+/** A TPM that waits for somebody to vouch for it; all of it but `nameEnrolled` and `approved` is the TPM's own claim. */
 export const candidateView = z.object({
   node: z.string(),
   /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex. */

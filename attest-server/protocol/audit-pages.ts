@@ -34,12 +34,12 @@ export const checkpointPage = z.object({
 });
 
 /** A line of an export: entries by number, then the keys of each origin, the latest last, then the checkpoints. */
-export const bookLine = z.union([
+export const auditLine = z.union([
   z.strictObject({ entry: auditEntry }),
   owner,
   z.strictObject({ checkpoint: note }),
 ]);
-export type BookLine = z.infer<typeof bookLine>;
+export type AuditLine = z.infer<typeof auditLine>;
 
 export const rotateAnswer = z.object({ keyId: z.string() });
 /** Where the copy is, on the server. */

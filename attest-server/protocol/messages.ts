@@ -37,8 +37,11 @@ export type PcrSelection = z.infer<typeof selection>;
 
 const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 
-/** What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests. */
-export const spokenWords = ['parts'] as const;
+/**
+ * What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests.
+ * `codes`: a reason code that the agent does not know is no fault of the message.
+ */
+export const spokenWords = ['parts', 'codes'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
 /** Of the words in a hello those that this version knows. */
@@ -186,11 +189,17 @@ const challenge = z.strictObject({
   within: z.int().min(1),
 });
 
+/** A reason code as an agent takes it: a server of later may have more of them. */
+const codeOfServer = z.string().regex(/^[a-z0-9_]{1,64}$/, 'not a reason code');
+
+/** Why the server closes the connection. */
+const refusal = z.strictObject({ type: z.literal('error'), code: codeOfServer });
+
 /** What the agent may learn: its state and the codes, never an expected value. */
 const verdict = z.strictObject({
   type: z.literal('verdict'),
   state: z.enum(nodeStates),
-  codes: z.array(reasonCode).max(64),
+  codes: z.array(codeOfServer).max(64),
   /** The latest checkpoint of the audit log, and the keys that sign it, for the agent to keep (checkpoint.ts). */
   checkpoint: z.string().max(checkpointLength).optional(),
   auditKeys: auditKeys.optional(),
@@ -198,11 +207,12 @@ const verdict = z.strictObject({
   authorities: announcedAuthorities.optional(),
 });
 
-export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, failure]);
+export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, refusal]);
 export type Activate = z.infer<typeof activate>;
 export type Challenge = z.infer<typeof challenge>;
 export type VerdictMessage = z.infer<typeof verdict>;
 export type ErrorMessage = z.infer<typeof failure>;
+export type RefusalMessage = z.infer<typeof refusal>;
 export type ServerMessage = z.infer<typeof fromServer>;
 
 /** @throws Rejection `too_large`, `malformed` (naming the field) */

@@ -28,7 +28,9 @@ async function makeSide(): Promise<Side> {
   const made = await makeAuthority();
   const { key, cert } = await made.issue();
   return {
-    ...{ made, authority: new X509Certificate(made.ca), leaf: new X509Certificate(cert) },
+    made,
+    authority: new X509Certificate(made.ca),
+    leaf: new X509Certificate(cert),
     tls: { key, cert: cert + made.ca },
   };
 }

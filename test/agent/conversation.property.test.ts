@@ -4,9 +4,13 @@ import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
+import { pino } from 'pino';
 import { AgentError } from '../../agent/agent-error.ts';
 import type { Channel, Frame } from '../../agent/channel.ts';
 import { type ConversationParts, startConversation } from '../../agent/conversation.ts';
+import { nodeReader } from '../../agent/node-reader.ts';
+import { firstParts, growingParts, partNames } from '../../attest-server/protocol/evidence.ts';
+import { parseFacts } from '../../attest-server/protocol/facts.ts';
 import {
   parseAgentMessage,
   parseBinaryFrame,
@@ -167,9 +171,55 @@ describe('a conversation', () => {
     assert.deepEqual(channel.closes, []);
   });
 
+  it('names no part that the server did not ask for, whatever else the node has', async () => {
+    // An older server refuses evidence that names a part of later.
+    const list = partNames.map((name) => ({
+      name,
+      part: name,
+      read: async () => Buffer.from(name),
+      ...(growingParts.has(name) && { after: 'quote' as const }),
+    }));
+    const readNode = nodeReader(list, '/', pino({ level: 'silent' }));
+    const asked = fc.option(fc.subarray([...partNames, 'unheardOf']), { nil: undefined });
+    await fc.assert(
+      fc.asyncProperty(asked, async (parts) => {
+        const channel = new FakeChannel();
+        const sent = Promise.withResolvers<void>();
+        const on = {
+          ...partsThat(working).on,
+          sent: (what: string) => void (what === 'evidence' && sent.resolve()),
+          fault: sent.reject,
+        };
+        startConversation(channel, partsThat(working, { readNode, on }));
+        const nonce = Buffer.alloc(32).toString('base64');
+        const challenge = {
+          type: 'challenge',
+          nonce,
+          selection: {},
+          purpose: 'attest',
+          holds: [],
+          within: 1,
+        };
+        channel.tell(parseServerMessage(JSON.stringify({ ...challenge, parts })));
+        await sent.promise;
+        const evidence = parseAgentMessage(String(channel.sent.at(-1)));
+        assert(evidence.type === 'evidence');
+        const takes = new Set<string>(parts ?? firstParts);
+        const taken = partNames.filter((name) => takes.has(name));
+        assert.deepEqual(new Set(Object.keys(evidence.parts)), new Set(taken));
+        const signed = taken.filter((name) => name !== 'boot' && !growingParts.has(name));
+        assert.deepEqual(
+          new Set(Object.keys(parseFacts(evidence.facts).parts ?? {})),
+          new Set(parts === undefined ? [] : signed),
+        );
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   it('says what it speaks, unless the server is known to refuse that', () => {
     for (const [saysWhatItSpeaks, speaks] of [
-      [true, ['parts']],
+      [true, ['parts', 'codes']],
       [false, undefined],
     ] as const) {
       const channel = new FakeChannel();

@@ -38,8 +38,12 @@ describe('an agent and a server, end to end', () => {
   async function startAgent(): Promise<void> {
     const file = join(folder, 'agent.yaml');
     const settings = {
-      ...{ node, tcti: machine.tpm.tcti, sysroot: machine.sysroot, stateDir: join(folder, 'state') },
-      ...{ servers: [`127.0.0.1:${world.server.agentPort}`], caFile: world.server.caFile },
+      node,
+      tcti: machine.tpm.tcti,
+      sysroot: machine.sysroot,
+      stateDir: join(folder, 'state'),
+      servers: [`127.0.0.1:${world.server.agentPort}`],
+      caFile: world.server.caFile,
     };
     await writeFile(file, JSON.stringify(settings), { mode: 0o600 });
     agent = await startDaemon(process.execPath, [program, 'run', '--config', file]);

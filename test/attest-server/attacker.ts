@@ -42,8 +42,14 @@ export interface Dialling {
   readonly from?: string;
 }
 
+/** Where to connect, and whose certificate is right there. */
+interface Dialled {
+  readonly ca: string;
+  readonly server: { readonly agentPort: number };
+}
+
 /** @throws where the server does not take the connection */
-export async function dial({ ca, server }: TestServer, how: Dialling = {}): Promise<Peer> {
+export async function dial({ ca, server }: Dialled, how: Dialling = {}): Promise<Peer> {
   const address = `wss://127.0.0.1:${server.agentPort}${how.path ?? attestPath}`;
   const socket = new WebSocket(address, [...(how.subprotocols ?? [subprotocol])], {
     ca,

@@ -154,7 +154,10 @@ describe('attacks with a TPM of their own', () => {
     const { boot } = verify(
       { quotes: [quote], facts: null, parts: { boot: partOf(bytes) } },
       {
-        ...{ ak, ekDigest: null, judgeHierarchy: true, selection },
+        ak,
+        ekDigest: null,
+        judgeHierarchy: true,
+        selection,
         binding: { qualifyingData: '05'.repeat(32) },
       },
     );

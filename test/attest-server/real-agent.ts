@@ -24,7 +24,11 @@ export async function startAgent(
   const stop = new AbortController();
   const states: AgentState[] = [];
   const config = {
-    ...{ node, stateDir, caFile: server.caFile, joinTokenFile: null, logLevel: 'silent' as const },
+    node,
+    stateDir,
+    caFile: server.caFile,
+    joinTokenFile: null,
+    logLevel: 'silent' as const,
     servers: [{ host: '127.0.0.1', port: server.port }],
     tcti: machine.tpm.tcti,
     sysroot: machine.sysroot,

@@ -68,7 +68,11 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         null,
         {},
         {
-          ...{ stateDir, host: '127.0.0.1', agentPort, apiPort: 0, metricsPort: 0 },
+          stateDir,
+          host: '127.0.0.1',
+          agentPort,
+          apiPort: 0,
+          metricsPort: 0,
           policy: settings.policy ?? 'strict',
           endorsementRoots: settings.endorsementRoots ?? [rootsDir],
           challengeEverySeconds: settings.challengeEvery ?? 300,

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
+import { keptContext } from '../../attest-server/evidence/pack.ts';
 import { InForce } from '../../attest-server/in-force/in-force.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { formatCheckpoint } from '../../attest-server/protocol/checkpoint.ts';
@@ -53,7 +54,7 @@ export async function benchGrowth(): Promise<GrowthFigures> {
     await using store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
     let now = 0;
     const references = await store.references.list();
-    const inForce = new InForce(strictPolicy, references);
+    const inForce = new InForce(strictPolicy, references, keptContext);
     const ports = madePorts(store, { now: () => now, monotonic: () => now, inForce: () => inForce });
     const attestation = await Attestation.open(ports, null);
     let before = new Map<string, number>();

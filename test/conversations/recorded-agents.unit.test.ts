@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { inCodesOf } from '../../attest-server/channel/first-codes.ts';
 import { type Action, Session } from '../../attest-server/channel/session.ts';
 import {
   type Activate,
   parseServerMessage,
   type ServerMessage,
 } from '../../attest-server/protocol/messages.ts';
+import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import { Rejection } from '../../attest-server/protocol/rejection.ts';
 import {
   assertAccepted,
@@ -26,6 +28,15 @@ describe('the server of this tree, towards recorded agents of each release', () 
           for (const each of lineage(release, conversation)) await replay(release, each, rooms);
         });
 
+      it('says no reason code of later, whatever the rooms behind the channel say', async () => {
+        for (const conversation of release.conversations.values()) {
+          await using rooms = await openRooms(release);
+          const earlier = lineage(release, conversation).slice(0, -1);
+          for (const each of earlier) await replay(release, each, rooms);
+          await replay(release, conversation, rooms, ['code_of_later' as ReasonCode]);
+        }
+      });
+
       it('refuses the same frames on another connection', async () => {
         for (const conversation of release.conversations.values()) {
           if (conversation.enrolled === null) continue;
@@ -45,8 +56,16 @@ describe('the server of this tree, towards recorded agents of each release', () 
   }
 });
 
-/** Feeds what the agent sent, and compares what the server of this tree makes of it with what was recorded. */
-async function replay(release: Release, conversation: Conversation, rooms: ServerRooms): Promise<void> {
+/**
+ * Feeds what the agent sent, and compares what the server of this tree makes of it with what was recorded.
+ * @param more codes of each verdict beside those that the rooms give
+ */
+async function replay(
+  release: Release,
+  conversation: Conversation,
+  rooms: ServerRooms,
+  more: readonly ReasonCode[] = [],
+): Promise<void> {
   const session = new Session(Buffer.from(conversation.channel, 'hex'));
   const began = Date.parse(conversation.startedAt);
   const said: ServerMessage[] = [];
@@ -54,6 +73,10 @@ async function replay(release: Release, conversation: Conversation, rooms: Serve
   /** Whether the server of this tree would challenge now. */
   let isAsking = false;
 
+  /** As the connection sends it. */
+  const say = (message: ServerMessage) => {
+    said.push(inCodesOf(session.hello, message));
+  };
   const carryOut = async (actions: readonly Action[]): Promise<void> => {
     for (const action of actions) await follow(action).then(carryOut, refused);
   };
@@ -64,7 +87,7 @@ async function replay(release: Release, conversation: Conversation, rooms: Serve
   const follow = async (action: Action): Promise<readonly Action[]> => {
     switch (action.do) {
       case 'send':
-        said.push(action.message);
+        say(action.message);
         return [];
       case 'identify': {
         const found = await rooms.identify(action.hello, action.joinToken);
@@ -81,11 +104,11 @@ async function replay(release: Release, conversation: Conversation, rooms: Serve
       case 'judge': {
         assert(peer !== null);
         const { state, codes } = await rooms.judge(peer, session, action);
-        said.push({ type: 'verdict', state, codes: [...codes] });
+        say({ type: 'verdict', state, codes: [...more, ...codes] });
         return [];
       }
       case 'refuse':
-        said.push({ type: 'error', code: action.code });
+        say({ type: 'error', code: action.code });
         return [];
       case 'note':
       case 'trusts':

@@ -1,10 +1,11 @@
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import type { Action, Session } from '../../attest-server/channel/session.ts';
-import { CandidateBook } from '../../attest-server/enrolment/candidates.ts';
+import { Candidates } from '../../attest-server/enrolment/candidates.ts';
 import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
 import type { EnrolledNode } from '../../attest-server/enrolment/ports.ts';
 import { createRegistry } from '../../attest-server/enrolment/registry.ts';
+import { keptContext } from '../../attest-server/evidence/pack.ts';
 import { InForce } from '../../attest-server/in-force/in-force.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { enrolments, groupOf } from '../../attest-server/policy/policy.ts';
@@ -43,7 +44,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
   const store = await openStore(':memory:', { chain: chainEntry });
   const policy = parsePolicy(release.policy, 'policy.yaml', enrolments);
   const now = () => rooms.now;
-  let inForce = new InForce(policy, []);
+  let inForce = new InForce(policy, [], keptContext);
   const attestation = await Attestation.open(
     madePorts(store, { now: () => rooms.now, inForce: () => inForce }),
     null,
@@ -61,7 +62,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
   const identify = createIdentify({
     store: store.enrolment,
     registry,
-    candidates: await CandidateBook.open(store.enrolment),
+    candidates: await Candidates.open(store.enrolment),
     withoutTpm: { note: () => false },
     async checkWitness() {},
     trust: () => trustRoots(roots, []),
@@ -86,7 +87,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       } else if (deed.kind === 'reference') {
         const captured = reference.parse(deed.reference);
         await store.references.add(captured, audit('reference.capture', captured.name));
-        inForce = new InForce(policy, await store.references.list());
+        inForce = new InForce(policy, await store.references.list(), keptContext);
       }
     },
     async identify(hello, joinToken) {

@@ -58,7 +58,9 @@ const indices = (events: readonly LogEvent[]) => events.map(({ index }) => index
 const at = (holds: (event: LogEvent) => boolean) => eventWhere(good, holds).index;
 
 const everyDifference = {
-  ...{ firmwareSettings: true, configuration: true, initrd: true },
+  firmwareSettings: true,
+  configuration: true,
+  initrd: true,
   text: (text: string) =>
     text.replaceAll('cfa927ec-bf7d-45e2-80bd-be4bda00859c', '0b1c2d3e-4f50-4617-8293-a4b5c6d7e8f9'),
 };
@@ -252,7 +254,8 @@ export const attacks: readonly Attack[] = [
     made: 'StartupLocality 3 put before the last event; it extends nothing',
     moment: {
       log: insertBefore(good, lastEvent, {
-        ...{ pcr: 0, type: noAction },
+        pcr: 0,
+        type: noAction,
         data: Buffer.from('StartupLocality\0\u0003', 'latin1'),
       }),
     },
@@ -349,7 +352,9 @@ export const attacks: readonly Attack[] = [
     made: 'MokSBState measured as 01 into PCR 14 behind MokListTrusted',
     moment: {
       log: insertBefore(good, at(named('MokListTrusted')) + 1, {
-        ...{ pcr: 14, type: type.ipl, data: Buffer.from('MokSBState\0') },
+        pcr: 14,
+        type: type.ipl,
+        data: Buffer.from('MokSBState\0'),
         measured: Buffer.of(1),
       }),
     },
@@ -362,7 +367,9 @@ export const attacks: readonly Attack[] = [
     made: 'MokSBState measured as 01 into PCR 14 behind MokListTrusted, which is 01 as well, as EV_COMPACT_HASH',
     moment: {
       log: insertBefore(good, at(named('MokListTrusted')) + 1, {
-        ...{ pcr: 14, type: 0x0c, data: Buffer.from('MokListTrusted\0') },
+        pcr: 14,
+        type: 0x0c,
+        data: Buffer.from('MokListTrusted\0'),
         measured: Buffer.of(1),
       }),
     },
@@ -419,7 +426,9 @@ export const attacks: readonly Attack[] = [
     made: 'another initrd measured into PCR 9 before the known one, under the name of a GRUB configuration file',
     moment: {
       log: insertBefore(good, eventWhere(good, named('/initrd.img')).index, {
-        ...{ pcr: 9, type: type.ipl, data: Buffer.from('(hd0,gpt1)/EFI/debian/grub.cfg\0') },
+        pcr: 9,
+        type: type.ipl,
+        data: Buffer.from('(hd0,gpt1)/EFI/debian/grub.cfg\0'),
         measured: Buffer.from('another initrd'),
       }),
     },
@@ -433,7 +442,9 @@ export const attacks: readonly Attack[] = [
     base: 'debian13-sdboot-uki',
     moment: {
       log: insertBefore(unified, eventWhere(unified, named('LOADED_IMAGE::LoadOptions')).index, {
-        ...{ pcr: 13, type: type.ipl, data: Buffer.from('System extension initrd\0', 'utf16le') },
+        pcr: 13,
+        type: type.ipl,
+        data: Buffer.from('System extension initrd\0', 'utf16le'),
         measured: Buffer.from('what the extension holds'),
       }),
     },
@@ -446,7 +457,9 @@ export const attacks: readonly Attack[] = [
     made: 'a GRUB command put behind the end of the boot services in PCR 8, and extended',
     moment: {
       log: append(good, {
-        ...{ pcr: 8, type: type.ipl, data: Buffer.from('grub_cmd: set superusers=root\0') },
+        pcr: 8,
+        type: type.ipl,
+        data: Buffer.from('grub_cmd: set superusers=root\0'),
         measured: Buffer.from('set superusers=root'),
       }),
     },
@@ -483,7 +496,12 @@ export const attacks: readonly Attack[] = [
     attack: 'none: power was lost, and the clock is not safe; both counters rose',
     made: 'reset and restart count lower when last seen, a clock a little higher, safe not set',
     moment: {
-      ...{ log: good, resetCount: 8, restartCount: 2, clock: 999_000_000n, safe: false, bootId: otherBoot },
+      log: good,
+      resetCount: 8,
+      restartCount: 2,
+      clock: 999_000_000n,
+      safe: false,
+      bootId: otherBoot,
       previous: seen,
     },
     expected: { state: 'trusted', codes: ['rebooted'] },

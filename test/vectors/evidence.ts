@@ -35,7 +35,10 @@ export const otherBoot = '0a9619ff-8b86-d011-b42d-00cf4fc964aa';
 export function evidenceOf(moment: Moment): EarlierBundle {
   const { log, node = 'worker-1', bootId = firstBoot, host, previous } = moment;
   const facts = JSON.stringify({
-    ...{ purpose: 'attest', node, bootId, helloDigest: hash('sha256', 'hello', 'hex') },
+    purpose: 'attest',
+    node,
+    bootId,
+    helloDigest: hash('sha256', 'hello', 'hex'),
     ...(host !== undefined && { host }),
   });
   const bound = {
@@ -48,12 +51,11 @@ export function evidenceOf(moment: Moment): EarlierBundle {
     tpm.ak,
     Buffer.from(qualifyingData({ nonce, channel, ...bound }), 'hex'),
     {
-      ...{
-        clock: moment.clock ?? 1_000_000_000n,
-        resetCount: moment.resetCount ?? 7,
-        safe: moment.safe ?? true,
-      },
-      ...{ restartCount: moment.restartCount ?? 1, pcrs: { sha256: values } },
+      clock: moment.clock ?? 1_000_000_000n,
+      resetCount: moment.resetCount ?? 7,
+      safe: moment.safe ?? true,
+      restartCount: moment.restartCount ?? 1,
+      pcrs: { sha256: values },
       ...(moment.firmwareVersion !== undefined && { firmwareVersion: moment.firmwareVersion }),
     },
   );

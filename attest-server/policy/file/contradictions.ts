@@ -7,9 +7,9 @@ import { fieldOf, listOf } from './raw-value.ts';
 /**
  * What one field cannot tell: fields that contradict each other. Reads the raw value, so that these faults are told
  * beside those of the schema.
- * @param ways by which nodes can enrol at whoever will apply the policy
+ * @param methods by which nodes can enrol at whoever will apply the policy
  */
-export function contradictionsIn(raw: unknown, ways: readonly Enrolment[]): Located[] {
+export function contradictionsIn(raw: unknown, methods: readonly Enrolment[]): Located[] {
   const names = new Set<unknown>();
   return listOf(fieldOf(raw, 'groups')).flatMap((group, index) => {
     const name = fieldOf(group, 'name');
@@ -18,7 +18,7 @@ export function contradictionsIn(raw: unknown, ways: readonly Enrolment[]): Loca
     const found = [
       ...(twice ? [{ path: ['name'], text: 'another group above has this name' }] : []),
       ...ofMode(group),
-      ...ofEnrolment(group, ways),
+      ...ofEnrolment(group, methods),
       ...ofAbsent(group),
       ...ofAspects(group),
     ];
@@ -37,13 +37,13 @@ function ofMode(group: unknown): Located[] {
   return [{ path: [given === undefined ? 'mode' : 'require'], text }];
 }
 
-function ofEnrolment(group: unknown, ways: readonly Enrolment[]): Located[] {
+function ofEnrolment(group: unknown, methods: readonly Enrolment[]): Located[] {
   const faults: Located[] = [];
   const mode = fieldOf(group, 'mode');
   const named = listOf(fieldOf(group, 'enrolment'));
-  for (const way of enrolments)
-    if (named.includes(way) && !ways.includes(way))
-      faults.push({ path: ['enrolment', named.indexOf(way)], text: unsupported });
+  for (const method of enrolments)
+    if (named.includes(method) && !methods.includes(method))
+      faults.push({ path: ['enrolment', named.indexOf(method)], text: unsupported });
   const firstUse = named.indexOf('first-use');
   if (marks(mode) && firstUse >= 0)
     faults.push({

@@ -20,23 +20,23 @@ export interface CheckedPolicy {
 /**
  * Parses a policy file (YAML 1.2, docs/policy.md).
  * @param file the path that faults are told with; its base name without ending becomes the policy's name
- * @param ways by which nodes can enrol at whoever will apply it; a policy that names another one is refused
+ * @param methods by which nodes can enrol at whoever will apply it; a policy that names another one is refused
  * @throws PolicyError with every fault at once
  */
-export function parsePolicy(text: string, file: string, ways = plainEnrolments): Policy {
-  return parseDocumentOf(text, file, ways).policy;
+export function parsePolicy(text: string, file: string, methods = plainEnrolments): Policy {
+  return parseDocumentOf(text, file, methods).policy;
 }
 
 /**
  * The same, with what is worth a second look.
  * @throws PolicyError with every fault at once
  */
-export function checkPolicy(text: string, file: string, ways = plainEnrolments): CheckedPolicy {
-  const { policy, document, lines } = parseDocumentOf(text, file, ways);
+export function checkPolicy(text: string, file: string, methods = plainEnrolments): CheckedPolicy {
+  const { policy, document, lines } = parseDocumentOf(text, file, methods);
   return { policy, warnings: place(warningsOf(policy), document, lines) };
 }
 
-function parseDocumentOf(text: string, file: string, ways: readonly Enrolment[]) {
+function parseDocumentOf(text: string, file: string, methods: readonly Enrolment[]) {
   if (text.length > longest)
     throw new PolicyError(file, [whole(`longer than ${longest} characters; split it into fewer groups`)]);
   const lines = new LineCounter();
@@ -45,7 +45,7 @@ function parseDocumentOf(text: string, file: string, ways: readonly Enrolment[])
   const explain = issueExplainer();
   const located = [
     ...(result.success ? [] : result.error.issues.flatMap(explain)),
-    ...contradictionsIn(raw, ways),
+    ...contradictionsIn(raw, methods),
   ];
   if (!result.success || located.length > 0) throw new PolicyError(file, place(located, document, lines));
   const policy = {

@@ -68,7 +68,7 @@ const groupBase = z.strictObject({
     .array(z.enum(enrolments))
     .min(1, 'empty, so that no node could enrol')
     .default([...defaultEnrolments])
-    .describe('by whose word a TPM becomes a node'),
+    .describe('the enrolment methods by which a TPM may become a node'),
   require: z
     .array(required)
     .min(1, 'empty: a policy that requires nothing proves nothing')

@@ -9,8 +9,13 @@ import { madePorts } from './made-machine.ts';
 
 const unknownAfter = 180_000;
 const verdict = (state: NodeState): Verdict => ({
-  ...{ state, reasons: [], aspects: { identity: { status: 'affirming', source: 'tpm' } } },
-  ...{ group: 'default', require: ['identity'], mode: 'enforce', policy: 'strict@000000000000' },
+  state,
+  reasons: [],
+  aspects: { identity: { status: 'affirming', source: 'tpm' } },
+  group: 'default',
+  require: ['identity'],
+  mode: 'enforce',
+  policy: 'strict@000000000000',
 });
 
 /** A store with node-1, judged at time 0. */
@@ -19,24 +24,36 @@ async function judged(state: NodeState): Promise<Store> {
   const ekDigest = 'a'.repeat(64);
   await store.enrolment.enrol(
     {
-      ...{ ekDigest, name: 'node-1', bound: 'pin', ekPublicArea: Buffer.of(1), ekCertificate: null },
-      ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
-      ...{ tpmClass: 'unknown', endorsedBy: null, banks: null },
+      ekDigest,
+      name: 'node-1',
+      bound: 'pin',
+      ekPublicArea: Buffer.of(1),
+      ekCertificate: null,
+      akPublicArea: Buffer.of(2),
+      akName: '000b',
+      manufacturer: null,
+      enrolledAt: 0,
+      tpmClass: 'unknown',
+      endorsedBy: null,
+      banks: null,
     },
     madeEvent('enrol', 'node-1'),
   );
   await store.verdicts.recordChange({
     status: {
-      ...{ name: 'node-1', ekDigest, state, verdict: verdict(state), verifiedAt: 0, expiresAt: unknownAfter },
-      ...{
-        bootedAt: 0,
-        resetCount: 1,
-        restartCount: 0,
-        clock: 1n,
-        firmwareVersion: null,
-        bootId: null,
-        sequence: null,
-      },
+      name: 'node-1',
+      ekDigest,
+      state,
+      verdict: verdict(state),
+      verifiedAt: 0,
+      expiresAt: unknownAfter,
+      bootedAt: 0,
+      resetCount: 1,
+      restartCount: 0,
+      clock: 1n,
+      firmwareVersion: null,
+      bootId: null,
+      sequence: null,
       kernel: null,
       systemUuid: null,
       parts: {},
@@ -45,7 +62,9 @@ async function judged(state: NodeState): Promise<Store> {
       recordedAt: 0,
       repeats: 0,
     },
-    ...{ at: 0, evidence: [], audit: [] },
+    at: 0,
+    evidence: [],
+    audit: [],
     history: [
       { at: 0, verdict: verdict(state), evidenceDigest: null, transition: true, repeats: 0, since: 0 },
     ],

@@ -3,7 +3,8 @@ import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
-import { Packer } from '../../../attest-server/evidence/pack.ts';
+import { LogsPerBoot } from '../../../attest-server/evidence/logs-per-boot.ts';
+import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
@@ -38,13 +39,14 @@ export function madePorts(
   change: Partial<AttestPorts> & { readonly policy?: Policy } = {},
 ): AttestPorts {
   const { policy = strictPolicy, ...ports } = change;
-  const inForce = new InForce(policy, []);
+  const inForce = new InForce(policy, [], keptContext);
   return {
     verdicts,
     enrolment,
     evidence: {
       packer: new Packer(),
       budget: new DiskBudget(60_000),
+      logsPerBoot: new LogsPerBoot(),
       readPart: (digest, node) => kept.read(digest, node),
     },
     now: () => 0,

@@ -11,12 +11,23 @@ const nonce = Buffer.alloc(32, 3);
 const base64 = nonce.toString('base64');
 const hello = (joinToken: boolean) =>
   JSON.stringify({
-    ...{ type: 'hello', versions: { protocol: [1, 1], program: '1' }, role: 'agent', node: 'node-1' },
-    ...{ banks: [], ek: null, ak: null, joinToken },
+    type: 'hello',
+    versions: { protocol: [1, 1], program: '1' },
+    role: 'agent',
+    node: 'node-1',
+    banks: [],
+    ek: null,
+    ak: null,
+    joinToken,
   });
 const challenge: Challenge = {
-  ...{ type: 'challenge', nonce: base64, selection: { sha256: [0] } },
-  ...{ purpose: 'attest', holds: [], parts: ['boot'], within: 100 },
+  type: 'challenge',
+  nonce: base64,
+  selection: { sha256: [0] },
+  purpose: 'attest',
+  holds: [],
+  parts: ['boot'],
+  within: 100,
 };
 
 /** Frames as a peer may send them: good ones, good ones cut or changed, and any bytes. */
@@ -25,11 +36,18 @@ const good: readonly string[] = [
   hello(true),
   JSON.stringify({ type: 'activated', proof: '00'.repeat(32) }),
   JSON.stringify({
-    ...{ type: 'evidence', nonce: base64, channel: base64, facts: '{}', bootLog: null },
+    type: 'evidence',
+    nonce: base64,
+    channel: base64,
+    facts: '{}',
+    bootLog: null,
     quotes: [{ attest: '', signature: '', pcrs: {} }],
   }),
   JSON.stringify({
-    ...{ type: 'evidence', nonce: base64, channel: base64, facts: '{}' },
+    type: 'evidence',
+    nonce: base64,
+    channel: base64,
+    facts: '{}',
     quotes: [{ attest: '', signature: '', pcrs: {} }],
     parts: { boot: { digest: hash('sha256', 'part', 'hex') } },
   }),

@@ -173,7 +173,10 @@ describe('a boot log that holds what a terminal or a page would obey', () => {
 describe('nonces', () => {
   it('are 32 bytes, and no two of hundreds are the same, over connections and restarts (row 81)', async () => {
     await using world: TestServer = await startTestServer({
-      ...{ policy: 'observe', challengeEvery: 0.005, answerWithin: 0.005, unknownAfter: 900 },
+      policy: 'observe',
+      challengeEvery: 0.005,
+      answerWithin: 0.005,
+      unknownAfter: 900,
     });
     const tpm = forgedTpm();
     await world.pin(node, tpm.ekDigest);

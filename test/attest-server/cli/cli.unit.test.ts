@@ -317,9 +317,17 @@ describe('the command line', () => {
 
   it('shows who waits with the whole digest, and decides in the name of who asks', async () => {
     world.waiting.push({
-      ...{ node: 'node-7', ekDigest: 'cd'.repeat(32), ekPublicArea: Buffer.alloc(0), address: '10.0.0.7' },
-      ...{ certificateSubject: hostile, manufacturer: null, firstSeen: now, lastSeen: now, attempts: 2 },
-      ...{ nameIsEnrolled: true, isApproved: false },
+      node: 'node-7',
+      ekDigest: 'cd'.repeat(32),
+      ekPublicArea: Buffer.alloc(0),
+      address: '10.0.0.7',
+      certificateSubject: hostile,
+      manufacturer: null,
+      firstSeen: now,
+      lastSeen: now,
+      attempts: 2,
+      nameIsEnrolled: true,
+      isApproved: false,
     });
     const list = await assay('enrol list');
     assert.ok(list.out.includes('cd'.repeat(32)));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type Approvals, createApprovals } from '../../../attest-server/enrolment/approvals.ts';
-import { CandidateBook } from '../../../attest-server/enrolment/candidates.ts';
+import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
 import type { Bound } from '../../../attest-server/protocol/enrolment-method.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 
@@ -20,7 +20,7 @@ describe('the approval of a key that is enrolled already', () => {
     ways = ['approval'];
     approvals = createApprovals({
       store: store.enrolment,
-      candidates: await CandidateBook.open(store.enrolment),
+      candidates: await Candidates.open(store.enrolment),
       now: () => 0,
       alert: () => {},
       mayEnrol: (_node, by) => ways.includes(by),
@@ -36,9 +36,18 @@ describe('the approval of a key that is enrolled already', () => {
   const enrolled = (bound: Bound) =>
     store.enrolment.enrol(
       {
-        ...{ ekDigest: ek, name: 'node-1', bound, ekPublicArea: Buffer.of(1), ekCertificate: null },
-        ...{ akPublicArea: Buffer.of(2), akName: '000b', manufacturer: null, enrolledAt: 0 },
-        ...{ tpmClass: 'unknown', endorsedBy: null, banks: null },
+        ekDigest: ek,
+        name: 'node-1',
+        bound,
+        ekPublicArea: Buffer.of(1),
+        ekCertificate: null,
+        akPublicArea: Buffer.of(2),
+        akName: '000b',
+        manufacturer: null,
+        enrolledAt: 0,
+        tpmClass: 'unknown',
+        endorsedBy: null,
+        banks: null,
       },
       { at: 0, actor: 'agent:node-1', action: 'enrol', subject: 'node-1', code: null, detail: {} },
     );

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { CandidateBook } from '../../../attest-server/enrolment/candidates.ts';
+import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
 import type { Candidate } from '../../../attest-server/enrolment/ports.ts';
 
 const claim = (node: string, ek: string) => ({
-  ...{ node, ekDigest: ek, ekPublicArea: Buffer.from(ek), certificateSubject: null, manufacturer: null },
+  node,
+  ekDigest: ek,
+  ekPublicArea: Buffer.from(ek),
+  certificateSubject: null,
+  manufacturer: null,
   address: '10.0.0.1',
 });
 
@@ -25,16 +29,16 @@ function diskOf(kept: readonly Candidate[] = []) {
     },
   };
 }
-type CandidateStore = Parameters<typeof CandidateBook.open>[0];
+type CandidateStore = Parameters<typeof Candidates.open>[0];
 
-describe('the book of candidates', () => {
+describe('the list of candidates', () => {
   it('keeps who claims a name side by side, and counts how often each came', async () => {
-    const book = await CandidateBook.open(diskOf());
-    book.note(claim('node-1', 'a'), 1);
-    book.note(claim('node-1', 'b'), 2);
-    book.note(claim('node-1', 'a'), 3);
+    const candidates = await Candidates.open(diskOf());
+    candidates.note(claim('node-1', 'a'), 1);
+    candidates.note(claim('node-1', 'b'), 2);
+    candidates.note(claim('node-1', 'a'), 3);
     assert.deepEqual(
-      book
+      candidates
         .list()
         .map(({ ekDigest, firstSeen, lastSeen, attempts }) => [ekDigest, firstSeen, lastSeen, attempts]),
       [
@@ -45,14 +49,14 @@ describe('the book of candidates', () => {
   });
 
   it('holds eight of a name and drops whoever was seen last the longest ago, never another name', async () => {
-    const book = await CandidateBook.open(diskOf());
-    book.note(claim('node-2', 'other'), 0);
-    book.note(claim('node-1', 'true'), 1);
+    const candidates = await Candidates.open(diskOf());
+    candidates.note(claim('node-2', 'other'), 0);
+    candidates.note(claim('node-1', 'true'), 1);
     for (let each = 0; each < 100; each += 1) {
-      book.note(claim('node-1', `forged-${each}`), 2 + each);
-      if (each % 5 === 0) book.note(claim('node-1', 'true'), 2 + each);
+      candidates.note(claim('node-1', `forged-${each}`), 2 + each);
+      if (each % 5 === 0) candidates.note(claim('node-1', 'true'), 2 + each);
     }
-    const names = book.list();
+    const names = candidates.list();
     assert.equal(names.filter(({ node }) => node === 'node-1').length, 8);
     assert.ok(names.some(({ ekDigest }) => ekDigest === 'true'));
     assert.ok(names.some(({ ekDigest }) => ekDigest === 'other'));
@@ -60,37 +64,37 @@ describe('the book of candidates', () => {
 
   it('holds 1024 in all, whatever names are made up', async () => {
     const disk = diskOf();
-    const book = await CandidateBook.open(disk);
-    for (let each = 0; each < 5_000; each += 1) book.note(claim(`node-${each}`, 'a'), each);
-    assert.equal(book.list().length, 1024);
-    assert.equal(book.list()[0]?.node, 'node-3976');
-    await book.flush(5_000);
+    const candidates = await Candidates.open(disk);
+    for (let each = 0; each < 5_000; each += 1) candidates.note(claim(`node-${each}`, 'a'), each);
+    assert.equal(candidates.list().length, 1024);
+    assert.equal(candidates.list()[0]?.node, 'node-3976');
+    await candidates.flush(5_000);
     assert.equal(disk.rows.size, 1024);
   });
 
   it('writes one candidate at most once in ten seconds, however often it comes, and nothing twice', async () => {
     const disk = diskOf();
-    const book = await CandidateBook.open(disk);
+    const candidates = await Candidates.open(disk);
     for (let at = 0; at < 30_000; at += 10) {
-      book.note(claim('node-1', 'a'), at);
-      await book.flush(at);
+      candidates.note(claim('node-1', 'a'), at);
+      await candidates.flush(at);
     }
     assert.equal(disk.writes, 3);
-    await book.flush(30_000, true);
-    await book.flush(60_000, true);
+    await candidates.flush(30_000, true);
+    await candidates.flush(60_000, true);
     assert.equal(disk.writes, 4);
     assert.equal(disk.rows.get('node-1 a')?.attempts, 3_000);
   });
 
   it('is what it was after a restart, without those that became nodes', async () => {
     const disk = diskOf();
-    const book = await CandidateBook.open(disk);
-    book.note(claim('node-1', 'a'), 1);
-    book.note(claim('node-2', 'b'), 2);
-    await book.flush(3);
-    book.forget({ node: 'node-1', ekDigest: 'a' });
-    await book.flush(4);
-    assert.deepEqual((await CandidateBook.open(disk)).list(), book.list());
+    const candidates = await Candidates.open(disk);
+    candidates.note(claim('node-1', 'a'), 1);
+    candidates.note(claim('node-2', 'b'), 2);
+    await candidates.flush(3);
+    candidates.forget({ node: 'node-1', ekDigest: 'a' });
+    await candidates.flush(4);
+    assert.deepEqual((await Candidates.open(disk)).list(), candidates.list());
     assert.equal(disk.rows.size, 1);
   });
 });

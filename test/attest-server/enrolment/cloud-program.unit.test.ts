@@ -27,7 +27,9 @@ describe('the cloud program', () => {
     const notes = `require('node:fs').appendFileSync(__dirname + '/asked', process.argv.slice(2).join(' ') + '\\n');`;
     writeFileSync(program, `#!${process.execPath}\n${notes}\n${does}\n`, { mode: 0o700 });
     return createCloudProgram({
-      ...{ program, timeoutMs, now: () => time },
+      program,
+      timeoutMs,
+      now: () => time,
       fault: (error) => faults.push(error),
     });
   };

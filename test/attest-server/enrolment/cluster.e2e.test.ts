@@ -40,7 +40,8 @@ describe('a server in a cluster, over real connections', () => {
     await writeFile(cloudProgram, script);
     await chmod(cloudProgram, 0o700);
     world = await startTestServer({
-      ...{ policy: policyFile, cloudProgram },
+      policy: policyFile,
+      cloudProgram,
       cluster: {
         providerIdOf: async (node) => machines.get(node) ?? null,
         nodeOfToken: async (token) => tokens.get(token) ?? null,

@@ -46,8 +46,12 @@ function registryWith(clusterPorts: ClusterPorts | null): Registry {
 
 function identify(node: string, digit: string, token: string | null = null) {
   const keys = {
-    ...{ ekDigest: ekOf(digit), ekPublicArea: Buffer.from(digit), ekCertificate: null },
-    ...{ akPublicArea: Buffer.from(digit), akName: `000b${ekOf(digit)}`, vouched: () => tpm },
+    ekDigest: ekOf(digit),
+    ekPublicArea: Buffer.from(digit),
+    ekCertificate: null,
+    akPublicArea: Buffer.from(digit),
+    akName: `000b${ekOf(digit)}`,
+    vouched: () => tpm,
   };
   now += 1;
   return registry.identify(hello(node), keys, token, now);
@@ -70,7 +74,7 @@ const revokeByPerson = (node: string, digit: string) =>
     { at: now, actor: 'token:admin', action: 'enrol.revoke', subject: node, code: null, detail: {} },
   );
 
-describe('enrolment by the word of the cloud', () => {
+describe('enrolment by the method cloud', () => {
   beforeEach(() => {
     ways = ['cloud', 'pin', 'join-token'];
   });
@@ -216,7 +220,7 @@ describe('enrolment by the word of the cloud', () => {
   });
 });
 
-describe('enrolment by the word of a TPM maker and a token of the node', () => {
+describe('enrolment by the method vendor, a TPM maker and a token of the node', () => {
   const token = 'head.claims.signature';
   beforeEach(() => {
     ways = ['vendor', 'join-token', 'first-use'];

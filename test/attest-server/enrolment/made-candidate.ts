@@ -17,13 +17,18 @@ export const hello = (node: string): Hello => ({
 });
 
 export const endorsed: VouchedTpm = {
-  ...{ notVouched: null, endorsedBy: 'e'.repeat(64), manufacturer: 'IFX', tpmClass: 'discrete' },
+  notVouched: null,
+  endorsedBy: 'e'.repeat(64),
+  manufacturer: 'IFX',
+  tpmClass: 'discrete',
 };
 
 /** A TPM that no root vouches for. */
 export const unendorsed = (code: ReasonCode): VouchedTpm => ({
   notVouched: new Rejection(code, 'no root vouches for it'),
-  ...{ endorsedBy: null, manufacturer: null, tpmClass: 'unknown' },
+  endorsedBy: null,
+  manufacturer: null,
+  tpmClass: 'unknown',
 });
 
 export const refused = (work: Promise<unknown>, code: ReasonCode) =>

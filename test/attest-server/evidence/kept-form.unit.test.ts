@@ -52,7 +52,9 @@ function fleetOfOne(one: AnsweringNode = node) {
       const nonce = randomBytes(32);
       const challenge = {
         ...({ type: 'challenge', purpose: 'attest', nonce: nonce.toString('base64') } as const),
-        ...{ selection: every, holds: [], within: 1 },
+        selection: every,
+        holds: [],
+        within: 1,
       };
       const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: values }, resetCount });
       const evidence = tpm.evidence(challenge, { node: node.name, hello, channel }, { quote });

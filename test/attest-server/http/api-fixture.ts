@@ -180,10 +180,15 @@ const tokens: Readonly<Record<string, Caller>> = {
 };
 
 const authorityNow: AuthorityView = {
-  ...{ stage: 'announced', nodes: 2, untold: 1, waitingFor: ['node-2'] },
+  stage: 'announced',
+  nodes: 2,
+  untold: 1,
+  waitingFor: ['node-2'],
   authorities: [
     {
-      ...{ digest: 'ab'.repeat(32), state: 'in force', certificate: 'PEM\n' },
+      digest: 'ab'.repeat(32),
+      state: 'in force',
+      certificate: 'PEM\n',
       expiresAt: '2036-11-20T12:00:00.000Z',
     },
   ],

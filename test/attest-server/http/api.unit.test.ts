@@ -209,9 +209,17 @@ describe('the API', () => {
 
   it('lists waiting TPMs with exactly their members', async () => {
     world.waiting.push({
-      ...{ node: 'node-7', ekDigest: 'cd'.repeat(32), ekPublicArea: Buffer.alloc(0), address: '10.0.0.7' },
-      ...{ certificateSubject: null, manufacturer: 'IFX', firstSeen: now, lastSeen: now, attempts: 2 },
-      ...{ nameIsEnrolled: false, isApproved: true },
+      node: 'node-7',
+      ekDigest: 'cd'.repeat(32),
+      ekPublicArea: Buffer.alloc(0),
+      address: '10.0.0.7',
+      certificateSubject: null,
+      manufacturer: 'IFX',
+      firstSeen: now,
+      lastSeen: now,
+      attempts: 2,
+      nameIsEnrolled: false,
+      isApproved: true,
     });
     const { text } = await ask(server, '/v1/enrolments');
     const [item] = api.listOf(api.candidateView.strict()).parse(JSON.parse(text)).items;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
+import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { openInForce, type RulesInForce } from '../../../attest-server/in-force/open.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { referenceOf } from '../http/api-fixture.ts';
@@ -42,6 +43,7 @@ describe('the rules in force', () => {
         },
       },
       bundle: async () => null,
+      contextOf: keptContext,
       labelsOf: () => ({}),
       now: () => 0,
       logger: pino({ level: 'silent' }),

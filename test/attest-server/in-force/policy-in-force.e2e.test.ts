@@ -168,7 +168,8 @@ describe('a policy in force, over real connections', () => {
       const tokenFile = join(world.stateDir, 'admin.token');
       const environment = {
         ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-        ...{ ASSAY_TOKEN_FILE: tokenFile, ASSAY_CA_FILE: world.server.caFile },
+        ASSAY_TOKEN_FILE: tokenFile,
+        ASSAY_CA_FILE: world.server.caFile,
       };
       const { code, out } = await runAssay(['policy', 'suggest'], { env: environment });
       assert.equal(code, 0);

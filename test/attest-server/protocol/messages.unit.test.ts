@@ -111,6 +111,26 @@ describe('a challenge', () => {
   });
 });
 
+describe('a verdict or a refusal', () => {
+  it('may have a code that this agent does not know, if it is printable and short', () => {
+    const verdict = (code: unknown) => ({ type: 'verdict', state: 'untrusted', codes: [code] });
+    const refusal = (code: unknown) => ({ type: 'error', code });
+    for (const made of [verdict, refusal]) {
+      const later = made('code_of_later');
+      assert.deepEqual(parseServerMessage(JSON.stringify(later)), later);
+      for (const code of ['', 'a\u001bb', 'two words', 'Malformed', 'a'.repeat(65), 1, null])
+        assert.equal(
+          rejectionOf(() => parseServerMessage(JSON.stringify(made(code))))?.code,
+          'malformed',
+          JSON.stringify(code),
+        );
+    }
+  });
+
+  it('of an agent still has a code of the closed list', () =>
+    assert.equal(codeOf({ type: 'error', code: 'code_of_later' }), 'malformed'));
+});
+
 describe('facts', () => {
   const facts = {
     purpose: 'attest',

@@ -34,7 +34,11 @@ describe('the state folder of a server', () => {
 
   const inFolder = (name: string) => join(folder, name);
   const settings = () => ({
-    ...{ stateDir: folder, host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 },
+    stateDir: folder,
+    host: '127.0.0.1',
+    agentPort: 0,
+    apiPort: 0,
+    metricsPort: 0,
   });
   const started = async () => {
     const server = await startServer(serverConfig(null, {}, settings()), {

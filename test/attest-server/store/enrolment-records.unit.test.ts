@@ -9,8 +9,13 @@ const one = madeNode('node-1');
 const approved = { ...one, bound: 'approval' } as const;
 const revocation = { name: 'node-1', ekDigest: one.ekDigest, at: 2_000, reason: 'sold' };
 const token: ApiToken = {
-  ...{ id: 'abcdefghijkl', name: 'alice', role: 'operator', secretHash: 'ab'.repeat(32) },
-  ...{ createdBy: 'token:admin', createdAt: 1, expiresAt: null },
+  id: 'abcdefghijkl',
+  name: 'alice',
+  role: 'operator',
+  secretHash: 'ab'.repeat(32),
+  createdBy: 'token:admin',
+  createdAt: 1,
+  expiresAt: null,
 };
 
 describe('a store of who is who', () => {
@@ -126,8 +131,15 @@ describe('a store of who is who', () => {
 
   it('keeps candidates until they are nodes', async () => {
     const candidate = {
-      ...{ node: 'node-1', ekDigest: one.ekDigest, ekPublicArea: Buffer.from([1]), address: '10.0.0.1' },
-      ...{ certificateSubject: 'CN=tpm', manufacturer: null, firstSeen: 1, lastSeen: 2, attempts: 3 },
+      node: 'node-1',
+      ekDigest: one.ekDigest,
+      ekPublicArea: Buffer.from([1]),
+      address: '10.0.0.1',
+      certificateSubject: 'CN=tpm',
+      manufacturer: null,
+      firstSeen: 1,
+      lastSeen: 2,
+      attempts: 3,
     };
     const foreign = { ...candidate, ekDigest: 'ff', lastSeen: 1 };
     await store.enrolment.saveCandidates({ changed: [candidate, foreign], gone: [] });

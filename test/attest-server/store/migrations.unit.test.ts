@@ -124,8 +124,13 @@ describe('a store that an earlier version wrote', () => {
     const { ekDigest } = node;
     const verdict = JSON.stringify(record.status.verdict);
     insert('nodes', {
-      ...{ ek_digest: ekDigest, name: 'node-1', bound: node.bound, ek_public_area: node.ekPublicArea },
-      ...{ ak_public_area: node.akPublicArea, ak_name: node.akName, manufacturer: node.manufacturer },
+      ek_digest: ekDigest,
+      name: 'node-1',
+      bound: node.bound,
+      ek_public_area: node.ekPublicArea,
+      ak_public_area: node.akPublicArea,
+      ak_name: node.akName,
+      manufacturer: node.manufacturer,
       enrolled_at: node.enrolledAt,
     });
     insert('statuses', { ek_digest: ekDigest, state: 'trusted', verdict, verified_at: 5_000 });

@@ -97,15 +97,17 @@ for (const place of ['in memory', 'in a file'] as const) {
       await store.verdicts.recordChange(madeRecord(one, 2_000));
       const empty = {
         ...madeStatus(one, madeVerdict('unknown'), 3_000),
-        ...{ verdict: null, verifiedAt: null, expiresAt: null, bootedAt: null, resetCount: null },
-        ...{
-          restartCount: null,
-          clock: null,
-          firmwareVersion: null,
-          bootId: null,
-          kernel: null,
-          systemUuid: null,
-        },
+        verdict: null,
+        verifiedAt: null,
+        expiresAt: null,
+        bootedAt: null,
+        resetCount: null,
+        restartCount: null,
+        clock: null,
+        firmwareVersion: null,
+        bootId: null,
+        kernel: null,
+        systemUuid: null,
       };
       await store.verdicts.recordChange({ status: empty, at: 3_000, evidence: [], history: [], audit: [] });
       assert.deepEqual(await store.verdicts.status('node-1'), empty);
@@ -242,16 +244,14 @@ for (const place of ['in memory', 'in a file'] as const) {
 
     it('keeps references up to a size: all of them travel with the evidence of each verdict', async () => {
       const large = (name: string): Reference => ({
-        ...{
-          version: 1,
-          kind: 'boot',
-          name,
-          group: 'workers',
-          state: 'active',
-          expires: null,
-          pcrs: {},
-          components: [],
-        },
+        version: 1,
+        kind: 'boot',
+        name,
+        group: 'workers',
+        state: 'active',
+        expires: null,
+        pcrs: {},
+        components: [],
         events: [
           { index: 0, pcr: 0, type: 'x', digests: {}, stage: 'os', describes: 'x'.repeat(24 * 1024 * 1024) },
         ],

@@ -47,9 +47,14 @@ describe('one authority of the server follows another, end to end', () => {
     const states: AgentState[] = [];
     const lines: string[] = [];
     const config = {
-      ...{ node, stateDir: join(folder, state), caFile: join(folder, 'ca.pem'), joinTokenFile: null },
-      ...{ servers: [{ host: '127.0.0.1', port: world.server.agentPort }], logLevel: 'info' as const },
-      ...{ tcti: machine.tpm.tcti, sysroot: machine.sysroot },
+      node,
+      stateDir: join(folder, state),
+      caFile: join(folder, 'ca.pem'),
+      joinTokenFile: null,
+      servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
+      logLevel: 'info' as const,
+      tcti: machine.tpm.tcti,
+      sysroot: machine.sysroot,
     };
     const ended = runAgent(config, {
       logger: pino({ base: null }, { write: (line: string) => void lines.push(line) }),

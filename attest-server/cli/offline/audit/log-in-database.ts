@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { auditEntry, type BookLine, bookLine } from '../../../protocol/audit-pages.ts';
+import { type AuditLine, auditEntry, auditLine } from '../../../protocol/audit-pages.ts';
 import { UnreadableAuditLog } from './verify-log.ts';
 
 /** SQLite, "Database File Format", section 1.3: the header string. */
@@ -18,7 +18,7 @@ export function isDatabase(path: string): boolean {
 }
 
 /** The audit log in a server's database or a backup of it, which is only read. */
-export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
+export async function* readDatabase(path: string): AsyncGenerator<AuditLine> {
   const database = new DatabaseSync(path, { readOnly: true });
   try {
     // One moment of it: a server may be writing entries and checkpoints meanwhile.
@@ -51,8 +51,8 @@ export async function* readDatabase(path: string): AsyncGenerator<BookLine> {
   }
 }
 
-function lineOf(value: unknown): BookLine {
-  const line = bookLine.safeParse(value).data;
+function lineOf(value: unknown): AuditLine {
+  const line = auditLine.safeParse(value).data;
   if (line === undefined) throw new UnreadableAuditLog('a key or a checkpoint cannot be read');
   return line;
 }

@@ -1,6 +1,6 @@
 import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { z } from 'zod';
-import { type BookLine, bookLine } from '../../../protocol/audit-pages.ts';
+import { type AuditLine, auditLine } from '../../../protocol/audit-pages.ts';
 import { checkpointLength } from '../../../protocol/checkpoint.ts';
 import { CliError } from '../../exit.ts';
 import { unreadable } from '../../read-file.ts';
@@ -11,7 +11,7 @@ import { UnreadableAuditLog, type Witness } from './verify-log.ts';
 const lineBytes = 1024 * 1024;
 
 /** Reads an export, or a database or its backup. @throws CliError, UnreadableAuditLog */
-export function readAuditLog(path: string): AsyncIterable<BookLine> {
+export function readAuditLog(path: string): AsyncIterable<AuditLine> {
   try {
     return isDatabase(path) ? readDatabase(path) : readExport(path);
   } catch (cause) {
@@ -37,11 +37,11 @@ export function readWitness(path: string): Witness {
 
 const keptByAgent = z.strictObject({ publicKey: z.string(), checkpoint: z.string() });
 
-async function* readExport(path: string): AsyncGenerator<BookLine> {
+async function* readExport(path: string): AsyncGenerator<AuditLine> {
   let number = 0;
   for await (const text of linesOf(path)) {
     number += 1;
-    const line = bookLine.safeParse(parseJson(text)).data;
+    const line = auditLine.safeParse(parseJson(text)).data;
     if (line === undefined) throw new UnreadableAuditLog(`line ${number} is no line of an export`);
     yield line;
   }

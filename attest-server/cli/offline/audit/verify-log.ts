@@ -1,7 +1,7 @@
 import { verifyChain } from '../../../audit/chain.ts';
 import { genesis } from '../../../protocol/audit.ts';
 import { type AuditOrigin, followRotations } from '../../../protocol/audit-key.ts';
-import type { BookLine } from '../../../protocol/audit-pages.ts';
+import type { AuditLine } from '../../../protocol/audit-pages.ts';
 import {
   auditKeyId,
   type Checkpoint,
@@ -40,7 +40,7 @@ export class UnreadableAuditLog extends Error {
 
 /** Checks the chain, the keys, each checkpoint against the entry that it signs, and all of it against a witness. */
 export async function checkAuditLog(
-  lines: AsyncIterable<BookLine>,
+  lines: AsyncIterable<AuditLine>,
   witness: Witness | null,
 ): Promise<AuditLogResult> {
   const heads: string[] = [];

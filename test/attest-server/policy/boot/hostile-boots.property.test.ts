@@ -92,7 +92,9 @@ describe('something else that was measured', () => {
         fc.record({
           boot: fc.nat(boots.length - 1),
           rule: fc.nat(rules.length - 1),
-          ...{ event: fc.nat(), said: fc.nat(), seed: fc.nat() },
+          event: fc.nat(),
+          said: fc.nat(),
+          seed: fc.nat(),
           type: fc.constantFrom(...types),
           how: fc.constantFrom<How>('instead', 'more', 'with the true digest extended later'),
         }),

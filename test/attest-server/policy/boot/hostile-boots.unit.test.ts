@@ -214,7 +214,9 @@ describe('firmware that the policy leaves open', () => {
     const inFirmware = Buffer.concat([data.subarray(0, 24), Buffer.alloc(8), path]);
     inFirmware.writeUInt32LE(path.length, 24);
     const other = insertBefore(log, image, {
-      ...{ pcr: 4, type: 0x80000003, data: inFirmware },
+      pcr: 4,
+      type: 0x80000003,
+      data: inFirmware,
       measured: Buffer.from('another loader'),
     });
     assert.equal(judged(other, scope), 'untrusted firmware_unknown');
@@ -236,7 +238,9 @@ describe('an initrd that the policy leaves open', () => {
     const own = remeasured(fedora, initrd.index, dataOf(fedora, initrd.index), Buffer.from('its own initrd'));
     assert.equal(judged(own, scope, captured(fedora)), 'trusted initrd_unknown');
     const other = insertBefore(cut(fedora, [initrd.index]), kernel.index, {
-      ...{ pcr: 9, type: 13, data: Buffer.from('/initrd.img\0') },
+      pcr: 9,
+      type: 13,
+      data: Buffer.from('/initrd.img\0'),
       measured: Buffer.from('another kernel'),
     });
     assert.equal(judged(other, scope, captured(fedora)), 'untrusted initrd_unknown');

@@ -28,15 +28,16 @@ describe('a mount table', () => {
       '36 35 98:0 /mnt\\0401 /mnt\\0122\\134 rw,noatime master:1 - ext3.x /dev/\\043root rw,a=b\\054c\n',
     );
     assert.deepEqual(mount, {
-      ...{
-        id: 36,
-        parent: 35,
-        device: '98:0',
-        root: '/mnt 1',
-        mountPoint: '/mnt\n2\\',
-        options: 'rw,noatime',
-      },
-      ...{ optional: ['master:1'], type: 'ext3.x', source: '/dev/#root', superOptions: 'rw,a=b\\054c' },
+      id: 36,
+      parent: 35,
+      device: '98:0',
+      root: '/mnt 1',
+      mountPoint: '/mnt\n2\\',
+      options: 'rw,noatime',
+      optional: ['master:1'],
+      type: 'ext3.x',
+      source: '/dev/#root',
+      superOptions: 'rw,a=b\\054c',
     });
     assert.equal(parse('1 0 0:1 / / rw - tmpfs  rw\n')[0]?.source, '');
     assert.deepEqual(parse(''), []);

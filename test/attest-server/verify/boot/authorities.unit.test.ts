@@ -18,10 +18,15 @@ const vendor = madeAuthority(signer('Vendor CA'));
 
 describe('authorities and machine owner keys', () => {
   const authority = (name: string, value: Buffer, guid?: string): MadeEvent => ({
-    ...{ pcr: 7, type: types.authority, data: variable(name, value, guid) },
+    pcr: 7,
+    type: types.authority,
+    data: variable(name, value, guid),
   });
   const shim = (name: string, measured: Buffer): MadeEvent => ({
-    ...{ pcr: 14, type: types.ipl, data: Buffer.from(`${name}\0`), measured },
+    pcr: 14,
+    type: types.ipl,
+    data: Buffer.from(`${name}\0`),
+    measured,
   });
 
   it('are certificates with or without an owner, and digests', () => {

@@ -54,7 +54,9 @@ describe('what loaders measured', () => {
   it('is the line in a unified image that the node says, and no other section of it', () => {
     const section = (name: string, content: string): readonly MadeEvent[] =>
       [`${name}\0`, content].map((measured) => ({
-        ...{ pcr: 11, type: types.ipl, data: Buffer.from(`${name}\0`, 'utf16le') },
+        pcr: 11,
+        type: types.ipl,
+        data: Buffer.from(`${name}\0`, 'utf16le'),
         measured: Buffer.from(measured),
       }));
     const image = [...section('.osrel', 'ID=debian'), ...section('.cmdline', 'quiet\n')];

@@ -38,17 +38,26 @@ export function variable(name: string, value: Buffer, guid: string = globalGuid)
 }
 
 export const secureBoot = (value: number): MadeEvent => ({
-  ...{ pcr: 7, type: types.config, data: variable('SecureBoot', Buffer.of(value)) },
+  pcr: 7,
+  type: types.config,
+  data: variable('SecureBoot', Buffer.of(value)),
 });
 export const separatorOf = (pcr: number, data: Buffer = Buffer.alloc(4)): MadeEvent => ({
-  ...{ pcr, type: types.separator, data },
+  pcr,
+  type: types.separator,
+  data,
 });
 const separators: readonly MadeEvent[] = [0, 1, 2, 3, 4, 5, 6].map((pcr) => separatorOf(pcr));
 export const grub = (text: string): MadeEvent => ({
-  ...{ pcr: 8, type: types.ipl, data: Buffer.from(`grub_cmd: ${text}\0`), measured: Buffer.from(text) },
+  pcr: 8,
+  type: types.ipl,
+  data: Buffer.from(`grub_cmd: ${text}\0`),
+  measured: Buffer.from(text),
 });
 export const action = (pcr: number, text: string): MadeEvent => ({
-  ...{ pcr, type: types.action, data: Buffer.from(text) },
+  pcr,
+  type: types.action,
+  data: Buffer.from(text),
 });
 export const version: MadeEvent = { pcr: 0, type: types.version, data: Buffer.from('1.0\0', 'utf16le') };
 
