@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import type { UnusedRequest } from '../../../attest-server/evidence/ports.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
