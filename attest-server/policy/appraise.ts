@@ -120,6 +120,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     tpmClass: node.tpmClass ?? 'unknown',
     past: pastBut(unread, past),
     sequence,
+    unread,
   };
   const memory: Record<string, unknown> = { ...past.memory };
   const against = againstIn(past.memory);

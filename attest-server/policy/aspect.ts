@@ -68,6 +68,14 @@ export interface JudgedNode {
   readonly past: Past;
   /** Where TPM and kernel are in time, beside where they were. */
   readonly sequence: SequenceJudgement;
+  /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
+  readonly unread: readonly Unread[];
+}
+
+/** What a collector of the node did not give, and why, by the node's word. */
+export interface Unread {
+  readonly name: PartName | 'host';
+  readonly cause: string;
 }
 
 /** What was known of a node before this answer. */

@@ -1,16 +1,10 @@
 import { z } from 'zod';
-import { type PartName, partNames } from '../protocol/evidence.ts';
+import { partNames } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { type Aspect as AspectName, aspectSchema, type Reason, reasonSchema } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import type { Aspect, Judgement, Past } from './aspect.ts';
+import type { Aspect, Judgement, Past, Unread } from './aspect.ts';
 import { breaksPolicy, type Finding } from './finding.ts';
-
-/** What a collector of the node did not give, and why, by the node's word. */
-export interface Unread {
-  readonly name: PartName | 'host';
-  readonly cause: string;
-}
 
 /** A part that is there is judged, whatever is said of it: one that grows is spoken of an answer late. */
 export function unreadIn(proven: Proven): readonly Unread[] {
