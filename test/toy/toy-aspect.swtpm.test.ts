@@ -178,6 +178,12 @@ describe('an aspect that is two files and a line in each of two lists', () => {
     );
   });
 
+  it('is required by `strict`, which requires every aspect', async () => {
+    const { out } = await assay('verify', join(dir, 'bundle.json'), '--policy', 'strict', '-o', 'json');
+    const { require } = z.object({ require: z.array(z.string()) }).parse(JSON.parse(out));
+    assert.deepEqual(require, ['identity', 'boot', 'firewall']);
+  });
+
   it('is pending, not broken, where its collector fails, and trusted once it is as it was', async () => {
     await writeFile(join(machine.sysroot, rulesPath), good);
     await reaches('trusted', []);
