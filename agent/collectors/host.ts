@@ -8,6 +8,8 @@ import { readBounded } from './read-bounded.ts';
 export const host: FactsCollector = {
   name: 'host',
   part: null,
+  // A boot is not proven without it, and small files are late on a machine that is busy.
+  within: 2_000,
   async read(sysroot, signal) {
     const read = async (path: string) =>
       (await readBounded(join(sysroot, path), most, signal))?.toString('utf8') ?? null;

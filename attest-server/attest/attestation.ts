@@ -210,7 +210,8 @@ export class Attestation {
     const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
     const sentParts = sentBefore(previous);
     const sequence = previous === null ? null : sequenceOf(previous);
-    const past = { sequence, concurrent, sentParts, memory: previous?.memory ?? {} };
+    const memory = previous?.memory ?? {};
+    const past = { sequence, concurrent, sentParts, memory };
     const { tpmClass = 'unknown' } = node;
     const { verdict, begun, next } = appraise(proven, { name: node.name, labels, tpmClass, past }, at);
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
@@ -219,7 +220,14 @@ export class Attestation {
       node,
       answeredEvidence(answer),
       proven,
-      { at, sentParts, labels, previous: previousOf(previous, concurrent), banks: node.banks ?? undefined },
+      {
+        at,
+        sentParts,
+        memory,
+        labels,
+        previous: previousOf(previous, concurrent),
+        banks: node.banks ?? undefined,
+      },
       context,
     );
     const status = nextStatus(node, verdict, {

@@ -51,6 +51,8 @@ export interface Moment {
   /** Milliseconds since the epoch. */
   readonly at: number;
   readonly sentParts: readonly PartName[];
+  /** What the aspects remembered of the node before. */
+  readonly memory: Readonly<Record<string, unknown>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly previous: Bundle['previous'];
   /** As they were fixed at enrolment, where that is known. */
@@ -119,6 +121,7 @@ export class Packer {
         at: new Date(moment.at).toISOString(),
         node: node.name,
         sentParts: [...moment.sentParts],
+        memory: Object.keys(moment.memory).length > 0 ? { ...moment.memory } : undefined,
         tpmClass: node.tpmClass,
         labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
         banks: moment.banks && [...moment.banks],

@@ -9,6 +9,7 @@ import { aspects, type BuiltAspect } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
+import { againstIn, nextAgainst, pastBut, unreadBy, unreadIn, withAgainst, withUnread } from './unread.ts';
 
 export interface AppraisedNode {
   readonly name: string;
@@ -90,7 +91,7 @@ interface PreparedGroup {
   readonly group: PolicyGroup;
   /** `name@revision` */
   readonly policy: string;
-  readonly judges: readonly { readonly name: BuiltAspect; readonly judge: Judge }[];
+  readonly judges: readonly { readonly aspect: (typeof aspects)[number]; readonly judge: Judge }[];
 }
 
 function prepareGroup(
@@ -102,9 +103,10 @@ function prepareGroup(
   return {
     group,
     policy: `${policy.name}@${policy.revision}`,
-    judges: aspects.map(({ name, referenceKind, prepare }) => {
+    judges: aspects.map((aspect) => {
+      const { name, referenceKind } = aspect;
       const itsOwn = group === unmatched ? [] : references.filter(({ kind }) => kind === referenceKind);
-      return { name, judge: prepare(group.rules[name], { group, references: itsOwn, remembers }) };
+      return { aspect, judge: aspect.prepare(group.rules[name], { group, references: itsOwn, remembers }) };
     }),
   };
 }
@@ -112,11 +114,22 @@ function prepareGroup(
 function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode, at: number): Appraisal {
   const past = node.past ?? noPast;
   const sequence = judgeSequence(past.sequence, sightingOf(proven), past.concurrent);
-  const judged: JudgedNode = { name: node.name, tpmClass: node.tpmClass ?? 'unknown', past, sequence };
+  const unread = unreadIn(proven);
+  const judged: JudgedNode = {
+    name: node.name,
+    tpmClass: node.tpmClass ?? 'unknown',
+    past: pastBut(unread, past),
+    sequence,
+    unread,
+  };
   const memory: Record<string, unknown> = { ...past.memory };
+  const against = againstIn(past.memory);
   const judgements = new Map<BuiltAspect, Judgement>();
-  for (const { name, judge } of prepared.judges) {
-    const judgement = judge.judge(proven, judged, at);
+  for (const { aspect, judge } of prepared.judges) {
+    const { name } = aspect;
+    const missing = unreadBy(aspect, unread);
+    const own = judge.judge(proven, judged, at);
+    const judgement = missing.length === 0 ? own : withUnread(own, name, missing, against[name] ?? null);
     if (judgement.next !== undefined) memory[name] = judgement.next;
     judgements.set(name, judgement);
   }
@@ -124,7 +137,10 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
-    next: { sequence: sequence.next, memory },
+    next: {
+      sequence: sequence.next,
+      memory: withAgainst(memory, nextAgainst(against, verdict.reasons, aspects, unread)),
+    },
   };
 }
 

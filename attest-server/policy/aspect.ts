@@ -20,6 +20,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   readonly schema: z.ZodType | null;
   /** The parts of evidence that it reads: agents are asked for these. */
   readonly parts: readonly PartName[];
+  /** It goes by what the node says of its machine and kernel (`host` of the facts), too. */
+  readonly readsHost: boolean;
   /** The kind of references that it is compared with; null where it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
@@ -66,12 +68,20 @@ export interface JudgedNode {
   readonly past: Past;
   /** Where TPM and kernel are in time, beside where they were. */
   readonly sequence: SequenceJudgement;
+  /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
+  readonly unread: readonly Unread[];
+}
+
+/** What a collector of the node did not give, and why, by the node's word. */
+export interface Unread {
+  readonly name: PartName | 'host';
+  readonly cause: string;
 }
 
 /** What was known of a node before this answer. */
 export interface Past {
-  /** Parts that it has sent before: leaving one out hides something. */
+  /** Parts that it has sent before, but for those that it says it could not read: leaving one out hides something. */
   readonly sentParts: readonly PartName[];
-  /** What each aspect wanted to be remembered. */
+  /** What each aspect wanted to be remembered, by its name, and what unread.ts remembers beside them. */
   readonly memory: Readonly<Record<string, unknown>>;
 }

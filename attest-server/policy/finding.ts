@@ -18,6 +18,8 @@ const unproven: ReadonlySet<ReasonCode> = new Set([
   'change_expected',
   'enrolment_pending',
   'unsupported_tpm',
+  'facts_unavailable',
+  'fw_unreadable',
   'identity_unproven',
 ]);
 
@@ -53,7 +55,8 @@ export function weigh(
   };
 }
 
-function breaksPolicy({ code, severity }: Reason): boolean {
+/** It counts against the node, and is more than a proof that is missing. */
+export function breaksPolicy({ code, severity }: Pick<Reason, 'code' | 'severity'>): boolean {
   return severity === 'fail' && !unproven.has(code);
 }
 

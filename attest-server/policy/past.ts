@@ -14,7 +14,7 @@ export function pastOf({ previous, context }: Pick<Bundle, 'previous' | 'context
     // The exporter writes a clock that was not compared as 0.
     concurrent: false,
     sentParts: context?.sentParts ?? noPast.sentParts,
-    memory: previous?.memory ?? noPast.memory,
+    memory: context?.memory ?? noPast.memory,
   };
 }
 

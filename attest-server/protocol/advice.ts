@@ -10,11 +10,16 @@ const otherParts =
 const foreignKey =
   'No agent makes such a key, and what it signs need not come from the TPM: take the node out of service, and see what runs there in place of the agent.';
 
+const unread =
+  'Under actual stands what the agent could not read: see on the node whether the file is there and the agent may read it, and whether the machine is overloaded. It passes by itself once it can be read; if it stays, or if the node was untrusted before, treat the node as untrusted: who controls the agent can say this, too.';
+
 /** About what is refused before it is judged, and what the server says itself; `NODE` stands for the node's name. */
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   evidence_overdue:
     'See whether the node is up, its agent runs, and it reaches the server on the agents’ port. If so, the server may refuse what it sends: assay audit export - | grep NODE shows the codes of its refusals.',
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
+  facts_unavailable: unread,
+  fw_unreadable: unread,
   enrolment_pending: `See which TPMs wait (assay enrol list), compare the digest on the machine, and approve it: ${approveNode} If none waits, see whether the agent runs on the node.`,
   unsupported_tpm: 'See whether the TPM is switched on in the firmware setup and /dev/tpmrm0 exists.',
   weak_bank:

@@ -84,18 +84,14 @@ export const bundle = z.strictObject({
     z.enum(partNames),
     z.strictObject({ digest: sha256, bytes: base64.optional() }).optional(),
   ),
-  previous: z
-    .strictObject({
-      ...seenBefore,
-      /** Aspect -> what it remembered of the node before this evidence, in a form that it alone reads. */
-      memory: z.record(z.string().max(64), z.unknown()).optional(),
-    })
-    .optional(),
+  previous: z.strictObject(seenBefore).optional(),
   context: z
     .strictObject({
       ...circumstances,
       /** Parts that the node had sent before: leaving one of them out hides something. */
       sentParts: z.array(z.enum(partNames)).max(partNames.length).optional(),
+      /** Aspect -> what it remembered of the node before this evidence, in a form that it alone reads. */
+      memory: z.record(z.string().max(64), z.unknown()).optional(),
       /** PCR banks as they were fixed at enrolment. */
       banks: z.array(z.enum(pcrBanks)).max(pcrBanks.length).optional(),
     })

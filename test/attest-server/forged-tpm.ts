@@ -33,6 +33,8 @@ export interface Occasion {
   readonly bootLog?: Buffer;
   /** What the machine says of itself. */
   readonly host?: Facts['host'];
+  /** What the node says it could not read. Default nothing. */
+  readonly unavailable?: Facts['unavailable'];
   /** Of its kernel; the same for all where left out. */
   readonly bootId?: string;
 }
@@ -131,9 +133,11 @@ const isPartName = (name: string): name is PartName => partNames.some((each) => 
 /** Not in the facts: these vouch for themselves, and `boot` stands in the binding. */
 const grows: ReadonlySet<PartName> = new Set([...growingParts, 'boot']);
 
-function factsOf({ node, hello, host, bootId = firstBootId }: Occasion): Facts {
+function factsOf({ node, hello, host, unavailable, bootId = firstBootId }: Occasion): Facts {
   const facts: Facts = { purpose: 'attest', node, bootId, helloDigest: hash('sha256', hello, 'hex') };
-  return host === undefined ? facts : { ...facts, host };
+  if (host !== undefined) facts.host = host;
+  if (unavailable !== undefined) facts.unavailable = unavailable;
+  return facts;
 }
 
 /** What evidence of every form has, with a quote over it. */

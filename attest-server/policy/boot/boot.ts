@@ -35,6 +35,7 @@ export const boot: Aspect<'boot', BootRules> = {
   name: 'boot',
   schema: bootSchema,
   parts: ['boot', 'userSpace'],
+  readsHost: true,
   referenceKind: 'boot',
   advice,
   rules: bootRules,

@@ -8,6 +8,7 @@ export const identity: Aspect<'identity', null> = {
   name: 'identity',
   schema: null,
   parts: [],
+  readsHost: false,
   referenceKind: null,
   advice,
   rules: () => null,

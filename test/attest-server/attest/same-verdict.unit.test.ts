@@ -32,6 +32,14 @@ describe('a verdict and the one before', () => {
     assert.equal(saysTheSame({ ...before, ...one }, { ...before, ...two }), true);
   });
 
+  it('are the same where a node words anew why it could not read something', () => {
+    const [one, two] = ['late', 'later'].map((actual) => ({
+      ...before,
+      ...found({ code: 'facts_unavailable', actual }),
+    }));
+    assert.ok(one !== undefined && two !== undefined && saysTheSame(one, two));
+  });
+
   for (const [what, change] of [
     ['the state', { state: 'trusted' }],
     ['a code', found({ code: 'initrd_unknown' })],

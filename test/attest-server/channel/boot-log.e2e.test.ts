@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { historyView, listOf } from '../../../attest-server/protocol/api.ts';
+import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
@@ -49,13 +50,20 @@ describe('boot logs, over a real connection', () => {
   }
 
   /** Answers the next challenge with this log (null: none) and PCR values that were really quoted. */
-  async function answer(bootLog: Buffer | null, sha256: Buffer, boots = 0) {
+  async function answer(
+    bootLog: Buffer | null,
+    sha256: Buffer,
+    boots = 0,
+    unavailable?: Facts['unavailable'],
+  ) {
     resetCount += boots;
     const challenge = await peer.challenge();
     const digest = bootLog === null ? '' : hash('sha256', bootLog, 'hex');
     if (bootLog !== null && !challenge.holds.includes(digest)) peer.send(binaryFrame('bootLog', bootLog));
     const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
-    const occasion = { node, hello: peer.hello, channel: peer.channel, bootId, ...(bootLog && { bootLog }) };
+    const { hello, channel } = peer;
+    const saying = unavailable === undefined ? {} : { unavailable };
+    const occasion = { node, hello, channel, bootId, ...saying, ...(bootLog && { bootLog }) };
     const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount });
     peer.send(tpm.evidence(challenge, occasion, { quote }));
     const { state, codes } = await peer.verdict();
@@ -108,6 +116,24 @@ describe('boot logs, over a real connection', () => {
     for (let round = 0; round < 2; round++) {
       const { state, codes } = await answer(null, valuesOf(log));
       assert.deepEqual([state, codes.includes('log_incomplete')], ['untrusted', true]);
+    }
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+
+  it('trusts nobody who says that its log cannot be read, and forgets nothing for it (row 113)', async () => {
+    const unread = (values: Buffer) => answer(null, values, 0, { boot: 'EACCES' });
+    for (let round = 0; round < 2; round++) {
+      const { state, codes } = await unread(valuesOf(log));
+      assert.deepEqual(
+        [state, codes[0], codes.includes('log_incomplete')],
+        ['pending', 'facts_unavailable', false],
+      );
+    }
+    assert.equal((await answer(null, valuesOf(log))).state, 'untrusted');
+    // It is untrusted now, and stays so until its log is read again.
+    for (let round = 0; round < 2; round++) {
+      const { state, codes } = await unread(valuesOf(log));
+      assert.deepEqual([state, codes.includes('facts_unavailable')], ['untrusted', true]);
     }
     assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
   });

@@ -85,7 +85,7 @@ function fleetOfOne(one: AnsweringNode = node) {
         one,
         { nonce, channel, quotes, facts, parts },
         proven,
-        { at, sentParts: [], labels: {}, previous: undefined, ...moment },
+        { at, sentParts: [], memory: {}, labels: {}, previous: undefined, ...moment },
         context,
       );
       for (const blob of [kept, ...kept.shared]) put(blob);
@@ -111,14 +111,17 @@ describe('the evidence that is kept', () => {
 
   it('says what was true at the time: parts sent before, banks, labels, and what aspects remembered', async () => {
     const { read, answer } = fleetOfOne();
-    const previous = { resetCount: 7, restartCount: 0, clock: '5', memory: { disk: { header: 'ab' } } };
-    const moment: Partial<Moment> = { sentParts: ['boot'], banks: ['sha256'], labels: { a: 'b' }, previous };
+    const previous = { resetCount: 7, restartCount: 0, clock: '5' };
+    const memory = { disk: { header: 'ab' } };
+    const labels = { a: 'b' };
+    const moment: Partial<Moment> = { sentParts: ['boot'], banks: ['sha256'], labels, memory, previous };
     const { kept } = answer(madeValues(32), { moment });
     const bundle = parseBundle(JSON.stringify(await unpackEvidence(kept.digest, read)));
     assert.deepEqual(
-      [bundle.context?.sentParts, bundle.context?.banks, bundle.context?.labels, bundle.previous],
-      [['boot'], ['sha256'], { a: 'b' }, previous],
+      [bundle.context?.sentParts, bundle.context?.banks, bundle.context?.labels, bundle.context?.memory],
+      [['boot'], ['sha256'], labels, memory],
     );
+    assert.deepEqual(bundle.previous, previous);
   });
 
   it('holds the bytes of a part once, however often it came, and exports it with them', async () => {

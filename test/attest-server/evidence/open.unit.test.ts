@@ -74,7 +74,7 @@ describe('the parts of kept evidence', () => {
       },
       { nonce: Buffer.alloc(32), channel: Buffer.alloc(32), quotes: [], facts: '', parts: {} },
       { banks: [], clock: { resetCount: 0, restartCount: 0, clock: 0n, safe: true } },
-      { at: 0, sentParts: [], labels: {}, previous: undefined },
+      { at: 0, sentParts: [], memory: {}, labels: {}, previous: undefined },
       keptContext('policy', []),
     );
     for (const { digest, bytes } of [packed, ...packed.shared]) blobs.set(digest, bytes);

@@ -39,11 +39,11 @@ const nearly = fc
       userspaceLog: base64,
       imaLog: base64,
       previous: fc.oneof(
-        fc.record({ resetCount: fc.nat(), restartCount: fc.nat(), clock: fc.nat(), memory: anything }),
+        fc.record({ resetCount: fc.nat(), restartCount: fc.nat(), clock: fc.nat() }),
         anything,
       ),
       context: fc.oneof(
-        fc.record({ at: fc.constant('2026-01-01T00:00:00Z'), sentParts: anything }),
+        fc.record({ at: fc.constant('2026-01-01T00:00:00Z'), sentParts: anything, memory: anything }),
         anything,
       ),
     },
@@ -92,7 +92,7 @@ describe('evidence as a file', () => {
     for (const text of [deep('['), `{"version":2,"parts":${deep('{"boot":')}`])
       assert.equal(parsed(text), null);
     const memory = `${'['.repeat(5_000)}${']'.repeat(5_000)}`;
-    const text = `{"version":2,"attestationKey":"","qualifyingData":"","quotes":[{"attest":"","signature":"","pcrs":{}}],"parts":{},"previous":{"resetCount":1,"restartCount":1,"clock":1,"memory":{"disk":${memory}}}}`;
+    const text = `{"version":2,"attestationKey":"","qualifyingData":"","quotes":[{"attest":"","signature":"","pcrs":{}}],"parts":{},"context":{"at":"2026-01-01T00:00:00Z","memory":{"disk":${memory}}}}`;
     assert.notEqual(parsed(text), null);
   });
 });

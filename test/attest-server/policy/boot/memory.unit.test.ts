@@ -40,6 +40,7 @@ const nodeOf = (proven: Proven, past = noPast): JudgedNode => ({
   tpmClass: 'unknown',
   past,
   sequence: judgeSequence(null, sightingOf(proven)),
+  unread: [],
 });
 
 describe('what the boot aspect remembers', () => {

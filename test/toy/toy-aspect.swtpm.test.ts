@@ -1,0 +1,306 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, before, describe, it } from 'mocha';
+import { start } from 'node-tpm2/run';
+import { z } from 'zod';
+import { chainEntry } from '../../attest-server/audit/chain.ts';
+import { type NodeView, nodeView } from '../../attest-server/protocol/api.ts';
+import { parseBundle, partsOf } from '../../attest-server/protocol/bundle.ts';
+import type { Parts } from '../../attest-server/protocol/evidence.ts';
+import { openStore } from '../../attest-server/store/open.ts';
+import { sharedAuthority } from '../../swtpm-fixtures/authority.ts';
+import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
+import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
+import { ekDigestOf } from '../attest-server/real-agent.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { firewall } from './aspect/firewall.ts';
+import { rulesPath } from './collector.ts';
+import { differences, makeProductCopy, touched } from './product-copy.ts';
+
+const node = 'node-1';
+const good = Buffer.from('-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -j DROP\n');
+const open = (count: number) => Buffer.from(`-P INPUT ACCEPT\n# ${count}\n`);
+const policy = [
+  'apiVersion: assay.dev/v1\nkind: Policy\ngroups:',
+  '  - name: all\n    nodes: ["*"]\n    enrolment: [pin]',
+  '    require: [identity, boot, firewall]\n    firewall: {baseline: required}\n',
+].join('\n');
+const reference = {
+  version: 1,
+  kind: 'firewall',
+  name: 'rules',
+  group: 'all',
+  state: 'active',
+  expires: null,
+  pcrs: {},
+  components: [
+    { stage: 'rules', scope: 'exact', digests: { sha256: hash('sha256', good) }, description: 'rules' },
+  ],
+};
+
+interface Ran {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Each test goes on where the one before it ended. */
+describe('an aspect that is two files and a line in each of two lists', () => {
+  let dir = '';
+  let copy = '';
+  let machine: FixtureMachine;
+  let server: ReturnType<typeof start> | null = null;
+  let agent: Daemon | null = null;
+  let types: Promise<Ran>;
+  let ports = { agents: 0, api: 0, metrics: 0 };
+
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-toy-'));
+    copy = join(dir, 'product');
+    [machine] = await Promise.all([
+      startMachine({ log: recordedLog('debian13-shim-grub') }),
+      makeProductCopy(copy),
+      writeFile(join(dir, 'policy.yaml'), policy),
+    ]);
+    await writeFile(join(machine.sysroot, rulesPath), good);
+    types = ran([join(copy, 'node_modules/.bin/tsc'), '--noEmit', '-p', copy], {});
+    server = await startServer();
+    await writeFile(join(dir, 'inventory.csv'), `${node},${await ekDigestOf(machine)}\n`);
+    assert.equal((await assay('ek', 'import', join(dir, 'inventory.csv'))).code, 0);
+    agent = await startAgent();
+  });
+  after(async () => {
+    await agent?.kill('SIGKILL');
+    server?.kill('SIGKILL');
+    await types;
+    await machine?.dispose();
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  it('fits the types of all others', async () => {
+    assert.deepEqual(await types, { code: 0, out: '', err: '' });
+  });
+
+  it('has its key in the schema of the policy file, with its description', async () => {
+    const printed = await assay('policy', 'schema');
+    const schema = z
+      .object({
+        properties: z.object({
+          groups: z.object({ items: z.object({ properties: z.record(z.string(), z.unknown()) }) }),
+        }),
+      })
+      .parse(JSON.parse(printed.out)).properties.groups.items.properties;
+    const key = z
+      .object({ properties: z.object({ baseline: z.object({ description: z.string() }) }) })
+      .parse(schema.firewall);
+    assert.match(key.properties.baseline.description, /active reference/);
+    assert.match(JSON.stringify(schema.require), /"firewall"/);
+  });
+
+  it('doubts rules that refuse nothing, and knows its words from others', async () => {
+    const idle = join(dir, 'idle.yaml');
+    await writeFile(idle, policy.replace(', firewall]', ']'));
+    const { code, err } = await assay('policy', 'check', idle);
+    assert.equal(code, 0);
+    assert.match(err, /idle\.yaml:8: groups\.0\.firewall\.baseline: warning/);
+    await writeFile(idle, policy.replace('baseline:', 'base:'));
+    assert.match((await assay('policy', 'check', idle)).err, /groups\.0\.firewall\.base/);
+    await writeFile(idle, policy.replace('firewall]', '{firewall: tpm}]'));
+    assert.equal((await assay('policy', 'check', idle)).code, 0);
+  });
+
+  it('sends its part, which is kept under its digest, and remembers it', async () => {
+    await reaches('pending', ['boot no_reference', 'firewall no_reference']);
+    await using store = await openStore(join(dir, 'assay.db'), { chain: chainEntry });
+    const status = await store.verdicts.status(node);
+    assert.equal(status?.parts.firewall, hash('sha256', good));
+    assert.deepEqual(status.memory.firewall, { digest: hash('sha256', good), changes: 0 });
+    assert.deepEqual((await bundle()).parts.firewall?.bytes, good);
+  });
+
+  it('is compared with references of its kind, and no other aspect is', async () => {
+    const file = join(dir, 'rules.json');
+    await writeFile(file, JSON.stringify(reference));
+    assert.equal((await assay('reference', 'import', file)).code, 0);
+    // What was given to `boot` would be another boot, and no missing reference.
+    await reaches('pending', ['boot no_reference']);
+    assert.equal((await assay('reference', 'capture', node, '--name', 'boot')).code, 0);
+    const { aspects } = await reaches('trusted', []);
+    assert.deepEqual(aspects.firewall, { status: 'affirming', source: 'host' });
+  });
+
+  it('finds what changed, by what it remembers', async () => {
+    for (const changes of [1, 2]) {
+      await writeFile(join(machine.sysroot, rulesPath), open(changes));
+      const digest = hash('sha256', open(changes));
+      const { reasons } = await reaches('untrusted', ['firewall fw_drift'], digest);
+      assert.equal(reasons[0]?.actual, `${digest}, changes seen: ${changes}`);
+      // All that it was given: the reference of the boot is none.
+      assert.equal(reasons[0]?.expected, 'rules (firewall)');
+    }
+  });
+
+  it('says in `assay why` what it found and what to do', async () => {
+    const { code, out } = await assay('why', node);
+    assert.equal(code, 10);
+    assert.match(out, /fw_drift: /);
+    assert.ok(out.includes(firewall.advice.fw_drift?.replace('NODE', node) ?? '-'), out);
+  });
+
+  it('is counted in /metrics', async () => {
+    const text = await (await fetch(`http://127.0.0.1:${ports.metrics}/metrics`)).text();
+    assert.match(text, /^assay_nodes_failing_check\{check="firewall"\} 1$/m);
+    assert.match(text, /^assay_check_failures_total\{check="firewall"\} [1-9]/m);
+    assert.match(text, /^assay_nodes_failing_check\{check="boot"\} 0$/m);
+  });
+
+  it('has the same verdict offline, by the bundle alone', async () => {
+    const exported = await bundle();
+    assert.deepEqual(exported.parts.firewall?.bytes, open(2));
+    const { code, out } = await assay('verify', join(dir, 'bundle.json'), '-o', 'json');
+    assert.equal(code, 10);
+    const offline = z
+      .object({
+        state: z.string(),
+        reasons: z.array(z.object({ code: z.string(), actual: z.string().nullable() })),
+        aspects: z.unknown(),
+      })
+      .parse(JSON.parse(out));
+    const live = await view();
+    assert.deepEqual(
+      [offline.state, offline.reasons.map(({ code, actual }) => [code, actual]), offline.aspects],
+      [live.state, live.reasons.map(({ code, actual }) => [code, actual]), live.aspects],
+    );
+  });
+
+  it('is required by `strict`, which requires every aspect', async () => {
+    const { out } = await assay('verify', join(dir, 'bundle.json'), '--policy', 'strict', '-o', 'json');
+    const { require } = z.object({ require: z.array(z.string()) }).parse(JSON.parse(out));
+    assert.deepEqual(require, ['identity', 'boot', 'firewall']);
+  });
+
+  it('is pending, not broken, where its collector fails, and trusted once it is as it was', async () => {
+    await writeFile(join(machine.sysroot, rulesPath), good);
+    await reaches('trusted', []);
+    await writeFile(join(machine.sysroot, rulesPath), Buffer.alloc(600_000));
+    const { aspects } = await reaches('pending', ['firewall fw_unreadable']);
+    assert.deepEqual([aspects.firewall?.status, aspects.boot?.status], ['none', 'affirming']);
+    await writeFile(join(machine.sysroot, rulesPath), good);
+    await reaches('trusted', []);
+  });
+
+  it('touched no other file', async () => {
+    assert.deepEqual(await differences(copy), touched);
+    assert.equal(touched.length, 4);
+  });
+
+  /** The command line of the copy. */
+  function assay(...args: readonly string[]): Promise<Ran> {
+    return ran([join(copy, 'attest-server/cli/assay.mjs'), ...args], {
+      HOME: dir,
+      ASSAY_SERVER: `https://127.0.0.1:${ports.api}`,
+      ASSAY_TOKEN_FILE: join(dir, 'admin.token'),
+      ASSAY_CA_FILE: join(dir, 'tls/ca.crt'),
+    });
+  }
+
+  /** On free ports, which its log names. */
+  async function startServer(): Promise<ReturnType<typeof start>> {
+    const { rootsDir } = await sharedAuthority();
+    const config = {
+      stateDir: dir,
+      host: '127.0.0.1',
+      agentPort: 0,
+      apiPort: 0,
+      metricsPort: 0,
+      policy: join(dir, 'policy.yaml'),
+      endorsementRoots: [rootsDir],
+      challengeEverySeconds: 1,
+    };
+    const file = join(dir, 'server.yaml');
+    await writeFile(file, JSON.stringify(config));
+    const child = start(process.execPath, [join(copy, 'attest-server/main.ts'), '--config', file], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let said = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    const line = await until(async () =>
+      said.split('\n').find((each) => each.includes('the server listens')),
+    );
+    ports = listening.parse(JSON.parse(line));
+    return child;
+  }
+
+  async function startAgent(): Promise<Daemon> {
+    const config = {
+      node,
+      servers: [`127.0.0.1:${ports.agents}`],
+      tcti: machine.tpm.tcti,
+      sysroot: machine.sysroot,
+      stateDir: join(dir, 'agent'),
+      caFile: join(dir, 'tls/ca.crt'),
+    };
+    await writeFile(join(dir, 'agent.yaml'), JSON.stringify(config), { mode: 0o600 });
+    const program = join(copy, 'agent/main.ts');
+    return startDaemon(process.execPath, [program, 'run', '--config', join(dir, 'agent.yaml')]);
+  }
+
+  async function view(): Promise<NodeView> {
+    const { out, err } = await assay('describe', 'node', node, '-o', 'json');
+    const parsed = nodeView.safeParse(out === '' ? null : JSON.parse(out));
+    assert.ok(parsed.success, `${err}${out}`);
+    return parsed.data;
+  }
+
+  /** Waits for this state for these reasons, each with its aspect. */
+  async function reaches(state: string, reasons: readonly string[], actual = ''): Promise<NodeView> {
+    let last = '';
+    const found = await until(async () => {
+      const seen = await view();
+      const its = seen.reasons.map(({ aspect, code }) => `${aspect} ${code}`);
+      last = JSON.stringify(seen);
+      const isIt = seen.state === state && its.join() === reasons.join();
+      return isIt && (seen.reasons[0]?.actual ?? '').includes(actual) ? seen : null;
+    }).catch(() => null);
+    assert.ok(found !== null, `not ${state} for ${reasons}: ${last}`);
+    return found;
+  }
+
+  /** As exported: the form is checked, and the digest of each part. */
+  async function bundle(): Promise<{ readonly parts: Parts }> {
+    assert.equal((await assay('bundle', node, '-f', join(dir, 'bundle.json'))).code, 0);
+    return { parts: partsOf(parseBundle(await readFile(join(dir, 'bundle.json'), 'utf8'))) };
+  }
+});
+
+const listening = z.object({ agents: z.number(), api: z.number(), metrics: z.number() });
+
+/** Runs a program of this Node to its end. */
+async function ran(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Ran> {
+  const child = start(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  let out = '';
+  let err = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    out += text;
+  });
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    err += text;
+  });
+  const [code] = await once(child, 'close');
+  return { code, out, err };
+}
+
+async function until<T>(found: () => Promise<T>): Promise<NonNullable<T>> {
+  for (const end = performance.now() + 15_000; ; await sleep(100)) {
+    const value = await found();
+    if (value) return value;
+    assert.ok(performance.now() < end, 'not in time');
+  }
+}
