@@ -77,11 +77,14 @@ export async function benchConnections(full: boolean, sizes: Sizes = {}): Promis
     );
   });
   return {
-    ...{ connection_kib: Math.round(ours.each), bare_connection_kib: Math.round(bare.each) },
+    connection_kib: Math.round(ours.each),
+    bare_connection_kib: Math.round(bare.each),
     connection_ratio: rounded(ours.each / bare.each),
     connection_growth_kib: rounded(ours.growth),
     bare_connection_growth_kib: rounded(bare.growth),
-    ...{ connections, messages_each: messages, more_messages_each: more },
+    connections,
+    messages_each: messages,
+    more_messages_each: more,
   };
 }
 
@@ -133,12 +136,10 @@ export async function benchAgents(full: boolean, sizes: Sizes = {}): Promise<Age
     await sleep(forMs);
     const sample = await server.sample();
     return {
-      ...{
-        n,
-        every_s: everyMs / 1000,
-        per_s: rounded(sample.answered / (forMs / 1000)),
-        for_s: forMs / 1000,
-      },
+      n,
+      every_s: everyMs / 1000,
+      per_s: rounded(sample.answered / (forMs / 1000)),
+      for_s: forMs / 1000,
       rss_mib: Math.round(sample.rssKib / 1024),
       lag_p99_ms: rounded(sample.lagP99Ms),
       overdue: sample.overdue,

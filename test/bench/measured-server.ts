@@ -42,7 +42,9 @@ export async function startMeasured(order: Order, execArgv: readonly string[] = 
     return answer<Sample>(child);
   };
   return {
-    ...{ port, apiPort, ca },
+    port,
+    apiPort,
+    ca,
     sample: () => ask('sample'),
     settle: () => ask('settle'),
     async [Symbol.asyncDispose]() {

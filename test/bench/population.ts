@@ -42,12 +42,18 @@ export async function populate(
     const name = `node-${index}`;
     await store.enrolment.enrol(
       {
-        ...{ name, ekDigest: tpm.ekDigest, bound: 'pin', ekPublicArea: tpm.ek.publicArea },
-        ...{ ekCertificate: null, akPublicArea: tpm.ak.publicArea, manufacturer: null },
+        name,
+        ekDigest: tpm.ekDigest,
+        bound: 'pin',
+        ekPublicArea: tpm.ek.publicArea,
+        ekCertificate: null,
+        akPublicArea: tpm.ak.publicArea,
+        manufacturer: null,
         tpmClass: 'unknown',
         endorsedBy: null,
         banks: tpm.hello(name).banks,
-        ...{ akName: tpm.hello(name).ak?.name ?? '', enrolledAt: event.at },
+        akName: tpm.hello(name).ak?.name ?? '',
+        enrolledAt: event.at,
       },
       { ...event, subject: name },
     );
@@ -56,7 +62,7 @@ export async function populate(
   const bank = { bank: 'sha256', mask: 0xffffff, values: model.sha256 } as const;
   const reference = captureReference(
     { banks: [bank], boot: replayBoot(hashPart(model.log), [bank]) },
-    { ...{ name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0' }, at: event.at },
+    { name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0', at: event.at },
   );
   await store.references.add(reference, { ...event, action: 'reference.capture', subject: 'model' });
   await store[Symbol.asyncDispose]();

@@ -67,7 +67,12 @@ async function assay({ stateDir, challengeEveryMs }: Order): Promise<Running> {
     null,
     {},
     {
-      ...{ stateDir, host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0, policy: 'strict' },
+      stateDir,
+      host: '127.0.0.1',
+      agentPort: 0,
+      apiPort: 0,
+      metricsPort: 0,
+      policy: 'strict',
       challengeEverySeconds: challengeEveryMs / 1000,
     },
   );

@@ -28,17 +28,25 @@ export interface Fleet extends AsyncDisposable {
 /** Connections that are being opened at a time: the server bounds those that have proven nothing yet. */
 const atOnce = 16;
 
-/** Connects each machine; every challenge is answered with a real signature. Resolves when each has its first verdict. */
-export async function connectAgents(server: Addresses, machines: readonly Machine[]): Promise<Fleet> {
+/**
+ * Connects each machine; every challenge is answered with a real signature. Resolves when each has its first verdict.
+ * @param moving PCR 10 is another one in each answer, as where IMA measures
+ */
+export async function connectAgents(
+  server: Addresses,
+  machines: readonly Machine[],
+  moving = false,
+): Promise<Fleet> {
   let answers = 0;
   const links = await inTurn(machines, async (machine, index) => {
     const link = await open(server, index);
     await new Promise<void>((resolve, reject) => {
-      attest(link, machine, (state) => {
+      const answered = (state: string) => {
         if (state !== 'trusted') reject(new Error(`${machine.name} is ${state}`));
         answers += 1;
         resolve();
-      });
+      };
+      attest(link, machine, answered, (evidence) => link.socket.send(evidence), moving ? moved : still);
       link.socket.once('close', (code) => reject(new Error(`${machine.name} was closed with ${code}`)));
     });
     return link;
@@ -52,11 +60,13 @@ export function attest(
   { name, tpm }: Machine,
   answered: (state: string) => void,
   answer: (evidence: string) => void = (evidence) => socket.send(evidence),
+  valuesOf: (count: number) => Buffer = still,
 ): void {
   const channel = tls.exportKeyingMaterial(channelBindingBytes, channelBindingLabel, Buffer.alloc(0));
   const hello = JSON.stringify(tpm.hello(name));
   const occasion = { node: name, hello, channel, bootLog: model.log };
-  const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: model.sha256 } });
+  let count = 0;
+  const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: valuesOf(count++) } });
   socket.on('message', (data: Buffer) => {
     const message = parseServerMessage(data.toString('utf8'));
     if (message.type === 'challenge') {
@@ -65,6 +75,14 @@ export function attest(
     } else answered(message.type === 'verdict' ? message.state : message.type);
   });
   socket.send(hello);
+}
+
+const still = () => model.sha256;
+
+function moved(count: number): Buffer {
+  const values = Buffer.from(model.sha256);
+  values.writeUInt32BE(count, 32 * 10);
+  return values;
 }
 
 /**
