@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Challenge } from '../../attest-server/protocol/messages.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { akOf, madeQuote } from '../attest-server/verify/made-quote.ts';
 import { interleaved } from './cpu-time.ts';
