@@ -159,7 +159,7 @@ export const serverSettings = {
   evidenceDays: {
     variable: 'ASSAY_EVIDENCE_DAYS',
     unit: 'days',
-    schema: days.default(30).describe('for which the evidence of each verdict is kept'),
+    schema: days.default(30).describe('for which the evidence behind each row of the history is kept'),
   },
   transitionEvidenceDays: {
     variable: 'ASSAY_TRANSITION_EVIDENCE_DAYS',

@@ -11,7 +11,7 @@ import type { Evidence, Expected } from '../verify/verify.ts';
 export interface AttestedNode {
   readonly name: string;
   readonly ekDigest: string;
-  /** By the word of a root; absent where none is known. */
+  /** As a root says; absent where none is known. */
   readonly tpmClass?: TpmClass;
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;

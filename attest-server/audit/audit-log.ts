@@ -96,7 +96,7 @@ export class AuditLog {
     return this.#earlier;
   }
 
-  /** What is to be told of a rollback that nobody has looked into yet. */
+  /** What is to be reported of a rollback that nobody has looked into yet. */
   get rollback(): string | null {
     const lost = join(this.#ports.stateDir, auditFiles.lost);
     return existsSync(lost)
@@ -166,7 +166,7 @@ export class AuditLog {
       if (note !== null && (await this.#check(note))) return;
   }
 
-  /** Compares the log with what we signed; a log that is another one is told, and the proof of it is kept. */
+  /** Compares the log with what we signed; a log that is another one is reported, and the proof of it is kept. */
   async #check(note: string): Promise<boolean> {
     const own = this.#own(note);
     const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);

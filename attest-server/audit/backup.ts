@@ -7,7 +7,7 @@ interface Copied {
   backup(path: string): Promise<void>;
 }
 
-/** Copies the store, while it is in use, to `backups/assay-<time>.db`. The copy holds the entry that tells of it. */
+/** Copies the store, while it is in use, to `backups/assay-<time>.db`. The copy holds the entry about it. */
 export async function backUp(
   store: Copied,
   stateDir: string,

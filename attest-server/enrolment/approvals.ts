@@ -65,15 +65,15 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       const { ekDigest, isWaiting } = chosen(node, ek);
       const holder = await store.nodeByEk(ekDigest);
       // What its TPM did is held against it until somebody says that it is still the right one: nobody enrols by that.
-      const isForgiven = holder?.name === node && (await approveAgain(node, actor));
+      const isLifted = holder?.name === node && (await approveAgain(node, actor));
       const mayApprove = mayEnrol(node, 'approval');
-      if (!mayApprove && !isForgiven)
+      if (!mayApprove && !isLifted)
         throw new Rejection('enrolment_pending', `the policy lets no node like ${node} enrol by approval`);
       if (holder !== null && holder.name !== node)
         throw doubleBinding(alert, { wanted: node, holder: holder.name, actor });
       const isFirstUse = mayApprove && holder?.bound === 'first-use';
       if (isFirstUse) await store.approveFirstUse([holder], firstUseApproval(actor));
-      if (isForgiven || isFirstUse) return { ekDigest, isWaiting: true };
+      if (isLifted || isFirstUse) return { ekDigest, isWaiting: true };
       if (holder !== null)
         throw new Rejection('ek_already_bound', `${node} is enrolled with this key: nothing waits`);
       if ((await store.node(node)) !== null)

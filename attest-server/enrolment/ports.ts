@@ -16,7 +16,7 @@ export interface EnrolledNode {
   readonly akName: string;
   /** PCR banks that the TPM had when it enrolled; null in a record of before they were kept. */
   readonly banks: readonly PcrBank[] | null;
-  /** Maker and kind of the TPM by the word of the root that endorsed it; null and `unknown` where none did. */
+  /** Maker and kind of the TPM as the root that endorsed it says; null and `unknown` where none did. */
   readonly manufacturer: string | null;
   readonly tpmClass: TpmClass;
   /** SHA-256 of the certificate of the root that vouched for the EK certificate, hex; null: unverified, or none. */

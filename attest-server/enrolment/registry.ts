@@ -261,7 +261,7 @@ function checkRecord(record: EnrolledNode, hello: Hello, keys: CheckedKeys): Enr
     throw new Rejection('identity_claim_mismatch', `the TPM of ${record.name} says that it is ${hello.node}`);
   if (record.akName !== keys.akName)
     throw new Rejection('ak_mismatch', `${record.name} is enrolled with another attestation key`);
-  // Attack: a bank is switched off, so that what it would tell of a boot is not quoted.
+  // Attack: a bank is switched off, so that what it would show of a boot is not quoted.
   const gone = record.banks?.find((bank) => bank !== 'sha1' && !hello.banks.includes(bank));
   if (gone !== undefined)
     throw new Rejection(

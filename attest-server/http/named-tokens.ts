@@ -2,7 +2,7 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { ApiToken, TokenStore } from './ports.ts';
 import { type Caller, type Role, roles } from './roles.ts';
 
-/** Tokens of people and programs, each under its own name, so that the audit log tells who acted. */
+/** Tokens of people and programs, each under its own name, so that the audit log says who acted. */
 export interface NamedTokens {
   /** Takes the `Authorization` header; null where it carries no token that holds now. */
   authenticate(authorization: string | undefined): Promise<Caller | null>;

@@ -6,7 +6,7 @@ import type { ReloadedPart } from '../telemetry/metrics.ts';
 export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
 
 /**
- * Reads each part anew, in order. A faulty one stays as it was, is told with file, line and field, and does not keep
+ * Reads each part anew, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
  * the others back.
  * @throws what was wrong, once all parts were tried
  */

@@ -5,12 +5,12 @@ import type { Severity, Verdict } from '../protocol/verdict.ts';
 import { type AspectRules, type BuiltAspect, rulesOf } from './aspects.ts';
 import { globMatches } from './glob.ts';
 
-/** By which word a group's nodes may enrol. */
+/** The methods by which a group's nodes may enrol. */
 export const enrolments = enrolmentMethods;
 export type Enrolment = Bound;
 /** Those for which a server needs no cluster and no cloud. */
 export const plainEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval', 'first-use'];
-/** What a policy that names no way allows: always somebody's word about this TPM. */
+/** What a policy that names no method allows: each of them needs somebody who vouches for this TPM. */
 export const defaultEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval'];
 
 /** The rules of one group of nodes, beside those of each aspect. */
@@ -23,7 +23,7 @@ export interface GroupBase {
   readonly mode: Verdict['mode'];
   /** `absent`: machines without a usable TPM; they are `unsupported`, never trusted, and alarm nobody. */
   readonly tpm: 'required' | 'absent';
-  /** What a TPM must be, by the word of a root that endorsed it; null: whatever it is. */
+  /** What a TPM must be, as the root that endorsed it says; null: whatever it is. */
   readonly tpmClass: readonly TpmClass[] | null;
   readonly enrolment: readonly Enrolment[];
   /** Never empty. */

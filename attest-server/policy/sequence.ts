@@ -10,7 +10,7 @@ export interface Sighting {
   readonly clock: bigint;
   /** 16 hex digits; null where it is not known. */
   readonly firmwareVersion: string | null;
-  /** The kernel's word; null where it is not known. */
+  /** As the kernel says; null where it is not known. */
   readonly bootId: string | null;
 }
 

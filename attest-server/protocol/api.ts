@@ -195,7 +195,7 @@ export const tokenView = z.object({
   expiresAt: moment,
 });
 export type TokenView = z.infer<typeof tokenView>;
-/** The only time that the token's text is told. */
+/** The only time that the token's text is shown. */
 export const tokenAnswer = z.object({
   name: z.string(),
   role: z.enum(tokenRoles),

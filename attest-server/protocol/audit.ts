@@ -1,4 +1,4 @@
-/** What the audit log tells of: each action, and what one entry of it says. */
+/** What the audit log holds: each action, and what one entry of it says. */
 export const auditActions = {
   verdict: 'a node was judged otherwise than before, or anew: state, policy, digest of the evidence',
   'verdict.repeat': 'once an hour: how many verdicts were equal to the one before, and since when',

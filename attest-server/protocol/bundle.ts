@@ -63,7 +63,7 @@ const seenBefore = {
 const circumstances = {
   at: z.iso.datetime(),
   node: z.string().optional(),
-  /** What the TPM is, by the word of a root of the exporter. */
+  /** What the TPM is, as a root of the exporter says. */
   tpmClass: z.enum(tpmClasses).optional(),
   /** Of the node in its cluster, by which the policy's groups choose. */
   labels: z.record(z.string().max(317), z.string().max(63)).optional(),

@@ -18,7 +18,7 @@ export const simulatedPage = z.strictObject({
 export const simulateRequest = simulatedPage.extend({
   /** The text of the policy that is tried; nothing of it is kept. */
   policy: z.string().max(longestPolicy),
-  /** The name that its faults are told with. */
+  /** The name that its faults are reported with. */
   file: z.string().min(1).max(255).default('policy.yaml'),
 });
 

@@ -1,6 +1,6 @@
 /**
  * The closed list of reason codes, each with its class. The same code is the rejection, the finding, the
- * stored reason, the metric's label and the operator's word.
+ * stored reason, the metric's label and what the operator reads.
  */
 export const reasonClasses = ['drift', 'posture', 'service', 'failed'] as const;
 export type ReasonClass = (typeof reasonClasses)[number];

@@ -9,7 +9,7 @@ import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts'
 /** Puts an event into the chain; `prev` is 64 zeros for the first entry, whose `seq` is 1. `audit/chain.ts` fills it. */
 export type ChainEntry = (prev: string, seq: number, event: AuditEvent) => AuditEntry;
 
-/** Adds an event to the audit log, inside the transaction of what it tells of. */
+/** Adds an event to the audit log, inside the transaction of what it speaks of. */
 export type Append = (transaction: Kysely<Tables>, event: AuditEvent) => Promise<void>;
 
 export function auditAppender(db: Kysely<Tables>, chain: ChainEntry): Append {

@@ -26,7 +26,7 @@ export function parseRow<T>(table: string, key: string, parse: () => T): T {
   }
 }
 
-/** The rows that can be read, in order; the others are told to `onUnreadable` and left out. */
+/** The rows that can be read, in order; the others are reported to `onUnreadable` and left out. */
 export function parseRows<R, T>(
   rows: readonly R[],
   parse: (row: R) => T,

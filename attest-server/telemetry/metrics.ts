@@ -30,7 +30,7 @@ export interface Metrics {
   auditWriteFailed(): void;
   /** A part of the configuration was read again and is faulty. */
   reloadFailed(part: ReloadedPart): void;
-  /** A row of this table of the store cannot be read; told once each. */
+  /** A row of this table of the store cannot be read; reported once each. */
   rowUnreadable(table: string): void;
   /** A checkpoint of the audit log was signed. @param size entries */
   checkpointed(size: number): void;
@@ -51,10 +51,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
     new Histogram<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], buckets, registers });
 
-  gauge('build_info', 'Always 1; the label tells the version', ['version']).set(
-    { version: build.version },
-    1,
-  );
+  gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version: build.version }, 1);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
   const trusted = gauge('node_trusted', '1 where the node is trusted now, else 0', ['node']);
   const lastSuccess = gauge('node_last_success_timestamp_seconds', 'When the node was last found trusted', [

@@ -41,7 +41,7 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'refused' | 'faile
   fault(error: unknown, where: string): void;
 }
 
-/** How many unreadable rows are told of: each of them once. */
+/** How many unreadable rows are reported: each of them once. */
 const mostNamed = 1000;
 
 /** What each event does to the metrics, the log and the audit log. */
@@ -107,7 +107,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
     notReloaded(part, text) {
       metrics.reloadFailed(part);
-      // Of a file with many faults the log tells all; the audit log says that it was refused, and the first of them.
+      // Of a file with many faults the log has all; the audit log says that it was refused, and the first of them.
       audit({
         at: now(),
         actor: 'server',

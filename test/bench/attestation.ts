@@ -111,14 +111,14 @@ export function evidenceLike([machine]: readonly Machine[]): string {
   if (machine === undefined) throw new Error('no machine');
   const { tpm, name } = machine;
   const nonce = Buffer.alloc(32).toString('base64');
-  const challenge = {
+  const challenge: Challenge = {
     type: 'challenge',
     purpose: 'attest',
     nonce,
     selection: {},
     holds: [],
     within: 1,
-  } as const;
+  };
   const occasion = { node: name, hello: '', channel: Buffer.alloc(32), bootLog: Buffer.alloc(1) };
   return JSON.stringify(tpm.evidence(challenge, occasion));
 }

@@ -75,7 +75,7 @@ export function mountOf(table: readonly Mount[], path: string): Mount | null {
   let prefix = '';
   for (const component of Buffer.from(path).toString('latin1').split('/').slice(1)) {
     prefix += `/${component}`;
-    // Each step goes to a mount that was not met yet, or a table that bites its tail would hold us for ever.
+    // Each step goes to a mount that was not seen yet, or a table that bites its tail would hold us for ever.
     for (
       let left = table.length, next = on.get(`${at.id} ${prefix}`);
       next !== undefined && left > 0;

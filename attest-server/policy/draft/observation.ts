@@ -8,7 +8,7 @@ import type { PolicyGroup } from '../policy.ts';
 
 /** An image as a group of machines has it in common. */
 export interface ObservedImage {
-  /** The log's word for it. */
+  /** What the log calls it. */
   readonly describes: string;
   readonly digest: string;
 }
@@ -17,7 +17,7 @@ export interface ObservedImage {
 export interface Observation {
   readonly node: string;
   readonly tpmClass: TpmClass;
-  /** The TPM's maker, by the word of a root. */
+  /** The TPM's maker, as a root says. */
   readonly manufacturer: string | null;
   /** Version of the running kernel; the node says so. */
   readonly kernel: string | null;

@@ -5,7 +5,7 @@ import { unsupported } from './policy-schema.ts';
 import { fieldOf, listOf } from './raw-value.ts';
 
 /**
- * What one field cannot tell: fields that contradict each other. Reads the raw value, so that these faults are told
+ * What one field cannot show: fields that contradict each other. Reads the raw value, so that these faults are reported
  * beside those of the schema.
  * @param methods by which nodes can enrol at whoever will apply the policy
  */

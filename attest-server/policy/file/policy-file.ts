@@ -19,7 +19,7 @@ export interface CheckedPolicy {
 
 /**
  * Parses a policy file (YAML 1.2, docs/policy.md).
- * @param file the path that faults are told with; its base name without ending becomes the policy's name
+ * @param file the path that faults are reported with; its base name without ending becomes the policy's name
  * @param methods by which nodes can enrol at whoever will apply it; a policy that names another one is refused
  * @throws PolicyError with every fault at once
  */
@@ -88,12 +88,12 @@ function readYaml(text: string, file: string, lines: LineCounter): { document: D
   }
 }
 
-/** Faults of one file that are told; whoever mends these checks it again. */
+/** Faults of one file that are reported; whoever mends these checks it again. */
 const mostFaults = 256;
 
 function place(located: readonly Located[], document: Document, lines: LineCounter): PolicyFault[] {
   const more = located.length - mostFaults;
-  const told = located
+  const reported = located
     .slice(0, mostFaults)
     .map((fault) => ({ ...fault, offset: offsetOf(fault.path, document) }))
     .sort((a, b) => a.offset - b.offset)
@@ -102,7 +102,7 @@ function place(located: readonly Located[], document: Document, lines: LineCount
       field: path.map(String).join('.') || 'policy',
       text,
     }));
-  return more > 0 ? [...told, whole(`and ${more} more`)] : told;
+  return more > 0 ? [...reported, whole(`and ${more} more`)] : reported;
 }
 
 /** Of the value's key, or of the nearest thing around it that is there. */

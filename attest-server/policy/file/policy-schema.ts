@@ -63,7 +63,7 @@ const groupBase = z.strictObject({
     .min(1, 'empty, so that no TPM could do; leave it out for any')
     .max(3)
     .optional()
-    .describe('what a TPM must be, by the word of a root that endorsed it; default: whatever it is'),
+    .describe('what a TPM must be, as the root that endorsed it says; default: whatever it is'),
   enrolment: z
     .array(z.enum(enrolments))
     .min(1, 'empty, so that no node could enrol')

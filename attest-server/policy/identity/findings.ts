@@ -11,14 +11,14 @@ export const identityUnproven: Finding = {
   evidence: null,
 };
 
-/** @param known what the TPM is, by the word of a root */
+/** @param known what the TPM is, as a root says */
 export function otherTpmClass(wanted: readonly TpmClass[], known: TpmClass): Finding {
   const kinds = wanted.join(' or ');
   return {
     code: 'identity_unproven',
     aspect: 'identity',
     source: 'server',
-    expected: `a ${kinds} TPM, by the word of a root that endorsed it`,
+    expected: `a ${kinds} TPM, as the root that endorsed it says`,
     actual: known,
     text:
       known === 'unknown'
