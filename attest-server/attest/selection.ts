@@ -13,10 +13,18 @@ export interface Question {
 
 /** From the best on. */
 const strongBanks = ['sha256', 'sha384', 'sha512'] as const satisfies readonly PcrBank[];
-const pcrs = (count: number): readonly number[] => Array.from({ length: count }, (_, pcr) => pcr);
-const allPcrs = pcrs(24);
+const upTo = (count: number) => Array.from({ length: count }, (_, pcr) => pcr);
+const allPcrs = upTo(24);
 /** Boots and what user space measures go there. */
-const comparedPcrs = pcrs(16);
+const comparedPcrs = upTo(16);
+
+/** By which strong banks a TPM has, a bit each: a fleet has few kinds, and each is asked again and again. */
+const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBanks.length }, (_, has) => {
+  const [best = 'sha1', ...others] = strongBanks.filter((_bank, bit) => ((has >>> bit) & 1) === 1);
+  const selection: { [bank in PcrBank]?: number[] } = { [best]: allPcrs };
+  for (const bank of others) selection[bank] = comparedPcrs;
+  return selection;
+});
 
 /**
  * All PCRs of the best bank that the TPM has, and all that is compared of each other one that is not SHA-1: an event that
@@ -24,9 +32,11 @@ const comparedPcrs = pcrs(16);
  * @param banks those that the TPM had when it was enrolled
  */
 export function questionFor(banks: readonly PcrBank[], status: NodeStatus | null): Question {
-  const [best = 'sha1', ...others] = strongBanks.filter((bank) => banks.includes(bank));
-  const selection: { [bank in PcrBank]?: number[] } = { [best]: [...allPcrs] };
-  for (const bank of others) selection[bank] = [...comparedPcrs];
+  let has = 0;
+  strongBanks.forEach((bank, bit) => {
+    if (banks.includes(bank)) has |= 1 << bit;
+  });
   const held = status?.parts ?? {};
-  return { selection, holds: partNames.flatMap((name) => held[name] ?? []), parts: askedParts };
+  const holds = partNames.flatMap((name) => held[name] ?? []);
+  return { selection: selections[has] ?? {}, holds, parts: askedParts };
 }
