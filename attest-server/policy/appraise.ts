@@ -5,7 +5,7 @@ import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Judge, JudgedNode, Judgement, Past } from './aspect.ts';
-import { aspects, type BuiltAspect } from './aspects.ts';
+import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
@@ -122,16 +122,16 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     sequence,
     unread,
   };
-  const memory: Record<string, unknown> = { ...past.memory };
-  const against = againstIn(past.memory);
-  const judgements = new Map<BuiltAspect, Judgement>();
+  let memory = past.memory;
+  const against = againstIn(memory);
+  const judgements: Judgement[] = [];
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
     const missing = unreadBy(aspect, unread);
     const own = judge.judge(proven, judged, at);
     const judgement = missing.length === 0 ? own : withUnread(own, name, missing, against[name] ?? null);
-    if (judgement.next !== undefined) memory[name] = judgement.next;
-    judgements.set(name, judgement);
+    if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
+    judgements.push(judgement);
   }
   const verdict = join(prepared, judgements);
   return {
@@ -144,26 +144,23 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   };
 }
 
-/** The verdict on all aspects together. */
-function join({ group, policy }: PreparedGroup, judgements: ReadonlyMap<BuiltAspect, Judgement>): Verdict {
-  const judged = {
-    group: group.name,
-    require: group.require,
-    mode: group.mode,
-    policy,
-  };
+/** The verdict on all aspects together. @param judgements in the order of the judges */
+function join({ group, policy, judges }: PreparedGroup, judgements: readonly Judgement[]): Verdict {
+  const { name, require, mode } = group;
   // What policy knows to have no usable TPM alarms nobody, and is never trusted.
-  if (group.tpm === 'absent') return { state: 'unsupported', reasons: [], aspects: {}, ...judged };
+  if (group.tpm === 'absent')
+    return { state: 'unsupported', reasons: [], aspects: {}, group: name, require, mode, policy };
   const reasons: Reason[] = [];
   const results: Partial<Record<AspectName, AspectResult>> = {};
-  for (const [name, { findings, affirmed, source }] of judgements) {
+  for (let i = 0; i < judges.length; i++) {
+    const { findings, affirmed, source } = judgements[i]!;
     const own = findings.map((finding) => weigh(finding, group));
     reasons.push(...own);
-    results[name] = { status: statusOf(own, affirmed), source };
+    results[judges[i]!.aspect.name] = { status: statusOf(own, affirmed), source };
   }
-  reasons.sort(byWeight);
-  const state = stateOf({ require: group.require, aspects: results, reasons }, group.vouched);
-  return { state, reasons, aspects: results, ...judged };
+  if (reasons.length > 1) reasons.sort(byWeight);
+  const state = stateOf({ require, aspects: results, reasons }, group.vouched);
+  return { state, reasons, aspects: results, group: name, require, mode, policy };
 }
 
 const beginnings = {

@@ -90,8 +90,9 @@ export function nextAgainst(
 /** The memory of a node with this in it. */
 export function withAgainst(memory: Past['memory'], next: Against): Past['memory'] {
   if (next !== nothing) return { ...memory, [key]: next };
+  if (!(key in memory)) return memory;
   const { [key]: _, ...others } = memory;
-  return key in memory ? others : memory;
+  return others;
 }
 
 const nothing: Against = {};

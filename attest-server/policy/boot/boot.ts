@@ -52,6 +52,7 @@ export const boot: Aspect<'boot', BootRules> = {
           known = judgeAnew(proven, made, ready, node, at);
           if (remembers) remembered.set(keyOf(proven, made), known);
         }
+        if (node.sequence.findings.length === 0) return known.judgement;
         const inTime = node.sequence.findings.filter(({ aspect }) => aspect === 'boot');
         if (inTime.length === 0) return known.judgement;
         return { ...known.judgement, findings: [...inTime, ...known.judgement.findings] };

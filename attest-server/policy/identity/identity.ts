@@ -17,19 +17,18 @@ export const identity: Aspect<'identity', null> = {
   prepare: (_rules, { group }) => ({ judge: (proven, node) => judge(proven, node, group) }),
 };
 
+const good: Judgement = { findings: [], affirmed: true, source: 'tpm' };
+
 function judge(
   { ekDigest }: Proven,
   { tpmClass, sequence }: JudgedNode,
   { tpmClass: wanted }: Prepared['group'],
 ): Judgement {
   const isOther = wanted !== null && !wanted.includes(tpmClass);
-  const found = [
-    ekDigest === null ? identityUnproven : null,
-    isOther ? otherTpmClass(wanted, tpmClass) : null,
-  ].filter((finding) => finding !== null);
-  return {
-    findings: [...sequence.findings.filter(({ aspect }) => aspect === 'identity'), ...found],
-    affirmed: ekDigest !== null && !isOther,
-    source: 'tpm',
-  };
+  const affirmed = ekDigest !== null && !isOther;
+  if (affirmed && sequence.findings.length === 0) return good;
+  const findings = sequence.findings.filter(({ aspect }) => aspect === 'identity');
+  if (ekDigest === null) findings.push(identityUnproven);
+  if (isOther) findings.push(otherTpmClass(wanted, tpmClass));
+  return { findings, affirmed, source: 'tpm' };
 }
