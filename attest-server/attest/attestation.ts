@@ -284,14 +284,14 @@ export class Attestation {
     );
   }
 
-  #proofOf({ name, verifiedAt, expiresAt }: NodeStatus): Proof {
-    return { verifiedAt, expiresAt, deadline: this.#deadlines.of(name) };
+  #proofOf({ name, verifiedAt, expiresAt, parts, evidenceDigest }: NodeStatus): Proof {
+    return { verifiedAt, expiresAt, parts, evidenceDigest, deadline: this.#deadlines.of(name) };
   }
 
-  #show(name: string, { verifiedAt, expiresAt, deadline }: Proof): void {
+  #show(name: string, { deadline, ...proof }: Proof): void {
     const status = this.#statuses.get(name);
-    if (status === undefined || status.verifiedAt === verifiedAt) return;
-    this.#statuses.set(name, { ...status, verifiedAt, expiresAt });
+    if (status === undefined || status.evidenceDigest === proof.evidenceDigest) return;
+    this.#statuses.set(name, { ...status, ...proof });
     this.#deadlines.restore(name, deadline);
   }
 
