@@ -22,11 +22,11 @@ const comparedPcrs = pcrs(16);
  * All PCRs of the best bank that the TPM has, and all that is compared of each other one that is not SHA-1: an event that
  * is hidden from one bank shows in another.
  * @param banks those that the TPM had when it was enrolled
+ * @param held parts of which the server has the bytes
  */
-export function questionFor(banks: readonly PcrBank[], status: NodeStatus | null): Question {
+export function questionFor(banks: readonly PcrBank[], held: NodeStatus['parts']): Question {
   const [best = 'sha1', ...others] = strongBanks.filter((bank) => banks.includes(bank));
   const selection: { [bank in PcrBank]?: number[] } = { [best]: [...allPcrs] };
   for (const bank of others) selection[bank] = [...comparedPcrs];
-  const held = status?.parts ?? {};
   return { selection, holds: partNames.flatMap((name) => held[name] ?? []), parts: askedParts };
 }
