@@ -66,8 +66,11 @@ describe('a verdict that is the one before', () => {
       [await isKept(own.digest, 'node-2'), await isKept(shared.digest, 'node-2')],
       [false, false],
     );
+    assert.deepEqual(await store.evidence.readShared(shared.digest, 'node-1'), shared.bytes);
     await written;
     assert.deepEqual(await store.evidence.read(shared.digest), shared.bytes);
+    assert.deepEqual(await store.evidence.readShared(shared.digest, 'node-2'), shared.bytes);
+    assert.equal(await store.evidence.readShared(own.digest, 'node-1'), null);
   });
 
   describe('and brought a part', () => {
