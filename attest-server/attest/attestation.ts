@@ -29,6 +29,8 @@ export class Attestation {
   readonly #systemUuids = new SystemUuids();
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
+  /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
+  readonly #lost = new Map<string, Set<string>>();
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
 
   private constructor(ports: AttestPorts) {
@@ -61,6 +63,14 @@ export class Attestation {
     return this.#statuses.get(name) ?? null;
   }
 
+  /** The parts that this node need not send again. */
+  heldParts(name: string): NodeStatus['parts'] {
+    const parts = this.#statuses.get(name)?.parts ?? {};
+    const lost = this.#lost.get(name);
+    if (lost === undefined) return parts;
+    return Object.fromEntries(Object.entries(parts).filter(([, digest]) => !lost.has(digest)));
+  }
+
   /**
    * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it.
    * @throws Rejection where the evidence is bad: nothing is stored and no state changes
@@ -75,8 +85,9 @@ export class Attestation {
     const proven = this.#verifier.verify(evidenceOf(answer, parts), expectedOf(node, answer));
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
+    // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
     return this.#lanes.inOrder(node.name, () =>
-      this.#record(node, answer, proven).catch((error: unknown) => {
+      this.#record(node, { ...answer, parts }, proven).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
         this.#systemUuids.restore(node.name, this.#statuses.get(node.name)?.systemUuid ?? null);
         throw error;
@@ -101,6 +112,7 @@ export class Attestation {
       const bytes = await this.#ports.evidence.readPart(digest, node);
       if (bytes === null) {
         lost = name;
+        if (held[name] === digest) this.#lost.set(node, (this.#lost.get(node) ?? new Set()).add(digest));
         continue;
       }
       read ??= {};
@@ -152,6 +164,7 @@ export class Attestation {
       this.#deadlines.forget(name);
       if (akName !== undefined) this.#verifier.forget(akName);
       this.#systemUuids.forget(name);
+      this.#lost.delete(name);
       this.#ports.evidence.logsPerBoot.forget(name);
       this.#ports.evidence.budget.forget(name);
       this.#unwritten.forget(name);
@@ -292,14 +305,14 @@ export class Attestation {
     );
   }
 
-  #proofOf({ name, verifiedAt, expiresAt }: NodeStatus): Proof {
-    return { verifiedAt, expiresAt, deadline: this.#deadlines.of(name) };
+  #proofOf({ name, verifiedAt, expiresAt, parts, evidenceDigest }: NodeStatus): Proof {
+    return { verifiedAt, expiresAt, parts, evidenceDigest, deadline: this.#deadlines.of(name) };
   }
 
-  #show(name: string, { verifiedAt, expiresAt, deadline }: Proof): void {
+  #show(name: string, { deadline, ...proof }: Proof): void {
     const status = this.#statuses.get(name);
-    if (status === undefined || status.verifiedAt === verifiedAt) return;
-    this.#statuses.set(name, { ...status, verifiedAt, expiresAt });
+    if (status === undefined || status.evidenceDigest === proof.evidenceDigest) return;
+    this.#statuses.set(name, { ...status, ...proof });
     this.#deadlines.restore(name, deadline);
   }
 

@@ -40,7 +40,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
   );
   const fixed = new WeakSet<EnrolledNode>();
   return {
-    ask: ({ record }, hello) => questionFor(record.banks ?? hello.banks, attestation.status(record.name)),
+    ask: ({ record }, hello) => questionFor(record.banks ?? hello.banks, attestation.heldParts(record.name)),
     async judge({ record, ak, endorsementPath }, { session, answer }) {
       const started = monotonic();
       const judged = await attestation.judge(

@@ -30,13 +30,13 @@ const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBank
  * All PCRs of the best bank that the TPM has, and all that is compared of each other one that is not SHA-1: an event that
  * is hidden from one bank shows in another.
  * @param banks those that the TPM had when it was enrolled
+ * @param held parts of which the server has the bytes
  */
-export function questionFor(banks: readonly PcrBank[], status: NodeStatus | null): Question {
+export function questionFor(banks: readonly PcrBank[], held: NodeStatus['parts']): Question {
   let has = 0;
   strongBanks.forEach((bank, bit) => {
     if (banks.includes(bank)) has |= 1 << bit;
   });
-  const held = status?.parts ?? {};
   const holds = partNames.flatMap((name) => held[name] ?? []);
   return { selection: selections[has] ?? {}, holds, parts: askedParts };
 }

@@ -1,7 +1,7 @@
-/** Until when a node counts as proven, and by the clock that nobody sets. */
-export interface Proof {
-  readonly verifiedAt: number | null;
-  readonly expiresAt: number | null;
+import type { NodeStatus } from './ports.ts';
+
+/** Until when a node counts as proven, also by the clock that nobody sets, and what is kept of that proof. */
+export interface Proof extends Pick<NodeStatus, 'verifiedAt' | 'expiresAt' | 'parts' | 'evidenceDigest'> {
   readonly deadline: number | undefined;
 }
 

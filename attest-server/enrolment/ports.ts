@@ -14,7 +14,7 @@ export interface EnrolledNode {
   readonly ekCertificate: Buffer | null;
   readonly akPublicArea: Buffer;
   readonly akName: string;
-  /** PCR banks that the TPM had when it enrolled; null in a record of before they were kept. */
+  /** PCR banks that the TPM had when it enrolled; null where none is better than SHA-1, and in a record of before they were kept. */
   readonly banks: readonly PcrBank[] | null;
   /** Maker and kind of the TPM as the root that endorsed it says; null and `unknown` where none did. */
   readonly manufacturer: string | null;

@@ -98,7 +98,8 @@ export function createRegistry(parts: RegistryParts): Registry {
           ...identity,
           name: hello.node,
           bound: bound.by,
-          banks: hello.banks,
+          // With SHA-1 alone it proves nothing; once its firmware has another, its first proof fixes them.
+          banks: hello.banks.some((bank) => bank !== 'sha1') ? hello.banks : null,
           enrolledAt: now,
           endorsedBy,
           manufacturer,

@@ -36,7 +36,7 @@ export function openEvidence(ports: EvidencePorts): EvidenceRoom {
   const readPart: EvidenceRoom['readPart'] = async (digest, node) => {
     const known = held.get(digest);
     if (known !== undefined) return known;
-    const bytes = await store.read(digest, node);
+    const bytes = await store.readShared(digest, node);
     if (bytes !== null) held.set(digest, bytes);
     return bytes;
   };

@@ -32,6 +32,11 @@ export interface EvidenceStore {
    * @param node also what verdicts of this node were made from, and its latest answer, written or on its way to the disk
    */
   read(digest: string, node?: string): Promise<Buffer | null>;
+  /**
+   * What many verdicts share, written or on its way to the disk with an answer of this node. However long the node's
+   * history is, this takes no longer: who has proven nothing yet may name any digest.
+   */
+  readShared(digest: string, node: string): Promise<Buffer | null>;
   /** Names of all nodes of which evidence may be kept, the revoked ones too. */
   owners(): Promise<readonly string[]>;
   /**

@@ -59,19 +59,25 @@ export function evidenceStore(
     }
   }
 
+  async function sharedBlob(digest: string): Promise<{ readonly bytes: Uint8Array } | undefined> {
+    return (await db.executeQuery(shared({ digest }))).rows[0];
+  }
+
   return {
     /** @throws UnreadableRow where the bytes are no longer those of the digest */
     async read(digest, node) {
       const underWay = node === undefined ? null : waiting(node, digest);
       if (underWay !== null) return underWay;
-      const [blob] = (await db.executeQuery(shared({ digest }))).rows;
-      const row = blob ?? (node === undefined ? undefined : await own(digest, node));
-      if (row === undefined) return null;
-      return parseRow('evidence', digest, () => {
-        const actual = hash('sha256', row.bytes, 'hex');
-        if (actual !== digest) throw new Error(`its bytes have the digest ${actual}`);
-        return toBuffer(row.bytes);
-      });
+      const row = (await sharedBlob(digest)) ?? (node === undefined ? undefined : await own(digest, node));
+      return row === undefined ? null : bytesOf(row, digest);
+    },
+
+    /** @throws UnreadableRow as `read` */
+    async readShared(digest, node) {
+      const underWay = waiting(node, digest);
+      if (underWay !== null) return underWay;
+      const row = await sharedBlob(digest);
+      return row === undefined ? null : bytesOf(row, digest);
     },
 
     async owners() {
@@ -82,4 +88,12 @@ export function evidenceStore(
     erase: retention(db, append),
     eraseUnused: unusedEvidence(db, append),
   };
+}
+
+function bytesOf({ bytes }: { readonly bytes: Uint8Array }, digest: string): Buffer {
+  return parseRow('evidence', digest, () => {
+    const actual = hash('sha256', bytes, 'hex');
+    if (actual !== digest) throw new Error(`its bytes have the digest ${actual}`);
+    return toBuffer(bytes);
+  });
 }

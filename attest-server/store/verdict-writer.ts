@@ -1,4 +1,4 @@
-import type { ChangeRecord, HistoryEntry, Moved, RepeatRecord } from '../attest/ports.ts';
+import type { ChangeRecord, HistoryEntry, KeptBlob, Moved, RepeatRecord } from '../attest/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { auditWriter, type ChainEntry } from './audit.ts';
@@ -139,6 +139,17 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     its?.delete(record);
     if (its?.size === 0) underWay.delete(record.name);
   };
+  /** Parts that came with repeats which may never be written: who names one of them must bring its bytes. */
+  const cameBefore = ({ name, parts }: Moved, blobs: readonly KeptBlob[]): readonly KeptBlob[] => {
+    const its = underWay.get(name);
+    if (its === undefined) return [];
+    const lacking = new Set(Object.values(parts));
+    for (const { digest } of blobs) lacking.delete(digest);
+    const came = new Map<string, KeptBlob>();
+    for (const { evidence: before } of its)
+      for (const blob of before.shared) if (lacking.has(blob.digest)) came.set(blob.digest, blob);
+    return [...came.values()];
+  };
 
   return {
     change(record) {
@@ -149,11 +160,17 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
         gathered.delete(ekDigest);
         handOver(before);
       }
-      return commits.add({ change: record });
+      const came = cameBefore(record.status, record.evidence);
+      const change = came.length === 0 ? record : { ...record, evidence: [...record.evidence, ...came] };
+      return commits.add({ change });
     },
 
-    repeat(record) {
-      const { ekDigest, name } = record;
+    repeat(latest) {
+      const { ekDigest, name } = latest;
+      const { own, shared } = latest.evidence;
+      const came = cameBefore(latest, shared);
+      const record =
+        came.length === 0 ? latest : { ...latest, evidence: { own, shared: [...shared, ...came] } };
       const its = underWay.get(name) ?? new Set();
       underWay.set(name, its.add(record));
       const before = gathered.get(ekDigest);

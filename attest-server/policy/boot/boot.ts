@@ -1,9 +1,11 @@
 import { LRUCache } from 'lru-cache';
+import { pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Proven, QuotedBank } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { advice } from './advice.ts';
+import { unmeasuredMask } from './compared-pcrs.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
 import {
   bootLogGone,
@@ -69,6 +71,8 @@ interface Ready {
   readonly group: string;
   readonly rules: BootRules;
   readonly set: ReferenceSet;
+  /** PCRs besides the measured ones that references name. */
+  readonly unmeasured: readonly number[];
   /** Versions of TPM firmware. */
   readonly denied: ReadonlySet<string>;
   /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
@@ -76,13 +80,21 @@ interface Ready {
 }
 
 function prepare(rules: BootRules, group: Prepared['group'], references: readonly Reference[]): Ready {
+  const set = prepareReferences(group.name, rules, references);
   return {
     group: group.name,
     rules,
-    set: prepareReferences(group.name, rules, references),
+    set,
+    unmeasured: unmeasuredIn(set),
     denied: new Set(rules.tpmFirmwareDeny),
     revocations: references.find((one) => one.name === rules.dbx.reference)?.revocations ?? null,
   };
+}
+
+function unmeasuredIn({ active, revoked }: ReferenceSet): readonly number[] {
+  let named = 0;
+  for (const { banks } of [...active, ...revoked]) for (const { mask } of banks) named |= mask;
+  return pcrsOf(named & unmeasuredMask);
 }
 
 /** What a judgement is made from besides the measured PCRs, the logs and the references. */
@@ -95,16 +107,28 @@ interface MadeFrom {
   readonly denied: boolean;
   /** Where a reference may be of one node alone: its name. */
   readonly node: string | null;
+  /** Values of PCRs that are not measured ones, where references name some: hex. */
+  readonly unmeasured: string;
 }
 
-function madeFrom({ facts, firmwareVersion }: Proven, { name, past }: JudgedNode, ready: Ready): MadeFrom {
+function madeFrom(
+  { facts, firmwareVersion, banks }: Proven,
+  { name, past }: JudgedNode,
+  ready: Ready,
+): MadeFrom {
   return {
     sentBootLog: past.sentParts.includes('boot'),
     kexec: saysKexecIsPossible(facts),
     commandLine: facts?.host?.commandLine ?? null,
     denied: ready.denied.has(firmwareVersion),
     node: goesByNode(ready.rules) ? name : null,
+    unmeasured: ready.unmeasured.length === 0 ? '' : valuesOf(ready.unmeasured, banks),
   };
+}
+
+/** Which PCRs of which bank are quoted stands in the measured digest. */
+function valuesOf(pcrs: readonly number[], banks: readonly QuotedBank[]): string {
+  return banks.flatMap((bank) => pcrs.map((pcr) => pcrValue(bank, pcr)?.toString('hex') ?? '')).join('');
 }
 
 interface Remembered {
@@ -148,7 +172,8 @@ function areSame(a: MadeFrom, b: MadeFrom): boolean {
     a.kexec === b.kexec &&
     a.commandLine === b.commandLine &&
     a.denied === b.denied &&
-    a.node === b.node
+    a.node === b.node &&
+    a.unmeasured === b.unmeasured
   );
 }
 

@@ -11,6 +11,9 @@ export const comparedMask = 0b11_1101_0101;
 /** Where systemd's loader and stub put command lines and extensions; zero where there is none. */
 export const addOnPcrs: readonly number[] = [12, 13];
 
+/** IMA's, and those behind 15: the digest of what was measured (`measuredDigest`) leaves them out. */
+export const unmeasuredMask = 0xff_0400;
+
 /** The PCRs of this quote that a reference by values must name. */
 export function namedMask(quoted: PcrValues): number {
   const extended = addOnPcrs.filter((pcr) => isExtended(quoted, pcr));

@@ -72,31 +72,45 @@ function prepareReference(reference: Reference): PreparedReference {
   };
 }
 
-/** The strongest bank that reference and quotes share; null where they share none. */
-export function sharedBank(
-  { banks }: PreparedReference,
-  quoted: readonly PcrValues[],
-): { readonly reference: ReferenceBank; readonly quoted: PcrValues } | null {
-  for (const reference of banks)
-    for (const candidate of quoted)
-      if (candidate.bank === reference.bank) return { reference, quoted: candidate };
-  return null;
+/** A bank that reference and quotes share. */
+interface SharedBank {
+  readonly reference: ReferenceBank;
+  readonly quoted: PcrValues;
+}
+
+/** The strongest bank that reference and quotes share, and that differs where one does; null where they share none. */
+export function sharedBank(prepared: PreparedReference, quoted: readonly PcrValues[]): SharedBank | null {
+  const shared = sharedBanks(prepared, quoted);
+  return shared.find((one) => !bankMatches(one)) ?? shared[0] ?? null;
 }
 
 /**
  * True where every PCR that the reference names is quoted with that value, and it names every compared PCR, and those
- * of add-ons that were extended.
+ * of add-ons that were extended. Attack: a bank that the firmware leaves alone is extended by the system itself, so that
+ * it shows a good boot: each bank that both have must match.
  */
 export function referenceMatches(prepared: PreparedReference, quotes: readonly PcrValues[]): boolean {
-  for (const reference of prepared.banks)
-    for (const quoted of quotes)
-      if (quoted.bank === reference.bank)
-        return (
-          (namedMask(quoted) & ~reference.mask) === 0 &&
-          (comparedMask & ~quoted.mask) === 0 &&
-          valuesMatch(reference, quoted)
-        );
-  return false;
+  const shared = sharedBanks(prepared, quotes);
+  return shared.length > 0 && shared.every(bankMatches);
+}
+
+/** True where one bank shows that the boot is this one: what was revoked is not hidden by another bank. */
+export function someBankMatches(prepared: PreparedReference, quotes: readonly PcrValues[]): boolean {
+  return sharedBanks(prepared, quotes).some(bankMatches);
+}
+
+function sharedBanks({ banks }: PreparedReference, quotes: readonly PcrValues[]): readonly SharedBank[] {
+  return banks.flatMap((reference) =>
+    quotes.flatMap((quoted) => (quoted.bank === reference.bank ? [{ reference, quoted }] : [])),
+  );
+}
+
+function bankMatches({ reference, quoted }: SharedBank): boolean {
+  return (
+    (namedMask(quoted) & ~reference.mask) === 0 &&
+    (comparedMask & ~quoted.mask) === 0 &&
+    valuesMatch(reference, quoted)
+  );
 }
 
 /** True where every PCR that the reference names is quoted with that value; so it is where it names none at all. */

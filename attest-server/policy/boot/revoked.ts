@@ -5,7 +5,7 @@ import {
   namedPcrsMatch,
   type PreparedReference,
   type ReferenceSet,
-  referenceMatches,
+  someBankMatches,
 } from './reference-set.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
@@ -26,7 +26,7 @@ export function revokedIn(
 ): Revoked | null {
   for (const reference of revoked) {
     if (reference.strict) {
-      if (referenceMatches(reference, quotes)) return { reference, component: null };
+      if (someBankMatches(reference, quotes)) return { reference, component: null };
       continue;
     }
     if (boot === null) continue;

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import type { Answer } from '../../../attest-server/attest/answer.ts';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
+import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
-import { madePorts } from './made-machine.ts';
+import { madeMachine, madePorts } from './made-machine.ts';
 
 const unknownAfter = 180_000;
 const verdict = (state: NodeState): Verdict => ({
@@ -115,5 +118,50 @@ describe('a server that starts again', () => {
 
   it('leaves an untrusted node untrusted, however long it is silent (row 64)', async () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
+  });
+});
+
+describe('a part that a node only names', () => {
+  const part = Buffer.from('a log that grew');
+  const digest = hash('sha256', part, 'hex');
+  const minute = 60_000;
+
+  /** A node that sent the part, and a server that was started again since. */
+  async function sentBefore(readPart: AttestPorts['evidence']['readPart']) {
+    const store = await openStore(':memory:', { chain: chainEntry });
+    const machine = madeMachine('node-1');
+    await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
+    const ports = madePorts(store, { now: () => minute });
+    const before = await Attestation.open(ports, null);
+    await before.judge(machine.node, machine.answer(minute, { userSpace: part }));
+    await before.idle();
+    const attestation = await Attestation.open(
+      { ...ports, now: () => 2 * minute, evidence: { ...ports.evidence, readPart } },
+      null,
+    );
+    const answer = machine.answer(2 * minute, { userSpace: part });
+    const naming: Answer = { ...answer, parts: { userSpace: { digest, bytes: null } } };
+    return { machine, attestation, naming };
+  }
+
+  it('is asked for again where its bytes are gone', async () => {
+    const { machine, attestation, naming } = await sentBefore(async () => null);
+    assert.deepEqual(attestation.heldParts('node-1'), { userSpace: digest });
+    await assert.rejects(attestation.judge(machine.node, naming), { code: 'malformed' });
+    assert.deepEqual(attestation.heldParts('node-1'), {});
+    assert.deepEqual(attestation.status('node-1')?.parts, { userSpace: digest });
+    await attestation.judge(machine.node, machine.answer(2 * minute, { userSpace: part }));
+  });
+
+  it('is kept with what rests on it, also where it was remembered and kept no longer', async () => {
+    const store = await openStore(':memory:', { chain: chainEntry });
+    const machine = madeMachine('node-1');
+    await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
+    const ports = madePorts(store, { now: () => minute });
+    const evidence = { ...ports.evidence, readPart: async () => part };
+    const attestation = await Attestation.open({ ...ports, evidence }, null);
+    const answer = machine.answer(minute, { userSpace: part });
+    await attestation.judge(machine.node, { ...answer, parts: { userSpace: { digest, bytes: null } } });
+    assert.deepEqual(await store.evidence.read(digest), part);
   });
 });

@@ -47,7 +47,7 @@ export function madePorts(
       packer: new Packer(),
       budget: new DiskBudget(60_000),
       logsPerBoot: new LogsPerBoot(),
-      readPart: (digest, node) => kept.read(digest, node),
+      readPart: (digest, node) => kept.readShared(digest, node),
     },
     now: () => 0,
     monotonic: () => performance.now(),

@@ -149,6 +149,18 @@ describe('a node whose verdict stays the same', () => {
     assert.equal(attestation.status('node-1')?.state, 'unknown');
   });
 
+  it('falls back to the evidence and the parts that are on disk where a batch fails', async () => {
+    const before = attestation.status('node-1');
+    write = () => Promise.reject(new Error('the disk is full'));
+    await judge(2 * minute, { userSpace: Buffer.from('a log that nobody keeps') });
+    await attestation.idle();
+    assert.deepEqual(attestation.status('node-1')?.parts, before?.parts);
+    now = 5 * minute;
+    await attestation.sweep();
+    const [lapse] = await history();
+    assert.deepEqual([lapse?.verdict.state, lapse?.evidenceDigest], ['unknown', before?.evidenceDigest]);
+  });
+
   it('falls back to the last answer that was written, and forward to the next', async () => {
     await judge(2 * minute);
     await store.verdicts.settled();

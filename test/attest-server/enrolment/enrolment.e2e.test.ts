@@ -182,6 +182,19 @@ describe('who is who, over a real connection', () => {
     await without.close();
   });
 
+  it('takes a TPM that was enrolled with SHA-1 alone once its firmware has a better bank', async () => {
+    for (const banks of [['sha1'], []]) {
+      const [node, tpm] = [newName(), forgedTpm()];
+      await world.pin(node, tpm.ekDigest);
+      const weak = await introduce(world, tpm, node, { hello: { banks } });
+      assert.deepEqual(Object.keys((await weak.challenge()).selection), ['sha1']);
+      await weak.close();
+      await (await prove(tpm, node)).close();
+      const fixed = () => world.store.enrolment.node(node);
+      assert.deepEqual((await world.until(fixed)).banks, tpm.hello(node).banks);
+    }
+  });
+
   it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10, 96)', async () => {
     const [{ tpm }, { node: other }] = [await victim(), await victim()];
     await assertRefused(world, other, 'identity_claim_mismatch', greet(tpm.hello(other)));

@@ -66,8 +66,40 @@ describe('a verdict that is the one before', () => {
       [await isKept(own.digest, 'node-2'), await isKept(shared.digest, 'node-2')],
       [false, false],
     );
+    assert.deepEqual(await store.evidence.readShared(shared.digest, 'node-1'), shared.bytes);
     await written;
     assert.deepEqual(await store.evidence.read(shared.digest), shared.bytes);
+    assert.deepEqual(await store.evidence.readShared(shared.digest, 'node-2'), shared.bytes);
+    assert.equal(await store.evidence.readShared(own.digest, 'node-1'), null);
+  });
+
+  describe('and brought a part', () => {
+    const part = madeBlob('a log that grew');
+    const parts = { userSpace: part.digest };
+    const repeat = { ...madeRepeat(one, 3_000), parts };
+    const { own } = repeat.evidence;
+
+    it('leaves it to the next one in its place, which only names it', async () => {
+      const brought = { ...repeat, evidence: { own, shared: [part] } };
+      await Promise.all(
+        [brought, { ...madeRepeat(one, 3_001), parts }].map((each) => store.verdicts.recordRepeat(each)),
+      );
+      assert.deepEqual([await verifiedAt(), await isKept(part.digest)], [3_001, true]);
+    });
+
+    it('leaves it to a change which only names it, though it be not written itself', async () => {
+      const refused = { own: { ...own, digest: '00'.repeat(32) }, shared: [part] };
+      const change = madeRecord(one, 3_001, madeVerdict('untrusted', 'kernel_unknown'));
+      const outcomes = await Promise.allSettled([
+        store.verdicts.recordRepeat({ ...repeat, evidence: refused }),
+        store.verdicts.recordChange({ ...change, status: { ...change.status, parts } }),
+      ]);
+      assert.deepEqual(
+        outcomes.map(({ status }) => status),
+        ['rejected', 'fulfilled'],
+      );
+      assert.equal(await isKept(part.digest), true);
+    });
   });
 
   it('is never written after a later change of its node', async () => {

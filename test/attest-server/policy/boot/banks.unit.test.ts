@@ -49,4 +49,32 @@ describe('a boot in several banks', () => {
     const told = judged(booted({ sha256, sha384 }));
     assert.match(told, /^untrusted, .*bank_mismatch fail/);
   });
+
+  it('matches a reference by values in every bank that both have, and is a revoked one by any of them', () => {
+    const good = { sha256, sha384: replayedValues(log, 'sha384') };
+    const pcrs = Object.fromEntries(
+      (['sha256', 'sha384'] as const).map((bank) => [bank, named(good[bank], bankBytes[bank])]),
+    );
+    const byValues = { ...capturedFrom(madeProof({ log })), components: [], events: [], pcrs };
+    const policy = policyOf('require: [identity, boot]', 'boot: {withoutLog: pcrs}');
+    const codes = (values: typeof good, state: 'active' | 'revoked') => {
+      const proven = provenByHand(booted(values), { boot: null });
+      const { reasons } = verdictOn(proven, policy, { name: 'n' }, [{ ...byValues, state }], 0);
+      return reasons.map(({ code }) => code);
+    };
+    assert.deepEqual(codes(good, 'active'), ['no_boot_log']);
+    assert.deepEqual(codes(good, 'revoked'), ['revoked_reference']);
+    for (const bank of ['sha256', 'sha384'] as const) {
+      const other = { ...good, [bank]: Buffer.from(good[bank]).fill(7, 0, bankBytes[bank]) };
+      assert.deepEqual(codes(other, 'active'), ['pcr_mismatch'], bank);
+      assert.deepEqual(codes(other, 'revoked'), ['revoked_reference'], bank);
+    }
+  });
 });
+
+/** The values of a bank as a reference names them. */
+function named(values: Buffer, size: number): Record<string, string> {
+  return Object.fromEntries(
+    Array.from({ length: 24 }, (_, pcr) => [pcr, values.toString('hex', size * pcr, size * (pcr + 1))]),
+  );
+}

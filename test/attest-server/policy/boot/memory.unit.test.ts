@@ -5,6 +5,7 @@ import type { JudgedNode } from '../../../../attest-server/policy/aspect.ts';
 import { boot } from '../../../../attest-server/policy/boot/boot.ts';
 import { judgeSequence, sightingOf } from '../../../../attest-server/policy/sequence.ts';
 import type { HostFacts } from '../../../../attest-server/protocol/facts.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -80,6 +81,38 @@ describe('what the boot aspect remembers', () => {
       assert.equal(judged(good, nodeOf(good), 0).affirmed, known.affirmed, what);
     }
   });
+
+  for (const state of ['active', 'revoked'] as const)
+    it(`goes by PCR 10 and those behind 15 where ${state} references name them`, () => {
+      for (const pcr of [10, 16, 23]) {
+        const [named, other] = [1, 2].map((byte) => {
+          const values = replayedValues(log, 'sha256');
+          return madeProof({ log, values: values.fill(byte, 32 * pcr, 32 * (pcr + 1)) });
+        });
+        assert.ok(named && other);
+        assert.equal(named.measuredDigest, other.measuredDigest);
+        const [bank] = named.banks;
+        const pcrs = Array.from({ length: 24 }, (_, at) => [
+          at,
+          bank?.values.toString('hex', 32 * at, 32 * (at + 1)),
+        ]);
+        const reference: Reference = {
+          ...capturedFrom(madeProof({ log }), { group: group.name, state: 'active' }),
+          state,
+          pcrs: { sha256: Object.fromEntries(pcrs) },
+          components: [],
+          events: [],
+        };
+        const prepare = (remembers: boolean): ReturnType<typeof boot.prepare> =>
+          boot.prepare(group.rules.boot, { group, references: [reference], remembers });
+        const { judge: judged } = prepare(true);
+        for (const proven of [named, other, named])
+          assert.deepEqual(
+            judged(proven, nodeOf(proven), 0),
+            prepare(false).judge(proven, nodeOf(proven), 0),
+          );
+      }
+    });
 
   it('goes by what the node sent before', () => {
     const { judge: judged } = judge();
