@@ -1,25 +1,6 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
-import type { ApiToken, TokenStore } from './ports.ts';
-import { type Caller, type Role, roles } from './roles.ts';
-
-/** Tokens of people and programs, each under its own name, so that the audit log says who acted. */
-export interface NamedTokens {
-  /** Takes the `Authorization` header; null where it carries no token that holds now. */
-  authenticate(authorization: string | undefined): Promise<Caller | null>;
-  /** Gives the token's text, which is stored nowhere; null where the name is taken. */
-  create(request: TokenRequest): Promise<string | null>;
-  list(): Promise<readonly ApiToken[]>;
-  /** False where there is none of that name. */
-  revoke(name: string, actor: string): Promise<boolean>;
-}
-
-export interface TokenRequest {
-  readonly name: string;
-  readonly role: Role;
-  /** Null: until it is revoked. */
-  readonly ttlMs: number | null;
-  readonly actor: string;
-}
+import type { ApiToken, NamedTokens, TokenStore } from './ports.ts';
+import { roles } from './roles.ts';
 
 /** The two files' tokens have these names in the audit log. */
 const reserved: readonly string[] = ['admin', 'reader'];

@@ -12,8 +12,7 @@ import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { ReferenceAction } from '../protocol/reference-life.ts';
-import type { NamedTokens } from './named-tokens.ts';
-import type { Caller } from './roles.ts';
+import type { Caller, Role } from './roles.ts';
 
 /** What the API needs of the rest of the server; `server.ts` fills it. */
 export interface ApiPorts {
@@ -71,6 +70,25 @@ export interface ShownStore extends HistoryStore {
 export interface HistoryStore {
   /** Newest first; no two rows of a node share their `at`. `before` is the `at` of the last row of the page before, exclusive. */
   history(name: string, page: { limit: number; before?: number }): Promise<readonly HistoryEntry[]>;
+}
+
+/** Tokens of people and programs, each under its own name, so that the audit log says who acted. */
+export interface NamedTokens {
+  /** Takes the `Authorization` header; null where it carries no token that holds now. */
+  authenticate(authorization: string | undefined): Promise<Caller | null>;
+  /** Gives the token's text, which is stored nowhere; null where the name is taken. */
+  create(request: TokenRequest): Promise<string | null>;
+  list(): Promise<readonly ApiToken[]>;
+  /** False where there is none of that name. */
+  revoke(name: string, actor: string): Promise<boolean>;
+}
+
+export interface TokenRequest {
+  readonly name: string;
+  readonly role: Role;
+  /** Null: until it is revoked. */
+  readonly ttlMs: number | null;
+  readonly actor: string;
 }
 
 /** A token of a person or a program for the API. */

@@ -7,7 +7,7 @@ import type { Aspect as AspectName, Source } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Located } from './file/policy-error.ts';
 import type { Finding } from './finding.ts';
-import type { GroupBase } from './policy.ts';
+import type { GroupBase } from './group.ts';
 import type { SequenceJudgement } from './sequence.ts';
 
 /**

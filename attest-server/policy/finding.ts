@@ -1,6 +1,6 @@
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import type { Aspect, AspectStatus, NodeState, Reason, Severity, Verdict } from '../protocol/verdict.ts';
-import type { GroupBase } from './policy.ts';
+import type { GroupBase } from './group.ts';
 
 /** What was found, before a group's rules say how much it weighs. */
 export interface Finding extends Omit<Reason, 'class' | 'severity'> {

@@ -1,9 +1,7 @@
 import { type Bound, enrolmentMethods } from '../protocol/enrolment-method.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { Severity, Verdict } from '../protocol/verdict.ts';
 import { type AspectRules, type BuiltAspect, rulesOf } from './aspects.ts';
 import { globMatches } from './glob.ts';
+import type { GroupBase } from './group.ts';
 
 /** The methods by which a group's nodes may enrol. */
 export const enrolments = enrolmentMethods;
@@ -13,29 +11,9 @@ export const plainEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'appr
 /** What a policy that names no method allows: each of them needs somebody who vouches for this TPM. */
 export const defaultEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval'];
 
-/** The rules of one group of nodes, beside those of each aspect. */
-export interface GroupBase {
-  readonly name: string;
-  /** Globs on the node's name; the first group of the policy that matches applies. */
-  readonly nodes: readonly string[];
-  /** And on its labels, all of which must be as here. A node outside a cluster has none. */
-  readonly labels: Readonly<Record<string, string>>;
-  readonly mode: Verdict['mode'];
-  /** `absent`: machines without a usable TPM; they are `unsupported`, never trusted, and alarm nobody. */
-  readonly tpm: 'required' | 'absent';
-  /** What a TPM must be, as the root that endorsed it says; null: whatever it is. */
-  readonly tpmClass: readonly TpmClass[] | null;
-  readonly enrolment: readonly Enrolment[];
-  /** Never empty. */
-  readonly require: readonly BuiltAspect[];
-  /** Aspects that the TPM must vouch for: what the node merely says does not affirm them. */
-  readonly vouched: readonly BuiltAspect[];
-  /** Seconds after which a verdict is overdue; null: as the server is set. */
-  readonly freshness: number | null;
-  readonly severity: Readonly<Partial<Record<ReasonCode, Severity>>>;
-}
-
 export interface PolicyGroup extends GroupBase {
+  readonly require: readonly BuiltAspect[];
+  readonly vouched: readonly BuiltAspect[];
   readonly rules: AspectRules;
 }
 

@@ -2,7 +2,7 @@ import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { Located } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import { covers, globMatches, isEverything } from '../glob.ts';
-import type { GroupBase } from '../policy.ts';
+import type { GroupBase } from '../group.ts';
 import { type BootRules, refusesLines, wantsRevocations } from './rules.ts';
 
 /** What is allowed, and may not be what was meant. */

@@ -1,0 +1,26 @@
+import type { Bound } from '../protocol/enrolment-method.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { Aspect, Severity, Verdict } from '../protocol/verdict.ts';
+
+/** The rules of one group of nodes, beside those of each aspect. */
+export interface GroupBase {
+  readonly name: string;
+  /** Globs on the node's name; the first group of the policy that matches applies. */
+  readonly nodes: readonly string[];
+  /** And on its labels, all of which must be as here. A node outside a cluster has none. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly mode: Verdict['mode'];
+  /** `absent`: machines without a usable TPM; they are `unsupported`, never trusted, and alarm nobody. */
+  readonly tpm: 'required' | 'absent';
+  /** What a TPM must be, as the root that endorsed it says; null: whatever it is. */
+  readonly tpmClass: readonly TpmClass[] | null;
+  readonly enrolment: readonly Bound[];
+  /** Never empty. */
+  readonly require: readonly Aspect[];
+  /** Aspects that the TPM must vouch for: what the node merely says does not affirm them. */
+  readonly vouched: readonly Aspect[];
+  /** Seconds after which a verdict is overdue; null: as the server is set. */
+  readonly freshness: number | null;
+  readonly severity: Readonly<Partial<Record<ReasonCode, Severity>>>;
+}
