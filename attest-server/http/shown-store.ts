@@ -36,8 +36,13 @@ export function latestOr(
   byDigest: (node: string, digest: string) => Promise<Bundle | null>,
   inMemory: Statuses,
 ): ApiPorts['bundle'] {
+  const latestOf = (node: string) => inMemory.status(node)?.evidenceDigest ?? null;
   return async (node, evidence) => {
-    const digest = evidence ?? inMemory.status(node)?.evidenceDigest ?? null;
-    return digest === null ? null : byDigest(node, digest);
+    const digest = evidence ?? latestOf(node);
+    const found = digest === null ? null : await byDigest(node, digest);
+    if (found !== null || evidence !== null) return found;
+    // A verdict that comes meanwhile takes the place of what was the latest.
+    const later = latestOf(node);
+    return later === null || later === digest ? null : byDigest(node, later);
   };
 }

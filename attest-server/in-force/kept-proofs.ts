@@ -46,9 +46,18 @@ export async function overKeptProofs<T>(
   const items: T[] = [];
   for (const node of rest.slice(0, limit)) {
     await setImmediate();
-    items.push(work(await prove(ports, node, await ports.evidenceDigest(node.name))));
+    items.push(work(await proveLatest(ports, node)));
   }
   return { items, next: rest.length > limit ? (rest[limit - 1]?.name ?? null) : null };
+}
+
+/** A verdict that comes meanwhile takes the place of the evidence that was just named. */
+async function proveLatest(ports: KeptProofPorts, node: EnrolledNode): Promise<KeptProof> {
+  const digest = await ports.evidenceDigest(node.name);
+  const kept = await prove(ports, node, digest);
+  if (kept.proven !== null) return kept;
+  const later = await ports.evidenceDigest(node.name);
+  return later === digest ? kept : prove(ports, node, later);
 }
 
 /**

@@ -39,17 +39,20 @@ const kept = bundle.parse({
   parts: { boot: { digest: hash('sha256', log), bytes: log.toString('base64') } },
 });
 
-function trialsOver(references: readonly Reference[]) {
+function trialsOver(references: readonly Reference[], isLate = false) {
+  let asked = 0;
   return createTrials({
     store: {
       enrolment: { nodes: async () => [enrolled('node-1'), enrolled('node-2')] },
       references: { list: async () => references },
       verdicts: {
         status: async (node) =>
-          node === 'node-1' ? statusOf(node, verdictOf(), { evidenceDigest: 'kept' }) : null,
+          node === 'node-1'
+            ? statusOf(node, verdictOf(), { evidenceDigest: isLate && asked++ === 0 ? 'gone' : 'kept' })
+            : null,
       },
     },
-    bundle: async () => kept,
+    bundle: async (_node, digest) => (digest === 'kept' ? kept : null),
     policy: () => policyOf('require: [identity, boot]'),
     labelsOf: () => ({}),
     methods: [],
@@ -82,6 +85,18 @@ describe('a trial of a step of a reference’s life', () => {
       assert.deepEqual([unjudged?.node, unjudged?.after, unjudged?.changed], ['node-2', null, false]);
       assert.equal(references[0]?.state, state);
     });
+
+  it('judges the latest evidence, also where a verdict came while that before was looked up', async () => {
+    const trials = trialsOver([reference('active')], true);
+    const page = await trials.simulateReference('boot', 'revoke', { limit: 10 });
+    assert.deepEqual(
+      page?.items.map(({ node, note }) => [node, note === null]),
+      [
+        ['node-1', true],
+        ['node-2', false],
+      ],
+    );
+  });
 
   it('says that one of another group changes nobody', async () => {
     const trials = trialsOver([reference('active'), other]);
