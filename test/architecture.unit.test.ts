@@ -41,6 +41,7 @@ const compositionRoots = [
 const rules: readonly Rule[] = [
   // Configuration files are YAML; nothing that a peer sends is.
   { room: `${protocol}/config-file`, values: [protocol], packages: ['yaml'] },
+  { room: `${protocol}/yaml-offset`, values: [], packages: ['yaml'] },
   { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
   { room: `${server}/verify`, values: [protocol], packages: ['node:crypto', 'lru-cache'], pure: true },
   // Reads the texts of the shipped policies, once.

@@ -37,7 +37,7 @@ export interface ApprovalParts {
   readonly alert: Alert;
   readonly now: () => number;
   /** Does the work when nothing of this node is being judged, then forgets it and ends its connection. */
-  readonly release: (node: string, work: () => Promise<void>) => Promise<void>;
+  readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the TPM of this node; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
 }
@@ -103,19 +103,15 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       if (record === null) return null;
       const { ekDigest, akName, bound, enrolledAt } = record;
       const at = now();
-      await release(node, () =>
-        store.revoke(
-          { name: node, ekDigest, at, reason },
-          {
-            at,
-            actor,
-            action: 'enrol.revoke',
-            subject: node,
-            code: null,
-            detail: { reason, ek: ekDigest, ak: akName, bound, enrolledAt },
-          },
-        ),
-      );
+      const event: AuditEvent = {
+        at,
+        actor,
+        action: 'enrol.revoke',
+        subject: node,
+        code: null,
+        detail: { reason, ek: ekDigest, ak: akName, bound, enrolledAt },
+      };
+      await release(node, () => store.revoke({ name: node, ekDigest, at, reason }, event), akName);
       return ekDigest;
     },
   };

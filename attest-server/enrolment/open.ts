@@ -115,8 +115,8 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
       alert,
       now,
       approveAgain,
-      async release(node, work) {
-        await parts.release(node, work);
+      async release(node, work, akName) {
+        await parts.release(node, work, akName);
         for (const listener of listeners) listener(node);
       },
     }),

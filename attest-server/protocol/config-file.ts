@@ -1,16 +1,7 @@
-import {
-  type Document,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  parseDocument,
-  visit,
-  type YAMLError,
-} from 'yaml';
+import { LineCounter, parseDocument, visit, type YAMLError } from 'yaml';
 import { ConfigError } from './config-error.ts';
 import type { ConfigFile } from './settings.ts';
+import { offsetOf } from './yaml-offset.ts';
 
 /** Characters. A configuration is written by people. */
 const longest = 1 << 18;
@@ -86,21 +77,3 @@ const yamlFaults: Readonly<Record<YAMLError['code'], string>> = {
   TAG_RESOLVE_FAILED: 'a tag (!) that is not known: leave it out',
   UNEXPECTED_TOKEN: 'something that does not belong here',
 };
-
-/** Of the key at this path, or of the nearest thing around it that is there. */
-function offsetOf(path: readonly PropertyKey[], document: Document): number {
-  let node: unknown = document.contents;
-  let offset = 0;
-  for (const step of path) {
-    if (isMap(node)) {
-      const pair = node.items.find(({ key }) => isScalar(key) && key.value === step);
-      if (pair === undefined) break;
-      if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
-      node = pair.value;
-    } else if (isSeq(node)) {
-      node = node.items[Number(step)];
-      if (isMap(node) || isSeq(node) || isScalar(node) || isAlias(node)) offset = node.range?.[0] ?? offset;
-    } else break;
-  }
-  return offset;
-}

@@ -1,3 +1,4 @@
+import type { RawBuilder } from 'kysely';
 import type { ChangeRecord, HistoryEntry, KeptBlob, Moved, RepeatRecord } from '../attest/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -46,13 +47,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
       .updateTable('statuses')
       .set(statusColumns(value))
       .where('ek_digest', '=', value('ek_digest'))
-      .where('ek_digest', 'in', (from) =>
-        from
-          .selectFrom('nodes')
-          .select('ek_digest')
-          .where('name', '=', value('name'))
-          .where('revoked_at', 'is', null),
-      )
+      .where('ek_digest', 'in', keyEnrolledAs(db, value('name')))
       .returning('ek_digest')
       .compile(),
   );
@@ -200,19 +195,18 @@ function notEnrolled({ name, ekDigest }: Moved): Rejection {
   return new Rejection('enrolment_pending', `${name} is not enrolled with the key ${ekDigest} any more`);
 }
 
+/** A status counts while its key is enrolled under that name. */
+function keyEnrolledAs(db: Database['db'], name: RawBuilder<string>) {
+  return db.selectFrom('nodes').select('ek_digest').where('name', '=', name).where('revoked_at', 'is', null);
+}
+
 function statusMover({ db, prepare }: Database) {
   return prepare<MovedValues & { readonly ek_digest: string; readonly name: string }>()((value) =>
     db
       .updateTable('statuses')
       .set(movedColumns(value))
       .where('ek_digest', '=', value('ek_digest'))
-      .where('ek_digest', 'in', (from) =>
-        from
-          .selectFrom('nodes')
-          .select('ek_digest')
-          .where('name', '=', value('name'))
-          .where('revoked_at', 'is', null),
-      )
+      .where('ek_digest', 'in', keyEnrolledAs(db, value('name')))
       .returning('ek_digest')
       .compile(),
   );

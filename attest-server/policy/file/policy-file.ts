@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
+import { type Document, LineCounter, parseDocument, visit } from 'yaml';
+import { offsetOf } from '../../protocol/yaml-offset.ts';
 import { type Enrolment, type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';
 import { issueExplainer } from './explain-issue.ts';
@@ -103,24 +104,6 @@ function place(located: readonly Located[], document: Document, lines: LineCount
       text,
     }));
   return more > 0 ? [...reported, whole(`and ${more} more`)] : reported;
-}
-
-/** Of the value's key, or of the nearest thing around it that is there. */
-function offsetOf(path: Located['path'], document: Document): number {
-  let node: unknown = document.contents;
-  let offset = 0;
-  for (const step of path) {
-    if (isMap(node)) {
-      const pair = node.items.find(({ key }) => isScalar(key) && key.value === step);
-      if (pair === undefined) break;
-      if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
-      node = pair.value;
-    } else if (isSeq(node)) {
-      node = node.items[Number(step)];
-      if (isMap(node) || isSeq(node) || isScalar(node) || isAlias(node)) offset = node.range?.[0] ?? offset;
-    } else break;
-  }
-  return offset;
 }
 
 function inOrder(faults: readonly PolicyFault[]): PolicyFault[] {
