@@ -92,6 +92,8 @@ interface PreparedGroup {
   /** `name@revision` */
   readonly policy: string;
   readonly judges: readonly { readonly aspect: (typeof aspects)[number]; readonly judge: Judge }[];
+  /** Nodes of one kind give the same judgements, one after the other: joined once. */
+  last: { readonly judgements: readonly Judgement[]; readonly verdict: Verdict } | null;
 }
 
 function prepareGroup(
@@ -108,6 +110,7 @@ function prepareGroup(
       const itsOwn = group === unmatched ? [] : references.filter(({ kind }) => kind === referenceKind);
       return { aspect, judge: aspect.prepare(group.rules[name], { group, references: itsOwn, remembers }) };
     }),
+    last: null,
   };
 }
 
@@ -133,7 +136,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
     judgements.push(judgement);
   }
-  const verdict = join(prepared, judgements);
+  const verdict = joined(prepared, judgements);
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
@@ -142,6 +145,15 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
       memory: withAgainst(memory, nextAgainst(against, verdict.reasons, aspects, unread)),
     },
   };
+}
+
+/** `join`, where the judgements before were others. */
+function joined(prepared: PreparedGroup, judgements: readonly Judgement[]): Verdict {
+  const { last } = prepared;
+  if (last?.judgements.every((judgement, index) => judgement === judgements[index])) return last.verdict;
+  const verdict = join(prepared, judgements);
+  prepared.last = { judgements, verdict };
+  return verdict;
 }
 
 /** The verdict on all aspects together. @param judgements in the order of the judges */

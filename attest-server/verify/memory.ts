@@ -17,16 +17,15 @@ const rememberedKeys = 131_072;
  * gives only what it proved itself; nobody can write one, or extend it.
  */
 export class Memory {
-  readonly #pcrs = new LRUCache<string, { latest: QuotedPcrs }>({ max: rememberedKeys });
+  readonly #keys = new LRUCache<string, KeyMemory>({
+    max: rememberedKeys,
+    maxSize: rememberedBytes,
+    sizeCalculation: ({ factsLength }) => factsLength + 1,
+  });
   readonly #parts = new LRUCache<string, HashedPart>({
     max: rememberedParts,
     maxSize: rememberedBytes,
     sizeCalculation: ({ bytes }) => bytes.length + 1,
-  });
-  readonly #facts = new LRUCache<string, { readonly text: string; readonly facts: Facts }>({
-    max: rememberedKeys,
-    maxSize: rememberedBytes,
-    sizeCalculation: ({ text }) => text.length + 1,
   });
   readonly #boots = new LRUCache<string, MeasuredBoot>({ max: rememberedBoots, maxSize: rememberedBytes });
 
@@ -45,32 +44,28 @@ export class Memory {
     if (!this.#parts.has(part.digest)) this.#parts.set(part.digest, ownPart(part));
   }
 
+  /** What this attestation key proved last: of a key that just signed. */
+  ofKey(akName: string): KeyMemory {
+    const known = this.#keys.get(akName);
+    if (known !== undefined) return known;
+    const fresh = new KeyMemory();
+    this.#keys.set(akName, fresh);
+    return fresh;
+  }
+
   /** `parseFacts`, where the same text that came with this key's last quote is not parsed again. @throws Rejection */
-  facts(akName: string, text: string): Facts {
-    const known = this.#facts.get(akName);
-    if (known?.text === text) return known.facts;
+  facts(akName: string, of: KeyMemory, text: string): Facts {
+    const known = of.factsOf(text);
+    if (known !== null) return known;
     const facts = parseFacts(text);
-    this.#facts.set(akName, { text, facts });
+    of.keepFacts(text, facts);
+    this.#keys.set(akName, of);
     return facts;
   }
 
-  /** `checkPcrs`, where values that the same key signed before need no hash again, and are held once. */
-  pcrs(quotes: readonly SignedQuote[], carriers: readonly QuoteEvidence[]): QuotedPcrs {
-    const name = quotes[0]?.ak.name ?? '';
-    const known = this.#pcrs.get(name);
-    if (known !== undefined) {
-      known.latest = checkPcrs(quotes, carriers, known.latest);
-      return known.latest;
-    }
-    const latest = checkPcrs(quotes, carriers);
-    this.#pcrs.set(name, { latest });
-    return latest;
-  }
-
   /** `measureBoot`, where a log is not parsed again while both logs and the measured PCRs are the same. */
-  boot(log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null): MeasuredBoot {
-    const both = log.digest + pcrs.measuredDigest;
-    const key = userSpace === null ? both : both + userSpace.digest;
+  boot(of: KeyMemory, log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null): MeasuredBoot {
+    const key = of.bootKey(log.digest, pcrs.measuredDigest, userSpace?.digest ?? '');
     const known = this.#boots.get(key);
     if (known !== undefined) return known;
     // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.
@@ -85,7 +80,40 @@ export class Memory {
   }
 
   forget(akName: string): void {
-    this.#pcrs.delete(akName);
-    this.#facts.delete(akName);
+    this.#keys.delete(akName);
+  }
+}
+
+/** What one attestation key proved last, and where in the memory its boot lies. */
+export class KeyMemory {
+  #pcrs: QuotedPcrs | null = null;
+  #facts: { readonly text: string; readonly facts: Facts } | null = null;
+  #boot = { log: '', measured: '', userSpace: '', key: '' };
+
+  /** Characters of the facts' text. */
+  get factsLength(): number {
+    return this.#facts?.text.length ?? 0;
+  }
+
+  /** `checkPcrs`, where values that the same key signed before need no hash again, and are held once. */
+  pcrs(quotes: readonly SignedQuote[], carriers: readonly QuoteEvidence[]): QuotedPcrs {
+    this.#pcrs = checkPcrs(quotes, carriers, this.#pcrs);
+    return this.#pcrs;
+  }
+
+  factsOf(text: string): Facts | null {
+    return this.#facts?.text === text ? this.#facts.facts : null;
+  }
+
+  keepFacts(text: string, facts: Facts): void {
+    this.#facts = { text, facts };
+  }
+
+  /** The same string while nothing of it changed: it is hashed once then. */
+  bootKey(log: string, measured: string, userSpace: string): string {
+    const last = this.#boot;
+    if (last.log === log && last.measured === measured && last.userSpace === userSpace) return last.key;
+    this.#boot = { log, measured, userSpace, key: log + measured + userSpace };
+    return this.#boot.key;
   }
 }

@@ -82,12 +82,13 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
   const latest = checkOneBoot(quotes);
 
   // 7. The PCR values are those signed. Stops made-up values, and values outside the selection: pcr_digest_mismatch.
-  const pcrs = memory === null ? checkPcrs(quotes, evidence.quotes) : memory.pcrs(quotes, evidence.quotes);
+  const ofKey = memory?.ofKey(ak.name) ?? null;
+  const pcrs = ofKey === null ? checkPcrs(quotes, evidence.quotes) : ofKey.pcrs(quotes, evidence.quotes);
 
   // 8. The facts are of this node and this conversation, and the other parts are those that they name. Stops one
   //    node's answer given in another's name, and exchanged parts: identity_claim_mismatch, nonce_invalid, malformed.
   const facts = checkFacts(evidence.facts, expected.binding, (text) =>
-    memory === null ? parseFacts(text) : memory.facts(ak.name, text),
+    memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
   );
   const { boot: log, userSpace, others } = checkParts(evidence.parts, facts, memory);
 
@@ -95,9 +96,9 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
   const measured =
     log === null
       ? null
-      : memory === null
+      : memory === null || ofKey === null
         ? measureBoot(log, pcrs.banks, userSpace)
-        : memory.boot(log, pcrs, userSpace);
+        : memory.boot(ofKey, log, pcrs, userSpace);
 
   // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {

@@ -71,6 +71,8 @@ interface Ready {
   readonly group: string;
   readonly rules: BootRules;
   readonly set: ReferenceSet;
+  /** When active references expire, those that do. */
+  readonly expiries: readonly number[];
   /** PCRs besides the measured ones that references name. */
   readonly unmeasured: readonly number[];
   /** Versions of TPM firmware. */
@@ -85,6 +87,7 @@ function prepare(rules: BootRules, group: Prepared['group'], references: readonl
     group: group.name,
     rules,
     set,
+    expiries: set.active.map(({ expires }) => expires).filter(Number.isFinite),
     unmeasured: unmeasuredIn(set),
     denied: new Set(rules.tpmFirmwareDeny),
     revocations: references.find((one) => one.name === rules.dbx.reference)?.revocations ?? null,
@@ -179,7 +182,7 @@ function areSame(a: MadeFrom, b: MadeFrom): boolean {
 
 function judgeAnew(proven: Proven, made: MadeFrom, ready: Ready, node: JudgedNode, at: number): Remembered {
   const active = ready.set.active.filter(({ expires }) => at < expires);
-  const [from, until] = spanAround(ready.set.active, at);
+  const [from, until] = spanAround(ready.expiries, at);
   return {
     bootLog: proven.boot?.digest ?? null,
     userSpace: proven.boot?.userSpaceDigest ?? null,
@@ -248,13 +251,11 @@ function judgeValues(
 }
 
 /** The time around `at` in which no reference expires. */
-function spanAround(
-  active: readonly PreparedReference[],
-  at: number,
-): readonly [from: number, until: number] {
-  const times = active.map(({ expires }) => expires);
-  return [
-    Math.max(Number.NEGATIVE_INFINITY, ...times.filter((time) => time <= at)),
-    Math.min(Number.POSITIVE_INFINITY, ...times.filter((time) => time > at)),
-  ];
+function spanAround(expiries: readonly number[], at: number): readonly [from: number, until: number] {
+  let from = Number.NEGATIVE_INFINITY;
+  let until = Number.POSITIVE_INFINITY;
+  for (const time of expiries)
+    if (time <= at) from = Math.max(from, time);
+    else until = Math.min(until, time);
+  return [from, until];
 }

@@ -16,13 +16,17 @@ export const unmeasuredMask = 0xff_0400;
 
 /** The PCRs of this quote that a reference by values must name. */
 export function namedMask(quoted: PcrValues): number {
-  const extended = addOnPcrs.filter((pcr) => isExtended(quoted, pcr));
-  return extended.reduce((mask, pcr) => mask | (1 << pcr), quoted.mask & comparedMask);
+  let mask = quoted.mask & comparedMask;
+  for (const pcr of addOnPcrs) if (isExtended(quoted, pcr)) mask |= 1 << pcr;
+  return mask;
 }
 
 export function isExtended(quoted: PcrValues, pcr: number): boolean {
-  return pcrValue(quoted, pcr)?.some((byte) => byte !== 0) ?? false;
+  const value = pcrValue(quoted, pcr);
+  return value !== null && value.compare(zeros, 0, value.length) !== 0;
 }
+
+const zeros = Buffer.alloc(Math.max(...Object.values(bankBytes)));
 
 /** Banks that are compared, strongest first. SHA-1 is not: collisions of it can be made. */
 export const comparedBanks = ['sha512', 'sha384', 'sha256'] as const satisfies readonly PcrBank[];

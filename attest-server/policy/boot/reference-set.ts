@@ -79,9 +79,15 @@ interface SharedBank {
 }
 
 /** The strongest bank that reference and quotes share, and that differs where one does; null where they share none. */
-export function sharedBank(prepared: PreparedReference, quoted: readonly PcrValues[]): SharedBank | null {
-  const shared = sharedBanks(prepared, quoted);
-  return shared.find((one) => !bankMatches(one)) ?? shared[0] ?? null;
+export function sharedBank({ banks }: PreparedReference, quotes: readonly PcrValues[]): SharedBank | null {
+  let strongest: SharedBank | null = null;
+  for (const reference of banks)
+    for (const quoted of quotes) {
+      if (quoted.bank !== reference.bank) continue;
+      if (!bankMatches(reference, quoted)) return { reference, quoted };
+      strongest ??= { reference, quoted };
+    }
+  return strongest;
 }
 
 /**
@@ -89,27 +95,14 @@ export function sharedBank(prepared: PreparedReference, quoted: readonly PcrValu
  * of add-ons that were extended. Attack: a bank that the firmware leaves alone is extended by the system itself, so that
  * it shows a good boot: each bank that both have must match.
  */
-export function referenceMatches(prepared: PreparedReference, quotes: readonly PcrValues[]): boolean {
-  const shared = sharedBanks(prepared, quotes);
-  return shared.length > 0 && shared.every(bankMatches);
+export function referenceMatches({ banks }: PreparedReference, quotes: readonly PcrValues[]): boolean {
+  return everyShared(banks, quotes, bankMatches);
 }
 
 /** True where one bank shows that the boot is this one: what was revoked is not hidden by another bank. */
-export function someBankMatches(prepared: PreparedReference, quotes: readonly PcrValues[]): boolean {
-  return sharedBanks(prepared, quotes).some(bankMatches);
-}
-
-function sharedBanks({ banks }: PreparedReference, quotes: readonly PcrValues[]): readonly SharedBank[] {
-  return banks.flatMap((reference) =>
-    quotes.flatMap((quoted) => (quoted.bank === reference.bank ? [{ reference, quoted }] : [])),
-  );
-}
-
-function bankMatches({ reference, quoted }: SharedBank): boolean {
-  return (
-    (namedMask(quoted) & ~reference.mask) === 0 &&
-    (comparedMask & ~quoted.mask) === 0 &&
-    valuesMatch(reference, quoted)
+export function someBankMatches({ banks }: PreparedReference, quotes: readonly PcrValues[]): boolean {
+  return banks.some((reference) =>
+    quotes.some((quoted) => quoted.bank === reference.bank && bankMatches(reference, quoted)),
   );
 }
 
@@ -118,15 +111,31 @@ export function namedPcrsMatch(
   { reference, banks }: PreparedReference,
   quotes: readonly PcrValues[],
 ): boolean {
-  if (Object.keys(reference.pcrs).length === 0) return true;
-  let compared = false;
-  for (const named of banks)
-    for (const quoted of quotes)
-      if (quoted.bank === named.bank) {
-        if (!valuesMatch(named, quoted)) return false;
-        compared = true;
-      }
-  return compared;
+  return Object.keys(reference.pcrs).length === 0 || everyShared(banks, quotes, valuesMatch);
+}
+
+/** False where they share no bank. */
+function everyShared(
+  banks: readonly ReferenceBank[],
+  quotes: readonly PcrValues[],
+  matches: (reference: ReferenceBank, quoted: PcrValues) => boolean,
+): boolean {
+  let shared = false;
+  for (const reference of banks)
+    for (const quoted of quotes) {
+      if (quoted.bank !== reference.bank) continue;
+      if (!matches(reference, quoted)) return false;
+      shared = true;
+    }
+  return shared;
+}
+
+function bankMatches(reference: ReferenceBank, quoted: PcrValues): boolean {
+  return (
+    (namedMask(quoted) & ~reference.mask) === 0 &&
+    (comparedMask & ~quoted.mask) === 0 &&
+    valuesMatch(reference, quoted)
+  );
 }
 
 function valuesMatch(reference: ReferenceBank, { bank, mask, values }: PcrValues): boolean {
