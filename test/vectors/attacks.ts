@@ -15,6 +15,7 @@ import {
   measuredSpan,
   noAction,
   remeasured,
+  reordered,
   retyped,
   swapped,
   without,
@@ -110,6 +111,26 @@ function withArgument(word: string): Buffer {
   }
   return log;
 }
+
+/** Events where they stand, but for some that come later: right before the firmware is told to leave, in this order. */
+function extendedLate(late: readonly number[]): Buffer {
+  const leaving = at(named('Exit Boot Services Invocation'));
+  const others = indices(eventsWhere(good, () => true)).filter((index) => !late.includes(index));
+  const before = others.filter((index) => index < leaving);
+  return reordered(good, [...before, ...late, ...others.filter((index) => index >= leaving)]);
+}
+
+/** All that shim and GRUB measured, and of a kernel what GRUB read of it. */
+const ofLoaders = indices(
+  eventsWhere(
+    good,
+    ({ index, pcr, type, stage }) =>
+      index > at(separatorOf(7)) &&
+      [4, 7, 8, 9, 14].includes(pcr) &&
+      type !== 'EV_EVENT_TAG' &&
+      !(pcr === 4 && (stage === 'kernel' || type !== 'EV_EFI_BOOT_SERVICES_APPLICATION')),
+  ),
+);
 
 const lastEvent = eventsWhere(good, () => true).at(-1)?.index ?? 0;
 
@@ -572,5 +593,33 @@ export const attacks: readonly Attack[] = [
     moment: { log: null, booted: good },
     sentBootLog: true,
     expected: untrusted('log_incomplete'),
+  },
+  {
+    name: '136-kernel-before-loader',
+    rows: [136],
+    attack:
+      'the firmware starts the kernel itself; the system then extends what shim and GRUB would have measured, and puts it into the log before the end of the boot services',
+    made: 'every event of shim and GRUB in PCR 4, 7, 8, 9 and 14 moved behind the kernel and what its stub measured',
+    moment: { log: extendedLate(ofLoaders) },
+    expected: untrusted('pcr_mismatch'),
+  },
+  {
+    name: '136-before-boot-services-ended',
+    rows: [136],
+    attack:
+      'a kernel that GRUB did not read; what GRUB would have read is extended later, and stands in the log before the end of the boot services',
+    made: 'the files of GRUB in PCR 9 moved behind what the stub of the kernel measured there',
+    moment: {
+      log: extendedLate(indices(eventsWhere(good, ({ pcr, type }) => pcr === 9 && type === 'EV_IPL'))),
+    },
+    expected: untrusted('pcr_mismatch'),
+  },
+  {
+    name: '136-pcr-8-reversed',
+    rows: [136],
+    attack: 'GRUB runs the known commands in another order',
+    made: 'the events of PCR 8 in reverse order',
+    moment: { log: extendedLate(indices(eventsWhere(good, ofPcr(8))).toReversed()) },
+    expected: untrusted('pcr_mismatch'),
   },
 ];

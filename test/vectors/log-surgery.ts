@@ -101,3 +101,12 @@ export function swapped(log: Buffer, index: number): Buffer {
     log.subarray(end),
   ]);
 }
+
+/** The events in this order, of which each must be named once. */
+export function reordered(log: Buffer, order: readonly number[]): Buffer {
+  const { offsets, ends, count } = parseRawLog(log);
+  if (new Set(order).size !== count || order.length !== count) throw new Error('not each event once');
+  const head = log.subarray(0, offsets[0] ?? 0);
+  const events = order.map((index) => log.subarray(offsets[index] ?? 0, ends[index] ?? 0));
+  return Buffer.concat([head, ...events, log.subarray(ends[count - 1] ?? 0)]);
+}

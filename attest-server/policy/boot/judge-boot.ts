@@ -9,12 +9,15 @@ import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
 import { explainMismatch } from './mismatch.ts';
+import { behindKernel } from './order.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { type BootRules, refusesLines } from './rules.ts';
 import { secureBootFindings } from './secure-boot-rules.ts';
 import { causesOf } from './stage-causes.ts';
 import {
+  behindKernelFinding,
   foreignFinding,
+  misplacedFinding,
   openFinding,
   stageFinding,
   uncoveredFinding,
@@ -78,13 +81,14 @@ function judgeByReferences(
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
     return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const { differing, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
+  const { differing, misplaced, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
     : uncovered.filter((stage) => !coveredByRules(boot, stage, rules));
   const unquoted = usable.length === 0 ? undefined : toBeQuoted.find((pcr) => !boot.quotes(pcr));
   const initrd = initrdFinding(boot, usable);
+  const late = usable.length === 0 ? null : behindKernel(boot);
   const untold = differing.filter(
     ({ unknown: added, missing }) =>
       missing.length > 0 || added.some(({ event }) => !boot.doubted.has(event)),
@@ -95,6 +99,8 @@ function judgeByReferences(
     initrd,
     ...foreign.map((stage) => foreignFinding(boot, stage, node)),
     ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
+    ...misplaced.map((difference) => misplacedFinding(boot, difference)),
+    late === null ? null : behindKernelFinding(boot, late),
     ...(boot.unexplained === null ? [] : [unexplainedFinding(boot, boot.unexplained)]),
     ...open.map((stage) => openFinding(boot, stage)),
     unknown.length === 0
@@ -104,7 +110,8 @@ function judgeByReferences(
         : uncoveredFinding(boot, unknown),
   ].filter((finding) => finding !== null);
   const broken =
-    differing.length + foreign.length + unknown.length > 0 ||
+    differing.length + misplaced.length + foreign.length + unknown.length > 0 ||
+    late !== null ||
     unquoted !== undefined ||
     boot.unexplained !== null;
   return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };
