@@ -8,6 +8,7 @@ import { noReference } from './findings.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
+import { kernelFinding, measuresKernel } from './kernel-rule.ts';
 import { explainMismatch } from './mismatch.ts';
 import { behindKernel } from './order.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
@@ -58,13 +59,17 @@ export function judgeBoot(
     commandLineFinding(boot, rules),
     explainedFinding(boot, rules, usable),
   ].filter((finding) => finding !== null);
+  const kernel = kernelFinding(boot);
   const byRule = new Map(broken.map((finding) => [finding.code, finding]));
   const { findings, asReferenced } = active.some((one) => one.strict && referenceMatches(one, banks))
     ? { findings: [], asReferenced: true }
     : judgeByReferences(boot, banks, usable, context);
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
-  return { findings: oneOfEach([...named, ...broken]), asReferenced };
+  return {
+    findings: oneOfEach([...(kernel === null ? [] : [kernel]), ...named, ...broken]),
+    asReferenced: asReferenced && measuresKernel(boot.state),
+  };
 }
 
 /** A reference by components that shares a bank with the quote, and whose PCR values, where it names any, are these. */

@@ -255,7 +255,7 @@ describe('a stage that the policy leaves open and no reference covers', () => {
     const added = { pcr: 4, type: 6, data: tag, measured: Buffer.from('another loader') };
     assert.equal(judged(log, scope, without('initrd')), 'trusted initrd_unknown');
     const other = insertBefore(log, loader.index, added);
-    assert.equal(judged(other, scope, without('initrd')), 'pending no_reference');
+    assert.equal(judged(other, scope, without('initrd')), 'untrusted pcr_mismatch no_reference');
   });
 });
 
