@@ -19,6 +19,7 @@ import {
   retyped,
   swapped,
   without,
+  withoutKernel,
   withValue,
 } from './log-surgery.ts';
 
@@ -31,7 +32,7 @@ export interface Attack {
   /** How it was made of recorded evidence, so that anybody can make it again. */
   readonly made: string;
   readonly moment: Moment;
-  /** The recorded boot that the reference is captured from; default: debian13-shim-grub. */
+  /** The recorded boot that the reference is captured from, or another one of vector.ts; default: debian13-shim-grub. */
   readonly base?: string;
   /** Rules of the group besides the reference; YAML, one line a rule. */
   readonly boot?: string;
@@ -131,6 +132,16 @@ const ofLoaders = indices(
       !(pcr === 4 && (stage === 'kernel' || type !== 'EV_EFI_BOOT_SERVICES_APPLICATION')),
   ),
 );
+
+/** The kernel's command line measured again, with an argument more. */
+function oneMoreLine(word: string): Buffer {
+  const { index } = eventWhere(good, ({ describes }) => describes.startsWith('kernel_cmdline: '));
+  const data = dataOf(good, index);
+  const { from, to } = measuredSpan(good, index);
+  const measured = Buffer.concat([data.subarray(from, to), Buffer.from(` ${word}`)]);
+  const more = Buffer.concat([data.subarray(0, from), measured, data.subarray(to)]);
+  return insertBefore(good, index + 1, { pcr: 8, type: type.ipl, data: more, measured });
+}
 
 const lastEvent = eventsWhere(good, () => true).at(-1)?.index ?? 0;
 
@@ -595,6 +606,16 @@ export const attacks: readonly Attack[] = [
     expected: untrusted('log_incomplete'),
   },
   {
+    name: '135-no-kernel',
+    rows: [135],
+    attack:
+      'a kernel is started by a way that measures none, from a boot like one that somebody took for good',
+    made: 'the events of the kernel in PCR 4 and PCR 9 not measured; the reference is made of the same boot',
+    base: 'without-kernel',
+    moment: { log: withoutKernel(good) },
+    expected: untrusted('kernel_unknown'),
+  },
+  {
     name: '136-kernel-before-loader',
     rows: [136],
     attack:
@@ -621,5 +642,75 @@ export const attacks: readonly Attack[] = [
     made: 'the events of PCR 8 in reverse order',
     moment: { log: extendedLate(indices(eventsWhere(good, ofPcr(8))).toReversed()) },
     expected: untrusted('pcr_mismatch'),
+  },
+  ...(
+    [
+      [
+        'dbx-emptied',
+        'dbx is empty',
+        changedVariable('dbx', (data) => withValue(data, () => Buffer.alloc(0))),
+      ],
+      ['platform-key', 'PK is another one', changedVariable('PK', (data) => withValue(data, foreignKey))],
+      [
+        'other-mok-list',
+        'MokList is another one',
+        remeasured(good, at(named('MokList')), dataOf(good, at(named('MokList'))), foreignDigest()),
+      ],
+    ] as const
+  ).map(
+    ([name, what, log]): Attack => ({
+      name: `138-${name}`,
+      rows: [138],
+      attack: `${what}, where a rule says who may sign and no reference knows the Secure Boot settings`,
+      made: 'the variable measured with another value; the reference names none of PCR 7 and 14',
+      base: 'without-secure-boot',
+      boot: 'signers: ["*"]',
+      moment: { log },
+      expected: pending('no_reference'),
+    }),
+  ),
+  {
+    name: '138-db-hidden',
+    rows: [138, 34],
+    attack:
+      'a foreign key in db is hidden from the rule on signers: the log calls db something whose content it need not hold',
+    made: 'db measured with one certificate more; its event retyped to EV_COMPACT_HASH, its data replaced',
+    base: 'without-secure-boot',
+    boot: 'signers: ["*CN=Microsoft *", "CN=Debian Secure Boot CA"]',
+    moment: {
+      log: retyped(
+        edited(
+          changedVariable('db', (data) => withValue(data, foreignKey)),
+          at(variable('db')),
+          Buffer.from('nothing of interest'),
+        ),
+        at(variable('db')),
+        0x0c,
+      ),
+    },
+    expected: untrusted('unverified_event'),
+  },
+  {
+    name: '140-one-more-line',
+    rows: [140],
+    attack: 'root extends a command line with lockdown=integrity, so that nobody is warned of kexec',
+    made: 'the line of GRUB’s event once more behind it, with that argument, which the policy allows',
+    boot: 'cmdline: {allow: ["lockdown=*"]}',
+    moment: {
+      log: oneMoreLine('lockdown=integrity'),
+      host: { kexecLoadDisabled: false, lockdown: 'none' },
+      previous: seen,
+    },
+    expected: { state: 'trusted', codes: ['kexec_possible'] },
+  },
+  {
+    name: '141-resume',
+    rows: [141],
+    attack: 'a perfect boot, whose kernel then resumes an image from swap that root wrote',
+    made: 'the recorded boot, whose command line has resume=; the policy forbids that',
+    base: 'centos9-shim-grub',
+    boot: 'cmdline: {resume: forbid}',
+    moment: { log: recordedLog('centos9-shim-grub') },
+    expected: untrusted('cmdline_policy'),
   },
 ];

@@ -90,6 +90,14 @@ export function without(log: Buffer, indices: readonly number[]): Buffer {
   return rewriteLog(log, new Map(indices.map((index) => [index, 'drop' as const])));
 }
 
+/** A boot of which no kernel was measured, as some ways to start one leave it. */
+export function withoutKernel(log: Buffer): Buffer {
+  return without(
+    log,
+    eventsWhere(log, ({ stage }) => stage === 'kernel').map(({ index }) => index),
+  );
+}
+
 /** Two events that stand side by side, in the other order. */
 export function swapped(log: Buffer, index: number): Buffer {
   const { offsets, ends } = parseRawLog(log);

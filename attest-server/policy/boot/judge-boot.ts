@@ -12,7 +12,7 @@ import { kernelFinding, measuresKernel } from './kernel-rule.ts';
 import { explainMismatch } from './mismatch.ts';
 import { behindKernel } from './order.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
-import { type BootRules, refusesLines } from './rules.ts';
+import { type BootRules, judgesLines } from './rules.ts';
 import { secureBootFindings } from './secure-boot-rules.ts';
 import { causesOf } from './stage-causes.ts';
 import {
@@ -127,19 +127,14 @@ const comparedPcrs = pcrsOf(comparedMask);
 const toBeQuoted = [...comparedPcrs, ...addOnPcrs, 14];
 
 /**
- * Rules that say of every part of a stage what it may be. Attack: an initrd that the log calls a command line or a list of
- * keys, of which no rule can say anything.
+ * Rules that say of every part of a stage what it may be; what a rule judges by itself (authorities, db, dbx, …) is
+ * among no stage's parts. Attack: an initrd that the log calls a command line, of which no rule can say anything.
  */
-function coveredByRules(
-  { judged }: VouchedBoot,
-  stage: JudgedStage,
-  { signers, cmdline }: BootRules,
-): boolean {
+function coveredByRules({ judged }: VouchedBoot, stage: JudgedStage, { cmdline }: BootRules): boolean {
   const parts = judged.filter((one) => one.stage === stage).map(({ component }) => component);
-  if (stage === 'secureboot') return signers.length > 0 && parts.every(({ pcr }) => pcr === 7 || pcr === 14);
   if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => (text === null ? pcr === 11 : !isCutOff(text))))
     return false;
-  return refusesLines(cmdline);
+  return judgesLines(cmdline);
 }
 
 /** What does not replay was not compared; that it does not is told as a problem of the log. */
