@@ -55,11 +55,11 @@ export function judgeBoot(
   const { active, revocations, rules } = context;
   const usable = active.filter((reference) => isUsable(reference, banks));
   const broken = [
+    kernelFinding(boot),
     ...secureBootFindings(boot, rules, usable, revocations),
     commandLineFinding(boot, rules),
     explainedFinding(boot, rules, usable),
   ].filter((finding) => finding !== null);
-  const kernel = kernelFinding(boot);
   const byRule = new Map(broken.map((finding) => [finding.code, finding]));
   const { findings, asReferenced } = active.some((one) => one.strict && referenceMatches(one, banks))
     ? { findings: [], asReferenced: true }
@@ -67,7 +67,7 @@ export function judgeBoot(
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
   return {
-    findings: oneOfEach([...(kernel === null ? [] : [kernel]), ...named, ...broken]),
+    findings: oneOfEach([...named, ...broken]),
     asReferenced: asReferenced && measuresKernel(boot.state),
   };
 }
