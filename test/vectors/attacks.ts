@@ -691,6 +691,16 @@ export const attacks: readonly Attack[] = [
     expected: untrusted('unverified_event'),
   },
   {
+    name: '139-revoked-initrd',
+    rows: [139],
+    attack: 'an initrd that was revoked boots, where the policy takes any initrd',
+    made: 'the initrd measured as another one in PCR 9, by GRUB and by the kernel’s stub; a revoked reference of another kernel has it',
+    base: 'revoked-initrd',
+    boot: 'scope: {initrd: unpinned}',
+    moment: { log: siblingLog(good, { initrd: true }) },
+    expected: untrusted('revoked_reference'),
+  },
+  {
     name: '140-one-more-line',
     rows: [140],
     attack: 'root extends a command line with lockdown=integrity, so that nobody is warned of kexec',

@@ -4,6 +4,8 @@ import type { PcrValues } from '../../attest-server/protocol/pcr-values.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
+import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
+import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Attack } from './attacks.ts';
@@ -75,9 +77,13 @@ const written: Readonly<Record<string, () => Reference>> = {
   'without-kernel': () => referenceOf(withoutKernel(recordedLog('debian13-shim-grub'))),
 };
 
-/** @param name a folder of references: of a recorded boot, or of one of those above */
-export function referenceNamed(name: string): Reference {
-  return written[name]?.() ?? referenceOf(recordedLog(name));
+/** @param folder name of a folder of references: of a recorded boot, or of one of those above */
+export function referencesIn(folder: string): readonly Reference[] {
+  if (folder !== 'revoked-initrd') return [written[folder]?.() ?? referenceOf(recordedLog(folder))];
+  const log = recordedLog('debian13-shim-grub');
+  const another = tamper(siblingLog(log, { initrd: true }), 'kernel');
+  const old: Reference = { ...referenceOf(another), name: 'old', state: 'revoked' };
+  return [referenceOf(log), old];
 }
 
 /** What a person captures who vouches for this boot. */
