@@ -56,7 +56,12 @@ function cover(
   const inForce = references.map((reference): Reference => ({ ...reference, state: 'active' }));
   const usable = prepareReferences(group.name, alone, inForce).active.filter((one) => isUsable(one, banks));
   const vouched = vouchedBoot(boot, banks, group.rules.boot);
-  const { differing, misplaced, foreign, uncovered } = judgeStages(vouched, usable, group.rules.boot, node);
+  const { differing, misplaced, late, foreign, uncovered } = judgeStages(
+    vouched,
+    usable,
+    group.rules.boot,
+    node,
+  );
   const unknown = differing.length + misplaced.length + foreign.length + uncovered.length;
-  return unknown === 0 && explainedFinding(vouched, group.rules.boot, usable) === null;
+  return unknown === 0 && late === null && explainedFinding(vouched, group.rules.boot, usable) === null;
 }

@@ -10,7 +10,6 @@ import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
 import { kernelFinding, measuresKernel } from './kernel-rule.ts';
 import { explainMismatch } from './mismatch.ts';
-import { behindKernel } from './order.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { type BootRules, judgesLines } from './rules.ts';
 import { secureBootFindings } from './secure-boot-rules.ts';
@@ -86,14 +85,13 @@ function judgeByReferences(
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
     return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const { differing, misplaced, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
+  const { differing, misplaced, late, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
     : uncovered.filter((stage) => !coveredByRules(boot, stage, rules));
   const unquoted = usable.length === 0 ? undefined : toBeQuoted.find((pcr) => !boot.quotes(pcr));
   const initrd = initrdFinding(boot, usable);
-  const late = usable.length === 0 ? null : behindKernel(boot);
   const untold = differing.filter(
     ({ unknown: added, missing }) =>
       missing.length > 0 || added.some(({ event }) => !boot.doubted.has(event)),

@@ -2,6 +2,7 @@ import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { type BootDifference, compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
 import { type JudgedStage, judgedStages, scopeOf } from './judged-stage.ts';
 import { readsInOrder } from './loader-files.ts';
+import { behindKernel } from './order.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { type BootRules, goesByNode } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
@@ -12,6 +13,8 @@ export interface JudgedStages {
   readonly differing: readonly StageDifference[];
   /** Stages of which a reference has all, in another order. */
   readonly misplaced: readonly StageDifference[];
+  /** What was measured behind its kernel, where no reference has the boot as a whole. */
+  readonly late: BootComponent | null;
   /** Stages that policy leaves open: what the boot measured there that no reference has. */
   readonly open: readonly OpenStage[];
   /** Stages of which a reference of this very node must speak, and none does. */
@@ -65,7 +68,9 @@ export function judgeStages(
       else uncovered.push(stage);
     }
   }
-  return { differing, misplaced, open, foreign, uncovered };
+  const [first] = compared;
+  const late = first === undefined || isWhole(first) ? null : behindKernel(boot);
+  return { differing, misplaced, late, open, foreign, uncovered };
 }
 
 /** Closest first. One that has no difference at all ends the search, where any of them may cover any stage. */
@@ -79,10 +84,16 @@ function compareAll(
   for (const reference of references) {
     const stages = compareStages(boot, reference, rules);
     const total = [...stages.values()].reduce((sum, one) => sum + sizeOf(one), 0);
-    if (total === 0 && anyNode && reference.whole) return [{ reference, stages, total }];
-    compared.push({ reference, stages, total });
+    const one = { reference, stages, total };
+    if (anyNode && isWhole(one)) return [one];
+    compared.push(one);
   }
   return compared.sort((a, b) => a.total - b.total);
+}
+
+/** The boot is this one, in its order. */
+function isWhole({ reference, total }: Compared): boolean {
+  return total === 0 && reference.whole;
 }
 
 /** A whole boot says of each stage what was there, also where that is nothing. */

@@ -83,6 +83,12 @@ describe('the order of what was measured (row 136)', () => {
     assert.equal(judged(first(log, isKernelImage), [captured(log)], scope), 'untrusted pcr_mismatch');
   });
 
+  it('is that of the reference, also of a machine whose first try to start a kernel failed', () => {
+    const tried = first(log, isKernelImage);
+    assert.equal(judged(tried, [captured(tried)]), 'trusted');
+    assert.equal(judged(log, [captured(tried)]), 'untrusted pcr_mismatch');
+  });
+
   it('is that of each PCR: between two of them a log may tell any', () => {
     const isLoaded = ({ pcr, index }: Event) => pcr === 4 && index > 0;
     assert.equal(judged(first(log, isLoaded), [captured(log)]), 'trusted');
