@@ -156,8 +156,7 @@ export function misplacedFinding(
   boot: VouchedBoot,
   { stage, misplaced, reference: { reference } }: StageDifference,
 ): Finding {
-  const [first, behind] = [misplaced[0], misplaced.at(-1)];
-  const one = behind ?? first;
+  const [one] = misplaced;
   if (one === undefined) throw new Error('a stage without misplaced components is in order');
   const name = quoted(nameOf(namedActual(one)));
   const text = `The ${stageNames[stage]} was measured in another order than reference ${reference.name} has: ${name}, event ${one.event} in PCR ${one.pcr}, is not in its place. Something started otherwise, or was extended later.`;
