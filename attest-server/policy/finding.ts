@@ -9,7 +9,7 @@ export interface Finding extends Omit<Reason, 'class' | 'severity'> {
 }
 
 /** Not proven is not broken: these leave a node `pending`, whatever their severity. */
-const unproven: ReadonlySet<ReasonCode> = new Set([
+export const unproven: ReadonlySet<ReasonCode> = new Set([
   'no_reference',
   'no_boot_log',
   'rebooted',

@@ -7,7 +7,7 @@ import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
 import type { Evidence, Expected } from '../../attest-server/verify/verify.ts';
 import { byValues, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
-import { firmware, madeLog } from '../attest-server/verify/boot/made-boot.ts';
+import { firmware, madeLog, types } from '../attest-server/verify/boot/made-boot.ts';
 import { partOf } from '../attest-server/verify/made-by-hand.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
@@ -100,8 +100,12 @@ const every = Array.from({ length: 24 }, (_, pcr) => pcr);
 const ekDigest = 'e0'.repeat(32);
 const asked = { sha256: every };
 /** As short as one is of which nothing is wrong. */
-export const log = partOf(madeLog(firmware));
-const values = replayedValues(madeLog(firmware), 'sha256');
+const booted = madeLog([
+  ...firmware,
+  { pcr: 9, type: types.ipl, data: Buffer.from('/vmlinuz\0'), measured: Buffer.from('a kernel') },
+]);
+export const log = partOf(booted);
+const values = replayedValues(booted, 'sha256');
 /** After one more file that IMA measured. */
 const movedValues = Buffer.from(values).fill(1, 32 * 10, 32 * 11);
 /** Of the PCR values that the messages quote. */
@@ -117,7 +121,7 @@ export const reference = byValues(
     components: [],
     events: [],
   },
-  madeLog(firmware),
+  booted,
 );
 
 export function message(kind: KeyKind): Message {

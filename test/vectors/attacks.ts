@@ -15,9 +15,11 @@ import {
   measuredSpan,
   noAction,
   remeasured,
+  reordered,
   retyped,
   swapped,
   without,
+  withoutKernel,
   withValue,
 } from './log-surgery.ts';
 
@@ -30,7 +32,7 @@ export interface Attack {
   /** How it was made of recorded evidence, so that anybody can make it again. */
   readonly made: string;
   readonly moment: Moment;
-  /** The recorded boot that the reference is captured from; default: debian13-shim-grub. */
+  /** The recorded boot that the reference is captured from, or another one of vector.ts; default: debian13-shim-grub. */
   readonly base?: string;
   /** Rules of the group besides the reference; YAML, one line a rule. */
   readonly boot?: string;
@@ -109,6 +111,36 @@ function withArgument(word: string): Buffer {
     log = remeasured(log, index, next, next.subarray(from, to + 1 + word.length));
   }
   return log;
+}
+
+/** Events where they stand, but for some that come later: right before the firmware is told to leave, in this order. */
+function extendedLate(late: readonly number[]): Buffer {
+  const leaving = at(named('Exit Boot Services Invocation'));
+  const others = indices(eventsWhere(good, () => true)).filter((index) => !late.includes(index));
+  const before = others.filter((index) => index < leaving);
+  return reordered(good, [...before, ...late, ...others.filter((index) => index >= leaving)]);
+}
+
+/** All that shim and GRUB measured, and of a kernel what GRUB read of it. */
+const ofLoaders = indices(
+  eventsWhere(
+    good,
+    ({ index, pcr, type, stage }) =>
+      index > at(separatorOf(7)) &&
+      [4, 7, 8, 9, 14].includes(pcr) &&
+      type !== 'EV_EVENT_TAG' &&
+      !(pcr === 4 && (stage === 'kernel' || type !== 'EV_EFI_BOOT_SERVICES_APPLICATION')),
+  ),
+);
+
+/** The kernel's command line measured again, with an argument more. */
+function oneMoreLine(word: string): Buffer {
+  const { index } = eventWhere(good, ({ describes }) => describes.startsWith('kernel_cmdline: '));
+  const data = dataOf(good, index);
+  const { from, to } = measuredSpan(good, index);
+  const measured = Buffer.concat([data.subarray(from, to), Buffer.from(` ${word}`)]);
+  const more = Buffer.concat([data.subarray(0, from), measured, data.subarray(to)]);
+  return insertBefore(good, index + 1, { pcr: 8, type: type.ipl, data: more, measured });
 }
 
 const lastEvent = eventsWhere(good, () => true).at(-1)?.index ?? 0;
@@ -572,5 +604,123 @@ export const attacks: readonly Attack[] = [
     moment: { log: null, booted: good },
     sentBootLog: true,
     expected: untrusted('log_incomplete'),
+  },
+  {
+    name: '135-no-kernel',
+    rows: [135],
+    attack:
+      'a kernel is started by a way that measures none, from a boot like one that somebody took for good',
+    made: 'the events of the kernel in PCR 4 and PCR 9 not measured; the reference is made of the same boot',
+    base: 'without-kernel',
+    moment: { log: withoutKernel(good) },
+    expected: untrusted('kernel_unknown'),
+  },
+  {
+    name: '136-kernel-before-loader',
+    rows: [136],
+    attack:
+      'the firmware starts the kernel itself; the system then extends what shim and GRUB would have measured, and puts it into the log before the end of the boot services',
+    made: 'every event of shim and GRUB in PCR 4, 7, 8, 9 and 14 moved behind the kernel and what its stub measured',
+    moment: { log: extendedLate(ofLoaders) },
+    expected: untrusted('pcr_mismatch'),
+  },
+  {
+    name: '136-before-boot-services-ended',
+    rows: [136],
+    attack:
+      'a kernel that GRUB did not read; what GRUB would have read is extended later, and stands in the log before the end of the boot services',
+    made: 'the files of GRUB in PCR 9 moved behind what the stub of the kernel measured there',
+    moment: {
+      log: extendedLate(indices(eventsWhere(good, ({ pcr, type }) => pcr === 9 && type === 'EV_IPL'))),
+    },
+    expected: untrusted('pcr_mismatch'),
+  },
+  {
+    name: '136-pcr-8-reversed',
+    rows: [136],
+    attack: 'GRUB runs the known commands in another order',
+    made: 'the events of PCR 8 in reverse order',
+    moment: { log: extendedLate(indices(eventsWhere(good, ofPcr(8))).toReversed()) },
+    expected: untrusted('pcr_mismatch'),
+  },
+  ...(
+    [
+      [
+        'dbx-emptied',
+        'dbx is empty',
+        changedVariable('dbx', (data) => withValue(data, () => Buffer.alloc(0))),
+      ],
+      ['platform-key', 'PK is another one', changedVariable('PK', (data) => withValue(data, foreignKey))],
+      [
+        'other-mok-list',
+        'MokList is another one',
+        remeasured(good, at(named('MokList')), dataOf(good, at(named('MokList'))), foreignDigest()),
+      ],
+    ] as const
+  ).map(
+    ([name, what, log]): Attack => ({
+      name: `138-${name}`,
+      rows: [138],
+      attack: `${what}, where a rule says who may sign and no reference knows the Secure Boot settings`,
+      made: 'the variable measured with another value; the reference names none of PCR 7 and 14',
+      base: 'without-secure-boot',
+      boot: 'signers: ["*"]',
+      moment: { log },
+      expected: pending('no_reference'),
+    }),
+  ),
+  {
+    name: '138-db-hidden',
+    rows: [138, 34],
+    attack:
+      'a foreign key in db is hidden from the rule on signers: the log calls db something whose content it need not hold',
+    made: 'db measured with one certificate more; its event retyped to EV_COMPACT_HASH, its data replaced',
+    base: 'without-secure-boot',
+    boot: 'signers: ["*CN=Microsoft *", "CN=Debian Secure Boot CA"]',
+    moment: {
+      log: retyped(
+        edited(
+          changedVariable('db', (data) => withValue(data, foreignKey)),
+          at(variable('db')),
+          Buffer.from('nothing of interest'),
+        ),
+        at(variable('db')),
+        0x0c,
+      ),
+    },
+    expected: untrusted('unverified_event'),
+  },
+  {
+    name: '139-revoked-initrd',
+    rows: [139],
+    attack: 'an initrd that was revoked boots, where the policy takes any initrd',
+    made: 'the initrd measured as another one in PCR 9, by GRUB and by the kernel’s stub; a revoked reference of another kernel has it',
+    base: 'revoked-initrd',
+    boot: 'scope: {initrd: unpinned}',
+    moment: { log: siblingLog(good, { initrd: true }) },
+    expected: untrusted('revoked_reference'),
+  },
+  {
+    name: '140-one-more-line',
+    rows: [140],
+    attack: 'root extends a command line with lockdown=integrity, so that nobody is warned of kexec',
+    made: 'the line of GRUB’s event once more behind it, with that argument, which the policy allows',
+    boot: 'cmdline: {allow: ["lockdown=*"]}',
+    moment: {
+      log: oneMoreLine('lockdown=integrity'),
+      host: { kexecLoadDisabled: false, lockdown: 'none' },
+      previous: seen,
+    },
+    expected: { state: 'trusted', codes: ['kexec_possible'] },
+  },
+  {
+    name: '141-resume',
+    rows: [141],
+    attack: 'a perfect boot, whose kernel then resumes an image from swap that root wrote',
+    made: 'the recorded boot, whose command line has resume=; the policy forbids that',
+    base: 'centos9-shim-grub',
+    boot: 'cmdline: {resume: forbid}',
+    moment: { log: recordedLog('centos9-shim-grub') },
+    expected: untrusted('cmdline_policy'),
   },
 ];

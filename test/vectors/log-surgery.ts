@@ -90,6 +90,14 @@ export function without(log: Buffer, indices: readonly number[]): Buffer {
   return rewriteLog(log, new Map(indices.map((index) => [index, 'drop' as const])));
 }
 
+/** A boot of which no kernel was measured, as some ways to start one leave it. */
+export function withoutKernel(log: Buffer): Buffer {
+  return without(
+    log,
+    eventsWhere(log, ({ stage }) => stage === 'kernel').map(({ index }) => index),
+  );
+}
+
 /** Two events that stand side by side, in the other order. */
 export function swapped(log: Buffer, index: number): Buffer {
   const { offsets, ends } = parseRawLog(log);
@@ -100,4 +108,13 @@ export function swapped(log: Buffer, index: number): Buffer {
     log.subarray(first, second),
     log.subarray(end),
   ]);
+}
+
+/** The events in this order, of which each must be named once. */
+export function reordered(log: Buffer, order: readonly number[]): Buffer {
+  const { offsets, ends, count } = parseRawLog(log);
+  if (new Set(order).size !== count || order.length !== count) throw new Error('not each event once');
+  const head = log.subarray(0, offsets[0] ?? 0);
+  const events = order.map((index) => log.subarray(offsets[index] ?? 0, ends[index] ?? 0));
+  return Buffer.concat([head, ...events, log.subarray(ends[count - 1] ?? 0)]);
 }

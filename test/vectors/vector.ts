@@ -4,9 +4,13 @@ import type { PcrValues } from '../../attest-server/protocol/pcr-values.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
+import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
+import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Attack } from './attacks.ts';
 import { evidenceOf } from './evidence.ts';
+import { withoutKernel } from './log-surgery.ts';
 
 /** Evidence, what it is judged by, and what a correct verifier answers. */
 export interface Vector {
@@ -63,8 +67,27 @@ function policyOf(rule: string | undefined): string {
   ].join('\n');
 }
 
+/** References that no recorded boot was captured as. */
+const written: Readonly<Record<string, () => Reference>> = {
+  'without-secure-boot': () => {
+    const whole = referenceOf(recordedLog('debian13-shim-grub'));
+    const components = whole.components.filter(({ stage }) => stage !== 'secureboot');
+    return { ...whole, events: [], components };
+  },
+  'without-kernel': () => referenceOf(withoutKernel(recordedLog('debian13-shim-grub'))),
+};
+
+/** @param folder name of a folder of references: of a recorded boot, or of one of those above */
+export function referencesIn(folder: string): readonly Reference[] {
+  if (folder !== 'revoked-initrd') return [written[folder]?.() ?? referenceOf(recordedLog(folder))];
+  const log = recordedLog('debian13-shim-grub');
+  const another = tamper(siblingLog(log, { initrd: true }), 'kernel');
+  const old: Reference = { ...referenceOf(another), name: 'old', state: 'revoked' };
+  return [referenceOf(log), old];
+}
+
 /** What a person captures who vouches for this boot. */
-export function referenceOf(log: Buffer): Reference {
+function referenceOf(log: Buffer): Reference {
   const values = replayedValues(log, 'sha256');
   const bank: PcrValues = { bank: 'sha256', mask: 0xffffff, values };
   const boot = replayBoot(hashPart(log), [bank]);

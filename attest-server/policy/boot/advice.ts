@@ -5,14 +5,14 @@ const compare =
 
 /** What a person does next about a boot; `NODE` stands for the node's name. */
 export const advice: Readonly<Partial<Record<ReasonCode, string>>> = {
-  kernel_unknown: `If the kernel was updated on purpose, make it known: assay reference capture NODE --name NAME, or assay reference approve NAME where one is staged (assay reference compute makes one of the kernel’s file before any node runs it); if not, take the node out of service and look for who changed it. ${compare}`,
+  kernel_unknown: `If the kernel was updated on purpose, make it known: assay reference capture NODE --name NAME, or assay reference approve NAME where one is staged (assay reference compute makes one of the kernel’s file before any node runs it); if not, take the node out of service and look for who changed it. Where no kernel was measured, start it through firmware or a loader that measures it. ${compare}`,
   initrd_unknown: `If the initrd was rebuilt on purpose, capture it (assay reference capture NODE --name NAME), or let the policy take each node’s own (boot.scope.initrd: node); if not, take the node out of service and compare its initrd with a good one. ${compare}`,
   bootloader_unknown: `If the boot loader or its configuration was changed on purpose, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and reinstall the loader from its package. ${compare}`,
   firmware_unknown: `If the firmware was updated on purpose, or this is another model of machine, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and compare its firmware with the vendor’s. ${compare}`,
-  pcr_mismatch: `No event of a known kind explains the difference: treat the node as changed until you know why. ${compare}`,
+  pcr_mismatch: `No event of a known kind explains the difference, or known ones were measured in another order, as a system does that extends them later: treat the node as changed until you know why. ${compare}`,
   no_reference:
     'If you vouch for this node, capture what it booted: assay reference capture NODE --name NAME; else capture it from a node of its group that you vouch for, or compute it from the files (assay reference compute).',
-  cmdline_policy: `Look at the boot loader’s configuration on this node (GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image); if the change is wanted, capture a new reference (assay reference capture NODE --name NAME) or allow the argument in the policy (boot.cmdline.allow). ${compare}`,
+  cmdline_policy: `Look at the boot loader’s configuration on this node (GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image); if the change is wanted, capture a new reference (assay reference capture NODE --name NAME) or allow the argument in the policy (boot.cmdline.allow). Where the policy forbids to resume an image, add nohibernate to the line. ${compare}`,
   secureboot_off: 'Switch Secure Boot on in the firmware setup, and reboot the node.',
   secureboot_policy: `Find who changed the Secure Boot keys or who signed what runs (PK, KEK, db, dbx, MOK); restore them, update what was revoked, or capture a new reference: assay reference capture NODE --name NAME. ${compare}`,
   rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',

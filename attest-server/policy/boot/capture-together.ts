@@ -1,10 +1,11 @@
 import type { Reference } from '../../protocol/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { PolicyGroup } from '../policy.ts';
-import { type CaptureOptions, captureReference } from './capture.ts';
+import { CaptureError, type CaptureOptions, captureReference } from './capture.ts';
 import { explainedFinding } from './explained-rule.ts';
 import { isUsable } from './judge-boot.ts';
 import { judgeStages } from './judge-stages.ts';
+import { measuresKernel, noKernel } from './kernel-rule.ts';
 import { prepareReferences } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 import { vouchedBoot } from './vouched-boot.ts';
@@ -27,6 +28,8 @@ export function captureTogether(
 ): readonly Reference[] {
   const captured: Reference[] = [];
   for (const boot of boots) {
+    if (boot.boot !== null && !measuresKernel(boot.boot.state))
+      throw new CaptureError(`the boot of ${boot.node} is no reference: kernel_unknown: ${noKernel}`);
     const reference = captureReference(boot, {
       name: captured.length === 0 ? name : `${name}-${captured.length + 1}`,
       group: group.name,
@@ -53,7 +56,12 @@ function cover(
   const inForce = references.map((reference): Reference => ({ ...reference, state: 'active' }));
   const usable = prepareReferences(group.name, alone, inForce).active.filter((one) => isUsable(one, banks));
   const vouched = vouchedBoot(boot, banks, group.rules.boot);
-  const { differing, foreign, uncovered } = judgeStages(vouched, usable, group.rules.boot, node);
-  const unknown = differing.length + foreign.length + uncovered.length;
-  return unknown === 0 && explainedFinding(vouched, group.rules.boot, usable) === null;
+  const { differing, misplaced, late, foreign, uncovered } = judgeStages(
+    vouched,
+    usable,
+    group.rules.boot,
+    node,
+  );
+  const unknown = differing.length + misplaced.length + foreign.length + uncovered.length;
+  return unknown === 0 && late === null && explainedFinding(vouched, group.rules.boot, usable) === null;
 }

@@ -1,7 +1,8 @@
 import type { VouchedText } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
-import { asKernelReads, forKernel, parseCommandLine } from './command-line.ts';
+import { asKernelReads, forKernel, hasOneOf, isCutOff, parseCommandLine } from './command-line.ts';
+import { neverResumes } from './kernel-words.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { ruleFinding } from './rule-finding.ts';
 import { type BootRules, type CommandLineRules, refusesLines } from './rules.ts';
@@ -24,7 +25,8 @@ export function commandLineFinding(boot: VouchedBoot, { cmdline }: BootRules): F
   return (
     checkForbidden(boot, lines, cmdline) ??
     checkRequired(boot, lines, cmdline) ??
-    checkExact(boot, lines, cmdline)
+    checkExact(boot, lines, cmdline) ??
+    checkResume(boot, lines, cmdline)
   );
 }
 
@@ -80,6 +82,28 @@ function checkExact(boot: VouchedBoot, lines: readonly Line[], { exact }: Comman
   const has = other.text === null ? 'is vouched for by no text' : `is ${quoted(other.text)}`;
   const text = `The kernel command line ${has}, and the policy wants ${quoted(exact)}.`;
   return ruleFinding(boot, 'cmdline_policy', other.event, exact, other.text, text);
+}
+
+/**
+ * Attack: a perfect boot, whose kernel then takes its memory from an image on a disk. Without `resume=` an initrd, or who is
+ * root, can name the disk as well.
+ */
+function checkResume(
+  boot: VouchedBoot,
+  lines: readonly Line[],
+  { resume }: CommandLineRules,
+): Finding | null {
+  if (resume === null) return null;
+  const open = whole(boot, lines).find(
+    ({ text, arguments: words }) => text === null || isCutOff(text) || !hasOneOf(words, neverResumes),
+  );
+  if (open === undefined) return null;
+  const named = forKernel(open.arguments).find((word) => asKernelReads(word).startsWith('resume='));
+  const line =
+    open.event === null ? 'of this boot, of which the TPM vouches for no text,' : `of event ${open.event}`;
+  const text = `The kernel command line ${line} lets its kernel resume an image from a disk${named === undefined ? '' : ` (${quoted(named)})`}, which no TPM would see, and the policy forbids that.`;
+  const wanted = `one of: ${neverResumes.join(' ')}`;
+  return ruleFinding(boot, 'cmdline_policy', open.event, wanted, named ?? open.text, text);
 }
 
 interface WholeLine {

@@ -55,6 +55,15 @@ export function forKernel(words: readonly string[]): readonly string[] {
   return end < 0 ? words : words.slice(0, end);
 }
 
+/** True where a line has one of these words, and the kernel reads it. */
+export function hasWord(text: string, words: readonly string[]): boolean {
+  return !isCutOff(text) && hasOneOf(parseCommandLine(text).arguments, words);
+}
+
+export function hasOneOf(line: readonly string[], words: readonly string[]): boolean {
+  return forKernel(line).some((word) => words.includes(asKernelReads(word)));
+}
+
 /** As the kernel compares: it takes quotes away, and reads a dash in a name as an underscore. */
 export function asKernelReads(word: string): string {
   const plain = word.replaceAll('"', '');

@@ -3,6 +3,7 @@ import { argumentDifference, sameOrder } from './command-line.ts';
 import { type JudgedStage, judgedStages } from './judged-stage.ts';
 import { mayReadOtherConfiguration } from './loader-files.ts';
 import { isConfiguration, isOfMenu } from './only-read.ts';
+import { MeasuredOrder } from './order.ts';
 import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
@@ -16,12 +17,19 @@ export interface StageDifference {
   readonly unknown: readonly BootComponent[];
   /** What the reference has and the boot did not measure. */
   readonly missing: readonly ReferencedComponent[];
+  /** What both have, and the boot measured in another order. */
+  readonly misplaced: readonly BootComponent[];
+}
+
+/** In how many things the stage differs. */
+export function sizeOf({ unknown, missing, misplaced }: StageDifference): number {
+  return unknown.length + missing.length + misplaced.length;
 }
 
 /** Of each stage what differs; every stage is there, most with nothing in it. */
 export type BootDifference = ReadonlyMap<JudgedStage, StageDifference>;
 
-/** Compares a boot with one reference: sets of components, stage by stage. */
+/** Compares a boot with one reference, stage by stage: which components there are, and in which order of their PCR. */
 export function compareStages(
   boot: VouchedBoot,
   reference: PreparedReference,
@@ -33,12 +41,16 @@ export function compareStages(
   const unknown = new Map<JudgedStage, BootComponent[]>();
   const bothHaveCommands = boot.hasCommands && components.hasCommands;
   let mayBeOther: boolean | undefined;
+  const order = new MeasuredOrder();
   const judgesSections = boot.hasSections && components.all.some(({ pcr }) => pcr === 11);
   for (const { component, stage } of boot.judged) {
     if (component.pcr === 11 && !judgesSections) continue;
     const known = referencedComponent(components, component, boot.masked);
-    if (known !== null && isOneOf(components, known, component, counts)) present.add(known.key);
-    else if (bothHaveCommands && isOfMenu(component)) continue;
+    if (known !== null && isOneOf(components, known, component, counts)) {
+      if (present.has(known.key)) continue;
+      present.add(known.key);
+      order.add(component.pcr, known, component);
+    } else if (bothHaveCommands && isOfMenu(component)) continue;
     else if (isConfiguration(component)) {
       mayBeOther ??= mayReadOtherConfiguration(boot, reference, rules);
       if (!mayBeOther) add(unknown, stage, component);
@@ -61,7 +73,14 @@ export function compareStages(
   const differences = new Map<JudgedStage, StageDifference>();
   for (const stage of judgedStages) {
     const lacking = missing.length === 0 ? none : missing.filter((one) => one.stage === stage);
-    differences.set(stage, { reference, stage, unknown: unknown.get(stage) ?? none, missing: lacking });
+    const misplaced = order.misplaced.length === 0 ? none : order.of(stage);
+    differences.set(stage, {
+      reference,
+      stage,
+      unknown: unknown.get(stage) ?? none,
+      missing: lacking,
+      misplaced,
+    });
   }
   return differences;
 }

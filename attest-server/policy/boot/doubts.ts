@@ -21,6 +21,12 @@ function ofRules(boot: BootRules, mode: GroupBase['mode']): Located[] {
             ? `any ${stage} is taken`
             : `mode ${mode} takes any ${stage}: whoever can replace it changes what boots, unseen`,
       });
+  for (const stage of ['firmware', 'loader', 'kernel', 'initrd'] as const)
+    if (boot.scope[stage] === 'model')
+      warnings.push({
+        path: ['boot', 'scope', stage],
+        text: 'model is an older word for group, and takes what any machine of the group may boot: write group, and give each model a group of its own',
+      });
   if (boot.signers.length > 0 && boot.secureBoot !== 'required')
     warnings.push({
       path: ['boot', 'signers'],

@@ -8,13 +8,16 @@ import { noReference } from './findings.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
+import { kernelFinding, measuresKernel } from './kernel-rule.ts';
 import { explainMismatch } from './mismatch.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
-import { type BootRules, refusesLines } from './rules.ts';
+import { type BootRules, judgesLines } from './rules.ts';
 import { secureBootFindings } from './secure-boot-rules.ts';
 import { causesOf } from './stage-causes.ts';
 import {
+  behindKernelFinding,
   foreignFinding,
+  misplacedFinding,
   openFinding,
   stageFinding,
   uncoveredFinding,
@@ -51,6 +54,7 @@ export function judgeBoot(
   const { active, revocations, rules } = context;
   const usable = active.filter((reference) => isUsable(reference, banks));
   const broken = [
+    kernelFinding(boot),
     ...secureBootFindings(boot, rules, usable, revocations),
     commandLineFinding(boot, rules),
     explainedFinding(boot, rules, usable),
@@ -61,7 +65,10 @@ export function judgeBoot(
     : judgeByReferences(boot, banks, usable, context);
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
-  return { findings: oneOfEach([...named, ...broken]), asReferenced };
+  return {
+    findings: oneOfEach([...named, ...broken]),
+    asReferenced: asReferenced && measuresKernel(boot.state),
+  };
 }
 
 /** A reference by components that shares a bank with the quote, and whose PCR values, where it names any, are these. */
@@ -78,7 +85,7 @@ function judgeByReferences(
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
     return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const { differing, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
+  const { differing, misplaced, late, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
@@ -95,6 +102,8 @@ function judgeByReferences(
     initrd,
     ...foreign.map((stage) => foreignFinding(boot, stage, node)),
     ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
+    ...misplaced.map((difference) => misplacedFinding(boot, difference)),
+    late === null ? null : behindKernelFinding(boot, late),
     ...(boot.unexplained === null ? [] : [unexplainedFinding(boot, boot.unexplained)]),
     ...open.map((stage) => openFinding(boot, stage)),
     unknown.length === 0
@@ -104,7 +113,8 @@ function judgeByReferences(
         : uncoveredFinding(boot, unknown),
   ].filter((finding) => finding !== null);
   const broken =
-    differing.length + foreign.length + unknown.length > 0 ||
+    differing.length + misplaced.length + foreign.length + unknown.length > 0 ||
+    late !== null ||
     unquoted !== undefined ||
     boot.unexplained !== null;
   return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };
@@ -115,19 +125,14 @@ const comparedPcrs = pcrsOf(comparedMask);
 const toBeQuoted = [...comparedPcrs, ...addOnPcrs, 14];
 
 /**
- * Rules that say of every part of a stage what it may be. Attack: an initrd that the log calls a command line or a list of
- * keys, of which no rule can say anything.
+ * Rules that say of every part of a stage what it may be; what a rule judges by itself (authorities, db, dbx, …) is
+ * among no stage's parts. Attack: an initrd that the log calls a command line, of which no rule can say anything.
  */
-function coveredByRules(
-  { judged }: VouchedBoot,
-  stage: JudgedStage,
-  { signers, cmdline }: BootRules,
-): boolean {
+function coveredByRules({ judged }: VouchedBoot, stage: JudgedStage, { cmdline }: BootRules): boolean {
   const parts = judged.filter((one) => one.stage === stage).map(({ component }) => component);
-  if (stage === 'secureboot') return signers.length > 0 && parts.every(({ pcr }) => pcr === 7 || pcr === 14);
   if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => (text === null ? pcr === 11 : !isCutOff(text))))
     return false;
-  return refusesLines(cmdline);
+  return judgesLines(cmdline);
 }
 
 /** What does not replay was not compared; that it does not is told as a problem of the log. */

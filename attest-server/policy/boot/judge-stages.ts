@@ -1,7 +1,8 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
-import { type BootDifference, compareStages, type StageDifference } from './compare-stages.ts';
+import { type BootDifference, compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
 import { type JudgedStage, judgedStages, scopeOf } from './judged-stage.ts';
 import { readsInOrder } from './loader-files.ts';
+import { behindKernel } from './order.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { type BootRules, goesByNode } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
@@ -10,6 +11,10 @@ import type { VouchedBoot } from './vouched-boot.ts';
 export interface JudgedStages {
   /** Stages that no reference covers as they are, each beside the closest one. */
   readonly differing: readonly StageDifference[];
+  /** Stages of which a reference has all, in another order. */
+  readonly misplaced: readonly StageDifference[];
+  /** What was measured behind its kernel, where no reference has the boot as a whole. */
+  readonly late: BootComponent | null;
   /** Stages that policy leaves open: what the boot measured there that no reference has. */
   readonly open: readonly OpenStage[];
   /** Stages of which a reference of this very node must speak, and none does. */
@@ -38,6 +43,7 @@ export function judgeStages(
 ): JudgedStages {
   const compared = compareAll(boot, references, rules);
   const differing: StageDifference[] = [];
+  const misplaced: StageDifference[] = [];
   const open: OpenStage[] = [];
   const foreign: OpenStage[] = [];
   const uncovered: JudgedStage[] = [];
@@ -46,7 +52,10 @@ export function judgeStages(
     const own = (one: Compared) => scope !== 'node' || one.reference.reference.captured?.node === node;
     const covering = compared.filter(({ reference }) => covers(reference, stage));
     const closest = closestOf(covering.filter(own), stage);
-    if (closest !== null && closest.unknown.length + closest.missing.length === 0) continue;
+    if (closest !== null && closest.unknown.length + closest.missing.length === 0) {
+      if (closest.misplaced.length > 0 && scope !== 'unpinned') misplaced.push(closest);
+      continue;
+    }
     const first = closest?.unknown[0] ?? boot.judged.find((one) => one.stage === stage)?.component;
     if (closest !== null) {
       const isOpen = isInPlace(stage, closest.unknown) && (stage !== 'initrd' || onlyReplaces(boot, closest));
@@ -59,7 +68,9 @@ export function judgeStages(
       else uncovered.push(stage);
     }
   }
-  return { differing, open, foreign, uncovered };
+  const [first] = compared;
+  const late = first === undefined || isWhole(first) ? null : behindKernel(boot);
+  return { differing, misplaced, late, open, foreign, uncovered };
 }
 
 /** Closest first. One that has no difference at all ends the search, where any of them may cover any stage. */
@@ -72,11 +83,17 @@ function compareAll(
   const compared: Compared[] = [];
   for (const reference of references) {
     const stages = compareStages(boot, reference, rules);
-    const total = [...stages.values()].reduce((sum, one) => sum + one.unknown.length + one.missing.length, 0);
-    if (total === 0 && anyNode && reference.whole) return [{ reference, stages, total }];
-    compared.push({ reference, stages, total });
+    const total = [...stages.values()].reduce((sum, one) => sum + sizeOf(one), 0);
+    const one = { reference, stages, total };
+    if (anyNode && isWhole(one)) return [one];
+    compared.push(one);
   }
   return compared.sort((a, b) => a.total - b.total);
+}
+
+/** The boot is this one, in its order. */
+function isWhole({ reference, total }: Compared): boolean {
+  return total === 0 && reference.whole;
 }
 
 /** A whole boot says of each stage what was there, also where that is nothing. */
@@ -88,8 +105,7 @@ function closestOf(compared: readonly Compared[], stage: JudgedStage): StageDiff
   let closest: StageDifference | null = null;
   for (const { stages } of compared) {
     const one = stages.get(stage)!;
-    const size = ({ unknown, missing }: StageDifference) => unknown.length + missing.length;
-    if (closest === null || size(one) < size(closest)) closest = one;
+    if (closest === null || sizeOf(one) < sizeOf(closest)) closest = one;
   }
   return closest;
 }

@@ -13,7 +13,7 @@ export interface Referenced {
  * are, the machine owner's keys.
  */
 export function isJudgedByRule(rules: BootRules, { pcr, kind, description }: Referenced): boolean {
-  if (pcr === 14) return rules.mok === 'allow';
+  if (pcr === 14) return rules.mok !== null;
   if (pcr !== 7) return false;
   const name = /^\w+/.exec(description)?.[0] ?? '';
   if (name === 'SbatLevel') return rules.sbatMinimum !== null;
@@ -24,16 +24,29 @@ export function isJudgedByRule(rules: BootRules, { pcr, kind, description }: Ref
 
 const machineOwnerLists: ReadonlySet<string> = new Set(['MokList', 'MokListX', 'MokSBState', 'MokDBState']);
 
+/** What the facts say that an event is. */
+interface Fact {
+  readonly kind: 'authority' | 'variable';
+  readonly description: string;
+}
+
 /**
- * What the facts call each event. The log's own word would not do: naming a changed key `db` must not take it away
- * from the reference and from the rule alike.
+ * What the facts call each event. The log's own word would not do: naming a changed key `db`, or typing a list of keys
+ * as an authority, must not take it away from the reference and from the rule alike.
  */
-export function namesOf({ secureBoot }: BootState): ReadonlyMap<number, string> {
+export function factsOf({ secureBoot }: BootState): ReadonlyMap<number, Fact> {
   const { databases, authorities, machineOwner, sbatEvents } = secureBoot;
-  return new Map([
-    ...databases.map(({ event, name }) => [event, name] as const),
-    ...machineOwner.map(({ event, name }) => [event, name] as const),
-    ...authorities.map(({ event, source }) => [event, source] as const),
-    ...sbatEvents.map((event) => [event, 'SbatLevel'] as const),
+  const variable = (description: string): Fact => ({ kind: 'variable', description });
+  return new Map<number, Fact>([
+    ...databases.map(({ event, name }) => [event, variable(name)] as const),
+    ...machineOwner.map(({ event, name }) => [event, variable(name)] as const),
+    ...authorities.map(({ event, source }) => [event, { kind: 'authority', description: source }] as const),
+    ...sbatEvents.map((event) => [event, variable('SbatLevel')] as const),
   ]);
+}
+
+/** True for a list or switch of shim's in PCR 14 that allows nothing: where no owner's key may be, no reference need know it. */
+export function holdsNoOwnerKey({ secureBoot }: BootState, event: number): boolean {
+  const found = secureBoot.machineOwner.find((one) => one.event === event);
+  return found !== undefined && ['empty', 'vendor', 'off'].includes(found.content);
 }

@@ -43,3 +43,14 @@ const lastBoot =
 function isCommand({ pcr, kind, text }: Read, command: RegExp): boolean {
   return pcr === 8 && kind === 'command' && text !== null && command.test(text);
 }
+
+/**
+ * PCRs into which loaders, the kernel's stub and systemd's measure one thing after the other, alike on every machine.
+ * Firmware and its drivers do so as their slots are filled, and lists of keys start nothing.
+ */
+const orderedPcrs: ReadonlySet<number> = new Set([4, 8, 9, 11, 12, 13]);
+
+/** True for what has a place in the order of its PCR: all but what may be there or not. */
+export function hasPlace(one: Read): boolean {
+  return one.pcr !== null && orderedPcrs.has(one.pcr) && !isConfiguration(one) && !isOfMenu(one);
+}

@@ -5,6 +5,7 @@ import { type CommandLine, parseCommandLine } from './command-line.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
+import { hasPlace } from './only-read.ts';
 
 /** A component of a reference, ready to be looked up. */
 export interface ReferencedComponent {
@@ -19,6 +20,8 @@ export interface ReferencedComponent {
   /** Masked. */
   readonly text: string | null;
   readonly keys: NonNullable<Reference['components'][number]['keys']>;
+  /** Where its like comes first in the boot that was captured; -1 where the order of its PCR says nothing. */
+  readonly place: number;
   /** Of a command line, where its text is known. */
   readonly line: CommandLine | null;
 }
@@ -48,15 +51,22 @@ export interface ReferencedLine extends ReferencedComponent {
   readonly line: CommandLine;
 }
 
-export function prepareComponents({ components }: Reference): PreparedComponents {
+/** @param inOrder the components of each PCR stand in the order of one boot */
+export function prepareComponents({ components }: Reference, inOrder: boolean): PreparedComponents {
   const all: ReferencedComponent[] = [];
   const byDigest = new Map<string, ReferencedComponent[]>();
   const byText = new Map<string, ReferencedComponent>();
   const recorded = new Set<string>();
   const counts = new Map<string, number>();
   const banks = new Set<PcrBank>();
+  const places = new Map<string, number>();
   for (const component of components) {
-    const one = prepare(component);
+    const one = prepare(component, (known) => {
+      if (!inOrder || !hasPlace(known)) return -1;
+      const place = places.get(known.key) ?? places.size;
+      places.set(known.key, place);
+      return place;
+    });
     const digests = comparedBanks.flatMap((bank) => component.digests[bank] ?? []);
     if (one.pcr !== null && !judgedPcrs.has(one.pcr)) {
       for (const digest of digests) recorded.add(digest);
@@ -86,11 +96,14 @@ export function prepareComponents({ components }: Reference): PreparedComponents
   };
 }
 
-function prepare(component: Reference['components'][number]): ReferencedComponent {
+function prepare(
+  component: Reference['components'][number],
+  placeOf: (one: Omit<ReferencedComponent, 'place'>) => number,
+): ReferencedComponent {
   const pcr = component.pcr ?? null;
   const stage = judgedStage(component.stage, pcr);
   const text = component.text === undefined ? null : maskIdentifiers(component.text);
-  return {
+  const one = {
     key: text === null ? `${pcr}:${strongestDigest(component.digests)}` : textKey(pcr, text),
     stage,
     pcr,
@@ -101,6 +114,7 @@ function prepare(component: Reference['components'][number]): ReferencedComponen
     keys: component.keys ?? [],
     line: stage === 'cmdline' && text !== null ? parseCommandLine(text) : null,
   };
+  return { ...one, place: placeOf(one) };
 }
 
 function textKey(pcr: number | null, text: string): string {

@@ -60,13 +60,14 @@ export function isComparedBy(
 }
 
 function prepareReference(reference: Reference): PreparedReference {
-  const components = prepareComponents(reference);
+  // A capture keeps its boot's events; what was computed or written by hand has none.
+  const whole = reference.events.length > 0;
+  const components = prepareComponents(reference, whole);
   return {
     reference,
     components,
     strict: components.all.length === 0,
-    // A capture keeps its boot's events; what was computed or written by hand has none.
-    whole: reference.events.length > 0,
+    whole,
     expires: reference.expires === null ? Number.POSITIVE_INFINITY : Date.parse(reference.expires),
     banks: comparedBanks.flatMap((bank) => referenceBank(reference, bank) ?? []),
   };

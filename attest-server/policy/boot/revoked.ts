@@ -16,8 +16,8 @@ export interface Revoked {
 }
 
 /**
- * The revoked reference that a boot is, or that has a kernel or loader of it which no active reference has: what two
- * boots share was not what the one was revoked for.
+ * The revoked reference that a boot is, or that has a kernel, initrd or loader of it which no active reference has: what
+ * two boots share was not what the one was revoked for. No scope of the policy takes anything away from it.
  */
 export function revokedIn(
   { active, revoked }: ReferenceSet,
@@ -53,7 +53,9 @@ function presentIn({ components }: PreparedReference, boot: VouchedBoot): Map<st
 
 /** Scripts, files and settings that a loader reads are shared by good and bad boots alike. */
 function isCode({ stage, kind }: ReferencedComponent): boolean {
-  return stage === 'kernel' || (stage === 'loader' && (kind === 'code' || kind === null));
+  return (
+    stage === 'kernel' || stage === 'initrd' || (stage === 'loader' && (kind === 'code' || kind === null))
+  );
 }
 
 function has({ components }: PreparedReference, { digests }: ReferencedComponent): boolean {

@@ -41,11 +41,14 @@ export interface CommandLineRules {
   readonly allow: readonly string[];
   /** The whole line, UUIDs masked; null: no such rule. */
   readonly exact: string | null;
+  /** `forbid`: each line must keep its kernel from resuming an image from a disk; null: no such rule. */
+  readonly resume: 'forbid' | null;
 }
 
 /**
- * Of which machines a reference speaks, per stage: all of a model or of the group (any active reference), only the
- * node that it was captured on, or of none (`unpinned`: not compared, and said so).
+ * Of which machines a reference speaks, per stage: all of the group (any active reference), only the node that it was
+ * captured on, or of none (`unpinned`: not compared, and said so). `model` is an older word for `group`: which model a
+ * machine is, no TPM says.
  */
 export interface BootScope {
   readonly firmware: DigestScope;
@@ -88,17 +91,22 @@ export function wantsRevocations({ contains, reference }: RevocationRules): bool
 }
 
 /** True where a command line may break a rule, whatever the references have; `allow` alone refuses none. */
-export function refusesLines({ exact, require, forbid }: CommandLineRules): boolean {
+export function refusesLines(rules: CommandLineRules): boolean {
+  return rules.resume !== null || judgesLines(rules);
+}
+
+/** True where rules say of a whole line what it may hold. */
+export function judgesLines({ exact, require, forbid }: Omit<CommandLineRules, 'resume'>): boolean {
   return exact !== null || require.length + forbid.length > 0;
 }
 
-export const digestScopes = ['model', 'group', 'node', 'unpinned'] as const;
+export const digestScopes = ['group', 'node', 'unpinned', 'model'] as const;
 export type DigestScope = (typeof digestScopes)[number];
 export const commandLineScopes = ['rules', 'exact'] as const;
 export type CommandLineScope = (typeof commandLineScopes)[number];
 
 export const defaultScope: BootScope = {
-  firmware: 'model',
+  firmware: 'group',
   loader: 'group',
   kernel: 'group',
   initrd: 'group',
@@ -113,7 +121,7 @@ export const defaultBootRules: BootRules = {
   dbx: { contains: [], reference: null },
   sbatMinimum: null,
   mok: null,
-  cmdline: { require: [], forbid: [], allow: [], exact: null },
+  cmdline: { require: [], forbid: [], allow: [], exact: null, resume: null },
   scope: defaultScope,
   explained: [],
   tpmFirmwareDeny: [],

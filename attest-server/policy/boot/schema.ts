@@ -78,6 +78,12 @@ export const bootSchema = z.strictObject({
       forbid: globs.optional().describe('globs, none of which may match an argument'),
       allow: globs.optional().describe('globs on arguments that a reference does not have'),
       exact: z.string().min(1, 'empty: leave it out').max(4096).optional().describe('the whole line'),
+      resume: z
+        .literal('forbid')
+        .optional()
+        .describe(
+          'forbid: each line must have nohibernate, hibernate=no or lockdown=…, so that no image is resumed from a disk',
+        ),
     })
     .optional()
     .describe('rules on the kernel’s command line; a glob matches one whole argument, as init=*'),
@@ -90,7 +96,7 @@ export const bootSchema = z.strictObject({
       cmdline: z.enum(commandLineScopes).optional(),
     })
     .optional()
-    .describe('of which machines a reference speaks, stage by stage'),
+    .describe('of which machines a reference speaks, stage by stage; model is an older word for group'),
   explained: z
     .array(bootPcr)
     .min(1, 'empty: leave it out')
@@ -128,6 +134,7 @@ export function bootRules(given: unknown): BootRules {
       forbid: file.cmdline?.forbid ?? cmdline.forbid,
       allow: file.cmdline?.allow ?? cmdline.allow,
       exact: file.cmdline?.exact ?? cmdline.exact,
+      resume: file.cmdline?.resume ?? cmdline.resume,
     },
     scope: {
       firmware: file.scope?.firmware ?? scope.firmware,

@@ -1,7 +1,7 @@
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
-import { namesOf } from './judged-by-rule.ts';
+import { factsOf } from './judged-by-rule.ts';
 import { keyName } from './key-change.ts';
 import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
@@ -60,10 +60,10 @@ function checkValidation(boot: VouchedBoot, { secureBoot, signers, mok }: BootRu
  */
 function checkReadable(boot: VouchedBoot, { signers, sbatMinimum }: BootRules): Finding | null {
   if (signers.length === 0 && sbatMinimum === null) return null;
-  const names = namesOf(boot.state);
+  const facts = factsOf(boot.state);
   const events = boot.state.components.filter(({ pcr }) => pcr === 7);
   const separator = events.findIndex(({ type, kind }) => kind === 'marker' && type === 'EV_SEPARATOR');
-  const hidden = events.slice(separator + 1).find(({ event, text }) => text === null && !names.has(event));
+  const hidden = events.slice(separator + 1).find(({ event, text }) => text === null && !facts.has(event));
   if (hidden === undefined || separator < 0) return null;
   const name = hidden.describes || hidden.type;
   const text = `Event ${hidden.event} in PCR 7 (${name}) is not what was measured there, so that the policy's rules cannot judge it.`;

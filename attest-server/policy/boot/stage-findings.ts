@@ -8,6 +8,7 @@ import { type Cause, type JudgedStage, secureBootOff, stageCauses, stageNames } 
 import { keyChange } from './key-change.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
+import { ruleFinding } from './rule-finding.ts';
 import type { BootRules } from './rules.ts';
 import { argumentsChange, changeOf, type Named, nameOf, quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
@@ -148,6 +149,32 @@ export function uncoveredFinding(boot: VouchedBoot, stages: readonly JudgedStage
     text: `No active reference says anything of this boot's ${names}.`,
     evidence: { digest: boot.digest, position: 'log' },
   };
+}
+
+/** A stage of which a reference has all, and the boot measured it in another order. */
+export function misplacedFinding(
+  boot: VouchedBoot,
+  { stage, misplaced, reference: { reference } }: StageDifference,
+): Finding {
+  const [one] = misplaced;
+  if (one === undefined) throw new Error('a stage without misplaced components is in order');
+  const name = quoted(nameOf(namedActual(one)));
+  const text = `The ${stageNames[stage]} was measured in another order than reference ${reference.name} has: ${name}, event ${one.event} in PCR ${one.pcr}, is not in its place. Something started otherwise, or was extended later.`;
+  return ruleFinding(
+    boot,
+    'pcr_mismatch',
+    one.event,
+    `the order of ${reference.name}`,
+    nameOf(namedActual(one)),
+    text,
+  );
+}
+
+/** A loader, or what it reads, that was measured when its kernel ran already. */
+export function behindKernelFinding(boot: VouchedBoot, late: BootComponent): Finding {
+  const name = nameOf(namedActual(late));
+  const text = `${quoted(name)}, event ${late.event} in PCR ${late.pcr}, was measured after the kernel that it should have started or read: it was extended later.`;
+  return ruleFinding(boot, 'pcr_mismatch', late.event, 'a boot loader before its kernel', name, text);
 }
 
 /** A PCR that a reference speaks of and the quote does not cover. */

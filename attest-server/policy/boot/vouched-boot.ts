@@ -5,7 +5,7 @@ import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import { type CommandLine, isCutOff, parseCommandLine } from './command-line.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
-import { isJudgedByRule, namesOf, type Referenced } from './judged-by-rule.ts';
+import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { isConstant } from './only-read.ts';
@@ -19,7 +19,7 @@ export interface VouchedBoot {
   readonly state: BootState;
   /** Components of judged PCRs that no rule judges. */
   readonly judged: readonly JudgedComponent[];
-  /** Those of other PCRs, which a reference may want all the same. */
+  /** Those of other PCRs, and those that a rule judges: a reference may want them all the same. */
   readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
   readonly hasCommands: boolean;
@@ -55,7 +55,12 @@ export function vouchedBoot(
 ): VouchedBoot {
   const { components } = state;
   const quoted = banks.reduce((mask, bank) => mask & bank.mask, 0xffffff);
-  const names = namesOf(state);
+  const facts = factsOf(state);
+  const isLeftToRules = (component: BootComponent) => {
+    if (component.pcr === 14) return isJudgedAsOwners(rules, state, component);
+    const fact = component.pcr === 7 ? facts.get(component.event) : undefined;
+    return fact !== undefined && isJudgedByRule(rules, { pcr: component.pcr, ...fact });
+  };
   // What the log shows wrong about an event is told; it must not be left out of the comparison for it.
   const doubted = new Set(problems.flatMap((problem) => problem.event ?? []));
   const judged: JudgedComponent[] = [];
@@ -69,10 +74,8 @@ export function vouchedBoot(
     const stage = judgedStage(component.stage, pcr);
     if (pcr === 8 && kind === 'command') hasCommands = true;
     if (pcr === 11 && stage === 'kernel') hasSections = true;
-    if (rules.mok === 'allow' && pcr === 14 && !measuresOn(component)) continue;
-    const description = pcr === 7 ? names.get(event) : undefined;
-    if (description !== undefined && isJudgedByRule(rules, { pcr, kind, description })) continue;
-    judged.push({ component, stage });
+    if (isLeftToRules(component)) unjudged.push(component);
+    else judged.push({ component, stage });
   }
   const masked = remembered(maskIdentifiers);
   const lineOf = remembered(parseCommandLine);
@@ -99,6 +102,12 @@ export function vouchedBoot(
     lineOf: ({ text }) => (text === null || isCutOff(text) ? null : lineOf(masked(text))),
     masked,
   };
+}
+
+/** Shim's switches are one byte each, and any that is on may be the one that turns validation off. */
+function isJudgedAsOwners({ mok }: BootRules, state: BootState, component: BootComponent): boolean {
+  if (mok === null || measuresOn(component)) return false;
+  return mok === 'allow' || holdsNoOwnerKey(state, component.event);
 }
 
 /** One boot is compared with many references. */

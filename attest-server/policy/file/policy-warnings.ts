@@ -1,4 +1,6 @@
+import { type ReasonCode, reasonCodes } from '../../protocol/reasons.ts';
 import { aspects } from '../aspects.ts';
+import { unproven } from '../finding.ts';
 import { covers, isEverything } from '../glob.ts';
 import type { Policy, PolicyGroup } from '../policy.ts';
 import type { Located } from './policy-error.ts';
@@ -31,7 +33,26 @@ function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located
 
 function ofAspects(group: PolicyGroup): Located[] {
   if (group.tpm === 'absent') return [];
-  return aspects.flatMap(({ name, doubts }) => doubts(group.rules[name], group));
+  const told = aspects.flatMap(({ name, doubts }) => doubts(group.rules[name], group));
+  const codes = new Set(told.flatMap(({ path }) => (path[0] === 'severity' ? [path[1]] : [])));
+  return [...told, ...ofSeverity(group).filter(({ path }) => !codes.has(path[1]))];
+}
+
+/** These weigh no more of themselves. */
+const warnings: readonly ReasonCode[] = ['kexec_possible'];
+
+/** An aspect that is required is worth what its findings weigh. */
+function ofSeverity({ require, severity }: PolicyGroup): Located[] {
+  return reasonCodes.flatMap((code) => {
+    const weight = severity[code] ?? 'fail';
+    if (weight === 'fail' || unproven.has(code) || warnings.includes(code)) return [];
+    const aspect = aspects.find(
+      ({ name, advice }) => require.some((one) => one === name) && Object.hasOwn(advice, code),
+    );
+    if (aspect === undefined) return [];
+    const text = `${weight} only, so that ${code} makes no node untrusted, though ${aspect.name} is required`;
+    return [{ path: ['severity', code], text }];
+  });
 }
 
 function ofFreshness({ freshness }: PolicyGroup): Located[] {

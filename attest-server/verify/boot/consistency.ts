@@ -1,4 +1,4 @@
-import { variableValue } from '../tpm/efi-structures.ts';
+import { variableHeaderBytes, variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { lacksDigest } from '../tpm/event-verified.ts';
 import { grubPrefix } from '../tpm/grub-text.ts';
@@ -28,11 +28,12 @@ const factPcrs: ReadonlySet<number> = new Set([0, 2, 4, 6, 7, 8, 9, 11, 12, 13, 
 
 /**
  * Finds events that contradict themselves. Attacks: data altered, its digest kept; a type rewritten, which no digest
- * covers, so that an event is taken for another; boot facts added to the log by the system that was booted.
+ * covers, so that an event is taken for another, or for none that a rule reads; boot facts added to the log by the
+ * system that was booted.
  */
 export function checkConsistency(
   vouched: VouchedLog,
-  { bootServicesLeft }: Boundaries,
+  { secureBoot, bootServicesLeft }: Boundaries,
   problems: BootProblem[],
 ): void {
   const { raw } = vouched.log;
@@ -51,10 +52,14 @@ export function checkConsistency(
       problems.push(problemAt(vouched, event, 'unverified_event', text, values, held ?? type));
     } else if (hasOtherData(vouched, event))
       problems.push(problemAt(vouched, event, 'event_data_mismatch', otherData));
+    else if (pcr === 7 && secureBoot !== null && event < secureBoot && !isSetting(vouched, event))
+      problems.push(problemAt(vouched, event, 'unverified_event', noSetting));
   }
 }
 
 const late = 'it was extended after the firmware had left, as only the system can';
+const noSetting =
+  'before its separator PCR 7 holds variables alone, measured whole, and this is none: it hides what was measured';
 const otherData = 'the log was altered: its data is not what the TPM was extended with';
 
 /** The type that an event must have by its PCR and content: its own, unless it was rewritten; null for none known. */
@@ -90,6 +95,17 @@ function isImage({ log: { bytes, raw } }: VouchedLog, event: number): boolean {
 /** UEFI_VARIABLE_DATA, which text never looks like: half of its lengths is zero. */
 function isVariable({ log: { bytes, raw } }: VouchedLog, event: number): boolean {
   return variableValue(bytes, raw.dataOffsets[event]!, raw.ends[event]!) !== null;
+}
+
+/** A variable that was measured whole, or an action, which says how the machine is protected. */
+function isSetting({ log: { bytes, raw }, measured }: VouchedLog, event: number): boolean {
+  const data = measured[event];
+  if (!data) return false;
+  if (raw.types[event] === eventType.action) return true;
+  const from = raw.dataOffsets[event]!;
+  const value = variableValue(bytes, from, raw.ends[event]!);
+  if (value === null) return false;
+  return data.length >= variableHeaderBytes + bytes.readUInt32LE(from + 16) * 2 + value.length;
 }
 
 function isGrubLine({ log: { bytes, raw } }: VouchedLog, event: number): boolean {

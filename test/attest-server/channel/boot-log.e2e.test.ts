@@ -5,9 +5,19 @@ import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.t
 import { historyView, listOf } from '../../../attest-server/protocol/api.ts';
 import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import {
+  dataOf,
+  edited,
+  eventWhere,
+  remeasured,
+  reordered,
+  retyped,
+  withoutKernel,
+} from '../../vectors/log-surgery.ts';
 import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { replayedValues } from '../policy/made-proof.ts';
@@ -16,6 +26,24 @@ import { madeQuote } from '../verify/made-quote.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const node = 'node-1';
+const indexOf = (holds: Parameters<typeof eventWhere>[1]) => eventWhere(log, holds).index;
+const kernelFirst = (() => {
+  const kernel = indexOf(({ pcr, stage }) => pcr === 4 && stage === 'kernel');
+  const order = parseEventLog(log).events.flatMap(({ index }) => (index === kernel ? [] : index));
+  order.splice(
+    indexOf(({ describes }) => describes.endsWith('BOOTX64.EFI')),
+    0,
+    kernel,
+  );
+  return reordered(log, order);
+})();
+const hiddenDb = (() => {
+  const db = indexOf(
+    ({ type, describes }) => type === 'EV_EFI_VARIABLE_DRIVER_CONFIG' && describes.startsWith('db: '),
+  );
+  const foreign = remeasured(log, db, dataOf(log, db), Buffer.from('a db with a key more'));
+  return retyped(edited(foreign, db, Buffer.from('nothing')), db, 0x0c);
+})();
 
 /** All PCRs of the SHA-256 bank, as a boot with this log leaves them. */
 const valuesOf = (booted: Buffer) => replayedValues(booted, 'sha256');
@@ -84,13 +112,18 @@ describe('boot logs, over a real connection', () => {
       'log_replay_mismatch',
       () => [log.subarray(0, lastEventAt(log)), log],
     ],
+    ['no kernel at all (row 135)', 'kernel_unknown', () => [withoutKernel(log)]],
+    ['a kernel before its loader (row 136)', 'pcr_mismatch', () => [kernelFirst]],
+    ['a db that the log calls something else (row 138)', 'unverified_event', () => [hiddenDb]],
   ] as const satisfies readonly (readonly [string, string, () => readonly Buffer[]])[])
     it(`distrusts ${what}, and trusts the good boot after it`, async () => {
       const [shown = log, booted = shown] = boot();
+      const failures = await world.metric('assay_check_failures_total{check="boot"}');
       const verdict = await answer(shown, valuesOf(booted));
       assert.equal(verdict.state, 'untrusted');
       assert(verdict.codes.includes(code), verdict.codes.join());
       assert.equal((await world.audit()).at(-1)?.code, verdict.codes[0]);
+      assert.ok((await world.metric('assay_check_failures_total{check="boot"}')) > failures);
       assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
     });
 
@@ -103,6 +136,16 @@ describe('boot logs, over a real connection', () => {
     const { state, codes } = await answer(old, valuesOf(old));
     assert.deepEqual([state, codes.includes('revoked_reference')], ['untrusted', true]);
     assert.equal((await world.audit()).findLast(({ action }) => action === 'verdict')?.code, codes[0]);
+    assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
+  });
+
+  it('captures no boot of which no kernel was measured (row 135)', async () => {
+    const none = withoutKernel(log);
+    assert.deepEqual(await answer(none, valuesOf(none)), { state: 'untrusted', codes: ['kernel_unknown'] });
+    await assert.rejects(
+      world.call('POST', '/v1/references', { node, name: 'none' }),
+      /409.*kernel_unknown/s,
+    );
     assert.equal((await answer(log, valuesOf(log))).state, 'trusted');
   });
 

@@ -6,6 +6,7 @@ import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { dataOf, eventsWhere, eventWhere, insertBefore, remeasured } from '../../vectors/log-surgery.ts';
 import { provenByHand } from '../verify/made-by-hand.ts';
 import { capturedFrom, madeProof, policyOf, sentLog, verdictOn, verdictsBy } from './made-proof.ts';
 
@@ -37,6 +38,35 @@ describe('a kernel that another one may replace', () => {
     assert.equal(summary(verdict), 'trusted, kexec_possible warn');
     assert.equal(verdict.reasons[0]?.source, 'host');
     assert.equal(summary(judged({ kexecLoadDisabled: false })), 'trusted, kexec_possible warn');
+  });
+
+  it('stays one beside one more line that locks down: each line must have the word (row 140)', () => {
+    const line = eventsWhere(log, ({ describes }) => describes.startsWith('kernel_cmdline: '))[0];
+    assert.ok(line);
+    const text = dataOf(log, line.index)
+      .toString()
+      .replace(' ro ', ' ro lockdown=integrity ')
+      .replace(/\0$/, '');
+    const measured = Buffer.from(text.replace('kernel_cmdline: ', ''));
+    const more = insertBefore(log, line.index + 1, {
+      pcr: 8,
+      type: 13,
+      data: Buffer.from(`${text}\0`),
+      measured,
+    });
+    const allows = policyOf('require: [identity, boot]', 'boot: {cmdline: {allow: ["lockdown=*"]}}');
+    const proven = saying({ kexecLoadDisabled: false }, more);
+    assert.equal(proven.boot?.state.commandLines.length, 2);
+    const verdict = verdictOn(proven, allows, { name: 'one' }, [captured(log)], at);
+    assert.equal(summary(verdict), 'trusted, kexec_possible warn');
+  });
+
+  it('stays one where the word is behind what a kernel reads, or the line is known by its digest alone', () => {
+    const long = siblingLog(locked, { text: (text) => text.replace(' ro ', ` ro ${'x'.repeat(2100)} `) });
+    assert.equal(summary(judged({ kexecLoadDisabled: false }, long)), 'trusted, kexec_possible warn');
+    const stub = eventWhere(locked, ({ describes }) => describes === 'LOADED_IMAGE::LoadOptions').index;
+    const other = remeasured(locked, stub, dataOf(locked, stub), Buffer.from('another line'));
+    assert.equal(summary(judged({ kexecLoadDisabled: false }, other)), 'trusted, kexec_possible warn');
   });
 
   it('is information where the boot is only observed, and what a policy says otherwise', () => {

@@ -101,8 +101,8 @@ function judge({ label, banks, boot }: BootSide, active: readonly PreparedRefere
     revocations: null,
     node: label,
   });
-  const { differing } = judgeStages(vouched, active, rules, label);
-  return { findings: [...problemsOf(boot, banks), ...findings], differing };
+  const { differing, misplaced } = judgeStages(vouched, active, rules, label);
+  return { findings: [...problemsOf(boot, banks), ...findings], differing: [...differing, ...misplaced] };
 }
 
 /** All but PCR 10, which is the running system's. */
@@ -146,9 +146,10 @@ function countsIn(
   bank: PcrBank,
 ): boolean {
   return differing.some(
-    ({ unknown, missing }) =>
+    ({ unknown, missing, misplaced }) =>
       unknown.some(({ event }) => event === actual?.index) ||
-      missing.some((one) => one.pcr === pcr && one.digests[bank] === expected?.digests[bank]),
+      missing.some((one) => one.pcr === pcr && one.digests[bank] === expected?.digests[bank]) ||
+      (actual !== null && expected !== null && misplaced.some((one) => one.pcr === pcr)),
   );
 }
 

@@ -8,6 +8,7 @@ import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper, tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { eventWhere, remeasured } from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
@@ -85,7 +86,7 @@ describe('references by components', () => {
     assert.equal(summary(judged(log, [written(onlyOf(log, stages))])), 'trusted');
     const text =
       '{scope: {firmware: unpinned, loader: unpinned, initrd: unpinned}, signers: ["*"], cmdline: {forbid: ["init=/bin/*"]}}';
-    const kernel = written(onlyOf(log, ['kernel']));
+    const kernel = written(onlyOf(log, ['kernel', 'secureboot']));
     assert.equal(
       summary(judged(log, [kernel], text)),
       'trusted firmware_unknown bootloader_unknown initrd_unknown',
@@ -120,6 +121,29 @@ describe('references by components', () => {
 });
 
 describe('a revoked reference', () => {
+  it('row 139: turns away its initrd under every scope, and beside a reference of another machine', () => {
+    const other = siblingLog(log, { initrd: true });
+    const old = captured(other, { name: 'old', state: 'revoked' });
+    const partly = written(onlyOf(other, ['initrd']), { name: 'partly', state: 'revoked' });
+    for (const scope of ['unpinned', 'group', 'model', 'node'])
+      for (const revoked of [old, partly]) {
+        const active = {
+          ...captured(log),
+          captured: { by: 'me', node: 'n', at: new Date(at).toISOString() },
+        };
+        const boot = `{references: [ref], scope: {initrd: ${scope}}}`;
+        assert.match(summary(judged(other, [revoked, active], boot)), /^untrusted revoked_reference/, scope);
+        assert.equal(summary(judged(log, [revoked, active], boot)), 'trusted');
+      }
+  });
+
+  it('row 139: or an old firmware is no word on machines of another group, where each model has its own', () => {
+    const version = eventWhere(log, ({ type }) => type === 'EV_S_CRTM_VERSION').index;
+    const older = remeasured(log, version, Buffer.from('an older one\0', 'utf16le'));
+    const foreign = captured(older, { name: 'foreign', group: 'another-model' });
+    assert.equal(summary(judged(older, [foreign, captured(log)])), 'untrusted firmware_unknown');
+  });
+
   const kernelOf = (from: Buffer) => onlyOf(from, ['kernel']);
 
   it('row 43: turns away its kernel under any other reference', () => {

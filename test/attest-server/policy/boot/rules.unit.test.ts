@@ -223,6 +223,44 @@ describe('a rule of the policy on boots', () => {
       withoutNamed(unified, /^\.initrd|^Linux initrd/),
       'untrusted initrd_unmeasured',
     ],
+    [
+      'row 141: a line that names an image to resume',
+      recordedLog('centos9-shim-grub'),
+      '{cmdline: {resume: forbid}}',
+      recordedLog('centos9-shim-grub'),
+      'untrusted cmdline_policy',
+    ],
+    [
+      'row 141: a line that lets an initrd name one',
+      log,
+      '{cmdline: {resume: forbid}}',
+      log,
+      'untrusted cmdline_policy',
+    ],
+    [
+      'row 141: a line that keeps initrd and kernel from it for the moment of the boot',
+      withWords(log, 'noresume'),
+      '{cmdline: {resume: forbid}}',
+      withWords(log, 'noresume'),
+      'untrusted cmdline_policy',
+    ],
+    ...['nohibernate', 'hibernate=no', 'lockdown=integrity'].map(
+      (word) =>
+        [
+          `no image is resumed with ${word}`,
+          withWords(log, `resume=/dev/vda2 ${word}`),
+          '{cmdline: {resume: forbid}}',
+          withWords(log, `resume=/dev/vda2 ${word}`),
+          'trusted',
+        ] as const,
+    ),
+    [
+      'row 141: a word that is for what the kernel starts',
+      withWords(log, '-- nohibernate'),
+      '{cmdline: {resume: forbid}}',
+      withWords(log, '-- nohibernate'),
+      'untrusted cmdline_policy',
+    ],
     ['PCRs 0, 4 and 7 explained', log, '{explained: [0, 4, 7]}', log, 'trusted'],
     ['PCRs 1 and 5 explained by a reference', log, '{explained: [1, 5]}', log, 'trusted'],
     [

@@ -25,8 +25,20 @@ describe('a policy that may not be what was meant', () => {
     ['boot: {cmdline: {forbid: ["init=*"]}}', ['4 groups.0.boot.cmdline']],
     [
       'require: [boot], boot: {secureBoot: required}, severity: {secureboot_off: warn, kernel_unknown: info}',
-      ['4 groups.0.severity.secureboot_off'],
+      ['4 groups.0.severity.secureboot_off', '4 groups.0.severity.kernel_unknown'],
     ],
+    [
+      'require: [identity, boot], severity: {kexec_possible: info, no_reference: warn, kernel_unknown: fail}',
+      [],
+    ],
+    ['severity: {kernel_unknown: info, rebooted: info}', []],
+    ['severity: {counter_rollback: warn}', ['4 groups.0.severity.counter_rollback']],
+    [
+      'require: [boot], boot: {cmdline: {resume: forbid}}, severity: {cmdline_policy: info}',
+      ['4 groups.0.severity.cmdline_policy'],
+    ],
+    ['boot: {scope: {firmware: model}}', ['4 groups.0.boot.scope.firmware']],
+    ['boot: {scope: {firmware: group}}', []],
     ['freshness: 60', ['4 groups.0.freshness']],
     ['freshness: 61', []],
     ['tpm: absent', []],
@@ -34,6 +46,16 @@ describe('a policy that may not be what was meant', () => {
   for (const [fields, warnings] of table)
     it(`${warnings.length === 0 ? 'passes without a word' : 'is warned of'}: ${fields}`, () =>
       assert.deepEqual(places(`${head}  - {name: a, nodes: ["a-*"], ${fields}}\n${rest}`), warnings));
+
+  it('is told of each severity that empties an aspect which is required (row 142)', () => {
+    const severity = 'severity: {kernel_unknown: warn, initrd_unknown: info, clone_suspected: info}';
+    const fields = `require: [identity, boot], ${severity}`;
+    assert.deepEqual(places(`${head}  - {name: a, nodes: ["a-*"], ${fields}}\n${rest}`).sort(), [
+      '4 groups.0.severity.clone_suspected',
+      '4 groups.0.severity.initrd_unknown',
+      '4 groups.0.severity.kernel_unknown',
+    ]);
+  });
 
   it('is told of nodes that no group matches', () =>
     assert.deepEqual(places(`${head}  - {name: a, nodes: ["a-*"]}\n`), ['3 groups']));

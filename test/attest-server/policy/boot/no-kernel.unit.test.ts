@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { CaptureError } from '../../../../attest-server/policy/boot/capture.ts';
+import { captureTogether } from '../../../../attest-server/policy/boot/capture-together.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { eventsWhere, insertBefore, withoutKernel } from '../../../vectors/log-surgery.ts';
+import { byValues, capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
+
+const log = recordedLog('debian13-shim-grub');
+const none = withoutKernel(log);
+
+function judged(from: Buffer, references: readonly Reference[], boot = '{}'): string {
+  const policy = policyOf('require: [identity, boot]', `boot: ${boot}`);
+  const { state, aspects, reasons } = verdictOn(
+    madeProof({ log: from }),
+    policy,
+    { name: 'n' },
+    references,
+    0,
+  );
+  assert.notEqual(aspects.boot?.status, 'affirming');
+  return [state, ...reasons.map(({ code }) => code)].join(' ');
+}
+
+describe('a boot of which no kernel was measured (row 135)', () => {
+  const reference = capturedFrom(madeProof({ log: none }));
+
+  it('is trusted by no reference, also of a boot like it', () => {
+    assert.equal(judged(none, [reference]), 'untrusted kernel_unknown');
+    assert.equal(judged(none, [byValues(reference, none)]), 'untrusted kernel_unknown');
+    assert.equal(judged(none, [capturedFrom(madeProof({ log }))]), 'untrusted kernel_unknown');
+  });
+
+  it('is so under every scope, and without any reference', () => {
+    const scope = '{scope: {firmware: unpinned, loader: unpinned, kernel: unpinned, initrd: unpinned}}';
+    assert.match(judged(none, [reference], scope), /^untrusted kernel_unknown/);
+    assert.equal(judged(none, []), 'untrusted kernel_unknown no_reference');
+  });
+
+  it('has none where the log calls something a kernel that nobody compares', () => {
+    const table = eventsWhere(none, ({ pcr }) => pcr === 5)[0]?.index ?? 0;
+    const said = { pcr: 5, type: 13, data: Buffer.from('/vmlinuz\0') };
+    assert.equal(judged(insertBefore(none, table, said), [reference]), 'untrusted kernel_unknown');
+    const named = { pcr: 3, type: 13, data: Buffer.from('/vmlinuz\0'), measured: Buffer.from('anything') };
+    assert.equal(judged(insertBefore(none, table, named), [reference]), 'untrusted kernel_unknown');
+  });
+
+  it('becomes no reference', () => {
+    const group = policyOf('require: [identity, boot]').groups[0];
+    assert.ok(group);
+    const options = { name: 'r', state: 'active', by: 'me', at: 0 } as const;
+    const capture = (from: Buffer) =>
+      captureTogether([{ node: 'n', ...madeProof({ log: from }) }], group, options);
+    assert.equal(capture(log).length, 1);
+    assert.throws(() => capture(none), CaptureError);
+  });
+});
