@@ -150,7 +150,7 @@ export class Connection<Node> {
         return;
       case 'enrol':
         this.#attempt(async () => {
-          if (this.#node !== null) await this.#ports.enrol(this.#node);
+          if (this.#node !== null) this.#node = await this.#ports.enrol(this.#node);
           return this.session.enrolled();
         });
         return;
@@ -246,6 +246,8 @@ export class Connection<Node> {
     this.#probation = null;
     const before = this.#around.proven.enter(name, this);
     if (before === this) return;
+    if (this.#node !== null)
+      this.#ports.proven(this.#node).catch((error: unknown) => this.#ports.failed(error, { node: name }));
     before?.close(1000, 'a newer connection proved itself');
     this.#around.changed();
   }

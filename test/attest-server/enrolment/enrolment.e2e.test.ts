@@ -195,19 +195,21 @@ describe('who is who, over a real connection', () => {
     }
   });
 
-  it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10, 96)', async () => {
+  it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10, 96, 117)', async () => {
     const [{ tpm }, { node: other }] = [await victim(), await victim()];
     await assertRefused(world, other, 'identity_claim_mismatch', greet(tpm.hello(other)));
     const [pinned, own] = [newName(), forgedTpm()];
     await world.pin(pinned, own.ekDigest);
     await assertRefused(world, pinned, 'identity_claim_mismatch', greet(tpm.hello(pinned)));
     // Nor does it help to show the right endorsement key and to answer with another node's TPM.
-    const mixed = { ...own.hello(pinned), ak: tpm.hello(pinned).ak };
+    const mixed = (brought: ForgedTpm) => ({ ...own.hello(pinned), ak: brought.hello(pinned).ak });
+    await assertRefused(world, pinned, 'ek_already_bound', greet(mixed(tpm)));
+    const stranger = forgedTpm();
     await assertRefused(world, pinned, 'identity_unproven', async () => {
       const peer = await dial(world);
-      const hello = JSON.stringify(mixed);
+      const hello = JSON.stringify(mixed(stranger));
       peer.send(hello);
-      peer.send(tpm.activated((await peer.receive()) ?? {}, peer.channel, hello));
+      peer.send(stranger.activated((await peer.receive()) ?? {}, peer.channel, hello));
       return peer;
     });
     assert.equal(await world.store.enrolment.node(pinned), null);

@@ -7,14 +7,15 @@ import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const keys = (digit: string) => ({
   ekDigest: digit.repeat(64),
+  keyDigest: digit.repeat(64),
   ekPublicArea: Buffer.from(digit),
   ekCertificate: null,
   akPublicArea: Buffer.from(digit),
   akName: `000b${digit.repeat(64)}`,
-  vouched: () => tpm,
 });
 const strange = unendorsed('ek_untrusted_root');
 let tpm = endorsed;
+const source = '10.0.0.1';
 const hour = 3600_000;
 
 describe('the registry', () => {
@@ -33,6 +34,7 @@ describe('the registry', () => {
       mayEnrol: (_node, by) => allowed(by),
       authority: { digest: 'c'.repeat(64) },
       clusterPorts: null,
+      firstUsePerSource: 3,
       alert: ({ code, node }) => alerts.push(`${code} ${node}`),
     });
   });
@@ -40,8 +42,8 @@ describe('the registry', () => {
   const pin = (node: string, digit: string) =>
     registry.importPins([{ node, ekDigest: digit.repeat(64) }], 'token:admin', 0);
   const join = async (node: string, digit: string, joinToken: string | null = null, now = 0) => {
-    const found = await registry.identify(hello(node), keys(digit), joinToken, now);
-    if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId);
+    const found = await registry.identify(hello(node), keys(digit), joinToken, { at: now, source });
+    if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId, tpm);
     return found;
   };
   const secretOf = (text: string) => text.split('.').slice(2, 4).join('.');
@@ -97,12 +99,12 @@ describe('the registry', () => {
   it('decides a race for one token by the store: one wins, the other is refused', async () => {
     const text = await token('node-1');
     const [one, other] = await Promise.all(
-      ['a', 'b'].map((digit) => registry.identify(hello('node-1'), keys(digit), text, 0)),
+      ['a', 'b'].map((digit) => registry.identify(hello('node-1'), keys(digit), text, { at: 0, source })),
     );
     assert.ok(one !== undefined && 'candidate' in one && other !== undefined && 'candidate' in other);
     const results = await Promise.allSettled([
-      registry.enrol(one.candidate, one.joinTokenId),
-      registry.enrol(other.candidate, other.joinTokenId),
+      registry.enrol(one.candidate, one.joinTokenId, tpm),
+      registry.enrol(other.candidate, other.joinTokenId, tpm),
     ]);
     assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
   });
@@ -120,7 +122,10 @@ describe('the registry', () => {
     await join('node-1', 'a');
     await refused(join('node-2', 'a'), 'identity_claim_mismatch');
     await refused(
-      registry.identify(hello('node-1'), { ...keys('a'), akName: `000b${'f'.repeat(64)}` }, null, 0),
+      registry.identify(hello('node-1'), { ...keys('a'), akName: `000b${'f'.repeat(64)}` }, null, {
+        at: 0,
+        source,
+      }),
       'ak_mismatch',
     );
   });

@@ -62,6 +62,7 @@ export function verdictOf(change: Partial<Verdict> = {}): Verdict {
 export function enrolled(name: string): EnrolledNode {
   return {
     ekDigest: 'ab'.repeat(32),
+    keyDigest: 'ac'.repeat(32),
     name,
     bound: 'pin',
     ekPublicArea: Buffer.alloc(0),
