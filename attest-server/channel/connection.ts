@@ -14,7 +14,7 @@ import { Heartbeat } from './heartbeat.ts';
 import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { Rate } from './rate.ts';
-import type { Action, Session } from './session.ts';
+import { type Action, type Session, unprovenReport } from './session.ts';
 
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {
@@ -175,6 +175,11 @@ export class Connection<Node> {
           this.#ports.trusts(this.#ports.name(this.#node), action.authorities);
         return;
       case 'note':
+        if (this.#probation !== null) {
+          const { code, message } = unprovenReport();
+          this.#carryOut(this.session.refuse(code, message));
+          return;
+        }
         this.#refused(action.code, 'the agent reports it', false);
         // That one answers no challenge, and moves none.
         if (action.code === 'audit_rollback') return;

@@ -5,7 +5,7 @@ import { announcedAuthorities, trustedAuthorities } from './authority.ts';
 import { checkpointLength } from './checkpoint.ts';
 import { type PartName, partNames } from './evidence.ts';
 import { limits } from './limits.ts';
-import { isReasonCode, type ReasonCode } from './reasons.ts';
+import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
 import { nodeStates } from './verdict.ts';
 
@@ -121,16 +121,18 @@ const changed = z.strictObject({ type: z.literal('changed'), what: z.string().ma
 /** What the agent trusts from now on, after an announcement of authorities. */
 const trusts = z.strictObject({ type: z.literal('trusts'), authorities: trustedAuthorities });
 
-const reasonCode = z.custom<ReasonCode>(
-  (word) => typeof word === 'string' && isReasonCode(word),
-  'not a reason code',
-);
-
 /**
- * `evidence_raced`: the agent could not get a quote that holds still; it is no evidence. `audit_rollback`: the audit
- * log that the server shows is not the one that the agent saw before.
+ * `evidence_raced`: the agent could not get a quote that holds still. `facts_unavailable`: it could not make an answer.
+ * Both are no evidence. `audit_rollback`: the audit log that the server shows is not the one that the agent saw before.
  */
-const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
+const reportedCodes = [
+  'evidence_raced',
+  'facts_unavailable',
+  'audit_rollback',
+] as const satisfies ReasonCode[];
+
+/** What an agent that has proven itself may report. */
+const failure = z.strictObject({ type: z.literal('error'), code: z.enum(reportedCodes) });
 
 export const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
 type Arrived = z.infer<typeof fromAgent>;
