@@ -30,7 +30,7 @@ export interface EnrolledNode extends TpmKeys {
   readonly endorsedBy: string | null;
   /** The machine's id in its cloud, only where `bound` is `cloud`. */
   readonly providerId?: string;
-  /** Where it came from, only where `bound` is `first-use`. */
+  /** Where it came from, of one that was bound by first use. */
   readonly enrolledFrom?: string;
   readonly enrolledAt: number;
 }

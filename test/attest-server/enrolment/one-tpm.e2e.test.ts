@@ -135,6 +135,25 @@ describe('one TPM is one node, over a real connection', () => {
     );
   });
 
+  it('binds no more than a number of one source by first use (row 130)', async () => {
+    await using small = await startTestServer({ policy, firstUsePerSource: 2 });
+    for (const name of ['lab-1', 'lab-2']) {
+      const peer = await introduce(small, forgedTpm(), name, { from: '127.0.0.7' });
+      await peer.challenge();
+      await peer.close();
+    }
+    await assertRefused(small, 'lab-3', 'enrolment_pending', () =>
+      introduce(small, forgedTpm(), 'lab-3', { from: '127.0.0.7' }),
+    );
+    const peer = await introduce(small, forgedTpm(), 'lab-4', { from: '127.0.0.8' });
+    await peer.challenge();
+    await peer.close();
+    await small.call('POST', '/v1/enrolments/approve-all');
+    const later = await introduce(small, forgedTpm(), 'lab-3', { from: '127.0.0.7' });
+    await later.challenge();
+    await later.close();
+  });
+
   it('checks no signature of a certificate before its sender has proven the key (row 123)', async () => {
     const [node, tpm] = [newName(), forgedTpm()];
     await enrolledNode(world, tpm, node);

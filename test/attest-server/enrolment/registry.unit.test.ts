@@ -41,8 +41,14 @@ describe('the registry', () => {
 
   const pin = (node: string, digit: string) =>
     registry.importPins([{ node, ekDigest: digit.repeat(64) }], 'token:admin', 0);
-  const join = async (node: string, digit: string, joinToken: string | null = null, now = 0) => {
-    const found = await registry.identify(hello(node), keys(digit), joinToken, { at: now, source });
+  const join = async (
+    node: string,
+    digit: string,
+    joinToken: string | null = null,
+    now = 0,
+    from = source,
+  ) => {
+    const found = await registry.identify(hello(node), keys(digit), joinToken, { at: now, source: from });
     if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId, tpm);
     return found;
   };
@@ -144,6 +150,45 @@ describe('the registry', () => {
     await refused(join('node-2', 'a', await token('node-2')), 'ek_already_bound');
     assert.deepEqual(alerts, ['ek_already_bound node-1']);
     await refused(join('node-2', 'a', await token('node-3')), 'identity_claim_mismatch');
+  });
+
+  it('binds as many of one source by first use as it may, also at once, until a person approves them (row 130)', async () => {
+    allowed = () => true;
+    const digits = ['a', 'b', 'c', 'd', 'e'];
+    const found = await Promise.all(
+      digits.map((digit) => registry.identify(hello(`node-${digit}`), keys(digit), null, { at: 0, source })),
+    );
+    const results = await Promise.allSettled(
+      found.map(async (each) => {
+        assert.ok('candidate' in each);
+        await registry.enrol(each.candidate, null, tpm);
+      }),
+    );
+    assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 3);
+    for (const digit of digits.slice(3)) await refused(join(`node-${digit}`, digit), 'enrolment_pending');
+    await join('node-d', 'd', null, 0, '10.0.0.2');
+    const event = (subject: string) =>
+      ({ at: 1, actor: 'token:admin', action: 'enrol.approve', subject, code: null, detail: {} }) as const;
+    await store.enrolment.approveFirstUse([{ name: 'node-a', ekDigest: 'a'.repeat(64) }], event);
+    await join('node-e', 'e');
+    await refused(join('node-f', 'f'), 'enrolment_pending');
+    assert.equal((await store.enrolment.node('node-e'))?.enrolledFrom, '10.0.0.1');
+  });
+
+  it('takes a key, and an attestation key, for one node, and lets the same TPM wait under its own name (row 117)', async () => {
+    await pin('node-1', 'a');
+    await join('node-1', 'a');
+    const twins = [
+      { ...keys('b'), keyDigest: keys('a').keyDigest },
+      { ...keys('b'), akName: keys('a').akName },
+    ];
+    await pin('node-2', 'b');
+    for (const twin of twins) {
+      const identify = (node: string) => registry.identify(hello(node), twin, null, { at: 0, source });
+      await refused(identify('node-2'), 'ek_already_bound');
+      await refused(identify('node-1'), 'enrolment_pending');
+    }
+    assert.deepEqual(alerts, []);
   });
 
   it('gives a name to the first TPM only where the policy says so, and to none that was revoked', async () => {
