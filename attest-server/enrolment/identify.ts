@@ -7,7 +7,7 @@ import { type AttestationKey, checkAttestationKey, checkTemplate } from '../veri
 import { makeCredential } from '../verify/credential.ts';
 import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
-import type { EndorsementPath, EndorsementPaths, VouchedTpm } from '../verify/endorsement-paths.ts';
+import type { EndorsementPath, EndorsementPaths, Followed, VouchedTpm } from '../verify/endorsement-paths.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import type { Claim } from './candidates.ts';
 import type { EnrolledNode, EnrolmentStore } from './ports.ts';
@@ -25,7 +25,7 @@ export interface Peer {
   readonly checkpoint: string | null;
   /** What the roots say of its TPM. Dear: only for one that has activated its credential. */
   readonly vouched: () => VouchedTpm;
-  /** How a root vouches for the certificate with which it is enrolled. Dear: only for one that has proven itself. */
+  /** How a root vouches for the certificate with which it is enrolled. As dear: only for one that has proven itself. */
   readonly endorsementPath: () => EndorsementPath | null;
 }
 
@@ -87,12 +87,13 @@ export function createIdentify(parts: IdentifyParts): Identify {
     });
     const enrolled = 'known' in found ? found.known : found.candidate;
     const isItsOwn = ekCertificate !== null && enrolled.ekCertificate?.equals(ekCertificate) === true;
+    const followed = followedOnce(paths, ek, trust, now);
     const peer = {
       ak,
       claim,
       checkpoint: hello.checkpoint ?? null,
-      vouched: () => paths.vouched(ek, trust(), now()),
-      endorsementPath: isItsOwn ? once(() => paths.path(ek, trust(), now())) : () => null,
+      vouched: () => followed().vouched,
+      endorsementPath: () => (isItsOwn ? followed().path : null),
     };
     if ('known' in found) {
       // The same bytes as the key's: held once.
@@ -120,11 +121,17 @@ export function isUndecided(error: unknown): boolean {
   );
 }
 
-function once<T>(work: () => T): () => T {
-  let done: { readonly value: T } | null = null;
+/** The certificates are held until then, and no longer: there is one such for each connection. */
+function followedOnce(
+  paths: EndorsementPaths,
+  shown: Endorsement,
+  trust: () => TrustRoots,
+  now: () => number,
+): () => Followed {
+  let state: Endorsement | Followed = shown;
   return () => {
-    done ??= { value: work() };
-    return done.value;
+    if ('chain' in state) state = paths.follow(state, trust(), now());
+    return state;
   };
 }
 

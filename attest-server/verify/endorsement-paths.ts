@@ -29,23 +29,26 @@ export interface VouchedTpm {
   readonly tpmClass: TpmClass;
 }
 
-/** A path is a few certificates that are held elsewhere, too. */
+/** What the roots of a moment say of a certificate. */
+export interface Followed {
+  readonly vouched: VouchedTpm;
+  /** Null where no root vouches for the certificate, or there is none. */
+  readonly path: EndorsementPath | null;
+}
+
+/** Each with the certificates of its path, some KB. */
 const remembered = 16_384;
 /** A certificate for which nobody vouches may become valid. */
 const againAfterMs = 3600_000;
 
-interface Followed {
-  readonly path: readonly Certificate[] | Rejection;
-  readonly from: number;
-  readonly until: number;
-}
-
 /**
- * Who vouches for which endorsement certificate, by the roots of the moment. Each is followed once: that takes up to
- * 16 signatures, so ask only for a peer that has proven its keys.
+ * Who vouches for which endorsement certificate. Each is followed once: that takes up to 16 signatures, so ask only for
+ * a peer that has proven its keys.
  */
 export class EndorsementPaths {
-  readonly #followed = new LRUCache<string, Followed>({ max: remembered });
+  readonly #known = new LRUCache<string, { followed: Followed; from: number; until: number }>({
+    max: remembered,
+  });
   readonly #checks: () => void;
 
   /** @param checks told of each signature that is checked */
@@ -53,65 +56,51 @@ export class EndorsementPaths {
     this.#checks = checks;
   }
 
-  /** Null where no root vouches for the certificate at that moment, or there is none. */
-  path({ certificate, chain }: Chained, trust: TrustRoots, at: number): EndorsementPath | null {
-    if (certificate === null) return null;
-    const path = this.#follow(certificate, chain, trust, at);
-    if (path instanceof Rejection) return null;
-    const [below, root] = [path.slice(0, -1), path.at(-1)];
-    if (root === undefined) return null;
-    return {
-      certificate: certificate.x509.raw,
-      chain: below.slice(1).map(({ x509 }) => x509.raw),
-      root: root.x509.toString(),
-      until: endOf(below),
-    };
-  }
-
-  /** Judges an endorsement by the roots. @throws Rejection `malformed` */
-  vouched({ certificate, chain }: Chained, trust: TrustRoots, at: number): VouchedTpm {
-    if (certificate === null)
-      return unvouched(
-        new Rejection(
-          'enrolment_pending',
-          'an endorsement key without certificate enrols by a pin or an approval only',
-        ),
-      );
-    const { manufacturer, tpmClass } = tpmIdentityOf(certificate);
-    const path = this.#follow(certificate, chain, trust, at);
-    if (!(path instanceof Rejection))
-      return { notVouched: null, endorsedBy: path.at(-1)?.digest ?? null, manufacturer, tpmClass };
-    if (path.code !== 'ek_untrusted_root') throw path;
-    // A certificate that belittles its own TPM is believed.
-    return { ...unvouched(path), tpmClass: tpmClass === 'virtual' ? 'virtual' : 'unknown' };
-  }
-
-  #follow(certificate: Certificate, chain: readonly Certificate[], trust: TrustRoots, at: number) {
+  /** @param at milliseconds since the epoch */
+  follow(endorsement: Chained, trust: TrustRoots, at: number): Followed {
+    const { certificate, chain } = endorsement;
+    if (certificate === null) return { vouched: withoutCertificate, path: null };
     const key = [trust.digest, certificate.digest, ...chain.map(({ digest }) => digest)].join(' ');
-    const before = this.#followed.get(key);
-    if (before !== undefined && at >= before.from && at <= before.until) return before.path;
-    const path = this.#check(certificate, chain, trust, at);
-    const until = path instanceof Rejection ? at + againAfterMs : endOf(path.slice(0, -1));
-    this.#followed.set(key, { path, from: at, until });
-    return path;
+    const known = this.#known.get(key);
+    if (known !== undefined && at >= known.from && at <= known.until) return known.followed;
+    const followed = this.#check(certificate, chain, trust, at);
+    const until = followed.path?.until ?? at + againAfterMs;
+    this.#known.set(key, { followed, from: at, until });
+    return followed;
   }
 
-  #check(certificate: Certificate, chain: readonly Certificate[], trust: TrustRoots, at: number) {
+  #check(certificate: Certificate, chain: readonly Certificate[], trust: TrustRoots, at: number): Followed {
+    const { manufacturer, tpmClass } = tpmIdentityOf(certificate);
     try {
-      return checkEndorsementChain(certificate, chain, trust, at, this.#checks);
+      const path = checkEndorsementChain(certificate, chain, trust, at, this.#checks);
+      const [below, root] = [path.slice(0, -1), path.at(-1)];
+      return {
+        vouched: { notVouched: null, endorsedBy: root?.digest ?? null, manufacturer, tpmClass },
+        path: {
+          certificate: certificate.x509.raw,
+          chain: below.slice(1).map(({ x509 }) => x509.raw),
+          root: root?.x509.toString() ?? '',
+          until: Math.min(...below.map(({ notAfter }) => notAfter)),
+        },
+      };
     } catch (error) {
-      if (error instanceof Rejection) return error;
-      throw error;
+      if (!(error instanceof Rejection)) throw error;
+      // A certificate that belittles its own TPM is believed.
+      const believed = tpmClass === 'virtual' ? 'virtual' : 'unknown';
+      return { vouched: { ...unvouched(error), tpmClass: believed }, path: null };
     }
   }
 }
 
 type Chained = Pick<Endorsement, 'certificate' | 'chain'>;
 
-function endOf(below: readonly Certificate[]): number {
-  return Math.min(...below.map(({ notAfter }) => notAfter));
-}
-
 function unvouched(notVouched: Rejection): VouchedTpm {
   return { notVouched, endorsedBy: null, manufacturer: null, tpmClass: 'unknown' };
 }
+
+const withoutCertificate = unvouched(
+  new Rejection(
+    'enrolment_pending',
+    'an endorsement key without certificate enrols by a pin or an approval only',
+  ),
+);
