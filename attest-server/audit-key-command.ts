@@ -6,6 +6,7 @@ import { chainEntry } from './audit/chain.ts';
 import { startAnew } from './audit/start-anew.ts';
 import { openState } from './state/open.ts';
 import { openStore } from './store/open.ts';
+import { storedKeyDigest } from './verify/endorsement.ts';
 
 const longestReason = 200;
 
@@ -28,7 +29,7 @@ async function replaceLostKey(
   const path = join(stateDir, 'assay.db');
   if (!existsSync(path)) throw new Error(`there is no ${path}: name the server's state folder (--state-dir)`);
   await using _state = await openState(stateDir);
-  await using store = await openStore(path, { chain: chainEntry });
+  await using store = await openStore(path, { chain: chainEntry, keyDigest: storedKeyDigest });
   const { origin } = await startAnew({ store: store.audit, stateDir, actor: whoIsThis(), reason, at });
   const rolledBack: string[] = [];
   const log = await AuditLog.open({

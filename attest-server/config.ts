@@ -40,6 +40,8 @@ export interface ServerConfig {
   /** How long evidence is kept, and that of changes of state. */
   readonly evidenceFor: number;
   readonly transitionEvidenceFor: number;
+  /** How many nodes of one address, or network of IPv6, may be bound by first use. */
+  readonly firstUsePerSource: number;
   /** Who captured a reference may not approve it; a capture is then always staged. */
   readonly separateApprovals: boolean;
 }
@@ -168,6 +170,17 @@ export const serverSettings = {
       .default(400)
       .describe('for which that of changes of state is kept; not less than `evidenceDays`'),
   },
+  firstUsePerSource: {
+    variable: 'ASSAY_FIRST_USE_PER_SOURCE',
+    schema: z
+      .int('not a whole number from 0 to 1000000')
+      .min(0, 'not a whole number from 0 to 1000000')
+      .max(1_000_000, 'not a whole number from 0 to 1000000')
+      .default(256)
+      .describe(
+        'how many nodes of one address may be bound by `first-use`; those that were approved do not count',
+      ),
+  },
   'approvals.separate': {
     variable: 'ASSAY_APPROVALS_SEPARATE',
     schema: z
@@ -202,6 +215,7 @@ export function serverConfig(
     summaryEvery: values.summarySeconds * 1000,
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
+    firstUsePerSource: values.firstUsePerSource,
     separateApprovals: values['approvals.separate'],
   };
 }

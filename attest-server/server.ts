@@ -19,6 +19,7 @@ import { openState } from './state/open.ts';
 import { openStore } from './store/open.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
+import { storedKeyDigest } from './verify/endorsement.ts';
 import { version } from './version.ts';
 
 export interface RunningServer extends AsyncDisposable {
@@ -60,7 +61,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { metrics, report, auditTo } = rooms.use(openTelemetry({ logger, version, now, recorded }));
   const { fault } = report;
   const onUnreadable = report.unreadable;
-  const store = rooms.use(await openStore(join(stateDir, 'assay.db'), { chain: chainEntry, onUnreadable }));
+  const store = rooms.use(
+    await openStore(join(stateDir, 'assay.db'), {
+      chain: chainEntry,
+      keyDigest: storedKeyDigest,
+      onUnreadable,
+    }),
+  );
   const audit = rooms.use(await openAudit({ store, stateDir, now, logger, report }));
   auditTo(audit);
   const expire = metrics.certificatesExpire;
@@ -124,6 +131,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       cloudProgram,
       authority: tls,
       trust: roots.trust,
+      firstUsePerSource: config.firstUsePerSource,
       groups: inForce.groups,
       release: attest.release,
       approveAgain: attest.approveAgain,
@@ -135,6 +143,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openChannel(config, tls.identity, {
       identify: enrolment.identify,
       enrol: enrolment.enrol,
+      proven: enrolment.proven,
       name: enrolment.name,
       ask: attest.ask,
       judge: attest.judge,

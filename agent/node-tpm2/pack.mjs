@@ -1,5 +1,5 @@
-// Node does not strip types below node_modules, so the tarball carries JavaScript: `npm pack` runs `compile`
-// before it reads package.json, and `restore` after it has written the tarball.
+// Node does not strip types below node_modules, so the tarball carries JavaScript: `npm pack --ignore-scripts=false` runs
+// `compile` before it reads package.json, and `restore` after it has written the tarball. Else this repository runs no script of a package.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

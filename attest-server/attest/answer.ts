@@ -3,7 +3,7 @@ import type { Parts } from '../protocol/evidence.ts';
 import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
-import type { EndorsementPath } from '../verify/endorsement-path.ts';
+import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
 import type { Evidence, Expected } from '../verify/verify.ts';
 
@@ -16,8 +16,8 @@ export interface AttestedNode {
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly ak: AttestationKey;
-  /** How a root vouches for the certificate that this connection showed. */
-  readonly endorsementPath?: EndorsementPath | null;
+  /** How a root vouches for the certificate with which it is enrolled; asked once an answer is proven. */
+  readonly endorsementPath?: () => EndorsementPath | null;
   /** That its TPM had when it was enrolled; null where that is not known. */
   readonly banks: readonly PcrBank[] | null;
 }

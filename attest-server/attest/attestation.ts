@@ -1,6 +1,6 @@
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import { overdueVerdict } from '../policy/appraise.ts';
+import { overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -15,6 +15,7 @@ import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame } from './same-verdict.ts';
 import { SystemUuids } from './system-uuids.ts';
+import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
 import { changeRecord, summaryRecord } from './verdict-record.ts';
 
@@ -31,6 +32,7 @@ export class Attestation {
   readonly #deadlines: Deadlines;
   /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
   readonly #lost = new Map<string, Set<string>>();
+  readonly #twins = new Twins();
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
 
   private constructor(ports: AttestPorts) {
@@ -52,7 +54,20 @@ export class Attestation {
       attestation.#deadlines.set(status.name, expiresAt, ports.now());
       attestation.#systemUuids.remember(status.name, status.systemUuid);
     }
+    await attestation.#holdTwins();
     return attestation;
+  }
+
+  /** Attack: nodes of one TPM, from before that could not be. Whichever is silent now is not trusted any longer, either. */
+  async #holdTwins(): Promise<void> {
+    for (const { name, twin } of await this.#ports.enrolment.twins()) this.#twins.add(name, twin);
+    for (const name of this.#twins.names()) {
+      const status = this.#statuses.get(name);
+      if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
+      const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
+      const held: NodeStatus = { ...status, state: verdict.state, verdict };
+      await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
+    }
   }
 
   statuses(): readonly NodeStatus[] {
@@ -164,6 +179,7 @@ export class Attestation {
       this.#deadlines.forget(name);
       if (akName !== undefined) this.#verifier.forget(akName);
       this.#systemUuids.forget(name);
+      this.#twins.forget(name);
       this.#lost.delete(name);
       this.#ports.evidence.logsPerBoot.forget(name);
       this.#ports.evidence.budget.forget(name);
@@ -224,7 +240,7 @@ export class Attestation {
     const sentParts = sentBefore(previous);
     const sequence = previous === null ? null : sequenceOf(previous);
     const memory = previous?.memory ?? {};
-    const past = { sequence, concurrent, sentParts, memory };
+    const past = { sequence, concurrent, twins: this.#twins.of(node.name), sentParts, memory };
     const { tpmClass = 'unknown' } = node;
     const { verdict, begun, next } = appraise(proven, { name: node.name, labels, tpmClass, past }, at);
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
@@ -333,6 +349,11 @@ export class Attestation {
       from = entry.verdict.state;
     }
   }
+}
+
+function isHeldAsTwin({ state, verdict }: NodeStatus): boolean {
+  const isSaid = verdict?.reasons.some(({ code }) => code === 'ek_already_bound') === true;
+  return isSaid && state === 'untrusted';
 }
 
 function sentBefore(previous: NodeStatus | null): readonly PartName[] {

@@ -9,7 +9,7 @@ import type { NodeState, Verdict } from '../protocol/verdict.ts';
 /** What the pipeline needs of the rest; `server.ts` fills it. */
 export interface AttestPorts {
   readonly verdicts: VerdictStore;
-  readonly enrolment: Pick<EnrolmentStore, 'forgetSequence' | 'fixBanks'>;
+  readonly enrolment: Pick<EnrolmentStore, 'forgetSequence' | 'fixBanks' | 'twins'>;
   /** Keeps what was answered, and says how much of it a node may make us keep. */
   readonly evidence: Pick<EvidenceRoom, 'packer' | 'budget' | 'logsPerBoot' | 'readPart'>;
   /** Milliseconds since the epoch. */

@@ -14,7 +14,7 @@ import { Heartbeat } from './heartbeat.ts';
 import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { Rate } from './rate.ts';
-import type { Action, Session } from './session.ts';
+import { type Action, type Session, unprovenReport } from './session.ts';
 
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {
@@ -150,7 +150,7 @@ export class Connection<Node> {
         return;
       case 'enrol':
         this.#attempt(async () => {
-          if (this.#node !== null) await this.#ports.enrol(this.#node);
+          if (this.#node !== null) this.#node = await this.#ports.enrol(this.#node);
           return this.session.enrolled();
         });
         return;
@@ -175,6 +175,11 @@ export class Connection<Node> {
           this.#ports.trusts(this.#ports.name(this.#node), action.authorities);
         return;
       case 'note':
+        if (this.#probation !== null) {
+          const { code, message } = unprovenReport();
+          this.#carryOut(this.session.refuse(code, message));
+          return;
+        }
         this.#refused(action.code, 'the agent reports it', false);
         // That one answers no challenge, and moves none.
         if (action.code === 'audit_rollback') return;
@@ -246,6 +251,8 @@ export class Connection<Node> {
     this.#probation = null;
     const before = this.#around.proven.enter(name, this);
     if (before === this) return;
+    if (this.#node !== null)
+      this.#ports.proven(this.#node).catch((error: unknown) => this.#ports.failed(error, { node: name }));
     before?.close(1000, 'a newer connection proved itself');
     this.#around.changed();
   }

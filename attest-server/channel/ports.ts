@@ -62,8 +62,10 @@ export interface JudgeRequest {
 export interface ChannelPorts<Node> {
   /** @param address where the connection comes from. @throws Rejection */
   identify(hello: Hello, joinToken: string | null, address: string): Promise<Identification<Node>>;
-  /** @throws Rejection */
-  enrol(node: Node): Promise<void>;
+  /** Gives what it is from now on. @throws Rejection */
+  enrol(node: Node): Promise<Node>;
+  /** A connection proved itself for the first time: what it brought is looked at only now. */
+  proven(node: Node): Promise<void>;
   /** What to ask this node for: PCRs, parts, and which of these, by digest, are held and need not be sent. */
   ask(
     node: Node,

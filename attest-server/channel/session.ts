@@ -7,6 +7,7 @@ import {
   type BinaryKind,
   type Challenge,
   checkVersions,
+  type ErrorMessage,
   type EvidenceMessage,
   type Hello,
   type Introduction,
@@ -45,8 +46,8 @@ export type Action =
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
-  /** Count it; the conversation goes on. */
-  | { readonly do: 'note'; readonly code: ReasonCode };
+  /** Count it, if the connection is proven; the conversation goes on. */
+  | { readonly do: 'note'; readonly code: ErrorMessage['code'] };
 
 type Phase = 'hello' | 'join-token' | 'identifying' | 'activating' | 'enrolling' | 'open' | 'closed';
 
@@ -266,8 +267,8 @@ export class Session {
     return [{ do: 'challenge', after }];
   }
 
-  #onError(code: ReasonCode): readonly Action[] {
-    if (this.#phase !== 'open') throw outOfOrder('error');
+  #onError(code: ErrorMessage['code']): readonly Action[] {
+    if (this.#phase !== 'open') throw unprovenReport();
     // That one is about us, and no answer to a challenge.
     if (code === 'audit_rollback') return [{ do: 'note', code }];
     if (this.#challenge !== null) note(this.#answered, this.#challenge.message.nonce);
@@ -289,6 +290,11 @@ const activationLabel = Buffer.from('assay/activated/1');
 function note(nonces: string[], nonce: string): void {
   nonces.push(nonce);
   if (nonces.length > remembered) nonces.shift();
+}
+
+/** Attack: who has proven nothing reports something in a node's name. */
+export function unprovenReport(): Rejection {
+  return new Rejection('identity_unproven', 'a report before anything is proven', { field: 'type' });
 }
 
 function outOfOrder(what: string): Rejection {

@@ -263,7 +263,7 @@ function addEnrolment(program: Command, context: CliContext): void {
     .description(
       'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
     )
-    .option('--ek <digest>', 'SHA-256 of its endorsement key: 64 hex digits, or 16 or more of a waiting one')
+    .option('--ek <digest>', 'SHA-256 of its endorsement key: all 64 hex digits')
     .option('--all', 'instead: make approvals of all bindings by first use')
     .action(async (node: string | undefined, options: ApproveOptions) =>
       (await import('./commands/enrol.ts')).approveEnrolment(context, node, options),

@@ -20,10 +20,10 @@ export interface Approvals {
   /**
    * Lets this TPM enrol under this name when it next comes; a binding by first use becomes an approval at once. A
    * whole digest may be approved before its TPM ever came.
-   * @param ek the digest, or at least 16 of its first digits where one waiting candidate of that name has them
+   * @param ekDigest whole: who makes keys until the first digits are another's is not stopped by a few of them
    * @throws Rejection `enrolment_pending`, `ek_already_bound`
    */
-  approve(node: string, ek: string, actor: string): Promise<{ ekDigest: string; isWaiting: boolean }>;
+  approve(node: string, ekDigest: string, actor: string): Promise<{ ekDigest: string; isWaiting: boolean }>;
   /** Makes approvals of all bindings by first use; gives the names. */
   approveAll(actor: string): Promise<readonly string[]>;
   /** Frees the name; null where nobody has it. */
@@ -42,8 +42,6 @@ export interface ApprovalParts {
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
 }
 
-const digestDigits = 64;
-
 export function createApprovals(parts: ApprovalParts): Approvals {
   const { store, candidates, mayEnrol, alert, now, release, approveAgain } = parts;
   return {
@@ -61,8 +59,8 @@ export function createApprovals(parts: ApprovalParts): Approvals {
         .sort((a, b) => (a.node === b.node ? b.lastSeen - a.lastSeen : a.node < b.node ? -1 : 1));
     },
 
-    async approve(node, ek, actor) {
-      const { ekDigest, isWaiting } = chosen(node, ek);
+    async approve(node, ekDigest, actor) {
+      const isWaiting = candidates.list().some((each) => each.node === node && each.ekDigest === ekDigest);
       const holder = await store.nodeByEk(ekDigest);
       // What its TPM did is held against it until somebody says that it is still the right one: nobody enrols by that.
       const isLifted = holder?.name === node && (await approveAgain(node, actor));
@@ -125,19 +123,5 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       code: null,
       detail: { ek: ekDigest, was: 'first-use' },
     });
-  }
-
-  function chosen(node: string, ek: string): { ekDigest: string; isWaiting: boolean } {
-    const fitting = candidates
-      .list()
-      .filter((candidate) => candidate.node === node && candidate.ekDigest.startsWith(ek));
-    const [only] = fitting;
-    if (ek.length === digestDigits) return { ekDigest: ek, isWaiting: only !== undefined };
-    if (only !== undefined && fitting.length === 1) return { ekDigest: only.ekDigest, isWaiting: true };
-    const how = fitting.length === 0 ? 'no waiting TPM' : `${fitting.length} waiting TPMs`;
-    throw new Rejection(
-      'enrolment_pending',
-      `${how} of ${node} with a key that begins ${ek}: give all 64 digits`,
-    );
   }
 }

@@ -1,9 +1,12 @@
+import { sourceOf } from '../protocol/source.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 
 /** What a TPM said when it was told to wait. */
 export type Claim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
 
-const perName = 8;
+/** Of one name: in all, and from one source. */
+const perName = 16;
+const perNameAndSource = 4;
 const inAll = 1024;
 /** Characters; a certificate may say whatever it likes. */
 const subjectLength = 256;
@@ -12,13 +15,16 @@ const quietMs = 10_000;
 
 interface Waiting {
   readonly candidate: Candidate;
+  /** Whence it first came, as far as that is known: later anybody may say its keys from elsewhere. */
+  readonly source: string;
   readonly writtenAt: number;
   readonly isWritten: boolean;
 }
 
 /**
- * TPMs for which nobody vouched. They wait side by side: none blocks another, and whoever was seen last is dropped
- * last. A flood costs memory of a fixed size, and one transaction at each `flush`.
+ * TPMs for which nobody vouched. They wait side by side: none blocks another. Where room is needed, whichever source
+ * takes most of it gives way, and of that whoever was seen last the longest ago, but for whoever claimed a name first. A
+ * flood costs memory of a fixed size, and one transaction at each `flush`.
  */
 export class Candidates {
   readonly #store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>;
@@ -35,6 +41,7 @@ export class Candidates {
     for (const candidate of await store.candidates())
       candidates.#waiting.set(keyOf(candidate), {
         candidate,
+        source: sourceOf(candidate.address),
         writtenAt: candidate.lastSeen,
         isWritten: true,
       });
@@ -49,7 +56,8 @@ export class Candidates {
     const key = keyOf(claim);
     const before = this.#waiting.get(key);
     const { firstSeen, attempts } = before?.candidate ?? { firstSeen: now, attempts: 0 };
-    if (before === undefined) this.#makeRoom(claim.node);
+    const source = before?.source ?? sourceOf(claim.address);
+    if (before === undefined) this.#makeRoom(claim.node, source);
     this.#waiting.delete(key);
     this.#gone.delete(key);
     this.#waiting.set(key, {
@@ -60,6 +68,7 @@ export class Candidates {
         lastSeen: now,
         attempts: attempts + 1,
       },
+      source,
       writtenAt: before?.writtenAt ?? Number.NEGATIVE_INFINITY,
       isWritten: false,
     });
@@ -84,18 +93,37 @@ export class Candidates {
     if (due.length === 0 && gone.length === 0) return;
     this.#gone.clear();
     // In its place: setting a key that is there keeps the order.
-    for (const [key, { candidate }] of due)
-      this.#waiting.set(key, { candidate, writtenAt: now, isWritten: true });
+    for (const [key, { candidate, source }] of due)
+      this.#waiting.set(key, { candidate, source, writtenAt: now, isWritten: true });
     await this.#store.saveCandidates({ changed: due.map(([, { candidate }]) => candidate), gone });
   }
 
-  #makeRoom(node: string): void {
-    const ofName = this.list().filter((candidate) => candidate.node === node);
-    const [oldest] = this.#waiting.values();
-    const dropped = ofName.length >= perName ? ofName[0] : undefined;
-    if (dropped !== undefined) this.forget(dropped);
-    else if (this.#waiting.size >= inAll && oldest !== undefined) this.forget(oldest.candidate);
+  #makeRoom(node: string, source: string): void {
+    const all = [...this.#waiting.values()];
+    const ofName = all.filter(({ candidate }) => candidate.node === node);
+    const ofSource = ofName.filter((each) => each.source === source);
+    if (ofSource.length >= perNameAndSource) this.#dropOf(ofSource);
+    else if (ofName.length >= perName) this.#dropOf(ofName);
+    else if (all.length >= inAll) this.#dropOf(all);
   }
+
+  /** @param crowd in the order in which they were last seen */
+  #dropOf(crowd: readonly Waiting[]): void {
+    const first = new Map<string, Candidate>();
+    for (const { candidate } of this.#waiting.values()) {
+      const known = first.get(candidate.node);
+      if (known === undefined || candidate.firstSeen < known.firstSeen) first.set(candidate.node, candidate);
+    }
+    const later = crowd.filter(({ candidate }) => first.get(candidate.node) !== candidate);
+    const [dropped] = heaviest(later.length > 0 ? later : crowd);
+    if (dropped !== undefined) this.forget(dropped.candidate);
+  }
+}
+
+/** Those of the source that has most. */
+function heaviest(crowd: readonly Waiting[]): readonly Waiting[] {
+  const bySource = Map.groupBy(crowd, ({ source }) => source);
+  return [...bySource.values()].reduce((most, each) => (each.length > most.length ? each : most), []);
 }
 
 function keyOf({ node, ekDigest }: Pick<Candidate, 'node' | 'ekDigest'>): string {

@@ -40,17 +40,15 @@ export async function byCloud(
 }
 
 /**
- * The method `vendor`: a maker vouches that the TPM is one, the cluster that an agent of this node sent the token.
- * @throws Rejection `token_rejected`, `ek_untrusted_root`, `enrolment_pending`
+ * Half of the method `vendor`: the cluster vouches that an agent of this node sent the token. That a maker vouches for
+ * the TPM is found out once it has shown that the keys are its own.
+ * @throws Rejection `token_rejected`
  */
 export async function checkVendorClaim(
   { cluster }: ClusterPorts,
   node: string,
   token: string,
-  vouched: () => { readonly notVouched: Rejection | null },
 ): Promise<void> {
   if ((await cluster.nodeOfToken(token)) !== node)
     throw new Rejection('token_rejected', `the token is not one of an agent on ${node}`);
-  const { notVouched } = vouched();
-  if (notVouched !== null) throw notVouched;
 }

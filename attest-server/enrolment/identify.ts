@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto';
 import type { Identification } from '../channel/ports.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { sourceOf } from '../protocol/source.ts';
 import { type AttestationKey, checkAttestationKey, checkTemplate } from '../verify/attestation-key.ts';
 import { makeCredential } from '../verify/credential.ts';
 import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
-import { type EndorsementPath, endorsementPath } from '../verify/endorsement-path.ts';
+import type { EndorsementPath, EndorsementPaths, Followed, VouchedTpm } from '../verify/endorsement-paths.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
-import { vouchedTpm } from '../verify/vouched-tpm.ts';
-import type { Candidates } from './candidates.ts';
+import type { Claim } from './candidates.ts';
 import type { EnrolledNode, EnrolmentStore } from './ports.ts';
 import type { Registry } from './registry.ts';
 import type { MachinesWithoutTpm } from './without-tpm.ts';
@@ -19,17 +19,22 @@ export interface Peer {
   readonly record: EnrolledNode;
   readonly ak: AttestationKey;
   readonly joinTokenId: string | null;
-  /** How a root vouches for the endorsement certificate that it showed. */
-  readonly endorsementPath: EndorsementPath | null;
+  /** How it waits where nobody vouches for it. */
+  readonly claim: Claim;
+  /** Of the audit log, as the agent kept it. */
+  readonly checkpoint: string | null;
+  /** What the roots say of its TPM. Dear: only for one that has activated its credential. */
+  readonly vouched: () => VouchedTpm;
+  /** How a root vouches for the certificate with which it is enrolled. As dear: only for one that has proven itself. */
+  readonly endorsementPath: () => EndorsementPath | null;
 }
 
 export interface IdentifyParts {
   readonly store: Pick<EnrolmentStore, 'node'>;
   readonly registry: Registry;
-  readonly candidates: Candidates;
+  readonly candidates: { note(claim: Claim, now: number): void };
   readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
-  /** Compares the audit log with the checkpoint that an agent kept. */
-  readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
+  readonly paths: EndorsementPaths;
   /** Whom we trust to endorse TPMs at present. */
   readonly trust: () => TrustRoots;
   /** Milliseconds since the epoch. */
@@ -48,7 +53,7 @@ export type Identify = (
  * A TPM for which nobody vouched is noted down as a candidate.
  */
 export function createIdentify(parts: IdentifyParts): Identify {
-  const { registry, candidates, checkWitness, trust, now } = parts;
+  const { registry, candidates, paths, trust, now } = parts;
   return async (hello, joinToken, address) => {
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
@@ -61,33 +66,39 @@ export function createIdentify(parts: IdentifyParts): Identify {
     checkTemplate(ak);
     const keys = {
       ekDigest: ek.digest,
+      keyDigest: ek.keyDigest,
       ekPublicArea: ek.publicArea,
       ekCertificate,
       akPublicArea: ak.publicArea,
       akName: ak.name,
-      vouched: () => vouchedTpm(ek, trust(), now()),
     };
-    if (hello.checkpoint !== undefined) await checkWitness(hello.node, hello.checkpoint);
-    const found = await registry.identify(hello, keys, joinToken, now()).catch((error: unknown) => {
-      if (error instanceof Rejection && undecided.has(error.code))
-        candidates.note(
-          {
-            node: hello.node,
-            ekDigest: ek.digest,
-            ekPublicArea: ek.publicArea,
-            address,
-            certificateSubject: ek.certificate?.subject ?? null,
-            manufacturer: makerOf(ek),
-          },
-          now(),
-        );
+    const claim: Claim = {
+      node: hello.node,
+      ekDigest: ek.digest,
+      ekPublicArea: ek.publicArea,
+      address,
+      certificateSubject: ek.certificate?.subject ?? null,
+      manufacturer: makerOf(ek),
+    };
+    const arrival = { at: now(), source: sourceOf(address) };
+    const found = await registry.identify(hello, keys, joinToken, arrival).catch((error: unknown) => {
+      if (isUndecided(error)) candidates.note(claim, now());
       throw error;
     });
-    const path = endorsementPath(ek, trust(), now());
+    const enrolled = 'known' in found ? found.known : found.candidate;
+    const isItsOwn = ekCertificate !== null && enrolled.ekCertificate?.equals(ekCertificate) === true;
+    const followed = followedOnce(paths, ek, trust, now);
+    const peer = {
+      ak,
+      claim,
+      checkpoint: hello.checkpoint ?? null,
+      vouched: () => followed().vouched,
+      endorsementPath: () => (isItsOwn ? followed().path : null),
+    };
     if ('known' in found) {
       // The same bytes as the key's: held once.
       const record = { ...found.known, akPublicArea: ak.publicArea };
-      return { node: { record, ak, endorsementPath: path, joinTokenId: null }, activation: null };
+      return { node: { ...peer, record, joinTokenId: null }, activation: null };
     }
     const secret = randomBytes(32);
     const { credential, secret: encrypted } = makeCredential(
@@ -97,14 +108,32 @@ export function createIdentify(parts: IdentifyParts): Identify {
       randomBytes,
     );
     return {
-      node: { record: found.candidate, ak, endorsementPath: path, joinTokenId: found.joinTokenId },
+      node: { ...peer, record: found.candidate, joinTokenId: found.joinTokenId },
       activation: { credential, encrypted, secret },
     };
   };
 }
 
-/** What a person may decide otherwise. */
-const undecided: ReadonlySet<string> = new Set(['enrolment_pending', 'ek_untrusted_root']);
+/** True for what a person may decide otherwise. */
+export function isUndecided(error: unknown): boolean {
+  return (
+    error instanceof Rejection && (error.code === 'enrolment_pending' || error.code === 'ek_untrusted_root')
+  );
+}
+
+/** The certificates are held until then, and no longer: there is one such for each connection. */
+function followedOnce(
+  paths: EndorsementPaths,
+  shown: Endorsement,
+  trust: () => TrustRoots,
+  now: () => number,
+): () => Followed {
+  let state: Endorsement | Followed = shown;
+  return () => {
+    if ('chain' in state) state = paths.follow(state, trust(), now());
+    return state;
+  };
+}
 
 /** Its own claim, for whoever decides about it. */
 function makerOf({ certificate }: Endorsement): string | null {

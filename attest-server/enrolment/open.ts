@@ -4,12 +4,13 @@ import type { ApiPorts } from '../http/ports.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
+import { EndorsementPaths } from '../verify/endorsement-paths.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
 import { Candidates } from './candidates.ts';
 import { createCloudProgram } from './cloud-program.ts';
 import type { Cluster } from './cluster.ts';
 import type { Alert } from './double-binding.ts';
-import { createIdentify, type Identify, type Peer } from './identify.ts';
+import { createIdentify, type Identify, isUndecided, type Peer } from './identify.ts';
 import type { EnrolmentStore } from './ports.ts';
 import { createRegistry } from './registry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
@@ -42,11 +43,15 @@ export interface EnrolmentParts {
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
+  /** How many nodes of one source may be bound by first use. */
+  readonly firstUsePerSource: number;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
   readonly report: {
     readonly alert: Alert;
     readonly refused: Refused;
+    /** A signature of an endorsement certificate is checked. */
+    signatureChecked(): void;
     fault(error: unknown, where: string): void;
   };
 }
@@ -55,7 +60,9 @@ export interface EnrolmentParts {
 export interface Enrolment extends AsyncDisposable, Pick<ApiPorts, 'importPins' | 'createJoinToken'> {
   readonly identify: Identify;
   /** @throws Rejection */
-  enrol(peer: Peer): Promise<void>;
+  enrol(peer: Peer): Promise<Peer>;
+  /** Looks at what a peer brought that only one who is proven may say. */
+  proven(peer: Peer): Promise<void>;
   name(peer: Peer): string;
   /** What the channel refuses; what policy expects of a machine is no event. */
   readonly refused: Refused;
@@ -89,20 +96,36 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     mayEnrol,
     alert,
     authority,
+    firstUsePerSource: parts.firstUsePerSource,
     clusterPorts: cluster === null ? null : { cluster, ekOfMachine },
   });
   const { checkWitness, approveAgain } = parts;
+  const paths = new EndorsementPaths(parts.report.signatureChecked);
   const listeners: ((node: string) => void)[] = [];
   const flushing = setInterval(() => {
     candidates.flush(now()).catch((error: unknown) => fault(error, 'candidates'));
   }, flushEvery);
   return {
-    identify: createIdentify({ store, registry, candidates, withoutTpm, checkWitness, trust, now }),
-    async enrol({ record, joinTokenId }) {
-      // In the node's order: what is remembered of another machine of that name goes with it.
-      await parts.release(record.name, () => registry.enrol(record, joinTokenId));
-      candidates.forget({ node: record.name, ekDigest: record.ekDigest });
+    identify: createIdentify({ store, registry, candidates, withoutTpm, paths, trust, now }),
+    async enrol(peer) {
+      const { name } = peer.record;
+      let record = peer.record;
+      try {
+        const vouched = peer.vouched();
+        // In the node's order: what is remembered of another machine of that name goes with it.
+        await parts.release(name, async () => {
+          record = await registry.enrol(peer.record, peer.joinTokenId, vouched);
+        });
+      } catch (error) {
+        if (isUndecided(error)) candidates.note(peer.claim, now());
+        throw error;
+      }
+      candidates.forget({ node: name, ekDigest: record.ekDigest });
       logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
+      return { ...peer, record };
+    },
+    async proven({ record, checkpoint }) {
+      if (checkpoint !== null) await checkWitness(record.name, checkpoint);
     },
     name: ({ record }) => record.name,
     refused(code, text, about) {

@@ -3,17 +3,24 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { PcrBank } from '../protocol/messages.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 
-/** One endorsement key that is one node. Times are milliseconds since the epoch. */
-export interface EnrolledNode {
+/** By what a TPM is known: no two nodes have one of these in common. */
+export interface TpmKeys {
   /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex: the record's key. */
   readonly ekDigest: string;
+  /** SHA-256 of its SubjectPublicKeyInfo, hex. */
+  readonly keyDigest: string;
+  /** nameAlg || H(public area) of the attestation key, hex. */
+  readonly akName: string;
+}
+
+/** One TPM that is one node. Times are milliseconds since the epoch. */
+export interface EnrolledNode extends TpmKeys {
   /** Unique among records that are not revoked. */
   readonly name: string;
   readonly bound: Bound;
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly akPublicArea: Buffer;
-  readonly akName: string;
   /** PCR banks that the TPM had when it enrolled; null where none is better than SHA-1, and in a record of before they were kept. */
   readonly banks: readonly PcrBank[] | null;
   /** Maker and kind of the TPM as the root that endorsed it says; null and `unknown` where none did. */
@@ -23,6 +30,8 @@ export interface EnrolledNode {
   readonly endorsedBy: string | null;
   /** The machine's id in its cloud, only where `bound` is `cloud`. */
   readonly providerId?: string;
+  /** Where it came from, of one that was bound by first use. */
+  readonly enrolledFrom?: string;
   readonly enrolledAt: number;
 }
 
@@ -83,13 +92,19 @@ export interface EnrolmentStore {
   nodeByEk(ekDigest: string): Promise<EnrolledNode | null>;
   /** By name. */
   nodes(): Promise<readonly EnrolledNode[]>;
+  /** The node that has this key, or this attestation key, under whatever public area. */
+  holderOf(keys: Pick<TpmKeys, 'keyDigest' | 'akName'>): Promise<EnrolledNode | null>;
+  /** Nodes of one TPM, each with each of the others: of before that could not be. */
+  twins(): Promise<readonly { readonly name: string; readonly twin: string }[]>;
+  /** How many nodes are bound by first use and came from there. */
+  firstUsesFrom(source: string): Promise<number>;
   /**
    * @param superseded the name's record until now, revoked together with the enrolment
-   * @throws Rejection `ek_already_bound` where the key or the name belongs to another record: uniqueness is the store's.
+   * @throws Rejection `ek_already_bound` where a key or the name belongs to another record: uniqueness is the store's.
    */
   enrol(node: EnrolledNode, audit: AuditEvent, joinTokenId?: string, superseded?: Superseded): Promise<void>;
-  /** Whether this key was a node and is not since; what it was as another machine of a cloud does not count. */
-  wasRevoked(ekDigest: string, providerId?: string): Promise<boolean>;
+  /** Whether a TPM of one of these keys was a node and is not since; what it was as another machine of a cloud does not count. */
+  wasRevoked(keys: TpmKeys, providerId?: string): Promise<boolean>;
   /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` where they are not enrolled together */
   revoke(node: Revocation, audit: AuditEvent): Promise<void>;
   /** Forgets where the node's TPM was in time: what is held against it, and its counters. */

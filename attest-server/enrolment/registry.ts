@@ -3,44 +3,48 @@ import type { AuditEvent } from '../protocol/audit.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { VouchedTpm } from '../verify/endorsement-paths.ts';
 import { byCloud, type ClusterPorts, checkVendorClaim } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
-import type { EnrolledNode, EnrolmentStore, Pin, Superseded } from './ports.ts';
+import type { EnrolledNode, EnrolmentStore, Pin, Superseded, TpmKeys } from './ports.ts';
 
 /** The keys of a `hello`, after their checks. What checks them is the caller's: this room decides only who is who. */
-export interface CheckedKeys {
-  readonly ekDigest: string;
+export interface CheckedKeys extends TpmKeys {
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly akPublicArea: Buffer;
-  readonly akName: string;
-  /** What the configured roots say about the TPM: costly, so only asked once somebody vouched for the key. */
-  readonly vouched: () => VouchedTpm;
 }
 
-export interface VouchedTpm {
-  /** Why no root vouches for it; null where one does. */
-  readonly notVouched: Rejection | null;
-  readonly endorsedBy: string | null;
-  readonly manufacturer: string | null;
-  readonly tpmClass: TpmClass;
+/** When and from where a hello came. */
+export interface Arrival {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** As bounds are counted. */
+  readonly source: string;
 }
 
 export type Identified =
   /** This EK and this AK are enrolled together. */
   | { readonly known: EnrolledNode }
-  /** An enrolment method binds this EK to the name; enrol once the TPM has activated the credential. */
+  /**
+   * An enrolment method binds this EK to the name; enrol once the TPM has activated the credential. What roots say of
+   * it is not known before.
+   */
   | { readonly candidate: EnrolledNode; readonly joinTokenId: string | null };
 
 export interface Registry {
   /**
    * @param token a join token, or one of the cluster for this node
-   * @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `ek_untrusted_root`, `token_rejected`, `enrolment_pending`
+   * @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `token_rejected`, `enrolment_pending`
    */
-  identify(hello: Hello, keys: CheckedKeys, token: string | null, now: number): Promise<Identified>;
-  /** Another machine of the cloud takes the name of the one before. @throws Rejection `ek_already_bound`, `enrolment_pending` */
-  enrol(candidate: EnrolledNode, joinTokenId: string | null): Promise<void>;
+  identify(hello: Hello, keys: CheckedKeys, token: string | null, arrival: Arrival): Promise<Identified>;
+  /**
+   * Another machine of the cloud takes the name of the one before.
+   * @param vouched what the roots say of the TPM, which has activated its credential
+   * @returns the record
+   * @throws Rejection `ek_already_bound`, `ek_untrusted_root`, `enrolment_pending`
+   */
+  enrol(candidate: EnrolledNode, joinTokenId: string | null, vouched: VouchedTpm): Promise<EnrolledNode>;
   /** @throws Rejection `ek_already_bound` where another node has one of the keys */
   importPins(pins: readonly Pin[], actor: string, now: number): Promise<void>;
   /** Gives the token's text, shown once. */
@@ -65,6 +69,8 @@ export interface RegistryParts {
   readonly mayEnrol: (node: string, by: Bound) => boolean;
   /** Of the server; SHA-256 of its public key, hex, is part of each join token. */
   readonly authority: { readonly digest: string };
+  /** How many nodes of one source may be bound by first use. */
+  readonly firstUsePerSource: number;
   readonly alert: Alert;
   /** Null: nobody enrols by `cloud` or `vendor`. */
   readonly clusterPorts: ClusterPorts | null;
@@ -72,9 +78,10 @@ export interface RegistryParts {
 
 /** Which endorsement key is which node, and by which enrolment method. */
 export function createRegistry(parts: RegistryParts): Registry {
-  const { store, mayEnrol, alert, clusterPorts } = parts;
+  const { store, mayEnrol, alert, clusterPorts, firstUsePerSource } = parts;
+  let firstUses: Promise<unknown> = Promise.resolve();
   return {
-    async identify(hello, keys, token, now) {
+    async identify(hello, keys, token, { at: now, source }) {
       const record = await store.nodeByEk(keys.ekDigest);
       if (record !== null) {
         if (record.name !== hello.node && token !== null && (await isGood(token, hello.node, now)))
@@ -83,34 +90,43 @@ export function createRegistry(parts: RegistryParts): Registry {
           ]);
         return { known: checkRecord(record, hello, keys) };
       }
+      // Attack: one TPM as two nodes, so that it answers for a machine that was tampered with.
+      const twin = await store.holderOf(keys);
+      if (twin !== null && twin.name !== hello.node)
+        throw new Rejection('ek_already_bound', `the TPM of ${twin.name} says that it is ${hello.node}`);
       const holder = await store.node(hello.node);
-      const { vouched, ...identity } = keys;
       const bound =
         holder === null
           ? await methodFor(hello.node, keys, token, now)
-          : await byAnotherMachine(holder, keys.ekDigest);
+          : await byAnotherMachine(holder, keys);
       // Else another TPM under an enrolled name changes nothing, whatever else it brings.
       if (bound === null)
         throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
-      const { endorsedBy, manufacturer, tpmClass } = vouched();
+      const isFirstUse = bound.by === 'first-use';
+      if (isFirstUse) await checkFirstUses(source);
       return {
         candidate: {
-          ...identity,
+          ...keys,
           name: hello.node,
           bound: bound.by,
           // With SHA-1 alone it proves nothing; once its firmware has another, its first proof fixes them.
           banks: hello.banks.some((bank) => bank !== 'sha1') ? hello.banks : null,
           enrolledAt: now,
-          endorsedBy,
-          manufacturer,
-          tpmClass,
+          endorsedBy: null,
+          manufacturer: null,
+          tpmClass: 'unknown',
           ...(bound.providerId !== undefined && { providerId: bound.providerId }),
+          ...(isFirstUse && { enrolledFrom: source }),
         },
         joinTokenId: bound.joinTokenId ?? null,
       };
     },
 
-    async enrol(candidate, joinTokenId) {
+    async enrol(claimed, joinTokenId, { notVouched, endorsedBy, manufacturer, tpmClass }) {
+      // A token says which name, not that the TPM is one: a program of the sender's would do.
+      if (notVouched !== null && (claimed.bound === 'join-token' || claimed.bound === 'vendor'))
+        throw notVouched;
+      const candidate = { ...claimed, endorsedBy, manufacturer, tpmClass };
       const event: AuditEvent = {
         at: candidate.enrolledAt,
         actor: `agent:${candidate.name}`,
@@ -127,7 +143,20 @@ export function createRegistry(parts: RegistryParts): Registry {
         },
       };
       const superseded = supersededBy(candidate, await store.node(candidate.name));
-      await store.enrol(candidate, event, joinTokenId ?? undefined, superseded);
+      const enrol = () =>
+        store.enrol(candidate, event, joinTokenId ?? undefined, superseded).catch(asDoubleBinding(candidate));
+      const { enrolledFrom } = candidate;
+      if (enrolledFrom === undefined) await enrol();
+      else {
+        // One after the other: else many at once pass the bound together.
+        const turn = firstUses.then(async () => {
+          await checkFirstUses(enrolledFrom);
+          await enrol();
+        });
+        firstUses = turn.catch(() => {});
+        await turn;
+      }
+      return candidate;
     },
 
     async importPins(pins, actor, now) {
@@ -154,10 +183,11 @@ export function createRegistry(parts: RegistryParts): Registry {
 
   async function methodFor(
     node: string,
-    { ekDigest, vouched }: CheckedKeys,
+    keys: CheckedKeys,
     token: string | null,
     now: number,
   ): Promise<MethodUsed> {
+    const { ekDigest } = keys;
     const pin = await store.pinFor(node);
     if (pin !== null && mayEnrol(node, 'pin')) {
       if (pin.ekDigest === ekDigest) return { by: 'pin' };
@@ -168,7 +198,7 @@ export function createRegistry(parts: RegistryParts): Registry {
       if (approval.ekDigest === ekDigest) return { by: 'approval' };
       throw new Rejection('enrolment_pending', `another endorsement key is approved for ${node}`);
     }
-    const machine = await methodOfCloud(node, ekDigest);
+    const machine = await methodOfCloud(node, keys);
     if (machine !== null) return machine;
     if (
       token !== null &&
@@ -176,34 +206,49 @@ export function createRegistry(parts: RegistryParts): Registry {
       clusterPorts !== null &&
       mayEnrol(node, 'vendor')
     ) {
-      await checkVendorClaim(clusterPorts, node, token, vouched);
-      if (await store.wasRevoked(ekDigest)) throw wasRevoked(node);
+      await checkVendorClaim(clusterPorts, node, token);
+      if (await store.wasRevoked(keys)) throw wasRevoked(node);
       return { by: 'vendor' };
     }
     if (token !== null && mayEnrol(node, 'join-token')) {
-      const id = await checkJoinToken(token, node, now);
-      // A token says which name, not that the TPM is one: a program of the sender's would do.
-      const { notVouched } = vouched();
-      if (notVouched !== null) throw notVouched;
-      return { by: 'join-token', joinTokenId: id };
+      return { by: 'join-token', joinTokenId: await checkJoinToken(token, node, now) };
     }
     // A key that a person took back does not come in again because it is the first.
-    if (mayEnrol(node, 'first-use') && !(await store.wasRevoked(ekDigest))) return { by: 'first-use' };
+    if (mayEnrol(node, 'first-use') && !(await store.wasRevoked(keys))) return { by: 'first-use' };
     throw new Rejection('enrolment_pending', `nobody has vouched for the endorsement key of ${node}`);
   }
 
-  async function methodOfCloud(node: string, ekDigest: string, boundTo?: string): Promise<MethodUsed | null> {
+  async function checkFirstUses(source: string): Promise<void> {
+    if ((await store.firstUsesFrom(source)) < firstUsePerSource) return;
+    throw new Rejection(
+      'enrolment_pending',
+      `${firstUsePerSource} nodes of ${source} are bound by first use: approve them, or raise firstUsePerSource`,
+    );
+  }
+
+  /** Somebody vouched for a TPM that is another node: that one is told of, too. */
+  function asDoubleBinding(candidate: EnrolledNode): (error: unknown) => Promise<never> {
+    return async (error) => {
+      if (!(error instanceof Rejection) || error.code !== 'ek_already_bound') throw error;
+      const holder = await store.holderOf(candidate);
+      if (holder === null || holder.name === candidate.name) throw error;
+      const about = { wanted: candidate.name, holder: holder.name, actor: 'server' };
+      throw doubleBinding(alert, about, [holder.name]);
+    };
+  }
+
+  async function methodOfCloud(node: string, keys: TpmKeys, boundTo?: string): Promise<MethodUsed | null> {
     if (clusterPorts === null || !mayEnrol(node, 'cloud')) return null;
-    const machine = await byCloud(clusterPorts, node, ekDigest, boundTo);
+    const machine = await byCloud(clusterPorts, node, keys.ekDigest, boundTo);
     if (machine === null) return null;
-    if (await store.wasRevoked(ekDigest, machine.providerId)) throw wasRevoked(node);
+    if (await store.wasRevoked(keys, machine.providerId)) throw wasRevoked(node);
     return { by: 'cloud', ...machine };
   }
 
   /** The cloud frees only a name that the cloud bound: what a person bound, a person frees. */
-  async function byAnotherMachine(holder: EnrolledNode, ekDigest: string): Promise<MethodUsed | null> {
+  async function byAnotherMachine(holder: EnrolledNode, keys: TpmKeys): Promise<MethodUsed | null> {
     if (holder.providerId === undefined || (await store.pinFor(holder.name)) !== null) return null;
-    return methodOfCloud(holder.name, ekDigest, holder.providerId);
+    return methodOfCloud(holder.name, keys, holder.providerId);
   }
 
   async function isGood(joinToken: string, node: string, now: number): Promise<boolean> {

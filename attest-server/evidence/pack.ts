@@ -6,7 +6,7 @@ import type { PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
-import type { EndorsementPath } from '../verify/endorsement-path.ts';
+import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { Proven } from '../verify/proven.ts';
 import { type Blob, blob, type Kept, type Keys } from './kept-form.ts';
 import { packValues } from './quote-values.ts';
@@ -31,7 +31,7 @@ export interface AnsweringNode {
   readonly ekPublicArea: Buffer;
   readonly ekCertificate: Buffer | null;
   readonly ak: Pick<AttestationKey, 'name' | 'publicArea'>;
-  readonly endorsementPath?: EndorsementPath | null;
+  readonly endorsementPath?: () => EndorsementPath | null;
   readonly tpmClass?: TpmClass;
 }
 
@@ -168,7 +168,8 @@ function sameBytes(one: Buffer | null, other: Buffer | null): boolean {
 }
 
 /** The path is that of the certificate with which the node was enrolled, or none. */
-function pathOf({ endorsementPath: shown = null, ekCertificate }: AnsweringNode, at: number) {
+function pathOf({ endorsementPath = () => null, ekCertificate }: AnsweringNode, at: number) {
+  const shown = endorsementPath();
   const isOwn = shown !== null && ekCertificate?.equals(shown.certificate) === true;
   return isOwn && at <= shown.until ? shown : null;
 }

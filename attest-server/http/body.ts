@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
+import { namesPrototype } from '../protocol/prototype-key.ts';
 import { HttpProblem } from './problem.ts';
 
 /**
@@ -44,9 +45,14 @@ async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Bu
 }
 
 function parseJson(bytes: Buffer): unknown {
+  const text = bytes.toString('utf8');
+  let value: unknown;
   try {
-    return JSON.parse(bytes.toString('utf8'));
+    value = JSON.parse(text);
   } catch {
     throw new HttpProblem(400, 'the body is not JSON', { code: 'malformed' });
   }
+  if (namesPrototype(text, value))
+    throw new HttpProblem(400, 'the body names __proto__', { code: 'malformed' });
+  return value;
 }

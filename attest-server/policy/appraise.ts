@@ -9,6 +9,7 @@ import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
+import { sharedTpm } from './twins.ts';
 import { againstIn, nextAgainst, pastBut, unreadBy, unreadIn, withAgainst, withUnread } from './unread.ts';
 
 export interface AppraisedNode {
@@ -27,9 +28,11 @@ export interface NodePast extends Past {
   readonly sequence: Sequence | null;
   /** The answer is to a challenge older than what is remembered: its clock may be older, too. */
   readonly concurrent: boolean;
+  /** Other nodes that are enrolled with the TPM of this one: none in a store that was never an earlier version's. */
+  readonly twins: readonly string[];
 }
 
-export const noPast: NodePast = { sequence: null, concurrent: false, sentParts: [], memory: {} };
+export const noPast: NodePast = { sequence: null, concurrent: false, twins: [], sentParts: [], memory: {} };
 
 export interface Appraisal {
   readonly verdict: Verdict;
@@ -123,6 +126,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     tpmClass: node.tpmClass ?? 'unknown',
     past: pastBut(unread, past),
     sequence,
+    twins: past.twins,
     unread,
   };
   let memory = past.memory;
@@ -223,6 +227,14 @@ export function overdueVerdict(verdict: Verdict, verifiedAt: number | null, now:
     reasons,
     aspects: results,
   };
+}
+
+/** The verdict on a node whose TPM is another node, too, before it has answered again: it is held until one of them goes. */
+export function twinVerdict(verdict: Verdict, name: string, twins: readonly string[]): Verdict {
+  const { require, aspects: results } = verdict;
+  const held: Verdict['aspects'] = { ...results, identity: { status: 'contraindicated', source: 'server' } };
+  const reasons = [weigh(sharedTpm(name, twins), { require, severity: {} })];
+  return { ...verdict, state: stateOf({ require, aspects: held, reasons }), reasons, aspects: held };
 }
 
 function informing(

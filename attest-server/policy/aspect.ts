@@ -68,6 +68,8 @@ export interface JudgedNode {
   readonly past: Past;
   /** Where TPM and kernel are in time, beside where they were. */
   readonly sequence: SequenceJudgement;
+  /** Other nodes that are enrolled with its TPM. */
+  readonly twins: readonly string[];
   /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
   readonly unread: readonly Unread[];
 }

@@ -23,17 +23,18 @@ export const unproven: ReadonlySet<ReasonCode> = new Set([
   'identity_unproven',
 ]);
 
-/** Where a TPM is in time is part of who it is: that weighs whether or not the group asks for the identity. */
-const ofCounters: ReadonlySet<ReasonCode> = new Set([
+/** Where a TPM is in time, and that it is one node, is who it is: that weighs whether or not the group asks for the identity. */
+const ofTpm: ReadonlySet<ReasonCode> = new Set([
   'counter_rollback',
   'clone_suspected',
   'clock_rewind',
   'tpm_firmware',
+  'ek_already_bound',
 ]);
 
-/** True for a finding of an aspect that the group requires, or of counters and clock. */
+/** True for a finding of an aspect that the group requires, or of the TPM itself. */
 function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: readonly Aspect[]): boolean {
-  return require.includes(aspect) || (aspect === 'identity' && ofCounters.has(code));
+  return require.includes(aspect) || (aspect === 'identity' && ofTpm.has(code));
 }
 
 /** Severity: the policy's word for this code, else the finding's own where it counts, else `info`. */

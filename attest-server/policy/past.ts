@@ -13,6 +13,7 @@ export function pastOf({ previous, context }: Pick<Bundle, 'previous' | 'context
     sequence: previous === undefined ? null : sequenceOf(previous),
     // The exporter writes a clock that was not compared as 0.
     concurrent: false,
+    twins: noPast.twins,
     sentParts: context?.sentParts ?? noPast.sentParts,
     memory: context?.memory ?? noPast.memory,
   };

@@ -161,7 +161,7 @@ export const candidateView = z.object({
 export type CandidateView = z.infer<typeof candidateView>;
 
 export const approveRequest = z.strictObject({
-  ek: z.string().regex(/^[0-9a-f]{16,64}$/, 'not a SHA-256 digest, nor 16 or more of its first digits'),
+  ek: z.string().regex(/^[0-9a-f]{64}$/, 'not a whole SHA-256 digest: 64 hex digits'),
 });
 export const approveAnswer = z.object({ node: z.string(), ek: z.string(), waiting: z.boolean() });
 export const approveAllAnswer = z.object({ approved: z.array(z.string()) });

@@ -5,7 +5,8 @@ import { announcedAuthorities, trustedAuthorities } from './authority.ts';
 import { checkpointLength } from './checkpoint.ts';
 import { type PartName, partNames } from './evidence.ts';
 import { limits } from './limits.ts';
-import { isReasonCode, type ReasonCode } from './reasons.ts';
+import { namesPrototype } from './prototype-key.ts';
+import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
 import { nodeStates } from './verdict.ts';
 
@@ -121,16 +122,18 @@ const changed = z.strictObject({ type: z.literal('changed'), what: z.string().ma
 /** What the agent trusts from now on, after an announcement of authorities. */
 const trusts = z.strictObject({ type: z.literal('trusts'), authorities: trustedAuthorities });
 
-const reasonCode = z.custom<ReasonCode>(
-  (word) => typeof word === 'string' && isReasonCode(word),
-  'not a reason code',
-);
-
 /**
- * `evidence_raced`: the agent could not get a quote that holds still; it is no evidence. `audit_rollback`: the audit
- * log that the server shows is not the one that the agent saw before.
+ * `evidence_raced`: the agent could not get a quote that holds still. `facts_unavailable`: it could not make an answer.
+ * Both are no evidence. `audit_rollback`: the audit log that the server shows is not the one that the agent saw before.
  */
-const failure = z.strictObject({ type: z.literal('error'), code: reasonCode });
+const reportedCodes = [
+  'evidence_raced',
+  'facts_unavailable',
+  'audit_rollback',
+] as const satisfies ReasonCode[];
+
+/** What an agent that has proven itself may report. */
+const failure = z.strictObject({ type: z.literal('error'), code: z.enum(reportedCodes) });
 
 export const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
 type Arrived = z.infer<typeof fromAgent>;
@@ -251,8 +254,7 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   } catch (cause) {
     throw new Rejection('malformed', 'the message is not JSON', { cause });
   }
-  // Such a member may be another thing to each who reads it; only a text with one of these can hold it.
-  if (/__proto__|\\u/.test(text) && namesPrototype(value))
+  if (namesPrototype(text, value))
     throw new Rejection('malformed', 'the message names __proto__', { field: 'message' });
   const result = schema.safeParse(value);
   if (result.success) return result.data;
@@ -261,17 +263,6 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   if (range !== undefined) checkVersions(range);
   const field = result.error.issues[0]?.path.join('.') || 'message';
   throw new Rejection('malformed', `message field ${field}: ${result.error.issues[0]?.message}`, { field });
-}
-
-/** Not by recursion: a message can nest deeper than a stack. */
-function namesPrototype(message: unknown): boolean {
-  const open = [message];
-  for (let value = open.pop(); value !== undefined; value = open.pop()) {
-    if (typeof value !== 'object' || value === null) continue;
-    if (Object.hasOwn(value, '__proto__')) return true;
-    for (const member of Object.values(value)) open.push(member);
-  }
-  return false;
 }
 
 const announced = z.object({

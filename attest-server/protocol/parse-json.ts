@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { namesPrototype } from './prototype-key.ts';
 import { Rejection } from './rejection.ts';
 
 /**
@@ -12,11 +13,15 @@ export function parseJson<T>(text: string, schema: z.ZodType<T>, what: string, w
 }
 
 function jsonOf(text: string, what: string): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (cause) {
     throw new Rejection('malformed', `the ${what} is not JSON`, { field: what, cause });
   }
+  if (namesPrototype(text, value))
+    throw new Rejection('malformed', `the ${what} names __proto__`, { field: what });
+  return value;
 }
 
 /**

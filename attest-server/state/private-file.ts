@@ -39,6 +39,12 @@ export function preparePrivateFolder(folder: string): void {
   if (!isNew(() => mkdirSync(folder, 0o700))) checkPrivate(folder, lstatSync(folder), 'folder');
 }
 
+/** Makes sure that a file, where there is one, is ours alone. @throws Error naming what is wrong with it */
+export function checkPrivateFile(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found !== undefined) checkPrivate(path, found, 'file');
+}
+
 /** Whole or not at all, mode 0600, on disk when it returns. `new` throws where the file exists. */
 export function writePrivate(path: string, text: string, how: 'new' | 'replace'): void {
   const temporary = `${path}.${randomUUID()}`;

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { ExpressionBuilder, Kysely } from 'kysely';
 import { z } from 'zod';
 import type {
   Approval,
@@ -8,6 +8,7 @@ import type {
   JoinToken,
   Pin,
   Revocation,
+  TpmKeys,
 } from '../enrolment/ports.ts';
 import { enrolmentMethods } from '../protocol/enrolment-method.ts';
 import { pcrBanks } from '../protocol/messages.ts';
@@ -48,6 +49,44 @@ export function enrolmentStore(
       return row === undefined ? null : nodeOf(row);
     },
 
+    async holderOf({ keyDigest, akName }) {
+      const row = await enrolled
+        .where((is) => is.or([is('key_digest', '=', keyDigest), is('ak_name', '=', akName)]))
+        .executeTakeFirst();
+      return row === undefined ? null : nodeOf(row);
+    },
+
+    twins: () =>
+      db
+        .selectFrom('nodes as one')
+        .innerJoin('nodes as other', (join) =>
+          join
+            .onRef('one.ek_digest', '!=', 'other.ek_digest')
+            .on((is) =>
+              is.or([
+                is('one.key_digest', '=', is.ref('other.key_digest')),
+                is('one.ak_name', '=', is.ref('other.ak_name')),
+              ]),
+            ),
+        )
+        .select(['one.name as name', 'other.name as twin'])
+        .where('one.revoked_at', 'is', null)
+        .where('other.revoked_at', 'is', null)
+        .orderBy('one.name')
+        .orderBy('other.name')
+        .execute(),
+
+    async firstUsesFrom(source) {
+      const { count } = await db
+        .selectFrom('nodes')
+        .select(({ fn }) => fn.countAll<number>().as('count'))
+        .where('revoked_at', 'is', null)
+        .where('bound', '=', 'first-use')
+        .where('enrolled_from', '=', source)
+        .executeTakeFirstOrThrow();
+      return Number(count);
+    },
+
     nodes: async () => parseRows(await enrolled.orderBy('name').execute(), nodeOf, onUnreadable),
 
     async enrol(node, event, joinTokenId, superseded) {
@@ -74,15 +113,16 @@ export function enrolmentStore(
       });
     },
 
-    async wasRevoked(ekDigest, providerId) {
-      const row = await db
+    async wasRevoked(keys, providerId) {
+      const rows = await db
         .selectFrom('nodes')
         .select('provider_id')
-        .where('ek_digest', '=', ekDigest)
+        .where((is) => is.or(isOneOf(is, keys)))
         .where('revoked_at', 'is not', null)
-        .executeTakeFirst();
-      if (row === undefined) return false;
-      return providerId === undefined || row.provider_id === null || row.provider_id === providerId;
+        .execute();
+      return rows.some(
+        ({ provider_id: machine }) => providerId === undefined || machine === null || machine === providerId,
+      );
     },
 
     async revoke(node, event) {
@@ -245,13 +285,21 @@ async function bindingOf(db: Kysely<Tables>, node: EnrolledNode): Promise<string
   const bound = await db
     .selectFrom('nodes')
     .select(['name', 'ek_digest'])
-    .where((is) => is.or([is('ek_digest', '=', node.ekDigest), is('name', '=', node.name)]))
+    .where((is) => is.or([is('name', '=', node.name), ...isOneOf(is, node)]))
     .where('revoked_at', 'is', null)
     .executeTakeFirst();
   if (bound === undefined) return null;
-  return bound.ek_digest === node.ekDigest
-    ? `the endorsement key ${node.ekDigest} is bound to ${bound.name}`
-    : `the name ${node.name} is bound to the endorsement key ${bound.ek_digest}`;
+  return bound.name === node.name
+    ? `the name ${node.name} is bound to the endorsement key ${bound.ek_digest}`
+    : `the TPM with the endorsement key ${node.ekDigest} is bound to ${bound.name}`;
+}
+
+function isOneOf(is: ExpressionBuilder<Tables, 'nodes'>, { ekDigest, keyDigest, akName }: TpmKeys) {
+  return [
+    is('ek_digest', '=', ekDigest),
+    is('key_digest', '=', keyDigest),
+    is('ak_name', '=', akName),
+  ] as const;
 }
 
 const unproven = {
@@ -335,6 +383,7 @@ async function spendJoinToken(transaction: Kysely<Tables>, id: string, node: Enr
 function rowOf(node: EnrolledNode): NodeRow {
   return {
     ek_digest: node.ekDigest,
+    key_digest: node.keyDigest,
     name: node.name,
     bound: node.bound,
     ek_public_area: node.ekPublicArea,
@@ -347,6 +396,7 @@ function rowOf(node: EnrolledNode): NodeRow {
     endorsed_by: node.endorsedBy,
     provider_id: node.providerId ?? null,
     enrolled_at: node.enrolledAt,
+    enrolled_from: node.enrolledFrom ?? null,
     revoked_at: null,
     revoked_reason: null,
   };
@@ -358,6 +408,7 @@ const keptBanks = z.array(z.enum(pcrBanks));
 function nodeOf(row: NodeRow): EnrolledNode {
   return parseRow('node', row.name, () => ({
     ekDigest: row.ek_digest,
+    keyDigest: row.key_digest,
     name: row.name,
     bound: knownWord(enrolmentMethods, row.bound, 'bound'),
     ekPublicArea: toBuffer(row.ek_public_area),
@@ -369,6 +420,7 @@ function nodeOf(row: NodeRow): EnrolledNode {
     tpmClass: knownWord(tpmClasses, row.tpm_class, 'TPM class'),
     endorsedBy: row.endorsed_by,
     ...(row.provider_id !== null && { providerId: row.provider_id }),
+    ...(row.enrolled_from !== null && { enrolledFrom: row.enrolled_from }),
     enrolledAt: row.enrolled_at,
   }));
 }

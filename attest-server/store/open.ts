@@ -8,6 +8,7 @@ import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
 import { referenceStore } from './references.ts';
 import { openSqlite } from './sqlite/database.ts';
+import type { KeyDigest } from './sqlite/migrations.ts';
 import { tokenStore } from './tokens.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 import { verdictWriter } from './verdict-writer.ts';
@@ -40,6 +41,8 @@ export interface Store extends AsyncDisposable {
 export interface StoreOptions {
   /** `chainEntry` of audit/chain.ts. */
   readonly chain: ChainEntry;
+  /** Only for nodes of an earlier version: without it a store that has some is not opened. */
+  readonly keyDigest?: KeyDigest;
   /** Told of each row that a list left out. */
   readonly onUnreadable?: OnUnreadable;
 }
@@ -50,8 +53,8 @@ export interface StoreOptions {
  * @throws Error where the file or its folder is open to others, of a newer version, or no store
  */
 export async function openStore(path: string, options: StoreOptions): Promise<Store> {
-  const { chain, onUnreadable = () => {} } = options;
-  const database = openSqlite(path);
+  const { chain, keyDigest = null, onUnreadable = () => {} } = options;
+  const database = openSqlite(path, keyDigest);
   const append = auditAppender(database.db, chain);
   const writer = verdictWriter(database, chain);
   return {

@@ -25,6 +25,7 @@ export interface Tables {
 
 export interface NodeRow {
   readonly ek_digest: string;
+  readonly key_digest: string;
   readonly name: string;
   readonly bound: string;
   readonly ek_public_area: Uint8Array;
@@ -39,6 +40,8 @@ export interface NodeRow {
   /** Of the machine in its cloud, where that is the binding. */
   readonly provider_id: string | null;
   readonly enrolled_at: number;
+  /** The source of its hello, where it is bound by first use. */
+  readonly enrolled_from: string | null;
   /** A revoked record keeps its row and frees its name. */
   readonly revoked_at: number | null;
   readonly revoked_reason: string | null;

@@ -15,6 +15,8 @@ export interface Metrics {
   attested(result: AttestationResult, reason: ReasonCode | null): void;
   /** A message or connection that was refused before anything was judged. */
   refused(code: ReasonCode): void;
+  /** A signature of an endorsement certificate is checked. */
+  signatureChecked(): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -63,6 +65,11 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     'result',
     'reason',
   ]);
+  const signatures = counter(
+    'endorsement_signatures_total',
+    'Signatures of endorsement certificates that were checked',
+    [],
+  );
   const durations = histogram('attestation_duration_seconds', 'Time in each phase of an attestation', [
     'phase',
   ]);
@@ -94,6 +101,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   return {
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
+    signatureChecked: () => signatures.inc(),
     duration: (phase, seconds) => durations.observe({ phase }, seconds),
     transition: (from, to) => transitions.inc({ from, to }),
     checkFailed: (check) => checkFailures.inc({ check }),

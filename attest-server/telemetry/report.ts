@@ -24,6 +24,8 @@ export interface AuditPort {
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
   readonly recorded: AttestPorts['recorded'];
   readonly alert: Alert;
+  /** A signature of an endorsement certificate is checked. */
+  signatureChecked(): void;
   /** A policy is in force from now on. */
   policyInForce(policy: { readonly name: string; readonly revision: string }): void;
   /** What was read again is faulty; the old one stays in force. */
@@ -125,6 +127,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       if (event !== null) audit({ ...event, actor });
     },
 
+    signatureChecked: metrics.signatureChecked,
     checkpointed: metrics.checkpointed,
 
     rolledBack(text) {

@@ -3,7 +3,7 @@ import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../protocol/authority.ts';
-import { preparePrivateFolder } from '../state/private-file.ts';
+import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
 import { type Authorities, type RotationStage, readAuthorities, readOrNull } from './authority-files.ts';
 import { newEcKey, openssl } from './openssl.ts';
 
@@ -31,6 +31,7 @@ export interface ServerIdentity {
  * Reads the authority and the server's certificate from the state folder; makes what is missing with openssl, and
  * makes the server's certificate anew when its names changed or a third of its life is left.
  * @param names host names and addresses under which agents reach the server
+ * @throws Error for a folder or key that is open to others
  */
 export async function ensureIdentity(
   stateDir: string,
@@ -40,6 +41,8 @@ export async function ensureIdentity(
   const dir = tlsFolder(stateDir);
   preparePrivateFolder(dir);
   const file = (name: string) => join(dir, name);
+  // Who could read a key or put his own there is the server's equal.
+  for (const name of ['ca.key', 'next.key', 'server.key']) checkPrivateFile(file(name));
   const found = await readAuthorities(dir);
   const authority = new X509Certificate(found.inForce);
   if (!(await isGood(file('server.crt'), names, now))) await makeServerCertificate(file, names);

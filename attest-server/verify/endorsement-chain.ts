@@ -1,8 +1,11 @@
+import { hash, type KeyObject } from 'node:crypto';
 import { Rejection } from '../protocol/rejection.ts';
 import { type Certificate, publicKeyOf } from './x509/certificate.ts';
 
 /** Whom an operator trusts to endorse TPMs, by subject. A root is trusted as a name with a key, not as a file. */
 export interface TrustRoots {
+  /** SHA-256 over all of them, hex: others have another one. */
+  readonly digest: string;
   readonly roots: ReadonlyMap<string, readonly Certificate[]>;
   /** Authorities below them that TPMs do not carry along; they are trusted only as far as a root vouches for them. */
   readonly intermediates: ReadonlyMap<string, readonly Certificate[]>;
@@ -10,7 +13,12 @@ export interface TrustRoots {
 
 export function trustRoots(roots: readonly Certificate[], intermediates: readonly Certificate[]): TrustRoots {
   const bySubject = (list: readonly Certificate[]) => Map.groupBy(list, ({ subjectName }) => subjectName.key);
-  return { roots: bySubject(roots), intermediates: bySubject(intermediates) };
+  const all = [roots, intermediates].map((list) => list.map(({ digest }) => digest).sort());
+  return {
+    digest: hash('sha256', JSON.stringify(all), 'hex'),
+    roots: bySubject(roots),
+    intermediates: bySubject(intermediates),
+  };
 }
 
 /** tcg-kp-EKCertificate, 2.23.133.8.1: TCG EK Credential Profile 2.5, section 3.2.16. */
@@ -19,13 +27,18 @@ const ekCertificate = '6781050801';
 /** md2WithRSAEncryption and md5WithRSAEncryption: anybody can make two certificates with one signature. */
 const brokenSignatures: readonly string[] = ['2a864886f70d010102', '2a864886f70d010104'];
 
-/** What a peer can make us do: certificates that it sends, authorities in a row, signatures that are checked. */
-const most = { sent: 8, depth: 6, signatures: 16, keyBits: 8192 } as const;
+/**
+ * What a peer can make us do: certificates that it sends, authorities in a row, signatures that are checked, and by
+ * which keys. All TPM makers' authorities of today keep to it.
+ */
+const most = { sent: 8, depth: 6, signatures: 16, keyBits: 4096, exponent: 65537n } as const;
+const leastKeyBits = 2048;
 
 /**
  * Finds a path from an endorsement certificate to a root, over the authorities that came with it and those that are
  * configured. Nothing is fetched: addresses in certificates are not even read. A root's own dates are not judged, as
  * TPMs outlive them; neither is revocation.
+ * @param checks told of each signature before it is checked
  * @param at the moment at which everything below the root must be valid, milliseconds since the epoch
  * @returns the path: the certificate itself first, the root last
  * @throws Rejection `ek_untrusted_root` where there is none, `malformed` for too many certificates
@@ -35,6 +48,7 @@ export function checkEndorsementChain(
   sent: readonly Certificate[],
   trust: TrustRoots,
   at: number,
+  checks: () => void = () => {},
 ): readonly Certificate[] {
   if (sent.length > most.sent)
     throw new Rejection(
@@ -52,7 +66,7 @@ export function checkEndorsementChain(
 
   const isSignedBy = (subject: Certificate, issuer: Certificate) => {
     signatures += 1;
-    return signatures <= most.signatures && verifies(subject, issuer);
+    return signatures <= most.signatures && verifies(subject, issuer, checks);
   };
 
   /** The rest of a path above its last member, or null. */
@@ -103,10 +117,21 @@ function allowsBelow({ extensions, x509 }: Certificate, path: readonly Certifica
 }
 
 /** Key identifiers are no more than a hint, and some makers' are wrong: the signature decides. */
-function verifies(subject: Certificate, issuer: Certificate): boolean {
+function verifies(subject: Certificate, issuer: Certificate, checks: () => void): boolean {
   const key = publicKeyOf(issuer);
-  if (key === null || (key.asymmetricKeyDetails?.modulusLength ?? 0) > most.keyBits) return false;
+  if (key === null || !isCheap(key)) return false;
+  checks();
   return subject.x509.verify(key);
+}
+
+const curves: readonly string[] = ['prime256v1', 'secp384r1', 'secp521r1'];
+
+/** A signature by a long key or a long exponent takes milliseconds. */
+function isCheap({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): boolean {
+  const { modulusLength = 0, publicExponent = 0n, namedCurve = '' } = asymmetricKeyDetails ?? {};
+  if (asymmetricKeyType === 'ec') return curves.includes(namedCurve);
+  if (asymmetricKeyType !== 'rsa' && asymmetricKeyType !== 'rsa-pss') return false;
+  return modulusLength >= leastKeyBits && modulusLength <= most.keyBits && publicExponent <= most.exponent;
 }
 
 function untrusted(text: string): Rejection {

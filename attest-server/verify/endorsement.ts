@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { Rejection } from '../protocol/rejection.ts';
-import { attribute, importKey, type PublicArea, parsePublicArea } from './tpm/public-area.ts';
+import { checkEndorsementTemplate } from './endorsement-template.ts';
+import { importKey, type PublicArea, parsePublicArea } from './tpm/public-area.ts';
 import { type Certificate, parseCertificate } from './x509/certificate.ts';
 
 export interface EndorsementClaim {
@@ -15,6 +16,8 @@ export interface EndorsementClaim {
 export interface Endorsement {
   /** SHA-256 of the TPMT_PUBLIC, hex: the record's key. */
   readonly digest: string;
+  /** SHA-256 of its SubjectPublicKeyInfo, hex: the key itself, whatever else its area says. */
+  readonly keyDigest: string;
   /** TPMT_PUBLIC */
   readonly publicArea: Buffer;
   /** `RSA-2048`, `P-384`, … */
@@ -26,16 +29,16 @@ export interface Endorsement {
 }
 
 /**
- * Checks that an endorsement key can carry an activation: a strong key that its TPM made, never lets go, and only
- * decrypts with; and that the certificate beside it is about this key. `checkEndorsementChain` judges who issued it.
+ * Checks that an endorsement key is one of the TCG's: a strong key that its TPM made, never lets go, and only decrypts
+ * with; and that the certificate beside it is about this key. `checkEndorsementChain` judges who issued it.
  * @throws Rejection `malformed`, `weak_key`, `ek_cert_key_mismatch`
  */
 export function checkEndorsement({ publicArea, certificate, chain }: EndorsementClaim): Endorsement {
   const area = parsePublicArea(publicArea);
-  checkAttributes(area);
-  importKey(area.key);
+  checkEndorsementTemplate(area);
   return {
     digest: hash('sha256', area.bytes, 'hex'),
+    keyDigest: digestOf(area),
     publicArea: area.bytes,
     kind: area.key.type === 'rsa' ? `RSA-${area.key.bits}` : area.key.curve.name,
     certificate: certificate === null ? null : certificateOf(area, certificate),
@@ -43,19 +46,18 @@ export function checkEndorsement({ publicArea, certificate, chain }: Endorsement
   };
 }
 
-const required = ['restricted', 'decrypt', 'fixedTPM', 'fixedParent', 'sensitiveDataOrigin'] as const;
-
-function checkAttributes(area: PublicArea): void {
-  const missing = required.filter((name) => (area.attributes & attribute[name]) === 0);
-  if (missing.length > 0) throw noEndorsement(`lacks ${missing.join(', ')}`);
-  if ((area.attributes & attribute.sign) !== 0) throw noEndorsement('may sign');
-  if (area.symmetricBits === null) throw noEndorsement('has no symmetric algorithm');
+/** The digest of the key in a record of before, which may be of no template; of its bytes where they hold no key. */
+export function storedKeyDigest(publicArea: Buffer): string {
+  try {
+    return digestOf(parsePublicArea(publicArea));
+  } catch (error) {
+    if (error instanceof Rejection) return hash('sha256', publicArea, 'hex');
+    throw error;
+  }
 }
 
-function noEndorsement(text: string): Rejection {
-  return new Rejection('malformed', `the endorsement key ${text}: it is no endorsement key`, {
-    field: 'ek.publicArea',
-  });
+function digestOf({ key }: PublicArea): string {
+  return hash('sha256', importKey(key).export({ type: 'spki', format: 'der' }), 'hex');
 }
 
 function certificateOf({ key }: PublicArea, der: Buffer): Certificate {

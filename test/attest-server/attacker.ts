@@ -27,7 +27,7 @@ export interface Peer {
   /** Reads up to a challenge. */
   challenge(): Promise<Challenge>;
   /** Reads up to the verdict's state and codes. */
-  verdict(): Promise<{ state: string; codes: readonly string[] }>;
+  verdict(): Promise<{ state: string; codes: readonly string[]; checkpoint?: string | undefined }>;
   /** Reads up to the error; it holds nothing but its code, and the connection ends. */
   refusal(): Promise<string>;
   close(): Promise<void>;

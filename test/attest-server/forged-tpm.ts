@@ -21,7 +21,7 @@ import type {
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
 import { madeAuthority, madeEkCertificate, signer } from './verify/made-certificate.ts';
 import { madeQuote } from './verify/made-quote.ts';
-import { ekAttributes, type SoftwareKey, softwareKey, u32 } from './verify/software-key.ts';
+import { ekTemplate, type SoftwareKey, softwareKey, u32 } from './verify/software-key.ts';
 
 /** What evidence is made for; each part can be another's. */
 export interface Occasion {
@@ -46,6 +46,8 @@ export interface ForgedTpm {
   readonly ak: SoftwareKey;
   readonly ek: SoftwareKey;
   readonly ekDigest: string;
+  /** Of its SubjectPublicKeyInfo. */
+  readonly keyDigest: string;
   hello(node: string): Hello;
   /** Opens the credential, as TPM2_ActivateCredential does. */
   activated(activate: Readonly<Record<string, unknown>>, channel: Buffer, hello: string): object;
@@ -73,11 +75,7 @@ export const forgedMake = { manufacturer: 'id:49424D00', model: 'forged' } as co
 
 export function forgedTpm(
   ak: SoftwareKey = softwareKey('p256'),
-  ek: SoftwareKey = softwareKey('p256', {
-    attributes: ekAttributes,
-    scheme: 0x0010,
-    symmetric: '000600800043',
-  }),
+  ek: SoftwareKey = softwareKey('p256', ekTemplate),
 ): ForgedTpm {
   const certificate = madeEkCertificate(testAuthority, ek.publicKey, forgedMake);
   const akName = `000b${hash('sha256', ak.publicArea, 'hex')}`;
@@ -85,6 +83,7 @@ export function forgedTpm(
     ak,
     ek,
     ekDigest: hash('sha256', ek.publicArea, 'hex'),
+    keyDigest: hash('sha256', ek.publicKey.export({ type: 'spki', format: 'der' }), 'hex'),
     hello: (node) => ({
       type: 'hello',
       versions: { protocol: [1, 1], program: '0.0.0' },

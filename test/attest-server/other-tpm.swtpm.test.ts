@@ -40,8 +40,13 @@ describe('attacks with a TPM of their own', () => {
     await world?.[Symbol.asyncDispose]();
   });
 
-  async function helloOf(node: string, akArea: Buffer, certificate: Buffer | null): Promise<Hello> {
-    const ek = (await tools.read('ek.pub')).subarray(2);
+  async function helloOf(
+    node: string,
+    akArea: Buffer,
+    certificate: Buffer | null,
+    area: Buffer | null = null,
+  ): Promise<Hello> {
+    const ek = area ?? (await tools.read('ek.pub')).subarray(2);
     return {
       ...forgedTpm().hello(node),
       ek: {
@@ -66,6 +71,43 @@ describe('attacks with a TPM of their own', () => {
     honest.send(await helloOf('node-6', ak, tools.tpm.ekCertificates.rsa));
     assert.equal((await honest.receive())?.type, 'activate');
     await honest.close();
+  });
+
+  it('takes one TPM for one node: another form of its public area is none (rows 116, 118)', async () => {
+    const area = (await tools.read('ek.pub')).subarray(2);
+    const ak = (await makeSigningKey(tools, 'ak116', 'e')).subarray(2);
+    const altered = (offset: number, ...bytes: number[]) => {
+      const copy = Buffer.from(area);
+      copy.set(bytes, offset);
+      return copy;
+    };
+    // TPMT_PUBLIC of the low range: attributes at 4, policy at 10, exponent at 52.
+    const forms: Readonly<Record<string, Buffer>> = {
+      'exponent 65537': altered(52, 0x00, 0x01, 0x00, 0x01),
+      noDA: altered(4, 0x00, 0x03, 0x04, 0xb2),
+      'a reserved bit': altered(4, 0x80, 0x03, 0x00, 0xb2),
+      'another policy': altered(10, 0xff),
+      'no policy': Buffer.concat([area.subarray(0, 8), Buffer.of(0, 0), area.subarray(42)]),
+      userWithAuth: altered(4, 0x00, 0x03, 0x00, 0xf2),
+    };
+    let each = 0;
+    for (const [what, form] of Object.entries(forms)) {
+      const node = `node-116-${++each}`;
+      await world.pin(node, hash('sha256', form, 'hex'));
+      const attack = async () => {
+        const hello = JSON.stringify(await helloOf(node, ak, null, form));
+        const peer = await dial(world);
+        peer.send(hello);
+        if ((await peer.peek())?.type === 'activate') {
+          await activate(peer, 'ak116', hello);
+          await peer.challenge();
+          assert.fail(`enrolled as ${node} with ${what}`);
+        }
+        return peer;
+      };
+      await assertRefused(world, node, 'malformed', attack);
+      assert.equal(await world.store.enrolment.node(node), null, what);
+    }
   });
 
   it('activates a key of the owner hierarchy by its name, and refuses its quotes (row 97)', async () => {

@@ -22,6 +22,7 @@ export interface ServerSettings {
   readonly answerWithin?: number;
   readonly unknownAfter?: number;
   readonly helloWithin?: number;
+  readonly firstUsePerSource?: number;
   /** Folders of authorities; default: that of forged TPMs. */
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
@@ -79,6 +80,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           answerWithinSeconds: settings.answerWithin ?? 30,
           unknownAfterSeconds: settings.unknownAfter ?? 900,
           helloWithinSeconds: settings.helloWithin ?? 10,
+          firstUsePerSource: settings.firstUsePerSource ?? 256,
           cloudProgram: settings.cloudProgram ?? null,
         },
       ),

@@ -26,8 +26,6 @@ export async function populate(
   kind: 'p256' | 'rsa2048',
 ): Promise<readonly Machine[]> {
   const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
-  // RSA keys take long to make: a few are shared, since the server's work with each is the same.
-  const keys = Array.from({ length: kind === 'p256' ? count : 8 }, () => softwareKey(kind));
   const machines: Machine[] = [];
   const event = {
     at: Date.now(),
@@ -38,12 +36,13 @@ export async function populate(
     detail: {},
   } as const;
   for (let index = 0; index < count; index++) {
-    const tpm = forgedTpm(keys[index % keys.length]);
+    const tpm = forgedTpm(softwareKey(kind));
     const name = `node-${index}`;
     await store.enrolment.enrol(
       {
         name,
         ekDigest: tpm.ekDigest,
+        keyDigest: tpm.keyDigest,
         bound: 'pin',
         ekPublicArea: tpm.ek.publicArea,
         ekCertificate: null,

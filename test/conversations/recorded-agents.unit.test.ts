@@ -96,7 +96,7 @@ async function replay(
       }
       case 'enrol':
         assert(peer !== null);
-        await rooms.enrol(peer);
+        peer = await rooms.enrol(peer);
         return session.enrolled();
       case 'challenge':
         isAsking = true;

@@ -16,6 +16,7 @@ import { reference } from '../../attest-server/protocol/reference.ts';
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 import { openStore } from '../../attest-server/store/open.ts';
 import { trustRoots } from '../../attest-server/verify/endorsement-chain.ts';
+import { EndorsementPaths } from '../../attest-server/verify/endorsement-paths.ts';
 import { parseCertificate } from '../../attest-server/verify/x509/certificate.ts';
 import { madePorts } from '../attest-server/attest/made-machine.ts';
 import type { Release, Step } from './recording.ts';
@@ -29,7 +30,7 @@ export interface ServerRooms extends AsyncDisposable {
   /** @throws Rejection */
   identify(hello: Hello, joinToken: string | null): Promise<{ peer: Peer; isEnrolled: boolean }>;
   /** @throws Rejection */
-  enrol(peer: Peer): Promise<void>;
+  enrol(peer: Peer): Promise<Peer>;
   /** @throws Rejection */
   judge(
     peer: Peer,
@@ -57,6 +58,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
     mayEnrol: (node, by) => groupOf(policy, node, {}).enrolment.some((method) => method === by),
     authority: { digest: release.installation.authorityDigest },
     alert() {},
+    firstUsePerSource: 256,
     clusterPorts: null,
   });
   const identify = createIdentify({
@@ -64,7 +66,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
     registry,
     candidates: await Candidates.open(store.enrolment),
     withoutTpm: { note: () => false },
-    async checkWitness() {},
+    paths: new EndorsementPaths(() => {}),
     trust: () => trustRoots(roots, []),
     now,
   });
@@ -94,8 +96,13 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       const { node, activation } = await identify(hello, joinToken, '127.0.0.1');
       return { peer: node, isEnrolled: activation === null };
     },
-    enrol: ({ record, joinTokenId }) =>
-      attestation.release(record.name, () => registry.enrol(record, joinTokenId)),
+    async enrol(peer) {
+      let { record } = peer;
+      await attestation.release(record.name, async () => {
+        record = await registry.enrol(peer.record, peer.joinTokenId, peer.vouched());
+      });
+      return { ...peer, record };
+    },
     judge: ({ record, ak, endorsementPath }, { channel, helloDigest }, answer) =>
       attestation.judge(
         { ...record, ak, endorsementPath },

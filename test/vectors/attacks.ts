@@ -3,6 +3,7 @@ import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 import type { LogEvent } from '../../attest-server/verify/tpm/event-log.ts';
 import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { ekAttributes, ekTemplate } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { firstBoot, type Moment, otherBoot } from './evidence.ts';
 import {
@@ -604,6 +605,22 @@ export const attacks: readonly Attack[] = [
     moment: { log: null, booted: good },
     sentBootLog: true,
     expected: untrusted('log_incomplete'),
+  },
+  {
+    name: '116-ek-no-da',
+    rows: [116],
+    attack: 'a TPM shows its endorsement key in another form, so that it counts as another node',
+    made: 'the public area of a low range key (L-2) with the attribute noDA',
+    moment: { log: good, endorsementKey: { ...ekTemplate, attributes: ekAttributes | (1 << 10) } },
+    expected: { state: 'unknown', codes: ['malformed'] },
+  },
+  {
+    name: '116-ek-other-policy',
+    rows: [116],
+    attack: 'a TPM shows its endorsement key in another form, so that it counts as another node',
+    made: 'the public area of a low range key (L-2) without its policy',
+    moment: { log: good, endorsementKey: { ...ekTemplate, policy: '' } },
+    expected: { state: 'unknown', codes: ['malformed'] },
   },
   {
     name: '135-no-kernel',

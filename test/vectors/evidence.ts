@@ -4,6 +4,7 @@ import type { EarlierBundle } from '../../attest-server/protocol/bundle.ts';
 import { forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
+import { type AreaOptions, madeArea } from '../attest-server/verify/software-key.ts';
 
 /** One moment of one machine, in the words of whoever attacks it. */
 export interface Moment {
@@ -22,6 +23,8 @@ export interface Moment {
   readonly firmwareVersion?: bigint;
   readonly host?: object;
   readonly previous?: EarlierBundle['previous'];
+  /** The endorsement key that is shown, in this form; default none. */
+  readonly endorsementKey?: AreaOptions;
 }
 
 /** One TPM for all vectors: software keys, so that it signs what a real one would after the same attack. */
@@ -30,6 +33,11 @@ const nonce = Buffer.alloc(32, 0x5a);
 const channel = Buffer.alloc(32, 0xc4);
 export const firstBoot = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
 export const otherBoot = '0a9619ff-8b86-d011-b42d-00cf4fc964aa';
+
+function endorsementIn(form: AreaOptions): EarlierBundle['endorsement'] {
+  const area = madeArea(tpm.ek.kind, tpm.ek.publicKey, form);
+  return { publicArea: area.toString('base64'), certificate: null };
+}
 
 /** The evidence of that moment as a bundle, signed. */
 export function evidenceOf(moment: Moment): EarlierBundle {
@@ -61,6 +69,7 @@ export function evidenceOf(moment: Moment): EarlierBundle {
   );
   return {
     version: 1,
+    ...(moment.endorsementKey !== undefined && { endorsement: endorsementIn(moment.endorsementKey) }),
     attestationKey: tpm.ak.publicArea.toString('base64'),
     binding: {
       nonce: nonce.toString('hex'),

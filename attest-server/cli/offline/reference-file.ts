@@ -1,4 +1,5 @@
 import { parse } from 'yaml';
+import { hasPrototype } from '../../protocol/prototype-key.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
 import { CliError, exit } from '../exit.ts';
 import { readFile } from '../read-file.ts';
@@ -25,6 +26,7 @@ export function readReference(path: string): Reference {
   } catch (cause) {
     throw new CliError(`${path} is neither JSON nor YAML`, 'Export the reference again.', exit.error, cause);
   }
+  if (hasPrototype(value)) throw new CliError(`${path} names __proto__`, 'Export the reference again.');
   const result = reference.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

@@ -8,6 +8,7 @@ import { type Located, PolicyError, type PolicyFault } from './policy-error.ts';
 import { policyGroup } from './policy-group.ts';
 import { policySchema } from './policy-schema.ts';
 import { warningsOf } from './policy-warnings.ts';
+import { badKeys, excessOf } from './yaml-bounds.ts';
 
 /** Characters. A policy is written by people; what is longer is no policy. */
 const longest = 1 << 18;
@@ -40,6 +41,8 @@ export function checkPolicy(text: string, file: string, methods = plainEnrolment
 function parseDocumentOf(text: string, file: string, methods: readonly Enrolment[]) {
   if (text.length > longest)
     throw new PolicyError(file, [whole(`longer than ${longest} characters; split it into fewer groups`)]);
+  const excess = excessOf(text);
+  if (excess !== null) throw new PolicyError(file, [whole(excess)]);
   const lines = new LineCounter();
   const { document, raw } = readYaml(text, file, lines);
   const result = policySchema.safeParse(raw, { reportInput: true });
@@ -69,12 +72,15 @@ function whole(text: string): PolicyFault {
 
 function readYaml(text: string, file: string, lines: LineCounter): { document: Document; raw: unknown } {
   try {
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
+    const options = { prettyErrors: false, stringKeys: true, uniqueKeys: false };
+    const document = parseDocument(text, { ...options, lineCounter: lines });
     const faults = [...document.errors, ...document.warnings].map(({ pos, message }) => ({
       line: lines.linePos(pos[0]).line || 1,
       field: 'policy',
       text: message,
     }));
+    for (const { offset, text } of badKeys(document))
+      faults.push({ line: lines.linePos(offset).line || 1, field: 'policy', text });
     visit(document, {
       Alias(_key, { range, source }) {
         const text = `the alias *${source} is not supported; write the value out`;

@@ -1,5 +1,6 @@
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import { sharedTpm } from '../twins.ts';
 import { advice } from './advice.ts';
 import { identityUnproven, otherTpmClass } from './findings.ts';
 
@@ -21,13 +22,14 @@ const good: Judgement = { findings: [], affirmed: true, source: 'tpm' };
 
 function judge(
   { ekDigest }: Proven,
-  { tpmClass, sequence }: JudgedNode,
+  { name, tpmClass, sequence, twins }: JudgedNode,
   { tpmClass: wanted }: Prepared['group'],
 ): Judgement {
   const isOther = wanted !== null && !wanted.includes(tpmClass);
   const affirmed = ekDigest !== null && !isOther;
-  if (affirmed && sequence.findings.length === 0) return good;
+  if (affirmed && sequence.findings.length === 0 && twins.length === 0) return good;
   const findings = sequence.findings.filter(({ aspect }) => aspect === 'identity');
+  if (twins.length > 0) findings.unshift(sharedTpm(name, twins));
   if (ekDigest === null) findings.push(identityUnproven);
   if (isOther) findings.push(otherTpmClass(wanted, tpmClass));
   return { findings, affirmed, source: 'tpm' };

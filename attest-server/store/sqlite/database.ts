@@ -7,14 +7,14 @@ import type { Tables } from '../schema.ts';
 import { type Build, compile } from '../statements.ts';
 import { backUp } from './backup.ts';
 import { inputValue, kyselyDatabase } from './driver.ts';
-import { migrate } from './migrations.ts';
+import { type KeyDigest, migrate } from './migrations.ts';
 
 /**
  * SQLite in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for `:memory:`.
  * @throws Error where the file or its folder is open to others, of a newer version, or no store
  */
-export function openSqlite(path: string): Database {
-  const connection = open(path);
+export function openSqlite(path: string, keyDigest: KeyDigest | null): Database {
+  const connection = open(path, keyDigest);
   const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: kyselyDatabase(connection) }) });
   const [begin, commit] = ['begin immediate', 'commit'].map((text) => connection.prepare(text));
   return {
@@ -44,10 +44,10 @@ export function openSqlite(path: string): Database {
   };
 }
 
-/** SQLITE_CONSTRAINT_PRIMARYKEY and SQLITE_CONSTRAINT_UNIQUE (SQLite, "Result and Error Codes"). */
-const uniqueViolations: readonly unknown[] = [1555, 2067];
+/** SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE and _TRIGGER (SQLite, "Result and Error Codes"). */
+const uniqueViolations: readonly unknown[] = [1555, 2067, 1811];
 
-function open(path: string): DatabaseSync {
+function open(path: string, keyDigest: KeyDigest | null): DatabaseSync {
   const inMemory = path === ':memory:';
   const file = inMemory ? path : resolve(path);
   if (!inMemory) preparePrivateFile(file);
@@ -58,7 +58,7 @@ function open(path: string): DatabaseSync {
     connection.exec('pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off');
     // 16 MiB between checkpoints and 8 MiB of pages in memory: a node's rows change often, and are seldom neighbours.
     connection.exec('pragma wal_autocheckpoint = 4000; pragma cache_size = -8192');
-    migrate(connection);
+    migrate(connection, keyDigest);
     return connection;
   } catch (cause) {
     connection?.close();

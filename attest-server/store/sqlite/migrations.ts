@@ -173,17 +173,38 @@ const migrations: readonly string[] = [
    );
 
    alter table nodes add column banks text;`,
+
+  // One TPM is one node, however its public area is written; two records of before stay, and are held.
+  `alter table nodes add column key_digest text not null default '';
+   update nodes set key_digest = endorsement_key_digest(ek_public_area);
+   create index nodes_by_key on nodes (key_digest);
+   create index nodes_by_ak on nodes (ak_name);
+   create trigger one_tpm_is_one_node before insert on nodes when exists (
+     select 1 from nodes where revoked_at is null and ek_digest <> new.ek_digest
+     and (key_digest = new.key_digest or ak_name = new.ak_name)
+   ) begin
+     select raise(abort, 'the key is that of another node');
+   end;
+   alter table nodes add column enrolled_from text;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */
 export const schemaVersion = migrations.length;
 
+/** The digest by which an endorsement key is unique, of a TPMT_PUBLIC that was stored. */
+export type KeyDigest = (publicArea: Buffer) => string;
+
 /**
  * Brings a database to this program's version, each step in a transaction of its own.
+ * @param keyDigest needed where an earlier program enrolled nodes
  * @param upTo an earlier version, to make a database as an earlier program left it
  * @throws Error where a newer program wrote it, or where it is not a store of Assay
  */
-export function migrate(database: DatabaseSync, upTo = schemaVersion): void {
+export function migrate(
+  database: DatabaseSync,
+  keyDigest: KeyDigest | null = null,
+  upTo = schemaVersion,
+): void {
   const version = versionOf(database);
   if (version > schemaVersion) {
     throw new Error(
@@ -194,6 +215,12 @@ export function migrate(database: DatabaseSync, upTo = schemaVersion): void {
   if (version === 0 && database.prepare('select 1 from sqlite_master').get() !== undefined) {
     throw new Error('it is a database of another program: name another file');
   }
+  if (version < upTo)
+    database.function('endorsement_key_digest', (area) => {
+      if (keyDigest === null || !(area instanceof Uint8Array))
+        throw new Error('it has nodes of an earlier version: start the server once');
+      return keyDigest(Buffer.from(area));
+    });
   for (let next = version; next < upTo; next += 1) {
     database.exec('begin immediate');
     try {

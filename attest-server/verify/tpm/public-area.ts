@@ -51,8 +51,8 @@ export interface PublicArea {
 
 /**
  * Parses a TPMT_PUBLIC, or a TPM2B_PUBLIC around it. TPM 2.0 Part 2 r1.59, sections 12.2.4 and 12.2.5.
- * @throws Rejection `malformed`; `weak_key` for a SHA-1 or unknown name algorithm, RSA below 2048 bits, an
- * exponent below 65537, or a curve other than P-256, P-384, P-521
+ * @throws Rejection `malformed`; `weak_key` for a SHA-1 or unknown name algorithm, RSA below 2048 bits, another
+ * exponent than 65537, or a curve other than P-256, P-384, P-521
  */
 export function parsePublicArea(input: Buffer): PublicArea {
   const bytes = withoutSize(input);
@@ -154,11 +154,12 @@ function parseRsa(cursor: Cursor): RsaKey {
   const modulus = cursor.sized('unique.rsa');
   if (bits < 2048)
     throw new Rejection('weak_key', `the RSA key has ${bits} bits, not 2048 or more`, { field: 'keyBits' });
-  if (exponent < 65537 || exponent % 2 === 0)
-    throw new Rejection('weak_key', `the RSA key's exponent is ${exponent}, not 65537 or more and odd`, {
+  // What no TPM needs to have: a longer one makes each signature dear.
+  if (exponent !== 65537)
+    throw new Rejection('weak_key', `the RSA key's exponent is ${exponent}, not 65537`, {
       field: 'exponent',
     });
-  if (bits > 8192 || modulus.length * 8 !== bits || (modulus[0] ?? 0) < 0x80)
+  if (bits > 4096 || modulus.length * 8 !== bits || (modulus[0] ?? 0) < 0x80)
     throw cursor.fault('unique.rsa', `the modulus of ${modulus.length} bytes is not of ${bits} bits`);
   return { type: 'rsa', bits, exponent, modulus };
 }

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { limits } from '../../protocol/limits.ts';
 import { bankBytes, type PcrBank, pcrBanks } from '../../protocol/messages.ts';
+import { namesPrototype } from '../../protocol/prototype-key.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { shownText } from './shown-text.ts';
 
@@ -87,6 +88,7 @@ function parseObject(text: string, offset: number): Readonly<Record<string, unkn
   } catch {
     throw fault('record', 'this record is not JSON', offset);
   }
+  if (namesPrototype(text, value)) throw fault('record', 'this record names __proto__', offset);
   if (!isRecord(value)) throw fault('record', 'this record is no object', offset);
   return value;
 }

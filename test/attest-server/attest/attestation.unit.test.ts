@@ -28,6 +28,7 @@ async function judged(state: NodeState): Promise<Store> {
   await store.enrolment.enrol(
     {
       ekDigest,
+      keyDigest: ekDigest,
       name: 'node-1',
       bound: 'pin',
       ekPublicArea: Buffer.of(1),

@@ -72,6 +72,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
   const record: EnrolledNode = {
     name,
     ekDigest: tpm.ekDigest,
+    keyDigest: tpm.keyDigest,
     bound: 'pin',
     ekPublicArea: tpm.ek.publicArea,
     ekCertificate: null,

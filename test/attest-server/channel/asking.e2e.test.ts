@@ -37,6 +37,9 @@ describe('a challenge that somebody wants now', () => {
     const tpm = forgedTpm();
     await world.pin(node, tpm.ekDigest);
     const peer = await introduce(world, tpm, node);
+    peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
+    await peer.verdict();
+    peer.send({ type: 'changed', what: 'x' });
     const { nonce } = await peer.challenge();
     peer.send({ type: 'changed', what: 'x' });
     peer.send({ type: 'error', code: 'evidence_raced' });

@@ -108,7 +108,8 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
       if (node === 'refused') throw new Rejection(ofLater, 'refused by a server of later');
       return { node, activation: null };
     },
-    async enrol() {},
+    enrol: async (node) => node,
+    async proven() {},
     ask: () => ({ selection: { sha256: [0] }, holds: [], parts: [] }),
     judge: async () => ({ state: 'untrusted', codes: [ofLater, 'kernel_unknown'] }),
     name: (node) => node,

@@ -107,7 +107,7 @@ describe('the listener, over a real connection', () => {
     for (const frame of [
       { type: 'activated', proof: '00'.repeat(32) },
       { type: 'changed', what: 'x' },
-      { type: 'error', code: 'evidence_raced' },
+      { type: 'error', code: 'kernel_unknown' },
       binaryFrame('bootLog', Buffer.alloc(8)),
       binaryFrame('joinToken', Buffer.from('a.b')),
     ]) {

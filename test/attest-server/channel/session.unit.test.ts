@@ -190,7 +190,9 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   ],
   'what an agent trusts is heard once the conversation stands': [...open, say('trusts', trusts, 0, 'trusts')],
   'what an agent trusts is out of order before': [say('trusts', trusts, 0, 'refuse malformed')],
-  'an error before the conversation stands is out of order': [say('error', raced, 0, 'refuse malformed')],
+  'an error before the conversation stands proves nothing': [
+    say('error', raced, 0, 'refuse identity_unproven'),
+  ],
   'a part is out of order where none was asked for': [
     ...open,
     ask(1, 0),

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import { binaryFrame, type PcrBank, pcrBanks } from '../../../attest-server/protocol/messages.ts';
@@ -45,26 +47,72 @@ describe('connections that have proven nothing', () => {
     await honest.peer.close();
   });
 
-  it('say errors and ask for challenges in the name of a node, and its state does not move (row 108)', async () => {
+  it('report nothing in the name of a node, and its state does not move (rows 108, 124)', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const tpm = forgedTpm();
     await enrolledNode(world, tpm, node);
     const before = await world.status(node);
     const verdicts = world.verdicts.length;
+    const told = ['evidence_raced', 'facts_unavailable', 'audit_rollback'];
+    for (const isOpen of [false, true])
+      for (const code of told) {
+        const copy = isOpen
+          ? await introduce(world, tpm, node, { from: elsewhere })
+          : await dial(world, { from: elsewhere });
+        if (isOpen) await copy.challenge();
+        copy.send({ type: 'error', code });
+        assert.equal(await copy.refusal(), 'identity_unproven');
+      }
     const copy = await introduce(world, tpm, node, { from: elsewhere });
     await copy.challenge();
-    const told = ['evidence_raced', 'facts_unavailable'];
-    for (const code of told) copy.send({ type: 'error', code });
-    copy.send({ type: 'changed', what: 'x' });
-    await copy.challenge();
-    await copy.close();
+    copy.send({ type: 'error', code: 'clone_suspected' });
+    assert.equal(await copy.refusal(), 'malformed');
     assert.deepEqual(await world.status(node), before);
     assert.equal(world.verdicts.length, verdicts);
-    for (const code of told) {
-      assert.equal(await world.metric(`assay_refusals_total{code="${code}"}`), 1);
-      const entry = await world.until(async () => (await world.audit()).find((each) => each.code === code));
-      assert.deepEqual([entry.action, entry.subject, entry.actor], ['refuse', node, `address:${elsewhere}`]);
-    }
+    for (const code of [...told, 'clone_suspected'])
+      assert.equal(await world.metric(`assay_refusals_total{code="${code}"}`), 0);
+    const entry = await world.until(async () =>
+      (await world.audit()).find((each) => each.code === 'identity_unproven' && each.subject === node),
+    );
+    assert.deepEqual([entry.action, entry.actor], ['refuse', `address:${elsewhere}`]);
+    assert(!(await world.audit()).some(({ code }) => code !== null && told.includes(code)));
+  });
+
+  it('ask for a challenge in the name of a node, and its state does not move (row 108)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    const before = await world.status(node);
+    const copy = await introduce(world, tpm, node, { from: elsewhere });
+    await copy.challenge();
+    copy.send({ type: 'changed', what: 'x' });
+    await copy.close();
+    assert.deepEqual(await world.status(node), before);
+  });
+
+  it('bring no checkpoint of the audit log: it is looked at once they are proven (row 124)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    const first = await introduce(world, tpm, node);
+    first.send(tpm.evidence(await first.challenge(), { node, hello: first.hello, channel: first.channel }));
+    const { checkpoint } = await first.verdict();
+    await first.close();
+    assert(checkpoint !== undefined);
+    // The log is another one since, signed by the same key: whoever holds that checkpoint can show it.
+    const database = new DatabaseSync(join(world.stateDir, 'assay.db'));
+    database.exec('drop trigger audit_is_never_edited; drop trigger audit_is_never_shortened');
+    database.exec('delete from audit; delete from checkpoints');
+    database.close();
+    const paging = 'assay_refusals_total{code="audit_rollback"}';
+    const before = await world.metric(paging);
+    const copy = await introduce(world, tpm, node, { hello: { checkpoint }, from: elsewhere });
+    const challenge = await copy.challenge();
+    assert.equal(await world.metric(paging), before);
+    copy.send(tpm.evidence(challenge, { node, hello: copy.hello, channel: copy.channel }));
+    await copy.verdict();
+    await world.until(async () => (await world.metric(paging)) > before);
+    await copy.close();
   });
 
   it('that are gone before their verdict leave no agent behind', async () => {

@@ -37,6 +37,7 @@ describe('the approval of a key that is enrolled already', () => {
     store.enrolment.enrol(
       {
         ekDigest: ek,
+        keyDigest: ek,
         name: 'node-1',
         bound,
         ekPublicArea: Buffer.of(1),

@@ -3,13 +3,13 @@ import { describe, it } from 'mocha';
 import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
 import type { Candidate } from '../../../attest-server/enrolment/ports.ts';
 
-const claim = (node: string, ek: string) => ({
+const claim = (node: string, ek: string, address = '10.0.0.1') => ({
   node,
   ekDigest: ek,
   ekPublicArea: Buffer.from(ek),
   certificateSubject: null,
   manufacturer: null,
-  address: '10.0.0.1',
+  address,
 });
 
 /** A store that counts what is written. */
@@ -48,18 +48,49 @@ describe('the list of candidates', () => {
     );
   });
 
-  it('holds eight of a name and drops whoever was seen last the longest ago, never another name', async () => {
+  const shown = (candidates: Candidates, of: string) =>
+    candidates.list().flatMap(({ node, ekDigest }) => (node === of ? [ekDigest] : []));
+
+  it('holds four of a name and source, the first of them for good, and drops no other name or source', async () => {
     const candidates = await Candidates.open(diskOf());
     candidates.note(claim('node-2', 'other'), 0);
-    candidates.note(claim('node-1', 'true'), 1);
-    for (let each = 0; each < 100; each += 1) {
-      candidates.note(claim('node-1', `forged-${each}`), 2 + each);
-      if (each % 5 === 0) candidates.note(claim('node-1', 'true'), 2 + each);
-    }
-    const names = candidates.list();
-    assert.equal(names.filter(({ node }) => node === 'node-1').length, 8);
-    assert.ok(names.some(({ ekDigest }) => ekDigest === 'true'));
-    assert.ok(names.some(({ ekDigest }) => ekDigest === 'other'));
+    candidates.note(claim('node-1', 'first'), 1);
+    candidates.note(claim('node-1', 'true', '10.0.0.2'), 1);
+    for (let each = 0; each < 100; each += 1) candidates.note(claim('node-1', `forged-${each}`), 2 + each);
+    assert.deepEqual(shown(candidates, 'node-1'), ['first', 'true', 'forged-97', 'forged-98', 'forged-99']);
+    assert.deepEqual(shown(candidates, 'node-2'), ['other']);
+  });
+
+  it('holds sixteen of a name: the source that has most gives way (row 126)', async () => {
+    const candidates = await Candidates.open(diskOf());
+    candidates.note(claim('node-1', 'true', '10.9.9.9'), 1);
+    for (let each = 0; each < 400; each += 1)
+      candidates.note(claim('node-1', `forged-${each}`, `10.0.${each % 8}.1`), 2 + each);
+    assert.equal(shown(candidates, 'node-1').length, 16);
+    assert.ok(shown(candidates, 'node-1').includes('true'));
+    // Each from a network of its own: whoever was first stays, and whoever comes is listed.
+    for (let each = 0; each < 400; each += 1)
+      candidates.note(claim('node-1', `many-${each}`, `10.1.${each % 256}.${each >> 8}`), 500 + each);
+    candidates.note(claim('node-1', 'late', '10.8.8.8'), 1_000);
+    assert.equal(shown(candidates, 'node-1').length, 16);
+    for (const kept of ['true', 'late']) assert.ok(shown(candidates, 'node-1').includes(kept), kept);
+  });
+
+  it('goes by where a TPM first came from: whoever repeats its keys from elsewhere does not drop it (row 126)', async () => {
+    const candidates = await Candidates.open(diskOf());
+    candidates.note(claim('node-1', 'false', '10.0.0.1'), 1);
+    candidates.note(claim('node-1', 'true', '10.0.0.2'), 2);
+    candidates.note(claim('node-1', 'true', '10.0.0.1'), 3);
+    for (let each = 0; each < 20; each += 1) candidates.note(claim('node-1', `forged-${each}`), 4 + each);
+    assert.ok(shown(candidates, 'node-1').includes('true'));
+  });
+
+  it('is filled with made-up names by one source, and keeps what came from elsewhere', async () => {
+    const candidates = await Candidates.open(diskOf());
+    candidates.note(claim('node-true', 'true', '10.0.0.2'), 0);
+    for (let each = 0; each < 5_000; each += 1) candidates.note(claim(`node-${each}`, 'a'), 1 + each);
+    assert.equal(candidates.list().length, 1024);
+    assert.deepEqual(shown(candidates, 'node-true'), ['true']);
   });
 
   it('holds 1024 in all, whatever names are made up', async () => {

@@ -2,12 +2,18 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { ClusterPorts } from '../../../attest-server/enrolment/cluster.ts';
-import { createRegistry, type Registry, type VouchedTpm } from '../../../attest-server/enrolment/registry.ts';
+import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { VouchedTpm } from '../../../attest-server/verify/endorsement-paths.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const ekOf = (digit: string) => digit.repeat(64);
+const keysOf = (digit: string) => ({
+  ekDigest: ekOf(digit),
+  keyDigest: ekOf(digit),
+  akName: `000b${ekOf(digit)}`,
+});
 
 let store: Store;
 let ways: string[];
@@ -39,6 +45,7 @@ function registryWith(clusterPorts: ClusterPorts | null): Registry {
     store: store.enrolment,
     mayEnrol: (_node, by) => ways.includes(by),
     authority: { digest: 'c'.repeat(64) },
+    firstUsePerSource: 256,
     alert: () => {},
     clusterPorts,
   });
@@ -46,20 +53,18 @@ function registryWith(clusterPorts: ClusterPorts | null): Registry {
 
 function identify(node: string, digit: string, token: string | null = null) {
   const keys = {
-    ekDigest: ekOf(digit),
+    ...keysOf(digit),
     ekPublicArea: Buffer.from(digit),
     ekCertificate: null,
     akPublicArea: Buffer.from(digit),
-    akName: `000b${ekOf(digit)}`,
-    vouched: () => tpm,
   };
   now += 1;
-  return registry.identify(hello(node), keys, token, now);
+  return registry.identify(hello(node), keys, token, { at: now, source: '10.0.0.1' });
 }
 
 async function join(node: string, digit: string, token: string | null = null) {
   const found = await identify(node, digit, token);
-  if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId);
+  if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId, tpm);
   return found;
 }
 
@@ -147,7 +152,7 @@ describe('enrolment by the method cloud', () => {
     const record = await store.enrolment.node('node-1');
     assert.deepEqual([record?.ekDigest, record?.providerId], [ekOf('b'), 'example://2']);
     assert.equal(await store.enrolment.nodeByEk(ekOf('a')), null);
-    assert.equal(await store.enrolment.wasRevoked(ekOf('a')), true);
+    assert.equal(await store.enrolment.wasRevoked(keysOf('a')), true);
     assert.equal((await store.verdicts.status('node-1'))?.state, 'pending');
     assert.deepEqual(await auditOf(), [
       'agent:node-1 enrol node-1',
@@ -195,7 +200,7 @@ describe('enrolment by the method cloud', () => {
     cloud.set('example://3', ekOf('c'));
     await join('node-1', 'c');
     assert.ok('candidate' in slow);
-    await refused(registry.enrol(slow.candidate, null), 'ek_already_bound');
+    await refused(registry.enrol(slow.candidate, null, tpm), 'ek_already_bound');
     assert.equal((await store.enrolment.node('node-1'))?.ekDigest, ekOf('c'));
     assert.equal((await auditOf()).length, 3);
   });
@@ -205,8 +210,8 @@ describe('enrolment by the method cloud', () => {
     cloud.set('example://1', ekOf('b'));
     const second = await identify('node-1', 'b');
     assert.ok('candidate' in first && 'candidate' in second);
-    await registry.enrol(first.candidate, null);
-    await refused(registry.enrol(second.candidate, null), 'ek_already_bound');
+    await registry.enrol(first.candidate, null, tpm);
+    await refused(registry.enrol(second.candidate, null, tpm), 'ek_already_bound');
   });
 
   it('takes back no TPM that a person revoked, until the cloud has it in another machine', async () => {

@@ -88,7 +88,7 @@ describe('who is who, over a real connection', () => {
       [tpm.ekDigest, 1, false, false],
     );
     assert(!(await listed()).includes(node));
-    await approve(node, tpm.ekDigest.slice(0, 16));
+    await approve(node, tpm.ekDigest);
     assert.equal((await waiting(node))[0]?.approved, true);
     // The approval is for this TPM: one that only shows its public key is not let in.
     await assertRefused(world, node, 'identity_unproven', async () => {
@@ -106,12 +106,14 @@ describe('who is who, over a real connection', () => {
     assert.deepEqual([entry?.actor, entry?.detail.ek], ['token:admin', tpm.ekDigest]);
   });
 
-  it('approves a whole digest before its TPM came, and no beginning that fits none or several', async () => {
+  it('approves a whole digest before its TPM came, and no beginning of one (row 126)', async () => {
     const [node, tpm] = [newName(), forgedTpm()];
-    await assert.rejects(approve(node, tpm.ekDigest.slice(0, 32)), /enrolment_pending/);
-    await assert.rejects(approve(node, tpm.ekDigest.slice(0, 8)), /400/);
+    await (await greet(tpm.hello(node))()).refusal();
+    for (const digits of [8, 16, 63])
+      await assert.rejects(approve(node, tpm.ekDigest.slice(0, digits)), /400/);
+    assert.equal(await world.store.enrolment.approvalFor(node), null);
     await approve(node, tpm.ekDigest);
-    await assertRefused(world, node, 'enrolment_pending', greet(forgedTpm().hello(node)));
+    assert.equal(await (await greet(forgedTpm().hello(node))()).refusal(), 'enrolment_pending');
     await (await prove(tpm, node)).close();
   });
 
@@ -195,19 +197,21 @@ describe('who is who, over a real connection', () => {
     }
   });
 
-  it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10, 96)', async () => {
+  it('refuses an enrolled TPM that names itself as another, enrolled or not (rows 10, 96, 117)', async () => {
     const [{ tpm }, { node: other }] = [await victim(), await victim()];
     await assertRefused(world, other, 'identity_claim_mismatch', greet(tpm.hello(other)));
     const [pinned, own] = [newName(), forgedTpm()];
     await world.pin(pinned, own.ekDigest);
     await assertRefused(world, pinned, 'identity_claim_mismatch', greet(tpm.hello(pinned)));
     // Nor does it help to show the right endorsement key and to answer with another node's TPM.
-    const mixed = { ...own.hello(pinned), ak: tpm.hello(pinned).ak };
+    const mixed = (brought: ForgedTpm) => ({ ...own.hello(pinned), ak: brought.hello(pinned).ak });
+    await assertRefused(world, pinned, 'ek_already_bound', greet(mixed(tpm)));
+    const stranger = forgedTpm();
     await assertRefused(world, pinned, 'identity_unproven', async () => {
       const peer = await dial(world);
-      const hello = JSON.stringify(mixed);
+      const hello = JSON.stringify(mixed(stranger));
       peer.send(hello);
-      peer.send(tpm.activated((await peer.receive()) ?? {}, peer.channel, hello));
+      peer.send(stranger.activated((await peer.receive()) ?? {}, peer.channel, hello));
       return peer;
     });
     assert.equal(await world.store.enrolment.node(pinned), null);
@@ -323,18 +327,29 @@ describe('who is who, over a real connection', () => {
     assert.equal(await world.metric('assay_attestations_total{result="fault",reason="none"}'), 0);
   });
 
-  it('lets the true node enrol whoever claimed its name first (row 93)', async () => {
+  it('shows the true TPM, and whoever came first, among false ones of one address (rows 93, 126)', async () => {
     const [node, tpm] = [newName(), forgedTpm()];
-    await assertRefused(world, node, 'enrolment_pending', greet(forgedTpm().hello(node)));
-    for (let each = 0; each < 10; each += 1) await (await greet(forgedTpm().hello(node))()).refusal();
-    await (await greet(tpm.hello(node))()).refusal();
-    const shown = await waiting(node);
-    assert.equal(shown.length, 8);
-    assert.equal(shown[0]?.ek, tpm.ekDigest);
+    const first = forgedTpm();
+    const flood = async () => {
+      for (let each = 0; each < 10; each += 1) {
+        const peer = await dial(world, { from: '127.0.0.9' });
+        peer.send(forgedTpm().hello(node));
+        assert.equal(await peer.refusal(), 'enrolment_pending');
+      }
+    };
+    const early = await dial(world, { from: '127.0.0.9' });
+    early.send(first.hello(node));
+    assert.equal(await early.refusal(), 'enrolment_pending');
+    await flood();
+    assert.equal(await (await greet(tpm.hello(node))()).refusal(), 'enrolment_pending');
+    await flood();
+    const shown = (await waiting(node)).map(({ ek }) => ek);
+    assert.equal(shown.length, 5);
+    for (const { ekDigest } of [first, tpm]) assert(shown.includes(ekDigest));
     await approve(node, tpm.ekDigest);
     await (await prove(tpm, node)).close();
     assert.equal((await world.store.enrolment.node(node))?.ekDigest, tpm.ekDigest);
-    assert.equal((await waiting(node)).length, 7);
+    assert.equal((await waiting(node)).length, 4);
   });
 
   it('gives an enrolled name to no other TPM, not for a stolen token, nor for its key (row 95)', async () => {

@@ -7,14 +7,15 @@ import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const keys = (digit: string) => ({
   ekDigest: digit.repeat(64),
+  keyDigest: digit.repeat(64),
   ekPublicArea: Buffer.from(digit),
   ekCertificate: null,
   akPublicArea: Buffer.from(digit),
   akName: `000b${digit.repeat(64)}`,
-  vouched: () => tpm,
 });
 const strange = unendorsed('ek_untrusted_root');
 let tpm = endorsed;
+const source = '10.0.0.1';
 const hour = 3600_000;
 
 describe('the registry', () => {
@@ -33,15 +34,22 @@ describe('the registry', () => {
       mayEnrol: (_node, by) => allowed(by),
       authority: { digest: 'c'.repeat(64) },
       clusterPorts: null,
+      firstUsePerSource: 3,
       alert: ({ code, node }) => alerts.push(`${code} ${node}`),
     });
   });
 
   const pin = (node: string, digit: string) =>
     registry.importPins([{ node, ekDigest: digit.repeat(64) }], 'token:admin', 0);
-  const join = async (node: string, digit: string, joinToken: string | null = null, now = 0) => {
-    const found = await registry.identify(hello(node), keys(digit), joinToken, now);
-    if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId);
+  const join = async (
+    node: string,
+    digit: string,
+    joinToken: string | null = null,
+    now = 0,
+    from = source,
+  ) => {
+    const found = await registry.identify(hello(node), keys(digit), joinToken, { at: now, source: from });
+    if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId, tpm);
     return found;
   };
   const secretOf = (text: string) => text.split('.').slice(2, 4).join('.');
@@ -97,12 +105,12 @@ describe('the registry', () => {
   it('decides a race for one token by the store: one wins, the other is refused', async () => {
     const text = await token('node-1');
     const [one, other] = await Promise.all(
-      ['a', 'b'].map((digit) => registry.identify(hello('node-1'), keys(digit), text, 0)),
+      ['a', 'b'].map((digit) => registry.identify(hello('node-1'), keys(digit), text, { at: 0, source })),
     );
     assert.ok(one !== undefined && 'candidate' in one && other !== undefined && 'candidate' in other);
     const results = await Promise.allSettled([
-      registry.enrol(one.candidate, one.joinTokenId),
-      registry.enrol(other.candidate, other.joinTokenId),
+      registry.enrol(one.candidate, one.joinTokenId, tpm),
+      registry.enrol(other.candidate, other.joinTokenId, tpm),
     ]);
     assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
   });
@@ -120,7 +128,10 @@ describe('the registry', () => {
     await join('node-1', 'a');
     await refused(join('node-2', 'a'), 'identity_claim_mismatch');
     await refused(
-      registry.identify(hello('node-1'), { ...keys('a'), akName: `000b${'f'.repeat(64)}` }, null, 0),
+      registry.identify(hello('node-1'), { ...keys('a'), akName: `000b${'f'.repeat(64)}` }, null, {
+        at: 0,
+        source,
+      }),
       'ak_mismatch',
     );
   });
@@ -139,6 +150,45 @@ describe('the registry', () => {
     await refused(join('node-2', 'a', await token('node-2')), 'ek_already_bound');
     assert.deepEqual(alerts, ['ek_already_bound node-1']);
     await refused(join('node-2', 'a', await token('node-3')), 'identity_claim_mismatch');
+  });
+
+  it('binds as many of one source by first use as it may, also at once, until a person approves them (row 130)', async () => {
+    allowed = () => true;
+    const digits = ['a', 'b', 'c', 'd', 'e'];
+    const found = await Promise.all(
+      digits.map((digit) => registry.identify(hello(`node-${digit}`), keys(digit), null, { at: 0, source })),
+    );
+    const results = await Promise.allSettled(
+      found.map(async (each) => {
+        assert.ok('candidate' in each);
+        await registry.enrol(each.candidate, null, tpm);
+      }),
+    );
+    assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 3);
+    for (const digit of digits.slice(3)) await refused(join(`node-${digit}`, digit), 'enrolment_pending');
+    await join('node-d', 'd', null, 0, '10.0.0.2');
+    const event = (subject: string) =>
+      ({ at: 1, actor: 'token:admin', action: 'enrol.approve', subject, code: null, detail: {} }) as const;
+    await store.enrolment.approveFirstUse([{ name: 'node-a', ekDigest: 'a'.repeat(64) }], event);
+    await join('node-e', 'e');
+    await refused(join('node-f', 'f'), 'enrolment_pending');
+    assert.equal((await store.enrolment.node('node-e'))?.enrolledFrom, '10.0.0.1');
+  });
+
+  it('takes a key, and an attestation key, for one node, and lets the same TPM wait under its own name (row 117)', async () => {
+    await pin('node-1', 'a');
+    await join('node-1', 'a');
+    const twins = [
+      { ...keys('b'), keyDigest: keys('a').keyDigest },
+      { ...keys('b'), akName: keys('a').akName },
+    ];
+    await pin('node-2', 'b');
+    for (const twin of twins) {
+      const identify = (node: string) => registry.identify(hello(node), twin, null, { at: 0, source });
+      await refused(identify('node-2'), 'ek_already_bound');
+      await refused(identify('node-1'), 'enrolment_pending');
+    }
+    assert.deepEqual(alerts, []);
   });
 
   it('gives a name to the first TPM only where the policy says so, and to none that was revoked', async () => {

@@ -214,7 +214,7 @@ describe('the evidence that is kept', () => {
   it('names the path to a root only while that holds, and only of the certificate that the node has', async () => {
     const [certificate, other] = [node.ekCertificate ?? Buffer.alloc(0), Buffer.of(1)];
     const path = { certificate, chain: [Buffer.of(2)], root: 'pem', until: 2_000 };
-    const shown = { ...node, endorsementPath: path };
+    const shown = { ...node, endorsementPath: () => path };
     const { read, answer } = fleetOfOne(shown);
     const rootsOf = async (at: number) => {
       const bundle = await unpackEvidence(answer(madeValues(32), { at }).kept.digest, read);
@@ -224,11 +224,11 @@ describe('the evidence that is kept', () => {
     assert.deepEqual(await rootsOf(2_001), [undefined, undefined]);
     assert.deepEqual(await rootsOf(1), [['pem'], ['Ag==']]);
     // The next connection, with the same end of the path, and another root or another certificate.
-    shown.endorsementPath = { ...path, root: 'other pem' };
+    shown.endorsementPath = () => ({ ...path, root: 'other pem' });
     assert.deepEqual(await rootsOf(1), [['other pem'], ['Ag==']]);
-    shown.endorsementPath = { ...path, certificate: other };
+    shown.endorsementPath = () => ({ ...path, certificate: other });
     assert.deepEqual(await rootsOf(1), [undefined, undefined]);
-    shown.endorsementPath = path;
+    shown.endorsementPath = () => path;
     shown.ekCertificate = other;
     const { kept } = answer(madeValues(32));
     const bundle = await unpackEvidence(kept.digest, read);

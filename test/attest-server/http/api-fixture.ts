@@ -62,6 +62,7 @@ export function verdictOf(change: Partial<Verdict> = {}): Verdict {
 export function enrolled(name: string): EnrolledNode {
   return {
     ekDigest: 'ab'.repeat(32),
+    keyDigest: 'ac'.repeat(32),
     name,
     bound: 'pin',
     ekPublicArea: Buffer.alloc(0),
@@ -257,7 +258,7 @@ export function portsOf(world: World): ApiPorts {
       waiting: async () => world.waiting,
       approve: async (node, ek, actor) => {
         world.decisions.push(`${actor} approves ${node} ${ek}`);
-        return { ekDigest: ek.padEnd(64, '0'), isWaiting: ek.length < 64 };
+        return { ekDigest: ek, isWaiting: ek.startsWith('ab') };
       },
       approveAll: async (actor) => {
         world.decisions.push(`${actor} approves all`);

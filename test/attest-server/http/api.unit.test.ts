@@ -188,17 +188,17 @@ describe('the API', () => {
         token: 'operator-token',
         body: JSON.stringify(body),
       });
-    const approved = await send('node-1/approve', { ek: 'ab'.repeat(8) });
+    const approved = await send('node-1/approve', { ek: 'ab'.repeat(32) });
     assert.deepEqual(api.approveAnswer.parse(JSON.parse(approved.text)).waiting, true);
     assert.equal((await send('approve-all', {})).status, 201);
     assert.equal((await send('node-1/revoke', { reason: 'sold' })).status, 201);
     assert.deepEqual(world.decisions, [
-      `token:operator approves node-1 ${'ab'.repeat(8)}`,
+      `token:operator approves node-1 ${'ab'.repeat(32)}`,
       'token:operator approves all',
       'token:operator revokes node-1: sold',
     ]);
     for (const [path, body, status] of [
-      ['node-1/approve', { ek: 'ab'.repeat(7) }, 400],
+      ['node-1/approve', { ek: 'ab'.repeat(31) }, 400],
       ['node-1/approve', { ek: 'ab'.repeat(33) }, 400],
       ['Node_1/approve', { ek: 'ab'.repeat(32) }, 404],
       ['node-1/revoke', { reason: ' \u001b[31m' }, 400],

@@ -111,7 +111,7 @@ describe('a boot that has begun', () => {
   const references = [capturedFrom(proven)];
   const first = appraise(proven, policy, { name: 'n' }, references, 0);
   const before = { ...first.next.sequence, resetCount: first.next.sequence.resetCount - 1 };
-  const past = { sequence: before, concurrent: false, sentParts: ['boot'], memory: {} } as const;
+  const past = { sequence: before, concurrent: false, twins: [], sentParts: ['boot'], memory: {} } as const;
 
   it('is pending until it is appraised, where the policy asks for it', () => {
     const { verdict, begun } = appraise(proven, policy, { name: 'n', past }, references, 0);

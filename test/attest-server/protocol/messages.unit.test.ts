@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { parseFacts } from '../../../attest-server/protocol/facts.ts';
 import { parseAgentMessage, parseServerMessage } from '../../../attest-server/protocol/messages.ts';
+import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
 import { rejectionOf } from '../verify/rejection-of.ts';
 
 const hello = {
@@ -127,8 +128,12 @@ describe('a verdict or a refusal', () => {
     }
   });
 
-  it('of an agent still has a code of the closed list', () =>
-    assert.equal(codeOf({ type: 'error', code: 'code_of_later' }), 'malformed'));
+  it('of an agent has one of three codes (row 124)', () => {
+    const reported: readonly string[] = ['evidence_raced', 'facts_unavailable', 'audit_rollback'];
+    for (const code of reported) assert.equal(codeOf({ type: 'error', code }), undefined);
+    for (const code of ['code_of_later', ...reasonCodes].filter((each) => !reported.includes(each)))
+      assert.equal(codeOf({ type: 'error', code }), 'malformed', code);
+  });
 });
 
 describe('facts', () => {

@@ -84,6 +84,14 @@ describe('the state folder of a server', () => {
       ['whose token is a link', 'admin.token', () => replaceByLink(inFolder('admin.token'))],
       ['whose keys of the authority others may read', 'tls', () => chmodSync(inFolder('tls'), 0o755)],
       ['whose folder of keys is a link', 'tls', () => replaceByLink(inFolder('tls'))],
+      ...['ca.key', 'server.key'].flatMap((name): (readonly [string, string, () => void])[] => {
+        const key = join('tls', name);
+        return [
+          [`whose ${name} others may read`, key, () => chmodSync(inFolder(key), 0o640)],
+          [`whose ${name} others may write`, key, () => chmodSync(inFolder(key), 0o602)],
+          [`whose ${name} is a link`, key, () => replaceByLink(inFolder(key))],
+        ];
+      }),
     ];
     for (const [what, name, attack] of attacks)
       it(`${what} (row 74)`, async () => {

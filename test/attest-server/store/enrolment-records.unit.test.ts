@@ -46,7 +46,7 @@ describe('a store of who is who', () => {
       [null, null, null],
     );
     assert.deepEqual([await store.enrolment.nodes(), await store.verdicts.statuses()], [[], []]);
-    assert.equal(await store.enrolment.wasRevoked(one.ekDigest), true);
+    assert.equal(await store.enrolment.wasRevoked(one), true);
     assert.equal((await store.verdicts.history('node-1', { limit: 10 })).length, 1);
     await assert.rejects(revoke(), { code: 'enrolment_pending' });
     await assert.rejects(store.verdicts.recordChange(madeRecord(one, 3_000)), { code: 'enrolment_pending' });
@@ -62,7 +62,7 @@ describe('a store of who is who', () => {
     await enrol(again);
     assert.deepEqual(await store.enrolment.nodeByEk(one.ekDigest), again);
     assert.equal((await store.verdicts.status('node-2'))?.state, 'pending');
-    assert.equal(await store.enrolment.wasRevoked(one.ekDigest), false);
+    assert.equal(await store.enrolment.wasRevoked(one), false);
     await assert.rejects(enrol(one), { code: 'ek_already_bound' });
     await enrol(madeNode('node-1', 'another'));
     await assert.rejects(enrol(madeNode('node-2', 'third')), { code: 'ek_already_bound' });

@@ -9,6 +9,7 @@ import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict
 export function madeNode(name: string, ekSeed = name): EnrolledNode {
   return {
     ekDigest: hash('sha256', ekSeed, 'hex'),
+    keyDigest: hash('sha256', `key ${ekSeed}`, 'hex'),
     name,
     bound: 'pin',
     ekPublicArea: Buffer.from([0, 1, 255]),

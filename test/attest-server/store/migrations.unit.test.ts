@@ -10,6 +10,7 @@ import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { genesis } from '../../../attest-server/protocol/audit.ts';
 import { openStore } from '../../../attest-server/store/open.ts';
 import { migrate, schemaVersion } from '../../../attest-server/store/sqlite/migrations.ts';
+import { storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
 import { madeEvent, madeNode, madeRecord, madeRepeat } from './made-records.ts';
 
 const node = madeNode('node-1');
@@ -37,6 +38,7 @@ describe('a store that an earlier version wrote', () => {
       const told: unknown[] = [];
       const store = await openStore(path, {
         chain: chainEntry,
+        keyDigest: storedKeyDigest,
         onUnreadable: (row) => told.push(row),
       });
       const kept = await store.enrolment.node('node-1');
@@ -64,7 +66,11 @@ describe('a store that an earlier version wrote', () => {
     database.exec(readFileSync(join(import.meta.dirname, 'schema-10.sql'), 'utf8'));
     database.close();
     const told: unknown[] = [];
-    const store = await openStore(path, { chain: chainEntry, onUnreadable: (row) => told.push(row) });
+    const store = await openStore(path, {
+      chain: chainEntry,
+      keyDigest: storedKeyDigest,
+      onUnreadable: (row) => told.push(row),
+    });
     const statuses = await store.verdicts.statuses();
     assert.deepEqual(statuses, statusesOfSchema10());
     for (const { name, ekDigest, evidenceDigest } of statuses) {
@@ -78,7 +84,8 @@ describe('a store that an earlier version wrote', () => {
       await store.verdicts.recordChange(madeRecord(node, 1_900_000_001_000));
     }
     assert.deepEqual([(await store.references.list()).length, (await store.tokens.list()).length], [1, 1]);
-    assert.equal(await store.enrolment.wasRevoked((await revoked(path)).ekDigest), true);
+    const { ekDigest: gone } = await revoked(path);
+    assert.equal(await store.enrolment.wasRevoked({ ekDigest: gone, keyDigest: '', akName: '' }), true);
     const usedBefore = 1_900_000_000_000;
     const request = { usedBefore, keptBefore: usedBefore, signal: new AbortController().signal };
     const event = () => madeEvent('evidence_erased', 'shared');
@@ -113,7 +120,7 @@ describe('a store that an earlier version wrote', () => {
   /** The rows that every version has had, as plain SQL: the program that wrote them is gone. */
   function writeAs(version: number): void {
     const database = new DatabaseSync(path);
-    migrate(database, version);
+    migrate(database, storedKeyDigest, version);
     const insert = (table: string, row: Record<string, string | number | Buffer | null>) => {
       const names = Object.keys(row);
       const places = names.map(() => '?').join(', ');

@@ -3,11 +3,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { checkEndorsement } from '../../../attest-server/verify/endorsement.ts';
+import { highRangePolicy } from '../../../agent/node-tpm2/ek-profile.ts';
+import { checkEndorsement, storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
 import { parseCertificate } from '../../../attest-server/verify/x509/certificate.ts';
 import {
   type AreaOptions,
   ekAttributes,
+  ekTemplate,
   madeArea,
   type SoftwareKey,
   sized,
@@ -17,9 +19,14 @@ import {
 } from './software-key.ts';
 
 const oaep = readFileSync(join(import.meta.dirname, '../../../swtpm-fixtures/recorded/ek-rsaes-oaep/ek.der'));
-const storage: AreaOptions = { attributes: ekAttributes, scheme: 0x0010, symmetric: '000600800043' };
-const rsa = softwareKey('rsa2048', storage);
-const p384 = softwareKey('p384', { ...storage, nameAlg: 0x000c, symmetric: '000601000043' });
+const rsa = softwareKey('rsa2048', ekTemplate);
+const p384 = softwareKey('p384', inHighRange('sha384', 0x000c, '000601000043'));
+
+/** What the agent has its TPM make in the high range. */
+function inHighRange(nameAlg: 'sha256' | 'sha384' | 'sha512', id: number, symmetric: string): AreaOptions {
+  const policy = highRangePolicy(nameAlg).toString('hex');
+  return { ...ekTemplate, attributes: 0x000300f2, nameAlg: id, policy, symmetric };
+}
 
 const claim = (publicArea: Buffer, certificate: Buffer | null = null) => ({
   publicArea,
@@ -27,12 +34,12 @@ const claim = (publicArea: Buffer, certificate: Buffer | null = null) => ({
   chain: [],
 });
 const area = (key: SoftwareKey, change: AreaOptions) =>
-  madeArea(key.kind, key.publicKey, { ...storage, ...change });
+  madeArea(key.kind, key.publicKey, { ...ekTemplate, ...change });
 
 /** The public area of the TPM whose certificate this is: the certificate holds the modulus. */
 function areaOf(modulus: Buffer): Buffer {
-  const head = Buffer.from('0001000b000300b20000000600800043001008000000', 'hex');
-  return Buffer.concat([head.subarray(0, 18), u16(2048), u32(0), sized(modulus)]);
+  const head = `0001000b000300b20020${ekTemplate.policy}0006008000430010`;
+  return Buffer.concat([Buffer.from(head, 'hex'), u16(2048), u32(0), sized(modulus)]);
 }
 
 describe('checkEndorsement', () => {
@@ -79,13 +86,53 @@ describe('checkEndorsement', () => {
     assert.throws(() => checkEndorsement(claim(area(rsa, { symmetric: '0010' }))), { code: 'malformed' });
   });
 
+  it('takes each template of the TCG that we know', () => {
+    const p256 = softwareKey('p256', ekTemplate);
+    const high = inHighRange('sha256', 0x000b, '000600800043');
+    const areas = [
+      rsa.publicArea,
+      p256.publicArea,
+      area(rsa, high),
+      area(p256, high),
+      p384.publicArea,
+      softwareKey('p521', inHighRange('sha512', 0x000d, '000601000043')).publicArea,
+      softwareKey('rsa3072', inHighRange('sha384', 0x000c, '000601000043')).publicArea,
+      softwareKey('rsa4096', inHighRange('sha384', 0x000c, '000601000043')).publicArea,
+    ];
+    const kinds = areas.map((each) => checkEndorsement(claim(each)).kind);
+    assert.deepEqual(kinds, [
+      ...['RSA-2048', 'P-256', 'RSA-2048', 'P-256', 'P-384', 'P-521'],
+      ...['RSA-3072', 'RSA-4096'],
+    ]);
+  });
+
+  it('takes no other form of a key, and knows the key in each (rows 116, 117)', () => {
+    const high = inHighRange('sha256', 0x000b, '000600800043');
+    const forms: readonly AreaOptions[] = [
+      { exponent: 65537 },
+      ...Array.from({ length: 32 }, (_, bit) => ({ attributes: ekAttributes ^ (1 << bit) })),
+      { policy: '' },
+      { policy: ekTemplate.policy?.replace('8', '9') ?? '' },
+      { policy: high.policy ?? '' },
+      { attributes: high.attributes ?? 0 },
+      { nameAlg: 0x000c },
+      { symmetric: '000601000043' },
+      { scheme: 0x0017, schemeHash: 0x000b },
+    ];
+    for (const form of forms) {
+      const other = area(rsa, { ...form, attributes: (form.attributes ?? ekAttributes) >>> 0 });
+      assert.throws(() => checkEndorsement(claim(other)), { code: 'malformed' }, JSON.stringify(form));
+      assert.equal(storedKeyDigest(other), checkEndorsement(claim(rsa.publicArea)).keyDigest);
+    }
+  });
+
   it('refuses weak keys (row 12)', () => {
     assert.throws(() => checkEndorsement(claim(area(rsa, { nameAlg: 0x0004 }))), { code: 'weak_key' });
     assert.throws(() => checkEndorsement(claim(area(p384, { curve: 0x0001 }))), { code: 'weak_key' });
     assert.throws(() => checkEndorsement(claim(area(rsa, { symmetric: '000300800043' }))), {
       code: 'weak_key',
     });
-    const short = softwareKey('rsa1024', storage);
+    const short = softwareKey('rsa1024', ekTemplate);
     assert.throws(() => checkEndorsement(claim(short.publicArea)), { code: 'weak_key' });
   });
 });

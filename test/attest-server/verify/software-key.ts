@@ -7,11 +7,15 @@ export interface AreaOptions {
   readonly scheme?: number;
   readonly schemeHash?: number;
   readonly curve?: number;
+  /** Hex; default none. */
+  readonly policy?: string;
+  /** RSA; default 0. */
+  readonly exponent?: number;
   /** TPMT_SYM_DEF_OBJECT, hex; of an endorsement key `000600800043`. */
   readonly symmetric?: string;
 }
 
-export type KeyKind = 'rsa2048' | 'rsa1024' | 'p256' | 'p384';
+export type KeyKind = 'rsa1024' | 'rsa2048' | 'rsa3072' | 'rsa4096' | 'p256' | 'p384' | 'p521';
 
 /** A key outside any TPM, described as if a TPM held it: what an attacker can always make. */
 export interface SoftwareKey {
@@ -27,10 +31,18 @@ export const akAttributes = 0x00050472;
 /** fixedTPM, fixedParent, sensitiveDataOrigin, adminWithPolicy, restricted, decrypt */
 export const ekAttributes = 0x000300b2;
 
+/** What a low range endorsement key says (L-1 and L-2). */
+export const ekTemplate: AreaOptions = {
+  attributes: ekAttributes,
+  policy: '837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa',
+  scheme: 0x0010,
+  symmetric: '000600800043',
+};
+
 export function softwareKey(kind: KeyKind, options: AreaOptions = {}): SoftwareKey {
   const { publicKey, privateKey } = kind.startsWith('rsa')
     ? generateKeyPairSync('rsa', { modulusLength: Number(kind.slice(3)) })
-    : generateKeyPairSync('ec', { namedCurve: kind === 'p256' ? 'P-256' : 'P-384' });
+    : generateKeyPairSync('ec', { namedCurve: `P-${kind.slice(1)}` });
   return { kind, publicKey, privateKey, publicArea: madeArea(kind, publicKey, options) };
 }
 
@@ -40,9 +52,9 @@ export function madeArea(kind: KeyKind, publicKey: KeyObject, options: AreaOptio
   const scheme = options.scheme ?? (rsa ? 0x0014 : 0x0018);
   const hash = options.schemeHash ?? 0x000b;
   const key = rsa
-    ? [u16(Number(kind.slice(3))), u32(0), sized(number(jwk.n))]
+    ? [u16(Number(kind.slice(3))), u32(options.exponent ?? 0), sized(number(jwk.n))]
     : [
-        u16(options.curve ?? (kind === 'p256' ? 3 : 4)),
+        u16(options.curve ?? (kind === 'p256' ? 3 : kind === 'p384' ? 4 : 5)),
         u16(0x0010),
         sized(number(jwk.x)),
         sized(number(jwk.y)),
@@ -51,7 +63,7 @@ export function madeArea(kind: KeyKind, publicKey: KeyObject, options: AreaOptio
     u16(rsa ? 0x0001 : 0x0023),
     u16(options.nameAlg ?? 0x000b),
     u32(options.attributes ?? akAttributes),
-    u16(0),
+    sized(Buffer.from(options.policy ?? '', 'hex')),
     Buffer.from(options.symmetric ?? '0010', 'hex'),
     scheme === 0x0010 ? u16(scheme) : Buffer.concat([u16(scheme), u16(hash)]),
     ...key,

@@ -39,6 +39,7 @@ function saying(host: HostFacts): Proven {
 const nodeOf = (proven: Proven, past = noPast): JudgedNode => ({
   name: 'n',
   tpmClass: 'unknown',
+  twins: [],
   past,
   sequence: judgeSequence(null, sightingOf(proven)),
   unread: [],
