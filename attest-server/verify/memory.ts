@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
+import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import { measureBoot } from './measured-boot.ts';
 import type { MeasuredBoot } from './proven.ts';
@@ -9,6 +10,8 @@ import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from
 const rememberedBoots = 512;
 const rememberedBytes = 64 * 1024 * 1024;
 const rememberedParts = 8192;
+/** What is known of a file takes about 1 KB, a block of GRUB's environment 2. */
+const rememberedFiles = 16_384;
 /** The PCR values of one key take about 1 KB. */
 const rememberedKeys = 131_072;
 
@@ -23,6 +26,8 @@ export class Memory {
     maxSize: rememberedBytes,
     sizeCalculation: ({ bytes }) => bytes.length + 1,
   });
+  readonly #files = new LRUCache<string, KnownFile>({ max: rememberedFiles });
+  readonly #fileSets = new LRUCache<string, FileSet>({ max: rememberedParts });
   readonly #facts = new LRUCache<string, { readonly text: string; readonly facts: Facts }>({
     max: rememberedKeys,
     maxSize: rememberedBytes,
@@ -43,6 +48,23 @@ export class Memory {
 
   keep(part: HashedPart): void {
     if (!this.#parts.has(part.digest)) this.#parts.set(part.digest, ownPart(part));
+  }
+
+  /** All files of the list that has this digest; null where one of them is not remembered. */
+  files(list: string): FileSet | null {
+    return this.#fileSets.get(list) ?? null;
+  }
+
+  file(digest: string): KnownFile | null {
+    return this.#files.get(digest) ?? null;
+  }
+
+  keepFile(file: KnownFile): void {
+    this.#files.set(file.digests.sha256, file);
+  }
+
+  keepFiles(files: FileSet): void {
+    if (files.digest !== null) this.#fileSets.set(files.digest, files);
   }
 
   /** `parseFacts`, where the same text that came with this key's last quote is not parsed again. @throws Rejection */
@@ -67,17 +89,20 @@ export class Memory {
     return latest;
   }
 
-  /** `measureBoot`, where a log is not parsed again while both logs and the measured PCRs are the same. */
-  boot(log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null): MeasuredBoot {
+  /** `measureBoot`, where a log is not parsed again while logs, measured PCRs and the loader's files are the same. */
+  boot(log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null, files: FileSet): MeasuredBoot {
     const both = log.digest + pcrs.measuredDigest;
-    const key = userSpace === null ? both : both + userSpace.digest;
+    const logs = userSpace === null ? both : both + userSpace.digest;
+    const key = files.digest === null ? logs : `${logs} ${files.digest}`;
     const known = this.#boots.get(key);
     if (known !== undefined) return known;
     // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.
     const own = this.part(log.digest) ?? ownPart(log);
-    const boot = measureBoot(own, pcrs.banks, userSpace);
+    const boot = measureBoot(own, pcrs.banks, userSpace, files);
     // What does not replay may be made up anew for each answer, and is worth no memory.
     if (boot.problems.length > 0) return boot;
+    // Of a list that is not whole, more files may be known the next time.
+    if (files.digest !== null && this.files(files.digest) === null) return boot;
     this.#parts.set(own.digest, own);
     if (userSpace !== null) this.keep(userSpace);
     this.#boots.set(key, boot, { size: own.bytes.length + 1 });

@@ -22,6 +22,8 @@ export interface Moment {
   readonly firmwareVersion?: bigint;
   readonly host?: object;
   readonly previous?: EarlierBundle['previous'];
+  /** What its loader read, as far as the node sends it; needs version 2. */
+  readonly files?: readonly Buffer[];
 }
 
 /** One TPM for all vectors: software keys, so that it signs what a real one would after the same attack. */

@@ -53,7 +53,7 @@ function cover(
   const inForce = references.map((reference): Reference => ({ ...reference, state: 'active' }));
   const usable = prepareReferences(group.name, alone, inForce).active.filter((one) => isUsable(one, banks));
   const vouched = vouchedBoot(boot, banks, group.rules.boot);
-  const { differing, foreign, uncovered } = judgeStages(vouched, usable, group.rules.boot, node);
-  const unknown = differing.length + foreign.length + uncovered.length;
+  const { differing, foreign, unseen, uncovered } = judgeStages(vouched, usable, group.rules.boot, node);
+  const unknown = differing.length + foreign.length + unseen.length + uncovered.length;
   return unknown === 0 && explainedFinding(vouched, group.rules.boot, usable) === null;
 }

@@ -1,5 +1,6 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { argumentDifference, sameOrder } from './command-line.ts';
+import { isSeen } from './file-content.ts';
 import { type JudgedStage, judgedStages } from './judged-stage.ts';
 import { mayReadOtherConfiguration } from './loader-files.ts';
 import { isConfiguration, isOfMenu } from './only-read.ts';
@@ -16,6 +17,8 @@ export interface StageDifference {
   readonly unknown: readonly BootComponent[];
   /** What the reference has and the boot did not measure. */
   readonly missing: readonly ReferencedComponent[];
+  /** A file that the reference has, of which nobody knows what it is: it counts for the node of the reference alone. */
+  readonly unseen: BootComponent | null;
 }
 
 /** Of each stage what differs; every stage is there, most with nothing in it. */
@@ -31,17 +34,20 @@ export function compareStages(
   const present = new Set<string>();
   const counts = new Map<string, number>();
   const unknown = new Map<JudgedStage, BootComponent[]>();
+  const unseen = new Map<JudgedStage, BootComponent>();
   const bothHaveCommands = boot.hasCommands && components.hasCommands;
   let mayBeOther: boolean | undefined;
   const judgesSections = boot.hasSections && components.all.some(({ pcr }) => pcr === 11);
   for (const { component, stage } of boot.judged) {
     if (component.pcr === 11 && !judgesSections) continue;
     const known = referencedComponent(components, component, boot.masked);
-    if (known !== null && isOneOf(components, known, component, counts)) present.add(known.key);
-    else if (bothHaveCommands && isOfMenu(component)) continue;
+    if (known !== null && isOneOf(components, known, component, counts)) {
+      present.add(known.key);
+      if (boot.unseen.has(component) && !isSeen(known.content)) unseen.set(stage, component);
+    } else if (bothHaveCommands && isOfMenu(component)) continue;
     else if (isConfiguration(component)) {
       mayBeOther ??= mayReadOtherConfiguration(boot, reference, rules);
-      if (!mayBeOther) add(unknown, stage, component);
+      if (!mayBeOther || !boot.isReadable(component)) add(unknown, stage, component);
     } else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present))
       add(unknown, stage, component);
   }
@@ -61,7 +67,13 @@ export function compareStages(
   const differences = new Map<JudgedStage, StageDifference>();
   for (const stage of judgedStages) {
     const lacking = missing.length === 0 ? none : missing.filter((one) => one.stage === stage);
-    differences.set(stage, { reference, stage, unknown: unknown.get(stage) ?? none, missing: lacking });
+    differences.set(stage, {
+      reference,
+      stage,
+      unknown: unknown.get(stage) ?? none,
+      missing: lacking,
+      unseen: unseen.get(stage) ?? null,
+    });
   }
   return differences;
 }

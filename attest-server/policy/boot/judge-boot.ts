@@ -4,6 +4,7 @@ import { isCutOff } from './command-line.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
+import { hiddenFinding, unseenFinding } from './file-content.ts';
 import { noReference } from './findings.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
@@ -54,6 +55,7 @@ export function judgeBoot(
     ...secureBootFindings(boot, rules, usable, revocations),
     commandLineFinding(boot, rules),
     explainedFinding(boot, rules, usable),
+    hiddenFinding(boot),
   ].filter((finding) => finding !== null);
   const byRule = new Map(broken.map((finding) => [finding.code, finding]));
   const { findings, asReferenced } = active.some((one) => one.strict && referenceMatches(one, banks))
@@ -78,7 +80,7 @@ function judgeByReferences(
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
     return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const { differing, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
+  const { differing, open, foreign, unseen, uncovered } = judgeStages(boot, usable, rules, node);
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
@@ -94,6 +96,7 @@ function judgeByReferences(
     ...causes.map((difference) => stageFinding(boot, difference, rules)),
     initrd,
     ...foreign.map((stage) => foreignFinding(boot, stage, node)),
+    ...unseen.map((component) => unseenFinding(boot, component, node)),
     ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
     ...(boot.unexplained === null ? [] : [unexplainedFinding(boot, boot.unexplained)]),
     ...open.map((stage) => openFinding(boot, stage)),
@@ -104,7 +107,7 @@ function judgeByReferences(
         : uncoveredFinding(boot, unknown),
   ].filter((finding) => finding !== null);
   const broken =
-    differing.length + foreign.length + unknown.length > 0 ||
+    differing.length + foreign.length + unseen.length + unknown.length > 0 ||
     unquoted !== undefined ||
     boot.unexplained !== null;
   return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };

@@ -14,6 +14,8 @@ export interface JudgedStages {
   readonly open: readonly OpenStage[];
   /** Stages of which a reference of this very node must speak, and none does. */
   readonly foreign: readonly OpenStage[];
+  /** Files that references of other machines have, and nobody knows: one of each such stage. */
+  readonly unseen: readonly BootComponent[];
   /** Stages of the boot of which no reference speaks. */
   readonly uncovered: readonly JudgedStage[];
 }
@@ -36,17 +38,21 @@ export function judgeStages(
   rules: BootRules,
   node: string,
 ): JudgedStages {
-  const compared = compareAll(boot, references, rules);
+  const compared = compareAll(boot, references, rules, node);
+  const unseen: BootComponent[] = [];
   const differing: StageDifference[] = [];
   const open: OpenStage[] = [];
   const foreign: OpenStage[] = [];
   const uncovered: JudgedStage[] = [];
   for (const stage of judgedStages) {
     const scope = scopeOf(stage, rules.scope);
-    const own = (one: Compared) => scope !== 'node' || one.reference.reference.captured?.node === node;
+    const own = (one: Compared) => scope !== 'node' || isOf(node, one.reference);
     const covering = compared.filter(({ reference }) => covers(reference, stage));
-    const closest = closestOf(covering.filter(own), stage);
-    if (closest !== null && closest.unknown.length + closest.missing.length === 0) continue;
+    const closest = closestOf(covering.filter(own), stage, node);
+    if (closest !== null && closest.unknown.length + closest.missing.length === 0) {
+      if (closest.unseen !== null && !isOf(node, closest.reference)) unseen.push(closest.unseen);
+      continue;
+    }
     const first = closest?.unknown[0] ?? boot.judged.find((one) => one.stage === stage)?.component;
     if (closest !== null) {
       const isOpen = isInPlace(stage, closest.unknown) && (stage !== 'initrd' || onlyReplaces(boot, closest));
@@ -59,7 +65,16 @@ export function judgeStages(
       else uncovered.push(stage);
     }
   }
-  return { differing, open, foreign, uncovered };
+  return { differing, open, foreign, unseen, uncovered };
+}
+
+function isOf(node: string, { reference }: PreparedReference): boolean {
+  return reference.captured?.node === node;
+}
+
+/** How much is different, or counts for another node alone. */
+function sizeOf({ unknown, missing, unseen, reference }: StageDifference, node: string): number {
+  return unknown.length + missing.length + (unseen === null || isOf(node, reference) ? 0 : 1);
 }
 
 /** Closest first. One that has no difference at all ends the search, where any of them may cover any stage. */
@@ -67,12 +82,13 @@ function compareAll(
   boot: VouchedBoot,
   references: readonly PreparedReference[],
   rules: BootRules,
+  node: string,
 ): Compared[] {
   const anyNode = !goesByNode(rules);
   const compared: Compared[] = [];
   for (const reference of references) {
     const stages = compareStages(boot, reference, rules);
-    const total = [...stages.values()].reduce((sum, one) => sum + one.unknown.length + one.missing.length, 0);
+    const total = [...stages.values()].reduce((sum, one) => sum + sizeOf(one, node), 0);
     if (total === 0 && anyNode && reference.whole) return [{ reference, stages, total }];
     compared.push({ reference, stages, total });
   }
@@ -84,12 +100,11 @@ function covers({ whole, components }: PreparedReference, stage: JudgedStage): b
   return whole || components.stages.has(stage);
 }
 
-function closestOf(compared: readonly Compared[], stage: JudgedStage): StageDifference | null {
+function closestOf(compared: readonly Compared[], stage: JudgedStage, node: string): StageDifference | null {
   let closest: StageDifference | null = null;
   for (const { stages } of compared) {
     const one = stages.get(stage)!;
-    const size = ({ unknown, missing }: StageDifference) => unknown.length + missing.length;
-    if (closest === null || size(one) < size(closest)) closest = one;
+    if (closest === null || sizeOf(one, node) < sizeOf(closest, node)) closest = one;
   }
   return closest;
 }
