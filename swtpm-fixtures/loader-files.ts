@@ -52,14 +52,14 @@ const section = (name: string, data: Buffer) => {
   return Buffer.concat([head, data]);
 };
 /** As small as a font of GRUB's can be. */
-const font = Buffer.concat([
+export const font = Buffer.concat([
   section('FILE', Buffer.from('PFF2')),
   section('NAME', Buffer.from('Unifont\0')),
   section('DATA', Buffer.alloc(0)),
 ]);
 
 /** A relocatable ELF object with one section more than its table of names. */
-const grubModule = (() => {
+export const grubModule = (() => {
   const names = Buffer.from('\0.modname\0.shstrtab\0', 'latin1');
   const header = Buffer.alloc(64);
   header.write('\x7fELF\x02\x01\x01', 'latin1');

@@ -101,26 +101,25 @@ export class LoaderFiles {
     if (wantedBy(explained.proven).length === before)
       for (const digest of asked ?? []) search.missing.add(digest);
     for (const digest of asked ?? []) this.#land(node, digest);
-    for (;;) {
-      explained = await this.#with(
-        node,
-        explained,
-        await this.#kept(node, explained.proven, search),
-        verified,
-      );
+    for (let hasWaited = false; ; hasWaited = true) {
+      // Looked at first: one that lands meanwhile is found the next time.
+      const flights = new Map(wantedBy(explained.proven).flatMap((digest) => this.#flightOf(node, digest)));
+      const kept = await this.#kept(node, explained.proven, search);
+      explained = await this.#with(node, explained, kept, verified);
       const left = wantedBy(explained.proven).filter((digest) => !search.missing.has(digest));
       if (asked === null || left.length === 0 || search.rounds >= mostRounds)
         return this.#done(node, explained);
       search.rounds++;
-      const flights = left.flatMap((digest) => this.#flights.get(digest) ?? []);
-      const mine = left.filter((digest) => (this.#flights.get(digest)?.node ?? node) === node);
-      if (mine.length > 0) {
-        const wanted = mine.slice(0, limits.filesInAnswer.count);
+      // Waited for once alone: a node that takes and never sends must not keep others waiting.
+      const wanted = left
+        .filter((digest) => hasWaited || !flights.has(digest))
+        .slice(0, limits.filesInAnswer.count);
+      if (wanted.length > 0) {
         for (const digest of wanted) this.#take(node, digest);
         this.#found.set(node, explained.given);
         return { ...explained, wanted };
       }
-      await Promise.all(flights.map(({ landed }) => landed));
+      await Promise.all([...flights.values()].map(({ landed }) => landed));
       for (const digest of left) search.looked.delete(digest);
     }
   }
@@ -175,6 +174,11 @@ export class LoaderFiles {
     const search = { of, looked: new Set<string>(), missing: new Set<string>(), rounds: 0 };
     this.#searches.set(node, search);
     return search;
+  }
+
+  #flightOf(node: string, digest: string): (readonly [string, Flight])[] {
+    const flight = this.#flights.get(digest);
+    return flight === undefined || flight.node === node ? [] : [[digest, flight]];
   }
 
   #take(node: string, digest: string): void {

@@ -20,7 +20,7 @@ const tags = { ...stubTags, loaderConfiguration: 0xf5bc582a } as const;
 const environmentFile = /(?:^|[/\\])grubenv$/;
 /** Commands of GRUB's that name the boot entry that its environment names. */
 const chosenEntry = /^(?:set (?:default|saved_entry|next_entry|chosen|prev_saved_entry)=)(.{1,256})$/;
-const mostEntries = 8;
+const mostEntries = 3;
 
 const configurationFile = /(?:\.(?:cfg|conf)|grubenv|grub\.cfg-[^/\\]*)$/i;
 
