@@ -11,7 +11,7 @@ const rememberedBoots = 512;
 const rememberedBytes = 64 * 1024 * 1024;
 const rememberedParts = 8192;
 /** What is known of a file takes about 1 KB, a block of GRUB's environment 2. */
-const rememberedFiles = 16_384;
+const rememberedFiles = 131_072;
 /** The PCR values of one key take about 1 KB. */
 const rememberedKeys = 131_072;
 
@@ -27,7 +27,7 @@ export class Memory {
     sizeCalculation: ({ bytes }) => bytes.length + 1,
   });
   readonly #files = new LRUCache<string, KnownFile>({ max: rememberedFiles });
-  readonly #fileSets = new LRUCache<string, FileSet>({ max: rememberedParts });
+  readonly #fileSets = new LRUCache<string, FileSet>({ max: rememberedKeys });
   readonly #facts = new LRUCache<string, { readonly text: string; readonly facts: Facts }>({
     max: rememberedKeys,
     maxSize: rememberedBytes,

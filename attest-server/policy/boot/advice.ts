@@ -7,7 +7,7 @@ const compare =
 export const advice: Readonly<Partial<Record<ReasonCode, string>>> = {
   kernel_unknown: `If the kernel was updated on purpose, make it known: assay reference capture NODE --name NAME, or assay reference approve NAME where one is staged (assay reference compute makes one of the kernel’s file before any node runs it); if not, take the node out of service and look for who changed it. ${compare}`,
   initrd_unknown: `If the initrd was rebuilt on purpose, capture it (assay reference capture NODE --name NAME), or let the policy take each node’s own (boot.scope.initrd: node); if not, take the node out of service and compare its initrd with a good one. ${compare}`,
-  bootloader_unknown: `If the boot loader or its configuration was changed on purpose, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and reinstall the loader from its package. ${compare}`,
+  bootloader_unknown: `If the boot loader or its configuration was changed on purpose, capture it: assay reference capture NODE --name NAME; where nobody has seen a file, let the agent read /boot and the EFI system partition (its log says what it could not); if not, take the node out of service and reinstall the loader from its package. ${compare}`,
   firmware_unknown: `If the firmware was updated on purpose, or this is another model of machine, capture it: assay reference capture NODE --name NAME; if not, take the node out of service and compare its firmware with the vendor’s. ${compare}`,
   pcr_mismatch: `No event of a known kind explains the difference: treat the node as changed until you know why. ${compare}`,
   no_reference:

@@ -14,11 +14,31 @@ export function fileContent(bytes: Buffer): FileContent {
   return isModule(bytes) ? 'module' : 'other';
 }
 
-/** A PE image, and what GRUB starts by its own: kernels of x86 (HdrS) and ARM, and an ELF image that is no module. */
+/** A PE image, and what GRUB starts by its own: kernels of x86 (HdrS), ARM and multiboot, and an ELF image that is no module. */
 function isCode(bytes: Buffer): boolean {
+  if (hasMultiboot(bytes)) return true;
   if (has(bytes, 0, 'MZ') || has(bytes, 0x202, 'HdrS') || has(bytes, 0x38, 'ARM\x64')) return true;
   return has(bytes, 0, '\x7fELF') && !isModule(bytes);
 }
+
+/** A header of either version, by its magic and checksum. Multiboot 0.6.96 and Multiboot2 2.0, section 3.1. */
+function hasMultiboot(bytes: Buffer): boolean {
+  const sum = (at: number, words: number) => {
+    let total = 0;
+    for (let word = 0; word < words; word++) total = (total + bytes.readUInt32LE(at + 4 * word)) >>> 0;
+    return total;
+  };
+  return multiboot.some(({ magic, words, align, within }) => {
+    for (let at = bytes.indexOf(magic); at >= 0 && at < within; at = bytes.indexOf(magic, at + 1))
+      if (at % align === 0 && at + 4 * words <= bytes.length && sum(at, words) === 0) return true;
+    return false;
+  });
+}
+
+const multiboot = [
+  { magic: Buffer.from('02b0ad1b', 'hex'), words: 3, align: 4, within: 8192 },
+  { magic: Buffer.from('d65052e8', 'hex'), words: 4, align: 8, within: 32_768 },
+] as const;
 
 /** What Linux unpacks as an initrd: cpio, and each compression that it knows. */
 const archives: readonly Buffer[] = [

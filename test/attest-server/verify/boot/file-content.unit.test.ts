@@ -15,6 +15,8 @@ function withKernelHeader(from: Buffer): Buffer {
   return made;
 }
 
+/** Magic, flags, and what makes their sum zero. */
+const multibootHeader = Buffer.from('02b0ad1b00000000fe4f52e4', 'hex');
 const fontOf = (...sections: readonly Buffer[]) => Buffer.concat([font.subarray(0, 12), ...sections]);
 const sectionOf = (name: string, size: number, data: Buffer) => {
   const head = Buffer.from(`${name}....`);
@@ -48,6 +50,16 @@ const cases: readonly (readonly [name: string, content: string, bytes: Buffer])[
     'a font that a loader could start',
     'code',
     withKernelHeader(fontOf(sectionOf('DATA', 0xffffffff, Buffer.alloc(2048)))),
+  ],
+  [
+    'a font with a multiboot header',
+    'code',
+    Buffer.concat([font, Buffer.alloc(-font.length & 3), multibootHeader]),
+  ],
+  [
+    'a font with the magic of multiboot alone',
+    'font',
+    Buffer.concat([font, Buffer.alloc(-font.length & 3), multibootHeader.subarray(0, 4)]),
   ],
   ['a module', 'module', grubModule],
   ['a module that a loader could start', 'code', withKernelHeader(grubModule)],
