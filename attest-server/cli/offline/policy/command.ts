@@ -51,13 +51,13 @@ export async function checkPolicyFile(
 
 /** References that count for one node alone, where the policy wants them for more. */
 function unseenIn(policy: Policy, references: readonly Reference[]): readonly PolicyFault[] {
-  return policy.groups.flatMap(({ name: group, rules: { boot } }) =>
+  return policy.groups.flatMap(({ name: group, rules: { boot } }, index) =>
     references
       .filter((one) => one.group === group || boot.references?.includes(one.name) === true)
       .filter((one) => boot.scope.loader !== 'node' && one.state === 'active' && unseenFiles(one).length > 0)
       .map((one) => ({
         line: 1,
-        field: `groups.${group}.boot.scope.loader`,
+        field: `groups.${index}.boot.scope.loader`,
         text: `is ${boot.scope.loader}, but nobody has seen ${unseenFiles(one).length} of the files that the boot loader of reference ${one.name} read: for them it counts for ${one.captured?.node ?? 'no node'} alone`,
       })),
   );
