@@ -57,9 +57,9 @@ const archives: readonly Buffer[] = [
   Buffer.from('hsqs'),
 ];
 
-/** UTF-8 of lines: no NUL and no other control character, so that nothing binary can be spelt in it. */
+/** UTF-8 of lines: no NUL and no control character but tab, line feed, form feed and carriage return. */
 function isText(bytes: Buffer): boolean {
-  for (const byte of bytes) if ((byte < 0x20 && !lineControls.has(byte)) || byte === 0x7f) return false;
+  if (control.test(bytes.toString('latin1'))) return false;
   try {
     utf8.decode(bytes);
     return true;
@@ -68,9 +68,10 @@ function isText(bytes: Buffer): boolean {
   }
 }
 
-/** Tab, line feed, form feed, carriage return. */
-const lineControls: ReadonlySet<number> = new Set([0x09, 0x0a, 0x0c, 0x0d]);
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+const control = /[\x00-\x08\x0b\x0e-\x1f\x7f]/;
 
 /**
  * GRUB's font format: sections of a name, a length and so many bytes, up to DATA, which reaches to the end. GRUB manual,
