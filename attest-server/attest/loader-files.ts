@@ -1,7 +1,10 @@
+import { hash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { limits } from '../protocol/limits.ts';
 import { fileList, parseFileList } from '../protocol/loader-files.ts';
+import { Rejection } from '../protocol/rejection.ts';
 import { hashPart } from '../verify/hashed-part.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
@@ -36,6 +39,8 @@ interface Flight {
 
 /** How often a node is asked for files of one boot before it is judged without those that are left. */
 const mostRounds = 16;
+/** Bytes that are held of nodes that were asked for more: what gives way is asked for again. */
+const foundBytes = 64 * 1024 * 1024;
 /** Milliseconds that others wait for a file which one node was asked for: a fleet's font travels once. */
 const flightMs = 5_000;
 
@@ -48,7 +53,10 @@ export class LoaderFiles {
   readonly #verifier: Verifier;
   readonly #searches = new Map<string, Search>();
   /** Of nodes that were asked for more before they are judged: what explains their boot so far. */
-  readonly #found = new Map<string, GivenFiles>();
+  readonly #found = new LRUCache<string, GivenFiles>({
+    maxSize: foundBytes,
+    sizeCalculation: ({ files }) => [...files.values()].reduce((sum, { length }) => sum + length, 1),
+  });
   readonly #flights = new Map<string, Flight>();
 
   constructor(evidence: Pick<EvidenceRoom, 'fileBudget' | 'hold' | 'readPart'>, verifier: Verifier) {
@@ -78,7 +86,7 @@ export class LoaderFiles {
    * @param proven with the files that are held
    * @param verified the same answer with others
    * @param at milliseconds since the epoch
-   * @throws Rejection `too_large` where a node sends more than its share of the disk
+   * @throws Rejection `malformed` for a file that nobody asked for; `too_large` where a node sends more than its share
    */
   async explain(
     node: string,
@@ -93,11 +101,15 @@ export class LoaderFiles {
     if (came.length === 0 && wantedBy(proven).length === 0) return this.#done(node, explained);
     const search = this.#searchOf(node, proven, answer.channel.toString('hex'));
     const before = wantedBy(proven).length;
-    explained = await this.#with(node, explained, came, verified);
-    const bytes = came.filter((each) => explained.given.files.has(hashPart(each).digest));
-    const size = bytes.reduce((sum, { length }) => sum + length, 0);
+    const sent = checkAsked(came, asked ?? []);
+    explained = await this.#with(node, explained, sent, verified);
+    let size = 0;
+    for (const [digest, bytes] of sent)
+      if (explained.given.files.has(digest)) {
+        size += bytes.length;
+        this.#evidence.hold(digest, bytes);
+      }
     if (size > 0) this.#evidence.fileBudget.take(node, size, at);
-    for (const each of bytes) this.#evidence.hold(hashPart(each).digest, each);
     if (wantedBy(explained.proven).length === before)
       for (const digest of asked ?? []) search.missing.add(digest);
     for (const digest of asked ?? []) this.#land(node, digest);
@@ -138,13 +150,12 @@ export class LoaderFiles {
   async #with(
     node: string,
     explained: ExplainedAnswer,
-    more: readonly Buffer[],
+    more: ReadonlyMap<string, Buffer>,
     verified: (files: GivenFiles) => Proven,
   ): Promise<ExplainedAnswer> {
-    if (more.length === 0) return explained;
+    if (more.size === 0) return explained;
     const { list, files } = explained.given;
-    const all = new Map(files);
-    for (const bytes of more) all.set(hashPart(bytes).digest, bytes);
+    const all = new Map([...files, ...more]);
     const listed = new Set([...(await this.#listed(node, list)), ...all.keys()]);
     const tried = verified({ list: listOf([...listed].slice(0, limits.loaderFiles.count)), files: all });
     const used = tried.boot?.state.explaining ?? [];
@@ -156,13 +167,13 @@ export class LoaderFiles {
   }
 
   /** Files among what is kept that this boot read, and that nobody has looked for yet. */
-  async #kept(node: string, proven: Proven, search: Search): Promise<readonly Buffer[]> {
-    const found: Buffer[] = [];
+  async #kept(node: string, proven: Proven, search: Search): Promise<ReadonlyMap<string, Buffer>> {
+    const found = new Map<string, Buffer>();
     for (const digest of wantedBy(proven)) {
       if (search.looked.has(digest)) continue;
       search.looked.add(digest);
       const bytes = await this.#evidence.readPart(digest, node);
-      if (bytes !== null && bytes.length <= limits.loaderFiles.each) found.push(bytes);
+      if (bytes !== null && bytes.length <= limits.loaderFiles.each) found.set(digest, bytes);
     }
     return found;
   }
@@ -207,6 +218,22 @@ export class LoaderFiles {
 
 const unasked: NonNullable<Answer['files']> = { asked: null, came: [] };
 const none: GivenFiles = { list: null, files: new Map() };
+
+const environmentBytes = 1024;
+
+/** By SHA-256. Attack: a node that sends what nobody asked for, to have it hashed and looked at. */
+function checkAsked(came: readonly Buffer[], asked: readonly string[]): ReadonlyMap<string, Buffer> {
+  const bank = ({ length }: string) => (length === 64 ? 'sha256' : length === 96 ? 'sha384' : 'sha512');
+  const banks = [...new Set(asked.map(bank))];
+  const files = new Map<string, Buffer>();
+  for (const bytes of came) {
+    const isAsked = banks.some((one) => asked.includes(hash(one, bytes, 'hex')));
+    if (!isAsked && bytes.length !== environmentBytes)
+      throw new Rejection('malformed', 'a file that nobody asked for', { field: 'files' });
+    files.set(hashPart(bytes).digest, bytes);
+  }
+  return files;
+}
 
 function listOf(digests: readonly string[]): Part | null {
   if (digests.length === 0) return null;

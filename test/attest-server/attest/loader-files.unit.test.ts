@@ -129,14 +129,19 @@ describe('the files of a node’s loader', () => {
 
   it('that explain nothing are not kept', async () => {
     const wanted = await askedFor(0);
-    const junk = [Buffer.from('junk'), Buffer.from('MZ and more')];
-    assert.ok('state' in (await judge(0, wanted, [...junk, ...files])));
+    const block = Buffer.from('# GRUB Environment Block\nof=another\n'.padEnd(1024, '#'));
+    assert.ok('state' in (await judge(0, wanted, [block, ...files])));
     await attestation.idle();
     const list = attestation.status('node-1')?.parts.loaderFiles ?? '';
     const listed = parseFileList((await store.evidence.readShared(list, 'node-1')) ?? assert.fail());
     assert.deepEqual([...listed], [...wanted].sort());
-    for (const file of junk)
-      assert.equal(await store.evidence.readShared(partOf(file).digest, 'node-1'), null);
+    assert.equal(await store.evidence.readShared(partOf(block).digest, 'node-1'), null);
+  });
+
+  it('that nobody asked for are refused, before anybody looks at them', async () => {
+    const wanted = await askedFor(0);
+    await assert.rejects(judge(0, wanted, [...files, Buffer.from('MZ and more')]), { code: 'malformed' });
+    assert.equal(attestation.status('node-1')?.verdict, null);
   });
 
   it('that two nodes share travel once: the second waits for the answer of the first', async () => {
