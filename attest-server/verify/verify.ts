@@ -93,7 +93,12 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
     memory === null ? parseFacts(text) : memory.facts(ak.name, text),
   );
   const { boot: log, userSpace, others } = checkParts(evidence.parts, facts, memory);
-  const files = checkFiles(evidence.parts.loaderFiles, evidence.files ?? new Map(), memory);
+  const files = checkFiles(
+    evidence.parts.loaderFiles,
+    evidence.files ?? new Map(),
+    memory,
+    pcrs.banks.every(({ bank }) => bank !== 'sha256'),
+  );
 
   // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
   const measured =

@@ -85,7 +85,7 @@ function policyOf(rule: string | undefined): string {
 export function referenceOf(log: Buffer): Reference {
   const values = replayedValues(log, 'sha256');
   const bank: PcrValues = { bank: 'sha256', mask: 0xffffff, values };
-  const files = [...filesOf(log).values()].map(knownFile);
+  const files = [...filesOf(log).values()].map((file) => knownFile(file));
   const boot = replayBoot(hashPart(log), [bank], null, { digest: null, files });
   return captureReference(
     { banks: [bank], boot },

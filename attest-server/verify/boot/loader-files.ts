@@ -35,17 +35,20 @@ export interface Explained {
 
 type Digests = Readonly<Partial<Record<PcrBank, string>>>;
 
-export function knownFile(bytes: Buffer): KnownFile {
+/** @param inAllBanks where no SHA-256 bank is quoted; else that digest is enough, and the others cost as much again */
+export function knownFile(bytes: Buffer, inAllBanks = false): KnownFile {
   // The one place that makes it: the seal exists for the compiler only.
   return {
-    digests: {
-      sha256: hash('sha256', bytes, 'hex'),
-      sha384: hash('sha384', bytes, 'hex'),
-      sha512: hash('sha512', bytes, 'hex'),
-    },
+    digests: digestsOf(bytes, inAllBanks ? banksOfFiles : ['sha256']),
     content: fileContent(bytes),
     lines: environmentLines(bytes),
   } as KnownFile;
+}
+
+function digestsOf(bytes: Buffer, banks: readonly PcrBank[]): KnownFile['digests'] {
+  const digests: Partial<Record<PcrBank, string>> = {};
+  for (const bank of banks) digests[bank] = hash(bank, bytes, 'hex');
+  return { ...digests, sha256: digests.sha256 ?? hash('sha256', bytes, 'hex') };
 }
 
 /** Environment blocks that are tried for one boot: whoever sends them must not choose how long this takes. */

@@ -15,7 +15,7 @@ const explained = (
   now: readonly Buffer[],
   entries: readonly string[] = [],
   isEnvironment = true,
-) => explainer({ digest: null, files: now.map(knownFile) }, () => entries)(digestOf(measured), isEnvironment);
+) => explainer({ digest: null, files: now.map((file) => knownFile(file)) }, () => entries)(digestOf(measured), isEnvironment);
 
 /** As it was measured, as it is later, and the boot entries that commands name. */
 const rewritten: readonly (readonly [string, Buffer, Buffer, (readonly string[])?])[] = [
@@ -75,7 +75,7 @@ describe('GRUB’s environment', () => {
 
   it('is tried 256 times a boot, whatever was sent', () => {
     const blocks = Array.from({ length: 200 }, (_, index) => block(`a=${index}`, 'saved_entry=x'));
-    const explain = explainer({ digest: null, files: blocks.map(knownFile) }, () => ['1', '2', '3', '4']);
+    const explain = explainer({ digest: null, files: blocks.map((file) => knownFile(file)) }, () => ['1', '2', '3', '4']);
     const last = block('a=199', 'saved_entry=x', 'recordfail=1');
     assert.equal(explain(digestOf(last), true), null);
     assert.equal(explain(digestOf(block('unknown=1')), true), null);
@@ -113,6 +113,14 @@ describe('the files of a recorded boot through GRUB', () => {
         [],
       );
     });
+
+  it('are known by a bank without SHA-256, too', () => {
+    const log = recordedLog('debian13-shim-grub');
+    for (const bank of ['sha384', 'sha512'] as const) {
+      const { state } = madeProof({ log, bank }).boot ?? assert.fail();
+      assert.deepEqual([state.unexplained, state.explaining.length], [[], 1]);
+    }
+  });
 
   it('are not known where it sends none, but for the environment of a new system', () => {
     const { state } = madeProof({ log: recordedLog('debian11-shim-grub'), files: [] }).boot ?? assert.fail();
