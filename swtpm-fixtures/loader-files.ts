@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type LogEvent, parseEventLog } from '../attest-server/verify/tpm/event-log.ts';
 import { digestsOf } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
@@ -80,11 +81,8 @@ export const grubModule = (() => {
   return Buffer.concat([header, names, table]);
 })();
 
-/** Below the root of a machine whose partitions are mounted at /boot. */
+/** Below the root of a machine that has its partitions in /boot, each under the name that GRUB gives it. */
 function pathOf(name: string): string {
-  const path = name
-    .replace(/^grub_module /, '')
-    .replace(/^\([^)]*\)/, '')
-    .replaceAll('//', '/');
-  return path.startsWith('/boot/') ? path.slice(1) : `boot${path.startsWith('/') ? '' : '/'}${path}`;
+  const path = name.replace(/^grub_module /, '').replace(/^\(([^)]*)\)/, '/$1');
+  return join('boot', path);
 }

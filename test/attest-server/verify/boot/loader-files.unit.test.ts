@@ -15,7 +15,11 @@ const explained = (
   now: readonly Buffer[],
   entries: readonly string[] = [],
   isEnvironment = true,
-) => explainer({ digest: null, files: now.map((file) => knownFile(file)) }, () => entries)(digestOf(measured), isEnvironment);
+) =>
+  explainer({ digest: null, files: now.map((file) => knownFile(file)) }, () => entries)(
+    digestOf(measured),
+    isEnvironment,
+  );
 
 /** As it was measured, as it is later, and the boot entries that commands name. */
 const rewritten: readonly (readonly [string, Buffer, Buffer, (readonly string[])?])[] = [
@@ -75,7 +79,12 @@ describe('GRUB’s environment', () => {
 
   it('is tried 256 times a boot, whatever was sent', () => {
     const blocks = Array.from({ length: 200 }, (_, index) => block(`a=${index}`, 'saved_entry=x'));
-    const explain = explainer({ digest: null, files: blocks.map((file) => knownFile(file)) }, () => ['1', '2', '3', '4']);
+    const explain = explainer({ digest: null, files: blocks.map((file) => knownFile(file)) }, () => [
+      '1',
+      '2',
+      '3',
+      '4',
+    ]);
     const last = block('a=199', 'saved_entry=x', 'recordfail=1');
     assert.equal(explain(digestOf(last), true), null);
     assert.equal(explain(digestOf(block('unknown=1')), true), null);
