@@ -90,7 +90,9 @@ export const agentSettings = {
   },
   sysroot: {
     variable: 'ASSAY_SYSROOT',
-    schema: path.default('/').describe('stands for `/` where `/proc`, `/sys` and `/etc` are read'),
+    schema: path
+      .default('/')
+      .describe('stands for `/` where `/proc`, `/sys`, `/etc`, `/boot` and `/efi` are read'),
   },
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',

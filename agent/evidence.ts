@@ -85,7 +85,11 @@ export async function answer(
   for (const { name, digest } of all) named[name] = { digest };
   const evidence: EvidenceMessage = { ...envelope, parts: named };
   const missing = all.filter(({ digest }) => !challenge.holds.includes(digest));
-  return [...missing.map(({ bytes }) => binaryFrame('part', bytes)), JSON.stringify(evidence)];
+  return [
+    ...missing.map(({ bytes }) => binaryFrame('part', bytes)),
+    ...(situation.files ?? []).map((bytes) => binaryFrame('file', bytes)),
+    JSON.stringify(evidence),
+  ];
 }
 
 interface NamedPart {

@@ -4,7 +4,14 @@ import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
-import { type Collector, type PartCollector, Unavailable } from './collectors/collector.ts';
+import {
+  type Collector,
+  type FactsCollector,
+  type FileCollector,
+  type FoundFiles,
+  type PartCollector,
+  Unavailable,
+} from './collectors/collector.ts';
 
 /** What the collectors gave for one answer. */
 export interface Collected {
@@ -13,14 +20,21 @@ export interface Collected {
   readonly host: HostFacts | null;
   /** Those that are read before the quote. */
   readonly parts: ReadonlyMap<PartName, Buffer>;
+  /** Those that were asked for by digest, as far as they were found. */
+  readonly files?: readonly Buffer[];
   /** Collectors that gave nothing, and why. What is read after the quote is said with the next answer. */
   readonly unavailable: Readonly<Record<string, string>>;
   /** Reads those that grow: to be called once the quote is there. Never rejects. */
   readonly readGrowing: () => Promise<ReadonlyMap<PartName, Buffer>>;
 }
 
-/** Reads the node anew. @param taken names of the parts that the server takes. @throws AgentError `facts_unavailable` */
-export type ReadNode = (taken: readonly string[]) => Promise<Collected>;
+/**
+ * Reads the node anew.
+ * @param taken names of the parts that the server takes
+ * @param wanted digests of files that it asks for
+ * @throws AgentError `facts_unavailable`
+ */
+export type ReadNode = (taken: readonly string[], wanted?: readonly string[]) => Promise<Collected>;
 
 /** Milliseconds that an answer waits for a collector that names no time of its own. */
 const usualMs = 250;
@@ -28,10 +42,13 @@ const usualMs = 250;
 /** Asks every collector of the list, in parallel, each with a deadline of its own. */
 export function nodeReader(list: readonly Collector[], sysroot: string, logger: Logger): ReadNode {
   const facts = list
-    .filter((collector) => collector.part === null)
+    .filter((collector): collector is FactsCollector => collector.part === null && !collector.byDigest)
+    .map((collector) => new Asking(collector, sysroot, logger));
+  const files = list
+    .filter((collector): collector is FileCollector => collector.byDigest === true)
     .map((collector) => new Asking(collector, sysroot, logger));
   const parts = list
-    .filter((collector) => collector.part !== null)
+    .filter((collector): collector is PartCollector => collector.part !== null)
     .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
   const toldMissing = new Set<string>();
 
@@ -54,26 +71,36 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found;
   };
 
-  return async (taken) => {
-    const asked = parts.filter(({ collector }) => taken.includes(collector.part));
-    const growing = asked.filter(({ collector }) => collector.after === 'quote');
-    const [bootId, said, found] = await Promise.all([
+  return async (taken, wanted = []) => {
+    const read = parts.filter(({ collector }) => taken.includes(collector.part));
+    const growing = read.filter(({ collector }) => collector.after === 'quote');
+    const [bootId, said, found, asked] = await Promise.all([
       readBootId(sysroot).catch(noBootId),
       Promise.all(facts.map((asking) => asking.ask(nothing))),
-      readParts(asked.filter((each) => !growing.includes(each))),
+      readParts(read.filter((each) => !growing.includes(each))),
+      wanted.length === 0 ? [] : Promise.all(files.map((asking) => readFiles(asking, wanted))),
     ]);
     const host = said.filter((value) => !(value instanceof Unavailable));
     const unavailable: Record<string, string> = {};
-    for (const { name, fault } of [...facts, ...asked.map(({ asking }) => asking)])
+    for (const { name, fault } of [...facts, ...files, ...read.map(({ asking }) => asking)])
       if (fault !== null) unavailable[name] = fault;
     return {
       bootId,
       host: host.length === 0 ? null : Object.assign({}, ...host),
       parts: found,
+      files: asked.flat(),
       unavailable,
       readGrowing: () => readParts(growing),
     };
   };
+}
+
+/** Where some could not be read, the others are sent all the same. */
+async function readFiles(asking: Asking<FoundFiles>, wanted: readonly string[]): Promise<readonly Buffer[]> {
+  const found = await asking.ask(nothing, wanted);
+  if (found instanceof Unavailable) return [];
+  asking.note(found.unread);
+  return found.files;
 }
 
 /** One collector, over all answers: each fault of it is told once. */
@@ -99,16 +126,22 @@ class Asking<Value> {
   }
 
   /** @param objection what is wrong with a value; null where nothing is */
-  async ask(objection: (value: Value) => string | null): Promise<Value | Unavailable> {
-    const value = await this.#read();
-    const fault = value instanceof Unavailable ? value.cause : objection(value);
-    this.fault = fault === null ? null : printable(fault);
-    if (this.fault === null) return value;
-    this.#tell(this.fault);
-    return new Unavailable(this.fault);
+  async ask(
+    objection: (value: Value) => string | null,
+    digests: readonly string[] = [],
+  ): Promise<Value | Unavailable> {
+    const value = await this.#read(digests);
+    this.note(value instanceof Unavailable ? value.cause : objection(value));
+    return this.fault === null ? value : new Unavailable(this.fault);
   }
 
-  async #read(): Promise<Value | Unavailable> {
+  /** What is said of it from now on. */
+  note(fault: string | null): void {
+    this.fault = fault === null ? null : printable(fault);
+    if (this.fault !== null) this.#tell(this.fault);
+  }
+
+  async #read(digests: readonly string[]): Promise<Value | Unavailable> {
     // A reading that nothing ends must not be followed by more of them: each holds a thread.
     if (this.#isReading) return new Unavailable('the reading before this one has not ended');
     const within = this.#collector.within ?? usualMs;
@@ -119,7 +152,7 @@ class Asking<Value> {
       stop.abort();
     }, within);
     this.#isReading = true;
-    const reading = Promise.try(() => this.#collector.read(this.#sysroot, stop.signal))
+    const reading = Promise.try(() => this.#collector.read(this.#sysroot, stop.signal, digests))
       .catch((error: unknown) => new Unavailable(error instanceof Error ? error.message : String(error)))
       .finally(() => {
         this.#isReading = false;
@@ -145,7 +178,7 @@ class Asking<Value> {
 const mostTold = 16;
 
 interface Reader<Value> {
-  read(sysroot: string, signal: AbortSignal): Promise<Value | Unavailable>;
+  read(sysroot: string, signal: AbortSignal, digests: readonly string[]): Promise<Value | Unavailable>;
 }
 
 const nothing = () => null;

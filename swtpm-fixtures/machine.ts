@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { bootLogPath } from '../agent/collectors/boot-log.ts';
 import type { TpmAuthority } from './authority.ts';
 import { type BootOptions, banksOf, bootTpm } from './boot.ts';
+import { filesOf } from './loader-files.ts';
 import { launchTpm, type SoftwareTpm } from './tpm.ts';
 
 export interface MachineOptions {
@@ -100,6 +101,7 @@ async function writeSysroot(sysroot: string, bootId: string, log: Buffer): Promi
     'proc/sys/kernel/random/boot_id': `${bootId}\n`,
     'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
     [bootLogPath]: log,
+    ...Object.fromEntries(filesOf(log)),
   };
   await rm(sysroot, { recursive: true, force: true });
   for (const [path, content] of Object.entries(files)) {

@@ -7,6 +7,7 @@ import {
   type ParsedLog,
   parseEventLog,
 } from '../attest-server/verify/tpm/event-log.ts';
+import { siblingFile } from './loader-files.ts';
 import { digestsOf, remeasure } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
 
@@ -55,6 +56,7 @@ function changedEvent(
   if (changes !== true) return null;
   // A boot variable's digest is that of its data, which every reader of the log recomputes.
   const next = type === 'EV_EFI_VARIABLE_BOOT' ? withOtherValue(log, event.index) : null;
+  if (next === null && isFile) return { digest: digestsOf(() => siblingFile(describes)) };
   return next ?? { digest: digestsOf((bank) => `of the sibling: ${event.digests[bank]}`) };
 }
 

@@ -5,7 +5,7 @@ import type { HostFacts } from '../../attest-server/protocol/facts.ts';
  * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is
  * late, costs what it reads and nothing else.
  */
-export type Collector = PartCollector | FactsCollector;
+export type Collector = PartCollector | FactsCollector | FileCollector;
 
 interface Reads<Value> {
   /** The part's name, or `host`: facts say by it what is unavailable. */
@@ -19,6 +19,7 @@ interface Reads<Value> {
 /** Null where the machine has no such thing, which is a fact. */
 export interface PartCollector extends Reads<Buffer | null> {
   readonly part: PartName;
+  readonly byDigest?: never;
   /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
   readonly after?: 'quote';
   /** What may be wrong where the machine has no such thing, for the log. */
@@ -27,6 +28,20 @@ export interface PartCollector extends Reads<Buffer | null> {
 
 export interface FactsCollector extends Reads<HostFacts> {
   readonly part: null;
+  readonly byDigest?: never;
+}
+
+/** Files that a server asks for by their digests; with those that were found, why others could not be looked at. */
+export interface FileCollector extends Omit<Reads<FoundFiles>, 'read'> {
+  readonly part: null;
+  readonly byDigest: true;
+  read(sysroot: string, signal: AbortSignal, digests: readonly string[]): Promise<FoundFiles | Unavailable>;
+}
+
+export interface FoundFiles {
+  readonly files: readonly Buffer[];
+  /** Null where every place could be looked at. */
+  readonly unread: string | null;
 }
 
 /** It could not be read, and why. */

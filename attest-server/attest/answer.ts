@@ -1,5 +1,5 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
-import type { Parts } from '../protocol/evidence.ts';
+import type { Part, Parts } from '../protocol/evidence.ts';
 import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
@@ -33,20 +33,44 @@ export interface Answer {
   readonly challengedAt: number;
   /** The parts that the evidence names, with the bytes that came with it. */
   readonly parts: Parts;
+  /** Of the files of its loader that the node was asked for; absent where it cannot be. */
+  readonly files?: {
+    /** Digests; null where it does not understand to be asked. */
+    readonly asked: readonly string[] | null;
+    readonly came: readonly Buffer[];
+  };
+}
+
+/** Files that explain what a node's loader read. */
+export interface GivenFiles {
+  /** The part that lists them; null where none is known. */
+  readonly list: Part | null;
+  /** By SHA-256, with bytes where the verifier needs them. */
+  readonly files: ReadonlyMap<string, Buffer>;
 }
 
 /** As it is kept: its parts by name, with the bytes that came. */
-export function answeredEvidence({ evidence, nonce, channel, parts }: Answer): AnsweredEvidence {
+export function answeredEvidence(
+  { evidence, nonce, channel, parts }: Answer,
+  { list, files }: GivenFiles,
+): AnsweredEvidence {
   const { quotes, facts } = evidence;
-  return { nonce, channel, quotes, facts, parts };
+  const all = list === null ? parts : { ...parts, loaderFiles: list };
+  return { nonce, channel, quotes, facts, parts: all, files };
 }
 
-/** As it is verified. @param parts those of the answer, with the bytes of all that need some */
+/**
+ * As it is verified.
+ * @param parts those of the answer, with the bytes of all that need some
+ * @param files that explain what its loader read
+ */
 export function evidenceOf(
   { evidence: { quotes, facts } }: Pick<Answer, 'evidence'>,
   parts: Parts,
+  { list, files }: GivenFiles,
 ): Evidence {
-  return { quotes: quotesOf(quotes), facts, parts };
+  const given = list === null ? parts : { ...parts, loaderFiles: list };
+  return { quotes: quotesOf(quotes), facts, parts: given, files };
 }
 
 /** What a good answer of this node shows. */

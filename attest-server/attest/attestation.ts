@@ -1,3 +1,4 @@
+import type { Judgement } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { overdueVerdict, twinVerdict } from '../policy/appraise.ts';
@@ -7,9 +8,17 @@ import { Rejection } from '../protocol/rejection.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import { Verifier } from '../verify/verifier.ts';
-import { type Answer, type AttestedNode, answeredEvidence, evidenceOf, expectedOf } from './answer.ts';
+import {
+  type Answer,
+  type AttestedNode,
+  answeredEvidence,
+  evidenceOf,
+  expectedOf,
+  type GivenFiles,
+} from './answer.ts';
 import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
+import { LoaderFiles } from './loader-files.ts';
 import { nextStatus } from './next-status.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
@@ -28,6 +37,7 @@ export class Attestation {
   readonly #statuses = new Map<string, NodeStatus>();
   readonly #verifier = new Verifier();
   readonly #systemUuids = new SystemUuids();
+  readonly #files: LoaderFiles;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
   /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
@@ -37,6 +47,7 @@ export class Attestation {
 
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
+    this.#files = new LoaderFiles(ports.evidence, this.#verifier);
     this.#deadlines = new Deadlines(() => ports.monotonic());
   }
 
@@ -87,22 +98,32 @@ export class Attestation {
   }
 
   /**
-   * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it.
+   * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it. Where it
+   * shows that its loader read what nobody knows, it gives the digests of what the node is to be asked for first.
    * @throws Rejection where the evidence is bad: nothing is stored and no state changes
    */
-  async judge(
-    node: AttestedNode,
-    answer: Answer,
-  ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
+  async judge(node: AttestedNode, answer: Answer): Promise<Judgement> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
     const { parts, lost } = await this.#complete(node.name, answer.parts);
+    const held = await this.#files.heldFor(node.name, this.#statuses.get(node.name)?.parts ?? {});
     const started = performance.now();
-    const proven = this.#verifier.verify(evidenceOf(answer, parts), expectedOf(node, answer));
+    const verified = (files: GivenFiles) =>
+      this.#verifier.verify(evidenceOf(answer, parts, files), expectedOf(node, answer));
+    const first = verified(held);
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
+    const { proven, given, wanted } = await this.#files.explain(
+      node.name,
+      answer,
+      held,
+      first,
+      verified,
+      this.#ports.now(),
+    );
+    if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
     return this.#lanes.inOrder(node.name, () =>
-      this.#record(node, { ...answer, parts }, proven).catch((error: unknown) => {
+      this.#record(node, { ...answer, parts }, proven, given).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
         this.#systemUuids.restore(node.name, this.#statuses.get(node.name)?.systemUuid ?? null);
         throw error;
@@ -183,6 +204,8 @@ export class Attestation {
       this.#lost.delete(name);
       this.#ports.evidence.logsPerBoot.forget(name);
       this.#ports.evidence.budget.forget(name);
+      this.#ports.evidence.fileBudget.forget(name);
+      this.#files.forget(name);
       this.#unwritten.forget(name);
     });
   }
@@ -227,6 +250,7 @@ export class Attestation {
     node: AttestedNode,
     answer: Answer,
     proven: Proven,
+    given: GivenFiles,
   ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
     const at = this.#ports.now();
     const { budget, logsPerBoot, packer } = this.#ports.evidence;
@@ -247,7 +271,7 @@ export class Attestation {
 
     const kept = packer.pack(
       node,
-      answeredEvidence(answer),
+      answeredEvidence(answer, given),
       proven,
       {
         at,
@@ -261,6 +285,7 @@ export class Attestation {
     );
     const status = nextStatus(node, verdict, {
       answer,
+      filesDigest: given.list?.digest ?? null,
       proven,
       previous,
       next,

@@ -8,6 +8,8 @@ import type { NodeStatus } from './ports.ts';
 
 interface Judged {
   readonly answer: Answer;
+  /** Of the list of files that explain what its loader read; null where there are none. */
+  readonly filesDigest: string | null;
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
   readonly next: Appraisal['next'];
@@ -22,7 +24,8 @@ interface Judged {
 
 /** What is known of a node once this answer is judged. */
 export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, judged: Judged): NodeStatus {
-  const { answer, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest } = judged;
+  const { answer, filesDigest, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest } =
+    judged;
   return {
     name,
     ekDigest,
@@ -34,7 +37,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: proven.facts?.host?.kernel ?? null,
     systemUuid,
-    parts: partsOf(previous?.parts ?? {}, answer),
+    parts: withFiles(partsOf(previous?.parts ?? {}, answer), filesDigest),
     memory: next.memory,
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
@@ -52,4 +55,8 @@ function partsOf(before: NodeStatus['parts'], { parts }: Answer): NodeStatus['pa
     latest[name] = digest;
   }
   return latest ?? before;
+}
+
+function withFiles(parts: NodeStatus['parts'], loaderFiles: string | null): NodeStatus['parts'] {
+  return loaderFiles === null || parts.loaderFiles === loaderFiles ? parts : { ...parts, loaderFiles };
 }

@@ -53,6 +53,10 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
           selection: answer.challenge.selection,
           challengedAt: now() - (started - answer.challengedAt),
           parts: answer.parts,
+          files: {
+            asked: session.hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
+            came: answer.files,
+          },
         },
       );
       // A record of before they were kept: what this answer proved is what the TPM has.

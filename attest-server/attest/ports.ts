@@ -11,7 +11,10 @@ export interface AttestPorts {
   readonly verdicts: VerdictStore;
   readonly enrolment: Pick<EnrolmentStore, 'forgetSequence' | 'fixBanks' | 'twins'>;
   /** Keeps what was answered, and says how much of it a node may make us keep. */
-  readonly evidence: Pick<EvidenceRoom, 'packer' | 'budget' | 'logsPerBoot' | 'readPart'>;
+  readonly evidence: Pick<
+    EvidenceRoom,
+    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'hold' | 'readPart'
+  >;
   /** Milliseconds since the epoch. */
   now(): number;
   /** Milliseconds of a clock that nobody sets: deadlines go by it. */

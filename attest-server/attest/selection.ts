@@ -1,5 +1,5 @@
 import { askedParts } from '../policy/aspects.ts';
-import { type PartName, partNames } from '../protocol/evidence.ts';
+import type { PartName } from '../protocol/evidence.ts';
 import type { PcrBank, PcrSelection } from '../protocol/messages.ts';
 import type { NodeStatus } from './ports.ts';
 
@@ -37,6 +37,6 @@ export function questionFor(banks: readonly PcrBank[], held: NodeStatus['parts']
   strongBanks.forEach((bank, bit) => {
     if (banks.includes(bank)) has |= 1 << bit;
   });
-  const holds = partNames.flatMap((name) => held[name] ?? []);
+  const holds = askedParts.flatMap((name) => held[name] ?? []);
   return { selection: selections[has] ?? {}, holds, parts: askedParts };
 }

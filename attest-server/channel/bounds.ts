@@ -11,7 +11,10 @@ export const bounds = {
   /** Bytes of unproven connections that nobody has judged yet; over the total, a source keeps room for one log. */
   unjudged: { perSource: 32 * 1024 * 1024, total: 256 * 1024 * 1024, spared: 4 * 1024 * 1024 },
   /** Bytes that one connection may send: until its keys are known a hello, then a boot log and evidence. */
-  sent: { beforeOpen: limits.textFrame + 16 * 1024, beforeProof: limits.binaryFrame + 2 * limits.textFrame },
+  sent: {
+    beforeOpen: limits.textFrame + 16 * 1024,
+    beforeProof: limits.parts.boot + 64 + 2 * limits.textFrame,
+  },
   /** Frames, pings and pongs: so many at once, and so many a second. An answer to a challenge costs nothing. */
   frames: { burst: 128, perSecond: 16 },
   /** Messages that something changed on the node, each of which asks to be challenged. */

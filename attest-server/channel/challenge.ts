@@ -9,11 +9,15 @@ interface Asked {
   readonly parts: readonly string[];
 }
 
-/** @param within milliseconds for the answer */
+/**
+ * @param within milliseconds for the answer
+ * @param files digests of files of its loader that are wanted
+ */
 export function freshChallenge(
   { selection, holds, parts }: Asked,
   { speaks }: Introduction,
   within: number,
+  files: readonly string[] = [],
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
   const message: Challenge = {
@@ -25,5 +29,7 @@ export function freshChallenge(
     within,
   };
   if (!speaks.includes('parts')) return [message, nonce];
-  return [{ ...message, holds: holds.slice(0, limits.holds.most), parts: [...parts] }, nonce];
+  const asked: Challenge = { ...message, holds: holds.slice(0, limits.holds.most), parts: [...parts] };
+  if (files.length > 0 && speaks.includes('files')) asked.files = [...files];
+  return [asked, nonce];
 }

@@ -36,6 +36,8 @@ export class Connection<Node> {
   #wasAsked = false;
   #judging = false;
   #wanted = false;
+  /** Files of the node's loader that its next answer shall bring. */
+  #files: readonly string[] = [];
   #working = false;
   #draining = false;
 
@@ -162,7 +164,9 @@ export class Connection<Node> {
         this.challengeWithin(action.after);
         return;
       case 'judge':
-        this.#rate.refund(1 + Object.values(action.parts).filter(({ bytes }) => bytes !== null).length);
+        this.#rate.refund(
+          1 + action.files.length + Object.values(action.parts).filter(({ bytes }) => bytes !== null).length,
+        );
         this.#judge(action);
         return;
       case 'refuse':
@@ -206,7 +210,8 @@ export class Connection<Node> {
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
     const within = this.#timings.answerWithin;
-    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), hello, within);
+    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), hello, within, this.#files);
+    this.#files = [];
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
     this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1 + 5));
@@ -218,8 +223,14 @@ export class Connection<Node> {
     this.#attempt(async () => {
       try {
         if (this.#node === null) return [];
-        const { state, codes } = await this.#ports.judge(this.#node, { session: this.session, answer });
+        const judged = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
+        if ('files' in judged) {
+          this.#files = judged.files;
+          this.#wanted = true;
+          return [];
+        }
+        const { state, codes } = judged;
         this.#schedule(this.#timings.challengeEvery);
         const name = this.#ports.name(this.#node);
         const { told, authorities } = this.#ports.announce(name, this.session.hello, this.#told);

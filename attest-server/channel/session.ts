@@ -19,7 +19,7 @@ import {
 } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { ArrivedParts } from './arrived-parts.ts';
+import { ArrivedFiles, ArrivedParts } from './arrived-parts.ts';
 import { bounds } from './bounds.ts';
 import { Rate } from './rate.ts';
 
@@ -43,6 +43,8 @@ export type Action =
       /** When it was challenged, by the monotonic clock. */
       readonly challengedAt: number;
       readonly parts: Parts;
+      /** Files that came for those that the challenge asks for. */
+      readonly files: readonly Buffer[];
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
@@ -72,6 +74,7 @@ export class Session {
   readonly #answered: string[] = [];
   readonly #stale: string[] = [];
   readonly #parts = new ArrivedParts();
+  #files: ArrivedFiles | null = null;
   /** A node that flaps cannot make the server challenge without end. */
   readonly #changes = new Rate(bounds.changes, 0);
   /** Until then a change is covered by the challenge that is to come for the one before. */
@@ -145,6 +148,7 @@ export class Session {
     if (this.#challenge !== null) note(this.#stale, this.#challenge.message.nonce);
     this.#challenge = { message, nonce, deadline: now + message.within };
     this.#parts.clear();
+    this.#files = message.files === undefined ? null : new ArrivedFiles();
     return [{ do: 'send', message }];
   }
 
@@ -155,6 +159,7 @@ export class Session {
     this.#activationSecret?.fill(0);
     this.#waiting = null;
     this.#parts.clear();
+    this.#files = null;
     return [{ do: 'refuse', code, text }];
   }
 
@@ -172,6 +177,11 @@ export class Session {
     const challenge = this.#challenge;
     if (this.#phase !== 'open' || challenge === null) throw outOfOrder('a part of evidence');
     if (kind === 'part' && challenge.message.parts === undefined) throw outOfOrder('a frame of a part');
+    if (kind === 'file') {
+      if (this.#files === null) throw outOfOrder('a file that nobody asked for');
+      this.#files.add(payload);
+      return;
+    }
     if (kind === 'bootLog' && payload.length > limits.parts.boot)
       throw new Rejection('too_large', 'the boot log is too large');
     this.#parts.add(payload);
@@ -248,7 +258,9 @@ export class Session {
     const { nonce, message, deadline } = challenge;
     const parts = this.#parts.takeNamed(evidence, message.parts ?? firstParts);
     const challengedAt = deadline - message.within;
-    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts }];
+    const files = this.#files?.all ?? [];
+    this.#files = null;
+    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files }];
   }
 
   #notAsked(nonce: string): Rejection {
@@ -274,6 +286,7 @@ export class Session {
     if (this.#challenge !== null) note(this.#answered, this.#challenge.message.nonce);
     this.#challenge = null;
     this.#parts.clear();
+    this.#files = null;
     return [{ do: 'note', code }];
   }
 }

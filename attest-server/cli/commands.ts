@@ -8,6 +8,7 @@ import type { CliContext } from './context.ts';
 import type { AuditVerifyOptions } from './offline/audit/command.ts';
 import type { EventLogOptions } from './offline/boot/eventlog.ts';
 import type { ComputeOptions } from './offline/compute/command.ts';
+import type { CheckOptions } from './offline/policy/command.ts';
 import type { SimulateOptions } from './offline/policy/simulate.ts';
 import type { VerifyOptions } from './offline/verify/command.ts';
 import type { EkRootsOptions } from './offline/verify/ek-roots.ts';
@@ -211,9 +212,10 @@ function addPolicies(program: Command, context: CliContext): void {
   policies
     .command('check <file>')
     .description('is this policy valid? Names every fault with file, line and field, and what is doubtful')
+    .option('--references <folder>', 'also say which of these references count for one node alone')
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (file: string, { output }: Formatted) =>
-      (await import('./offline/policy/command.ts')).checkPolicyFile(context, file, output),
+    .action(async (file: string, options: CheckOptions) =>
+      (await import('./offline/policy/command.ts')).checkPolicyFile(context, file, options),
     );
   policies
     .command('schema')

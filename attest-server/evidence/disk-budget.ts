@@ -3,7 +3,7 @@ import { Rejection } from '../protocol/rejection.ts';
 /** What history and audit log take of a row, in bytes; both are never erased. */
 const rowBytes = 4096;
 /** Bytes that a node may make us keep at once: some hundred answers of honest size. */
-const burst = 4 * 1024 * 1024;
+const usualBurst = 4 * 1024 * 1024;
 /** Bytes a second of one whose state flaps, and bytes of each answer that we ask for by ourselves. */
 const perSecond = 4096;
 const perChallenge = 64 * 1024;
@@ -14,10 +14,15 @@ const perChallenge = 64 * 1024;
  */
 export class DiskBudget {
   readonly #perMs: number;
+  readonly #burst: number;
   readonly #spent = new Map<string, { readonly bytes: number; readonly at: number }>();
 
-  /** @param challengeEvery milliseconds from one challenge of a node to the next */
-  constructor(challengeEvery: number) {
+  /**
+   * @param challengeEvery milliseconds from one challenge of a node to the next
+   * @param burst bytes that a node may make us keep at once
+   */
+  constructor(challengeEvery: number, burst = usualBurst) {
+    this.#burst = burst;
     this.#perMs = perSecond / 1000 + perChallenge / challengeEvery;
   }
 
@@ -42,7 +47,7 @@ export class DiskBudget {
     const before = this.#spent.get(node);
     const regained = before === undefined ? 0 : Math.max(0, at - before.at) * this.#perMs;
     const spent = Math.max(0, (before?.bytes ?? 0) - regained) + bytes + rowBytes;
-    if (spent > burst)
+    if (spent > this.#burst)
       throw new Rejection(
         'too_large',
         `${node} answers too often, or too much: its share of the disk is full`,

@@ -10,7 +10,7 @@ const quote = bundle.shape.quotes.element;
  * Evidence as it is kept: the document that is exported, but what many answers share is a blob of its own, which `named`
  * names by digest, and so are the bytes of all parts. PCR values are packed.
  */
-const kept = bundle.omit({ attestationKey: true, endorsement: true }).extend({
+const kept = bundle.omit({ attestationKey: true, endorsement: true, files: true }).extend({
   named: z.strictObject({
     /** Of `Keys`: attestation key, endorsement, and the root that vouches for it. */
     keys: sha256,
@@ -47,7 +47,7 @@ export function blob(content: string | Buffer): Blob {
 
 /** An answer opened: what it names is there, but for the bytes of its parts, the policy and the references. */
 export interface Opened {
-  readonly document: Omit<Bundle, 'attestationKey' | 'endorsement'>;
+  readonly document: Omit<Bundle, 'attestationKey' | 'endorsement' | 'files'>;
   readonly keys: Keys;
   /** Digests. */
   readonly policy: string;

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
+import { limits } from '../protocol/limits.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { LogsPerBoot } from './logs-per-boot.ts';
@@ -12,6 +13,10 @@ import { unpackEvidence } from './unpack.ts';
 export interface EvidenceRoom extends AsyncDisposable {
   readonly packer: Packer;
   readonly budget: DiskBudget;
+  /** Of the files that a node's loader read. */
+  readonly fileBudget: DiskBudget;
+  /** Holds in memory what will be kept, for whoever reads it before it is. */
+  hold(digest: string, bytes: Buffer): void;
   readonly logsPerBoot: LogsPerBoot;
   /** What is kept of a policy and references beside each answer that is judged by them. */
   contextOf(policyText: string, references: readonly Reference[]): Context;
@@ -44,6 +49,8 @@ export function openEvidence(ports: EvidencePorts): EvidenceRoom {
   return {
     packer: new Packer(),
     budget: new DiskBudget(ports.challengeEvery),
+    fileBudget: new DiskBudget(ports.challengeEvery, limits.loaderFiles.bytes),
+    hold: (digest, bytes) => held.set(digest, bytes),
     logsPerBoot: new LogsPerBoot(),
     contextOf: keptContext,
     readPart,

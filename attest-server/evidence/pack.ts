@@ -44,6 +44,8 @@ export interface AnsweredEvidence {
   readonly facts: string;
   /** Those with bytes came with it; the others were kept before. */
   readonly parts: Parts;
+  /** Of those that the part `loaderFiles` lists, by SHA-256, the ones whose bytes are at hand. */
+  readonly files?: ReadonlyMap<string, Buffer>;
 }
 
 /** What is true at the moment of an answer. */
@@ -95,7 +97,7 @@ export class Packer {
 
   pack(
     node: AnsweringNode,
-    { nonce, channel, quotes, facts, parts }: AnsweredEvidence,
+    { nonce, channel, quotes, facts, parts, files }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
     moment: Moment,
     { policy, references, blobs }: Context,
@@ -131,7 +133,7 @@ export class Packer {
     return {
       digest,
       bytes,
-      shared: [keys, ...(values === null ? [] : [values]), ...cameWith(parts), ...blobs],
+      shared: [keys, ...(values === null ? [] : [values]), ...cameWith(parts), ...ofFiles(files), ...blobs],
     };
   }
 
@@ -201,6 +203,12 @@ function cameWith(parts: Parts): readonly Blob[] {
     const { digest, bytes = null } = parts[name] ?? {};
     return digest === undefined || bytes === null ? [] : [{ digest, bytes }];
   });
+}
+
+function ofFiles(files: ReadonlyMap<string, Buffer> | undefined): readonly Blob[] {
+  return files === undefined || files.size === 0
+    ? []
+    : [...files].map(([digest, bytes]) => ({ digest, bytes }));
 }
 
 /** What the store has already, but for the first time: its bytes are made when they are asked for, and kept for no node. */

@@ -1,5 +1,6 @@
 import type { Bundle } from '../protocol/bundle.ts';
 import { type PartName, partNames } from '../protocol/evidence.ts';
+import { parseFileList } from '../protocol/loader-files.ts';
 import { openEarlier } from './earlier-form.ts';
 import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
 
@@ -15,6 +16,7 @@ export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bu
     read(opened.references),
     withBytes(document.parts, read),
   ]);
+  const files = await filesOf(parts.loaderFiles?.bytes, read);
   if (policy === null || references === null || document.context === undefined) return null;
   return {
     version: 2,
@@ -23,6 +25,7 @@ export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bu
     quotes: document.quotes,
     facts: document.facts,
     parts,
+    files,
     endorsement: keys.endorsement,
     previous: document.previous,
     context: {
@@ -32,6 +35,17 @@ export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bu
       roots: keys.roots,
     },
   };
+}
+
+/** One that is gone explains nothing any more. */
+async function filesOf(list: string | undefined, read: ReadBlob): Promise<Bundle['files']> {
+  if (list === undefined) return undefined;
+  const files: Record<string, string> = {};
+  for (const digest of parseFileList(Buffer.from(list, 'base64'))) {
+    const bytes = await read(digest);
+    if (bytes !== null) files[digest] = bytes.toString('base64');
+  }
+  return files;
 }
 
 /** A part whose bytes are gone stays named: what it would show is not appraised then. */

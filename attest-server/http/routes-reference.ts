@@ -1,6 +1,6 @@
 import * as api from '../protocol/api.ts';
 import { simulateAnswer, simulatedPage } from '../protocol/policy-api.ts';
-import { plainName, type Reference, reference } from '../protocol/reference.ts';
+import { plainName, type Reference, reference, unseenFiles } from '../protocol/reference.ts';
 import { referenceActions } from '../protocol/reference-life.ts';
 import { parseShape, readBody } from './body.ts';
 import { findNode } from './find-node.ts';
@@ -97,6 +97,8 @@ function notNow(error: unknown): never {
   throw error;
 }
 
-function referenceSummary({ kind, name, group, state, expires, captured }: Reference): api.ReferenceView {
-  return { kind, name, group, state, expires, captured: captured ?? null };
+function referenceSummary(given: Reference): api.ReferenceView {
+  const { kind, name, group, state, expires, captured = null } = given;
+  const unseen = unseenFiles(given);
+  return { kind, name, group, state, expires, captured, ...(unseen.length > 0 && { unseen: [...unseen] }) };
 }

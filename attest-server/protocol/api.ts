@@ -69,6 +69,8 @@ export const referenceView = z.object({
   state: z.enum(['staged', 'active', 'retired', 'revoked']),
   expires: moment,
   captured: z.object({ by: z.string(), node: z.string(), at: z.iso.datetime() }).nullable(),
+  /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
+  unseen: z.array(z.string()).optional(),
 });
 export type ReferenceView = z.infer<typeof referenceView>;
 

@@ -13,8 +13,11 @@ export const partNames = [
 ] as const;
 export type PartName = (typeof partNames)[number];
 
-/** These grow while a quote is made, so that no digest of them is signed: replayed onto the PCRs, they vouch for themselves. */
-export const growingParts: ReadonlySet<PartName> = new Set(['userSpace', 'ima']);
+/**
+ * No digest of these is signed, since they vouch for themselves: logs that grow while a quote is made by replay onto the
+ * PCRs, and the files that a loader read by the digests that it measured.
+ */
+export const growingParts: ReadonlySet<PartName> = new Set(['userSpace', 'ima', 'loaderFiles']);
 
 export interface Part {
   /** SHA-256 of the bytes, 64 lower-case hex digits. */

@@ -6,7 +6,8 @@ const parts: Readonly<Record<PartName, number>> = {
   boot: 2 * 1024 * 1024,
   /** What systemd measures from user space: some dozens of records of 700 bytes. */
   userSpace: 64 * 1024,
-  loaderFiles: 256 * 1024,
+  /** The list of them, by digest; each file travels by itself. */
+  loaderFiles: 32 * 1024,
   ima: 2 * 1024 * 1024,
   disk: 256 * 1024,
   firewall: 512 * 1024,
@@ -19,7 +20,11 @@ export const limits = {
   parts,
   /** Events of one log; the longest of a real machine seen so far has some hundreds. */
   bootLogEvents: 16_384,
-  binaryFrame: 2 * 1024 * 1024 + 64,
+  binaryFrame: 4 * 1024 * 1024 + 64,
+  /** Files that a loader measured: bytes of one, and bytes and number of all that one boot is explained by. */
+  loaderFiles: { each: 4 * 1024 * 1024, bytes: 16 * 1024 * 1024, count: 256 },
+  /** Of them in one answer: the rest is asked for again. `blocks`: environment blocks, which are of no digest asked for. */
+  filesInAnswer: { bytes: 8 * 1024 * 1024, count: 64, blocks: 4 },
   facts: 64 * 1024,
   /** Digests of parts that a challenge may name as held: to an agent of 0.1.0, and to one that speaks `parts`. */
   holds: { first: 4, most: 32 },

@@ -40,9 +40,9 @@ const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 
 /**
  * What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests.
- * `codes`: a reason code that the agent does not know is no fault of the message.
+ * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge may ask for files.
  */
-export const spokenWords = ['parts', 'codes'] as const;
+export const spokenWords = ['parts', 'codes', 'files'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
 /** Of the words in a hello those that this version knows. */
@@ -188,6 +188,15 @@ const challenge = z.strictObject({
     .array(z.string().regex(/^[A-Za-z0-9]{1,32}$/))
     .max(32)
     .optional(),
+  /**
+   * Files that a loader measured, by digests of any bank: the agent sends those that it finds in frames of their own, and
+   * where one is not found, GRUB's environment blocks. Only to agents that speak `files`.
+   */
+  files: z
+    .array(z.string().regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/))
+    .min(1)
+    .max(limits.loaderFiles.count)
+    .optional(),
   /** Milliseconds in which the answer must arrive. */
   within: z.int().min(1),
 });
@@ -283,9 +292,9 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 
 /**
  * Kinds of binary frame: one byte, then the payload. `bootLog` is of 0.1.0; a `part` is any part of evidence, named by
- * its SHA-256 alone.
+ * its SHA-256 alone; a `file` is one that the challenge asks for.
  */
-export const binaryKinds = { joinToken: 0x01, bootLog: 0x02, part: 0x03 } as const;
+export const binaryKinds = { joinToken: 0x01, bootLog: 0x02, part: 0x03, file: 0x04 } as const;
 export type BinaryKind = keyof typeof binaryKinds;
 
 export function binaryFrame(kind: BinaryKind, payload: Uint8Array): Buffer {

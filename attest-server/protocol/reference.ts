@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
 
 const digest = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
@@ -41,6 +42,8 @@ export const reference = z.strictObject({
         pcr: z.int().min(0).max(23).optional(),
         /** What its digest is of (`code`, `file`, `command`, …). */
         kind: z.string().max(32).optional(),
+        /** Of a file that a loader read, what it was by its bytes; absent where nobody saw them. */
+        content: z.enum(fileContents).optional(),
         /** The measured text, UUIDs masked: a boot that measures the same text otherwise matches as well. */
         text: z.string().max(4096).optional(),
         /** Of a list of keys, what it holds: SHA-256 of each certificate, or the digest listed. */
@@ -72,3 +75,17 @@ export const reference = z.strictObject({
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
 });
 export type Reference = z.infer<typeof reference>;
+
+/**
+ * Files that its loader read and nobody has seen, as the log calls them: the reference's word on them counts for the node
+ * that it was captured on alone, unless another node sends the same file.
+ */
+export function unseenFiles({ components }: Pick<Reference, 'components'>): readonly string[] {
+  const unseen = components.filter(
+    ({ pcr, kind, stage, content }) =>
+      pcr === 9 &&
+      (kind === 'configuration' || (kind === 'file' && stage === 'loader')) &&
+      (content === undefined || !loaderContents.has(content)),
+  );
+  return [...new Set(unseen.map(({ description }) => description))];
+}

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { EvidenceStore, UnusedRequest } from '../evidence/ports.ts';
 import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
@@ -100,6 +100,18 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     }
   }
 
+  /** Files of loaders: a list names them, and answers name the list. */
+  async function spareListed(candidates: Set<string>, { lists }: UnusedRequest): Promise<void> {
+    const kept = await db
+      .selectFrom('evidence')
+      .select(['digest', 'bytes'])
+      .where(sql<boolean>`substr(bytes, 1, ${lists.head.length}) = ${lists.head}`)
+      .execute();
+    for (const { digest, bytes } of kept)
+      if (!candidates.has(digest))
+        for (const listed of lists.named(toBuffer(bytes))) candidates.delete(listed);
+  }
+
   return async (request) => {
     const { usedBefore, event, signal } = request;
     const unused = await db
@@ -111,6 +123,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     if (candidates.size === 0) return 0;
     await spareNamed(candidates, request);
     await spareNamedEarlier(candidates, request);
+    await spareListed(candidates, request);
     const digests = [...candidates];
     let erased = 0;
     // Not after half of the answers were read.

@@ -43,7 +43,10 @@ function evidenceOf(bundle: Bundle, parts: Parts, binding: Expected['binding']):
     } else if (signed !== null && part !== undefined) given[name] = part;
     else if (digest !== undefined) given[name] = { digest, bytes: null };
   }
-  return { quotes: quotesOf(bundle.quotes), facts, parts: given };
+  const files = new Map<string, Buffer>();
+  for (const [digest, bytes] of Object.entries(bundle.files ?? {}))
+    files.set(digest, Buffer.from(bytes, 'base64'));
+  return { quotes: quotesOf(bundle.quotes), facts, parts: given, files };
 }
 
 /** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */

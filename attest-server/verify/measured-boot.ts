@@ -2,6 +2,7 @@ import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import { bootState, knowingCommandLine } from './boot/derive-boot-state.ts';
+import { type FileSet, noFiles } from './boot/loader-files.ts';
 import type { HashedPart } from './hashed-part.ts';
 import type { MeasuredBoot, QuotedBank, ReplayedBoot } from './proven.ts';
 import { neverExtended } from './quoted-values.ts';
@@ -13,30 +14,32 @@ import { vouchedPcrs } from './vouched-pcrs.ts';
 /**
  * Parses a firmware log and replays it onto the quoted PCRs. What it shows wrong is in `problems`.
  * @param userSpace the log of what systemd measured after it, as systemd keeps it; null where it was not sent
+ * @param files that its loader may have read
  * @throws Rejection `malformed`, `too_large`
  */
 export function measureBoot(
   log: HashedPart,
   banks: readonly QuotedBank[],
   userSpace: HashedPart | null = null,
+  files: FileSet = noFiles,
 ): MeasuredBoot {
-  const boot = replayBoot(log, banks, userSpace);
-  return sealed(boot, boot.state, userSpace?.digest ?? null);
+  const boot = replayBoot(log, banks, userSpace, files);
+  return sealed(boot, boot.state, { userSpaceDigest: userSpace?.digest ?? null, filesDigest: files.digest });
 }
 
 /** A command line that the log lacks as text is taken from the facts, where the TPM holds its digest. */
 export function knowingSaid(boot: MeasuredBoot, said: string | undefined): MeasuredBoot {
   const state = said === undefined ? boot.state : knowingCommandLine(boot.state, said);
-  return state === boot.state ? boot : sealed(boot, state, boot.userSpaceDigest);
+  return state === boot.state ? boot : sealed(boot, state, boot);
 }
 
 function sealed(
   { digest, log, userSpace, problems }: ReplayedBoot,
   state: BootState,
-  userSpaceDigest: string | null,
+  { userSpaceDigest, filesDigest }: Pick<MeasuredBoot, 'userSpaceDigest' | 'filesDigest'>,
 ): MeasuredBoot {
   // The one place that makes it: the seal exists for the compiler only.
-  return { digest, log, problems, state, userSpace, userSpaceDigest } as MeasuredBoot;
+  return { digest, log, problems, state, userSpace, userSpaceDigest, filesDigest } as MeasuredBoot;
 }
 
 /**
@@ -47,11 +50,12 @@ export function replayBoot(
   { digest, bytes }: HashedPart,
   banks: readonly PcrValues[],
   userSpace: HashedPart | null = null,
+  files: FileSet = noFiles,
 ): ReplayedBoot {
   const log = parseEventLog(bytes);
   const extended = banks.filter((held) => !neverExtended(held));
   const vouched = vouchedPcrs(log, extended, userSpace === null ? null : parseUserSpaceLog(userSpace.bytes));
-  const state = bootState(log, vouched);
+  const state = bootState(log, vouched, files);
   const problems = [
     ...checkBankExtended(banks),
     ...checkReplay(log, extended, vouched.userSpace),

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
+import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import { measureBoot } from './measured-boot.ts';
 import type { MeasuredBoot } from './proven.ts';
@@ -9,6 +10,8 @@ import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from
 const rememberedBoots = 512;
 const rememberedBytes = 64 * 1024 * 1024;
 const rememberedParts = 8192;
+/** What is known of a file takes about 1 KB, a block of GRUB's environment 2. */
+const rememberedFiles = 131_072;
 /** The PCR values of one key take about 1 KB. */
 const rememberedKeys = 131_072;
 
@@ -27,6 +30,8 @@ export class Memory {
     maxSize: rememberedBytes,
     sizeCalculation: ({ bytes }) => bytes.length + 1,
   });
+  readonly #files = new LRUCache<string, KnownFile>({ max: rememberedFiles });
+  readonly #fileSets = new LRUCache<string, FileSet>({ max: rememberedKeys });
   readonly #boots = new LRUCache<string, MeasuredBoot>({ max: rememberedBoots, maxSize: rememberedBytes });
 
   private constructor() {}
@@ -53,6 +58,23 @@ export class Memory {
     return fresh;
   }
 
+  /** All files of the list that has this digest; null where one of them is not remembered. */
+  files(list: string): FileSet | null {
+    return this.#fileSets.get(list) ?? null;
+  }
+
+  file(digest: string): KnownFile | null {
+    return this.#files.get(digest) ?? null;
+  }
+
+  keepFile(file: KnownFile): void {
+    this.#files.set(file.digests.sha256, file);
+  }
+
+  keepFiles(files: FileSet): void {
+    if (files.digest !== null) this.#fileSets.set(files.digest, files);
+  }
+
   /** `parseFacts`, where the same text that came with this key's last quote is not parsed again. @throws Rejection */
   facts(akName: string, of: KeyMemory, text: string): Facts {
     const known = of.factsOf(text);
@@ -63,16 +85,24 @@ export class Memory {
     return facts;
   }
 
-  /** `measureBoot`, where a log is not parsed again while both logs and the measured PCRs are the same. */
-  boot(of: KeyMemory, log: HashedPart, pcrs: QuotedPcrs, userSpace: HashedPart | null): MeasuredBoot {
-    const key = of.bootKey(log.digest, pcrs.measuredDigest, userSpace?.digest ?? '');
+  /** `measureBoot`, where a log is not parsed again while logs, measured PCRs and the loader's files are the same. */
+  boot(
+    of: KeyMemory,
+    log: HashedPart,
+    pcrs: QuotedPcrs,
+    userSpace: HashedPart | null,
+    files: FileSet,
+  ): MeasuredBoot {
+    const key = of.bootKey(log.digest, pcrs.measuredDigest, userSpace?.digest ?? '', files.digest ?? '');
     const known = this.#boots.get(key);
     if (known !== undefined) return known;
     // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.
     const own = this.part(log.digest) ?? ownPart(log);
-    const boot = measureBoot(own, pcrs.banks, userSpace);
+    const boot = measureBoot(own, pcrs.banks, userSpace, files);
     // What does not replay may be made up anew for each answer, and is worth no memory.
     if (boot.problems.length > 0) return boot;
+    // Of a list that is not whole, more files may be known the next time.
+    if (files.digest !== null && this.files(files.digest) === null) return boot;
     this.#parts.set(own.digest, own);
     if (userSpace !== null) this.keep(userSpace);
     this.#boots.set(key, boot, { size: own.bytes.length + 1 });
@@ -88,7 +118,7 @@ export class Memory {
 export class KeyMemory {
   #pcrs: QuotedPcrs | null = null;
   #facts: { readonly text: string; readonly facts: Facts } | null = null;
-  #boot = { log: '', measured: '', userSpace: '', key: '' };
+  #boot = { log: '', measured: '', userSpace: '', files: '', key: '' };
 
   /** Characters of the facts' text. */
   get factsLength(): number {
@@ -110,10 +140,11 @@ export class KeyMemory {
   }
 
   /** The same string while nothing of it changed: it is hashed once then. */
-  bootKey(log: string, measured: string, userSpace: string): string {
+  bootKey(log: string, measured: string, userSpace: string, files: string): string {
     const last = this.#boot;
-    if (last.log === log && last.measured === measured && last.userSpace === userSpace) return last.key;
-    this.#boot = { log, measured, userSpace, key: log + measured + userSpace };
+    const isSame = last.log === log && last.measured === measured && last.userSpace === userSpace;
+    if (isSame && last.files === files) return last.key;
+    this.#boot = { log, measured, userSpace, files, key: `${log} ${measured} ${userSpace} ${files}` };
     return this.#boot.key;
   }
 }

@@ -40,6 +40,8 @@ export interface ReplayedBoot {
 export interface MeasuredBoot extends ReplayedBoot, BootSeal {
   /** SHA-256 of the exact bytes of user space's log, hex; null where none was given. */
   readonly userSpaceDigest: string | null;
+  /** SHA-256 of the list of files that say what its loader read, hex; null where none was given. */
+  readonly filesDigest: string | null;
 }
 
 /** A part of the evidence of which the quote signs the digest. */

@@ -16,8 +16,16 @@ export class Verifier {
   missing(parts: Parts): readonly PartName[] {
     return partNames.filter((name) => {
       const part = parts[name];
-      return part !== undefined && part.bytes === null && this.#memory.part(part.digest) === null;
+      if (part === undefined || part.bytes !== null) return false;
+      return name === 'loaderFiles'
+        ? this.#memory.files(part.digest) === null
+        : this.#memory.part(part.digest) === null;
     });
+  }
+
+  /** True where the bytes of this file are not needed to know what it is. */
+  knowsFile(digest: string): boolean {
+    return this.#memory.file(digest) !== null;
   }
 
   /** Knows nothing of this attestation key any longer; logs that others may have sent too stay. */

@@ -6,6 +6,7 @@ import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
+import { checkFiles } from './listed-files.ts';
 import { knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
 import { checkParts } from './parts.ts';
@@ -20,6 +21,8 @@ export interface Evidence {
   readonly facts: string | null;
   /** By name, with bytes where they came along. */
   readonly parts: Parts;
+  /** Files that the part `loaderFiles` lists, by their SHA-256, hex; those that are remembered need not be here. */
+  readonly files?: ReadonlyMap<string, Buffer>;
 }
 
 /** What the quotes must sign, over one connection of ours. */
@@ -91,14 +94,20 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
     memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
   );
   const { boot: log, userSpace, others } = checkParts(evidence.parts, facts, memory);
+  const files = checkFiles(
+    evidence.parts.loaderFiles,
+    evidence.files ?? new Map(),
+    memory,
+    pcrs.banks.every(({ bank }) => bank !== 'sha256'),
+  );
 
   // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
   const measured =
     log === null
       ? null
       : memory === null || ofKey === null
-        ? measureBoot(log, pcrs.banks, userSpace)
-        : memory.boot(ofKey, log, pcrs, userSpace);
+        ? measureBoot(log, pcrs.banks, userSpace, files)
+        : memory.boot(ofKey, log, pcrs, userSpace, files);
 
   // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {

@@ -10,6 +10,7 @@ import type { NodeState, Verdict } from '../../attest-server/protocol/verdict.ts
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openAuthority, type TpmAuthority } from '../authority.ts';
 import { type Daemon, startDaemon } from '../daemon.ts';
+import { withMadeFiles } from '../loader-files.ts';
 import { type FixtureMachine, startMachine } from '../machine.ts';
 import type { Narrator } from './narrator.ts';
 import { createOperator, type Operator } from './operator.ts';
@@ -37,7 +38,7 @@ export interface ClusterOptions {
 export interface ClusterNode {
   readonly name: string;
   readonly machine: FixtureMachine;
-  /** The recorded log that it boots with. */
+  /** The recorded log that it boots with, files of its loader made up where none was recorded. */
   readonly log: Buffer;
   /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex: what an inventory holds. */
   readonly ekDigest: string;
@@ -235,7 +236,9 @@ async function makeNode(
   server: RunningServer,
   forget: (name: string) => void,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
-  const log = await readFile(join(import.meta.dirname, '../recorded', recording, 'binary_bios_measurements'));
+  const log = withMadeFiles(
+    await readFile(join(import.meta.dirname, '../recorded', recording, 'binary_bios_measurements')),
+  );
   const home = join(dir, 'nodes', name);
   await mkdir(home, { recursive: true, mode: 0o700 });
   const machine = await startMachine({ log, dir: home, authority });

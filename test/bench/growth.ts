@@ -67,8 +67,9 @@ export async function benchGrowth(): Promise<GrowthFigures> {
           occasion: { bootLog: model.log },
         });
         const sent = round === index % 60 ? answer : { ...answer, parts: named(answer.parts) };
-        const { state } = await attestation.judge(machine.node, sent);
-        if (state !== 'trusted') throw new Error(`${machine.node.name} is ${state}`);
+        const judged = await attestation.judge(machine.node, sent);
+        if (!('state' in judged) || judged.state !== 'trusted')
+          throw new Error(`${machine.node.name} is not trusted`);
       }
       await attestation.idle();
       await checkpoint(store);

@@ -103,8 +103,8 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       });
       return { ...peer, record };
     },
-    judge: ({ record, ak, endorsementPath }, { channel, helloDigest }, answer) =>
-      attestation.judge(
+    judge: async ({ record, ak, endorsementPath }, { channel, helloDigest }, answer) => {
+      const judged = await attestation.judge(
         { ...record, ak, endorsementPath },
         {
           evidence: answer.evidence,
@@ -115,7 +115,10 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
           challengedAt: answer.challengedAt,
           parts: answer.parts,
         },
-      ),
+      );
+      if (!('state' in judged)) throw new Error('an agent of this version was asked for files');
+      return judged;
+    },
     record: (node) => store.enrolment.node(node),
     async [Symbol.asyncDispose]() {
       await attestation.idle();

@@ -1,6 +1,7 @@
 import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 import type { LogEvent } from '../../attest-server/verify/tpm/event-log.ts';
+import { filesOf, siblingFile, withMadeFiles } from '../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { ekAttributes, ekTemplate } from '../attest-server/verify/software-key.ts';
@@ -46,7 +47,8 @@ export interface Attack {
 
 const good = recordedLog('debian13-shim-grub');
 const unified = recordedLog('debian13-sdboot-uki');
-const debian11 = recordedLog('debian11-shim-grub');
+const debian11 = withMadeFiles(recordedLog('debian11-shim-grub'));
+const fedora = withMadeFiles(recordedLog('fedora41-locality-3'));
 const seen = { resetCount: 7, restartCount: 1, clock: '1000000000', bootId: firstBoot };
 const type = { separator: 4, action: 0x80000007, authority: 0x800000e0, ipl: 0x0d, blob: 0x80000008 };
 
@@ -143,6 +145,32 @@ function oneMoreLine(word: string): Buffer {
   const more = Buffer.concat([data.subarray(0, from), measured, data.subarray(to)]);
   return insertBefore(good, index + 1, { pcr: 8, type: type.ipl, data: more, measured });
 }
+
+/** GRUB's entries on this machine are a kernel and its initrd, and are read in their places. */
+const evilKernel = Buffer.concat([
+  Buffer.from('MZ'),
+  Buffer.alloc(510, 0x90),
+  Buffer.from('\0\0HdrS another kernel'),
+]);
+const evilInitrd = Buffer.concat([Buffer.of(0x1f, 0x8b, 8, 0), Buffer.from('another initrd')]);
+const hidden = (() => {
+  const entries = eventsWhere(fedora, ({ pcr, describes }) => pcr === 9 && describes.endsWith('.conf'));
+  const [one, other] = indices(entries);
+  const first = remeasured(fedora, one ?? 0, dataOf(fedora, one ?? 0), evilKernel);
+  return remeasured(first, other ?? 0, dataOf(fedora, other ?? 0), evilInitrd);
+})();
+const withOtherEntries = eventsWhere(
+  fedora,
+  ({ pcr, describes }) => pcr === 9 && /\.(?:conf|cfg)$/.test(describes),
+).reduce(
+  (log, { index, describes }) => remeasured(log, index, dataOf(fedora, index), siblingFile(describes)),
+  fedora,
+);
+/** GRUB notes in its environment how the boot went, after it has measured it. */
+const rewritten = (file: Buffer) =>
+  file.toString('latin1').startsWith('# GRUB Environment Block')
+    ? Buffer.from('# GRUB Environment Block\nboot_success=0\nboot_indeterminate=1\n'.padEnd(1024, '#'))
+    : file;
 
 const lastEvent = eventsWhere(good, () => true).at(-1)?.index ?? 0;
 
@@ -584,8 +612,13 @@ export const attacks: readonly Attack[] = [
     rows: [113],
     attack: 'none: a sibling differs in UUIDs, PCR 1, boot order and a per-host initrd',
     made: 'boot variables, UUIDs of GRUB’s commands and its configuration files, and the initrd measured anew',
-    base: 'debian11-shim-grub',
-    moment: { log: siblingLog(debian11, everyDifference), node: 'worker-2' },
+    base: 'debian11-shim-grub+files',
+    version: 2,
+    moment: {
+      log: siblingLog(debian11, everyDifference),
+      node: 'worker-2',
+      files: [...filesOf(siblingLog(debian11, everyDifference)).values()],
+    },
     boot: 'scope: {initrd: unpinned}',
     expected: { state: 'trusted', codes: ['initrd_unknown'] },
   },
@@ -739,5 +772,58 @@ export const attacks: readonly Attack[] = [
     boot: 'cmdline: {resume: forbid}',
     moment: { log: recordedLog('centos9-shim-grub') },
     expected: untrusted('cmdline_policy'),
+  },
+  {
+    name: '137-hidden',
+    rows: [137],
+    version: 2,
+    attack: 'a changed kernel and its initrd in the places of two loader entries, their files withheld',
+    made: 'two of Fedora’s entries in PCR 9 with the digests of an image and an archive; the other files are sent',
+    base: 'fedora41-locality-3+files',
+    moment: { log: hidden, files: [...filesOf(hidden).values()] },
+    expected: untrusted('bootloader_unknown'),
+  },
+  {
+    name: '137-shown',
+    rows: [137],
+    version: 2,
+    attack: 'the same, and the files are sent',
+    made: 'as 137-hidden, with the image and the archive among the files',
+    base: 'fedora41-locality-3+files',
+    moment: { log: hidden, files: [...filesOf(hidden).values(), evilKernel, evilInitrd] },
+    expected: untrusted('bootloader_unknown'),
+  },
+  {
+    name: '137-another-node',
+    rows: [137],
+    version: 2,
+    attack: 'a file that nobody has seen counts for another node than the one whose reference has it',
+    made: 'the boot of debian10-shim-grub, of which no file was recorded, on another node',
+    base: 'debian10-shim-grub',
+    moment: { log: recordedLog('debian10-shim-grub'), node: 'worker-2' },
+    expected: untrusted('bootloader_unknown'),
+  },
+  {
+    name: '137-own-node',
+    rows: [137],
+    attack: 'none: the same on the node of the reference',
+    made: 'the boot of debian10-shim-grub, of which no file was recorded',
+    base: 'debian10-shim-grub',
+    moment: { log: recordedLog('debian10-shim-grub') },
+    expected: trusted,
+  },
+  {
+    name: '137-sibling',
+    rows: [137],
+    version: 2,
+    attack: 'none: a sibling of Fedora’s with other entries, and its environment written since',
+    made: 'every configuration file another one, and the environment block as a later boot leaves it',
+    base: 'fedora41-locality-3+files',
+    moment: {
+      log: withOtherEntries,
+      node: 'worker-2',
+      files: [...filesOf(withOtherEntries).values()].map(rewritten),
+    },
+    expected: trusted,
   },
 ];

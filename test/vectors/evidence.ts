@@ -25,6 +25,8 @@ export interface Moment {
   readonly previous?: EarlierBundle['previous'];
   /** The endorsement key that is shown, in this form; default none. */
   readonly endorsementKey?: AreaOptions;
+  /** What its loader read, as far as the node sends it; needs version 2. */
+  readonly files?: readonly Buffer[];
 }
 
 /** One TPM for all vectors: software keys, so that it signs what a real one would after the same attack. */

@@ -1,15 +1,18 @@
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { type Bundle, type EarlierBundle, parseBundle } from '../../attest-server/protocol/bundle.ts';
+import { fileList } from '../../attest-server/protocol/loader-files.ts';
 import type { PcrValues } from '../../attest-server/protocol/pcr-values.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
+import { knownFile } from '../../attest-server/verify/boot/loader-files.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
+import { filesOf, withMadeFiles } from '../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Attack } from './attacks.ts';
-import { evidenceOf } from './evidence.ts';
+import { evidenceOf, type Moment } from './evidence.ts';
 import { withoutKernel } from './log-surgery.ts';
 
 /** Evidence, what it is judged by, and what a correct verifier answers. */
@@ -46,10 +49,24 @@ export function vectorOf({
   const bundle: EarlierBundle = { ...evidenceOf(moment), ...(sentBootLog === true && { context }) };
   return {
     name,
-    bundle: version === 1 ? bundle : parseBundle(JSON.stringify(bundle)),
+    bundle: version === 1 ? bundle : withFiles(parseBundle(JSON.stringify(bundle)), moment),
     policy: policyOf(boot),
     expected: { rows, attack, made, references: base ?? 'debian13-shim-grub', ...expected },
   };
+}
+
+function withFiles(bundle: Bundle, { files = [] }: Moment): Bundle {
+  if (files.length === 0) return bundle;
+  const byDigest = new Map(files.map((bytes) => [hashPart(bytes).digest, bytes.toString('base64')]));
+  const list = fileList(byDigest.keys());
+  const loaderFiles = { digest: hashPart(list).digest, bytes: list.toString('base64') };
+  return { ...bundle, parts: { ...bundle.parts, loaderFiles }, files: Object.fromEntries(byDigest) };
+}
+
+/** The boot that a reference is captured from: a recorded one, or one whose files were not recorded and are made up. */
+function baseLog(name: string): Buffer {
+  const [recorded = '', made] = name.split('+');
+  return made === undefined ? recordedLog(recorded) : withMadeFiles(recordedLog(recorded));
 }
 
 function policyOf(rule: string | undefined): string {
@@ -79,7 +96,7 @@ const written: Readonly<Record<string, () => Reference>> = {
 
 /** @param folder name of a folder of references: of a recorded boot, or of one of those above */
 export function referencesIn(folder: string): readonly Reference[] {
-  if (folder !== 'revoked-initrd') return [written[folder]?.() ?? referenceOf(recordedLog(folder))];
+  if (folder !== 'revoked-initrd') return [written[folder]?.() ?? referenceOf(baseLog(folder))];
   const log = recordedLog('debian13-shim-grub');
   const another = tamper(siblingLog(log, { initrd: true }), 'kernel');
   const old: Reference = { ...referenceOf(another), name: 'old', state: 'revoked' };
@@ -90,7 +107,8 @@ export function referencesIn(folder: string): readonly Reference[] {
 function referenceOf(log: Buffer): Reference {
   const values = replayedValues(log, 'sha256');
   const bank: PcrValues = { bank: 'sha256', mask: 0xffffff, values };
-  const boot = replayBoot(hashPart(log), [bank]);
+  const files = [...filesOf(log).values()].map((file) => knownFile(file));
+  const boot = replayBoot(hashPart(log), [bank], null, { digest: null, files });
   return captureReference(
     { banks: [bank], boot },
     {

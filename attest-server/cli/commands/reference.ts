@@ -54,6 +54,7 @@ export async function captureReference(
   { name, staged = false, output: format }: CaptureOptions,
 ): Promise<void> {
   const made = await (await server()).post('/v1/references', { nodes, name, staged }, captureAnswer);
+  for (const each of [made, ...made.others]) io.err(unseenText(each));
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
 }
 
@@ -68,6 +69,7 @@ export async function changeReference(
   io.err(await whomItChanges(client, name, action));
   const path = `${pathOf(name)}/${action}`;
   const changed = await client.post(path, { reason }, referenceView);
+  if (action === 'approve') io.err(unseenText(changed));
   await print(io, format, changed, () => sentence(changed));
 }
 
@@ -117,6 +119,14 @@ async function whomItChanges(client: Client, name: string, action: ReferenceActi
     if (status !== null && status < 500 && status !== 429) throw error;
     return `the server could not say whom that would change: ${printable(error.message)}\n`;
   }
+}
+
+/** What a person must know who vouches for it; empty where there is nothing. */
+function unseenText({ name, captured: from, unseen = [] }: ReferenceView): string {
+  if (unseen.length === 0) return '';
+  const files = unseen.length === 1 ? '1 file' : `${unseen.length} files`;
+  const named = unseen.slice(0, 4).map(printable).join(', ');
+  return `nobody has seen ${files} that the boot loader of reference ${printable(name)} read (${named}${unseen.length > 4 ? ', …' : ''}): for them it counts for ${printable(from?.node ?? 'no node')} alone. Let the agent read /boot and the EFI system partition, and capture again.\n`;
 }
 
 function pathOf(name: string): string {

@@ -108,23 +108,24 @@ interface MadeFrom {
   readonly commandLine: string | null;
   /** The policy denies the TPM's firmware. */
   readonly denied: boolean;
-  /** Where a reference may be of one node alone: its name. */
+  /** Where a reference may be of one node alone, or count for one: its name. */
   readonly node: string | null;
   /** Values of PCRs that are not measured ones, where references name some: hex. */
   readonly unmeasured: string;
 }
 
 function madeFrom(
-  { facts, firmwareVersion, banks }: Proven,
+  { boot: measured, facts, firmwareVersion, banks }: Proven,
   { name, past }: JudgedNode,
   ready: Ready,
 ): MadeFrom {
+  const hasUnseen = measured !== null && measured.state.unexplained.length > 0;
   return {
     sentBootLog: past.sentParts.includes('boot'),
     kexec: saysKexecIsPossible(facts),
     commandLine: facts?.host?.commandLine ?? null,
     denied: ready.denied.has(firmwareVersion),
-    node: goesByNode(ready.rules) ? name : null,
+    node: goesByNode(ready.rules) || hasUnseen ? name : null,
     unmeasured: ready.unmeasured.length === 0 ? '' : valuesOf(ready.unmeasured, banks),
   };
 }
@@ -137,6 +138,7 @@ function valuesOf(pcrs: readonly number[], banks: readonly QuotedBank[]): string
 interface Remembered {
   readonly bootLog: string | null;
   readonly userSpace: string | null;
+  readonly files: string | null;
   readonly made: MadeFrom;
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
   readonly from: number;
@@ -163,6 +165,7 @@ function recall(
     at >= known.until ||
     known.bootLog !== (proven.boot?.digest ?? null) ||
     known.userSpace !== (proven.boot?.userSpaceDigest ?? null) ||
+    known.files !== (proven.boot?.filesDigest ?? null) ||
     !areSame(known.made, made)
   )
     return null;
@@ -186,6 +189,7 @@ function judgeAnew(proven: Proven, made: MadeFrom, ready: Ready, node: JudgedNod
   return {
     bootLog: proven.boot?.digest ?? null,
     userSpace: proven.boot?.userSpaceDigest ?? null,
+    files: proven.boot?.filesDigest ?? null,
     made,
     from,
     until,

@@ -56,12 +56,12 @@ function cover(
   const inForce = references.map((reference): Reference => ({ ...reference, state: 'active' }));
   const usable = prepareReferences(group.name, alone, inForce).active.filter((one) => isUsable(one, banks));
   const vouched = vouchedBoot(boot, banks, group.rules.boot);
-  const { differing, misplaced, late, foreign, uncovered } = judgeStages(
+  const { differing, misplaced, late, foreign, unseen, uncovered } = judgeStages(
     vouched,
     usable,
     group.rules.boot,
     node,
   );
-  const unknown = differing.length + misplaced.length + foreign.length + uncovered.length;
+  const unknown = differing.length + misplaced.length + foreign.length + unseen.length + uncovered.length;
   return unknown === 0 && late === null && explainedFinding(vouched, group.rules.boot, usable) === null;
 }

@@ -4,6 +4,7 @@ import type { BootComponent, SecureBootState } from '../../verify/boot/boot-stat
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask } from './compared-pcrs.ts';
+import { isHidden } from './file-content.ts';
 import { isOfUnusedBank } from './findings.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
@@ -48,6 +49,11 @@ export function captureReference(
   const components = boot.state.components.filter(
     (component) => kept.has(component.pcr) && !isConstant(component) && !definesMenu(component),
   );
+  const hidden = components.find(isHidden);
+  if (hidden !== undefined)
+    throw new CaptureError(
+      `the boot of ${node} is no reference: what it measured as ${shorten(hidden.describes)} (event ${hidden.event}) is a kernel or an initrd by its bytes`,
+    );
   if (components.length === 0) throw new CaptureError(`the boot log of ${node} measures nothing`);
   const keys = keysByEvent(boot.state.secureBoot);
   const revocations = boot.state.secureBoot.databases
@@ -87,7 +93,7 @@ function isKept({ pcr, type }: LogEvent): boolean {
 const longestText = 4096;
 
 function recordedComponent(
-  { pcr, kind, stage, digests, describes, text }: BootComponent,
+  { pcr, kind, stage, digests, describes, text, content }: BootComponent,
   scope: BootScope,
 ): Reference['components'][number] {
   const masked = text === null ? null : maskIdentifiers(text);
@@ -98,6 +104,7 @@ function recordedComponent(
     description: shorten(describes),
     pcr,
     kind,
+    ...(content !== null && { content }),
     ...(masked !== null && masked.length <= longestText && { text: masked }),
   };
 }

@@ -1,5 +1,6 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { argumentDifference, sameOrder } from './command-line.ts';
+import { isSeen } from './file-content.ts';
 import { type JudgedStage, judgedStages } from './judged-stage.ts';
 import { mayReadOtherConfiguration } from './loader-files.ts';
 import { isConfiguration, isOfMenu } from './only-read.ts';
@@ -19,9 +20,11 @@ export interface StageDifference {
   readonly missing: readonly ReferencedComponent[];
   /** What both have, and the boot measured in another order. */
   readonly misplaced: readonly BootComponent[];
+  /** A file that the reference has, of which nobody knows what it is: it counts for the node of the reference alone. */
+  readonly unseen: BootComponent | null;
 }
 
-/** In how many things the stage differs. */
+/** In how many things the stage differs, but for one that counts for another node alone. */
 export function sizeOf({ unknown, missing, misplaced }: StageDifference): number {
   return unknown.length + missing.length + misplaced.length;
 }
@@ -39,6 +42,7 @@ export function compareStages(
   const present = new Set<string>();
   const counts = new Map<string, number>();
   const unknown = new Map<JudgedStage, BootComponent[]>();
+  const unseen = new Map<JudgedStage, BootComponent>();
   const bothHaveCommands = boot.hasCommands && components.hasCommands;
   let mayBeOther: boolean | undefined;
   const order = new MeasuredOrder();
@@ -47,13 +51,14 @@ export function compareStages(
     if (component.pcr === 11 && !judgesSections) continue;
     const known = referencedComponent(components, component, boot.masked);
     if (known !== null && isOneOf(components, known, component, counts)) {
+      if (boot.unseen.has(component) && !isSeen(known.content)) unseen.set(stage, component);
       if (present.has(known.key)) continue;
       present.add(known.key);
       order.add(component.pcr, known, component);
     } else if (bothHaveCommands && isOfMenu(component)) continue;
     else if (isConfiguration(component)) {
       mayBeOther ??= mayReadOtherConfiguration(boot, reference, rules);
-      if (!mayBeOther) add(unknown, stage, component);
+      if (!mayBeOther || !boot.isReadable(component)) add(unknown, stage, component);
     } else if (stage !== 'cmdline' || !commandLineKnown(boot, component, reference, rules, present))
       add(unknown, stage, component);
   }
@@ -80,6 +85,7 @@ export function compareStages(
       unknown: unknown.get(stage) ?? none,
       missing: lacking,
       misplaced,
+      unseen: unseen.get(stage) ?? null,
     });
   }
   return differences;

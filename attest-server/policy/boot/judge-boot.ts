@@ -4,6 +4,7 @@ import { isCutOff } from './command-line.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
+import { hiddenFinding, unseenFinding } from './file-content.ts';
 import { noReference } from './findings.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
@@ -58,6 +59,7 @@ export function judgeBoot(
     ...secureBootFindings(boot, rules, usable, revocations),
     commandLineFinding(boot, rules),
     explainedFinding(boot, rules, usable),
+    hiddenFinding(boot),
   ].filter((finding) => finding !== null);
   const byRule = new Map(broken.map((finding) => [finding.code, finding]));
   const { findings, asReferenced } = active.some((one) => one.strict && referenceMatches(one, banks))
@@ -85,7 +87,12 @@ function judgeByReferences(
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
     return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const { differing, misplaced, late, open, foreign, uncovered } = judgeStages(boot, usable, rules, node);
+  const { differing, misplaced, late, open, foreign, unseen, uncovered } = judgeStages(
+    boot,
+    usable,
+    rules,
+    node,
+  );
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
@@ -101,6 +108,7 @@ function judgeByReferences(
     ...causes.map((difference) => stageFinding(boot, difference, rules)),
     initrd,
     ...foreign.map((stage) => foreignFinding(boot, stage, node)),
+    ...unseen.map((component) => unseenFinding(boot, component, node)),
     ...(unquoted === undefined ? [] : [unquotedFinding(unquoted, usable)]),
     ...misplaced.map((difference) => misplacedFinding(boot, difference)),
     late === null ? null : behindKernelFinding(boot, late),
@@ -113,7 +121,7 @@ function judgeByReferences(
         : uncoveredFinding(boot, unknown),
   ].filter((finding) => finding !== null);
   const broken =
-    differing.length + misplaced.length + foreign.length + unknown.length > 0 ||
+    differing.length + misplaced.length + foreign.length + unseen.length + unknown.length > 0 ||
     late !== null ||
     unquoted !== undefined ||
     boot.unexplained !== null;

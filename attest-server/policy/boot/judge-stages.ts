@@ -19,6 +19,8 @@ export interface JudgedStages {
   readonly open: readonly OpenStage[];
   /** Stages of which a reference of this very node must speak, and none does. */
   readonly foreign: readonly OpenStage[];
+  /** Files that references of other machines have, and nobody knows: one of each such stage. */
+  readonly unseen: readonly BootComponent[];
   /** Stages of the boot of which no reference speaks. */
   readonly uncovered: readonly JudgedStage[];
 }
@@ -41,7 +43,8 @@ export function judgeStages(
   rules: BootRules,
   node: string,
 ): JudgedStages {
-  const compared = compareAll(boot, references, rules);
+  const compared = compareAll(boot, references, rules, node);
+  const unseen: BootComponent[] = [];
   const differing: StageDifference[] = [];
   const misplaced: StageDifference[] = [];
   const open: OpenStage[] = [];
@@ -49,10 +52,11 @@ export function judgeStages(
   const uncovered: JudgedStage[] = [];
   for (const stage of judgedStages) {
     const scope = scopeOf(stage, rules.scope);
-    const own = (one: Compared) => scope !== 'node' || one.reference.reference.captured?.node === node;
+    const own = (one: Compared) => scope !== 'node' || isOf(node, one.reference);
     const covering = compared.filter(({ reference }) => covers(reference, stage));
-    const closest = closestOf(covering.filter(own), stage);
+    const closest = closestOf(covering.filter(own), stage, node);
     if (closest !== null && closest.unknown.length + closest.missing.length === 0) {
+      if (closest.unseen !== null && !isOf(node, closest.reference)) unseen.push(closest.unseen);
       if (closest.misplaced.length > 0 && scope !== 'unpinned') misplaced.push(closest);
       continue;
     }
@@ -70,7 +74,17 @@ export function judgeStages(
   }
   const [first] = compared;
   const late = first === undefined || isWhole(first) ? null : behindKernel(boot);
-  return { differing, misplaced, late, open, foreign, uncovered };
+  return { differing, misplaced, late, open, foreign, unseen, uncovered };
+}
+
+function isOf(node: string, { reference }: PreparedReference): boolean {
+  return reference.captured?.node === node;
+}
+
+/** How much is different, or counts for another node alone. */
+function weightOf(difference: StageDifference, node: string): number {
+  const isAnothers = difference.unseen !== null && !isOf(node, difference.reference);
+  return sizeOf(difference) + (isAnothers ? 1 : 0);
 }
 
 /** Closest first. One that has no difference at all ends the search, where any of them may cover any stage. */
@@ -78,12 +92,13 @@ function compareAll(
   boot: VouchedBoot,
   references: readonly PreparedReference[],
   rules: BootRules,
+  node: string,
 ): Compared[] {
   const anyNode = !goesByNode(rules);
   const compared: Compared[] = [];
   for (const reference of references) {
     const stages = compareStages(boot, reference, rules);
-    const total = [...stages.values()].reduce((sum, one) => sum + sizeOf(one), 0);
+    const total = [...stages.values()].reduce((sum, one) => sum + weightOf(one, node), 0);
     const one = { reference, stages, total };
     if (anyNode && isWhole(one)) return [one];
     compared.push(one);
@@ -101,11 +116,11 @@ function covers({ whole, components }: PreparedReference, stage: JudgedStage): b
   return whole || components.stages.has(stage);
 }
 
-function closestOf(compared: readonly Compared[], stage: JudgedStage): StageDifference | null {
+function closestOf(compared: readonly Compared[], stage: JudgedStage, node: string): StageDifference | null {
   let closest: StageDifference | null = null;
   for (const { stages } of compared) {
     const one = stages.get(stage)!;
-    if (closest === null || sizeOf(one) < sizeOf(closest)) closest = one;
+    if (closest === null || weightOf(one, node) < weightOf(closest, node)) closest = one;
   }
   return closest;
 }

@@ -1,3 +1,4 @@
+import type { FileContent } from '../../protocol/loader-files.ts';
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
@@ -15,6 +16,8 @@ export interface ReferencedComponent {
   /** Null: in any PCR that is judged. */
   readonly pcr: number | null;
   readonly kind: string | null;
+  /** What the file was by its bytes, when it was captured; null where nobody saw them. */
+  readonly content: FileContent | null;
   readonly digests: Reference['components'][number]['digests'];
   readonly description: string;
   /** Masked. */
@@ -108,6 +111,7 @@ function prepare(
     stage,
     pcr,
     kind: component.kind ?? null,
+    content: component.content ?? null,
     digests: component.digests,
     description: component.description,
     text,

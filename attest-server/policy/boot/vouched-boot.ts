@@ -23,6 +23,10 @@ export interface VouchedBoot {
   readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
   readonly hasCommands: boolean;
+  /** Files of its loader that are not known by what they are: only a reference of this very node vouches for them. */
+  readonly unseen: ReadonlySet<BootComponent>;
+  /** A configuration file of which the bytes are lines, so that all it does is measured as commands. */
+  readonly isReadable: (component: BootComponent) => boolean;
   /** PCR 11 is vouched for: the sections of a unified kernel image. */
   readonly hasSections: boolean;
   /** The log as it was parsed, for references that know values alone. */
@@ -48,10 +52,12 @@ export interface JudgedComponent {
   readonly stage: JudgedStage;
 }
 
+/** @param seen `all`: where boots are only compared, what a log calls a configuration file is one */
 export function vouchedBoot(
   { digest, log, state, problems, userSpace = [] }: ReplayedBoot,
   banks: readonly PcrValues[],
   rules: BootRules,
+  seen: 'as-proven' | 'all' = 'as-proven',
 ): VouchedBoot {
   const { components } = state;
   const quoted = banks.reduce((mask, bank) => mask & bank.mask, 0xffffff);
@@ -89,6 +95,9 @@ export function vouchedBoot(
     judged,
     unjudged,
     hasCommands,
+    unseen: seen === 'all' || state.unexplained.length === 0 ? noneUnseen : new Set(state.unexplained),
+    isReadable: ({ content }) =>
+      content === 'text' || content === 'environment' || (seen === 'all' && content === null),
     hasSections,
     log,
     problems,
@@ -109,6 +118,8 @@ function isJudgedAsOwners({ mok }: BootRules, state: BootState, component: BootC
   if (mok === null || measuresOn(component)) return false;
   return mok === 'allow' || holdsNoOwnerKey(state, component.event);
 }
+
+const noneUnseen: ReadonlySet<BootComponent> = new Set();
 
 /** One boot is compared with many references. */
 function remembered<Value>(of: (text: string) => Value): (text: string) => Value {

@@ -1,3 +1,4 @@
+import type { FileContent } from '../../protocol/loader-files.ts';
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Stage } from '../tpm/event-stage.ts';
 import type { SignatureEntry } from '../tpm/signature-list.ts';
@@ -17,6 +18,10 @@ export interface BootState {
   readonly firmwareVersion: VouchedText | null;
   /** What the log shows wrong about itself: `separator_error`, `event_data_mismatch`, `unverified_event`, … */
   readonly problems: readonly BootProblem[];
+  /** Files that its loader read, of which nobody knows what they are, or that are nothing that a loader reads. */
+  readonly unexplained: readonly BootComponent[];
+  /** SHA-256, hex, of the files that were sent and say what others are. */
+  readonly explaining: readonly string[];
 }
 
 /**
@@ -52,8 +57,17 @@ export interface BootComponent {
   readonly digests: Readonly<Partial<Record<PcrBank, string>>>;
   /** The measured text; null where the digest is not that of a text in the log. */
   readonly text: string | null;
+  /** What the file is by its bytes, which have this digest; null where nobody knows them, and for what is no such file. */
+  readonly content: FileContent | null;
   /** The log's word for a person; never judged. */
   readonly describes: string;
+}
+
+/** A file that a loader read besides the kernel and its initrd: GRUB measures each of them into PCR 9. */
+export function isLoaderFile({ pcr, kind, stage }: Pick<BootComponent, 'pcr' | 'kind' | 'stage'>): boolean {
+  return (
+    pcr === 9 && (kind === 'configuration' || (kind === 'file' && stage !== 'kernel' && stage !== 'initrd'))
+  );
 }
 
 export interface VouchedText {

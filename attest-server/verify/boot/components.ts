@@ -5,8 +5,9 @@ import type { Stage } from '../tpm/event-stage.ts';
 import { eventStages, type StagedEvent, stubTags } from '../tpm/event-stage.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
-import type { BootComponent, ComponentKind } from './boot-state.ts';
+import { type BootComponent, type ComponentKind, isLoaderFile } from './boot-state.ts';
 import { type CommandLine, type FindLoadOptions, loadOptionsAmong } from './command-lines.ts';
+import { type Explained, explainer, type FileSet } from './loader-files.ts';
 import { loaderText } from './loader-text.ts';
 import type { Boundaries } from './separators.ts';
 import { shimsOwn } from './shim-variables.ts';
@@ -15,6 +16,11 @@ import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
 
 /** Tags of what Linux's EFI stub and systemd-boot measure, as the log names them. */
 const tags = { ...stubTags, loaderConfiguration: 0xf5bc582a } as const;
+
+const environmentFile = /(?:^|[/\\])grubenv$/;
+/** Commands of GRUB's that name the boot entry that its environment names. */
+const chosenEntry = /^(?:set (?:default|saved_entry|next_entry|chosen|prev_saved_entry)=)(.{1,256})$/;
+const mostEntries = 3;
 
 const configurationFile = /(?:\.(?:cfg|conf)|grubenv|grub\.cfg-[^/\\]*)$/i;
 
@@ -39,22 +45,33 @@ export function bootComponents(
   vouched: VouchedLog,
   boundaries: Boundaries,
   lines: readonly CommandLine[],
-): readonly BootComponent[] {
+  files: FileSet,
+): readonly Component[] {
   const { raw } = vouched.log;
+  const components: Component[] = [];
+  const explain = explainer(files, () => chosenEntries(components));
   const staged: StagedEvent[] = [];
   for (let event = 0; event < raw.count; event++) staged.push(stagedEvent(vouched, event));
   const stages = eventStages(staged);
   const loadOptions = loadOptionsAmong(vouched, lines);
-  const components: BootComponent[] = [];
   for (let event = 0; event < raw.count; event++)
     if (isVouched(vouched, event)) {
       const { type, data } = staged[event]!;
       const what = whatItIs(vouched, event, data, boundaries, loadOptions);
       const text = vouched.loaderTexts[event];
       const stage = text ? stageOfText[text.kind] : (stages[event] ?? 'other');
-      components.push(new Component(vouched, event, type, stage, what));
+      components.push(new Component(vouched, event, type, stage, what, explain));
     }
   return components;
+}
+
+function chosenEntries(components: readonly BootComponent[]): readonly string[] {
+  const found = new Set<string>();
+  for (const { pcr, text } of components) {
+    const entry = pcr === 8 && text !== null ? chosenEntry.exec(text)?.[1] : undefined;
+    if (entry !== undefined && found.size < mostEntries) found.add(entry);
+  }
+  return [...found];
 }
 
 /** Types whose stage depends on what the data says; of all others it costs nothing to know no more. */
@@ -158,7 +175,7 @@ function only(kind: ComponentKind): What {
 }
 
 /** Its digests and description are made when first asked for: most events are never told of. */
-class Component implements BootComponent {
+export class Component implements BootComponent {
   readonly event: number;
   readonly pcr: number;
   readonly type: string;
@@ -166,9 +183,18 @@ class Component implements BootComponent {
   readonly kind: ComponentKind;
   readonly text: string | null;
   readonly #vouched: VouchedLog;
+  readonly #explain: ReturnType<typeof explainer>;
   #digests: BootComponent['digests'] | undefined;
+  #explained: Explained | null | undefined;
 
-  constructor(vouched: VouchedLog, event: number, type: string, stage: Stage, { kind, text }: What) {
+  constructor(
+    vouched: VouchedLog,
+    event: number,
+    type: string,
+    stage: Stage,
+    { kind, text }: What,
+    explain: ReturnType<typeof explainer>,
+  ) {
     this.event = event;
     this.pcr = vouched.log.raw.pcrs[event]!;
     this.type = type;
@@ -176,12 +202,26 @@ class Component implements BootComponent {
     this.kind = kind;
     this.text = text;
     this.#vouched = vouched;
+    this.#explain = explain;
   }
 
   get digests(): BootComponent['digests'] {
     // Those of other banks are the log's word.
     this.#digests ??= eventDigests(this.#vouched.log, this.event, this.#vouched.banks);
     return this.#digests;
+  }
+
+  /** Why it is known what the file is; null where it is not, and for what is no such file. */
+  get explained(): Explained | null {
+    if (this.#explained === undefined)
+      this.#explained = isLoaderFile(this)
+        ? this.#explain(this.digests, environmentFile.test(this.describes))
+        : null;
+    return this.#explained;
+  }
+
+  get content(): BootComponent['content'] {
+    return this.explained?.content ?? null;
   }
 
   get describes(): string {

@@ -6,10 +6,17 @@ import type { RawLog } from '../tpm/log-format.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
 import type { BootProblem } from './boot-problem.ts';
-import type { BootComponent, BootState, SecureBootState, VouchedText } from './boot-state.ts';
+import {
+  type BootComponent,
+  type BootState,
+  isLoaderFile,
+  type SecureBootState,
+  type VouchedText,
+} from './boot-state.ts';
 import { type CommandLine, commandLines, saidCommandLine } from './command-lines.ts';
-import { bootComponents } from './components.ts';
+import { bootComponents, type Component } from './components.ts';
 import { checkConsistency } from './consistency.ts';
+import { type FileSet, noFiles } from './loader-files.ts';
 import { secureBootState } from './secure-boot-state.ts';
 import { type Boundaries, findBoundaries } from './separators.ts';
 import { isVouched, type Vouched, type VouchedLog, vouchedLog } from './vouched-log.ts';
@@ -17,10 +24,11 @@ import { isVouched, type Vouched, type VouchedLog, vouchedLog } from './vouched-
 /**
  * What a boot was, as far as the TPM vouches for it. It never throws: what does not parse is no fact.
  * @param vouched the quoted banks, and the PCRs that the log replays onto in every one of them
+ * @param files that its loader may have read
  */
-export function bootState(log: ParsedLog, vouched: Vouched): BootState {
+export function bootState(log: ParsedLog, vouched: Vouched, files: FileSet = noFiles): BootState {
   const known = vouchedLog(log, vouched);
-  return new DerivedBootState(known, findAll(known));
+  return new DerivedBootState(known, findAll(known), files);
 }
 
 /** A log read by itself: every PCR in every bank that each of its events has, as if those were quoted. */
@@ -65,17 +73,20 @@ class DerivedBootState implements BootState {
   readonly problems: readonly BootProblem[];
   readonly #vouched: VouchedLog;
   readonly #found: Found;
+  readonly #files: FileSet;
   readonly #said: CommandLine | null;
   #commandLines: readonly CommandLine[] | undefined;
-  #components: readonly BootComponent[] | undefined;
+  #components: readonly Component[] | undefined;
+  #unexplained: readonly BootComponent[] | undefined;
   #knowing: { readonly said: string; readonly state: BootState } | undefined;
 
-  constructor(vouched: VouchedLog, found: Found, said: CommandLine | null = null) {
+  constructor(vouched: VouchedLog, found: Found, files: FileSet, said: CommandLine | null = null) {
     this.secureBoot = found.secureBoot;
     this.firmwareVersion = found.firmwareVersion;
     this.problems = found.problems;
     this.#vouched = vouched;
     this.#found = found;
+    this.#files = files;
     this.#said = said;
   }
 
@@ -88,7 +99,27 @@ class DerivedBootState implements BootState {
   }
 
   get components(): readonly BootComponent[] {
-    this.#components ??= bootComponents(this.#vouched, this.#found.boundaries, this.commandLines);
+    return this.#all;
+  }
+
+  get unexplained(): readonly BootComponent[] {
+    this.#unexplained ??= this.#all.filter(
+      (one) => isLoaderFile(one) && (one.content === null || one.content === 'other'),
+    );
+    return this.#unexplained;
+  }
+
+  get explaining(): readonly string[] {
+    return [...new Set(this.#all.flatMap((one) => one.explained?.file ?? []))];
+  }
+
+  get #all(): readonly Component[] {
+    this.#components ??= bootComponents(
+      this.#vouched,
+      this.#found.boundaries,
+      this.commandLines,
+      this.#files,
+    );
     return this.#components;
   }
 
@@ -102,7 +133,7 @@ class DerivedBootState implements BootState {
     // Where a loader wrote the line, the log has it as text.
     if (this.commandLines.some(({ loadOptions }) => loadOptions === said)) return this;
     const line = saidCommandLine(this.#vouched, this.#found.boundaries, said);
-    return line === null ? this : new DerivedBootState(this.#vouched, this.#found, line);
+    return line === null ? this : new DerivedBootState(this.#vouched, this.#found, this.#files, line);
   }
 }
 

@@ -1,6 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
+import type { Judgement } from '../../../attest-server/channel/ports.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
 import { LogsPerBoot } from '../../../attest-server/evidence/logs-per-boot.ts';
@@ -9,6 +10,7 @@ import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { Parts } from '../../../attest-server/protocol/evidence.ts';
+import { limits } from '../../../attest-server/protocol/limits.ts';
 import type { Challenge } from '../../../attest-server/protocol/messages.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
@@ -46,6 +48,8 @@ export function madePorts(
     evidence: {
       packer: new Packer(),
       budget: new DiskBudget(60_000),
+      fileBudget: new DiskBudget(60_000, limits.loaderFiles.bytes),
+      hold: () => {},
       logsPerBoot: new LogsPerBoot(),
       readPart: (digest, node) => kept.readShared(digest, node),
     },
@@ -129,4 +133,11 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
       };
     },
   };
+}
+
+/** For an answer that nothing is asked about before. */
+export async function verdictOf(judged: Promise<Judgement>) {
+  const verdict = await judged;
+  if (!('state' in verdict)) throw new Error('the node was asked for files first');
+  return verdict;
 }

@@ -7,7 +7,7 @@ import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
-import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
+import { type MadeMachine, madeMachine, madePorts, verdictOf } from './made-machine.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -49,7 +49,7 @@ describe('a node whose verdict stays the same', () => {
   };
   const judge = (at: number, change: Parameters<MadeMachine['answer']>[1] = {}) => {
     now = at;
-    return attestation.judge(machine.node, machine.answer(at, change));
+    return verdictOf(attestation.judge(machine.node, machine.answer(at, change)));
   };
   const history = () => store.verdicts.history('node-1', { limit: 1_000 });
   const actions = async () =>

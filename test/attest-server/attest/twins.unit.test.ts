@@ -14,7 +14,7 @@ import { storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { madeEvent, madeVerdict } from '../store/made-records.ts';
 import { ekAttributes, ekTemplate, madeArea } from '../verify/software-key.ts';
-import { madeMachine, madePorts } from './made-machine.ts';
+import { madeMachine, madePorts, verdictOf } from './made-machine.ts';
 
 /** The last version that took one TPM for as many nodes as its public area has forms. */
 const before = 11;
@@ -69,18 +69,18 @@ describe('nodes of one TPM, which an earlier version enrolled (row 117)', () => 
 
   it('stay so whatever they prove, and however often their key is approved', async () => {
     const attestation = await open();
-    const judged = await attestation.judge(one.node, one.answer(10_000));
+    const judged = await verdictOf(attestation.judge(one.node, one.answer(10_000)));
     assert.deepEqual([judged.state, judged.codes[0]], ['untrusted', 'ek_already_bound']);
     assert.equal(await attestation.approveAgain('node-1', 'token:admin'), false);
-    assert.equal((await attestation.judge(one.node, one.answer(11_000))).state, 'untrusted');
-    assert.equal((await attestation.judge(third.node, third.answer(11_000))).state, 'trusted');
+    assert.equal((await verdictOf(attestation.judge(one.node, one.answer(11_000)))).state, 'untrusted');
+    assert.equal((await verdictOf(attestation.judge(third.node, third.answer(11_000)))).state, 'trusted');
   });
 
   it('are one node once a person has revoked the other', async () => {
     const attestation = await open();
     await attestation.release('node-2', () => revoke('node-2', 'd'.repeat(64)));
     assert.deepEqual(shown(attestation, 'node-1'), ['untrusted', 'ek_already_bound']);
-    assert.equal((await attestation.judge(one.node, one.answer(10_000))).state, 'trusted');
+    assert.equal((await verdictOf(attestation.judge(one.node, one.answer(10_000)))).state, 'trusted');
     assert.deepEqual(await store.enrolment.twins(), []);
     assert.equal(await store.enrolment.wasRevoked(one.record), true);
   });

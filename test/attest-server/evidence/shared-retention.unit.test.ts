@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
+import { fileList } from '../../../attest-server/protocol/loader-files.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
 
@@ -114,6 +115,18 @@ describe('what kept evidence shares', () => {
     await record(200, [], { node: two, bootLog: 'other' });
     await erase();
     assert.deepEqual(await kept('other'), ['other']);
+  });
+
+  it('stays where it is a file of a loader, while a list that is kept names it', async () => {
+    const listOf = (...names: readonly string[]) =>
+      fileList(names.map((name) => blob(name).digest)).toString();
+    const [old, lasting] = [listOf('old font', 'font'), listOf('font', 'grub.cfg')];
+    await record(100, [old], { sent: [old, 'old font', 'font'] });
+    await record(90, [lasting], { sent: [lasting, 'font', 'grub.cfg'], node: two });
+    await record(1, []);
+    for (const daysAgo of [60, 20]) await record(daysAgo, [lasting], { node: two });
+    await erase();
+    assert.deepEqual(await kept(old, lasting, 'old font', 'font', 'grub.cfg'), [lasting, 'font', 'grub.cfg']);
   });
 
   it('comes back whole where it is used again after it went', async () => {

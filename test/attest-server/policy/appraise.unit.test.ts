@@ -7,6 +7,7 @@ import { classOf } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog, shimGrubBoots } from '../../swtpm-fixtures/recorded-log.ts';
 import {
@@ -89,7 +90,7 @@ describe('a tampered boot', () => {
   for (const name of shimGrubBoots)
     for (const [what, code] of tampered)
       it(`of ${name} with another ${what} is untrusted, ${code}`, () => {
-        const before = recordedLog(name);
+        const before = withMadeFiles(recordedLog(name));
         const reference = captured(madeProof({ log: before }));
         const after = madeProof({ log: tamper(before, what) });
         const verdict = judged(after, [reference]);

@@ -7,12 +7,14 @@ import {
 import { type CaptureOptions, captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
+import { fileList } from '../../../attest-server/protocol/loader-files.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import { filesOf } from '../../../swtpm-fixtures/loader-files.ts';
 import { partOf } from '../verify/made-by-hand.ts';
 import { akOf, madeQuote } from '../verify/made-quote.ts';
 import { softwareKey } from '../verify/software-key.ts';
@@ -28,6 +30,8 @@ export interface ProofOptions {
   /** Bit i: PCR i is quoted. Default all. */
   readonly mask?: number;
   readonly ekDigest?: string | null;
+  /** That its loader read; default: those that are known of this log. */
+  readonly files?: readonly Buffer[];
 }
 
 /** Proof as only `verify` makes it: a quote signed in software, over a bank as a log leaves it. */
@@ -42,11 +46,15 @@ export function madeProof(options: ProofOptions): Proven {
     pcrs: { [bank]: values },
     selection: [[algorithms[bank], bitmap]],
   });
+  const files = log === null ? [] : (options.files ?? [...filesOf(log).values()]);
+  const byDigest = new Map(files.map((file) => [partOf(file).digest, file]));
+  const list = files.length === 0 ? {} : { loaderFiles: partOf(fileList(byDigest.keys())) };
   return verify(
     {
       quotes: [quote],
       facts: null,
-      parts: log === null ? {} : { boot: partOf(log) },
+      parts: log === null ? {} : { boot: partOf(log), ...list },
+      files: byDigest,
     },
     {
       ak: akOf(key),

@@ -7,7 +7,7 @@ import { introduce } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { type ForgedFleet, startForgedFleet } from './forged-fleet.ts';
 
-const good = recordedLog('debian13-shim-grub');
+const good = recordedLog('debian13-sdboot-uki');
 
 describe('a capture of what is kept', () => {
   let fleet: ForgedFleet;

@@ -8,7 +8,7 @@ import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 import { type ForgedFleet, startForgedFleet } from './forged-fleet.ts';
 
-const good = recordedLog('debian13-shim-grub');
+const good = recordedLog('debian13-sdboot-uki');
 
 describe('a step of a reference’s life, over kept evidence', () => {
   let fleet: ForgedFleet;

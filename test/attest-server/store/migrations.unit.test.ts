@@ -8,6 +8,7 @@ import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import { namedDigests } from '../../../attest-server/evidence/named-digests.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { genesis } from '../../../attest-server/protocol/audit.ts';
+import { fileListHead, parseFileList } from '../../../attest-server/protocol/loader-files.ts';
 import { openStore } from '../../../attest-server/store/open.ts';
 import { migrate, schemaVersion } from '../../../attest-server/store/sqlite/migrations.ts';
 import { storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
@@ -89,7 +90,8 @@ describe('a store that an earlier version wrote', () => {
     const usedBefore = 1_900_000_000_000;
     const request = { usedBefore, keptBefore: usedBefore, signal: new AbortController().signal };
     const event = () => madeEvent('evidence_erased', 'shared');
-    const unused = { ...request, event, named: (bytes: Buffer) => namedDigests(bytes) ?? nothing };
+    const lists = { head: Buffer.from(fileListHead), named: parseFileList };
+    const unused = { ...request, event, named: (bytes: Buffer) => namedDigests(bytes) ?? nothing, lists };
     assert.equal(await store.evidence.eraseUnused(unused), 0);
     assert.equal(verifyChain(await store.audit.entries({ limit: 100 })).ok, true);
     await store[Symbol.asyncDispose]();

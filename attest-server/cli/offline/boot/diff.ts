@@ -93,7 +93,7 @@ interface Judged {
 }
 
 function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): Judged {
-  const vouched = vouchedBoot(boot, banks, rules);
+  const vouched = vouchedBoot(boot, banks, rules, 'all');
   const { findings } = judgeBoot(vouched, banks, {
     group,
     rules,

@@ -1,21 +1,35 @@
-import { PolicyError } from '../../../policy/file/policy-error.ts';
+import { resolve } from 'node:path';
+import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
 import { policyJsonSchema } from '../../../policy/file/policy-schema.ts';
+import type { Policy } from '../../../policy/policy.ts';
+import { type Reference, unseenFiles } from '../../../protocol/reference.ts';
 import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { printable } from '../../printable.ts';
+import { readReferences } from '../reference-file.ts';
 import { checkPolicyText, placed, readPolicyText } from './text.ts';
+
+export interface CheckOptions {
+  /** Folder of the references that it is to judge by. */
+  readonly references?: string;
+  readonly output: Format;
+}
 
 /** `policy check FILE`: exits 1 where the policy has a fault. */
 export async function checkPolicyFile(
   { io, exitWith }: CliContext,
   file: string,
-  format: Format,
+  { references: folder, output: format }: CheckOptions,
 ): Promise<void> {
   const checked = checkPolicyText(readPolicyText(io, file), file);
   const faults = checked instanceof PolicyError ? checked.faults : [];
-  const warnings = checked instanceof PolicyError ? [] : checked.warnings;
   const policy = checked instanceof PolicyError ? null : checked.policy;
+  const references = folder === undefined ? [] : readReferences(resolve(io.cwd, folder));
+  const warnings = [
+    ...(checked instanceof PolicyError ? [] : checked.warnings),
+    ...(policy === null ? [] : unseenIn(policy, references)),
+  ];
   const answer = {
     file,
     valid: policy !== null,
@@ -33,6 +47,20 @@ export async function checkPolicyFile(
     return `${printable(file)} is valid: ${printable(answer.policy ?? '')}, ${groups}\n`;
   });
   exitWith(policy === null ? exit.error : exit.ok);
+}
+
+/** References that count for one node alone, where the policy wants them for more. */
+function unseenIn(policy: Policy, references: readonly Reference[]): readonly PolicyFault[] {
+  return policy.groups.flatMap(({ name: group, rules: { boot } }, index) =>
+    references
+      .filter((one) => one.group === group || boot.references?.includes(one.name) === true)
+      .filter((one) => boot.scope.loader !== 'node' && one.state === 'active' && unseenFiles(one).length > 0)
+      .map((one) => ({
+        line: 1,
+        field: `groups.${index}.boot.scope.loader`,
+        text: `is ${boot.scope.loader}, but nobody has seen ${unseenFiles(one).length} of the files that the boot loader of reference ${one.name} read: for them it counts for ${one.captured?.node ?? 'no node'} alone`,
+      })),
+  );
 }
 
 /** `policy schema`. */

@@ -7,6 +7,7 @@ import type { BootState } from '../../../../attest-server/verify/boot/boot-state
 import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import {
@@ -25,7 +26,7 @@ import { byValues, capturedFrom, madeProof, policyOf, replayedValues, verdictsBy
 
 const log = recordedLog('debian13-shim-grub');
 const unified = recordedLog('debian13-sdboot-uki');
-const fedora = recordedLog('fedora41-locality-3');
+const fedora = withMadeFiles(recordedLog('fedora41-locality-3'));
 
 function captured(from: Buffer): Reference {
   return capturedFrom(madeProof({ log: from }));
@@ -51,8 +52,10 @@ function plainState({
   firmwareVersion,
   problems,
   commandLines,
+  unexplained,
+  explaining,
 }: BootState): BootState {
-  return { components, secureBoot, firmwareVersion, problems, commandLines };
+  return { components, secureBoot, firmwareVersion, problems, commandLines, unexplained, explaining };
 }
 
 const withText = (text: (text: string) => string) => siblingLog(log, { text });
@@ -84,13 +87,13 @@ describe('a configuration file of a loader', () => {
 
   it('may be another one, or be missing, in its place, and be no more than the reference has', () => {
     const reference = captured(fedora);
-    const other = remeasured(fedora, first.index, dataOf(fedora, first.index), Buffer.from('other entry'));
+    const other = remeasured(fedora, first.index, dataOf(fedora, first.index), siblingFile(first.describes));
     assert.equal(judged(other, '{}', reference), 'trusted');
     const more = {
       pcr: 9,
       type: 13,
       data: dataOf(fedora, first.index),
-      measured: Buffer.from('a new entry'),
+      measured: siblingFile(first.describes),
     };
     assert.equal(
       judged(insertBefore(fedora, first.index, more), '{}', reference),
@@ -103,14 +106,14 @@ describe('a configuration file of a loader', () => {
     const [once, again] = eventsWhere(log, ({ pcr, describes }) => pcr === 9 && describes.endsWith('.cfg'));
     assert.ok(once && again);
     const other = (from: Buffer, index: number) =>
-      remeasured(from, index, dataOf(log, index), Buffer.from('another file'));
+      remeasured(from, index, dataOf(log, index), siblingFile(once.describes));
     assert.equal(judged(other(other(log, once.index), again.index)), 'trusted');
     for (const { index } of [once, again])
       assert.equal(judged(other(log, index)), 'untrusted bootloader_unknown');
   });
 
   it('is that of the node itself where the policy goes by node', () => {
-    const other = remeasured(fedora, first.index, dataOf(fedora, first.index), Buffer.from('other entry'));
+    const other = remeasured(fedora, first.index, dataOf(fedora, first.index), siblingFile(first.describes));
     const scope = '{scope: {loader: node}}';
     assert.equal(judged(fedora, scope, captured(fedora)), 'trusted');
     assert.equal(judged(other, scope, captured(fedora)), 'untrusted bootloader_unknown');

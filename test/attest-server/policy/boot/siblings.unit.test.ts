@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import { withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';
 import { eventsWhere, without } from '../../../vectors/log-surgery.ts';
@@ -31,7 +32,7 @@ const sibling: SiblingChange = { text: otherIdentifiers, firmwareSettings: true,
 
 describe('a sibling of the one node that was captured', () => {
   for (const name of shimGrubBoots) {
-    const log = recordedLog(name);
+    const log = withMadeFiles(recordedLog(name));
     const reference = captured(log);
 
     it(`row 113: of ${name} is trusted with other UUIDs, PCR 1, boot order and GRUB configuration`, () => {
@@ -84,7 +85,7 @@ describe('a sibling of the one node that was captured', () => {
 });
 
 describe('a machine whose last boot ended otherwise', () => {
-  const log = recordedLog('fedora41-locality-3');
+  const log = withMadeFiles(recordedLog('fedora41-locality-3'));
   /** As GRUB of Fedora does where nobody logged in since: it shows its menu. */
   const shown = siblingLog(
     without(

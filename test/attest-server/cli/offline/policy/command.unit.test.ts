@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { policyJsonSchema } from '../../../../../attest-server/policy/file/policy-schema.ts';
+import { withMadeFiles } from '../../../../../swtpm-fixtures/loader-files.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
+import { capturedFrom, madeProof } from '../../../policy/made-proof.ts';
 import { runAssay } from '../../cli-fixture.ts';
 import { recordedBundle } from '../recorded-bundle.ts';
 
@@ -34,6 +36,14 @@ describe('assay policy', () => {
     write('good.yaml', policyOf('require: [identity, boot]'));
     write('same.yaml', policyOf('require: [identity], mode: observe'));
     write('doubtful.yaml', policyOf('boot: {scope: {initrd: unpinned}}'));
+    write('by-node.yaml', policyOf('require: [identity, boot], boot: {scope: {loader: node}}'));
+    mkdirSync(join(cwd, 'references'));
+    const log = recordedLog('debian11-shim-grub');
+    for (const [name, proven] of [
+      ['seen', madeProof({ log: withMadeFiles(log) })],
+      ['unseen', madeProof({ log })],
+    ] as const)
+      write(`references/${name}.json`, JSON.stringify(capturedFrom(proven, { name, group: 'default' })));
     write('bad.yaml', policyOf('mode: enforced, severity: {kernel_unknow: warn}'));
   });
 
@@ -64,6 +74,18 @@ describe('assay policy', () => {
   it('check takes the name of a policy that comes with Assay', async () => {
     assert.equal((await runAssay(['policy', 'check', 'strict'], { cwd })).code, 0);
     assert.equal((await runAssay(['policy', 'check', 'absent.yaml'], { cwd })).code, 1);
+  });
+
+  it('check names references that count for one node alone, since nobody has seen what its loader read', async () => {
+    const check = (file: string) =>
+      runAssay(['policy', 'check', file, '--references', 'references', '-o', 'json'], { cwd });
+    const { code, out } = await check('good.yaml');
+    const { warnings } = JSON.parse(out);
+    assert.deepEqual(
+      [code, warnings.map(({ field }: { field: string }) => field)],
+      [0, ['groups.0.boot.scope.loader']],
+    );
+    assert.deepEqual(JSON.parse((await check('by-node.yaml')).out).warnings, []);
   });
 
   it('schema prints the JSON schema', async () => {
