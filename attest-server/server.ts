@@ -128,6 +128,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       release: attest.release,
       approveAgain: attest.approveAgain,
       checkWitness: audit.checkWitness,
+      isEnrolled: (node) => attest.status(node) !== null,
       report,
     }),
   );

@@ -1,8 +1,8 @@
 import { request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { problem } from '../protocol/api.ts';
+import { printable } from '../protocol/printable.ts';
 import { CliError, exit } from './exit.ts';
-import { printable } from './printable.ts';
 import type { ServerAccess } from './server-access.ts';
 
 /** Asks the API. Every answer is bounded and given its shape; every fault is a CliError that says what to do. */

@@ -17,6 +17,7 @@ export const auditActions = {
   'token.create': 'a person or program may use the API',
   'token.revoke': 'a person or program may not use the API any more',
   refuse: 'evidence, a connection or a request was refused',
+  'refuse.count': 'once an hour: how many refusals have no entry of their own, by code',
   evidence_erased: 'old evidence was erased: its digests',
   backup: 'a copy of the database was made',
   'store.unreadable': 'a row of the database cannot be read, and was left out',

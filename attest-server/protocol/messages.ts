@@ -7,6 +7,7 @@ import { type PartName, partNames } from './evidence.ts';
 import { limits } from './limits.ts';
 import { isReasonCode, type ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
+import { shapeFault } from './shape-fault.ts';
 import { nodeStates } from './verdict.ts';
 
 /** The conversation on `/v1/attest`, WebSocket subprotocol `assay.v1`. Text frames carry one of these objects. */
@@ -259,8 +260,8 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   // A hello of another time may look different in any field; which version it is comes first.
   const range = announced.safeParse(value).data?.versions.protocol;
   if (range !== undefined) checkVersions(range);
-  const field = result.error.issues[0]?.path.join('.') || 'message';
-  throw new Rejection('malformed', `message field ${field}: ${result.error.issues[0]?.message}`, { field });
+  const { field, text: fault } = shapeFault(result.error, schema, 'message');
+  throw new Rejection('malformed', `message field ${field}: ${fault}`, { field });
 }
 
 /** Not by recursion: a message can nest deeper than a stack. */

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { Rejection } from './rejection.ts';
+import { shapeFault } from './shape-fault.ts';
 
 /**
  * JSON that somebody else wrote, as a value of the schema.
@@ -26,8 +27,7 @@ function jsonOf(text: string, what: string): unknown {
 export function checkShape<T>(value: unknown, schema: z.ZodType<T>, what: string, within?: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const path = (issue?.path ?? []).map(String);
-  const field = [...(within === undefined ? [] : [within]), ...path].join('.') || what;
-  throw new Rejection('malformed', `${what} field ${field}: ${issue?.message}`, { field });
+  const { field: member, text } = shapeFault(result.error, schema, '');
+  const field = [within ?? '', member].filter((part) => part !== '').join('.') || what;
+  throw new Rejection('malformed', `${what} field ${field}: ${text}`, { field });
 }

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
+import { printable } from '../../../protocol/printable.ts';
 import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
 import { readLiveAuditLog } from '../../live-audit-log.ts';
 import { type Format, print } from '../../output.ts';
-import { printable } from '../../printable.ts';
 import { readAuditLog, readWitness } from './log-in-file.ts';
 import { type AuditLogResult, checkAuditLog } from './verify-log.ts';
 

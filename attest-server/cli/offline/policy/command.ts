@@ -1,9 +1,9 @@
 import { PolicyError } from '../../../policy/file/policy-error.ts';
 import { policyJsonSchema } from '../../../policy/file/policy-schema.ts';
+import { printable } from '../../../protocol/printable.ts';
 import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { printable } from '../../printable.ts';
 import { checkPolicyText, placed, readPolicyText } from './text.ts';
 
 /** `policy check FILE`: exits 1 where the policy has a fault. */
