@@ -38,6 +38,9 @@ export interface Audit extends AsyncDisposable {
   ready(): Readiness;
 }
 
+/** Of a page of entries, about. */
+const pageBytes = 1024 * 1024;
+
 /** @throws Error where the store belongs to another key than the one in the state folder */
 export async function openAudit({ store, stateDir, now, logger, report }: AuditParts): Promise<Audit> {
   const { checkpointed: signed, rolledBack, contradicted, fault } = report;
@@ -61,7 +64,11 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
   }, timings.countRefusalsEvery);
   return {
     ports: {
-      entries: (page) => store.audit.entries(page),
+      async entries(page) {
+        const items = await store.audit.entries({ ...page, bytes: pageBytes });
+        const last = items.at(-1);
+        return { items, isLast: last === undefined || last.seq >= (await store.audit.head()).size };
+      },
       checkpoints: (page) => store.audit.checkpoints(page),
       keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
       // A reader must not make the disk sync as often as he asks.

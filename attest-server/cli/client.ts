@@ -7,6 +7,7 @@ import type { ServerAccess } from './server-access.ts';
 
 /** Asks the API. Every answer is bounded and given its shape; every fault is a CliError that says what to do. */
 export interface Client {
+  readonly server: URL;
   get<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   post<T extends z.ZodType>(path: string, body: unknown, schema: T): Promise<z.output<T>>;
   delete<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
@@ -44,6 +45,7 @@ export function createClient(access: ServerAccess): Client {
     );
   };
   return {
+    server: access.server,
     get: async (path, schema) => shaped(await ask('GET', path), schema),
     post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
     delete: async (path, schema) => shaped(await ask('DELETE', path), schema),

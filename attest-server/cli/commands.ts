@@ -328,6 +328,7 @@ function addServer(program: Command, context: CliContext): void {
   audit
     .command('verify [file]')
     .description("check an export, a database or a backup, offline; without a file, the server's audit log")
+    .option('--resume', 'of the server: go on after the last checkpoint that was verified from here')
     .option('--checkpoint <file>', 'a witness from elsewhere, such as audit-checkpoint.json of an agent')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string | undefined, options: AuditVerifyOptions) =>

@@ -286,7 +286,7 @@ export function portsOf(world: World): ApiPorts {
       retire: async () => 'there is nothing to retire',
     },
     audit: {
-      entries: async () => [],
+      entries: async () => ({ items: [], isLast: true }),
       checkpoints: async () => [],
       keys: () => ({
         earlier: [],

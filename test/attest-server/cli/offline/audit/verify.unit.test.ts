@@ -67,15 +67,15 @@ describe('assay audit verify on a copied store', () => {
 
   it('reads one moment of a database that a server writes', async () => {
     const writer = await openStore(join(dir, 'state', 'assay.db'), { chain: chainEntry });
-    const lines = readAuditLog(join(dir, 'state', 'assay.db'))[Symbol.asyncIterator]();
-    await lines.next();
+    const lines = readAuditLog(join(dir, 'state', 'assay.db'))[Symbol.iterator]();
+    for (let line = 0; line < 2; line += 1) lines.next();
     await writer.audit.append(madeEvent('enrol', 'node-99'));
     await writer.audit.addCheckpoint(({ size, head }) =>
       formatCheckpoint({ origin: madeOrigin, size, head }, madeAuditKey()),
     );
-    const rest = { [Symbol.asyncIterator]: () => lines };
+    const rest = { [Symbol.iterator]: () => lines };
     let checkpoints = 0;
-    for await (const line of rest) if ('checkpoint' in line) checkpoints += 1;
+    for (const line of rest) if ('checkpoint' in line) checkpoints += 1;
     assert.equal(checkpoints, 4);
     await writer[Symbol.asyncDispose]();
   });
