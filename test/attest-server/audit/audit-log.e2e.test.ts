@@ -161,7 +161,7 @@ describe('the audit log of a running server', () => {
     }
   });
 
-  it('and everything else go on beside a row that cannot be read, which is named (row 78)', async () => {
+  it('and everything else go on beside a row that cannot be read, whose node is held until approved (rows 78 and 128)', async () => {
     const [one, two] = [forgedTpm(), forgedTpm()];
     await using world = await startTestServer({ policy: 'observe' });
     await enrolledNode(world, one, 'node-1');
@@ -180,15 +180,19 @@ describe('the audit log of a running server', () => {
         [true],
       );
       const restarted = { ...world, server };
-      for (const [tpm, node] of [
-        [two, 'node-2'],
-        [one, 'node-1'],
-      ] as const) {
+      const prove = async (tpm: typeof one, node: string) => {
         const peer = await introduce(restarted, tpm, node);
         peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
         await peer.verdict();
         await peer.close();
-      }
+        return (await world.status(node))?.verdict?.reasons.map(({ code }) => code) ?? [];
+      };
+      const codes = await prove(two, 'node-2');
+      assert.deepEqual((await prove(one, 'node-1'))[0], 'counter_rollback');
+      assert.equal((await world.status('node-1'))?.state, 'untrusted');
+      const approved = await assay(restarted, 'admin', 'enrol', 'approve', 'node-1', '--ek', one.ekDigest);
+      assert.equal(approved.code, 0, approved.err);
+      assert.deepEqual(await prove(one, 'node-1'), codes);
       assert.equal((await world.status('node-1'))?.state, (await world.status('node-2'))?.state);
       const told = (await world.audit()).filter(({ action }) => action === 'store.unreadable');
       assert.deepEqual(
