@@ -78,6 +78,11 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
         logger.warn({ actor, ...rotated }, 'the audit log has a new key');
         return rotated;
       },
+      async resolve(actor, reason) {
+        const resolved = await log.resolve(actor, reason);
+        logger.warn({ actor, reason }, 'a rollback of the audit log is resolved');
+        return resolved;
+      },
       async backup(actor) {
         const made = await backUp(store, stateDir, actor, now());
         logger.info({ actor, ...made }, 'a backup was made');

@@ -326,6 +326,13 @@ function addServer(program: Command, context: CliContext): void {
     .description('put a new audit key in the place of the old one, which signs it')
     .action(async () => (await import('./commands/audit.ts')).rotateAuditKey(context));
   audit
+    .command('resolve')
+    .description('say why the audit log is another one than was signed (audit_rollback)')
+    .requiredOption('--reason <text>', 'why; it goes into the audit log')
+    .action(async ({ reason }: Reasoned) =>
+      (await import('./commands/audit.ts')).resolveRollback(context, reason),
+    );
+  audit
     .command('verify [file]')
     .description("check an export, a database or a backup, offline; without a file, the server's audit log")
     .option('--resume', 'of the server: go on after the last checkpoint that was verified from here')

@@ -174,6 +174,8 @@ export interface AuditPorts {
   /** Signs the head where something changed. */
   sign(): Promise<void>;
   rotate(actor: string): Promise<{ readonly keyId: string }>;
+  /** A person says why the log is another one than was signed; false where nothing was reported. */
+  resolve(actor: string, reason: string): Promise<boolean>;
   backup(actor: string): Promise<{ readonly path: string; readonly bytes: number }>;
 }
 

@@ -43,6 +43,15 @@ export const auditRoutes: readonly Route[] = [
       return { status: 201, body: await audit.rotate(actorOf(caller)) };
     },
   }),
+  route('POST', '/v1/audit/resolve', 'admin', {
+    summary: 'Say why the audit log is another one than was signed: its verification counts it as resolved',
+    body: pages.resolveRequest,
+    answer: pages.resolveAnswer,
+    async handle({ audit }, { message, caller }) {
+      const { reason } = await readBody(message, pages.resolveRequest, bodyBytes);
+      return { status: 201, body: { wasReported: await audit.resolve(actorOf(caller), reason) } };
+    },
+  }),
   route('POST', '/v1/backups', 'admin', {
     summary: 'Write a consistent copy of the database into the folder `backups` of the state folder',
     body: nothing,

@@ -72,5 +72,7 @@ export const auditLine = z.union([
 export type AuditLine = z.infer<typeof auditLine>;
 
 export const rotateAnswer = z.object({ keyId: z.string() });
+export const resolveRequest = z.strictObject({ reason: z.string().min(1).max(512) });
+export const resolveAnswer = z.object({ wasReported: z.boolean() });
 /** Where the copy is, on the server. */
 export const backupAnswer = z.object({ path: z.string(), bytes: z.int() });

@@ -27,6 +27,7 @@ export const auditActions = {
   'audit_key.create': 'the audit log got its first key',
   'audit_key.rotate': 'the audit log got a new key, which the old one signed',
   'audit_key.start_anew': 'the audit log got a key of a new origin, since the old one is lost',
+  'audit.resolve': 'a person knows why the audit log is another one: the reason, and the first proof',
   audit_rollback: 'the audit log is not the one that was signed, or that an agent saw',
 } as const satisfies Readonly<Record<string, string>>;
 export type AuditAction = keyof typeof auditActions;

@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { rotateAnswer } from '../../protocol/audit-pages.ts';
+import { resolveAnswer, rotateAnswer } from '../../protocol/audit-pages.ts';
 import type { CliContext } from '../context.ts';
 import { readLiveAuditLog } from '../live-audit-log.ts';
 import { unwritable } from '../write-file.ts';
@@ -25,6 +25,16 @@ export async function exportAuditLog({ io, server }: CliContext, file: string): 
 export async function rotateAuditKey({ io, server }: CliContext): Promise<void> {
   const { keyId } = await (await server()).post('/v1/audit/keys', {}, rotateAnswer);
   io.out(`the audit log is signed by the key ${keyId} from now on; back up audit.key of the state folder\n`);
+}
+
+/** `audit resolve --reason R`: a person knows why the log is another one than was signed. */
+export async function resolveRollback({ io, server }: CliContext, reason: string): Promise<void> {
+  const { wasReported } = await (await server()).post('/v1/audit/resolve', { reason }, resolveAnswer);
+  io.out(
+    wasReported
+      ? 'resolved: the reason and the first proof are in the audit log\n'
+      : 'nothing was reported since the last time; the reason is in the audit log\n',
+  );
 }
 
 function openForWriting(path: string): number {

@@ -129,7 +129,7 @@ describe('the audit log of a running server', () => {
     }
   });
 
-  it('tells in log, metric, entry and readiness that an older database was put in its place', async () => {
+  it('tells in log, metric, entry, readiness and verification that an older database was put in its place, until a person resolves it (row 104)', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const { out } = await assay(world, 'admin', 'backup');
     await enrolledNode(world, forgedTpm(), 'node-1');
@@ -155,6 +155,34 @@ describe('the audit log of a running server', () => {
       const { ok, reason } = await ready(server.metricsPort);
       assert.equal(ok, true);
       assert.match(reason ?? '', /audit_rollback/);
+      const restarted = { ...world, server };
+      const seq = entries.findLast(({ action }) => action === 'audit_rollback')?.seq ?? assert.fail();
+      const file = join(dir, 'rolled-back');
+      assert.equal((await assay(restarted, 'reader', 'audit', 'export', file)).code, 0);
+      const verified = async (...options: readonly string[]) => {
+        const { code, out: said } = await assay(
+          restarted,
+          'reader',
+          'audit',
+          'verify',
+          '-o',
+          'json',
+          ...options,
+        );
+        const result = JSON.parse(said) as AuditLogResult;
+        return [code, result.ok, result.fault?.seq ?? null];
+      };
+      for (const options of [[], [file]]) assert.deepEqual(await verified(...options), [10, false, seq]);
+      const why = ['audit', 'resolve', '--reason', 'restored after the disk broke'];
+      assert.equal((await assay(restarted, 'reader', ...why)).code, 1);
+      assert.equal((await assay(restarted, 'admin', ...why)).code, 0);
+      assert.deepEqual(await verified(), [0, true, null]);
+      assert.equal((await ready(server.metricsPort)).reason, null);
+      const resolved = (await store.audit.entries({ limit: 100 })).at(-1);
+      assert.deepEqual(
+        [resolved?.action, resolved?.actor, resolved?.detail.reason],
+        ['audit.resolve', 'token:admin', 'restored after the disk broke'],
+      );
     } finally {
       await store[Symbol.asyncDispose]();
       await server.close();

@@ -295,6 +295,7 @@ export function portsOf(world: World): ApiPorts {
       }),
       sign: async () => {},
       rotate: async () => ({ keyId: '00000000' }),
+      resolve: async () => true,
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
     },
     policies: {
