@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { after, before, describe, it } from 'mocha';
+import { after, afterEach, before, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
@@ -18,8 +18,12 @@ import { startTestServer, type TestServer } from '../running-server.ts';
 
 describe('the audit log of a running server', () => {
   let dir: string;
+  let clientEnv: Readonly<Record<string, string>> = {};
   before(() => {
     dir = mkdtempSync(join(tmpdir(), 'assay-e2e-audit-'));
+  });
+  afterEach(() => {
+    clientEnv = {};
   });
   after(() => rmSync(dir, { recursive: true }));
 
@@ -53,6 +57,40 @@ describe('the audit log of a running server', () => {
     tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
     const { code, out } = await assay(world, 'reader', 'audit', 'verify', '-o', 'json');
     assert.deepEqual([code, (JSON.parse(out) as AuditLogResult).fault?.seq], [10, 2]);
+  });
+
+  it('is verified live from where it was verified before, where one asks for that', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    const env = { XDG_STATE_HOME: join(dir, 'client') };
+    const verify = async (...more: readonly string[]) => {
+      const { code, out } = await assay(world, 'reader', 'audit', 'verify', '-o', 'json', ...more);
+      const { resumedAfter, size, fault } = JSON.parse(out) as AuditLogResult;
+      return { code, resumedAfter, size, seq: fault?.seq ?? null };
+    };
+    clientEnv = env;
+    const { size } = await verify('--resume');
+    assert.deepEqual(await verify('--resume'), { code: 0, resumedAfter: size, size, seq: null });
+    await enrolledNode(world, forgedTpm(), 'node-2');
+    const later = await verify('--resume');
+    assert.deepEqual([later.code, later.resumedAfter], [0, size]);
+    assert(later.size > size);
+    tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
+    assert.deepEqual((await verify('--resume')).resumedAfter, later.size);
+    assert.deepEqual(await verify(), { code: 10, resumedAfter: 0, size: 1, seq: 2 });
+    // What was found once is not resumed past.
+    assert.deepEqual((await verify('--resume')).seq, 2);
+  });
+
+  it('shows to whoever goes on from where he verified it that it was cut', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    clientEnv = { XDG_STATE_HOME: join(dir, 'another-client') };
+    assert.equal((await assay(world, 'reader', 'audit', 'verify', '--resume')).code, 0);
+    const { size } = await world.store.audit.head();
+    tamper(world, 'drop trigger audit_is_never_shortened', 'delete from audit where seq > 2');
+    const { code, out } = await assay(world, 'reader', 'audit', 'verify', '--resume', '-o', 'json');
+    assert.deepEqual([code, (JSON.parse(out) as AuditLogResult).fault?.seq], [10, size]);
   });
 
   it('is signed for readers once a second, however often they ask, and then covers all that was there', async () => {
@@ -240,6 +278,7 @@ describe('the audit log of a running server', () => {
       ASSAY_SERVER: `https://127.0.0.1:${server.apiPort}`,
       ASSAY_TOKEN_FILE: join(stateDir, `${role}.token`),
       ASSAY_CA_FILE: server.caFile,
+      ...clientEnv,
     };
     return runAssay(args, { env });
   }
