@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
 import { auditPage } from '../../../attest-server/protocol/audit-pages.ts';
-import { assertRefused, dial, enrolledNode } from '../attacker.ts';
+import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
@@ -47,6 +47,51 @@ describe("a stranger's own words in what he is refused with (row 119)", () => {
       assert(text.length <= 256, text);
       assert.doesNotMatch(JSON.stringify(entry), /evil/);
     });
+
+  it('do not hide the same refusal of the same name from another address (row 129)', async () => {
+    const [noisy, other] = ['127.0.2.1', '127.0.2.2'];
+    const refused = async (from: string) => {
+      const peer = await introduce(world, forgedTpm(), 'node-1', { from });
+      assert.equal(await peer.refusal(), 'enrolment_pending');
+    };
+    const before = (await world.audit()).length;
+    for (let times = 0; times < 5; times += 1) await refused(noisy);
+    await assertRefused(world, 'node-1', 'enrolment_pending', async () =>
+      introduce(world, forgedTpm(), 'node-1', { from: other }),
+    );
+    const entries = (await world.audit()).slice(before).filter(({ action }) => action === 'refuse');
+    assert.deepEqual(
+      entries.map(({ actor, subject, code }) => [actor, subject, code]),
+      [noisy, other].map((from) => [`address:${from}`, 'node-1', 'enrolment_pending']),
+    );
+  });
+
+  it('are counted beyond some entries of each source, and told by code when the server ends (row 120)', async () => {
+    await using flooded = await startTestServer({ policy: 'observe' });
+    await enrolledNode(flooded, tpm, 'node-1');
+    const [state, refusals] = [await flooded.status('node-1'), 'assay_refusals_total{code="malformed"}'];
+    const sources = [1, 2, 3, 4].map((last) => `127.0.3.${last}`);
+    const names = Array.from({ length: 25 }, (_, index) => `invented-${index}`);
+    const attempts = sources.flatMap((from) => names.map((name) => ({ from, name })));
+    for (const { from, name } of attempts) {
+      const peer = await dial(flooded, { from });
+      peer.send(JSON.stringify({ ...tpm.hello(name), banks: ['none'] }));
+      assert.equal(await peer.refusal(), 'malformed');
+    }
+    assert.equal(await flooded.metric(refusals), attempts.length);
+    assert.deepEqual(await flooded.status('node-1'), state);
+    const refused = (await flooded.audit()).filter(({ action }) => action === 'refuse');
+    assert.deepEqual(
+      refused.map(({ actor }) => actor),
+      sources.map((from) => `address:${from}`),
+    );
+    await flooded.server.close();
+    const last = (await flooded.store.audit.entries({ limit: 1000 })).at(-1);
+    assert.deepEqual(
+      [last?.action, last?.detail.malformed],
+      ['refuse.count', attempts.length - refused.length],
+    );
+  });
 
   it('do not stop export and verification where an earlier program kept them, however many', async function () {
     this.timeout(120_000);
