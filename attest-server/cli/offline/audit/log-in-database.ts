@@ -50,9 +50,15 @@ function* owners(database: DatabaseSync): Generator<AuditLine> {
 }
 
 function* entries(database: DatabaseSync): Generator<AuditEntry> {
-  for (const { detail, ...row } of database.prepare('select * from audit order by seq').iterate()) {
-    const entry = { ...row, detail: detailOf(detail) };
-    if (!isAuditEntry(entry)) throw new UnreadableAuditLog(`audit entry ${row.seq} cannot be read`);
+  const rows = database.prepare(
+    'select seq, at, actor, action, subject, code, detail, prev, hash from audit order by seq',
+  );
+  // Entries are many, and an array is made in half the time of an object.
+  rows.setReturnArrays(true);
+  for (const row of rows.iterate()) {
+    const { 0: seq, 1: at, 2: actor, 3: action, 4: subject, 5: code, 6: detail, 7: prev, 8: hash } = row;
+    const entry = { seq, at, actor, action, subject, code, detail: detailOf(detail), prev, hash };
+    if (!isAuditEntry(entry)) throw new UnreadableAuditLog(`audit entry ${seq} cannot be read`);
     yield entry;
   }
 }
