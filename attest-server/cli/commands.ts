@@ -320,7 +320,10 @@ function addServer(program: Command, context: CliContext): void {
   audit
     .command('export <file>')
     .description('write entries, keys and checkpoints as JSON lines; - is standard output')
-    .action(async (file: string) => (await import('./commands/audit.ts')).exportAuditLog(context, file));
+    .option('--resume', 'go on behind the last checkpoint of an export that was interrupted')
+    .action(async (file: string, { resume = false }: { readonly resume?: boolean }) =>
+      (await import('./offline/audit/export.ts')).exportAuditLog(context, file, resume),
+    );
   audit
     .command('rotate-key')
     .description('put a new audit key in the place of the old one, which signs it')

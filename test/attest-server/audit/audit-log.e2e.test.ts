@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -80,6 +80,31 @@ describe('the audit log of a running server', () => {
     assert.deepEqual(await verify(), { code: 10, resumedAfter: 0, size: 1, seq: 2 });
     // What was found once is not resumed past.
     assert.deepEqual((await verify('--resume')).seq, 2);
+  });
+
+  it('is exported behind what an interrupted export has, and not behind another log', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    const [file, whole] = [join(dir, 'interrupted'), join(dir, 'whole')];
+    const run = (...more: readonly string[]) => assay(world, 'admin', 'audit', ...more);
+    assert.equal((await run('export', file)).code, 0);
+    const before = readFileSync(file, 'utf8');
+    assert.equal((await run('rotate-key')).code, 0);
+    await enrolledNode(world, forgedTpm(), 'node-2');
+    assert.equal((await run('export', whole)).code, 0);
+    for (const cut of [before, `${before}{"entry":{"seq":`]) {
+      writeFileSync(file, cut);
+      assert.equal((await run('export', file, '--resume')).code, 0);
+      const entries = (path: string) =>
+        readFileSync(path, 'utf8')
+          .split('\n')
+          .filter((line) => line.startsWith('{"entry"'));
+      assert.deepEqual(entries(file), entries(whole));
+      assert.equal((await runAssay(['audit', 'verify', file])).code, 0);
+    }
+    tamper(world, 'drop trigger audit_is_never_edited', "update audit set hash = 'x' where seq = 3");
+    writeFileSync(file, `${readFileSync(whole, 'utf8').split('\n').slice(0, 3).join('\n')}\n`);
+    assert.notEqual((await run('export', file, '--resume')).code, 0);
   });
 
   it('shows to whoever goes on from where he verified it that it was cut', async () => {

@@ -165,7 +165,10 @@ export class AuditLogCheck {
   #onOwner(owner: AuditOrigin): void {
     const { origin, keys } = owner;
     followRotations(origin, keys, null);
-    this.#owners.push(owner);
+    // An export that was resumed says its keys again, and a rotation since then.
+    const known = this.#owners.findIndex((each) => each.origin === origin);
+    if (known < 0) this.#owners.push(owner);
+    else this.#owners[known] = owner;
     for (const { publicKey } of keys) {
       const raw = Buffer.from(publicKey, 'base64');
       this.#keys.set(`${origin} ${auditKeyId(origin, raw)}`, raw);
