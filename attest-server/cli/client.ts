@@ -1,4 +1,4 @@
-import { request as httpsRequest } from 'node:https';
+import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { problem } from '../protocol/api.ts';
 import { printable } from '../protocol/printable.ts';
@@ -30,8 +30,10 @@ const maxAnswerBytes = 64 * 1024 * 1024;
 const timeoutMs = 30_000;
 
 export function createClient(access: ServerAccess): Client {
+  // A list of many pages goes over one connection; nobody waits for it at the end.
+  const agent = new Agent({ keepAlive: true });
   const ask = async (method: string, path: string, body?: unknown) => {
-    const answer = await send(access, method, path, body === undefined ? null : JSON.stringify(body));
+    const answer = await send(access, agent, method, path, body === undefined ? null : JSON.stringify(body));
     if (answer.status >= 200 && answer.status < 300) return answer.text;
     throw refusal(access, path, answer.status, answer.text);
   };
@@ -55,6 +57,7 @@ export function createClient(access: ServerAccess): Client {
 
 function send(
   { server, token, ca }: ServerAccess,
+  agent: Agent,
   method: string,
   path: string,
   body: string | null,
@@ -65,7 +68,7 @@ function send(
       new URL(path, server),
       {
         method,
-        agent: false,
+        agent,
         ...(ca !== null && { ca }),
         headers: {
           authorization: `Bearer ${token}`,
