@@ -41,13 +41,21 @@ export async function openAuditWitness(
   let isDirty = false;
   let writing = Promise.resolve();
 
-  /** Told once, then the new origin is what is witnessed. The oldest proof of another one stays for a person to see. */
-  const beginAnew = (seen: ReturnType<typeof verified>, checkpoint: string) => {
+  let isProofKept = false;
+  /** The oldest proof of another log stays for a person to see, also once this one is longer than what was seen. */
+  const keepProof = () => {
+    if (isProofKept) return;
+    isProofKept = true;
     const proof = `${JSON.stringify(kept)}\n`;
     writing = writing
       .then(async () => (await state.read('auditEarlier')) ?? state.write('auditEarlier', proof))
       .then(() => {})
       .catch(failed);
+  };
+
+  /** Told once, then the new origin is what is witnessed. */
+  const beginAnew = (seen: ReturnType<typeof verified>, checkpoint: string) => {
+    keepProof();
     kept = { publicKey: seen.publicKey, checkpoint };
     head = seen.checkpoint;
     isDirty = true;
@@ -86,7 +94,10 @@ export async function openAuditWitness(
           return text;
         }
         const fault = head === null ? null : contradiction(head, seen.checkpoint);
-        if (fault !== null) return fault;
+        if (fault !== null) {
+          keepProof();
+          return fault;
+        }
         const isNew = seen.checkpoint.size !== head?.size || seen.publicKey !== kept?.publicKey;
         kept = { publicKey: seen.publicKey, checkpoint };
         head = seen.checkpoint;

@@ -136,6 +136,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       release: attest.release,
       approveAgain: attest.approveAgain,
       checkWitness: audit.checkWitness,
+      isEnrolled: (node) => attest.status(node) !== null,
       report,
     }),
   );

@@ -180,13 +180,27 @@ export class Attestation {
     const verdict = overdueVerdict(status.verdict, status.verifiedAt, now);
     const aged: NodeStatus = { ...status, state: 'unknown', verdict };
     try {
-      await this.#commit(changeRecord(aged, now, [verdict], status.state, []), status.state);
+      const record = changeRecord(aged, now, [verdict], status.state, []);
+      await this.#commit(record, status.state, async () => {
+        if (await this.#ports.verdicts.recordAgeing(record, status)) return true;
+        await this.#readAgain(status.name, now);
+        return false;
+      });
     } catch (error) {
       // Not trusted any longer, though it could not be written down.
       this.#statuses.set(status.name, aged);
       this.#unwritten.forget(status.name);
       throw error;
     }
+  }
+
+  /** Another program wrote the node's row since it was read: what is there counts, and ages in its turn. */
+  async #readAgain(name: string, now: number): Promise<void> {
+    const found = await this.#ports.verdicts.status(name);
+    if (found === null) throw new Error(`${name} is no node any more, and nobody said so`);
+    this.#statuses.set(name, found);
+    this.#unwritten.forget(name);
+    this.#deadlines.set(name, found.expiresAt, now);
   }
 
   /**
@@ -361,10 +375,16 @@ export class Attestation {
     return this.#ports.inForce().groupOf(node, this.#ports.labelsOf(node));
   }
 
-  async #commit(record: ChangeRecord, before: NodeState | null): Promise<void> {
+  /** @param write false where nothing was written */
+  async #commit(
+    record: ChangeRecord,
+    before: NodeState | null,
+    write?: () => Promise<boolean>,
+  ): Promise<void> {
     const started = performance.now();
     const { status } = record;
-    await this.#ports.verdicts.recordChange(record);
+    if (write === undefined) await this.#ports.verdicts.recordChange(record);
+    else if (!(await write())) return;
     this.#statuses.set(status.name, status);
     this.#unwritten.forget(status.name);
     this.#ports.duration('record', (performance.now() - started) / 1000);

@@ -1,5 +1,6 @@
 import type { Appraisal, Begun } from '../policy/appraise.ts';
 import { type PartName, partNames } from '../protocol/evidence.ts';
+import { outsideText } from '../protocol/printable.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Answer, AttestedNode } from './answer.ts';
@@ -35,7 +36,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     expiresAt: at + holdsFor,
     bootedAt: previous?.bootedAt == null || begun === 'rebooted' ? at : previous.bootedAt,
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
-    kernel: proven.facts?.host?.kernel ?? null,
+    kernel: kernelOf(proven),
     systemUuid,
     parts: withFiles(partsOf(previous?.parts ?? {}, answer), filesDigest),
     memory: next.memory,
@@ -43,6 +44,12 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     recordedAt: previous?.recordedAt ?? null,
     repeats: previous?.repeats ?? 0,
   };
+}
+
+/** In the node's own words. */
+function kernelOf({ facts }: Proven): string | null {
+  const kernel = facts?.host?.kernel;
+  return kernel === undefined ? null : outsideText(kernel);
 }
 
 /** A part stays when a node leaves it out: who once sent one is known to have one. */

@@ -125,9 +125,14 @@ export interface RepeatRecord extends Moved {
 
 /** Verdicts as they are remembered. A resolved promise of a writing method means: committed and synced to disk. */
 export interface VerdictStore {
+  /** A row that nobody can read gives a status that is held until a person approves its key again. */
   statuses(): Promise<readonly NodeStatus[]>;
+  /** What is on disk of one node; null where nothing is. @throws an error named UnreadableRow */
+  status(name: string): Promise<NodeStatus | null>;
   /** @throws Rejection `enrolment_pending` where the node is not enrolled under this key */
   recordChange(record: ChangeRecord): Promise<void>;
+  /** Only over the row that was read; false, and nothing is written, where it is another one by now. */
+  recordAgeing(record: ChangeRecord, read: Pick<NodeStatus, 'state' | 'verifiedAt'>): Promise<boolean>;
   /**
    * Written within a second, the newest of a node only, and never after a later change of it.
    * @throws Rejection `enrolment_pending` where the node is not enrolled under this key

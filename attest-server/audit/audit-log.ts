@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
 import type { AuditAction } from '../protocol/audit.ts';
@@ -35,8 +35,10 @@ export interface ShownCheckpoint {
 export const auditFiles = {
   key: 'audit.key',
   mark: 'audit-checkpoint',
-  /** The mark that a database did not match. It stays until a person takes it away. */
+  /** The first mark that the log did not match. It stays until a person has resolved it. */
   lost: 'audit-checkpoint.rolled-back',
+  /** And from then on: what agents kept of the log that was lost is known. */
+  resolved: 'audit-checkpoint.resolved',
 } as const;
 
 /** Signs the audit log of one installation, and notices when the log is not the one that was signed. */
@@ -98,10 +100,31 @@ export class AuditLog {
 
   /** What is to be reported of a rollback that nobody has looked into yet. */
   get rollback(): string | null {
-    const lost = join(this.#ports.stateDir, auditFiles.lost);
-    return existsSync(lost)
-      ? `the audit log is not the one that was signed (audit_rollback): when you know why, remove ${auditFiles.lost} from the state folder`
+    return existsSync(this.#path('lost'))
+      ? 'the audit log is not the one that was signed (audit_rollback): when you know why, assay audit resolve --reason WHY'
       : null;
+  }
+
+  /**
+   * A person knows why the log is another one: the reason stands in it from now on, with the proof.
+   * @returns false where nothing was reported since the last time
+   */
+  resolve(actor: string, reason: string): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const lost = this.#path('lost');
+      const proof = existsSync(lost) ? readPrivate(lost) : null;
+      await this.#ports.store.append({
+        at: this.#ports.now(),
+        actor,
+        action: 'audit.resolve',
+        subject: this.#signer.origin,
+        code: 'audit_rollback',
+        detail: { reason, proof },
+      });
+      if (proof !== null) renameSync(lost, this.#path('resolved'));
+      await this.#sign();
+      return proof !== null;
+    });
   }
 
   /** Signs the head where something changed; the checkpoint is on disk when this resolves. */
@@ -112,7 +135,7 @@ export class AuditLog {
   /** Puts a new key in the place of the old one, which vouches for it. */
   rotate(actor: string): Promise<{ readonly keyId: string }> {
     return this.#inTurn(async () => {
-      this.#signer = rotateSigner(join(this.#ports.stateDir, auditFiles.key), this.#signer);
+      this.#signer = rotateSigner(this.#path('key'), this.#signer);
       const key = this.#signer.keys.at(-1);
       if (key !== undefined) await this.#addKey(key, actor, 'audit_key.rotate');
       await this.#sign();
@@ -126,7 +149,27 @@ export class AuditLog {
    */
   async contradicts(note: string): Promise<string | null> {
     const checkpoint = this.#own(note);
-    return checkpoint === null ? null : this.#compare(checkpoint);
+    if (checkpoint === null) return null;
+    const text = await this.#compare(checkpoint);
+    if (text === null || checkpoint.size <= this.#resolvedSize()) return null;
+    this.#keepProof(note);
+    return text;
+  }
+
+  /** Agents keep what they saw of a log that was lost: up to here a person has said why. */
+  #resolvedSize(): number {
+    const path = this.#path('resolved');
+    return existsSync(path) ? (this.#own(readPrivate(path))?.size ?? 0) : 0;
+  }
+
+  /** The first one: whoever rolls back again must not take it away. */
+  #keepProof(note: string): void {
+    const path = this.#path('lost');
+    if (!existsSync(path)) writePrivate(path, note, 'replace');
+  }
+
+  #path(file: keyof typeof auditFiles): string {
+    return join(this.#ports.stateDir, auditFiles[file]);
   }
 
   async #sign(): Promise<void> {
@@ -139,7 +182,7 @@ export class AuditLog {
       )) ?? (this.#shown === null ? await this.#ports.store.latestCheckpoint() : null);
     if (note === null) return;
     // Before anybody sees it: a checkpoint that agents have must not be unknown to the next start.
-    writePrivate(join(this.#ports.stateDir, auditFiles.mark), note, 'replace');
+    writePrivate(this.#path('mark'), note, 'replace');
     this.#shown = { checkpoint: note, auditKeys: keys.slice(-auditKeysKept) };
     this.#ports.signed(parseCheckpoint(note).size);
   }
@@ -158,7 +201,7 @@ export class AuditLog {
 
   /** The mark beside the database and the latest checkpoint in it must both fit the log. */
   async #checkMarks(): Promise<void> {
-    const path = join(this.#ports.stateDir, auditFiles.mark);
+    const path = this.#path('mark');
     for (const note of [
       existsSync(path) ? readPrivate(path) : null,
       await this.#ports.store.latestCheckpoint(),
@@ -172,7 +215,7 @@ export class AuditLog {
     const text = own === null ? 'a checkpoint is not signed by a key of ours' : await this.#compare(own);
     if (text === null) return false;
     this.#ports.rolledBack(text);
-    writePrivate(join(this.#ports.stateDir, auditFiles.lost), note, 'replace');
+    this.#keepProof(note);
     await this.#ports.store.append({
       at: this.#ports.now(),
       actor: 'server',

@@ -61,19 +61,38 @@ function faultOf(entry: AuditEntry, seq: number, prev: string): string | null {
 
 function entryHash(prev: string, seq: number, event: AuditContent): string {
   const { at, actor, action, subject, code, detail } = event;
-  const parts = ['assay/audit/1', prev, seq, at, actor, action, subject, code].map((part, index) =>
-    canonical(part, `part ${index}`),
-  );
-  // By hand: JSON.stringify would put keys that look like array indices first, whatever their order.
-  const pairs = Object.keys(detail)
-    .sort()
-    .map((key) => `${JSON.stringify(key)}:${canonical(detail[key], `detail.${key}`)}`);
-  return hash('sha256', `[${parts.join(',')},{${pairs.join(',')}}]`, 'hex');
+  const parts = ['assay/audit/1', prev, seq, at, actor, action, subject, code];
+  for (let index = 1; index < parts.length; index += 1) checkPlain(parts[index], 'part', index);
+  const keys = Object.keys(detail);
+  for (const key of keys) checkPlain(detail[key], 'detail', key);
+  const sorted = inOrder(detail, keys.sort());
+  if (sorted !== null) return hash('sha256', JSON.stringify([...parts, sorted]), 'hex');
+  const pairs = keys.map((key) => `${JSON.stringify(key)}:${JSON.stringify(detail[key])}`);
+  return hash('sha256', `${JSON.stringify(parts).slice(0, -1)},{${pairs.join(',')}}]`, 'hex');
 }
 
-function canonical(value: unknown, name: string): string {
-  const isPlain = value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value);
-  if (!isPlain)
-    throw new TypeError(`${name} of an audit event is neither text, finite number, boolean nor null`);
-  return JSON.stringify(value);
+/** The same object, its keys in this order; null where an object cannot have it, as keys that look like array indices come first. */
+function inOrder(detail: AuditContent['detail'], keys: readonly string[]): AuditContent['detail'] | null {
+  const sorted: Record<string, AuditContent['detail'][string]> = {};
+  for (const key of keys) sorted[key] = detail[key] ?? null;
+  let index = 0;
+  for (const key in sorted) if (key !== keys[index++]) return null;
+  return index === keys.length ? sorted : null;
+}
+
+function checkPlain(value: unknown, name: string, where: string | number): void {
+  if (isPlain(value)) return;
+  throw new TypeError(`${name} ${where} of an audit event is neither text, finite number, boolean nor null`);
+}
+
+function isPlain(value: unknown): boolean {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return true;
+    case 'number':
+      return Number.isFinite(value);
+    default:
+      return value === null;
+  }
 }

@@ -6,7 +6,7 @@ import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { paced } from './paced.ts';
 import type { AuditStore } from './ports.ts';
-import { createRefusalLog, type Refusal } from './refusals.ts';
+import { createRefusalLog, type RefusalLog } from './refusals.ts';
 
 export interface AuditParts {
   readonly store: { readonly audit: AuditStore; backup(path: string): Promise<void> };
@@ -32,11 +32,14 @@ export interface Audit extends AsyncDisposable {
   shown(): ShownCheckpoint | null;
   /** Compares the log with the checkpoint that an agent's hello brings. */
   checkWitness(node: string, checkpoint: string): Promise<void>;
-  /** The entry for a refusal; null where there were many of its kind lately, and the next one counts it. */
-  entryOf(refusal: Refusal, at: number): AuditEvent | null;
+  /** Whether a refusal has an entry, or is counted by the one that is written each hour. */
+  readonly note: RefusalLog['note'];
   write(event: AuditEvent): Promise<void>;
   ready(): Readiness;
 }
+
+/** Of a page of entries, about. */
+const pageBytes = 1024 * 1024;
 
 /** @throws Error where the store belongs to another key than the one in the state folder */
 export async function openAudit({ store, stateDir, now, logger, report }: AuditParts): Promise<Audit> {
@@ -46,9 +49,26 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
     log.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
   const underWay = new Set<Promise<void>>();
+  const write = (event: AuditEvent): Promise<void> => {
+    const written = store.audit.append(event).finally(() => underWay.delete(written));
+    underWay.add(written);
+    return written;
+  };
+  const refusals = createRefusalLog(now());
+  const writeCount = async (): Promise<void> => {
+    const event = refusals.count(now());
+    if (event !== null) await write(event);
+  };
+  const counting = setInterval(() => {
+    writeCount().catch((error: unknown) => fault(error, 'count of refusals'));
+  }, timings.countRefusalsEvery);
   return {
     ports: {
-      entries: (page) => store.audit.entries(page),
+      async entries(page) {
+        const items = await store.audit.entries({ ...page, bytes: pageBytes });
+        const last = items.at(-1);
+        return { items, isLast: last === undefined || last.seq >= (await store.audit.head()).size };
+      },
       checkpoints: (page) => store.audit.checkpoints(page),
       keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
       // A reader must not make the disk sync as often as he asks.
@@ -57,6 +77,11 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
         const rotated = await log.rotate(actor);
         logger.warn({ actor, ...rotated }, 'the audit log has a new key');
         return rotated;
+      },
+      async resolve(actor, reason) {
+        const resolved = await log.resolve(actor, reason);
+        logger.warn({ actor, reason }, 'a rollback of the audit log is resolved');
+        return resolved;
       },
       async backup(actor) {
         const made = await backUp(store, stateDir, actor, now());
@@ -69,15 +94,13 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
       const text = await log.contradicts(checkpoint);
       if (text !== null) contradicted(node, text);
     },
-    entryOf: createRefusalLog(),
-    write(event) {
-      const written = store.audit.append(event).finally(() => underWay.delete(written));
-      underWay.add(written);
-      return written;
-    },
+    note: refusals.note,
+    write,
     ready: () => ({ ok: true, reason: log.rollback }),
     async [Symbol.asyncDispose]() {
       clearInterval(signing);
+      clearInterval(counting);
+      await writeCount();
       await Promise.allSettled(underWay);
       await log.sign();
     },

@@ -10,8 +10,8 @@ interface Page {
 /** The audit log as it is kept: entries, the checkpoints that sign them, the keys that sign those. */
 export interface AuditStore {
   append(event: AuditEvent): Promise<void>;
-  /** In the order of the chain. */
-  entries(page: Page): Promise<readonly AuditEntry[]>;
+  /** In the order of the chain: fewer than `limit` too, where they are `bytes` together; one at least. */
+  entries(page: Page & { readonly bytes?: number }): Promise<readonly AuditEntry[]>;
   /** The latest entry. */
   head(): Promise<AuditHead>;
   /** `hash` of one entry, null where there is none. */
@@ -19,8 +19,10 @@ export interface AuditStore {
   /** Has the head signed, and keeps the note; null where the latest one has this size, or the log is empty. */
   addCheckpoint(sign: (head: AuditHead) => string): Promise<string | null>;
   latestCheckpoint(): Promise<string | null>;
-  /** In the order in which they were signed. */
-  checkpoints(page: Page): Promise<readonly { readonly id: number; readonly note: string }[]>;
+  /** In the order in which they were signed; with `above` only those of more entries. */
+  checkpoints(
+    page: Page & { readonly above?: number },
+  ): Promise<readonly { readonly id: number; readonly note: string }[]>;
   /** By origin, the one that signs now last; its keys oldest first. Empty before the first key. */
   origins(): Promise<readonly AuditOrigin[]>;
   addKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;

@@ -328,7 +328,8 @@ export class Connection<Node> {
 
   #refused(code: ReasonCode, text: string, closed: boolean): void {
     const node = this.name ?? this.session.hello?.node ?? null;
-    this.#ports.refused(code, text, { node, address: this.#address, closed });
+    const isProven = this.#probation === null;
+    this.#ports.refused(code, text, { node, address: this.#address, closed, isProven });
   }
 
   #end(): void {

@@ -79,7 +79,7 @@ export async function listen<Node>(
   const proven = new Roster<Connection<Node>>();
   const unproven = new Places(bounds.unproven);
   const halfOpen = watchHalfOpen(server, options.timings.helloWithin, ports.now, (text, address) =>
-    ports.refused('identity_unproven', text, { node: null, address, closed: true }),
+    ports.refused('identity_unproven', text, { node: null, address, closed: true, isProven: false }),
   );
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -87,7 +87,7 @@ export async function listen<Node>(
     socket.on('error', giveUp);
     const address = request.socket.remoteAddress ?? '';
     const refuse = (code: ReasonCode, status: string, text: string) => {
-      ports.refused(code, text, { node: null, address, closed: true });
+      ports.refused(code, text, { node: null, address, closed: true, isProven: false });
       // Not only our half: a peer that keeps its own open would hold the socket for ever.
       socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () =>
         socket.destroy(),

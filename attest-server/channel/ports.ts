@@ -93,7 +93,7 @@ export interface ChannelPorts<Node> {
   refused(
     code: ReasonCode,
     text: string,
-    about: { node: string | null; address: string; closed: boolean },
+    about: { node: string | null; address: string; closed: boolean; isProven: boolean },
   ): void;
   /** A fault of ours. */
   failed(error: unknown, about: { node: string | null }): void;

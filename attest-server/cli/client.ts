@@ -1,12 +1,13 @@
-import { request as httpsRequest } from 'node:https';
+import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { problem } from '../protocol/api.ts';
+import { printable } from '../protocol/printable.ts';
 import { CliError, exit } from './exit.ts';
-import { printable } from './printable.ts';
 import type { ServerAccess } from './server-access.ts';
 
 /** Asks the API. Every answer is bounded and given its shape; every fault is a CliError that says what to do. */
 export interface Client {
+  readonly server: URL;
   get<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   post<T extends z.ZodType>(path: string, body: unknown, schema: T): Promise<z.output<T>>;
   delete<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
@@ -29,8 +30,10 @@ const maxAnswerBytes = 64 * 1024 * 1024;
 const timeoutMs = 30_000;
 
 export function createClient(access: ServerAccess): Client {
+  // A list of many pages goes over one connection; nobody waits for it at the end.
+  const agent = new Agent({ keepAlive: true });
   const ask = async (method: string, path: string, body?: unknown) => {
-    const answer = await send(access, method, path, body === undefined ? null : JSON.stringify(body));
+    const answer = await send(access, agent, method, path, body === undefined ? null : JSON.stringify(body));
     if (answer.status >= 200 && answer.status < 300) return answer.text;
     throw refusal(access, path, answer.status, answer.text);
   };
@@ -44,6 +47,7 @@ export function createClient(access: ServerAccess): Client {
     );
   };
   return {
+    server: access.server,
     get: async (path, schema) => shaped(await ask('GET', path), schema),
     post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
     delete: async (path, schema) => shaped(await ask('DELETE', path), schema),
@@ -53,6 +57,7 @@ export function createClient(access: ServerAccess): Client {
 
 function send(
   { server, token, ca }: ServerAccess,
+  agent: Agent,
   method: string,
   path: string,
   body: string | null,
@@ -63,7 +68,7 @@ function send(
       new URL(path, server),
       {
         method,
-        agent: false,
+        agent,
         ...(ca !== null && { ca }),
         headers: {
           authorization: `Bearer ${token}`,

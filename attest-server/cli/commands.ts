@@ -322,14 +322,25 @@ function addServer(program: Command, context: CliContext): void {
   audit
     .command('export <file>')
     .description('write entries, keys and checkpoints as JSON lines; - is standard output')
-    .action(async (file: string) => (await import('./commands/audit.ts')).exportAuditLog(context, file));
+    .option('--resume', 'go on behind the last checkpoint of an export that was interrupted')
+    .action(async (file: string, { resume = false }: { readonly resume?: boolean }) =>
+      (await import('./offline/audit/export.ts')).exportAuditLog(context, file, resume),
+    );
   audit
     .command('rotate-key')
     .description('put a new audit key in the place of the old one, which signs it')
     .action(async () => (await import('./commands/audit.ts')).rotateAuditKey(context));
   audit
+    .command('resolve')
+    .description('say why the audit log is another one than was signed (audit_rollback)')
+    .requiredOption('--reason <text>', 'why; it goes into the audit log')
+    .action(async ({ reason }: Reasoned) =>
+      (await import('./commands/audit.ts')).resolveRollback(context, reason),
+    );
+  audit
     .command('verify [file]')
     .description("check an export, a database or a backup, offline; without a file, the server's audit log")
+    .option('--resume', 'of the server: go on after the last checkpoint that was verified from here')
     .option('--checkpoint <file>', 'a witness from elsewhere, such as audit-checkpoint.json of an agent')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string | undefined, options: AuditVerifyOptions) =>

@@ -1,42 +1,73 @@
+import type { AuditEntry } from '../protocol/audit.ts';
 import { type AuditLine, auditPage, checkpointPage } from '../protocol/audit-pages.ts';
 import { parseCheckpoint } from '../protocol/checkpoint.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Client } from './client.ts';
 
-/** The server's audit log, up to the checkpoint that it signs for this call: all that is read is signed. */
-export async function* readLiveAuditLog(client: Client): AsyncGenerator<AuditLine> {
-  const notes: string[] = [];
-  const first = await client.get('/v1/audit/checkpoints?limit=1000', checkpointPage);
-  notes.push(...first.items);
-  for (let { next } = first; next !== null; ) {
-    const page = await client.get(
-      `/v1/audit/checkpoints?limit=1000&after=${encodeURIComponent(next)}`,
-      checkpointPage,
-    );
-    notes.push(...page.items);
-    next = page.next;
+/**
+ * The server's audit log in the order of an export, up to the checkpoint that it signs for this call: all that is read is
+ * signed. No more than a page of it is held.
+ * @param after how many entries are known: what follows begins with the last of them
+ */
+export async function* readLiveAuditLog(client: Client, after = 0): AsyncGenerator<AuditLine> {
+  const entries = entriesAfter(client, Math.max(0, after - 1));
+  let isFirst = true;
+  let seq = 0;
+  let isAnySigned = false;
+  for await (const page of checkpointsAbove(client, after)) {
+    if (isFirst) for (const { origin, keys } of [...page.earlier, page]) yield { origin, keys };
+    isFirst = false;
+    for (const checkpoint of page.items) {
+      isAnySigned = true;
+      const size = sizeOf(checkpoint);
+      while (seq < size) {
+        const next = await entries.next();
+        if (next.done) break;
+        seq = next.value.seq;
+        yield { entry: next.value };
+      }
+      yield { checkpoint };
+    }
   }
-  const size = sizeOf(notes.at(-1));
+  // Nothing new is signed: what there is shows whether the known part is still the same.
+  if (isAnySigned) return;
+  for await (const entry of entries) {
+    yield { entry };
+    if (after > 0) return;
+  }
+}
+
+async function* checkpointsAbove(client: Client, above: number) {
   for (let after: string | null = '0'; after !== null; ) {
-    const page: { items: { seq: number }[]; next: string | null } & Awaited<ReturnType<typeof entriesAfter>> =
-      await entriesAfter(client, after);
-    for (const entry of page.items) if (entry.seq <= size) yield { entry };
-    after = (page.items.at(-1)?.seq ?? size) < size ? page.next : null;
+    const path = `/v1/audit/checkpoints?limit=1000&after=${encodeURIComponent(after)}${above === 0 ? '' : `&above=${above}`}`;
+    const page: Awaited<ReturnType<typeof ask>> = await ask(path);
+    yield page;
+    after = page.next;
   }
-  for (const { origin, keys } of [...first.earlier, first]) yield { origin, keys };
-  for (const checkpoint of notes) yield { checkpoint };
+
+  function ask(path: string) {
+    return client.get(path, checkpointPage);
+  }
 }
 
-function entriesAfter(client: Client, after: string) {
-  return client.get(`/v1/audit?limit=1000&after=${encodeURIComponent(after)}`, auditPage);
+async function* entriesAfter(client: Client, first: number): AsyncGenerator<AuditEntry> {
+  for (let after: string | null = String(first); after !== null; ) {
+    const page: Awaited<ReturnType<typeof ask>> = await ask(after);
+    yield* page.items;
+    after = page.next;
+  }
+
+  function ask(from: string) {
+    return client.get(`/v1/audit?limit=1000&after=${encodeURIComponent(from)}`, auditPage);
+  }
 }
 
-/** One that cannot be read covers everything: the check will name it. */
-function sizeOf(note: string | undefined): number {
+/** One that cannot be read signs nothing: the check names it. */
+function sizeOf(note: string): number {
   try {
-    return note === undefined ? Number.MAX_SAFE_INTEGER : parseCheckpoint(note).size;
+    return parseCheckpoint(note).size;
   } catch (error) {
-    if (error instanceof Rejection) return Number.MAX_SAFE_INTEGER;
+    if (error instanceof Rejection) return 0;
     throw error;
   }
 }

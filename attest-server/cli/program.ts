@@ -1,9 +1,9 @@
 import { Command, CommanderError } from 'commander';
+import { printable } from '../protocol/printable.ts';
 import { version } from '../version.ts';
 import { addCommands } from './commands.ts';
 import type { CliContext, CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
-import { printable } from './printable.ts';
 
 /** Runs one command line (without program names) and gives its exit code. */
 export async function runCli(args: readonly string[], io: CliIo): Promise<number> {

@@ -1,7 +1,7 @@
 import { type SimulatedNodeView, simulateAnswer } from '../protocol/policy-api.ts';
+import { printable } from '../protocol/printable.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Client } from './client.ts';
-import { printable } from './printable.ts';
 import { table } from './table.ts';
 
 /** What is shown of a node, wherever it was judged. */

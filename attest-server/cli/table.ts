@@ -1,4 +1,4 @@
-import { printable } from './printable.ts';
+import { printable } from '../protocol/printable.ts';
 
 /** Aligns rows below a heading by two spaces; every cell is made printable. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,3 +1,4 @@
+import { outsideText } from '../protocol/printable.ts';
 import { sourceOf } from '../protocol/source.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 
@@ -8,8 +9,6 @@ export type Claim = Omit<Candidate, 'firstSeen' | 'lastSeen' | 'attempts'>;
 const perName = 16;
 const perNameAndSource = 4;
 const inAll = 1024;
-/** Characters; a certificate may say whatever it likes. */
-const subjectLength = 256;
 /** The disk hears of one candidate at most once in this time, however often it comes. */
 const quietMs = 10_000;
 
@@ -63,7 +62,7 @@ export class Candidates {
     this.#waiting.set(key, {
       candidate: {
         ...claim,
-        certificateSubject: claim.certificateSubject?.slice(0, subjectLength) ?? null,
+        certificateSubject: claim.certificateSubject === null ? null : outsideText(claim.certificateSubject),
         firstSeen,
         lastSeen: now,
         attempts: attempts + 1,

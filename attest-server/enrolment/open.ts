@@ -3,6 +3,7 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { ApiPorts } from '../http/ports.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Reporter } from '../telemetry/report.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
@@ -47,11 +48,9 @@ export interface EnrolmentParts {
   readonly firstUsePerSource: number;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
-  readonly report: {
-    readonly alert: Alert;
-    readonly refused: Refused;
-    /** A signature of an endorsement certificate is checked. */
-    signatureChecked(): void;
+  /** Whether a node is enrolled under that name. */
+  readonly isEnrolled: (node: string) => boolean;
+  readonly report: Pick<Reporter, 'alert' | 'refused' | 'signatureChecked'> & {
     fault(error: unknown, where: string): void;
   };
 }
@@ -78,7 +77,8 @@ const flushEvery = 1_000;
 
 export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
   const { store, now, monotonic, logger, cluster, cloudProgram, authority, trust, groups } = parts;
-  const { alert, fault } = parts.report;
+  const { fault } = parts.report;
+  const alert: Alert = (said) => parts.report.alert({ ...said, isEnrolled: parts.isEnrolled(said.node) });
   const ekOfMachine =
     cloudProgram === null
       ? null
@@ -129,7 +129,9 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     },
     name: ({ record }) => record.name,
     refused(code, text, about) {
-      if (!groups.isExpected(code, about.node)) parts.report.refused(code, text, about);
+      const { node } = about;
+      if (groups.isExpected(code, node)) return;
+      parts.report.refused(code, text, { ...about, isEnrolled: node !== null && parts.isEnrolled(node) });
     },
     approvals: createApprovals({
       store,

@@ -158,9 +158,15 @@ export interface PolicyPorts {
 
 /** What the API shows of the audit log, and what an administrator may do with it. */
 export interface AuditPorts {
-  entries(page: { after: number; limit: number }): Promise<readonly AuditEntry[]>;
+  /** A page may be shorter than `limit`: `isLast` says whether more are there. */
+  entries(page: { after: number; limit: number }): Promise<{
+    readonly items: readonly AuditEntry[];
+    readonly isLast: boolean;
+  }>;
   checkpoints(page: {
     after: number;
+    /** Only those of more entries. */
+    above: number;
     limit: number;
   }): Promise<readonly { readonly id: number; readonly note: string }[]>;
   /** Of the origin that signs now, and of those whose key was lost. */
@@ -168,6 +174,8 @@ export interface AuditPorts {
   /** Signs the head where something changed. */
   sign(): Promise<void>;
   rotate(actor: string): Promise<{ readonly keyId: string }>;
+  /** A person says why the log is another one than was signed; false where nothing was reported. */
+  resolve(actor: string, reason: string): Promise<boolean>;
   backup(actor: string): Promise<{ readonly path: string; readonly bytes: number }>;
 }
 

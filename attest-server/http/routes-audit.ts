@@ -8,25 +8,28 @@ const page = z.strictObject({
   after: z.coerce.number().int().min(0).default(0),
 });
 
+const checkpointsPage = page.extend({ above: z.coerce.number().int().min(0).default(0) });
+
 /** The audit log: what was done, by whom, and what shows that nobody changed it since. */
 export const auditRoutes: readonly Route[] = [
   route('GET', '/v1/audit', 'reader', {
-    summary: 'Audit entries in their order; parameters limit, after (the `next` of the page before)',
+    summary:
+      'Audit entries in their order, about 1 MiB a page; parameters limit, after (the `next` of the page before)',
     answer: pages.auditPage,
     async handle({ audit }, { query }) {
       const { limit, after } = parseShape(page, query, 'query');
-      const items = await audit.entries({ after, limit });
-      return ok({ items, next: items.length < limit ? null : String(items.at(-1)?.seq) });
+      const { items, isLast } = await audit.entries({ after, limit });
+      return ok({ items, next: isLast ? null : String(items.at(-1)?.seq) });
     },
   }),
   route('GET', '/v1/audit/checkpoints', 'reader', {
     summary:
-      'The keys of the audit log and its signed checkpoints, the newest made for the first page; parameters limit, after (the `next` of the page before)',
+      'The keys of the audit log and its signed checkpoints, the newest made for the first page; parameters limit, after (the `next` of the page before), above (only those of more entries)',
     answer: pages.checkpointPage,
     async handle({ audit }, { query }) {
-      const { limit, after } = parseShape(page, query, 'query');
+      const { limit, after, above } = parseShape(checkpointsPage, query, 'query');
       if (after === 0) await audit.sign();
-      const found = await audit.checkpoints({ after, limit });
+      const found = await audit.checkpoints({ after, above, limit });
       const next = found.length < limit ? null : String(found.at(-1)?.id);
       return ok({ ...audit.keys(), items: found.map(({ note }) => note), next });
     },
@@ -38,6 +41,15 @@ export const auditRoutes: readonly Route[] = [
     async handle({ audit }, { message, caller }) {
       await readBody(message, nothing, bodyBytes);
       return { status: 201, body: await audit.rotate(actorOf(caller)) };
+    },
+  }),
+  route('POST', '/v1/audit/resolve', 'admin', {
+    summary: 'Say why the audit log is another one than was signed: its verification counts it as resolved',
+    body: pages.resolveRequest,
+    answer: pages.resolveAnswer,
+    async handle({ audit }, { message, caller }) {
+      const { reason } = await readBody(message, pages.resolveRequest, bodyBytes);
+      return { status: 201, body: { wasReported: await audit.resolve(actorOf(caller), reason) } };
     },
   }),
   route('POST', '/v1/backups', 'admin', {

@@ -176,7 +176,8 @@ function stillHeld(code: HeldCode): Finding {
 }
 
 const sinceThen: Readonly<Record<HeldCode, string>> = {
-  counter_rollback: 'The counters of this TPM went back, and nobody has approved it since.',
+  counter_rollback:
+    'The counters of this TPM went back, or what was known of them cannot be read, and nobody has approved it since.',
   clone_suspected: 'Two machines answered with this TPM, and nobody has approved it since.',
   tpm_firmware: 'The firmware of this TPM changed, and nobody has approved it since.',
 };

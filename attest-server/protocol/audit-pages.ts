@@ -17,6 +17,33 @@ export const auditEntry = z.strictObject({
   hash: z.string(),
 });
 
+/** The same, for many entries at a time; what `detail` holds is not looked at. */
+export function isAuditEntry(value: unknown): value is z.infer<typeof auditEntry> {
+  if (typeof value !== 'object' || value === null || Object.keys(value).length !== 9) return false;
+  return (
+    'seq' in value &&
+    typeof value.seq === 'number' &&
+    'at' in value &&
+    typeof value.at === 'number' &&
+    'actor' in value &&
+    typeof value.actor === 'string' &&
+    'action' in value &&
+    typeof value.action === 'string' &&
+    'subject' in value &&
+    typeof value.subject === 'string' &&
+    'code' in value &&
+    (value.code === null || typeof value.code === 'string') &&
+    'detail' in value &&
+    typeof value.detail === 'object' &&
+    value.detail !== null &&
+    !Array.isArray(value.detail) &&
+    'prev' in value &&
+    typeof value.prev === 'string' &&
+    'hash' in value &&
+    typeof value.hash === 'string'
+  );
+}
+
 const origin = z.string().regex(originPattern, 'not an origin');
 const owner = z.strictObject({ origin, keys: auditKeyHistory });
 const note = z.string().max(checkpointLength);
@@ -33,7 +60,10 @@ export const checkpointPage = z.object({
   next: z.string().nullable(),
 });
 
-/** A line of an export: entries by number, then the keys of each origin, the latest last, then the checkpoints. */
+/**
+ * A line of an export: the keys of each origin, the latest last, then the entries by number, each followed by the
+ * checkpoints that sign it. Up to 0.1.0 the keys and all checkpoints stood behind the entries.
+ */
 export const auditLine = z.union([
   z.strictObject({ entry: auditEntry }),
   owner,
@@ -42,5 +72,7 @@ export const auditLine = z.union([
 export type AuditLine = z.infer<typeof auditLine>;
 
 export const rotateAnswer = z.object({ keyId: z.string() });
+export const resolveRequest = z.strictObject({ reason: z.string().min(1).max(512) });
+export const resolveAnswer = z.object({ wasReported: z.boolean() });
 /** Where the copy is, on the server. */
 export const backupAnswer = z.object({ path: z.string(), bytes: z.int() });

@@ -17,6 +17,7 @@ export const auditActions = {
   'token.create': 'a person or program may use the API',
   'token.revoke': 'a person or program may not use the API any more',
   refuse: 'evidence, a connection or a request was refused',
+  'refuse.count': 'once an hour: how many refusals have no entry of their own, by code',
   evidence_erased: 'old evidence was erased: its digests',
   backup: 'a copy of the database was made',
   'store.unreadable': 'a row of the database cannot be read, and was left out',
@@ -26,6 +27,7 @@ export const auditActions = {
   'audit_key.create': 'the audit log got its first key',
   'audit_key.rotate': 'the audit log got a new key, which the old one signed',
   'audit_key.start_anew': 'the audit log got a key of a new origin, since the old one is lost',
+  'audit.resolve': 'a person knows why the audit log is another one: the reason, and the first proof',
   audit_rollback: 'the audit log is not the one that was signed, or that an agent saw',
 } as const satisfies Readonly<Record<string, string>>;
 export type AuditAction = keyof typeof auditActions;

@@ -47,6 +47,8 @@ export const timings = {
   summaryEvery: 3_600_000,
   /** The audit log's head is signed this often, where something changed. */
   checkpointEvery: 60_000,
+  /** Refusals without an entry of their own are counted by one, this often. */
+  countRefusalsEvery: 3_600_000,
   /** And for those who ask for it, no more often than this. */
   signOnDemandEvery: 1_000,
 } as const;

@@ -8,6 +8,7 @@ import { limits } from './limits.ts';
 import { namesPrototype } from './prototype-key.ts';
 import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
+import { shapeFault } from './shape-fault.ts';
 import { nodeStates } from './verdict.ts';
 
 /** The conversation on `/v1/attest`, WebSocket subprotocol `assay.v1`. Text frames carry one of these objects. */
@@ -270,8 +271,8 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   // A hello of another time may look different in any field; which version it is comes first.
   const range = announced.safeParse(value).data?.versions.protocol;
   if (range !== undefined) checkVersions(range);
-  const field = result.error.issues[0]?.path.join('.') || 'message';
-  throw new Rejection('malformed', `message field ${field}: ${result.error.issues[0]?.message}`, { field });
+  const { field, text: fault } = shapeFault(result.error, schema, 'message');
+  throw new Rejection('malformed', `message field ${field}: ${fault}`, { field });
 }
 
 const announced = z.object({

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { namesPrototype } from './prototype-key.ts';
 import { Rejection } from './rejection.ts';
+import { shapeFault } from './shape-fault.ts';
 
 /**
  * JSON that somebody else wrote, as a value of the schema.
@@ -31,8 +32,7 @@ function jsonOf(text: string, what: string): unknown {
 export function checkShape<T>(value: unknown, schema: z.ZodType<T>, what: string, within?: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const path = (issue?.path ?? []).map(String);
-  const field = [...(within === undefined ? [] : [within]), ...path].join('.') || what;
-  throw new Rejection('malformed', `${what} field ${field}: ${issue?.message}`, { field });
+  const { field: member, text } = shapeFault(result.error, schema, '');
+  const field = [within ?? '', member].filter((part) => part !== '').join('.') || what;
+  throw new Rejection('malformed', `${what} field ${field}: ${text}`, { field });
 }

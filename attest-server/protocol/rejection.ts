@@ -1,3 +1,4 @@
+import { outsideText } from './printable.ts';
 import type { ReasonCode } from './reasons.ts';
 
 /**
@@ -17,9 +18,10 @@ export class Rejection extends Error {
     text: string,
     where: { field?: string; offset?: number; cause?: unknown } = {},
   ) {
-    super(text, where.cause === undefined ? undefined : { cause: where.cause });
+    // Whatever it repeats of the sender's words: it is written down.
+    super(outsideText(text), where.cause === undefined ? undefined : { cause: where.cause });
     this.code = code;
-    this.field = where.field;
+    this.field = where.field === undefined ? undefined : outsideText(where.field);
     this.offset = where.offset;
   }
 }

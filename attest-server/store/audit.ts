@@ -81,20 +81,25 @@ function rowOf(entry: AuditEntry): Row {
   };
 }
 
+/** Of an entry beside its subject and detail: two hashes, numbers and names, about. */
+const entryBytes = 256;
+
 /** The log, and what makes it hard to rewrite: its head, signed, and the keys that sign. */
 export function auditStore({ db }: Database, append: Append, onUnreadable: OnUnreadable): AuditStore {
   return {
     append: (event) => db.transaction().execute((transaction) => append(transaction, event)),
 
-    async entries({ after = 0, limit }) {
-      const rows = await db
-        .selectFrom('audit')
-        .selectAll()
-        .where('seq', '>', after)
-        .orderBy('seq')
-        .limit(limit)
-        .execute();
-      return rows.map((row) => entryOf(row, onUnreadable));
+    async entries({ after = 0, limit, bytes = Number.POSITIVE_INFINITY }) {
+      const query = db.selectFrom('audit').selectAll().where('seq', '>', after).orderBy('seq').limit(limit);
+      const entries: AuditEntry[] = [];
+      let size = 0;
+      // Row by row: an earlier program kept texts of 256 KiB, and a page of these is not read at once.
+      for await (const row of query.stream(1)) {
+        entries.push(entryOf(row, onUnreadable));
+        size += entryBytes + row.subject.length + row.detail.length;
+        if (size >= bytes) break;
+      }
+      return entries;
     },
 
     head: () => headOf(db),
@@ -118,11 +123,12 @@ export function auditStore({ db }: Database, append: Append, onUnreadable: OnUnr
 
     latestCheckpoint: async () => (await latestCheckpoint(db))?.note ?? null,
 
-    checkpoints: ({ after = 0, limit }) =>
+    checkpoints: ({ after = 0, above = 0, limit }) =>
       db
         .selectFrom('checkpoints')
         .select(['id', 'note'])
         .where('id', '>', after)
+        .where('size', '>', above)
         .orderBy('id')
         .limit(limit)
         .execute(),

@@ -39,6 +39,32 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
   }));
 }
 
+/** Of a row that nobody can read: what was held against its TPM is not known, so a person must approve it again. */
+export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeStatus {
+  return {
+    name,
+    ekDigest,
+    state: 'unknown',
+    verdict: null,
+    verifiedAt: null,
+    expiresAt: null,
+    bootedAt: null,
+    resetCount: 0,
+    restartCount: 0,
+    clock: 0n,
+    firmwareVersion: null,
+    bootId: null,
+    sequence: { firstBootId: null, rewind: 'none', held: 'counter_rollback' },
+    kernel: null,
+    systemUuid: null,
+    parts: {},
+    memory: {},
+    evidenceDigest: null,
+    recordedAt: null,
+    repeats: 0,
+  };
+}
+
 /** A verdict as its JSON column holds it. @throws Error naming the field */
 export function parseVerdict(text: string): Verdict {
   const result = verdictSchema.safeParse(JSON.parse(text));

@@ -1,5 +1,12 @@
 import type { RawBuilder } from 'kysely';
-import type { ChangeRecord, HistoryEntry, KeptBlob, Moved, RepeatRecord } from '../attest/ports.ts';
+import type {
+  ChangeRecord,
+  HistoryEntry,
+  KeptBlob,
+  Moved,
+  NodeStatus,
+  RepeatRecord,
+} from '../attest/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { auditWriter, type ChainEntry } from './audit.ts';
@@ -20,6 +27,8 @@ import {
 export interface VerdictWriter {
   /** Committed with those of the same few milliseconds; each is on disk whole, or not at all. */
   change(record: ChangeRecord): Promise<void>;
+  /** The same over one row alone; false where the node's row is another one by now. */
+  age(record: ChangeRecord, read: ReadRow): Promise<boolean>;
   /** Committed with those of the same second, the newest of each node. */
   repeat(record: RepeatRecord): Promise<void>;
   /** Evidence of a repeat of this node that is not committed yet. */
@@ -34,7 +43,14 @@ interface Gathered extends PromiseWithResolvers<void> {
   record: RepeatRecord;
 }
 
-type Write = { readonly change: ChangeRecord } | { readonly repeat: RepeatRecord };
+/** By what a row is known that somebody else may have written over. */
+type ReadRow = Pick<NodeStatus, 'state' | 'verifiedAt'>;
+
+class AnotherRow extends Error {
+  override readonly name = 'AnotherRow';
+}
+
+type Write = { readonly change: ChangeRecord; readonly over?: ReadRow } | { readonly repeat: RepeatRecord };
 
 export function verdictWriter(database: Database, chain: ChainEntry): VerdictWriter {
   const { db, prepare, inTransaction } = database;
@@ -52,11 +68,32 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
       .compile(),
   );
 
+  const ageStatus = prepare<
+    StatusValues & { readonly name: string; readonly read_state: string; readonly read_at: number | null }
+  >()((value) =>
+    db
+      .updateTable('statuses')
+      .set(statusColumns(value))
+      .where('ek_digest', '=', value('ek_digest'))
+      .where('ek_digest', 'in', keyEnrolledAs(db, value('name')))
+      .where('state', '=', value('read_state'))
+      .where('verified_at', 'is not distinct from', value('read_at'))
+      .returning('ek_digest')
+      .compile(),
+  );
+
   // A status is the first that is written of a record: one that finds none leaves nothing behind.
-  async function writeChange({ status, at, evidence: blobs, history }: ChangeRecord): Promise<Error | null> {
+  async function writeChange(
+    { status, at, evidence: blobs, history }: ChangeRecord,
+    over: ReadRow | undefined,
+  ): Promise<Error | null> {
     const { name, ekDigest, evidenceDigest } = status;
-    const updated = await updateStatus({ ...statusRow(status), name });
-    if (updated === undefined) return notEnrolled(status);
+    const values = { ...statusRow(status), name };
+    const updated =
+      over === undefined
+        ? await updateStatus(values)
+        : await ageStatus({ ...values, read_state: over.state, read_at: over.verifiedAt });
+    if (updated === undefined) return over === undefined ? notEnrolled(status) : new AnotherRow();
     let row: number | null = null;
     for (const entry of history) row = await insertHistory(ekDigest, name, entry);
     let isKept = false;
@@ -95,7 +132,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
         for (const write of writes) {
           if ('repeat' in write) refused.push(await writeRepeat(write.repeat));
           else {
-            const refusal = await writeChange(write.change);
+            const refusal = await writeChange(write.change, write.over);
             refused.push(refusal);
             if (refusal === null) events.push(...write.change.audit);
           }
@@ -146,18 +183,30 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     return [...came.values()];
   };
 
+  const change = (record: ChangeRecord, over?: ReadRow): Promise<void> => {
+    const { ekDigest } = record.status;
+    const before = gathered.get(ekDigest);
+    // Ahead of the change: after it, it would show the node as it was before.
+    if (before !== undefined) {
+      gathered.delete(ekDigest);
+      handOver(before);
+    }
+    const came = cameBefore(record.status, record.evidence);
+    const whole = came.length === 0 ? record : { ...record, evidence: [...record.evidence, ...came] };
+    return commits.add(over === undefined ? { change: whole } : { change: whole, over });
+  };
+
   return {
-    change(record) {
-      const { ekDigest } = record.status;
-      const before = gathered.get(ekDigest);
-      // Ahead of the change: after it, it would show the node as it was before.
-      if (before !== undefined) {
-        gathered.delete(ekDigest);
-        handOver(before);
+    change: (record) => change(record),
+
+    async age(record, read) {
+      try {
+        await change(record, read);
+        return true;
+      } catch (error) {
+        if (error instanceof AnotherRow) return false;
+        throw error;
       }
-      const came = cameBefore(record.status, record.evidence);
-      const change = came.length === 0 ? record : { ...record, evidence: [...record.evidence, ...came] };
-      return commits.add({ change });
     },
 
     repeat(latest) {

@@ -1,18 +1,15 @@
 import type { Selectable } from 'kysely';
-import type { HistoryEntry, NodeStatus, VerdictStore } from '../attest/ports.ts';
+import type { HistoryEntry, VerdictStore } from '../attest/ports.ts';
 import type { HistoryStore } from '../http/ports.ts';
 import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
 import { hot } from './statements.ts';
-import { type NamedStatusRow, parseVerdict, statusOf } from './status-row.ts';
-import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
+import { heldStatus, parseVerdict, statusOf } from './status-row.ts';
+import { type OnUnreadable, parseRow, parseRows, UnreadableRow } from './unreadable-row.ts';
 import type { VerdictWriter } from './verdict-writer.ts';
 
 /** Verdicts: what is known of each node now, and what was before. */
-export interface Verdicts extends VerdictStore, HistoryStore {
-  /** What is on disk of one node; null where nothing is. @throws UnreadableRow */
-  status(name: string): Promise<NodeStatus | null>;
-}
+export interface Verdicts extends VerdictStore, HistoryStore {}
 
 export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadable: OnUnreadable): Verdicts {
   const named = db
@@ -25,6 +22,7 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
 
   return {
     recordChange: writer.change,
+    recordAgeing: writer.age,
     recordRepeat: writer.repeat,
     settled: writer.settled,
 
@@ -35,7 +33,15 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
 
     async statuses() {
       const { rows } = await db.executeQuery(everyone({}));
-      return parseRows<NamedStatusRow, NodeStatus>(rows, statusOf, onUnreadable);
+      return rows.map((row) => {
+        try {
+          return statusOf(row);
+        } catch (error) {
+          if (!(error instanceof UnreadableRow)) throw error;
+          onUnreadable(error);
+          return heldStatus(row);
+        }
+      });
     },
 
     async history(name, { limit, before = Number.MAX_SAFE_INTEGER }) {

@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import type { AttestPorts, HistoryEntry } from '../attest/ports.ts';
-import type { Refusal } from '../audit/refusals.ts';
+import type { Noted, Refusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
+import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 
@@ -16,14 +17,16 @@ interface ReporterParts {
 
 /** Where events go that belong into the audit log. */
 export interface AuditPort {
-  /** The entry for a refusal; null where there were many of its kind lately, and the next one counts it. */
-  entryOf(refusal: Refusal, at: number): AuditEvent | null;
+  /** Whether a refusal has an entry, or is counted by one. */
+  note(refusal: Refusal, at: number): Noted;
   write(event: AuditEvent): Promise<void>;
 }
 
-export interface Reporter extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
+export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
+  /** Something was refused. @param about `isEnrolled`: a node has that name */
+  refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
   readonly recorded: AttestPorts['recorded'];
-  readonly alert: Alert;
+  alert(alert: Parameters<Alert>[0] & Pick<Refusal, 'isEnrolled'>): void;
   /** A signature of an endorsement certificate is checked. */
   signatureChecked(): void;
   /** A policy is in force from now on. */
@@ -52,12 +55,29 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   auditTo(audit: AuditPort): void;
 } {
   const waiting: AuditEvent[] = [];
-  let auditLog: AuditPort = { entryOf: () => null, write: async (event) => void waiting.push(event) };
+  let auditLog: AuditPort = {
+    note: () => ({ event: null, isRepeated: false }),
+    write: async (event) => void waiting.push(event),
+  };
   const audit = (event: AuditEvent): void => {
     auditLog.write(event).catch((error: unknown) => {
       metrics.auditWriteFailed();
       logger.error({ err: error }, 'an audit entry could not be written');
     });
+  };
+  /** A flood must fill neither the audit log nor this one: what repeats is counted, and the next entry says how often. */
+  const refusal = (
+    refused: Refusal,
+    fields: Readonly<Record<string, unknown>>,
+    change: Partial<Pick<AuditEvent, 'actor' | 'action'>> = {},
+    level: 'warn' | 'error' = 'warn',
+  ): void => {
+    const { event, isRepeated } = auditLog.note(refused, now());
+    logger[isRepeated ? 'debug' : level](
+      { code: refused.code, ...fields, ...event?.detail },
+      outsideText(refused.text),
+    );
+    if (event !== null) audit({ ...event, ...change });
   };
   const named = new Set<string>();
   let inForce: string | null = null;
@@ -78,17 +98,13 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
     refused(code, text, about) {
       metrics.refused(code);
       metrics.attested('rejected', code);
-      const event = auditLog.entryOf({ code, text, node: about.node, address: about.address }, now());
-      // A flood must not fill the log either: what repeats is counted, and the next entry says how often.
-      logger[event === null ? 'debug' : 'warn']({ code, ...about, ...event?.detail }, text);
-      if (event !== null) audit(event);
+      const { node, address } = about;
+      refusal({ ...about, code, text }, { node, address });
     },
 
-    alert({ code, text, node, actor }) {
+    alert({ code, text, node, actor, isEnrolled }) {
       metrics.refused(code);
-      logger.warn({ code, node, actor }, text);
-      const event = auditLog.entryOf({ code, text, node, address: actor }, now());
-      if (event !== null) audit({ ...event, actor });
+      refusal({ code, text, node, isEnrolled, ...whoIs(actor) }, { node, actor }, { actor });
     },
 
     policyInForce({ name, revision }) {
@@ -122,9 +138,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
     denied(code, text, actor) {
       metrics.refused(code);
-      const event = auditLog.entryOf({ code, text, node: null, address: actor }, now());
-      logger[event === null ? 'debug' : 'warn']({ code, actor, ...event?.detail }, text);
-      if (event !== null) audit({ ...event, actor });
+      refusal({ code, text, node: null, isEnrolled: false, ...whoIs(actor) }, { actor }, { actor });
     },
 
     signatureChecked: metrics.signatureChecked,
@@ -137,10 +151,20 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
     contradicted(node, text) {
       metrics.refused('audit_rollback');
-      const event = auditLog.entryOf({ code: 'audit_rollback', text, node, address: 'witness' }, now());
-      // Whoever has such a checkpoint can say hello with it as often as he likes, in any name.
-      logger[event === null ? 'debug' : 'error']({ code: 'audit_rollback', node, where: 'hello' }, text);
-      if (event !== null) audit({ ...event, actor: `agent:${node}`, action: 'audit_rollback' });
+      const about = {
+        code: 'audit_rollback',
+        node,
+        isEnrolled: true,
+        address: 'witness',
+        isProven: true,
+      } as const;
+      // Whoever has such a checkpoint can show it as often as he likes.
+      refusal(
+        { ...about, text },
+        { node, where: 'hello' },
+        { actor: `agent:${node}`, action: 'audit_rollback' },
+        'error',
+      );
     },
 
     failed(error, about) {
@@ -155,7 +179,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       if (!isNew) return;
       named.add(name);
       metrics.rowUnreadable(row.table);
-      const detail = { text: row.message.slice(0, 1000) };
+      const detail = { text: outsideText(row.message) };
       audit({ at: now(), actor: 'server', action: 'store.unreadable', subject: name, code: null, detail });
     },
 
@@ -170,4 +194,9 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       for (const event of waiting.splice(0)) audit(event);
     },
   };
+}
+
+/** Who acts, as the audit log names him: a person or program with a token, or an address, which proves nothing. */
+function whoIs(actor: string): Pick<Refusal, 'address' | 'isProven'> {
+  return { address: actor.replace(/^address:/, ''), isProven: actor.startsWith('token:') };
 }

@@ -85,6 +85,18 @@ describe('what an agent keeps of the audit log of its server', () => {
       assert.equal(again.checkpoint, shown(7).checkpoint);
     });
 
+  it('keeps the first proof of another log, also once that one is longer than what was seen (row 104)', async () => {
+    const witness = await open();
+    witness.observe(shown(7));
+    assert.notEqual(witness.observe(shown(3, 'cd')), null);
+    assert.equal(witness.observe(shown(8, 'cd')), null);
+    assert.notEqual(witness.observe(shown(5, 'ef')), null);
+    await witness.flush();
+    assert.equal(witness.checkpoint, shown(8, 'cd').checkpoint);
+    const proof = JSON.parse(readFileSync(join(dir, 'audit-checkpoint.earlier.json'), 'utf8'));
+    assert.equal(proof.checkpoint, shown(7).checkpoint);
+  });
+
   it('follows the server to a key that the pinned one signed', async () => {
     const next = madeAuditKey();
     const keys = [first, signRotation(madeOrigin, text(next), key.privateKey)];

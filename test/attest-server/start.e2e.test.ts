@@ -65,7 +65,7 @@ describe('the start of a server', function () {
       }
     });
 
-  it('is refused on the state folder of another one, until that one is dead, by whatever', async () => {
+  it('is refused on the state folder of another one, until that one is dead, by whatever (row 127)', async () => {
     const first = await listening();
     const names = new RegExp(`${join(dir, 'state')}.*\\b${first.pid}\\b`);
     await assert.rejects(ends(environment()), refused(names));

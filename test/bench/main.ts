@@ -2,6 +2,7 @@ import { Argument, Command, Option } from 'commander';
 import { benchAgainst } from './against.ts';
 import { benchAgent } from './agent.ts';
 import { benchAttestation } from './attestation.ts';
+import { benchAudit } from './audit.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
@@ -25,6 +26,7 @@ const benches: Readonly<
   attestation: async () => ({ attestation: await benchAttestation() }),
   start: async () => ({ start_ms: await benchStart() }),
   agent: async () => ({ agent: await benchAgent() }),
+  audit: async (full) => ({ audit: await benchAudit(full) }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,
@@ -37,7 +39,10 @@ const program = new Command('npm run bench --')
   .description('Figures of one run on this machine; ratios are within the run.')
   .addArgument(new Argument('[name]', 'only this one').choices([...Object.keys(benches), onlyByName]))
   .addOption(new Option('-o, --output <format>').choices(['text', 'json']).default('text'))
-  .option('--full', 'as long and as many as the figures are stated for: 200 messages each, 5,000 agents')
+  .option(
+    '--full',
+    'as long and as many as the figures are stated for: 200 messages each, 5,000 agents, 10 million audit entries',
+  )
   .option('--connections <count>', 'of the bench connections', Number)
   .option('--messages <count>', 'that each connection sends before memory is measured', Number)
   .option('--more <count>', 'further messages, over which memory may not grow', Number)

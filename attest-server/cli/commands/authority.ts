@@ -1,8 +1,8 @@
 import { type AuthorityView, authorityView } from '../../protocol/authority-api.ts';
+import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
 

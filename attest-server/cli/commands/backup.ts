@@ -1,6 +1,6 @@
 import { backupAnswer } from '../../protocol/audit-pages.ts';
+import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
-import { printable } from '../printable.ts';
 
 /** `backup`: the copy stays on the server, in its state folder; docs/backup.md says what else to keep. */
 export async function backUp({ io, server }: CliContext): Promise<void> {

@@ -1,11 +1,11 @@
 import { adviceOn } from '../../protocol/advice.ts';
 import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { ago, utc } from '../moment.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 
 /** `describe node N`: everything about one node; exits by its state. */
 export async function describeNode(context: CliContext, name: string, format: Format): Promise<void> {

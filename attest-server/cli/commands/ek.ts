@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
 import { pinsAnswer } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError } from '../exit.ts';
 import { parsePins } from '../pin-file.ts';
-import { printable } from '../printable.ts';
 import { readFile } from '../read-file.ts';
 
 /** `ek import FILE`: every faulty line is named, and then nothing is imported. */

@@ -6,11 +6,11 @@ import {
   listOf,
   revokeAnswer,
 } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { ago } from '../moment.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 import { table } from '../table.ts';
 
 /** `enrol list`: TPMs that wait for a person's approval. */

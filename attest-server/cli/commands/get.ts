@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type NodeView, nodeView } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import { type NodeState, nodeStates } from '../../protocol/verdict.ts';
 import type { Client } from '../client.ts';
 import type { CliContext } from '../context.ts';
@@ -7,7 +8,6 @@ import { CliError, exit } from '../exit.ts';
 import { parseDuration } from '../moment.ts';
 import { nodeTable } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 import { readNodes } from '../read-nodes.ts';
 
 export interface GetOptions {

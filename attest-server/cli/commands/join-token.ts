@@ -1,9 +1,9 @@
 import { joinTokenAnswer, maxJoinTokenSeconds } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { parseDuration, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 
 /** `join-token create`: the token alone on standard output, what to know of it on standard error. */
 export async function createJoinToken(

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { captureAnswer, listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import { reference, referenceKinds } from '../../protocol/reference.ts';
 import type { ReferenceAction } from '../../protocol/reference-life.ts';
 import { type Client, Refusal } from '../client.ts';
@@ -8,7 +9,6 @@ import { CliError, exit } from '../exit.ts';
 import { ago } from '../moment.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 import { readSimulation, simulationText } from '../simulation.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';

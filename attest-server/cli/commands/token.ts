@@ -7,11 +7,11 @@ import {
   tokenRoles,
   tokenView,
 } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { ago, parseDuration, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 import { table } from '../table.ts';
 
 export interface TokenOptions {

@@ -1,11 +1,11 @@
 import { adviceOn } from '../../protocol/advice.ts';
 import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 
 /** `why N`: each reason with what was expected, what was found, who says so, and what to do; exits by the state. */
 export async function explainNode(context: CliContext, name: string, format: Format): Promise<void> {

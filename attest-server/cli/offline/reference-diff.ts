@@ -1,11 +1,11 @@
 import { resolve } from 'node:path';
 import type { EventDifference } from '../../policy/boot/event-diff.ts';
 import { diffReferences, type ReferenceDifference } from '../../policy/reference-diff.ts';
+import { printable } from '../../protocol/printable.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { CliError } from '../exit.ts';
 import { type Format, print } from '../output.ts';
-import { printable } from '../printable.ts';
 import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
 import { isReferenceFile, readReference } from './reference-file.ts';
 

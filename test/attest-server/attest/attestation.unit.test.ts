@@ -122,6 +122,34 @@ describe('a server that starts again', () => {
   });
 });
 
+describe('a server beside another one on the same store (row 127)', () => {
+  for (const [state, verifiedAt] of [
+    ['untrusted', 0],
+    ['untrusted', unknownAfter],
+    ['trusted', unknownAfter],
+  ] as const)
+    it(`ages only over the row that it read: ${state}, written at ${verifiedAt} by the other one, stays and is shown`, async () => {
+      const store = await judged('trusted');
+      const ports = madePorts(store, { now: () => unknownAfter + 1, unknownAfter });
+      const attestation = await Attestation.open(ports, null);
+      const read = (await store.verdicts.status('node-1')) ?? assert.fail();
+      const expiresAt = verifiedAt + unknownAfter;
+      const status = { ...read, state, verdict: verdict(state), verifiedAt, expiresAt };
+      await store.verdicts.recordChange({ status, at: 0, evidence: [], audit: [], history: [] });
+      const entries = await store.audit.entries({ limit: 10 });
+      await attestation.sweep();
+      for (const shown of [await store.verdicts.status('node-1'), attestation.status('node-1')])
+        assert.deepEqual([shown?.state, shown?.verifiedAt], [state, verifiedAt]);
+      assert.deepEqual(await store.audit.entries({ limit: 10 }), entries);
+    });
+
+  it('ages over the row that it read', async () => {
+    const store = await judged('trusted');
+    assert.equal(await stateAfterStart(store, unknownAfter + 1, null), 'unknown');
+    assert.equal((await store.verdicts.status('node-1'))?.state, 'unknown');
+  });
+});
+
 describe('a part that a node only names', () => {
   const part = Buffer.from('a log that grew');
   const digest = hash('sha256', part, 'hex');

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { after, before, describe, it } from 'mocha';
+import { after, afterEach, before, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
@@ -18,8 +18,12 @@ import { startTestServer, type TestServer } from '../running-server.ts';
 
 describe('the audit log of a running server', () => {
   let dir: string;
+  let clientEnv: Readonly<Record<string, string>> = {};
   before(() => {
     dir = mkdtempSync(join(tmpdir(), 'assay-e2e-audit-'));
+  });
+  afterEach(() => {
+    clientEnv = {};
   });
   after(() => rmSync(dir, { recursive: true }));
 
@@ -53,6 +57,65 @@ describe('the audit log of a running server', () => {
     tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
     const { code, out } = await assay(world, 'reader', 'audit', 'verify', '-o', 'json');
     assert.deepEqual([code, (JSON.parse(out) as AuditLogResult).fault?.seq], [10, 2]);
+  });
+
+  it('is verified live from where it was verified before, where one asks for that', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    const env = { XDG_STATE_HOME: join(dir, 'client') };
+    const verify = async (...more: readonly string[]) => {
+      const { code, out } = await assay(world, 'reader', 'audit', 'verify', '-o', 'json', ...more);
+      const { resumedAfter, size, fault } = JSON.parse(out) as AuditLogResult;
+      return { code, resumedAfter, size, seq: fault?.seq ?? null };
+    };
+    clientEnv = env;
+    const { size } = await verify('--resume');
+    assert.deepEqual(await verify('--resume'), { code: 0, resumedAfter: size, size, seq: null });
+    await enrolledNode(world, forgedTpm(), 'node-2');
+    const later = await verify('--resume');
+    assert.deepEqual([later.code, later.resumedAfter], [0, size]);
+    assert(later.size > size);
+    tamper(world, 'drop trigger audit_is_never_edited', "update audit set code = 'x' where seq = 2");
+    assert.deepEqual((await verify('--resume')).resumedAfter, later.size);
+    assert.deepEqual(await verify(), { code: 10, resumedAfter: 0, size: 1, seq: 2 });
+    // What was found once is not resumed past.
+    assert.deepEqual((await verify('--resume')).seq, 2);
+  });
+
+  it('is exported behind what an interrupted export has, and not behind another log', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    const [file, whole] = [join(dir, 'interrupted'), join(dir, 'whole')];
+    const run = (...more: readonly string[]) => assay(world, 'admin', 'audit', ...more);
+    assert.equal((await run('export', file)).code, 0);
+    const before = readFileSync(file, 'utf8');
+    assert.equal((await run('rotate-key')).code, 0);
+    await enrolledNode(world, forgedTpm(), 'node-2');
+    assert.equal((await run('export', whole)).code, 0);
+    for (const cut of [before, `${before}{"entry":{"seq":`]) {
+      writeFileSync(file, cut);
+      assert.equal((await run('export', file, '--resume')).code, 0);
+      const entries = (path: string) =>
+        readFileSync(path, 'utf8')
+          .split('\n')
+          .filter((line) => line.startsWith('{"entry"'));
+      assert.deepEqual(entries(file), entries(whole));
+      assert.equal((await runAssay(['audit', 'verify', file])).code, 0);
+    }
+    tamper(world, 'drop trigger audit_is_never_edited', "update audit set hash = 'x' where seq = 3");
+    writeFileSync(file, `${readFileSync(whole, 'utf8').split('\n').slice(0, 3).join('\n')}\n`);
+    assert.notEqual((await run('export', file, '--resume')).code, 0);
+  });
+
+  it('shows to whoever goes on from where he verified it that it was cut', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    await enrolledNode(world, forgedTpm(), 'node-1');
+    clientEnv = { XDG_STATE_HOME: join(dir, 'another-client') };
+    assert.equal((await assay(world, 'reader', 'audit', 'verify', '--resume')).code, 0);
+    const { size } = await world.store.audit.head();
+    tamper(world, 'drop trigger audit_is_never_shortened', 'delete from audit where seq > 2');
+    const { code, out } = await assay(world, 'reader', 'audit', 'verify', '--resume', '-o', 'json');
+    assert.deepEqual([code, (JSON.parse(out) as AuditLogResult).fault?.seq], [10, size]);
   });
 
   it('is signed for readers once a second, however often they ask, and then covers all that was there', async () => {
@@ -129,7 +192,7 @@ describe('the audit log of a running server', () => {
     }
   });
 
-  it('tells in log, metric, entry and readiness that an older database was put in its place', async () => {
+  it('tells in log, metric, entry, readiness and verification that an older database was put in its place, until a person resolves it (row 104)', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const { out } = await assay(world, 'admin', 'backup');
     await enrolledNode(world, forgedTpm(), 'node-1');
@@ -155,13 +218,41 @@ describe('the audit log of a running server', () => {
       const { ok, reason } = await ready(server.metricsPort);
       assert.equal(ok, true);
       assert.match(reason ?? '', /audit_rollback/);
+      const restarted = { ...world, server };
+      const seq = entries.findLast(({ action }) => action === 'audit_rollback')?.seq ?? assert.fail();
+      const file = join(dir, 'rolled-back');
+      assert.equal((await assay(restarted, 'reader', 'audit', 'export', file)).code, 0);
+      const verified = async (...options: readonly string[]) => {
+        const { code, out: said } = await assay(
+          restarted,
+          'reader',
+          'audit',
+          'verify',
+          '-o',
+          'json',
+          ...options,
+        );
+        const result = JSON.parse(said) as AuditLogResult;
+        return [code, result.ok, result.fault?.seq ?? null];
+      };
+      for (const options of [[], [file]]) assert.deepEqual(await verified(...options), [10, false, seq]);
+      const why = ['audit', 'resolve', '--reason', 'restored after the disk broke'];
+      assert.equal((await assay(restarted, 'reader', ...why)).code, 1);
+      assert.equal((await assay(restarted, 'admin', ...why)).code, 0);
+      assert.deepEqual(await verified(), [0, true, null]);
+      assert.equal((await ready(server.metricsPort)).reason, null);
+      const resolved = (await store.audit.entries({ limit: 100 })).at(-1);
+      assert.deepEqual(
+        [resolved?.action, resolved?.actor, resolved?.detail.reason],
+        ['audit.resolve', 'token:admin', 'restored after the disk broke'],
+      );
     } finally {
       await store[Symbol.asyncDispose]();
       await server.close();
     }
   });
 
-  it('and everything else go on beside a row that cannot be read, which is named (row 78)', async () => {
+  it('and everything else go on beside a row that cannot be read, whose node is held until approved (rows 78 and 128)', async () => {
     const [one, two] = [forgedTpm(), forgedTpm()];
     await using world = await startTestServer({ policy: 'observe' });
     await enrolledNode(world, one, 'node-1');
@@ -180,15 +271,19 @@ describe('the audit log of a running server', () => {
         [true],
       );
       const restarted = { ...world, server };
-      for (const [tpm, node] of [
-        [two, 'node-2'],
-        [one, 'node-1'],
-      ] as const) {
+      const prove = async (tpm: typeof one, node: string) => {
         const peer = await introduce(restarted, tpm, node);
         peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
         await peer.verdict();
         await peer.close();
-      }
+        return (await world.status(node))?.verdict?.reasons.map(({ code }) => code) ?? [];
+      };
+      const codes = await prove(two, 'node-2');
+      assert.deepEqual((await prove(one, 'node-1'))[0], 'counter_rollback');
+      assert.equal((await world.status('node-1'))?.state, 'untrusted');
+      const approved = await assay(restarted, 'admin', 'enrol', 'approve', 'node-1', '--ek', one.ekDigest);
+      assert.equal(approved.code, 0, approved.err);
+      assert.deepEqual(await prove(one, 'node-1'), codes);
       assert.equal((await world.status('node-1'))?.state, (await world.status('node-2'))?.state);
       const told = (await world.audit()).filter(({ action }) => action === 'store.unreadable');
       assert.deepEqual(
@@ -208,6 +303,7 @@ describe('the audit log of a running server', () => {
       ASSAY_SERVER: `https://127.0.0.1:${server.apiPort}`,
       ASSAY_TOKEN_FILE: join(stateDir, `${role}.token`),
       ASSAY_CA_FILE: server.caFile,
+      ...clientEnv,
     };
     return runAssay(args, { env });
   }

@@ -142,8 +142,37 @@ describe('the audit log of a server', () => {
     const again = await open();
     assert.deepEqual(again.told, []);
     assert.notEqual(again.log.rollback, null);
-    rmSync(join(dir, 'audit-checkpoint.rolled-back'));
+    assert.equal(await again.log.resolve('token:ann', 'restored from the backup'), true);
     assert.equal(again.log.rollback, null);
+    assert.equal(await again.log.resolve('token:ann', 'once more'), false);
+    await close(again);
+    assert.equal((await open()).log.rollback, null);
+  });
+
+  it('keep the first proof that they were rolled back, whoever does it again (row 104)', async () => {
+    const world = await open();
+    await backUp(world.store, dir, 'token:admin', 1_000);
+    await world.store.audit.append(madeEvent('enrol', 'node-1'));
+    await world.log.sign();
+    const first = world.log.shown?.checkpoint ?? assert.fail();
+    await close(world);
+    for (let round = 0; round < 2; round += 1) {
+      restore();
+      const restored = await open();
+      assert.equal(restored.told.length, 1);
+      assert.equal(readFileSync(join(dir, 'audit-checkpoint.rolled-back'), 'utf8'), first);
+      await close(restored);
+    }
+    const last = await open();
+    await last.log.resolve('token:ann', 'restored twice');
+    const entry = (await last.store.audit.entries({ limit: 100 })).at(-1);
+    assert.deepEqual(
+      [entry?.action, entry?.actor, entry?.detail],
+      ['audit.resolve', 'token:ann', { reason: 'restored twice', proof: first }],
+    );
+    assert.equal(readFileSync(join(dir, 'audit-checkpoint.resolved'), 'utf8'), first);
+    // An agent that saw the lost log tells nothing new.
+    assert.equal(await last.log.contradicts(first), null);
   });
 
   it('tell that the tail was cut, also where the mark beside the database is gone', async () => {
@@ -177,6 +206,7 @@ describe('the audit log of a server', () => {
     const restored = await open();
     assert.notEqual(await restored.log.contradicts(later), null);
     assert.equal(await restored.log.contradicts(before), null);
+    assert.notEqual(restored.log.rollback, null);
   });
 
   /** Puts the one backup in the place of the database. */

@@ -1,65 +1,156 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { createRefusalLog } from '../../../attest-server/audit/refusals.ts';
+import { createRefusalLog, type Refusal } from '../../../attest-server/audit/refusals.ts';
+import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
 
-const refusal = { code: 'sig_invalid', text: 'x', node: 'node-1', address: '127.0.0.1' } as const;
+const refusal: Refusal = {
+  code: 'sig_invalid',
+  text: 'x',
+  node: 'node-1',
+  isEnrolled: true,
+  address: '127.0.0.1',
+  isProven: false,
+};
+const second = 1000;
+const day = 24 * 3600 * second;
 
 describe('the log of refusals', () => {
   it('holds the first refusal of a kind, leaves repetitions out, and counts them in the next entry', () => {
-    const log = createRefusalLog();
-    assert.equal(log(refusal, 0)?.code, 'sig_invalid');
-    assert.equal(log(refusal, 1), null);
-    assert.equal(log(refusal, 2), null);
-    assert.equal(log(refusal, 10_000)?.detail.leftOut, 2);
-    assert.equal(log(refusal, 20_000)?.detail.leftOut, 0);
+    const { entryOf } = opened();
+    assert.equal(entryOf(refusal, 0)?.code, 'sig_invalid');
+    assert.equal(entryOf(refusal, 1), null);
+    assert.equal(entryOf(refusal, 2), null);
+    assert.equal(entryOf(refusal, 10 * second)?.detail.leftOut, 2);
   });
 
-  it('holds another code and another name at once', () => {
-    const log = createRefusalLog();
-    log(refusal, 0);
-    assert.equal(log({ ...refusal, code: 'nonce_stale' }, 1)?.code, 'nonce_stale');
-    assert.equal(log({ ...refusal, node: 'node-2' }, 1)?.subject, 'node-2');
+  it('waits twice as long before each next entry of a kind that goes on, an hour at most', () => {
+    const { entryOf } = opened();
+    const at = times(day, second).filter((now) => entryOf(refusal, now) !== null);
+    assert.deepEqual(at.slice(0, 4), [0, 10 * second, 30 * second, 70 * second]);
+    assert.equal(at.length, 32);
+    const log = opened();
+    log.entryOf(refusal, 0);
+    log.entryOf(refusal, 10 * second);
+    assert.notEqual(log.entryOf(refusal, day), null);
+    assert.notEqual(log.entryOf(refusal, day + 10 * second), null);
   });
 
-  it('holds what claims no name once an address, so that a flood from one hides no other', () => {
-    const log = createRefusalLog();
-    const nameless = { ...refusal, node: null };
-    assert.deepEqual([log(nameless, 0)?.subject, log(nameless, 1)], ['', null]);
-    assert.equal(log({ ...nameless, address: '127.0.0.2' }, 2)?.actor, 'address:127.0.0.2');
-    assert.equal(log(nameless, 10_000)?.detail.leftOut, 1);
+  it('holds another code and the name of another node at once', () => {
+    const { entryOf } = opened();
+    entryOf(refusal, 0);
+    assert.equal(entryOf({ ...refusal, code: 'nonce_stale' }, 1)?.code, 'nonce_stale');
+    assert.equal(entryOf({ ...refusal, node: 'node-2' }, 1)?.subject, 'node-2');
   });
 
-  it('holds no more than so many of one address, whatever names it invents, and counts the rest', () => {
-    const log = createRefusalLog();
-    const entries = Array.from({ length: 1_000 }, (_, index) =>
-      log({ ...refusal, node: `n${index}` }, index),
+  it('holds two refusals of one code and name where they come from two addresses, behind noise too (row 129)', () => {
+    const { entryOf } = opened();
+    assert.equal(entryOf(refusal, 0)?.actor, 'address:127.0.0.1');
+    for (const now of times(3600 * second, 100))
+      for (const node of ['node-1', `n${now}`])
+        entryOf({ ...refusal, node, isEnrolled: node === 'node-1', address: '192.0.2.1' }, now);
+    assert.equal(entryOf({ ...refusal, address: '127.0.0.2' }, 3600 * second)?.actor, 'address:127.0.0.2');
+  });
+
+  it('counts names that nobody enrolled by their source, and holds some of them (row 120)', () => {
+    const { entryOf } = opened();
+    const from = (address: string, name: number) => ({
+      ...refusal,
+      isEnrolled: false,
+      node: `n${name}`,
+      address,
+    });
+    const first = times(1000, 1).map((name) => entryOf(from('127.0.0.1', name), name));
+    assert.deepEqual(
+      first.flatMap((event) => event?.subject ?? []),
+      times(8, 1).map((name) => `n${name}`),
     );
-    assert.equal(entries.filter((entry) => entry !== null).length, 256);
-    assert.notEqual(log({ ...refusal, node: 'other', address: '127.0.0.2' }, 1_000), null);
-    assert.equal(log({ ...refusal, node: 'later' }, 20_000)?.detail.leftOut, 744);
+    assert.equal(entryOf(from('127.0.0.1', 3), 5 * second), null);
+    assert.equal(entryOf(from('127.0.0.1', 7), 10 * second)?.detail.leftOut, 993);
+    assert.notEqual(entryOf(from('127.0.0.2', 7), 1), null);
   });
 
   it('takes the addresses of one IPv6 network for one, as a single machine may have them all', () => {
-    const log = createRefusalLog();
-    const from = (index: number) => `2001:db8:0:1::${index.toString(16)}`;
-    const named = Array.from({ length: 1_000 }, (_, index) =>
-      log({ ...refusal, node: `n${index}`, address: from(index) }, index),
-    );
-    assert.equal(named.filter((entry) => entry !== null).length, 256);
-    const nameless = { ...refusal, node: null };
-    assert.equal(log({ ...nameless, address: from(1) }, 20_000)?.actor, 'address:2001:db8:0:1::1');
-    assert.equal(log({ ...nameless, address: from(2) }, 20_001), null);
-    assert.notEqual(log({ ...nameless, address: '2001:db8:0:2::1' }, 20_002), null);
+    const { entryOf } = opened();
+    const from = (address: string) => ({ ...refusal, node: null, isEnrolled: false, address });
+    assert.equal(entryOf(from('2001:db8:0:1::1'), 0)?.actor, 'address:2001:db8:0:1::1');
+    assert.equal(entryOf(from('2001:db8:0:1::2'), 1), null);
+    assert.notEqual(entryOf(from('2001:db8:0:2::1'), 2), null);
     // A person is no address.
-    for (const address of ['token:ann', 'token:bob'])
-      assert.notEqual(log({ ...nameless, address }, 20_003), null);
+    for (const address of ['token:ann', 'token:bob']) assert.notEqual(entryOf(from(address), 3), null);
   });
 
-  it('forgets the oldest of a flood of names, not the newest', () => {
-    const log = createRefusalLog();
-    for (let index = 0; index < 5_000; index += 1)
-      log({ ...refusal, node: `n${index}`, address: `10.0.0.${index % 250}` }, 0);
-    assert.equal(log({ ...refusal, node: 'n4999' }, 1), null);
-    assert.notEqual(log({ ...refusal, node: 'n0' }, 1), null);
+  it('keeps of what somebody says 256 printable characters (row 119)', () => {
+    const { entryOf } = opened();
+    for (const text of ['x'.repeat(240_000), '\u001b[31m'.repeat(60_000), '\u{1f600}'.repeat(60_000)]) {
+      const said = entryOf({ ...refusal, text, address: `${text.length}` }, 0)?.detail.text;
+      assert(typeof said === 'string' && said.length <= 256, String(said));
+      assert.match(said, /^[^\p{Cc}\p{Cs}]+…$/u);
+    }
+  });
+
+  it('counts once an hour all that have no entry, by code', () => {
+    const { log, entryOf } = opened();
+    assert.equal(log.count(0), null);
+    for (const now of times(5, 1)) entryOf(refusal, now);
+    for (const now of times(3, 1)) entryOf({ ...refusal, code: 'malformed' }, now);
+    const counted = log.count(3600 * second) ?? assert.fail();
+    assert.deepEqual(
+      [counted.action, counted.actor, counted.detail],
+      ['refuse.count', 'server', { since: 0, sig_invalid: 4, malformed: 2 }],
+    );
+    assert.equal(log.count(7200 * second), null);
+  });
+
+  it('loses no refusal: each has an entry or is counted', () => {
+    const { log, entryOf } = opened();
+    let entries = 0;
+    for (const [now, each] of attack(3600 * second, 200)) if (entryOf(each, now) !== null) entries += 1;
+    const { since, ...codes } = log.count(3600 * second)?.detail ?? {};
+    const counted = Object.values(codes).reduce((sum: number, count) => sum + Number(count), 0);
+    assert.equal(entries + counted, 18_000);
+  });
+
+  it('does not let strangers who exhaust their share hide a node that had proven itself', () => {
+    const { entryOf } = opened();
+    for (const [now, each] of attack(3600 * second, 200)) entryOf(each, now);
+    assert.equal(entryOf({ ...refusal, address: '198.51.100.7' }, 3600 * second), null);
+    assert.notEqual(entryOf({ ...refusal, node: 'node-7', isProven: true }, 3600 * second), null);
+  });
+
+  it('does not let invented names use up the share of those that are enrolled', () => {
+    const { entryOf } = opened();
+    for (const [now, each] of attack(3600 * second, 200)) entryOf({ ...each, isEnrolled: false }, now);
+    assert.notEqual(entryOf({ ...refusal, address: '198.51.100.7' }, 3600 * second), null);
   });
 });
+
+function opened() {
+  const log = createRefusalLog(0);
+  const entryOf = (each: Refusal, at: number): AuditEvent | null => log.note(each, at).event;
+  return { log, entryOf };
+}
+
+function times(span: number, step: number): readonly number[] {
+  return Array.from({ length: Math.ceil(span / step) }, (_, index) => index * step);
+}
+
+/** Refusals of many codes, of invented and of true names, each from another source. */
+function* attack(span: number, step: number): Generator<readonly [number, Refusal]> {
+  for (const now of times(span, step)) {
+    const code = reasonCodes[now % 40] ?? 'malformed';
+    const isEnrolled = now % (2 * step) === 0;
+    const node = isEnrolled ? `node-${now % 1000}` : `invented-${now}`;
+    yield [
+      now,
+      {
+        code,
+        text: 'no such key',
+        node,
+        isEnrolled,
+        address: `10.${now % 251}.${now % 241}.9`,
+        isProven: false,
+      },
+    ];
+  }
+}

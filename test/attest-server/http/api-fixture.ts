@@ -287,7 +287,7 @@ export function portsOf(world: World): ApiPorts {
       retire: async () => 'there is nothing to retire',
     },
     audit: {
-      entries: async () => [],
+      entries: async () => ({ items: [], isLast: true }),
       checkpoints: async () => [],
       keys: () => ({
         earlier: [],
@@ -296,6 +296,7 @@ export function portsOf(world: World): ApiPorts {
       }),
       sign: async () => {},
       rotate: async () => ({ keyId: '00000000' }),
+      resolve: async () => true,
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
     },
     policies: {

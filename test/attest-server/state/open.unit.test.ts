@@ -12,7 +12,7 @@ describe('a state folder', () => {
   });
   afterEach(() => rmSync(dir, { recursive: true }));
 
-  it('is had by one at a time, who is named, and is free again when it is given back', async () => {
+  it('is had by one at a time, who is named, and is free again when it is given back (row 127)', async () => {
     {
       await using _first = await openState(dir);
       await assert.rejects(openState(dir), (error) => {

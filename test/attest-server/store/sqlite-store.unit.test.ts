@@ -136,15 +136,23 @@ describe('the file of a store', () => {
     ['has a clock that is no number', "clock = 'noon'"],
     ['has a state of another version', "state = 'splendid'"],
   ] as const) {
-    it(`names a status that ${what}, and gives all others`, async () => {
+    it(`names a status that ${what}, holds its node, and gives all others (row 128)`, async () => {
       await filled();
       damage(
         `update statuses set ${sql} where ek_digest = (select ek_digest from nodes where name = 'node-2')`,
       );
       const store = await open();
       assert.deepEqual(
-        (await store.verdicts.statuses()).map(({ name }) => name),
-        ['node-1', 'node-3'],
+        (await store.verdicts.statuses()).map(({ name, state, sequence }) => [
+          name,
+          state,
+          sequence?.held ?? null,
+        ]),
+        [
+          ['node-1', 'trusted', null],
+          ['node-2', 'unknown', 'counter_rollback'],
+          ['node-3', 'trusted', null],
+        ],
       );
       assert.deepEqual(
         told.map(({ table, key }) => [table, key]),

@@ -5,6 +5,7 @@ import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 
 const logger = pino({ level: 'silent' });
+const note = () => ({ event: null, isRepeated: false });
 
 describe('telemetry that is open before the audit log', () => {
   it('keeps what happens meanwhile, and writes it in its order', async () => {
@@ -12,7 +13,7 @@ describe('telemetry that is open before the audit log', () => {
     report.policyInForce({ name: 'strict', revision: '1' });
     report.notReloaded('roots', 'no folder');
     const events: AuditEvent[] = [];
-    auditTo({ entryOf: () => null, write: async (event) => void events.push(event) });
+    auditTo({ note, write: async (event) => void events.push(event) });
     report.notReloaded('tokens', 'no file');
     assert.deepEqual(
       events.map(({ action, subject }) => `${action} ${subject}`),
@@ -27,7 +28,7 @@ describe('telemetry that is open before the audit log', () => {
       now: () => 7,
       recorded: () => {},
     });
-    auditTo({ entryOf: () => null, write: () => Promise.reject(new Error('the disk is full')) });
+    auditTo({ note, write: () => Promise.reject(new Error('the disk is full')) });
     report.notReloaded('tokens', 'no file');
     await new Promise(setImmediate);
     assert.match(await metrics.text(), /^assay_audit_write_failures_total 1$/m);

@@ -1,32 +1,72 @@
 import { resolve } from 'node:path';
-import type { CliContext } from '../../context.ts';
-import { exit } from '../../exit.ts';
+import { printable } from '../../../protocol/printable.ts';
+import type { CliContext, CliIo } from '../../context.ts';
+import { CliError, exit } from '../../exit.ts';
 import { readLiveAuditLog } from '../../live-audit-log.ts';
 import { type Format, print } from '../../output.ts';
-import { printable } from '../../printable.ts';
+import { createProgress } from '../../progress.ts';
 import { readAuditLog, readWitness } from './log-in-file.ts';
-import { type AuditLogResult, checkAuditLog } from './verify-log.ts';
+import { readVerified, verifiedPlace, writeVerified } from './verified-part.ts';
+import { AuditLogCheck, type AuditLogResult, UnreadableAuditLog, type Witness } from './verify-log.ts';
 
 export interface AuditVerifyOptions {
   readonly checkpoint?: string;
+  readonly resume?: boolean;
   readonly output: Format;
 }
 
 /** `audit verify [FILE]`: exits 10 and names the first entry that is wrong or missing. */
 export async function verifyAuditLog(
-  { io, server, exitWith }: CliContext,
+  context: CliContext,
   file: string | undefined,
-  { checkpoint, output: format }: AuditVerifyOptions,
+  { checkpoint, resume = false, output: format }: AuditVerifyOptions,
 ): Promise<void> {
+  const { io, exitWith } = context;
   const at = (path: string) => resolve(io.cwd, path);
   const witness = checkpoint === undefined ? null : readWitness(at(checkpoint));
-  const lines = file === undefined ? readLiveAuditLog(await server()) : readAuditLog(at(file));
-  const result = await checkAuditLog(lines, witness);
+  if (file !== undefined && resume)
+    throw new CliError('a file is verified as a whole', 'Leave out --resume, or the file.', exit.usage);
+  const result =
+    file === undefined ? await verifyLive(context, witness, resume) : verifyFile(at(file), witness, io);
   await print(io, format, result, () => page(result));
   exitWith(result.ok ? exit.ok : exit.untrusted);
 }
 
-function page({ ok, origin, earlier, size, signed, witnessed, fault }: AuditLogResult): string {
+function verifyFile(path: string, witness: Witness | null, io: CliIo): AuditLogResult {
+  const check = new AuditLogCheck(witness);
+  const progress = createProgress(io);
+  try {
+    for (const line of readAuditLog(path)) {
+      if (!check.take(line)) break;
+      progress(check.size);
+    }
+  } catch (error) {
+    if (!(error instanceof UnreadableAuditLog)) throw error;
+    check.unreadable(error);
+  }
+  return check.end();
+}
+
+/** What is verified is written down from time to time: whoever is interrupted goes on from there with `--resume`. */
+async function verifyLive(
+  { io, server }: CliContext,
+  witness: Witness | null,
+  resume: boolean,
+): Promise<AuditLogResult> {
+  const client = await server();
+  const place = verifiedPlace(io, client.server);
+  const before = resume ? readVerified(place) : null;
+  const check = new AuditLogCheck(witness, before);
+  const progress = createProgress(io, () => writeVerified(place, check.verified));
+  for await (const line of readLiveAuditLog(client, check.size)) {
+    if (!check.take(line)) break;
+    progress(check.size);
+  }
+  writeVerified(place, check.verified);
+  return check.end();
+}
+
+function page({ ok, origin, earlier, resumedAfter, size, signed, witnessed, fault }: AuditLogResult): string {
   if (!ok) return `${printable(fault?.text ?? 'the audit log is not in order')}\n`;
   const rest = size === signed ? '' : `; entries ${signed + 1} to ${size} are not signed yet`;
   const witness = witnessed
@@ -35,5 +75,7 @@ function page({ ok, origin, earlier, size, signed, witnessed, fault }: AuditLogR
   const lost = earlier.map(
     (each) => `the key of ${each.origin} was lost: it signed the first ${each.signed} entries\n`,
   );
-  return `${origin}: ${size} entries in order, ${signed} of them signed${rest}\n${lost.join('')}${witness}\n`;
+  const known =
+    resumedAfter === 0 ? '' : `the first ${resumedAfter} were verified before, and not read again\n`;
+  return `${origin}: ${size} entries in order, ${signed} of them signed${rest}\n${known}${lost.join('')}${witness}\n`;
 }

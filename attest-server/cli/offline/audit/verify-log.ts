@@ -1,5 +1,5 @@
 import { verifyChain } from '../../../audit/chain.ts';
-import { genesis } from '../../../protocol/audit.ts';
+import { type AuditEntry, genesis } from '../../../protocol/audit.ts';
 import { type AuditOrigin, followRotations } from '../../../protocol/audit-key.ts';
 import type { AuditLine } from '../../../protocol/audit-pages.ts';
 import {
@@ -22,6 +22,8 @@ export interface AuditLogResult {
   readonly origin: string | null;
   /** Origins before it, whose key was lost, and how many entries their checkpoints cover. */
   readonly earlier: readonly { readonly origin: string; readonly signed: number }[];
+  /** Entries that were verified before, and were not looked at again. */
+  readonly resumedAfter: number;
   /** Entries that follow each other without fault. */
   readonly size: number;
   readonly head: string;
@@ -33,72 +35,228 @@ export interface AuditLogResult {
   readonly fault: { readonly seq: number | null; readonly text: string } | null;
 }
 
+/** Up to where an audit log is good, and what is to be known of that part to go on from there. */
+export interface VerifiedPart {
+  /** The note that signs it. */
+  readonly checkpoint: string;
+  readonly earlier: AuditLogResult['earlier'];
+  /** The entry about a rollback that nobody has resolved in it. */
+  readonly rollback: number | null;
+}
+
 /** A line that cannot be read: no fault of ours, and so a fault of the audit log. */
 export class UnreadableAuditLog extends Error {
   override readonly name = 'UnreadableAuditLog';
 }
 
-/** Checks the chain, the keys, each checkpoint against the entry that it signs, and all of it against a witness. */
-export async function checkAuditLog(
-  lines: AsyncIterable<AuditLine>,
-  witness: Witness | null,
-): Promise<AuditLogResult> {
-  const heads: string[] = [];
-  const notes: string[] = [];
-  const owners: AuditOrigin[] = [];
-  let fault: AuditLogResult['fault'] = null;
-  try {
-    for await (const line of lines) {
-      if ('checkpoint' in line) notes.push(line.checkpoint);
-      else if ('keys' in line) owners.push(line);
-      else if (fault === null) {
-        const from = { size: heads.length, head: heads.at(-1) ?? genesis };
-        const checked = verifyChain([line.entry], from);
-        if (checked.ok) heads.push(checked.head);
-        else fault = { seq: checked.seq, text: checked.text };
-      }
-    }
-  } catch (error) {
-    if (!(error instanceof UnreadableAuditLog)) throw error;
-    fault ??= { seq: heads.length + 1, text: error.message };
+/**
+ * Checks the chain, the keys, each checkpoint against the entry that it signs, and all of it against a witness: in one
+ * pass, keeping nothing but where it is. Lines come in the order of an export.
+ */
+export class AuditLogCheck {
+  readonly #witness: Witness | null;
+  readonly #from: (Checkpoint & { readonly rollback: number | null }) | null;
+  readonly #owners: AuditOrigin[] = [];
+  readonly #keys = new Map<string, Buffer>();
+  readonly #signedBy = new Map<string, number>();
+  #signatures = 0;
+  /** The latest checkpoint, while its signature was not looked at. */
+  #waiting: {
+    readonly note: string;
+    readonly origin: string;
+    readonly size: number;
+    readonly rollback: number | null;
+  } | null = null;
+  #seen: Checkpoint | null = null;
+  #size: number;
+  #head: string;
+  /** The first entry of a part that follows another one must be the last of that. */
+  #isConnected: boolean;
+  #signed = 0;
+  #verified: VerifiedPart | null = null;
+  #rollback: number | null = null;
+  #fault: AuditLogResult['fault'] = null;
+
+  /** @param after what was verified before, under this witness */
+  constructor(witness: Witness | null, after: VerifiedPart | null = null) {
+    this.#witness = witness;
+    this.#from = after === null ? null : { ...parseCheckpoint(after.checkpoint), rollback: after.rollback };
+    this.#size = this.#from?.size ?? 0;
+    this.#head = this.#from?.head ?? genesis;
+    this.#isConnected = this.#from === null;
+    this.#signed = this.#size;
+    this.#rollback = after?.rollback ?? null;
+    for (const { origin, signed } of after?.earlier ?? []) this.#signedBy.set(origin, signed);
+    if (this.#from !== null) this.#signedBy.set(this.#from.origin, this.#from.size);
   }
-  const owner = owners.at(-1) ?? null;
-  const result = {
-    origin: owner?.origin ?? null,
-    earlier: [],
-    size: heads.length,
-    head: heads.at(-1) ?? genesis,
-    signed: 0,
-    witnessed: false,
-  };
-  if (fault !== null) return { ...result, ok: false, fault };
-  if (owner === null || notes.length === 0) {
-    const text = 'no checkpoint signs the audit log: nothing shows that it is the one that was written';
-    return { ...result, ok: false, fault: { seq: heads.length === 0 ? null : 1, text } };
+
+  /** Entries that follow each other without fault so far. */
+  get size(): number {
+    return this.#size;
   }
-  try {
-    for (const { origin, keys } of owners) followRotations(origin, keys, null);
-    const checkpoints = notes.map((note) => verified(note, owners));
-    const signed = coverage(heads, checkpoints);
-    const earlier = owners.slice(0, -1).map(({ origin }) => {
-      const its = checkpoints.filter((each) => each.origin === origin);
-      return { origin, signed: Math.max(0, ...its.map(({ size }) => size)) };
+
+  /** The latest part that a checkpoint signs; null where nothing was new. */
+  get verified(): VerifiedPart | null {
+    return this.#verified;
+  }
+
+  /** False where a fault was found: what follows does not matter any more. */
+  take(line: AuditLine): boolean {
+    this.#guard(() => {
+      if ('entry' in line) this.#onEntry(line.entry);
+      else if ('keys' in line) this.#onOwner(line);
+      else this.#onCheckpoint(line.checkpoint);
     });
-    const good = { ...result, ok: true, signed, earlier, fault: null };
-    if (witness === null) return good;
-    const seen = verified(witness.checkpoint, owners);
-    const by = owners.find(({ origin }) => origin === seen.origin) ?? owner;
-    if (witness.publicKey !== null) followRotations(by.origin, by.keys, witness.publicKey);
-    coverage(heads, [seen]);
-    return { ...good, witnessed: true };
-  } catch (error) {
-    if (error instanceof WrongEntry)
-      return { ...result, ok: false, fault: { seq: error.seq, text: error.message } };
-    if (error instanceof Rejection)
-      return { ...result, ok: false, fault: { seq: null, text: error.message } };
-    throw error;
+    return this.#fault === null;
+  }
+
+  /** The next line cannot be read. */
+  unreadable(error: UnreadableAuditLog): void {
+    this.#fault ??= { seq: this.#size + 1, text: error.message };
+  }
+
+  end(): AuditLogResult {
+    const owner = this.#owners.at(-1) ?? null;
+    if (this.#fault === null) this.#guard(() => this.#checkWaiting());
+    this.#fault ??= this.#faultAtEnd();
+    const ok = this.#fault === null;
+    return {
+      ok,
+      origin: owner?.origin ?? null,
+      earlier: ok ? this.#earlier(owner?.origin) : [],
+      resumedAfter: this.#from?.size ?? 0,
+      size: this.#size,
+      head: this.#head,
+      signed: ok ? this.#signed : 0,
+      witnessed: ok && this.#seen !== null,
+      fault: this.#fault,
+    };
+  }
+
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (error instanceof WrongEntry) this.#fault = { seq: error.seq, text: error.message };
+      else if (error instanceof Rejection) this.#fault = { seq: null, text: error.message };
+      else throw error;
+    }
+  }
+
+  #onEntry(entry: AuditEntry): void {
+    if (!this.#isConnected) {
+      this.#isConnected = true;
+      if (entry.seq === this.#size && entry.hash === this.#head) return;
+      throw new WrongEntry(this.#size, `audit entry ${this.#size} is not the one that was verified before`);
+    }
+    const checked = verifyChain([entry], { size: this.#size, head: this.#head });
+    if (!checked.ok) throw new WrongEntry(checked.seq, checked.text);
+    this.#size = checked.size;
+    this.#head = checked.head;
+    if (entry.action === 'audit_rollback') this.#rollback ??= entry.seq;
+    else if (entry.action === 'audit.resolve') this.#rollback = null;
+    if (this.#seen?.size === this.#size && this.#seen.head !== this.#head)
+      throw new WrongEntry(
+        1,
+        `of the audit entries 1 to ${this.#size} at least one is not the one that the witness saw`,
+      );
+  }
+
+  #onOwner(owner: AuditOrigin): void {
+    const { origin, keys } = owner;
+    followRotations(origin, keys, null);
+    // An export that was resumed says its keys again, and a rotation since then.
+    const known = this.#owners.findIndex((each) => each.origin === origin);
+    if (known < 0) this.#owners.push(owner);
+    else this.#owners[known] = owner;
+    for (const { publicKey } of keys) {
+      const raw = Buffer.from(publicKey, 'base64');
+      this.#keys.set(`${origin} ${auditKeyId(origin, raw)}`, raw);
+    }
+    if (this.#witness === null || parseCheckpoint(this.#witness.checkpoint).origin !== origin) return;
+    this.#seen = this.#checkSigned(this.#witness.checkpoint);
+    if (this.#witness.publicKey !== null) followRotations(origin, keys, this.#witness.publicKey);
+    if (this.#seen.size < this.#size)
+      throw new Rejection(
+        'malformed',
+        'the witness is of entries that were verified before: verify all of them',
+      );
+  }
+
+  #onCheckpoint(note: string): void {
+    if (this.#owners.length === 0) throw new WrongEntry(1, unsigned);
+    const checkpoint = parseCheckpoint(note);
+    const { origin, size, head } = checkpoint;
+    if (this.#waiting !== null && this.#waiting.origin !== origin) this.#checkWaiting();
+    if (!this.#keys.has(`${origin} ${checkpoint.keyId}`) || size !== this.#size || head !== this.#head)
+      this.#checkCovered(this.#checkSigned(note));
+    this.#signedBy.set(origin, size);
+    this.#waiting = { note, origin, size, rollback: this.#rollback };
+    if (this.#signatures < allSignatures || size >= this.#signed + entriesOfSignature) this.#checkWaiting();
+  }
+
+  /** A later checkpoint vouches for all before it: of very many not each signature is looked at, but each last one is. */
+  #checkWaiting(): void {
+    if (this.#waiting === null) return;
+    const { note, origin, size, rollback } = this.#waiting;
+    this.#waiting = null;
+    this.#checkSigned(note);
+    this.#signatures += 1;
+    this.#signed = size;
+    this.#verified = { checkpoint: note, earlier: this.#earlier(origin), rollback };
+  }
+
+  /** @throws Rejection where none of the keys signed it */
+  #checkSigned(note: string): Checkpoint {
+    const { keyId, origin } = parseCheckpoint(note);
+    const key = this.#keys.get(`${origin} ${keyId}`);
+    if (key !== undefined) return verifyCheckpoint(note, key);
+    const text = `a checkpoint is signed by the key ${keyId} of ${origin}, which is no key of this audit log`;
+    throw new Rejection('sig_invalid', text);
+  }
+
+  /** @throws WrongEntry, Rejection */
+  #checkCovered({ size, head }: Checkpoint): void {
+    if (size > this.#size) throw missing(this.#size + 1, size);
+    if (size < this.#size)
+      throw new Rejection('malformed', `a checkpoint of ${size} entries comes after entry ${this.#size}`);
+    if (head === this.#head) return;
+    const next = this.#signed + 1;
+    throw new WrongEntry(
+      next,
+      next === size
+        ? `audit entry ${size} is not the one that was signed`
+        : `of the audit entries ${next} to ${size} at least one is not the one that was signed`,
+    );
+  }
+
+  #faultAtEnd(): AuditLogResult['fault'] {
+    if (!this.#isConnected) return { seq: this.#size, text: missing(this.#size, this.#size).message };
+    if (this.#owners.length === 0 || this.#signed === 0)
+      return { seq: this.#size === 0 ? null : 1, text: unsigned };
+    if (this.#witness !== null) {
+      if (this.#seen === null)
+        return { seq: null, text: 'the witness is of an origin that is none of this audit log' };
+      if (this.#seen.size > this.#size)
+        return { seq: this.#size + 1, text: missing(this.#size + 1, this.#seen.size).message };
+    }
+    if (this.#rollback === null) return null;
+    const text = `audit entry ${this.#rollback} says that the audit log was not the one that was signed (audit_rollback), and nobody has resolved it since: assay audit resolve`;
+    return { seq: this.#rollback, text };
+  }
+
+  #earlier(latest: string | undefined): AuditLogResult['earlier'] {
+    return this.#owners.flatMap(({ origin }) =>
+      origin === latest ? [] : [{ origin, signed: this.#signedBy.get(origin) ?? 0 }],
+    );
   }
 }
+
+/** So many signatures are all looked at, and of those after them one in so many entries. */
+const allSignatures = 4_096;
+const entriesOfSignature = 4_096;
+
+const unsigned = 'no checkpoint signs the audit log: nothing shows that it is the one that was written';
 
 class WrongEntry extends Error {
   override readonly name = 'WrongEntry';
@@ -109,36 +267,6 @@ class WrongEntry extends Error {
   }
 }
 
-/** @throws Rejection where none of these keys signed it */
-function verified(note: string, owners: readonly AuditOrigin[]): Checkpoint {
-  const { keyId, origin } = parseCheckpoint(note);
-  const keys = owners.find((each) => each.origin === origin)?.keys ?? [];
-  const key = keys.find((each) => auditKeyId(origin, Buffer.from(each.publicKey, 'base64')) === keyId);
-  if (key === undefined)
-    throw new Rejection(
-      'sig_invalid',
-      `a checkpoint is signed by the key ${keyId} of ${origin}, which is no key of this audit log`,
-    );
-  return verifyCheckpoint(note, Buffer.from(key.publicKey, 'base64'));
-}
-
-/** How many entries are signed. @throws WrongEntry */
-function coverage(heads: readonly string[], checkpoints: readonly Checkpoint[]): number {
-  let good = 0;
-  for (const { size, head } of checkpoints.toSorted((a, b) => a.size - b.size)) {
-    if (size > heads.length)
-      throw new WrongEntry(
-        heads.length + 1,
-        `audit entry ${heads.length + 1} is missing: ${size} were signed`,
-      );
-    if (heads[size - 1] !== head)
-      throw new WrongEntry(
-        good + 1,
-        good + 1 === size
-          ? `audit entry ${size} is not the one that was signed`
-          : `of the audit entries ${good + 1} to ${size} at least one is not the one that was signed`,
-      );
-    good = size;
-  }
-  return good;
+function missing(seq: number, signed: number): WrongEntry {
+  return new WrongEntry(seq, `audit entry ${seq} is missing: ${signed} were signed`);
 }

@@ -11,11 +11,11 @@ import { defaultBootRules } from '../../../policy/boot/rules.ts';
 import { vouchedBoot } from '../../../policy/boot/vouched-boot.ts';
 import type { Finding } from '../../../policy/finding.ts';
 import type { PcrBank } from '../../../protocol/messages.ts';
+import { printable } from '../../../protocol/printable.ts';
 import type { Reason } from '../../../protocol/verdict.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { printable } from '../../printable.ts';
 import { type BootSide, readBootSide } from './side.ts';
 
 /** `boot diff A B`: the cause first, then every event that differs; exits 10 where they differ in what counts. */

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
+import { printable } from '../../../protocol/printable.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { type EventLog, type LogEvent, parseEventLog } from '../../../verify/tpm/event-log.ts';
 import {
@@ -11,7 +12,6 @@ import {
 import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
 import type { Format } from '../../output.ts';
-import { printable } from '../../printable.ts';
 import { readFile } from '../../read-file.ts';
 import { table } from '../../table.ts';
 

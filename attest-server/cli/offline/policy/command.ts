@@ -2,11 +2,11 @@ import { resolve } from 'node:path';
 import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
 import { policyJsonSchema } from '../../../policy/file/policy-schema.ts';
 import type { Policy } from '../../../policy/policy.ts';
+import { printable } from '../../../protocol/printable.ts';
 import { type Reference, unseenFiles } from '../../../protocol/reference.ts';
 import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { printable } from '../../printable.ts';
 import { readReferences } from '../reference-file.ts';
 import { checkPolicyText, placed, readPolicyText } from './text.ts';
 

@@ -1,12 +1,12 @@
 import { resolve } from 'node:path';
 import { nextStep } from '../../../policy/advice.ts';
+import { printable } from '../../../protocol/printable.ts';
 import { readTrustRoots } from '../../../roots/read-roots.ts';
 import type { TrustRoots } from '../../../verify/endorsement-chain.ts';
 import { paragraph } from '../../commands/why.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { printable } from '../../printable.ts';
 import { readFile } from '../../read-file.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';

@@ -9,6 +9,7 @@ import { chainEntry } from '../../../../../attest-server/audit/chain.ts';
 import { readAuditLog } from '../../../../../attest-server/cli/offline/audit/log-in-file.ts';
 import type { AuditLogResult } from '../../../../../attest-server/cli/offline/audit/verify-log.ts';
 import { genesis } from '../../../../../attest-server/protocol/audit.ts';
+import type { AuditLine } from '../../../../../attest-server/protocol/audit-pages.ts';
 import { formatCheckpoint } from '../../../../../attest-server/protocol/checkpoint.ts';
 import { openStore } from '../../../../../attest-server/store/open.ts';
 import { madeAuditKey, madeOrigin } from '../../../protocol/made-audit-key.ts';
@@ -67,15 +68,15 @@ describe('assay audit verify on a copied store', () => {
 
   it('reads one moment of a database that a server writes', async () => {
     const writer = await openStore(join(dir, 'state', 'assay.db'), { chain: chainEntry });
-    const lines = readAuditLog(join(dir, 'state', 'assay.db'))[Symbol.asyncIterator]();
-    await lines.next();
+    const lines = readAuditLog(join(dir, 'state', 'assay.db'))[Symbol.iterator]();
+    for (let line = 0; line < 2; line += 1) lines.next();
     await writer.audit.append(madeEvent('enrol', 'node-99'));
     await writer.audit.addCheckpoint(({ size, head }) =>
       formatCheckpoint({ origin: madeOrigin, size, head }, madeAuditKey()),
     );
-    const rest = { [Symbol.asyncIterator]: () => lines };
+    const rest = { [Symbol.iterator]: () => lines };
     let checkpoints = 0;
-    for await (const line of rest) if ('checkpoint' in line) checkpoints += 1;
+    for (const line of rest) if ('checkpoint' in line) checkpoints += 1;
     assert.equal(checkpoints, 4);
     await writer[Symbol.asyncDispose]();
   });
@@ -157,6 +158,31 @@ describe('assay audit verify on a copied store', () => {
     assert.equal((await verify()).code, 0);
     const { code, result } = await verify('--checkpoint', kept);
     assert.deepEqual([code, result.fault?.seq], [10, 7]);
+  });
+
+  it('reads an export of an earlier program, with the checkpoints behind the entries', async () => {
+    const [file, lines] = [join(dir, 'export'), [...readAuditLog(copy)]];
+    const isEntry = (line: AuditLine) => 'entry' in line;
+    const isNote = (line: AuditLine) => 'checkpoint' in line;
+    const write = (written: readonly AuditLine[]) =>
+      writeFileSync(file, written.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const keys = lines.filter((line) => !isEntry(line) && !isNote(line));
+    const earlier = [...lines.filter(isEntry), ...keys, ...lines.filter(isNote)];
+    for (const order of [lines, earlier]) {
+      write(order);
+      assert.deepEqual([...readAuditLog(file)], lines);
+      const { code, out } = await runAssay(['audit', 'verify', file, '-o', 'json', '--checkpoint', kept]);
+      const { size, signed: covered, witnessed } = JSON.parse(out) as AuditLogResult;
+      assert.deepEqual([code, size, covered, witnessed], [0, all, signed, true]);
+    }
+    for (const [left, seq] of [
+      [earlier.filter((line) => !('entry' in line) || line.entry.seq !== 5), 5],
+      [earlier.filter((line) => !('entry' in line) || line.entry.seq < 9), 9],
+    ] as const) {
+      write(left);
+      const { code, out } = await runAssay(['audit', 'verify', file, '-o', 'json']);
+      assert.deepEqual([code, (JSON.parse(out) as AuditLogResult).fault?.seq], [10, seq]);
+    }
   });
 
   it('names the line of an export that is none', async () => {
