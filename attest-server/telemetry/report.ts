@@ -2,10 +2,12 @@ import type { Logger } from 'pino';
 import type { AttestPorts, HistoryEntry } from '../attest/ports.ts';
 import type { Refusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
+import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
+import { Sparingly } from './sparingly.ts';
 
 interface ReporterParts {
   readonly logger: Logger;
@@ -24,6 +26,8 @@ export interface AuditPort {
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'refused' | 'failed'> {
   readonly recorded: AttestPorts['recorded'];
   readonly alert: Alert;
+  /** A source hit a bound of a port's door. */
+  turnedAway(port: DoorPort, bound: HitBound, source: string): void;
   /** A policy is in force from now on. */
   policyInForce(policy: { readonly name: string; readonly revision: string }): void;
   /** What was read again is faulty; the old one stays in force. */
@@ -58,6 +62,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
     });
   };
   const named = new Set<string>();
+  const namedSources = new Sparingly();
   let inForce: string | null = null;
   const report: Reporter = {
     recorded(entry, from) {
@@ -80,6 +85,13 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       // A flood must not fill the log either: what repeats is counted, and the next entry says how often.
       logger[event === null ? 'debug' : 'warn']({ code, ...about, ...event?.detail }, text);
       if (event !== null) audit(event);
+    },
+
+    turnedAway(port, bound, source) {
+      metrics.turnedAway(port, bound);
+      const omitted = namedSources.take(`${port} ${bound} ${source}`, now());
+      if (omitted !== null)
+        logger.warn({ port, bound, source, omitted }, 'a source hit a bound of connections');
     },
 
     alert({ code, text, node, actor }) {

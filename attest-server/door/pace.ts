@@ -1,0 +1,56 @@
+import { LRUCache } from 'lru-cache';
+import { Rate } from '../protocol/rate.ts';
+import { type HitBound, inAll, type SourceBounds } from './bounds.ts';
+
+/** How many sources are remembered, each with what it may still open. */
+const mostSources = 8192;
+
+interface Source {
+  readonly rate: Rate;
+  /** When it was last let in. */
+  last: number;
+}
+
+/**
+ * How fast connections are taken, decided before anything was done for them. Each source has a rate of its own.
+ * Strangers' sources share one beside it, but the first connection of a source has another: whoever floods from some
+ * addresses keeps out nobody from elsewhere.
+ */
+export class Pace {
+  readonly #each: { readonly burst: number; readonly perSecond: number };
+  readonly #now: () => number;
+  readonly #strangers: Rate;
+  readonly #newcomers: Rate;
+  readonly #sources = new LRUCache<string, Source>({ max: mostSources });
+  /** Sources from which somebody proved himself, and until when they count so. */
+  readonly #known = new LRUCache<string, number>({ max: mostSources });
+
+  constructor({ perSecond }: Pick<SourceBounds, 'perSecond'>, now: () => number) {
+    this.#each = { burst: 2 * perSecond, perSecond };
+    this.#now = now;
+    this.#strangers = new Rate(inAll.strangers, now());
+    this.#newcomers = new Rate(inAll.newcomers, now());
+  }
+
+  /** @returns the bound that is in the way; null where the connection may come in */
+  take(name: string): Extract<HitBound, 'rate' | 'rate_in_all'> | null {
+    const now = this.#now();
+    let source = this.#sources.get(name);
+    if (source === undefined) {
+      source = { rate: new Rate(this.#each, now), last: Number.NEGATIVE_INFINITY };
+      this.#sources.set(name, source);
+    }
+    if (!source.rate.take(now)) return 'rate';
+    const isNew = now - source.last >= inAll.newcomers.after;
+    const mayEnter =
+      now < (this.#known.get(name) ?? 0) || (isNew && this.#newcomers.take(now)) || this.#strangers.take(now);
+    if (!mayEnter) return 'rate_in_all';
+    source.last = now;
+    return null;
+  }
+
+  /** Somebody from there proved himself, or leaves who did. */
+  know(name: string): void {
+    this.#known.set(name, this.#now() + inAll.knownFor);
+  }
+}
