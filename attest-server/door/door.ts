@@ -5,7 +5,7 @@ import { Pace } from './pace.ts';
 import { type Place, Places } from './places.ts';
 
 /** A connection that was let in and has not proven itself. */
-export interface Visitor extends Place {
+export interface Visitor extends Omit<Place, 'touch'> {
   readonly source: string;
   /** Its request came: the deadline is over. From now on `evict` ends it. */
   asked(evict?: (bound: HitBound) => void): void;
@@ -84,6 +84,7 @@ export function createDoor({ bounds, within, now, turnedAway: told }: DoorParts)
       leave,
       asked(by = drop) {
         clearTimeout(deadline);
+        place.touch();
         evict = by;
       },
       prove() {

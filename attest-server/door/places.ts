@@ -4,6 +4,8 @@ import { type HitBound, inAll, type SourceBounds } from './bounds.ts';
 export interface Place {
   /** It sent more. */
   grow(bytes: number): void;
+  /** It asked for something: of its source it is the youngest again. */
+  touch(): void;
   /** It said hello with enrolled keys: from now on it is counted among those who claim this node. */
   claim(node: string): void;
   /** It is refused: its place is free, and what it sent counts until it leaves. */
@@ -24,7 +26,7 @@ interface Held {
 
 interface Source {
   readonly name: string;
-  /** The oldest first, as everywhere here. */
+  /** Who was silent for longest comes first. */
   readonly strangers: Set<Held>;
   readonly claimants: Map<string, Set<Held>>;
   /** Who sent something that still counts. */
@@ -35,8 +37,8 @@ interface Source {
 
 /**
  * The places of one port's unproven connections, and the bytes that they sent. There is one rule: where room is lacking,
- * the heaviest gives way. Among sources that is the one that has most; within a source, of the places the oldest of
- * strangers, and of claimants the oldest of the node that is claimed most; of the bytes the stranger that sent most,
+ * the heaviest gives way. Among sources that is the one that has most; within a source, of the places that of the stranger who
+ * was silent for longest, and of claimants the oldest of the node that is claimed most; of the bytes the stranger that sent most,
  * and claimants only where strangers sent nothing.
  */
 export class Places {
@@ -73,6 +75,7 @@ export class Places {
     source.strangers.add(held);
     this.#strangers += 1;
     return {
+      touch: () => touch(held),
       grow: (bytes) => this.#grow(held, bytes),
       claim: (node) => this.#claim(held, node),
       free: () => this.#free(held),
@@ -157,6 +160,10 @@ export class Places {
   #heaviest(own: Source, weigh: (source: Source) => number): Source {
     return heaviestOf(this.#sources.values(), weigh, own);
   }
+}
+
+function touch(held: Held): void {
+  if (held.within?.delete(held)) held.within.add(held);
 }
 
 function heaviestOf<T>(all: Iterable<T>, weigh: (each: T) => number, start: T): T {

@@ -24,7 +24,10 @@ export async function run(attack: (order: Order) => Promise<Counts>): Promise<vo
   process.on('uncaughtException', () => {});
   process.once('disconnect', () => process.exit(1));
   const before = process.cpuUsage();
-  const counts = await attack(order);
+  const counts = await attack(order).catch((error: unknown) => {
+    process.stderr.write(`${String(error)}\n`);
+    process.exit(1);
+  });
   const { user, system } = process.cpuUsage(before);
   const report: Report = { counts, cpuMs: Math.round((user + system) / 1000) };
   process.send?.(report, () => process.exit(0));

@@ -30,14 +30,10 @@ export interface SiegeFigures {
   readonly slowest_ms: Readonly<Record<string, number | null>>;
 }
 
-export const attacks = [
-  'idle-connections',
-  'dear-hellos',
-  'many-strangers',
-  'flood',
-  'unproven-bytes',
-] as const;
-export type AttackName = (typeof attacks)[number];
+const programs = ['idle-connections', 'dear-hellos', 'many-strangers', 'flood', 'unproven-bytes'] as const;
+type Program = (typeof programs)[number];
+/** The attacks, each of which is a program of this folder, and the fleet whose address a stranger shares. */
+const sieges = [...programs, 'one-address'] as const;
 
 const agents = 10;
 const everyMs = 500;
@@ -51,20 +47,23 @@ const fleetWithinMs = 60_000;
  * @returns the figures, and every bound that was missed
  */
 export async function besiege(
-  names: readonly AttackName[] = attacks,
+  names: readonly (typeof sieges)[number][] = sieges,
   seconds = 20,
 ): Promise<{ readonly figures: Readonly<Record<string, unknown>>; readonly missed: readonly string[] }> {
   const figures: Record<string, unknown> = {};
   const missed: string[] = [];
-  for (const name of names) {
+  for (const name of programs) {
+    if (!names.includes(name)) continue;
     process.stderr.write(`siege: ${name} ...\n`);
     const found = await inFolder((stateDir) => siegeOf(stateDir, name, seconds));
     figures[name] = found;
+    process.stderr.write(`${JSON.stringify(found)}\n`);
     if (found.honest_kept < leastKept) missed.push(`${name}: the honest agents kept ${found.honest_kept}`);
     if (found.rss_over_idle_mib > mostMib) missed.push(`${name}: ${found.rss_over_idle_mib} MiB over idle`);
     for (const [port, took] of Object.entries(found.slowest_ms))
       if (took === null) missed.push(`${name}: ${port} gave no answer`);
   }
+  if (!names.includes('one-address')) return { figures, missed };
   process.stderr.write('siege: a fleet behind one address ...\n');
   const fleet = await inFolder(fleetOfOneAddress);
   figures.fleet_of_one_address = fleet;
@@ -73,7 +72,7 @@ export async function besiege(
   return { figures, missed };
 }
 
-async function siegeOf(stateDir: string, name: AttackName, seconds: number): Promise<SiegeFigures> {
+async function siegeOf(stateDir: string, name: Program, seconds: number): Promise<SiegeFigures> {
   const machines = await populate(stateDir, agents, 'p256');
   await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs });
   await using honest = await connectAgents(server, machines);
@@ -120,7 +119,7 @@ function helloOf([victim]: readonly Machine[]): Order['hello'] {
   return { ...victim.tpm.hello(victim.name) };
 }
 
-async function startAttack(name: AttackName, order: Order): Promise<Report> {
+async function startAttack(name: Program, order: Order): Promise<Report> {
   const child = fork(join(import.meta.dirname, `${name}.ts`), [JSON.stringify(order)]);
   const report = new Promise<Report>((resolve, reject) => {
     // Both ends are this program.
@@ -239,7 +238,7 @@ async function proveOnce(server: MeasuredServer, machine: Machine, from: string)
 }
 
 if (import.meta.main) {
-  const names = attacks.filter((name) => process.argv.length < 3 || process.argv.includes(name));
+  const names = sieges.filter((name) => process.argv.length < 3 || process.argv.includes(name));
   const { figures, missed } = await besiege(names);
   process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
   for (const text of missed) process.stderr.write(`missed: ${text}\n`);

@@ -14,7 +14,7 @@ await run(async ({ port, ca, seconds }) => {
   const end = performance.now() + seconds * 1000;
   const all = Array.from({ length: connections }, async (_, index) => {
     await sleep((index * 1000) / perSecond);
-    const from = `127.0.${20 + ((index % sources) >> 8)}.${1 + ((index % sources) & 0xff)}`;
+    const from = `127.0.${20 + ((index % sources) >> 7)}.${1 + ((index % sources) & 0x7f)}`;
     if (performance.now() < end)
       await visit(
         { host: '127.0.0.1', port, ca, from, aim: 'hello', frames, stays: end - performance.now() },

@@ -22,6 +22,8 @@ export interface ServerSettings {
   readonly answerWithin?: number;
   readonly unknownAfter?: number;
   readonly helloWithin?: number;
+  /** What one source may have; the defaults are those of a server. */
+  readonly sources?: Partial<Record<'connections' | 'connectionsPerSecond' | 'unprovenMiB', number>>;
   /** Folders of authorities; default: that of forged TPMs. */
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
@@ -80,6 +82,9 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           unknownAfterSeconds: settings.unknownAfter ?? 900,
           helloWithinSeconds: settings.helloWithin ?? 10,
           cloudProgram: settings.cloudProgram ?? null,
+          'sources.connections': settings.sources?.connections,
+          'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond,
+          'sources.unprovenMiB': settings.sources?.unprovenMiB,
         },
       ),
       {

@@ -23,6 +23,15 @@ describe('places of connections that have proven nothing', () => {
     assert.equal(places.strangers, 3);
   });
 
+  it('go from whoever was silent for longest', () => {
+    const { gone, take } = room();
+    const first = take('a1');
+    take('a2');
+    first.touch();
+    take('a3');
+    assert.deepEqual(gone, ['a2 places']);
+  });
+
   it('are taken from the source that holds most once the room is full', () => {
     const { places, gone, take } = room({ connections: inAll.connections });
     for (let index = 0; index < inAll.connections - 1; index++) take(`a${index}`);
