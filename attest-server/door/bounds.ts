@@ -14,8 +14,8 @@ export const inAll = {
   connections: 2048,
   /** New connections of sources from which nobody has proven himself: each handshake costs the one thread time. */
   strangers: { burst: 128, perSecond: 64 },
-  /** The first connection of a source in so many milliseconds is taken from here, so that no flood keeps it out. */
-  newcomers: { burst: 1024, perSecond: 256, after: 10_000 },
+  /** Some connections of each source are taken from here instead, so that no flood from elsewhere keeps it out. */
+  newcomers: { burst: 1024, perSecond: 256, each: { burst: 4, perSecond: 0.4 } },
   /** Connections that said hello with enrolled keys and have not proven them: of one source, and of all. */
   claimants: { perSource: 1024, total: 4096 },
   /** Bytes that unproven connections sent. */

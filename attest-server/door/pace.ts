@@ -7,13 +7,13 @@ const mostSources = 8192;
 
 interface Source {
   readonly rate: Rate;
-  /** When it was last let in. */
-  last: number;
+  /** Of these connections, those for which it counts as a newcomer. */
+  readonly first: Rate;
 }
 
 /**
  * How fast connections are taken, decided before anything was done for them. Each source has a rate of its own.
- * Strangers' sources share one beside it, but the first connection of a source has another: whoever floods from some
+ * Strangers' sources share one beside it, but the first connections of a source have another: whoever floods from some
  * addresses keeps out nobody from elsewhere.
  */
 export class Pace {
@@ -37,16 +37,15 @@ export class Pace {
     const now = this.#now();
     let source = this.#sources.get(name);
     if (source === undefined) {
-      source = { rate: new Rate(this.#each, now), last: Number.NEGATIVE_INFINITY };
+      source = { rate: new Rate(this.#each, now), first: new Rate(inAll.newcomers.each, now) };
       this.#sources.set(name, source);
     }
     if (!source.rate.take(now)) return 'rate';
-    const isNew = now - source.last >= inAll.newcomers.after;
     const mayEnter =
-      now < (this.#known.get(name) ?? 0) || (isNew && this.#newcomers.take(now)) || this.#strangers.take(now);
-    if (!mayEnter) return 'rate_in_all';
-    source.last = now;
-    return null;
+      now < (this.#known.get(name) ?? 0) ||
+      (source.first.take(now) && this.#newcomers.take(now)) ||
+      this.#strangers.take(now);
+    return mayEnter ? null : 'rate_in_all';
   }
 
   /** Somebody from there proved himself, or leaves who did. */
