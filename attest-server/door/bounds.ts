@@ -18,8 +18,10 @@ export const inAll = {
   newcomers: { burst: 1024, perSecond: 256, each: { burst: 4, perSecond: 0.4 } },
   /** Connections that said hello with enrolled keys and have not proven them: of one source, and of all. */
   claimants: { perSource: 1024, total: 4096 },
-  /** Bytes that unproven connections sent. */
+  /** Bytes of unproven connections: what they sent, and what each takes of itself and for each piece that came. */
   unprovenBytes: 256 * 1024 * 1024,
+  connectionBytes: 64 * 1024,
+  pieceBytes: 256,
   /** A source from which somebody proved himself is known for so many milliseconds after he left. */
   knownFor: 3_600_000,
 } as const;

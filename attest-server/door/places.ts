@@ -47,13 +47,16 @@ export class Places {
   #strangers = 0;
   #claimants = 0;
   #bytes = 0;
+  /** Those that still have a socket. */
+  #held = 0;
 
   constructor(of: SourceBounds) {
     this.#of = of;
   }
 
+  /** As they count in all. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#bytes + this.#held * inAll.connectionBytes;
   }
   get strangers(): number {
     return this.#strangers;
@@ -74,6 +77,7 @@ export class Places {
     this.#sources.set(name, source);
     source.strangers.add(held);
     this.#strangers += 1;
+    this.#held += 1;
     return {
       touch: () => touch(held),
       grow: (bytes) => this.#grow(held, bytes),
@@ -103,12 +107,14 @@ export class Places {
   #grow(held: Held, bytes: number): void {
     const { source } = held;
     if (held.isGone) return;
-    held.bytes += bytes;
-    source.bytes += bytes;
-    this.#bytes += bytes;
+    const counted = bytes + inAll.pieceBytes;
+    held.bytes += counted;
+    source.bytes += counted;
+    this.#bytes += counted;
     source.senders.add(held);
     while (source.bytes > this.#of.unprovenBytes) this.#evict(heaviestSender(source), 'bytes');
-    while (this.#bytes > inAll.unprovenBytes)
+    // Where nobody sent anything, the number of places is the bound.
+    while (this.bytes > inAll.unprovenBytes && this.#bytes > 0)
       this.#evict(heaviestSender(this.#heaviest(source, (each) => each.bytes)), 'bytes_in_all');
   }
 
@@ -120,6 +126,8 @@ export class Places {
 
   #leave(held: Held): void {
     const { source } = held;
+    if (held.isGone) return;
+    this.#held -= 1;
     this.#free(held);
     source.senders.delete(held);
     source.bytes -= held.bytes;

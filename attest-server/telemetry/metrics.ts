@@ -108,7 +108,7 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   });
   new Gauge({
     name: 'assay_unproven_bytes',
-    help: 'Bytes that agents sent which have proven nothing',
+    help: 'Bytes of connections of agents that have proven nothing',
     registers,
     collect() {
       this.set(unproven('agents').bytes);

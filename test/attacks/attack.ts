@@ -19,7 +19,7 @@ export interface Report {
 export async function run(attack: (order: Order) => Promise<Counts>): Promise<void> {
   const order: Order = JSON.parse(process.argv[2] ?? '{}');
   // Whatever hangs.
-  setTimeout(() => process.exit(1), (order.seconds + 20) * 1000).unref();
+  setTimeout(() => process.exit(1), (order.seconds + 60) * 1000).unref();
   // A connection that is lost is what attackers expect.
   process.on('uncaughtException', () => {});
   process.once('disconnect', () => process.exit(1));

@@ -16,7 +16,7 @@ await run(async ({ port, ca, hello, seconds }) => {
       const from = `127.0.8.${1 + (count % sources)}`;
       all.push(visit({ host: '127.0.0.1', port, ca, from, aim: 'hello', frames, stays: 5_000 }, tallies));
     }
-    await sleep(5);
+    await sleep(2);
   }
   await Promise.race([Promise.all(all), sleep(6_000)]);
   return tallies.all();

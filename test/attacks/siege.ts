@@ -1,6 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { request as requestTls } from 'node:https';
+import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backOff } from '../../agent/back-off.ts';
@@ -121,6 +122,8 @@ function helloOf([victim]: readonly Machine[]): Order['hello'] {
 
 async function startAttack(name: Program, order: Order): Promise<Report> {
   const child = fork(join(import.meta.dirname, `${name}.ts`), [JSON.stringify(order)]);
+  // His machine is another one: what he needs of this one's time is not the server's.
+  if (child.pid !== undefined) setPriority(child.pid, 10);
   const report = new Promise<Report>((resolve, reject) => {
     // Both ends are this program.
     child.once('message', (message) => resolve(message as Report));
