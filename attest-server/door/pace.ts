@@ -9,6 +9,8 @@ interface Source {
   readonly rate: Rate;
   /** Of these connections, those for which it counts as a newcomer. */
   readonly first: Rate;
+  /** And of the others, those for which it floods nobody. */
+  readonly light: Rate;
 }
 
 /**
@@ -37,14 +39,19 @@ export class Pace {
     const now = this.#now();
     let source = this.#sources.get(name);
     if (source === undefined) {
-      source = { rate: new Rate(this.#each, now), first: new Rate(inAll.newcomers.each, now) };
+      source = {
+        rate: new Rate(this.#each, now),
+        first: new Rate(inAll.newcomers.each, now),
+        light: new Rate(inAll.light, now),
+      };
       this.#sources.set(name, source);
     }
     if (!source.rate.take(now)) return 'rate';
+    const spared = source.light.take(now) ? 0 : inAll.strangers.spared;
     const mayEnter =
       now < (this.#known.get(name) ?? 0) ||
       (source.first.take(now) && this.#newcomers.take(now)) ||
-      this.#strangers.take(now);
+      this.#strangers.take(now, spared);
     return mayEnter ? null : 'rate_in_all';
   }
 

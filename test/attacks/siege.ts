@@ -146,14 +146,19 @@ async function probeAll(
 ): Promise<SiegeFigures['slowest_ms']> {
   const slowest: Record<string, number | null> = {};
   const end = performance.now() + forMs;
-  const each = async (name: string, ask: () => Promise<void>) => {
+  const each = async (name: string, mayBeRefused: boolean, ask: () => Promise<void>) => {
     slowest[name] = 0;
     while (performance.now() < end) {
       const started = performance.now();
-      const answered = await ask().then(
-        () => true,
-        () => false,
-      );
+      let answered = false;
+      do {
+        answered = await ask().then(
+          () => true,
+          () => false,
+        );
+        if (!answered) await sleep(50);
+        // Who shares the attacker's address comes again.
+      } while (!answered && mayBeRefused && performance.now() - started < 10_000);
       const worst: number | null | undefined = slowest[name];
       slowest[name] =
         answered && worst != null ? Math.max(worst, Math.round(performance.now() - started)) : null;
@@ -163,8 +168,10 @@ async function probeAll(
   const sources = ['127.0.0.1', ...(also === null ? [] : [also])];
   await Promise.all(
     sources.flatMap((from) => [
-      each(`api from ${from}`, () => get(`https://127.0.0.1:${apiPort}/livez`, from, ca)),
-      each(`metrics from ${from}`, () => get(`http://127.0.0.1:${metricsPort}/livez`, from, ca)),
+      each(`api from ${from}`, from === also, () => get(`https://127.0.0.1:${apiPort}/livez`, from, ca)),
+      each(`metrics from ${from}`, from === also, () =>
+        get(`http://127.0.0.1:${metricsPort}/livez`, from, ca),
+      ),
     ]),
   );
   return slowest;
