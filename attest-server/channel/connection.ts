@@ -115,10 +115,9 @@ export class Connection<Node> {
 
   /** Takes the place of an unproven connection away; what it sent is given up at once. */
   evict(bound: HitBound): void {
-    if (bound === 'bytes' || bound === 'bytes_in_all') {
-      this.#carryOut(this.session.refuse('too_large', 'the heaviest where too many unproven bytes came'));
-      this.#webSocket.terminate();
-    } else this.#carryOut(this.session.refuse('identity_unproven', 'unproven, and newer connections came'));
+    if (bound === 'bytes' || bound === 'bytes_in_all')
+      this.#cutOff('too_large', 'the heaviest where too many unproven bytes came');
+    else this.#carryOut(this.session.refuse('identity_unproven', 'unproven, and newer connections came'));
   }
 
   /** Its node is none any more: whatever it still sends is not heard. */
@@ -296,10 +295,16 @@ export class Connection<Node> {
   /** A peer that does not read what it asked for is dropped: its answers would pile up here. */
   reads(): boolean {
     if (this.#webSocket.bufferedAmount <= bounds.unread) return true;
-    for (const action of this.session.refuse('too_large', 'the peer does not read'))
-      if (action.do === 'refuse') this.#refused(action.code, action.text, true);
-    this.#webSocket.terminate();
+    this.#cutOff('too_large', 'the peer does not read');
     return false;
+  }
+
+  /** Refuses, and waits for nothing: what the connection holds is given up at once. */
+  #cutOff(code: ReasonCode, text: string): void {
+    for (const action of this.session.refuse(code, text))
+      if (action.do === 'refuse') this.#refused(action.code, action.text, true);
+    if (this.#webSocket.bufferedAmount === 0) this.#send({ type: 'error', code });
+    this.#webSocket.terminate();
   }
 
   /** Whether the peer keeps to the rate of frames; it is refused where not. */

@@ -56,7 +56,7 @@ export class Places {
 
   /** As they count in all. */
   get bytes(): number {
-    return this.#bytes + this.#held * inAll.connectionBytes;
+    return this.#bytes + Math.min(this.#held * inAll.connectionBytes, inAll.unprovenBytes / 2);
   }
   get strangers(): number {
     return this.#strangers;
