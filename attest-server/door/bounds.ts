@@ -13,7 +13,7 @@ export const inAll = {
   /** Connections that have not said yet who they are. */
   connections: 2048,
   /** New connections of sources from which nobody has proven himself: each handshake costs the one thread time. */
-  strangers: { burst: 128, perSecond: 64, spared: 64 },
+  strangers: { burst: 128, perSecond: 32, spared: 64 },
   /** Below this a source may take what is spared of them: one that floods does not take all from the others. */
   light: { burst: 16, perSecond: 4 },
   /** Some connections of each source are taken from here instead, so that no flood from elsewhere keeps it out. */

@@ -22,6 +22,8 @@ export interface SiegeFigures {
   readonly rss_over_idle_mib: number;
   /** CPU of each process: 1 is one core. */
   readonly server_cores: number;
+  /** How long its one thread was away, at worst of all half seconds. */
+  readonly server_lag_p99_ms: number;
   readonly attacker_cores: number;
   /** How many came how far. */
   readonly attacker: Counts;
@@ -82,11 +84,12 @@ async function siegeOf(stateDir: string, name: Program, seconds: number): Promis
   const before = await rateOf(honest, 8_000);
   await server.sample();
   const attacker = startAttack(name, { ...addressesOf(server), seconds, hello: helloOf(machines) });
-  let [peak, cpuMs, started] = [0, 0, performance.now()];
+  let [peak, cpuMs, lag, started] = [0, 0, 0, performance.now()];
   const watching = setInterval(async () => {
     const sample = await server.sample();
     peak = Math.max(peak, sample.rssKib);
     cpuMs += sample.cpuMs;
+    lag = Math.max(lag, sample.lagP99Ms);
   }, 500);
   const probes = probeAll(server, name === 'idle-connections' ? '127.0.9.1' : null, seconds * 1000);
   // The attacker starts meanwhile; what is measured is the time in which he is at work.
@@ -103,6 +106,7 @@ async function siegeOf(stateDir: string, name: Program, seconds: number): Promis
     honest_kept: rounded(during / before),
     rss_over_idle_mib: Math.round((peak - idle) / 1024),
     server_cores,
+    server_lag_p99_ms: Math.round(lag),
     attacker_cores: rounded(attackerMs / (seconds * 1000)),
     attacker: counts,
     turned_away: await turnedAway(server),

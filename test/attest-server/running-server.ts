@@ -22,7 +22,7 @@ export interface ServerSettings {
   readonly answerWithin?: number;
   readonly unknownAfter?: number;
   readonly helloWithin?: number;
-  /** What one source may have; the defaults are those of a server. */
+  /** What one source may have; by default far more than a server gives, since all of a test is one source. */
   readonly sources?: Partial<Record<'connections' | 'connectionsPerSecond' | 'unprovenMiB', number>>;
   /** Folders of authorities; default: that of forged TPMs. */
   readonly endorsementRoots?: readonly string[];
@@ -82,8 +82,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           unknownAfterSeconds: settings.unknownAfter ?? 900,
           helloWithinSeconds: settings.helloWithin ?? 10,
           cloudProgram: settings.cloudProgram ?? null,
-          'sources.connections': settings.sources?.connections,
-          'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond,
+          'sources.connections': settings.sources?.connections ?? 8_000,
+          'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
           'sources.unprovenMiB': settings.sources?.unprovenMiB,
         },
       ),

@@ -27,6 +27,7 @@ describe('floods and slow peers, beside an honest agent', () => {
       challengeEvery: everyMs / 1000,
       answerWithin: 1,
       helloWithin: 1,
+      sources: { connections: 256, connectionsPerSecond: 64 },
     });
     await enrolledNode(world, tpm, node);
     honest = await honestAgent(world, tpm, node);

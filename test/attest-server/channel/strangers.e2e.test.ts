@@ -81,7 +81,10 @@ describe('connections that have proven nothing', () => {
   });
 
   it('fill the places of their own source alone: the node is proven, and its state is as before (row 108)', async () => {
-    await using world = await startTestServer({ policy: 'observe' });
+    await using world = await startTestServer({
+      policy: 'observe',
+      sources: { connections: 256, connectionsPerSecond: 64 },
+    });
     const tpm = forgedTpm();
     await enrolledNode(world, tpm, node);
     const [known, places] = [await world.store.enrolment.node(node), 256];
