@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { SourceBounds } from './door/bounds.ts';
 import { timings } from './protocol/limits.ts';
 import {
   type ConfigFile,
@@ -37,6 +38,8 @@ export interface ServerConfig {
   readonly summaryEvery: number;
   /** How long a new connection may take to say who it is. */
   readonly helloWithin: number;
+  /** What one source may have on one port. */
+  readonly sources: SourceBounds;
   /** How long evidence is kept, and that of changes of state. */
   readonly evidenceFor: number;
   readonly transitionEvidenceFor: number;
@@ -51,6 +54,10 @@ const port = z.int(notPort).min(0, notPort).max(65_535, notPort);
 const upTo = (most: number) => {
   const text = `not a number above 0 and at most ${most}`;
   return z.number(text).positive(text).max(most, text);
+};
+const count = (most: number) => {
+  const text = `not a whole number from 1 to ${most}`;
+  return z.int(text).min(1, text).max(most, text);
 };
 const seconds = upTo(86_400);
 const days = upTo(36_500);
@@ -137,7 +144,29 @@ export const serverSettings = {
     unit: 'seconds',
     schema: seconds
       .default(timings.helloWithin / 1000)
-      .describe('in which a new connection must say who it is'),
+      .describe('from TCP to the request on every port, and from there to the `hello` of an agent'),
+  },
+  'sources.connections': {
+    variable: 'ASSAY_SOURCES_CONNECTIONS',
+    schema: count(1_000_000)
+      .default(256)
+      .describe(
+        'that one source may hold on a port without having said who it is; not less than four times `sources.connectionsPerSecond`',
+      ),
+  },
+  'sources.connectionsPerSecond': {
+    variable: 'ASSAY_SOURCES_CONNECTIONS_PER_SECOND',
+    unit: 'a second',
+    schema: count(100_000)
+      .default(64)
+      .describe(
+        'new connections of one source on a port, and twice as many at once; more are refused before TLS',
+      ),
+  },
+  'sources.unprovenMiB': {
+    variable: 'ASSAY_SOURCES_UNPROVEN_MIB',
+    unit: 'MiB',
+    schema: count(256).default(32).describe('that unproven connections of one source may have sent'),
   },
   answerWithinSeconds: {
     variable: 'ASSAY_ANSWER_WITHIN_SECONDS',
@@ -212,6 +241,11 @@ export function serverConfig(
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
     helloWithin: values.helloWithinSeconds * 1000,
+    sources: {
+      connections: values['sources.connections'],
+      perSecond: values['sources.connectionsPerSecond'],
+      unprovenBytes: values['sources.unprovenMiB'] * 1024 * 1024,
+    },
     summaryEvery: values.summarySeconds * 1000,
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
@@ -223,6 +257,12 @@ export function serverConfig(
 function contradictionsIn(values: Partial<SettingValues<typeof serverSettings>>) {
   const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = values;
   const found: Contradiction<typeof serverSettings>[] = [];
+  const { 'sources.connections': places, 'sources.connectionsPerSecond': perSecond = 0 } = values;
+  if (isLess(places, 4 * perSecond))
+    found.push({
+      key: 'sources.connections',
+      text: 'less than four times sources.connectionsPerSecond, so that a connection could lose its place within two seconds',
+    });
   if (isLess(transitionEvidenceDays, evidenceDays))
     found.push({
       key: 'transitionEvidenceDays',

@@ -6,6 +6,7 @@ import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
 import { openChannel } from './channel/open.ts';
 import type { ServerConfig } from './config.ts';
+import { openDoors } from './door/open.ts';
 import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
@@ -140,8 +141,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
+  const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway: report.turnedAway }));
+  metrics.unproven(doors.unproven);
   const agents = rooms.use(
-    await openChannel(config, tls.identity, {
+    await openChannel(config, tls.identity, doors.agents, {
       identify: enrolment.identify,
       enrol: enrolment.enrol,
       proven: enrolment.proven,
@@ -158,7 +161,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const http = rooms.use(
-    await openHttp(config, tls.identity, {
+    await openHttp(config, tls.identity, doors, {
       store,
       statuses: attest,
       enrolments: enrolment.approvals,

@@ -1,19 +1,12 @@
 import { limits } from '../protocol/limits.ts';
 
-/** How much one listener gives to peers that have proven nothing yet, and how fast any peer may speak. */
+/** How much a peer may send before it has proven anything, and how fast any peer may speak. */
 export const bounds = {
-  /** TCP connections that have not become a WebSocket: the oldest goes when another one comes. */
-  halfOpen: { perSource: 256, total: 4096, keptMs: 0 },
-  /** WebSockets without proof. One that is younger than this is not taken away for the next. */
-  unproven: { perSource: 128, total: 4096, keptMs: 10_000 },
-  /** Unproven connections that claim one node in one role from one source. */
-  unprovenPerNodeAndSource: 2,
-  /** Bytes of unproven connections that nobody has judged yet; over the total, a source keeps room for one log. */
-  unjudged: { perSource: 32 * 1024 * 1024, total: 256 * 1024 * 1024, spared: 4 * 1024 * 1024 },
   /** Bytes that one connection may send: until its keys are known a hello, then a boot log and evidence. */
   sent: {
     beforeOpen: limits.textFrame + 16 * 1024,
     beforeProof: limits.parts.boot + 64 + 2 * limits.textFrame,
+    afterRefusal: 16 * 1024,
   },
   /** Frames, pings and pongs: so many at once, and so many a second. An answer to a challenge costs nothing. */
   frames: { burst: 128, perSecond: 16 },

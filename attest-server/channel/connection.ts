@@ -1,10 +1,11 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import type { HitBound } from '../door/bounds.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Hello, ServerMessage } from '../protocol/messages.ts';
+import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { sourceOf } from '../protocol/source.ts';
 import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
 import { bounds } from './bounds.ts';
@@ -13,7 +14,6 @@ import { inCodesOf } from './first-codes.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
-import { Rate } from './rate.ts';
 import { type Action, type Session, unprovenReport } from './session.ts';
 
 /** One agent's connection: carries out what its session says. */
@@ -22,6 +22,7 @@ export class Connection<Node> {
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
   readonly #address: string;
+  readonly #source: string;
   readonly #timings: Timings;
   readonly #ports: ChannelPorts<Node>;
   readonly #around: Surroundings<Connection<Node>>;
@@ -42,7 +43,7 @@ export class Connection<Node> {
   #draining = false;
 
   constructor(
-    { webSocket, socket, address, leavePlace }: Carrier,
+    { webSocket, socket, address, visitor }: Carrier,
     session: Session,
     timings: Timings,
     ports: ChannelPorts<Node>,
@@ -52,12 +53,12 @@ export class Connection<Node> {
     this.#webSocket = webSocket;
     this.#socket = socket;
     this.#address = address;
+    this.#source = visitor.source;
     this.#rate = new Rate(bounds.frames, ports.now());
     this.#timings = timings;
     this.#ports = ports;
     this.#around = around;
-    this.#probation = new Probation(socket, sourceOf(address), around.probationers, {
-      leavePlace,
+    this.#probation = new Probation(socket, visitor, {
       isOpen: () => session.open,
       tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
     });
@@ -114,9 +115,11 @@ export class Connection<Node> {
     if (!this.#working) this.close(1001, 'server is going away');
   }
 
-  /** Takes the place of an unproven connection away. */
-  evict(): void {
-    this.#carryOut(this.session.refuse('identity_unproven', 'unproven for long, and newer connections came'));
+  /** Takes the place of an unproven connection away; what it sent is given up at once. */
+  evict(bound: HitBound): void {
+    if (bound === 'bytes' || bound === 'bytes_in_all')
+      this.#cutOff('too_large', 'the heaviest where too many unproven bytes came');
+    else this.#carryOut(this.session.refuse('identity_unproven', 'unproven, and newer connections came'));
   }
 
   /** Its node is none any more: whatever it still sends is not heard. */
@@ -158,8 +161,10 @@ export class Connection<Node> {
         return;
       case 'challenge':
         // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
-        if (!this.#wasAsked)
+        if (!this.#wasAsked && this.#node !== null) {
+          this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
           this.#agenda.within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
+        }
         this.#wasAsked = true;
         this.challengeWithin(action.after);
         return;
@@ -193,11 +198,6 @@ export class Connection<Node> {
   }
 
   #identify(hello: Hello, joinToken: string | null): void {
-    if (this.#probation?.claim(hello.node, hello.role) === false) {
-      const text = `too many unproven connections claim ${hello.node}`;
-      this.#carryOut(this.session.refuse('identity_unproven', text));
-      return;
-    }
     this.#attempt(async () => {
       const found = await this.#ports.identify(hello, joinToken, this.#address);
       this.#node = found.node;
@@ -258,7 +258,7 @@ export class Connection<Node> {
     const name = this.name;
     // Gone or refused while it was judged: the verdict counts, the connection does not.
     if (name === null || !this.session.open) return;
-    this.#probation?.end();
+    this.#probation?.prove();
     this.#probation = null;
     const before = this.#around.proven.enter(name, this);
     if (before === this) return;
@@ -313,10 +313,16 @@ export class Connection<Node> {
   /** A peer that does not read what it asked for is dropped: its answers would pile up here. */
   reads(): boolean {
     if (this.#webSocket.bufferedAmount <= bounds.unread) return true;
-    for (const action of this.session.refuse('too_large', 'the peer does not read'))
-      if (action.do === 'refuse') this.#refused(action.code, action.text, true);
-    this.#webSocket.terminate();
+    this.#cutOff('too_large', 'the peer does not read');
     return false;
+  }
+
+  /** Refuses, and waits for nothing: what the connection holds is given up at once. */
+  #cutOff(code: ReasonCode, text: string): void {
+    for (const action of this.session.refuse(code, text))
+      if (action.do === 'refuse') this.#refused(action.code, action.text, true);
+    if (this.#webSocket.bufferedAmount === 0) this.#send({ type: 'error', code });
+    this.#webSocket.terminate();
   }
 
   /** Whether the peer keeps to the rate of frames; it is refused where not. */
@@ -328,6 +334,7 @@ export class Connection<Node> {
 
   #refused(code: ReasonCode, text: string, closed: boolean): void {
     const node = this.name ?? this.session.hello?.node ?? null;
+    if (closed) this.#probation?.refused();
     const isProven = this.#probation === null;
     this.#ports.refused(code, text, { node, address: this.#address, closed, isProven });
   }
@@ -335,6 +342,7 @@ export class Connection<Node> {
   #end(): void {
     this.session.refuse('identity_unproven', 'the connection is gone');
     this.#agenda.end();
+    if (this.#probation === null) this.#around.left(this.#source);
     this.#probation?.end();
     const name = this.name;
     if (name !== null) this.#around.proven.leave(name, this);

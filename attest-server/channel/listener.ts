@@ -4,18 +4,15 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
+import type { Door } from '../door/door.ts';
 import { channelBindingBytes, channelBindingLabel } from '../protocol/binding.ts';
 import { limits } from '../protocol/limits.ts';
 import { attestPath, subprotocol } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import { sourceOf } from '../protocol/source.ts';
 import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
-import { watchHalfOpen } from './half-open.ts';
-import { Places } from './places.ts';
 import type { ChannelPorts, Timings } from './ports.ts';
-import { Probationers } from './probation.ts';
 import { Roster } from './roster.ts';
 import { Session } from './session.ts';
 
@@ -39,7 +36,7 @@ export interface ServingIdentity {
 
 /** Takes agents' connections: TLS 1.3 ended here, one path, one subprotocol, bounded frames, no compression. */
 export async function listen<Node>(
-  options: ServingIdentity & { host: string; port: number; timings: Timings },
+  options: ServingIdentity & { host: string; port: number; timings: Timings; door: Door },
   ports: ChannelPorts<Node>,
 ): Promise<Listener> {
   const server = createServer(
@@ -49,13 +46,16 @@ export async function listen<Node>(
       minVersion: 'TLSv1.3',
       // What https does by itself, but with a list each connection copies it into Buffer's shared pool and keeps that alive.
       ALPNCallback: ({ protocols }) => (protocols.includes('http/1.1') ? 'http/1.1' : undefined),
-      handshakeTimeout: options.timings.helloWithin,
     },
     (_request, response) => {
       response.writeHead(426, { connection: 'close' }).end();
     },
   );
-  server.headersTimeout = options.timings.helloWithin;
+  const { door } = options;
+  door.guard(server, (bound, address) => {
+    const text = bound === 'deadline' ? 'no request in time' : 'no request yet, and newer ones came';
+    ports.refused('identity_unproven', text, { node: null, address, closed: true, isProven: false });
+  });
   const upgrades = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -77,10 +77,6 @@ export async function listen<Node>(
     socket.on('close', forget);
   });
   const proven = new Roster<Connection<Node>>();
-  const unproven = new Places(bounds.unproven);
-  const halfOpen = watchHalfOpen(server, options.timings.helloWithin, ports.now, (text, address) =>
-    ports.refused('identity_unproven', text, { node: null, address, closed: true, isProven: false }),
-  );
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // A peer that resets the connection meanwhile is its own loss; without a listener it would be ours.
@@ -97,34 +93,27 @@ export async function listen<Node>(
     if (isClosing) return refuse('identity_unproven', '503 Service Unavailable', 'the server is going away');
     if (problem !== null || !(socket instanceof TLSSocket))
       return refuse('malformed', '400 Bad Request', problem ?? 'not TLS');
-    let evict = () => {
-      socket.destroy();
-    };
-    const leavePlace = unproven.take(sourceOf(address), () => evict(), ports.now());
-    if (leavePlace === null)
-      return refuse('identity_unproven', '503 Service Unavailable', 'too many unproven connections');
-    socket.once('close', leavePlace);
-    halfOpen.upgraded(request.socket);
+    const visitor = door.visitor(request.socket);
+    // Its peer is gone already.
+    if (visitor === null) return socket.destroy();
     const channel = socket.exportKeyingMaterial(channelBindingBytes, channelBindingLabel, Buffer.alloc(0));
     upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       const connection = new Connection<Node>(
-        { webSocket, socket, address, leavePlace },
+        { webSocket, socket, address, visitor },
         new Session(channel),
         options.timings,
         ports,
         around,
       );
-      // From now on the connection gives its place back, and what else is known here of it goes.
-      socket.off('close', leavePlace);
-      evict = () => connection.evict();
+      visitor.asked((bound) => connection.evict(bound));
       open.add(connection);
     });
   });
   const around = {
-    probationers: new Probationers(),
     alarms: new Alarms(ports.now),
     proven,
     changed: () => report(),
+    left: door.left,
     ended(gone: Connection<Node>) {
       open.delete(gone);
       report();

@@ -1,3 +1,4 @@
+import type { Door } from '../door/door.ts';
 import { timings } from '../protocol/limits.ts';
 import { type Listener, listen, type ServingIdentity } from './listener.ts';
 import type { ChannelPorts } from './ports.ts';
@@ -16,12 +17,13 @@ export interface ChannelConfig {
 export async function openChannel<Node>(
   config: ChannelConfig,
   { chain, key }: ServingIdentity,
+  door: Door,
   ports: ChannelPorts<Node>,
 ): Promise<Listener & AsyncDisposable> {
   const { host, agentPort: port, challengeEvery, answerWithin, helloWithin } = config;
   const { activateWithin } = timings;
   const within = { challengeEvery, answerWithin, helloWithin, activateWithin };
-  const listener = await listen({ host, port, chain, key, timings: within }, ports);
+  const listener = await listen({ host, port, chain, key, timings: within, door }, ports);
   return {
     port: listener.port,
     challengeNow: listener.challengeNow,

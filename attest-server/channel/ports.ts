@@ -1,12 +1,12 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import type { Visitor } from '../door/door.ts';
 import type { AnnouncedAuthority } from '../protocol/authority.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
-import type { Probationers } from './probation.ts';
 import type { Listed, Roster } from './roster.ts';
 import type { Action, Session } from './session.ts';
 
@@ -18,22 +18,23 @@ export interface Timings {
   readonly activateWithin: number;
 }
 
-/** What carries a connection: the WebSocket, the socket below it, and the place that an unproven one holds. */
+/** What carries a connection: the WebSocket, the socket below it, and who came in by the door. */
 export interface Carrier {
   readonly webSocket: WebSocket;
   readonly socket: Duplex;
   /** Address of the peer. */
   readonly address: string;
-  readonly leavePlace: () => void;
+  readonly visitor: Visitor;
 }
 
 /** What the connections of one listener share. */
 export interface Surroundings<Connection extends Listed> {
-  readonly probationers: Probationers;
   readonly alarms: Alarms;
   readonly proven: Roster<Connection>;
   readonly changed: () => void;
   readonly ended: (connection: Connection) => void;
+  /** A connection from this source that had proven itself is gone. */
+  readonly left: (source: string) => void;
 }
 
 /** Who an agent turned out to be. */

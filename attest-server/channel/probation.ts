@@ -1,70 +1,67 @@
 import type { Duplex } from 'node:stream';
-import type { Role } from '../protocol/messages.ts';
+import type { Visitor } from '../door/door.ts';
 import { bounds } from './bounds.ts';
-import { Tally } from './tally.ts';
-import { Unjudged } from './unjudged.ts';
 
-/** What the unproven connections of one listener hold together. */
-export class Probationers {
-  /** Connections by the node and role that they claim, and their source. */
-  readonly claims = new Tally();
-  readonly unjudged = new Unjudged();
-}
-
-/**
- * The time in which a connection has proven nothing: it holds a place, claims a name, and may send little. All of it
- * is counted by source, so that strangers from elsewhere never stand in the way of the true node.
- */
+/** The time in which a connection has proven nothing: it holds a place at the door, and may send little. */
 export class Probation {
   readonly #socket: Duplex;
-  readonly #source: string;
-  readonly #all: Probationers;
-  readonly #leavePlace: () => void;
+  readonly #visitor: Visitor;
   readonly #onData: (chunk: Buffer) => void;
-  #claim: string | null = null;
   #sent = 0;
+  /** What it may still send after its refusal, until it has read that. */
+  #afterwards: number | null = null;
   #over = false;
 
   /**
    * @param isOpen whether the connection's keys are known, so that a boot log may come
    * @param tooMuch told why what came is too much
    */
-  constructor(socket: Duplex, source: string, all: Probationers, { leavePlace, isOpen, tooMuch }: Events) {
+  constructor(socket: Duplex, visitor: Visitor, { isOpen, tooMuch }: Events) {
     this.#socket = socket;
-    this.#source = source;
-    this.#all = all;
-    this.#leavePlace = leavePlace;
+    this.#visitor = visitor;
     this.#onData = ({ length }) => {
       this.#sent += length;
-      const crowded = all.unjudged.add(source, length);
-      const most = isOpen() ? bounds.sent.beforeProof : bounds.sent.beforeOpen;
-      const problem = this.#sent > most ? `${this.#sent} bytes, and nothing is proven` : crowded;
-      if (problem !== null) tooMuch(problem);
+      visitor.grow(length);
+      if (this.#afterwards !== null) this.#wait(length);
+      else if (this.#sent > (isOpen() ? bounds.sent.beforeProof : bounds.sent.beforeOpen))
+        tooMuch(`${this.#sent} bytes, and nothing is proven`);
     };
     // Before the WebSocket's own listener: what is too much is refused before it is put together.
     socket.prependListener('data', this.#onData);
   }
 
-  /** @returns false where too many from this source claim this node in this role */
-  claim(node: string, role: Role): boolean {
-    this.#claim = `${node} ${role} ${this.#source}`;
-    this.#all.claims.add(this.#claim, 1);
-    return this.#all.claims.of(this.#claim) <= bounds.unprovenPerNodeAndSource;
+  /** Its keys are enrolled: it has a place among those who claim this node. */
+  claim(node: string): void {
+    this.#visitor.claim(node);
   }
 
-  /** Gives everything back: the connection proved itself, or is gone. */
+  /** It is refused: from now on it counts nothing but its bytes, and may not send more of these. */
+  refused(): void {
+    this.#visitor.free();
+    this.#afterwards ??= bounds.sent.afterRefusal;
+  }
+
+  /** The connection proved itself. */
+  prove(): void {
+    this.end();
+    this.#visitor.prove();
+  }
+
+  /** It is gone, or proven. */
   end(): void {
     if (this.#over) return;
     this.#over = true;
     this.#socket.off('data', this.#onData);
-    this.#leavePlace();
-    this.#all.unjudged.remove(this.#source, this.#sent);
-    if (this.#claim !== null) this.#all.claims.add(this.#claim, -1);
+    this.#visitor.leave();
+  }
+
+  #wait(length: number): void {
+    this.#afterwards = (this.#afterwards ?? 0) - length;
+    if (this.#afterwards < 0) this.#socket.pause();
   }
 }
 
 interface Events {
-  readonly leavePlace: () => void;
   readonly isOpen: () => boolean;
   readonly tooMuch: (text: string) => void;
 }

@@ -17,11 +17,11 @@ import {
   type ServerMessage,
   sentBy,
 } from '../protocol/messages.ts';
+import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { ArrivedFiles, ArrivedParts } from './arrived-parts.ts';
 import { bounds } from './bounds.ts';
-import { Rate } from './rate.ts';
 
 /** What the listener must do next. */
 export type Action =

@@ -65,7 +65,7 @@ async function answerTo(
 }
 
 async function authorize(
-  { tokens }: ApiPorts,
+  { tokens, known }: ApiPorts,
   { role }: Route,
   { headers, socket }: IncomingMessage,
 ): Promise<Caller | null> {
@@ -77,6 +77,7 @@ async function authorize(
       actor: `address:${socket.remoteAddress ?? ''}`,
       headers: { 'www-authenticate': 'Bearer realm="assay"' },
     });
+  known(socket);
   if (!allows(caller.role, role))
     throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
       code: 'role_denied',

@@ -1,5 +1,6 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import type { Door } from '../door/door.ts';
 
 /** PEM. */
 export interface Certified {
@@ -23,10 +24,10 @@ const bounds: ServerOptions = {
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   keepAliveTimeout: 5_000,
+  // How often the three above are looked at; until the first request the door has a deadline of its own.
+  connectionsCheckingInterval: 2_000,
   maxHeaderSize: 16 * 1024,
 };
-const maxConnections = 256;
-
 /**
  * `renew` shows another certificate to whoever connects from now on.
  * @throws Error with code `EADDRINUSE`, `EACCES`, …
@@ -35,9 +36,10 @@ export async function listenSecurely(
   listener: RequestListener,
   tls: Certified,
   address: Address,
+  door: Door,
 ): Promise<Listening & { renew(tls: Certified): void }> {
   const server = createSecureServer({ ...bounds, ...tls, minVersion: 'TLSv1.3' }, listener);
-  const listening = await listen(server, address);
+  const listening = await listen(server, address, door);
   return {
     port: listening.port,
     renew: ({ key, cert }) => server.setSecureContext({ key, cert, minVersion: 'TLSv1.3' }),
@@ -46,12 +48,13 @@ export async function listenSecurely(
 }
 
 /** Without TLS: for metrics and probes on loopback. */
-export function listenPlainly(listener: RequestListener, address: Address): Promise<Listening> {
-  return listen(createServer(bounds, listener), address);
+export function listenPlainly(listener: RequestListener, address: Address, door: Door): Promise<Listening> {
+  return listen(createServer(bounds, listener), address, door);
 }
 
-function listen(server: Server, { host, port }: Address): Promise<Listening> {
-  server.maxConnections = maxConnections;
+function listen(server: Server, { host, port }: Address, door: Door): Promise<Listening> {
+  door.guard(server);
+  server.prependListener('request', ({ socket }) => door.visitor(socket)?.asked());
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => {

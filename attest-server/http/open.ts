@@ -1,3 +1,4 @@
+import type { Doors } from '../door/open.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
@@ -23,7 +24,7 @@ export interface ShownCertificate {
   readonly key: string;
 }
 
-export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens' | 'bundle'> {
+export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens' | 'bundle' | 'known'> {
   readonly store: {
     readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;
     readonly verdicts: HistoryStore;
@@ -50,6 +51,7 @@ export interface Http extends AsyncDisposable {
 export async function openHttp(
   { stateDir, host, apiPort, metricsPort }: HttpConfig,
   { chain, key }: ShownCertificate,
+  doors: Pick<Doors, 'api' | 'metrics'>,
   parts: HttpParts,
 ): Promise<Http> {
   const { statuses, metrics, bundle, ...ports } = parts;
@@ -64,16 +66,22 @@ export async function openHttp(
         store,
         bundle: latestOr(bundle, statuses),
         namedTokens,
+        known: (socket) => doors.api.visitor(socket)?.prove(),
         tokens: {
           authenticate: async (header) => tokens.authenticate(header) ?? namedTokens.authenticate(header),
         },
       }),
       { key, cert: chain },
       { host, port: apiPort },
+      doors.api,
     ),
   );
   const probes = opened.use(
-    await listenPlainly(createProbes({ ...ports, store, metrics }), { host, port: metricsPort }),
+    await listenPlainly(
+      createProbes({ ...ports, store, metrics }),
+      { host, port: metricsPort },
+      doors.metrics,
+    ),
   );
   const open = opened.move();
   return {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { EnrolledNode, Pin } from '../enrolment/ports.ts';
@@ -20,6 +21,8 @@ export interface ApiPorts {
   readonly tokens: {
     authenticate(authorization: string | undefined): Promise<Caller | null> | Caller | null;
   };
+  /** Whoever is behind this connection showed a valid token. */
+  known(socket: Socket): void;
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
   readonly enrolments: Approvals;
   /** Machines without a TPM, as policy expects of them. */

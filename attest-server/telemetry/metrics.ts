@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { DoorPort, HitBound } from '../door/bounds.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
 import { isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
@@ -17,6 +18,10 @@ export interface Metrics {
   refused(code: ReasonCode): void;
   /** A signature of an endorsement certificate is checked. */
   signatureChecked(): void;
+  /** A connection hit a bound of the door and was turned away, or another one for it. */
+  turnedAway(port: DoorPort, bound: HitBound): void;
+  /** Asked at each scrape what unproven connections hold. */
+  unproven(of: (port: DoorPort) => { readonly bytes: number; readonly connections: number }): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -94,6 +99,29 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   ]);
   const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);
 
+  const turnedAway = counter('door_refusals_total', 'Connections that hit a bound by source or in all', [
+    'port',
+    'bound',
+  ]);
+  let unproven: Parameters<Metrics['unproven']>[0] = () => ({ bytes: 0, connections: 0 });
+  new Gauge({
+    name: 'assay_unproven_connections',
+    help: 'Connections that have proven nothing',
+    labelNames: ['port'],
+    registers,
+    collect() {
+      for (const port of ports) this.set({ port }, unproven(port).connections);
+    },
+  });
+  new Gauge({
+    name: 'assay_unproven_bytes',
+    help: 'Bytes of connections of agents that have proven nothing',
+    registers,
+    collect() {
+      this.set(unproven('agents').bytes);
+    },
+  });
+
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
@@ -102,6 +130,10 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
+    turnedAway: (port, bound) => turnedAway.inc({ port, bound }),
+    unproven(of) {
+      unproven = of;
+    },
     duration: (phase, seconds) => durations.observe({ phase }, seconds),
     transition: (from, to) => transitions.inc({ from, to }),
     checkFailed: (check) => checkFailures.inc({ check }),
@@ -152,6 +184,8 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     return version;
   }
 }
+
+const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
 
 const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 /** An agent names its own version: no more series than a fleet has in an update. */

@@ -2,11 +2,13 @@ import type { Logger } from 'pino';
 import type { AttestPorts, HistoryEntry } from '../attest/ports.ts';
 import type { Noted, Refusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
+import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
+import { Sparingly } from './sparingly.ts';
 
 interface ReporterParts {
   readonly logger: Logger;
@@ -29,6 +31,8 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   alert(alert: Parameters<Alert>[0] & Pick<Refusal, 'isEnrolled'>): void;
   /** A signature of an endorsement certificate is checked. */
   signatureChecked(): void;
+  /** A source hit a bound of a port's door. */
+  turnedAway(port: DoorPort, bound: HitBound, source: string): void;
   /** A policy is in force from now on. */
   policyInForce(policy: { readonly name: string; readonly revision: string }): void;
   /** What was read again is faulty; the old one stays in force. */
@@ -80,6 +84,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
     if (event !== null) audit({ ...event, ...change });
   };
   const named = new Set<string>();
+  const namedSources = new Sparingly();
   let inForce: string | null = null;
   const report: Reporter = {
     recorded(entry, from) {
@@ -100,6 +105,13 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       metrics.attested('rejected', code);
       const { node, address } = about;
       refusal({ ...about, code, text }, { node, address });
+    },
+
+    turnedAway(port, bound, source) {
+      metrics.turnedAway(port, bound);
+      const omitted = namedSources.take(`${port} ${bound} ${source}`, now());
+      if (omitted !== null)
+        logger.warn({ port, bound, source, omitted }, 'a source hit a bound of connections');
     },
 
     alert({ code, text, node, actor, isEnrolled }) {

@@ -117,7 +117,7 @@ describe('authorities that a server announces', () => {
     }
   });
 
-  it('count for nothing without the word of the one in force (row 74)', async () => {
+  it('count for nothing without the word of the one in force', async () => {
     const forged: readonly (readonly [string, AnnouncedAuthority])[] = [
       ['unsigned', plain(b)],
       ['signed by itself', await signed(b, b)],

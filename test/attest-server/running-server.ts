@@ -23,6 +23,8 @@ export interface ServerSettings {
   readonly unknownAfter?: number;
   readonly helloWithin?: number;
   readonly firstUsePerSource?: number;
+  /** What one source may have; by default far more than a server gives, since all of a test is one source. */
+  readonly sources?: Partial<Record<'connections' | 'connectionsPerSecond' | 'unprovenMiB', number>>;
   /** Folders of authorities; default: that of forged TPMs. */
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
@@ -82,6 +84,9 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
           helloWithinSeconds: settings.helloWithin ?? 10,
           firstUsePerSource: settings.firstUsePerSource ?? 256,
           cloudProgram: settings.cloudProgram ?? null,
+          'sources.connections': settings.sources?.connections ?? 8_000,
+          'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
+          'sources.unprovenMiB': settings.sources?.unprovenMiB,
         },
       ),
       {

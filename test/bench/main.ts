@@ -1,4 +1,5 @@
 import { Argument, Command, Option } from 'commander';
+import { besiege } from '../attacks/siege.ts';
 import { benchAgainst } from './against.ts';
 import { benchAgent } from './agent.ts';
 import { benchAttestation } from './attestation.ts';
@@ -32,12 +33,12 @@ const benches: Readonly<
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
 };
-/** Asked for by name alone: it needs a commit. */
-const onlyByName = 'against';
+/** Asked for by name alone: one needs a commit, the other takes minutes and can fail. */
+const onlyByName = ['against', 'siege'] as const;
 
 const program = new Command('npm run bench --')
   .description('Figures of one run on this machine; ratios are within the run.')
-  .addArgument(new Argument('[name]', 'only this one').choices([...Object.keys(benches), onlyByName]))
+  .addArgument(new Argument('[name]', 'only this one').choices([...Object.keys(benches), ...onlyByName]))
   .addOption(new Option('-o, --output <format>').choices(['text', 'json']).default('text'))
   .option(
     '--full',
@@ -48,7 +49,7 @@ const program = new Command('npm run bench --')
   .option('--more <count>', 'further messages, over which memory may not grow', Number)
   .option('--agents <count>', 'of the bench agents', Number)
   .option('--every <seconds>', 'from one message of a connection or an agent to its next', Number)
-  .option('--seconds <seconds>', 'that the agents are watched', Number)
+  .option('--seconds <seconds>', 'that the agents are watched, or besieged', Number)
   .option('--commit <revision>', 'of the bench against, which needs it: the old side, such as HEAD~1')
   .option('--pairs <count>', 'of the bench against: how often old and new are run', Number, 20)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
@@ -66,9 +67,15 @@ for (const [name, bench] of Object.entries(benches)) {
   process.stderr.write(`bench: ${name} ...\n`);
   Object.assign(figures, await bench(full, options));
 }
-if (only === onlyByName) {
+if (only === 'against') {
   const { commit = '', pairs } = options;
   if (commit === '') program.error('against what? Name a commit: --commit HEAD~1', { exitCode: 2 });
   figures.against = await benchAgainst({ commit, pairs });
+}
+if (only === 'siege') {
+  const { figures: siege, missed } = await besiege(undefined, options.seconds);
+  figures.siege = siege;
+  for (const text of missed) process.stderr.write(`missed: ${text}\n`);
+  if (missed.length > 0) process.exitCode = 1;
 }
 process.stdout.write(`${JSON.stringify(figures, null, output === 'json' ? undefined : 2)}\n`);

@@ -12,6 +12,7 @@ export interface Order {
 export interface Addresses {
   readonly port: number;
   readonly apiPort: number;
+  readonly metricsPort: number;
   /** PEM */
   readonly ca: string;
 }
@@ -36,7 +37,7 @@ export async function startMeasured(order: Order, execArgv: readonly string[] = 
     execArgv: ['--expose-gc', ...execArgv],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
-  const { port, apiPort, ca } = await answer<Addresses>(child);
+  const { port, apiPort, metricsPort, ca } = await answer<Addresses>(child);
   const ask = (what: 'sample' | 'settle') => {
     child.send(what);
     return answer<Sample>(child);
@@ -44,6 +45,7 @@ export async function startMeasured(order: Order, execArgv: readonly string[] = 
   return {
     port,
     apiPort,
+    metricsPort,
     ca,
     sample: () => ask('sample'),
     settle: () => ask('settle'),

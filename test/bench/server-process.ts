@@ -84,7 +84,12 @@ async function assay({ stateDir, challengeEveryMs }: Order): Promise<Running> {
     },
   });
   return {
-    addresses: { port: server.agentPort, apiPort: server.apiPort, ca: readFileSync(server.caFile, 'utf8') },
+    addresses: {
+      port: server.agentPort,
+      apiPort: server.apiPort,
+      metricsPort: server.metricsPort,
+      ca: readFileSync(server.caFile, 'utf8'),
+    },
     close: () => server.close(),
   };
 }
@@ -106,7 +111,7 @@ async function bare({ stateDir }: Order): Promise<Running> {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the bare server has no port');
   return {
-    addresses: { port: address.port, apiPort: 0, ca: readFileSync(caFile, 'utf8') },
+    addresses: { port: address.port, apiPort: 0, metricsPort: 0, ca: readFileSync(caFile, 'utf8') },
     async close() {
       for (const socket of sockets.clients) socket.terminate();
       await new Promise((resolve) => server.close(resolve));

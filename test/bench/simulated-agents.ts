@@ -14,7 +14,7 @@ import type { Addresses } from './measured-server.ts';
 import { type Machine, model } from './population.ts';
 
 /** An open connection to a measured server. */
-interface Link {
+export interface Link {
   readonly socket: WebSocket;
   readonly tls: TLSSocket;
 }
@@ -111,12 +111,18 @@ export async function connectEchoes(
   return fleet(links, () => answers);
 }
 
-export async function open({ port, ca }: Addresses, index: number): Promise<Link> {
+/** As many sources as a fleet would have: connections of one source are bounded. */
+const addressOf = (index: number) => `127.0.${1 + (index >> 6)}.${1 + (index & 63)}`;
+
+export async function open(
+  { port, ca }: Pick<Addresses, 'port' | 'ca'>,
+  index: number,
+  localAddress = addressOf(index),
+): Promise<Link> {
   const socket = new WebSocket(`wss://127.0.0.1:${port}${attestPath}`, [subprotocol], {
     ca,
     perMessageDeflate: false,
-    // As many sources as a fleet would have: connections of one source are bounded.
-    localAddress: `127.0.${1 + (index >> 6)}.${1 + (index & 63)}`,
+    localAddress,
   });
   const upgraded = once(socket, 'upgrade');
   await Promise.all([once(socket, 'open'), upgraded]);

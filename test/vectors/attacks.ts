@@ -374,7 +374,7 @@ export const attacks: readonly Attack[] = [
       }),
     },
     boot: 'secureBoot: required',
-    expected: untrusted('secureboot_off', 'secureboot_ambiguous'),
+    expected: untrusted('secureboot_ambiguous', 'secureboot_off'),
   },
   {
     name: '40-foreign-key',

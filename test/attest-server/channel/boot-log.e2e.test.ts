@@ -22,7 +22,7 @@ import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
-import { madeQuote } from '../verify/made-quote.ts';
+import { allPcrs, madeQuote } from '../verify/made-quote.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const node = 'node-1';
@@ -225,3 +225,43 @@ function lastEventAt(log: Buffer): number | undefined {
   const { offsets, count } = parseRawLog(log);
   return offsets[count - 1];
 }
+
+describe('a TPM with two strong banks, over a real connection', () => {
+  it('is not trusted where one of them was told of another boot, and its state is kept (row 23)', async () => {
+    await using world = await startTestServer({ challengeEvery: 0.02 });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const hello = { ...tpm.hello(node), banks: ['sha1', 'sha256', 'sha384'] };
+    const peer = await introduce(world, tpm, node, { hello });
+    const answer = async (sha384: Buffer) => {
+      const challenge = await peer.challenge();
+      assert.equal(challenge.selection.sha384?.length, 16);
+      if (challenge.holds.length === 0) peer.send(binaryFrame('bootLog', log));
+      const pcrs = { sha256: valuesOf(log), sha384: sha384.subarray(0, 16 * 48) };
+      const selection = [
+        [0x000b, allPcrs],
+        [0x000c, 'ffff00'],
+      ] as const;
+      const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs, selection });
+      peer.send(
+        tpm.evidence(challenge, { node, hello: peer.hello, channel: peer.channel, bootLog: log }, { quote }),
+      );
+      const { state, codes } = await peer.verdict();
+      return { state, codes };
+    };
+    const good = replayedValues(log, 'sha384');
+    assert.deepEqual(await answer(good), { state: 'pending', codes: ['no_reference'] });
+    await world.call('POST', '/v1/references', { node, name: 'good' });
+    assert.equal((await answer(good)).state, 'trusted');
+    const other = Buffer.from(good);
+    other.fill(7, 4 * 48, 5 * 48);
+    const told = await answer(other);
+    assert.equal(told.state, 'untrusted');
+    assert(told.codes.includes('bank_mismatch'), told.codes.join());
+    await peer.close();
+    assert.equal((await world.status(node))?.state, 'untrusted');
+    assert.equal(await world.metric('assay_nodes{state="untrusted"}'), 1);
+    const entry = (await world.audit()).findLast(({ action }) => action === 'verdict');
+    assert.deepEqual([entry?.subject, entry?.detail.state, entry?.code], [node, 'untrusted', told.codes[0]]);
+  });
+});

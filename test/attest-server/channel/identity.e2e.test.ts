@@ -184,7 +184,7 @@ describe('who somebody is, over a real connection', () => {
     assert.equal((await world.status(pinned))?.state, 'trusted');
   });
 
-  it('does not bind a key that another node has (row 8)', async () => {
+  it('does not pin a key that another node has, tells both, and the first goes on (row 8)', async () => {
     const [{ node, tpm }, other] = [await victim(), newName()];
     const bound = [await world.store.enrolment.node(node), await world.status(node)];
     await assert.rejects(world.pin(other, tpm.ekDigest), /ek_already_bound/);
@@ -195,6 +195,11 @@ describe('who somebody is, over a real connection', () => {
         (await world.audit()).find((each) => each.subject === name && each.code === 'ek_already_bound'),
       );
     assert.equal(await world.metric('assay_refusals_total{code="ek_already_bound"}'), 2);
+    // The first one has its key still, and proves itself by it.
+    const peer = await introduce(world, tpm, node);
+    peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
+    assert.equal((await peer.verdict()).state, 'trusted');
+    await peer.close();
   });
 
   it('enrols by a join token once, and refuses one that is used, expired, foreign or made up', async () => {

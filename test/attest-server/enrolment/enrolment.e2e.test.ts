@@ -135,6 +135,7 @@ describe('who is who, over a real connection', () => {
       const other = newName();
       const attempt = () => (by === 'pin' ? world.pin(other, tpm.ekDigest) : approve(other, tpm.ekDigest));
       await assertDoublyBound(attempt, [node, other]);
+      await (await prove(tpm, node)).close();
       assert.equal((await world.status(node))?.state, 'trusted');
     }
     const [{ node, tpm }, other] = [await victim(), newName()];
@@ -149,6 +150,7 @@ describe('who is who, over a real connection', () => {
         (await auditOf('refuse', name)).find(({ code }) => code === 'ek_already_bound'),
       );
     assert.equal(await world.store.enrolment.node(other), null);
+    await (await prove(tpm, node)).close();
     assert.equal((await world.status(node))?.state, 'trusted');
   });
 

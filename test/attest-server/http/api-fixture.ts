@@ -25,6 +25,7 @@ import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { quietDoor } from '../door/quiet-door.ts';
 
 export const now = Date.parse('2026-11-20T12:00:00.000Z');
 
@@ -236,6 +237,7 @@ function referencesOf(world: World) {
 
 export function portsOf(world: World): ApiPorts {
   return {
+    known: () => {},
     store: {
       node: async (name) => world.nodes.get(name)?.enrolled ?? null,
       nodes: async () => {
@@ -349,7 +351,7 @@ export async function startApi(world: World): Promise<ApiServer> {
     if (world.earlier) message.url = message.url?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown');
     api(message, response);
   };
-  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 });
+  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 }, quietDoor());
   return {
     url: `https://localhost:${listening.port}`,
     ca: identity.ca,

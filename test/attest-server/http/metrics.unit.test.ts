@@ -5,6 +5,7 @@ import { listenPlainly } from '../../../attest-server/http/listen.ts';
 import { nodeView } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
 import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
+import { quietDoor } from '../door/quiet-door.ts';
 import { emptyWorld, enrolled, now, portsOf, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 
 interface Sample {
@@ -106,10 +107,11 @@ describe('the metrics', () => {
       status: statusOf('node-1', verdictOf(), { expiresAt: now - 1 }),
     });
     const metrics = createMetrics({ version: '0.1.0' });
-    await using listening = await listenPlainly(createProbes({ ...portsOf(world), metrics }), {
-      host: '127.0.0.1',
-      port: 0,
-    });
+    await using listening = await listenPlainly(
+      createProbes({ ...portsOf(world), metrics }),
+      { host: '127.0.0.1', port: 0 },
+      quietDoor(),
+    );
     const text = await get(listening.port, '/metrics');
     assert.match(text.body, /^assay_nodes\{state="unknown"\} 1$/m);
     assert.match(text.body, /^assay_node_trusted\{node="node-1"\} 0$/m);

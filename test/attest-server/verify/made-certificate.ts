@@ -22,7 +22,7 @@ export function signer(name: string): Signer {
 
 /** An X.509 certificate with exactly these extensions, each by `extension`. */
 export function madeCertificate(by: Signer, options: CertificateOptions): Buffer {
-  const algorithm = der(0x30, der(0x06, Buffer.from('2a8648ce3d040302', 'hex')));
+  const algorithm = by.privateKey.asymmetricKeyType === 'rsa' ? rsaSha256 : ecdsaSha256;
   const time = (text: string) => der(0x18, Buffer.from(text));
   const tbs = der(
     0x30,
@@ -92,6 +92,9 @@ export function extension(oid: string, value: Buffer, isCritical = false): Buffe
   const critical = isCritical ? [der(0x01, Buffer.of(0xff))] : [];
   return der(0x30, der(0x06, Buffer.from(oid, 'hex')), ...critical, der(0x04, value));
 }
+
+const ecdsaSha256 = der(0x30, der(0x06, Buffer.from('2a8648ce3d040302', 'hex')));
+const rsaSha256 = der(0x30, der(0x06, Buffer.from('2a864886f70d01010b', 'hex')), Buffer.of(5, 0));
 
 function named(text: string): Buffer {
   return der(0x30, der(0x31, der(0x30, der(0x06, Buffer.from('550403', 'hex')), utf8(text))));

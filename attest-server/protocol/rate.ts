@@ -12,11 +12,11 @@ export class Rate {
     this.#at = now;
   }
 
-  /** Whether there was one left to take. */
-  take(now: number): boolean {
+  /** Whether there was one left to take. @param spared how many must be left then */
+  take(now: number, spared = 0): boolean {
     this.#left = Math.min(this.#burst, this.#left + ((now - this.#at) * this.#perSecond) / 1000);
     this.#at = now;
-    if (this.#left < 1) return false;
+    if (this.#left < 1 + spared) return false;
     this.#left -= 1;
     return true;
   }

@@ -1,0 +1,48 @@
+/** What a setting may change: all of it is what one source may have on one port. */
+export interface SourceBounds {
+  /** Connections that have not said yet who they are. */
+  readonly connections: number;
+  /** New connections a second, and twice as many at once. */
+  readonly perSecond: number;
+  /** Bytes that its unproven connections sent. */
+  readonly unprovenBytes: number;
+}
+
+/** What holds for all sources of one port together. */
+export const inAll = {
+  /** Connections that have not said yet who they are. */
+  connections: 2048,
+  /** New connections of sources from which nobody has proven himself: each handshake costs the one thread time. */
+  strangers: { burst: 128, perSecond: 32, spared: 64 },
+  /** Below this a source may take what is spared of them: one that floods does not take all from the others. */
+  light: { burst: 16, perSecond: 4 },
+  /** Some connections of each source are taken from here instead, so that no flood from elsewhere keeps it out. */
+  newcomers: { burst: 1024, perSecond: 256, each: { burst: 4, perSecond: 0.4 } },
+  /** Connections that said hello with enrolled keys and have not proven them: of one source, and of all. */
+  claimants: { perSource: 1024, total: 4096 },
+  /**
+   * Bytes of unproven connections: what they sent, and what each takes of itself, up to half of it, and for each piece that
+   * came. Memory that was in use comes back late, so a connection counts for more than it takes.
+   */
+  unprovenBytes: 256 * 1024 * 1024,
+  connectionBytes: 192 * 1024,
+  pieceBytes: 256,
+  /** A source from which somebody proved himself is known for so many milliseconds after he left. */
+  knownFor: 3_600_000,
+} as const;
+
+/** Which bound was hit; labels of a metric. */
+export const hitBounds = [
+  'rate',
+  'rate_in_all',
+  'places',
+  'places_in_all',
+  'bytes',
+  'bytes_in_all',
+  'deadline',
+] as const;
+export type HitBound = (typeof hitBounds)[number];
+
+/** The ports that have a door; labels too. */
+export const doorPorts = ['agents', 'api', 'metrics'] as const;
+export type DoorPort = (typeof doorPorts)[number];

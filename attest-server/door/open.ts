@@ -1,0 +1,38 @@
+import type { DoorPort, HitBound, SourceBounds } from './bounds.ts';
+import { createDoor, type Door } from './door.ts';
+
+export interface DoorsConfig {
+  readonly sources: SourceBounds;
+  /** Milliseconds. */
+  readonly helloWithin: number;
+}
+
+export interface DoorsParts {
+  /** Milliseconds of a monotonic clock. */
+  readonly now: () => number;
+  readonly turnedAway: (port: DoorPort, bound: HitBound, source: string) => void;
+}
+
+/** A door for each port; they share no bound, so that a flood of one port is none of another. */
+export interface Doors extends AsyncDisposable, Readonly<Record<DoorPort, Door>> {
+  /** What unproven connections hold at present. */
+  unproven(port: DoorPort): { readonly bytes: number; readonly connections: number };
+}
+
+export function openDoors({ sources, helloWithin }: DoorsConfig, { now, turnedAway }: DoorsParts): Doors {
+  const door = (port: DoorPort) =>
+    createDoor({
+      bounds: sources,
+      within: helloWithin,
+      now,
+      turnedAway: (bound, source) => turnedAway(port, bound, source),
+    });
+  const doors = { agents: door('agents'), api: door('api'), metrics: door('metrics') };
+  return {
+    agents: doors.agents,
+    api: doors.api,
+    metrics: doors.metrics,
+    unproven: (port) => doors[port].unproven,
+    async [Symbol.asyncDispose]() {},
+  };
+}

@@ -1,0 +1,200 @@
+import { type HitBound, inAll, type SourceBounds } from './bounds.ts';
+
+/** What one connection holds, from its first byte until it has proven itself, is refused or is gone. */
+export interface Place {
+  /** It sent more. */
+  grow(bytes: number): void;
+  /** It asked for something: of its source it is the youngest again. */
+  touch(): void;
+  /** It said hello with enrolled keys: from now on it is counted among those who claim this node. */
+  claim(node: string): void;
+  /** It is refused: its place is free, and what it sent counts until it leaves. */
+  free(): void;
+  leave(): void;
+}
+
+interface Held {
+  readonly source: Source;
+  readonly evict: (bound: HitBound) => void;
+  /** In which its place is; null once that is free. */
+  within: Set<Held> | null;
+  /** Which node it claims; null for a stranger. */
+  node: string | null;
+  bytes: number;
+  isGone: boolean;
+}
+
+interface Source {
+  readonly name: string;
+  /** Who was silent for longest comes first. */
+  readonly strangers: Set<Held>;
+  readonly claimants: Map<string, Set<Held>>;
+  /** Who sent something that still counts. */
+  readonly senders: Set<Held>;
+  claimed: number;
+  bytes: number;
+}
+
+/**
+ * The places of one port's unproven connections, and the bytes that they sent. There is one rule: where room is lacking,
+ * the heaviest gives way. Among sources that is the one that has most; within a source, of the places that of the stranger who
+ * was silent for longest, and of claimants the oldest of the node that is claimed most; of the bytes the stranger that sent most,
+ * and claimants only where strangers sent nothing.
+ */
+export class Places {
+  readonly #of: SourceBounds;
+  readonly #sources = new Map<string, Source>();
+  #strangers = 0;
+  #claimants = 0;
+  #bytes = 0;
+  /** Those that still have a socket. */
+  #held = 0;
+
+  constructor(of: SourceBounds) {
+    this.#of = of;
+  }
+
+  /** As they count in all. */
+  get bytes(): number {
+    return this.#bytes + Math.min(this.#held * inAll.connectionBytes, inAll.unprovenBytes / 2);
+  }
+  get strangers(): number {
+    return this.#strangers;
+  }
+  get claimants(): number {
+    return this.#claimants;
+  }
+
+  /** @param evict ends the connection at once; told which bound it hit */
+  take(name: string, evict: (bound: HitBound) => void): Place {
+    const source = this.#source(name);
+    const held: Held = { source, evict, within: source.strangers, node: null, bytes: 0, isGone: false };
+    if (source.strangers.size >= this.#of.connections) this.#evict(first(source.strangers), 'places');
+    else if (this.#strangers >= inAll.connections) {
+      const heaviest = this.#heaviest(source, ({ strangers }) => strangers.size);
+      this.#evict(first(heaviest.strangers), 'places_in_all');
+    }
+    this.#sources.set(name, source);
+    source.strangers.add(held);
+    this.#strangers += 1;
+    this.#held += 1;
+    return {
+      touch: () => touch(held),
+      grow: (bytes) => this.#grow(held, bytes),
+      claim: (node) => this.#claim(held, node),
+      free: () => this.#free(held),
+      leave: () => this.#leave(held),
+    };
+  }
+
+  #claim(held: Held, node: string): void {
+    const { source } = held;
+    if (held.node !== null || held.within === null) return;
+    const { perSource, total } = inAll.claimants;
+    if (source.claimed >= perSource) this.#evict(oldestClaimant(source), 'places');
+    else if (this.#claimants >= total)
+      this.#evict(oldestClaimant(this.#heaviest(source, ({ claimed }) => claimed)), 'places_in_all');
+    source.strangers.delete(held);
+    this.#strangers -= 1;
+    const others = source.claimants.get(node) ?? new Set();
+    source.claimants.set(node, others.add(held));
+    source.claimed += 1;
+    this.#claimants += 1;
+    held.within = others;
+    held.node = node;
+  }
+
+  #grow(held: Held, bytes: number): void {
+    const { source } = held;
+    if (held.isGone) return;
+    const counted = bytes + inAll.pieceBytes;
+    held.bytes += counted;
+    source.bytes += counted;
+    this.#bytes += counted;
+    source.senders.add(held);
+    while (source.bytes > this.#of.unprovenBytes) this.#evict(heaviestSender(source), 'bytes');
+    // Where nobody sent anything, the number of places is the bound.
+    while (this.bytes > inAll.unprovenBytes && this.#bytes > 0)
+      this.#evict(heaviestSender(this.#heaviest(source, (each) => each.bytes)), 'bytes_in_all');
+  }
+
+  #evict(held: Held | undefined, bound: HitBound): void {
+    if (held === undefined) return;
+    this.#leave(held);
+    held.evict(bound);
+  }
+
+  #leave(held: Held): void {
+    const { source } = held;
+    if (held.isGone) return;
+    this.#held -= 1;
+    this.#free(held);
+    source.senders.delete(held);
+    source.bytes -= held.bytes;
+    this.#bytes -= held.bytes;
+    held.bytes = 0;
+    held.isGone = true;
+    if (source.strangers.size + source.claimed + source.senders.size === 0) this.#sources.delete(source.name);
+  }
+
+  #free(held: Held): void {
+    const { source, within, node } = held;
+    if (within === null) return;
+    held.within = null;
+    within.delete(held);
+    if (node === null) {
+      this.#strangers -= 1;
+      return;
+    }
+    source.claimed -= 1;
+    this.#claimants -= 1;
+    if (within.size === 0) source.claimants.delete(node);
+  }
+
+  #source(name: string): Source {
+    return (
+      this.#sources.get(name) ?? {
+        name,
+        strangers: new Set(),
+        claimants: new Map(),
+        senders: new Set(),
+        claimed: 0,
+        bytes: 0,
+      }
+    );
+  }
+
+  /** The newcomer's own source, unless another one has more. */
+  #heaviest(own: Source, weigh: (source: Source) => number): Source {
+    return heaviestOf(this.#sources.values(), weigh, own);
+  }
+}
+
+function touch(held: Held): void {
+  if (held.within?.delete(held)) held.within.add(held);
+}
+
+function heaviestOf<T>(all: Iterable<T>, weigh: (each: T) => number, start: T): T {
+  let [heaviest, most] = [start, weigh(start)];
+  for (const each of all) {
+    const weight = weigh(each);
+    if (weight > most) [heaviest, most] = [each, weight];
+  }
+  return heaviest;
+}
+
+function oldestClaimant({ claimants }: Source): Held | undefined {
+  const start = first(claimants.values());
+  return start && first(heaviestOf(claimants.values(), ({ size }) => size, start));
+}
+
+/** Strangers may send little, so that many of them are heavier than the node whose log comes: they go first. */
+function heaviestSender({ senders }: Source): Held | undefined {
+  const start = first(senders);
+  return start && heaviestOf(senders, ({ node, bytes }) => (node === null ? 1e12 : 0) + bytes, start);
+}
+
+function first<T>(all: Iterable<T>): T | undefined {
+  for (const each of all) return each;
+  return undefined;
+}

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { inAll } from '../../../attest-server/door/bounds.ts';
+import { Pace } from '../../../attest-server/door/pace.ts';
+
+const { strangers, newcomers } = inAll;
+const { burst: first } = newcomers.each;
+
+/** A pace, and a clock that stands until a test moves it. */
+function atPace(perSecond: number) {
+  let now = 0;
+  const pace = new Pace({ perSecond }, () => now);
+  const admitted = (source: string, times: number) =>
+    Array.from({ length: times }, () => pace.take(source)).filter((bound) => bound === null).length;
+  const pass = (ms: number) => {
+    now += ms;
+  };
+  return { pace, admitted, pass };
+}
+
+describe('the pace of new connections', () => {
+  it('is bounded by source, whoever is known there', () => {
+    const { pace, admitted, pass } = atPace(10);
+    assert.equal(admitted('a', 100), 20);
+    assert.equal(pace.take('a'), 'rate');
+    pass(1_000);
+    pace.know('a');
+    assert.equal(admitted('a', 100), 10);
+  });
+
+  it('is bounded in all where nobody is known, and the first of each source come in all the same (row 121)', () => {
+    const { pace, admitted, pass } = atPace(1_000);
+    const sources = Array.from({ length: 64 }, (_, index) => `stranger-${index}`);
+    const flood = () => sources.reduce((sum, source) => sum + admitted(source, 100), 0);
+    assert.equal(flood(), 64 * first + strangers.burst);
+    pass(1_000);
+    assert.equal(flood(), strangers.perSecond);
+    assert.equal(admitted('honest', first), first);
+    assert.equal(pace.take('honest'), 'rate_in_all');
+    pace.know('honest');
+    assert.equal(admitted('honest', 500), 500);
+    assert.equal(pace.take('stranger-0'), 'rate_in_all');
+  });
+
+  it('leaves what a source that floods alone may not take to those that come now and then (row 121)', () => {
+    const { admitted, pass } = atPace(1_000);
+    for (let second = 0; second < 10; second++) {
+      admitted('flood', 500);
+      assert.equal(admitted('probe', 2), 2);
+      pass(1_000);
+    }
+  });
+
+  it('bounds the newcomers too', () => {
+    const { pace } = atPace(1_000);
+    const sources = Array.from(
+      { length: newcomers.burst + strangers.burst + 100 },
+      (_, index) => `s${index}`,
+    );
+    const refused = sources.filter((source) => pace.take(source) !== null);
+    assert.equal(refused.length, 100);
+  });
+
+  it('forgets who was known after an hour', () => {
+    const { pace, admitted, pass } = atPace(1_000);
+    pace.know('a');
+    assert.equal(admitted('a', 300), 300);
+    pass(inAll.knownFor);
+    assert.equal(admitted('a', 300), first + strangers.burst - strangers.spared);
+  });
+});
