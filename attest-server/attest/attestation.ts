@@ -18,6 +18,14 @@ import { SystemUuids } from './system-uuids.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
 import { changeRecord, summaryRecord } from './verdict-record.ts';
 
+/** What an answer was worth. */
+export interface Judged {
+  readonly state: NodeState;
+  readonly codes: readonly ReasonCode[];
+  /** Parts that its connection need not show again. */
+  readonly enough: readonly PartName[];
+}
+
 /**
  * The pipeline: verify, appraise, record, report. Keeps in memory what the next verdict of each node needs; all of it
  * is read from the store again at a start.
@@ -75,10 +83,7 @@ export class Attestation {
    * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it.
    * @throws Rejection where the evidence is bad: nothing is stored and no state changes
    */
-  async judge(
-    node: AttestedNode,
-    answer: Answer,
-  ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
+  async judge(node: AttestedNode, answer: Answer): Promise<Judged> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
     const { parts, lost } = await this.#complete(node.name, answer.parts);
     const started = performance.now();
@@ -207,11 +212,7 @@ export class Attestation {
     await this.#ports.verdicts.settled();
   }
 
-  async #record(
-    node: AttestedNode,
-    answer: Answer,
-    proven: Proven,
-  ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
+  async #record(node: AttestedNode, answer: Answer, proven: Proven): Promise<Judged> {
     const at = this.#ports.now();
     const { budget, logsPerBoot, packer } = this.#ports.evidence;
     const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
@@ -226,7 +227,11 @@ export class Attestation {
     const memory = previous?.memory ?? {};
     const past = { sequence, concurrent, sentParts, memory };
     const { tpmClass = 'unknown' } = node;
-    const { verdict, begun, next } = appraise(proven, { name: node.name, labels, tpmClass, past }, at);
+    const { verdict, begun, next, enough } = appraise(
+      proven,
+      { name: node.name, labels, tpmClass, past },
+      at,
+    );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
     const kept = packer.pack(
@@ -273,7 +278,7 @@ export class Attestation {
       await this.#commit(record, from);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
-    return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
+    return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code), enough };
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */

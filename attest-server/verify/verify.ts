@@ -6,6 +6,7 @@ import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
+import { proveAggregate } from './ima/boot-aggregate.ts';
 import { knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
 import { checkParts } from './parts.ts';
@@ -89,7 +90,7 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
   const facts = checkFacts(evidence.facts, expected.binding, (text) =>
     memory === null ? parseFacts(text) : memory.facts(ak.name, text),
   );
-  const { boot: log, userSpace, others } = checkParts(evidence.parts, facts, memory);
+  const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
 
   // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
   const measured =
@@ -98,6 +99,10 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
       : memory === null
         ? measureBoot(log, pcrs.banks, userSpace)
         : memory.boot(log, pcrs, userSpace);
+
+  // 10. IMA's list leads to the quoted PCR 10, so that its first entry is the kernel's word on what had been measured.
+  //     Stops what is extended after the kernel had started; the policy compares it.
+  const aggregate = ima && proveAggregate(ima.bytes, pcrs.banks);
 
   // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {
@@ -109,6 +114,7 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
     firmwareVersion: latest.firmwareVersion,
     facts,
     boot: measured && knowingSaid(measured, facts?.host?.commandLine),
+    aggregate,
     parts: others,
   } as Proven;
 }

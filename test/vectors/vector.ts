@@ -35,14 +35,21 @@ export function vectorOf({
   boot,
   sentBootLog,
   version = 1,
+  memory,
   moment,
   expected,
 }: Attack): Vector {
   const context = { at: new Date(capturedAt).toISOString(), sentBootLog: true };
   const bundle: EarlierBundle = { ...evidenceOf(moment), ...(sentBootLog === true && { context }) };
+  const newer = () => {
+    const { context: own = { at: context.at }, ...rest } = parseBundle(JSON.stringify(bundle));
+    return memory === undefined
+      ? { ...rest, ...(sentBootLog === true && { context: own }) }
+      : { ...rest, context: { ...own, memory } };
+  };
   return {
     name,
-    bundle: version === 1 ? bundle : parseBundle(JSON.stringify(bundle)),
+    bundle: version === 1 ? bundle : newer(),
     policy: policyOf(boot),
     expected: { rows, attack, made, references: base ?? 'debian13-shim-grub', ...expected },
   };
