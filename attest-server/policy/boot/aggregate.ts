@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { bankBytes, pcrBanks } from '../../protocol/messages.ts';
-import { type PcrValues, pcrValue } from '../../protocol/pcr-values.ts';
+import { bankBytes } from '../../protocol/messages.ts';
+import type { PcrValues } from '../../protocol/pcr-values.ts';
 import type { AggregateProblem, BootAggregate } from '../../verify/ima/boot-aggregate.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { JudgedNode } from '../aspect.ts';
@@ -12,7 +12,7 @@ interface RememberedAggregate {
   readonly restartCount: number;
   readonly bootId: string;
   /** Of this boot. */
-  readonly shown: BootAggregate | 'not_replayed';
+  readonly shown: BootAggregate | AggregateProblem;
   /** In this boot or an earlier one a list said whether something was measured again: leaving it out hides that. */
   readonly gave: boolean;
 }
@@ -30,17 +30,16 @@ export interface AggregateClaim {
 /** `covered`: PCRs 0 to 9 are as they were when the kernel started; `differs`: they are not; `missing`: nobody can say. */
 export type AggregateOutcome = 'covered' | 'differs' | 'missing';
 
-/** A list that fits now, or that fitted before in this boot, tells more than one that does not. */
+/** A list that led to PCR 10, now or before in this boot, tells most; then one that leads elsewhere. */
 export function claimOf({ aggregate, clock, facts }: Proven, { past, sequence }: JudgedNode): AggregateClaim {
   const known = rememberedIn(past.memory.boot);
   const cause = facts?.unavailable?.ima ?? '';
   const gave = known?.gave ?? false;
   const before = known !== null && isOfBoot(known, clock, facts?.bootId) ? known.shown : null;
-  if (isAggregate(aggregate)) return { shown: aggregate, gave, cause };
-  if (before !== null && isAggregate(before)) return { shown: before, gave, cause };
+  const both = [aggregate, before];
+  const shown = both.find(isAggregate) ?? both.find(isHidden) ?? aggregate ?? before ?? 'none';
   const isKexec = sequence.findings.some(({ code }) => code === 'kexec_detected');
-  const problem = aggregate ?? before ?? 'none';
-  return { shown: problem === 'not_replayed' && isKexec ? 'kexec' : problem, gave, cause };
+  return { shown: shown === 'not_replayed' && isKexec ? 'kexec' : shown, gave, cause };
 }
 
 /** To be remembered of the node; undefined where that is what is remembered already, or of no boot. */
@@ -51,7 +50,7 @@ export function nextAggregate(
   outcome: AggregateOutcome,
 ): RememberedAggregate | undefined {
   const bootId = facts?.bootId;
-  if (bootId === undefined || !(isAggregate(shown) || shown === 'not_replayed')) return undefined;
+  if (bootId === undefined || shown === 'none' || shown === 'kexec') return undefined;
   const next = { resetCount, restartCount, bootId, shown, gave: gave || outcome !== 'missing' };
   const known = rememberedIn(past.memory.boot);
   const isKnown =
@@ -59,9 +58,9 @@ export function nextAggregate(
   return isKnown ? undefined : next;
 }
 
-/** Whether a list of this boot has led to PCR 10: it need not be sent again. */
+/** Whether a list of this boot was seen, whatever it was worth: its begin stays as it is, so that it need not come again. */
 export function isShown({ shown }: AggregateClaim): boolean {
-  return isAggregate(shown);
+  return shown !== 'none';
 }
 
 export interface AggregateJudgement {
@@ -78,31 +77,31 @@ export function judgeAggregate(
 ): AggregateJudgement {
   if (shown === 'not_replayed') return { outcome: 'differs', finding: notReplayed };
   if (!isAggregate(shown)) return missing(said[shown], gave, required, cause);
-  const bank = pcrBanks.find((one) => shown.startsWith(`${one}:`)) ?? 'sha1';
-  const quoted = banks.find((one) => one.bank === bank);
-  const [to9, to7] = [aggregateOf(quoted, 9), aggregateOf(quoted, 7)];
-  if (to7 === null) return missing(`${said.bank} (${bank})`, gave, required, cause);
-  // From 5.8 on, and never with SHA-1, which a kernel of any version ends with PCR 7.
-  if (shown === to9 && bank !== 'sha1') return { outcome: 'covered', finding: null };
+  const quoted = banks.find(({ bank }) => shown.startsWith(`${bank}:`));
+  // From 5.8 on, and never with SHA-1, with which a kernel of any version ends at PCR 7.
+  const to9 = quoted === undefined || quoted.bank === 'sha1' ? null : aggregateOf(quoted, 9);
+  if (shown === to9) return { outcome: 'covered', finding: null };
+  const to7 = quoted === undefined ? null : aggregateOf(quoted, 7);
   if (shown === to7) return missing(said.to7, gave, required, cause);
-  if (to9 === null) return missing(`${said.bank} (${bank})`, gave, required, cause);
-  return { outcome: 'differs', finding: remeasured(bank === 'sha1' ? to7 : to9, shown) };
+  const wanted = quoted?.bank === 'sha1' ? to7 : to9;
+  if (wanted === null) return missing(said.bank, gave, required, cause);
+  return { outcome: 'differs', finding: remeasured(wanted, shown) };
 }
 
 /** As the kernel makes it: security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate. Null where a PCR was not quoted. */
-function aggregateOf(quoted: PcrValues | undefined, last: number): BootAggregate | null {
-  if (quoted === undefined) return null;
-  const values: Buffer[] = [];
-  for (let pcr = 0; pcr <= last; pcr++) {
-    const value = pcrValue(quoted, pcr);
-    if (value?.length !== bankBytes[quoted.bank]) return null;
-    values.push(value);
-  }
-  return `${quoted.bank}:${hash(quoted.bank, Buffer.concat(values), 'hex')}`;
+function aggregateOf({ bank, mask, values }: PcrValues, last: 7 | 9): BootAggregate | null {
+  const all = (1 << (last + 1)) - 1;
+  const bytes = (last + 1) * bankBytes[bank];
+  if ((mask & all) !== all || values.length < bytes) return null;
+  return `${bank}:${hash(bank, values.subarray(0, bytes), 'hex')}`;
 }
 
 function isAggregate(shown: string | null): shown is BootAggregate {
   return shown?.includes(':') ?? false;
+}
+
+function isHidden(shown: string | null): shown is 'not_replayed' {
+  return shown === 'not_replayed';
 }
 
 function isOfBoot(
@@ -125,9 +124,17 @@ function rememberedIn(memory: unknown): RememberedAggregate | null {
   const { resetCount, restartCount, bootId, shown, gave } = memory;
   if (typeof resetCount !== 'number' || typeof restartCount !== 'number') return null;
   if (typeof bootId !== 'string' || typeof shown !== 'string' || typeof gave !== 'boolean') return null;
-  if (shown !== 'not_replayed' && !isAggregate(shown)) return null;
-  return { resetCount, restartCount, bootId, shown, gave };
+  const known = isAggregate(shown) ? shown : problems.find((problem) => problem === shown);
+  return known === undefined ? null : { resetCount, restartCount, bootId, shown: known, gave };
 }
+
+const problems = [
+  'unquoted',
+  'unextended',
+  'unreadable',
+  'no_aggregate',
+  'not_replayed',
+] as const satisfies readonly AggregateProblem[];
 
 const expected = 'boot_aggregate over PCRs 0 to 9, in an IMA list that leads to the quoted PCR 10';
 

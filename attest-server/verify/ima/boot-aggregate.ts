@@ -25,14 +25,28 @@ const imaPcr = 10;
  * that whoever runs later adds to the list, and changes nothing of its begin.
  */
 export function proveAggregate(list: Buffer, banks: readonly PcrValues[]): BootAggregate | AggregateProblem {
-  const quoted = banks.filter((bank) => pcrValue(bank, imaPcr) !== null);
+  const quoted: Pcr10[] = [];
+  for (const held of banks) {
+    const value = pcrValue(held, imaPcr);
+    if (value !== null) quoted.push({ bank: held.bank, value });
+  }
   if (quoted.length === 0) return 'unquoted';
-  if (quoted.some((bank) => pcrValue(bank, imaPcr)?.every((byte) => byte === 0))) return 'unextended';
+  if (quoted.some(({ value }) => isZero(value))) return 'unextended';
   const entries = entriesOf(list);
   if (entries === null) return 'unreadable';
   const aggregate = aggregateIn(entries);
   if (aggregate === null) return 'no_aggregate';
-  return quoted.every((bank) => leadsTo(entries, bank)) ? aggregate : 'not_replayed';
+  return quoted.every((pcr10) => leadsTo(entries, pcr10)) ? aggregate : 'not_replayed';
+}
+
+interface Pcr10 {
+  readonly bank: PcrBank;
+  readonly value: Buffer;
+}
+
+function isZero(bytes: Buffer): boolean {
+  for (const byte of bytes) if (byte !== 0) return false;
+  return true;
 }
 
 /** A list that cannot be read vouches for nothing, and says nothing against the node either. */
@@ -52,7 +66,7 @@ function aggregateIn([first]: readonly ImaEntry[]): BootAggregate | null {
   const bank = pcrBanks.find((known) => known === subject?.algorithm);
   if (subject === null || bank === undefined || subject.name !== 'boot_aggregate') return null;
   const { digest } = subject;
-  if (digest.length !== bankBytes[bank] || digest.every((byte) => byte === 0)) return null;
+  if (digest.length !== bankBytes[bank] || isZero(digest)) return null;
   return `${bank}:${digest.toString('hex')}`;
 }
 
@@ -60,20 +74,19 @@ function aggregateIn([first]: readonly ImaEntry[]): BootAggregate | null {
  * True where some first entries lead to the value: the list is read after the quote. A kernel from 5.8 on hashes each
  * entry for each bank; an older one extends the SHA-1 digest, with zeros behind it.
  */
-function leadsTo(entries: readonly ImaEntry[], quoted: PcrValues): boolean {
+function leadsTo(entries: readonly ImaEntry[], quoted: Pcr10): boolean {
   return replays(entries, quoted, hashedFor) || replays(entries, quoted, padded);
 }
 
-function replays(entries: readonly ImaEntry[], quoted: PcrValues, extended: Extended): boolean {
-  const { bank } = quoted;
+function replays(entries: readonly ImaEntry[], { bank, value }: Pcr10, extended: Extended): boolean {
   const size = bankBytes[bank];
-  const wanted = pcrValue(quoted, imaPcr);
   const scratch = Buffer.alloc(2 * size);
+  const digest = scratch.subarray(size);
   for (const entry of entries) {
     if (entry.pcr !== imaPcr) continue;
-    if (!extended(entry, bank, scratch.subarray(size))) return false;
+    if (!extended(entry, bank, digest)) return false;
     scratch.write(hash(bank, scratch, 'latin1'), 0, 'latin1');
-    if (wanted?.compare(scratch, 0, size) === 0) return true;
+    if (value.compare(scratch, 0, size) === 0) return true;
   }
   return false;
 }

@@ -15,6 +15,7 @@ export interface ImaEntry {
 
 const pcrCount = 24;
 const digestBytes = 20;
+const noDigest = Buffer.alloc(digestBytes);
 /** Longer than any name of the kernel's, and than a format of `ima_template_fmt=` that makes sense. */
 const longestTemplate = 64;
 /** The oldest template has no size before its data, and its name is hashed with zeros up to this many bytes. */
@@ -46,7 +47,7 @@ function parseEntry(cursor: Cursor): ImaEntry {
   const template = cursor.bytes(length, 'ima.template').toString('latin1');
   if (!/^[!-~]+$/.test(template)) throw cursor.fault('ima.template', 'a template without a name', begin);
   const hashed = template === oldest ? parseOldest(cursor) : cursor.bytes(cursor.u32('ima.size'), 'ima.data');
-  return { pcr, digest, isViolation: digest.every((byte) => byte === 0), template, hashed };
+  return { pcr, digest, isViolation: digest.equals(noDigest), template, hashed };
 }
 
 /** A SHA-1 digest, then a name with its size. */

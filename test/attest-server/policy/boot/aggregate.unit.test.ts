@@ -120,6 +120,8 @@ describe('what the kernel found when it started', () => {
       remeasured,
       remeasured,
     ]);
+    const hidden = judgedInTurn([{ aggregate: 'not_replayed' }, { aggregate: 'unreadable' }]);
+    assert.deepEqual(hidden, [remeasured, remeasured]);
     assert.deepEqual(
       judgedInTurn([{ aggregate: 'not_replayed' }, { aggregate: null }, { aggregate: covered }]),
       [remeasured, remeasured, fits],
