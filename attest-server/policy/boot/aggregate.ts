@@ -63,6 +63,11 @@ export function isShown({ shown }: AggregateClaim): boolean {
   return shown !== 'none';
 }
 
+/** True where the proof is one of an earlier answer, which whoever exported a bundle says that there was. */
+export function isRemembered({ aggregate }: Proven, memory: JudgedNode['past']['memory']): boolean {
+  return aggregate === null && rememberedIn(memory.boot) !== null;
+}
+
 export interface AggregateJudgement {
   readonly outcome: AggregateOutcome;
   /** What was found; a proof that is missing and that nobody demands is worth telling only of a boot that is good. */
