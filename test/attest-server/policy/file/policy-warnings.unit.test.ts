@@ -27,6 +27,11 @@ describe('a policy that may not be what was meant', () => {
       'require: [boot], boot: {secureBoot: required}, severity: {secureboot_off: warn, kernel_unknown: info}',
       ['4 groups.0.severity.secureboot_off'],
     ],
+    ['boot: {aggregate: required}', ['4 groups.0.boot.aggregate']],
+    [
+      'require: [boot], boot: {aggregate: required}, severity: {facts_unavailable: info}',
+      ['4 groups.0.severity.facts_unavailable'],
+    ],
     ['freshness: 60', ['4 groups.0.freshness']],
     ['freshness: 61', []],
     ['tpm: absent', []],
