@@ -135,7 +135,9 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     const own = judge.judge(proven, judged, at);
     const judgement = missing.length === 0 ? own : withUnread(own, name, missing, against[name] ?? null);
     if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
-    if (own.enough !== undefined && own.enough.length > 0) enough = [...enough, ...own.enough];
+    // What is not remembered of this answer must be shown once more.
+    if (missing.length === 0 && own.enough !== undefined && own.enough.length > 0)
+      enough = [...enough, ...own.enough];
     judgements.push(judgement);
   }
   const verdict = join(prepared, judgements);

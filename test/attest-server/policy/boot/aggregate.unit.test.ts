@@ -174,6 +174,17 @@ describe('what the kernel found when it started', () => {
       assert.deepEqual(judged(broken), ['facts_unavailable info'], JSON.stringify(broken));
   });
 
+  it('need not be shown again once it is remembered, and only then', () => {
+    const enough = (answered: Answered) =>
+      appraise(answer(answered), rules, { name: 'n' }, references, 0).enough;
+    assert.deepEqual(enough({ aggregate: covered }), ['ima']);
+    assert.deepEqual(enough({ aggregate: 'unextended' }), ['ima']);
+    assert.deepEqual(enough({ aggregate: null }), []);
+    assert.deepEqual(enough({ aggregate: covered, unavailable: { host: 'late' } }), []);
+    // A list that is too long is said so, and costs nothing else.
+    assert.deepEqual(judgedInTurn([{ aggregate: null, unavailable: { ima: 'too long' } }]), [told]);
+  });
+
   it('weighs what the policy says', () => {
     const lenient = policyOf(
       'require: [identity, boot]',
