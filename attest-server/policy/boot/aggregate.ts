@@ -30,16 +30,15 @@ export interface AggregateClaim {
 /** `covered`: PCRs 0 to 9 are as they were when the kernel started; `differs`: they are not; `missing`: nobody can say. */
 export type AggregateOutcome = 'covered' | 'differs' | 'missing';
 
-/** A list that led to PCR 10, now or before in this boot, tells most; then one that leads elsewhere. */
 export function claimOf({ aggregate, clock, facts }: Proven, { past, sequence }: JudgedNode): AggregateClaim {
   const known = rememberedIn(past.memory.boot);
   const cause = facts?.unavailable?.ima ?? '';
   const gave = known?.gave ?? false;
   const before = known !== null && isOfBoot(known, clock, facts?.bootId) ? known.shown : null;
-  const both = [aggregate, before];
-  const shown = both.find(isAggregate) ?? both.find(isHidden) ?? aggregate ?? before ?? 'none';
+  const shown = tellsMore(aggregate, before) ?? 'none';
+  if (shown !== 'not_replayed') return { shown, gave, cause };
   const isKexec = sequence.findings.some(({ code }) => code === 'kexec_detected');
-  return { shown: shown === 'not_replayed' && isKexec ? 'kexec' : shown, gave, cause };
+  return { shown: isKexec ? 'kexec' : shown, gave, cause };
 }
 
 /** To be remembered of the node; undefined where that is what is remembered already, or of no boot. */
@@ -56,6 +55,11 @@ export function nextAggregate(
   const isKnown =
     known !== null && isOfBoot(known, next, bootId) && known.shown === shown && known.gave === next.gave;
   return isKnown ? undefined : next;
+}
+
+/** Whether a list led to PCR 10. */
+export function isReplayed({ shown }: AggregateClaim): boolean {
+  return isAggregate(shown);
 }
 
 /** Whether a list of this boot was seen, whatever it was worth: its begin stays as it is, so that it need not come again. */
@@ -105,8 +109,13 @@ function isAggregate(shown: string | null): shown is BootAggregate {
   return shown?.includes(':') ?? false;
 }
 
-function isHidden(shown: string | null): shown is 'not_replayed' {
-  return shown === 'not_replayed';
+/** A list that led to PCR 10, now or before in this boot, tells most; then one that leads elsewhere. */
+function tellsMore(
+  now: RememberedAggregate['shown'] | null,
+  before: RememberedAggregate['shown'] | null,
+): RememberedAggregate['shown'] | null {
+  if (before === null || isAggregate(now)) return now;
+  return now === null || isAggregate(before) || before === 'not_replayed' ? before : now;
 }
 
 function isOfBoot(

@@ -10,6 +10,7 @@ import {
   type AggregateClaim,
   type AggregateOutcome,
   claimOf,
+  isReplayed,
   isShown,
   judgeAggregate,
   nextAggregate,
@@ -156,7 +157,8 @@ interface Remembered {
 
 /** Nodes that booted the same share a judgement, unless the policy goes by the node. */
 function keyOf({ measuredDigest }: Proven, { node, aggregate }: MadeFrom): string {
-  const booted = `${measuredDigest} ${aggregate.shown}`;
+  // Of two nodes with the same PCRs one may have no list; two aggregates of the same PCRs are an attack.
+  const booted = isReplayed(aggregate) ? measuredDigest : `${measuredDigest} ${aggregate.shown}`;
   return node === null ? booted : `${node} ${booted}`;
 }
 
@@ -188,6 +190,7 @@ function areSame(a: MadeFrom, b: MadeFrom): boolean {
     a.denied === b.denied &&
     a.node === b.node &&
     a.unmeasured === b.unmeasured &&
+    a.aggregate.shown === b.aggregate.shown &&
     a.aggregate.gave === b.aggregate.gave &&
     a.aggregate.cause === b.aggregate.cause
   );
