@@ -3,8 +3,10 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { bootLogPath } from '../agent/collectors/boot-log.ts';
+import { imaLogPath } from '../agent/collectors/ima-log.ts';
 import type { TpmAuthority } from './authority.ts';
 import { type BootOptions, banksOf, bootTpm } from './boot.ts';
+import { startKernel } from './kernel.ts';
 import { filesOf } from './loader-files.ts';
 import { launchTpm, type SoftwareTpm } from './tpm.ts';
 
@@ -72,8 +74,9 @@ class Machine implements FixtureMachine {
   async powerCycle(log: Buffer, options?: BootOptions): Promise<void> {
     this.#bootId = null;
     await bootTpm(this.tpm, log, options);
+    const ima = await startKernel(this.tpm);
     const bootId = randomUUID();
-    await writeSysroot(this.sysroot, bootId, log);
+    await writeSysroot(this.sysroot, bootId, log, ima);
     this.#bootId = bootId;
   }
 
@@ -93,7 +96,7 @@ class Machine implements FixtureMachine {
   }
 }
 
-async function writeSysroot(sysroot: string, bootId: string, log: Buffer): Promise<void> {
+async function writeSysroot(sysroot: string, bootId: string, log: Buffer, ima: Buffer): Promise<void> {
   const files: Readonly<Record<string, string | Buffer>> = {
     'etc/os-release':
       'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n',
@@ -101,6 +104,7 @@ async function writeSysroot(sysroot: string, bootId: string, log: Buffer): Promi
     'proc/sys/kernel/random/boot_id': `${bootId}\n`,
     'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
     [bootLogPath]: log,
+    [imaLogPath]: ima,
     ...Object.fromEntries(filesOf(log)),
   };
   await rm(sysroot, { recursive: true, force: true });

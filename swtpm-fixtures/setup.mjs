@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The set-up behind `npm start`, `npm test` and `npm run check|fix|bench|build`. It runs under the machine's own
+// The set-up behind `npm start`, `npm test` and `npm run test:vm|check|fix|bench|build`. It runs under the machine's own
 // Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -14,6 +14,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const verbs = {
   start: { program: ['swtpm-fixtures/cluster/main.ts'], debian: true },
   test: { program: ['test/main.ts', 'test'], debian: true },
+  'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },
@@ -28,8 +29,8 @@ try {
     );
     process.exit(2);
   }
-  const { program, debian } = verbs[verb];
-  if (debian) await installDebianPackages();
+  const { program, debian, machines = false } = verbs[verb];
+  if (debian) await installDebianPackages(machines);
   await installNpmPackages(root);
   // npm passes what follows `--`; the first `--` is the one of package.json's own line.
   const args = rest[0] === '--' ? rest.slice(1) : rest;

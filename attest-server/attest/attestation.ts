@@ -1,4 +1,4 @@
-import type { Judgement } from '../channel/ports.ts';
+import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { overdueVerdict, twinVerdict } from '../policy/appraise.ts';
@@ -27,6 +27,14 @@ import { SystemUuids } from './system-uuids.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
 import { changeRecord, summaryRecord } from './verdict-record.ts';
+
+/** What an answer was worth. */
+export interface Judged {
+  readonly state: NodeState;
+  readonly codes: readonly ReasonCode[];
+  /** Parts that its connection need not show again. */
+  readonly enough: readonly PartName[];
+}
 
 /**
  * The pipeline: verify, appraise, record, report. Keeps in memory what the next verdict of each node needs; all of it
@@ -102,7 +110,7 @@ export class Attestation {
    * shows that its loader read what nobody knows, it gives the digests of what the node is to be asked for first.
    * @throws Rejection where the evidence is bad: nothing is stored and no state changes
    */
-  async judge(node: AttestedNode, answer: Answer): Promise<Judgement> {
+  async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
     const { parts, lost } = await this.#complete(node.name, answer.parts);
     const held = await this.#files.heldFor(node.name, this.#statuses.get(node.name)?.parts ?? {});
@@ -260,12 +268,7 @@ export class Attestation {
     await this.#ports.verdicts.settled();
   }
 
-  async #record(
-    node: AttestedNode,
-    answer: Answer,
-    proven: Proven,
-    given: GivenFiles,
-  ): Promise<{ readonly state: NodeState; readonly codes: readonly ReasonCode[] }> {
+  async #record(node: AttestedNode, answer: Answer, proven: Proven, given: GivenFiles): Promise<Judged> {
     const at = this.#ports.now();
     const { budget, logsPerBoot, packer } = this.#ports.evidence;
     const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
@@ -280,7 +283,11 @@ export class Attestation {
     const memory = previous?.memory ?? {};
     const past = { sequence, concurrent, twins: this.#twins.of(node.name), sentParts, memory };
     const { tpmClass = 'unknown' } = node;
-    const { verdict, begun, next } = appraise(proven, { name: node.name, labels, tpmClass, past }, at);
+    const { verdict, begun, next, enough } = appraise(
+      proven,
+      { name: node.name, labels, tpmClass, past },
+      at,
+    );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
     const kept = packer.pack(
@@ -328,7 +335,7 @@ export class Attestation {
       await this.#commit(record, from);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
-    return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code) };
+    return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code), enough };
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */

@@ -1,5 +1,6 @@
 import type { Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
+import type { PartName } from '../protocol/evidence.ts';
 import type { Introduction } from '../protocol/messages.ts';
 import type { AttestedNode } from './answer.ts';
 import { Attestation } from './attestation.ts';
@@ -39,9 +40,15 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
     fault,
   );
   const fixed = new WeakSet<EnrolledNode>();
+  /** By connection: the machine cannot boot again on it, and a TPM that starts anew is asked for all again. */
+  const enough = new WeakMap<JudgedPeer, readonly PartName[]>();
   return {
-    ask: ({ record }, hello) => questionFor(record.banks ?? hello.banks, attestation.heldParts(record.name)),
-    async judge({ record, ak, endorsementPath }, { session, answer }) {
+    ask: (peer, hello) => {
+      const { name, banks } = peer.record;
+      return questionFor(banks ?? hello.banks, attestation.heldParts(name), enough.get(peer));
+    },
+    async judge(peer, { session, answer }) {
+      const { record, ak, endorsementPath } = peer;
       const started = monotonic();
       const judged = await attestation.judge(
         { ...record, ak, endorsementPath },
@@ -59,6 +66,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
           },
         },
       );
+      if ('enough' in judged) enough.set(peer, judged.enough);
       // A record of before they were kept: what this answer proved is what the TPM has.
       if (record.banks === null && session.hello !== null && !fixed.has(record)) {
         fixed.add(record);

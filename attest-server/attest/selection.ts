@@ -31,12 +31,18 @@ const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBank
  * is hidden from one bank shows in another.
  * @param banks those that the TPM had when it was enrolled
  * @param held parts of which the server has the bytes
+ * @param enough parts that this connection has shown, and need not show again
  */
-export function questionFor(banks: readonly PcrBank[], held: NodeStatus['parts']): Question {
+export function questionFor(
+  banks: readonly PcrBank[],
+  held: NodeStatus['parts'],
+  enough: readonly PartName[] = [],
+): Question {
   let has = 0;
   strongBanks.forEach((bank, bit) => {
     if (banks.includes(bank)) has |= 1 << bit;
   });
   const holds = askedParts.flatMap((name) => held[name] ?? []);
-  return { selection: selections[has] ?? {}, holds, parts: askedParts };
+  const parts = enough.length === 0 ? askedParts : askedParts.filter((name) => !enough.includes(name));
+  return { selection: selections[has] ?? {}, holds, parts };
 }

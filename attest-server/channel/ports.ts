@@ -49,10 +49,12 @@ export interface Identification<Node> {
 }
 
 /** What one answer came to. */
-export type Judgement =
-  | { readonly state: NodeState; readonly codes: readonly ReasonCode[] }
-  /** It proves itself, and is judged once the node was asked for these files of its loader, by digest. */
-  | { readonly files: readonly string[] };
+export type Judgement = { readonly state: NodeState; readonly codes: readonly ReasonCode[] } | WantedFiles;
+
+/** It proves itself, and is judged once the node was asked for these files of its loader, by digest. */
+export interface WantedFiles {
+  readonly files: readonly string[];
+}
 
 export interface JudgeRequest {
   readonly session: Session;

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import type { PartName } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
@@ -40,6 +41,8 @@ export interface Appraisal {
   readonly begun: Begun | null;
   /** To be remembered of the node. */
   readonly next: { readonly sequence: Sequence; readonly memory: Readonly<Record<string, unknown>> };
+  /** Parts that this connection need not show again. */
+  readonly enough: readonly PartName[];
 }
 
 export interface Begun {
@@ -132,12 +135,16 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   let memory = past.memory;
   const against = againstIn(memory);
   const judgements: Judgement[] = [];
+  let enough = nothing;
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
     const missing = unreadBy(aspect, unread);
     const own = judge.judge(proven, judged, at);
     const judgement = missing.length === 0 ? own : withUnread(own, name, missing, against[name] ?? null);
     if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
+    // What is not remembered of this answer must be shown once more.
+    if (missing.length === 0 && own.enough !== undefined && own.enough.length > 0)
+      enough = [...enough, ...own.enough];
     judgements.push(judgement);
   }
   const verdict = joined(prepared, judgements);
@@ -148,8 +155,11 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
       sequence: sequence.next,
       memory: withAgainst(memory, nextAgainst(against, verdict.reasons, aspects, unread)),
     },
+    enough,
   };
 }
+
+const nothing: readonly PartName[] = [];
 
 /** `join`, where the judgements before were others. */
 function joined(prepared: PreparedGroup, judgements: readonly Judgement[]): Verdict {

@@ -59,6 +59,8 @@ export interface Judgement {
   readonly source: Source;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */
   readonly next?: unknown;
+  /** Parts that prove no more until the TPM or the kernel starts anew: on this connection they are not asked for again. */
+  readonly enough?: readonly PartName[];
 }
 
 /** Of whom a piece of evidence is, and what is remembered of it. */

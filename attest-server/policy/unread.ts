@@ -102,13 +102,14 @@ function asFinding({ code, aspect, source, expected, actual, text, evidence }: R
 }
 
 const none: readonly Unread[] = [];
-const readable = [...partNames, 'host'] as const;
+/** Without IMA's list a boot is what it was: the aspect says itself what is not proven then. */
+const readable = [...partNames.filter((name) => name !== 'ima'), 'host'] as const;
 
 function isThere(name: Unread['name'], { boot, parts }: Proven): boolean {
   if (name === 'boot') return boot !== null;
   if (name === 'userSpace') return (boot?.userSpaceDigest ?? null) !== null;
   // Several collectors speak of the host: what others gave is not what this one did not.
-  return name !== 'host' && parts[name] !== undefined;
+  return name !== 'host' && name !== 'ima' && parts[name] !== undefined;
 }
 
 /** Collectors that have a code of their own. */

@@ -8,7 +8,8 @@ const parts: Readonly<Record<PartName, number>> = {
   userSpace: 64 * 1024,
   /** The list of them, by digest; each file travels by itself. */
   loaderFiles: 32 * 1024,
-  ima: 2 * 1024 * 1024,
+  /** Without an IMA policy it is one entry, of some 110 bytes. */
+  ima: 256 * 1024,
   disk: 256 * 1024,
   firewall: 512 * 1024,
   inventory: 256 * 1024,

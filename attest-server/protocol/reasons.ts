@@ -23,7 +23,7 @@ const byClass = {
     'token_rejected role_denied malformed too_large sig_invalid not_tpm_generated wrong_attest_type ' +
     'nonce_invalid nonce_stale nonce_replayed pcr_selection pcr_digest_mismatch weak_bank bank_unextended ' +
     'bank_mismatch clock_rewind counter_rollback tpm_firmware boot_correlation log_incomplete ' +
-    'log_replay_mismatch unverified_event event_data_mismatch separator_error kexec_detected ima_malformed ' +
+    'log_replay_mismatch boot_remeasured unverified_event event_data_mismatch separator_error kexec_detected ima_malformed ' +
     'ima_incomplete ima_violation ima_denied_file luks_null_cipher luks_header_changed luks_reencrypt_state ' +
     'luks_key_shared key_residue volume_exposed key_subject_mismatch lease_consumed lease_exhausted ' +
     'cap_missing cap_reverted key_withheld label_tamper audit_rollback',

@@ -114,6 +114,7 @@ async function vouchedFor(node: string, ports: CapturePorts): Promise<VouchedFor
 
 /** With these, what runs is not what the log tells: nothing to compare others with. */
 const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([
+  'boot_remeasured',
   'kexec_detected',
   'boot_correlation',
   'clock_rewind',

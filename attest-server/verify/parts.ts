@@ -9,12 +9,13 @@ import type { Proven, ProvenPart } from './proven.ts';
 export interface CheckedParts {
   readonly boot: HashedPart | null;
   readonly userSpace: HashedPart | null;
+  readonly ima: HashedPart | null;
   readonly others: Proven['parts'];
 }
 
 /**
- * Each part is the one that the signed facts name. `boot` was bound already, and `userSpace` vouches for itself by replay;
- * both need their bytes.
+ * Each part is the one that the signed facts name. `boot` was bound already, and what grows vouches for itself by
+ * replay; all of these need their bytes.
  * @throws Rejection `nonce_invalid` for a part that was not signed; `malformed` for one that was and is not there, for
  *   bytes of another digest than claimed, and for a log without bytes
  */
@@ -43,6 +44,7 @@ export function checkParts(parts: Parts, facts: Facts | null, memory: Memory | n
   return {
     boot: logOf('boot', parts, memory),
     userSpace: logOf('userSpace', parts, memory),
+    ima: logOf('ima', parts, memory),
     others,
   };
 }
@@ -54,7 +56,7 @@ function nameOf(member: string): PartName {
   return member as PartName;
 }
 
-function logOf(name: 'boot' | 'userSpace', parts: Parts, memory: Memory | null): HashedPart | null {
+function logOf(name: 'boot' | 'userSpace' | 'ima', parts: Parts, memory: Memory | null): HashedPart | null {
   const part = parts[name];
   if (part === undefined) return null;
   const log = hashedPart(name, part, memory);

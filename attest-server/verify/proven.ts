@@ -3,6 +3,7 @@ import type { Facts } from '../protocol/facts.ts';
 import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
+import type { AggregateProblem, BootAggregate } from './ima/boot-aggregate.ts';
 import type { Quote } from './tpm/attest.ts';
 import type { EventLog } from './tpm/event-log.ts';
 import type { UserSpaceEvent } from './tpm/user-space-log.ts';
@@ -73,6 +74,8 @@ export interface Proven extends ProofSeal {
   readonly firmwareVersion: string;
   readonly facts: Facts | null;
   readonly boot: MeasuredBoot | null;
+  /** What IMA's list proves of the boot, or why it proves nothing; null where none came with this answer. */
+  readonly aggregate: BootAggregate | AggregateProblem | null;
   /** The other parts, of which the signed facts name the digests. */
-  readonly parts: Readonly<Partial<Record<Exclude<PartName, 'boot' | 'userSpace'>, ProvenPart>>>;
+  readonly parts: Readonly<Partial<Record<Exclude<PartName, 'boot' | 'userSpace' | 'ima'>, ProvenPart>>>;
 }

@@ -6,6 +6,7 @@ import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
+import { proveAggregate } from './ima/boot-aggregate.ts';
 import { checkFiles } from './listed-files.ts';
 import { knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
@@ -93,7 +94,7 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
   const facts = checkFacts(evidence.facts, expected.binding, (text) =>
     memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
   );
-  const { boot: log, userSpace, others } = checkParts(evidence.parts, facts, memory);
+  const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
   const files = checkFiles(
     evidence.parts.loaderFiles,
     evidence.files ?? new Map(),
@@ -109,6 +110,10 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
         ? measureBoot(log, pcrs.banks, userSpace, files)
         : memory.boot(ofKey, log, pcrs, userSpace, files);
 
+  // 10. IMA's list leads to the quoted PCR 10, so that its first entry is the kernel's word on what had been measured.
+  //     Stops what is extended after the kernel had started; the policy compares it.
+  const aggregate = ima && proveAggregate(ima.bytes, pcrs.banks);
+
   // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {
     akName: ak.name,
@@ -119,6 +124,7 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
     firmwareVersion: latest.firmwareVersion,
     facts,
     boot: measured && knowingSaid(measured, facts?.host?.commandLine),
+    aggregate,
     parts: others,
   } as Proven;
 }

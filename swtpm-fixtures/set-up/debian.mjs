@@ -1,4 +1,4 @@
-import { accessSync, constants, readdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { runToEnd } from './child.mjs';
 
@@ -17,11 +17,23 @@ const needed = [
   },
 ];
 
+/** The needs of virtual machines beside them. */
+const ofMachines = [
+  { program: 'qemu-system-x86_64', package: 'qemu-system-x86', why: 'the virtual machine itself' },
+  { file: '/usr/share/OVMF/OVMF_CODE_4M.fd', package: 'ovmf', why: 'its firmware' },
+  { program: 'mkfs.vfat', package: 'dosfstools', why: 'makes the file system that it boots from' },
+  { program: 'mcopy', package: 'mtools', why: 'puts files into it' },
+  { program: 'busybox', package: 'busybox-static', why: 'what runs in it' },
+];
+
 const install = ['apt-get', 'install', '-y', '--no-install-recommends'];
 
-/** Installs the Debian packages that are missing. Throws with the one command to run where it may not. */
-export async function installDebianPackages() {
-  const missing = needed.filter((need) => !isThere(need));
+/**
+ * Installs the Debian packages that are missing. Throws with the one command to run where it may not.
+ * @param machines those of virtual machines, too
+ */
+export async function installDebianPackages(machines = false) {
+  const missing = [...needed, ...(machines ? ofMachines : [])].filter((need) => !isThere(need));
   if (missing.length === 0) return;
   const packages = missing.map((need) => need.package);
   for (const need of missing) process.stderr.write(`set-up: ${need.package} is missing: ${need.why}\n`);
@@ -50,6 +62,7 @@ async function elevate() {
 }
 
 function isThere(need) {
+  if (need.file) return existsSync(need.file);
   return need.program ? onPath(need.program) : hasLibrary(need.library);
 }
 

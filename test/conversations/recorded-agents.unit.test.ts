@@ -125,9 +125,11 @@ async function replay(
     const message = said.shift();
     assert(message !== undefined, `nothing is said where ${recorded.type} was`);
     assertAccepted(release.accepted.fromServer, message);
-    if (recorded.type === 'verdict' && message.type === 'verdict')
-      assert.deepEqual([message.state, message.codes], [recorded.state, recorded.codes]);
-    else assert.deepEqual(message, recorded);
+    if (recorded.type === 'verdict' && message.type === 'verdict') {
+      // Said since then where nothing proves what was measured again: such agents send no list of IMA.
+      const codes = message.codes.filter((code) => code !== 'facts_unavailable');
+      assert.deepEqual([message.state, codes], [recorded.state, recorded.codes]);
+    } else assert.deepEqual(message, recorded);
   };
 
   for (const step of conversation.steps) {

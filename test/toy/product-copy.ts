@@ -19,8 +19,8 @@ const extended: Readonly<Record<string, readonly [line: string, longer: string]>
     "import { firewall } from './firewall/firewall.ts';\nconst listed = [identity, boot, firewall] as const;",
   ],
   'agent/collectors/list.ts': [
-    'export const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, host, loaderFiles];',
-    "import { firewall } from './firewall.ts';\nexport const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, host, loaderFiles, firewall];",
+    'export const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host, loaderFiles];',
+    "import { firewall } from './firewall.ts';\nexport const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host, loaderFiles, firewall];",
   ],
 };
 

@@ -1,9 +1,11 @@
 import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 import type { LogEvent } from '../../attest-server/verify/tpm/event-log.ts';
+import { aggregateEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { filesOf, siblingFile, withMadeFiles } from '../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { aggregateOf, replayedValues } from '../attest-server/policy/made-proof.ts';
 import { ekAttributes, ekTemplate } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { firstBoot, type Moment, otherBoot } from './evidence.ts';
@@ -42,10 +44,16 @@ export interface Attack {
   readonly sentBootLog?: boolean;
   /** In which form the evidence is written. Default the first one, so that it is judged for good. */
   readonly version?: 1 | 2;
+  /** By aspect, what was remembered of the node before; of version 2 alone. */
+  readonly memory?: Readonly<Record<string, unknown>>;
   readonly expected: { readonly state: NodeState; readonly codes: readonly ReasonCode[] };
 }
 
 const good = recordedLog('debian13-shim-grub');
+const values = replayedValues(good, 'sha256');
+const started = aggregateEntry('sha256', values);
+/** PCR 9 lacked something when the kernel started, and has it since. */
+const startedOtherwise = aggregateEntry('sha256', Buffer.from(values).fill(9, 9 * 32, 10 * 32));
 const unified = recordedLog('debian13-sdboot-uki');
 const debian11 = withMadeFiles(recordedLog('debian11-shim-grub'));
 const fedora = withMadeFiles(recordedLog('fedora41-locality-3'));
@@ -638,6 +646,76 @@ export const attacks: readonly Attack[] = [
     moment: { log: null, booted: good },
     sentBootLog: true,
     expected: untrusted('log_incomplete'),
+  },
+  {
+    name: 'control-boot-aggregate',
+    rows: [],
+    attack: 'none: the same boot, and the list of its kernel, whose first entry is over its PCRs 0 to 9',
+    made: 'the control, PCR 10 extended by that entry',
+    moment: { log: good, ima: { shown: [started] } },
+    boot: 'aggregate: required',
+    expected: trusted,
+  },
+  {
+    name: '48-boot-aggregate-forged',
+    rows: [48],
+    attack: 'the first entry of the list is exchanged for one that fits the PCRs of now',
+    made: 'the control, PCR 10 extended by an entry over another PCR 9, and the list of the control beside it',
+    moment: { log: good, ima: { shown: [started], measured: [startedOtherwise] } },
+    expected: untrusted('boot_remeasured'),
+  },
+  {
+    name: '132-extended-after-the-start',
+    rows: [132],
+    attack: 'what a good boot extends into PCR 9 is extended when the kernel runs already',
+    made: 'the control, and a list whose first entry is over another PCR 9',
+    moment: { log: good, ima: { shown: [startedOtherwise] } },
+    expected: untrusted('boot_remeasured'),
+  },
+  {
+    name: '133-list-demanded',
+    rows: [133],
+    attack: 'the list is withheld from a policy that demands it',
+    made: 'the control',
+    moment: { log: good },
+    boot: 'aggregate: required',
+    expected: pending('facts_unavailable'),
+  },
+  {
+    name: '133-list-withheld',
+    rows: [133],
+    attack: 'a node that proved an earlier boot by its list withholds the list of this one',
+    made: 'the control, and what is remembered of a node that has shown its list',
+    moment: { log: good, previous: { ...seen, resetCount: 6, bootId: otherBoot } },
+    version: 2,
+    memory: {
+      boot: {
+        resetCount: 6,
+        restartCount: 1,
+        bootId: otherBoot,
+        shown: aggregateOf(values, 'sha256'),
+        gave: true,
+      },
+    },
+    expected: pending('facts_unavailable'),
+  },
+  {
+    name: '133-covers-to-7',
+    rows: [133],
+    attack: 'the kernel is one that hashes PCRs 0 to 7 alone, so that PCRs 8 and 9 may be extended later',
+    made: 'the control, PCR 10 extended by an entry over PCRs 0 to 7',
+    moment: { log: good, ima: { shown: [aggregateEntry('sha256', values, 7)] } },
+    boot: 'aggregate: required',
+    expected: pending('facts_unavailable'),
+  },
+  {
+    name: '133-sha1-aggregate',
+    rows: [133],
+    attack: 'the kernel is told to hash with SHA-1 (ima_hash=sha1), which no kernel does beyond PCR 7',
+    made: 'the control, PCR 10 extended by an entry over PCRs 0 to 7 of the SHA-1 bank, which is not quoted',
+    moment: { log: good, ima: { shown: [aggregateEntry('sha1', replayedValues(good, 'sha1'), 7)] } },
+    boot: 'aggregate: required',
+    expected: pending('facts_unavailable'),
   },
   {
     name: '116-ek-no-da',

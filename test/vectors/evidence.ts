@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import type { EarlierBundle } from '../../attest-server/protocol/bundle.ts';
+import type { MeasuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
@@ -14,6 +15,8 @@ export interface Moment {
   readonly booted?: Buffer;
   /** What was extended into a PCR after it: PCR and digest, hex. */
   readonly extended?: readonly (readonly [number, string])[];
+  /** Entries of the kernel's list: those that are shown, and those that it measured; default: the ones shown. */
+  readonly ima?: { readonly shown: readonly MeasuredEntry[]; readonly measured?: readonly MeasuredEntry[] };
   readonly node?: string;
   readonly bootId?: string;
   readonly clock?: bigint;
@@ -43,7 +46,7 @@ function endorsementIn(form: AreaOptions): EarlierBundle['endorsement'] {
 
 /** The evidence of that moment as a bundle, signed. */
 export function evidenceOf(moment: Moment): EarlierBundle {
-  const { log, node = 'worker-1', bootId = firstBoot, host, previous } = moment;
+  const { log, ima, node = 'worker-1', bootId = firstBoot, host, previous } = moment;
   const facts = JSON.stringify({
     purpose: 'attest',
     node,
@@ -88,16 +91,22 @@ export function evidenceOf(moment: Moment): EarlierBundle {
       },
     ],
     ...(log !== null && { bootLog: log.toString('base64') }),
+    ...(ima !== undefined && {
+      imaLog: Buffer.concat(ima.shown.map(({ bytes }) => bytes)).toString('base64'),
+    }),
     facts,
     ...(previous !== undefined && { previous }),
   };
 }
 
 /** What the SHA-256 bank holds after this boot and what was extended since. */
-function pcrsOf({ log, booted = log ?? undefined, extended = [] }: Moment): Buffer {
+function pcrsOf({ log, booted = log ?? undefined, extended = [], ima }: Moment): Buffer {
   const values =
     booted === undefined || booted.length === 0 ? Buffer.alloc(24 * 32) : replayedValues(booted, 'sha256');
-  for (const [pcr, digest] of extended) {
+  const measured = (ima?.measured ?? ima?.shown ?? []).map(
+    ({ digests }) => [10, digests.sha256.toString('hex')] as const,
+  );
+  for (const [pcr, digest] of [...measured, ...extended]) {
     const value = pcrIn(values, pcr);
     hash('sha256', Buffer.concat([value, Buffer.from(digest, 'hex')]), 'buffer').copy(value);
   }

@@ -42,14 +42,21 @@ export function vectorOf({
   boot,
   sentBootLog,
   version = 1,
+  memory,
   moment,
   expected,
 }: Attack): Vector {
   const context = { at: new Date(capturedAt).toISOString(), sentBootLog: true };
   const bundle: EarlierBundle = { ...evidenceOf(moment), ...(sentBootLog === true && { context }) };
+  const newer = () => {
+    const { context: own = { at: context.at }, ...rest } = parseBundle(JSON.stringify(bundle));
+    return memory === undefined
+      ? { ...rest, ...(sentBootLog === true && { context: own }) }
+      : { ...rest, context: { ...own, memory } };
+  };
   return {
     name,
-    bundle: version === 1 ? bundle : withFiles(parseBundle(JSON.stringify(bundle)), moment),
+    bundle: version === 1 ? bundle : withFiles(newer(), moment),
     policy: policyOf(boot),
     expected: { rows, attack, made, references: base ?? 'debian13-shim-grub', ...expected },
   };
@@ -104,7 +111,7 @@ export function referencesIn(folder: string): readonly Reference[] {
 }
 
 /** What a person captures who vouches for this boot. */
-function referenceOf(log: Buffer): Reference {
+export function referenceOf(log: Buffer): Reference {
   const values = replayedValues(log, 'sha256');
   const bank: PcrValues = { bank: 'sha256', mask: 0xffffff, values };
   const files = [...filesOf(log).values()].map((file) => knownFile(file));

@@ -31,6 +31,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, string>>> = {
     'Another kernel was started by kexec, which measures nothing: reboot the node through its firmware.',
   kexec_possible:
     'Boot with Secure Boot or lockdown=integrity, or set kernel.kexec_load_disabled=1, so that no other kernel can be started unseen.',
+  boot_remeasured:
+    'After the kernel had started, something extended PCRs or hides what the kernel found in them: take the node out of service, and read its boot loader’s entries and the initrd that they name from another system.',
   unverified_event: `A fact hangs on a part of the log that the TPM does not vouch for. ${compare}`,
   event_data_mismatch:
     'The log’s text is not what was measured: somebody changed it on the node. Take the node out of service.',

@@ -1,10 +1,20 @@
 import { LRUCache } from 'lru-cache';
+import type { PartName } from '../../protocol/evidence.ts';
 import { pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Proven, QuotedBank } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { advice } from './advice.ts';
+import {
+  type AggregateClaim,
+  type AggregateOutcome,
+  claimOf,
+  isReplayed,
+  isShown,
+  judgeAggregate,
+  nextAggregate,
+} from './aggregate.ts';
 import { unmeasuredMask } from './compared-pcrs.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
 import {
@@ -36,7 +46,7 @@ import { vouchedBoot } from './vouched-boot.ts';
 export const boot: Aspect<'boot', BootRules> = {
   name: 'boot',
   schema: bootSchema,
-  parts: ['boot', 'userSpace'],
+  parts: ['boot', 'userSpace', 'ima'],
   readsHost: true,
   referenceKind: 'boot',
   advice,
@@ -54,10 +64,12 @@ export const boot: Aspect<'boot', BootRules> = {
           known = judgeAnew(proven, made, ready, node, at);
           if (remembers) remembered.set(keyOf(proven, made), known);
         }
-        if (node.sequence.findings.length === 0) return known.judgement;
+        const next = nextAggregate(proven, node, made.aggregate, known.outcome);
+        const judgement = next === undefined ? known.judgement : { ...known.judgement, next };
+        if (node.sequence.findings.length === 0) return judgement;
         const inTime = node.sequence.findings.filter(({ aspect }) => aspect === 'boot');
-        if (inTime.length === 0) return known.judgement;
-        return { ...known.judgement, findings: [...inTime, ...known.judgement.findings] };
+        if (inTime.length === 0) return judgement;
+        return { ...judgement, findings: [...inTime, ...known.judgement.findings] };
       },
     };
   },
@@ -112,13 +124,13 @@ interface MadeFrom {
   readonly node: string | null;
   /** Values of PCRs that are not measured ones, where references name some: hex. */
   readonly unmeasured: string;
+  /** What the kernel found in the PCRs when it started; PCR 10 itself counts only by this. */
+  readonly aggregate: AggregateClaim;
 }
 
-function madeFrom(
-  { boot: measured, facts, firmwareVersion, banks }: Proven,
-  { name, past }: JudgedNode,
-  ready: Ready,
-): MadeFrom {
+function madeFrom(proven: Proven, judged: JudgedNode, ready: Ready): MadeFrom {
+  const { boot: measured, facts, firmwareVersion, banks } = proven;
+  const { name, past } = judged;
   const hasUnseen = measured !== null && measured.state.unexplained.length > 0;
   return {
     sentBootLog: past.sentParts.includes('boot'),
@@ -127,6 +139,7 @@ function madeFrom(
     denied: ready.denied.has(firmwareVersion),
     node: goesByNode(ready.rules) || hasUnseen ? name : null,
     unmeasured: ready.unmeasured.length === 0 ? '' : valuesOf(ready.unmeasured, banks),
+    aggregate: claimOf(proven, judged),
   };
 }
 
@@ -144,14 +157,17 @@ interface Remembered {
   readonly from: number;
   readonly until: number;
   readonly judgement: Judgement;
+  readonly outcome: AggregateOutcome;
 }
 
 /** Nodes that booted the same share a judgement, unless the policy goes by the node. */
-function keyOf({ measuredDigest }: Proven, { node }: MadeFrom): string {
-  return node === null ? measuredDigest : `${node} ${measuredDigest}`;
+function keyOf({ measuredDigest }: Proven, { node, aggregate }: MadeFrom): string {
+  // Of two nodes with the same PCRs one may have no list; two aggregates of the same PCRs are an attack.
+  const booted = isReplayed(aggregate) ? measuredDigest : `${measuredDigest} ${aggregate.shown}`;
+  return node === null ? booted : `${node} ${booted}`;
 }
 
-/** The judgement on the same measured PCRs (all but 10), logs and command line; null where one of them is new. */
+/** The judgement on the same measured PCRs (all but 10), aggregate, logs and command line; null where one of them is new. */
 function recall(
   remembered: LRUCache<string, Remembered>,
   proven: Proven,
@@ -179,7 +195,10 @@ function areSame(a: MadeFrom, b: MadeFrom): boolean {
     a.commandLine === b.commandLine &&
     a.denied === b.denied &&
     a.node === b.node &&
-    a.unmeasured === b.unmeasured
+    a.unmeasured === b.unmeasured &&
+    a.aggregate.shown === b.aggregate.shown &&
+    a.aggregate.gave === b.aggregate.gave &&
+    a.aggregate.cause === b.aggregate.cause
   );
 }
 
@@ -193,7 +212,7 @@ function judgeAnew(proven: Proven, made: MadeFrom, ready: Ready, node: JudgedNod
     made,
     from,
     until,
-    judgement: judgementOf(proven, made, ready, active, node.name),
+    ...judgementOf(proven, made, ready, active, node.name),
   };
 }
 
@@ -203,7 +222,7 @@ function judgementOf(
   ready: Ready,
   active: readonly PreparedReference[],
   node: string,
-): Judgement {
+): Pick<Remembered, 'judgement' | 'outcome'> {
   const { findings, asReferenced } =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
@@ -212,8 +231,15 @@ function judgementOf(
     made.denied ? deniedTpmFirmware(firmwareVersion) : null,
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
   ].filter((finding) => finding !== null);
-  return { findings: [...others, ...findings], affirmed: asReferenced, source: 'tpm' };
+  const required = ready.rules.aggregate === 'required';
+  const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, required);
+  const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
+  const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
+  const all = [...others, ...(isWorthTelling ? [again] : []), ...findings];
+  return { judgement: { findings: all, affirmed: asReferenced, source: 'tpm', enough }, outcome };
 }
+
+const shown: readonly PartName[] = ['ima'];
 
 function judgeLog(
   { group, rules, set, revocations }: Ready,

@@ -54,6 +54,7 @@ function ofIdleRules(boot: BootRules, { require, severity }: GroupBase): Located
     ['cmdline', 'cmdline_policy', refusesLines(cmdline)],
     ['explained', 'unverified_event', boot.explained.length > 0],
     ['tpmFirmware', 'tpm_firmware', boot.tpmFirmwareDeny.length > 0],
+    ['aggregate', 'facts_unavailable', boot.aggregate === 'required'],
   ];
   const written = table.filter(([, , isWritten]) => isWritten);
   const [first] = written;

@@ -5,6 +5,8 @@ import { quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 const initrdCommand = /^initrd(?:efi|16)?\s/;
+/** The kernel's EFI stub reads this anywhere in its line, also within a word or quotes, and measures nothing of the file. */
+const initrdOption = /initrd=/;
 
 /**
  * A boot that gives its kernel an initrd that nothing measured: its loader says so, or every reference has one and it
@@ -17,7 +19,7 @@ export function initrdFinding(boot: VouchedBoot, references: readonly PreparedRe
   const command = components.find(
     ({ kind, text }) => kind === 'command' && text !== null && initrdCommand.test(text),
   );
-  const line = commandLines.find(({ text }) => /(?:^|\s)initrd=/.test(text));
+  const line = commandLines.find(({ text }) => initrdOption.test(text));
   const told = command ?? line;
   if (told !== undefined) {
     const text = `Event ${told.event} names an initrd (${quoted(told.text ?? '')}), and none was measured.`;

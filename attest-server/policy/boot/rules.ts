@@ -22,6 +22,8 @@ export interface BootRules {
   readonly tpmFirmwareDeny: readonly string[];
   /** What a boot without a log is worth: nothing yet, or what its PCR values say against references with `pcrs`. */
   readonly withoutLog: 'pending' | 'pcrs';
+  /** IMA's boot_aggregate, which shows what was measured again: demanded, or told where it is missing. */
+  readonly aggregate: 'required' | 'report';
 }
 
 export interface RevocationRules {
@@ -126,4 +128,5 @@ export const defaultBootRules: BootRules = {
   explained: [],
   tpmFirmwareDeny: [],
   withoutLog: 'pending',
+  aggregate: 'report',
 };

@@ -116,6 +116,12 @@ export const bootSchema = z.strictObject({
     .enum(['pending', 'pcrs'])
     .optional()
     .describe('what a boot without a log is worth: nothing yet, or what its PCR values say'),
+  aggregate: z
+    .enum(['required', 'report'])
+    .optional()
+    .describe(
+      'required: IMA’s boot_aggregate must prove that nothing was measured again after the kernel had started; default: report',
+    ),
 });
 
 /** The rules as they are judged by: what the file leaves out has its default. @param given fits the schema */
@@ -146,6 +152,7 @@ export function bootRules(given: unknown): BootRules {
     explained: file.explained ?? none.explained,
     tpmFirmwareDeny: file.tpmFirmware?.deny ?? none.tpmFirmwareDeny,
     withoutLog: file.withoutLog ?? none.withoutLog,
+    aggregate: file.aggregate ?? none.aggregate,
   };
 }
 

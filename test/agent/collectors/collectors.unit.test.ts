@@ -7,6 +7,7 @@ import { readBootId } from '../../../agent/collectors/boot-id.ts';
 import { bootLog, bootLogPath } from '../../../agent/collectors/boot-log.ts';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { host } from '../../../agent/collectors/host.ts';
+import { imaLog, imaLogPath } from '../../../agent/collectors/ima-log.ts';
 import { userSpaceLog, userSpaceLogPath } from '../../../agent/collectors/user-space-log.ts';
 import { type HostFacts, parseFacts } from '../../../attest-server/protocol/facts.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
@@ -79,6 +80,18 @@ describe('the collectors', () => {
     assert.equal(text(await userSpaceLog.read(root, signal)), '\x1e{}\n');
     await put(userSpaceLogPath, Buffer.alloc(limits.parts.userSpace + 1));
     await assert.rejects(userSpaceLog.read(root, signal), RangeError);
+  });
+
+  it('read the list of IMA anew each time, whole or not at all', async () => {
+    assert.equal(await imaLog.read(root, signal), null);
+    await put(imaLogPath, '');
+    assert.equal(await imaLog.read(root, signal), null);
+    for (const content of ['an entry', 'an entry, another one']) {
+      await put(imaLogPath, content);
+      assert.equal(text(await imaLog.read(root, signal)), content);
+    }
+    await put(imaLogPath, Buffer.alloc(limits.parts.ima + 1));
+    await assert.rejects(imaLog.read(root, signal), RangeError);
   });
 
   it('say the command line of the kernel as it is, or not at all', async () => {

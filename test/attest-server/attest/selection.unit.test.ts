@@ -21,6 +21,10 @@ describe('what a node is asked for', () => {
   });
 
   it('is each part that an aspect reads', () => {
-    assert.deepEqual(questionFor(['sha256'], {}).parts, ['boot', 'userSpace']);
+    assert.deepEqual(questionFor(['sha256'], {}).parts, ['boot', 'userSpace', 'ima']);
+  });
+
+  it('leaves out what its connection has shown', () => {
+    assert.deepEqual(questionFor(['sha256'], {}, ['ima']).parts, ['boot', 'userSpace']);
   });
 });

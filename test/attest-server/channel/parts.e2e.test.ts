@@ -49,7 +49,7 @@ describe('parts of evidence, over a real connection', () => {
   /** Answers with both logs; sends those frames that are said, and gives what the server held. */
   async function answer(...sent: readonly Buffer[]): Promise<readonly string[]> {
     const challenge = await peer.challenge();
-    assert.deepEqual(challenge.parts, ['boot', 'userSpace']);
+    assert.deepEqual(challenge.parts, ['boot', 'userSpace', 'ima']);
     for (const bytes of sent) peer.send(binaryFrame('part', bytes));
     peer.send(evidence(peer, challenge, { userSpace: records }));
     return challenge.holds;

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import {
   type AppraisedNode,
   appraise,
@@ -11,9 +12,11 @@ import { fileList } from '../../../attest-server/protocol/loader-files.ts';
 import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
+import type { BootAggregate } from '../../../attest-server/verify/ima/boot-aggregate.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import { aggregateEntry } from '../../../swtpm-fixtures/ima-list.ts';
 import { filesOf } from '../../../swtpm-fixtures/loader-files.ts';
 import { partOf } from '../verify/made-by-hand.ts';
 import { akOf, madeQuote } from '../verify/made-quote.ts';
@@ -32,13 +35,17 @@ export interface ProofOptions {
   readonly ekDigest?: string | null;
   /** That its loader read; default: those that are known of this log. */
   readonly files?: readonly Buffer[];
+  /** The kernel's list. Default: its one entry, in PCR 10, where the values have nothing there; null: none. */
+  readonly ima?: Buffer | null;
 }
 
 /** Proof as only `verify` makes it: a quote signed in software, over a bank as a log leaves it. */
 export function madeProof(options: ProofOptions): Proven {
   const bank = options.bank ?? 'sha256';
   const log = options.log ?? null;
-  const all = options.values ?? (log ? replayedValues(log, bank) : Buffer.alloc(24 * bankBytes[bank]));
+  const before = options.values ?? (log ? replayedValues(log, bank) : Buffer.alloc(24 * bankBytes[bank]));
+  const started = options.ima === undefined ? kernelStarted(before, bank) : null;
+  const { values: all, list: ima } = started ?? { values: before, list: options.ima ?? null };
   const mask = options.mask ?? 0xffffff;
   const values = picked(all, mask, bankBytes[bank]);
   const bitmap = Buffer.of(mask & 0xff, (mask >> 8) & 0xff, (mask >> 16) & 0xff).toString('hex');
@@ -53,7 +60,10 @@ export function madeProof(options: ProofOptions): Proven {
     {
       quotes: [quote],
       facts: null,
-      parts: log === null ? {} : { boot: partOf(log), ...list },
+      parts: {
+        ...(log !== null && { boot: partOf(log), ...list }),
+        ...(ima !== null && { ima: partOf(ima) }),
+      },
       files: byDigest,
     },
     {
@@ -64,6 +74,25 @@ export function madeProof(options: ProofOptions): Proven {
       selection: null,
     },
   );
+}
+
+/** The same values once a kernel has started, and its list; null where PCR 10 holds something already. */
+function kernelStarted(
+  before: Buffer,
+  bank: PcrBank,
+): { readonly values: Buffer; readonly list: Buffer } | null {
+  const size = bankBytes[bank];
+  const values = Buffer.from(before);
+  const pcr10 = values.subarray(10 * size, 11 * size);
+  if (pcr10.some((byte) => byte !== 0)) return null;
+  const { bytes, digests } = aggregateEntry(bank, values);
+  hash(bank, Buffer.concat([pcr10, digests[bank]]), 'buffer').copy(pcr10);
+  return { values, list: bytes };
+}
+
+/** What a kernel finds that starts when a bank has these values. */
+export function aggregateOf(values: Buffer, bank: PcrBank, last: 7 | 9 = 9): BootAggregate {
+  return `${bank}:${hash(bank, values.subarray(0, (last + 1) * bankBytes[bank]), 'hex')}`;
 }
 
 /** What a machine that booted with this log holds in one bank. */

@@ -143,6 +143,7 @@ describe('a capture', () => {
   });
   const refusals: readonly (readonly [string, object, Partial<CapturePorts>])[] = [
     ['what runs is not what the log tells', { code: 'kexec_detected' }, doubt('kexec_detected')],
+    ['it was measured again', { code: 'boot_remeasured' }, doubt('boot_remeasured')],
     ['its TPM may be a copy', { code: 'clone_suspected' }, doubt('clone_suspected')],
     [
       'it has not proven itself lately',

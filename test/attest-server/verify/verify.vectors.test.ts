@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { type PcrBank, pcrBanks } from '../../../attest-server/protocol/messages.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { type Expected, verify } from '../../../attest-server/verify/verify.ts';
+import { aggregateOf } from '../policy/made-proof.ts';
+import { partOf } from './made-by-hand.ts';
 
 const recorded = join(import.meta.dirname, '../../../swtpm-fixtures/recorded');
 
@@ -64,6 +66,15 @@ describe('verify, on recorded quotes', () => {
       assert.throws(() => verify({ quotes, facts: null, parts: {} }, other), { code: 'nonce_invalid' });
     });
   }
+
+  for (const name of ['quote-vm-shim-grub', 'quote-vm-four-banks'])
+    it(`finds in the kernel's list of ${name} what its PCRs 0 to 9 still are`, () => {
+      const { quotes, expected } = load(join(recorded, name));
+      const list = readFileSync(join(recorded, name, 'binary_runtime_measurements'));
+      const { aggregate, banks } = verify({ quotes, facts: null, parts: { ima: partOf(list) } }, expected);
+      const values = banks.find(({ bank }) => bank === 'sha256')?.values;
+      assert.equal(aggregate, aggregateOf(values ?? Buffer.alloc(0), 'sha256'));
+    });
 
   it('refuses the SHA-1 quote alone of a machine that has better banks (row 21)', () => {
     const { quotes, expected } = load(join(recorded, 'quote-gce-three-banks'));

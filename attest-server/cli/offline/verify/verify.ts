@@ -1,4 +1,5 @@
 import { appraise } from '../../../policy/appraise.ts';
+import { isRemembered } from '../../../policy/boot/aggregate.ts';
 import { earStatus } from '../../../policy/ear-status.ts';
 import { parsePolicy } from '../../../policy/file/policy-file.ts';
 import { pastOf, withBegun } from '../../../policy/past.ts';
@@ -87,6 +88,7 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const byLabels = judgement.policy?.groups.some((group) => Object.keys(group.labels).length > 0) ?? false;
   const notes = [
     ...(proven.ekDigest === null ? [] : [exportersBinding]),
+    ...(isRemembered(proven, context?.memory ?? {}) ? [exportersMemory] : []),
     ...(byLabels && Object.keys(labels).length > 0 ? [exportersLabels] : []),
   ];
   const fromContext =
@@ -110,6 +112,9 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
 
 const exportersBinding =
   'A bundle holds no activation: that its attestation key and its endorsement key are of one TPM is the word of whoever exported it.';
+
+const exportersMemory =
+  'What the kernel found when it started (boot_aggregate) was proven by an earlier answer, which this bundle does not hold: that is the word of whoever exported it.';
 
 const exportersLabels =
   'The labels of the node, by which its group may have been chosen, are the word of whoever exported it.';

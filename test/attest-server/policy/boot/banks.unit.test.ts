@@ -5,7 +5,7 @@ import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
-import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
+import { aggregateOf, capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const strict = policyOf('require: [identity, boot]');
@@ -15,7 +15,8 @@ function booted(values: Readonly<Partial<Record<PcrBank, Buffer>>>) {
   const banks = (Object.keys(values) as PcrBank[]).map((bank) =>
     bankByHand({ bank, mask: 0xffffff, values: values[bank] ?? Buffer.alloc(0) }),
   );
-  return provenByHand(madeProof({ log }), { banks, boot: measureBoot(hashPart(log), banks) });
+  const aggregate = values.sha256 === undefined ? null : aggregateOf(values.sha256, 'sha256');
+  return provenByHand(madeProof({ log }), { banks, boot: measureBoot(hashPart(log), banks), aggregate });
 }
 
 const zeros = (bank: PcrBank) => Buffer.alloc(24 * bankBytes[bank]);

@@ -30,6 +30,8 @@ const summary = ({ state, reasons }: Verdict) => [state, ...reasons.map(({ code 
 const withWords = (from: Buffer, words: string) =>
   siblingLog(from, { text: (text) => text.replace(/(kernel_cmdline:? \S+|linux \S+)/, `$1 ${words}`) });
 
+const withoutInitrd = (from: Buffer) => withoutNamed(from, /^\/initrd|^Linux initrd|initrd \/initrd/);
+
 /** A variable of PCR 7 with another value, measured as its firmware would. */
 function withVariable(from: Buffer, name: string, change: (value: Buffer) => Buffer): Buffer {
   const [event] = eventsWhere(
@@ -223,6 +225,11 @@ describe('a rule of the policy on boots', () => {
       withoutNamed(unified, /^\.initrd|^Linux initrd/),
       'untrusted initrd_unmeasured',
     ],
+    ['none: a kernel without an initrd', withoutInitrd(log), '{}', withoutInitrd(log), 'trusted'],
+    ...['initrd=/evil', 'xinitrd=/evil', 'quiet="initrd=/evil"'].map((word) => {
+      const named = withoutInitrd(withWords(log, word));
+      return [`row 134: ${word}, and no initrd`, named, '{}', named, 'untrusted initrd_unmeasured'] as const;
+    }),
     [
       'row 141: a line that names an image to resume',
       recordedLog('centos9-shim-grub'),

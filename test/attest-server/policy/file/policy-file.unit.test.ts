@@ -95,6 +95,7 @@ describe('a policy file', () => {
       explained: [0, 2, 4, 7]
       tpmFirmware: {deny: ["0007005500000200"]}
       withoutLog: pcrs
+      aggregate: required
 `;
     const [group] = parsePolicy(text, 'p.yaml').groups;
     assert.deepEqual([group?.labels, group?.freshness], [{ pool: 'workers' }, 120]);
@@ -116,6 +117,7 @@ describe('a policy file', () => {
       explained: [0, 2, 4, 7],
       tpmFirmwareDeny: ['0007005500000200'],
       withoutLog: 'pcrs',
+      aggregate: 'required',
     });
   });
 

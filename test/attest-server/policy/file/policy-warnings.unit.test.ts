@@ -39,6 +39,11 @@ describe('a policy that may not be what was meant', () => {
     ],
     ['boot: {scope: {firmware: model}}', ['4 groups.0.boot.scope.firmware']],
     ['boot: {scope: {firmware: group}}', []],
+    ['boot: {aggregate: required}', ['4 groups.0.boot.aggregate']],
+    [
+      'require: [boot], boot: {aggregate: required}, severity: {facts_unavailable: info}',
+      ['4 groups.0.severity.facts_unavailable'],
+    ],
     ['freshness: 60', ['4 groups.0.freshness']],
     ['freshness: 61', []],
     ['tpm: absent', []],

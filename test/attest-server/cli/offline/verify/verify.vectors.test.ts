@@ -78,7 +78,7 @@ describe('a bundle judged offline', () => {
     assert.equal(verdict.state, 'pending');
     assert.deepEqual(
       verdict.reasons.map(({ code }) => code),
-      ['identity_unproven'],
+      ['identity_unproven', 'facts_unavailable'],
     );
     assert.deepEqual(Object.keys(verdict.aspects), ['boot']);
   });

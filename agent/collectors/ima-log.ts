@@ -1,0 +1,19 @@
+import { join } from 'node:path';
+import { limits } from '../../attest-server/protocol/limits.ts';
+import type { PartCollector } from './collector.ts';
+import { readBounded } from './read-bounded.ts';
+
+/** Where the kernel shows what it measured itself, below the root. */
+export const imaLogPath = 'sys/kernel/security/ima/binary_runtime_measurements';
+
+/** IMA's list, whole or not at all. The kernel shows no part of an entry; a kernel without IMA has no such file. */
+export const imaLog: PartCollector = {
+  name: 'ima',
+  part: 'ima',
+  after: 'quote',
+  within: 2_000,
+  async read(sysroot, signal) {
+    const bytes = await readBounded(join(sysroot, imaLogPath), limits.parts.ima, signal);
+    return bytes === null || bytes.length === 0 ? null : bytes;
+  },
+};

@@ -1,0 +1,206 @@
+import { hash } from 'node:crypto';
+import { bankBytes } from '../../protocol/messages.ts';
+import type { PcrValues } from '../../protocol/pcr-values.ts';
+import type { AggregateProblem, BootAggregate } from '../../verify/ima/boot-aggregate.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { JudgedNode } from '../aspect.ts';
+import type { Finding } from '../finding.ts';
+
+/** What is remembered of a node, so that its list is read once a boot. A PCR cannot be set back without a reset. */
+interface RememberedAggregate {
+  readonly resetCount: number;
+  readonly restartCount: number;
+  readonly bootId: string;
+  /** Of this boot. */
+  readonly shown: BootAggregate | AggregateProblem;
+  /** In this boot or an earlier one a list said whether something was measured again: leaving it out hides that. */
+  readonly gave: boolean;
+}
+
+/** What is known of the kernel's word on this boot, and what is made of its absence. */
+export interface AggregateClaim {
+  /** `none`: no list came, neither now nor before in this boot; `kexec`: another kernel has a list of its own. */
+  readonly shown: BootAggregate | AggregateProblem | 'none' | 'kexec';
+  /** The node has given this proof before. */
+  readonly gave: boolean;
+  /** Why its collector gave none, by the node's word; "" where it says nothing. */
+  readonly cause: string;
+}
+
+/** `covered`: PCRs 0 to 9 are as they were when the kernel started; `differs`: they are not; `missing`: nobody can say. */
+export type AggregateOutcome = 'covered' | 'differs' | 'missing';
+
+export function claimOf({ aggregate, clock, facts }: Proven, { past, sequence }: JudgedNode): AggregateClaim {
+  const known = rememberedIn(past.memory.boot);
+  const cause = facts?.unavailable?.ima ?? '';
+  const gave = known?.gave ?? false;
+  const before = known !== null && isOfBoot(known, clock, facts?.bootId) ? known.shown : null;
+  const shown = tellsMore(aggregate, before) ?? 'none';
+  if (shown !== 'not_replayed') return { shown, gave, cause };
+  const isKexec = sequence.findings.some(({ code }) => code === 'kexec_detected');
+  return { shown: isKexec ? 'kexec' : shown, gave, cause };
+}
+
+/** To be remembered of the node; undefined where that is what is remembered already, or of no boot. */
+export function nextAggregate(
+  { clock: { resetCount, restartCount }, facts }: Proven,
+  { past }: JudgedNode,
+  { shown, gave }: AggregateClaim,
+  outcome: AggregateOutcome,
+): RememberedAggregate | undefined {
+  const bootId = facts?.bootId;
+  if (bootId === undefined || shown === 'none' || shown === 'kexec') return undefined;
+  const next = { resetCount, restartCount, bootId, shown, gave: gave || outcome !== 'missing' };
+  const known = rememberedIn(past.memory.boot);
+  const isKnown =
+    known !== null && isOfBoot(known, next, bootId) && known.shown === shown && known.gave === next.gave;
+  return isKnown ? undefined : next;
+}
+
+/** Whether a list led to PCR 10. */
+export function isReplayed({ shown }: AggregateClaim): boolean {
+  return isAggregate(shown);
+}
+
+/** Whether a list of this boot was seen, whatever it was worth: its begin stays as it is, so that it need not come again. */
+export function isShown({ shown }: AggregateClaim): boolean {
+  return shown !== 'none';
+}
+
+/** True where the proof is one of an earlier answer, which whoever exported a bundle says that there was. */
+export function isRemembered({ aggregate }: Proven, memory: JudgedNode['past']['memory']): boolean {
+  return aggregate === null && rememberedIn(memory.boot) !== null;
+}
+
+export interface AggregateJudgement {
+  readonly outcome: AggregateOutcome;
+  /** What was found; a proof that is missing and that nobody demands is worth telling only of a boot that is good. */
+  readonly finding: Finding | null;
+}
+
+/** @param required the policy demands the proof */
+export function judgeAggregate(
+  { shown, gave, cause }: AggregateClaim,
+  banks: readonly PcrValues[],
+  required: boolean,
+): AggregateJudgement {
+  if (shown === 'not_replayed') return { outcome: 'differs', finding: notReplayed };
+  if (!isAggregate(shown)) return missing(said[shown], gave, required, cause);
+  const quoted = banks.find(({ bank }) => shown.startsWith(`${bank}:`));
+  // From 5.8 on, and never with SHA-1, with which a kernel of any version ends at PCR 7.
+  const to9 = quoted === undefined || quoted.bank === 'sha1' ? null : aggregateOf(quoted, 9);
+  if (shown === to9) return { outcome: 'covered', finding: null };
+  const to7 = quoted === undefined ? null : aggregateOf(quoted, 7);
+  if (shown === to7) return missing(said.to7, gave, required, cause);
+  const wanted = quoted?.bank === 'sha1' ? to7 : to9;
+  if (wanted === null) return missing(said.bank, gave, required, cause);
+  return { outcome: 'differs', finding: remeasured(wanted, shown) };
+}
+
+/** As the kernel makes it: security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate. Null where a PCR was not quoted. */
+function aggregateOf({ bank, mask, values }: PcrValues, last: 7 | 9): BootAggregate | null {
+  const all = (1 << (last + 1)) - 1;
+  const bytes = (last + 1) * bankBytes[bank];
+  if ((mask & all) !== all || values.length < bytes) return null;
+  return `${bank}:${hash(bank, values.subarray(0, bytes), 'hex')}`;
+}
+
+function isAggregate(shown: string | null): shown is BootAggregate {
+  return shown?.includes(':') ?? false;
+}
+
+/** A list that led to PCR 10, now or before in this boot, tells most; then one that leads elsewhere. */
+function tellsMore(
+  now: RememberedAggregate['shown'] | null,
+  before: RememberedAggregate['shown'] | null,
+): RememberedAggregate['shown'] | null {
+  if (before === null || isAggregate(now)) return now;
+  return now === null || isAggregate(before) || before === 'not_replayed' ? before : now;
+}
+
+function isOfBoot(
+  known: RememberedAggregate,
+  clock: Pick<RememberedAggregate, 'resetCount' | 'restartCount'>,
+  bootId: string | undefined,
+): boolean {
+  return (
+    known.resetCount === clock.resetCount &&
+    known.restartCount === clock.restartCount &&
+    known.bootId === bootId
+  );
+}
+
+/** Only this file writes it; a bundle may hold anything. By hand, since each answer of each node reads it. */
+function rememberedIn(memory: unknown): RememberedAggregate | null {
+  if (typeof memory !== 'object' || memory === null) return null;
+  if (!('resetCount' in memory && 'restartCount' in memory && 'bootId' in memory)) return null;
+  if (!('shown' in memory && 'gave' in memory)) return null;
+  const { resetCount, restartCount, bootId, shown, gave } = memory;
+  if (typeof resetCount !== 'number' || typeof restartCount !== 'number') return null;
+  if (typeof bootId !== 'string' || typeof shown !== 'string' || typeof gave !== 'boolean') return null;
+  const known = isAggregate(shown) ? shown : problems.find((problem) => problem === shown);
+  return known === undefined ? null : { resetCount, restartCount, bootId, shown: known, gave };
+}
+
+const problems = [
+  'unquoted',
+  'unextended',
+  'unreadable',
+  'no_aggregate',
+  'not_replayed',
+] as const satisfies readonly AggregateProblem[];
+
+const expected = 'boot_aggregate over PCRs 0 to 9, in an IMA list that leads to the quoted PCR 10';
+
+function remeasured(wanted: string, shown: string): Finding {
+  return {
+    code: 'boot_remeasured',
+    aspect: 'boot',
+    source: 'tpm',
+    expected: wanted,
+    actual: shown,
+    text: 'PCRs 0 to 9 are not what they were when the kernel started (boot_aggregate): something was extended afterwards, so that the log tells of another boot than the one that runs.',
+    evidence: null,
+  };
+}
+
+const notReplayed: Finding = {
+  code: 'boot_remeasured',
+  aspect: 'boot',
+  source: 'tpm',
+  expected,
+  actual: 'a list that does not lead there',
+  text: 'PCR 10 holds something else than the IMA list that the node shows: what the kernel found when it started (boot_aggregate) is hidden, or another kernel was started by kexec.',
+  evidence: null,
+};
+
+const said: Readonly<Record<Exclude<AggregateClaim['shown'], BootAggregate | 'not_replayed'>, string>> & {
+  readonly to7: string;
+  readonly bank: string;
+} = {
+  none: 'the node sent no IMA list',
+  kexec: 'another kernel was started by kexec, and its list does not lead to PCR 10',
+  unquoted: 'PCR 10 was not quoted',
+  unextended: 'PCR 10 is zero: the TPM’s driver came after IMA, or the kernel has none',
+  unreadable: 'what was sent is no IMA list',
+  no_aggregate: 'the first entry of the IMA list is no boot_aggregate with a digest',
+  to7: 'the kernel’s boot_aggregate covers PCRs 0 to 7 alone: it is older than 5.8, or hashes with SHA-1',
+  bank: 'boot_aggregate is of a bank that was not quoted whole',
+};
+
+function missing(why: string, gave: boolean, required: boolean, cause: string): AggregateJudgement {
+  const before = gave ? ' The node has given this proof before.' : '';
+  return {
+    outcome: 'missing',
+    finding: {
+      code: 'facts_unavailable',
+      aspect: 'boot',
+      source: 'host',
+      ...(!gave && !required && { severity: 'info' as const }),
+      expected,
+      actual: cause === '' ? why : cause,
+      text: `It is not proven that nothing was measured again after the kernel had started: ${why}.${before}`,
+      evidence: null,
+    },
+  };
+}

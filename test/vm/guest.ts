@@ -1,0 +1,146 @@
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { createConnection, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
+import { launchTpm } from '../../swtpm-fixtures/tpm.ts';
+import { type Files, writeDisk } from './guest-image.ts';
+
+const firmware = '/usr/share/OVMF';
+/** Of one boot, from power on until its first program asks for work: some 15 s without hardware's help. */
+const startMs = 240_000;
+
+/** A virtual machine that is running; it answers over its second serial port. */
+export interface Guest extends AsyncDisposable {
+  /** A whole TPM command; gives the whole response. */
+  command(request: Buffer): Promise<Buffer>;
+  readFile(path: string): Promise<Buffer>;
+}
+
+/** A virtual machine with a TPM of its own, which stays the same from boot to boot. */
+export interface VirtualMachine extends AsyncDisposable {
+  /** Boots it from a disk with these files. The firmware's own variables are new each time. */
+  boot(files: Files): Promise<Guest>;
+}
+
+export async function makeMachine(): Promise<VirtualMachine> {
+  const dir = await mkdtemp(join(tmpdir(), 'assay-vm-'));
+  // Made, and then left to QEMU, which powers it by itself.
+  const tpm = await launchTpm({ dir: join(dir, 'tpm'), banks: ['sha256'] });
+  await tpm.kill();
+  let boots = 0;
+  return {
+    boot: async (files) => {
+      boots += 1;
+      const own = join(dir, String(boots));
+      await writeDisk(`${own}.img`, files);
+      return bootGuest(own, tpm.dir);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await tpm.stop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Without the processor's help: where there is some, it may not be of use to the firmware. */
+async function bootGuest(own: string, tpmDir: string): Promise<Guest> {
+  const [control, serial] = [`${own}.tpm`, `${own}.serial`];
+  await copyFile(join(firmware, 'OVMF_VARS_4M.fd'), `${own}.vars`);
+  const swtpm = await startDaemon('swtpm', [
+    ...['socket', '--tpm2', '--tpmstate', `dir=${tpmDir}`, '--ctrl', `type=unixio,path=${control}`],
+  ]);
+  const flash = 'if=pflash,format=raw';
+  const machine = await startDaemon('qemu-system-x86_64', [
+    ...['-accel', 'tcg,thread=multi,tb-size=512', '-M', 'q35', '-cpu', 'Nehalem', '-smp', '2', '-m', '1024'],
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-monitor', 'none'],
+    ...['-drive', `${flash},unit=0,readonly=on,file=${join(firmware, 'OVMF_CODE_4M.fd')}`],
+    ...['-drive', `${flash},unit=1,file=${own}.vars`],
+    ...['-chardev', `socket,id=tpm,path=${control}`, '-tpmdev', 'emulator,id=tpm0,chardev=tpm'],
+    ...['-device', 'tpm-crb,tpmdev=tpm0'],
+    ...['-drive', `if=none,id=disk,format=raw,snapshot=on,file=${own}.img`],
+    ...['-device', 'virtio-blk-pci,drive=disk,bootindex=1'],
+    ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=random'],
+    ...['-serial', `file:${own}.console`, '-serial', `unix:${serial},server=on,wait=off`],
+  ]);
+  const end = async () => {
+    await machine.kill('SIGKILL');
+    await swtpm.kill('SIGKILL');
+  };
+  const line = await openLine(serial, machine);
+  // The firmware writes to each port, too.
+  let said = await line?.next(startMs);
+  while (said != null && !said.endsWith('ready')) said = await line?.next(startMs);
+  if (line === null || said == null) {
+    await end();
+    throw new Error(`the virtual machine did not start: see ${own}.console`);
+  }
+  const ask = async (request: string) => {
+    line.send(request);
+    const answer = await line.next(30_000);
+    if (answer === null) throw new Error(`the guest did not answer ${request.slice(0, 40)}`);
+    return Buffer.from(answer, 'hex');
+  };
+  return {
+    command: (request) => ask(`tpm ${request.toString('hex')}`),
+    readFile: (path) => ask(`read ${path}`),
+    [Symbol.asyncDispose]: async () => {
+      line.send('off');
+      await Promise.race([machine.ended, sleep(10_000)]);
+      await end();
+    },
+  };
+}
+
+interface Line {
+  send(text: string): void;
+  /** The next line; null where none came in time, or the machine is gone. */
+  next(within: number): Promise<string | null>;
+}
+
+async function openLine(path: string, machine: Daemon): Promise<Line | null> {
+  let isOver = false;
+  machine.ended.then(() => {
+    isOver = true;
+  });
+  let socket: Socket | null = null;
+  while (socket === null && !isOver) {
+    socket = await connected(path);
+    if (socket === null) await sleep(50);
+  }
+  if (socket === null) return null;
+  const lines: string[] = [];
+  let wake = () => {};
+  let rest = '';
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    const [last = '', ...whole] = (rest + text).split('\n').reverse();
+    rest = last;
+    lines.push(...whole.reverse().map((line) => line.replace(/\r$/, '')));
+    wake();
+  });
+  machine.ended.then(() => wake());
+  const open = socket;
+  return {
+    send: (text) => open.write(`${text}\n`),
+    async next(within) {
+      const until = performance.now() + within;
+      while (lines.length === 0 && !isOver && performance.now() < until)
+        await Promise.race([
+          new Promise<void>((resolve) => {
+            wake = resolve;
+          }),
+          sleep(Math.max(1, until - performance.now())),
+        ]);
+      return lines.shift() ?? null;
+    },
+  };
+}
+
+function connected(path: string): Promise<Socket | null> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path);
+    socket.once('connect', () => resolve(socket));
+    socket.once('error', () => resolve(null));
+  });
+}
