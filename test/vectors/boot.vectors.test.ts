@@ -9,9 +9,8 @@ import { parseBundle } from '../../attest-server/protocol/bundle.ts';
 import { reference } from '../../attest-server/protocol/reference.ts';
 import type { Reason } from '../../attest-server/protocol/verdict.ts';
 import { parseQuote } from '../../attest-server/verify/tpm/attest.ts';
-import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { evidenceOf, firstBoot } from './evidence.ts';
-import { capturedAt, type Expected } from './vector.ts';
+import { baseLog, capturedAt, type Expected } from './vector.ts';
 
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/vectors');
 const read = (...path: readonly string[]) => readFileSync(join(folder, ...path), 'utf8');
@@ -114,5 +113,5 @@ function shownBy(text: string) {
 /** The same of the boot that was vouched for. */
 function honest(references: string) {
   const previous = { resetCount: 7, restartCount: 1, clock: '1000000000', bootId: firstBoot };
-  return shownBy(JSON.stringify(evidenceOf({ log: recordedLog(references), previous })));
+  return shownBy(JSON.stringify(evidenceOf({ log: baseLog(references), previous })));
 }

@@ -31,6 +31,9 @@ export interface Expected extends Pick<Attack, 'rows' | 'attack' | 'made'> {
   readonly codes: Attack['expected']['codes'];
 }
 
+/** What most vectors are made from. */
+const usual = 'debian13-shim-grub';
+
 export const capturedAt = Date.UTC(2026, 0, 1);
 
 export function vectorOf({
@@ -58,7 +61,7 @@ export function vectorOf({
     name,
     bundle: version === 1 ? bundle : withFiles(newer(), moment),
     policy: policyOf(boot),
-    expected: { rows, attack, made, references: base ?? 'debian13-shim-grub', ...expected },
+    expected: { rows, attack, made, references: base ?? usual, ...expected },
   };
 }
 
@@ -70,9 +73,11 @@ function withFiles(bundle: Bundle, { files = [] }: Moment): Bundle {
   return { ...bundle, parts: { ...bundle.parts, loaderFiles }, files: Object.fromEntries(byDigest) };
 }
 
-/** The boot that a reference is captured from: a recorded one, or one whose files were not recorded and are made up. */
-function baseLog(name: string): Buffer {
-  const [recorded = '', made] = name.split('+');
+/** The boot behind a folder of references: a recorded one, or one whose files were not recorded and are made up. */
+export function baseLog(folder: string): Buffer {
+  const [recorded = '', made] = (folder in written || folder === 'revoked-initrd' ? usual : folder).split(
+    '+',
+  );
   return made === undefined ? recordedLog(recorded) : withMadeFiles(recordedLog(recorded));
 }
 
@@ -94,17 +99,17 @@ function policyOf(rule: string | undefined): string {
 /** References that no recorded boot was captured as. */
 const written: Readonly<Record<string, () => Reference>> = {
   'without-secure-boot': () => {
-    const whole = referenceOf(recordedLog('debian13-shim-grub'));
+    const whole = referenceOf(recordedLog(usual));
     const components = whole.components.filter(({ stage }) => stage !== 'secureboot');
     return { ...whole, events: [], components };
   },
-  'without-kernel': () => referenceOf(withoutKernel(recordedLog('debian13-shim-grub'))),
+  'without-kernel': () => referenceOf(withoutKernel(recordedLog(usual))),
 };
 
 /** @param folder name of a folder of references: of a recorded boot, or of one of those above */
 export function referencesIn(folder: string): readonly Reference[] {
   if (folder !== 'revoked-initrd') return [written[folder]?.() ?? referenceOf(baseLog(folder))];
-  const log = recordedLog('debian13-shim-grub');
+  const log = recordedLog(usual);
   const another = tamper(siblingLog(log, { initrd: true }), 'kernel');
   const old: Reference = { ...referenceOf(another), name: 'old', state: 'revoked' };
   return [referenceOf(log), old];
