@@ -51,8 +51,11 @@ describe('one TPM is one node, over a real connection', () => {
     await rm(policy, { force: true });
   });
 
+  let sources = 0;
+  /** Each of another address: the audit log holds every refusal then. */
+  const newSource = () => `127.0.5.${++sources}`;
   const greet =
-    (tpm: ForgedTpm, node: string, from = '127.0.0.1') =>
+    (tpm: ForgedTpm, node: string, from = newSource()) =>
     () =>
       introduce(world, tpm, node, { from });
 
