@@ -17,7 +17,7 @@ export const inAll = {
   /** Below this a source may take what is spared of them: one that floods does not take all from the others. */
   light: { burst: 16, perSecond: 4 },
   /** Some connections of each source are taken from here instead, so that no flood from elsewhere keeps it out. */
-  newcomers: { burst: 1024, perSecond: 256, each: { burst: 4, perSecond: 0.4 } },
+  newcomers: { burst: 128, perSecond: 256, each: { burst: 4, perSecond: 0.4 } },
   /** Connections that said hello with enrolled keys and have not proven them: of one source, and of all. */
   claimants: { perSource: 1024, total: 4096 },
   /**

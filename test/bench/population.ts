@@ -2,8 +2,10 @@ import { join } from 'node:path';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { openStore } from '../../attest-server/store/open.ts';
+import { knownFile } from '../../attest-server/verify/boot/loader-files.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
+import { filesOf } from '../../swtpm-fixtures/loader-files.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
@@ -59,8 +61,11 @@ export async function populate(
     machines.push({ name, tpm });
   }
   const bank = { bank: 'sha256', mask: 0xffffff, values: model.sha256 } as const;
+  // Whoever captured it has seen what GRUB read, so that it counts for each of them.
+  const files = [...filesOf(model.log).values()].map((file) => knownFile(file));
+  const boot = replayBoot(hashPart(model.log), [bank], null, { digest: null, files });
   const reference = captureReference(
-    { banks: [bank], boot: replayBoot(hashPart(model.log), [bank]) },
+    { banks: [bank], boot },
     { name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0', at: event.at },
   );
   await store.references.add(reference, { ...event, action: 'reference.capture', subject: 'model' });
