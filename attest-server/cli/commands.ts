@@ -139,7 +139,7 @@ function addReferences(program: Command, context: CliContext): void {
     );
   references
     .command('capture <node...>')
-    .description('make references of what nodes last proved; you vouch for these nodes')
+    .description('make references of what up to 64 nodes last proved; you vouch for these nodes')
     .requiredOption('--name <name>', 'name of the new reference')
     .option('--staged', 'keep it for review: it makes nobody trusted yet')
     .addOption(outputOption('table', 'json', 'yaml'))
@@ -212,7 +212,7 @@ function addPolicies(program: Command, context: CliContext): void {
   policies
     .command('check <file>')
     .description('is this policy valid? Names every fault with file, line and field, and what is doubtful')
-    .option('--references <folder>', 'also say which of these references count for one node alone')
+    .option('--references <dir>', 'also say which of these references count for one node alone')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string, options: CheckOptions) =>
       (await import('./offline/policy/command.ts')).checkPolicyFile(context, file, options),
@@ -265,7 +265,7 @@ function addEnrolment(program: Command, context: CliContext): void {
     .description(
       'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
     )
-    .option('--ek <digest>', 'SHA-256 of its endorsement key: all 64 hex digits')
+    .option('--ek <digest>', 'SHA-256 of its endorsement key, as enrol list shows it: all 64 hex digits')
     .option('--all', 'instead: make approvals of all bindings by first use')
     .action(async (node: string | undefined, options: ApproveOptions) =>
       (await import('./commands/enrol.ts')).approveEnrolment(context, node, options),
@@ -332,7 +332,9 @@ function addServer(program: Command, context: CliContext): void {
     .action(async () => (await import('./commands/audit.ts')).rotateAuditKey(context));
   audit
     .command('resolve')
-    .description('say why the audit log is another one than was signed (audit_rollback)')
+    .description(
+      'say why the audit log is another one than was signed (audit_rollback); until then verify ends with 10',
+    )
     .requiredOption('--reason <text>', 'why; it goes into the audit log')
     .action(async ({ reason }: Reasoned) =>
       (await import('./commands/audit.ts')).resolveRollback(context, reason),

@@ -43,8 +43,9 @@ function createProgram(io: CliIo): Command {
       'after',
       `
 Each command has --help. Exit codes: 0 done, or trusted; 1 error; 2 wrong usage;
-10 untrusted, evidence rejected, or a difference found; 11 pending, unknown,
-unsupported or not judgeable; 12 held (by no command of this version).`,
+10 untrusted, evidence rejected, a difference found, or the audit log is wrong;
+11 pending, unknown, unsupported or not judgeable; 12 held (by no command of
+this version).`,
     );
 }
 
