@@ -68,14 +68,7 @@ export async function populate(
     { banks: [bank], boot },
     { name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0', at: event.at },
   );
-  // As if node-0 had sent what GRUB read: else the reference counts for that node alone.
-  const components = reference.components.map((one) =>
-    one.pcr === 9 && one.kind === 'configuration' ? { ...one, content: 'text' as const } : one,
-  );
-  await store.references.add(
-    { ...reference, components },
-    { ...event, action: 'reference.capture', subject: 'model' },
-  );
+  await store.references.add(reference, { ...event, action: 'reference.capture', subject: 'model' });
   await store[Symbol.asyncDispose]();
   return machines;
 }
