@@ -198,6 +198,8 @@ class Agent {
       disconnect();
       logger.info({ code, status, reason }, 'the connection is over');
       if (tpmFailed || tpm === null) await this.#closeTpm();
+      // When it comes back it may be of a later version.
+      if (verdicts > 0) this.#first.delete(addressOf(server));
       return verdicts > 0;
     } finally {
       ended.abort();

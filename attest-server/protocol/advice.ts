@@ -11,7 +11,7 @@ const foreignKey =
   'No agent makes such a key, and what it signs need not come from the TPM: take the node out of service, and see what runs there in place of the agent.';
 
 const unread =
-  'Under actual stands what the agent could not read: see on the node whether the file is there and the agent may read it, and whether the machine is overloaded. It passes by itself once it can be read; if it stays, or if the node was untrusted before, treat the node as untrusted: who controls the agent can say this, too.';
+  'At severity info a proof is missing that the policy does not demand: nothing need be done. Else, under actual stands what the agent could not read: see on the node whether the file is there and the agent may read it, and whether the machine is overloaded. It passes by itself once it can be read; if it stays, or if the node was untrusted before, treat the node as untrusted: who controls the agent can say this, too.';
 
 /** About what is refused before it is judged, and what the server says itself; `NODE` stands for the node's name. */
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {

@@ -116,6 +116,13 @@ describe('the audit log of a running server', () => {
     tamper(world, 'drop trigger audit_is_never_shortened', 'delete from audit where seq > 2');
     const { code, out } = await assay(world, 'reader', 'audit', 'verify', '--resume', '-o', 'json');
     assert.deepEqual([code, (JSON.parse(out) as AuditLogResult).fault?.seq], [10, size]);
+    // Nor does reading all of it make him forget what he has seen.
+    for (const _time of ['first', 'second']) {
+      const whole = await assay(world, 'reader', 'audit', 'verify', '-o', 'json');
+      assert.equal(whole.code, 10);
+      assert.match((JSON.parse(whole.out) as AuditLogResult).fault?.text ?? '', /verified from here before/);
+    }
+    assert.equal((await assay(world, 'reader', 'audit', 'verify', '--resume')).code, 10);
   });
 
   it('is signed for readers once a second, however often they ask, and then covers all that was there', async () => {

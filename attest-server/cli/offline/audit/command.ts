@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { parseCheckpoint } from '../../../protocol/checkpoint.ts';
 import { printable } from '../../../protocol/printable.ts';
 import type { CliContext, CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
@@ -47,7 +48,10 @@ function verifyFile(path: string, witness: Witness | null, io: CliIo): AuditLogR
   return check.end();
 }
 
-/** What is verified is written down from time to time: whoever is interrupted goes on from there with `--resume`. */
+/**
+ * What is verified is written down from time to time: whoever is interrupted goes on from there with `--resume`. Whoever
+ * names no other witness compares with it, too: what was signed once must still be there.
+ */
 async function verifyLive(
   { io, server }: CliContext,
   witness: Witness | null,
@@ -55,22 +59,29 @@ async function verifyLive(
 ): Promise<AuditLogResult> {
   const client = await server();
   const place = verifiedPlace(io, client.server);
-  const before = resume ? readVerified(place) : null;
-  const check = new AuditLogCheck(witness, before);
-  const progress = createProgress(io, () => writeVerified(place, check.verified));
+  const before = readVerified(place, resume);
+  const part = resume ? (before?.part ?? null) : null;
+  const isOwn = witness === null && before !== null && before.latest !== part?.checkpoint;
+  const check = new AuditLogCheck(isOwn ? { checkpoint: before.latest, publicKey: null } : witness, part);
+  const remember = () => writeVerified(place, check.verified, before);
+  const progress = createProgress(io, remember);
   for await (const line of readLiveAuditLog(client, check.size)) {
     if (!check.take(line)) break;
     progress(check.size);
   }
-  writeVerified(place, check.verified);
-  return check.end();
+  remember();
+  const result = check.end();
+  if (result.fault === null || !isOwn) return result;
+  const { size } = parseCheckpoint(before.latest);
+  const text = `${result.fault.text}; ${size} entries were verified from here before (${place}: remove it once you know why they are others)`;
+  return { ...result, fault: { ...result.fault, text } };
 }
 
 function page({ ok, origin, earlier, resumedAfter, size, signed, witnessed, fault }: AuditLogResult): string {
   if (!ok) return `${printable(fault?.text ?? 'the audit log is not in order')}\n`;
   const rest = size === signed ? '' : `; entries ${signed + 1} to ${size} are not signed yet`;
   const witness = witnessed
-    ? 'witnessed: a checkpoint from elsewhere fits'
+    ? 'witnessed: a checkpoint that the server does not hold fits'
     : 'unwitnessed: who holds the key of the server could have rewritten all of it (--checkpoint FILE)';
   const lost = earlier.map(
     (each) => `the key of ${each.origin} was lost: it signed the first ${each.signed} entries\n`,
