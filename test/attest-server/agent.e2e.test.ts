@@ -88,7 +88,7 @@ describe('an agent and a server, end to end', () => {
     await world.until(() => world.verdicts.length > already, patience);
     assert.equal(world.verdicts.at(-1)?.verdict.state, 'trusted');
     assert.equal(world.verdicts.at(-1)?.transition, false);
-    assert.equal(await world.metric('assay_agents{version="0.1.0"}'), 1);
+    assert.equal(await world.metric('assay_agents{version="0.2.0"}'), 1);
   });
 
   it('becomes untrusted when another kernel boots, and the event is named', async () => {
