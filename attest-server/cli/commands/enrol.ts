@@ -42,6 +42,12 @@ export async function approveEnrolment(
       'The digests of TPMs that wait are in `assay enrol list`.',
       exit.usage,
     );
+  if (!isAll && !/^[0-9a-f]{64}$/i.test(options.ek ?? ''))
+    throw new CliError(
+      '--ek is not a whole SHA-256 digest (64 hex digits)',
+      'Compare all of it on the machine; `assay enrol list` shows those of TPMs that wait.',
+      exit.usage,
+    );
   const client = await server();
   if (isAll) {
     const { approved } = await client.post('/v1/enrolments/approve-all', {}, approveAllAnswer);

@@ -334,6 +334,7 @@ describe('the command line', () => {
     assert.doesNotMatch(list.out, untamed);
     assert.equal(JSON.parse((await assay('enrol list -o json')).out).items[0].nameEnrolled, true);
     assert.equal((await assay(`enrol approve node-7 --ek ${'CD'.repeat(32)}`, operator)).code, 0);
+    assert.equal((await assay(`enrol approve node-7 --ek ${'CD'.repeat(8)}`, operator)).code, 2);
     assert.equal((await assay('enrol approve --all', operator)).code, 0);
     assert.equal((await assay('enrol revoke node-1 --reason sold', operator)).code, 0);
     assert.deepEqual(world.decisions, [
