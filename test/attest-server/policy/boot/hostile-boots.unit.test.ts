@@ -8,6 +8,7 @@ import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
+import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import {
@@ -403,4 +404,37 @@ describe('a kernel command line', () => {
     ])
       assert.match(judged(withWords(word), allow), /^untrusted cmdline_policy/, word);
   });
+});
+
+describe('an initrd that nobody measured (row 134)', () => {
+  const tag = Buffer.from('ec223b8f0000000000000000', 'hex');
+  const words = [
+    '{}',
+    '{scope: {initrd: unpinned}}',
+    '{scope: {initrd: unpinned, loader: unpinned, kernel: unpinned}}',
+  ];
+  const boots = ['debian13-sdboot-entry', 'debian13-efistub', 'debian10-shim-grub', 'rhel8-shim-grub'];
+
+  for (const name of boots)
+    it(`is none for an event that the log calls one where nobody measures any, or for a known digest: ${name}`, () => {
+      const whole = recordedLog(name);
+      const lacking = cut(
+        whole,
+        eventsWhere(whole, ({ stage }) => stage === 'initrd').map(({ index }) => index),
+      );
+      const last = eventsWhere(lacking, ({ pcr }) => pcr === 9).at(-1);
+      assert.ok(last);
+      const inserted = (pcr: number, type: number, data: Buffer) =>
+        insertBefore(lacking, last.index, { pcr, type, data, measured: Buffer.from('whatever') });
+      const again = insertBefore(lacking, last.index + 1, { pcr: 9, type: 6, data: tag });
+      const hidden = [
+        lacking,
+        inserted(3, 13, Buffer.from('/initrd.img\0')),
+        inserted(5, 6, tag),
+        rewriteLog(again, new Map([[last.index + 1, { digest: last.digests }]])),
+      ];
+      for (const boot of words)
+        for (const from of hidden)
+          assert.equal(judged(from, boot, captured(whole)), 'untrusted initrd_unmeasured', boot);
+    });
 });
