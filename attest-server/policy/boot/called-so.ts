@@ -4,9 +4,12 @@ import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
+/** Of a unified image's sections, which are compared with references that have some. */
+const sectionPcr = 11;
+
 /**
- * False for what references know, and none of them as this: what a component is called is the log's word, and no
- * comparison by digests contradicts it.
+ * False for what references know, and none of them as this, and for what is compared with nothing: what a component is
+ * called is the log's word.
  */
 export function isCalledSo(
   { masked }: Pick<VouchedBoot, 'masked'>,
@@ -17,5 +20,10 @@ export function isCalledSo(
   const known = references.flatMap(
     ({ components }) => referencedComponent(components, component, masked) ?? [],
   );
-  return known.length === 0 || known.some((one) => one.stage === stage);
+  if (known.length > 0) return known.some((one) => one.stage === stage);
+  return component.pcr !== sectionPcr || references.every(hasSections);
+}
+
+function hasSections({ components }: PreparedReference): boolean {
+  return components.all.some(({ pcr }) => pcr === sectionPcr);
 }

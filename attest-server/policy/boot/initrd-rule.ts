@@ -31,7 +31,8 @@ export function initrdFinding(boot: VouchedBoot, references: readonly PreparedRe
   }
   const without = references.find(({ whole, components }) => whole && !components.stages.has('initrd'));
   const having = references.find(({ components }) => components.stages.has('initrd'));
-  if (without !== undefined || (having === undefined && !boot.hasSections)) return null;
+  const asksForOne = having !== undefined || (boot.hasSections && !components.some(isSaidInitrd));
+  if (without !== undefined || !asksForOne) return null;
   const than = having === undefined ? '' : `, and reference ${having.reference.name} has one`;
   const text = `The boot measured no initrd${than}: what its kernel was given is not known.`;
   return ruleFinding(boot, 'initrd_unmeasured', null, 'the initrd in PCR 9 or 11', null, text);
@@ -43,7 +44,10 @@ function isInitrd(
   component: BootComponent,
   references: readonly PreparedReference[],
 ): boolean {
-  const { stage, kind, pcr } = component;
-  if (stage !== 'initrd' || kind === 'marker' || !initrdPcrs.has(pcr)) return false;
+  if (!isSaidInitrd(component) || !initrdPcrs.has(component.pcr)) return false;
   return isCalledSo(boot, component, 'initrd', references);
+}
+
+function isSaidInitrd({ stage, kind }: BootComponent): boolean {
+  return stage === 'initrd' && kind !== 'marker';
 }

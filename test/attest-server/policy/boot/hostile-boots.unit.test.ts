@@ -431,10 +431,11 @@ describe('an initrd that nobody measured (row 134)', () => {
         lacking,
         inserted(3, 13, Buffer.from('/initrd.img\0')),
         inserted(5, 6, tag),
+        inserted(11, 13, Buffer.from('.initrd\0', 'utf16le')),
         rewriteLog(again, new Map([[last.index + 1, { digest: last.digests }]])),
       ];
       for (const boot of words)
         for (const from of hidden)
-          assert.equal(judged(from, boot, captured(whole)), 'untrusted initrd_unmeasured', boot);
+          assert.match(judged(from, boot, captured(whole)), /^untrusted initrd_unmeasured/, boot);
     });
 });

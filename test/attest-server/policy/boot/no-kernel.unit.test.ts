@@ -53,6 +53,15 @@ describe('a boot of which no kernel was measured (row 135)', () => {
     assert.equal(judged(insertBefore(none, table, named), [reference]), 'untrusted kernel_unknown');
   });
 
+  it('has none where the log has a section of a unified image that is compared with nothing', () => {
+    const { index } = eventWhere(none, ({ describes }) => describes === 'grub_cmd: boot');
+    const section = { pcr: 11, type: 13, data: Buffer.from('.linux\0', 'utf16le') };
+    const said = insertBefore(none, index, { ...section, measured: Buffer.from('anything') });
+    const unified = capturedFrom(madeProof({ log: recordedLog('debian13-sdboot-uki') }), { name: 'unified' });
+    for (const references of [[reference], [reference, unified]])
+      assert.equal(judged(said, references), 'untrusted kernel_unknown');
+  });
+
   it('has none where the log calls so what its reference has as a file or image of a loader', () => {
     const older = withoutKernel(recordedLog('debian10-shim-grub'));
     const known = capturedFrom(madeProof({ log: older }));
