@@ -57,7 +57,7 @@ export function judgeBoot(
   const broken = [
     kernelFinding(boot, usable),
     ...secureBootFindings(boot, rules, usable, revocations),
-    commandLineFinding(boot, rules),
+    commandLineFinding(boot, rules, usable),
     explainedFinding(boot, rules, usable),
     hiddenFinding(boot),
   ].filter((finding) => finding !== null);

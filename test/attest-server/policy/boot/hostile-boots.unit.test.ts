@@ -439,3 +439,23 @@ describe('an initrd that nobody measured (row 134)', () => {
           assert.match(judged(from, boot, captured(whole)), /^untrusted initrd_unmeasured/, boot);
     });
 });
+
+describe('what a rule requires of a command line (row 41)', () => {
+  const entry = recordedLog('debian13-sdboot-entry');
+  const line = eventWhere(entry, ({ pcr }) => pcr === 12);
+  const utf16 = (text: string) => Buffer.from(`${text}\0`, 'utf16le');
+  const options = dataOf(entry, line.index).toString('utf16le').replace('\0', '');
+  const longer = { pcr: 12, type: 13, data: utf16(`${options} lockdown=integrity`) };
+  const section = { pcr: 11, type: 13, data: utf16('.linux'), measured: Buffer.from('anything') };
+  const { index: stub } = eventWhere(entry, ({ pcr, stage }) => pcr === 9 && stage === 'cmdline');
+  const good = remeasured(remeasured(entry, line.index, longer.data), stub, dataOf(entry, stub), longer.data);
+  const hidden = insertBefore(insertBefore(entry, line.index + 1, longer), line.index + 1, section);
+
+  for (const rule of ['require: ["lockdown=*"]', 'resume: forbid'])
+    it(`is not in one that is extended later, behind a section that makes a loader’s line look like an addition: ${rule}`, () => {
+      const boot = `{cmdline: {${rule}, allow: ["lockdown=*"]}}`;
+      for (const from of [entry, hidden])
+        assert.equal(judged(from, boot, captured(entry)), 'untrusted cmdline_policy');
+      assert.equal(judged(good, boot, captured(entry)), 'trusted');
+    });
+});
