@@ -4,11 +4,11 @@ import { globMatches } from '../glob.ts';
 import { asKernelReads, forKernel, hasOneOf, isCutOff, parseCommandLine } from './command-line.ts';
 import { neverResumes } from './kernel-words.ts';
 import { maskIdentifiers } from './masked-text.ts';
-import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import { type BootRules, type CommandLineRules, refusesLines } from './rules.ts';
 import { quoted } from './sentence.ts';
+import { isUnified } from './unified-boot.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 interface Line extends VouchedText {
@@ -140,21 +140,4 @@ function whole(
       arguments: lines.flatMap(({ arguments: words }) => words),
     },
   ];
-}
-
-/**
- * A boot of a unified image that a reference has, by its file too. Attack: a section that the system extended into PCR 11,
- * as no boot_aggregate shows, so that a loader's line counts as one with another that is extended behind it.
- */
-function isUnified(boot: VouchedBoot, references: readonly PreparedReference[]): boolean {
-  if (!boot.hasSections || references.length === 0) return boot.hasSections;
-  return references.some(({ components }) => {
-    const kernels = components.all.filter(
-      ({ stage, pcr }) => stage === 'kernel' && (pcr === 4 || pcr === 11),
-    );
-    const present = new Set(
-      boot.state.components.map((one) => referencedComponent(components, one, boot.masked)?.key),
-    );
-    return kernels.some(({ pcr }) => pcr === 11) && kernels.every(({ key }) => present.has(key));
-  });
 }

@@ -20,6 +20,7 @@ import {
   insertBefore,
   remeasured,
   retyped,
+  withoutKernel,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
 import { bootByHand, provenByHand } from '../../verify/made-by-hand.ts';
@@ -438,6 +439,35 @@ describe('an initrd that nobody measured (row 134)', () => {
         for (const from of hidden)
           assert.match(judged(from, boot, captured(whole)), /^untrusted initrd_unmeasured/, boot);
     });
+});
+
+describe('a section of a unified image in the PCR that no boot_aggregate covers (rows 134, 135)', () => {
+  const theirs = { ...captured(unified), name: 'theirs' };
+  /** As of the image that another machine of the group boots. */
+  const withSection = (from: Buffer, wanted: string) => {
+    const known = eventsWhere(unified, ({ pcr, stage }) => pcr === 11 && stage === wanted).at(-1);
+    const at = eventsWhere(from, ({ pcr }) => pcr === 9).at(-1)?.index ?? 0;
+    const data = dataOf(unified, known?.index ?? 0);
+    const said = insertBefore(from, at, { pcr: 11, type: 13, data });
+    return rewriteLog(said, new Map([[at, { digest: known?.digests ?? {} }]]));
+  };
+  const both = (from: Buffer, own: Buffer) => {
+    const policy = policyOf('require: [identity, boot]');
+    const { state, reasons } = verdictsBy(policy, [captured(own), theirs])(
+      madeProof({ log: from }),
+      { name: 'n' },
+      0,
+    );
+    return [state, ...reasons.map(({ code }) => code)].join(' ');
+  };
+
+  it('is no initrd and no kernel of a boot that is another one', () => {
+    const stub = recordedLog('debian13-efistub');
+    assert.equal(both(withSection(stub, 'initrd'), stub), 'untrusted initrd_unmeasured');
+    const none = withoutKernel(recordedLog('debian10-shim-grub'));
+    assert.equal(both(withSection(none, 'kernel'), none), 'untrusted kernel_unknown');
+    assert.equal(both(unified, stub), 'trusted');
+  });
 });
 
 describe('what a rule requires of a command line (row 41)', () => {
