@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { EvidenceRoom } from '../evidence/open.ts';
+import { isOfUnusedBank } from '../policy/boot/findings.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { limits } from '../protocol/limits.ts';
 import { fileList, parseFileList } from '../protocol/loader-files.ts';
@@ -242,8 +243,9 @@ function listOf(digests: readonly string[]): Part | null {
 }
 
 /** Digests of what its loader read and nobody knows; none of a log that does not replay, since it may say anything. */
-function wantedBy({ boot }: Proven): readonly string[] {
-  if (boot === null || boot.problems.length > 0 || boot.state.unexplained.length === 0) return nothing;
+function wantedBy({ banks, boot }: Proven): readonly string[] {
+  if (boot === null || boot.state.unexplained.length === 0) return nothing;
+  if (boot.problems.some((problem) => !isOfUnusedBank(problem, boot.problems, banks))) return nothing;
   const digests = boot.state.unexplained.flatMap(({ content, digests: { sha256, sha384, sha512 } }) =>
     content === null ? (sha256 ?? sha384 ?? sha512 ?? []) : [],
   );

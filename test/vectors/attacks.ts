@@ -57,6 +57,7 @@ const startedOtherwise = aggregateEntry('sha256', Buffer.from(values).fill(9, 9 
 const unified = recordedLog('debian13-sdboot-uki');
 const debian11 = withMadeFiles(recordedLog('debian11-shim-grub'));
 const fedora = withMadeFiles(recordedLog('fedora41-locality-3'));
+const entry = recordedLog('debian13-sdboot-entry');
 const seen = { resetCount: 7, restartCount: 1, clock: '1000000000', bootId: firstBoot };
 const type = { separator: 4, action: 0x80000007, authority: 0x800000e0, ipl: 0x0d, blob: 0x80000008 };
 
@@ -69,6 +70,17 @@ const separatorOf = (pcr: number) => (event: LogEvent) => event.type === 'EV_SEP
 const ofPcr = (pcr: number) => (event: LogEvent) => event.pcr === pcr && event.type !== 'EV_NO_ACTION';
 const indices = (events: readonly LogEvent[]) => events.map(({ index }) => index);
 const at = (holds: (event: LogEvent) => boolean) => eventWhere(good, holds).index;
+
+/** A boot of an entry whose options name the initrd; in the place of the stub's event stands one of another PCR. */
+function withoutInitrd(pcr: number, type: number, data: Buffer): Buffer {
+  const { index } = eventWhere(entry, ({ pcr: of, stage }) => of === 9 && stage === 'initrd');
+  return insertBefore(without(entry, [index]), index, {
+    pcr,
+    type,
+    data,
+    measured: Buffer.from('an initrd'),
+  });
+}
 
 const everyDifference = {
   firmwareSettings: true,
@@ -744,6 +756,43 @@ export const attacks: readonly Attack[] = [
     expected: untrusted('kernel_unknown'),
   },
   {
+    name: '134-initrd-elsewhere',
+    rows: [134],
+    attack:
+      'an initrd that `initrd=` in an entry’s options names is measured by nothing, and the log calls so what the system extended into a PCR that nobody compares',
+    made: 'the event of the initrd in PCR 9 not measured; one more in PCR 5 with the tag of the kernel’s stub',
+    base: 'debian13-sdboot-entry',
+    boot: 'scope: {initrd: unpinned}',
+    moment: { log: withoutInitrd(5, 6, Buffer.from('ec223b8f0000000000000000', 'hex')) },
+    expected: untrusted('initrd_unmeasured'),
+  },
+  {
+    name: '134-initrd-as-section',
+    rows: [134],
+    attack: 'the same, called a section of a unified image in PCR 11, which no boot_aggregate covers',
+    made: 'the event of the initrd in PCR 9 not measured; one more in PCR 11 with the name of such a section',
+    base: 'debian13-sdboot-entry',
+    boot: 'scope: {initrd: unpinned}',
+    moment: { log: withoutInitrd(11, 13, Buffer.from('.initrd\0', 'utf16le')) },
+    expected: untrusted('initrd_unmeasured'),
+  },
+  {
+    name: '135-file-as-kernel',
+    rows: [135, 34],
+    attack:
+      'in a boot without a kernel the log calls so a file that the reference has as one of the loader’s',
+    made: 'the name of GRUB’s configuration file, where it is read for the second time, is that of a kernel; nothing else differs from the reference',
+    base: 'without-kernel',
+    moment: {
+      log: edited(
+        withoutKernel(good),
+        eventsWhere(withoutKernel(good), named('(hd0,gpt1)/EFI/debian/grub.cfg'))[1]?.index ?? 0,
+        Buffer.from('(hd0,gpt1)/vmlinuz\0'),
+      ),
+    },
+    expected: untrusted('kernel_unknown'),
+  },
+  {
     name: '136-kernel-before-loader',
     rows: [136],
     attack:
@@ -840,6 +889,19 @@ export const attacks: readonly Attack[] = [
       previous: seen,
     },
     expected: { state: 'trusted', codes: ['kexec_possible'] },
+  },
+  {
+    name: '138-db-unreadable',
+    rows: [138],
+    attack: 'a db with a foreign key that ends in the middle of a list, so that it seems to hold nobody',
+    made: 'db measured with one certificate and one byte more',
+    boot: 'signers: ["*CN=Microsoft *", "CN=Debian Secure Boot CA"]',
+    moment: {
+      log: changedVariable('db', (data) =>
+        withValue(data, (db) => Buffer.concat([foreignKey(db), Buffer.of(0)])),
+      ),
+    },
+    expected: untrusted('secureboot_policy'),
   },
   {
     name: '141-resume',

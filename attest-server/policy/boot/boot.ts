@@ -232,7 +232,7 @@ function judgementOf(
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
   ].filter((finding) => finding !== null);
   const required = ready.rules.aggregate === 'required';
-  const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, required);
+  const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, required);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
   const all = [...others, ...(isWorthTelling ? [again] : []), ...findings];

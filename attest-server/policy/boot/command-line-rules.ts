@@ -4,9 +4,11 @@ import { globMatches } from '../glob.ts';
 import { asKernelReads, forKernel, hasOneOf, isCutOff, parseCommandLine } from './command-line.ts';
 import { neverResumes } from './kernel-words.ts';
 import { maskIdentifiers } from './masked-text.ts';
+import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import { type BootRules, type CommandLineRules, refusesLines } from './rules.ts';
 import { quoted } from './sentence.ts';
+import { isUnified } from './unified-boot.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 interface Line extends VouchedText {
@@ -17,16 +19,21 @@ interface Line extends VouchedText {
  * `cmdline` of a policy, over every command line that the TPM vouches for as text. All of them must obey: who has the
  * TPM can add a good one, and cannot take a bad one away.
  */
-export function commandLineFinding(boot: VouchedBoot, { cmdline }: BootRules): Finding | null {
+export function commandLineFinding(
+  boot: VouchedBoot,
+  { cmdline }: BootRules,
+  references: readonly PreparedReference[],
+): Finding | null {
   if (!refusesLines(cmdline)) return null;
   const lines = boot.state.commandLines.map(
     ({ event, text }): Line => ({ event, text, arguments: parseCommandLine(text).arguments }),
   );
+  const complete = whole(boot, lines, references);
   return (
     checkForbidden(boot, lines, cmdline) ??
-    checkRequired(boot, lines, cmdline) ??
-    checkExact(boot, lines, cmdline) ??
-    checkResume(boot, lines, cmdline)
+    checkRequired(boot, complete, cmdline) ??
+    checkExact(boot, complete, cmdline) ??
+    checkResume(boot, complete, cmdline)
   );
 }
 
@@ -55,11 +62,11 @@ function isForbidden(word: string, glob: string): boolean {
 
 function checkRequired(
   boot: VouchedBoot,
-  lines: readonly Line[],
+  lines: readonly WholeLine[],
   { require }: CommandLineRules,
 ): Finding | null {
   for (const glob of require) {
-    const lacking = whole(boot, lines).find(
+    const lacking = lines.find(
       ({ arguments: words }) => !forKernel(words).some((word) => globMatches(glob, word)),
     );
     if (lacking === undefined) continue;
@@ -72,12 +79,14 @@ function checkRequired(
   return null;
 }
 
-function checkExact(boot: VouchedBoot, lines: readonly Line[], { exact }: CommandLineRules): Finding | null {
+function checkExact(
+  boot: VouchedBoot,
+  lines: readonly WholeLine[],
+  { exact }: CommandLineRules,
+): Finding | null {
   if (exact === null) return null;
   const wanted = parseCommandLine(maskIdentifiers(exact)).arguments.join(' ');
-  const other = whole(boot, lines).find(
-    ({ arguments: words }) => maskIdentifiers(words.join(' ')) !== wanted,
-  );
+  const other = lines.find(({ arguments: words }) => maskIdentifiers(words.join(' ')) !== wanted);
   if (other === undefined) return null;
   const has = other.text === null ? 'is vouched for by no text' : `is ${quoted(other.text)}`;
   const text = `The kernel command line ${has}, and the policy wants ${quoted(exact)}.`;
@@ -90,11 +99,11 @@ function checkExact(boot: VouchedBoot, lines: readonly Line[], { exact }: Comman
  */
 function checkResume(
   boot: VouchedBoot,
-  lines: readonly Line[],
+  lines: readonly WholeLine[],
   { resume }: CommandLineRules,
 ): Finding | null {
   if (resume === null) return null;
-  const open = whole(boot, lines).find(
+  const open = lines.find(
     ({ text, arguments: words }) => text === null || isCutOff(text) || !hasOneOf(words, neverResumes),
   );
   if (open === undefined) return null;
@@ -116,8 +125,13 @@ interface WholeLine {
  * A loader's lines are whole; of a unified image only what was added to its own is text, and that counts as one. Attack:
  * what the line of a loader lacks is extended later, into the PCR of what is added.
  */
-function whole(boot: VouchedBoot, lines: readonly Line[]): readonly WholeLine[] {
-  const complete = lines.filter(({ event }) => !boot.hasSections || boot.componentAt(event)?.pcr !== 12);
+function whole(
+  boot: VouchedBoot,
+  lines: readonly Line[],
+  references: readonly PreparedReference[],
+): readonly WholeLine[] {
+  const unified = isUnified(boot, references);
+  const complete = lines.filter(({ event }) => !unified || boot.componentAt(event)?.pcr !== 12);
   if (complete.length > 0) return complete;
   return [
     {

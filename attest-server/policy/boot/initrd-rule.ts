@@ -1,4 +1,6 @@
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
+import { isCalledSo } from './called-so.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import { quoted } from './sentence.ts';
@@ -7,6 +9,8 @@ import type { VouchedBoot } from './vouched-boot.ts';
 const initrdCommand = /^initrd(?:efi|16)?\s/;
 /** The kernel's EFI stub reads this anywhere in its line, also within a word or quotes, and measures nothing of the file. */
 const initrdOption = /initrd=/;
+/** Where loaders, the kernel's stub and systemd's measure one. */
+const initrdPcrs: ReadonlySet<number> = new Set([9, 11]);
 
 /**
  * A boot that gives its kernel an initrd that nothing measured: its loader says so, or every reference has one and it
@@ -14,7 +18,7 @@ const initrdOption = /initrd=/;
  */
 export function initrdFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
   const { components, commandLines } = boot.state;
-  if (components.some(({ stage, kind }) => stage === 'initrd' && kind !== 'marker')) return null;
+  if (components.some((component) => isInitrd(boot, component, references))) return null;
   if (!boot.vouches(9) && !boot.hasSections) return null;
   const command = components.find(
     ({ kind, text }) => kind === 'command' && text !== null && initrdCommand.test(text),
@@ -27,8 +31,23 @@ export function initrdFinding(boot: VouchedBoot, references: readonly PreparedRe
   }
   const without = references.find(({ whole, components }) => whole && !components.stages.has('initrd'));
   const having = references.find(({ components }) => components.stages.has('initrd'));
-  if (without !== undefined || (having === undefined && !boot.hasSections)) return null;
+  const asksForOne = having !== undefined || (boot.hasSections && !components.some(isSaidInitrd));
+  if (without !== undefined || !asksForOne) return null;
   const than = having === undefined ? '' : `, and reference ${having.reference.name} has one`;
   const text = `The boot measured no initrd${than}: what its kernel was given is not known.`;
   return ruleFinding(boot, 'initrd_unmeasured', null, 'the initrd in PCR 9 or 11', null, text);
+}
+
+/** Attack: an event of a PCR that nobody compares, or a known file measured once more, that the log calls an initrd. */
+function isInitrd(
+  boot: VouchedBoot,
+  component: BootComponent,
+  references: readonly PreparedReference[],
+): boolean {
+  if (!isSaidInitrd(component) || !initrdPcrs.has(component.pcr)) return false;
+  return isCalledSo(boot, component, 'initrd', references);
+}
+
+function isSaidInitrd({ stage, kind }: BootComponent): boolean {
+  return stage === 'initrd' && kind !== 'marker';
 }

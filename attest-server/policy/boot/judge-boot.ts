@@ -9,7 +9,7 @@ import { noReference } from './findings.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
-import { kernelFinding, measuresKernel } from './kernel-rule.ts';
+import { kernelFinding, knowsKernel } from './kernel-rule.ts';
 import { explainMismatch } from './mismatch.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { type BootRules, judgesLines } from './rules.ts';
@@ -55,9 +55,9 @@ export function judgeBoot(
   const { active, revocations, rules } = context;
   const usable = active.filter((reference) => isUsable(reference, banks));
   const broken = [
-    kernelFinding(boot),
+    kernelFinding(boot, usable),
     ...secureBootFindings(boot, rules, usable, revocations),
-    commandLineFinding(boot, rules),
+    commandLineFinding(boot, rules, usable),
     explainedFinding(boot, rules, usable),
     hiddenFinding(boot),
   ].filter((finding) => finding !== null);
@@ -69,7 +69,7 @@ export function judgeBoot(
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
   return {
     findings: oneOfEach([...named, ...broken]),
-    asReferenced: asReferenced && measuresKernel(boot.state),
+    asReferenced: asReferenced && knowsKernel(boot, usable),
   };
 }
 

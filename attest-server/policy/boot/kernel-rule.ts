@@ -1,6 +1,8 @@
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { Finding } from '../finding.ts';
+import { isCalledSo } from './called-so.ts';
 import { isConstant } from './only-read.ts';
+import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
@@ -21,9 +23,17 @@ function isKernel(component: BootComponent): boolean {
 
 export const noKernel = 'no kernel was measured';
 
+/**
+ * The same beside what references know. Attack: a file that they have as a loader's, and that the log of a boot without
+ * a kernel calls one.
+ */
+export function knowsKernel(boot: VouchedBoot, references: readonly PreparedReference[]): boolean {
+  return boot.state.components.some((one) => isKernel(one) && isCalledSo(boot, one, 'kernel', references));
+}
+
 /** Null too where a PCR that could hold it is not vouched for: that is told as such. */
-export function kernelFinding(boot: VouchedBoot): Finding | null {
-  if (measuresKernel(boot.state) || !boot.vouches(4) || !boot.vouches(9)) return null;
+export function kernelFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
+  if (knowsKernel(boot, references) || !boot.vouches(4) || !boot.vouches(9)) return null;
   const text = `In this boot ${noKernel}: what runs is not known.`;
   return ruleFinding(boot, 'kernel_unknown', null, 'a kernel in PCR 4, 9 or 11', null, text);
 }

@@ -3,6 +3,7 @@ import type { TpmClass } from '../../protocol/tpm-class.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
+import { isOfUnusedBank } from '../boot/findings.ts';
 import { isComparedBy } from '../boot/reference-set.ts';
 import type { PolicyGroup } from '../policy.ts';
 
@@ -44,13 +45,14 @@ export function observe(
   node: { readonly name: string; readonly tpmClass: TpmClass; readonly manufacturer: string | null },
   references: readonly string[],
 ): Observation {
-  const { boot } = proven;
+  const { banks, boot } = proven;
+  const isPattern = boot?.problems.every((problem) => isOfUnusedBank(problem, boot.problems, banks)) ?? false;
   return {
     node: node.name,
     tpmClass: node.tpmClass,
     manufacturer: node.manufacturer,
     kernel: proven.facts?.host?.kernel ?? null,
-    boot: boot === null || boot.problems.length > 0 ? null : bootOf(boot.state),
+    boot: boot === null || !isPattern ? null : bootOf(boot.state),
     references,
   };
 }

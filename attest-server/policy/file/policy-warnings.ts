@@ -41,11 +41,19 @@ function ofAspects(group: PolicyGroup): Located[] {
 /** These weigh no more of themselves. */
 const warnings: readonly ReasonCode[] = ['kexec_possible'];
 
+/** Of what is not proven, these are all that keep a boot from being affirmed that is good otherwise. */
+const withholding: readonly ReasonCode[] = ['kexec_detected', 'facts_unavailable'];
+
 /** An aspect that is required is worth what its findings weigh. */
 function ofSeverity({ require, severity }: PolicyGroup): Located[] {
   return reasonCodes.flatMap((code) => {
     const weight = severity[code] ?? 'fail';
-    if (weight === 'fail' || unproven.has(code) || warnings.includes(code)) return [];
+    if (weight === 'fail' || warnings.includes(code)) return [];
+    if (withholding.includes(code) && require.includes('boot')) {
+      const text = `${weight} only, so that a node with ${code} may be trusted, though boot is required`;
+      return [{ path: ['severity', code], text }];
+    }
+    if (unproven.has(code)) return [];
     const aspect = aspects.find(
       ({ name, advice }) => require.some((one) => one === name) && Object.hasOwn(advice, code),
     );

@@ -110,6 +110,19 @@ describe('the files of a node’s loader', () => {
     assert.ok('state' in (await judge(0, [], [], other)));
   });
 
+  it('are asked for also where the firmware leaves another bank alone', async () => {
+    const machine = machines[0] ?? assert.fail();
+    const pcrs = { sha256: replayedValues(log, 'sha256'), sha384: Buffer.alloc(24 * 48) };
+    const selection = [
+      [0x0b, 'ffffff'],
+      [0x0c, 'ffffff'],
+    ] as const;
+    const made = machine.answer(60_000, { occasion: { bootLog: log }, pcrs, selection });
+    const { sha256: every = [] } = made.selection;
+    const answer = { ...made, selection: { sha256: every, sha384: every }, files: { asked: [], came: [] } };
+    assert.ok('files' in (await attestation.judge(machine.node, answer)));
+  });
+
   it('may come in several answers', async () => {
     const wanted = await askedFor(0);
     const [half, rest] = [files.slice(0, 2), files.slice(2)];

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { appraise, type NodePast, noPast } from '../../../../attest-server/policy/appraise.ts';
 import type { Facts } from '../../../../attest-server/protocol/facts.ts';
+import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
+import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { provenByHand } from '../../verify/made-by-hand.ts';
+import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { aggregateOf, capturedFrom, madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -62,6 +65,26 @@ describe('what the kernel found when it started', () => {
     assert.deepEqual(judgedInTurn([{ aggregate: covered }]), [fits]);
     assert.deepEqual(judgedInTurn([{ aggregate: other }]), [remeasured]);
     assert.deepEqual(judgedInTurn([{ aggregate: 'not_replayed' }]), [remeasured]);
+  });
+
+  it('is what the log leaves in PCR 9 where systemd from 259 on extended that later, and only then', () => {
+    const text = 'nvpcr-init:hardware:0x1800421:sha256:00ff';
+    const digests = [{ hashAlg: 'sha256', digest: hash('sha256', text) }];
+    const content = { eventType: 'nvpcr-init', string: text };
+    const said = Buffer.from(`\x1e${JSON.stringify({ pcr: 9, digests, content })}\n`);
+    const later = Buffer.from(values);
+    const pcr9 = later.subarray(9 * 32, 10 * 32);
+    hash('sha256', Buffer.concat([pcr9, hash('sha256', text, 'buffer')]), 'buffer').copy(pcr9);
+    const banks = [bankByHand({ bank: 'sha256', mask: 0xffffff, values: later })];
+    const boot = measureBoot(hashPart(log), banks, hashPart(said));
+    const judged = (aggregate: Proven['aggregate'], of = boot) => {
+      const proven = provenByHand(answer({ aggregate }), { banks, boot: of });
+      const { state, reasons } = appraise(proven, required, { name: 'n' }, references, 0).verdict;
+      return [state, ...reasons.map(({ code }) => code)].join(' ');
+    };
+    assert.equal(judged(covered), 'trusted');
+    assert.equal(judged(aggregateOf(later, 'sha256')), 'untrusted boot_remeasured');
+    assert.match(judged(covered, measureBoot(hashPart(log), banks)), /^untrusted .*boot_remeasured/);
   });
 
   it('is told to be missing, and demanded where the policy says so (row 133)', () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { observe } from '../../../../attest-server/policy/draft/observation.ts';
 import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
@@ -35,6 +36,9 @@ describe('a boot in several banks', () => {
     const proven = booted({ sha256, sha384: zeros('sha384') });
     assert.equal(judged(proven), 'trusted, bank_unextended warn');
     assert.equal(capturedFrom(proven).kind, 'boot');
+    const node = { name: 'n', tpmClass: 'unknown', manufacturer: null } as const;
+    assert.equal(observe(proven, node, []).boot?.secureBoot, true);
+    assert.equal(observe(booted({ sha256: zeros('sha256') }), node, []).boot, null);
   });
 
   it('is not trusted where no strong bank was extended (row 22)', () => {

@@ -8,6 +8,7 @@ import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
+import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import {
@@ -19,6 +20,7 @@ import {
   insertBefore,
   remeasured,
   retyped,
+  withoutKernel,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
 import { bootByHand, provenByHand } from '../../verify/made-by-hand.ts';
@@ -403,4 +405,87 @@ describe('a kernel command line', () => {
     ])
       assert.match(judged(withWords(word), allow), /^untrusted cmdline_policy/, word);
   });
+});
+
+describe('an initrd that nobody measured (row 134)', () => {
+  const tag = Buffer.from('ec223b8f0000000000000000', 'hex');
+  const words = [
+    '{}',
+    '{scope: {initrd: unpinned}}',
+    '{scope: {initrd: unpinned, loader: unpinned, kernel: unpinned}}',
+  ];
+  const boots = ['debian13-sdboot-entry', 'debian13-efistub', 'debian10-shim-grub', 'rhel8-shim-grub'];
+
+  for (const name of boots)
+    it(`is none for an event that the log calls one where nobody measures any, or for a known digest: ${name}`, () => {
+      const whole = recordedLog(name);
+      const lacking = cut(
+        whole,
+        eventsWhere(whole, ({ stage }) => stage === 'initrd').map(({ index }) => index),
+      );
+      const last = eventsWhere(lacking, ({ pcr }) => pcr === 9).at(-1);
+      assert.ok(last);
+      const inserted = (pcr: number, type: number, data: Buffer) =>
+        insertBefore(lacking, last.index, { pcr, type, data, measured: Buffer.from('whatever') });
+      const again = insertBefore(lacking, last.index + 1, { pcr: 9, type: 6, data: tag });
+      const hidden = [
+        lacking,
+        inserted(3, 13, Buffer.from('/initrd.img\0')),
+        inserted(5, 6, tag),
+        inserted(11, 13, Buffer.from('.initrd\0', 'utf16le')),
+        rewriteLog(again, new Map([[last.index + 1, { digest: last.digests }]])),
+      ];
+      for (const boot of words)
+        for (const from of hidden)
+          assert.match(judged(from, boot, captured(whole)), /^untrusted initrd_unmeasured/, boot);
+    });
+});
+
+describe('a section of a unified image in the PCR that no boot_aggregate covers (rows 134, 135)', () => {
+  const theirs = { ...captured(unified), name: 'theirs' };
+  /** As of the image that another machine of the group boots. */
+  const withSection = (from: Buffer, wanted: string) => {
+    const known = eventsWhere(unified, ({ pcr, stage }) => pcr === 11 && stage === wanted).at(-1);
+    const at = eventsWhere(from, ({ pcr }) => pcr === 9).at(-1)?.index ?? 0;
+    const data = dataOf(unified, known?.index ?? 0);
+    const said = insertBefore(from, at, { pcr: 11, type: 13, data });
+    return rewriteLog(said, new Map([[at, { digest: known?.digests ?? {} }]]));
+  };
+  const both = (from: Buffer, own: Buffer) => {
+    const policy = policyOf('require: [identity, boot]');
+    const { state, reasons } = verdictsBy(policy, [captured(own), theirs])(
+      madeProof({ log: from }),
+      { name: 'n' },
+      0,
+    );
+    return [state, ...reasons.map(({ code }) => code)].join(' ');
+  };
+
+  it('is no initrd and no kernel of a boot that is another one', () => {
+    const stub = recordedLog('debian13-efistub');
+    assert.equal(both(withSection(stub, 'initrd'), stub), 'untrusted initrd_unmeasured');
+    const none = withoutKernel(recordedLog('debian10-shim-grub'));
+    assert.equal(both(withSection(none, 'kernel'), none), 'untrusted kernel_unknown');
+    assert.equal(both(unified, stub), 'trusted');
+  });
+});
+
+describe('what a rule requires of a command line (row 41)', () => {
+  const entry = recordedLog('debian13-sdboot-entry');
+  const line = eventWhere(entry, ({ pcr }) => pcr === 12);
+  const utf16 = (text: string) => Buffer.from(`${text}\0`, 'utf16le');
+  const options = dataOf(entry, line.index).toString('utf16le').replace('\0', '');
+  const longer = { pcr: 12, type: 13, data: utf16(`${options} lockdown=integrity`) };
+  const section = { pcr: 11, type: 13, data: utf16('.linux'), measured: Buffer.from('anything') };
+  const { index: stub } = eventWhere(entry, ({ pcr, stage }) => pcr === 9 && stage === 'cmdline');
+  const good = remeasured(remeasured(entry, line.index, longer.data), stub, dataOf(entry, stub), longer.data);
+  const hidden = insertBefore(insertBefore(entry, line.index + 1, longer), line.index + 1, section);
+
+  for (const rule of ['require: ["lockdown=*"]', 'resume: forbid'])
+    it(`is not in one that is extended later, behind a section that makes a loader’s line look like an addition: ${rule}`, () => {
+      const boot = `{cmdline: {${rule}, allow: ["lockdown=*"]}}`;
+      for (const from of [entry, hidden])
+        assert.equal(judged(from, boot, captured(entry)), 'untrusted cmdline_policy');
+      assert.equal(judged(good, boot, captured(entry)), 'trusted');
+    });
 });

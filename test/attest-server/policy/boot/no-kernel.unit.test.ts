@@ -4,7 +4,14 @@ import { CaptureError } from '../../../../attest-server/policy/boot/capture.ts';
 import { captureTogether } from '../../../../attest-server/policy/boot/capture-together.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { eventsWhere, insertBefore, withoutKernel } from '../../../vectors/log-surgery.ts';
+import {
+  dataOf,
+  edited,
+  eventsWhere,
+  eventWhere,
+  insertBefore,
+  withoutKernel,
+} from '../../../vectors/log-surgery.ts';
 import { byValues, capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -44,6 +51,27 @@ describe('a boot of which no kernel was measured (row 135)', () => {
     assert.equal(judged(insertBefore(none, table, said), [reference]), 'untrusted kernel_unknown');
     const named = { pcr: 3, type: 13, data: Buffer.from('/vmlinuz\0'), measured: Buffer.from('anything') };
     assert.equal(judged(insertBefore(none, table, named), [reference]), 'untrusted kernel_unknown');
+  });
+
+  it('has none where the log has a section of a unified image that is compared with nothing', () => {
+    const { index } = eventWhere(none, ({ describes }) => describes === 'grub_cmd: boot');
+    const section = { pcr: 11, type: 13, data: Buffer.from('.linux\0', 'utf16le') };
+    const said = insertBefore(none, index, { ...section, measured: Buffer.from('anything') });
+    const unified = capturedFrom(madeProof({ log: recordedLog('debian13-sdboot-uki') }), { name: 'unified' });
+    for (const references of [[reference], [reference, unified]])
+      assert.equal(judged(said, references), 'untrusted kernel_unknown');
+  });
+
+  it('has none where the log calls so what its reference has as a file or image of a loader', () => {
+    const older = withoutKernel(recordedLog('debian10-shim-grub'));
+    const known = capturedFrom(madeProof({ log: older }));
+    const { index: file } = eventWhere(older, ({ describes }) => describes.endsWith('/fs.lst'));
+    const named = edited(older, file, Buffer.from('(hd0,gpt3)/boot/vmlinuz\0'));
+    const { index: image } = eventWhere(older, ({ describes }) => describes.endsWith('grubx64.efi'));
+    const path = dataOf(older, image);
+    path.write('vmlinuz', path.indexOf('grubx64', 0, 'utf16le'), 'utf16le');
+    for (const from of [older, named, edited(older, image, path)])
+      assert.equal(judged(from, [known]), 'untrusted kernel_unknown');
   });
 
   it('becomes no reference', () => {

@@ -62,6 +62,10 @@ const microsoft = '"*CN=Microsoft *"';
 const zeros = '00'.repeat(32);
 const foreignDb = withVariable(log, 'db', (db) => Buffer.concat([db, variableValue(log, 'PK')]));
 
+const unreadableDb = withVariable(log, 'db', (db) =>
+  Buffer.concat([db, variableValue(log, 'PK'), Buffer.of(0)]),
+);
+
 describe('a rule of the policy on boots', () => {
   const table: readonly (readonly [string, Buffer, string, Buffer, string])[] = [
     ['secureBoot holds', log, '{secureBoot: required}', log, 'trusted'],
@@ -94,6 +98,13 @@ describe('a rule of the policy on boots', () => {
       log,
       `{signers: [${debian}, ${microsoft}]}`,
       foreignDb,
+      'untrusted secureboot_policy',
+    ],
+    [
+      'row 138: a db that nobody can read',
+      log,
+      `{signers: [${debian}, ${microsoft}]}`,
+      unreadableDb,
       'untrusted secureboot_policy',
     ],
     ['a key in db that may sign', log, `{signers: [${debian}, ${microsoft}, "*"]}`, foreignDb, 'trusted'],

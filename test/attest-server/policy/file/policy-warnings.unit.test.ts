@@ -32,6 +32,11 @@ describe('a policy that may not be what was meant', () => {
       [],
     ],
     ['severity: {kernel_unknown: info, rebooted: info}', []],
+    [
+      'require: [boot], severity: {kexec_detected: warn, facts_unavailable: info}',
+      ['4 groups.0.severity.kexec_detected', '4 groups.0.severity.facts_unavailable'],
+    ],
+    ['severity: {kexec_detected: warn, facts_unavailable: info}', []],
     ['severity: {counter_rollback: warn}', ['4 groups.0.severity.counter_rollback']],
     [
       'require: [boot], boot: {cmdline: {resume: forbid}}, severity: {cmdline_policy: info}',
