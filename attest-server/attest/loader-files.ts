@@ -21,12 +21,15 @@ export interface ExplainedAnswer {
 
 /** What was looked for to explain the boot that one log tells. */
 interface Search {
-  /** SHA-256 of the log, and the connection: an agent that was started anew may read more. */
-  readonly of: string;
+  /** SHA-256 of the log. */
+  readonly log: string;
+  /** An agent that was started anew may read more. */
+  readonly connection: string;
   /** Digests that were looked for among what is kept. */
   readonly looked: Set<string>;
   /** Those that the node was asked for in vain. */
   readonly missing: Set<string>;
+  /** How often the node was asked on this connection, for whichever log. */
   rounds: number;
 }
 
@@ -37,7 +40,7 @@ interface Flight {
   readonly land: () => void;
 }
 
-/** How often a node is asked for files of one boot before it is judged without those that are left. */
+/** How often a node is asked for files on one connection before it is judged without those that are left. */
 const mostRounds = 16;
 /** Bytes that are held of nodes that were asked for more: what gives way is asked for again. */
 const foundBytes = 64 * 1024 * 1024;
@@ -179,10 +182,13 @@ export class LoaderFiles {
   }
 
   #searchOf(node: string, { boot }: Proven, connection: string): Search {
-    const of = `${boot?.digest} ${connection}`;
+    const log = boot?.digest ?? '';
     const before = this.#searches.get(node);
-    if (before?.of === of) return before;
-    const search = { of, looked: new Set<string>(), missing: new Set<string>(), rounds: 0 };
+    const isSame = before?.connection === connection;
+    if (isSame && before.log === log) return before;
+    // Attack: a log that is another one each time, so that the server asks without end.
+    const rounds = isSame ? before.rounds : 0;
+    const search = { log, connection, looked: new Set<string>(), missing: new Set<string>(), rounds };
     this.#searches.set(node, search);
     return search;
   }

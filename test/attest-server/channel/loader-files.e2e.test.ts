@@ -144,4 +144,18 @@ describe('the files of a loader, over a real connection', () => {
         peer.send(binaryFrame('file', Buffer.alloc(limits.loaderFiles.each, count)));
       return peer;
     }));
+
+  it('are asked for sixteen times on one connection, though the log that comes is another one each time', async () => {
+    const peer = await connect('node-1');
+    let asks = 0;
+    for (; asks < 40; asks++) {
+      const said = await peer.peek();
+      if (said?.type === 'verdict') break;
+      const bootLog = withEntries(() => Buffer.from(`one more ${asks}\n`));
+      send(peer, 'node-1', await peer.challenge(), bootLog, 11);
+    }
+    assert.equal(asks, 17);
+    assert.equal((await peer.verdict()).state, (await world.status('node-1'))?.state);
+    await peer.close();
+  });
 });
