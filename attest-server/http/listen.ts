@@ -1,6 +1,7 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { Door } from '../door/door.ts';
+import { tlsOfListeners } from '../protocol/tls.ts';
 
 /** PEM. */
 export interface Certified {
@@ -38,11 +39,11 @@ export async function listenSecurely(
   address: Address,
   door: Door,
 ): Promise<Listening & { renew(tls: Certified): void }> {
-  const server = createSecureServer({ ...bounds, ...tls, minVersion: 'TLSv1.3' }, listener);
+  const server = createSecureServer({ ...bounds, ...tls, ...tlsOfListeners }, listener);
   const listening = await listen(server, address, door);
   return {
     port: listening.port,
-    renew: ({ key, cert }) => server.setSecureContext({ key, cert, minVersion: 'TLSv1.3' }),
+    renew: ({ key, cert }) => server.setSecureContext({ key, cert, ...tlsOfListeners }),
     [Symbol.asyncDispose]: listening[Symbol.asyncDispose],
   };
 }
