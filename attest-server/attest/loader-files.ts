@@ -31,6 +31,10 @@ interface Search {
   readonly missing: Set<string>;
   /** How often the node was asked on this connection, for whichever log. */
   rounds: number;
+  /** What it was asked for last, while no answer to that has come. */
+  open: readonly string[];
+  /** Asked one after the other, of which it answered none; on whichever connections. */
+  unanswered: number;
 }
 
 /** A file that some node was asked for. */
@@ -42,6 +46,8 @@ interface Flight {
 
 /** How often a node is asked for files on one connection before it is judged without those that are left. */
 const mostRounds = 16;
+/** So often without an answer, such as over a line that is too slow for its time: it is judged without them. */
+const mostUnanswered = 2;
 /** Bytes that are held of nodes that were asked for more: what gives way is asked for again. */
 const foundBytes = 64 * 1024 * 1024;
 /** Milliseconds that others wait for a file which one node was asked for: a fleet's font travels once. */
@@ -103,6 +109,7 @@ export class LoaderFiles {
     let explained: ExplainedAnswer = { proven, given: held, wanted: [] };
     if (came.length === 0 && wantedBy(proven).length === 0) return this.#done(node, explained);
     const search = this.#searchOf(node, proven, answer.channel.toString('hex'));
+    noteAnswer(search, asked ?? []);
     const before = wantedBy(proven).length;
     const sent = checkAsked(came, asked ?? []);
     explained = await this.#with(node, explained, sent, verified);
@@ -131,6 +138,7 @@ export class LoaderFiles {
         .slice(0, limits.filesInAnswer.count);
       if (wanted.length > 0) {
         for (const digest of wanted) this.#take(node, digest);
+        search.open = wanted;
         this.#found.set(node, explained.given);
         return { ...explained, wanted };
       }
@@ -188,7 +196,9 @@ export class LoaderFiles {
     if (isSame && before.log === log) return before;
     // Attack: a log that is another one each time, so that the server asks without end.
     const rounds = isSame ? before.rounds : 0;
-    const search = { log, connection, looked: new Set<string>(), missing: new Set<string>(), rounds };
+    const { open = [], unanswered = 0 } = before?.log === log ? before : {};
+    const [looked, missing] = [new Set<string>(), new Set<string>()];
+    const search = { log, connection, looked, missing, rounds, open, unanswered };
     this.#searches.set(node, search);
     return search;
   }
@@ -220,6 +230,13 @@ export class LoaderFiles {
     const bytes = list.bytes ?? (await this.#evidence.readPart(list.digest, node));
     return bytes === null ? [] : parseFileList(bytes);
   }
+}
+
+function noteAnswer(search: Search, asked: readonly string[]): void {
+  if (asked.length > 0) search.unanswered = 0;
+  else if (search.open.length > 0 && ++search.unanswered >= mostUnanswered)
+    for (const digest of search.open) search.missing.add(digest);
+  search.open = [];
 }
 
 const unasked: NonNullable<Answer['files']> = { asked: null, came: [] };
