@@ -244,14 +244,18 @@ const none: GivenFiles = { list: null, files: new Map() };
 
 const environmentBytes = 1024;
 
-/** By SHA-256. Attack: a node that sends what nobody asked for, to have it hashed and looked at. */
+/**
+ * By SHA-256. Attack: a node that sends what nobody asked for, to have it hashed and looked at; of each environment block
+ * 256 rewrites are hashed.
+ */
 function checkAsked(came: readonly Buffer[], asked: readonly string[]): ReadonlyMap<string, Buffer> {
   const bank = ({ length }: string) => (length === 64 ? 'sha256' : length === 96 ? 'sha384' : 'sha512');
   const banks = [...new Set(asked.map(bank))];
   const files = new Map<string, Buffer>();
+  let blocks = 0;
   for (const bytes of came) {
     const isAsked = banks.some((one) => asked.includes(hash(one, bytes, 'hex')));
-    if (!isAsked && bytes.length !== environmentBytes)
+    if (!isAsked && (bytes.length !== environmentBytes || ++blocks > limits.filesInAnswer.blocks))
       throw new Rejection('malformed', 'a file that nobody asked for', { field: 'files' });
     files.set(hashPart(bytes).digest, bytes);
   }
