@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import { inAll } from '../../../attest-server/door/bounds.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
@@ -105,6 +108,47 @@ describe('a stranger who opens connections and says nothing', () => {
     const agent = await honestAgent(world, tpm, node);
     await world.until(() => agent.states.length >= 3);
     await agent.peer.close();
+  });
+});
+
+describe('a stranger who asks again and again in one connection', () => {
+  it('is answered once, and whoever shows a token as often as he asks (row 121)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const { apiPort, metricsPort } = world.server;
+    const [api, metrics] = [
+      () => connectTls({ port: apiPort, host: '127.0.0.1', ca: world.ca }),
+      () => connect({ port: metricsPort, host: '127.0.0.1' }),
+    ];
+    const answers = (text: string) => text.split('HTTP/1.1 ').length - 1;
+    const asked = async (open: () => Socket, text: string) => {
+      const socket = open();
+      socket.on('error', () => {});
+      socket.write(text);
+      return answers(await untilClosed(socket));
+    };
+    const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nhost: localhost\r\n${more}\r\n`;
+    for (const [open, path] of [
+      [api, '/livez'],
+      [api, '/v1/nodes'],
+      [metrics, '/livez'],
+      [metrics, '/metrics'],
+    ] as const) {
+      assert.equal(await asked(open, get(path)), 1, path);
+      assert((await asked(open, get(path).repeat(1000))) <= 1, path);
+    }
+    const counted = await world.metric('assay_refusals_total{code="token_rejected"}');
+    assert.equal(counted, 2);
+    const token = (await readFile(join(world.stateDir, 'reader.token'), 'utf8')).trim();
+    const socket = api();
+    let got = '';
+    socket.on('data', (part: Buffer) => {
+      got += part.toString('latin1');
+    });
+    for (let count = 1; count <= 3; count++) {
+      socket.write(get('/v1/nodes', `authorization: Bearer ${token}\r\n`));
+      await world.until(() => answers(got) === count);
+    }
+    socket.destroy();
   });
 });
 
