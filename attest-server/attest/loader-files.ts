@@ -22,13 +22,20 @@ export interface ExplainedAnswer {
 
 /** What was looked for to explain the boot that one log tells. */
 interface Search {
-  /** SHA-256 of the log, and the connection: an agent that was started anew may read more. */
-  readonly of: string;
+  /** SHA-256 of the log. */
+  readonly log: string;
+  /** An agent that was started anew may read more. */
+  readonly connection: string;
   /** Digests that were looked for among what is kept. */
   readonly looked: Set<string>;
   /** Those that the node was asked for in vain. */
   readonly missing: Set<string>;
+  /** How often the node was asked on this connection, for whichever log. */
   rounds: number;
+  /** What it was asked for last, while no answer to that has come. */
+  open: readonly string[];
+  /** Asked one after the other, of which it answered none; on whichever connections. */
+  unanswered: number;
 }
 
 /** A file that some node was asked for. */
@@ -38,8 +45,10 @@ interface Flight {
   readonly land: () => void;
 }
 
-/** How often a node is asked for files of one boot before it is judged without those that are left. */
+/** How often a node is asked for files on one connection before it is judged without those that are left. */
 const mostRounds = 16;
+/** So often without an answer, such as over a line that is too slow for its time: it is judged without them. */
+const mostUnanswered = 2;
 /** Bytes that are held of nodes that were asked for more: what gives way is asked for again. */
 const foundBytes = 64 * 1024 * 1024;
 /** Milliseconds that others wait for a file which one node was asked for: a fleet's font travels once. */
@@ -101,6 +110,7 @@ export class LoaderFiles {
     let explained: ExplainedAnswer = { proven, given: held, wanted: [] };
     if (came.length === 0 && wantedBy(proven).length === 0) return this.#done(node, explained);
     const search = this.#searchOf(node, proven, answer.channel.toString('hex'));
+    noteAnswer(search, asked ?? []);
     const before = wantedBy(proven).length;
     const sent = checkAsked(came, asked ?? []);
     explained = await this.#with(node, explained, sent, verified);
@@ -129,6 +139,7 @@ export class LoaderFiles {
         .slice(0, limits.filesInAnswer.count);
       if (wanted.length > 0) {
         for (const digest of wanted) this.#take(node, digest);
+        search.open = wanted;
         this.#found.set(node, explained.given);
         return { ...explained, wanted };
       }
@@ -180,10 +191,15 @@ export class LoaderFiles {
   }
 
   #searchOf(node: string, { boot }: Proven, connection: string): Search {
-    const of = `${boot?.digest} ${connection}`;
+    const log = boot?.digest ?? '';
     const before = this.#searches.get(node);
-    if (before?.of === of) return before;
-    const search = { of, looked: new Set<string>(), missing: new Set<string>(), rounds: 0 };
+    const isSame = before?.connection === connection;
+    if (isSame && before.log === log) return before;
+    // Attack: a log that is another one each time, so that the server asks without end.
+    const rounds = isSame ? before.rounds : 0;
+    const { open = [], unanswered = 0 } = before?.log === log ? before : {};
+    const [looked, missing] = [new Set<string>(), new Set<string>()];
+    const search = { log, connection, looked, missing, rounds, open, unanswered };
     this.#searches.set(node, search);
     return search;
   }
@@ -217,19 +233,30 @@ export class LoaderFiles {
   }
 }
 
+function noteAnswer(search: Search, asked: readonly string[]): void {
+  if (asked.length > 0) search.unanswered = 0;
+  else if (search.open.length > 0 && ++search.unanswered >= mostUnanswered)
+    for (const digest of search.open) search.missing.add(digest);
+  search.open = [];
+}
+
 const unasked: NonNullable<Answer['files']> = { asked: null, came: [] };
 const none: GivenFiles = { list: null, files: new Map() };
 
 const environmentBytes = 1024;
 
-/** By SHA-256. Attack: a node that sends what nobody asked for, to have it hashed and looked at. */
+/**
+ * By SHA-256. Attack: a node that sends what nobody asked for, to have it hashed and looked at; of each environment block
+ * 256 rewrites are hashed.
+ */
 function checkAsked(came: readonly Buffer[], asked: readonly string[]): ReadonlyMap<string, Buffer> {
   const bank = ({ length }: string) => (length === 64 ? 'sha256' : length === 96 ? 'sha384' : 'sha512');
   const banks = [...new Set(asked.map(bank))];
   const files = new Map<string, Buffer>();
+  let blocks = 0;
   for (const bytes of came) {
     const isAsked = banks.some((one) => asked.includes(hash(one, bytes, 'hex')));
-    if (!isAsked && bytes.length !== environmentBytes)
+    if (!isAsked && (bytes.length !== environmentBytes || ++blocks > limits.filesInAnswer.blocks))
       throw new Rejection('malformed', 'a file that nobody asked for', { field: 'files' });
     files.set(hashPart(bytes).digest, bytes);
   }

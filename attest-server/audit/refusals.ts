@@ -24,7 +24,7 @@ export interface Refusal {
 export interface Noted {
   /** Its audit entry; null where it is only counted. */
   readonly event: AuditEvent | null;
-  /** One like it came a moment ago. */
+  /** One like it came a moment ago, or too many of others: it is not worth a line of the server's log. */
   readonly isRepeated: boolean;
 }
 
@@ -55,6 +55,9 @@ const ofSource: ByteRate = { burst: ofStrangers.burst / 8, aDay: ofStrangers.aDa
 /** Of one node or token that has shown who it is. */
 const ofProven: ByteRate = { burst: 48 * 1024, aDay: 144 * 1024 };
 
+/** Lines of the server's log about refusals that are only counted: whoever has many addresses is new with each. */
+const lines: ByteRate = { burst: 128, aDay: 24 * 3600 };
+
 /** Names that nobody enrolled are free to invent: of one code and source so many have an entry before it is quiet. */
 const namesOfKind = 8;
 
@@ -70,6 +73,7 @@ export function createRefusalLog(startedAt: number): RefusalLog {
   const kinds = new LRUCache<string, Kind>({ max: remembered.kinds });
   const shares = { enrolled: strangersShare(startedAt), others: strangersShare(startedAt) };
   const proven = new LRUCache<string, ByteBudget>({ max: remembered.sources });
+  const linesLeft = new ByteBudget(lines, startedAt);
   const uncounted = new Map<ReasonCode, number>();
   let since = startedAt;
 
@@ -106,8 +110,11 @@ export function createRefusalLog(startedAt: number): RefusalLog {
       };
       const size = bytesOf(event);
       const budgets = budgetsOf(source, refusal, at);
-      if (!budgets.every((budget) => budget.holds(size, at)))
-        return { ...leaveOut(code, kind), isRepeated: isQuiet };
+      if (!budgets.every((budget) => budget.holds(size, at))) {
+        const isSaid = !isQuiet && linesLeft.holds(1, at);
+        if (isSaid) linesLeft.take(1);
+        return { ...leaveOut(code, kind), isRepeated: !isSaid };
+      }
       for (const budget of budgets) budget.take(size);
       kind.leftOut = 0;
       return { event, isRepeated: false };

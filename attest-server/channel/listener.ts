@@ -9,6 +9,7 @@ import { channelBindingBytes, channelBindingLabel } from '../protocol/binding.ts
 import { limits } from '../protocol/limits.ts';
 import { attestPath, subprotocol } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import { tlsOfListeners } from '../protocol/tls.ts';
 import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
@@ -43,7 +44,7 @@ export async function listen<Node>(
     {
       cert: options.chain,
       key: options.key,
-      minVersion: 'TLSv1.3',
+      ...tlsOfListeners,
       // What https does by itself, but with a list each connection copies it into Buffer's shared pool and keeps that alive.
       ALPNCallback: ({ protocols }) => (protocols.includes('http/1.1') ? 'http/1.1' : undefined),
     },
@@ -139,7 +140,7 @@ export async function listen<Node>(
       for (const connection of open) if (connection.name === node) connection.release();
     },
     renew({ chain, key }) {
-      server.setSecureContext({ cert: chain, key, minVersion: 'TLSv1.3' });
+      server.setSecureContext({ cert: chain, key, ...tlsOfListeners });
     },
     async close() {
       isClosing = true;

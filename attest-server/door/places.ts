@@ -39,7 +39,7 @@ interface Source {
  * The places of one port's unproven connections, and the bytes that they sent. There is one rule: where room is lacking,
  * the heaviest gives way. Among sources that is the one that has most; within a source, of the places that of the stranger who
  * was silent for longest, and of claimants the oldest of the node that is claimed most; of the bytes the stranger that sent most,
- * and claimants only where strangers sent nothing.
+ * and only where strangers sent nothing the oldest of the node that is claimed with most.
  */
 export class Places {
   readonly #of: SourceBounds;
@@ -188,10 +188,26 @@ function oldestClaimant({ claimants }: Source): Held | undefined {
   return start && first(heaviestOf(claimants.values(), ({ size }) => size, start));
 }
 
-/** Strangers may send little, so that many of them are heavier than the node whose log comes: they go first. */
+/**
+ * Strangers may send little, so that many of them are heavier than the node whose log comes: they go first, the heaviest of
+ * them. Anybody can claim a node by its public keys and send a little less than it does: of these it counts which node is
+ * claimed with most, and there the oldest goes.
+ */
 function heaviestSender({ senders }: Source): Held | undefined {
-  const start = first(senders);
-  return start && heaviestOf(senders, ({ node, bytes }) => (node === null ? 1e12 : 0) + bytes, start);
+  let heaviest: Held | undefined;
+  const byNode = new Map<string, { readonly oldest: Held; bytes: number }>();
+  for (const held of senders) {
+    const { node, bytes } = held;
+    if (node === null) {
+      if (bytes > (heaviest?.bytes ?? 0)) heaviest = held;
+      continue;
+    }
+    const claimed = byNode.get(node);
+    if (claimed === undefined) byNode.set(node, { oldest: held, bytes });
+    else claimed.bytes += bytes;
+  }
+  const start = first(byNode.values());
+  return heaviest ?? (start && heaviestOf(byNode.values(), ({ bytes }) => bytes, start).oldest);
 }
 
 function first<T>(all: Iterable<T>): T | undefined {

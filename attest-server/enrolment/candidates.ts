@@ -113,16 +113,18 @@ export class Candidates {
       const known = first.get(candidate.node);
       if (known === undefined || candidate.firstSeen < known.firstSeen) first.set(candidate.node, candidate);
     }
-    const later = crowd.filter(({ candidate }) => first.get(candidate.node) !== candidate);
-    const [dropped] = heaviest(later.length > 0 ? later : crowd);
+    const isFirst = ({ candidate }: Waiting) => first.get(candidate.node) === candidate;
+    const [most = []] = heaviest(crowd).sort((a, b) => Number(a.every(isFirst)) - Number(b.every(isFirst)));
+    const dropped = most.find((each) => !isFirst(each)) ?? most[0];
     if (dropped !== undefined) this.forget(dropped.candidate);
   }
 }
 
-/** Those of the source that has most. */
-function heaviest(crowd: readonly Waiting[]): readonly Waiting[] {
-  const bySource = Map.groupBy(crowd, ({ source }) => source);
-  return [...bySource.values()].reduce((most, each) => (each.length > most.length ? each : most), []);
+/** By source, those of it: of each source that has most. */
+function heaviest(crowd: readonly Waiting[]): (readonly Waiting[])[] {
+  const bySource = [...Map.groupBy(crowd, ({ source }) => source).values()];
+  const most = Math.max(...bySource.map(({ length }) => length));
+  return bySource.filter(({ length }) => length === most);
 }
 
 function keyOf({ node, ekDigest }: Pick<Candidate, 'node' | 'ekDigest'>): string {

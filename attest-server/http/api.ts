@@ -11,10 +11,19 @@ export function createApi(ports: ApiPorts): RequestListener {
   return (message, response) => {
     const started = performance.now();
     let label = 'unmatched';
+    let isKnown = false;
     const seen = (route: Route) => {
       label = route.path;
     };
-    answerTo(ports, message, seen)
+    const known = () => {
+      isKnown = true;
+      ports.known(message.socket);
+    };
+    answerTo(ports, message, seen, known)
+      .finally(() => {
+        // Strangers have one request in a connection (listen.ts).
+        response.shouldKeepAlive &&= isKnown;
+      })
       .then(
         (answer) => send(response, answer, message.method),
         (error: unknown) => {
@@ -43,6 +52,7 @@ async function answerTo(
   ports: ApiPorts,
   message: IncomingMessage,
   seen: (route: Route) => void,
+  known: () => void,
 ): Promise<Answer> {
   const url = parseUrl(message.url ?? '');
   const method = message.method === 'HEAD' ? 'GET' : message.method;
@@ -55,7 +65,7 @@ async function answerTo(
     throw new HttpProblem(405, `this takes ${allow} only`, { headers: { allow } });
   }
   seen(route);
-  const caller = await authorize(ports, route, message);
+  const caller = await authorize(ports, route, message, known);
   return route.handle(ports, {
     message,
     path: decode(route.pattern.exec({ pathname: url.pathname })?.pathname.groups ?? {}),
@@ -65,9 +75,10 @@ async function answerTo(
 }
 
 async function authorize(
-  { tokens, known }: ApiPorts,
+  { tokens }: ApiPorts,
   { role }: Route,
   { headers, socket }: IncomingMessage,
+  known: () => void,
 ): Promise<Caller | null> {
   if (role === 'none') return null;
   const caller = await tokens.authenticate(headers.authorization);
@@ -77,7 +88,7 @@ async function authorize(
       actor: `address:${socket.remoteAddress ?? ''}`,
       headers: { 'www-authenticate': 'Bearer realm="assay"' },
     });
-  known(socket);
+  known();
   if (!allows(caller.role, role))
     throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
       code: 'role_denied',

@@ -1,6 +1,8 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Door } from '../door/door.ts';
+import { tlsOfListeners } from '../protocol/tls.ts';
 
 /** PEM. */
 export interface Certified {
@@ -38,23 +40,48 @@ export async function listenSecurely(
   address: Address,
   door: Door,
 ): Promise<Listening & { renew(tls: Certified): void }> {
-  const server = createSecureServer({ ...bounds, ...tls, minVersion: 'TLSv1.3' }, listener);
+  const server = createSecureServer(
+    { ...bounds, ...tls, ...tlsOfListeners },
+    oneRequestOfStrangers(listener, door),
+  );
   const listening = await listen(server, address, door);
   return {
     port: listening.port,
-    renew: ({ key, cert }) => server.setSecureContext({ key, cert, minVersion: 'TLSv1.3' }),
+    renew: ({ key, cert }) => server.setSecureContext({ key, cert, ...tlsOfListeners }),
     [Symbol.asyncDispose]: listening[Symbol.asyncDispose],
   };
 }
 
 /** Without TLS: for metrics and probes on loopback. */
 export function listenPlainly(listener: RequestListener, address: Address, door: Door): Promise<Listening> {
-  return listen(createServer(bounds, listener), address, door);
+  return listen(createServer(bounds, oneRequestOfStrangers(listener, door)), address, door);
+}
+
+/**
+ * Who has proven nothing has one request in a connection: how many he may make is bounded with his connections. Attack:
+ * thousands in one piece, each of which is parsed and answered before anybody else is heard.
+ */
+function oneRequestOfStrangers(listener: RequestListener, door: Door): RequestListener {
+  const asked = new WeakSet<Socket>();
+  return (message, response) => {
+    const { socket } = message;
+    // Its other requests came in the same piece.
+    if (socket.destroyed) return;
+    const visitor = door.visitor(socket);
+    if (visitor !== null) {
+      if (asked.has(socket)) {
+        socket.destroy();
+        return;
+      }
+      asked.add(socket);
+      visitor.asked();
+    }
+    listener(message, response);
+  };
 }
 
 function listen(server: Server, { host, port }: Address, door: Door): Promise<Listening> {
   door.guard(server);
-  server.prependListener('request', ({ socket }) => door.visitor(socket)?.asked());
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => {

@@ -27,6 +27,8 @@ export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'ready' | 'no
 export function createProbes(ports: ProbePorts): RequestListener {
   return (request, response) => {
     const path = request.url?.split('?', 1)[0] ?? '';
+    // Nobody proves himself here, and strangers have one request in a connection (listen.ts).
+    response.shouldKeepAlive = false;
     const send = (status: number, type: string, body: string) => {
       response.writeHead(status, { ...securityHeaders, 'content-type': type });
       response.end(request.method === 'HEAD' ? undefined : body);

@@ -18,6 +18,8 @@ const parts: Readonly<Record<PartName, number>> = {
 /** Sizes, in bytes, and counts that both sides hold to. A larger message is refused with `too_large`. */
 export const limits = {
   textFrame: 256 * 1024,
+  /** Values in one of them: `,`, `[` and `{`, wherever they stand. */
+  values: 16_384,
   parts,
   /** Events of one log; the longest of a real machine seen so far has some hundreds. */
   bootLogEvents: 16_384,

@@ -258,6 +258,9 @@ function inOneForm(arrived: Extract<Arrived, { type: 'evidence' }>): EvidenceMes
 function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   if (text.length > limits.textFrame)
     throw new Rejection('too_large', `a message of ${text.length} characters`);
+  // Attack: a hello of brackets and commas alone, which costs twenty times a handshake to parse.
+  if (text.length > limits.values && mayHoldMore(text, limits.values))
+    throw new Rejection('too_large', `a message of more than ${limits.values} values`);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -273,6 +276,16 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   if (range !== undefined) checkVersions(range);
   const { field, text: fault } = shapeFault(result.error, schema, 'message');
   throw new Rejection('malformed', `message field ${field}: ${fault}`, { field });
+}
+
+/** Counts what begins a value, also within strings, where a message has little of it. */
+function mayHoldMore(text: string, most: number): boolean {
+  let count = 0;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if ((unit === 0x2c || unit === 0x5b || unit === 0x7b) && ++count > most) return true;
+  }
+  return false;
 }
 
 const announced = z.object({

@@ -16,7 +16,7 @@ export interface EndorsementClaim {
 export interface Endorsement {
   /** SHA-256 of the TPMT_PUBLIC, hex: the record's key. */
   readonly digest: string;
-  /** SHA-256 of its SubjectPublicKeyInfo, hex: the key itself, whatever else its area says. */
+  /** SHA-256 of its SubjectPublicKeyInfo, of a point without y, hex: the key itself, whatever else its area says. */
   readonly keyDigest: string;
   /** TPMT_PUBLIC */
   readonly publicArea: Buffer;
@@ -56,8 +56,14 @@ export function storedKeyDigest(publicArea: Buffer): string {
   }
 }
 
+/**
+ * Attack: a point with the other y for a second node. Its TPM activates by x alone (TPM 2.0 Part 1, annex C.6.1), so that it
+ * opens what is encrypted for either: both are one key.
+ */
 function digestOf({ key }: PublicArea): string {
-  return hash('sha256', importKey(key).export({ type: 'spki', format: 'der' }), 'hex');
+  const info = importKey(key).export({ type: 'spki', format: 'der' });
+  // It ends with y.
+  return hash('sha256', key.type === 'rsa' ? info : info.subarray(0, -key.y.length), 'hex');
 }
 
 function certificateOf({ key }: PublicArea, der: Buffer): Certificate {

@@ -46,7 +46,7 @@ export interface ForgedTpm {
   readonly ak: SoftwareKey;
   readonly ek: SoftwareKey;
   readonly ekDigest: string;
-  /** Of its SubjectPublicKeyInfo. */
+  /** Of its SubjectPublicKeyInfo without y, which is the last of it. */
   readonly keyDigest: string;
   hello(node: string): Hello;
   /** Opens the credential, as TPM2_ActivateCredential does. */
@@ -83,7 +83,7 @@ export function forgedTpm(
     ak,
     ek,
     ekDigest: hash('sha256', ek.publicArea, 'hex'),
-    keyDigest: hash('sha256', ek.publicKey.export({ type: 'spki', format: 'der' }), 'hex'),
+    keyDigest: hash('sha256', ek.publicKey.export({ type: 'spki', format: 'der' }).subarray(0, -32), 'hex'),
     hello: (node) => ({
       type: 'hello',
       versions: { protocol: [1, 1], program: '0.0.0' },

@@ -6,6 +6,7 @@ import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
+import { limits } from '../../../attest-server/protocol/limits.ts';
 import { parseFileList } from '../../../attest-server/protocol/loader-files.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
@@ -154,6 +155,10 @@ describe('the files of a node’s loader', () => {
   it('that nobody asked for are refused, before anybody looks at them', async () => {
     const wanted = await askedFor(0);
     await assert.rejects(judge(0, wanted, [...files, Buffer.from('MZ and more')]), { code: 'malformed' });
+    const blocks = Array.from({ length: limits.filesInAnswer.blocks + 1 }, (_, each) =>
+      Buffer.alloc(1024, each),
+    );
+    await assert.rejects(judge(0, wanted, blocks), { code: 'malformed' });
     assert.equal(attestation.status('node-1')?.verdict, null);
   });
 

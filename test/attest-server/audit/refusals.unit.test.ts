@@ -111,6 +111,15 @@ describe('the log of refusals', () => {
     assert.equal(entries + counted, 18_000);
   });
 
+  it('says one a second of those that have no room, so that no number of sources fills the log of the server (row 120)', () => {
+    const { log } = opened();
+    const said = [...attack(3600 * second, 20)].filter(([now, each]) => {
+      const { event, isRepeated } = log.note(each, now);
+      return event === null && !isRepeated;
+    });
+    assert.ok(said.length > 3000 && said.length <= 3600 + 128, String(said.length));
+  });
+
   it('does not let strangers who exhaust their share hide a node that had proven itself', () => {
     const { entryOf } = opened();
     for (const [now, each] of attack(3600 * second, 200)) entryOf(each, now);

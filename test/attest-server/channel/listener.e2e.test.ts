@@ -36,6 +36,27 @@ describe('the listener, over a real connection', () => {
 
   it('refuses TLS 1.2', () => assert.rejects(dial(world, { maxVersion: 'TLSv1.2' }), { code: 'EPROTO' }));
 
+  it('takes part in no dearer key exchange than it must, on any port, also with a new certificate (row 123)', async () => {
+    const speaks = async (port: number, ecdhCurve: string) => {
+      const socket = connectTls({ port, host: '127.0.0.1', ca: world.ca, ecdhCurve });
+      const began = await Promise.race([
+        once(socket, 'secureConnect').then(() => true),
+        once(socket, 'close').then(() => false),
+      ]).catch(() => false);
+      socket.destroy();
+      return began;
+    };
+    for (const renewed of [false, true]) {
+      if (renewed) await world.server.reload();
+      for (const port of [world.server.agentPort, world.server.apiPort]) {
+        for (const group of ['P-384', 'P-521', 'X448', 'ffdhe3072'])
+          assert.equal(await speaks(port, group), false, group);
+        for (const group of ['X25519MLKEM768', 'X25519', 'P-256'])
+          assert.equal(await speaks(port, group), true, group);
+      }
+    }
+  });
+
   it('answers a plain request with 426 and nothing else', async () => {
     const answer = await rawRequest(world, `GET ${attestPath} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
     assert.match(answer, /^HTTP\/1\.1 426 /);

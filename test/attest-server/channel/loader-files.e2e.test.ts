@@ -144,4 +144,50 @@ describe('the files of a loader, over a real connection', () => {
         peer.send(binaryFrame('file', Buffer.alloc(limits.loaderFiles.each, count)));
       return peer;
     }));
+
+  it('are asked for sixteen times on one connection, though the log that comes is another one each time', async () => {
+    const peer = await connect('node-1');
+    let asks = 0;
+    for (; asks < 40; asks++) {
+      const said = await peer.peek();
+      if (said?.type === 'verdict') break;
+      const bootLog = withEntries(() => Buffer.from(`one more ${asks}\n`));
+      send(peer, 'node-1', await peer.challenge(), bootLog, 11);
+    }
+    assert.equal(asks, 17);
+    assert.equal((await peer.verdict()).state, (await world.status('node-1'))?.state);
+    await peer.close();
+  });
+
+  it('are asked for twice where the answer never comes, over connections too; then there is a verdict without them', async () => {
+    await using slow = await startTestServer({ challengeEvery: 0.3, answerWithin: 0.3 });
+    const tpm = forgedTpm();
+    await slow.pin('node-1', tpm.ekDigest);
+    const pcrs = { sha256: replayedValues(good, 'sha256') };
+    const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs, resetCount: 7 });
+    const asks: number[] = [];
+    const converse = async (mayBeAsked: number) => {
+      const peer = await introduce(slow, tpm, 'node-1', { hello: asked });
+      for (let unanswered = 0; unanswered < mayBeAsked; ) {
+        const challenge = await peer.challenge();
+        if (challenge.files !== undefined) {
+          asks.push(challenge.files.length);
+          unanswered += 1;
+          continue;
+        }
+        const occasion = { node: 'node-1', hello: peer.hello, channel: peer.channel, bootLog: good };
+        const { holds } = challenge;
+        if (!holds.includes(hash('sha256', good, 'hex'))) peer.send(binaryFrame('part', good));
+        peer.send(tpm.evidenceOfParts(challenge, occasion, {}, quote));
+        const said = await peer.peek();
+        if (said?.type === 'verdict') return peer;
+      }
+      return peer;
+    };
+    await (await converse(1)).close();
+    const peer = await converse(9);
+    assert.equal(asks.length, 2);
+    assert.equal((await peer.verdict()).state, 'pending');
+    await peer.close();
+  });
 });

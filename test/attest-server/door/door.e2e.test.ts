@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import { inAll } from '../../../attest-server/door/bounds.ts';
+import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { honestAgent } from '../honest-agent.ts';
@@ -102,6 +108,47 @@ describe('a stranger who opens connections and says nothing', () => {
     const agent = await honestAgent(world, tpm, node);
     await world.until(() => agent.states.length >= 3);
     await agent.peer.close();
+  });
+});
+
+describe('a stranger who asks again and again in one connection', () => {
+  it('is answered once, and whoever shows a token as often as he asks (row 121)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const { apiPort, metricsPort } = world.server;
+    const [api, metrics] = [
+      () => connectTls({ port: apiPort, host: '127.0.0.1', ca: world.ca }),
+      () => connect({ port: metricsPort, host: '127.0.0.1' }),
+    ];
+    const answers = (text: string) => text.split('HTTP/1.1 ').length - 1;
+    const asked = async (open: () => Socket, text: string) => {
+      const socket = open();
+      socket.on('error', () => {});
+      socket.write(text);
+      return answers(await untilClosed(socket));
+    };
+    const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nhost: localhost\r\n${more}\r\n`;
+    for (const [open, path] of [
+      [api, '/livez'],
+      [api, '/v1/nodes'],
+      [metrics, '/livez'],
+      [metrics, '/metrics'],
+    ] as const) {
+      assert.equal(await asked(open, get(path)), 1, path);
+      assert((await asked(open, get(path).repeat(1000))) <= 1, path);
+    }
+    const counted = await world.metric('assay_refusals_total{code="token_rejected"}');
+    assert.equal(counted, 2);
+    const token = (await readFile(join(world.stateDir, 'reader.token'), 'utf8')).trim();
+    const socket = api();
+    let got = '';
+    socket.on('data', (part: Buffer) => {
+      got += part.toString('latin1');
+    });
+    for (let count = 1; count <= 3; count++) {
+      socket.write(get('/v1/nodes', `authorization: Bearer ${token}\r\n`));
+      await world.until(() => answers(got) === count);
+    }
+    socket.destroy();
   });
 });
 
@@ -214,6 +261,39 @@ describe('bytes of strangers', () => {
     for (const socket of strangers) socket.destroy();
     await world.until(async () => (await world.metric('assay_unproven_bytes')) === 0);
   });
+
+  for (const claimed of [node, 'node-2'])
+    it(`of who claims ${claimed === node ? 'the node itself' : 'another node'} with copied keys do not shut out a node of that address whose log comes (row 122)`, async () => {
+      await using world = await startTestServer({ policy: 'observe', sources: { unprovenMiB: 1 } });
+      const tpms = new Map([node, 'node-2'].map((name) => [name, forgedTpm()] as const));
+      for (const [name, tpm] of tpms) await enrolledNode(world, tpm, name);
+      const tpmOf = (name: string) => tpms.get(name) ?? assert.fail();
+      const claims: Socket[] = [];
+      for (let index = 0; index < 26; index++) {
+        const { socket } = await rawWebSocket(world, own);
+        const hello = JSON.stringify(tpmOf(claimed).hello(claimed));
+        socket.write(Buffer.concat([frameHead(0x1, hello.length), Buffer.from(hello)]));
+        await once(socket, 'data');
+        socket.write(Buffer.concat([frameHead(0x2, 200 * kib), Buffer.alloc(48 * kib)]));
+        claims.push(socket);
+      }
+      await world.until(
+        async () => (await world.metric('assay_door_refusals_total{port="agents",bound="bytes"}')) >= 4,
+      );
+      const peer = await introduce(world, tpmOf(node), node);
+      const bootLog = recordedLog('rhel8-padded');
+      const challenge = await peer.challenge();
+      peer.send(binaryFrame('bootLog', bootLog));
+      peer.send(tpmOf(node).evidence(challenge, { node, hello: peer.hello, channel: peer.channel, bootLog }));
+      await peer.verdict();
+      assert.equal((await world.status(node))?.parts.boot, hash('sha256', bootLog, 'hex'));
+      const told = (await world.audit()).filter(({ code }) => code === 'too_large');
+      assert(
+        told.length >= 1 && told.every(({ action, subject }) => action === 'refuse' && subject === claimed),
+      );
+      await peer.close();
+      for (const socket of claims) socket.destroy();
+    });
 
   it('that come after the refusal of a connection are not read', async () => {
     await using world = await startTestServer({ policy: 'observe' });

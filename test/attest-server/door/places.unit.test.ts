@@ -92,6 +92,21 @@ describe('bytes that nobody has judged', () => {
     assert(!gone.some((each) => each.startsWith('b')));
   });
 
+  for (const claimed of ['agent node-1', 'agent node-2'])
+    it(`of who claims ${claimed} go first where they are most, the oldest of them, and not the node whose log comes (row 122)`, () => {
+      const { gone, take } = room({ connections: 100, unprovenBytes: 8 * mib });
+      for (let index = 0; index < 20; index++) {
+        const copy = take(`a${index}`);
+        copy.claim(claimed);
+        copy.grow(mib / 2);
+      }
+      const node = take('a-node');
+      node.claim('agent node-1');
+      node.grow(mib);
+      assert.deepEqual(gone.slice(0, 2), ['a0 bytes', 'a1 bytes']);
+      assert(!gone.includes('a-node bytes'));
+    });
+
   it('are bounded in all, and the heaviest source gives way first (row 125)', () => {
     const { places, gone, take } = room();
     const source = (index: number) => String.fromCharCode(0x1000 + index);

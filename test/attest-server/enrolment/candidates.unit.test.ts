@@ -93,6 +93,17 @@ describe('the list of candidates', () => {
     assert.deepEqual(shown(candidates, 'node-true'), ['true']);
   });
 
+  it('keeps the true TPM of a name that a flood of names claimed before it, where all of it comes from one source (row 126)', async () => {
+    const candidates = await Candidates.open(diskOf());
+    candidates.note(claim('node-true', 'false'), 0);
+    for (let each = 0; each < 2_000; each += 1) {
+      if (each === 1_000) candidates.note(claim('node-true', 'true', '10.0.0.2'), each);
+      candidates.note(claim(`node-${each}`, 'a'), 1 + each);
+    }
+    assert.equal(candidates.list().length, 1024);
+    assert.ok(shown(candidates, 'node-true').includes('true'));
+  });
+
   it('holds 1024 in all, whatever names are made up', async () => {
     const disk = diskOf();
     const candidates = await Candidates.open(disk);

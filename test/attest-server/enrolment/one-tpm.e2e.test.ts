@@ -29,6 +29,32 @@ function inForm(tpm: ForgedTpm, form: AreaOptions): ForgedTpm {
   return forgedTpm(tpm.ak, ek);
 }
 
+/**
+ * The point with the other y, which no certificate is about. A TPM activates by x alone (TPM 2.0 Part 1, annex C.6.1), so
+ * it opens what is encrypted for either.
+ */
+function mirrored(tpm: ForgedTpm): ForgedTpm {
+  const { x = '', y = '' } = tpm.ek.publicKey.export({ format: 'jwk' });
+  const prime = 2n ** 256n - 2n ** 224n + 2n ** 192n + 2n ** 96n - 1n;
+  const other = prime - BigInt(`0x${Buffer.from(y, 'base64url').toString('hex')}`);
+  const jwk = {
+    kty: 'EC',
+    crv: 'P-256',
+    x,
+    y: Buffer.from(other.toString(16).padStart(64, '0'), 'hex').toString('base64url'),
+  };
+  const publicKey = createPublicKey({ key: jwk, format: 'jwk' });
+  const publicArea = madeArea('p256', publicKey, ekTemplate);
+  const mirror = forgedTpm(undefined, { ...tpm.ek, publicArea });
+  return {
+    ...mirror,
+    hello: (node) => ({
+      ...mirror.hello(node),
+      ek: { publicArea: publicArea.toString('base64'), certificate: null, chain: [] },
+    }),
+  };
+}
+
 /** Of the high range, with the same name algorithm and cipher: the credential of one opens for the other. */
 const highRange: AreaOptions = {
   attributes: 0x000300f2,
@@ -68,12 +94,14 @@ describe('one TPM is one node, over a real connection', () => {
       { policy: '' },
       { policy: 'ff'.repeat(32) },
     ];
-    for (const form of forms) {
+    for (const [index, form] of forms.entries()) {
+      // The audit log holds eight names of one source and code.
+      const from = `127.0.6.${index}`;
       const other = inForm(tpm, form);
       const [pinned, lab] = [newName(), `lab-${newName()}`];
       await world.pin(pinned, other.ekDigest);
       for (const node of [pinned, lab]) {
-        await assertRefused(world, node, 'malformed', greet(other, node));
+        await assertRefused(world, node, 'malformed', greet(other, node, from));
         assert.equal(await world.store.enrolment.node(node), null);
       }
     }
@@ -82,16 +110,17 @@ describe('one TPM is one node, over a real connection', () => {
   it('takes a key, and an attestation key, for one node, whatever vouches for a second (row 117)', async () => {
     const [node, tpm] = [newName(), forgedTpm()];
     await enrolledNode(world, tpm, node);
-    const twins = [inForm(tpm, highRange), forgedTpm(tpm.ak)];
-    for (const twin of twins) {
+    const twins = [inForm(tpm, highRange), forgedTpm(tpm.ak), mirrored(tpm)];
+    for (const [index, twin] of twins.entries()) {
+      const from = `127.0.7.${index}`;
       const [pinned, lab, token] = [newName(), `lab-${newName()}`, newName()];
       await world.pin(pinned, twin.ekDigest);
       for (const name of [pinned, lab])
-        await assertRefused(world, name, 'ek_already_bound', greet(twin, name));
+        await assertRefused(world, name, 'ek_already_bound', greet(twin, name, from));
       const [, , id, secret] = (await world.joinToken(token)).split('.');
       const joinToken = binaryFrame('joinToken', Buffer.from(`${id}.${secret}`));
       await assertRefused(world, token, 'ek_already_bound', () =>
-        introduce(world, twin, token, { joinToken }),
+        introduce(world, twin, token, { joinToken, from }),
       );
       for (const name of [pinned, lab, token]) assert.equal(await world.store.enrolment.node(name), null);
     }
@@ -126,7 +155,7 @@ describe('one TPM is one node, over a real connection', () => {
     const [node, tpm] = [newName(), forgedTpm()];
     await enrolledNode(world, tpm, node);
     await world.call('POST', `/v1/enrolments/${node}/revoke`, { reason: 'stolen' });
-    for (const form of [tpm, inForm(tpm, highRange), forgedTpm(tpm.ak)]) {
+    for (const form of [tpm, inForm(tpm, highRange), forgedTpm(tpm.ak), mirrored(tpm)]) {
       const lab = `lab-${newName()}`;
       await assertRefused(world, lab, 'enrolment_pending', greet(form, lab));
     }

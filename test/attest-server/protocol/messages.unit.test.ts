@@ -34,6 +34,21 @@ describe('a hello', () => {
     assert.deepEqual(parsed({ ...hello, later: { anything: [1] } }), hello);
   });
 
+  it('of very many values is refused before it is parsed (row 123)', () => {
+    const many = 20_000;
+    for (const later of [
+      '['.repeat(many) + ']'.repeat(many),
+      `[${'1,'.repeat(many)}1]`,
+      `[${'{},'.repeat(many)}1]`,
+    ]) {
+      const text = JSON.stringify(hello).replace('{', `{"later":${later},`);
+      assert.doesNotThrow(() => JSON.parse(text));
+      assert.equal(codeOf(text), 'too_large');
+      assert.equal(codeOf(text.slice(1)), 'too_large');
+    }
+    assert.equal(codeOf({ ...hello, later: Array.from({ length: many / 2 }, () => 1) }), undefined);
+  });
+
   it('says what the agent speaks in at most 32 short words, whether they are known or not', () => {
     const speaks = ['parts', 'x.y-9', 'a'.repeat(32)];
     const said = parsed({ ...hello, speaks });
@@ -63,7 +78,7 @@ describe('a message', () => {
 
   it('may hold those letters in a text, and may nest deeper than a stack', () => {
     assert.deepEqual(parsed({ ...hello, later: '__proto__' }), hello);
-    const deep = `${'['.repeat(100_000)}"\\u0041"${']'.repeat(100_000)}`;
+    const deep = `${'['.repeat(16_000)}"\\u0041"${']'.repeat(16_000)}`;
     assert.equal(codeOf(deep), 'malformed');
   });
 });
