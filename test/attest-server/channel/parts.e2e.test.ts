@@ -141,18 +141,6 @@ describe('connections of one node in two roles', () => {
     await world.until(async () => (await world.metric('assay_agents{version="0.0.0"}')) === 0);
   });
 
-  it('have unproven places of their own, as few each', async () => {
-    await using world = await startTestServer({ policy: 'observe' });
-    const tpm = forgedTpm();
-    await world.pin(node, tpm.ekDigest);
-    for (const hello of [{}, {}, role, role])
-      await (await introduce(world, tpm, node, { hello })).challenge();
-    for (const hello of [{}, role]) {
-      const peer = await introduce(world, tpm, node, { hello });
-      assert.equal(await peer.refusal(), 'identity_unproven');
-    }
-  });
-
   it('may not say what is not for their role', async () => {
     await using world = await startTestServer({ policy: 'observe' });
     const tpm = forgedTpm();
