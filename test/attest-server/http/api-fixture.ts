@@ -346,12 +346,13 @@ export async function startApi(world: World): Promise<ApiServer> {
   const dir = mkdtempSync(join(tmpdir(), 'assay-api-'));
   const identity = await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
   const tls = { key: identity.key, cert: identity.chain };
-  const api = createApi(portsOf(world));
+  const door = quietDoor();
+  const api = createApi({ ...portsOf(world), known: (socket) => door.visitor(socket)?.prove() });
   const answer: RequestListener = (message, response) => {
     if (world.earlier) message.url = message.url?.replace(/^\/v1\/references\/.*\/simulate$/, '/v1/unknown');
     api(message, response);
   };
-  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 }, quietDoor());
+  const listening: Listening = await listenSecurely(answer, tls, { host: '127.0.0.1', port: 0 }, door);
   return {
     url: `https://localhost:${listening.port}`,
     ca: identity.ca,
