@@ -167,6 +167,25 @@ describe('the boot logs that a verifier remembers', () => {
     assert.equal(answer(valuesOf(), { boot: named }, other).boot, first);
   });
 
+  it('are not parsed again where the firmware left one of several banks alone, either', () => {
+    const { prove, verifier } = opened();
+    const quote = () =>
+      madeQuote(key, Buffer.alloc(0), {
+        selection: [
+          [0x000b, 'ffffff'],
+          [0x000c, 'ffffff'],
+        ],
+        pcrs: { sha256: valuesOf(), sha384: Buffer.alloc(24 * bankBytes.sha384) },
+      });
+    const first = prove(quote(), { boot }).boot;
+    assert.deepEqual(
+      first?.problems.map(({ code }) => code),
+      ['bank_unextended'],
+    );
+    assert.deepEqual(verifier.missing({ boot: named }), []);
+    assert.equal(prove(quote(), { boot: named }).boot, first);
+  });
+
   it('are replayed again where a measured PCR moved', () => {
     const { answer } = opened();
     const first = answer(valuesOf(), { boot }).boot;
