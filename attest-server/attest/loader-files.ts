@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { EvidenceRoom } from '../evidence/open.ts';
-import { isOfUnusedBank } from '../policy/boot/findings.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { limits } from '../protocol/limits.ts';
 import { fileList, parseFileList } from '../protocol/loader-files.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { isOfUnusedBank } from '../protocol/unused-bank.ts';
 import { hashPart } from '../verify/hashed-part.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
+import { isOfUnusedBank } from '../protocol/unused-bank.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import { measureBoot } from './measured-boot.ts';
@@ -99,9 +100,8 @@ export class Memory {
     // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.
     const own = this.part(log.digest) ?? ownPart(log);
     const boot = measureBoot(own, pcrs.banks, userSpace, files);
-    // What does not replay may be made up anew for each answer, and is worth no memory. A bank that the firmware leaves
-    // alone is so in each boot of many an honest machine, and the log leads to the other one.
-    if (boot.problems.some(({ code }) => code !== 'bank_unextended')) return boot;
+    // What does not replay may be made up anew for each answer, and is worth no memory.
+    if (boot.problems.some((problem) => !isOfUnusedBank(problem, boot.problems, pcrs.banks))) return boot;
     // Of a list that is not whole, more files may be known the next time.
     if (files.digest !== null && this.files(files.digest) === null) return boot;
     this.#parts.set(own.digest, own);

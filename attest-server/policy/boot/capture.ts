@@ -1,11 +1,11 @@
 import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
+import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
 import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { comparedBanks, comparedMask } from './compared-pcrs.ts';
 import { isHidden } from './file-content.ts';
-import { isOfUnusedBank } from './findings.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { definesMenu, isConstant } from './only-read.ts';

@@ -1,5 +1,5 @@
 import type { PcrValues } from '../../protocol/pcr-values.ts';
-import type { BootProblem } from '../../verify/boot/boot-problem.ts';
+import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
 import type { Revoked } from './revoked.ts';
@@ -98,14 +98,4 @@ export function problemsOf({ digest, problems }: ReplayedBoot, banks: readonly P
       ...(isOfUnusedBank(problem, problems, banks) && { severity: 'warn' }),
     };
   });
-}
-
-/** A bank that the firmware leaves alone proves nothing, and takes nothing away from another one that it extends. */
-export function isOfUnusedBank(
-  { code }: BootProblem,
-  problems: readonly BootProblem[],
-  banks: readonly PcrValues[],
-): boolean {
-  const unused = problems.filter((problem) => problem.code === 'bank_unextended').length;
-  return code === 'bank_unextended' && unused < banks.filter(({ bank }) => bank !== 'sha1').length;
 }

@@ -1,9 +1,9 @@
 import type { Reference } from '../../protocol/reference.ts';
 import type { TpmClass } from '../../protocol/tpm-class.ts';
+import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
-import { isOfUnusedBank } from '../boot/findings.ts';
 import { isComparedBy } from '../boot/reference-set.ts';
 import type { PolicyGroup } from '../policy.ts';
 

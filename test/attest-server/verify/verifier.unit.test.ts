@@ -186,6 +186,16 @@ describe('the boot logs that a verifier remembers', () => {
     assert.equal(prove(quote(), { boot: named }).boot, first);
   });
 
+  it('are none of a machine of which no bank was extended: its log may be made up anew each time', () => {
+    const { answer, verifier } = opened();
+    const { problems = [] } = answer(Buffer.alloc(24 * size), { boot }).boot ?? {};
+    assert.deepEqual(
+      problems.map(({ code }) => code),
+      ['bank_unextended'],
+    );
+    assert.deepEqual(verifier.missing({ boot: named }), ['boot']);
+  });
+
   it('are replayed again where a measured PCR moved', () => {
     const { answer } = opened();
     const first = answer(valuesOf(), { boot }).boot;
