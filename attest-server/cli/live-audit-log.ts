@@ -1,7 +1,6 @@
 import type { AuditEntry } from '../protocol/audit.ts';
 import { type AuditLine, auditPage, checkpointPage } from '../protocol/audit-pages.ts';
-import { parseCheckpoint } from '../protocol/checkpoint.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { claimedSize } from '../protocol/checkpoint.ts';
 import type { Client } from './client.ts';
 
 /**
@@ -19,7 +18,7 @@ export async function* readLiveAuditLog(client: Client, after = 0): AsyncGenerat
     isFirst = false;
     for (const checkpoint of page.items) {
       isAnySigned = true;
-      const size = sizeOf(checkpoint);
+      const size = claimedSize(checkpoint);
       while (seq < size) {
         const next = await entries.next();
         if (next.done) break;
@@ -59,15 +58,5 @@ async function* entriesAfter(client: Client, first: number): AsyncGenerator<Audi
 
   function ask(from: string) {
     return client.get(`/v1/audit?limit=1000&after=${encodeURIComponent(from)}`, auditPage);
-  }
-}
-
-/** One that cannot be read signs nothing: the check names it. */
-function sizeOf(note: string): number {
-  try {
-    return parseCheckpoint(note).size;
-  } catch (error) {
-    if (error instanceof Rejection) return 0;
-    throw error;
   }
 }

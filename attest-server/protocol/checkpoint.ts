@@ -59,6 +59,16 @@ export function formatCheckpoint(
   return `${body}\n\u2014 ${origin} ${line.toString('base64')}\n`;
 }
 
+/** How many entries a note claims to sign; 0 for one that cannot be read: whoever checks it names it. */
+export function claimedSize(note: string): number {
+  try {
+    return parseCheckpoint(note).size;
+  } catch (error) {
+    if (error instanceof Rejection) return 0;
+    throw error;
+  }
+}
+
 /**
  * Takes exactly one form of each note. Nothing is proven by it.
  * @throws Rejection `too_large`, `malformed`

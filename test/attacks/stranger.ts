@@ -1,6 +1,6 @@
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { attestPath, subprotocol } from '../../attest-server/protocol/messages.ts';
+import { upgradeRequest } from '../attest-server/raw-peer.ts';
 import type { Tallies } from './attack.ts';
 
 /** How far a stranger means to go. */
@@ -71,12 +71,4 @@ export function frameOf(payload: string | Buffer, claimed?: number): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-const request = `${[
-  `GET ${attestPath} HTTP/1.1`,
-  'host: localhost',
-  'connection: upgrade',
-  'upgrade: websocket',
-  'sec-websocket-version: 13',
-  `sec-websocket-key: ${Buffer.alloc(16).toString('base64')}`,
-  `sec-websocket-protocol: ${subprotocol}`,
-].join('\r\n')}\r\n\r\n`;
+const request = upgradeRequest();

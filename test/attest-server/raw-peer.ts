@@ -27,17 +27,7 @@ export async function rawWebSocket(
   extensions?: string,
 ): Promise<{ readonly socket: TLSSocket; readonly answer: string }> {
   const socket = await rawTls(world, from);
-  const lines = [
-    `GET ${attestPath} HTTP/1.1`,
-    'host: localhost',
-    'connection: upgrade',
-    'upgrade: websocket',
-    'sec-websocket-version: 13',
-    `sec-websocket-key: ${Buffer.alloc(16).toString('base64')}`,
-    `sec-websocket-protocol: ${subprotocol}`,
-    ...(extensions === undefined ? [] : [`sec-websocket-extensions: ${extensions}`]),
-  ];
-  socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+  socket.write(upgradeRequest(extensions));
   const [first] = await once(socket, 'data');
   return { socket, answer: String(first) };
 }
@@ -66,4 +56,19 @@ export async function untilClosed(socket: Socket): Promise<string> {
 export function closeStatus(got: string): number | null {
   const at = got.lastIndexOf('\x88');
   return at < 0 ? null : Buffer.from(got.slice(at + 2, at + 4), 'latin1').readUInt16BE();
+}
+
+/** The request with which an agent's WebSocket begins. */
+export function upgradeRequest(extensions?: string): string {
+  const lines = [
+    `GET ${attestPath} HTTP/1.1`,
+    'host: localhost',
+    'connection: upgrade',
+    'upgrade: websocket',
+    'sec-websocket-version: 13',
+    `sec-websocket-key: ${Buffer.alloc(16).toString('base64')}`,
+    `sec-websocket-protocol: ${subprotocol}`,
+    ...(extensions === undefined ? [] : [`sec-websocket-extensions: ${extensions}`]),
+  ];
+  return `${lines.join('\r\n')}\r\n\r\n`;
 }

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readSync, truncateSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, truncateSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { AuditLine } from '../../../protocol/audit-pages.ts';
 import type { CliContext } from '../../context.ts';
@@ -6,6 +6,7 @@ import { CliError, exit } from '../../exit.ts';
 import { readLiveAuditLog } from '../../live-audit-log.ts';
 import { createProgress } from '../../progress.ts';
 import { unwritable } from '../../write-file.ts';
+import { beginsWith } from './begins-with.ts';
 import { readAuditLog } from './log-in-file.ts';
 import { AuditLogCheck, UnreadableAuditLog, type VerifiedPart } from './verify-log.ts';
 
@@ -73,15 +74,7 @@ function goodPart(path: string): { readonly part: VerifiedPart } {
 
 /** An export of 0.1.0 has its checkpoints at the end: nothing is added to that. */
 function isOfToday(path: string): boolean {
-  const begin = Buffer.from('{"origin":');
-  const file = openSync(path, 'r');
-  try {
-    const found = Buffer.alloc(begin.length);
-    readSync(file, found, 0, found.length, 0);
-    return found.equals(begin);
-  } finally {
-    closeSync(file);
-  }
+  return beginsWith(path, Buffer.from('{"origin":'));
 }
 
 function openForWriting(path: string, flags: 'w' | 'a'): number {

@@ -1,7 +1,7 @@
-import { closeSync, openSync, readSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import type { AuditEntry } from '../../../protocol/audit.ts';
 import { type AuditLine, auditLine, isAuditEntry } from '../../../protocol/audit-pages.ts';
+import { beginsWith } from './begins-with.ts';
 import { inOrder } from './in-order.ts';
 import { UnreadableAuditLog } from './verify-log.ts';
 
@@ -9,14 +9,7 @@ import { UnreadableAuditLog } from './verify-log.ts';
 const magic = Buffer.from('SQLite format 3\0');
 
 export function isDatabase(path: string): boolean {
-  const file = openSync(path, 'r');
-  try {
-    const start = Buffer.alloc(magic.length);
-    readSync(file, start, 0, start.length, 0);
-    return start.equals(magic);
-  } finally {
-    closeSync(file);
-  }
+  return beginsWith(path, magic);
 }
 
 /** The audit log in a server's database or a backup of it, which is only read; in the order of an export. */
