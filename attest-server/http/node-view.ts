@@ -34,6 +34,9 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     mode: verdict?.mode ?? null,
     bound: enrolled.bound,
     tpmClass: enrolled.tpmClass,
+    ...unsaid,
+    enrolledAt: rfc3339(enrolled.enrolledAt),
+    ek: enrolled.ekDigest,
   };
 }
 
@@ -56,8 +59,22 @@ export function unsupportedView({ name, group, mode, policy }: UnsupportedNode):
     require: [],
     mode,
     tpmClass: 'unknown',
+    ...unsaid,
   };
 }
+
+const unsaid = {
+  since: null,
+  enrolledAt: null,
+  enrolledBy: null,
+  ek: null,
+  address: null,
+  connectedAt: null,
+  agent: null,
+  references: [],
+  claims: [],
+  transitions: [],
+};
 
 export function historyEntryView({
   node,

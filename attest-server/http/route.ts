@@ -1,14 +1,15 @@
 import type { IncomingMessage } from 'node:http';
 import { URLPattern } from 'node:url';
 import { z } from 'zod';
+import { parseShape } from './body.ts';
 import type { ApiPorts } from './ports.ts';
 import type { Caller, Role } from './roles.ts';
 
-export interface Request {
+export interface Request<Query> {
   readonly message: IncomingMessage;
   /** Parts of the path that the pattern names, percent-decoded. */
   readonly path: Readonly<Record<string, string>>;
-  readonly query: Readonly<Record<string, string>>;
+  readonly query: Query;
   /** Who asks; null on routes that ask for no credentials. */
   readonly caller: Caller | null;
 }
@@ -16,6 +17,15 @@ export interface Request {
 export interface Answer {
   readonly status: number;
   readonly body: unknown;
+}
+
+/** What a row of the route table says. */
+interface Described<Query extends z.ZodType> {
+  readonly summary: string;
+  readonly query: Query;
+  readonly body?: z.ZodType;
+  readonly answer?: z.ZodType;
+  readonly handle: (ports: ApiPorts, request: Request<z.output<Query>>) => Promise<Answer> | Answer;
 }
 
 /** One row of the route table. */
@@ -27,9 +37,14 @@ export interface Route {
   /** The least role that may call it. */
   readonly role: Role;
   readonly summary: string;
+  readonly query: z.ZodType;
   readonly body?: z.ZodType;
   readonly answer?: z.ZodType;
-  readonly handle: (ports: ApiPorts, request: Request) => Promise<Answer> | Answer;
+  /** @throws HttpProblem 400 for parameters that it does not take */
+  readonly handle: (
+    ports: ApiPorts,
+    request: Request<Readonly<Record<string, string>>>,
+  ) => Promise<Answer> | Answer;
 }
 
 /** The most that a request's body may have, where a route says nothing else. */
@@ -37,11 +52,24 @@ export const bodyBytes = 64 * 1024;
 /** A query or a body that has no member. */
 export const nothing = z.strictObject({});
 
+/** A row without parameters. Whoever probes may add what it likes. */
 export function route(
   method: Route['method'],
   path: string,
   role: Role,
-  rest: Pick<Route, 'summary' | 'body' | 'answer' | 'handle'>,
+  rest: Omit<Described<z.ZodType<unknown>>, 'query'>,
+): Route {
+  return routeWithQuery(method, path, role, {
+    ...rest,
+    query: role === 'none' ? z.looseObject({}) : nothing,
+  });
+}
+
+export function routeWithQuery<Query extends z.ZodType>(
+  method: Route['method'],
+  path: string,
+  role: Role,
+  { query, handle, ...rest }: Described<Query>,
 ): Route {
   return {
     method,
@@ -49,6 +77,9 @@ export function route(
     role,
     pattern: new URLPattern({ pathname: path.replace(/\{(\w+)\}/g, ':$1') }),
     ...rest,
+    query,
+    handle: (ports, { message, path: parts, caller, query: given }) =>
+      handle(ports, { message, path: parts, caller, query: parseShape(query, given, 'query') }),
   };
 }
 

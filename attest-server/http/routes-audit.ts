@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import * as pages from '../protocol/audit-pages.ts';
-import { parseShape, readBody } from './body.ts';
-import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
+import { readBody } from './body.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route, routeWithQuery } from './route.ts';
 
 const page = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
@@ -12,22 +12,22 @@ const checkpointsPage = page.extend({ above: z.coerce.number().int().min(0).defa
 
 /** The audit log: what was done, by whom, and what shows that nobody changed it since. */
 export const auditRoutes: readonly Route[] = [
-  route('GET', '/v1/audit', 'reader', {
+  routeWithQuery('GET', '/v1/audit', 'reader', {
     summary:
       'Audit entries in their order, about 1 MiB a page; parameters limit, after (the `next` of the page before)',
+    query: page,
     answer: pages.auditPage,
-    async handle({ audit }, { query }) {
-      const { limit, after } = parseShape(page, query, 'query');
+    async handle({ audit }, { query: { limit, after } }) {
       const { items, isLast } = await audit.entries({ after, limit });
       return ok({ items, next: isLast ? null : String(items.at(-1)?.seq) });
     },
   }),
-  route('GET', '/v1/audit/checkpoints', 'reader', {
+  routeWithQuery('GET', '/v1/audit/checkpoints', 'reader', {
     summary:
       'The keys of the audit log and its signed checkpoints, the newest made for the first page; parameters limit, after (the `next` of the page before), above (only those of more entries)',
+    query: checkpointsPage,
     answer: pages.checkpointPage,
-    async handle({ audit }, { query }) {
-      const { limit, after, above } = parseShape(checkpointsPage, query, 'query');
+    async handle({ audit }, { query: { limit, after, above } }) {
       if (after === 0) await audit.sign();
       const found = await audit.checkpoints({ after, above, limit });
       const next = found.length < limit ? null : String(found.at(-1)?.id);

@@ -1,5 +1,5 @@
 import { type AuthorityView, authorityView, finishRequest } from '../protocol/authority-api.ts';
-import { parseShape, readBody } from './body.ts';
+import { readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
 import { type Answer, actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
@@ -8,8 +8,7 @@ export const authorityRoutes: readonly Route[] = [
   route('GET', '/v1/authority', 'reader', {
     summary: 'The authorities of the server, and which nodes have not been told of the newer one',
     answer: authorityView,
-    async handle({ authority }, { query }) {
-      parseShape(nothing, query, 'query');
+    async handle({ authority }) {
       return ok(await authority.view());
     },
   }),

@@ -1,17 +1,16 @@
 import type { WaitingTpm } from '../enrolment/approvals.ts';
 import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
-import { parseShape, readBody } from './body.ts';
+import { readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 
 /** Who is who: TPMs that wait, and what people decide about them. */
 export const enrolmentRoutes: readonly Route[] = [
   route('GET', '/v1/enrolments', 'reader', {
     summary: 'TPMs that claimed a name and for which nobody has vouched',
     answer: api.listOf(api.candidateView),
-    async handle({ enrolments }, { query }) {
-      parseShape(nothing, query, 'query');
+    async handle({ enrolments }) {
       return ok({ items: (await enrolments.waiting()).map(candidateSummary), next: null });
     },
   }),

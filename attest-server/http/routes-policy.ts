@@ -3,9 +3,9 @@ import type { PolicyGroup } from '../policy/policy.ts';
 import { policyView } from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { observationsAnswer, simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
-import { parseShape, readBody } from './body.ts';
+import { readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
-import { nothing, ok, type Route, route } from './route.ts';
+import { ok, type Route, route, routeWithQuery } from './route.ts';
 
 /** A policy of the most characters, each of which JSON may write as six bytes. */
 const bodyBytes = 2 * 1024 * 1024;
@@ -20,8 +20,7 @@ export const policyRoutes: readonly Route[] = [
   route('GET', '/v1/policy', 'reader', {
     summary: 'The policy in force',
     answer: policyView,
-    handle({ policy }, { query }) {
-      parseShape(nothing, query, 'query');
+    handle({ policy }) {
       const { name, revision, text, groups } = policy();
       return ok({
         name,
@@ -31,12 +30,13 @@ export const policyRoutes: readonly Route[] = [
       });
     },
   }),
-  route('GET', '/v1/policy/observations', 'reader', {
+  routeWithQuery('GET', '/v1/policy/observations', 'reader', {
     summary:
       'What each node is and boots, for a draft of a policy; parameters limit, after (the `next` of the page before)',
     answer: observationsAnswer,
+    query: page,
     async handle({ policies }, { query }) {
-      return ok(await policies.observations(parseShape(page, query, 'query')));
+      return ok(await policies.observations(query));
     },
   }),
   route('POST', '/v1/policy/simulate', 'operator', {

@@ -2,10 +2,10 @@ import * as api from '../protocol/api.ts';
 import { simulateAnswer, simulatedPage } from '../protocol/policy-api.ts';
 import { plainName, type Reference, reference, unseenFiles } from '../protocol/reference.ts';
 import { referenceActions } from '../protocol/reference-life.ts';
-import { parseShape, readBody } from './body.ts';
+import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 
 const referenceBytes = 4 * 1024 * 1024;
 
@@ -20,16 +20,14 @@ export const referenceRoutes: readonly Route[] = [
   route('GET', '/v1/references', 'reader', {
     summary: 'Reference values, without their PCRs and events',
     answer: api.listOf(api.referenceView),
-    async handle({ store }, { query }) {
-      parseShape(nothing, query, 'query');
+    async handle({ store }) {
       return ok({ items: (await store.references()).map(referenceSummary), next: null });
     },
   }),
   route('GET', '/v1/references/{name}', 'reader', {
     summary: 'One reference with its values and events',
     answer: reference,
-    async handle({ store }, { path, query }) {
-      parseShape(nothing, query, 'query');
+    async handle({ store }, { path }) {
       const name = plainName.safeParse(path.name).data;
       const found = (await store.references()).find((candidate) => candidate.name === name);
       if (found === undefined) throw new HttpProblem(404, 'there is no such reference');

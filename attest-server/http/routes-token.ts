@@ -1,16 +1,15 @@
 import * as api from '../protocol/api.ts';
-import { parseShape, readBody } from './body.ts';
+import { readBody } from './body.ts';
 import type { ApiToken } from './ports.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 
 /** Who may call this API, each person and program under a name. */
 export const tokenRoutes: readonly Route[] = [
   route('GET', '/v1/tokens', 'admin', {
     summary: 'Named tokens, without their secrets',
     answer: api.listOf(api.tokenView),
-    async handle({ namedTokens }, { query }) {
-      parseShape(nothing, query, 'query');
+    async handle({ namedTokens }) {
       return ok({ items: (await namedTokens.list()).map(tokenSummary), next: null });
     },
   }),
@@ -31,8 +30,7 @@ export const tokenRoutes: readonly Route[] = [
   route('DELETE', '/v1/tokens/{name}', 'admin', {
     summary: 'Revoke a token: it is refused from now on',
     answer: api.tokenRevoked,
-    async handle({ namedTokens }, { path, query, caller }) {
-      parseShape(nothing, query, 'query');
+    async handle({ namedTokens }, { path, caller }) {
       const name = api.tokenName.safeParse(path.name).data;
       if (name === undefined || !(await namedTokens.revoke(name, actorOf(caller))))
         throw new HttpProblem(

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
-import { parseShape, readBody } from './body.ts';
+import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
 import { listNodes } from './node-list.ts';
 import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
@@ -9,7 +9,7 @@ import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
@@ -39,11 +39,11 @@ let description: unknown;
 
 /** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
-  route('GET', '/v1/nodes', 'reader', {
+  routeWithQuery('GET', '/v1/nodes', 'reader', {
     summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
+    query: nodesPage,
     answer: api.listOf(api.nodeView),
-    async handle(ports, { query }) {
-      const { limit, after } = parseShape(nodesPage, query, 'query');
+    async handle(ports, { query: { limit, after } }) {
       const rest = (await listNodes(ports)).filter(({ name }) => after === undefined || name > after);
       const items = rest.slice(0, limit).map(({ view }) => advised(view(), ports));
       return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
@@ -52,9 +52,8 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/nodes/{name}', 'reader', {
     summary: 'One node',
     answer: api.nodeView,
-    async handle(ports, { path, query }) {
+    async handle(ports, { path }) {
       const { store, unsupported, now } = ports;
-      parseShape(nothing, query, 'query');
       const withoutTpm = unsupported().find(({ name }) => name === path.name);
       if (withoutTpm !== undefined && (await store.node(withoutTpm.name)) === null)
         return ok(advised(unsupportedView(withoutTpm), ports));
@@ -62,11 +61,11 @@ export const routes: readonly Route[] = [
       return ok(advised(nodeView(await store.status(enrolled.name), enrolled, now()), ports));
     },
   }),
-  route('GET', '/v1/nodes/{name}/history', 'reader', {
+  routeWithQuery('GET', '/v1/nodes/{name}/history', 'reader', {
     summary: 'Verdicts of one node, newest first; parameters limit, before (the `next` of the page before)',
+    query: historyPage,
     answer: api.listOf(api.historyView),
-    async handle({ store }, { path, query }) {
-      const { limit, before } = parseShape(historyPage, query, 'query');
+    async handle({ store }, { path, query: { limit, before } }) {
       const { name } = await findNode(store, path.name);
       const found = await store.history(name, { limit: limit + 1, ...(before !== undefined && { before }) });
       const page = found.length > limit ? wholeMoments(found.slice(0, limit), found[limit]?.at) : found;
@@ -74,11 +73,11 @@ export const routes: readonly Route[] = [
       return ok({ items: page.map(historyEntryView), next });
     },
   }),
-  route('GET', '/v1/nodes/{name}/bundle', 'reader', {
+  routeWithQuery('GET', '/v1/nodes/{name}/bundle', 'reader', {
     summary:
       'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history)',
-    async handle({ store, bundle }, { path, query }) {
-      const { evidence = null } = parseShape(bundleQuery, query, 'query');
+    query: bundleQuery,
+    async handle({ store, bundle }, { path, query: { evidence = null } }) {
       const { name } = await findNode(store, path.name);
       const found = await bundle(name, evidence);
       if (found === null) throw new HttpProblem(404, `no evidence of ${name} is kept`);

@@ -20,6 +20,31 @@ const moment = z.iso.datetime().nullable();
 const shownReason = reasonSchema.extend({ next: z.string().optional() });
 export type ReasonView = z.infer<typeof shownReason>;
 
+/** A reference that the latest verdict found the node to boot like. */
+const affirmedBy = z.object({
+  name: z.string(),
+  /** Who captured, imported or approved it last, and when. */
+  by: z.string(),
+  since: z.iso.datetime(),
+});
+
+/** Who came under the name of this node and was not let in: another TPM, or one that is refused before it is enrolled. */
+const claim = z.object({
+  /** SHA-256 of its endorsement key; null where none was said. */
+  ek: z.string().nullable(),
+  code: reasonCodeSchema,
+  attempts: z.int(),
+  firstSeen: z.iso.datetime(),
+  lastSeen: z.iso.datetime(),
+  address: z.string(),
+});
+
+const shownTransition = z.object({
+  at: z.iso.datetime(),
+  state: nodeStateSchema,
+  reason: reasonCodeSchema.nullable(),
+});
+
 export const nodeView = z.object({
   name: z.string(),
   state: nodeStateSchema,
@@ -40,6 +65,24 @@ export const nodeView = z.object({
   /** Null for a machine without a TPM, which cannot enrol. */
   bound: z.enum(enrolmentMethods).nullable(),
   tpmClass: z.enum(tpmClasses),
+  // A server of before says nothing of what follows.
+  /** Since when it is in this state. */
+  since: moment.default(null),
+  enrolledAt: moment.default(null),
+  /** Who vouched for its TPM, as the audit log names them; null where the record does not say. */
+  enrolledBy: z.string().nullable().default(null),
+  /** SHA-256 of its endorsement key's TPMT_PUBLIC, hex. */
+  ek: z.string().nullable().default(null),
+  /** Of its connection, or of the last one that was proven. */
+  address: z.string().nullable().default(null),
+  /** Since when it is connected; null while it is not. */
+  connectedAt: moment.default(null),
+  /** Version of its agent, as it says. */
+  agent: z.string().nullable().default(null),
+  references: z.array(affirmedBy).default([]),
+  claims: z.array(claim).default([]),
+  /** Its latest changes of state, the newest first; in the answer about one node only. */
+  transitions: z.array(shownTransition).default([]),
 });
 export type NodeView = z.infer<typeof nodeView>;
 

@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+import type { ApproveOptions } from '../commands/enrol.ts';
+import type { TokenOptions } from '../commands/token.ts';
+import type { CliContext } from '../context.ts';
+import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
+import { type Formatted, outputOption, type Reasoned } from './option.ts';
+
+export function addEnrolment(program: Command, context: CliContext): void {
+  const joinTokens = program.command('join-token').description('tokens with which a new node enrols once');
+  joinTokens
+    .command('create')
+    .description('make one')
+    .requiredOption('--node <name>', 'the only name that it enrols')
+    .option('--ttl <duration>', 'how long it can be used: 30m, 2h, at most 24h', '1h')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (options: Formatted & { readonly node: string; readonly ttl: string }) =>
+      (await import('../commands/join-token.ts')).createJoinToken(context, options),
+    );
+  const enrolments = program.command('enrol').description('which TPM is which node, by your approval');
+  enrolments
+    .command('list')
+    .description('TPMs that claimed a name and for which nobody has vouched; all of it is their own claim')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async ({ output }: Formatted) =>
+      (await import('../commands/enrol.ts')).listCandidates(context, output),
+    );
+  enrolments
+    .command('approve [node]')
+    .description(
+      'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
+    )
+    .option('--ek <digest>', 'SHA-256 of its endorsement key, as enrol list shows it: all 64 hex digits')
+    .option('--all', 'instead: make approvals of all bindings by first use')
+    .action(async (node: string | undefined, options: ApproveOptions) =>
+      (await import('../commands/enrol.ts')).approveEnrolment(context, node, options),
+    );
+  enrolments
+    .command('revoke <node>')
+    .description('free a name: its TPM is no node until somebody vouches for it again')
+    .requiredOption('--reason <text>', 'why, for the audit log')
+    .action(async (node: string, { reason }: Reasoned) =>
+      (await import('../commands/enrol.ts')).revokeEnrolment(context, node, reason),
+    );
+  const tokens = program
+    .command('token')
+    .description('tokens for this API: people and programs, each under a name');
+  tokens
+    .command('create')
+    .description('make one; its text is shown once')
+    .requiredOption('--name <name>', 'who it is for, as the audit log will name them')
+    .requiredOption('--role <role>', 'reader, operator, admin')
+    .option('--ttl <duration>', 'how long it can be used: 8h, 30d; without it, until it is revoked')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (options: TokenOptions) =>
+      (await import('../commands/token.ts')).createToken(context, options),
+    );
+  tokens
+    .command('list')
+    .description('named tokens, without their text')
+    .addOption(outputOption('table', 'json', 'yaml', 'name'))
+    .action(async ({ output }: Formatted) =>
+      (await import('../commands/token.ts')).listTokens(context, output),
+    );
+  tokens
+    .command('revoke <name>')
+    .description('refuse a token from now on')
+    .action(async (name: string) => (await import('../commands/token.ts')).revokeToken(context, name));
+  const ek = program.command('ek').description('endorsement keys of nodes');
+  ek.command('import <file>')
+    .description('bind nodes to endorsement keys: CSV lines node,SHA-256 of TPMT_PUBLIC in hex')
+    .action(async (file: string) => (await import('../commands/ek.ts')).importPins(context, file));
+  ek.command('roots')
+    .description('authorities that endorse TPMs, as they come with assay')
+    .option('--from <dir>', 'another folder of *.pem', 'builtin')
+    .option('--intermediates', 'the authorities below the roots instead')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (options: EkRootsOptions) =>
+      (await import('../offline/verify/ek-roots.ts')).listRoots(context, options),
+    );
+}

@@ -1,0 +1,49 @@
+import type { Command } from 'commander';
+import type { CliContext } from '../context.ts';
+import type { EventLogOptions } from '../offline/boot/eventlog.ts';
+import type { VerifyOptions } from '../offline/verify/command.ts';
+import { type Formatted, outputOption, type ToFile } from './option.ts';
+
+export function addEvidence(program: Command, context: CliContext): void {
+  program
+    .command('bundle <node>')
+    .description('export the evidence behind a verdict')
+    .option(
+      '--evidence <digest>',
+      'of an earlier verdict: as `assay history -o wide` shows it; default: the latest',
+    )
+    .option('-f, --file <file>', 'write it there instead of standard output')
+    .action(async (node: string, options: ToFile & { readonly evidence?: string }) =>
+      (await import('../commands/bundle.ts')).exportBundle(context, node, options),
+    );
+  program
+    .command('verify <bundle>')
+    .description('judge an exported bundle again, offline')
+    .option('--policy <file>', "a policy file, or strict or observe; default: the bundle's own")
+    .option('--references <dir>', "folder of reference values; default: the bundle's own")
+    .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
+    .addOption(outputOption('table', 'json', 'yaml', 'junit', 'sarif'))
+    .action(async (bundle: string, options: VerifyOptions) =>
+      (await import('../offline/verify/command.ts')).judgeBundle(context, bundle, options),
+    );
+  program
+    .command('eventlog <file>')
+    .description('parse and replay a TCG event log, offline')
+    .option('--userspace <file>', 'also what systemd measured later: its tpm2-measure.log of the same boot')
+    .addOption(outputOption('table', 'json'))
+    .action(async (file: string, options: EventLogOptions) =>
+      (await import('../offline/boot/eventlog.ts')).showEventLog(context, file, options),
+    );
+  const boot = program
+    .command('boot')
+    .description('boots: what a machine measured from its firmware to its kernel');
+  boot
+    .command('diff <a> <b>')
+    .description(
+      'what differs between two boots, the good one first: files (a firmware log, an exported bundle), or nodes at the server, NODE or NODE@DIGEST as `assay history -o wide` shows it',
+    )
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (a: string, b: string, { output }: Formatted) =>
+      (await import('../offline/boot/diff.ts')).showBootDiff(context, a, b, output),
+    );
+}

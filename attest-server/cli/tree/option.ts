@@ -1,0 +1,25 @@
+import { Option } from 'commander';
+import { type Format, formatOf } from '../output.ts';
+
+export interface Formatted {
+  readonly output: Format;
+}
+export interface ToFile {
+  readonly file?: string;
+}
+export interface Reasoned {
+  readonly reason: string;
+}
+
+/** The formats that a command prints; the first one is its default. */
+export function outputOption(...formats: readonly [Format, ...Format[]]): Option {
+  const listed = `${formats.slice(0, -1).join(', ')} or ${formats.at(-1)}`;
+  return new Option('-o, --output <format>', listed)
+    .default(formats[0])
+    .argParser((given) => formatOf(given, formats));
+}
+
+/** An option that may be given several times. */
+export function several(value: string, earlier: readonly string[]): readonly string[] {
+  return [...earlier, value];
+}
