@@ -18,6 +18,7 @@ const changes = {
 /** Reference values over their life. */
 export const referenceRoutes: readonly Route[] = [
   route('GET', '/v1/references', 'reader', {
+    operation: 'listReferences',
     summary: 'Reference values, without their PCRs and events',
     answer: api.listOf(api.referenceView),
     async handle({ store }) {
@@ -25,6 +26,7 @@ export const referenceRoutes: readonly Route[] = [
     },
   }),
   route('GET', '/v1/references/{name}', 'reader', {
+    operation: 'getReference',
     summary: 'One reference with its values and events',
     answer: reference,
     async handle({ store }, { path }) {
@@ -35,8 +37,11 @@ export const referenceRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/references', 'operator', {
+    operation: 'captureReference',
     summary: 'Capture what nodes last proved: as one reference, or one for each kind of boot among them',
     body: api.captureRequest,
+    status: 201,
+    problems: [404, 409],
     answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
       const { node, nodes, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
@@ -49,8 +54,12 @@ export const referenceRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/references/import', 'operator', {
+    operation: 'importReference',
     summary: 'Take in a reference that was made elsewhere',
     body: reference,
+    status: 201,
+    problems: [409],
+    maxBytes: referenceBytes,
     answer: api.referenceView,
     async handle({ referenceLife }, { message, caller }) {
       const sent = await readBody(message, reference, referenceBytes);
@@ -60,7 +69,9 @@ export const referenceRoutes: readonly Route[] = [
   }),
   ...referenceActions.map((action) =>
     route('POST', `/v1/references/{name}/${action}`, 'operator', {
+      operation: `${action}Reference`,
       summary: changes[action],
+      problems: [409],
       body: api.referenceChange,
       answer: api.referenceView,
       async handle({ referenceLife }, { message, path, caller }) {
@@ -74,6 +85,8 @@ export const referenceRoutes: readonly Route[] = [
   ),
   ...referenceActions.map((action) =>
     route('POST', `/v1/references/{name}/${action}/simulate`, 'operator', {
+      operation: `simulate${action.charAt(0).toUpperCase()}${action.slice(1)}`,
+      problems: [409, 429],
       summary: `What ${action} would make of the latest evidence of each node; nothing is stored; after is the \`next\` of the page before`,
       body: simulatedPage,
       answer: simulateAnswer,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import * as api from '../protocol/api.ts';
+import { bundle } from '../protocol/bundle.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
@@ -7,7 +8,7 @@ import { listNodes } from './node-list.ts';
 import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
-import { liveness, readiness } from './probes.ts';
+import { live, liveness, readiness, readinessView } from './probes.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
@@ -26,7 +27,8 @@ const nodesPage = z.strictObject({
 const bundleQuery = z.strictObject({
   evidence: z
     .string()
-    .regex(/^[0-9a-f]{64}$/)
+    .regex(/^[0-9a-f]{64}$/, 'not a whole SHA-256 digest: 64 hex digits')
+    .describe('the digest of a verdict of the history; default: of the latest')
     .optional(),
 });
 const historyPage = z.strictObject({
@@ -40,6 +42,7 @@ let description: unknown;
 /** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
   routeWithQuery('GET', '/v1/nodes', 'reader', {
+    operation: 'listNodes',
     summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
     query: nodesPage,
     answer: api.listOf(api.nodeView),
@@ -50,6 +53,7 @@ export const routes: readonly Route[] = [
     },
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
+    operation: 'getNode',
     summary: 'One node',
     answer: api.nodeView,
     async handle(ports, { path }) {
@@ -62,6 +66,7 @@ export const routes: readonly Route[] = [
     },
   }),
   routeWithQuery('GET', '/v1/nodes/{name}/history', 'reader', {
+    operation: 'listNodeHistory',
     summary: 'Verdicts of one node, newest first; parameters limit, before (the `next` of the page before)',
     query: historyPage,
     answer: api.listOf(api.historyView),
@@ -74,19 +79,25 @@ export const routes: readonly Route[] = [
     },
   }),
   routeWithQuery('GET', '/v1/nodes/{name}/bundle', 'reader', {
+    operation: 'getNodeBundle',
     summary:
       'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history)',
     query: bundleQuery,
-    async handle({ store, bundle }, { path, query: { evidence = null } }) {
+    answer: bundle,
+    async handle({ store, bundle: bundleOf }, { path, query: { evidence = null } }) {
       const { name } = await findNode(store, path.name);
-      const found = await bundle(name, evidence);
+      const found = await bundleOf(name, evidence);
       if (found === null) throw new HttpProblem(404, `no evidence of ${name} is kept`);
       return ok(found);
     },
   }),
   route('POST', '/v1/pins', 'operator', {
+    operation: 'importPins',
     summary: 'Bind node names to endorsement keys from an inventory; all or none',
     body: api.pinsRequest,
+    status: 201,
+    problems: [409],
+    maxBytes: importBytes,
     answer: api.pinsAnswer,
     async handle({ importPins }, { message, caller }) {
       const { pins } = await readBody(message, api.pinsRequest, importBytes);
@@ -98,8 +109,10 @@ export const routes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/join-tokens', 'operator', {
+    operation: 'createJoinToken',
     summary: 'Make a token with which one node of that name can enrol once',
     body: api.joinTokenRequest,
+    status: 201,
     answer: api.joinTokenAnswer,
     async handle({ createJoinToken, now }, { message, caller }) {
       const { node, ttlSeconds } = await readBody(message, api.joinTokenRequest, bodyBytes);
@@ -116,15 +129,24 @@ export const routes: readonly Route[] = [
   ...referenceRoutes,
   ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {
+    operation: 'getDescription',
     summary: 'This description',
     handle() {
       description ??= openApi(routes);
       return ok(description);
     },
   }),
-  route('GET', '/livez', 'none', { summary: 'The process answers', handle: () => liveness() }),
+  route('GET', '/livez', 'none', {
+    operation: 'getLiveness',
+    summary: 'The process answers',
+    answer: live,
+    handle: () => liveness(),
+  }),
   route('GET', '/readyz', 'none', {
-    summary: 'The server can judge and record',
+    operation: 'getReadiness',
+    summary: 'The server can judge and record; 503 where it cannot',
+    answer: readinessView,
+    others: { 503: readinessView },
     handle: ({ ready }) => readiness(ready()),
   }),
 ];

@@ -17,7 +17,7 @@ import {
 const moment = z.iso.datetime().nullable();
 
 /** As a verdict has it, and what a person does next; a server of before says nothing there. */
-const shownReason = reasonSchema.extend({ next: z.string().optional() });
+export const shownReason = reasonSchema.extend({ next: z.string().optional() });
 export type ReasonView = z.infer<typeof shownReason>;
 
 /** A reference that the latest verdict found the node to boot like. */
@@ -139,16 +139,6 @@ export const policyView = z.object({
 /** A page of a list; `next` goes into the parameter that the list names, null on the last page. */
 export const listOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().nullable() });
-
-/** RFC 9457, `application/problem+json`. */
-export const problem = z.object({
-  type: z.string(),
-  title: z.string(),
-  status: z.number(),
-  detail: z.string(),
-  code: reasonCodeSchema.optional(),
-});
-export type Problem = z.infer<typeof problem>;
 
 /** How many nodes are captured at once. */
 const mostCaptured = 64;

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { RequestListener } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -11,12 +12,14 @@ import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
+import { routes } from '../../../attest-server/http/routes.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
+import { problem } from '../../../attest-server/protocol/problem.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
@@ -396,16 +399,37 @@ export function ask({ url, ca }: ApiServer, path: string, options: Ask = {}): Pr
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('end', () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            text: Buffer.concat(chunks).toString(),
-          }),
-        );
+        response.on('end', () => {
+          const status = response.statusCode ?? 0;
+          const text = Buffer.concat(chunks).toString();
+          try {
+            checkIsDescribed(method, path, status, text);
+            resolve({ status, headers: response.headers, text });
+          } catch (error) {
+            reject(error);
+          }
+        });
       },
     );
     request.on('error', reject);
     request.end(body);
   });
+}
+
+/** Whatever the API answers is what the row of its table says, and so what `/openapi.json` says. */
+function checkIsDescribed(method: string, path: string, status: number, text: string): void {
+  if (method === 'HEAD' || status === 304) {
+    assert.equal(text, '');
+    return;
+  }
+  const answer: unknown = JSON.parse(text);
+  const pathname = path.replace(/\?.*/s, '');
+  const row = routes.find((each) => each.method === method && each.pattern.test({ pathname }));
+  const other = row?.others?.[status];
+  if (other !== undefined) other.parse(answer);
+  else if (status >= 400) problem.parse(answer);
+  else {
+    assert.equal(status, row?.status ?? 200, `${method} ${path}`);
+    row?.answer?.parse(answer);
+  }
 }
