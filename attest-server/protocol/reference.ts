@@ -2,7 +2,9 @@ import { z } from 'zod';
 import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
 
-const digest = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/, "not a digest in hex digits");
+const digest = z
+  .string()
+  .regex(/^([0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/, 'not a digest in hex digits');
 const digests = z.partialRecord(z.enum(pcrBanks), digest);
 const pcrNumber = z.string().regex(/^([0-9]|1[0-9]|2[0-3])$/, 'a PCR number from 0 to 23');
 const shortText = z.string().max(512);
