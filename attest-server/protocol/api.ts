@@ -205,7 +205,7 @@ export const revokeRequest = z.strictObject({
     .string()
     .min(1)
     .max(256)
-    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'one line of text'),
+    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'must be one line of text'),
 });
 export const revokeAnswer = z.object({ node: z.string(), ek: z.string() });
 

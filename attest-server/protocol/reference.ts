@@ -12,7 +12,7 @@ const shortText = z.string().max(512);
 /** A name that people and files give: references, groups. */
 export const plainName = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'letters, digits, dot, dash, underscore; at most 63');
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'may have letters, digits, dot, dash, underscore; at most 63');
 
 /** What a reference is compared with. A file that names none is of a boot. */
 export const referenceKinds = ['boot', 'runtime', 'firewall', 'disk'] as const;
