@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { occupy } from './occupy.ts';
 
 const setup = join(import.meta.dirname, '../../swtpm-fixtures/setup.mjs');
 
@@ -20,12 +20,12 @@ describe('npm start at a terminal', function () {
   afterEach(() => rm(dir, { recursive: true, force: true }));
 
   it('takes free ports where the usual ones are taken, and ends on Ctrl-C', async () => {
-    const taken = await Promise.all([8443, 8444, 9464].map(occupy));
+    await using taken = new AsyncDisposableStack();
+    for (const port of [8443, 8444, 9464]) taken.use(await occupy(port));
     await using terminal = openTerminal(`exec ${command}`);
     await terminal.shows(/Ctrl-C ends it/);
     terminal.type('\x03');
     assert.equal(await terminal.ended, 0, terminal.said());
-    for (const each of taken) each?.close();
   });
 
   it('ends quietly where its reader has seen enough', async () => {
@@ -98,15 +98,4 @@ function openTerminal(command: string) {
       await ended;
     },
   };
-}
-
-/** Null where another program has the port already. */
-async function occupy(port: number) {
-  const server = createServer();
-  try {
-    await once(server.listen(port, '127.0.0.1'), 'listening');
-    return server;
-  } catch {
-    return null;
-  }
 }
