@@ -2,8 +2,9 @@ import pLimit from 'p-limit';
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
+import { likeness, sharedWith } from '../policy/boot/reference-reach.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
-import type { Enrolment, Policy } from '../policy/policy.ts';
+import { type Enrolment, groupOf, type Policy } from '../policy/policy.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { KeptProofPorts } from './kept-proofs.ts';
@@ -68,7 +69,19 @@ export function createTrials(parts: TrialParts): PolicyPorts {
         const changed = afterAction(found, action);
         const before = { policy: policy(), references };
         const others = references.map((reference) => (reference === found ? changed : reference));
-        return simulate(ports, { before, after: { policy: before.policy, references: others } }, page);
+        const after = { policy: before.policy, references: others };
+        const isLike = found.kind === 'boot' ? likeness(found) : () => false;
+        const alike = new Set<string>();
+        const { items, next } = await simulate(ports, { before, after }, page, (proven, node) => {
+          if (isLike(proven, groupOf(before.policy, node.name, node.labels))) alike.add(node.name);
+        });
+        return {
+          reference: found,
+          to: changed.state,
+          sharedWith: action === 'revoke' ? sharedWith(found, references, before.policy, now()) : [],
+          items: items.map((item) => ({ ...item, like: alike.has(item.node) })),
+          next,
+        };
       }),
     observations: async (page) => inTurn(() => observeKept(ports, page)),
   };

@@ -36,6 +36,8 @@ export interface Reason {
   readonly text: string;
   /** Digest of the stored evidence and the position in it (an event's index, a PCR), where there is one. */
   readonly evidence: { readonly digest: string; readonly position: string } | null;
+  /** The reference that it is about, where a step of that one's life is a way on. */
+  readonly reference?: string | undefined;
 }
 
 export interface AspectResult {
@@ -77,6 +79,7 @@ export const reasonSchema = z.object({
   actual: z.string().nullable(),
   text: z.string(),
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
+  reference: z.string().optional(),
 }) satisfies z.ZodType<Reason>;
 
 export const aspectResultsSchema = z.partialRecord(

@@ -1,4 +1,5 @@
 import type { PcrValues } from '../../protocol/pcr-values.ts';
+import type { Reference } from '../../protocol/reference.ts';
 import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
@@ -58,17 +59,24 @@ export function revokedReference(
 ): Finding {
   const text =
     component === null
-      ? `This boot is the one of reference ${reference.name}, which was revoked.`
-      : `The boot ran "${component.description}", which reference ${reference.name} has, and that was revoked.`;
+      ? `This boot is the one of reference ${reference.name}`
+      : `The boot ran "${component.description}", which reference ${reference.name} has`;
   return {
     code: 'revoked_reference',
     aspect: 'boot',
     source: 'tpm',
     expected: 'a boot that was not revoked',
     actual: component === null ? reference.name : `${component.description} of ${reference.name}`,
-    text,
+    text: `${text}; ${revocationOf(reference)}.`,
     evidence: boot && { digest: boot.digest, position: 'PCRs' },
+    reference: reference.name,
   };
+}
+
+/** A file that says of itself that it is revoked says not who did that. */
+function revocationOf({ changed }: Reference): string {
+  if (changed?.action !== 'revoke') return 'that one was revoked';
+  return `${changed.by} revoked it on ${changed.at} (${changed.reason})`;
 }
 
 export function deniedTpmFirmware(version: string): Finding {

@@ -12,6 +12,7 @@ import { type Listening, listenSecurely } from '../../../attest-server/http/list
 import type { ApiPorts } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import type { SharedReference } from '../../../attest-server/policy/boot/reference-reach.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
@@ -142,6 +143,8 @@ export interface World {
   readonly unsupported: UnsupportedNode[];
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
+  /** What affirms the same as any reference that would be revoked. */
+  readonly shared: SharedReference[];
   readonly decisions: string[];
   readonly faults: unknown[];
   readonly answered: { method: string; route: string; status: number }[];
@@ -165,6 +168,7 @@ export function emptyWorld(): World {
     waiting: [],
     unsupported: [],
     simulated: [],
+    shared: [],
     decisions: [],
     faults: [],
     answered: [],
@@ -199,7 +203,8 @@ const authorityNow: AuthorityView = {
 /** The real life of references, over the world's list. */
 function referenceLifeOf(world: World, separate: boolean) {
   const store = referencesOf(world);
-  return createReferenceLife({ store, separate, now: () => now, changed: async () => {} });
+  const policy = () => observePolicy;
+  return createReferenceLife({ store, separate, policy, now: () => now, changed: async () => {} });
 }
 
 /** The real capture, of what the world says that its nodes proved. */
@@ -307,10 +312,13 @@ export function portsOf(world: World): ApiPorts {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         const found = world.references.find((reference) => reference.name === name);
         if (found === undefined) return null;
-        afterAction(found, action);
+        const { state: to } = afterAction(found, action);
         const rest = world.simulated.filter(({ node }) => node > after);
         return {
-          items: rest.slice(0, limit),
+          reference: found,
+          to,
+          sharedWith: action === 'revoke' ? world.shared : [],
+          items: rest.slice(0, limit).map((item) => ({ ...item, like: item.changed })),
           next: rest.length > limit ? (rest[limit - 1]?.node ?? null) : null,
         };
       },
