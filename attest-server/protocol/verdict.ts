@@ -36,7 +36,7 @@ export interface Reason {
   readonly text: string;
   /** Digest of the stored evidence and the position in it (an event's index, a PCR), where there is one. */
   readonly evidence: { readonly digest: string; readonly position: string } | null;
-  /** The reference that it is about, where a step of that one's life is a way on. */
+  /** Name of the reference that was compared with, where there is one. */
   readonly reference?: string | undefined;
 }
 

@@ -31,6 +31,7 @@ import {
 import { type BootJudgement, judgeBoot } from './judge-boot.ts';
 import { kexecFinding, saysKexecIsPossible } from './kexec.ts';
 import { explainMismatch } from './mismatch.ts';
+import { idleReferences, withOutOfForce } from './out-of-force.ts';
 import {
   type PreparedReference,
   prepareReferences,
@@ -83,6 +84,7 @@ interface Ready {
   readonly group: string;
   readonly rules: BootRules;
   readonly set: ReferenceSet;
+  readonly idle: ReturnType<typeof idleReferences>;
   /** When active references expire, those that do. */
   readonly expiries: readonly number[];
   /** PCRs besides the measured ones that references name. */
@@ -99,6 +101,7 @@ function prepare(rules: BootRules, group: Prepared['group'], references: readonl
     group: group.name,
     rules,
     set,
+    idle: idleReferences(group.name, rules, references),
     expiries: set.active.map(({ expires }) => expires).filter(Number.isFinite),
     unmeasured: unmeasuredIn(set),
     denied: new Set(rules.tpmFirmwareDeny),
@@ -235,11 +238,27 @@ function judgementOf(
   const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, required);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
-  const all = [...others, ...(isWorthTelling ? [again] : []), ...findings];
+  const told = asReferenced ? findings : toldBesides(findings, ready, active, measured, banks);
+  const all = [...others, ...(isWorthTelling ? [again] : []), ...told];
   return { judgement: { findings: all, affirmed: asReferenced, source: 'tpm', enough }, outcome };
 }
 
 const shown: readonly PartName[] = ['ima'];
+
+/** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
+function toldBesides(
+  findings: readonly Finding[],
+  { set, idle, rules }: Ready,
+  active: readonly PreparedReference[],
+  measured: Proven['boot'],
+  banks: readonly QuotedBank[],
+): readonly Finding[] {
+  const expired = set.active.filter((reference) => !active.includes(reference));
+  const outOfForce = [...expired, ...idle()];
+  if (outOfForce.length === 0) return findings;
+  const boot = measured === null ? null : vouchedBoot(measured, banks, rules);
+  return withOutOfForce(findings, outOfForce, boot, banks);
+}
 
 function judgeLog(
   { group, rules, set, revocations }: Ready,
