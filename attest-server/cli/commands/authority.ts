@@ -65,7 +65,8 @@ function refusing({ stage, nodes, untold, waitingFor }: AuthorityView): string {
     return nodes === 0
       ? 'there is no node yet'
       : `${counted(nodes, 'node')}, and each trusts the announced authority`;
-  return `${untold} of ${counted(nodes, 'node')} would refuse the server, not trusting the announced authority yet: ${listed(waitingFor, 10, untold)}`;
+  const trusting = untold === 1 ? 'does not trust' : 'do not trust';
+  return `${untold} of ${counted(nodes, 'node')} ${trusting} the announced authority yet, and would refuse the server: ${listed(waitingFor, 10, untold)}`;
 }
 
 /** `authority export FILE|-`: the certificates as PEM. */

@@ -112,7 +112,7 @@ function revocationText(view: NodeView): string {
   const { connectedAt, address } = view;
   const link =
     connectedAt === null ? '' : ` and connected${address === null ? '' : ` from ${printable(address)}`}`;
-  return `${name} is ${stateText(view)}${link}\nrevoked, it is no node any more: its connection ends, its state is shown nowhere, its name is free for another TPM, and its own must be approved again\n`;
+  return `${name} is ${stateText(view)}${link}\nrevoked, it is no node any more: its connection ends, nothing shows its state, its name is free for another TPM, and its own TPM must be approved again\n`;
 }
 
 function row(item: CandidateView, now: number): string[] {

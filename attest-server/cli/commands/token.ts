@@ -8,6 +8,7 @@ import {
   tokenView,
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
+import { Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
@@ -57,7 +58,7 @@ export async function revokeToken({ io, server }: CliContext, name: string, cons
   const whom = async () => {
     const { items } = await client.get('/v1/tokens', listOf(tokenView));
     const found = items.find((token) => token.name === name);
-    if (found === undefined) return `there is no token named ${printable(name)}\n`;
+    if (found === undefined) throw new Refusal(404, `there is no token named ${printable(name)}`, null);
     const made = `made by ${printable(found.createdBy)} ${ago(found.createdAt, io.now())} ago`;
     return `${printable(name)} (${found.role}, ${made}) will be refused from now on\n`;
   };

@@ -38,7 +38,7 @@ import {
   type ReferenceSet,
   referenceMatches,
 } from './reference-set.ts';
-import { revokedIn } from './revoked.ts';
+import { bootsLike, revokedIn } from './revoked.ts';
 import { type BootRules, goesByNode, needsLog } from './rules.ts';
 import { bootRules, bootSchema } from './schema.ts';
 import { vouchedBoot } from './vouched-boot.ts';
@@ -272,8 +272,9 @@ function judgeLog(
   const { findings, asReferenced } = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
   if (revoked === null) return { findings: [...problemsOf(measured, banks), ...findings], asReferenced };
   const others = findings.filter(({ code }) => code !== 'no_reference');
+  const alike = active.filter((reference) => bootsLike(reference, vouched, banks));
   return {
-    findings: [...problemsOf(measured, banks), revokedReference(revoked, measured), ...others],
+    findings: [...problemsOf(measured, banks), revokedReference(revoked, measured, alike), ...others],
     asReferenced: false,
   };
 }
@@ -291,7 +292,8 @@ function judgeValues(
   const match = byValues.some((reference) => referenceMatches(reference, banks));
   const ruled = needsLog(rules);
   const enough = match && !ruled && rules.withoutLog === 'pcrs';
-  if (revoked !== null) findings.push(revokedReference(revoked, null));
+  const alike = () => byValues.filter((reference) => referenceMatches(reference, banks));
+  if (revoked !== null) findings.push(revokedReference(revoked, null, alike()));
   else if (active.length === 0) findings.push(noReference(group, rules.references));
   else if (!match && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
   else if (!sentBootLog)

@@ -18,10 +18,16 @@ export function idleReferences(
     prepared ??= (['retired', 'staged'] as const).flatMap((state) =>
       references
         .filter((reference) => reference.state === state && isComparedBy(group, rules, reference))
+        .sort(byStep)
         .map(prepareReference),
     );
     return prepared;
   };
+}
+
+/** The latest step first. */
+function byStep(a: Reference, b: Reference): number {
+  return (a.changed?.at ?? '') < (b.changed?.at ?? '') ? 1 : -1;
 }
 
 /**

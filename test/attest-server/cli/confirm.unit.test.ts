@@ -177,6 +177,13 @@ describe('a command that is dear', () => {
     assert.deepEqual([code, asked, world.decisions], [1, [], []]);
   });
 
+  it('does not ask about a token that there is not', async () => {
+    for (const more of ['', ' --dry-run']) {
+      const { code, asked } = await assay(`token revoke nobody${more}`, 'y');
+      assert.deepEqual([code, asked], [1, []]);
+    }
+  });
+
   it('asks all the same where the server cannot say whom it changes', async () => {
     world.busy = true;
     try {

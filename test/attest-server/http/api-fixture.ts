@@ -9,7 +9,7 @@ import type { EnrolledNode, Pin } from '../../../attest-server/enrolment/ports.t
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
-import type { ApiPorts } from '../../../attest-server/http/ports.ts';
+import type { ApiPorts, ApiToken } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import type { SharedReference } from '../../../attest-server/policy/boot/reference-reach.ts';
@@ -185,6 +185,16 @@ const tokens: Readonly<Record<string, Caller>> = {
   'reader-token': { name: 'token:reader', role: 'reader' },
 };
 
+const takenToken: ApiToken = {
+  id: 'id',
+  name: 'taken',
+  role: 'reader',
+  secretHash: '',
+  createdBy: 'token:admin',
+  createdAt: now,
+  expiresAt: null,
+};
+
 const authorityNow: AuthorityView = {
   stage: 'announced',
   nodes: 2,
@@ -258,7 +268,7 @@ export function portsOf(world: World): ApiPorts {
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
-      list: async () => [],
+      list: async () => [takenToken],
       revoke: async (name) => name === 'taken',
     },
     enrolments: {

@@ -60,6 +60,9 @@ describe('a boot that no reference in force knows', () => {
       textOf([revoked]),
       /^revoked_reference: .*own; token:bob revoked it on .* \(all are updated\)/,
     );
+    assert.doesNotMatch(textOf([old, revoked]), /Active reference/);
+    const copies = ['a', 'b'].map((name) => ({ ...own, name }));
+    assert.match(textOf([...copies, old, revoked]), /Active references have all of this boot, too: a, b\./);
     assert.match(textOf([{ ...own, state: 'revoked' }]), /^revoked_reference: .*own; that one was revoked/);
   });
 });
