@@ -21,7 +21,7 @@ export function afterAction(reference: Reference, action: ReferenceAction): Refe
   const { from, to } = transitions[action];
   if (!from.some((state) => state === reference.state))
     throw new NotNow(
-      `reference ${reference.name} is ${reference.state}: ${action} needs one that is ${from.join(' or ')}`,
+      `reference ${reference.name} is ${reference.state}: ${action} needs one that is ${from.join(' or ')}${reference.state === 'revoked' ? '; restore takes a revocation back' : ''}`,
     );
   return { ...reference, state: to ?? beforeRevocation(reference) };
 }
