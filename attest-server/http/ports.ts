@@ -13,6 +13,7 @@ import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import type { Reason } from '../protocol/verdict.ts';
 import type { Caller, Role } from './roles.ts';
 
 /** What the API needs of the rest of the server; `server.ts` fills it. */
@@ -45,8 +46,8 @@ export interface ApiPorts {
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
   readonly authority: AuthorityPorts;
-  /** What a person does next about a reason. @param reference that it is about */
-  advise(code: ReasonCode, node: string, reference?: string): string;
+  /** What a person does next about a reason. @param about references that it names */
+  advise(code: ReasonCode, node: string, about: Pick<Reason, 'reference' | 'outOfForce'>): string;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;

@@ -133,7 +133,7 @@ export const routes: readonly Route[] = [
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
   const reasons = view.reasons.map((reason) => ({
     ...reason,
-    next: advise(reason.code, view.name, reason.reference),
+    next: advise(reason.code, view.name, reason),
   }));
   return { ...view, reasons };
 }

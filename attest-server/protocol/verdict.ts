@@ -38,6 +38,8 @@ export interface Reason {
   readonly evidence: { readonly digest: string; readonly position: string } | null;
   /** Name of the reference that was compared with, where there is one. */
   readonly reference?: string | undefined;
+  /** Name of a staged or retired reference all of which the boot has, where none in force knows it: it can be approved. */
+  readonly outOfForce?: string | undefined;
 }
 
 export interface AspectResult {
@@ -80,6 +82,7 @@ export const reasonSchema = z.object({
   text: z.string(),
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
   reference: z.string().optional(),
+  outOfForce: z.string().optional(),
 }) satisfies z.ZodType<Reason>;
 
 export const aspectResultsSchema = z.partialRecord(

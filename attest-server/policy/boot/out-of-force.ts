@@ -45,7 +45,11 @@ export function withOutOfForce(
   if (finding === undefined) return findings;
   const known = references.find((reference) => bootsLike(reference, boot, quotes));
   if (known === undefined) return findings;
-  return findings.with(position, { ...finding, text: `${finding.text} ${whyNotInForce(known.reference)}` });
+  const { name, state } = known.reference;
+  const text = `${finding.text} ${whyNotInForce(known.reference)}`;
+  // Who approves one that expired changes nothing.
+  const told: Finding = state === 'active' ? { ...finding, text } : { ...finding, text, outOfForce: name };
+  return findings.with(position, told);
 }
 
 function whyNotInForce({ name, state, expires, changed }: Reference): string {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -15,6 +16,11 @@ const by = { by: 'token:bob', at: '2026-11-19T03:00:00.000Z', reason: 'all are u
 const textOf = (references: readonly Reference[], boot = updated) => {
   const { reasons } = verdictOn(madeProof({ log: boot }), policy, node, references, at);
   return `${reasons[0]?.code}: ${reasons.map(({ text }) => text).join(' ')}`;
+};
+
+const nextOf = (references: readonly Reference[]) => {
+  const [reason] = verdictOn(madeProof({ log: updated }), policy, node, references, at).reasons;
+  return reason === undefined ? '' : nextStep(reason.code, 'node-1', reason);
 };
 
 describe('a boot that no reference in force knows', () => {
@@ -39,6 +45,14 @@ describe('a boot that no reference in force knows', () => {
     assert.match(textOf([old, { ...own, state: 'staged' }]), /own names, which is staged/);
     const expires = new Date(at).toISOString();
     assert.match(textOf([old, { ...own, expires }]), /own names, which expired on 2026-11-20/);
+  });
+
+  it('has the command as its next step that puts such a one in force, where that is possible', () => {
+    const command = /^ {2}assay reference approve own --reason "/m;
+    for (const references of [[retired], [old, retired], [old, { ...own, state: 'staged' as const }]])
+      assert.match(nextOf(references), command);
+    assert.doesNotMatch(nextOf([old, { ...own, expires: new Date(at).toISOString() }]), command);
+    assert.doesNotMatch(nextOf([old]), command);
   });
 
   it('says nothing of one of another boot or group, nor where the boot is known', () => {
