@@ -119,6 +119,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       prove: inForce.prove,
       status: attest.status,
       groupOf: inForce.groups.of,
+      policy: inForce.policy,
       changed: inForce.readReferences,
     }),
   );

@@ -20,4 +20,6 @@ export interface CliIo {
   /** Standard output is a terminal, and nobody asked for no colour. */
   readonly colour: boolean;
   readonly now: () => number;
+  /** Asks a person, and gives the line that was typed, null where the input ended; null where there is no terminal. */
+  readonly ask: ((question: string) => Promise<string | null>) | null;
 }

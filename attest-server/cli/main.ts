@@ -1,4 +1,5 @@
 import { runCli } from './program.ts';
+import { terminal } from './terminal.ts';
 
 // Whoever reads our output may stop reading (`assay get nodes | head`): that is no fault.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -17,4 +18,5 @@ process.exitCode = await runCli(process.argv.slice(2), {
   cwd: process.cwd(),
   colour: process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
   now: Date.now,
+  ask: terminal(),
 });

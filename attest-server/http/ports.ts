@@ -3,6 +3,7 @@ import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { EnrolledNode, Pin } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -11,8 +12,8 @@ import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Reference } from '../protocol/reference.ts';
-import type { ReferenceAction } from '../protocol/reference-life.ts';
+import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import type { Reason } from '../protocol/verdict.ts';
 import type { Caller, Role } from './roles.ts';
 
 /** What the API needs of the rest of the server; `server.ts` fills it. */
@@ -45,8 +46,8 @@ export interface ApiPorts {
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
   readonly authority: AuthorityPorts;
-  /** What a person does next about a reason. */
-  advise(code: ReasonCode, node: string): string;
+  /** What a person does next about a reason. @param about references that it names */
+  advise(code: ReasonCode, node: string, about: Pick<Reason, 'reference' | 'outOfForce'>): string;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;
@@ -123,7 +124,16 @@ export interface TokenStore {
 /** Reference values over their life; an error named NotNow says what their state does not allow. */
 export interface ReferenceLifePort {
   /** Null where there is none of that name. */
-  change(name: string, action: ReferenceAction, reason: string, actor: string): Promise<Reference | null>;
+  change(
+    name: string,
+    action: ReferenceAction,
+    reason: string,
+    actor: string,
+  ): Promise<{
+    readonly reference: Reference;
+    /** Active ones that affirm what was revoked. */
+    readonly sharedWith: readonly SharedReference[];
+  } | null>;
   add(reference: Reference, actor: string): Promise<Reference>;
 }
 
@@ -135,6 +145,20 @@ interface NodePage {
 
 interface SimulatedPage {
   readonly items: readonly SimulatedNode[];
+  readonly next: string | null;
+}
+
+/** What a step of a reference's life would do. */
+export interface ReferenceTrial {
+  readonly reference: Reference;
+  /** The state that the step leads to. */
+  readonly to: Reference['state'];
+  /** Active references that affirm what it would revoke; of any other step, none. */
+  readonly sharedWith: readonly SharedReference[];
+  readonly items: readonly (SimulatedNode & {
+    /** Its boot is like the reference. */
+    readonly like: boolean;
+  })[];
   readonly next: string | null;
 }
 
@@ -150,7 +174,7 @@ export interface PolicyPorts {
    * none of that name.
    * @throws an error named NotNow where its state does not allow the action, or TooManyTrials
    */
-  simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<SimulatedPage | null>;
+  simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<ReferenceTrial | null>;
   /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
   observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];

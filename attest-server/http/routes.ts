@@ -153,7 +153,10 @@ export const routes: readonly Route[] = [
 
 /** The view with what a person does next about each reason. */
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
-  const reasons = view.reasons.map((reason) => ({ ...reason, next: advise(reason.code, view.name) }));
+  const reasons = view.reasons.map((reason) => ({
+    ...reason,
+    next: advise(reason.code, view.name, reason),
+  }));
   return { ...view, reasons };
 }
 

@@ -61,10 +61,16 @@ const byClass: Readonly<Record<ReasonClass, string>> = {
 };
 
 /**
- * What a person does next about a code that no aspect knows better; in its commands stands the node's name, where it is
- * known. What an aspect says of its own codes is in `policy`, and travels with each reason.
+ * What a person does next about a code that no aspect knows better; in its commands stand the names of the node and of
+ * the reference, where they are known. What an aspect says of its own codes is in `policy`, and travels with each reason.
  */
-export function adviceOn(code: ReasonCode, node: string | null = null, own?: string): string {
+export function adviceOn(
+  code: ReasonCode,
+  node: string | null = null,
+  own?: string,
+  reference = 'NAME',
+): string {
   const step = own ?? byCode[code] ?? byClass[classOf(code)];
-  return node === null ? step : step.replaceAll('NODE', () => node);
+  const named = node === null ? step : step.replaceAll('NODE', () => node);
+  return named.replaceAll('REFERENCE', () => reference);
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
-import { plainName, referenceKinds } from './reference.ts';
+import { plainName, referenceKinds, referenceStates, referenceStep } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
 import {
   type Aspect,
@@ -109,16 +109,29 @@ export const referenceView = z.object({
   kind: z.enum(referenceKinds).default('boot'),
   name: z.string(),
   group: z.string(),
-  state: z.enum(['staged', 'active', 'retired', 'revoked']),
+  state: z.enum(referenceStates),
   expires: moment,
   captured: z.object({ by: z.string(), node: z.string(), at: z.iso.datetime() }).nullable(),
+  /** The latest step of its life: who approved, retired, revoked or restored it, when and why. */
+  changed: referenceStep.nullable().default(null),
   /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
   unseen: z.array(z.string()).optional(),
 });
 export type ReferenceView = z.infer<typeof referenceView>;
 
-/** Why a person approves, retires or revokes a reference. */
+/** Why a person approves, retires, revokes or restores a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
+/** An active reference that affirms what another one names. */
+export const sharedReference = z.object({
+  name: z.string(),
+  /** It names all of that: boots like it are revoked, too. */
+  whole: z.boolean(),
+  /** Where it has a kernel, initrd or loader of it: these stay good as long as it is active. */
+  stages: z.array(z.string()),
+});
+export type SharedReferenceView = z.infer<typeof sharedReference>;
+/** `sharedWith`: active references that affirm what was revoked. */
+export const referenceChanged = referenceView.extend({ sharedWith: z.array(sharedReference).default([]) });
 
 /** What a policy says of one group, its defaults filled in. */
 const policyGroupView = z.looseObject({

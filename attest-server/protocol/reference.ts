@@ -18,13 +18,28 @@ export const plainName = z
 export const referenceKinds = ['boot', 'runtime', 'firewall', 'disk'] as const;
 export type ReferenceKind = (typeof referenceKinds)[number];
 
+/** The steps of a reference's life that a person takes. */
+export const referenceActions = ['approve', 'retire', 'revoke', 'restore'] as const;
+export type ReferenceAction = (typeof referenceActions)[number];
+
+export const referenceStates = ['staged', 'active', 'retired', 'revoked'] as const;
+
+/** The latest step of a reference's life at this server: who took it, when, why, and what state it led from. */
+export const referenceStep = z.strictObject({
+  action: z.enum(referenceActions),
+  by: shortText,
+  at: z.iso.datetime(),
+  reason: shortText,
+  from: z.enum(referenceStates),
+});
+
 /** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
 export const reference = z.strictObject({
   version: z.literal(1),
   kind: z.enum(referenceKinds).default('boot'),
   name: plainName,
   group: z.string().max(63),
-  state: z.enum(['staged', 'active', 'retired', 'revoked']),
+  state: z.enum(referenceStates),
   expires: z.iso.datetime().nullable(),
   /**
    * Bank -> PCR -> value; what is named must be so. In a reference without components one of PCRs 0, 2, 4, 6, 7, 8
@@ -75,6 +90,8 @@ export const reference = z.strictObject({
     .default([]),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
+  /** Absent where nobody has taken one; an import drops it. */
+  changed: referenceStep.optional(),
 });
 export type Reference = z.infer<typeof reference>;
 

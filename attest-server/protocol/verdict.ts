@@ -36,6 +36,10 @@ export interface Reason {
   readonly text: string;
   /** Digest of the stored evidence and the position in it (an event's index, a PCR), where there is one. */
   readonly evidence: { readonly digest: string; readonly position: string } | null;
+  /** Name of the reference that was compared with, where there is one. */
+  readonly reference?: string | undefined;
+  /** Name of a staged or retired reference all of which the boot has, where none in force knows it: it can be approved. */
+  readonly outOfForce?: string | undefined;
 }
 
 export interface AspectResult {
@@ -77,6 +81,8 @@ export const reasonSchema = z.object({
   actual: z.string().nullable(),
   text: z.string(),
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
+  reference: z.string().optional(),
+  outOfForce: z.string().optional(),
 }) satisfies z.ZodType<Reason>;
 
 export const aspectResultsSchema = z.partialRecord(

@@ -203,6 +203,7 @@ async function revokeEarlier(
       name,
       '--reason',
       `npm start runs with ${nodes.length} nodes now`,
+      '--yes',
     );
   narrator.say(
     `The operator revokes the enrolment of ${earlier.join(', ')}: an earlier run had more nodes than this one.`,

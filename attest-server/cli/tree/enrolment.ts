@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import type { ApproveOptions } from '../commands/enrol.ts';
 import type { TokenOptions } from '../commands/token.ts';
+import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
-import { type Formatted, outputOption, type Reasoned } from './option.ts';
+import { consentOptions, type Formatted, outputOption, type Reasoned } from './option.ts';
 
 export function addEnrolment(program: Command, context: CliContext): void {
   const joinTokens = program.command('join-token').description('tokens with which a new node enrols once');
@@ -24,23 +25,27 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .action(async ({ output }: Formatted) =>
       (await import('../commands/enrol.ts')).listCandidates(context, output),
     );
-  enrolments
-    .command('approve [node]')
-    .description(
-      'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
-    )
-    .option('--ek <digest>', 'SHA-256 of its endorsement key, as enrol list shows it: all 64 hex digits')
-    .option('--all', 'instead: make approvals of all bindings by first use')
-    .action(async (node: string | undefined, options: ApproveOptions) =>
-      (await import('../commands/enrol.ts')).approveEnrolment(context, node, options),
-    );
-  enrolments
-    .command('revoke <node>')
-    .description('free a name: its TPM is no node until somebody vouches for it again')
-    .requiredOption('--reason <text>', 'why, for the audit log')
-    .action(async (node: string, { reason }: Reasoned) =>
-      (await import('../commands/enrol.ts')).revokeEnrolment(context, node, reason),
-    );
+  consentOptions(
+    enrolments
+      .command('approve [node]')
+      .description(
+        'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
+      )
+      .option('--ek <digest>', 'SHA-256 of its endorsement key, as enrol list shows it: all 64 hex digits')
+      .option('--all', 'instead: make approvals of all bindings by first use; names them, and asks'),
+  ).action(async (node: string | undefined, options: ApproveOptions) =>
+    (await import('../commands/enrol.ts')).approveEnrolment(context, node, options),
+  );
+  consentOptions(
+    enrolments
+      .command('revoke <node>')
+      .description(
+        'free a name: its TPM is no node until somebody vouches for it again; says what the node is now, and asks',
+      )
+      .requiredOption('--reason <text>', 'why, for the audit log'),
+  ).action(async (node: string, options: Consent & Reasoned) =>
+    (await import('../commands/enrol.ts')).revokeEnrolment(context, node, options),
+  );
   const tokens = program
     .command('token')
     .description('tokens for this API: people and programs, each under a name');
@@ -61,10 +66,11 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .action(async ({ output }: Formatted) =>
       (await import('../commands/token.ts')).listTokens(context, output),
     );
-  tokens
-    .command('revoke <name>')
-    .description('refuse a token from now on')
-    .action(async (name: string) => (await import('../commands/token.ts')).revokeToken(context, name));
+  consentOptions(
+    tokens.command('revoke <name>').description('refuse a token from now on; says whose it is, and asks'),
+  ).action(async (name: string, options: Consent) =>
+    (await import('../commands/token.ts')).revokeToken(context, name, options),
+  );
   const ek = program.command('ek').description('endorsement keys of nodes');
   ek.command('import <file>')
     .description('bind nodes to endorsement keys: CSV lines node,SHA-256 of TPMT_PUBLIC in hex')

@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Format, formatOf } from '../output.ts';
 
 export interface Formatted {
@@ -17,6 +17,13 @@ export function outputOption(...formats: readonly [Format, ...Format[]]): Option
   return new Option('-o, --output <format>', listed)
     .default(formats[0])
     .argParser((given) => formatOf(given, formats));
+}
+
+/** For a command that changes nodes or cuts somebody off: it says whom, and asks. */
+export function consentOptions(command: Command): Command {
+  return command
+    .option('--yes', 'do it without a question')
+    .option('--dry-run', 'say whom it would change, and change nothing');
 }
 
 /** An option that may be given several times. */

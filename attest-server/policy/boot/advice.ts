@@ -41,5 +41,9 @@ export const advice: Readonly<Partial<Record<ReasonCode, string>>> = {
   secureboot_ambiguous: `The log tells two values of Secure Boot: one of them was written on the node. ${compare}`,
   initrd_unmeasured:
     'The kernel got an initrd that nothing measured: put it into the unified image, or boot through a loader that measures it.',
-  revoked_reference: 'Update the node: what it booted was revoked.',
+  revoked_reference: [
+    'If the revocation is right, have the node boot something else: update it, and reboot it.',
+    'If it was a mistake, take it back; whoever booted like that is judged anew at once:',
+    '  assay reference restore REFERENCE --reason "revoked by mistake"',
+  ].join('\n'),
 };

@@ -186,6 +186,24 @@ const migrations: readonly string[] = [
      select raise(abort, 'the key is that of another node');
    end;
    alter table nodes add column enrolled_from text;`,
+
+  // Who took the latest step of a reference's life, when and why, stood in the audit log alone.
+  `update reference_values set body = json_set(body, '$.changed', json(step))
+   from (
+     select subject, max(seq), json_object(
+       'action', substr(action, 11), 'by', actor,
+       'at', strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch'),
+       'reason', detail ->> '$.reason', 'from', detail ->> '$.from'
+     ) as step
+     from (
+       select seq, at, actor, action, subject, case when json_valid(detail) then detail else '{}' end as detail
+       from audit where action in ('reference.approve', 'reference.retire', 'reference.revoke')
+     )
+     where length(actor) <= 512 and length(detail ->> '$.reason') between 1 and 512
+     and detail ->> '$.from' in ('staged', 'active', 'retired', 'revoked')
+     group by subject
+   ) as latest
+   where subject = name and json_valid(body);`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -25,6 +25,7 @@ export async function runAssay(args: readonly string[], change: Partial<CliIo> =
     cwd: '/nonexistent',
     colour: false,
     now: () => now,
+    ask: null,
     ...change,
   });
   return { code, out, err };

@@ -10,10 +10,11 @@ import type { EnrolledNode, Pin } from '../../../attest-server/enrolment/ports.t
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
-import type { ApiPorts } from '../../../attest-server/http/ports.ts';
+import type { ApiPorts, ApiToken } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { routes } from '../../../attest-server/http/routes.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import type { SharedReference } from '../../../attest-server/policy/boot/reference-reach.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
@@ -145,6 +146,8 @@ export interface World {
   readonly unsupported: UnsupportedNode[];
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
+  /** What affirms the same as any reference that would be revoked. */
+  readonly shared: SharedReference[];
   readonly decisions: string[];
   readonly faults: unknown[];
   readonly answered: { method: string; route: string; status: number }[];
@@ -168,6 +171,7 @@ export function emptyWorld(): World {
     waiting: [],
     unsupported: [],
     simulated: [],
+    shared: [],
     decisions: [],
     faults: [],
     answered: [],
@@ -182,6 +186,16 @@ const tokens: Readonly<Record<string, Caller>> = {
   'admin-token': { name: 'token:admin', role: 'admin' },
   'operator-token': { name: 'token:operator', role: 'operator' },
   'reader-token': { name: 'token:reader', role: 'reader' },
+};
+
+const takenToken: ApiToken = {
+  id: 'id',
+  name: 'taken',
+  role: 'reader',
+  secretHash: '',
+  createdBy: 'token:admin',
+  createdAt: now,
+  expiresAt: null,
 };
 
 const authorityNow: AuthorityView = {
@@ -202,7 +216,8 @@ const authorityNow: AuthorityView = {
 /** The real life of references, over the world's list. */
 function referenceLifeOf(world: World, separate: boolean) {
   const store = referencesOf(world);
-  return createReferenceLife({ store, separate, now: () => now, changed: async () => {} });
+  const policy = () => observePolicy;
+  return createReferenceLife({ store, separate, policy, now: () => now, changed: async () => {} });
 }
 
 /** The real capture, of what the world says that its nodes proved. */
@@ -256,7 +271,7 @@ export function portsOf(world: World): ApiPorts {
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
-      list: async () => [],
+      list: async () => [takenToken],
       revoke: async (name) => name === 'taken',
     },
     enrolments: {
@@ -310,10 +325,13 @@ export function portsOf(world: World): ApiPorts {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         const found = world.references.find((reference) => reference.name === name);
         if (found === undefined) return null;
-        afterAction(found, action);
+        const { state: to } = afterAction(found, action);
         const rest = world.simulated.filter(({ node }) => node > after);
         return {
-          items: rest.slice(0, limit),
+          reference: found,
+          to,
+          sharedWith: action === 'revoke' ? world.shared : [],
+          items: rest.slice(0, limit).map((item) => ({ ...item, like: item.changed })),
           next: rest.length > limit ? (rest[limit - 1]?.node ?? null) : null,
         };
       },

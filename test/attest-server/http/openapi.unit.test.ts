@@ -59,6 +59,7 @@ const bodies: Readonly<Record<string, object>> = {
   approveReference: { reason: 'it is good' },
   retireReference: { reason: 'it is old' },
   revokeReference: { reason: 'it is bad' },
+  restoreReference: { reason: 'it was a mistake' },
   createToken: { name: 'alice', role: 'reader' },
 };
 

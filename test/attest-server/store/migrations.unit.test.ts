@@ -99,6 +99,42 @@ describe('a store that an earlier version wrote', () => {
     assert.deepEqual(schemaOf(path), schemaOf(':memory:'));
   });
 
+  it('gives references the latest step of their life, as far as the audit log can be read', async () => {
+    const database = new DatabaseSync(path);
+    migrate(database, storedKeyDigest, 12);
+    const reference = (name: string, state: string) =>
+      JSON.stringify({ version: 1, name, group: 'workers', state, expires: null, pcrs: {} });
+    const insert = database.prepare('insert into reference_values (name, body) values (?, ?)');
+    insert.run('workers-1', reference('workers-1', 'revoked'));
+    insert.run('workers-2', reference('workers-2', 'revoked'));
+    insert.run('workers-3', '{"damaged');
+    const entry = database.prepare("insert into audit values (?, ?, ?, ?, ?, null, ?, '', '')");
+    const at = Date.parse('2026-11-20T12:00:00.123Z');
+    const step = (from: string, to: string, reason: string) => JSON.stringify({ from, to, reason });
+    const rows = [
+      ['token:ann', 'reference.approve', 'workers-1', step('staged', 'active', 'reviewed')],
+      ['token:bob', 'reference.revoke', 'workers-1', step('active', 'revoked', 'bad "kernel"\n')],
+      ['token:bob', 'reference.revoke', 'workers-2', '{"damaged'],
+      ['token:bob', 'reference.revoke', 'workers-3', step('active', 'revoked', 'bad')],
+    ] as const;
+    for (const [index, row] of rows.entries()) entry.run(index + 1, at, ...row);
+    database.close();
+    const told: string[] = [];
+    const store = await openStore(path, {
+      chain: chainEntry,
+      onUnreadable: ({ key }) => told.push(key),
+    });
+    const changed = (await store.references.list()).map((one) => [one.name, one.changed]);
+    await store[Symbol.asyncDispose]();
+    const reason = 'bad "kernel"\n';
+    const when = '2026-11-20T12:00:00.123Z';
+    assert.deepEqual(changed, [
+      ['workers-1', { action: 'revoke', by: 'token:bob', at: when, from: 'active', reason }],
+      ['workers-2', undefined],
+    ]);
+    assert.deepEqual(told, ['workers-3']);
+  });
+
   it('of this schema is left as it is', () => {
     writeAs(schemaVersion);
     const before = schemaOf(path);

@@ -77,5 +77,5 @@ function page({ verdict, rejected }: JudgedBundle): string {
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];
-  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph({ ...reason, next: nextStep(reason.code, node) }, node)).join('')}`;
+  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph({ ...reason, next: nextStep(reason.code, node, reason) }, node)).join('')}`;
 }
