@@ -223,7 +223,7 @@ function judgementOf(
   active: readonly PreparedReference[],
   node: string,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { findings, asReferenced } =
+  const { findings, asReferenced, references } =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node);
@@ -236,7 +236,7 @@ function judgementOf(
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
   const all = [...others, ...(isWorthTelling ? [again] : []), ...findings];
-  return { judgement: { findings: all, affirmed: asReferenced, source: 'tpm', enough }, outcome };
+  return { judgement: { findings: all, affirmed: asReferenced, references, source: 'tpm', enough }, outcome };
 }
 
 const shown: readonly PartName[] = ['ima'];
@@ -250,12 +250,14 @@ function judgeLog(
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules);
   const revoked = revokedIn(set, vouched, banks);
-  const { findings, asReferenced } = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
-  if (revoked === null) return { findings: [...problemsOf(measured, banks), ...findings], asReferenced };
+  const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
+  const { findings } = judged;
+  if (revoked === null) return { ...judged, findings: [...problemsOf(measured, banks), ...findings] };
   const others = findings.filter(({ code }) => code !== 'no_reference');
   return {
     findings: [...problemsOf(measured, banks), revokedReference(revoked, measured), ...others],
     asReferenced: false,
+    references: [],
   };
 }
 
@@ -269,15 +271,21 @@ function judgeValues(
   const findings: Finding[] = sentBootLog ? [bootLogGone] : [];
   const byValues = active.filter(({ strict }) => strict);
   const revoked = revokedIn(set, null, banks);
-  const match = byValues.some((reference) => referenceMatches(reference, banks));
+  const match = byValues.find((reference) => referenceMatches(reference, banks));
   const ruled = needsLog(rules);
-  const enough = match && !ruled && rules.withoutLog === 'pcrs';
+  const enough = match !== undefined && !ruled && rules.withoutLog === 'pcrs';
   if (revoked !== null) findings.push(revokedReference(revoked, null));
   else if (active.length === 0) findings.push(noReference(group, rules.references));
-  else if (!match && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
+  else if (match === undefined && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
   else if (!sentBootLog)
-    findings.push(enough ? judgedWithoutLog : !match ? noLogToJudge : ruled ? noLogForRules : noBootLog);
-  return { findings, asReferenced: enough && !sentBootLog && revoked === null };
+    findings.push(
+      enough ? judgedWithoutLog : match === undefined ? noLogToJudge : ruled ? noLogForRules : noBootLog,
+    );
+  return {
+    findings,
+    asReferenced: enough && !sentBootLog && revoked === null,
+    references: match === undefined ? [] : [match.reference.name],
+  };
 }
 
 /** The time around `at` in which no reference expires. */
