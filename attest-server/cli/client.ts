@@ -2,6 +2,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { problem } from '../protocol/api.ts';
 import { printable } from '../protocol/printable.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
 import { CliError, exit } from './exit.ts';
 import type { ServerAccess } from './server-access.ts';
 
@@ -19,10 +20,13 @@ export interface Client {
 export class Refusal extends CliError {
   /** Of HTTP. */
   readonly status: number;
+  /** The problem's code, where it has one. */
+  readonly code: ReasonCode | undefined;
 
-  constructor(status: number, text: string, hint: string | null) {
+  constructor(status: number, text: string, hint: string | null, code?: ReasonCode) {
     super(text, hint);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -139,7 +143,7 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
   const said = problem.safeParse(parseJson(text)).data;
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code === undefined ? '' : `${said.code}: `;
-  const because = (sentence: string, hint: string | null) => new Refusal(status, sentence, hint);
+  const because = (sentence: string, hint: string | null) => new Refusal(status, sentence, hint, said?.code);
   if (status === 401)
     return because(`${server.host} refused the token`, 'Name the file of a valid one with --token-file.');
   if (status === 403) return because(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');

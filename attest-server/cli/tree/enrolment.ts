@@ -36,11 +36,16 @@ export function addEnrolment(program: Command, context: CliContext): void {
     );
   enrolments
     .command('revoke <node>')
-    .description('free a name: its TPM is no node until somebody vouches for it again')
+    .aliases(['delete', 'remove'])
+    .description('delete a node: its name is free, its TPM waits until somebody vouches for it again')
     .requiredOption('--reason <text>', 'why, for the audit log')
     .action(async (node: string, { reason }: Reasoned) =>
       (await import('../commands/enrol.ts')).revokeEnrolment(context, node, reason),
     );
+  for (const word of ['delete', 'remove'])
+    program.command(`${word} [words...]`, { hidden: true }).action(async (words: readonly string[]) => {
+      throw (await import('../commands/enrol.ts')).calledRevoke(words);
+    });
   const tokens = program
     .command('token')
     .description('tokens for this API: people and programs, each under a name');
