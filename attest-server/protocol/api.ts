@@ -52,7 +52,7 @@ export type ClaimView = z.infer<typeof claim>;
 export const nodeView = z.object({
   name: z.string(),
   state: nodeStateSchema,
-  /** The first reason's code. */
+  /** The first reason's code; of a trusted node none that others cause under its name. */
   reason: reasonCodeSchema.nullable(),
   reasons: z.array(shownReason),
   aspects: aspectResultsSchema,

@@ -64,7 +64,7 @@ describe('a board that is exchanged', () => {
     await agent[Symbol.asyncDispose]();
   });
 
-  it('tells that another TPM claims its name, and the commands that let it in', async () => {
+  it('tells that another TPM claims its name, and the commands that let it in (row 86)', async () => {
     agent = await startAgent(fresh, 'node-1', agentsOf(world));
     const out = await world.until(async () => {
       const why = await run('why', 'node-1', '-o', 'json');

@@ -74,7 +74,7 @@ describe('what a server knows of nodes and of who claims their names', () => {
     assert.deepEqual([view.bound, view.enrolledBy], ['approval', 'token:admin']);
   });
 
-  it('tells of another TPM under the name of a silent node before the silence, also after a start (row 117)', async () => {
+  it('tells of another TPM under the name of a silent node before the silence, also after a start (row 86)', async () => {
     const [old, fresh] = [forgedTpm(), forgedTpm()];
     await enrolledNode(world, old, 'node-2');
     await isSilent('node-2');
