@@ -169,6 +169,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
       unsupported: enrolment.unsupported,
+      mayEnrol: enrolment.mayEnrol,
       claims: enrolment.claims,
       connected: agents.connected,
       lastSeen: enrolment.lastSeen,

@@ -68,6 +68,8 @@ export interface Enrolment extends AsyncDisposable, Pick<ApiPorts, 'importPins' 
   /** What the channel refuses; what policy expects of a machine is no event. */
   readonly refused: Refused;
   readonly approvals: Approvals;
+  /** Whether the policy lets a node of this name enrol by that method. */
+  mayEnrol(node: string, by: Bound): boolean;
   /** Who came under which name and was refused. */
   claims(): ReadonlyMap<string, readonly KnownClaim[]>;
   /** From where a node's agent last came; null where that is not known. */
@@ -163,6 +165,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     }),
     importPins: (pins, actor) => registry.importPins(pins, actor, now()),
     createJoinToken: ({ node, ttlMs, actor }) => registry.createJoinToken({ node, ttlMs, actor, now: now() }),
+    mayEnrol,
     claims: () => claims.byName(candidates.list()),
     lastSeen: (node) => lastSeen.of(node),
     unsupported: () => withoutTpm.list(),

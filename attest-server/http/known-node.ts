@@ -4,7 +4,7 @@ import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
-type KnownPorts = Pick<ApiPorts, 'claims' | 'connected' | 'lastSeen' | 'affirmedBy' | 'now'>;
+type KnownPorts = Pick<ApiPorts, 'claims' | 'connected' | 'lastSeen' | 'affirmedBy' | 'mayEnrol' | 'now'>;
 
 /**
  * Adds to views of nodes in a list what the server knows besides: the connection, who answers for the references, and
@@ -15,20 +15,24 @@ export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
   return (view) => {
     const shown = withConnection(view, ports);
     const its = refused.get(view.name);
-    return its === undefined ? shown : withClaims(shown, its, null);
+    return its === undefined ? shown : withClaims(shown, its, ports, null);
   };
 }
 
 /** The same for one node alone: of a trusted one its last reason is who else claims its name these days. */
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
-  return withClaims(shown, ports.claims().get(view.name) ?? [], ports.now() - tellsFor);
+  return withClaims(shown, ports.claims().get(view.name) ?? [], ports, ports.now() - tellsFor);
 }
 
 const tellsFor = 24 * 3600_000;
 
 /** A name that nobody has enrolled, under which somebody came. */
-export function refusedView(name: string, claims: readonly KnownClaim[]): NodeView {
+export function refusedView(
+  name: string,
+  claims: readonly KnownClaim[],
+  { mayEnrol }: Pick<KnownPorts, 'mayEnrol'>,
+): NodeView {
   const waiting = claims.filter(({ code }) => mayWait(code));
   const others = claims.filter(({ code }) => code !== 'enrolment_pending');
   const claimed =
@@ -46,7 +50,7 @@ export function refusedView(name: string, claims: readonly KnownClaim[]): NodeVi
       code: 'enrolment_pending',
       text: `No node ${name} is enrolled. ${claimed}.${told === undefined ? '' : ` The last refusal says: ${told.text}.`}`,
       actual: keysOf(waiting),
-      next: pendingNext(name, waiting, claims),
+      next: pendingNext(name, waiting, claims, mayEnrol),
     },
     ...eachCode(others).map(
       ([code, its]): ReasonView => ({
@@ -74,34 +78,52 @@ function withConnection(view: NodeView, { connected, lastSeen, affirmedBy }: Kno
 }
 
 /** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */
-function withClaims(view: NodeView, claims: readonly KnownClaim[], since: number | null): NodeView {
+function withClaims(
+  view: NodeView,
+  claims: readonly KnownClaim[],
+  { mayEnrol }: Pick<KnownPorts, 'mayEnrol'>,
+  since: number | null,
+): NodeView {
   const shown = claims.map(claimView);
   const { ek, state } = view;
   const others = claims.filter(({ ekDigest }) => ekDigest !== ek);
   if (state === 'trusted') {
     const late = since === null ? [] : others.filter(({ lastSeen }) => lastSeen > since);
-    return { ...view, claims: shown, reasons: [...view.reasons, ...byOtherTpms(view, late)] };
+    return { ...view, claims: shown, reasons: [...view.reasons, ...byOtherTpms(view, late, mayEnrol)] };
   }
   // What came since it last proved itself may be the cause of its silence; what came earlier is not.
   const proven = view.verifiedAt === null ? 0 : Date.parse(view.verifiedAt);
-  const isLate = ({ lastSeen }: KnownClaim) => lastSeen > proven;
-  const own = claims.filter((claim) => claim.ekDigest === ek && isLate(claim));
-  const causes = [
-    ...byOtherTpms(view, others.filter(isLate)),
-    ...eachCode(own).map(([code, its]) => ownRefused(view, code, its)),
-  ];
   const isSilent = view.reasons.some(isSilence);
+  const isLate = ({ lastSeen }: KnownClaim) => lastSeen > proven;
+  const isCause = (claim: KnownClaim) =>
+    isSilent && isLate(claim) && (mayWait(claim.code) || inItsName.has(claim.code));
+  // From where the node last came first: its public keys are no secret.
+  const own = claims
+    .filter((claim) => claim.ekDigest === ek && isLate(claim))
+    .sort((a, b) => Number(b.address === view.address) - Number(a.address === view.address));
+  const ownReasons = eachCode(own).map(([code, its]) => ownRefused(view, code, its, mayEnrol));
   const reasons = [
-    ...(isSilent ? causes : []),
+    ...byOtherTpms(view, others.filter(isCause), mayEnrol),
+    ...(isSilent ? ownReasons : []),
     ...view.reasons,
-    ...(isSilent ? [] : causes),
+    ...(isSilent ? [] : ownReasons),
     ...byOtherTpms(
       view,
-      others.filter((claim) => !isLate(claim)),
+      others.filter((claim) => !isCause(claim)),
+      mayEnrol,
     ),
   ];
   return { ...view, claims: shown, reasons, reason: reasons[0]?.code ?? null };
 }
+
+/** Codes by which a TPM is refused because of the name; anybody can send something else that is refused. */
+const inItsName: ReadonlySet<ReasonCode> = new Set([
+  'ek_already_bound',
+  'identity_claim_mismatch',
+  'ak_mismatch',
+  'ek_cert_key_mismatch',
+  'weak_key',
+]);
 
 function isSilence({ code, source }: ReasonView): boolean {
   return code === 'evidence_overdue' || (code === 'enrolment_pending' && source === 'server');
@@ -111,11 +133,15 @@ function isSilence({ code, source }: ReasonView): boolean {
 const noted = { ...fromServer, severity: 'info' } as const;
 
 /** Those that may be the node's new TPM first: an exchanged board is silent under its own name. */
-function byOtherTpms(view: NodeView, claims: readonly KnownClaim[]): readonly ReasonView[] {
+function byOtherTpms(
+  view: NodeView,
+  claims: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): readonly ReasonView[] {
   const waiting = claims.filter(({ code }) => mayWait(code));
   const refused = claims.filter(({ code }) => !mayWait(code));
   return [
-    ...(waiting.length === 0 ? [] : [exchanged(view, waiting)]),
+    ...(waiting.length === 0 ? [] : [exchanged(view, waiting, mayEnrol)]),
     ...eachCode(refused).map(
       ([code, its]): ReasonView => ({
         ...noted,
@@ -129,7 +155,11 @@ function byOtherTpms(view: NodeView, claims: readonly KnownClaim[]): readonly Re
   ];
 }
 
-function exchanged({ name, ek }: NodeView, waiting: readonly KnownClaim[]): ReasonView {
+function exchanged(
+  { name, ek }: NodeView,
+  waiting: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): ReasonView {
   const code = 'ek_already_bound';
   const many = (count: number) => `${count} other TPMs claim the name ${name}`;
   return {
@@ -140,21 +170,26 @@ function exchanged({ name, ek }: NodeView, waiting: readonly KnownClaim[]): Reas
     expected: `endorsement key ${ek}`,
     actual: keysOf(waiting),
     next: [
-      'If the board or its TPM was exchanged, compare the digest on the machine, free the name, and approve the new TPM.',
+      'If the board or its TPM was exchanged, compare the digest on the machine, free the name, and vouch for the new TPM.',
       '  assay enrol list',
       `  assay enrol revoke ${name} --reason 'the board was exchanged'`,
-      ...approvals(name, waiting),
+      ...vouching(name, keysIn(waiting), mayEnrol),
       `If nobody exchanged it, leave the enrolment as it is, and find out who is at ${addressesOf(waiting)}.`,
     ].join('\n'),
   };
 }
 
 /** Whoever shows the node's own key: it, or somebody who knows the public part. */
-function ownRefused({ name, ek }: NodeView, code: ReasonCode, claims: readonly KnownClaim[]): ReasonView {
+function ownRefused(
+  { name, ek }: NodeView,
+  code: ReasonCode,
+  claims: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): ReasonView {
   const again = [
     'If its TPM was cleared on purpose, enrol the node again.',
     `  assay enrol revoke ${name} --reason 'the TPM was cleared'`,
-    `  assay enrol approve ${name} --ek ${ek}`,
+    ...vouching(name, ek === null ? [] : [ek], mayEnrol),
     'If not, take the node out of service: another attestation key answers in its name.',
   ].join('\n');
   return {
@@ -166,21 +201,36 @@ function ownRefused({ name, ek }: NodeView, code: ReasonCode, claims: readonly K
   };
 }
 
-function pendingNext(name: string, waiting: readonly KnownClaim[], claims: readonly KnownClaim[]): string {
+function pendingNext(
+  name: string,
+  waiting: readonly KnownClaim[],
+  claims: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): string {
   if (waiting.length === 0)
     return `Mend what is told below on the machine at ${addressesOf(claims)}; its TPM comes again by itself.`;
-  return [
-    'Compare the digest on the machine; if it is the same, approve that TPM.',
-    ...approvals(name, waiting),
+  const token = [
     'Or give its agent a new join token, which is enough for a TPM of a maker that the server knows.',
     `  assay join-token create --node ${name} --ttl 1h`,
+  ];
+  return [
+    'Compare the digest on the machine; only if it is the same, vouch for that TPM.',
+    ...vouching(name, keysIn(waiting), mayEnrol),
+    ...(mayEnrol(name, 'join-token') ? token : []),
   ].join('\n');
 }
 
 /** A command for each key: where there are several, a person chooses. */
-function approvals(name: string, waiting: readonly KnownClaim[]): readonly string[] {
-  const keys = [...new Set(waiting.flatMap(({ ekDigest }) => ekDigest ?? []))];
-  return keys.map((ek) => `  assay enrol approve ${name} --ek ${ek}`);
+function vouching(
+  name: string,
+  keys: readonly string[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): readonly string[] {
+  if (mayEnrol(name, 'approval')) return keys.map((ek) => `  assay enrol approve ${name} --ek ${ek}`);
+  return [
+    'The policy takes no approval for this name, and a pin where it allows one: import a file of one line.',
+    ...keys.map((ek) => `  echo ${name},${ek} > pin.csv && assay ek import pin.csv`),
+  ];
 }
 
 function counted(claims: readonly KnownClaim[], one: string, many: (count: number) => string): string {
@@ -221,8 +271,12 @@ function addressesOf(claims: readonly KnownClaim[]): string {
   return `${all.slice(0, mostAddresses).join(', ')}${more}`;
 }
 
+function keysIn(claims: readonly KnownClaim[]): readonly string[] {
+  return [...new Set(claims.flatMap(({ ekDigest }) => ekDigest ?? []))];
+}
+
 function keysOf(claims: readonly KnownClaim[]): string | null {
-  const keys = [...new Set(claims.flatMap(({ ekDigest }) => ekDigest ?? []))];
+  const keys = keysIn(claims);
   return keys.length === 0 ? null : `endorsement key ${keys.join(', ')}`;
 }
 

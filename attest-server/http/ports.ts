@@ -12,6 +12,7 @@ import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { ReferenceAction } from '../protocol/reference-life.ts';
@@ -27,6 +28,8 @@ export interface ApiPorts {
   known(socket: Socket): void;
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
   readonly enrolments: Approvals;
+  /** Whether the policy lets a node of this name enrol by that method. */
+  mayEnrol(node: string, by: Bound): boolean;
   /** Who came under which name and was refused; nothing of it is proven. */
   claims(): ReadonlyMap<string, readonly KnownClaim[]>;
   /** The proven connection of a node's agent; null where there is none. */

@@ -69,7 +69,7 @@ export const routes: readonly Route[] = [
       const withoutTpm = unsupported().find((one) => one.name === name);
       if (withoutTpm !== undefined) return ok(advised(unsupportedView(withoutTpm), ports));
       const refused = claims().get(name);
-      if (refused !== undefined) return ok(advised(refusedView(name, refused), ports));
+      if (refused !== undefined) return ok(advised(refusedView(name, refused, ports), ports));
       throw noSuchNode(path.name);
     },
   }),

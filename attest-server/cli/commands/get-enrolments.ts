@@ -1,4 +1,4 @@
-import type { NodeView } from '../../protocol/api.ts';
+import { type NodeView, nodeView } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { ago, utc } from '../moment.ts';
@@ -16,14 +16,21 @@ const wideColumns = ['TPM', 'CLASS', 'ADDRESS', 'AGENT'] as const;
 /** Digits of a digest that tell keys apart at a glance. An approval takes all 64. */
 const digits = 12;
 
-/** `get enrolments`: who is enrolled, with which key, by which method, by whom and since when. */
+/** `get enrolments [NAME]`: who is enrolled, with which key, by which method, by whom and since when. */
 export async function getEnrolments(
   { io, server }: CliContext,
+  name: string | undefined,
   { output: format, utc: absolute = false }: EnrolmentsOptions,
 ): Promise<void> {
-  const enrolled = (await readNodes(await server())).filter(({ bound }) => bound !== null);
+  const client = await server();
+  const nodes =
+    name === undefined
+      ? await readNodes(client)
+      : [await client.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView)];
+  // A machine without a TPM is not enrolled, nor is one that merely claims a name.
+  const enrolled = nodes.filter(({ bound }) => bound !== null);
   await print(io, format, { items: enrolled.map(enrolment), next: null }, () => {
-    if (format === 'name') return enrolled.map(({ name }) => `${printable(name)}\n`).join('');
+    if (format === 'name') return enrolled.map((node) => `${printable(node.name)}\n`).join('');
     const isWide = format === 'wide';
     return table(
       isWide ? [...columns, ...wideColumns] : columns,

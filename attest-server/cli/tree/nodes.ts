@@ -22,13 +22,13 @@ export function addNodes(program: Command, context: CliContext): void {
       (await import('../commands/get.ts')).getNodes(context, name, options),
     );
   get
-    .command('enrolments')
+    .command('enrolments [name]')
     .alias('enrolment')
     .description('enrolled nodes with their keys: by which method, by whom, since when')
     .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
     .option('--utc', 'times as RFC 3339 instead of ages')
-    .action(async (options: EnrolmentsOptions) =>
-      (await import('../commands/get-enrolments.ts')).getEnrolments(context, options),
+    .action(async (name: string | undefined, options: EnrolmentsOptions) =>
+      (await import('../commands/get-enrolments.ts')).getEnrolments(context, name, options),
     );
   const describe = program.command('describe').description('everything about one node');
   describe

@@ -186,6 +186,9 @@ describe('what the server knows of a node', () => {
     );
     assert.deepEqual(codes(await one('node-1')), ['evidence_overdue', 'ek_already_bound']);
     assert.deepEqual(codes(await one('node-2')), ['kernel_unknown', 'ek_already_bound']);
+    put('node-4', silent);
+    world.claims.push(claimOf('node-4', other, 'malformed'));
+    assert.deepEqual(codes(await one('node-4')), ['evidence_overdue', 'malformed']);
     put('node-3');
     world.claims.push(claimOf('node-3', other, 'enrolment_pending', { lastSeen: now - 48 * 3600_000 }));
     assert.deepEqual(codes(await one('node-3')), []);
@@ -193,10 +196,15 @@ describe('what the server knows of a node', () => {
 
   it('says why the own answers of a silent node are refused', async () => {
     put('node-1', silent);
-    world.claims.push(claimOf('node-1', own, 'channel_binding'), claimOf('node-1', own, 'ak_mismatch'));
+    world.lastSeen.set('node-1', { address: '10.0.0.9', agent: '0.2.0' });
+    // Whoever knows its public keys shows them too, from elsewhere, and in more ways than are told.
+    for (const code of ['malformed', 'identity_unproven', 'too_large', 'nonce_invalid', 'weak_bank'] as const)
+      world.claims.push(claimOf('node-1', own, code));
+    world.claims.push(claimOf('node-1', own, 'ak_mismatch', { address: '10.0.0.9' }));
     const view = await one('node-1');
-    assert.deepEqual(codes(view), ['channel_binding', 'ak_mismatch', 'evidence_overdue']);
-    assert.ok(view.reasons[1]?.next?.includes(`  assay enrol approve node-1 --ek ${own}`));
+    assert.deepEqual(codes(view).slice(0, 2), ['ak_mismatch', 'malformed']);
+    assert.equal(codes(view).indexOf('evidence_overdue'), 4);
+    assert.ok(view.reasons[0]?.next?.includes(`  assay enrol approve node-1 --ek ${own}`));
   });
 
   it('names the machine that says it is another', async () => {
@@ -216,6 +224,16 @@ describe('what the server knows of a node', () => {
     );
     assert.ok(view.reasons[0]?.next?.split('\n').includes(`  assay enrol approve node-9 --ek ${other}`));
     assert.deepEqual(await listed(), []);
+  });
+
+  it('gives no command that the policy would refuse', async () => {
+    put('pinned-1', silent);
+    for (const name of ['pinned-1', 'pinned-2']) {
+      world.claims.push(claimOf(name, other, 'enrolment_pending'));
+      const next = (await one(name)).reasons[0]?.next ?? '';
+      assert.ok(!next.includes('enrol approve') && !next.includes('join-token create'), next);
+      assert.ok(next.includes(`  echo ${name},${other} > pin.csv && assay ek import pin.csv`), next);
+    }
   });
 
   it('offers no approval of what cannot be approved', async () => {
