@@ -6,7 +6,6 @@ import { exitOfState } from '../exit.ts';
 import { ago, utc } from '../moment.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { known } from './known.ts';
 
 /** `describe node N`: everything about one node; exits by its state. */
 export async function describeNode(context: CliContext, name: string, format: Format): Promise<void> {
@@ -39,7 +38,6 @@ function page(node: NodeView, now: number): string {
     ...Object.entries(node.aspects).map(
       ([aspect, { status, source }]) => [`Aspect ${aspect}`, `${status} (${source})`] as const,
     ),
-    ...known(node),
     ...node.reasons.flatMap(finding),
     ...(first === undefined ? [] : ([['Next', first.next ?? adviceOn(first.code, node.name)]] as const)),
   ];

@@ -14,8 +14,8 @@ export function standing(node: NodeView): string {
   return lines.map(([label, text]) => `  ${label.toLowerCase().padEnd(width)}${printable(text)}\n`).join('');
 }
 
-/** The same as lines of a page. What is not known has none. */
-export function known(node: NodeView): readonly Line[] {
+/** What is not known has no line. */
+function known(node: NodeView): readonly Line[] {
   return [
     ...(node.since === null ? [] : [['Since', utc(node.since)] as const]),
     ...affirmed(node),
