@@ -43,9 +43,12 @@ export function addEnrolment(program: Command, context: CliContext): void {
       (await import('../commands/enrol.ts')).revokeEnrolment(context, node, reason),
     );
   for (const word of ['delete', 'remove'])
-    program.command(`${word} [words...]`, { hidden: true }).action(async (words: readonly string[]) => {
-      throw (await import('../commands/enrol.ts')).calledRevoke(words);
-    });
+    program
+      .command(`${word} [words...]`, { hidden: true })
+      .allowUnknownOption()
+      .action(async (words: readonly string[]) => {
+        throw (await import('../commands/enrol.ts')).calledRevoke(words);
+      });
   const tokens = program
     .command('token')
     .description('tokens for this API: people and programs, each under a name');

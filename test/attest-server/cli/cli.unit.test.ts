@@ -118,7 +118,7 @@ describe('the command line', () => {
   });
 
   it('is found by who looks for delete', async () => {
-    for (const line of ['delete node node-2', 'delete node-2', 'remove node node-2']) {
+    for (const line of ['delete node node-2', 'delete node-2', 'remove node node-2 --reason sold']) {
       const { code, err } = await assay(line);
       assert.equal(code, 2);
       assert.ok(err.includes('assay enrol revoke node-2 --reason'), err);
