@@ -159,6 +159,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       failed: report.failed,
       connections: metrics.agents,
       now: monotonic,
+      wallClock: now,
     }),
   );
   const http = rooms.use(
@@ -169,6 +170,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
       unsupported: enrolment.unsupported,
+      mayEnrol: enrolment.mayEnrol,
+      claims: enrolment.claims,
+      connected: agents.connected,
+      lastSeen: enrolment.lastSeen,
+      affirmedBy: inForce.affirmedBy,
       capture: references.capture,
       referenceLife: references.life,
       bundle,

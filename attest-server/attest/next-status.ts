@@ -43,6 +43,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
     repeats: previous?.repeats ?? 0,
+    since: previous?.since ?? null,
   };
 }
 

@@ -77,6 +77,8 @@ export interface NodeStatus extends Moved {
   readonly bootedAt: number | null;
   /** `at` of the latest row of the history, as it was asked for; null before the first. */
   readonly recordedAt: number | null;
+  /** Since when it is in this state: its latest transition; null before the first. */
+  readonly since: number | null;
 }
 
 export interface HistoryEntry {

@@ -45,6 +45,8 @@ export interface Reason {
 export interface AspectResult {
   readonly status: AspectStatus;
   readonly source: Source;
+  /** Names of the references that affirm it: the node booted like these. Absent where none do. */
+  readonly references?: readonly string[] | undefined;
 }
 
 /** What `policy` decides about one piece of proven evidence. */
@@ -87,7 +89,11 @@ export const reasonSchema = z.object({
 
 export const aspectResultsSchema = z.partialRecord(
   aspectSchema,
-  z.object({ status: z.enum(aspectStatuses), source: z.enum(sources) }),
+  z.object({
+    status: z.enum(aspectStatuses),
+    source: z.enum(sources),
+    references: z.array(z.string()).readonly().optional(),
+  }),
 ) satisfies z.ZodType<Verdict['aspects']>;
 
 export const verdictSchema: z.ZodType<Verdict> = z.object({

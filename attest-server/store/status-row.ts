@@ -8,8 +8,11 @@ import { knownWord } from './columns.ts';
 import type { StatusRow } from './schema.ts';
 import { parseRow } from './unreadable-row.ts';
 
+/** What verdicts write. */
+type JudgedRow = Omit<StatusRow, 'seen_address' | 'seen_agent'>;
+
 /** A status with the name that its endorsement key has now. */
-export interface NamedStatusRow extends StatusRow {
+export interface NamedStatusRow extends JudgedRow {
   readonly name: string;
 }
 
@@ -36,6 +39,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     evidenceDigest: row.evidence_digest,
     recordedAt: row.recorded_at,
     repeats: row.repeats,
+    since: row.since,
   }));
 }
 
@@ -62,6 +66,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     evidenceDigest: null,
     recordedAt: null,
     repeats: 0,
+    since: null,
   };
 }
 
@@ -87,10 +92,13 @@ const keptParts = z.partialRecord(z.enum(partNames), z.string());
 const keptMemory = z.record(z.string(), z.unknown());
 
 /** The columns that each answer moves. */
-export type MovedRow = Omit<StatusRow, 'ek_digest' | 'state' | 'verdict' | 'booted_at' | 'recorded_at'>;
+export type MovedRow = Omit<
+  JudgedRow,
+  'ek_digest' | 'state' | 'verdict' | 'booted_at' | 'recorded_at' | 'since'
+>;
 /** As a statement takes its values. */
 export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
-export type StatusValues = { readonly [K in keyof StatusRow]: StatusRow[K] };
+export type StatusValues = { readonly [K in keyof JudgedRow]: JudgedRow[K] };
 
 export function movedRow(status: Moved): MovedValues {
   return {
@@ -119,6 +127,7 @@ export function statusRow(status: NodeStatus): StatusValues {
     verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
     booted_at: status.bootedAt,
     recorded_at: status.recordedAt,
+    since: status.since,
   };
 }
 
@@ -152,12 +161,13 @@ export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBu
 }
 
 /** Every column but the key. */
-export function statusColumns(value: <K extends keyof StatusRow>(name: K) => RawBuilder<StatusRow[K]>) {
+export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => RawBuilder<JudgedRow[K]>) {
   return {
     ...movedColumns(value),
     state: value('state'),
     verdict: value('verdict'),
     booted_at: value('booted_at'),
     recorded_at: value('recorded_at'),
+    since: value('since'),
   };
 }

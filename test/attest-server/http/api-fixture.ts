@@ -5,8 +5,10 @@ import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { HistoryEntry, NodeStatus } from '../../../attest-server/attest/ports.ts';
+import type { Connected } from '../../../attest-server/channel/ports.ts';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
-import type { EnrolledNode, Pin } from '../../../attest-server/enrolment/ports.ts';
+import type { KnownClaim } from '../../../attest-server/enrolment/claims.ts';
+import type { EnrolledNode, Pin, Seen } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
@@ -79,6 +81,7 @@ export function enrolled(name: string): EnrolledNode {
     tpmClass: 'virtual',
     endorsedBy: null,
     enrolledAt: now,
+    enrolledBy: 'token:admin',
   };
 }
 
@@ -104,6 +107,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     evidenceDigest: null,
     recordedAt: now - 5_000,
     repeats: 0,
+    since: now - 3_600_000,
     ...change,
   };
 }
@@ -144,6 +148,9 @@ export interface World {
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
+  readonly claims: KnownClaim[];
+  readonly connected: Map<string, Connected>;
+  readonly lastSeen: Map<string, Seen>;
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -170,6 +177,9 @@ export function emptyWorld(): World {
     joinTokens: [],
     waiting: [],
     unsupported: [],
+    claims: [],
+    connected: new Map(),
+    lastSeen: new Map(),
     simulated: [],
     shared: [],
     decisions: [],
@@ -266,6 +276,8 @@ export function portsOf(world: World): ApiPorts {
       statuses: async () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
       history: async (name, { limit, before = Number.POSITIVE_INFINITY }) =>
         world.history.filter((entry) => entry.node === name && entry.at < before).slice(0, limit),
+      transitions: async (name, limit) =>
+        world.history.filter((entry) => entry.node === name && entry.transition).slice(0, limit),
       references: async () => world.references,
     },
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
@@ -291,6 +303,11 @@ export function portsOf(world: World): ApiPorts {
     },
     referenceLife: referenceLifeOf(world, false),
     unsupported: () => world.unsupported,
+    mayEnrol: (node) => !node.startsWith('pinned'),
+    claims: () => Map.groupBy(world.claims, ({ node }) => node),
+    connected: (node) => world.connected.get(node) ?? null,
+    lastSeen: (node) => world.lastSeen.get(node) ?? null,
+    affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     capture: captureOf(world),
     importPins: async (pins) => {
       world.pins.push(...pins);

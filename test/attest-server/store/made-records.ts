@@ -21,6 +21,7 @@ export function madeNode(name: string, ekSeed = name): EnrolledNode {
     tpmClass: 'virtual',
     endorsedBy: 'ef'.repeat(32),
     enrolledAt: 1_000,
+    enrolledBy: 'token:alice',
   };
 }
 
@@ -72,6 +73,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     evidenceDigest: null,
     recordedAt: at,
     repeats: 0,
+    since: at,
   };
 }
 
