@@ -144,10 +144,17 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
     return because(`${server.host} refused the token`, 'Name the file of a valid one with --token-file.');
   if (status === 403) return because(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
   if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
+  if (said?.code === 'server_fault')
+    return because(`the server cannot do this now: ${detail} (server_fault)`, hintOf(said.next));
   if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');
   return because(`the server refused: ${code}${given}`, status === 400 ? 'Correct it, and try again.' : null);
+}
+
+/** Lines of the server, each made printable where it is shown. */
+function hintOf(next: string | undefined): string | null {
+  return next === undefined ? null : next.split('\n').join('\n  ');
 }
 
 function listing(path: string): string {

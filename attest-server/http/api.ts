@@ -27,12 +27,13 @@ export function createApi(ports: ApiPorts): RequestListener {
       .then(
         (answer) => send(response, answer, message.method),
         (error: unknown) => {
-          const problem = problemOf(error);
+          const problem = problemOf(error, ports.faultAdvice);
           if (problem.status >= 500) ports.fault(error, label);
           if (problem instanceof Denial)
             ports.refused(problem.code, `${message.method} ${label}: ${problem.message}`, problem.actor);
           for (const [name, value] of Object.entries(problem.headers)) response.setHeader(name, value);
-          send(response, { status: problem.status, body: problemBody(problem) }, message.method);
+          const answer = { status: problem.status, body: problemBody(problem) };
+          send(response, answer, message.method, 'application/problem+json');
         },
       )
       .then(() => {
@@ -66,6 +67,8 @@ async function answerTo(
   }
   seen(route);
   const caller = await authorize(ports, route, message, known);
+  const fault = route.needsRoom === true ? ports.storageFault() : null;
+  if (fault !== null) throw fault;
   return route.handle(ports, {
     message,
     path: decode(route.pattern.exec({ pathname: url.pathname })?.pathname.groups ?? {}),
@@ -122,11 +125,16 @@ function queryOf(parameters: URLSearchParams): Record<string, string> {
   return Object.fromEntries(query);
 }
 
-function send(response: ServerResponse, { status, body }: Answer, method: string | undefined): void {
+function send(
+  response: ServerResponse,
+  { status, body }: Answer,
+  method: string | undefined,
+  type = 'application/json',
+): void {
   const text = `${JSON.stringify(body)}\n`;
   response.writeHead(status, {
     ...securityHeaders,
-    'content-type': status >= 400 && status !== 503 ? 'application/problem+json' : 'application/json',
+    'content-type': type,
     'content-length': Buffer.byteLength(text),
   });
   response.end(method === 'HEAD' ? undefined : text);

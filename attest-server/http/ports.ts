@@ -13,6 +13,7 @@ import type { Bundle } from '../protocol/bundle.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { ReferenceAction } from '../protocol/reference-life.ts';
+import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
 import type { Caller, Role } from './roles.ts';
 
 /** What the API needs of the rest of the server; `server.ts` fills it. */
@@ -47,6 +48,10 @@ export interface ApiPorts {
   readonly authority: AuthorityPorts;
   /** What a person does next about a reason. */
   advise(code: ReasonCode, node: string): string;
+  /** What a person does about a fault of the server. */
+  faultAdvice(cause: FaultCause): string;
+  /** Why nothing can be stored at present; null where all works. */
+  storageFault(): StorageFault | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;
@@ -67,6 +72,8 @@ export interface ShownStore extends HistoryStore {
   nodes(): Promise<readonly EnrolledNode[]>;
   status(name: string): Promise<NodeStatus | null>;
   statuses(): Promise<readonly NodeStatus[]>;
+  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  serverFault(name: string): FaultCause | null;
   references(): Promise<readonly Reference[]>;
 }
 

@@ -2,22 +2,26 @@ import { STATUS_CODES } from 'node:http';
 import type { Problem } from '../protocol/api.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
 
 /** A request that cannot be served, with what the caller may know of it. */
 export class HttpProblem extends Error {
   override readonly name: string = 'HttpProblem';
   readonly status: number;
   readonly code: ReasonCode | undefined;
+  /** What a person does about it; a line of two blanks is a command. */
+  readonly next: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     status: number,
     detail: string,
-    more: { code?: ReasonCode; headers?: Readonly<Record<string, string>> } = {},
+    more: { code?: ReasonCode; next?: string; headers?: Readonly<Record<string, string>> } = {},
   ) {
     super(detail);
     this.status = status;
     this.code = more.code;
+    this.next = more.next;
     this.headers = more.headers ?? {};
   }
 }
@@ -40,22 +44,32 @@ export class Denial extends HttpProblem {
   }
 }
 
-/** What is told of an error: a problem as it is, a Rejection by its code, a full queue as 429, anything else as a bare 500. */
-export function problemOf(error: unknown): HttpProblem {
+/**
+ * What is told of an error: a problem as it is, a Rejection by its code, a full queue as 429, storage that fails as 507 or
+ * 503, anything else as a bare 500.
+ */
+export function problemOf(error: unknown, advise: (cause: StorageCause) => string): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof Error && error.name === 'TooManyTrials')
     return new HttpProblem(429, error.message, { headers: { 'retry-after': '2' } });
   if (error instanceof Rejection) return new HttpProblem(409, error.message, { code: error.code });
+  const cause = storageCauseOf(error);
+  if (cause !== null)
+    return new HttpProblem(cause === 'disk_full' ? 507 : 503, `nothing is stored: ${faultText(cause)}`, {
+      code: 'server_fault',
+      next: advise(cause),
+    });
   return new HttpProblem(500, 'the server failed to answer; its log says why');
 }
 
 /** The body, RFC 9457. */
-export function problemBody({ status, message, code }: HttpProblem): Problem {
+export function problemBody({ status, message, code, next }: HttpProblem): Problem {
   return {
     type: 'about:blank',
     title: STATUS_CODES[status] ?? 'Error',
     status,
     detail: message,
     ...(code !== undefined && { code }),
+    ...(next !== undefined && { next }),
   };
 }

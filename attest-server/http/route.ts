@@ -25,6 +25,8 @@ interface Described<Query extends z.ZodType> {
   readonly query: Query;
   readonly body?: z.ZodType;
   readonly answer?: z.ZodType;
+  /** It writes much: what is kept for the time when the disk is full is not for it. */
+  readonly needsRoom?: true;
   readonly handle: (ports: ApiPorts, request: Request<z.output<Query>>) => Promise<Answer> | Answer;
 }
 
@@ -40,6 +42,8 @@ export interface Route {
   readonly query: z.ZodType;
   readonly body?: z.ZodType;
   readonly answer?: z.ZodType;
+  /** It is refused while nothing can be stored, before it is tried. */
+  readonly needsRoom?: true;
   /** @throws HttpProblem 400 for parameters that it does not take */
   readonly handle: (
     ports: ApiPorts,

@@ -54,6 +54,7 @@ export const auditRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/backups', 'admin', {
     summary: 'Write a consistent copy of the database into the folder `backups` of the state folder',
+    needsRoom: true,
     body: nothing,
     answer: pages.backupAnswer,
     async handle({ audit }, { message, caller }) {

@@ -36,6 +36,7 @@ export const referenceRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/references', 'operator', {
     summary: 'Capture what nodes last proved: as one reference, or one for each kind of boot among them',
+    needsRoom: true,
     body: api.captureRequest,
     answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
@@ -50,6 +51,7 @@ export const referenceRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/references/import', 'operator', {
     summary: 'Take in a reference that was made elsewhere',
+    needsRoom: true,
     body: reference,
     answer: api.referenceView,
     async handle({ referenceLife }, { message, caller }) {

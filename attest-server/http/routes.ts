@@ -58,7 +58,8 @@ export const routes: readonly Route[] = [
       if (withoutTpm !== undefined && (await store.node(withoutTpm.name)) === null)
         return ok(advised(unsupportedView(withoutTpm), ports));
       const enrolled = await findNode(store, path.name);
-      return ok(advised(nodeView(await store.status(enrolled.name), enrolled, now()), ports));
+      const { name } = enrolled;
+      return ok(advised(nodeView(await store.status(name), enrolled, now(), store.serverFault(name)), ports));
     },
   }),
   routeWithQuery('GET', '/v1/nodes/{name}/history', 'reader', {
@@ -86,6 +87,7 @@ export const routes: readonly Route[] = [
   }),
   route('POST', '/v1/pins', 'operator', {
     summary: 'Bind node names to endorsement keys from an inventory; all or none',
+    needsRoom: true,
     body: api.pinsRequest,
     answer: api.pinsAnswer,
     async handle({ importPins }, { message, caller }) {

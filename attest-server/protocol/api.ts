@@ -147,6 +147,8 @@ export const problem = z.object({
   status: z.number(),
   detail: z.string(),
   code: reasonCodeSchema.optional(),
+  /** What a person does about it; a line of two blanks is a command. */
+  next: z.string().optional(),
 });
 export type Problem = z.infer<typeof problem>;
 

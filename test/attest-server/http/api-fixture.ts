@@ -20,6 +20,7 @@ import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
+import { faultAdvice } from '../../../attest-server/protocol/server-fault.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -249,7 +250,10 @@ export function portsOf(world: World): ApiPorts {
       history: async (name, { limit, before = Number.POSITIVE_INFINITY }) =>
         world.history.filter((entry) => entry.node === name && entry.at < before).slice(0, limit),
       references: async () => world.references,
+      serverFault: () => null,
     },
+    storageFault: () => null,
+    faultAdvice: (cause) => faultAdvice(cause, '/var/lib/assay'),
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),

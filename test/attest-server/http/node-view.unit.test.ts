@@ -5,7 +5,7 @@ import { enrolled, now, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 
 describe('the view of a node', () => {
   it('shows a verdict that still counts as it is', () => {
-    const view = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now);
+    const view = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now, null);
     assert.deepEqual([view.state, view.reason, view.aspects.boot?.status], ['trusted', null, 'affirming']);
     assert.equal(view.verifiedAt, '2026-11-20T11:59:55.000Z');
   });
@@ -23,19 +23,19 @@ describe('the view of a node', () => {
   ];
   for (const [what, status, verdict] of notGreen)
     it(`never shows a trusted node ${what} as trusted`, () => {
-      const view = nodeView(statusOf('node-1', verdictOf(verdict), status), enrolled('node-1'), now);
+      const view = nodeView(statusOf('node-1', verdictOf(verdict), status), enrolled('node-1'), now, null);
       assert.deepEqual([view.state, view.reason], ['unknown', 'evidence_overdue']);
       assert.ok(Object.values(view.aspects).every((aspect) => aspect.status === 'none'));
     });
 
   it('keeps a node untrusted in its silence', () => {
     const verdict = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] });
-    const view = nodeView(statusOf('node-1', verdict, { expiresAt: now - 1 }), enrolled('node-1'), now);
+    const view = nodeView(statusOf('node-1', verdict, { expiresAt: now - 1 }), enrolled('node-1'), now, null);
     assert.deepEqual([view.state, view.reason], ['untrusted', 'kernel_unknown']);
   });
 
   it('says of an enrolled node without any verdict that it is pending', () => {
-    const view = nodeView(null, enrolled('node-1'), now);
+    const view = nodeView(null, enrolled('node-1'), now, null);
     assert.deepEqual(
       [view.state, view.reason, view.group, view.require],
       ['pending', 'enrolment_pending', null, []],
@@ -48,6 +48,7 @@ describe('the view of a node', () => {
         statusOf('node-1', verdictOf(), { firmwareVersion }),
         { ...enrolled('node-1'), manufacturer },
         now,
+        null,
       ).tpm;
     assert.deepEqual(
       [tpm('IFX', 'ab'), tpm('IFX', null), tpm(null, 'ab'), tpm(null, null)],
