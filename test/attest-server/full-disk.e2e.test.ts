@@ -83,8 +83,11 @@ describe('a server whose disk is full', function () {
   });
   after(async () => {
     for (const agent of agents) await agent.end();
-    await world?.[Symbol.asyncDispose]();
-    await disk?.[Symbol.asyncDispose]();
+    try {
+      await world?.[Symbol.asyncDispose]();
+    } finally {
+      await disk?.[Symbol.asyncDispose]();
+    }
   });
 
   const shown = async (node: string) => nodeView.parse(await world.call('GET', `/v1/nodes/${node}`));
@@ -122,7 +125,7 @@ describe('a server whose disk is full', function () {
     assert.equal((await shown('silent')).reason, 'evidence_overdue');
   });
 
-  it('lets nobody stay trusted, says why of each node that answers, and tells its agent so', async () => {
+  it('lets nobody stay trusted, says why of each node that answers, and tells its agent so (row 75)', async () => {
     const rows = await world.store.verdicts.history('node-1', { limit: 99 });
     disk.fill();
     for (const node of ['node-1', 'node-2', 'leaving'])
@@ -140,7 +143,7 @@ describe('a server whose disk is full', function () {
     assert.equal((await world.store.verdicts.history('node-1', { limit: 99 })).length, rows.length);
   });
 
-  it('is not ready, says why, and moves its metric', async () => {
+  it('is not ready, says why, and moves its metric (row 75)', async () => {
     const { status, text } = await ready();
     assert.equal(status, 503);
     assert.match(text, /disk .* is full/);

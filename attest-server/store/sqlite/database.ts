@@ -39,7 +39,15 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
     db,
     prepare: () => (build) => statement(connection, build),
     inTransaction: (work) => room.write(() => transact(work), false),
-    probe: () => transact(async () => connection.exec(`pragma user_version = ${schemaVersion}`)),
+    // Another program that holds the database holds whoever waits for it: this one does not wait.
+    async probe() {
+      connection.exec('pragma busy_timeout = 0');
+      try {
+        await transact(async () => connection.exec(`pragma user_version = ${schemaVersion}`));
+      } finally {
+        connection.exec(`pragma busy_timeout = ${waitsFor}`);
+      }
+    },
     isUniqueViolation: (error) =>
       error instanceof Error && 'errcode' in error && uniqueViolations.includes(error.errcode),
     backup: (to) => backUp(path, to),
@@ -61,6 +69,9 @@ function emptyLog(connection: DatabaseSync): void {
   }
 }
 
+/** For another program that writes, in milliseconds. */
+const waitsFor = 5000;
+
 /** Of the log, between two moments in which it is emptied into the database. */
 const pageBytes = 4096;
 const mostPages = 4000;
@@ -74,7 +85,7 @@ function open(path: string, keyDigest: KeyDigest | null): DatabaseSync {
   if (!inMemory) preparePrivateFile(file);
   let connection: DatabaseSync | undefined;
   try {
-    connection = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: 5000 });
+    connection = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: waitsFor });
     // A promise of ours means "on the disk": WAL alone syncs at checkpoints only.
     connection.exec('pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off');
     // 16 MiB between checkpoints and 8 MiB of pages in memory: a node's rows change often, and are seldom neighbours.

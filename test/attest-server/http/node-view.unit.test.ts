@@ -42,6 +42,36 @@ describe('the view of a node', () => {
     );
   });
 
+  it('says of a node that is overdue by a fault of the server whose fault it is, and never stays green', () => {
+    const view = nodeView(
+      statusOf('node-1', verdictOf(), { expiresAt: now }),
+      enrolled('node-1'),
+      now,
+      'disk_full',
+    );
+    assert.deepEqual([view.state, view.reason, view.reasons.length], ['unknown', 'server_fault', 1]);
+    const [first] = view.reasons;
+    assert.deepEqual([first?.source, first?.class], ['server', 'service']);
+    const stored = verdictOf({ state: 'unknown', reasons: [reasonOf('evidence_overdue')] });
+    const aged = nodeView(statusOf('node-1', stored), enrolled('node-1'), now, 'internal');
+    assert.deepEqual([aged.state, aged.reasons.map(({ code }) => code)], ['unknown', ['server_fault']]);
+    const unjudged = nodeView(null, enrolled('node-1'), now, 'disk_full');
+    assert.deepEqual([unjudged.state, unjudged.reason], ['pending', 'server_fault']);
+  });
+
+  it('leaves an untrusted node untrusted, and a verdict that counts as it is, whatever the server fails at', () => {
+    const broken = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] });
+    const untrusted = nodeView(
+      statusOf('node-1', broken, { expiresAt: 0 }),
+      enrolled('node-1'),
+      now,
+      'disk_full',
+    );
+    assert.deepEqual([untrusted.state, untrusted.reason], ['untrusted', 'kernel_unknown']);
+    const fresh = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now, 'disk_full');
+    assert.deepEqual([fresh.state, fresh.reason], ['trusted', null]);
+  });
+
   it('names maker and firmware of the TPM as far as they are known', () => {
     const tpm = (manufacturer: string | null, firmwareVersion: string | null) =>
       nodeView(
