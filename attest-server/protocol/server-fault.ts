@@ -79,7 +79,7 @@ const advice: Readonly<Record<FaultCause, readonly string[]>> = {
   disk_full: [
     'On the server, see what fills the disk, and make room:',
     '  df -h DIR',
-    '  ls -lhS DIR DIR/backups',
+    '  du -ah DIR | sort -h | tail',
     'Copies in backups may go once they are kept elsewhere; assay.db and what begins so never (docs/backup.md, "When the disk is full").',
   ],
   read_only: [

@@ -20,7 +20,7 @@ import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
-import { faultAdvice } from '../../../attest-server/protocol/server-fault.ts';
+import { faultAdvice, type StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -148,6 +148,8 @@ export interface World {
   readonly answered: { method: string; route: string; status: number }[];
   ready: { ok: boolean; reason: string | null };
   failing: boolean;
+  /** Why nothing can be stored. */
+  storage: StorageFault | null;
   /** Others ask about policies already. */
   busy: boolean;
   /** The server is of a version that could not simulate steps of references. */
@@ -171,6 +173,7 @@ export function emptyWorld(): World {
     answered: [],
     ready: { ok: true, reason: null },
     failing: false,
+    storage: null,
     busy: false,
     earlier: false,
   };
@@ -252,7 +255,7 @@ export function portsOf(world: World): ApiPorts {
       references: async () => world.references,
       serverFault: () => null,
     },
-    storageFault: () => null,
+    storageFault: () => world.storage,
     faultAdvice: (cause) => faultAdvice(cause, '/var/lib/assay'),
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
     namedTokens: {
@@ -282,6 +285,7 @@ export function portsOf(world: World): ApiPorts {
       world.pins.push(...pins);
     },
     createJoinToken: async (request) => {
+      if (world.storage !== null) throw world.storage;
       world.joinTokens.push(request);
       return 'assay-join-token';
     },
