@@ -20,7 +20,7 @@ export interface HealthParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly report: {
-    /** A write failed. @param isNew the one before it worked */
+    /** A write failed. @param isNew not for the cause for which the one before failed */
     storageFailed(cause: StorageCause, error: unknown, isNew: boolean): void;
     /** What is written is stored again. */
     storageWorks(before: StorageState): void;
@@ -56,7 +56,7 @@ export function openHealth({ state: { dir, reserve }, now, report }: HealthParts
     const cause = storageCauseOf(error);
     if (cause === null) return;
     if (cause === 'disk_full') reserve.free();
-    report.storageFailed(cause, error, state === null);
+    report.storageFailed(cause, error, state?.cause !== cause);
     state = { cause, since: state?.since ?? now() };
     timer ??= setInterval(() => {
       probing ??= probe().finally(() => {

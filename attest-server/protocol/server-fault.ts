@@ -64,9 +64,9 @@ const byErrno: ReadonlyMap<string, StorageCause> = new Map([
 ]);
 
 const texts: Readonly<Record<FaultCause, string>> = {
-  disk_full: 'the disk that holds the state folder of the server is full',
-  read_only: 'the file system that holds the state folder of the server is read-only',
-  io_error: 'the disk that holds the state folder of the server gives errors',
+  disk_full: 'the disk of the server is full',
+  read_only: 'the disk of the server is read-only',
+  io_error: 'the disk of the server gives errors',
   damaged: 'the database of the server is damaged',
   denied: 'the server may not open or write its database',
   locked: 'another program holds the database of the server',

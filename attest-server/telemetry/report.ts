@@ -48,7 +48,7 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   contradicted(node: string, text: string): void;
   /** A row of the store was left out because nobody can read it. */
   unreadable(row: Error & { readonly table: string; readonly key: string }): void;
-  /** A write failed. @param isNew the one before it worked */
+  /** A write failed. @param isNew not for the cause for which the one before failed */
   storageFailed(cause: StorageCause, error: unknown, isNew: boolean): void;
   /** What is written is stored again. */
   storageWorks(before: { readonly cause: StorageCause; readonly since: number }): void;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { after, before, describe, it } from 'mocha';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { nodeView, problem } from '../../attest-server/protocol/api.ts';
 import { enrolledNode, introduce } from './attacker.ts';
@@ -114,7 +114,7 @@ describe('a server whose disk is full', function () {
     return { code, text };
   };
 
-  it('judges as ever on a disk of 2 MiB, for longer than its log could grow', async () => {
+  it('judges as ever on a disk of 2 MiB', async () => {
     const told = agents[0]?.told ?? [];
     await world.until(() => told.length >= 6, 20_000);
     assert.deepEqual([...new Set(told)], ['trusted']);
@@ -184,6 +184,35 @@ describe('a server whose disk is full', function () {
     assert.equal(await world.metric('assay_audit_write_failures_total'), 0);
   });
 
+  it('says so once that room is used up too, and can be read as ever', async () => {
+    disk.fill();
+    const made: number[] = [];
+    while (made.length < 1_000 && made.at(-1) !== 507) {
+      const body = { name: `used-${made.length}`, role: 'reader', ttlSeconds: null };
+      made.push((await world.ask('POST', '/v1/tokens', adminToken(), body)).status);
+    }
+    assert.equal(made.at(-1), 507);
+    const revoked = await assay('token', 'revoke', 'used-0');
+    assert.equal(revoked.code, 1);
+    assert.match(revoked.text, /disk .* is full.*df -h/s);
+    for (const path of [
+      '/v1/nodes',
+      '/v1/references',
+      '/v1/audit',
+      '/v1/audit/checkpoints',
+      '/v1/enrolments',
+    ])
+      assert.equal((await world.ask('GET', path, adminToken())).status, 200, path);
+    assert.equal((await ready()).status, 503);
+    // As much as was kept before: somebody removed a little.
+    truncateSync(join(disk.path, 'others'), statSync(join(disk.path, 'others')).size - 256 * 1024);
+    await world.until(
+      async () => (await world.ask('DELETE', '/v1/tokens/used-0', adminToken())).status === 200,
+      10_000,
+    );
+    assert.equal((await ready()).status, 503);
+  });
+
   it('starts anew on the full disk, and shows what it knows', async () => {
     await world.restart();
     assert.equal((await ready()).status, 503);
@@ -215,5 +244,58 @@ describe('a server whose disk is full', function () {
       found.map((row) => Object.values(row)),
       [['ok']],
     );
+  });
+});
+
+describe('the start of a server on a full disk', function () {
+  this.timeout(60_000);
+  const program = join(import.meta.dirname, '../../attest-server/main.ts');
+  let disk: SmallDisk;
+  beforeEach(async function () {
+    disk = (await smallDisk(2)) ?? this.skip();
+  });
+  afterEach(() => disk?.[Symbol.asyncDispose]());
+
+  /** Runs the program until it ends or listens; then it is killed at once, or asked to end. */
+  async function started(signal: NodeJS.Signals = 'SIGTERM') {
+    const names = ['ASSAY_AGENT_PORT', 'ASSAY_API_PORT', 'ASSAY_METRICS_PORT'];
+    const env = {
+      ASSAY_STATE_DIR: join(disk.path, 'state'),
+      ASSAY_HOST: '127.0.0.1',
+      ...Object.fromEntries(names.map((name) => [name, '0'])),
+    };
+    const child = start(process.execPath, [program], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr?.on('data', (data: Buffer) => {
+      said += data.toString('utf8');
+      if (said.includes('the server listens')) child.kill(signal);
+    });
+    const [code] = await once(child, 'close');
+    return { code, said, listened: said.includes('the server listens') };
+  }
+
+  it('ends with the disk and the path where nothing can be written, and starts once there is room', async () => {
+    disk.fill();
+    const { code, said, listened } = await started();
+    assert.deepEqual([code, listened], [1, false]);
+    assert.match(said, new RegExp(`^assay-server: the disk is full: .*${disk.path}/state`));
+    disk.empty();
+    assert.deepEqual([(await started()).code, existsSync(join(disk.path, 'state', 'reserve'))], [0, true]);
+  });
+
+  it('has the room that was kept, once, also after it was killed; without it it says why it does not start', async () => {
+    assert.equal((await started()).listened, true);
+    disk.fill();
+    const first = await started('SIGKILL');
+    assert.equal(first.listened, true);
+    assert.match(first.said, /"code":"server_fault","cause":"disk_full"/);
+    assert.equal((await started()).listened, true);
+    disk.fill();
+    const last = await started();
+    assert.equal(last.code, 1);
+    assert.match(last.said, /^assay-server: the disk is full: /);
+    disk.empty();
+    const healed = await started();
+    assert.deepEqual([healed.code, /server_fault/.test(healed.said)], [0, false]);
   });
 });
