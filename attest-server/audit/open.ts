@@ -49,7 +49,7 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
   const signing = setInterval(() => {
     log.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
-  /** Then the checkpoints that are there can still be read. */
+  /** Then the checkpoints that are there can be read all the same, and the server ends. */
   const noRoom = (error: unknown): void => {
     if (storageCauseOf(error) === null) throw error;
     fault(error, 'checkpoint');
@@ -106,9 +106,9 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
     async [Symbol.asyncDispose]() {
       clearInterval(signing);
       clearInterval(counting);
-      await writeCount();
+      await writeCount().catch(noRoom);
       await Promise.allSettled(underWay);
-      await log.sign();
+      await log.sign().catch(noRoom);
     },
   };
 }
