@@ -11,6 +11,7 @@ import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
 import { openEvidence } from './evidence/open.ts';
+import { openHealth } from './health/open.ts';
 import { openHttp } from './http/open.ts';
 import { openInForce } from './in-force/open.ts';
 import { nextStep } from './policy/advice.ts';
@@ -62,13 +63,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { metrics, report, auditTo } = rooms.use(openTelemetry({ logger, version, now, recorded }));
   const { fault } = report;
   const onUnreadable = report.unreadable;
-  const store = rooms.use(
-    await openStore(join(stateDir, 'assay.db'), {
-      chain: chainEntry,
-      keyDigest: storedKeyDigest,
-      onUnreadable,
-    }),
-  );
+  const health = rooms.use(openHealth({ state, now, report }));
+  const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
+  const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
+  health.probeBy(store.probe);
   const audit = rooms.use(await openAudit({ store, stateDir, now, logger, report }));
   auditTo(audit);
   const expire = metrics.certificatesExpire;
@@ -106,6 +104,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       alive: state,
       duration: metrics.duration,
       recorded: report.recorded,
+      storageFault: health.fault,
       fault,
     }),
   );
@@ -156,7 +155,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       announce: tls.announce,
       trusts: tls.trusts,
       refused: enrolment.refused,
-      failed: report.failed,
+      failed(error, about) {
+        report.failed(error, about);
+        if (about.node !== null) attest.failed(about.node, error);
+      },
       connections: metrics.agents,
       now: monotonic,
       wallClock: now,
@@ -180,10 +182,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle,
       audit: audit.ports,
       authority: tls.ports,
-      advise: nextStep,
+      advise: (code, node) =>
+        code === 'server_fault'
+          ? health.advice(attest.serverFault(node) ?? 'internal')
+          : nextStep(code, node),
+      faultAdvice: health.advice,
+      storageFault: health.fault,
       policy: inForce.policy,
       policies: inForce.trials,
-      ready: audit.ready,
+      ready() {
+        const reason = health.text();
+        return reason === null ? audit.ready() : { ok: false, reason };
+      },
       metrics,
       now,
       answered: metrics.request,

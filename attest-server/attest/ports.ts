@@ -4,6 +4,7 @@ import type { InForce } from '../in-force/in-force.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
 /** What the pipeline needs of the rest; `server.ts` fills it. */
@@ -31,6 +32,8 @@ export interface AttestPorts {
   duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
   /** A verdict was committed, or accepted as equal to the one before. `from` is the state before it. */
   recorded(entry: HistoryEntry, from: NodeState | null): void;
+  /** Why nothing can be stored at present; null where all works. */
+  storageFault(): StorageFault | null;
   /** A verdict that was said could not be written: the node counts as proven when it last was on disk. */
   fault(error: unknown, where: string): void;
 }

@@ -153,6 +153,8 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
       'Use the command line of the same version as the server.',
     );
   if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
+  if (said?.code === 'server_fault')
+    return because(`the server cannot do this now: ${detail} (server_fault)`, nextOf(said.next));
   if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');
@@ -164,6 +166,11 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
 function hintOf(status: number): string | null {
   if (status === 400) return 'Correct it, and try again.';
   return status === 429 ? 'Try again in a few seconds.' : null;
+}
+
+/** Lines of the server, each made printable where it is shown. */
+function nextOf(next: string | undefined): string | null {
+  return next === undefined ? null : next.split('\n').join('\n  ');
 }
 
 function listing(path: string): string {

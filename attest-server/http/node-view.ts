@@ -2,21 +2,30 @@ import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
+import { type FaultCause, faultText } from '../protocol/server-fault.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
 
 /**
  * What people and scripts see of a node. A verdict counts until it expires; a node that is trusted on anything
  * less than a verdict that says so and still counts is shown as `unknown`: never green on missing data.
+ * @param fault why the node's latest answer came to nothing, where that was a fault of the server
  */
-export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now: number): NodeView {
+export function nodeView(
+  status: NodeStatus | null,
+  enrolled: EnrolledNode,
+  now: number,
+  fault: FaultCause | null,
+): NodeView {
   const verdict = status?.verdict ?? null;
   const state = status?.state ?? 'pending';
   const overdue = state === 'trusted' && !stillCounts(status, now);
-  const reasons = (verdict?.reasons ?? []).map(copy);
-  if (overdue && !reasons.some(({ code }) => code === 'evidence_overdue')) reasons.unshift(overdueReason);
-  if (verdict === null && state === 'pending') reasons.unshift(notYetProven);
-  if (overdue)
-    reasons.sort((a, b) => Number(b.code === 'evidence_overdue') - Number(a.code === 'evidence_overdue'));
+  const late = fault === null ? overdueReason : faultReason(fault);
+  const others = (verdict?.reasons ?? []).filter(({ code }) => code !== 'evidence_overdue').map(copy);
+  const stored = verdict?.reasons.find(({ code }) => code === 'evidence_overdue');
+  const reasons = [...others];
+  if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
+  else if (overdue || stored !== undefined)
+    reasons.unshift(fault === null && stored !== undefined ? copy(stored) : late);
   return {
     name: enrolled.name,
     state: overdue ? 'unknown' : state,
@@ -163,6 +172,16 @@ const overdueReason: ReasonView = {
   code: 'evidence_overdue',
   text: 'the node has not proven itself within the time that its last verdict counts',
 };
+
+/** Shown in the place of `evidence_overdue`, and never stored. */
+function faultReason(cause: FaultCause): ReasonView {
+  const what = cause === 'internal' ? '' : 'nothing can be stored, since ';
+  return {
+    ...fromServer,
+    code: 'server_fault',
+    text: `The node answers, and the server could not judge or store its answer: ${what}${faultText(cause)}. This is no fault of the node's.`,
+  };
+}
 
 const noTpm: ReasonView = {
   ...fromServer,

@@ -19,7 +19,7 @@ export function readiness({ ok, reason }: Readiness): Answer {
 }
 
 export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'ready' | 'now' | 'fault'> {
-  readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses'>;
+  readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
   readonly metrics: {
     nodeStates(nodes: readonly NodeView[]): void;
     /** The Prometheus text format and its content type. */

@@ -22,6 +22,8 @@ export const auditActions = {
   evidence_erased: 'old evidence was erased: its digests',
   backup: 'a copy of the database was made',
   'store.unreadable': 'a row of the database cannot be read, and was left out',
+  'server.fault':
+    'the server could store no verdict for a time: why, since when (`since`), how many answers came to nothing, how many audit entries follow late, and how many are lost',
   'authority.rotate': 'another authority of the server was announced',
   'authority.finish': 'the announced authority signs from now on',
   'authority.retire': 'the authority before is not announced any more',

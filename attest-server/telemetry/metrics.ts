@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
 import { isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
+import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
@@ -35,6 +36,10 @@ export interface Metrics {
   /** @param at seconds since the epoch */
   policyChanged(policy: string, at: number): void;
   auditWriteFailed(): void;
+  /** The server failed: a write, or while it judged. */
+  serverFailed(cause: FaultCause): void;
+  /** For which cause nothing can be stored at present; null: it can. */
+  storage(cause: StorageCause | null): void;
   /** A part of the configuration was read again and is faulty. */
   reloadFailed(part: ReloadedPart): void;
   /** A row of this table of the store cannot be read; reported once each. */
@@ -90,6 +95,14 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     'policy',
   ]);
   const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
+  const serverFaults = counter(
+    'server_faults_total',
+    'Faults of the server itself while it judged or stored',
+    ['cause'],
+  );
+  const storageFault = gauge('server_fault', '1 while nothing can be stored for this cause, else 0', [
+    'cause',
+  ]);
   const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
   const reloadFailures = counter('reload_failures_total', 'Parts that were read again and are faulty', [
     'part',
@@ -125,6 +138,8 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
+  for (const cause of faultCauses) serverFaults.inc({ cause }, 0);
+  for (const cause of storageCauses) storageFault.set({ cause }, 0);
 
   return {
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
@@ -170,6 +185,10 @@ export function createMetrics(build: { readonly version: string }): Metrics {
       policies.set({ policy }, at);
     },
     auditWriteFailed: () => auditFailures.inc(),
+    serverFailed: (cause) => serverFaults.inc({ cause }),
+    storage(now) {
+      for (const cause of storageCauses) storageFault.set({ cause }, cause === now ? 1 : 0);
+    },
     reloadFailed: (part) => reloadFailures.inc({ part }),
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),

@@ -32,6 +32,8 @@ export interface ServerSettings {
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
   readonly cloudProgram?: string;
+  /** Where the state folder is made; default: the folder for temporary files. */
+  readonly within?: string;
 }
 
 /** A whole server on free ports of the loopback, with a state folder of its own. */
@@ -62,7 +64,7 @@ export interface TestServer extends AsyncDisposable {
 }
 
 export async function startTestServer(settings: ServerSettings = {}): Promise<TestServer> {
-  const stateDir = await mkdtemp(join(tmpdir(), 'assay-server-'));
+  const stateDir = await mkdtemp(join(settings.within ?? tmpdir(), 'assay-server-'));
   const rootsDir = join(stateDir, 'roots');
   await mkdir(rootsDir);
   await writeFile(join(rootsDir, 'root.pem'), new X509Certificate(testAuthorityCertificate).toString());

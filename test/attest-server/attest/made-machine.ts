@@ -61,6 +61,7 @@ export function madePorts(
     labelsOf: () => ({}),
     duration: () => {},
     recorded: () => {},
+    storageFault: () => null,
     fault(error) {
       throw error;
     },

@@ -30,7 +30,7 @@ function parseSamples(text: string): Sample[] {
     });
 }
 
-const trusted = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now);
+const trusted = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now, null);
 const broken = nodeView(
   statusOf(
     'node-2',
@@ -45,6 +45,7 @@ const broken = nodeView(
   ),
   enrolled('node-2'),
   now,
+  null,
 );
 
 describe('the metrics', () => {
