@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The set-up behind `npm start`, `npm test` and `npm run test:vm|check|fix|bench|build`. It runs under the machine's own
+// The set-up behind `npm start`, `npm test` and `npm run test:vm|check|fix|bench|build|pack`. It runs under the machine's own
 // Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -18,6 +18,7 @@ const verbs = {
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },
+  pack: { program: ['swtpm-fixtures/set-up/build.ts', '--pack', '.'], debian: false },
   build: { program: ['swtpm-fixtures/set-up/build.ts'], debian: false },
 };
 
