@@ -104,8 +104,8 @@ describe('the packed programs, installed without a clone', function () {
     assert.deepEqual(askedByInstall, Object.keys(manifest.optionalDependencies).sort());
   });
 
-  it('are compiled, with the packages that run and no others, in less than 4 MB', async () => {
-    assert.ok(statSync(tarball).size < 4_000_000, String(statSync(tarball).size));
+  it('are compiled, with the packages that run and no others, in less than 3 MB', async () => {
+    assert.ok(statSync(tarball).size < 3_000_000, String(statSync(tarball).size));
     const { stdout } = await run('tar', ['-tzf', tarball], bounds);
     const names = stdout.toString().trim().split('\n');
     assert.deepEqual(
