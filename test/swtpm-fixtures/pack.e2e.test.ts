@@ -32,7 +32,8 @@ const commands = ['assay', 'assay-server', 'assay-agent', 'kubectl-assay'] as co
 const bounds = { timeoutMs: 120_000, maxOutputBytes: 1 << 20 };
 /** Nobody, where the tests run as root: an installation needs no rights. */
 const user = 65_534;
-const isRoot = process.getuid?.() === 0;
+const asNobody = ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--'];
+let rights: readonly string[] = [];
 
 describe('the packed programs, installed without a clone', function () {
   this.timeout(240_000);
@@ -44,7 +45,7 @@ describe('the packed programs, installed without a clone', function () {
   const own = (...names: string[]) => {
     const path = inFolder(...names);
     mkdirSync(path, { recursive: true });
-    if (isRoot) chownSync(path, user, user);
+    if (rights.length > 0) chownSync(path, user, user);
     return path;
   };
   /** The machine's own programs, without those of this clone. */
@@ -78,6 +79,15 @@ describe('the packed programs, installed without a clone', function () {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'assay-pack-'));
     chmodSync(folder, 0o755);
+    // Nobody cannot run an npm that is in root's home: it is root's then.
+    if (process.getuid?.() === 0)
+      rights = await run('setpriv', [...asNobody.slice(1), 'npm', '--version'], {
+        ...bounds,
+        env: env(),
+      }).then(
+        () => asNobody,
+        () => [],
+      );
     own('home');
     const args = ['--pack', folder, '--out', inFolder('dist')];
     const setup = join(root, 'swtpm-fixtures/setup.mjs');
@@ -269,7 +279,6 @@ describe('the packed programs, installed without a clone', function () {
 
 /** A command line in a home that is empty, without root's rights. */
 function drop(argv: readonly string[]): readonly string[] {
-  const rights = isRoot ? ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--'] : [];
   return [...rights, 'sh', '-c', 'cd "$HOME" && exec "$@"', 'sh', ...argv];
 }
 
