@@ -50,7 +50,7 @@ describe('what an agent logs', function () {
     let said = '';
     agent.stderr?.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      if (said.includes('the server refused')) agent.kill('SIGTERM');
+      if (said.includes('the server refused') && !agent.killed) agent.kill('SIGTERM');
     });
     assert.deepEqual(await once(agent, 'close'), [0, null], said);
     const lines = said.trimEnd().split('\n');
