@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openTpm, ToolError, type Tpm } from 'node-tpm2';
 import type { Logger } from 'pino';
+import { adviceOn } from '../attest-server/protocol/advice.ts';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
 import { AgentError } from './agent-error.ts';
 import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
@@ -182,7 +183,8 @@ class Agent {
             if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
             const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
-            logger.warn({ code }, code === 'server_fault' ? serverFault : text);
+            const next = adviceOn(code, this.#config.node);
+            logger.warn({ code, next }, code === 'server_fault' ? serverFault : text);
             // A node whose enrolment was revoked shows a token again: its operator may have put a new one there.
             if (isEnrolled && unknownNode.has(code))
               state.remove('enrolled').catch((error: unknown) => logger.error(describe(error)));

@@ -9,6 +9,7 @@ import {
   path,
   resolveSettings,
   type SettingFlags,
+  type SettingSources,
   type Settings,
   type SettingValues,
 } from './protocol/settings.ts';
@@ -225,7 +226,17 @@ export function serverConfig(
   environment: Readonly<Record<string, string | undefined>>,
   flags: SettingFlags<typeof serverSettings> = {},
 ): ServerConfig {
-  const values = resolveSettings(serverSettings, { file, environment, flags }, contradictionsIn);
+  return configOf(serverValues({ file, environment, flags }));
+}
+
+type ServerValues = SettingValues<typeof serverSettings>;
+
+/** The value of each setting as it was given. @throws ConfigError with every fault at once */
+export function serverValues(sources: SettingSources<typeof serverSettings>): ServerValues {
+  return resolveSettings(serverSettings, sources, contradictionsIn);
+}
+
+export function configOf(values: ServerValues): ServerConfig {
   return {
     stateDir: values.stateDir,
     host: values.host,
@@ -254,7 +265,7 @@ export function serverConfig(
   };
 }
 
-function contradictionsIn(values: Partial<SettingValues<typeof serverSettings>>) {
+function contradictionsIn(values: Partial<ServerValues>) {
   const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = values;
   const found: Contradiction<typeof serverSettings>[] = [];
   const { 'sources.connections': places, 'sources.connectionsPerSecond': perSecond = 0 } = values;
