@@ -36,6 +36,8 @@ export interface Reason {
   readonly text: string;
   /** Digest of the stored evidence and the position in it (an event's index, a PCR), where there is one. */
   readonly evidence: { readonly digest: string; readonly position: string } | null;
+  /** An allowed signer vouches for all that changed: measured Secure Boot authorities, none of which is unknown. */
+  readonly signed?: true;
 }
 
 export interface AspectResult {
@@ -77,7 +79,15 @@ export const reasonSchema = z.object({
   actual: z.string().nullable(),
   text: z.string(),
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
+  // Left out where nobody vouches, and by an earlier version.
+  signed: z.literal(true).exactOptional(),
 }) satisfies z.ZodType<Reason>;
+
+/** True where all that counts against a node is a change for which an allowed signer vouches: a ticket, no alarm. */
+export function isSigned(reasons: readonly Reason[]): boolean {
+  const against = reasons.filter(({ severity }) => severity === 'fail');
+  return against.length > 0 && against.every(({ class: is, signed }) => is === 'drift' && signed === true);
+}
 
 export const aspectResultsSchema = z.partialRecord(
   aspectSchema,
