@@ -59,7 +59,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
-  const { metrics, report, auditTo } = rooms.use(openTelemetry({ logger, version, now, recorded }));
+  const { metrics, report, auditTo } = rooms.use(
+    openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
+  );
   const { fault } = report;
   const onUnreadable = report.unreadable;
   const store = rooms.use(
@@ -79,8 +81,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       enrolment: store.enrolment,
       audit: store.audit,
       now,
+      lookEvery: config.certificateLookedAtEvery,
       logger,
       expire,
+      report,
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
@@ -105,6 +109,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf,
       alive: state,
       duration: metrics.duration,
+      answered: report.answered,
       recorded: report.recorded,
       fault,
     }),
@@ -176,7 +181,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       advise: nextStep,
       policy: inForce.policy,
       policies: inForce.trials,
-      ready: audit.ready,
+      ready: () => (tls.ready().ok ? audit.ready() : tls.ready()),
       metrics,
       now,
       answered: metrics.request,

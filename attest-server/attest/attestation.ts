@@ -19,7 +19,7 @@ import {
 import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
-import { nextStatus } from './next-status.ts';
+import { lastTrusted, nextStatus } from './next-status.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame } from './same-verdict.ts';
@@ -84,7 +84,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
-      const held: NodeStatus = { ...status, state: verdict.state, verdict };
+      const held: NodeStatus = { ...status, state: verdict.state, verdict, trustedAt: lastTrusted(status) };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
     }
   }
@@ -186,7 +186,7 @@ export class Attestation {
     // A verdict may have come while this one waited its turn.
     if (this.#statuses.get(status.name) !== status || status.verdict === null) return;
     const verdict = overdueVerdict(status.verdict, status.verifiedAt, now);
-    const aged: NodeStatus = { ...status, state: 'unknown', verdict };
+    const aged: NodeStatus = { ...status, state: 'unknown', verdict, trustedAt: lastTrusted(status) };
     try {
       const record = changeRecord(aged, now, [verdict], status.state, []);
       await this.#commit(record, status.state, async () => {
@@ -335,6 +335,7 @@ export class Attestation {
       await this.#commit(record, from);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
+    this.#ports.answered(verdict);
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code), enough };
   }
 

@@ -111,7 +111,8 @@ function firstOf(pem: string): string {
   return new X509Certificate(pem).toString();
 }
 
-async function writeWhole(path: string, text: string): Promise<void> {
+/** Whole or not at all, readable by all. */
+export async function writeWhole(path: string, text: string): Promise<void> {
   const temporary = `${path}.new`;
   await rm(temporary, { force: true });
   const file = await open(temporary, 'wx', 0o644);

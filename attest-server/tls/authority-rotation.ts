@@ -37,6 +37,10 @@ export interface AuthorityRotation {
   trusts(node: string, digests: readonly string[]): void;
   /** Reads authority and certificate again. */
   renew(): Promise<void>;
+  /** The same where the certificate is due. */
+  renewIfDue(): Promise<void>;
+  /** What is shown now. */
+  readonly identity: ServerIdentity;
   readonly ports: AuthorityPorts;
 }
 
@@ -114,6 +118,13 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
     },
     trusts,
     renew: () => inTurn(async () => take(await parts.read())),
+    renewIfDue: () =>
+      inTurn(async () => {
+        if (now() >= identity.renewAt) take(await parts.read());
+      }),
+    get identity() {
+      return identity;
+    },
     ports: {
       view,
       rotate: (actor) =>

@@ -186,6 +186,14 @@ const migrations: readonly string[] = [
      select raise(abort, 'the key is that of another node');
    end;
    alter table nodes add column enrolled_from text;`,
+
+  // When a node was last found trusted, to within an hour for those of before: their equal verdicts have no rows.
+  `alter table statuses add column trusted_at integer;
+   update statuses set trusted_at = (
+     select max(at) from history
+     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+     and history.ek_digest = statuses.ek_digest and verdict like '{"state":"trusted"%'
+   ) where state <> 'trusted';`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

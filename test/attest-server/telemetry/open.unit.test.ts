@@ -4,12 +4,18 @@ import { pino } from 'pino';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 
-const logger = pino({ level: 'silent' });
+const parts = {
+  logger: pino({ level: 'silent' }),
+  version: '0.1.0',
+  perNode: true,
+  now: () => 7,
+  recorded: () => {},
+};
 const note = () => ({ event: null, isRepeated: false });
 
 describe('telemetry that is open before the audit log', () => {
   it('keeps what happens meanwhile, and writes it in its order', async () => {
-    const { report, auditTo } = openTelemetry({ logger, version: '0.1.0', now: () => 7, recorded: () => {} });
+    const { report, auditTo } = openTelemetry(parts);
     report.policyInForce({ name: 'strict', revision: '1' });
     report.notReloaded('roots', 'no folder');
     const events: AuditEvent[] = [];
@@ -22,12 +28,7 @@ describe('telemetry that is open before the audit log', () => {
   });
 
   it('counts an entry that could not be written', async () => {
-    const { report, auditTo, metrics } = openTelemetry({
-      logger,
-      version: '0.1.0',
-      now: () => 7,
-      recorded: () => {},
-    });
+    const { report, auditTo, metrics } = openTelemetry(parts);
     auditTo({ note, write: () => Promise.reject(new Error('the disk is full')) });
     report.notReloaded('tokens', 'no file');
     await new Promise(setImmediate);
