@@ -160,6 +160,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   for (const from of nodeStates)
     for (const to of nodeStates) if (from !== to) transitions.inc({ from, to }, 0);
   for (const port of ports) for (const bound of bounds) turnedAway.inc({ port, bound }, 0);
+  for (const table of tables) unreadableRows.inc({ table }, 0);
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
@@ -228,6 +229,8 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
 }
 
 const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
+/** Of the store, as its rows are called where one cannot be read. */
+const tables = ['audit', 'evidence', 'history', 'node', 'reference', 'status'] as const;
 const bounds: readonly HitBound[] = [
   ...(['rate', 'rate_in_all', 'places', 'places_in_all'] as const),
   ...(['bytes', 'bytes_in_all', 'deadline'] as const),

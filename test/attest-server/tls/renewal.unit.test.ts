@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { pino } from 'pino';
+import { CertificateFault, ensureIdentity, tlsFolder } from '../../../attest-server/tls/identity.ts';
+import { openTls, type TlsParts } from '../../../attest-server/tls/open.ts';
+
+const day = 86_400_000;
+const names = ['localhost'];
+
+describe("the server's certificate", () => {
+  let dir = '';
+  let tls = '';
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-renewal-'));
+    tls = tlsFolder(dir);
+  });
+  afterEach(() => rm(dir, { recursive: true }));
+  const at = (now: number) => ensureIdentity(dir, names, now);
+
+  it('is good for a year, and since an hour before it was made, for clocks that are late', async () => {
+    const now = Date.parse('2026-11-26T20:00:00Z');
+    const { chain, notAfter, replaced } = await at(now);
+    assert.equal(new X509Certificate(chain).validFromDate.getTime(), now - 3_600_000);
+    assert.equal(notAfter, now + 365 * day);
+    assert.equal(replaced, null);
+  });
+
+  it('is made anew when a third of its life is left, under the same authority and with another key', async () => {
+    const now = Date.now();
+    const first = await at(now);
+    assert.equal((await at(first.renewAt - 1000)).chain, first.chain);
+    const second = await at(first.renewAt);
+    assert.notEqual(second.key, first.key);
+    assert.deepEqual([second.caDigest, second.replaced], [first.caDigest, first.notAfter]);
+    assert.equal(second.notAfter, first.renewAt - (first.renewAt % 1000) + 365 * day);
+    assert.equal((await stat(join(tls, 'server.key'))).mode & 0o777, 0o600);
+    assert.deepEqual((await readdir(tls)).sort(), ['ca.crt', 'ca.key', 'server.crt', 'server.key']);
+  });
+
+  it('is never good for longer than its authority, and is not made anew for nothing', async () => {
+    const { authorityNotAfter } = await at(Date.now());
+    const near = await at(authorityNotAfter - 100 * day);
+    assert.equal(near.notAfter, authorityNotAfter);
+    assert.equal((await at(authorityNotAfter - 2 * day)).chain, near.chain);
+    const { renewAt } = near;
+    assert.equal(renewAt, authorityNotAfter);
+  });
+
+  it('is shown on where its authority has ended, with the advice to replace that', async () => {
+    const { authorityNotAfter } = await at(Date.now());
+    const last = await at(authorityNotAfter - 100 * day);
+    await assert.rejects(at(authorityNotAfter + day), (error) => {
+      assert.ok(error instanceof CertificateFault);
+      assert.equal(error.kept?.chain, last.chain);
+      assert.match(error.message, /another-authority/);
+      return true;
+    });
+  });
+
+  it('is made anew where its key is another one, as it is when making it was cut off', async () => {
+    const first = await at(Date.now());
+    await rm(join(tls, 'server.crt'));
+    const second = await at(Date.now());
+    await writeFile(join(tls, 'server.key'), first.key, { mode: 0o600 });
+    const third = await at(Date.now());
+    assert.notEqual(third.chain, second.chain);
+    assert.ok(new X509Certificate(third.chain).checkPrivateKey(createPrivateKey(third.key)));
+  });
+
+  it('is made anew where it is good from a moment on that has not come yet', async () => {
+    const first = await at(Date.now() + 10 * day);
+    assert.notEqual((await at(Date.now())).chain, first.chain);
+  });
+
+  it('stays whole where it cannot be made, and no key is left lying about', async () => {
+    const first = await at(Date.now());
+    await writeFile(join(tls, 'ca.key'), 'no key', { mode: 0o600 });
+    await assert.rejects(at(first.renewAt), CertificateFault);
+    assert.equal(`${await readFile(join(tls, 'server.crt'), 'utf8')}${first.ca}`, first.chain);
+    assert.equal(await readFile(join(tls, 'server.key'), 'utf8'), first.key);
+  });
+
+  describe('in a server that runs', () => {
+    let now = 0;
+    let told: string[] = [];
+    const open = (change: Partial<TlsParts> = {}) =>
+      openTls({
+        stateDir: dir,
+        names,
+        enrolment: { nodes: async () => [] },
+        audit: { append: async () => {} },
+        now: () => now,
+        lookEvery: 5,
+        logger: pino({ level: 'silent' }),
+        expire: () => {},
+        report: {
+          certificateRenewed: () => void told.push('renewed'),
+          certificateNotRenewed: () => void told.push('not renewed'),
+        },
+        ...change,
+      });
+    const until = async (holds: () => boolean) => {
+      while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    beforeEach(() => {
+      [now, told] = [Date.now(), []];
+    });
+
+    it('is shown to whoever connects once it is made anew, and told of once', async () => {
+      await using room = await open();
+      const shown: string[] = [];
+      room.onChange(({ chain }) => shown.push(chain));
+      now = room.identity.renewAt;
+      await until(() => shown.length > 0);
+      assert.deepEqual([told, shown], [['renewed'], [room.identity.chain]]);
+    });
+
+    it('is ready until it has ended, though it could not be made, and again once it is', async () => {
+      await using room = await open();
+      await rename(join(tls, 'ca.key'), join(tls, 'ca.key.hidden'));
+      const { renewAt, notAfter } = room.identity;
+      now = renewAt;
+      await until(() => told.includes('not renewed'));
+      assert.equal(room.ready().ok, true);
+      now = notAfter + 1;
+      assert.equal(room.ready().ok, false);
+      await rename(join(tls, 'ca.key.hidden'), join(tls, 'ca.key'));
+      await until(() => told.includes('renewed'));
+      await until(() => room.ready().ok);
+    });
+
+    it('starts with one that has ended where no other can be made, and not where a name is new', async () => {
+      await at(now - 400 * day);
+      await rename(join(tls, 'ca.key'), join(tls, 'ca.key.hidden'));
+      await using room = await open({ lookEvery: 1_000_000 });
+      assert.deepEqual([told, room.ready().ok], [['not renewed'], false]);
+      await assert.rejects(open({ names: ['assay.example'] }), CertificateFault);
+    });
+
+    it('that was made anew before a listener began is shown by it', async () => {
+      await using room = await open();
+      now = room.identity.renewAt;
+      await until(() => told.length > 0 && now < room.identity.renewAt);
+      const shown: string[] = [];
+      room.onChange(({ chain }) => shown.push(chain));
+      assert.deepEqual(shown, [room.identity.chain]);
+    });
+  });
+});
