@@ -67,14 +67,13 @@ function sharedScrapes(ports: ProbePorts): () => Promise<string> {
   let latest: Promise<string> | null = null;
   let until = Number.NEGATIVE_INFINITY;
   return () => {
-    const at = performance.now();
-    if (latest !== null && at < until) return latest;
+    if (latest !== null && performance.now() < until) return latest;
     until = Number.POSITIVE_INFINITY;
     const made = scrape(ports);
     latest = made;
     made.then(
       () => {
-        until = at + ports.scrapeKeptFor;
+        until = performance.now() + ports.scrapeKeptFor;
       },
       () => {
         latest = null;

@@ -14,7 +14,10 @@ export interface DateFault {
  * @param chain the server's own certificate first. Nothing else of it is believed
  * @param now milliseconds since the epoch, by the clock here
  */
-export function dateFault(chain: readonly X509Certificate[], now: number): DateFault | null {
+export function dateFault(
+  chain: readonly Pick<X509Certificate, 'validFromDate' | 'validToDate'>[],
+  now: number,
+): DateFault | null {
   for (const [position, { validFromDate, validToDate }] of chain.entries()) {
     const isLeaf = position === 0;
     const whose = isLeaf ? "the server's certificate" : "the authority of the server's certificate";

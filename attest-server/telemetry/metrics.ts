@@ -1,8 +1,9 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
-import { classOf, isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
-import { type Aspect, aspects, isSigned, type NodeState, nodeStates } from '../protocol/verdict.ts';
+import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
+import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
+import { nodeSeries } from './node-series.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
 /** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
@@ -70,21 +71,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
 
   gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
-  const ofNodes = perNode
-    ? {
-        states: gauge('node_state', '1 for the state of the node, 0 for the others', ['node', 'state']),
-        reasons: gauge('node_reason_info', 'Always 1; the first reason of a node that is not trusted', [
-          'node',
-          'code',
-          'class',
-          'signed',
-        ]),
-        trusted: gauge('node_trusted', '1 where the node is trusted now, else 0', ['node']),
-        lastSuccess: gauge('node_last_success_timestamp_seconds', 'When the node was last found trusted', [
-          'node',
-        ]),
-      }
-    : null;
+  let ofNodes = perNode ? nodeSeries([]) : '';
   const isReady = gauge('ready', '1 where nodes can be judged, as /readyz says it, else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
@@ -183,18 +170,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
-      if (ofNodes === null) return;
-      for (const one of Object.values(ofNodes)) one.reset();
-      for (const { name: node, state, reason, reasons, trustedAt } of views) {
-        for (const each of nodeStates) ofNodes.states.set({ node, state: each }, each === state ? 1 : 0);
-        ofNodes.trusted.set({ node }, state === 'trusted' ? 1 : 0);
-        if (trustedAt !== null) ofNodes.lastSuccess.set({ node }, Date.parse(trustedAt) / 1000);
-        if (state !== 'trusted' && reason !== null)
-          ofNodes.reasons.set(
-            { node, code: reason, class: classOf(reason), signed: String(isSigned(reasons)) },
-            1,
-          );
-      }
+      if (perNode) ofNodes = nodeSeries(views);
     },
     ready: (is) => isReady.set(is ? 1 : 0),
     agents(versions) {
@@ -216,7 +192,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     reloadFailed: (part) => reloadFailures.inc({ part }),
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
-    text: () => registry.metrics(),
+    text: async () => `${await registry.metrics()}${ofNodes}`,
     contentType: registry.contentType,
   };
 

@@ -9,7 +9,7 @@ import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
-import { assertFires, readRules, type Scraped } from './promtool.ts';
+import { assertFires, promtoolOn, readRules, type Scraped } from './promtool.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const instance = 'assay:9464';
@@ -57,6 +57,12 @@ describe('the alert rules on what a real server tells', () => {
     });
     const labels = { instance, node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false' };
     await assertFires(scraped, '1h', [{ alert: 'AssayNodeChanged', labels }]);
+  });
+
+  it('are asked of a text that Prometheus reads without a remark', async () => {
+    // Those of the runtime are named by prom-client.
+    const lines = (await world.metrics()).split('\n').filter((line) => !/^(?:# \w+ )?nodejs_/.test(line));
+    assert.equal(await promtoolOn(`${lines.join('\n')}\n`, 'check', 'metrics'), '');
   });
 
   it('ask for nothing that no server tells: each series is there, with these labels', async () => {

@@ -63,8 +63,14 @@ export async function assertFires(scraped: Scraped, after: string, fired: readon
 }
 
 /** @throws ToolError with the begin of what it says */
-export async function promtool(...args: readonly string[]): Promise<string> {
-  const { stdout } = await run('promtool', args, { timeoutMs: 60_000, maxOutputBytes: 8_388_608 });
+export function promtool(...args: readonly string[]): Promise<string> {
+  return promtoolOn('', ...args);
+}
+
+/** The same with this on stdin. */
+export async function promtoolOn(input: string, ...args: readonly string[]): Promise<string> {
+  const bounds = { timeoutMs: 60_000, maxOutputBytes: 8_388_608 };
+  const { stdout } = await run('promtool', args, { ...bounds, input: Buffer.from(input) });
   return stdout.toString('utf8');
 }
 
