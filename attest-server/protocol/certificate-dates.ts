@@ -34,7 +34,7 @@ export function dateFault(
     if (now < validFromDate.getTime())
       return {
         text: `${whose} is good from ${rfc3339(validFromDate.getTime())} on, and ${clock}`,
-        hint: 'One of the two clocks is wrong: set that of this machine, or that of the server and then remove its tls/server.crt and send it SIGHUP.',
+        hint: 'One of the two clocks is wrong. If it is the one here, set it; if it is that of the server, set that, and send the server SIGHUP: it then makes another certificate.',
       };
   }
   return null;

@@ -8,7 +8,7 @@ import type { AuditAction } from '../protocol/audit.ts';
 import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
 import type { Introduction } from '../protocol/messages.ts';
 import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
-import { type ServerIdentity, tlsFolder } from './identity.ts';
+import { isRenewalDue, type ServerIdentity, tlsFolder } from './identity.ts';
 
 interface RotationParts {
   readonly stateDir: string;
@@ -120,7 +120,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
     renew: () => inTurn(async () => take(await parts.read())),
     renewIfDue: () =>
       inTurn(async () => {
-        if (now() >= identity.renewAt) take(await parts.read());
+        if (isRenewalDue(identity, now())) take(await parts.read());
       }),
     get identity() {
       return identity;

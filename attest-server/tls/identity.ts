@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../protocol/authority.ts';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
 import { type Authorities, type RotationStage, readAuthorities } from './authority-files.ts';
-import { isFor, makeCertificate, readCertificate, renewAt } from './server-certificate.ts';
+import { isDue, isFor, makeCertificate, readCertificate } from './server-certificate.ts';
 
 /** The server's own authority and certificate, PEM. One authority per installation, never shared. */
 export interface ServerIdentity {
@@ -19,8 +19,6 @@ export interface ServerIdentity {
   readonly key: string;
   /** Milliseconds since the epoch. */
   readonly notAfter: number;
-  /** When it is to be made anew. */
-  readonly renewAt: number;
   /** Until when the one was good whose place it has just taken; null where it was there, or is the first. */
   readonly replaced: number | null;
   /** Of the authority in force. Milliseconds since the epoch. */
@@ -75,10 +73,6 @@ export class CertificateFault extends Error {
   }
 }
 
-function isDue(certificate: X509Certificate, authority: X509Certificate, now: number): boolean {
-  return now >= renewAt(certificate, authority) || now < certificate.validFromDate.getTime();
-}
-
 async function identityOf(
   dir: string,
   found: Authorities,
@@ -94,12 +88,16 @@ async function identityOf(
     chain: `${certificate}${found.inForce}`,
     key,
     notAfter: leaf.validToDate.getTime(),
-    renewAt: renewAt(leaf, authority),
     replaced,
     authorityNotAfter: authority.validToDate.getTime(),
     stage: found.stage,
     authorities: await announcement(found, join(dir, 'ca.key')),
   };
+}
+
+/** Whether another certificate is to be made. @param now milliseconds since the epoch */
+export function isRenewalDue({ chain, ca }: ServerIdentity, now: number): boolean {
+  return isDue(new X509Certificate(chain), new X509Certificate(ca), now);
 }
 
 export function tlsFolder(stateDir: string): string {

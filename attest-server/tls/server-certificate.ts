@@ -12,8 +12,18 @@ const life = 365 * day;
 /** It is good since before it was made: the clocks of those who look at it may be late. */
 const before = 3_600_000;
 
-/** When the certificate is to be made anew; no new one would last longer than its authority. */
-export function renewAt(certificate: X509Certificate, authority: X509Certificate): number {
+/**
+ * True where another one is to be made: a third of its life is left, or it was made when the clock was ahead. Who is
+ * earlier than the authority has a wrong clock now.
+ * @param now milliseconds since the epoch
+ */
+export function isDue(certificate: X509Certificate, authority: X509Certificate, now: number): boolean {
+  if (now >= renewAt(certificate, authority)) return true;
+  return now < certificate.validFromDate.getTime() && now >= authority.validFromDate.getTime();
+}
+
+/** When that third is left; no new one would last longer than the authority. */
+function renewAt(certificate: X509Certificate, authority: X509Certificate): number {
   const until = certificate.validToDate.getTime();
   if (until > authority.validToDate.getTime() - day) return until;
   return until - (until - certificate.validFromDate.getTime()) / 3;
@@ -56,9 +66,25 @@ export async function makeCertificate(
       `the authority of the server ends at ${rfc3339(ends)}, so that it signs no certificate any more: replace it (docs/connections.md#another-authority)`,
     );
   const made = join(dir, 'new');
-  const at = (name: string) => join(made, name);
   await rm(made, { recursive: true, force: true });
   await mkdir(made, { mode: 0o700 });
+  try {
+    await issue(dir, made, names, [now - before, Math.min(now + life, ends)]);
+    writePrivate(join(dir, 'server.key'), await readFile(join(made, 'key'), 'utf8'), 'replace');
+    await writeWhole(join(dir, 'server.crt'), await readFile(join(made, 'certificate'), 'utf8'));
+  } finally {
+    await rm(made, { recursive: true, force: true });
+  }
+}
+
+/** Into a folder of its own: `key` and `certificate`. */
+async function issue(
+  dir: string,
+  made: string,
+  names: readonly string[],
+  [from, until]: readonly [from: number, until: number],
+): Promise<void> {
+  const at = (name: string) => join(made, name);
   await openssl([
     ...['req', '-new', ...newEcKey, '-subj', '/O=Assay/CN=assay-server'],
     ...['-keyout', at('key'), '-out', at('request')],
@@ -80,15 +106,12 @@ export async function makeCertificate(
     [
       ...['ca', '-batch', '-notext', '-config', at('ca.cnf'), '-extfile', at('extensions')],
       ...['-cert', join(dir, 'ca.crt'), '-keyfile', join(dir, 'ca.key')],
-      ...['-startdate', asn1Time(now - before), '-enddate', asn1Time(Math.min(now + life, ends))],
+      ...['-startdate', asn1Time(from), '-enddate', asn1Time(until)],
       ...['-in', at('request'), '-out', at('certificate')],
     ],
     // In the file a folder's name would be read for variables.
     { ASSAY_NEW: made },
   );
-  writePrivate(join(dir, 'server.key'), await readFile(at('key'), 'utf8'), 'replace');
-  await writeWhole(join(dir, 'server.crt'), await readFile(at('certificate'), 'utf8'));
-  await rm(made, { recursive: true });
 }
 
 /** For `openssl ca`, which alone takes dates in every version that there is. */

@@ -79,9 +79,9 @@ describe("the server's certificate, while the server runs", () => {
     await using world = await startTestServer({
       certificateLookedAtEvery: 50,
       async prepare(stateDir) {
-        // A third of its life is left in three seconds.
-        const { renewAt } = await ensureIdentity(join(folder, 'measure'), names, 0);
-        before = (await ensureIdentity(stateDir, names, Date.now() + 3_000 - renewAt)).notAfter;
+        // A third of its life, a year and an hour, is left in three seconds.
+        const third = (365 * day + 3_600_000) / 3;
+        before = (await ensureIdentity(stateDir, names, Date.now() + 3_000 + third - 365 * day)).notAfter;
       },
     });
     await world.pin(node, await ekDigestOf(machine));

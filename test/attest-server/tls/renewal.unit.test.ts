@@ -5,10 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
-import { CertificateFault, ensureIdentity, tlsFolder } from '../../../attest-server/tls/identity.ts';
+import {
+  CertificateFault,
+  ensureIdentity,
+  isRenewalDue,
+  tlsFolder,
+} from '../../../attest-server/tls/identity.ts';
 import { openTls, type TlsParts } from '../../../attest-server/tls/open.ts';
 
 const day = 86_400_000;
+/** Of the year and the hour for which one is good, a third. */
+const third = (365 * day + 3_600_000) / 3;
+const renewAt = ({ notAfter }: { readonly notAfter: number }) => Math.ceil(notAfter - third);
 const names = ['localhost'];
 
 describe("the server's certificate", () => {
@@ -32,11 +40,12 @@ describe("the server's certificate", () => {
   it('is made anew when a third of its life is left, under the same authority and with another key', async () => {
     const now = Date.now();
     const first = await at(now);
-    assert.equal((await at(first.renewAt - 1000)).chain, first.chain);
-    const second = await at(first.renewAt);
+    const dueAt = renewAt(first);
+    assert.equal((await at(dueAt - 1000)).chain, first.chain);
+    const second = await at(dueAt);
     assert.notEqual(second.key, first.key);
     assert.deepEqual([second.caDigest, second.replaced], [first.caDigest, first.notAfter]);
-    assert.equal(second.notAfter, first.renewAt - (first.renewAt % 1000) + 365 * day);
+    assert.equal(second.notAfter, dueAt - (dueAt % 1000) + 365 * day);
     assert.equal((await stat(join(tls, 'server.key'))).mode & 0o777, 0o600);
     assert.deepEqual((await readdir(tls)).sort(), ['ca.crt', 'ca.key', 'server.crt', 'server.key']);
   });
@@ -46,8 +55,10 @@ describe("the server's certificate", () => {
     const near = await at(authorityNotAfter - 100 * day);
     assert.equal(near.notAfter, authorityNotAfter);
     assert.equal((await at(authorityNotAfter - 2 * day)).chain, near.chain);
-    const { renewAt } = near;
-    assert.equal(renewAt, authorityNotAfter);
+    assert.deepEqual(
+      [isRenewalDue(near, authorityNotAfter - 1), isRenewalDue(near, authorityNotAfter)],
+      [false, true],
+    );
   });
 
   it('is shown on where its authority has ended, with the advice to replace that', async () => {
@@ -71,17 +82,19 @@ describe("the server's certificate", () => {
     assert.ok(new X509Certificate(third.chain).checkPrivateKey(createPrivateKey(third.key)));
   });
 
-  it('is made anew where it is good from a moment on that has not come yet', async () => {
+  it('is made anew where the clock was ahead, and not where it is behind', async () => {
     const first = await at(Date.now() + 10 * day);
-    assert.notEqual((await at(Date.now())).chain, first.chain);
+    assert.equal((await at(0)).chain, first.chain);
+    assert.notEqual((await at(Date.now() + 60_000)).chain, first.chain);
   });
 
   it('stays whole where it cannot be made, and no key is left lying about', async () => {
     const first = await at(Date.now());
     await writeFile(join(tls, 'ca.key'), 'no key', { mode: 0o600 });
-    await assert.rejects(at(first.renewAt), CertificateFault);
+    await assert.rejects(at(renewAt(first)), CertificateFault);
     assert.equal(`${await readFile(join(tls, 'server.crt'), 'utf8')}${first.ca}`, first.chain);
     assert.equal(await readFile(join(tls, 'server.key'), 'utf8'), first.key);
+    assert.deepEqual((await readdir(tls)).sort(), ['ca.crt', 'ca.key', 'server.crt', 'server.key']);
   });
 
   describe('in a server that runs', () => {
@@ -114,16 +127,30 @@ describe("the server's certificate", () => {
       await using room = await open();
       const shown: string[] = [];
       room.onChange(({ chain }) => shown.push(chain));
-      now = room.identity.renewAt;
+      now = renewAt(room.identity);
       await until(() => shown.length > 0);
       assert.deepEqual([told, shown], [['renewed'], [room.identity.chain]]);
+    });
+
+    it('is made anew at a start where it has ended', async () => {
+      await at(now - 400 * day);
+      await using room = await open({ lookEvery: 1_000_000 });
+      assert.deepEqual([told, room.ready().ok], [['renewed'], true]);
+    });
+
+    it('is made anew once a clock that was ahead is right', async () => {
+      await using room = await open();
+      now += 300 * day;
+      await until(() => told.length === 1);
+      now -= 300 * day;
+      await until(() => told.length === 2 && !isRenewalDue(room.identity, now));
     });
 
     it('is ready until it has ended, though it could not be made, and again once it is', async () => {
       await using room = await open();
       await rename(join(tls, 'ca.key'), join(tls, 'ca.key.hidden'));
-      const { renewAt, notAfter } = room.identity;
-      now = renewAt;
+      const { notAfter } = room.identity;
+      now = renewAt(room.identity);
       await until(() => told.includes('not renewed'));
       assert.equal(room.ready().ok, true);
       now = notAfter + 1;
@@ -143,8 +170,8 @@ describe("the server's certificate", () => {
 
     it('that was made anew before a listener began is shown by it', async () => {
       await using room = await open();
-      now = room.identity.renewAt;
-      await until(() => told.length > 0 && now < room.identity.renewAt);
+      now = renewAt(room.identity);
+      await until(() => told.length > 0 && !isRenewalDue(room.identity, now));
       const shown: string[] = [];
       room.onChange(({ chain }) => shown.push(chain));
       assert.deepEqual(shown, [room.identity.chain]);

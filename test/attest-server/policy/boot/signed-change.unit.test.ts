@@ -6,7 +6,15 @@ import type { LogEvent } from '../../../../attest-server/verify/tpm/event-log.ts
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { dataOf, eventWhere, insertBefore, remeasured, without } from '../../../vectors/log-surgery.ts';
+import {
+  dataOf,
+  eventsWhere,
+  eventWhere,
+  insertBefore,
+  remeasured,
+  without,
+  withValue,
+} from '../../../vectors/log-surgery.ts';
 import { byValues, capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
@@ -27,6 +35,25 @@ const kernelImage = indexOf(({ pcr, stage }) => pcr === 4 && stage === 'kernel')
 const initrdCommand = indexOf(({ describes }) => describes === 'grub_cmd: initrd /initrd.img');
 const loadOptions = indexOf(({ describes }) => describes === 'LOADED_IMAGE::LoadOptions');
 const ownerAuthority = indexOf(({ describes }) => describes.startsWith('MokListRT'));
+
+/** The same unified image, started by firmware that checks it. */
+const signedUnified = (() => {
+  const on = indexOf(({ describes }) => /^SecureBoot\b/.test(describes), unified);
+  const separator = indexOf(({ pcr, type }) => pcr === 7 && type === 'EV_SEPARATOR', unified);
+  const switchedOn = remeasured(
+    unified,
+    on,
+    withValue(dataOf(unified, on), () => Buffer.of(1)),
+  );
+  return insertBefore(switchedOn, separator + 1, {
+    pcr: 7,
+    type: 0x8000_00e0,
+    data: dataOf(
+      log,
+      indexOf(({ describes }) => describes.startsWith('db: C=')),
+    ),
+  });
+})();
 
 /** Another content of what an event measures, which nobody knows. */
 const changed = (from: Buffer, index: number, what: string) =>
@@ -184,6 +211,23 @@ describe('a change of a boot', () => {
     const reference = capturedFrom(madeProof({ log: unified }));
     const { reasons } = judged(tamper(unified, 'kernel'), '{}', [reference]);
     assert.deepEqual([reasons[0]?.code, isSigned(reasons)], ['kernel_unknown', false]);
+  });
+
+  it('is signed in a unified image, whatever of its sections changed, and not where an add-on comes with it', () => {
+    const reference = capturedFrom(madeProof({ log: signedUnified }));
+    const kernel = tamper(signedUnified, 'kernel');
+    const initrd =
+      eventsWhere(kernel, ({ pcr, stage }) => pcr === 11 && stage === 'initrd').at(-1)?.index ?? 0;
+    const addOn = { pcr: 12, type: 13, data: Buffer.from('an add-on') };
+    for (const [from, isVouchedFor] of [
+      [kernel, true],
+      [changed(kernel, initrd, 'initrd'), true],
+      [changed(signedUnified, initrd, 'initrd'), false],
+      [insertBefore(kernel, initrd + 1, addOn), false],
+    ] as const) {
+      const { state, reasons } = judged(from, '{}', [reference]);
+      assert.deepEqual([state, isSigned(reasons)], ['untrusted', isVouchedFor]);
+    }
   });
 
   it('is not signed where no authority was measured, though Secure Boot is on', () => {
