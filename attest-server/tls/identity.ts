@@ -57,7 +57,7 @@ export async function ensureIdentity(
     throw new CertificateFault(cause, usable ? await identityOf(dir, found, kept, null) : null);
   }
   const made = await readCertificate(dir);
-  if (made === null) throw new Error(`${dir}: server.key is not the key of server.crt`);
+  if (made === null) throw new Error(`${dir}: the certificate is gone again`);
   return identityOf(dir, found, made, old?.validToDate.getTime() ?? null);
 }
 

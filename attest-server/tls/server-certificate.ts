@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { writePrivate } from '../state/private-file.ts';
-import { readOrNull, writeWhole } from './authority-files.ts';
+import { readOrNull, sync, writeWhole } from './authority-files.ts';
 import { newEcKey, openssl } from './openssl.ts';
 
 const day = 86_400_000;
@@ -29,16 +29,27 @@ function renewAt(certificate: X509Certificate, authority: X509Certificate): numb
   return until - (until - certificate.validFromDate.getTime()) / 3;
 }
 
-/** The certificate with its key, PEM; null where there is none, or they are not of each other. */
+/**
+ * The certificate with its key, PEM; null where one of them is missing. Completes a renewal that was cut off.
+ * @throws Error where they are not of each other
+ */
 export async function readCertificate(
   dir: string,
 ): Promise<{ readonly certificate: string; readonly key: string } | null> {
   const certificate = await readOrNull(join(dir, 'server.crt'));
   const key = await readOrNull(join(dir, 'server.key'));
-  if (certificate === null || key === null) return null;
-  return new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))
-    ? { certificate, key }
-    : null;
+  if (key === null) return null;
+  const isOfKey = (pem: string) => new X509Certificate(pem).checkPrivateKey(createPrivateKey(key));
+  const made = await readOrNull(join(dir, 'new', 'certificate'));
+  if (made !== null && isOfKey(made)) {
+    await putInPlace(dir, made);
+    return { certificate: made, key };
+  }
+  if (certificate === null) return null;
+  if (isOfKey(certificate)) return { certificate, key };
+  throw new Error(
+    `${join(dir, 'server.key')} is not the key of server.crt: bring the right one, or remove both`,
+  );
 }
 
 /** True where it is for all of these host names and addresses. */
@@ -49,8 +60,8 @@ export function isFor(certificate: X509Certificate, names: readonly string[]): b
 }
 
 /**
- * Makes a key and its certificate under the authority in force, and puts them in their place once they are whole: the key
- * first, so that what was cut off between them is seen.
+ * Makes a key and its certificate under the authority in force, and puts them in their place once both are on disk: whoever
+ * finds the key there, and the certificate not yet, puts that there too.
  * @param now milliseconds since the epoch
  * @throws ToolError; Error where the authority is about to end
  */
@@ -70,11 +81,18 @@ export async function makeCertificate(
   await mkdir(made, { mode: 0o700 });
   try {
     await issue(dir, made, names, [now - before, Math.min(now + life, ends)]);
-    writePrivate(join(dir, 'server.key'), await readFile(join(made, 'key'), 'utf8'), 'replace');
-    await writeWhole(join(dir, 'server.crt'), await readFile(join(made, 'certificate'), 'utf8'));
-  } finally {
+    for (const path of [join(made, 'certificate'), made]) await sync(path);
+  } catch (error) {
     await rm(made, { recursive: true, force: true });
+    throw error;
   }
+  writePrivate(join(dir, 'server.key'), await readFile(join(made, 'key'), 'utf8'), 'replace');
+  await putInPlace(dir, await readFile(join(made, 'certificate'), 'utf8'));
+}
+
+async function putInPlace(dir: string, certificate: string): Promise<void> {
+  await writeWhole(join(dir, 'server.crt'), certificate);
+  await rm(join(dir, 'new'), { recursive: true });
 }
 
 /** Into a folder of its own: `key` and `certificate`. */

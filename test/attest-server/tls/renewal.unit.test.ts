@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -14,6 +14,7 @@ import {
 import { openTls, type TlsParts } from '../../../attest-server/tls/open.ts';
 
 const day = 86_400_000;
+const leafOf = ({ chain, ca }: { readonly chain: string; readonly ca: string }) => chain.slice(0, -ca.length);
 /** Of the year and the hour for which one is good, a third. */
 const third = (365 * day + 3_600_000) / 3;
 const renewAt = ({ notAfter }: { readonly notAfter: number }) => Math.ceil(notAfter - third);
@@ -72,14 +73,24 @@ describe("the server's certificate", () => {
     });
   });
 
-  it('is made anew where its key is another one, as it is when making it was cut off', async () => {
+  it('is put in its place where that was cut off, and refused where its key is another one', async () => {
     const first = await at(Date.now());
-    await rm(join(tls, 'server.crt'));
-    const second = await at(Date.now());
+    const dueAt = renewAt(first);
+    const second = await at(dueAt);
+    const [before, after] = [leafOf(first), leafOf(second)];
+    // The key was there already, and its certificate was not.
+    await writeFile(join(tls, 'server.crt'), before);
+    await mkdir(join(tls, 'new'));
+    await writeFile(join(tls, 'new', 'certificate'), after);
+    assert.equal((await at(dueAt)).chain, second.chain);
+    assert.deepEqual((await readdir(tls)).sort(), ['ca.crt', 'ca.key', 'server.crt', 'server.key']);
     await writeFile(join(tls, 'server.key'), first.key, { mode: 0o600 });
-    const third = await at(Date.now());
-    assert.notEqual(third.chain, second.chain);
-    assert.ok(new X509Certificate(third.chain).checkPrivateKey(createPrivateKey(third.key)));
+    await assert.rejects(at(dueAt), /is not the key of server\.crt/);
+    // The key was not there either: what is left over of it is nothing.
+    await mkdir(join(tls, 'new'));
+    await writeFile(join(tls, 'new', 'certificate'), after);
+    await writeFile(join(tls, 'server.crt'), before);
+    assert.equal((await at(Date.now())).chain, first.chain);
   });
 
   it('is made anew where the clock was ahead, and not where it is behind', async () => {
