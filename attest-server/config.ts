@@ -46,6 +46,12 @@ export interface ServerConfig {
   readonly transitionEvidenceFor: number;
   /** How many nodes of one address, or network of IPv6, may be bound by first use. */
   readonly firstUsePerSource: number;
+  /** Whether the metrics have series of each node. */
+  readonly metricsPerNode: boolean;
+  /** Milliseconds for which the text of one scrape is that of all. */
+  readonly scrapeKeptFor: number;
+  /** Milliseconds after which is looked again whether the certificate is due. */
+  readonly certificateLookedAtEvery: number;
   /** Who captured a reference may not approve it; a capture is then always staged. */
   readonly separateApprovals: boolean;
 }
@@ -211,6 +217,13 @@ export const serverSettings = {
         'how many nodes of one address may be bound by `first-use`; those that were approved do not count',
       ),
   },
+  'metrics.perNode': {
+    variable: 'ASSAY_METRICS_PER_NODE',
+    schema: z
+      .boolean('neither true nor false')
+      .default(true)
+      .describe('whether `/metrics` has series of each node; the alert rules that name a node need them'),
+  },
   'approvals.separate': {
     variable: 'ASSAY_APPROVALS_SEPARATE',
     schema: z
@@ -261,6 +274,9 @@ export function configOf(values: ServerValues): ServerConfig {
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
     firstUsePerSource: values.firstUsePerSource,
+    metricsPerNode: values['metrics.perNode'],
+    scrapeKeptFor: 1000,
+    certificateLookedAtEvery: 3_600_000,
     separateApprovals: values['approvals.separate'],
   };
 }

@@ -60,7 +60,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
-  const { metrics, report, auditTo } = rooms.use(openTelemetry({ logger, version, now, recorded }));
+  const { metrics, report, auditTo } = rooms.use(
+    openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
+  );
   const { fault } = report;
   const onUnreadable = report.unreadable;
   const health = rooms.use(openHealth({ state, now, report }));
@@ -77,8 +79,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       enrolment: store.enrolment,
       audit: store.audit,
       now,
+      lookEvery: config.certificateLookedAtEvery,
       logger,
       expire,
+      report,
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
@@ -103,6 +107,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf,
       alive: state,
       duration: metrics.duration,
+      answered: report.answered,
       recorded: report.recorded,
       storageFault: health.fault,
       fault,
@@ -182,17 +187,19 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle,
       audit: audit.ports,
       authority: tls.ports,
-      advise: (code, node) =>
+      advise: (code, node, reason) =>
         code === 'server_fault'
           ? health.advice(attest.serverFault(node) ?? 'internal')
-          : nextStep(code, node),
+          : nextStep(code, node, reason),
       faultAdvice: health.advice,
       storageFault: health.fault,
       policy: inForce.policy,
       policies: inForce.trials,
       ready() {
         const reason = health.text();
-        return reason === null ? audit.ready() : { ok: false, reason };
+        if (reason !== null) return { ok: false, reason };
+        const certificate = tls.ready();
+        return certificate.ok ? audit.ready() : certificate;
       },
       metrics,
       now,

@@ -20,7 +20,7 @@ import {
 import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
-import { nextStatus } from './next-status.ts';
+import { lastTrusted, nextStatus } from './next-status.ts';
 import { NodeFaults } from './node-faults.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
@@ -92,7 +92,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
-      const held: NodeStatus = { ...status, state: verdict.state, verdict };
+      const held: NodeStatus = { ...status, state: verdict.state, verdict, trustedAt: lastTrusted(status) };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
     }
   }
@@ -220,7 +220,7 @@ export class Attestation {
     // A verdict may have come while this one waited its turn.
     if (this.#statuses.get(name) !== shown || before === null) return;
     const verdict = overdueVerdict(before, stored.verifiedAt, now);
-    const aged: NodeStatus = { ...stored, state: 'unknown', verdict };
+    const aged: NodeStatus = { ...stored, state: 'unknown', verdict, trustedAt: lastTrusted(stored) };
     // Not trusted any longer, though it is not written down.
     const showOnly = () => {
       this.#statuses.set(name, aged);
@@ -384,6 +384,7 @@ export class Attestation {
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
     this.#faults.forget(node.name);
+    this.#ports.answered(verdict);
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code), enough };
   }
 

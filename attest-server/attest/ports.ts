@@ -30,6 +30,8 @@ export interface AttestPorts {
   labelsOf(node: string): Readonly<Record<string, string>>;
   /** Seconds spent in one phase of an attestation. */
   duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
+  /** Evidence was answered: with this verdict, which is on disk, or equal to the one that is. */
+  answered(verdict: Verdict): void;
   /** A verdict was committed, or accepted as equal to the one before. `from` is the state before it. */
   recorded(entry: HistoryEntry, from: NodeState | null): void;
   /** Why nothing can be stored at present; null where all works. */
@@ -78,6 +80,8 @@ export interface NodeStatus extends Moved {
   readonly verdict: Verdict | null;
   /** When this server first saw the current boot proven. */
   readonly bootedAt: number | null;
+  /** When it was last found trusted, where it is not now: else that is `verifiedAt`. Null: never. */
+  readonly trustedAt: number | null;
   /** `at` of the latest row of the history, as it was asked for; null before the first. */
   readonly recordedAt: number | null;
   /** Since when it is in this state: its latest transition; null before the first. */

@@ -70,6 +70,8 @@ export const nodeView = z.object({
   bound: z.enum(enrolmentMethods).nullable(),
   tpmClass: z.enum(tpmClasses),
   // A server of before says nothing of what follows.
+  /** When it was last found trusted; null: never. */
+  trustedAt: moment.default(null),
   /** Since when it is in this state. */
   since: moment.default(null),
   enrolledAt: moment.default(null),

@@ -27,6 +27,7 @@ export const auditActions = {
   'authority.rotate': 'another authority of the server was announced',
   'authority.finish': 'the announced authority signs from now on',
   'authority.retire': 'the authority before is not announced any more',
+  'certificate.renew': 'another certificate of the server took the place of one: until when each is good',
   'audit_key.create': 'the audit log got its first key',
   'audit_key.rotate': 'the audit log got a new key, which the old one signed',
   'audit_key.start_anew': 'the audit log got a key of a new origin, since the old one is lost',

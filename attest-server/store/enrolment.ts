@@ -334,6 +334,7 @@ const unproven = {
   verdict: null,
   verified_at: null,
   expires_at: null,
+  trusted_at: null,
   booted_at: null,
   reset_count: null,
   restart_count: null,

@@ -25,6 +25,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     verdict: row.verdict === null ? null : parseVerdict(row.verdict),
     verifiedAt: row.verified_at,
     expiresAt: row.expires_at,
+    trustedAt: row.trusted_at,
     bootedAt: row.booted_at,
     resetCount: row.reset_count,
     restartCount: row.restart_count,
@@ -52,6 +53,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     verdict: null,
     verifiedAt: null,
     expiresAt: null,
+    trustedAt: null,
     bootedAt: null,
     resetCount: 0,
     restartCount: 0,
@@ -94,7 +96,7 @@ const keptMemory = z.record(z.string(), z.unknown());
 /** The columns that each answer moves. */
 export type MovedRow = Omit<
   JudgedRow,
-  'ek_digest' | 'state' | 'verdict' | 'booted_at' | 'recorded_at' | 'since'
+  'ek_digest' | 'state' | 'verdict' | 'trusted_at' | 'booted_at' | 'recorded_at' | 'since'
 >;
 /** As a statement takes its values. */
 export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
@@ -125,6 +127,7 @@ export function statusRow(status: NodeStatus): StatusValues {
     ek_digest: status.ekDigest,
     state: status.state,
     verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
+    trusted_at: status.trustedAt,
     booted_at: status.bootedAt,
     recorded_at: status.recordedAt,
     since: status.since,
@@ -166,6 +169,7 @@ export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => Raw
     ...movedColumns(value),
     state: value('state'),
     verdict: value('verdict'),
+    trusted_at: value('trusted_at'),
     booted_at: value('booted_at'),
     recorded_at: value('recorded_at'),
     since: value('since'),

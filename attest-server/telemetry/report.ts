@@ -29,6 +29,7 @@ export interface AuditPort {
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   /** Something was refused. @param about `isEnrolled`: a node has that name */
   refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
+  readonly answered: AttestPorts['answered'];
   readonly recorded: AttestPorts['recorded'];
   alert(alert: Parameters<Alert>[0] & Pick<Refusal, 'isEnrolled'>): void;
   /** A signature of an endorsement certificate is checked. */
@@ -44,6 +45,10 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   ): void;
   /** What was read again is faulty; the old one stays in force. */
   notReloaded(part: ReloadedPart, text: string): void;
+  /** Another certificate of the server took the place of one that was good until `before`. Milliseconds since the epoch. */
+  certificateRenewed(before: number, until: number): void;
+  /** It is due, and could not be made anew: the one that is good until `until` is shown. */
+  certificateNotRenewed(error: unknown, until: number): void;
   /** A request to the API that its caller may not make. */
   denied(code: ReasonCode, text: string, actor: string): void;
   /** A checkpoint of the audit log was signed. @param size entries */
@@ -120,11 +125,14 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   const namedSources = new Sparingly();
   let inForce: string | null = null;
   const report: Reporter = {
+    answered({ reasons }) {
+      metrics.attested('accepted', reasons[0]?.code ?? null);
+      for (const { severity, aspect } of reasons) if (severity === 'fail') metrics.checkFailed(aspect);
+    },
+
     recorded(entry, from) {
       const { state, reasons } = entry.verdict;
       const code = reasons[0]?.code ?? null;
-      metrics.attested('accepted', code);
-      for (const reason of reasons) if (reason.severity === 'fail') metrics.checkFailed(reason.aspect);
       if (from !== null && from !== state) metrics.transition(from, state);
       const fields = { node: entry.node, state, from, code, codes: reasons.map((reason) => reason.code) };
       if (from === state) logger.debug(fields, 'verdict');
@@ -196,6 +204,27 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
         code: null,
         detail: { text: text.slice(0, 1000) },
       });
+    },
+
+    certificateRenewed(before, until) {
+      const detail = { before: new Date(before).toISOString(), until: new Date(until).toISOString() };
+      logger.info(detail, 'the certificate of the server was made anew');
+      audit({
+        at: now(),
+        actor: 'server',
+        action: 'certificate.renew',
+        subject: 'server',
+        code: null,
+        detail,
+      });
+    },
+
+    certificateNotRenewed(error, until) {
+      metrics.renewalFailed();
+      logger.error(
+        { err: error, until: new Date(until).toISOString() },
+        'the certificate of the server is due, and could not be made anew: the old one is shown',
+      );
     },
 
     denied(code, text, actor) {

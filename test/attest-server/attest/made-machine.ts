@@ -60,6 +60,7 @@ export function madePorts(
     inForce: () => inForce,
     labelsOf: () => ({}),
     duration: () => {},
+    answered: () => {},
     recorded: () => {},
     storageFault: () => null,
     fault(error) {

@@ -94,6 +94,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     verdict,
     verifiedAt: now - 5_000,
     expiresAt: now + 60_000,
+    trustedAt: null,
     bootedAt: now - 3_600_000,
     resetCount: 7,
     restartCount: 0,

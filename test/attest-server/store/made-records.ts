@@ -59,6 +59,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     verdict,
     verifiedAt: at,
     expiresAt: at + 180_000,
+    trustedAt: null,
     bootedAt: at,
     resetCount: 4_294_967_295,
     restartCount: 0,

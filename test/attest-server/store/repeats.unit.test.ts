@@ -38,6 +38,7 @@ describe('a verdict that is the one before', () => {
       ...moved,
       state: 'trusted',
       verdict: madeVerdict('trusted'),
+      trustedAt: null,
       bootedAt: 2_000,
       recordedAt: 2_000,
       since: 2_000,

@@ -6,12 +6,18 @@ import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 
-const logger = pino({ level: 'silent' });
+const parts = {
+  logger: pino({ level: 'silent' }),
+  version: '0.1.0',
+  perNode: true,
+  now: () => 7,
+  recorded: () => {},
+};
 const note = () => ({ event: null, isRepeated: false });
 
 describe('telemetry that is open before the audit log', () => {
   it('keeps what happens meanwhile, and writes it in its order', async () => {
-    const { report, auditTo } = openTelemetry({ logger, version: '0.1.0', now: () => 7, recorded: () => {} });
+    const { report, auditTo } = openTelemetry(parts);
     report.policyInForce({ name: 'strict', revision: '1' });
     report.notReloaded('roots', 'no folder');
     const events: AuditEvent[] = [];
@@ -26,7 +32,13 @@ describe('telemetry that is open before the audit log', () => {
   it('says in one line whom another policy changes, the worst first, and warns where one turns untrusted', () => {
     const lines: string[] = [];
     const log = pino({ level: 'info' }, { write: (line) => void lines.push(line) });
-    const { report } = openTelemetry({ logger: log, version: '0.1.0', now: () => 7, recorded: () => {} });
+    const { report } = openTelemetry({
+      logger: log,
+      version: '0.1.0',
+      perNode: true,
+      now: () => 7,
+      recorded: () => {},
+    });
     const side = (state: NodeState) => ({ state });
     const trusted = { node: 'node-1', before: side('pending'), after: side('trusted'), changed: true };
     const untrusted = { node: 'node-2', before: side('trusted'), after: side('untrusted'), changed: true };
@@ -45,12 +57,7 @@ describe('telemetry that is open before the audit log', () => {
   });
 
   it('counts an entry that could not be written', async () => {
-    const { report, auditTo, metrics } = openTelemetry({
-      logger,
-      version: '0.1.0',
-      now: () => 7,
-      recorded: () => {},
-    });
+    const { report, auditTo, metrics } = openTelemetry(parts);
     auditTo({ note, write: () => Promise.reject(new Error('the disk is full')) });
     report.notReloaded('tokens', 'no file');
     await new Promise(setImmediate);
@@ -59,10 +66,8 @@ describe('telemetry that is open before the audit log', () => {
 
   it('keeps entries that found no room, and writes them once there is some, behind one that says what was', async () => {
     const { report, auditTo, metrics } = openTelemetry({
-      logger,
-      version: '0.1.0',
+      ...parts,
       now: () => 9,
-      recorded: () => {},
     });
     let isFull = true;
     const events: AuditEvent[] = [];
