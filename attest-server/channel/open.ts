@@ -27,6 +27,9 @@ export async function openChannel<Node>(
   return {
     port: listener.port,
     challengeNow: listener.challengeNow,
+    get proven() {
+      return listener.proven;
+    },
     disconnect: listener.disconnect,
     renew: listener.renew,
     close: listener.close,

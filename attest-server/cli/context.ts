@@ -20,4 +20,7 @@ export interface CliIo {
   /** Standard output is a terminal, and nobody asked for no colour. */
   readonly colour: boolean;
   readonly now: () => number;
+  readonly stdin: AsyncIterable<Uint8Array>;
+  /** Aborted by Ctrl-C, which from this call on does not end the program by itself. */
+  readonly interrupted: () => AbortSignal;
 }

@@ -56,7 +56,9 @@ export interface EnrolmentParts {
 }
 
 /** Which TPM is which node. */
-export interface Enrolment extends AsyncDisposable, Pick<ApiPorts, 'importPins' | 'createJoinToken'> {
+export interface Enrolment
+  extends AsyncDisposable,
+    Pick<ApiPorts, 'importPins' | 'createJoinToken' | 'joinTokens' | 'revokeJoinToken'> {
   readonly identify: Identify;
   /** @throws Rejection */
   enrol(peer: Peer): Promise<Peer>;
@@ -147,6 +149,8 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     }),
     importPins: (pins, actor) => registry.importPins(pins, actor, now()),
     createJoinToken: ({ node, ttlMs, actor }) => registry.createJoinToken({ node, ttlMs, actor, now: now() }),
+    joinTokens: () => store.joinTokens(),
+    revokeJoinToken: (id, actor) => registry.revokeJoinToken(id, actor, now()),
     unsupported: () => withoutTpm.list(),
     onRevoked: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {

@@ -1,7 +1,10 @@
 import { z } from 'zod';
+import type { JoinToken } from '../enrolment/ports.ts';
 import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
+import { nodeFilter } from '../protocol/node-filter.ts';
 import { readBody } from './body.ts';
+import { chooseNodes } from './choose-nodes.ts';
 import { findNode } from './find-node.ts';
 import { listNodes } from './node-list.ts';
 import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
@@ -15,11 +18,12 @@ import { authorityRoutes } from './routes-authority.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
 import { policyRoutes } from './routes-policy.ts';
 import { referenceRoutes } from './routes-reference.ts';
+import { serverRoutes } from './routes-server.ts';
 import { tokenRoutes } from './routes-token.ts';
 
 const importBytes = 1024 * 1024;
 
-const nodesPage = z.strictObject({
+const nodesPage = nodeFilter.extend({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
   after: nodeName.optional(),
 });
@@ -40,13 +44,14 @@ let description: unknown;
 /** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
   routeWithQuery('GET', '/v1/nodes', 'reader', {
-    summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
+    summary:
+      'Enrolled nodes with their states; parameters state, reason, group (words with commas), selector (labels), limit, after (the `next` of the page before)',
     query: nodesPage,
     answer: api.listOf(api.nodeView),
-    async handle(ports, { query: { limit, after } }) {
-      const rest = (await listNodes(ports)).filter(({ name }) => after === undefined || name > after);
-      const items = rest.slice(0, limit).map(({ view }) => advised(view(), ports));
-      return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
+    async handle(ports, { query: { limit, after, ...filter } }) {
+      const found = chooseNodes(await listNodes(ports), filter, ports, { after, most: limit + 1 });
+      const items = found.slice(0, limit).map((view) => advised(view, ports));
+      return ok({ items, next: found.length > limit ? (items.at(-1)?.name ?? null) : null });
     },
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
@@ -84,6 +89,17 @@ export const routes: readonly Route[] = [
       return ok(found);
     },
   }),
+  route('POST', '/v1/nodes/{name}/attest', 'operator', {
+    summary: 'Have a node prove itself now; its verdict follows when it answers',
+    answer: api.attestAnswer,
+    async handle({ store, challengeNow }, { path }) {
+      const { name } = await findNode(store, path.name);
+      const verifiedAt = (await store.status(name))?.verifiedAt ?? null;
+      const connected = challengeNow(name);
+      const body = { node: name, connected, verifiedAt: verifiedAt && new Date(verifiedAt).toISOString() };
+      return { status: 202, body };
+    },
+  }),
   route('POST', '/v1/pins', 'operator', {
     summary: 'Bind node names to endorsement keys from an inventory; all or none',
     body: api.pinsRequest,
@@ -109,11 +125,32 @@ export const routes: readonly Route[] = [
       return { status: 201, body: { node, token, expiresAt } };
     },
   }),
+  route('GET', '/v1/join-tokens', 'operator', {
+    summary: 'Join tokens that were made, without their secrets',
+    answer: api.listOf(api.joinTokenView),
+    async handle({ joinTokens }) {
+      return ok({ items: (await joinTokens()).map(joinTokenSummary), next: null });
+    },
+  }),
+  route('DELETE', '/v1/join-tokens/{id}', 'operator', {
+    summary: 'Take back a join token that was not used',
+    answer: api.joinTokenRevoked,
+    async handle({ revokeJoinToken }, { path, caller }) {
+      const id = api.joinTokenId.safeParse(path.id).data;
+      if (id === undefined || !(await revokeJoinToken(id, actorOf(caller))))
+        throw new HttpProblem(
+          404,
+          'there is no such join token that was not used; a node that used one ends with `enrol revoke`',
+        );
+      return ok({ revoked: id });
+    },
+  }),
   ...auditRoutes,
   ...authorityRoutes,
   ...enrolmentRoutes,
   ...policyRoutes,
   ...referenceRoutes,
+  ...serverRoutes,
   ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {
     summary: 'This description',
@@ -128,6 +165,15 @@ export const routes: readonly Route[] = [
     handle: ({ ready }) => readiness(ready()),
   }),
 ];
+
+function joinTokenSummary({ id, node, expiresAt, usedAt }: Omit<JoinToken, 'secretHash'>): api.JoinTokenView {
+  return {
+    id,
+    node,
+    expiresAt: new Date(expiresAt).toISOString(),
+    usedAt: usedAt === null ? null : new Date(usedAt).toISOString(),
+  };
+}
 
 /** The view with what a person does next about each reason. */
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {

@@ -36,6 +36,8 @@ export interface Store extends AsyncDisposable {
    * @throws Error where the file exists, or the store lives in memory
    */
   backup(path: string): Promise<void>;
+  /** The schema's number, and the bytes that the database takes on the disk. */
+  size(): { readonly schema: number; readonly bytes: number };
 }
 
 export interface StoreOptions {
@@ -65,6 +67,7 @@ export async function openStore(path: string, options: StoreOptions): Promise<St
     tokens: tokenStore(database, append),
     audit: auditStore(database, append, onUnreadable),
     backup: database.backup,
+    size: database.size,
     async [Symbol.asyncDispose]() {
       await writer.settled();
       await database.close();

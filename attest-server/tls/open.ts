@@ -21,6 +21,8 @@ export interface TlsParts {
 export interface Tls extends AuthorityRotation, AsyncDisposable {
   /** At the start. */
   readonly identity: ServerIdentity;
+  /** When what is shown at present ends. Milliseconds since the epoch. */
+  expiries(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
   /** Another certificate is to be shown from now on. What throws keeps the old one in force. */
   onChange(show: (identity: ServerIdentity) => void): void;
 }
@@ -30,11 +32,13 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
   const { stateDir, names, now, expire } = parts;
   const read = () => ensureIdentity(stateDir, names, now());
   const shows: ((identity: ServerIdentity) => void)[] = [];
-  const serve = (identity: ServerIdentity) => {
-    for (const show of shows) show(identity);
-    expire(identity);
-  };
   const identity = await read();
+  let shown = identity;
+  const serve = (next: ServerIdentity) => {
+    for (const show of shows) show(next);
+    shown = next;
+    expire(next);
+  };
   expire(identity);
   const rotation = createAuthorityRotation({ ...parts, identity, read, serve });
   return {
@@ -46,6 +50,10 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
     trusts: rotation.trusts,
     renew: rotation.renew,
     ports: rotation.ports,
+    expiries: () => [
+      { of: 'server', expiresAt: shown.notAfter },
+      { of: 'authority', expiresAt: shown.authorityNotAfter },
+    ],
     onChange: (show) => void shows.push(show),
     async [Symbol.asyncDispose]() {},
   };

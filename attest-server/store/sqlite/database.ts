@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
@@ -7,7 +8,7 @@ import type { Tables } from '../schema.ts';
 import { type Build, compile } from '../statements.ts';
 import { backUp } from './backup.ts';
 import { inputValue, kyselyDatabase } from './driver.ts';
-import { type KeyDigest, migrate } from './migrations.ts';
+import { type KeyDigest, migrate, schemaVersion } from './migrations.ts';
 
 /**
  * SQLite in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for `:memory:`.
@@ -36,12 +37,20 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null): Database 
     isUniqueViolation: (error) =>
       error instanceof Error && 'errcode' in error && uniqueViolations.includes(error.errcode),
     backup: (to) => backUp(path, to),
+    size: () => ({ schema: schemaVersion, bytes: bytesOf(path) }),
     async close() {
       await db.destroy();
       // Kysely leaves alone what no query has used.
       if (connection.isOpen) connection.close();
     },
   };
+}
+
+/** With its log, and the index of that one; 0 for one in memory. */
+function bytesOf(path: string): number {
+  return ['', '-wal', '-shm']
+    .map((suffix) => statSync(`${path}${suffix}`, { throwIfNoEntry: false })?.size ?? 0)
+    .reduce((sum, size) => sum + size, 0);
 }
 
 /** SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE and _TRIGGER (SQLite, "Result and Error Codes"). */

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import type { CliIo } from '../../../attest-server/cli/context.ts';
 import { runCli } from '../../../attest-server/cli/program.ts';
 import { type ApiServer, now } from '../http/api-fixture.ts';
@@ -25,6 +26,8 @@ export async function runAssay(args: readonly string[], change: Partial<CliIo> =
     cwd: '/nonexistent',
     colour: false,
     now: () => now,
+    stdin: Readable.from([]),
+    interrupted: () => new AbortController().signal,
     ...change,
   });
   return { code, out, err };

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { HistoryEntry, NodeStatus } from '../../../attest-server/attest/ports.ts';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
-import type { EnrolledNode, Pin } from '../../../attest-server/enrolment/ports.ts';
+import type { EnrolledNode, JoinToken, Pin } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
@@ -138,8 +138,16 @@ export interface World {
   readonly proofs: Map<string, Proven>;
   readonly pins: Pin[];
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
+  readonly madeTokens: Omit<JoinToken, 'secretHash'>[];
+  /** Who is asked for evidence now. */
+  readonly asked: string[];
+  /** Connected agents, and what each does when it is asked. */
+  readonly connected: Map<string, () => void>;
+  rollback: string | null;
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
+  /** Of the cluster; null: the server is in none. */
+  labels: Map<string, Record<string, string>> | null;
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   readonly decisions: string[];
@@ -162,8 +170,13 @@ export function emptyWorld(): World {
     proofs: new Map(),
     pins: [],
     joinTokens: [],
+    madeTokens: [],
+    asked: [],
+    connected: new Map(),
+    rollback: null,
     waiting: [],
     unsupported: [],
+    labels: null,
     simulated: [],
     decisions: [],
     faults: [],
@@ -176,9 +189,9 @@ export function emptyWorld(): World {
 }
 
 const tokens: Readonly<Record<string, Caller>> = {
-  'admin-token': { name: 'token:admin', role: 'admin' },
-  'operator-token': { name: 'token:operator', role: 'operator' },
-  'reader-token': { name: 'token:reader', role: 'reader' },
+  'admin-token': { name: 'token:admin', role: 'admin', expiresAt: null },
+  'operator-token': { name: 'token:operator', role: 'operator', expiresAt: now + 3_600_000 },
+  'reader-token': { name: 'token:reader', role: 'reader', expiresAt: null },
 };
 
 const authorityNow: AuthorityView = {
@@ -273,6 +286,7 @@ export function portsOf(world: World): ApiPorts {
     },
     referenceLife: referenceLifeOf(world, false),
     unsupported: () => world.unsupported,
+    labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {
       world.pins.push(...pins);
@@ -280,6 +294,12 @@ export function portsOf(world: World): ApiPorts {
     createJoinToken: async (request) => {
       world.joinTokens.push(request);
       return 'assay-join-token';
+    },
+    joinTokens: async () => world.madeTokens,
+    revokeJoinToken: async (id) => {
+      const at = world.madeTokens.findIndex((token) => token.id === id && token.usedAt === null);
+      if (at >= 0) world.madeTokens.splice(at, 1);
+      return at >= 0;
     },
     bundle: async (node, evidence) => world.bundles.get(evidence ?? node) ?? null,
     authority: {
@@ -297,6 +317,7 @@ export function portsOf(world: World): ApiPorts {
         keys: [{ publicKey: `${'A'.repeat(43)}=`, signature: null }],
       }),
       sign: async () => {},
+      rollback: () => world.rollback,
       rotate: async () => ({ keyId: '00000000' }),
       resolve: async () => true,
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
@@ -322,6 +343,28 @@ export function portsOf(world: World): ApiPorts {
     advise: nextStep,
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
     ready: () => world.ready,
+    challengeNow(node) {
+      world.asked.push(node);
+      const answer = world.connected.get(node);
+      answer?.();
+      return answer !== undefined;
+    },
+    server: {
+      version: '0.2.0',
+      startedAt: now - 86_400_000,
+      policySince: () => now - 3_600_000,
+      space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
+      store: () => ({ schema: 12, bytes: 4_096_000 }),
+      certificates: () => [
+        { of: 'server', expiresAt: now + 90 * 86_400_000 },
+        { of: 'authority', expiresAt: now + 3000 * 86_400_000 },
+      ],
+      connections: () => [
+        { port: 'agents', proven: 2, unproven: 1 },
+        { port: 'api', proven: null, unproven: 0 },
+        { port: 'metrics', proven: null, unproven: 0 },
+      ],
+    },
     now: () => now,
     answered: (method, route, status) => {
       world.answered.push({ method, route, status });
