@@ -12,7 +12,7 @@ import { readNode } from '../read-nodes.ts';
 export interface AttestOptions {
   readonly output: Format;
   /** False by `--no-wait`. */
-  readonly wait: boolean;
+  readonly wait?: boolean;
   readonly timeout: string;
 }
 
@@ -20,7 +20,7 @@ export interface AttestOptions {
 export async function attestNode(
   { io, server, exitWith }: CliContext,
   name: string,
-  { output: format, wait, timeout: longest }: AttestOptions,
+  { output: format, wait = true, timeout: longest }: AttestOptions,
 ): Promise<void> {
   const deadline = io.now() + parseDuration(longest, '--timeout') * 1000;
   const client = await server();

@@ -104,11 +104,15 @@ async function values(context: CliContext, kind: Kind, last: string, before: str
 }
 
 function subcommands(command: Command, begin: string): readonly Word[] {
-  return command
-    .createHelp()
-    .visibleCommands(command)
-    .filter((each) => each.name().startsWith(begin))
-    .map((each) => ({ word: each.name(), text: each.description() }));
+  return (
+    command
+      .createHelp()
+      .visibleCommands(command)
+      .filter((each) => each.name().startsWith(begin))
+      // Each family has it; one is enough, and below `describe` it looks like a node.
+      .filter((each) => each.name() !== 'help' || command.parent === null)
+      .map((each) => ({ word: each.name(), text: each.description() }))
+  );
 }
 
 function subcommand(command: Command, word: string): Command | undefined {

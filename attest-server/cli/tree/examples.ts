@@ -97,6 +97,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
+/** All of them. */
+export function exampleLines(): readonly string[] {
+  return Object.values(examples).flat();
+}
+
 /** Puts the examples below the help of each command. */
 export function addExamples(command: Command, path = ''): void {
   const lines = examples[path] ?? [];

@@ -11,17 +11,11 @@ export interface Ran {
   readonly err: string;
 }
 
-/** Runs one command line as a terminal would, without one. */
-export async function runAssay(args: readonly string[], change: Partial<CliIo> = {}): Promise<Ran> {
-  let out = '';
-  let err = '';
-  const code = await runCli(args, {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
+/** Surroundings without a terminal. */
+export function ioOf(change: Partial<CliIo>): CliIo {
+  return {
+    out: () => {},
+    err: () => {},
     env: {},
     cwd: '/nonexistent',
     colour: false,
@@ -29,7 +23,23 @@ export async function runAssay(args: readonly string[], change: Partial<CliIo> =
     stdin: Readable.from([]),
     interrupted: () => new AbortController().signal,
     ...change,
+  };
+}
+
+/** Runs one command line as a terminal would, without one. */
+export async function runAssay(args: readonly string[], change: Partial<CliIo> = {}): Promise<Ran> {
+  let out = '';
+  let err = '';
+  const io = ioOf({
+    out: (text) => {
+      out += text;
+    },
+    err: (text) => {
+      err += text;
+    },
+    ...change,
   });
+  const code = await runCli(args, io);
   return { code, out, err };
 }
 

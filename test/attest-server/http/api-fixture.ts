@@ -155,6 +155,11 @@ export interface World {
   readonly answered: { method: string; route: string; status: number }[];
   ready: { ok: boolean; reason: string | null };
   failing: boolean;
+  /** No token counts any more. */
+  revoked: boolean;
+  /** The list of nodes is never answered; and how often it was asked for so. */
+  hanging: boolean;
+  hung: number;
   /** Others ask about policies already. */
   busy: boolean;
   /** The server is of a version that could not simulate steps of references. */
@@ -183,6 +188,9 @@ export function emptyWorld(): World {
     answered: [],
     ready: { ok: true, reason: null },
     failing: false,
+    revoked: false,
+    hanging: false,
+    hung: 0,
     busy: false,
     earlier: false,
   };
@@ -255,6 +263,10 @@ export function portsOf(world: World): ApiPorts {
       node: async (name) => world.nodes.get(name)?.enrolled ?? null,
       nodes: async () => {
         if (world.failing) throw new Error('SECRET database path');
+        if (world.hanging) {
+          world.hung += 1;
+          await new Promise(() => {});
+        }
         return [...world.nodes.values()].map((node) => node.enrolled);
       },
       status: async (name) => world.nodes.get(name)?.status ?? null,
@@ -263,7 +275,10 @@ export function portsOf(world: World): ApiPorts {
         world.history.filter((entry) => entry.node === name && entry.at < before).slice(0, limit),
       references: async () => world.references,
     },
-    tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
+    tokens: {
+      authenticate: (header) =>
+        world.revoked ? null : (tokens[header?.replace('Bearer ', '') ?? ''] ?? null),
+    },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
       list: async () => [],
