@@ -127,7 +127,7 @@ function userFile(io: CliIo): string | null {
 function contextNamed(name: string, io: CliIo): Entry {
   const path = userFile(io);
   const found = path === null ? null : readConfiguration(path);
-  const context = found?.contexts[name];
+  const context = found !== null && Object.hasOwn(found.contexts, name) ? found.contexts[name] : undefined;
   if (context === undefined || path === null)
     throw new CliError(
       `there is no context ${name}`,

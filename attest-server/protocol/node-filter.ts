@@ -40,29 +40,39 @@ function refuse(context: Context, message: string): void {
   context.addIssue({ code: 'custom', message });
 }
 
-/** Words of a closed list; a wrong one is named with the one that was probably meant. */
+/** What one list may name: a long one would cost the server more than it tells. */
+const mostWords = 100;
+
+/** Words of a closed list; the first wrong one is named with the one that was probably meant. */
 function words<Word extends string>(what: string, known: readonly Word[]) {
-  return (text: string, context: Context): readonly Word[] =>
-    parts(text, context).flatMap((given) => {
-      const found = known.find((word) => word === given);
-      if (found !== undefined) return [found];
+  return (text: string, context: Context): readonly Word[] => {
+    const given = parts(text, context);
+    const wrong = given.find((word) => !known.some((each) => each === word));
+    if (wrong !== undefined && wrong !== '') {
       const listed = known.length > 12 ? '' : `; there are ${known.join(', ')}`;
-      refuse(context, `${given.slice(0, 64)} is no ${what}${suggestion(given, known) || listed}`);
-      return [];
-    });
+      refuse(context, `${wrong.slice(0, 64)} is no ${what}${suggestion(wrong, known) || listed}`);
+    }
+    return known.filter((word) => given.includes(word));
+  };
 }
 
 function parts(text: string, context: Context): readonly string[] {
   const given = text.split(',').map((part) => part.trim());
   if (given.includes('')) refuse(context, 'a word is empty: write them like a,b');
-  return given;
+  if (given.length > mostWords) refuse(context, `there are more than ${mostWords} words`);
+  return given.slice(0, mostWords);
 }
 
 const label = /^(?:[a-z0-9][a-z0-9.-]{0,252}\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const labelValue = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 
 function parseSelector(text: string, fault: (text: string) => void): Selector {
-  return text.split(',').flatMap((part) => {
+  const given = text.split(',');
+  if (given.length > mostWords) {
+    fault(`there are more than ${mostWords} labels`);
+    return [];
+  }
+  return given.flatMap((part) => {
     const [, not = '', key = '', equals = '', value = ''] =
       /^(!?)([^=!\s]*)\s*(?:(!=|==?)\s*(.*))?$/.exec(part.trim()) ?? [];
     const isRule = label.test(key) && labelValue.test(value) && (not === '' || equals === '');

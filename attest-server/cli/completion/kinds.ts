@@ -103,8 +103,9 @@ export async function wordsOf(kind: Kind, context: CliContext): Promise<readonly
   if (typeof kind !== 'string') return kind;
   try {
     if (kind === 'contexts') return readContexts(context.io).contexts.map(({ name }) => name);
-    if (kind === 'nodes or files') return await ask('nodes', context);
-    return await ask(kind === 'references or files' ? 'references' : kind, context);
+    const asked = kind === 'nodes or files' ? 'nodes' : kind === 'references or files' ? 'references' : kind;
+    // The shell puts it into a command line: nothing that a server says may mean something there.
+    return (await ask(asked, context)).filter((word) => /^\w[\w.@+/-]*$/.test(word));
   } catch {
     // No server, no token, no right: there is nothing to offer.
     return [];

@@ -18,6 +18,8 @@ import {
 } from '../http/api-fixture.ts';
 import { environmentOf, runAssay } from './cli-fixture.ts';
 
+/** What a server that was taken over may call a reference, for the shell of whoever presses Tab. */
+const hostile = ['a;reboot', '$(reboot)', '`reboot`', '-rf', ':files', 'x\ny', 'a b', '~/x'];
 const bounds = { timeoutMs: 30_000, maxOutputBytes: 1024 * 1024 };
 const launcher = join(import.meta.dirname, '../../../attest-server/cli/assay.mjs');
 
@@ -29,6 +31,7 @@ before(async () => {
   for (const name of ['node-1', 'node-2', 'worker-1'])
     world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdictOf()) });
   world.references.push(referenceOf('workers-2026'), referenceOf('edge-2026'));
+  for (const word of hostile) world.references.push(referenceOf(word));
   world.madeTokens.push(
     { id: 'openopenopen', node: 'node-7', expiresAt: now, usedAt: null },
     { id: 'usedusedused', node: 'node-7', expiresAt: now, usedAt: now },
@@ -101,6 +104,10 @@ describe('the completion of a word', () => {
     assert.deepEqual(await complete(['why', 'w'], env), []);
     assert.deepEqual(await complete(['--context', 'home', 'why', 'w'], env), ['worker-1']);
     assert.deepEqual(await complete(['why', '--context=home', 'w'], env), ['worker-1']);
+  });
+
+  it('offers no word of a server that a shell would obey', async () => {
+    assert.deepEqual(await complete(['reference', 'revoke', '']), ['workers-2026', 'edge-2026']);
   });
 
   it('is silent where there is no server, no right, or no answer', async () => {

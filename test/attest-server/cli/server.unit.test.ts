@@ -200,6 +200,7 @@ describe('contexts', () => {
   it('changes nothing for a name that is none, and says which there are', async () => {
     write();
     const before = readFileSync(file(), 'utf8');
+    assert.equal((await assay('context use constructor', user())).code, 2);
     const { code, err } = await assay('context use hom', user());
     assert.deepEqual([code, err.includes('home, work')], [2, true]);
     assert.equal(readFileSync(file(), 'utf8'), before);

@@ -54,6 +54,13 @@ describe('the filter of nodes', () => {
       assert.equal(selects(nodeFilter.parse({ selector }).selector ?? [], labels), is);
     });
 
+  it('takes at most 100 words, and looks for what was meant by the first wrong one alone', () => {
+    const many = Array.from({ length: 8000 }, (_, at) => `kernel_unknow${at}`).join(',');
+    for (const name of ['state', 'reason', 'group', 'selector'])
+      assert.match(String(messageOf({ [name]: many })), /more than 100/);
+    assert.equal(nodeFilter.safeParse({ reason: 'kernel_unkown,kernel_unkow' }).error?.issues.length, 1);
+  });
+
   it('gives a filter or says why not, of any text', () => {
     fc.assert(
       fc.property(fc.record({ state: fc.string(), selector: fc.string(), group: fc.string() }), (given) => {
