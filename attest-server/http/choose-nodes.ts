@@ -60,8 +60,9 @@ function checkGroups(
   known = new Set([...known, ...listed.flatMap(({ view }) => view().group ?? [])]);
   const unknown = wanted.find((name) => !known.has(name));
   if (unknown === undefined) return;
+  const choice = known.size === 0 || known.size > 12 ? '' : `; there are ${[...known].join(', ')}`;
   throw new HttpProblem(
     400,
-    `group: there is no group ${unknown.slice(0, 64)}${suggestion(unknown, [...known])}`,
+    `group: there is no group ${unknown.slice(0, 64)}${suggestion(unknown, [...known]) || choice}`,
   );
 }
