@@ -92,7 +92,12 @@ export const routes: readonly Route[] = [
   route('POST', '/v1/nodes/{name}/attest', 'operator', {
     summary: 'Have a node prove itself now; its verdict follows when it answers',
     answer: api.attestAnswer,
-    async handle({ store, challengeNow }, { path }) {
+    async handle({ store, unsupported, challengeNow }, { path }) {
+      if (
+        unsupported().some(({ name }) => name === path.name) &&
+        (await store.node(path.name ?? '')) === null
+      )
+        throw new HttpProblem(409, `${path.name} has no TPM that could be asked: so says the policy`);
       const { name } = await findNode(store, path.name);
       const verifiedAt = (await store.status(name))?.verifiedAt ?? null;
       const connected = challengeNow(name);

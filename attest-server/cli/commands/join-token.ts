@@ -23,8 +23,10 @@ export async function createJoinToken(
     throw new CliError(`--ttl ${ttl} is not between 1s and 24h`, null, exit.usage);
   const made = await (await server()).post('/v1/join-tokens', { node, ttlSeconds }, joinTokenAnswer);
   await print(io, format, made, () => `${printable(made.token)}\n`);
-  if (format === 'table')
-    io.err(`enrols ${printable(made.node)} once, until ${printable(utc(made.expiresAt))}\n`);
+  if (format !== 'table') return;
+  const [, , id] = made.token.split('.');
+  const back = id === undefined ? '' : `; assay join-token revoke ${printable(id)} takes it back`;
+  io.err(`enrols ${printable(made.node)} once, until ${printable(utc(made.expiresAt))}${back}\n`);
 }
 
 export interface JoinTokenListOptions {

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import fc from 'fast-check';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import {
@@ -108,6 +109,47 @@ describe('the completion of a word', () => {
 
   it('offers no word of a server that a shell would obey', async () => {
     assert.deepEqual(await complete(['reference', 'revoke', '']), ['workers-2026', 'edge-2026']);
+  });
+
+  it('answers whatever stands before it, without a word that is no answer', async () => {
+    const words = fc.constantFrom(
+      ...[
+        'get',
+        'nodes',
+        'describe',
+        'boot',
+        'diff',
+        'reference',
+        'compute',
+        '--state',
+        '--state=',
+        '-o',
+        '=',
+        '--',
+        '-',
+      ],
+      ...[
+        '--context',
+        '--server=x',
+        '',
+        ',',
+        'help',
+        '__complete',
+        'constructor',
+        '\u001b[31m',
+        '--no-headers',
+        '-ojson',
+      ],
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(words, { maxLength: 6 }), async (typed) => {
+        const found = await complete(typed, {});
+        assert.deepEqual(
+          found.filter((word) => word === undefined || word.includes('\u001b')),
+          [],
+        );
+      }),
+    );
   });
 
   it('is silent where there is no server, no right, or no answer', async () => {

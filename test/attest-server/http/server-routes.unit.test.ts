@@ -73,6 +73,8 @@ describe('the API about the server and who asks it', () => {
       ],
     );
     assert.equal((await post('node-9', 'operator-token')).status, 404);
+    world.unsupported.push({ name: 'old-1', group: 'old', mode: 'observe', policy: 'observe@0' });
+    assert.equal((await post('old-1', 'operator-token')).status, 409);
     assert.equal((await post('node-1', 'reader-token')).status, 403);
     assert.deepEqual(world.asked, ['node-1', 'node-2']);
   });
