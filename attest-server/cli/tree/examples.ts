@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 
 /** What people type, by command. A test finds a command that has none, and an example that does not parse. */
 const examples: Readonly<Record<string, readonly string[]>> = {
+  '': ['assay get nodes', 'assay why node-2', 'assay get nodes --state untrusted --watch', 'assay status'],
   'get nodes': [
     'assay get nodes',
     'assay get nodes --state untrusted,unknown --sort-by since',
@@ -102,10 +103,13 @@ export function exampleLines(): readonly string[] {
   return Object.values(examples).flat();
 }
 
-/** Puts the examples below the help of each command. */
-export function addExamples(command: Command, path = ''): void {
-  const lines = examples[path] ?? [];
+/** Puts the examples below the help of each command; a family of commands shows the first one of each. */
+export function addExamples(command: Command, path = ''): readonly string[] {
+  const ofChildren = command.commands.flatMap(
+    (each) => addExamples(each, `${path} ${each.name()}`.trim())[0] ?? [],
+  );
+  const lines = examples[path] ?? ofChildren;
   if (lines.length > 0)
-    command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  $ ${line}\n`).join('')}`.trimEnd());
-  for (const each of command.commands) addExamples(each, `${path} ${each.name()}`.trim());
+    command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`);
+  return lines;
 }

@@ -45,9 +45,11 @@ const examplesIn = (help: string) => [...help.matchAll(/^ {2}\$ (.*)$/gm)].map((
 describe('the help of assay', () => {
   const leaves = leavesOf(createProgram(ioOf({}), () => {})).filter(({ hidden }) => !hidden);
 
-  it('has an example for each command', async () => {
+  it('has an example for each command, and each family of them', async () => {
     const missing: string[] = [];
-    for (const { path } of leaves) {
+    const families = new Set(leaves.flatMap(({ path }) => path.map((_, at) => path.slice(0, at).join(' '))));
+    const all = [...families].map((path) => (path === '' ? [] : path.split(' ')));
+    for (const path of [...all, ...leaves.map((leaf) => leaf.path)]) {
       const { code, out } = await runAssay([...path, '--help']);
       assert.equal(code, 0);
       if (examplesIn(out).length === 0) missing.push(path.join(' '));
@@ -66,7 +68,7 @@ describe('the help of assay', () => {
     });
 
   it('keeps no example of a command that is gone', async () => {
-    const shown = new Set<string>();
+    const shown = new Set(examplesIn((await runAssay(['--help'])).out));
     for (const { path } of leaves)
       for (const line of examplesIn((await runAssay([...path, '--help'])).out)) shown.add(line);
     const { exampleLines } = await import('../../../attest-server/cli/tree/examples.ts');

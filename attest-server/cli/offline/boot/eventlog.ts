@@ -39,7 +39,8 @@ export async function showEventLog(
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
-    io.err(`assay: ${printable(eventLogFault(read, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
+    const named = read === '-' ? 'standard input' : read;
+    io.err(`assay: ${printable(eventLogFault(named, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
     exitWith(exit.error);
   }
 }
