@@ -16,6 +16,8 @@ export interface Client {
   delete<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   /** The exact text of an answer. */
   text(path: string): Promise<string>;
+  /** Gives up whatever is still asked. */
+  close(): void;
 }
 
 /** What the server answered in place of what was asked for. */
@@ -31,6 +33,9 @@ export class Refusal extends CliError {
     this.code = code;
   }
 }
+
+/** The server did not answer; it may do so later. */
+export class NoAnswer extends CliError {}
 
 const maxAnswerBytes = 64 * 1024 * 1024;
 const timeoutMs = 30_000;
@@ -58,6 +63,7 @@ export function createClient(access: ServerAccess): Client {
     post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
     delete: async (path, schema) => shaped(await ask('DELETE', path), schema),
     text: (path) => ask('GET', path),
+    close: () => agent.destroy(),
   };
 }
 
@@ -105,7 +111,7 @@ function send(
     );
     request.setTimeout(timeoutMs, () =>
       request.destroy(
-        new CliError(`${server.host} gave no answer within ${timeoutMs / 1000} s`, 'Try again.'),
+        new NoAnswer(`${server.host} gave no answer within ${timeoutMs / 1000} s`, 'Try again.'),
       ),
     );
     request.on('error', fail);
@@ -140,7 +146,7 @@ async function connectionError(server: URL, cause: Error): Promise<CliError> {
       exit.error,
       cause,
     );
-  return new CliError(
+  return new NoAnswer(
     `the server ${server.host} cannot be reached (${code || printable(cause.message)})`,
     'Is it running, and is --server right?',
     exit.error,

@@ -20,7 +20,7 @@ export function createNamedTokens(store: TokenStore, now: () => number): NamedTo
       const role = roles.find((each) => each === token?.role);
       if (token === null || !same || role === undefined || role === 'none') return null;
       if (token.expiresAt !== null && now() >= token.expiresAt) return null;
-      return { name: `token:${token.name}`, role };
+      return { name: `token:${token.name}`, role, expiresAt: token.expiresAt };
     },
 
     async create({ name, role, ttlMs, actor }) {

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -10,9 +9,9 @@ import {
   type UserSpaceLog,
 } from '../../../verify/tpm/user-space-log.ts';
 import type { CliContext } from '../../context.ts';
-import { exit } from '../../exit.ts';
+import { CliError, exit } from '../../exit.ts';
 import type { Format } from '../../output.ts';
-import { readFile } from '../../read-file.ts';
+import { readInput } from '../../read-file.ts';
 import { table } from '../../table.ts';
 
 export interface EventLogOptions {
@@ -21,10 +20,16 @@ export interface EventLogOptions {
 }
 
 /** `eventlog FILE`: parse and replay a TCG log; exit 1 for one that cannot be parsed. */
-export function showEventLog({ io, exitWith }: CliContext, file: string, options: EventLogOptions): void {
+export async function showEventLog(
+  { io, exitWith }: CliContext,
+  file: string,
+  options: EventLogOptions,
+): Promise<void> {
   const format = options.output === 'json' ? 'json' : 'table';
-  const bytes = readFile(resolve(io.cwd, file));
-  const later = options.userspace === undefined ? null : readFile(resolve(io.cwd, options.userspace));
+  if (file === '-' && options.userspace === '-')
+    throw new CliError('standard input is one file', 'Name the file of one of the two logs.', exit.usage);
+  const bytes = await readInput(io, file);
+  const later = options.userspace === undefined ? null : await readInput(io, options.userspace);
   let read = file;
   try {
     const log = parseEventLog(bytes);
@@ -34,7 +39,8 @@ export function showEventLog({ io, exitWith }: CliContext, file: string, options
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
-    io.err(`assay: ${printable(eventLogFault(read, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
+    const named = read === '-' ? 'standard input' : read;
+    io.err(`assay: ${printable(eventLogFault(named, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
     exitWith(exit.error);
   }
 }
