@@ -185,7 +185,7 @@ export class Attestation {
   async #age(status: NodeStatus, now: number): Promise<void> {
     // A verdict may have come while this one waited its turn.
     if (this.#statuses.get(status.name) !== status || status.verdict === null) return;
-    const verdict = overdueVerdict(status.verdict, status.verifiedAt, now);
+    const verdict = overdueVerdict(status.verdict, status.verifiedAt);
     const aged: NodeStatus = { ...status, state: 'unknown', verdict };
     try {
       const record = changeRecord(aged, now, [verdict], status.state, []);

@@ -4,6 +4,7 @@ import { outsideText } from '../protocol/printable.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Answer, AttestedNode } from './answer.ts';
+import { bootTimeOf } from './boot-time.ts';
 import { rememberedOf } from './node-sequence.ts';
 import type { NodeStatus } from './ports.ts';
 
@@ -34,7 +35,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     verdict,
     verifiedAt: at,
     expiresAt: at + holdsFor,
-    bootedAt: previous?.bootedAt == null || begun === 'rebooted' ? at : previous.bootedAt,
+    ...bootTimeOf(proven, previous, begun, at),
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: kernelOf(proven),
     systemUuid,
@@ -42,6 +43,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     memory: next.memory,
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
+    recordedEvidence: previous?.recordedEvidence ?? null,
     repeats: previous?.repeats ?? 0,
   };
 }

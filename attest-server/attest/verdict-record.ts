@@ -33,7 +33,7 @@ export function changeRecord(
       detail: { state, policy, evidence: evidenceDigest, transition: row.transition },
     };
   });
-  return { status: { ...status, recordedAt: at, repeats: 0 }, at, evidence, history, audit };
+  return { status: recorded(status, at), at, evidence, history, audit };
 }
 
 /** One row and one entry for all equal verdicts since the row before. @param status `repeats` of them came before this one */
@@ -47,7 +47,7 @@ export function summaryRecord(
   const since = status.recordedAt ?? at;
   const { state, policy, reasons } = verdict;
   return {
-    status: { ...status, recordedAt: at, repeats: 0 },
+    status: recorded(status, at),
     at,
     evidence,
     history: [{ at, verdict, evidenceDigest, transition: false, repeats, since }],
@@ -62,4 +62,8 @@ export function summaryRecord(
       },
     ],
   };
+}
+
+function recorded(status: NodeStatus, at: number): NodeStatus {
+  return { ...status, recordedAt: at, recordedEvidence: status.evidenceDigest, repeats: 0 };
 }

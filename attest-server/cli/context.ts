@@ -19,5 +19,7 @@ export interface CliIo {
   readonly cwd: string;
   /** Standard output is a terminal, and nobody asked for no colour. */
   readonly colour: boolean;
+  /** Width of the terminal; null where standard output is none. */
+  readonly columns: number | null;
   readonly now: () => number;
 }

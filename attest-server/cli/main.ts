@@ -16,5 +16,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
   env: process.env,
   cwd: process.cwd(),
   colour: process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
+  columns: process.stdout.isTTY === true ? process.stdout.columns : null,
   now: Date.now,
 });

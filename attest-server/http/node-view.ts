@@ -12,8 +12,14 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
   const verdict = status?.verdict ?? null;
   const state = status?.state ?? 'pending';
   const overdue = state === 'trusted' && !stillCounts(status, now);
-  const reasons = (verdict?.reasons ?? []).map(copy);
-  if (overdue && !reasons.some(({ code }) => code === 'evidence_overdue')) reasons.unshift(overdueReason);
+  const evidence = status?.recordedEvidence ?? null;
+  const parts = Object.values(status?.parts ?? {});
+  const reasons = (verdict?.reasons ?? []).map((reason) =>
+    // What stands against a node since an earlier answer is not in the latest one.
+    shown(reason, reason.evidence !== null && parts.includes(reason.evidence.digest) ? evidence : null),
+  );
+  if (overdue && !reasons.some(({ code }) => code === 'evidence_overdue'))
+    reasons.unshift(overdueReason(status?.verifiedAt ?? null));
   if (verdict === null && state === 'pending') reasons.unshift(notYetProven);
   if (overdue)
     reasons.sort((a, b) => Number(b.code === 'evidence_overdue') - Number(a.code === 'evidence_overdue'));
@@ -35,6 +41,8 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     bound: enrolled.bound,
     tpmClass: enrolled.tpmClass,
     ...unsaid,
+    bootSeenAt: rfc3339(status?.bootSeenAt ?? null),
+    evidence,
     enrolledAt: rfc3339(enrolled.enrolledAt),
     ek: enrolled.ekDigest,
   };
@@ -64,6 +72,8 @@ export function unsupportedView({ name, group, mode, policy }: UnsupportedNode):
 }
 
 const unsaid = {
+  bootSeenAt: null,
+  evidence: null,
   since: null,
   enrolledAt: null,
   enrolledBy: null,
@@ -90,7 +100,7 @@ export function historyEntryView({
     at: new Date(at).toISOString(),
     state: verdict.state,
     reason: verdict.reasons[0]?.code ?? null,
-    reasons: verdict.reasons.map(copy),
+    reasons: verdict.reasons.map((reason) => shown(reason, evidenceDigest)),
     policy: verdict.policy,
     transition,
     repeats,
@@ -123,27 +133,33 @@ const fromServer = {
   evidence: null,
 } as const;
 
-const overdueReason: ReasonView = {
-  ...fromServer,
-  code: 'evidence_overdue',
-  text: 'the node has not proven itself within the time that its last verdict counts',
-};
+function overdueReason(verifiedAt: number | null): ReasonView {
+  return {
+    ...fromServer,
+    code: 'evidence_overdue',
+    expected: 'a fresh quote',
+    actual: verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`,
+    text: 'The node has not proven itself within the time that its last verdict counts.',
+  };
+}
 
 const noTpm: ReasonView = {
   ...fromServer,
   severity: 'info',
   code: 'unsupported_tpm',
-  text: 'policy says that machines of this group have no usable TPM',
+  text: 'The policy says that machines of this group have no usable TPM.',
 };
 
 const notYetProven: ReasonView = {
   ...fromServer,
   code: 'enrolment_pending',
-  text: 'the node is enrolled and has not been judged yet',
+  text: 'The node is enrolled and has not been judged yet.',
 };
 
-function copy(reason: Reason): ReasonView {
-  return { ...reason };
+/** @param bundle digest of the evidence that has the part which the reason cites */
+function shown(reason: Reason, bundle: string | null): ReasonView {
+  const { evidence } = reason;
+  return { ...reason, evidence: evidence && { ...evidence, bundle } };
 }
 
 function tpmOf(manufacturer: string | null, firmwareVersion: string | null): string | null {

@@ -6,6 +6,8 @@ import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { Advice, Known } from '../protocol/advice.ts';
+import type { ReasonView } from '../protocol/api.ts';
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
@@ -41,12 +43,17 @@ export interface ApiPorts {
   importPins(pins: readonly Pin[], actor: string): Promise<void>;
   /** Gives the token's text, which is stored nowhere. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
-  /** The evidence behind the node's latest verdict, or another one of it by its digest; null where none is kept. */
+  /**
+   * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null where
+   * none is kept. @throws HttpProblem 400 where several begin so
+   */
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
   readonly authority: AuthorityPorts;
-  /** What a person does next about a reason. */
-  advise(code: ReasonCode, node: string): string;
+  /** What a person does next about a reason, finished as far as the node is known. */
+  advise(reason: ReasonView, known: Known): Advice;
+  /** The latest reference of this group that waits for an approval; null where none does. */
+  stagedFor(group: string): string | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;

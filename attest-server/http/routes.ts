@@ -3,6 +3,7 @@ import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
+import { nameForBoot } from './name-for-boot.ts';
 import { listNodes } from './node-list.ts';
 import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
@@ -26,7 +27,7 @@ const nodesPage = z.strictObject({
 const bundleQuery = z.strictObject({
   evidence: z
     .string()
-    .regex(/^[0-9a-f]{64}$/)
+    .regex(/^[0-9a-f]{12,64}$/, 'not a digest: 12 to 64 hex digits')
     .optional(),
 });
 const historyPage = z.strictObject({
@@ -75,12 +76,15 @@ export const routes: readonly Route[] = [
   }),
   routeWithQuery('GET', '/v1/nodes/{name}/bundle', 'reader', {
     summary:
-      'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history)',
+      'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history, or its first 12 or more digits)',
     query: bundleQuery,
     async handle({ store, bundle }, { path, query: { evidence = null } }) {
       const { name } = await findNode(store, path.name);
       const found = await bundle(name, evidence);
-      if (found === null) throw new HttpProblem(404, `no evidence of ${name} is kept`);
+      if (found === null) {
+        const which = evidence === null ? '' : ` under the digest ${evidence.slice(0, 12)}`;
+        throw new HttpProblem(404, `no evidence of ${name} is kept${which}`);
+      }
       return ok(found);
     },
   }),
@@ -130,9 +134,15 @@ export const routes: readonly Route[] = [
 ];
 
 /** The view with what a person does next about each reason. */
-function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
-  const reasons = view.reasons.map((reason) => ({ ...reason, next: advise(reason.code, view.name) }));
-  return { ...view, reasons };
+function advised(
+  view: api.NodeView,
+  { advise, stagedFor }: Pick<ApiPorts, 'advise' | 'stagedFor'>,
+): api.NodeView {
+  if (view.reasons.length === 0) return view;
+  const { name: node, ek, evidence, group, bootSeenAt } = view;
+  const name = bootSeenAt === null ? null : nameForBoot(node, bootSeenAt);
+  const known = { node, ek, evidence, name, staged: group === null ? null : stagedFor(group) };
+  return { ...view, reasons: view.reasons.map((reason) => ({ ...reason, next: advise(reason, known) })) };
 }
 
 /** Entries of one moment stay on one page, since the next page begins before a moment. */

@@ -10,11 +10,19 @@ export class InForce {
   readonly appraise: Appraiser;
   /** What is kept of both beside each answer. */
   readonly context: Context;
+  readonly #references: readonly Reference[];
 
   constructor(policy: Policy, references: readonly Reference[], contextOf: EvidenceRoom['contextOf']) {
     this.policy = policy;
     this.appraise = createAppraiser(policy, references);
     this.context = contextOf(policy.text, references);
+    this.#references = references;
+  }
+
+  /** The latest reference of this group that waits for an approval; null where none does. */
+  stagedFor(group: string): string | null {
+    const staged = this.#references.filter((each) => each.state === 'staged' && each.group === group);
+    return staged.toSorted(byCapture).at(-1)?.name ?? null;
   }
 
   groupOf(
@@ -24,4 +32,9 @@ export class InForce {
     const labels = labelsThatCount(this.policy, inCluster);
     return { group: groupOf(this.policy, node, labels), labels };
   }
+}
+
+/** One that was not captured here comes first. */
+function byCapture(a: Reference, b: Reference): number {
+  return (a.captured?.at ?? '') < (b.captured?.at ?? '') ? -1 : 1;
 }

@@ -1,10 +1,17 @@
-import { adviceOn } from '../protocol/advice.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
+import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
+import type { Reason } from '../protocol/verdict.ts';
 import { aspects } from './aspects.ts';
 
 const byCode = new Map(aspects.flatMap(({ advice }) => Object.entries(advice)));
 
-/** What a person does next about a reason: the word of the aspect that knows the code, else that of the protocol. */
-export function nextStep(code: ReasonCode, node: string | null = null): string {
-  return adviceOn(code, node, byCode.get(code));
+/**
+ * What a person does next about a reason: the word of the aspect that knows the code, else that of the protocol.
+ * @param known of the node; what the reason itself says of it need not be in it
+ */
+export function nextStep(
+  { code, reference, actual }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'reference' | 'actual'>>,
+  known: Known = {},
+): Advice {
+  const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
+  return adviceOn(code, { ...known, twin, reference: reference ?? null }, byCode.get(code));
 }

@@ -307,6 +307,8 @@ const unproven = {
   verdict: null,
   verified_at: null,
   expires_at: null,
+  boot_seen_at: null,
+  booted_after: null,
   booted_at: null,
   reset_count: null,
   restart_count: null,
@@ -320,6 +322,7 @@ const unproven = {
   memory: null,
   evidence_digest: null,
   recorded_at: null,
+  recorded_evidence: null,
   repeats: 0,
 } as const;
 

@@ -54,6 +54,8 @@ export interface StatusRow {
   readonly verdict: string | null;
   readonly verified_at: number | null;
   readonly expires_at: number | null;
+  readonly boot_seen_at: number | null;
+  readonly booted_after: number | null;
   readonly booted_at: number | null;
   readonly reset_count: number | null;
   readonly restart_count: number | null;
@@ -71,6 +73,7 @@ export interface StatusRow {
   readonly memory: string | null;
   readonly evidence_digest: string | null;
   readonly recorded_at: number | null;
+  readonly recorded_evidence: string | null;
   readonly repeats: number;
 }
 

@@ -22,6 +22,8 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     verdict: row.verdict === null ? null : parseVerdict(row.verdict),
     verifiedAt: row.verified_at,
     expiresAt: row.expires_at,
+    bootSeenAt: row.boot_seen_at,
+    bootedAfter: row.booted_after,
     bootedAt: row.booted_at,
     resetCount: row.reset_count,
     restartCount: row.restart_count,
@@ -35,6 +37,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     memory: row.memory === null ? {} : keptMemory.parse(JSON.parse(row.memory)),
     evidenceDigest: row.evidence_digest,
     recordedAt: row.recorded_at,
+    recordedEvidence: row.recorded_evidence,
     repeats: row.repeats,
   }));
 }
@@ -48,6 +51,8 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     verdict: null,
     verifiedAt: null,
     expiresAt: null,
+    bootSeenAt: null,
+    bootedAfter: null,
     bootedAt: null,
     resetCount: 0,
     restartCount: 0,
@@ -61,6 +66,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     memory: {},
     evidenceDigest: null,
     recordedAt: null,
+    recordedEvidence: null,
     repeats: 0,
   };
 }
@@ -87,7 +93,17 @@ const keptParts = z.partialRecord(z.enum(partNames), z.string());
 const keptMemory = z.record(z.string(), z.unknown());
 
 /** The columns that each answer moves. */
-export type MovedRow = Omit<StatusRow, 'ek_digest' | 'state' | 'verdict' | 'booted_at' | 'recorded_at'>;
+export type MovedRow = Omit<
+  StatusRow,
+  | 'ek_digest'
+  | 'state'
+  | 'verdict'
+  | 'boot_seen_at'
+  | 'booted_after'
+  | 'booted_at'
+  | 'recorded_at'
+  | 'recorded_evidence'
+>;
 /** As a statement takes its values. */
 export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
 export type StatusValues = { readonly [K in keyof StatusRow]: StatusRow[K] };
@@ -117,8 +133,11 @@ export function statusRow(status: NodeStatus): StatusValues {
     ek_digest: status.ekDigest,
     state: status.state,
     verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
+    boot_seen_at: status.bootSeenAt,
+    booted_after: status.bootedAfter,
     booted_at: status.bootedAt,
     recorded_at: status.recordedAt,
+    recorded_evidence: status.recordedEvidence,
   };
 }
 
@@ -157,7 +176,10 @@ export function statusColumns(value: <K extends keyof StatusRow>(name: K) => Raw
     ...movedColumns(value),
     state: value('state'),
     verdict: value('verdict'),
+    boot_seen_at: value('boot_seen_at'),
+    booted_after: value('booted_after'),
     booted_at: value('booted_at'),
     recorded_at: value('recorded_at'),
+    recorded_evidence: value('recorded_evidence'),
   };
 }

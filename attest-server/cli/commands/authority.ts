@@ -3,6 +3,7 @@ import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
+import { withShortDigests } from '../readable.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
 
@@ -31,7 +32,11 @@ export async function exportAuthority({ io, server }: CliContext, file: string):
 }
 
 function page({ stage, authorities, nodes, untold, waitingFor }: AuthorityView): string {
-  const rows = authorities.map(({ digest, state, expiresAt }) => [digest, state, utc(expiresAt)]);
+  const rows = authorities.map(({ digest, state, expiresAt }) => [
+    withShortDigests(digest),
+    state,
+    utc(expiresAt),
+  ]);
   const listed = table(['AUTHORITY', 'STATE', 'UNTIL'], rows);
   if (stage === 'settled') return listed;
   const trusting = `${nodes - untold} of ${nodes} nodes trust the newer one\n`;

@@ -9,17 +9,20 @@ import {
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { ago } from '../moment.ts';
+import { tableTime } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { table } from '../table.ts';
 
-/** `enrol list`: TPMs that wait for a person's approval. */
-export async function listCandidates({ io, server }: CliContext, format: Format): Promise<void> {
+/** `enrol list`: TPMs that wait for a person's approval, with whole digests: an approval takes no less. */
+export async function listCandidates(
+  { io, server }: CliContext,
+  { output: format, utc = false }: { readonly output: Format; readonly utc?: boolean },
+): Promise<void> {
   const page = await (await server()).get('/v1/enrolments', listOf(candidateView));
   await print(io, format, page, () =>
     table(
       ['NODE', 'EK', 'CERTIFICATE', 'ADDRESS', 'FIRST', 'LAST', 'TRIES', 'NOTE'],
-      page.items.map((item) => row(item, io.now())),
+      page.items.map((item) => row(item, io.now(), utc)),
     ),
   );
 }
@@ -72,9 +75,9 @@ export async function revokeEnrolment(
   io.out(`${printable(gone.node)} is free; ${printable(gone.ek)} waits for a new approval\n`);
 }
 
-function row(item: CandidateView, now: number): string[] {
+function row(item: CandidateView, now: number, absolute: boolean): string[] {
   const { node, ek, certificateSubject, address, firstSeen, lastSeen, attempts } = item;
   const note = item.approved ? 'approved' : item.nameEnrolled ? 'the name is enrolled by another' : '-';
-  const times = [ago(firstSeen, now), ago(lastSeen, now)];
+  const times = [firstSeen, lastSeen].map((at) => tableTime(at, now, absolute));
   return [node, ek, certificateSubject || '-', address, ...times, String(attempts), note];
 }

@@ -6,7 +6,7 @@ import type { ReferenceAction } from '../../protocol/reference-life.ts';
 import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { ago } from '../moment.ts';
+import { tableTime } from '../moment.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
 import { readSimulation, simulationText } from '../simulation.ts';
@@ -16,12 +16,13 @@ import { into } from '../write-file.ts';
 export interface ListOptions {
   readonly kind?: string;
   readonly output: Format;
+  readonly utc?: boolean;
 }
 
 /** `reference list`. */
 export async function listReferences(
   { io, server }: CliContext,
-  { kind, output: format }: ListOptions,
+  { kind, output: format, utc = false }: ListOptions,
 ): Promise<void> {
   if (kind !== undefined && !referenceKinds.some((known) => known === kind))
     throw new CliError(
@@ -36,7 +37,7 @@ export async function listReferences(
       ? shown.map(({ name }) => `${printable(name)}\n`).join('')
       : table(
           ['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
-          shown.map((item) => row(item, io.now())),
+          shown.map((item) => row(item, io.now(), utc)),
         ),
   );
 }
@@ -137,7 +138,11 @@ function captured({ name, group, state, captured: from }: ReferenceView): string
   return `reference ${printable(name)} captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
 }
 
-function row({ kind, name, group, state, captured }: ReferenceView, now: number): string[] {
+function row(
+  { kind, name, group, state, captured }: ReferenceView,
+  now: number,
+  absolute: boolean,
+): string[] {
   return [
     name,
     kind,
@@ -145,7 +150,7 @@ function row({ kind, name, group, state, captured }: ReferenceView, now: number)
     state,
     captured?.node ?? '-',
     captured?.by ?? '-',
-    ago(captured?.at ?? null, now),
+    tableTime(captured?.at ?? null, now, absolute),
   ];
 }
 

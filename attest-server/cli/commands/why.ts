@@ -6,20 +6,32 @@ import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
+import { field, type Reading, readable, readingOf, shownDigits, wrapped } from '../readable.ts';
+
+export interface WhyOptions {
+  readonly output: Format;
+  readonly utc?: boolean;
+}
 
 /** `why N`: each reason with what was expected, what was found, who says so, and what to do; exits by the state. */
-export async function explainNode(context: CliContext, name: string, format: Format): Promise<void> {
+export async function explainNode(
+  context: CliContext,
+  name: string,
+  { output: format, utc }: WhyOptions,
+): Promise<void> {
   const { io, server, exitWith } = context;
   const node = await (await server()).get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
-  const answer = { name: node.name, state: node.state, require: node.require, reasons: node.reasons };
-  await print(io, format, answer, () => explanation(node));
+  const { state, since, require, evidence, reasons } = node;
+  const answer = { name: node.name, state, since, require, evidence, reasons };
+  await print(io, format, answer, () => explanation(node, readingOf(io, utc)));
   exitWith(exitOfState(node.state));
 }
 
-function explanation(node: NodeView): string {
-  const head = `${printable(node.name)} is ${stateText(node)}\n`;
+function explanation(node: NodeView, reading: Reading): string {
+  const since = node.since === null ? '' : `, since ${readable(node.since, reading)}`;
+  const head = `${printable(node.name)} is ${stateText(node)}${since}\n`;
   if (node.reasons.length === 0) return `${head}  nothing speaks against it\n`;
-  return head + node.reasons.map((reason) => paragraph(reason, node.name)).join('');
+  return head + node.reasons.map((reason) => paragraph(reason, reading, node.name)).join('');
 }
 
 const sources = {
@@ -29,18 +41,25 @@ const sources = {
 } as const;
 
 /** One reason for a person; also for the offline `verify`. */
-export function paragraph(reason: ReasonView, node: string | null = null): string {
+export function paragraph(reason: ReasonView, reading: Reading, node: string | null = null): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
+  const { expected, actual, evidence } = reason;
   const lines: readonly (readonly [string, string])[] = [
     ['component', `${componentOf(reason)} (${reason.aspect}; ${kind}, ${reason.severity})`],
-    ['expected', reason.expected ?? '-'],
-    ['actual', reason.actual ?? '-'],
+    ['expected', readable(expected ?? '-', reading)],
+    ['actual', readable(actual ?? '-', reading)],
     ['source', sources[reason.source]],
-    ...(reason.evidence === null
-      ? []
-      : ([['evidence', `${reason.evidence.digest} at ${reason.evidence.position}`]] as const)),
-    ['next', reason.next ?? adviceOn(reason.code, node)],
+    ...(evidence === null ? [] : ([['evidence', evidenceText(evidence)]] as const)),
+    ['next', reason.next ?? adviceOn(reason.code, { node })],
   ];
-  const body = lines.map(([label, text]) => `    ${label.padEnd(11)}${printable(text)}\n`).join('');
-  return `  ${reason.code}: ${printable(reason.text)}\n${body}`;
+  const head = wrapped(`${reason.code}: ${readable(reason.text, reading)}`, reading.width - 2);
+  const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, reading)).join('');
+  return `${head.map((line) => `  ${line}\n`).join('')}${body}`;
+}
+
+/** By the digest that `bundle` and `boot diff` take; a part's own where that is not known. */
+export function evidenceText({ bundle, digest, position }: NonNullable<ReasonView['evidence']>): string {
+  const whole = bundle ?? null;
+  const which = whole === null ? `part ${digest.slice(0, shownDigits)}` : whole.slice(0, shownDigits);
+  return `${which} at ${position}`;
 }

@@ -3,7 +3,7 @@ import type { ApproveOptions } from '../commands/enrol.ts';
 import type { TokenOptions } from '../commands/token.ts';
 import type { CliContext } from '../context.ts';
 import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
-import { type Formatted, outputOption, type Reasoned } from './option.ts';
+import { type Formatted, outputOption, type Reasoned, utcOption } from './option.ts';
 
 export function addEnrolment(program: Command, context: CliContext): void {
   const joinTokens = program.command('join-token').description('tokens with which a new node enrols once');
@@ -19,10 +19,13 @@ export function addEnrolment(program: Command, context: CliContext): void {
   const enrolments = program.command('enrol').description('which TPM is which node, by your approval');
   enrolments
     .command('list')
-    .description('TPMs that claimed a name and for which nobody has vouched; all of it is their own claim')
+    .description(
+      'TPMs that claimed a name and for which nobody has vouched, with the whole digests that an approval takes; all of it is their own claim',
+    )
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async ({ output }: Formatted) =>
-      (await import('../commands/enrol.ts')).listCandidates(context, output),
+    .addOption(utcOption())
+    .action(async (options: Formatted & { readonly utc?: boolean }) =>
+      (await import('../commands/enrol.ts')).listCandidates(context, options),
     );
   enrolments
     .command('approve [node]')
@@ -58,8 +61,9 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .command('list')
     .description('named tokens, without their text')
     .addOption(outputOption('table', 'json', 'yaml', 'name'))
-    .action(async ({ output }: Formatted) =>
-      (await import('../commands/token.ts')).listTokens(context, output),
+    .addOption(utcOption())
+    .action(async (options: Formatted & { readonly utc?: boolean }) =>
+      (await import('../commands/token.ts')).listTokens(context, options),
     );
   tokens
     .command('revoke <name>')
@@ -73,7 +77,7 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .description('authorities that endorse TPMs, as they come with assay')
     .option('--from <dir>', 'another folder of *.pem', 'builtin')
     .option('--intermediates', 'the authorities below the roots instead')
-    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(outputOption('table', 'wide', 'json', 'yaml'))
     .action(async (options: EkRootsOptions) =>
       (await import('../offline/verify/ek-roots.ts')).listRoots(context, options),
     );

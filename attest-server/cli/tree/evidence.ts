@@ -10,7 +10,7 @@ export function addEvidence(program: Command, context: CliContext): void {
     .description('export the evidence behind a verdict')
     .option(
       '--evidence <digest>',
-      'of an earlier verdict: as `assay history -o wide` shows it; default: the latest',
+      'of an earlier verdict: the first 12 digits or more, as `assay history -o wide` shows them; default: the latest',
     )
     .option('-f, --file <file>', 'write it there instead of standard output')
     .action(async (node: string, options: ToFile & { readonly evidence?: string }) =>
@@ -38,12 +38,12 @@ export function addEvidence(program: Command, context: CliContext): void {
     .command('boot')
     .description('boots: what a machine measured from its firmware to its kernel');
   boot
-    .command('diff <a> <b>')
+    .command('diff <a> [b]')
     .description(
-      'what differs between two boots, the good one first: files (a firmware log, an exported bundle), or nodes at the server, NODE or NODE@DIGEST as `assay history -o wide` shows it',
+      'what differs between two boots, the good one first: files (a firmware log, an exported bundle), or nodes at the server, NODE or NODE@DIGEST (12 digits do) as `assay history -o wide` shows it; of a NODE alone: its latest boot beside the last one that was trusted',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (a: string, b: string, { output }: Formatted) =>
+    .action(async (a: string, b: string | undefined, { output }: Formatted) =>
       (await import('../offline/boot/diff.ts')).showBootDiff(context, a, b, output),
     );
 }

@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
+import type { DescribeOptions } from '../commands/describe.ts';
 import type { GetOptions } from '../commands/get.ts';
 import type { HistoryOptions } from '../commands/history.ts';
+import type { WhyOptions } from '../commands/why.ts';
 import type { CliContext } from '../context.ts';
-import { type Formatted, outputOption } from './option.ts';
+import { outputOption, utcOption } from './option.ts';
 
 export function addNodes(program: Command, context: CliContext): void {
   const get = program.command('get').description('list nodes and their states');
@@ -16,7 +18,7 @@ export function addNodes(program: Command, context: CliContext): void {
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',
     )
     .option('--timeout <duration>', 'how long --wait waits: 90s, 5m, 1h', '60s')
-    .option('--utc', 'times as RFC 3339 instead of ages')
+    .addOption(utcOption())
     .action(async (name: string | undefined, options: GetOptions) =>
       (await import('../commands/get.ts')).getNodes(context, name, options),
     );
@@ -25,15 +27,17 @@ export function addNodes(program: Command, context: CliContext): void {
     .command('node <name>')
     .description('everything about one node')
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (name: string, { output }: Formatted) =>
-      (await import('../commands/describe.ts')).describeNode(context, name, output),
+    .addOption(utcOption())
+    .action(async (name: string, options: DescribeOptions) =>
+      (await import('../commands/describe.ts')).describeNode(context, name, options),
     );
   program
     .command('why <node>')
     .description('why a node is in its state, and what to do')
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (node: string, { output }: Formatted) =>
-      (await import('../commands/why.ts')).explainNode(context, node, output),
+    .addOption(utcOption())
+    .action(async (node: string, options: WhyOptions) =>
+      (await import('../commands/why.ts')).explainNode(context, node, options),
     );
   program
     .command('history <node>')
@@ -42,7 +46,7 @@ export function addNodes(program: Command, context: CliContext): void {
     .option('--limit <count>', 'at most so many, 1 to 500', '50')
     .option('--transitions', 'only where the state changed, as far back as the history goes')
     .option('--before <next>', 'older ones: the `next` of an earlier answer with -o json')
-    .option('--utc', 'times as RFC 3339 instead of ages')
+    .addOption(utcOption())
     .action(async (node: string, options: HistoryOptions) =>
       (await import('../commands/history.ts')).showHistory(context, node, options),
     );

@@ -19,6 +19,11 @@ export function outputOption(...formats: readonly [Format, ...Format[]]): Option
     .argParser((given) => formatOf(given, formats));
 }
 
+/** Moments as they are, instead of how long ago they were. */
+export function utcOption(): Option {
+  return new Option('--utc', 'times as RFC 3339 instead of ages');
+}
+
 /** An option that may be given several times. */
 export function several(value: string, earlier: readonly string[]): readonly string[] {
   return [...earlier, value];

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { CaptureOptions, ListOptions } from '../commands/reference.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
-import { type Formatted, outputOption, type Reasoned, several, type ToFile } from './option.ts';
+import { type Formatted, outputOption, type Reasoned, several, type ToFile, utcOption } from './option.ts';
 
 export function addReferences(program: Command, context: CliContext): void {
   const references = program
@@ -13,6 +13,7 @@ export function addReferences(program: Command, context: CliContext): void {
     .description('references that the server holds')
     .option('--kind <kind>', 'only those of boot, runtime, firewall, disk')
     .addOption(outputOption('table', 'json', 'yaml', 'name'))
+    .addOption(utcOption())
     .action(async (options: ListOptions) =>
       (await import('../commands/reference.ts')).listReferences(context, options),
     );

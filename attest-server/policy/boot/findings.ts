@@ -68,6 +68,7 @@ export function revokedReference(
     actual: component === null ? reference.name : `${component.description} of ${reference.name}`,
     text,
     evidence: boot && { digest: boot.digest, position: 'PCRs' },
+    reference: reference.name,
   };
 }
 

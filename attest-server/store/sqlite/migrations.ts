@@ -186,6 +186,17 @@ const migrations: readonly string[] = [
      select raise(abort, 'the key is that of another node');
    end;
    alter table nodes add column enrolled_from text;`,
+
+  // When a boot was first proven is not when it began. The evidence of the latest row stays while equal verdicts follow.
+  `alter table statuses rename column booted_at to boot_seen_at;
+   alter table statuses add column booted_after integer;
+   alter table statuses add column booted_at integer;
+   alter table statuses add column recorded_evidence text;
+   update statuses set recorded_evidence = (
+     select evidence_digest from history
+     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+     order by at desc limit 1
+   );`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

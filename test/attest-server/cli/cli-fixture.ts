@@ -24,6 +24,7 @@ export async function runAssay(args: readonly string[], change: Partial<CliIo> =
     env: {},
     cwd: '/nonexistent',
     colour: false,
+    columns: null,
     now: () => now,
     ...change,
   });

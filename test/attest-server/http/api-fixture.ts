@@ -74,7 +74,7 @@ export function enrolled(name: string): EnrolledNode {
     manufacturer: 'IBM',
     tpmClass: 'virtual',
     endorsedBy: null,
-    enrolledAt: now,
+    enrolledAt: now - 3 * 86_400_000,
   };
 }
 
@@ -86,6 +86,8 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     verdict,
     verifiedAt: now - 5_000,
     expiresAt: now + 60_000,
+    bootSeenAt: now - 3_540_000,
+    bootedAfter: null,
     bootedAt: now - 3_600_000,
     resetCount: 7,
     restartCount: 0,
@@ -99,6 +101,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     memory: {},
     evidenceDigest: null,
     recordedAt: now - 5_000,
+    recordedEvidence: null,
     repeats: 0,
     ...change,
   };
@@ -320,6 +323,8 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     advise: nextStep,
+    stagedFor: (group) =>
+      world.references.find((each) => each.state === 'staged' && each.group === group)?.name ?? null,
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
     ready: () => world.ready,
     now: () => now,

@@ -38,7 +38,9 @@ describe('a verdict that is the one before', () => {
       ...moved,
       state: 'trusted',
       verdict: madeVerdict('trusted'),
-      bootedAt: 2_000,
+      bootSeenAt: 2_000,
+      bootedAfter: -58_000,
+      bootedAt: -28_000,
       recordedAt: 2_000,
     });
     assert.deepEqual(await store.evidence.read(evidence.own.digest, 'node-1'), evidence.own.bytes);

@@ -8,11 +8,12 @@ import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
+import { type Reading, readingOf, withShortDigests } from '../../readable.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';
 import { junit } from './junit.ts';
 import { sarif } from './sarif.ts';
-import { type JudgedBundle, verifyBundle } from './verify.ts';
+import { type BundleVerdict, type JudgedBundle, verifyBundle } from './verify.ts';
 
 export interface VerifyOptions {
   readonly policy?: string;
@@ -41,7 +42,9 @@ export async function judgeBundle(
   });
   if (format === 'sarif') await print(io, 'json', sarif(file, judged, version), () => '');
   else
-    await print(io, format, judged.verdict, () => (format === 'junit' ? junit(file, judged) : page(judged)));
+    await print(io, format, withNextSteps(judged.verdict), () =>
+      format === 'junit' ? junit(file, judged) : page(judged, readingOf(io)),
+    );
   exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
 }
 
@@ -55,8 +58,17 @@ function readRoots(name: string): TrustRoots {
   }
 }
 
-function page({ verdict, rejected }: JudgedBundle): string {
-  const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = verdict;
+/** As the server says it in each reason, too. */
+function withNextSteps(verdict: BundleVerdict) {
+  const { node = null } = verdict;
+  return {
+    ...verdict,
+    reasons: verdict.reasons.map((reason) => ({ ...reason, next: nextStep(reason, { node }) })),
+  };
+}
+
+function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
+  const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = withNextSteps(verdict);
   const authentic = reasons.length === 0 && Object.keys(aspects).length === 0;
   const how = rejected
     ? 'the evidence is rejected'
@@ -77,5 +89,6 @@ function page({ verdict, rejected }: JudgedBundle): string {
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];
-  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph({ ...reason, next: nextStep(reason.code, node) }, node)).join('')}`;
+  const head = lines.map((line) => `${withShortDigests(line)}\n`).join('');
+  return head + reasons.map((reason) => paragraph(reason, reading, node)).join('');
 }
