@@ -25,15 +25,18 @@ export function bootTimeOf(
   const said = seconds === undefined ? null : seconds * 1000;
   if (previous !== null && !isAnother(previous, begun)) {
     const bootSeenAt = previous.bootSeenAt ?? at;
-    const { bootedAfter } = previous;
+    const bootedAfter = previous.bootedAfter ?? poweredSince(clock, at);
     const bootedAt = within(said, bootedAfter, bootSeenAt) ?? previous.bootedAt;
     return { bootSeenAt, bootedAfter, bootedAt };
   }
   const last = begun === 'rebooted' ? (previous?.verifiedAt ?? null) : null;
-  // The clock has run since the reset at the least: no boot is longer ago. TPM 2.0 Part 1 r1.59, section 36.
-  const poweredSince = at - Number(clock) * 1.5 - clockSlack;
-  const bootedAfter = Math.min(at, Math.max(last ?? 0, Math.floor(poweredSince)));
+  const bootedAfter = Math.min(at, Math.max(last ?? 0, poweredSince(clock, at)));
   return { bootSeenAt: at, bootedAfter, bootedAt: within(said, bootedAfter, at) };
+}
+
+/** The clock has run since the reset at the least, so no boot is longer ago. TPM 2.0 Part 1 r1.59, section 36. */
+function poweredSince(clock: bigint, at: number): number {
+  return Math.floor(at - Number(clock) * 1.5 - clockSlack);
 }
 
 /** Where a person ended what was held against its TPM, nobody knows whether it booted meanwhile. */

@@ -152,6 +152,8 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
 
 function listing(path: string): string {
   if (path.startsWith('/v1/tokens')) return 'assay token list';
+  const [, ofNode] = /^\/v1\/nodes\/([^/]+)\/bundle\?evidence=/.exec(path) ?? [];
+  if (ofNode !== undefined) return `assay history ${printable(decodeURIComponent(ofNode))} -o wide`;
   return path.startsWith('/v1/references/') ? 'assay reference list' : 'assay get nodes';
 }
 

@@ -1,4 +1,4 @@
-import { isCommand } from '../protocol/advice.ts';
+import { type Advice, isCommand } from '../protocol/advice.ts';
 import { printable } from '../protocol/printable.ts';
 import type { CliIo } from './context.ts';
 import { relative, utc } from './moment.ts';
@@ -37,20 +37,42 @@ export function readable(text: string, { utc: absolute, now }: Pick<Reading, 'ut
   );
 }
 
-/** A label and its text below each other's begin: prose is wrapped, a command stands alone on its line and whole. */
+/** A label and the lines of its text beside it, each wrapped. */
 export function field(
   label: string,
   text: string,
   indent: number,
   { width }: Pick<Reading, 'width'>,
 ): string {
-  const lines = text.split('\n').flatMap((line) => {
-    if (isCommand(line)) return [printable(line)];
-    return wrapped(printable(line), Math.max(leastWidth / 2, width - indent));
+  const lines = text.split('\n').flatMap((line) => wrapped(printable(line), widthBeside(indent, width)));
+  return beside(label, lines, indent);
+}
+
+/** The same for advice: each step has a mark where there are several, and a command stands alone on its line, whole. */
+export function steps(
+  label: string,
+  advice: Advice,
+  indent: number,
+  { width }: Pick<Reading, 'width'>,
+): string {
+  const given = advice.split('\n');
+  const isOne = given.filter((line) => !isCommand(line)).length === 1;
+  const [mark, below] = isOne ? ['', ''] : ['- ', '  '];
+  const lines = given.flatMap((line) => {
+    if (isCommand(line)) return [`${below}${printable(line)}`];
+    const [first, ...others] = wrapped(printable(line), widthBeside(indent + mark.length, width));
+    return [`${mark}${first}`, ...others.map((other) => `${below}${other}`)];
   });
-  const [first = '', ...others] = lines;
-  const head = `${label.padEnd(indent)}${first}`.trimEnd();
-  return [head, ...others.map((line) => `${' '.repeat(indent)}${line}`)].map((line) => `${line}\n`).join('');
+  return beside(label, lines, indent);
+}
+
+function beside(label: string, [first = '', ...others]: readonly string[], indent: number): string {
+  const lines = [label.padEnd(indent) + first, ...others.map((line) => ' '.repeat(indent) + line)];
+  return lines.map((line) => `${line.trimEnd()}\n`).join('');
+}
+
+function widthBeside(indent: number, width: number): number {
+  return Math.max(leastWidth / 2, width - indent);
 }
 
 /** Breaks at blanks alone: a word that is too long stays whole. */

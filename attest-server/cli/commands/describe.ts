@@ -4,7 +4,7 @@ import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { field, type Reading, readable, readingOf } from '../readable.ts';
+import { field, type Reading, readable, readingOf, steps } from '../readable.ts';
 import { evidenceText } from './why.ts';
 
 export interface DescribeOptions {
@@ -40,21 +40,20 @@ function page(node: NodeView, reading: Reading): string {
     ),
     ...node.claims.map(claimLine),
     ...node.reasons.flatMap(finding),
-    ...nextOf(node),
-    ...node.transitions.map(
-      ({ at, state, reason }, index): Line => [
-        index === 0 ? 'Changes' : '',
-        `${at} ${state}${reason === null ? '' : `: ${reason}`}`,
-      ],
-    ),
   ];
   const width = Math.max(...lines.map(([label]) => label.length)) + 2;
-  return lines
-    .map(([label, text]) =>
-      // Commands of the advice stay as they are: somebody copies them.
-      field(label && `${label}:`, label === 'Next' ? text : readable(text, reading), width, reading),
-    )
-    .join('');
+  const shown = ([label, text]: Line) => field(label && `${label}:`, readable(text, reading), width, reading);
+  const [first] = node.reasons;
+  const next =
+    first && steps('Next:', first.next ?? adviceOn(first.code, { node: node.name }), width, reading);
+  return [...lines.map(shown), next ?? '', ...changesOf(node).map(shown)].join('');
+}
+
+function changesOf({ transitions }: NodeView): readonly Line[] {
+  return transitions.map(({ at, state, reason }, index): Line => {
+    const why = reason === null ? '' : `: ${reason}`;
+    return [index === 0 ? 'Changes' : '', `${at} ${state}${why}`];
+  });
 }
 
 function stateOf(node: NodeView): readonly Line[] {
@@ -115,9 +114,4 @@ function finding({ code, severity, source, text, expected, actual, evidence }: R
     ['Finding', `${code} (${severity}, ${source}): ${text}`],
     ...details.flatMap(([label, value]): readonly Line[] => (value === null ? [] : [[label, value]])),
   ];
-}
-
-/** Of the first reason: `why` says what to do about each. */
-function nextOf({ name, reasons: [first] }: NodeView): readonly Line[] {
-  return first === undefined ? [] : [['Next', first.next ?? adviceOn(first.code, { node: name })]];
 }

@@ -6,7 +6,7 @@ import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { field, type Reading, readable, readingOf, shownDigits, wrapped } from '../readable.ts';
+import { field, type Reading, readable, readingOf, shownDigits, steps, wrapped } from '../readable.ts';
 
 export interface WhyOptions {
   readonly output: Format;
@@ -50,11 +50,11 @@ export function paragraph(reason: ReasonView, reading: Reading, node: string | n
     ['actual', readable(actual ?? '-', reading)],
     ['source', sources[reason.source]],
     ...(evidence === null ? [] : ([['evidence', evidenceText(evidence)]] as const)),
-    ['next', reason.next ?? adviceOn(reason.code, { node })],
   ];
   const head = wrapped(`${reason.code}: ${readable(reason.text, reading)}`, reading.width - 2);
   const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, reading)).join('');
-  return `${head.map((line) => `  ${line}\n`).join('')}${body}`;
+  const next = steps('    next', reason.next ?? adviceOn(reason.code, { node }), 15, reading);
+  return `${head.map((line) => `  ${line}\n`).join('')}${body}${next}`;
 }
 
 /** By the digest that `bundle` and `boot diff` take; a part's own where that is not known. */

@@ -1,10 +1,7 @@
 import type { Advice } from '../../protocol/advice.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
 
-const compare = [
-  'See all that differs from the last boot of it that was trusted:',
-  '  assay boot diff NODE',
-].join('\n');
+const compare = ['See what differs from its last trusted boot:', '  assay boot diff NODE'].join('\n');
 
 const keep = [
   'Keep the evidence of this boot, which the server erases in time:',

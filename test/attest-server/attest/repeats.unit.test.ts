@@ -119,6 +119,30 @@ describe('a node whose verdict stays the same', () => {
     assert.equal(attestation.status('node-1')?.repeats, 4);
   });
 
+  it('names evidence that stays kept while that of equal verdicts gives way to the next', async () => {
+    const first = attestation.status('node-1');
+    for (let at = 2; at <= 4; at += 1) {
+      await judge(at * minute);
+      await store.verdicts.settled();
+    }
+    const shown = attestation.status('node-1');
+    assert.equal(shown?.recordedEvidence, first?.evidenceDigest);
+    assert.notEqual(shown?.evidenceDigest, shown?.recordedEvidence);
+    assert.notEqual(await store.evidence.read(shown?.recordedEvidence ?? '', 'node-1'), null);
+    attestation = await open();
+    assert.equal(attestation.status('node-1')?.recordedEvidence, first?.evidenceDigest);
+  });
+
+  it('is found by the first digits of its evidence, written or latest', async () => {
+    await judge(2 * minute);
+    await store.verdicts.settled();
+    const { evidenceDigest, recordedEvidence } = attestation.status('node-1') ?? {};
+    for (const digest of [evidenceDigest ?? '', recordedEvidence ?? ''])
+      assert.deepEqual(await store.evidence.named('node-1', digest.slice(0, 12)), [digest]);
+    assert.deepEqual(await store.evidence.named('node-2', evidenceDigest?.slice(0, 12) ?? ''), []);
+    assert.equal((await store.evidence.named('node-1', '')).length, 2);
+  });
+
   it('does not wait for its row until a clock that was set back comes to that moment again', async () => {
     await judge(0);
     assert.equal((await history()).length, 2);

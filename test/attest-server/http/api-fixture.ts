@@ -284,7 +284,10 @@ export function portsOf(world: World): ApiPorts {
       world.joinTokens.push(request);
       return 'assay-join-token';
     },
-    bundle: async (node, evidence) => world.bundles.get(evidence ?? node) ?? null,
+    bundle: async (node, evidence) => {
+      const key = [...world.bundles.keys()].find((each) => evidence !== null && each.startsWith(evidence));
+      return world.bundles.get(evidence === null ? node : (key ?? '')) ?? null;
+    },
     authority: {
       view: async () => authorityNow,
       rotate: async () => authorityNow,
