@@ -143,7 +143,7 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
   if (status === 401)
     return because(`${server.host} refused the token`, 'Name the file of a valid one with --token-file.');
   if (status === 403) return because(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
-  if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
+  if (status === 404) return because(`not found: ${detail}`, `See what is known:\n  ${listing(path)}`);
   if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');

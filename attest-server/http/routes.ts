@@ -3,13 +3,13 @@ import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
-import { nameForBoot } from './name-for-boot.ts';
 import { listNodes } from './node-list.ts';
 import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { liveness, readiness } from './probes.ts';
 import { HttpProblem } from './problem.ts';
+import { referenceNameFor } from './reference-name.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
@@ -140,7 +140,7 @@ function advised(
 ): api.NodeView {
   if (view.reasons.length === 0) return view;
   const { name: node, ek, evidence, group, bootSeenAt } = view;
-  const name = bootSeenAt === null ? null : nameForBoot(node, bootSeenAt);
+  const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
   const known = { node, ek, evidence, name, staged: group === null ? null : stagedFor(group) };
   return { ...view, reasons: view.reasons.map((reason) => ({ ...reason, next: advise(reason, known) })) };
 }

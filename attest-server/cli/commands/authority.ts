@@ -44,9 +44,9 @@ function page({ stage, authorities, nodes, untold, waitingFor }: AuthorityView):
   const missing = waitingFor.map((name) => `  not yet: ${printable(name)}\n`).join('');
   const next =
     stage === 'in_force'
-      ? 'join tokens of before are void; next: assay authority retire\n'
+      ? 'join tokens of before are void; next:\n  assay authority retire\n'
       : untold === 0
-        ? 'next: assay authority finish\n'
-        : 'agents learn of it with their next verdict; next: assay authority status\n';
+        ? 'next:\n  assay authority finish\n'
+        : 'agents learn of it with their next verdict; next:\n  assay authority status\n';
   return `${listed}${trusting}${missing}${more}${next}`;
 }

@@ -42,13 +42,13 @@ export async function approveEnrolment(
   if (isAll ? node !== undefined || options.ek !== undefined : node === undefined || !options.ek)
     throw new CliError(
       'enrol approve takes NODE --ek DIGEST, or --all',
-      'The digests of TPMs that wait are in `assay enrol list`.',
+      'See which TPMs wait, with their digests:\n  assay enrol list',
       exit.usage,
     );
   if (!isAll && !/^[0-9a-f]{64}$/i.test(options.ek ?? ''))
     throw new CliError(
       '--ek is not a whole SHA-256 digest (64 hex digits)',
-      'Compare all of it on the machine; `assay enrol list` shows those of TPMs that wait.',
+      'Compare all of it on the machine. See which TPMs wait, with their whole digests:\n  assay enrol list',
       exit.usage,
     );
   const client = await server();

@@ -9,7 +9,7 @@ const known: Required<Known> = {
   node: 'worker-3',
   ek: 'ab'.repeat(32),
   evidence: 'cd'.repeat(32),
-  name: 'worker-3-20261126-1500',
+  name: 'worker-3-20261126-cdcdcd',
   reference: 'workers-1',
   staged: 'workers-2',
   twin: 'worker-9',
@@ -44,7 +44,7 @@ describe('what to do next', () => {
       linesOf(nextStep({ code, actual: 'worker-9, worker-8' }, known)).filter(isCommand);
     assert.deepEqual(commands('kernel_unknown'), [
       '  assay boot diff worker-3',
-      '  assay reference capture worker-3 --name worker-3-20261126-1500',
+      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
       '  assay reference approve workers-2 --reason "the change is wanted"',
       '  assay bundle worker-3 --evidence cdcdcdcdcdcd -f worker-3.json',
     ]);

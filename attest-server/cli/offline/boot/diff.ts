@@ -20,6 +20,11 @@ import { type Reading, readable, readingOf, withShortDigests, wrapped } from '..
 import { readLastTrusted, type TrustedBoot } from './last-trusted.ts';
 import { type BootSide, isFile, readBootSide } from './side.ts';
 
+export interface BootDiffOptions {
+  readonly output: Format;
+  readonly utc?: boolean;
+}
+
 /**
  * `boot diff A B`, or `boot diff NODE` for its last trusted boot and its latest one: the cause first, then every event that
  * differs; exits 10 where they differ in what counts.
@@ -28,7 +33,7 @@ export async function showBootDiff(
   context: CliContext,
   a: string,
   b: string | undefined,
-  format: Format,
+  { output: format, utc }: BootDiffOptions,
 ): Promise<void> {
   const { io, server, exitWith } = context;
   const good = b === undefined ? await lastTrustedOf(context, a) : null;
@@ -37,7 +42,7 @@ export async function showBootDiff(
     await readBootSide(b ?? a, io.cwd, server),
     io.now(),
   );
-  const reading = readingOf(io);
+  const reading = readingOf(io, utc);
   const head =
     good === null ? '' : `Compared with ${good.side.label}, trusted at ${readable(good.at, reading)}.\n`;
   await print(io, format, diff, () => head + page(diff, reading));

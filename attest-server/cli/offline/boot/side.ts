@@ -38,7 +38,7 @@ export async function readBootSide(
 ): Promise<BootSide> {
   if (isFile(given, cwd)) return sideOfFile(given, readFile(resolve(cwd, given)));
   const [node = '', digest] = given.split('@');
-  return readNodeSide(await server(), node, digest === undefined ? null : evidenceDigest(digest));
+  return readNodeSide(await server(), node, digest === undefined ? null : evidenceDigest(node, digest));
 }
 
 export function isFile(given: string, cwd: string): boolean {
@@ -78,14 +78,14 @@ function sideOfBundle(label: string, text: string): BootSide {
     if (!(cause instanceof Rejection)) throw cause;
     throw new CliError(
       `the evidence of ${label} is rejected: ${cause.code}: ${cause.message}`,
-      'Export it again: assay bundle NODE.',
+      'Export it again:\n  assay bundle NODE -f NODE.json',
       exit.error,
       cause,
     );
   }
   throw new CliError(
     `the evidence of ${label} has no boot log`,
-    'Only its PCR values are known: assay verify.',
+    'Only its PCR values are known. Have them judged:\n  assay verify BUNDLE',
   );
 }
 

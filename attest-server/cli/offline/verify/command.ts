@@ -20,6 +20,7 @@ export interface VerifyOptions {
   readonly references?: string;
   readonly trustRoots?: string;
   readonly output: Format;
+  readonly utc?: boolean;
 }
 
 /** `verify BUNDLE`: needs no server; exits by the state, 10 for evidence that is rejected. */
@@ -28,7 +29,7 @@ export async function judgeBundle(
   file: string,
   options: VerifyOptions,
 ): Promise<void> {
-  const { output: format } = options;
+  const { output: format, utc } = options;
   const at = (path: string) => resolve(io.cwd, path);
   const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
     ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
@@ -43,7 +44,7 @@ export async function judgeBundle(
   if (format === 'sarif') await print(io, 'json', sarif(file, judged, version), () => '');
   else
     await print(io, format, withNextSteps(judged.verdict), () =>
-      format === 'junit' ? junit(file, judged) : page(judged, readingOf(io)),
+      format === 'junit' ? junit(file, judged) : page(judged, readingOf(io, utc)),
     );
   exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
 }
