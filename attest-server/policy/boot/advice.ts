@@ -22,7 +22,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     approve,
     'If not, take the node out of service and look for who changed the kernel.',
     keep,
-    'Where no kernel was measured, start it through firmware or a loader that measures it.',
   ].join('\n'),
   initrd_unknown: [
     compare,
