@@ -61,7 +61,9 @@ describe('what `assay why` says to do', () => {
     const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
     const quoted = { pcrs: { sha256: replayedValues(bootLog, 'sha256') }, resetCount, clock };
     const quote = (data: Buffer) => madeQuote(tpm.ak, data, quoted);
-    peer.send(tpm.evidence(challenge, { node, hello, channel, bootId, bootLog }, { quote }));
+    // A minute before this answer: of the second boot that is before the last proof of the first one.
+    const host = { bootTime: Math.floor(Date.now() / 1000) - 60 };
+    peer.send(tpm.evidence(challenge, { node, hello, channel, bootId, bootLog, host }, { quote }));
     return (await peer.verdict()).state;
   }
 
@@ -103,6 +105,14 @@ describe('what `assay why` says to do', () => {
       assert.equal((await type(`assay boot diff ${node}@${short} ${node}`)).code, 0);
     }
     assert.equal((await type(`assay bundle ${node} --evidence ${'0'.repeat(12)}`)).code, 1);
+  });
+
+  it('shows when a boot began by the node’s word, and never before the last proof of the boot before', async () => {
+    const { bootedAt, bootSeenAt } = JSON.parse((await type(`assay get nodes ${node} -o json`)).out);
+    const rows = JSON.parse((await type(`assay history ${node} -o json`)).out).items;
+    const first = rows.findLast(({ state }: { state: string }) => state === 'trusted');
+    assert.ok(Date.parse(bootedAt) >= Date.parse(first.at), `${bootedAt} ${first.at}`);
+    assert.ok(Date.parse(bootedAt) <= Date.parse(bootSeenAt), `${bootedAt} ${bootSeenAt}`);
   });
 
   it('compares with the boot before, not with an earlier verdict on the one that runs', async () => {

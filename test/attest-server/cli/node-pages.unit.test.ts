@@ -71,6 +71,9 @@ const view: NodeView = nodeView.parse({
   ],
 });
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
+const untamed = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/;
+
 type Show = (context: CliContext) => Promise<void>;
 
 /** What a command prints of this answer, on a terminal of so many columns; null: on none. */
@@ -171,6 +174,13 @@ describe('the pages about one node', () => {
       /^Changes: +2026-11-20T11:55:00Z \(5m ago\) untrusted: kernel_unknown\n +2026-11-20T11:53:20Z \(6m ago\) trusted$/m,
     ])
       assert.match(out, line);
+  });
+
+  it('obey nothing that a server says, also in its advice', async () => {
+    const [reason] = view.reasons;
+    const next = 'Do this:\n  assay get nodes \u001b[2J\u009b2J\r\nor \u202ethat\u0007';
+    const answer = { ...view, reasons: [{ ...reason, next }], agent: '\u001b]0;x\u0007' };
+    for (const page of [why, describing]) assert.doesNotMatch(await shown(page, 80, answer), untamed);
   });
 
   it('take the answer of an earlier server, which knows less', async () => {
