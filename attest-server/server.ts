@@ -119,6 +119,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       prove: inForce.prove,
       status: attest.status,
       groupOf: inForce.groups.of,
+      policy: inForce.policy,
       changed: inForce.readReferences,
     }),
   );
@@ -158,6 +159,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       failed: report.failed,
       connections: metrics.agents,
       now: monotonic,
+      wallClock: now,
     }),
   );
   const http = rooms.use(
@@ -168,6 +170,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
       unsupported: enrolment.unsupported,
+      mayEnrol: enrolment.mayEnrol,
+      claims: enrolment.claims,
+      connected: agents.connected,
+      lastSeen: enrolment.lastSeen,
+      affirmedBy: inForce.affirmedBy,
       capture: references.capture,
       referenceLife: references.life,
       bundle,
@@ -175,7 +182,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       audit: audit.ports,
       authority: tls.ports,
       advise: nextStep,
-      stagedFor: (group) => inForce.current().stagedFor(group),
+
       policy: inForce.policy,
       policies: inForce.trials,
       ready: audit.ready,

@@ -1,6 +1,6 @@
 export interface Check {
   readonly name: string;
-  /** A script below node_modules, started with the running Node, and its arguments. */
+  /** A script, as seen from node_modules, started with the running Node, and its arguments. */
   readonly command: readonly [string, ...string[]];
 }
 
@@ -9,6 +9,7 @@ export const checks: readonly Check[] = [
   { name: 'format and lint', command: ['@biomejs/biome/bin/biome', 'ci', '--colors=off'] },
   { name: 'types', command: ['typescript/bin/tsc', '--pretty', 'false'] },
   { name: 'spelling', command: ['cspell/bin.mjs', '--no-progress', '--no-color', '--quiet', '.'] },
+  { name: 'description of the API', command: ['../test/lint-openapi.ts'] },
   { name: 'unused exports, files and dependencies', command: ['knip/bin/knip.js', '--no-progress'] },
 ];
 

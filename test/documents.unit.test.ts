@@ -23,6 +23,21 @@ describe('README.md', () => {
     });
 });
 
+describe('the tour in README.md', () => {
+  it('writes files where no check of this repository reads them', () => {
+    const [, tour = ''] = /^## A tour[^\n]*$([\s\S]*?)^## /m.exec(read('README.md')) ?? [];
+    const written = [...tour.matchAll(/ (?:-f|export) ([^\s`]+)/g)].map(([, file = '']) => file);
+    assert(written.length > 0);
+    assert.deepEqual(
+      written.filter((file) => !file.startsWith('.assay/')),
+      [],
+    );
+    assert.match(read('.gitignore'), /^\.assay\/$/m);
+    assert.match(read('biome.json'), /"useIgnoreFile": true/);
+    assert.match(read('cspell.json'), /"useGitignore": true/);
+  });
+});
+
 describe('the documents', () => {
   for (const document of documents)
     it(`${document} links to what is there`, () => {

@@ -12,7 +12,8 @@ interface Totals {
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
 /** Runs when it is named, which `npm run test:vm` does: virtual machines take a minute each. */
 const apart = ['vm'];
-const bin = join(import.meta.dirname, '..', 'node_modules');
+const root = join(import.meta.dirname, '..');
+const bin = join(root, 'node_modules');
 /** TERM and the colour switches reach the programs; the rest of the environment does not. */
 const env = Object.fromEntries(
   ['TERM', 'NO_COLOR', 'FORCE_COLOR', 'TMPDIR', 'HOME'].flatMap((name) => {
@@ -33,6 +34,13 @@ async function test(): Promise<void> {
   const all = [...groups, ...apart];
   const chosen = all.filter((group) => args.includes(group));
   const others = args.filter((arg) => !all.includes(arg));
+  const unknown = others.find((arg, index) => isNothing(arg, others[index - 1]));
+  if (unknown !== undefined) {
+    const what = unknown.endsWith('.ts') ? 'file' : 'group';
+    console.error(`no such ${what}: ${unknown}; name groups (${all.join(', ')}) or files (test/….test.ts)`);
+    process.exitCode = 2;
+    return;
+  }
   const totals = args.length === 0 ? await runAll(checks) : { passed: 0, failed: 0, skipped: 0 };
   const namesFiles = others.some((arg) => arg.endsWith('.ts'));
   const files = namesFiles ? [] : testFiles(chosen.length > 0 ? chosen : groups);
@@ -44,9 +52,14 @@ async function test(): Promise<void> {
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 }
 
+/** Neither a file or a pattern of files, nor an option for mocha or the value of one. */
+function isNothing(arg: string, before: string | undefined): boolean {
+  const isOption = arg.startsWith('-') || (before?.startsWith('-') === true && !before.includes('='));
+  return !isOption && (!arg.endsWith('.ts') || globSync(arg, { cwd: root }).length === 0);
+}
+
 function testFiles(chosen: readonly string[]): string[] {
-  const cwd = join(import.meta.dirname, '..');
-  return chosen.flatMap((group) => globSync(`test/**/*.${group}.test.ts`, { cwd }).sort());
+  return chosen.flatMap((group) => globSync(`test/**/*.${group}.test.ts`, { cwd: root }).sort());
 }
 
 function add(totals: Totals, more: Totals): void {

@@ -45,6 +45,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     recordedAt: previous?.recordedAt ?? null,
     recordedEvidence: previous?.recordedEvidence ?? null,
     repeats: previous?.repeats ?? 0,
+    since: previous?.since ?? null,
   };
 }
 

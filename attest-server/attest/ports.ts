@@ -83,6 +83,8 @@ export interface NodeStatus extends Moved {
   readonly recordedAt: number | null;
   /** Digest of the evidence of that row: it stays kept while equal verdicts follow. */
   readonly recordedEvidence: string | null;
+  /** Since when it is in this state: its latest transition; null before the first. */
+  readonly since: number | null;
 }
 
 export interface HistoryEntry {

@@ -1,7 +1,8 @@
 import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
-import { problem } from '../protocol/api.ts';
 import { printable } from '../protocol/printable.ts';
+import { anyProblem } from '../protocol/problem.ts';
+import { isReasonCode } from '../protocol/reasons.ts';
 import { CliError, exit } from './exit.ts';
 import type { ServerAccess } from './server-access.ts';
 
@@ -19,10 +20,13 @@ export interface Client {
 export class Refusal extends CliError {
   /** Of HTTP. */
   readonly status: number;
+  /** Of the problem; null where a server of before says none. */
+  readonly code: string | null;
 
-  constructor(status: number, text: string, hint: string | null) {
+  constructor(status: number, code: string | null, text: string, hint: string | null) {
     super(text, hint);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -136,18 +140,30 @@ function connectionError(server: URL, cause: Error): CliError {
 }
 
 function refusal({ server }: ServerAccess, path: string, status: number, text: string): Refusal {
-  const said = problem.safeParse(parseJson(text)).data;
+  const said = anyProblem.safeParse(parseJson(text)).data;
   const detail = printable(said?.detail ?? `status ${status}`);
-  const code = said?.code === undefined ? '' : `${said.code}: `;
-  const because = (sentence: string, hint: string | null) => new Refusal(status, sentence, hint);
+  const code = said?.code ?? null;
+  const because = (sentence: string, hint: string | null) => new Refusal(status, code, sentence, hint);
   if (status === 401)
     return because(`${server.host} refused the token`, 'Name the file of a valid one with --token-file.');
   if (status === 403) return because(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
+  if (code === 'unknown_path')
+    return because(
+      `${server.host} does not know ${path.replace(/\?.*/s, '')}`,
+      'Use the command line of the same version as the server.',
+    );
   if (status === 404) return because(`not found: ${detail}`, `See what is known:\n  ${listing(path)}`);
   if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');
-  return because(`the server refused: ${code}${given}`, status === 400 ? 'Correct it, and try again.' : null);
+  // Reason codes are words that documents explain; the others say what the sentence says.
+  const word = code !== null && isReasonCode(code) ? `${code}: ` : '';
+  return because(`the server refused: ${word}${given}`, hintOf(status));
+}
+
+function hintOf(status: number): string | null {
+  if (status === 400) return 'Correct it, and try again.';
+  return status === 429 ? 'Try again in a few seconds.' : null;
 }
 
 function listing(path: string): string {

@@ -1,4 +1,5 @@
 import { runCli } from './program.ts';
+import { terminal } from './terminal.ts';
 
 // Whoever reads our output may stop reading (`assay get nodes | head`): that is no fault.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -18,4 +19,5 @@ process.exitCode = await runCli(process.argv.slice(2), {
   colour: process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
   columns: process.stdout.isTTY === true ? process.stdout.columns || null : null,
   now: Date.now,
+  ask: terminal(),
 });

@@ -1,4 +1,4 @@
-import { type SimulatedNodeView, simulateAnswer } from '../protocol/policy-api.ts';
+import type { z } from 'zod';
 import { printable } from '../protocol/printable.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Client } from './client.ts';
@@ -16,25 +16,21 @@ export interface Simulated {
   readonly note: string | null;
 }
 
-/** Asks the server for a simulation, page by page. */
-export async function readSimulation(
+/** Asks the server for a simulation, page by page: the first page, with the items of all. */
+export async function readSimulation<Page extends { items: unknown[]; next: string | null }>(
   client: Client,
   path: string,
   body: object,
-): Promise<readonly SimulatedNodeView[]> {
-  const items: SimulatedNodeView[] = [];
-  let next: string | null = null;
-  do {
-    const page = next === null ? body : { ...body, after: next };
-    const answer: { items: SimulatedNodeView[]; next: string | null } = await client.post(
-      path,
-      page,
-      simulateAnswer,
-    );
-    items.push(...answer.items);
-    next = answer.next;
-  } while (next !== null);
-  return items;
+  schema: z.ZodType<Page>,
+): Promise<Page> {
+  const first = await client.post(path, body, schema);
+  const items = [...first.items];
+  for (let next = first.next; next !== null; ) {
+    const page: Page = await client.post(path, { ...body, after: next }, schema);
+    items.push(...page.items);
+    next = page.next;
+  }
+  return { ...first, items };
 }
 
 /** True where a node would become untrusted that is not so now. */
@@ -44,10 +40,23 @@ export function turnsUntrusted({ before, after }: Simulated): boolean {
 
 /**
  * Whom something would change, and why.
- * @param all whether the others are listed, too; null where the command cannot list them
+ * @param all whether the others are listed, too
  */
-export function simulationText(items: readonly Simulated[], all: boolean | null): string {
-  const shown = all === true ? items : items.filter(({ changed }) => changed);
+export function simulationText(items: readonly Simulated[], all: boolean): string {
+  const changed = items.filter((item) => item.changed).length;
+  const untrusted = items.filter(turnsUntrusted).length;
+  const unjudged = items.filter(({ after }) => after === null).length;
+  const sums = [
+    `${changed} of ${items.length} nodes would change`,
+    ...(untrusted > 0 ? [`${untrusted} would turn untrusted`] : []),
+    ...(unjudged > 0 ? [`${unjudged} cannot be judged (--all says why)`] : []),
+  ];
+  const rows = changesText(all ? items : items.filter((item) => item.changed));
+  return `${rows}${sums.join('; ')}\n`;
+}
+
+/** A table of nodes, and why each of them would change; empty where there is none. */
+export function changesText(shown: readonly Simulated[]): string {
   const rows = shown.map(({ node, before, after, note }) => [
     node,
     before?.state ?? '-',
@@ -59,14 +68,5 @@ export function simulationText(items: readonly Simulated[], all: boolean | null)
       ? [`${printable(node)}: ${after.reasons[0].code}: ${printable(after.reasons[0].text)}\n`]
       : [],
   );
-  const changed = items.filter((item) => item.changed).length;
-  const untrusted = items.filter(turnsUntrusted).length;
-  const unjudged = items.filter(({ after }) => after === null).length;
-  const sums = [
-    `${changed} of ${items.length} nodes would change`,
-    ...(untrusted > 0 ? [`${untrusted} would turn untrusted`] : []),
-    ...(unjudged > 0 ? [`${unjudged} cannot be judged${all === null ? '' : ' (--all says why)'}`] : []),
-  ];
-  const body = rows.length === 0 ? '' : `${table(['NODE', 'NOW', 'THEN', 'REASONS'], rows)}\n`;
-  return `${body}${why.join('')}${sums.join('; ')}\n`;
+  return rows.length === 0 ? '' : `${table(['NODE', 'NOW', 'THEN', 'REASONS'], rows)}\n${why.join('')}`;
 }

@@ -1,38 +1,41 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { entityTag, isKnown } from './entity-tag.ts';
 import type { ApiPorts } from './ports.ts';
 import { Denial, HttpProblem, problemBody, problemOf } from './problem.ts';
 import { allows, type Caller } from './roles.ts';
-import type { Answer, Route } from './route.ts';
+import { type Answer, isTagged, type Route } from './route.ts';
 import { routes } from './routes.ts';
-import { securityHeaders } from './security-headers.ts';
+import { readHeaders, securityHeaders } from './security-headers.ts';
 
 /** The API's listener, for a TLS server. Whatever a handler throws, the caller sees a problem and nothing of ours. */
 export function createApi(ports: ApiPorts): RequestListener {
   return (message, response) => {
     const started = performance.now();
     let label = 'unmatched';
-    let isKnown = false;
+    let isProven = false;
+    let hasTag = false;
     const seen = (route: Route) => {
       label = route.path;
+      hasTag = isTagged(route);
     };
     const known = () => {
-      isKnown = true;
+      isProven = true;
       ports.known(message.socket);
     };
     answerTo(ports, message, seen, known)
       .finally(() => {
         // Strangers have one request in a connection (listen.ts).
-        response.shouldKeepAlive &&= isKnown;
+        response.shouldKeepAlive &&= isProven;
       })
       .then(
-        (answer) => send(response, answer, message.method),
+        (answer) => send(response, answer, message, hasTag),
         (error: unknown) => {
           const problem = problemOf(error);
           if (problem.status >= 500) ports.fault(error, label);
           if (problem instanceof Denial)
             ports.refused(problem.code, `${message.method} ${label}: ${problem.message}`, problem.actor);
           for (const [name, value] of Object.entries(problem.headers)) response.setHeader(name, value);
-          send(response, { status: problem.status, body: problemBody(problem) }, message.method);
+          send(response, { status: problem.status, body: problemBody(problem) }, message);
         },
       )
       .then(() => {
@@ -58,7 +61,9 @@ async function answerTo(
   const method = message.method === 'HEAD' ? 'GET' : message.method;
   const onPath = routes.filter(({ pattern }) => pattern.test({ pathname: url.pathname }));
   if (onPath.length === 0)
-    throw new HttpProblem(404, 'there is nothing here; /openapi.json lists what there is');
+    throw new HttpProblem(404, 'there is nothing here; /openapi.json lists what there is', {
+      code: 'unknown_path',
+    });
   const route = onPath.find((candidate) => candidate.method === method);
   if (route === undefined) {
     const allow = onPath.map((candidate) => candidate.method).join(', ');
@@ -116,16 +121,32 @@ function decode(groups: Readonly<Record<string, string | undefined>>): Record<st
 function queryOf(parameters: URLSearchParams): Record<string, string> {
   const query = new Map<string, string>();
   for (const [name, value] of parameters) {
-    if (query.has(name)) throw new HttpProblem(400, 'a query parameter is given twice');
+    if (query.has(name))
+      throw new HttpProblem(400, 'query: a parameter is given twice', {
+        code: 'invalid_field',
+        field: 'query',
+      });
     query.set(name, value);
   }
   return Object.fromEntries(query);
 }
 
-function send(response: ServerResponse, { status, body }: Answer, method: string | undefined): void {
+/** Who has what was read already is not sent it again: lists are asked for every few seconds. */
+function send(
+  response: ServerResponse,
+  { status, body }: Answer,
+  { method, headers }: IncomingMessage,
+  hasTag = false,
+): void {
   const text = `${JSON.stringify(body)}\n`;
+  const tag = hasTag && status === 200 ? entityTag(text) : null;
+  const about = { ...securityHeaders, ...(tag !== null && { ...readHeaders, etag: tag }) };
+  if (tag !== null && isKnown(tag, headers['if-none-match'])) {
+    response.writeHead(304, about).end();
+    return;
+  }
   response.writeHead(status, {
-    ...securityHeaders,
+    ...about,
     'content-type': status >= 400 && status !== 503 ? 'application/problem+json' : 'application/json',
     'content-length': Buffer.byteLength(text),
   });

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import { namesPrototype } from '../protocol/prototype-key.ts';
+import { inOurWords, shapeFault } from '../protocol/shape-fault.ts';
 import { HttpProblem } from './problem.ts';
 
 /**
@@ -20,16 +21,15 @@ export async function readBody<T extends z.ZodType>(
 
 /** @throws HttpProblem 400, naming the field */
 export function parseShape<T extends z.ZodType>(schema: T, value: unknown, what: string): z.output<T> {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, inOurWords);
   if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const field = [what, ...(issue?.path ?? []).map(String)].join('.');
-  throw new HttpProblem(400, `${field}: ${issue?.message ?? 'is not what is expected'}`);
+  const { field: member, text } = shapeFault(result.error, schema, '');
+  const field = member === '' ? what : `${what}.${member}`;
+  throw new HttpProblem(400, `${field}: ${text}`, { code: 'invalid_field', field });
 }
 
 async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const tooLarge = new HttpProblem(413, `the body is larger than ${maxBytes} bytes`, {
-    code: 'too_large',
     headers: { connection: 'close' },
   });
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge;

@@ -1,7 +1,7 @@
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
-import type { HistoryView, NodeView, ReasonView } from '../protocol/api.ts';
+import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
 
 /**
@@ -43,8 +43,38 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     ...unsaid,
     bootSeenAt: rfc3339(status?.bootSeenAt ?? null),
     evidence,
+    since: rfc3339(overdue ? (status?.expiresAt ?? null) : sinceOf(status, enrolled)),
     enrolledAt: rfc3339(enrolled.enrolledAt),
+    enrolledBy: enrolled.enrolledBy,
     ek: enrolled.ekDigest,
+  };
+}
+
+/** Null where only an earlier program knew it. */
+function sinceOf(status: NodeStatus | null, { enrolledAt }: EnrolledNode): number | null {
+  return status?.since ?? (status?.verdict == null ? enrolledAt : null);
+}
+
+/** Nobody of this name is enrolled; what is known is that somebody came under it. */
+export function pendingView(name: string): NodeView {
+  return {
+    name,
+    state: 'pending',
+    reason: null,
+    reasons: [],
+    aspects: {},
+    bootedAt: null,
+    verifiedAt: null,
+    expiresAt: null,
+    tpm: null,
+    kernel: null,
+    bound: null,
+    group: null,
+    policy: null,
+    require: [],
+    mode: null,
+    tpmClass: 'unknown',
+    ...unsaid,
   };
 }
 
@@ -109,6 +139,10 @@ export function historyEntryView({
   };
 }
 
+export function transitionView({ at, verdict: { state, reasons } }: HistoryEntry): ShownTransition {
+  return { at: new Date(at).toISOString(), state, reason: reasons[0]?.code ?? null };
+}
+
 function stillCounts(status: NodeStatus | null, now: number): boolean {
   const says: NodeState | undefined = status?.verdict?.state;
   const expiresAt = status?.expiresAt ?? null;
@@ -123,7 +157,8 @@ function aspectsOf(aspects: NodeView['aspects'], overdue: boolean): NodeView['as
   );
 }
 
-const fromServer = {
+/** Of what the server observes itself. */
+export const fromServer = {
   aspect: 'identity',
   source: 'server',
   class: 'service',

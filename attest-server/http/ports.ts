@@ -1,8 +1,11 @@
 import type { Socket } from 'node:net';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
+import type { Connected } from '../channel/ports.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
-import type { EnrolledNode, Pin } from '../enrolment/ports.ts';
+import type { KnownClaim } from '../enrolment/claims.ts';
+import type { EnrolledNode, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -12,9 +15,10 @@ import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Reference } from '../protocol/reference.ts';
-import type { ReferenceAction } from '../protocol/reference-life.ts';
+import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import type { Reason } from '../protocol/verdict.ts';
 import type { Caller, Role } from './roles.ts';
 
 /** What the API needs of the rest of the server; `server.ts` fills it. */
@@ -27,6 +31,16 @@ export interface ApiPorts {
   known(socket: Socket): void;
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
   readonly enrolments: Approvals;
+  /** Whether the policy lets a node of this name enrol by that method. */
+  mayEnrol(node: string, by: Bound): boolean;
+  /** Who came under which name and was refused; nothing of it is proven. */
+  claims(): ReadonlyMap<string, readonly KnownClaim[]>;
+  /** The proven connection of a node's agent; null where there is none. */
+  connected(node: string): Connected | null;
+  /** From where a node's agent last came; null where that is not known. */
+  lastSeen(node: string): Seen | null;
+  /** Who brought the reference of this name, and when (RFC 3339); null where nobody is named. */
+  affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
   /**
@@ -52,8 +66,6 @@ export interface ApiPorts {
   readonly authority: AuthorityPorts;
   /** What a person does next about a reason, finished as far as the node is known. */
   advise(reason: ReasonView, known: Known): Advice;
-  /** The latest reference of this group that waits for an approval; null where none does. */
-  stagedFor(group: string): string | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;
@@ -80,6 +92,8 @@ export interface ShownStore extends HistoryStore {
 export interface HistoryStore {
   /** Newest first; no two rows of a node share their `at`. `before` is the `at` of the last row of the page before, exclusive. */
   history(name: string, page: { limit: number; before?: number }): Promise<readonly HistoryEntry[]>;
+  /** The latest rows that changed the state, newest first. */
+  transitions(name: string, limit: number): Promise<readonly HistoryEntry[]>;
 }
 
 /** Tokens of people and programs, each under its own name, so that the audit log says who acted. */
@@ -130,7 +144,16 @@ export interface TokenStore {
 /** Reference values over their life; an error named NotNow says what their state does not allow. */
 export interface ReferenceLifePort {
   /** Null where there is none of that name. */
-  change(name: string, action: ReferenceAction, reason: string, actor: string): Promise<Reference | null>;
+  change(
+    name: string,
+    action: ReferenceAction,
+    reason: string,
+    actor: string,
+  ): Promise<{
+    readonly reference: Reference;
+    /** Active ones that affirm what was revoked. */
+    readonly sharedWith: readonly SharedReference[];
+  } | null>;
   add(reference: Reference, actor: string): Promise<Reference>;
 }
 
@@ -142,6 +165,20 @@ interface NodePage {
 
 interface SimulatedPage {
   readonly items: readonly SimulatedNode[];
+  readonly next: string | null;
+}
+
+/** What a step of a reference's life would do. */
+export interface ReferenceTrial {
+  readonly reference: Reference;
+  /** The state that the step leads to. */
+  readonly to: Reference['state'];
+  /** Active references that affirm what it would revoke; of any other step, none. */
+  readonly sharedWith: readonly SharedReference[];
+  readonly items: readonly (SimulatedNode & {
+    /** Its boot is like the reference. */
+    readonly like: boolean;
+  })[];
   readonly next: string | null;
 }
 
@@ -157,7 +194,7 @@ export interface PolicyPorts {
    * none of that name.
    * @throws an error named NotNow where its state does not allow the action, or TooManyTrials
    */
-  simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<SimulatedPage | null>;
+  simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<ReferenceTrial | null>;
   /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
   observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];

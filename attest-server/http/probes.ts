@@ -1,9 +1,14 @@
 import type { RequestListener } from 'node:http';
+import { z } from 'zod';
 import type { NodeView } from '../protocol/api.ts';
 import { listNodes } from './node-list.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
 import type { Answer } from './route.ts';
 import { securityHeaders } from './security-headers.ts';
+
+export const live = z.object({ ok: z.literal(true) });
+/** `reason` is one sentence where not ok. */
+export const readinessView = z.object({ ok: z.boolean(), reason: z.string().nullable() });
 
 export function liveness(): Answer {
   return { status: 200, body: { ok: true } };

@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http';
-import type { Problem } from '../protocol/api.ts';
+import type { Problem, ProblemCode } from '../protocol/problem.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 
@@ -7,20 +7,36 @@ import { Rejection } from '../protocol/rejection.ts';
 export class HttpProblem extends Error {
   override readonly name: string = 'HttpProblem';
   readonly status: number;
-  readonly code: ReasonCode | undefined;
+  readonly code: ProblemCode;
+  /** What is wrong of the request. */
+  readonly field: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     status: number,
     detail: string,
-    more: { code?: ReasonCode; headers?: Readonly<Record<string, string>> } = {},
+    more: { code?: ProblemCode; field?: string; headers?: Readonly<Record<string, string>> } = {},
   ) {
     super(detail);
     this.status = status;
-    this.code = more.code;
+    this.code = more.code ?? usualCodes[status] ?? 'internal_error';
+    this.field = more.field;
     this.headers = more.headers ?? {};
   }
 }
+
+/** The code of a problem that has no narrower one. */
+const usualCodes: Readonly<Record<number, ProblemCode>> = {
+  400: 'bad_request',
+  401: 'token_rejected',
+  403: 'role_denied',
+  404: 'not_found',
+  405: 'method_not_allowed',
+  409: 'conflict',
+  413: 'too_large',
+  415: 'unsupported_media_type',
+  429: 'busy',
+};
 
 /** A caller who may not do this: who it was goes into the audit log, not into the answer. */
 export class Denial extends HttpProblem {
@@ -50,12 +66,13 @@ export function problemOf(error: unknown): HttpProblem {
 }
 
 /** The body, RFC 9457. */
-export function problemBody({ status, message, code }: HttpProblem): Problem {
+export function problemBody({ status, message, code, field }: HttpProblem): Problem {
   return {
     type: 'about:blank',
     title: STATUS_CODES[status] ?? 'Error',
     status,
     detail: message,
-    ...(code !== undefined && { code }),
+    code,
+    ...(field !== undefined && { field }),
   };
 }

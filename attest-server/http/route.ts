@@ -19,27 +19,37 @@ export interface Answer {
   readonly body: unknown;
 }
 
-/** What a row of the route table says. */
-interface Described<Query extends z.ZodType> {
+/** What a row says of itself; `/openapi.json` is made of it. */
+interface Described {
+  /** Unique, and never changed: generated clients have a method of this name. */
+  readonly operation: string;
   readonly summary: string;
-  readonly query: Query;
+  /** Of the answer where all went well; 200 where none is given. */
+  readonly status?: 201;
   readonly body?: z.ZodType;
+  /** The most that its body may have; `bodyBytes` where none is given. */
+  readonly maxBytes?: number;
   readonly answer?: z.ZodType;
+  /** Answers of other statuses that are no problems. */
+  readonly others?: Readonly<Record<number, z.ZodType>>;
+  /** Statuses of problems beside those that each row may answer. */
+  readonly problems?: readonly (404 | 409 | 429)[];
+}
+
+interface DescribedWithQuery<Query extends z.ZodType> extends Described {
+  readonly query: Query;
   readonly handle: (ports: ApiPorts, request: Request<z.output<Query>>) => Promise<Answer> | Answer;
 }
 
 /** One row of the route table. */
-export interface Route {
+export interface Route extends Described {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** Such as `/v1/nodes/{name}`. */
   readonly path: string;
   readonly pattern: URLPattern;
   /** The least role that may call it. */
   readonly role: Role;
-  readonly summary: string;
   readonly query: z.ZodType;
-  readonly body?: z.ZodType;
-  readonly answer?: z.ZodType;
   /** @throws HttpProblem 400 for parameters that it does not take */
   readonly handle: (
     ports: ApiPorts,
@@ -57,7 +67,7 @@ export function route(
   method: Route['method'],
   path: string,
   role: Role,
-  rest: Omit<Described<z.ZodType<unknown>>, 'query'>,
+  rest: Omit<DescribedWithQuery<z.ZodType<unknown>>, 'query'>,
 ): Route {
   return routeWithQuery(method, path, role, {
     ...rest,
@@ -69,7 +79,7 @@ export function routeWithQuery<Query extends z.ZodType>(
   method: Route['method'],
   path: string,
   role: Role,
-  { query, handle, ...rest }: Described<Query>,
+  { query, handle, ...rest }: DescribedWithQuery<Query>,
 ): Route {
   return {
     method,
@@ -81,6 +91,11 @@ export function routeWithQuery<Query extends z.ZodType>(
     handle: (ports, { message, path: parts, caller, query: given }) =>
       handle(ports, { message, path: parts, caller, query: parseShape(query, given, 'query') }),
   };
+}
+
+/** Whether its answer has an `ETag`. */
+export function isTagged({ method, role }: Route): boolean {
+  return method === 'GET' && role !== 'none';
 }
 
 export function ok(body: unknown): Answer {

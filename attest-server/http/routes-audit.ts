@@ -13,6 +13,7 @@ const checkpointsPage = page.extend({ above: z.coerce.number().int().min(0).defa
 /** The audit log: what was done, by whom, and what shows that nobody changed it since. */
 export const auditRoutes: readonly Route[] = [
   routeWithQuery('GET', '/v1/audit', 'reader', {
+    operation: 'listAuditEntries',
     summary:
       'Audit entries in their order, about 1 MiB a page; parameters limit, after (the `next` of the page before)',
     query: page,
@@ -23,6 +24,7 @@ export const auditRoutes: readonly Route[] = [
     },
   }),
   routeWithQuery('GET', '/v1/audit/checkpoints', 'reader', {
+    operation: 'listCheckpoints',
     summary:
       'The keys of the audit log and its signed checkpoints, the newest made for the first page; parameters limit, after (the `next` of the page before), above (only those of more entries)',
     query: checkpointsPage,
@@ -35,8 +37,10 @@ export const auditRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/audit/keys', 'admin', {
+    operation: 'rotateAuditKey',
     summary: 'Put a new audit key in the place of the old one, which signs it',
     body: nothing,
+    status: 201,
     answer: pages.rotateAnswer,
     async handle({ audit }, { message, caller }) {
       await readBody(message, nothing, bodyBytes);
@@ -44,8 +48,10 @@ export const auditRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/audit/resolve', 'admin', {
+    operation: 'resolveAuditRollback',
     summary: 'Say why the audit log is another one than was signed: its verification counts it as resolved',
     body: pages.resolveRequest,
+    status: 201,
     answer: pages.resolveAnswer,
     async handle({ audit }, { message, caller }) {
       const { reason } = await readBody(message, pages.resolveRequest, bodyBytes);
@@ -53,8 +59,10 @@ export const auditRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/backups', 'admin', {
+    operation: 'createBackup',
     summary: 'Write a consistent copy of the database into the folder `backups` of the state folder',
     body: nothing,
+    status: 201,
     answer: pages.backupAnswer,
     async handle({ audit }, { message, caller }) {
       await readBody(message, nothing, bodyBytes);

@@ -6,6 +6,7 @@ import { type Answer, actorOf, bodyBytes, nothing, ok, type Route, route } from 
 /** The authority that signs the server's certificate, and how another one follows it, in three steps. */
 export const authorityRoutes: readonly Route[] = [
   route('GET', '/v1/authority', 'reader', {
+    operation: 'getAuthority',
     summary: 'The authorities of the server, and which nodes have not been told of the newer one',
     answer: authorityView,
     async handle({ authority }) {
@@ -13,8 +14,11 @@ export const authorityRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/authority/rotate', 'admin', {
+    operation: 'rotateAuthority',
     summary: 'Make the next authority and announce it to agents under the one in force',
     body: nothing,
+    status: 201,
+    problems: [409],
     answer: authorityView,
     async handle({ authority }, { message, caller }) {
       await readBody(message, nothing, bodyBytes);
@@ -22,8 +26,11 @@ export const authorityRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/authority/finish', 'admin', {
+    operation: 'finishAuthority',
     summary: 'Use a certificate of the announced authority; with force also while nodes were not told',
     body: finishRequest,
+    status: 201,
+    problems: [409],
     answer: authorityView,
     async handle({ authority }, { message, caller }) {
       const { force } = await readBody(message, finishRequest, bodyBytes);
@@ -31,8 +38,11 @@ export const authorityRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/authority/retire', 'admin', {
+    operation: 'retireAuthority',
     summary: 'Announce the earlier authority no more: agents drop it',
     body: nothing,
+    status: 201,
+    problems: [409],
     answer: authorityView,
     async handle({ authority }, { message, caller }) {
       await readBody(message, nothing, bodyBytes);

@@ -8,6 +8,7 @@ import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 /** Who is who: TPMs that wait, and what people decide about them. */
 export const enrolmentRoutes: readonly Route[] = [
   route('GET', '/v1/enrolments', 'reader', {
+    operation: 'listEnrolments',
     summary: 'TPMs that claimed a name and for which nobody has vouched',
     answer: api.listOf(api.candidateView),
     async handle({ enrolments }) {
@@ -15,8 +16,11 @@ export const enrolmentRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/enrolments/{node}/approve', 'operator', {
+    operation: 'approveEnrolment',
     summary: 'Let the TPM with this endorsement key enrol under this name when it next comes',
     body: api.approveRequest,
+    status: 201,
+    problems: [409],
     answer: api.approveAnswer,
     async handle({ enrolments }, { message, path, caller }) {
       const node = nodeOf(path.node);
@@ -26,15 +30,19 @@ export const enrolmentRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/enrolments/approve-all', 'operator', {
+    operation: 'approveAllEnrolments',
     summary: 'Make approvals of all bindings by first use',
     answer: api.approveAllAnswer,
+    status: 201,
     async handle({ enrolments }, { caller }) {
       return { status: 201, body: { approved: await enrolments.approveAll(actorOf(caller)) } };
     },
   }),
   route('POST', '/v1/enrolments/{node}/revoke', 'operator', {
+    operation: 'revokeEnrolment',
     summary: 'Free a name: its TPM is no node any more until somebody vouches for it again',
     body: api.revokeRequest,
+    status: 201,
     answer: api.revokeAnswer,
     async handle({ enrolments }, { message, path, caller }) {
       const node = nodeOf(path.node);

@@ -18,6 +18,7 @@ const page = z.strictObject({
 /** The policy in force, and what another one would make of the evidence that is kept. */
 export const policyRoutes: readonly Route[] = [
   route('GET', '/v1/policy', 'reader', {
+    operation: 'getPolicy',
     summary: 'The policy in force',
     answer: policyView,
     handle({ policy }) {
@@ -31,18 +32,23 @@ export const policyRoutes: readonly Route[] = [
     },
   }),
   routeWithQuery('GET', '/v1/policy/observations', 'reader', {
+    operation: 'listObservations',
     summary:
       'What each node is and boots, for a draft of a policy; parameters limit, after (the `next` of the page before)',
     answer: observationsAnswer,
+    problems: [429],
     query: page,
     async handle({ policies }, { query }) {
       return ok(await policies.observations(query));
     },
   }),
   route('POST', '/v1/policy/simulate', 'operator', {
+    operation: 'simulatePolicy',
     summary:
       'What another policy would make of the latest evidence of each node; nothing is stored; after is the `next` of the page before',
     body: simulateRequest,
+    problems: [429],
+    maxBytes: bodyBytes,
     answer: simulateAnswer,
     async handle({ policies }, { message }) {
       const { policy, file, after, limit } = await readBody(message, simulateRequest, bodyBytes);
@@ -60,6 +66,8 @@ function groupView({ rules, ...group }: PolicyGroup): object {
 /** Faults of a file of the caller's: its message names each of them. */
 function refusedPolicy(error: unknown): never {
   if (error instanceof Error && error.name === 'PolicyError')
-    throw new HttpProblem(400, error.message.split('\n').slice(0, 32).join('\n'));
+    throw new HttpProblem(400, error.message.split('\n').slice(0, 32).join('\n'), {
+      code: 'invalid_policy',
+    });
   throw error;
 }

@@ -1,7 +1,12 @@
 import * as api from '../protocol/api.ts';
-import { simulateAnswer, simulatedPage } from '../protocol/policy-api.ts';
-import { plainName, type Reference, reference, unseenFiles } from '../protocol/reference.ts';
-import { referenceActions } from '../protocol/reference-life.ts';
+import { referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
+import {
+  plainName,
+  type Reference,
+  reference,
+  referenceActions,
+  unseenFiles,
+} from '../protocol/reference.ts';
 import { readBody } from './body.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
@@ -12,12 +17,14 @@ const referenceBytes = 4 * 1024 * 1024;
 const changes = {
   approve: 'Put a staged reference in force: boots like it are trusted',
   retire: 'Take a reference out of force: boots like it are no longer known',
-  revoke: 'Mark boots like this reference as bad, for good',
+  revoke: 'Mark boots like this reference as bad',
+  restore: 'Take a revocation back that was a mistake: the reference is in the state that it had before',
 } as const;
 
 /** Reference values over their life. */
 export const referenceRoutes: readonly Route[] = [
   route('GET', '/v1/references', 'reader', {
+    operation: 'listReferences',
     summary: 'Reference values, without their PCRs and events',
     answer: api.listOf(api.referenceView),
     async handle({ store }) {
@@ -25,6 +32,7 @@ export const referenceRoutes: readonly Route[] = [
     },
   }),
   route('GET', '/v1/references/{name}', 'reader', {
+    operation: 'getReference',
     summary: 'One reference with its values and events',
     answer: reference,
     async handle({ store }, { path }) {
@@ -35,8 +43,11 @@ export const referenceRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/references', 'operator', {
+    operation: 'captureReference',
     summary: 'Capture what nodes last proved: as one reference, or one for each kind of boot among them',
     body: api.captureRequest,
+    status: 201,
+    problems: [404, 409],
     answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
       const { node, nodes, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
@@ -49,8 +60,12 @@ export const referenceRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/references/import', 'operator', {
+    operation: 'importReference',
     summary: 'Take in a reference that was made elsewhere',
     body: reference,
+    status: 201,
+    problems: [409],
+    maxBytes: referenceBytes,
     answer: api.referenceView,
     async handle({ referenceLife }, { message, caller }) {
       const sent = await readBody(message, reference, referenceBytes);
@@ -60,29 +75,33 @@ export const referenceRoutes: readonly Route[] = [
   }),
   ...referenceActions.map((action) =>
     route('POST', `/v1/references/{name}/${action}`, 'operator', {
+      operation: `${action}Reference`,
       summary: changes[action],
+      problems: [409],
       body: api.referenceChange,
-      answer: api.referenceView,
+      answer: api.referenceChanged,
       async handle({ referenceLife }, { message, path, caller }) {
         const { reason } = await readBody(message, api.referenceChange, bodyBytes);
         const name = plainName.safeParse(path.name).data ?? '';
         const changed = await referenceLife.change(name, action, reason, actorOf(caller)).catch(notNow);
         if (changed === null) throw new HttpProblem(404, 'there is no such reference');
-        return ok(referenceSummary(changed));
+        return ok({ ...referenceSummary(changed.reference), sharedWith: changed.sharedWith });
       },
     }),
   ),
   ...referenceActions.map((action) =>
     route('POST', `/v1/references/{name}/${action}/simulate`, 'operator', {
+      operation: `simulate${action.charAt(0).toUpperCase()}${action.slice(1)}`,
+      problems: [409, 429],
       summary: `What ${action} would make of the latest evidence of each node; nothing is stored; after is the \`next\` of the page before`,
       body: simulatedPage,
-      answer: simulateAnswer,
+      answer: referenceTrial,
       async handle({ policies }, { message, path }) {
         const page = await readBody(message, simulatedPage, bodyBytes);
         const name = plainName.safeParse(path.name).data ?? '';
         const simulated = await policies.simulateReference(name, action, page).catch(notNow);
         if (simulated === null) throw new HttpProblem(404, 'there is no such reference');
-        return ok(simulated);
+        return ok({ ...simulated, reference: referenceSummary(simulated.reference) });
       },
     }),
   ),
@@ -96,7 +115,8 @@ function notNow(error: unknown): never {
 }
 
 function referenceSummary(given: Reference): api.ReferenceView {
-  const { kind, name, group, state, expires, captured = null } = given;
+  const { kind, name, group, state, expires, captured = null, changed = null } = given;
   const unseen = unseenFiles(given);
-  return { kind, name, group, state, expires, captured, ...(unseen.length > 0 && { unseen: [...unseen] }) };
+  const seen = { kind, name, group, state, expires, captured, changed };
+  return unseen.length === 0 ? seen : { ...seen, unseen: [...unseen] };
 }

@@ -7,6 +7,7 @@ import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 /** Who may call this API, each person and program under a name. */
 export const tokenRoutes: readonly Route[] = [
   route('GET', '/v1/tokens', 'admin', {
+    operation: 'listTokens',
     summary: 'Named tokens, without their secrets',
     answer: api.listOf(api.tokenView),
     async handle({ namedTokens }) {
@@ -14,8 +15,11 @@ export const tokenRoutes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/tokens', 'admin', {
+    operation: 'createToken',
     summary: 'Make a token of this name and role; its text is in this answer and nowhere else',
     body: api.tokenRequest,
+    status: 201,
+    problems: [409],
     answer: api.tokenAnswer,
     async handle({ namedTokens, now }, { message, caller }) {
       const { name, role, ttlSeconds } = await readBody(message, api.tokenRequest, bodyBytes);
@@ -28,6 +32,7 @@ export const tokenRoutes: readonly Route[] = [
     },
   }),
   route('DELETE', '/v1/tokens/{name}', 'admin', {
+    operation: 'revokeToken',
     summary: 'Revoke a token: it is refused from now on',
     answer: api.tokenRevoked,
     async handle({ namedTokens }, { path, caller }) {

@@ -1,13 +1,15 @@
 import { z } from 'zod';
 import * as api from '../protocol/api.ts';
+import { bundle } from '../protocol/bundle.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
-import { findNode } from './find-node.ts';
+import { findNode, noSuchNode } from './find-node.ts';
+import { knownAlone, knownOf, refusedView } from './known-node.ts';
 import { listNodes } from './node-list.ts';
-import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
+import { historyEntryView, nodeView, transitionView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
-import { liveness, readiness } from './probes.ts';
+import { live, liveness, readiness, readinessView } from './probes.ts';
 import { HttpProblem } from './problem.ts';
 import { referenceNameFor } from './reference-name.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
@@ -19,6 +21,7 @@ import { referenceRoutes } from './routes-reference.ts';
 import { tokenRoutes } from './routes-token.ts';
 
 const importBytes = 1024 * 1024;
+const shownTransitions = 5;
 
 const nodesPage = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
@@ -28,6 +31,9 @@ const bundleQuery = z.strictObject({
   evidence: z
     .string()
     .regex(/^[0-9a-f]{12,64}$/, 'not a digest: 12 to 64 hex digits')
+    .describe(
+      'the digest of a verdict of the history, or its first 12 or more digits; default: of the latest',
+    )
     .optional(),
 });
 const historyPage = z.strictObject({
@@ -41,28 +47,41 @@ let description: unknown;
 /** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
   routeWithQuery('GET', '/v1/nodes', 'reader', {
+    operation: 'listNodes',
     summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
     query: nodesPage,
     answer: api.listOf(api.nodeView),
     async handle(ports, { query: { limit, after } }) {
       const rest = (await listNodes(ports)).filter(({ name }) => after === undefined || name > after);
-      const items = rest.slice(0, limit).map(({ view }) => advised(view(), ports));
+      const withKnown = knownOf(ports);
+      const items = rest.slice(0, limit).map(({ view }) => advised(withKnown(view()), ports));
       return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
     },
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
-    summary: 'One node',
+    operation: 'getNode',
+    summary: 'One node; or, under a name that nobody has enrolled, who came and was refused',
     answer: api.nodeView,
     async handle(ports, { path }) {
-      const { store, unsupported, now } = ports;
-      const withoutTpm = unsupported().find(({ name }) => name === path.name);
-      if (withoutTpm !== undefined && (await store.node(withoutTpm.name)) === null)
-        return ok(advised(unsupportedView(withoutTpm), ports));
-      const enrolled = await findNode(store, path.name);
-      return ok(advised(nodeView(await store.status(enrolled.name), enrolled, now()), ports));
+      const { store, unsupported, claims, now } = ports;
+      const name = nodeName.safeParse(path.name).data ?? '';
+      const enrolled = await store.node(name);
+      if (enrolled !== null) {
+        const view = nodeView(await store.status(name), enrolled, now());
+        const transitions = await store.transitions(name, shownTransitions);
+        return ok(
+          advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),
+        );
+      }
+      const withoutTpm = unsupported().find((one) => one.name === name);
+      if (withoutTpm !== undefined) return ok(advised(unsupportedView(withoutTpm), ports));
+      const refused = claims().get(name);
+      if (refused !== undefined) return ok(advised(refusedView(name, refused, ports), ports));
+      throw noSuchNode(path.name);
     },
   }),
   routeWithQuery('GET', '/v1/nodes/{name}/history', 'reader', {
+    operation: 'listNodeHistory',
     summary: 'Verdicts of one node, newest first; parameters limit, before (the `next` of the page before)',
     query: historyPage,
     answer: api.listOf(api.historyView),
@@ -75,12 +94,14 @@ export const routes: readonly Route[] = [
     },
   }),
   routeWithQuery('GET', '/v1/nodes/{name}/bundle', 'reader', {
+    operation: 'getNodeBundle',
     summary:
       'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history, or its first 12 or more digits)',
     query: bundleQuery,
-    async handle({ store, bundle }, { path, query: { evidence = null } }) {
+    answer: bundle,
+    async handle({ store, bundle: bundleOf }, { path, query: { evidence = null } }) {
       const { name } = await findNode(store, path.name);
-      const found = await bundle(name, evidence);
+      const found = await bundleOf(name, evidence);
       if (found === null) {
         const which = evidence === null ? '' : ` under the digest ${evidence.slice(0, 12)}`;
         throw new HttpProblem(404, `no evidence of ${name} is kept${which}`);
@@ -89,8 +110,12 @@ export const routes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/pins', 'operator', {
+    operation: 'importPins',
     summary: 'Bind node names to endorsement keys from an inventory; all or none',
     body: api.pinsRequest,
+    status: 201,
+    problems: [409],
+    maxBytes: importBytes,
     answer: api.pinsAnswer,
     async handle({ importPins }, { message, caller }) {
       const { pins } = await readBody(message, api.pinsRequest, importBytes);
@@ -102,8 +127,10 @@ export const routes: readonly Route[] = [
     },
   }),
   route('POST', '/v1/join-tokens', 'operator', {
+    operation: 'createJoinToken',
     summary: 'Make a token with which one node of that name can enrol once',
     body: api.joinTokenRequest,
+    status: 201,
     answer: api.joinTokenAnswer,
     async handle({ createJoinToken, now }, { message, caller }) {
       const { node, ttlSeconds } = await readBody(message, api.joinTokenRequest, bodyBytes);
@@ -120,29 +147,36 @@ export const routes: readonly Route[] = [
   ...referenceRoutes,
   ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {
+    operation: 'getDescription',
     summary: 'This description',
     handle() {
       description ??= openApi(routes);
       return ok(description);
     },
   }),
-  route('GET', '/livez', 'none', { summary: 'The process answers', handle: () => liveness() }),
+  route('GET', '/livez', 'none', {
+    operation: 'getLiveness',
+    summary: 'The process answers',
+    answer: live,
+    handle: () => liveness(),
+  }),
   route('GET', '/readyz', 'none', {
-    summary: 'The server can judge and record',
+    operation: 'getReadiness',
+    summary: 'The server can judge and record; 503 where it cannot',
+    answer: readinessView,
+    others: { 503: readinessView },
     handle: ({ ready }) => readiness(ready()),
   }),
 ];
 
 /** The view with what a person does next about each reason. */
-function advised(
-  view: api.NodeView,
-  { advise, stagedFor }: Pick<ApiPorts, 'advise' | 'stagedFor'>,
-): api.NodeView {
+function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
   if (view.reasons.length === 0) return view;
-  const { name: node, ek, evidence, group, bootSeenAt } = view;
+  const { name: node, ek, evidence, bootSeenAt } = view;
   const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
-  const known = { node, ek, evidence, name, staged: group === null ? null : stagedFor(group) };
-  return { ...view, reasons: view.reasons.map((reason) => ({ ...reason, next: advise(reason, known) })) };
+  const known = { node, ek, evidence, name };
+  const reasons = view.reasons.map((reason) => ({ ...reason, next: reason.next ?? advise(reason, known) }));
+  return { ...view, reasons };
 }
 
 /** Entries of one moment stay on one page, since the next page begins before a moment. */

@@ -6,3 +6,9 @@ export const securityHeaders: Readonly<Record<string, string>> = {
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
 };
+
+/** Beside them, with what is read under a tag: its reader may keep it, no one else, and asks each time whether it is still so. */
+export const readHeaders: Readonly<Record<string, string>> = {
+  'cache-control': 'private, no-cache',
+  vary: 'authorization',
+};

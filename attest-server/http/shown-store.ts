@@ -25,6 +25,7 @@ export function shownStore(
     node: (name) => enrolment.node(name),
     nodes: () => enrolment.nodes(),
     history: (name, page) => verdicts.history(name, page),
+    transitions: (name, limit) => verdicts.transitions(name, limit),
     references: () => references.list(),
     // The deadlines of a server that was down are extended in memory, so the states are too.
     status: async (name) => inMemory.status(name),

@@ -3,9 +3,10 @@ import type { Logger } from 'pino';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { PolicyPorts } from '../http/ports.ts';
+import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
-import { InForce } from './in-force.ts';
+import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
 import { readPolicy } from './policy-source.ts';
@@ -30,10 +31,13 @@ export interface InForceParts {
     policyInForce(policy: Policy): void;
     /** What was read again is faulty; the old one stays in force. */
     notReloaded(part: ReloadedPart, text: string): void;
+    /** What a policy that was read again makes of each node's latest evidence, beside the one before. */
+    policyCompared(policy: Policy, nodes: readonly SimulatedNode[]): void;
+    fault(error: unknown, where: string): void;
   };
 }
 
-/** What verdicts are made by, and how that changes. It holds nothing that must be closed. */
+/** What verdicts are made by, and how that changes. */
 export interface RulesInForce extends AsyncDisposable {
   readonly groups: NodeGroups;
   readonly trials: PolicyPorts;
@@ -41,6 +45,8 @@ export interface RulesInForce extends AsyncDisposable {
   prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
   policy(): Policy;
+  /** Who brought the reference of this name, and when; null where nobody is named. */
+  affirmedBy(name: string): Affirming | null;
   /** Puts the stored references in force. */
   readReferences(): Promise<void>;
   /** Told when other rules are in force: every node is to be judged by them. */
@@ -64,16 +70,35 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     for (const listener of listeners) listener();
   };
   const policy = () => current.policy;
-  const readPolicyAgain = async () => put(await readPolicy(name, methods, logger));
+  const trials = createTrials({ store, bundle, policy, labelsOf, methods, now });
+  const closing = new AbortController();
+  const comparisons = new Set<Promise<void>>();
+  // It takes seconds in a large fleet, and the policy is in force meanwhile.
+  const compare = async (before: Policy, after: Policy) => {
+    try {
+      report.policyCompared(after, await trials.compare(before, after, closing.signal));
+    } catch (error) {
+      if (!closing.signal.aborted) report.fault(error, 'comparison of policies');
+    }
+  };
+  const readPolicyAgain = async () => {
+    const before = current.policy;
+    const next = await readPolicy(name, methods, logger);
+    await put(next);
+    if (next.revision === before.revision) return;
+    const comparison = compare(before, next).finally(() => comparisons.delete(comparison));
+    comparisons.add(comparison);
+  };
   return {
     groups: createNodeGroups(policy, labelsOf),
-    trials: createTrials({ store, bundle, policy, labelsOf, methods, now }),
+    trials,
     async prove(nodeName, digest) {
       const node = await store.enrolment.node(nodeName);
       return node === null ? { proven: null, note: 'it is not enrolled' } : prove({ bundle }, node, digest);
     },
     current: () => current,
     policy,
+    affirmedBy: (name) => current.affirmedBy(name),
     readReferences: () => put(null),
     onChange: (listener) => void listeners.push(listener),
     reloader({ roots, certificate, tokens }) {
@@ -81,6 +106,9 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       const all = { policy: readPolicyAgain, roots, certificate, tokens };
       return () => inTurn(() => reloadParts(all, logger, report.notReloaded));
     },
-    async [Symbol.asyncDispose]() {},
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await Promise.all(comparisons);
+    },
   };
 }

@@ -1,9 +1,11 @@
+import type { AppraisedNode } from '../policy/appraise.ts';
 import {
   type Basis,
   createSimulation,
   notSimulated,
   type SimulatedNode,
 } from '../policy/draft/simulation.ts';
+import type { Proven } from '../verify/proven.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 
 export interface SimulatePorts extends KeptProofPorts {
@@ -12,22 +14,23 @@ export interface SimulatePorts extends KeptProofPorts {
   now(): number;
 }
 
-/** Judges the kept evidence of a page of nodes by what is in force and by something else. Nothing is stored. */
+/**
+ * Judges the kept evidence of a page of nodes by what is in force and by something else. Nothing is stored.
+ * @param seen told of each proof, too
+ */
 export async function simulate(
   ports: SimulatePorts,
   { before, after }: { readonly before: Basis; readonly after: Basis },
   page: Page,
+  seen: (proven: Proven, node: Omit<AppraisedNode, 'past'>) => void = () => {},
 ): Promise<Paged<SimulatedNode>> {
   const at = ports.now();
   const judge = createSimulation(before, after);
   return overKeptProofs(ports, page, (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);
-    return judge(
-      kept.proven,
-      kept.bundle,
-      { name, labels: ports.labelsOf(name), tpmClass: kept.node.tpmClass },
-      at,
-    );
+    const node = { name, labels: ports.labelsOf(name), tpmClass: kept.node.tpmClass };
+    seen(kept.proven, node);
+    return judge(kept.proven, kept.bundle, node, at);
   });
 }

@@ -2,11 +2,13 @@ import pLimit from 'p-limit';
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
+import { likeness, sharedWith } from '../policy/boot/reference-reach.ts';
+import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
-import type { Enrolment, Policy } from '../policy/policy.ts';
+import { type Enrolment, groupOf, type Policy } from '../policy/policy.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
-import type { KeptProofPorts } from './kept-proofs.ts';
+import type { KeptProofPorts, Page } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
 import { simulate } from './simulate.ts';
 
@@ -25,8 +27,15 @@ export interface TrialParts {
   readonly now: () => number;
 }
 
+export interface Trials extends PolicyPorts {
+  /** The latest evidence of every node under two policies; others that ask come in between. @throws what aborted it */
+  compare(before: Policy, after: Policy, signal: AbortSignal): Promise<readonly SimulatedNode[]>;
+}
+
 /** Callers that wait for their turn; more of them are told to come again. */
 const mostWaiting = 8;
+/** Nodes that are compared in one turn: as long as others wait. */
+const comparedAtOnce = 100;
 
 /** So many wait for their turn already: come again in a moment. */
 class TooManyTrials extends Error {
@@ -34,7 +43,7 @@ class TooManyTrials extends Error {
 }
 
 /** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
-export function createTrials(parts: TrialParts): PolicyPorts {
+export function createTrials(parts: TrialParts): Trials {
   const { store, bundle, policy, labelsOf, methods, now } = parts;
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -68,8 +77,35 @@ export function createTrials(parts: TrialParts): PolicyPorts {
         const changed = afterAction(found, action);
         const before = { policy: policy(), references };
         const others = references.map((reference) => (reference === found ? changed : reference));
-        return simulate(ports, { before, after: { policy: before.policy, references: others } }, page);
+        const after = { policy: before.policy, references: others };
+        const isLike = found.kind === 'boot' ? likeness(found) : () => false;
+        const alike = new Set<string>();
+        const { items, next } = await simulate(ports, { before, after }, page, (proven, node) => {
+          if (isLike(proven, groupOf(before.policy, node.name, node.labels))) alike.add(node.name);
+        });
+        return {
+          reference: found,
+          to: changed.state,
+          sharedWith: action === 'revoke' ? sharedWith(found, references, before.policy, now()) : [],
+          items: items.map((item) => ({ ...item, like: alike.has(item.node) })),
+          next,
+        };
       }),
     observations: async (page) => inTurn(() => observeKept(ports, page)),
+    async compare(before, after, signal) {
+      const references = await store.references.list();
+      const bases = { before: { policy: before, references }, after: { policy: after, references } };
+      const items: SimulatedNode[] = [];
+      for (let next: string | undefined | null; next !== null; ) {
+        const page: Page = { after: next, limit: comparedAtOnce };
+        const judged = await oneByOne(() => {
+          signal.throwIfAborted();
+          return simulate(ports, bases, page);
+        });
+        items.push(...judged.items);
+        next = judged.next;
+      }
+      return items;
+    },
   };
 }

@@ -9,9 +9,22 @@ const byCode = new Map(aspects.flatMap(({ advice }) => Object.entries(advice)));
  * @param known of the node; what the reason itself says of it need not be in it
  */
 export function nextStep(
-  { code, reference, actual }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'reference' | 'actual'>>,
+  {
+    code,
+    reference,
+    outOfForce,
+    actual,
+  }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'reference' | 'outOfForce' | 'actual'>>,
   known: Known = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
-  return adviceOn(code, { ...known, twin, reference: reference ?? null }, byCode.get(code));
+  const step = adviceOn(code, { ...known, twin, reference: reference ?? null }, byCode.get(code));
+  return outOfForce === undefined ? step : `${putInForce(outOfForce)}\n${step}`;
+}
+
+function putInForce(reference: string): Advice {
+  return [
+    `If reference ${reference} names boots that you want, put it in force:`,
+    `  assay reference approve ${reference} --reason "its boots are wanted"`,
+  ].join('\n');
 }

@@ -54,6 +54,7 @@ export function weigh(
     text: finding.text,
     evidence: finding.evidence,
     ...(finding.reference !== undefined && { reference: finding.reference }),
+    ...(finding.outOfForce !== undefined && { outOfForce: finding.outOfForce }),
   };
 }
 

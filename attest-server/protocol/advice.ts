@@ -17,8 +17,6 @@ export interface Known {
   readonly name?: string | null;
   /** The reference that its boot was compared with. */
   readonly reference?: string | null;
-  /** A staged reference of its group. */
-  readonly staged?: string | null;
   /** Another node that is enrolled with its TPM. */
   readonly twin?: string | null;
 }
@@ -132,29 +130,20 @@ export function adviceOn(code: ReasonCode, known: Known = {}, own?: Advice): Adv
     .replace(anyWord, (word) => words[word] ?? word);
 }
 
-function wordsOf({
-  node,
-  ek,
-  evidence,
-  name,
-  reference,
-  staged,
-  twin,
-}: Known): Record<string, string | null> {
+function wordsOf({ node, ek, evidence, name, reference, twin }: Known): Record<string, string | null> {
   return {
     NODE: node ?? null,
     EK_DIGEST: ek ?? null,
     EVIDENCE: evidence?.slice(0, 12) ?? null,
     NEW_NAME: name ?? null,
     REFERENCE: reference ?? null,
-    STAGED: staged ?? null,
     TWIN: twin ?? null,
   };
 }
 
 /** A step that needs one of these is no step for a node of which it is not known. */
-const optional = ['EVIDENCE', 'REFERENCE', 'STAGED', 'TWIN'] as const;
-const anyWord = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|STAGED|TWIN)\b/g;
+const optional = ['EVIDENCE', 'REFERENCE', 'TWIN'] as const;
+const anyWord = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|TWIN)\b/g;
 
 /** Each line of prose with the commands below it. */
 function stepsOf(advice: Advice): readonly string[] {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
-import { plainName, referenceKinds } from './reference.ts';
+import { plainName, referenceKinds, referenceStates, referenceStep } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
 import {
   type Aspect,
@@ -17,7 +17,7 @@ import {
 const moment = z.iso.datetime().nullable();
 
 /** As a verdict has it. A server of before says nothing in the members that are added. */
-const shownReason = reasonSchema.extend({
+export const shownReason = reasonSchema.extend({
   evidence: z
     .object({
       digest: z.string(),
@@ -43,7 +43,9 @@ const affirmedBy = z.object({
 const claim = z.object({
   /** SHA-256 of its endorsement key; null where none was said. */
   ek: z.string().nullable(),
+  /** The code by which it was refused, and what the server says of it; null where only the number was kept. */
   code: reasonCodeSchema,
+  text: z.string().nullable().default(null),
   attempts: z.int(),
   firstSeen: z.iso.datetime(),
   lastSeen: z.iso.datetime(),
@@ -55,11 +57,13 @@ const shownTransition = z.object({
   state: nodeStateSchema,
   reason: reasonCodeSchema.nullable(),
 });
+export type ShownTransition = z.infer<typeof shownTransition>;
+export type ClaimView = z.infer<typeof claim>;
 
 export const nodeView = z.object({
   name: z.string(),
   state: nodeStateSchema,
-  /** The first reason's code. */
+  /** The first reason's code; of a trusted node none that others cause under its name. */
   reason: reasonCodeSchema.nullable(),
   reasons: z.array(shownReason),
   aspects: aspectResultsSchema,
@@ -125,16 +129,29 @@ export const referenceView = z.object({
   kind: z.enum(referenceKinds).default('boot'),
   name: z.string(),
   group: z.string(),
-  state: z.enum(['staged', 'active', 'retired', 'revoked']),
+  state: z.enum(referenceStates),
   expires: moment,
   captured: z.object({ by: z.string(), node: z.string(), at: z.iso.datetime() }).nullable(),
+  /** The latest step of its life: who approved, retired, revoked or restored it, when and why. */
+  changed: referenceStep.nullable().default(null),
   /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
   unseen: z.array(z.string()).optional(),
 });
 export type ReferenceView = z.infer<typeof referenceView>;
 
-/** Why a person approves, retires or revokes a reference. */
+/** Why a person approves, retires, revokes or restores a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
+/** An active reference that affirms what another one names. */
+export const sharedReference = z.object({
+  name: z.string(),
+  /** It names all of that: boots like it are revoked, too. */
+  whole: z.boolean(),
+  /** Where it has a kernel, initrd or loader of it: these stay good as long as it is active. */
+  stages: z.array(z.string()),
+});
+export type SharedReferenceView = z.infer<typeof sharedReference>;
+/** `sharedWith`: active references that affirm what was revoked. */
+export const referenceChanged = referenceView.extend({ sharedWith: z.array(sharedReference).default([]) });
 
 /** What a policy says of one group, its defaults filled in. */
 const policyGroupView = z.looseObject({
@@ -155,16 +172,6 @@ export const policyView = z.object({
 /** A page of a list; `next` goes into the parameter that the list names, null on the last page. */
 export const listOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().nullable() });
-
-/** RFC 9457, `application/problem+json`. */
-export const problem = z.object({
-  type: z.string(),
-  title: z.string(),
-  status: z.number(),
-  detail: z.string(),
-  code: reasonCodeSchema.optional(),
-});
-export type Problem = z.infer<typeof problem>;
 
 /** How many nodes are captured at once. */
 const mostCaptured = 64;
@@ -231,7 +238,7 @@ export const revokeRequest = z.strictObject({
     .string()
     .min(1)
     .max(256)
-    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'one line of text'),
+    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'must be one line of text'),
 });
 export const revokeAnswer = z.object({ node: z.string(), ek: z.string() });
 

@@ -8,7 +8,7 @@ import { limits } from './limits.ts';
 import { namesPrototype } from './prototype-key.ts';
 import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
-import { shapeFault } from './shape-fault.ts';
+import { inOurWords, shapeFault } from './shape-fault.ts';
 import { nodeStates } from './verdict.ts';
 
 /** The conversation on `/v1/attest`, WebSocket subprotocol `assay.v1`. Text frames carry one of these objects. */
@@ -269,7 +269,7 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   }
   if (namesPrototype(text, value))
     throw new Rejection('malformed', 'the message names __proto__', { field: 'message' });
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, inOurWords);
   if (result.success) return result.data;
   // A hello of another time may look different in any field; which version it is comes first.
   const range = announced.safeParse(value).data?.versions.protocol;

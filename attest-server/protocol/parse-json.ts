@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { namesPrototype } from './prototype-key.ts';
 import { Rejection } from './rejection.ts';
-import { shapeFault } from './shape-fault.ts';
+import { inOurWords, shapeFault } from './shape-fault.ts';
 
 /**
  * JSON that somebody else wrote, as a value of the schema.
@@ -30,7 +30,7 @@ function jsonOf(text: string, what: string): unknown {
  * @throws Rejection `malformed`; its field is the first member that is wrong, such as `quotes.0.attest`
  */
 export function checkShape<T>(value: unknown, schema: z.ZodType<T>, what: string, within?: string): T {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, inOurWords);
   if (result.success) return result.data;
   const { field: member, text } = shapeFault(result.error, schema, '');
   const field = [within ?? '', member].filter((part) => part !== '').join('.') || what;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { listOf } from './api.ts';
+import { listOf, referenceView, sharedReference } from './api.ts';
 import { nodeName } from './messages.ts';
-import { plainName } from './reference.ts';
+import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
 import { nodeStateSchema, reasonSchema } from './verdict.ts';
 
@@ -34,6 +34,22 @@ export const simulatedNode = z.object({
 });
 export type SimulatedNodeView = z.infer<typeof simulatedNode>;
 export const simulateAnswer = listOf(simulatedNode);
+
+/** A page of what a step of a reference's life would do. A server of before gives `items` and `next` alone. */
+export const referenceTrial = z.object({
+  reference: referenceView.optional(),
+  /** The state that the step leads to. */
+  to: z.enum(referenceStates).optional(),
+  sharedWith: z.array(sharedReference).default([]),
+  items: z.array(
+    simulatedNode.extend({
+      /** Its boot is like the reference. */
+      like: z.boolean().optional(),
+    }),
+  ),
+  next: z.string().nullable(),
+});
+export type ReferenceTrialView = z.infer<typeof referenceTrial>;
 
 const image = z.object({ describes: z.string(), digest: z.string() });
 /** What a machine is and boots: what a draft of a policy is made from. */

@@ -47,3 +47,8 @@ export function isReasonCode(word: string): word is ReasonCode {
 export function classOf(code: ReasonCode): ReasonClass {
   return classes.get(code) as ReasonClass;
 }
+
+/** True for a refusal of a TPM that a person may decide otherwise: it waits for an approval. */
+export function mayWait(code: ReasonCode): boolean {
+  return code === 'enrolment_pending' || code === 'ek_untrusted_root';
+}

@@ -1,15 +1,15 @@
-import type { Reference } from './reference.ts';
+import type { Reference, ReferenceAction } from './reference.ts';
 
-/** What a person may do with a reference that the server holds. */
-export const referenceActions = ['approve', 'retire', 'revoke'] as const;
-export type ReferenceAction = (typeof referenceActions)[number];
-
-/** From which states an action leads to which one. Nothing leads out of `revoked`: what was bad once stays so. */
+/** From which states an action leads to which one; null: to the one before. Nothing else leads out of `revoked`. */
 const transitions = {
   approve: { from: ['staged', 'retired'], to: 'active' },
   retire: { from: ['staged', 'active'], to: 'retired' },
   revoke: { from: ['staged', 'active', 'retired'], to: 'revoked' },
-} as const satisfies Record<ReferenceAction, { from: readonly Reference['state'][]; to: Reference['state'] }>;
+  restore: { from: ['revoked'], to: null },
+} as const satisfies Record<
+  ReferenceAction,
+  { from: readonly Reference['state'][]; to: Reference['state'] | null }
+>;
 
 /** The references that are held do not allow what was asked; the message says why. */
 export class NotNow extends Error {
@@ -21,7 +21,12 @@ export function afterAction(reference: Reference, action: ReferenceAction): Refe
   const { from, to } = transitions[action];
   if (!from.some((state) => state === reference.state))
     throw new NotNow(
-      `reference ${reference.name} is ${reference.state}: ${action} needs one that is ${from.join(' or ')}`,
+      `reference ${reference.name} is ${reference.state}: ${action} needs one that is ${from.join(' or ')}${reference.state === 'revoked' ? '; restore takes a revocation back' : ''}`,
     );
-  return { ...reference, state: to };
+  return { ...reference, state: to ?? beforeRevocation(reference) };
+}
+
+/** Where nobody knows what it was, it makes nobody trusted before somebody approves it. */
+function beforeRevocation({ changed }: Reference): Reference['state'] {
+  return changed?.action === 'revoke' ? changed.from : 'retired';
 }

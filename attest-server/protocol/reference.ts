@@ -2,7 +2,9 @@ import { z } from 'zod';
 import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
 
-const digest = z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
+const digest = z
+  .string()
+  .regex(/^([0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/, 'not a digest in hex digits');
 const digests = z.partialRecord(z.enum(pcrBanks), digest);
 const pcrNumber = z.string().regex(/^([0-9]|1[0-9]|2[0-3])$/, 'a PCR number from 0 to 23');
 const shortText = z.string().max(512);
@@ -10,11 +12,26 @@ const shortText = z.string().max(512);
 /** A name that people and files give: references, groups. */
 export const plainName = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'letters, digits, dot, dash, underscore; at most 63');
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'may have letters, digits, dot, dash, underscore; at most 63');
 
 /** What a reference is compared with. A file that names none is of a boot. */
 export const referenceKinds = ['boot', 'runtime', 'firewall', 'disk'] as const;
 export type ReferenceKind = (typeof referenceKinds)[number];
+
+/** The steps of a reference's life that a person takes. */
+export const referenceActions = ['approve', 'retire', 'revoke', 'restore'] as const;
+export type ReferenceAction = (typeof referenceActions)[number];
+
+export const referenceStates = ['staged', 'active', 'retired', 'revoked'] as const;
+
+/** The latest step of a reference's life at this server: who took it, when, why, and what state it led from. */
+export const referenceStep = z.strictObject({
+  action: z.enum(referenceActions),
+  by: shortText,
+  at: z.iso.datetime(),
+  reason: shortText,
+  from: z.enum(referenceStates),
+});
 
 /** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
 export const reference = z.strictObject({
@@ -22,7 +39,7 @@ export const reference = z.strictObject({
   kind: z.enum(referenceKinds).default('boot'),
   name: plainName,
   group: z.string().max(63),
-  state: z.enum(['staged', 'active', 'retired', 'revoked']),
+  state: z.enum(referenceStates),
   expires: z.iso.datetime().nullable(),
   /**
    * Bank -> PCR -> value; what is named must be so. In a reference without components one of PCRs 0, 2, 4, 6, 7, 8
@@ -73,6 +90,8 @@ export const reference = z.strictObject({
     .default([]),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
+  /** Absent where nobody has taken one; an import drops it. */
+  changed: referenceStep.optional(),
 });
 export type Reference = z.infer<typeof reference>;
 

@@ -1,8 +1,12 @@
 import type { z } from 'zod';
+import { shapeWords } from './shape-words.ts';
+
+/** With what a schema is tried whose faults are told. */
+export const inOurWords = { error: shapeWords };
 
 /**
  * What is wrong with a value of somebody else: where, as a path of names that the schema has and of positions, and why.
- * The names of its own members are never repeated.
+ * The names of its own members are never repeated. The schema was tried with `inOurWords`.
  * @param whole names the value itself, where the fault is in no member of it
  */
 export function shapeFault(
@@ -17,8 +21,7 @@ export function shapeFault(
     if (typeof part !== 'number' && !names.has(String(part))) break;
     path.push(String(part));
   }
-  const text = issue?.code === 'unrecognized_keys' ? 'a member that nobody knows' : (issue?.message ?? '');
-  return { field: path.join('.') || whole, text };
+  return { field: path.join('.') || whole, text: issue?.message ?? '' };
 }
 
 const known = new WeakMap<z.ZodType, ReadonlySet<string>>();

@@ -38,11 +38,15 @@ export interface Reason {
   readonly evidence: { readonly digest: string; readonly position: string } | null;
   /** Name of the reference that was compared with, where there is one. */
   readonly reference?: string | undefined;
+  /** Name of a staged or retired reference all of which the boot has, where none in force knows it: it can be approved. */
+  readonly outOfForce?: string | undefined;
 }
 
 export interface AspectResult {
   readonly status: AspectStatus;
   readonly source: Source;
+  /** Names of the references that affirm it: the node booted like these. Absent where none do. */
+  readonly references?: readonly string[] | undefined;
 }
 
 /** What `policy` decides about one piece of proven evidence. */
@@ -80,11 +84,16 @@ export const reasonSchema = z.object({
   text: z.string(),
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
   reference: z.string().optional(),
+  outOfForce: z.string().optional(),
 }) satisfies z.ZodType<Reason>;
 
 export const aspectResultsSchema = z.partialRecord(
   aspectSchema,
-  z.object({ status: z.enum(aspectStatuses), source: z.enum(sources) }),
+  z.object({
+    status: z.enum(aspectStatuses),
+    source: z.enum(sources),
+    references: z.array(z.string()).readonly().optional(),
+  }),
 ) satisfies z.ZodType<Verdict['aspects']>;
 
 export const verdictSchema: z.ZodType<Verdict> = z.object({

@@ -1,6 +1,8 @@
 import pLimit from 'p-limit';
-import type { Reference } from '../protocol/reference.ts';
-import { afterAction, NotNow, type ReferenceAction } from '../protocol/reference-life.ts';
+import { type SharedReference, sharedWith } from '../policy/boot/reference-reach.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { ReferenceStore } from './ports.ts';
 
@@ -10,44 +12,66 @@ export interface ReferenceParts {
   readonly now: () => number;
   /** Whether who captured a reference may not approve it, too. */
   readonly separate: boolean;
+  /** The one in force. */
+  readonly policy: () => Policy;
   /** Puts the stored references in force. */
   readonly changed: () => Promise<void>;
 }
 
 export interface ReferenceLife {
   /** Null where there is none of that name. @throws Rejection `role_denied`; NotNow for a state that does not allow it */
-  change(name: string, action: ReferenceAction, reason: string, actor: string): Promise<Reference | null>;
+  change(
+    name: string,
+    action: ReferenceAction,
+    reason: string,
+    actor: string,
+  ): Promise<ChangedReference | null>;
   /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
 }
 
+export interface ChangedReference {
+  readonly reference: Reference;
+  /** Active references that affirm what was revoked; of any other step, none. */
+  readonly sharedWith: readonly SharedReference[];
+}
+
 /** The life of reference values: staged, active, retired, revoked; each step is in the audit log. */
-export function createReferenceLife({ store, now, separate, changed }: ReferenceParts): ReferenceLife {
+export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
+  const { store, now, separate, policy, changed } = parts;
   // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
   const inTurn = pLimit(1);
   const life: ReferenceLife = {
     async change(name, action, reason, actor) {
-      const found = (await store.list()).find((reference) => reference.name === name);
+      const references = await store.list();
+      const found = references.find((reference) => reference.name === name);
       if (found === undefined) return null;
-      const next = afterAction(found, action);
-      if (action === 'approve' && separate && found.captured?.by === actor)
+      const { state } = afterAction(found, action);
+      // Attack: who captured it has it revoked and restores it, in the place of the other person's approval.
+      if (separate && state === 'active' && found.captured?.by === actor)
         throw new Rejection(
           'role_denied',
-          `${name} was captured by the same person; approvals.separate asks for another one to approve it`,
+          `${name} was captured by the same person; approvals.separate asks for another one to put it in force`,
         );
-      await store.update(next, {
-        at: now(),
+      const at = now();
+      const from = found.state;
+      const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
+      const reference: Reference = { ...found, state, changed: step };
+      const shared = action === 'revoke' ? sharedWith(found, references, policy(), at) : [];
+      const affirmedBy = shared.map((other) => other.name).join(' ');
+      await store.update(reference, {
+        at,
         actor,
         action: `reference.${action}`,
         subject: name,
         code: null,
-        detail: { from: found.state, to: next.state, reason },
+        detail: { from, to: state, reason, ...(affirmedBy !== '' && { affirmedBy: brief(affirmedBy) }) },
       });
       await changed();
-      return next;
+      return { reference, sharedWith: shared };
     },
 
-    async add(reference, actor) {
+    async add({ changed: _elsewhere, ...reference }, actor) {
       if ((await store.list()).some(({ name }) => name === reference.name))
         throw new NotNow(`there is a reference named ${reference.name} already`);
       const { name } = reference;
@@ -75,4 +99,9 @@ export function createReferenceLife({ store, now, separate, changed }: Reference
     change: (...step) => inTurn(() => life.change(...step)),
     add: (...step) => inTurn(() => life.add(...step)),
   };
+}
+
+/** An audit entry is bounded; the answer has all of it. */
+function brief(names: string): string {
+  return names.length <= 1000 ? names : `${names.slice(0, 999)}…`;
 }

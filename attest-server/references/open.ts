@@ -4,6 +4,7 @@ import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './
 
 export interface ReferencesParts extends CapturePorts {
   readonly store: CapturePorts['store'] & ReferenceParts['store'];
+  readonly policy: ReferenceParts['policy'];
   readonly logger: Logger;
 }
 

@@ -43,6 +43,8 @@ export interface NodeRow {
   /** The source of its hello, where it is bound by first use. */
   readonly enrolled_from: string | null;
   /** A revoked record keeps its row and frees its name. */
+  /** Who vouched for it; null where no record says so. */
+  readonly enrolled_by: string | null;
   readonly revoked_at: number | null;
   readonly revoked_reason: string | null;
 }
@@ -75,6 +77,10 @@ export interface StatusRow {
   readonly recorded_at: number | null;
   readonly recorded_evidence: string | null;
   readonly repeats: number;
+  readonly since: number | null;
+  /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */
+  readonly seen_address: string | null;
+  readonly seen_agent: string | null;
 }
 
 interface HistoryRow {
@@ -129,6 +135,8 @@ interface ReferenceRow {
 interface PinRow {
   readonly node: string;
   readonly ek_digest: string;
+  /** Null in one of before it was kept; so in a join token. */
+  readonly by: string | null;
 }
 
 interface JoinTokenRow {
@@ -137,6 +145,7 @@ interface JoinTokenRow {
   readonly node: string;
   readonly expires_at: number;
   readonly used_at: number | null;
+  readonly by: string | null;
 }
 
 interface ApiTokenRow {

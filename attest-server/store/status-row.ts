@@ -8,8 +8,11 @@ import { knownWord } from './columns.ts';
 import type { StatusRow } from './schema.ts';
 import { parseRow } from './unreadable-row.ts';
 
+/** What verdicts write. */
+type JudgedRow = Omit<StatusRow, 'seen_address' | 'seen_agent'>;
+
 /** A status with the name that its endorsement key has now. */
-export interface NamedStatusRow extends StatusRow {
+export interface NamedStatusRow extends JudgedRow {
   readonly name: string;
 }
 
@@ -39,6 +42,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     recordedAt: row.recorded_at,
     recordedEvidence: row.recorded_evidence,
     repeats: row.repeats,
+    since: row.since,
   }));
 }
 
@@ -68,6 +72,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     recordedAt: null,
     recordedEvidence: null,
     repeats: 0,
+    since: null,
   };
 }
 
@@ -94,7 +99,7 @@ const keptMemory = z.record(z.string(), z.unknown());
 
 /** The columns that each answer moves. */
 export type MovedRow = Omit<
-  StatusRow,
+  JudgedRow,
   | 'ek_digest'
   | 'state'
   | 'verdict'
@@ -103,10 +108,11 @@ export type MovedRow = Omit<
   | 'booted_at'
   | 'recorded_at'
   | 'recorded_evidence'
+  | 'since'
 >;
 /** As a statement takes its values. */
 export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
-export type StatusValues = { readonly [K in keyof StatusRow]: StatusRow[K] };
+export type StatusValues = { readonly [K in keyof JudgedRow]: JudgedRow[K] };
 
 export function movedRow(status: Moved): MovedValues {
   return {
@@ -138,6 +144,7 @@ export function statusRow(status: NodeStatus): StatusValues {
     booted_at: status.bootedAt,
     recorded_at: status.recordedAt,
     recorded_evidence: status.recordedEvidence,
+    since: status.since,
   };
 }
 
@@ -171,7 +178,7 @@ export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBu
 }
 
 /** Every column but the key. */
-export function statusColumns(value: <K extends keyof StatusRow>(name: K) => RawBuilder<StatusRow[K]>) {
+export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => RawBuilder<JudgedRow[K]>) {
   return {
     ...movedColumns(value),
     state: value('state'),
@@ -181,5 +188,6 @@ export function statusColumns(value: <K extends keyof StatusRow>(name: K) => Raw
     booted_at: value('booted_at'),
     recorded_at: value('recorded_at'),
     recorded_evidence: value('recorded_evidence'),
+    since: value('since'),
   };
 }

@@ -7,6 +7,7 @@ import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { NodeState } from '../protocol/verdict.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 import { Sparingly } from './sparingly.ts';
 
@@ -35,6 +36,11 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   turnedAway(port: DoorPort, bound: HitBound, source: string): void;
   /** A policy is in force from now on. */
   policyInForce(policy: { readonly name: string; readonly revision: string }): void;
+  /** What a policy that was read again makes of each node's latest evidence, beside the one before. */
+  policyCompared(
+    policy: { readonly name: string; readonly revision: string },
+    nodes: readonly ComparedNode[],
+  ): void;
   /** What was read again is faulty; the old one stays in force. */
   notReloaded(part: ReloadedPart, text: string): void;
   /** A request to the API that its caller may not make. */
@@ -49,6 +55,16 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   unreadable(row: Error & { readonly table: string; readonly key: string }): void;
   fault(error: unknown, where: string): void;
 }
+
+interface ComparedNode {
+  readonly node: string;
+  readonly before: { readonly state: NodeState } | null;
+  readonly after: { readonly state: NodeState } | null;
+  readonly changed: boolean;
+}
+
+/** How many nodes a line of the log names. */
+const mostNodes = 20;
 
 /** How many unreadable rows are reported: each of them once. */
 const mostNamed = 1000;
@@ -133,6 +149,23 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
         detail: { before: inForce },
       });
       inForce = subject;
+    },
+
+    policyCompared({ name, revision }, nodes) {
+      const changed = nodes.filter((each) => each.changed);
+      const untrusted = changed.filter(
+        ({ before, after }) => after?.state === 'untrusted' && before?.state !== 'untrusted',
+      );
+      const fields = {
+        policy: `${name}@${revision}`,
+        nodes: nodes.length,
+        unjudged: nodes.filter(({ after }) => after === null).length,
+        changed: changed.length,
+        untrusted: untrusted.length,
+        named: [...new Set([...untrusted, ...changed])].slice(0, mostNodes).map(({ node }) => node),
+      };
+      const text = `by its latest evidence, the policy judges ${changed.length} of ${nodes.length} nodes otherwise than the one before; ${untrusted.length} turn untrusted`;
+      logger[untrusted.length > 0 ? 'warn' : 'info'](fields, text);
     },
 
     notReloaded(part, text) {

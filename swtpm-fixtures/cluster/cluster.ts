@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { pino } from 'pino';
@@ -142,6 +142,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of another real machine.`,
     );
     const operator = await createOperator(dir, server);
+    await revokeEarlier(dir, nodes, operator, narrator);
     const next = async (condition: () => boolean, withinMs: number) => {
       const deadline = AbortSignal.timeout(withinMs);
       for (;;) {
@@ -180,6 +181,33 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     await resources.disposeAsync();
     throw error;
   }
+}
+
+/** Nodes of a run before that had more of them: nobody starts those machines, and they would be `unknown` for good. */
+async function revokeEarlier(
+  dir: string,
+  nodes: readonly ClusterNode[],
+  operator: Operator,
+  narrator: Narrator,
+): Promise<void> {
+  const known = new Set(nodes.map(({ name }) => name));
+  const unused = (await readdir(join(dir, 'nodes'))).filter((name) => !known.has(name));
+  if (unused.length === 0) return;
+  const enrolled = await operator.nodes();
+  const earlier = unused.filter((name) => enrolled.includes(name));
+  if (earlier.length === 0) return;
+  for (const name of earlier)
+    await operator.assay(
+      'enrol',
+      'revoke',
+      name,
+      '--reason',
+      `npm start runs with ${nodes.length} nodes now`,
+      '--yes',
+    );
+  narrator.say(
+    `The operator revokes the enrolment of ${earlier.join(', ')}: an earlier run had more nodes than this one.`,
+  );
 }
 
 type Recorded = NonNullable<Parameters<typeof startServer>[1]['recorded']>;

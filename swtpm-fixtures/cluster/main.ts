@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { claimFolder } from './claim.ts';
 import { openCluster } from './cluster.ts';
@@ -42,6 +43,8 @@ const flags = program.opts<Flags>();
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => interrupted.abort(new Error('interrupted')));
+// A reader that has seen enough, such as `head`, ends it as Ctrl-C does.
+process.stdout.on('error', (error) => interrupted.abort(error));
 process.exitCode = await main();
 
 async function main(): Promise<number> {
@@ -67,6 +70,8 @@ async function main(): Promise<number> {
     if (!once) await stayUp(cluster, narrator, interrupted.signal);
     return ok ? 0 : 1;
   } catch (error) {
+    // Ctrl-C reaches the tools that this started as well: one may have ended of it before this process heard of it.
+    await setImmediate();
     if (interrupted.signal.aborted) return once ? 1 : 0;
     process.stderr.write(`npm start: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;

@@ -7,6 +7,8 @@ import type { RunningServer } from '../../attest-server/server.ts';
 export interface Operator {
   /** Runs `assay` with these arguments; gives what it printed. @throws ToolError where it failed */
   assay(...args: readonly string[]): Promise<string>;
+  /** The names of all that are enrolled. */
+  nodes(): Promise<readonly string[]>;
   importKeys(pins: readonly { node: string; ekDigest: string }[]): Promise<void>;
   /** Gives the file that holds the token. */
   createJoinToken(node: string): Promise<string>;
@@ -39,6 +41,10 @@ export async function createOperator(dir: string, server: RunningServer): Promis
   };
   return {
     assay,
+    async nodes() {
+      const names = await assay('get', 'nodes', '-o', 'name');
+      return names.split('\n').filter((name) => name !== '');
+    },
     async importKeys(pins) {
       const file = join(dir, 'inventory.csv');
       await writeFile(file, pins.map(({ node, ekDigest }) => `${node},${ekDigest}\n`).join(''));

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
 import { tamper } from '../tamper.ts';
 import type { Cluster } from './cluster.ts';
 import type { Narrator } from './narrator.ts';
 import { changes } from './story.ts';
+import { mayRead, readTypedLines } from './typed-lines.ts';
 
 /** Keeps the cluster up until it is interrupted, and lets the reader change machines by typing. */
 export async function stayUp(cluster: Cluster, narrator: Narrator, signal: AbortSignal): Promise<void> {
@@ -11,11 +11,12 @@ export async function stayUp(cluster: Cluster, narrator: Narrator, signal: Abort
   for (const line of [
     `Agents connect to 127.0.0.1:${agentPort}, the API is https://127.0.0.1:${apiPort}, metrics are http://127.0.0.1:${metricsPort}/metrics`,
     'In another terminal, in this folder:  npx assay get nodes   npx assay why node-2   npx assay history node-1',
-    'Here, type:  tamper node-1 kernel|cmdline|secureboot   restore node-2   off node-3     Ctrl-C ends it.',
+    mayRead()
+      ? 'Here, type:  tamper node-1 kernel|cmdline|secureboot   restore node-2   off node-3     Ctrl-C ends it.'
+      : 'It runs in the background and reads nothing there: fg brings it back, then type help. Ctrl-C there, or kill, ends it.',
   ])
     narrator.say(line);
-  const lines = createInterface({ input: process.stdin, terminal: false });
-  lines.on('line', (line) => {
+  using _typed = readTypedLines((line) => {
     obey(cluster, narrator, line.trim()).catch((error: unknown) =>
       narrator.say(`That failed: ${String(error)}`),
     );
@@ -24,7 +25,6 @@ export async function stayUp(cluster: Cluster, narrator: Narrator, signal: Abort
   const alive = setInterval(() => undefined, 60_000);
   if (!signal.aborted) await once(signal, 'abort');
   clearInterval(alive);
-  lines.close();
 }
 
 const usage = 'Type: tamper NODE kernel|cmdline|secureboot, restore NODE, off NODE';

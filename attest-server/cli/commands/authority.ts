@@ -1,9 +1,12 @@
 import { type AuthorityView, authorityView } from '../../protocol/authority-api.ts';
 import { printable } from '../../protocol/printable.ts';
+import { type Consent, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
+import { CliError, exit } from '../exit.ts';
 import { utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { withShortDigests } from '../readable.ts';
+import { counted, listed } from '../sentence.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
 
@@ -13,15 +16,58 @@ export async function showAuthority({ io, server }: CliContext, format: Format):
   await print(io, format, view, () => page(view));
 }
 
-/** `authority rotate|finish|retire`: one step from an authority to the next. */
+/** `authority rotate|retire`: a step from an authority to the next that cuts nobody off. */
 export async function changeAuthority(
   { io, server }: CliContext,
-  step: 'rotate' | 'finish' | 'retire',
-  body: { readonly force?: boolean },
+  step: 'rotate' | 'retire',
   format: Format,
 ): Promise<void> {
-  const view = await (await server()).post(`/v1/authority/${step}`, body, authorityView);
+  const view = await (await server()).post(`/v1/authority/${step}`, {}, authorityView);
   await print(io, format, view, () => page(view));
+}
+
+export interface FinishOptions extends Consent {
+  readonly force?: boolean;
+  readonly output: Format;
+}
+
+/** `authority finish`: from then on, nodes that do not trust the announced authority refuse the server. */
+export async function finishAuthority(
+  { io, server, exitWith }: CliContext,
+  options: FinishOptions,
+): Promise<void> {
+  const { force = false, dryRun = false, output: format } = options;
+  const ask = questions(io, options);
+  const client = await server();
+  const before = await client.get('/v1/authority', authorityView);
+  const { stage, untold } = before;
+  if (dryRun) {
+    await print(io, format, before, () => `${refusing(before)}\n`);
+    exitWith(stage === 'announced' && untold > 0 ? exit.untrusted : exit.ok);
+    return;
+  }
+  // In any other stage the server says what is to be done before.
+  if (stage === 'announced') {
+    if (untold > 0 && !force)
+      throw new CliError(
+        refusing(before),
+        'Wait until they trust it (assay authority status), or use --force, and give them its file yourself.',
+      );
+    io.err(`${refusing(before)}; join tokens of before will be void\n`);
+    await ask('Use the announced authority from now on?');
+  }
+  const view = await client.post('/v1/authority/finish', { force }, authorityView);
+  await print(io, format, view, () => page(view));
+}
+
+function refusing({ stage, nodes, untold, waitingFor }: AuthorityView): string {
+  if (stage !== 'announced') return 'no authority is announced that the server could use';
+  if (untold === 0)
+    return nodes === 0
+      ? 'there is no node yet'
+      : `${counted(nodes, 'node')}, and each trusts the announced authority`;
+  const trusting = untold === 1 ? 'does not trust' : 'do not trust';
+  return `${untold} of ${counted(nodes, 'node')} ${trusting} the announced authority yet, and would refuse the server: ${listed(waitingFor, 10, untold)}`;
 }
 
 /** `authority export FILE|-`: the certificates as PEM. */

@@ -4,13 +4,20 @@ import {
   type CandidateView,
   candidateView,
   listOf,
+  type NodeView,
+  nodeView,
   revokeAnswer,
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
+import { type Client, Refusal } from '../client.ts';
+import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { tableTime } from '../moment.ts';
+import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
+import { readNodes } from '../read-nodes.ts';
+import { counted, listed } from '../sentence.ts';
 import { table } from '../table.ts';
 
 /** `enrol list`: TPMs that wait for a person's approval, with whole digests: an approval takes no less. */
@@ -27,7 +34,7 @@ export async function listCandidates(
   );
 }
 
-export interface ApproveOptions {
+export interface ApproveOptions extends Consent {
   readonly ek?: string;
   readonly all?: boolean;
 }
@@ -51,28 +58,93 @@ export async function approveEnrolment(
       'Compare all of it on the machine. See which TPMs wait, with their whole digests:\n  assay enrol list',
       exit.usage,
     );
+  if (isAll) return approveAll(io, server, options);
+  if (options.dryRun === true)
+    throw new CliError(
+      '--dry-run goes with --all',
+      'One approval changes one node: the one named.',
+      exit.usage,
+    );
   const client = await server();
-  if (isAll) {
-    const { approved } = await client.post('/v1/enrolments/approve-all', {}, approveAllAnswer);
-    io.out(`${approved.length} bindings by first use are approvals now\n`);
-    for (const name of approved) io.out(`${printable(name)}\n`);
-    return;
-  }
+  const ek = (options.ek ?? '').toLowerCase();
   const path = `/v1/enrolments/${encodeURIComponent(node ?? '')}/approve`;
-  const made = await client.post(path, { ek: options.ek?.toLowerCase() }, approveAnswer);
+  const made = await client
+    .post(path, { ek }, approveAnswer)
+    .catch(async (error: unknown) => Promise.reject(await withRevocation(client, node ?? '', ek, error)));
   const when = made.waiting ? 'when it comes again' : 'when it first comes (it has not come yet)';
   io.out(`${printable(made.ek)} enrols as ${printable(made.node)} ${when}\n`);
+}
+
+async function approveAll(
+  io: CliContext['io'],
+  server: CliContext['server'],
+  options: Consent,
+): Promise<void> {
+  const ask = questions(io, options);
+  const client = await server();
+  const names = (await readNodes(client))
+    .filter(({ bound }) => bound === 'first-use')
+    .map(({ name }) => name);
+  const whom = `${counted(names.length, 'node')} bound by first use${names.length === 0 ? '' : `: ${listed(names, 100)}`}\n`;
+  if (options.dryRun === true) return io.out(whom);
+  if (names.length > 0) {
+    io.err(whom);
+    await ask('Vouch for the TPM of each of them?');
+  }
+  const { approved } = await client.post('/v1/enrolments/approve-all', {}, approveAllAnswer);
+  io.out(`${approved.length} bindings by first use are approvals now\n`);
+  for (const name of approved) io.out(`${printable(name)}\n`);
+}
+
+/** Where name or key are another enrolment's, the commands that free them, finished. */
+async function withRevocation(client: Client, node: string, ek: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof Refusal) || error.code !== 'ek_already_bound') return error;
+  const nodes = await readNodes(client);
+  const holder = nodes.find((one) => one.ek === ek) ?? nodes.find(({ name }) => name === node);
+  if (holder === undefined || (holder.name === node && holder.ek === ek)) return error;
+  const hint = [
+    `Where the board or its TPM was exchanged, free ${holder.name} first, and approve again:`,
+    `  assay enrol revoke ${holder.name} --reason 'the board was exchanged'`,
+    `  assay enrol approve ${node} --ek ${ek}`,
+  ].join('\n  ');
+  return new CliError(error.message, hint, error.exitCode, error);
+}
+
+/** What other tools call delete. */
+export function calledRevoke(words: readonly string[]): CliError {
+  const [first, second] = words;
+  const node = first === 'node' || first === 'nodes' ? second : first;
+  return new CliError(
+    'a node is deleted by revoking its enrolment',
+    `Its name is free then, and its TPM waits for a new approval:\n    assay enrol revoke ${node ?? 'NODE'} --reason WHY`,
+    exit.usage,
+  );
 }
 
 /** `enrol revoke NODE`: the name is free, and its TPM waits for a new approval. */
 export async function revokeEnrolment(
   { io, server }: CliContext,
   node: string,
-  reason: string,
+  { reason, ...consent }: Consent & { readonly reason: string },
 ): Promise<void> {
+  const ask = questions(io, consent);
+  const client = await server();
+  const whom = async () =>
+    revocationText(await client.get(`/v1/nodes/${encodeURIComponent(node)}`, nodeView));
+  if (consent.dryRun === true) return io.out(await whom());
+  io.err(await orWhyNot(whom));
+  await ask(`Revoke the enrolment of ${printable(node)}?`);
   const path = `/v1/enrolments/${encodeURIComponent(node)}/revoke`;
-  const gone = await (await server()).post(path, { reason }, revokeAnswer);
+  const gone = await client.post(path, { reason }, revokeAnswer);
   io.out(`${printable(gone.node)} is free; ${printable(gone.ek)} waits for a new approval\n`);
+}
+
+function revocationText(view: NodeView): string {
+  const name = printable(view.name);
+  const { connectedAt, address } = view;
+  const link =
+    connectedAt === null ? '' : ` and connected${address === null ? '' : ` from ${printable(address)}`}`;
+  return `${name} is ${stateText(view)}${link}\nrevoked, it is no node any more: its connection ends, nothing shows its state, its name is free for another TPM, and its own TPM must be approved again\n`;
 }
 
 function row(item: CandidateView, now: number, absolute: boolean): string[] {

@@ -2,14 +2,11 @@ import { resolve } from 'node:path';
 import { captureAnswer, listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { reference, referenceKinds } from '../../protocol/reference.ts';
-import type { ReferenceAction } from '../../protocol/reference-life.ts';
-import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { tableTime } from '../moment.ts';
+import { relative, tableTime, utc } from '../moment.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
-import { readSimulation, simulationText } from '../simulation.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
 
@@ -36,8 +33,11 @@ export async function listReferences(
     format === 'name'
       ? shown.map(({ name }) => `${printable(name)}\n`).join('')
       : table(
-          ['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
-          shown.map((item) => row(item, io.now(), utc)),
+          ['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE', ...(format === 'wide' ? changes : [])],
+          shown.map((item) => [
+            ...row(item, io.now(), utc),
+            ...(format === 'wide' ? lastChange(item, io.now(), utc) : []),
+          ]),
         ),
   );
 }
@@ -57,21 +57,6 @@ export async function captureReference(
   const made = await (await server()).post('/v1/references', { nodes, name, staged }, captureAnswer);
   for (const each of [made, ...made.others]) io.err(unseenText(each));
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
-}
-
-/** `reference approve|retire|revoke NAME`: the steps of a reference's life; first it says whom this one would change. */
-export async function changeReference(
-  { io, server }: CliContext,
-  action: ReferenceAction,
-  name: string,
-  { reason, output: format }: { readonly reason: string; readonly output: Format },
-): Promise<void> {
-  const client = await server();
-  io.err(await whomItChanges(client, name, action));
-  const path = `${pathOf(name)}/${action}`;
-  const changed = await client.post(path, { reason }, referenceView);
-  if (action === 'approve') io.err(unseenText(changed));
-  await print(io, format, changed, () => sentence(changed));
 }
 
 /** `reference export NAME`: the whole of it, for Git or for another server. */
@@ -99,38 +84,18 @@ export async function importReference(
     );
   const sent = staged ? { ...read, state: 'staged' as const } : read;
   const added = await (await server()).post('/v1/references/import', sent, referenceView);
-  await print(io, format, added, () => sentence(added));
-}
-
-/**
- * Only what the action itself would be refused for ends here: a revocation must not wait until the server can simulate.
- * @throws CliError
- */
-async function whomItChanges(client: Client, name: string, action: ReferenceAction): Promise<string> {
-  try {
-    return simulationText(await readSimulation(client, `${pathOf(name)}/${action}/simulate`, {}), null);
-  } catch (error) {
-    if (!(error instanceof CliError)) throw error;
-    const status = error instanceof Refusal ? error.status : null;
-    if (status === 404) {
-      // Either there is none of that name, and this says so, or the server is of an earlier version.
-      await client.get(pathOf(name), reference);
-      return 'this server cannot say whom that would change: it is of an earlier version\n';
-    }
-    if (status !== null && status < 500 && status !== 429) throw error;
-    return `the server could not say whom that would change: ${printable(error.message)}\n`;
-  }
+  await print(io, format, added, () => stateSentence(added));
 }
 
 /** What a person must know who vouches for it; empty where there is nothing. */
-function unseenText({ name, captured: from, unseen = [] }: ReferenceView): string {
+export function unseenText({ name, captured: from, unseen = [] }: ReferenceView): string {
   if (unseen.length === 0) return '';
   const files = unseen.length === 1 ? '1 file' : `${unseen.length} files`;
   const named = unseen.slice(0, 4).map(printable).join(', ');
   return `nobody has seen ${files} that the boot loader of reference ${printable(name)} read (${named}${unseen.length > 4 ? ', …' : ''}): for them it counts for ${printable(from?.node ?? 'no node')} and for nodes whose agents send them. Let its agent read /boot and the EFI system partition, and capture again.\n`;
 }
 
-function pathOf(name: string): string {
+export function pathOf(name: string): string {
   return `/v1/references/${encodeURIComponent(name)}`;
 }
 
@@ -154,6 +119,14 @@ function row(
   ];
 }
 
-function sentence({ name, group, state }: ReferenceView): string {
+const changes = ['CHANGED', 'CHANGED BY', 'WHY'];
+
+function lastChange({ changed }: ReferenceView, now: number, absolute: boolean): string[] {
+  if (changed === null) return ['-', '-', '-'];
+  const at = absolute ? utc(changed.at) : relative(changed.at, now);
+  return [`${changed.action} ${at}`, changed.by, changed.reason];
+}
+
+export function stateSentence({ name, group, state }: ReferenceView): string {
   return `reference ${printable(name)} of group ${printable(group)} is ${state}\n`;
 }

@@ -8,9 +8,11 @@ import {
   tokenView,
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
+import { Refusal } from '../client.ts';
+import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { parseDuration, tableTime, utc } from '../moment.ts';
+import { parseDuration, relative, tableTime, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { table } from '../table.ts';
 
@@ -53,9 +55,21 @@ export async function listTokens(
 }
 
 /** `token revoke NAME`. */
-export async function revokeToken({ io, server }: CliContext, name: string): Promise<void> {
-  const path = `/v1/tokens/${encodeURIComponent(name)}`;
-  const { revoked } = await (await server()).delete(path, tokenRevoked);
+export async function revokeToken({ io, server }: CliContext, name: string, consent: Consent): Promise<void> {
+  const ask = questions(io, consent);
+  const client = await server();
+  const whom = async () => {
+    const { items } = await client.get('/v1/tokens', listOf(tokenView));
+    const found = items.find((token) => token.name === name);
+    if (found === undefined)
+      throw new Refusal(404, 'not_found', `there is no token named ${printable(name)}`, null);
+    const made = `made by ${printable(found.createdBy)} ${relative(found.createdAt, io.now())}`;
+    return `${printable(name)} (${found.role}, ${made}) will be refused from now on\n`;
+  };
+  if (consent.dryRun === true) return io.out(await whom());
+  io.err(await orWhyNot(whom));
+  await ask(`Revoke the token of ${printable(name)}?`);
+  const { revoked } = await client.delete(`/v1/tokens/${encodeURIComponent(name)}`, tokenRevoked);
   io.out(`token ${printable(revoked)} revoked\n`);
 }
 

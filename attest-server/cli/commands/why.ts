@@ -7,6 +7,7 @@ import { exitOfState } from '../exit.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
 import { field, type Reading, readable, readingOf, shownDigits, steps, wrapped } from '../readable.ts';
+import { standing } from './known.ts';
 
 export interface WhyOptions {
   readonly output: Format;
@@ -21,17 +22,17 @@ export async function explainNode(
 ): Promise<void> {
   const { io, server, exitWith } = context;
   const node = await (await server()).get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
-  const { state, since, require, evidence, reasons } = node;
-  const answer = { name: node.name, state, since, require, evidence, reasons };
-  await print(io, format, answer, () => explanation(node, readingOf(io, utc)));
+  await print(io, format, node, () => explanation(node, readingOf(io, utc)));
   exitWith(exitOfState(node.state));
 }
 
 function explanation(node: NodeView, reading: Reading): string {
-  const since = node.since === null ? '' : `, since ${readable(node.since, reading)}`;
-  const head = `${printable(node.name)} is ${stateText(node)}${since}\n`;
-  if (node.reasons.length === 0) return `${head}  nothing speaks against it\n`;
-  return head + node.reasons.map((reason) => paragraph(reason, reading, node.name)).join('');
+  const head = `${printable(node.name)} is ${stateText(node)}\n`;
+  const reasons =
+    node.reasons.length === 0
+      ? '  nothing speaks against it\n'
+      : node.reasons.map((reason) => paragraph(reason, reading, node.name)).join('');
+  return head + reasons + standing(node, reading);
 }
 
 const sources = {

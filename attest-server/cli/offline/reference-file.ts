@@ -1,6 +1,7 @@
 import { parse } from 'yaml';
 import { hasPrototype } from '../../protocol/prototype-key.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
+import { inOurWords } from '../../protocol/shape-fault.ts';
 import { CliError, exit } from '../exit.ts';
 import { readFile } from '../read-file.ts';
 import { filesIn } from './files-in.ts';
@@ -27,7 +28,7 @@ export function readReference(path: string): Reference {
     throw new CliError(`${path} is neither JSON nor YAML`, 'Export the reference again.', exit.error, cause);
   }
   if (hasPrototype(value)) throw new CliError(`${path} names __proto__`, 'Export the reference again.');
-  const result = reference.safeParse(value);
+  const result = reference.safeParse(value, inOurWords);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new CliError(

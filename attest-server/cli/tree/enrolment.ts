@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import type { ApproveOptions } from '../commands/enrol.ts';
 import type { TokenOptions } from '../commands/token.ts';
+import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
-import { type Formatted, outputOption, type Reasoned, utcOption } from './option.ts';
+import { consentOptions, type Formatted, outputOption, type Reasoned, utcOption } from './option.ts';
 
 export function addEnrolment(program: Command, context: CliContext): void {
   const joinTokens = program.command('join-token').description('tokens with which a new node enrols once');
@@ -27,23 +28,35 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .action(async (options: Formatted & { readonly utc?: boolean }) =>
       (await import('../commands/enrol.ts')).listCandidates(context, options),
     );
-  enrolments
-    .command('approve [node]')
-    .description(
-      'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
-    )
-    .option('--ek <digest>', 'SHA-256 of its endorsement key, as enrol list shows it: all 64 hex digits')
-    .option('--all', 'instead: make approvals of all bindings by first use')
-    .action(async (node: string | undefined, options: ApproveOptions) =>
-      (await import('../commands/enrol.ts')).approveEnrolment(context, node, options),
-    );
-  enrolments
-    .command('revoke <node>')
-    .description('free a name: its TPM is no node until somebody vouches for it again')
-    .requiredOption('--reason <text>', 'why, for the audit log')
-    .action(async (node: string, { reason }: Reasoned) =>
-      (await import('../commands/enrol.ts')).revokeEnrolment(context, node, reason),
-    );
+  consentOptions(
+    enrolments
+      .command('approve [node]')
+      .description(
+        'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
+      )
+      .option('--ek <digest>', 'SHA-256 of its endorsement key, as enrol list shows it: all 64 hex digits')
+      .option('--all', 'instead: make approvals of all bindings by first use; names them, and asks'),
+  ).action(async (node: string | undefined, options: ApproveOptions) =>
+    (await import('../commands/enrol.ts')).approveEnrolment(context, node, options),
+  );
+  consentOptions(
+    enrolments
+      .command('revoke <node>')
+      .aliases(['delete', 'remove'])
+      .description(
+        'delete a node: its name is free, its TPM waits until somebody vouches for it again; says what the node is now, and asks',
+      )
+      .requiredOption('--reason <text>', 'why, for the audit log'),
+  ).action(async (node: string, options: Consent & Reasoned) =>
+    (await import('../commands/enrol.ts')).revokeEnrolment(context, node, options),
+  );
+  for (const word of ['delete', 'remove'])
+    program
+      .command(`${word} [words...]`, { hidden: true })
+      .allowUnknownOption()
+      .action(async (words: readonly string[]) => {
+        throw (await import('../commands/enrol.ts')).calledRevoke(words);
+      });
   const tokens = program
     .command('token')
     .description('tokens for this API: people and programs, each under a name');
@@ -65,10 +78,11 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .action(async (options: Formatted & { readonly utc?: boolean }) =>
       (await import('../commands/token.ts')).listTokens(context, options),
     );
-  tokens
-    .command('revoke <name>')
-    .description('refuse a token from now on')
-    .action(async (name: string) => (await import('../commands/token.ts')).revokeToken(context, name));
+  consentOptions(
+    tokens.command('revoke <name>').description('refuse a token from now on; says whose it is, and asks'),
+  ).action(async (name: string, options: Consent) =>
+    (await import('../commands/token.ts')).revokeToken(context, name, options),
+  );
   const ek = program.command('ek').description('endorsement keys of nodes');
   ek.command('import <file>')
     .description('bind nodes to endorsement keys: CSV lines node,SHA-256 of TPMT_PUBLIC in hex')

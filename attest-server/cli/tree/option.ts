@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Format, formatOf } from '../output.ts';
 
 export interface Formatted {
@@ -22,6 +22,13 @@ export function outputOption(...formats: readonly [Format, ...Format[]]): Option
 /** Moments as they are, instead of how long ago they were. */
 export function utcOption(): Option {
   return new Option('--utc', 'times as RFC 3339 instead of ages');
+}
+
+/** For a command that changes nodes or cuts somebody off: it says whom, and asks. */
+export function consentOptions(command: Command): Command {
+  return command
+    .option('--yes', 'do it without a question')
+    .option('--dry-run', 'say whom it would change, and change nothing');
 }
 
 /** An option that may be given several times. */

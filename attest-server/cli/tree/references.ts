@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { CaptureOptions, ListOptions } from '../commands/reference.ts';
+import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
-import { type Formatted, outputOption, type Reasoned, several, type ToFile, utcOption } from './option.ts';
+import { consentOptions, type Formatted, outputOption, several, type ToFile, utcOption } from './option.ts';
 
 export function addReferences(program: Command, context: CliContext): void {
   const references = program
@@ -12,7 +13,7 @@ export function addReferences(program: Command, context: CliContext): void {
     .command('list')
     .description('references that the server holds')
     .option('--kind <kind>', 'only those of boot, runtime, firewall, disk')
-    .addOption(outputOption('table', 'json', 'yaml', 'name'))
+    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
     .addOption(utcOption())
     .action(async (options: ListOptions) =>
       (await import('../commands/reference.ts')).listReferences(context, options),
@@ -29,15 +30,18 @@ export function addReferences(program: Command, context: CliContext): void {
   for (const [action, description] of [
     ['approve', 'put a staged reference in force: boots like it are trusted'],
     ['retire', 'take a reference out of force: boots like it are no longer known'],
-    ['revoke', 'mark boots like this reference as bad, for good'],
+    ['revoke', 'mark boots like this reference as bad'],
+    ['restore', 'take a revocation back that was a mistake: the reference is what it was before'],
   ] as const)
-    references
-      .command(`${action} <name>`)
-      .description(`${description}; first says whom that would change`)
-      .requiredOption('--reason <text>', 'why; it goes into the audit log')
+    consentOptions(
+      references
+        .command(`${action} <name>`)
+        .description(`${description}; says first whom that changes, and asks`)
+        .requiredOption('--reason <text>', 'why; it goes into the audit log'),
+    )
       .addOption(outputOption('table', 'json', 'yaml'))
-      .action(async (name: string, options: Formatted & Reasoned) =>
-        (await import('../commands/reference.ts')).changeReference(context, action, name, options),
+      .action(async (name: string, options: StepOptions) =>
+        (await import('../commands/reference-step.ts')).changeReference(context, action, name, options),
       );
   references
     .command('export <name>')

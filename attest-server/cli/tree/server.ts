@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import type { FinishOptions } from '../commands/authority.ts';
 import type { CliContext } from '../context.ts';
 import type { AuditVerifyOptions } from '../offline/audit/command.ts';
-import { type Formatted, outputOption, type Reasoned } from './option.ts';
+import { consentOptions, type Formatted, outputOption, type Reasoned } from './option.ts';
 
 export function addServer(program: Command, context: CliContext): void {
   const audit = program
@@ -68,25 +69,29 @@ function addAuthority(program: Command, context: CliContext): void {
     .description('step 1: make the next authority, and announce it')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
-      (await import('../commands/authority.ts')).changeAuthority(context, 'rotate', {}, output),
+      (await import('../commands/authority.ts')).changeAuthority(context, 'rotate', output),
     );
-  authority
-    .command('finish')
-    .description('step 2: use it; refused while nodes do not trust it yet')
+  consentOptions(
+    authority
+      .command('finish')
+      .description(
+        'step 2: use it; says which nodes do not trust it yet, is refused while there are such, and asks',
+      )
+      .option(
+        '--force',
+        'also while nodes do not trust it yet: these refuse the server until somebody gives them its file',
+      ),
+  )
     .addOption(outputOption('table', 'json', 'yaml'))
-    .option(
-      '--force',
-      'also while nodes do not trust it yet: these refuse the server until somebody gives them its file',
-    )
-    .action(async ({ output, force = false }: Formatted & { readonly force?: boolean }) =>
-      (await import('../commands/authority.ts')).changeAuthority(context, 'finish', { force }, output),
+    .action(async (options: FinishOptions) =>
+      (await import('../commands/authority.ts')).finishAuthority(context, options),
     );
   authority
     .command('retire')
     .description('step 3: announce the old one no more')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
-      (await import('../commands/authority.ts')).changeAuthority(context, 'retire', {}, output),
+      (await import('../commands/authority.ts')).changeAuthority(context, 'retire', output),
     );
   authority
     .command('export <file>')

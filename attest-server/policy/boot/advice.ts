@@ -8,18 +8,12 @@ const keep = [
   '  assay bundle NODE --evidence EVIDENCE -f NODE.json',
 ].join('\n');
 const capture = '  assay reference capture NODE --name NEW_NAME';
-const approve = [
-  'If a reference of the new boot is staged already, approve it:',
-  '  assay reference approve STAGED --reason "the change is wanted"',
-].join('\n');
-
 /** What a person does next about a boot. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   kernel_unknown: [
     compare,
     'If the kernel was updated on purpose, and you vouch for this node, capture what it booted:',
     capture,
-    approve,
     'If not, take the node out of service and look for who changed the kernel.',
     keep,
   ].join('\n'),
@@ -27,7 +21,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If the initrd was rebuilt on purpose, and you vouch for this node, capture what it booted:',
     capture,
-    approve,
     'If each machine builds its own, let the policy take each node’s own (boot.scope.initrd: node).',
     'If not, take the node out of service and compare its initrd with a good one.',
     keep,
@@ -36,7 +29,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If the boot loader or its configuration was changed on purpose, and you vouch for this node, capture what it booted:',
     capture,
-    approve,
     'If nobody has seen a file that it read, let the agent read /boot and the EFI system partition: its log says what it could not.',
     'If not, take the node out of service and reinstall the loader from its package.',
     keep,
@@ -45,7 +37,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If the firmware was updated on purpose, or this is another model of machine, and you vouch for this node, capture what it booted:',
     capture,
-    approve,
     'If not, take the node out of service and compare its firmware with the vendor’s.',
     keep,
   ].join('\n'),
@@ -56,7 +47,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   no_reference: [
     'If you vouch for this node, capture what it booted:',
     capture,
-    approve,
     'If you do not, capture it from a node of its group for which you do, or compute it from the files (assay reference compute --help).',
   ].join('\n'),
   cmdline_policy: [
@@ -64,7 +54,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Look at the boot loader’s configuration on this node. GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image.',
     'If the change is wanted, and you vouch for this node, capture what it booted, or allow the argument in the policy (boot.cmdline.allow):',
     capture,
-    approve,
     'Where the policy forbids to resume an image, add nohibernate to the line.',
   ].join('\n'),
   secureboot_off: 'Switch Secure Boot on in the firmware setup, and reboot the node.',
@@ -73,7 +62,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Find who changed the Secure Boot keys or who signed what runs (PK, KEK, db, dbx, MOK); restore them, or update what was revoked.',
     'If the change is wanted, and you vouch for this node, capture what it booted:',
     capture,
-    approve,
   ].join('\n'),
   rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',
   resumed: 'Servers do not sleep: see who suspended the node, and switch suspend off.',
@@ -114,7 +102,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   initrd_unmeasured:
     'The kernel got an initrd that nothing measured: put it into the unified image, or boot through a loader that measures it.',
   revoked_reference: [
-    'Update the node: what it booted was revoked with a reference. See which, when and by whom:',
-    '  assay audit export - | grep REFERENCE',
+    'If the revocation is right, have the node boot something else: update it, and reboot it.',
+    'If it was a mistake, take it back; whoever booted like that is judged anew at once:',
+    '  assay reference restore REFERENCE --reason "revoked by mistake"',
   ].join('\n'),
 };

@@ -31,13 +31,14 @@ import {
 import { type BootJudgement, judgeBoot } from './judge-boot.ts';
 import { kexecFinding, saysKexecIsPossible } from './kexec.ts';
 import { explainMismatch } from './mismatch.ts';
+import { idleReferences, withOutOfForce } from './out-of-force.ts';
 import {
   type PreparedReference,
   prepareReferences,
   type ReferenceSet,
   referenceMatches,
 } from './reference-set.ts';
-import { revokedIn } from './revoked.ts';
+import { bootsLike, revokedIn } from './revoked.ts';
 import { type BootRules, goesByNode, needsLog } from './rules.ts';
 import { bootRules, bootSchema } from './schema.ts';
 import { vouchedBoot } from './vouched-boot.ts';
@@ -83,6 +84,7 @@ interface Ready {
   readonly group: string;
   readonly rules: BootRules;
   readonly set: ReferenceSet;
+  readonly idle: ReturnType<typeof idleReferences>;
   /** When active references expire, those that do. */
   readonly expiries: readonly number[];
   /** PCRs besides the measured ones that references name. */
@@ -99,6 +101,7 @@ function prepare(rules: BootRules, group: Prepared['group'], references: readonl
     group: group.name,
     rules,
     set,
+    idle: idleReferences(group.name, rules, references),
     expiries: set.active.map(({ expires }) => expires).filter(Number.isFinite),
     unmeasured: unmeasuredIn(set),
     denied: new Set(rules.tpmFirmwareDeny),
@@ -223,7 +226,7 @@ function judgementOf(
   active: readonly PreparedReference[],
   node: string,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { findings, asReferenced } =
+  const { findings, asReferenced, references } =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node);
@@ -235,11 +238,27 @@ function judgementOf(
   const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, required);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
-  const all = [...others, ...(isWorthTelling ? [again] : []), ...findings];
-  return { judgement: { findings: all, affirmed: asReferenced, source: 'tpm', enough }, outcome };
+  const told = asReferenced ? findings : toldBesides(findings, ready, active, measured, banks);
+  const all = [...others, ...(isWorthTelling ? [again] : []), ...told];
+  return { judgement: { findings: all, affirmed: asReferenced, references, source: 'tpm', enough }, outcome };
 }
 
 const shown: readonly PartName[] = ['ima'];
+
+/** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
+function toldBesides(
+  findings: readonly Finding[],
+  { set, idle, rules }: Ready,
+  active: readonly PreparedReference[],
+  measured: Proven['boot'],
+  banks: readonly QuotedBank[],
+): readonly Finding[] {
+  const expired = set.active.filter((reference) => !active.includes(reference));
+  const outOfForce = [...expired, ...idle()];
+  if (outOfForce.length === 0) return findings;
+  const boot = measured === null ? null : vouchedBoot(measured, banks, rules);
+  return withOutOfForce(findings, outOfForce, boot, banks);
+}
 
 function judgeLog(
   { group, rules, set, revocations }: Ready,
@@ -250,12 +269,15 @@ function judgeLog(
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules);
   const revoked = revokedIn(set, vouched, banks);
-  const { findings, asReferenced } = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
-  if (revoked === null) return { findings: [...problemsOf(measured, banks), ...findings], asReferenced };
+  const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
+  const { findings } = judged;
+  if (revoked === null) return { ...judged, findings: [...problemsOf(measured, banks), ...findings] };
   const others = findings.filter(({ code }) => code !== 'no_reference');
+  const alike = active.filter((reference) => bootsLike(reference, vouched, banks));
   return {
-    findings: [...problemsOf(measured, banks), revokedReference(revoked, measured), ...others],
+    findings: [...problemsOf(measured, banks), revokedReference(revoked, measured, alike), ...others],
     asReferenced: false,
+    references: [],
   };
 }
 
@@ -269,15 +291,22 @@ function judgeValues(
   const findings: Finding[] = sentBootLog ? [bootLogGone] : [];
   const byValues = active.filter(({ strict }) => strict);
   const revoked = revokedIn(set, null, banks);
-  const match = byValues.some((reference) => referenceMatches(reference, banks));
+  const match = byValues.find((reference) => referenceMatches(reference, banks));
   const ruled = needsLog(rules);
-  const enough = match && !ruled && rules.withoutLog === 'pcrs';
-  if (revoked !== null) findings.push(revokedReference(revoked, null));
+  const enough = match !== undefined && !ruled && rules.withoutLog === 'pcrs';
+  const alike = () => byValues.filter((reference) => referenceMatches(reference, banks));
+  if (revoked !== null) findings.push(revokedReference(revoked, null, alike()));
   else if (active.length === 0) findings.push(noReference(group, rules.references));
-  else if (!match && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
+  else if (match === undefined && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
   else if (!sentBootLog)
-    findings.push(enough ? judgedWithoutLog : !match ? noLogToJudge : ruled ? noLogForRules : noBootLog);
-  return { findings, asReferenced: enough && !sentBootLog && revoked === null };
+    findings.push(
+      enough ? judgedWithoutLog : match === undefined ? noLogToJudge : ruled ? noLogForRules : noBootLog,
+    );
+  return {
+    findings,
+    asReferenced: enough && !sentBootLog && revoked === null,
+    references: match === undefined ? [] : [match.reference.name],
+  };
 }
 
 /** The time around `at` in which no reference expires. */

@@ -1,7 +1,9 @@
 import type { PcrValues } from '../../protocol/pcr-values.ts';
+import type { Reference } from '../../protocol/reference.ts';
 import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
+import type { PreparedReference } from './reference-set.ts';
 import type { Revoked } from './revoked.ts';
 
 export const noBootLog: Finding = {
@@ -52,24 +54,42 @@ export function noReference(group: string, references: readonly string[] | null)
   };
 }
 
+/** @param active references in force that have this boot: whoever revoked the other one may not have known it */
 export function revokedReference(
   { reference: { reference }, component }: Revoked,
   boot: ReplayedBoot | null,
+  active: readonly PreparedReference[],
 ): Finding {
   const text =
     component === null
-      ? `This boot is the one of reference ${reference.name}, which was revoked.`
-      : `The boot ran "${component.description}", which reference ${reference.name} has, and that was revoked.`;
+      ? `This boot is the one of reference ${reference.name}`
+      : `The boot ran "${component.description}", which reference ${reference.name} has`;
   return {
     code: 'revoked_reference',
     aspect: 'boot',
     source: 'tpm',
     expected: 'a boot that was not revoked',
     actual: component === null ? reference.name : `${component.description} of ${reference.name}`,
-    text,
+    text: `${text}; ${revocationOf(reference)}.${affirmedText(active)}`,
     evidence: boot && { digest: boot.digest, position: 'PCRs' },
     reference: reference.name,
   };
+}
+
+function affirmedText(active: readonly PreparedReference[]): string {
+  if (active.length === 0) return '';
+  const names = active.slice(0, mostNamed).map(({ reference }) => reference.name);
+  const more = active.length > mostNamed ? ` and ${active.length - mostNamed} more` : '';
+  const has = active.length === 1 ? ' has' : 's have';
+  return ` Active reference${has} all of this boot, too: ${names.join(', ')}${more}.`;
+}
+
+const mostNamed = 4;
+
+/** A file that says of itself that it is revoked says not who did that. */
+function revocationOf({ changed }: Reference): string {
+  if (changed?.action !== 'revoke') return 'that one was revoked';
+  return `${changed.by} revoked it on ${changed.at} (${changed.reason})`;
 }
 
 export function deniedTpmFirmware(version: string): Finding {

@@ -33,6 +33,8 @@ export interface BootJudgement {
   readonly findings: readonly Finding[];
   /** Every stage is covered by an active reference, or left open by the policy. */
   readonly asReferenced: boolean;
+  /** Names of the references that the boot is like, as a whole or stage by stage. */
+  readonly references: readonly string[];
 }
 
 export interface BootContext {
@@ -62,14 +64,17 @@ export function judgeBoot(
     hiddenFinding(boot),
   ].filter((finding) => finding !== null);
   const byRule = new Map(broken.map((finding) => [finding.code, finding]));
-  const { findings, asReferenced } = active.some((one) => one.strict && referenceMatches(one, banks))
-    ? { findings: [], asReferenced: true }
-    : judgeByReferences(boot, banks, usable, context);
+  const match = active.find((one) => one.strict && referenceMatches(one, banks));
+  const { findings, asReferenced, references } =
+    match !== undefined
+      ? { findings: [], asReferenced: true, references: [match.reference.name] }
+      : judgeByReferences(boot, banks, usable, context);
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
   return {
     findings: oneOfEach([...named, ...broken]),
     asReferenced: asReferenced && knowsKernel(boot, usable),
+    references,
   };
 }
 
@@ -86,8 +91,8 @@ function judgeByReferences(
   { group, rules, active, node }: BootContext,
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
-    return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const { differing, misplaced, late, open, foreign, unseen, uncovered } = judgeStages(
+    return { findings: [explainMismatch(active, banks, boot)], asReferenced: false, references: [] };
+  const { differing, misplaced, late, open, foreign, unseen, uncovered, covering } = judgeStages(
     boot,
     usable,
     rules,
@@ -125,7 +130,8 @@ function judgeByReferences(
     late !== null ||
     unquoted !== undefined ||
     boot.unexplained !== null;
-  return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };
+  const asReferenced = !broken && boot.judged.length > 0 && isVouched(boot);
+  return { findings, asReferenced, references: covering };
 }
 
 const comparedPcrs = pcrsOf(comparedMask);

@@ -59,7 +59,7 @@ export function isComparedBy(
   return references?.includes(reference.name) ?? reference.group === group;
 }
 
-function prepareReference(reference: Reference): PreparedReference {
+export function prepareReference(reference: Reference): PreparedReference {
   // A capture keeps its boot's events; what was computed or written by hand has none.
   const whole = reference.events.length > 0;
   const components = prepareComponents(reference, whole);

@@ -31,8 +31,7 @@ export function revokedIn(
     }
     if (boot === null) continue;
     const present = presentIn(reference, boot);
-    const all = reference.components.all.every(({ key }) => present.has(key));
-    const isThis = all && namedPcrsMatch(reference, quotes);
+    const isThis = hasAll(reference, present, quotes);
     if (isThis && reference.whole) return { reference, component: null };
     const component = [...present.values()].find(
       (one) => isThis || (isCode(one) && !active.some((other) => has(other, one))),
@@ -40,6 +39,24 @@ export function revokedIn(
     if (component !== undefined) return { reference, component };
   }
   return null;
+}
+
+/** True for a boot that has all that the reference names. */
+export function bootsLike(
+  reference: PreparedReference,
+  boot: VouchedBoot | null,
+  quotes: readonly PcrValues[],
+): boolean {
+  if (reference.strict) return someBankMatches(reference, quotes);
+  return boot !== null && hasAll(reference, presentIn(reference, boot), quotes);
+}
+
+function hasAll(
+  reference: PreparedReference,
+  present: ReadonlyMap<string, ReferencedComponent>,
+  quotes: readonly PcrValues[],
+): boolean {
+  return reference.components.all.every(({ key }) => present.has(key)) && namedPcrsMatch(reference, quotes);
 }
 
 function presentIn({ components }: PreparedReference, boot: VouchedBoot): Map<string, ReferencedComponent> {
@@ -52,12 +69,15 @@ function presentIn({ components }: PreparedReference, boot: VouchedBoot): Map<st
 }
 
 /** Scripts, files and settings that a loader reads are shared by good and bad boots alike. */
-function isCode({ stage, kind }: ReferencedComponent): boolean {
+export function isCode({ stage, kind }: ReferencedComponent): boolean {
   return (
     stage === 'kernel' || stage === 'initrd' || (stage === 'loader' && (kind === 'code' || kind === null))
   );
 }
 
-function has({ components }: PreparedReference, { digests }: ReferencedComponent): boolean {
+export function has(
+  { components }: Pick<PreparedReference, 'components'>,
+  { digests }: Pick<ReferencedComponent, 'digests'>,
+): boolean {
   return comparedBanks.some((bank) => components.byDigest.has(digests[bank] ?? ''));
 }

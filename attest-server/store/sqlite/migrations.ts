@@ -187,6 +187,56 @@ const migrations: readonly string[] = [
    end;
    alter table nodes add column enrolled_from text;`,
 
+  // Who took the latest step of a reference's life, when and why, stood in the audit log alone.
+  `update reference_values set body = json_set(body, '$.changed', json(step))
+   from (
+     select subject, max(seq), json_object(
+       'action', substr(action, 11), 'by', actor,
+       'at', strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch'),
+       'reason', detail ->> '$.reason', 'from', detail ->> '$.from'
+     ) as step
+     from (
+       select seq, at, actor, action, subject, case when json_valid(detail) then detail else '{}' end as detail
+       from audit where action in ('reference.approve', 'reference.retire', 'reference.revoke')
+     )
+     where length(actor) <= 512 and length(detail ->> '$.reason') between 1 and 512
+     and detail ->> '$.from' in ('staged', 'active', 'retired', 'revoked')
+     group by subject
+   ) as latest
+   where subject = name and json_valid(body);`,
+
+  // Who vouched is filled in as far as the audit log says it; of pins it names nobody.
+  `alter table statuses add column since integer;
+   alter table statuses add column seen_address text;
+   alter table statuses add column seen_agent text;
+   create index transitions_by_node on history (node, at) where transition = 1;
+   update statuses set since = (
+     select max(at) from history
+     where transition = 1 and history.ek_digest = statuses.ek_digest
+     and node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+   );
+
+   alter table pins add column by text;
+   alter table join_tokens add column by text;
+   update join_tokens set by = made.actor from (
+     select actor, json_extract(iif(json_valid(detail), detail, '{}'), '$.id') as id
+     from audit where action = 'join-token.create'
+   ) as made where made.id = join_tokens.id;
+
+   alter table nodes add column enrolled_by text;
+   update nodes set enrolled_by = case bound
+     when 'first-use' then 'node'
+     when 'cloud' then 'cloud'
+     when 'vendor' then 'cluster'
+     when 'join-token' then (
+       select by from join_tokens where node = nodes.name and used_at = nodes.enrolled_at
+     )
+   end;
+   update nodes set enrolled_by = approved.actor from (
+     select subject, actor, json_extract(iif(json_valid(detail), detail, '{}'), '$.ek') as ek, max(seq)
+     from audit where action = 'enrol.approve' and code is null group by subject, ek
+   ) as approved where bound = 'approval' and approved.subject = name and approved.ek = ek_digest;`,
+
   // When a boot was first proven is not when it began. The evidence of the latest row stays while equal verdicts follow.
   `alter table statuses rename column booted_at to boot_seen_at;
    alter table statuses add column booted_after integer;

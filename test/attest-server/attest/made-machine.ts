@@ -87,6 +87,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
     tpmClass: 'unknown',
     endorsedBy: null,
     enrolledAt: 0,
+    enrolledBy: null,
   };
   return {
     tpm,

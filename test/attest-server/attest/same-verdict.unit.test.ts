@@ -45,6 +45,7 @@ describe('a verdict and the one before', () => {
     ['a code', found({ code: 'initrd_unknown' })],
     ['a severity', found({ severity: 'warn' })],
     ['what is expected', found({ expected: 'bb' })],
+    ['a reference that could be approved', found({ outOfForce: 'workers-2' })],
     ['what was found', found({ actual: 'bb' })],
     ['a finding more', judged({ reasons: [...verdict.reasons, ...verdict.reasons] })],
     ['a finding less', judged({ reasons: verdict.reasons.slice(1) })],

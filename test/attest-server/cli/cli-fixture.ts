@@ -26,6 +26,7 @@ export async function runAssay(args: readonly string[], change: Partial<CliIo> =
     colour: false,
     columns: null,
     now: () => now,
+    ask: null,
     ...change,
   });
   return { code, out, err };

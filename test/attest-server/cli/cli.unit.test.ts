@@ -81,6 +81,53 @@ describe('the command line', () => {
   });
   after(() => server.close());
 
+  it('says of a trusted node what speaks for it: who affirms what, whose reference, who enrolled it', async () => {
+    world.references.push(referenceOf('workers-1'));
+    const verdict = verdictOf({
+      aspects: { boot: { status: 'affirming', source: 'tpm', references: ['workers-1'] } },
+    });
+    const name = 'node-known';
+    world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdict) });
+    world.connected.set(name, { address: '10.0.0.2', agent: '0.2.0', since: now - 30_000 });
+    try {
+      const { code, out } = await assay(`why ${name}`);
+      assert.equal(code, 0);
+      for (const part of [
+        'workers-1 (token:operator, 2026-11-20T12:00:00Z)',
+        'by a pinned key, of token:admin',
+        'ab'.repeat(32),
+        'since 2026-11-20T11:59:30Z from 10.0.0.2, agent 0.2.0',
+      ])
+        assert.ok(out.includes(part), `${part}\n${out}`);
+    } finally {
+      world.references.pop();
+      world.nodes.delete(name);
+    }
+  });
+
+  it('lists who is enrolled with their keys', async () => {
+    const { out } = await assay('get enrolments');
+    assert.match(out, /^NODE +EK +BOUND +BY +AGE\nnode-1 +abababababab +pin +token:admin +0s$/m);
+    assert.match(
+      (await assay('get enrolment -o wide --utc')).out,
+      new RegExp(`^node-1 +${'ab'.repeat(32)} `, 'm'),
+    );
+    assert.equal((await assay('get enrolments -o name')).out, 'node-1\nnode-2\nnode-3\n');
+    const { items } = JSON.parse((await assay('get enrolments -o json')).out);
+    assert.deepEqual([items[0].name, items[0].ek, items[0].bound], ['node-1', 'ab'.repeat(32), 'pin']);
+  });
+
+  it('is found by who looks for delete', async () => {
+    for (const line of ['delete node node-2', 'delete node-2', 'remove node node-2 --reason sold']) {
+      const { code, err } = await assay(line);
+      assert.equal(code, 2);
+      assert.ok(err.includes('assay enrol revoke node-2 --reason'), err);
+    }
+    const { code, out } = await assay('enrol delete node-2 --reason sold --yes', operator);
+    assert.equal(code, 0, out);
+    assert.equal(world.decisions.pop(), 'token:operator revokes node-2: sold');
+  });
+
   it('lists nodes with the columns that scripts know, and the state with what it rests on', async () => {
     const { code, out } = await assay('get nodes');
     const [heading = '', first = ''] = out.split('\n');
@@ -181,13 +228,13 @@ describe('the command line', () => {
   });
 
   it('takes a reference through its life', async () => {
-    assert.equal((await assay('reference approve workers-1 --reason reviewed')).code, 1);
-    const retired = await assay('reference retire workers-1 --reason replaced -o json', operator);
+    assert.equal((await assay('reference approve workers-1 --reason reviewed --yes')).code, 1);
+    const retired = await assay('reference retire workers-1 --reason replaced -o json --yes', operator);
     assert.deepEqual([retired.code, JSON.parse(retired.out).state], [0, 'retired']);
-    assert.equal((await assay('reference retire workers-1 --reason again', operator)).code, 1);
-    const approved = await assay('reference approve workers-1 --reason reviewed', operator);
+    assert.equal((await assay('reference retire workers-1 --reason again --yes', operator)).code, 1);
+    const approved = await assay('reference approve workers-1 --reason reviewed --yes', operator);
     assert.deepEqual([approved.code, approved.out], [0, 'reference workers-1 of group workers is active\n']);
-    assert.equal((await assay('reference revoke workers-9 --reason bad', operator)).code, 1);
+    assert.equal((await assay('reference revoke workers-9 --reason bad --yes', operator)).code, 1);
     const file = join(server.dir, 'workers-4.json');
     const exported = await assay(`reference export workers-1 -f ${file}`, operator);
     assert.deepEqual([exported.code, exported.out], [0, '']);
@@ -210,7 +257,7 @@ describe('the command line', () => {
       notSimulated('node-3', 'its evidence was erased'),
     ];
     const step = (action: string, format = 'table') =>
-      assay(`reference ${action} workers-7 --reason because -o ${format}`, operator);
+      assay(`reference ${action} workers-7 --reason because -o ${format} --yes`, operator);
     const state = () => world.references.find(({ name }) => name === 'workers-7')?.state;
 
     beforeEach(() => {
@@ -231,12 +278,12 @@ describe('the command line', () => {
       it(`says on standard error whom it would change, with -o ${format} too`, async () => {
         const { code, out, err } = await step('revoke', format);
         const rows = err.split('\n').map((line) => line.replace(/ {2,}/g, '|'));
-        assert.deepEqual(rows.slice(0, 3), [
+        assert.deepEqual(rows.slice(0, 4), [
+          'of 3 nodes, 1 boots like reference workers-7; 1 would turn untrusted: node-1; 1 cannot be judged',
           'NODE|NOW|THEN|REASONS',
           'node-1|trusted|untrusted|revoked_reference',
           '',
         ]);
-        assert.equal(rows.at(-2), '1 of 3 nodes would change; 1 would turn untrusted; 1 cannot be judged');
         assert.deepEqual([code, state()], [0, 'revoked']);
         if (format === 'json') assert.equal(JSON.parse(out).state, 'revoked');
         else assert.equal(out, 'reference workers-7 of group workers is revoked\n');
@@ -244,7 +291,10 @@ describe('the command line', () => {
 
     it('says that nobody would change', async () => {
       world.simulated.splice(0, 3, ...simulated.slice(1, 2));
-      assert.equal((await step('approve')).err, '0 of 1 nodes would change\n');
+      assert.equal(
+        (await step('approve')).err,
+        'of 1 node, none boots like reference workers-7; no node would change\n',
+      );
     });
 
     it('takes it without, and says so, where the server cannot say: busy, or of an earlier version', async () => {
@@ -252,7 +302,7 @@ describe('the command line', () => {
         world[hindrance] = true;
         const { code, err } = await step(hindrance === 'busy' ? 'approve' : 'revoke');
         assert.deepEqual([code, err.split('\n').length], [0, 2]);
-        assert.doesNotMatch(err, /nodes would change/);
+        assert.doesNotMatch(err, /like reference|would turn/);
       }
       assert.equal(state(), 'revoked');
     });
@@ -260,7 +310,7 @@ describe('the command line', () => {
     it('says once what is not open, and takes no step', async () => {
       assert.equal((await step('retire')).code, 0);
       for (const line of ['retire workers-7', 'revoke workers-9']) {
-        const { code, err } = await assay(`reference ${line} --reason because`, operator);
+        const { code, err } = await assay(`reference ${line} --reason because --yes`, operator);
         assert.deepEqual([code, err.match(/workers-7 is retired|no such reference/g)?.length], [1, 1], err);
       }
     });
@@ -335,8 +385,8 @@ describe('the command line', () => {
     assert.equal(JSON.parse((await assay('enrol list -o json')).out).items[0].nameEnrolled, true);
     assert.equal((await assay(`enrol approve node-7 --ek ${'CD'.repeat(32)}`, operator)).code, 0);
     assert.equal((await assay(`enrol approve node-7 --ek ${'CD'.repeat(8)}`, operator)).code, 2);
-    assert.equal((await assay('enrol approve --all', operator)).code, 0);
-    assert.equal((await assay('enrol revoke node-1 --reason sold', operator)).code, 0);
+    assert.equal((await assay('enrol approve --all --yes', operator)).code, 0);
+    assert.equal((await assay('enrol revoke node-1 --reason sold --yes', operator)).code, 0);
     assert.deepEqual(world.decisions, [
       `token:operator approves node-7 ${'cd'.repeat(32)}`,
       'token:operator approves all',
@@ -349,7 +399,9 @@ describe('the command line', () => {
     ['enrol approve --all node-7', 2],
     ['enrol approve', 2],
     ['enrol revoke node-7', 2],
-    ['enrol revoke node-9 --reason sold', 1],
+    ['enrol revoke node-9 --reason sold --yes', 1],
+    ['enrol revoke node-1 --reason sold', 2],
+    [`enrol approve node-7 --ek ${'cd'.repeat(32)} --dry-run`, 2],
     ['token create --name alice --role king', 2],
     ['token create --name alice --role reader --ttl 4000d', 2],
     ['token create --name alice --role reader', 1],
@@ -364,8 +416,8 @@ describe('the command line', () => {
     assert.deepEqual([code, out], [0, 'text of alice\n']);
     assert.match(err, /operator.*2026-11-20T20:00:00Z/);
     assert.equal((await assay('token list', admin)).code, 0);
-    assert.equal((await assay('token revoke taken', admin)).out, 'token taken revoked\n');
-    assert.equal((await assay('token revoke nobody', admin)).code, 1);
+    assert.equal((await assay('token revoke taken --yes', admin)).out, 'token taken revoked\n');
+    assert.equal((await assay('token revoke nobody --yes', admin)).code, 1);
   });
 
   it('finds the server through .assay/cli.json, whose paths are relative to it', async () => {

@@ -91,6 +91,7 @@ async function shown(show: Show, columns: number | null = null, answer: object =
       cwd: '/',
       colour: false,
       columns,
+      ask: null,
       now: () => now,
     },
     // These commands only get.

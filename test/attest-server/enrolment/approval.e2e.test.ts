@@ -63,7 +63,7 @@ describe('a person who vouches for a machine from the command line', () => {
   });
 
   it('takes it back, and the agent waits again until she approves it anew', async () => {
-    await assay(['enrol', 'revoke', 'node-1', '--reason', 'sold to nobody'], 'alice');
+    await assay(['enrol', 'revoke', 'node-1', '--reason', 'sold to nobody', '--yes'], 'alice');
     assert.equal(await assay(['get', 'nodes', '-o', 'name'], 'alice'), '');
     await world.until(async () => (await assay(['enrol', 'list'], 'alice')).includes(digest), patience);
     await assay(['enrol', 'approve', 'node-1', '--ek', digest], 'alice');

@@ -1,22 +1,28 @@
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { RequestListener } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { HistoryEntry, NodeStatus } from '../../../attest-server/attest/ports.ts';
+import type { Connected } from '../../../attest-server/channel/ports.ts';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
-import type { EnrolledNode, Pin } from '../../../attest-server/enrolment/ports.ts';
+import type { KnownClaim } from '../../../attest-server/enrolment/claims.ts';
+import type { EnrolledNode, Pin, Seen } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
-import type { ApiPorts } from '../../../attest-server/http/ports.ts';
+import type { ApiPorts, ApiToken } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
+import { routes } from '../../../attest-server/http/routes.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import type { SharedReference } from '../../../attest-server/policy/boot/reference-reach.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
+import { problem } from '../../../attest-server/protocol/problem.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
@@ -75,6 +81,7 @@ export function enrolled(name: string): EnrolledNode {
     tpmClass: 'virtual',
     endorsedBy: null,
     enrolledAt: now - 3 * 86_400_000,
+    enrolledBy: 'token:admin',
   };
 }
 
@@ -103,6 +110,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     recordedAt: now - 5_000,
     recordedEvidence: null,
     repeats: 0,
+    since: now - 3_600_000,
     ...change,
   };
 }
@@ -143,8 +151,13 @@ export interface World {
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
+  readonly claims: KnownClaim[];
+  readonly connected: Map<string, Connected>;
+  readonly lastSeen: Map<string, Seen>;
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
+  /** What affirms the same as any reference that would be revoked. */
+  readonly shared: SharedReference[];
   readonly decisions: string[];
   readonly faults: unknown[];
   readonly answered: { method: string; route: string; status: number }[];
@@ -167,7 +180,11 @@ export function emptyWorld(): World {
     joinTokens: [],
     waiting: [],
     unsupported: [],
+    claims: [],
+    connected: new Map(),
+    lastSeen: new Map(),
     simulated: [],
+    shared: [],
     decisions: [],
     faults: [],
     answered: [],
@@ -182,6 +199,16 @@ const tokens: Readonly<Record<string, Caller>> = {
   'admin-token': { name: 'token:admin', role: 'admin' },
   'operator-token': { name: 'token:operator', role: 'operator' },
   'reader-token': { name: 'token:reader', role: 'reader' },
+};
+
+const takenToken: ApiToken = {
+  id: 'id',
+  name: 'taken',
+  role: 'reader',
+  secretHash: '',
+  createdBy: 'token:admin',
+  createdAt: now,
+  expiresAt: null,
 };
 
 const authorityNow: AuthorityView = {
@@ -202,7 +229,8 @@ const authorityNow: AuthorityView = {
 /** The real life of references, over the world's list. */
 function referenceLifeOf(world: World, separate: boolean) {
   const store = referencesOf(world);
-  return createReferenceLife({ store, separate, now: () => now, changed: async () => {} });
+  const policy = () => observePolicy;
+  return createReferenceLife({ store, separate, policy, now: () => now, changed: async () => {} });
 }
 
 /** The real capture, of what the world says that its nodes proved. */
@@ -251,12 +279,14 @@ export function portsOf(world: World): ApiPorts {
       statuses: async () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
       history: async (name, { limit, before = Number.POSITIVE_INFINITY }) =>
         world.history.filter((entry) => entry.node === name && entry.at < before).slice(0, limit),
+      transitions: async (name, limit) =>
+        world.history.filter((entry) => entry.node === name && entry.transition).slice(0, limit),
       references: async () => world.references,
     },
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
-      list: async () => [],
+      list: async () => [takenToken],
       revoke: async (name) => name === 'taken',
     },
     enrolments: {
@@ -276,6 +306,11 @@ export function portsOf(world: World): ApiPorts {
     },
     referenceLife: referenceLifeOf(world, false),
     unsupported: () => world.unsupported,
+    mayEnrol: (node) => !node.startsWith('pinned'),
+    claims: () => Map.groupBy(world.claims, ({ node }) => node),
+    connected: (node) => world.connected.get(node) ?? null,
+    lastSeen: (node) => world.lastSeen.get(node) ?? null,
+    affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     capture: captureOf(world),
     importPins: async (pins) => {
       world.pins.push(...pins);
@@ -313,10 +348,13 @@ export function portsOf(world: World): ApiPorts {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         const found = world.references.find((reference) => reference.name === name);
         if (found === undefined) return null;
-        afterAction(found, action);
+        const { state: to } = afterAction(found, action);
         const rest = world.simulated.filter(({ node }) => node > after);
         return {
-          items: rest.slice(0, limit),
+          reference: found,
+          to,
+          sharedWith: action === 'revoke' ? world.shared : [],
+          items: rest.slice(0, limit).map((item) => ({ ...item, like: item.changed })),
           next: rest.length > limit ? (rest[limit - 1]?.node ?? null) : null,
         };
       },
@@ -326,8 +364,6 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     advise: nextStep,
-    stagedFor: (group) =>
-      world.references.find((each) => each.state === 'staged' && each.group === group)?.name ?? null,
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
     ready: () => world.ready,
     now: () => now,
@@ -404,16 +440,37 @@ export function ask({ url, ca }: ApiServer, path: string, options: Ask = {}): Pr
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('end', () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            text: Buffer.concat(chunks).toString(),
-          }),
-        );
+        response.on('end', () => {
+          const status = response.statusCode ?? 0;
+          const text = Buffer.concat(chunks).toString();
+          try {
+            checkIsDescribed(method, path, status, text);
+            resolve({ status, headers: response.headers, text });
+          } catch (error) {
+            reject(error);
+          }
+        });
       },
     );
     request.on('error', reject);
     request.end(body);
   });
+}
+
+/** Whatever the API answers is what the row of its table says, and so what `/openapi.json` says. */
+function checkIsDescribed(method: string, path: string, status: number, text: string): void {
+  if (method === 'HEAD' || status === 304) {
+    assert.equal(text, '');
+    return;
+  }
+  const answer: unknown = JSON.parse(text);
+  const pathname = path.replace(/\?.*/s, '');
+  const row = routes.find((each) => each.method === method && each.pattern.test({ pathname }));
+  const other = row?.others?.[status];
+  if (other !== undefined) other.parse(answer);
+  else if (status >= 400) problem.parse(answer);
+  else {
+    assert.equal(status, row?.status ?? 200, `${method} ${path}`);
+    row?.answer?.parse(answer);
+  }
 }

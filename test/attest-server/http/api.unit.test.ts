@@ -4,6 +4,7 @@ import { routes } from '../../../attest-server/http/routes.ts';
 import { notSimulated } from '../../../attest-server/policy/draft/simulation.ts';
 import * as api from '../../../attest-server/protocol/api.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
+import { problem } from '../../../attest-server/protocol/problem.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { madeProof } from '../policy/made-proof.ts';
 import {
@@ -113,17 +114,14 @@ describe('the API', () => {
         recordedEvidence: kept,
       }),
     });
-    world.references.push({ ...referenceOf('workers-9'), state: 'staged' });
     const node = api.nodeView.parse(JSON.parse((await ask(server, '/v1/nodes/node-4')).text));
     world.nodes.delete('node-4');
-    world.references.pop();
     assert.equal(node.evidence, kept);
     assert.deepEqual(node.reasons[0]?.evidence, { digest: boot, position: 'event 94', bundle: kept });
     const commands = node.reasons[0]?.next?.split('\n').filter((line) => line.startsWith('  '));
     assert.deepEqual(commands, [
       '  assay boot diff node-4',
       '  assay reference capture node-4 --name node-4-20261120-efefef',
-      '  assay reference approve workers-9 --reason "the change is wanted"',
       '  assay bundle node-4 --evidence efefefefefef -f node-4.json',
     ]);
   });
@@ -338,7 +336,7 @@ describe('the API', () => {
       const answer = await ask(server, path, options);
       assert.equal(answer.status, status);
       assert.equal(answer.headers['content-type'], 'application/problem+json');
-      assert.equal(api.problem.parse(JSON.parse(answer.text)).status, status);
+      assert.equal(problem.parse(JSON.parse(answer.text)).status, status);
     });
 
   it('asks a caller to come again where many ask about policies at once', async () => {
@@ -346,6 +344,84 @@ describe('the API', () => {
     const { status, headers } = await ask(server, '/v1/policy/observations');
     world.busy = false;
     assert.deepEqual([status, headers['retry-after']], [429, '2']);
+  });
+
+  it('gives each problem a code of the closed list, and says in its own words which field is wrong', async () => {
+    const send = (path: string, body: object) =>
+      ask(server, path, { method: 'POST', token: 'admin-token', body: JSON.stringify(body) });
+    const ek = 'ab'.repeat(32);
+    for (const [answer, code, field] of [
+      [await ask(server, '/v1/nodes?limit=0'), 'invalid_field', 'query.limit'],
+      [await ask(server, '/v1/nodes?limit=many'), 'invalid_field', 'query.limit'],
+      [await ask(server, '/v1/nodes?sort=up'), 'invalid_field', 'query'],
+      [await ask(server, '/v1/policy?limit=1'), 'invalid_field', 'query'],
+      [await ask(server, '/v1/nodes?limit=1&limit=2'), 'invalid_field', 'query'],
+      [await ask(server, '/v1/nodes/node-1/bundle?evidence=ab'), 'invalid_field', 'query.evidence'],
+      [await send('/v1/join-tokens', {}), 'invalid_field', 'body.node'],
+      [await send('/v1/join-tokens', { node: 7, ttlSeconds: 1 }), 'invalid_field', 'body.node'],
+      [await send('/v1/join-tokens', { node: 'a', ttlSeconds: 1.5 }), 'invalid_field', 'body.ttlSeconds'],
+      [await send('/v1/join-tokens', { node: 'a', ttlSeconds: 1, role: 'x' }), 'invalid_field', 'body'],
+      [await send('/v1/join-tokens', []), 'invalid_field', 'body'],
+      [await send('/v1/tokens', { name: 'a', role: 'root' }), 'invalid_field', 'body.role'],
+      [await send('/v1/audit/resolve', { reason: '' }), 'invalid_field', 'body.reason'],
+      [await send('/v1/audit/resolve', { reason: 'x'.repeat(513) }), 'invalid_field', 'body.reason'],
+      [await send('/v1/pins', { pins: [] }), 'invalid_field', 'body.pins'],
+      [await send('/v1/pins', { pins: [{ node: 'a', ek, own: 1 }] }), 'invalid_field', 'body.pins.0'],
+      [await send('/v1/references/import', { captured: 'x' }), 'invalid_field', 'body.version'],
+      [await ask(server, '/v1/nodes/%ff'), 'bad_request', undefined],
+      [await ask(server, '/v1/nodes/node-9'), 'not_found', undefined],
+      [await ask(server, '/v1/nodez'), 'unknown_path', undefined],
+      [await ask(server, '/v1/nodes', { method: 'DELETE' }), 'method_not_allowed', undefined],
+      [await ask(server, '/v1/nodes', { token: null }), 'token_rejected', undefined],
+      [await ask(server, '/v1/tokens'), 'role_denied', undefined],
+      [await send('/v1/tokens', { name: 'taken', role: 'reader' }), 'conflict', undefined],
+    ] as const) {
+      const said = problem.parse(JSON.parse(answer.text));
+      assert.deepEqual([said.code, said.field], [code, field], answer.text);
+      // What the library that finds it would say.
+      assert.doesNotMatch(
+        said.detail,
+        /Invalid|Too (small|big)|expected|received|nrecognized|pattern|NaN/,
+        said.detail,
+      );
+      if (field !== undefined) assert(said.detail.startsWith(`${field}: `), said.detail);
+    }
+  });
+
+  it('does not send again what a caller has already, and keeps from others what only some may read', async () => {
+    const paths = [
+      '/v1/nodes',
+      '/v1/references',
+      '/v1/enrolments',
+      '/v1/policy',
+      '/v1/nodes/node-1',
+      '/v1/audit',
+    ];
+    for (const path of paths) {
+      const { headers, text } = await ask(server, path);
+      const tag = String(headers.etag);
+      assert.match(tag, /^"[\w-]{27}"$/);
+      assert.deepEqual([headers['cache-control'], headers.vary], ['private, no-cache', 'authorization']);
+      for (const known of [tag, `"other", W/${tag}`, '*']) {
+        const again = await ask(server, path, { headers: { 'if-none-match': known } });
+        assert.deepEqual([again.status, again.text, again.headers.etag], [304, '', tag]);
+        assert.equal(again.headers['content-type'], undefined);
+      }
+      const other = await ask(server, path, { headers: { 'if-none-match': '"other"' } });
+      assert.deepEqual([other.status, other.text], [200, text]);
+      assert.equal((await ask(server, path, { method: 'HEAD' })).headers.etag, tag);
+      const stranger = await ask(server, path, { token: null, headers: { 'if-none-match': tag } });
+      assert.equal(stranger.status, 401);
+      assert.equal(stranger.headers['cache-control'], 'no-store');
+    }
+    const before = await ask(server, '/v1/references');
+    world.references.push(referenceOf('one-more'));
+    const { etag } = before.headers;
+    const changed = await ask(server, '/v1/references', { headers: { 'if-none-match': String(etag) } });
+    assert.equal(changed.status, 200);
+    const body = JSON.stringify({ name: 'bob', role: 'reader' });
+    const secret = await ask(server, '/v1/tokens', { method: 'POST', token: 'admin-token', body });
+    assert.deepEqual([secret.headers['cache-control'], secret.headers.etag], ['no-store', undefined]);
   });
 
   it('tells a caller nothing of a fault of ours, and tells the log', async () => {
@@ -360,7 +436,7 @@ describe('the API', () => {
   it('sends security headers and no permission for other origins', async () => {
     const { headers } = await ask(server, '/v1/nodes', { headers: { origin: 'https://evil.example' } });
     assert.equal(headers['x-content-type-options'], 'nosniff');
-    assert.equal(headers['cache-control'], 'no-store');
+    assert.equal(headers['cache-control'], 'private, no-cache');
     assert.ok(!Object.keys(headers).some((name) => name.startsWith('access-control-')));
   });
 

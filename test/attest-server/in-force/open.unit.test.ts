@@ -19,10 +19,13 @@ describe('the rules in force', () => {
   let rules: RulesInForce;
   let changes = 0;
   let slow: Promise<void>;
+  const compared: unknown[] = [];
+  const faults: unknown[] = [];
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-rules-'));
     await writeFile(join(dir, 'policy.yaml'), policyOf('first'));
     [references, changes, slow] = [[], 0, Promise.resolve()];
+    compared.length = 0;
     rules = await openInForce({
       policy: join(dir, 'policy.yaml'),
       methods: ['pin'],
@@ -47,13 +50,22 @@ describe('the rules in force', () => {
       labelsOf: () => ({}),
       now: () => 0,
       logger: pino({ level: 'silent' }),
-      report: { policyInForce() {}, notReloaded() {} },
+      report: {
+        policyInForce() {},
+        notReloaded() {},
+        policyCompared: ({ groups }, nodes) => void compared.push([groups[0]?.name, nodes.length]),
+        fault: (error) => void faults.push(error),
+      },
     });
     rules.onChange(() => {
       changes += 1;
     });
   });
-  afterEach(() => rm(dir, { recursive: true }));
+  afterEach(async () => {
+    await rules[Symbol.asyncDispose]();
+    assert.deepEqual(faults, []);
+    await rm(dir, { recursive: true });
+  });
 
   const group = () => rules.policy().groups[0]?.name;
   const reloader = () => rules.reloader({ roots() {}, certificate() {}, tokens() {} });
@@ -75,6 +87,31 @@ describe('the rules in force', () => {
     await rules.readReferences();
     assert.notEqual(rules.current(), before);
     assert.equal(changes, 1);
+  });
+
+  it('say whom another policy changes, once it is in force, and nothing of the same one', async () => {
+    const reload = reloader();
+    await reload();
+    await writeFile(join(dir, 'policy.yaml'), policyOf('second'));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    slow = promise;
+    await reload();
+    assert.deepEqual([group(), compared], ['second', []]);
+    resolve();
+    while (compared.length === 0) await setImmediate();
+    assert.deepEqual(compared, [['second', 0]]);
+  });
+
+  it('wait at their end for what they compare, and say nothing of it', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    slow = promise;
+    const busy = rules.trials.observations({ limit: 1 });
+    await writeFile(join(dir, 'policy.yaml'), policyOf('second'));
+    await reloader()();
+    const closed = rules[Symbol.asyncDispose]();
+    resolve();
+    await Promise.all([busy, closed]);
+    assert.deepEqual(compared, []);
   });
 
   it('answer so many questions at once and no more, and go on answering', async () => {

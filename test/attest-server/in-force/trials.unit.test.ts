@@ -3,8 +3,7 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { createTrials } from '../../../attest-server/in-force/trials.ts';
 import { bundle } from '../../../attest-server/protocol/bundle.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import type { ReferenceAction } from '../../../attest-server/protocol/reference-life.ts';
+import type { Reference, ReferenceAction } from '../../../attest-server/protocol/reference.ts';
 import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { enrolled, now, referenceOf, statusOf, verdictOf } from '../http/api-fixture.ts';
@@ -62,7 +61,11 @@ function trialsOver(references: readonly Reference[], isLate = false) {
 
 describe('a trial of a step of a reference’s life', () => {
   const captured = capturedFrom(madeProof({ log }), { name: 'boot' });
-  const reference = (state: Reference['state']): Reference => ({ ...captured, state });
+  const changed = { action: 'revoke', by: 'token:bob', at: new Date(now).toISOString() } as const;
+  const reference = (state: Reference['state']): Reference =>
+    state === 'revoked'
+      ? { ...captured, state, changed: { ...changed, reason: 'mistaken', from: 'active' } }
+      : { ...captured, state };
   const other = { ...referenceOf('other'), group: 'others' };
 
   const table: readonly (readonly [ReferenceAction, Reference['state'], NodeState, NodeState])[] = [
@@ -72,6 +75,7 @@ describe('a trial of a step of a reference’s life', () => {
     ['revoke', 'active', 'trusted', 'untrusted'],
     ['revoke', 'staged', 'pending', 'untrusted'],
     ['retire', 'staged', 'pending', 'pending'],
+    ['restore', 'revoked', 'untrusted', 'trusted'],
   ];
   for (const [action, state, before, after] of table)
     it(`says of ${action} on one that is ${state} that its node, now ${before}, would be ${after}`, async () => {
@@ -79,10 +83,13 @@ describe('a trial of a step of a reference’s life', () => {
       const answer = await trialsOver(references).simulateReference('boot', action, { limit: 10 });
       const [judged, unjudged] = answer?.items ?? [];
       assert.deepEqual(
-        [judged?.node, judged?.before?.state, judged?.after?.state, judged?.changed],
-        ['node-1', before, after, before !== after],
+        [judged?.node, judged?.before?.state, judged?.after?.state, judged?.changed, judged?.like],
+        ['node-1', before, after, before !== after, true],
       );
-      assert.deepEqual([unjudged?.node, unjudged?.after, unjudged?.changed], ['node-2', null, false]);
+      assert.deepEqual(
+        [unjudged?.node, unjudged?.after, unjudged?.changed, unjudged?.like],
+        ['node-2', null, false, false],
+      );
       assert.equal(references[0]?.state, state);
     });
 
@@ -101,7 +108,27 @@ describe('a trial of a step of a reference’s life', () => {
   it('says that one of another group changes nobody', async () => {
     const trials = trialsOver([reference('active'), other]);
     const answer = await trials.simulateReference('other', 'revoke', { limit: 10 });
-    assert.ok(answer?.items.every(({ changed }) => !changed));
+    assert.ok(answer?.items.every(({ changed, like }) => !changed && !like));
+    assert.deepEqual(answer?.sharedWith, []);
+  });
+
+  it('names the active references that affirm what would be revoked, of no other step', async () => {
+    const copies = ['copy-1', 'copy-2'].map((name) => ({ ...captured, name }));
+    const trials = trialsOver([reference('staged'), ...copies, other]);
+    for (const action of ['revoke', 'approve'] as const) {
+      const answer = await trials.simulateReference('boot', action, { limit: 10 });
+      assert.deepEqual(
+        answer?.sharedWith.map(({ name, whole }) => [name, whole]),
+        action === 'revoke'
+          ? [
+              ['copy-1', true],
+              ['copy-2', true],
+            ]
+          : [],
+      );
+      const state = action === 'revoke' ? 'untrusted' : 'trusted';
+      assert.deepEqual([answer?.items[0]?.before?.state, answer?.items[0]?.after?.state], ['trusted', state]);
+    }
   });
 
   it('knows none of another name, and none where the step is not open', async () => {

@@ -11,10 +11,9 @@ const known: Required<Known> = {
   evidence: 'cd'.repeat(32),
   name: 'worker-3-20261126-cdcdcd',
   reference: 'workers-1',
-  staged: 'workers-2',
   twin: 'worker-9',
 };
-const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|STAGED|TWIN)\b/;
+const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|TWIN)\b/;
 const linesOf = (advice: string) => advice.split('\n');
 
 describe('what to do next', () => {
@@ -45,7 +44,6 @@ describe('what to do next', () => {
     assert.deepEqual(commands('kernel_unknown'), [
       '  assay boot diff worker-3',
       '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
-      '  assay reference approve workers-2 --reason "the change is wanted"',
       '  assay bundle worker-3 --evidence cdcdcdcdcdcd -f worker-3.json',
     ]);
     assert.deepEqual(commands('counter_rollback'), [
@@ -59,10 +57,10 @@ describe('what to do next', () => {
 
   it('leaves out steps that need what is not there, and keeps the word where nothing is known', () => {
     const few = nextStep({ code: 'kernel_unknown' }, { node: 'worker-3' });
-    assert.doesNotMatch(few, /approve|--evidence/);
+    assert.doesNotMatch(few, /--evidence/);
     assert.match(few, /capture worker-3 --name NEW_NAME/);
     const none = nextStep({ code: 'kernel_unknown' });
-    for (const word of ['NODE', 'NEW_NAME', 'STAGED', 'EVIDENCE']) assert.ok(none.includes(word), word);
+    for (const word of ['NODE', 'NEW_NAME', 'EVIDENCE']) assert.ok(none.includes(word), word);
     assert.match(nextStep({ code: 'kernel_unknown' }, { node: '$&' }), /assay boot diff \$&/);
   });
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
-import type { ReferenceAction } from '../../../attest-server/protocol/reference-life.ts';
+import type { ReferenceAction } from '../../../attest-server/protocol/reference.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
@@ -35,7 +36,7 @@ describe('a step of a reference’s life, over kept evidence', () => {
       ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
       ASSAY_CA_FILE: world.server.caFile,
     };
-    return runAssay(['reference', action, name, '--reason', 'because', '-o', 'json'], { env });
+    return runAssay(['reference', action, name, '--reason', 'because', '--yes', '-o', 'json'], { env });
   }
   /** Rows of the table that the command printed: node, state now, state then. */
   const rows = (err: string) =>
@@ -72,6 +73,51 @@ describe('a step of a reference’s life, over kept evidence', () => {
     const found: string[] = [];
     for (const node of fleet.nodes) found.push(`${node} ${await fleet.answer(node)}`);
     assert.deepEqual(found, ['node-1 trusted', 'node-2 trusted', 'node-3 untrusted']);
+  });
+
+  it('that was a mistake is taken back: nodes are trusted again with their next answer, and why says who did what', async () => {
+    const { world, answer } = fleet;
+    await world.call('POST', '/v1/references', { node: 'node-1', name: 'copy', staged: true });
+    await world.call('POST', '/v1/references', { node: 'node-1', name: 'second' });
+    const revoked = await step('revoke', 'copy');
+    assert.deepEqual(
+      JSON.parse(revoked.out).sharedWith.map(({ name, whole }: { name: string; whole: boolean }) => [
+        name,
+        whole,
+      ]),
+      [
+        ['second', true],
+        ['workers', true],
+      ],
+    );
+    assert.match(revoked.err, /2 would turn untrusted: node-1 and node-2/);
+    assert.match(revoked.err, /second and workers/);
+    assert.equal(await answer('node-1'), 'untrusted');
+    const node = nodeView.parse(await world.call('GET', '/v1/nodes/node-1'));
+    const [reason] = node.reasons;
+    assert.deepEqual([reason?.code, reason?.reference], ['revoked_reference', 'copy']);
+    assert.match(reason?.text ?? '', /token:admin revoked it on \d{4}-\S+Z \(because\)/);
+    assert.match(reason?.next ?? '', /^ {2}assay reference restore copy --reason "/m);
+
+    const restored = await step('restore', 'copy');
+    assert.deepEqual([restored.code, JSON.parse(restored.out).state], [0, 'staged']);
+    assert.deepEqual(rows(restored.err), [
+      ['node-1', 'untrusted', 'trusted'],
+      ['node-2', 'untrusted', 'trusted'],
+    ]);
+    for (const each of ['node-1', 'node-2']) assert.equal(await answer(each), 'trusted');
+    const entries = (await world.audit()).filter(({ subject }) => subject === 'copy');
+    assert.deepEqual(
+      entries.slice(-2).map(({ actor, action, detail }) => [actor, action, detail]),
+      [
+        [
+          'token:admin',
+          'reference.revoke',
+          { from: 'staged', to: 'revoked', reason: 'because', affirmedBy: 'second workers' },
+        ],
+        ['token:admin', 'reference.restore', { from: 'revoked', to: 'staged', reason: 'because' }],
+      ],
+    );
   });
 
   it('is refused when it is tried as it is when it is taken, and the command says so once', async () => {

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import type { ReferenceAction } from '../../../attest-server/protocol/reference-life.ts';
+import type { Reference, ReferenceAction } from '../../../attest-server/protocol/reference.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import { referenceOf } from '../http/api-fixture.ts';
+import { policyOf } from '../policy/made-proof.ts';
 
 interface World {
   readonly references: Reference[];
@@ -36,6 +36,7 @@ function lifeOf(state: Reference['state'], separate = false) {
     },
     now: () => 0,
     separate,
+    policy: () => policyOf('require: [identity, boot]'),
     changed: async () => {
       world.changes += 1;
     },
@@ -57,13 +58,18 @@ describe('the life of a reference', () => {
     ['revoke', 'active', 'revoked'],
     ['revoke', 'retired', 'revoked'],
     ['revoke', 'revoked', null],
+    ['restore', 'staged', null],
+    ['restore', 'active', null],
+    ['restore', 'retired', null],
+    // Nobody knows what it was.
+    ['restore', 'revoked', 'retired'],
   ];
   for (const [action, from, to] of table)
     it(`${action} of one that is ${from} ${to === null ? 'is refused, and changes nothing' : `makes it ${to}`}`, async () => {
       const { world, life } = lifeOf(from);
       const done = life.change('workers-1', action, 'because', 'token:bob');
       if (to === null) await assert.rejects(done, { name: 'NotNow' });
-      else assert.equal((await done)?.state, to);
+      else assert.equal((await done)?.reference.state, to);
       assert.equal(world.references[0]?.state, to ?? from);
       assert.deepEqual(
         world.events.map(({ actor, action: done, detail }) => [actor, done, detail]),
@@ -71,6 +77,66 @@ describe('the life of a reference', () => {
       );
       assert.equal(world.changes, to === null ? 0 : 1);
     });
+
+  for (const from of ['staged', 'active', 'retired'] as const)
+    it(`restores one that was revoked while it was ${from} to that, and keeps who took the latest step, and why`, async () => {
+      const { world, life } = lifeOf(from);
+      await life.change('workers-1', 'revoke', 'mistaken', 'token:bob');
+      const at = new Date(0).toISOString();
+      const revoked = { action: 'revoke', by: 'token:bob', at, reason: 'mistaken', from } as const;
+      assert.deepEqual(world.references[0]?.changed, revoked);
+      await life.change('workers-1', 'restore', 'sorry', 'token:eve');
+      assert.equal(world.references[0]?.state, from);
+      const restored = { action: 'restore', by: 'token:eve', at, reason: 'sorry', from: 'revoked' };
+      assert.deepEqual(world.references[0]?.changed, restored);
+      const { actor, action, detail } = world.events.at(-1) ?? assert.fail();
+      assert.deepEqual([actor, action], ['token:eve', 'reference.restore']);
+      assert.deepEqual(detail, { from: 'revoked', to: from, reason: 'sorry' });
+      // What was restored is revoked again like any other, and the way back leads to the same state.
+      await life.change('workers-1', 'revoke', 'bad after all', 'token:bob');
+      assert.equal((await life.change('workers-1', 'restore', 'no', 'token:eve'))?.reference.state, from);
+    });
+
+  it('asks for two persons to restore what was in force, where approvals are separate', async () => {
+    const { world, life } = lifeOf('active', true);
+    await life.change('workers-1', 'revoke', 'mistaken', 'token:ann');
+    await assert.rejects(life.change('workers-1', 'restore', 'sorry', 'token:ann'), { code: 'role_denied' });
+    assert.equal(world.references[0]?.state, 'revoked');
+    assert.equal(
+      (await life.change('workers-1', 'restore', 'so be it', 'token:bob'))?.reference.state,
+      'active',
+    );
+  });
+
+  it('lets nobody who brings a revoked reference say what it was before', async () => {
+    const { world, life } = lifeOf('staged', true);
+    const { at } = captured;
+    const changed = { action: 'revoke', by: 'token:eve', at, reason: 'none', from: 'active' } as const;
+    const brought: Reference = { ...referenceOf('workers-2'), state: 'revoked', captured, changed };
+    assert.equal((await life.add(brought, 'token:ann')).changed, undefined);
+    world.references.reverse();
+    assert.equal((await life.change('workers-2', 'restore', 'now', 'token:eve'))?.reference.state, 'retired');
+  });
+
+  it('says in the audit log and in its answer which active references affirm what was revoked', async () => {
+    const { world, life } = lifeOf('staged');
+    for (const [name, state] of [
+      ['workers-2', 'active'],
+      ['workers-3', 'active'],
+      ['workers-4', 'retired'],
+    ] as const)
+      world.references.push({ ...referenceOf(name), state });
+    const done = await life.change('workers-1', 'revoke', 'mistaken', 'token:bob');
+    assert.deepEqual(
+      done?.sharedWith.map(({ name, whole }) => [name, whole]),
+      [
+        ['workers-2', true],
+        ['workers-3', true],
+      ],
+    );
+    const detail = { from: 'staged', to: 'revoked', reason: 'mistaken', affirmedBy: 'workers-2 workers-3' };
+    assert.deepEqual(world.events.at(-1)?.detail, detail);
+  });
 
   it('knows none of another name', async () => {
     assert.equal(await lifeOf('staged').life.change('workers-2', 'approve', 'because', 'token:bob'), null);
@@ -82,7 +148,10 @@ describe('the life of a reference', () => {
       code: 'role_denied',
     });
     assert.deepEqual([world.references[0]?.state, world.changes], ['staged', 0]);
-    assert.equal((await life.change('workers-1', 'approve', 'because', 'token:bob'))?.state, 'active');
+    assert.equal(
+      (await life.change('workers-1', 'approve', 'because', 'token:bob'))?.reference.state,
+      'active',
+    );
   });
 
   it('lets no step that began before a revocation undo it', async () => {

@@ -21,6 +21,7 @@ export function madeNode(name: string, ekSeed = name): EnrolledNode {
     tpmClass: 'virtual',
     endorsedBy: 'ef'.repeat(32),
     enrolledAt: 1_000,
+    enrolledBy: 'token:alice',
   };
 }
 
@@ -75,6 +76,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     recordedAt: at,
     recordedEvidence: 'ee'.repeat(32),
     repeats: 0,
+    since: at,
   };
 }
 

@@ -42,6 +42,7 @@ describe('a verdict that is the one before', () => {
       bootedAfter: -58_000,
       bootedAt: -28_000,
       recordedAt: 2_000,
+      since: 2_000,
     });
     assert.deepEqual(await store.evidence.read(evidence.own.digest, 'node-1'), evidence.own.bytes);
     assert.equal(await store.evidence.read(evidence.own.digest, 'node-2'), null);

@@ -96,7 +96,7 @@ function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, 
   const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
   for (const [option, value] of [['--name', name] as const, ['--group', group] as const]) {
     const fault = plainName.safeParse(value).error?.issues[0]?.message;
-    if (fault !== undefined) throw usage(`${option} ${value} is no name`, `It may have ${fault}.`);
+    if (fault !== undefined) throw usage(`${option} ${value} is no name`, `It ${fault}.`);
   }
   if (cmdline !== undefined && cmdlineFile !== undefined)
     throw usage('--cmdline and --cmdline-file say the same thing', 'Give one of them.');

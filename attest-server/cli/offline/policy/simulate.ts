@@ -1,4 +1,6 @@
 import { resolve } from 'node:path';
+import { type SimulatedNodeView, simulateAnswer } from '../../../protocol/policy-api.ts';
+import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
@@ -34,10 +36,7 @@ export async function simulatePolicy(
   const references = options.references === undefined ? null : readReferences(at(options.references));
   const items: readonly Simulated[] =
     options.bundles === undefined
-      ? await readSimulation(await server(), '/v1/policy/simulate', {
-          policy: policy.text,
-          file: file.slice(-255),
-        })
+      ? await simulatedByServer(await server(), policy.text, file)
       : bundlesIn(at(options.bundles)).map((path) =>
           simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
         );
@@ -52,4 +51,13 @@ export async function simulatePolicy(
   };
   await print(io, format, answer, () => simulationText(items, all));
   exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);
+}
+
+async function simulatedByServer(
+  client: Client,
+  policy: string,
+  file: string,
+): Promise<readonly SimulatedNodeView[]> {
+  const body = { policy, file: file.slice(-255) };
+  return (await readSimulation(client, '/v1/policy/simulate', body, simulateAnswer)).items;
 }

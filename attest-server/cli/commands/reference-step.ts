@@ -1,0 +1,143 @@
+import { referenceChanged, type SharedReferenceView } from '../../protocol/api.ts';
+import { type ReferenceTrialView, referenceTrial } from '../../protocol/policy-api.ts';
+import { printable } from '../../protocol/printable.ts';
+import { type ReferenceAction, reference } from '../../protocol/reference.ts';
+import type { NodeState } from '../../protocol/verdict.ts';
+import { type Client, Refusal } from '../client.ts';
+import { type Consent, orWhyNot, questions } from '../confirm.ts';
+import type { CliContext } from '../context.ts';
+import { exit } from '../exit.ts';
+import { utc } from '../moment.ts';
+import { type Format, print } from '../output.ts';
+import { counted, listed } from '../sentence.ts';
+import { changesText, readSimulation, turnsUntrusted } from '../simulation.ts';
+import { pathOf, stateSentence, unseenText } from './reference.ts';
+
+export interface StepOptions extends Consent {
+  readonly reason: string;
+  readonly output: Format;
+}
+
+/** `reference approve|retire|revoke|restore NAME`: a step of a reference's life; first it says whom that would change. */
+export async function changeReference(
+  { io, server, exitWith }: CliContext,
+  action: ReferenceAction,
+  name: string,
+  options: StepOptions,
+): Promise<void> {
+  const { reason, output: format, dryRun = false } = options;
+  const ask = questions(io, options);
+  const client = await server();
+  if (dryRun) {
+    const trial = await tryStep(client, name, action);
+    await print(io, format, trialAnswer(action, name, trial), () => trialText(action, name, trial));
+    exitWith(trial.items.some(turnsUntrusted) ? exit.untrusted : exit.ok);
+    return;
+  }
+  io.err(await orWhyNot(() => whomItChanges(client, name, action)));
+  await ask(`${verbs[action]} reference ${printable(name)}?`);
+  const changed = await client.post(`${pathOf(name)}/${action}`, { reason }, referenceChanged);
+  if (changed.state === 'active') io.err(unseenText(changed));
+  await print(io, format, changed, () => stateSentence(changed));
+}
+
+const verbs = { approve: 'Approve', retire: 'Retire', revoke: 'Revoke', restore: 'Restore' } as const;
+
+function tryStep(client: Client, name: string, action: ReferenceAction): Promise<ReferenceTrialView> {
+  return readSimulation(client, `${pathOf(name)}/${action}/simulate`, {}, referenceTrial);
+}
+
+async function whomItChanges(client: Client, name: string, action: ReferenceAction): Promise<string> {
+  try {
+    return trialText(action, name, await tryStep(client, name, action));
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.status !== 404) throw error;
+    // Either there is none of that name, and this says so, or the server is of an earlier version.
+    await client.get(pathOf(name), reference);
+    return 'this server cannot say whom that would change: it is of an earlier version\n';
+  }
+}
+
+function trialAnswer(action: ReferenceAction, name: string, trial: ReferenceTrialView): object {
+  const { reference: held, to = null, sharedWith, items } = trial;
+  return {
+    reference: name,
+    action,
+    from: held?.state ?? null,
+    to,
+    nodes: items.length,
+    like: items.filter(({ like }) => like === true).length,
+    changed: items.filter(({ changed }) => changed).length,
+    untrusted: items.filter(turnsUntrusted).length,
+    sharedWith,
+    items,
+  };
+}
+
+/** The sum in one sentence, what else is affected, then each node that would change, and why. */
+function trialText(action: ReferenceAction, name: string, trial: ReferenceTrialView): string {
+  const { reference: held, to, sharedWith, items } = trial;
+  const changed = held?.changed ?? null;
+  const before =
+    action === 'restore' && to !== undefined
+      ? [
+          ...(changed?.action === 'revoke'
+            ? [`${changed.by} revoked it on ${utc(changed.at)}: ${changed.reason}`]
+            : []),
+          `it would be ${to}${changed?.action === 'revoke' ? ' again' : ', since it is not known what it was before'}`,
+        ]
+      : [];
+  const lines = [...before.map(printable), sumOf(name, items), ...sharedText(name, sharedWith)];
+  return `${lines.map((line) => `${line}\n`).join('')}${changesText(items.filter((item) => item.changed))}`;
+}
+
+function sumOf(name: string, items: ReferenceTrialView['items']): string {
+  const changed = items.filter((item) => item.changed);
+  const moved = changed.filter(({ before, after }) => before?.state !== after?.state);
+  const same = changed.length - moved.length;
+  const unjudged = items.filter(({ after }) => after === null).length;
+  const parts = [
+    likeText(name, items),
+    ...(changed.length === 0 ? ['no node would change'] : []),
+    ...states.flatMap((state) => {
+      const nodes = moved.filter(({ after }) => after?.state === state).map(({ node }) => node);
+      return nodes.length === 0 ? [] : [`${nodes.length} would turn ${state}: ${listed(nodes)}`];
+    }),
+    ...(same > 0 ? [`${same} would stay as ${same === 1 ? 'it is' : 'they are'}, for other reasons`] : []),
+    ...(unjudged > 0 ? [`${unjudged} cannot be judged`] : []),
+  ];
+  return parts.join('; ');
+}
+
+/** The worst first. */
+const states: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
+
+function likeText(name: string, items: ReferenceTrialView['items']): string {
+  if (items.length === 0) return 'the server has no node';
+  const all = counted(items.length, 'node');
+  // A server of an earlier version does not say it.
+  if (items.some(({ like }) => like === undefined))
+    return `${items.filter(({ changed }) => changed).length} of ${all} would change`;
+  const alike = items.filter(({ like }) => like === true).length;
+  const those = alike === 0 ? 'none boots' : alike === 1 ? '1 boots' : `${alike} boot`;
+  return `of ${all}, ${those} like reference ${printable(name)}`;
+}
+
+function sharedText(name: string, shared: readonly SharedReferenceView[]): readonly string[] {
+  const whole = shared.filter((one) => one.whole).map((one) => one.name);
+  const [they, affirm, these] =
+    whole.length === 1
+      ? ['active reference', 'affirms', 'this one']
+      : ['active references', 'affirm', 'these'];
+  const parts = shared
+    .filter((one) => !one.whole)
+    .slice(0, mostShared)
+    .map(
+      (one) =>
+        `active reference ${printable(one.name)} has ${listed(one.stages)} of it: what they share stays good as long as ${printable(one.name)} is active`,
+    );
+  const all = `${they} ${listed(whole)} ${affirm} all that ${printable(name)} names: boots like ${these} are revoked, too`;
+  return whole.length === 0 ? parts : [all, ...parts];
+}
+
+const mostShared = 10;

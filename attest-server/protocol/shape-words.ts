@@ -1,0 +1,76 @@
+import type { z } from 'zod';
+
+/**
+ * What a value must be, in our words and not in those of the library: the parameter `error` of a schema's parser. What a
+ * schema says itself of its values comes first. Read behind a field's name: `body.limit: must be at most 500`.
+ */
+export const shapeWords: z.core.$ZodErrorMap = (issue) => {
+  switch (issue.code) {
+    case 'invalid_type': {
+      const wanted = kinds[issue.expected] ?? 'of another kind';
+      return issue.input === undefined ? `is missing; it must be ${wanted}` : `must be ${wanted}`;
+    }
+    case 'too_small':
+      return bound('at least', issue.minimum, issue.origin, issue.inclusive ?? true);
+    case 'too_big':
+      return bound('at most', issue.maximum, issue.origin, issue.inclusive ?? true);
+    case 'invalid_value':
+      return issue.values.length === 1
+        ? `must be ${String(issue.values[0])}`
+        : `must be one of ${issue.values.map(String).join(', ')}`;
+    case 'invalid_format':
+      return formats[issue.format] ?? 'has another form than it must have';
+    case 'unrecognized_keys': {
+      const names = membersOf(issue.inst);
+      return names.length === 0
+        ? 'must be empty'
+        : `holds a name that nobody knows; it takes ${names.join(', ')}`;
+    }
+    case 'invalid_union':
+      return 'has none of the forms that it may have';
+    case 'invalid_key':
+      return 'holds a name of another form than it must have';
+    case 'not_multiple_of':
+      return `must be a multiple of ${issue.divisor}`;
+    default:
+      return 'is not what it must be';
+  }
+};
+
+const kinds: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  tuple: 'a list',
+  object: 'an object',
+  record: 'an object',
+  null: 'null',
+};
+
+const formats: Readonly<Record<string, string>> = {
+  datetime: 'must be a moment in UTC, such as 2026-11-20T12:00:00Z',
+  base64: 'must be base64',
+};
+
+function bound(how: string, limit: number | bigint, origin: string, isInclusive: boolean): string {
+  const unit = units[origin];
+  if (unit !== undefined) return `must have ${how} ${limit} ${unit[Number(limit) === 1 ? 0 : 1]}`;
+  if (isInclusive) return `must be ${how} ${limit}`;
+  return `must be ${how === 'at least' ? 'more' : 'less'} than ${limit}`;
+}
+
+const units: Readonly<Record<string, readonly [string, string]>> = {
+  string: ['character', 'characters'],
+  array: ['entry', 'entries'],
+};
+
+/** The names that a value may have by its schema. */
+function membersOf(schema: object | undefined): readonly string[] {
+  if (schema === undefined || !('_zod' in schema)) return [];
+  // Zod says of a schema which one it is, and its type for any of them does not.
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  if (def.type === 'object') return Object.keys(def.shape);
+  return def.type === 'record' ? [...(def.keyType._zod.values ?? [])].map(String) : [];
+}

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'mocha';
+import { z } from 'zod';
+import { openApi } from '../../../attest-server/http/openapi.ts';
+import { routes } from '../../../attest-server/http/routes.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { madeProof } from '../policy/made-proof.ts';
+import {
+  type ApiServer,
+  ask,
+  emptyWorld,
+  enrolled,
+  referenceOf,
+  startApi,
+  statusOf,
+  verdictOf,
+} from './api-fixture.ts';
+
+/** As much of OpenAPI as a program reads that makes a client. */
+const reference = z.object({ $ref: z.string() });
+const content = z.record(z.string(), z.object({ schema: reference }));
+const response = z.object({ description: z.string(), content: content.optional() });
+const parameter = z.object({
+  name: z.string(),
+  in: z.enum(['path', 'query', 'header']),
+  required: z.boolean().default(false),
+  schema: z.looseObject({}),
+});
+const operation = z.object({
+  operationId: z.string(),
+  tags: z.array(z.string()).length(1),
+  parameters: z.array(z.union([reference, parameter])).default([]),
+  requestBody: z.object({ description: z.string(), content }).optional(),
+  responses: z.record(z.string(), z.union([reference, response])),
+});
+const description = z.object({
+  openapi: z.string(),
+  servers: z.array(z.object({ url: z.literal('/') })).min(1),
+  tags: z.array(z.object({ name: z.string(), description: z.string() })),
+  paths: z.record(z.string(), z.record(z.string(), operation)),
+  components: z.object({
+    schemas: z.record(z.string(), z.looseObject({})),
+    responses: z.record(z.string(), response),
+    parameters: z.record(z.string(), parameter),
+  }),
+});
+
+/** What each operation that wants something is sent. */
+const bodies: Readonly<Record<string, object>> = {
+  importPins: { pins: [{ node: 'node-5', ek: 'ab'.repeat(32) }] },
+  createJoinToken: { node: 'node-5', ttlSeconds: 60 },
+  resolveAuditRollback: { reason: 'a copy was restored' },
+  finishAuthority: { force: true },
+  approveEnrolment: { ek: 'ab'.repeat(32) },
+  revokeEnrolment: { reason: 'sold' },
+  simulatePolicy: { policy: 'kind: Policy\n' },
+  captureReference: { node: 'node-1', name: 'captured' },
+  importReference: { ...referenceOf('imported') },
+  approveReference: { reason: 'it is good' },
+  retireReference: { reason: 'it is old' },
+  revokeReference: { reason: 'it is bad' },
+  restoreReference: { reason: 'it was a mistake' },
+  createToken: { name: 'alice', role: 'reader' },
+};
+
+describe('the description of the API', () => {
+  let server: ApiServer;
+  before(async () => {
+    const world = emptyWorld();
+    world.nodes.set('node-1', { enrolled: enrolled('node-1'), status: statusOf('node-1', verdictOf()) });
+    world.proofs.set('node-1', madeProof({ log: recordedLog('debian13-shim-grub') }));
+    world.references.push(referenceOf('node-1'));
+    world.bundles.set('node-1', {
+      version: 2,
+      attestationKey: '',
+      quotes: [{ attest: '', signature: '', pcrs: {} }],
+      parts: {},
+    });
+    server = await startApi(world);
+  });
+  after(() => server.close());
+
+  const { paths, components, tags } = description.parse(openApi(routes));
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, described]) => ({ path, method, ...described })),
+  );
+
+  it('names each operation once, in words that are a method of a client', () => {
+    const ids = operations.map(({ operationId }) => operationId);
+    assert.equal(new Set(ids).size, ids.length);
+    for (const id of ids) assert.match(id, /^[a-z]+([A-Z][a-z]+)*$/);
+    const known = new Set(tags.map(({ name }) => name));
+    assert.deepEqual(
+      operations.filter(({ tags: [tag = ''] }) => !known.has(tag)),
+      [],
+    );
+  });
+
+  it('declares each parameter that a route takes', () => {
+    for (const { path, method, parameters } of operations) {
+      const row = routes.find((each) => each.path === path && each.method.toLowerCase() === method);
+      const shape = row?.query instanceof z.ZodObject ? Object.keys(row.query.shape) : [];
+      const named = (where: string) =>
+        parameters.flatMap((each) => ('in' in each && each.in === where ? [each.name] : []));
+      assert.deepEqual(named('query'), shape, path);
+      assert.deepEqual(
+        named('path'),
+        [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name),
+        path,
+      );
+    }
+  });
+
+  it('names each schema that it uses, and uses each that it names', () => {
+    const text = JSON.stringify(openApi(routes));
+    const used = new Set(
+      [...text.matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name),
+    );
+    assert.deepEqual([...used].sort(), Object.keys(components.schemas).sort());
+  });
+
+  /** What zod makes of the description alone: the other way round than the server made it. */
+  const schemaOf = ({ $ref }: z.infer<typeof reference>) => {
+    const all: { $defs: z.core.JSONSchema.BaseSchema } = JSON.parse(
+      JSON.stringify({ $defs: components.schemas }).replaceAll('#/components/schemas/', '#/$defs/'),
+    );
+    return z.fromJSONSchema({
+      $ref: $ref.replace('#/components/schemas/', '#/$defs/'),
+      $defs: all.$defs as Record<string, z.core.JSONSchema.JSONSchema>,
+    });
+  };
+  const responseOf = (given: z.infer<typeof reference> | z.infer<typeof response>) =>
+    '$ref' in given ? components.responses[given.$ref.split('/').at(-1) ?? ''] : given;
+
+  for (const { path, method, operationId, parameters, requestBody, responses } of operations)
+    it(`is enough to call ${operationId} and to read what it answers`, async () => {
+      const filled = path.replaceAll(/\{\w+\}/g, 'node-1');
+      const query = parameters.flatMap((each) =>
+        'in' in each && each.in === 'query' && 'default' in each.schema
+          ? [`${each.name}=${each.schema.default}`]
+          : [],
+      );
+      const sent = requestBody && (bodies[operationId] ?? {});
+      if (requestBody !== undefined)
+        schemaOf(requestBody.content['application/json']?.schema ?? { $ref: '' }).parse(sent);
+      const answer = await ask(server, `${filled}${query.length > 0 ? `?${query.join('&')}` : ''}`, {
+        method: method.toUpperCase(),
+        token: 'admin-token',
+        ...(sent && { body: JSON.stringify(sent) }),
+      });
+      const known = responses[answer.status] ?? null;
+      assert(known !== null, `${answer.status} is not described: ${answer.text}`);
+      const type = String(answer.headers['content-type']);
+      const schema = responseOf(known)?.content?.[type]?.schema;
+      assert(schema !== undefined, `${type} is not described`);
+      schemaOf(schema).parse(JSON.parse(answer.text));
+    });
+});

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { nextStep } from '../../../../attest-server/policy/advice.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { capturedFrom, madeProof, policyOf, sentLog, verdictOn } from '../made-proof.ts';
+
+const log = recordedLog('debian13-shim-grub');
+const updated = tamper(log, 'kernel');
+const at = Date.parse('2026-11-20T12:00:00.000Z');
+const policy = policyOf('require: [identity, boot]');
+const node = { name: 'node-1', tpmClass: 'unknown', labels: {}, past: sentLog } as const;
+const by = { by: 'token:bob', at: '2026-11-19T03:00:00.000Z', reason: 'all are updated' };
+
+const textOf = (references: readonly Reference[], boot = updated) => {
+  const { reasons } = verdictOn(madeProof({ log: boot }), policy, node, references, at);
+  return `${reasons[0]?.code}: ${reasons.map(({ text }) => text).join(' ')}`;
+};
+
+const nextOf = (references: readonly Reference[]) => {
+  const [reason] = verdictOn(madeProof({ log: updated }), policy, node, references, at).reasons;
+  return reason === undefined ? '' : nextStep(reason, { node: 'node-1' });
+};
+
+describe('a boot that no reference in force knows', () => {
+  const old = capturedFrom(madeProof({ log }), { name: 'old' });
+  const own = capturedFrom(madeProof({ log: updated }), { name: 'own' });
+  const retired: Reference = {
+    ...own,
+    state: 'retired',
+    changed: { ...by, action: 'retire', from: 'active' },
+  };
+
+  it('says who retired the one that knew it, when and why, beside another one or none', () => {
+    for (const references of [[retired], [old, retired]])
+      assert.match(
+        textOf(references),
+        /own names; token:bob retired it on 2026-11-19T\S+ \(all are updated\)/,
+      );
+    assert.match(textOf([{ ...own, state: 'retired' }]), /own names, which is retired/);
+  });
+
+  it('says which one is staged, or has expired', () => {
+    assert.match(textOf([old, { ...own, state: 'staged' }]), /own names, which is staged/);
+    const expires = new Date(at).toISOString();
+    assert.match(textOf([old, { ...own, expires }]), /own names, which expired on 2026-11-20/);
+  });
+
+  it('has the command as its next step that puts such a one in force, where that is possible', () => {
+    const command = /^ {2}assay reference approve own --reason "/m;
+    for (const references of [[retired], [old, retired], [old, { ...own, state: 'staged' as const }]])
+      assert.match(nextOf(references), command);
+    assert.doesNotMatch(nextOf([old, { ...own, expires: new Date(at).toISOString() }]), command);
+    assert.doesNotMatch(nextOf([old]), command);
+  });
+
+  it('says nothing of one of another boot or group, nor where the boot is known', () => {
+    for (const references of [
+      [old, { ...retired, group: 'others' }],
+      [{ ...old, state: 'retired' as const, name: 'own' }],
+      [own, { ...retired, name: 'twin' }],
+    ])
+      assert.doesNotMatch(textOf(references), /names[,;]/);
+  });
+
+  it('says who revoked it, when and why', () => {
+    const revoked: Reference = {
+      ...own,
+      state: 'revoked',
+      changed: { ...by, action: 'revoke', from: 'active' },
+    };
+    assert.match(
+      textOf([revoked]),
+      /^revoked_reference: .*own; token:bob revoked it on .* \(all are updated\)/,
+    );
+    assert.doesNotMatch(textOf([old, revoked]), /Active reference/);
+    const copies = ['a', 'b'].map((name) => ({ ...own, name }));
+    assert.match(textOf([...copies, old, revoked]), /Active references have all of this boot, too: a, b\./);
+    assert.match(textOf([{ ...own, state: 'revoked' }]), /^revoked_reference: .*own; that one was revoked/);
+  });
+});
