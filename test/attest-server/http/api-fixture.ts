@@ -80,7 +80,7 @@ export function enrolled(name: string): EnrolledNode {
     manufacturer: 'IBM',
     tpmClass: 'virtual',
     endorsedBy: null,
-    enrolledAt: now - 3 * 86_400_000,
+    enrolledAt: now,
     enrolledBy: 'token:admin',
   };
 }
