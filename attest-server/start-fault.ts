@@ -1,5 +1,6 @@
 import { PolicyError } from './policy/file/policy-error.ts';
 import { ConfigError } from './protocol/config-error.ts';
+import { storageCauseOf } from './protocol/server-fault.ts';
 
 /** Why a server did not start, for a person: what is wrong, and what to do; and the exit code, 2 for a wrong usage. */
 export function startFault(error: unknown): { readonly text: string; readonly exitCode: 1 | 2 } {
@@ -8,6 +9,9 @@ export function startFault(error: unknown): { readonly text: string; readonly ex
   const text = error instanceof Error ? error.message : String(error);
   if (error instanceof ConfigError || error instanceof PolicyError) return { text, exitCode: 2 };
   const { code, path, port } = systemError(error);
+  const storage = storageCauseOf(error);
+  if (storage === 'disk_full')
+    return { text: `the disk is full: ${path ?? text}\n  ${makeRoom}`, exitCode: 1 };
   if (code !== null && path !== null)
     return {
       text: `${path} cannot be used (${code})\n  See whether it exists and this user may use it, or name another: --config, --policy, --state-dir.`,
@@ -20,6 +24,9 @@ export function startFault(error: unknown): { readonly text: string; readonly ex
     };
   return { text, exitCode: 1 };
 }
+
+const makeRoom =
+  'Make room where the state folder is (df -h shows how full it is; docs/backup.md, "When the disk is full"), and start again.';
 
 /** The fields of an error of Node.js's own that tell what it is about; null where it is none. */
 function systemError(error: unknown) {

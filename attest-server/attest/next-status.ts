@@ -35,6 +35,8 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     verdict,
     verifiedAt: at,
     expiresAt: at + holdsFor,
+    // While it is trusted `verifiedAt` says it: an equal verdict moves that alone.
+    trustedAt: verdict.state === 'trusted' ? (previous?.trustedAt ?? null) : lastTrusted(previous),
     ...bootTimeOf(proven, previous, begun, at),
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: kernelOf(proven),
@@ -47,6 +49,11 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     repeats: previous?.repeats ?? 0,
     since: previous?.since ?? null,
   };
+}
+
+/** When the node was last found trusted, as far as it was until this status. */
+export function lastTrusted(status: NodeStatus | null): number | null {
+  return status?.state === 'trusted' ? status.verifiedAt : (status?.trustedAt ?? null);
 }
 
 /** In the node's own words. */

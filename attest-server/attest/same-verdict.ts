@@ -33,6 +33,7 @@ function isSameVerdict(a: Verdict, b: Verdict): boolean {
 
 function isSameReason(a: Verdict['reasons'][number], b: Verdict['reasons'][number]): boolean {
   if (a.code !== b.code || a.severity !== b.severity || a.expected !== b.expected) return false;
+  if (a.signed !== b.signed) return false;
   // A way on that was not there before, or is no more.
   if (a.outOfForce !== b.outOfForce) return false;
   // Here it is a text of the node's own: one that is new each time would be a row each time.

@@ -297,6 +297,8 @@ export class Connection<Node> {
           return;
         }
         this.#ports.failed(error, { node: this.name });
+        // An agent of before would take any word for a refusal of what it sent.
+        if (this.session.hello?.speaks.includes('codes')) this.#send({ type: 'error', code: 'server_fault' });
         this.close(1011, 'the server failed');
       },
     );

@@ -1,10 +1,12 @@
 import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
+import { dateFault, dateFaults } from '../protocol/certificate-dates.ts';
 import { printable } from '../protocol/printable.ts';
 import { anyProblem } from '../protocol/problem.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
 import { CliError, exit } from './exit.ts';
 import type { ServerAccess } from './server-access.ts';
+import { shownChain } from './shown-chain.ts';
 
 /** Asks the API. Every answer is bounded and given its shape; every fault is a CliError that says what to do. */
 export interface Client {
@@ -67,7 +69,10 @@ function send(
   body: string | null,
 ): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const fail = (cause: Error) => reject(cause instanceof CliError ? cause : connectionError(server, cause));
+    const fail = (cause: Error) => {
+      if (cause instanceof CliError) reject(cause);
+      else connectionError(server, cause).then(reject);
+    };
     const request = httpsRequest(
       new URL(path, server),
       {
@@ -108,8 +113,12 @@ function send(
   });
 }
 
-function connectionError(server: URL, cause: Error): CliError {
+async function connectionError(server: URL, cause: Error): Promise<CliError> {
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
+  if (dateFaults.has(code)) {
+    const fault = dateFault(await shownChain(server), Date.now());
+    if (fault !== null) return new CliError(`${server.host}: ${fault.text}`, fault.hint, exit.error, cause);
+  }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return new CliError(
       `the certificate of ${server.host} is for another name`,
@@ -153,6 +162,8 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
       'Use the command line of the same version as the server.',
     );
   if (status === 404) return because(`not found: ${detail}`, `See what is known:\n  ${listing(path)}`);
+  if (said?.code === 'server_fault')
+    return because(`the server cannot do this now: ${detail} (server_fault)`, nextOf(said.next));
   if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');
@@ -164,6 +175,11 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
 function hintOf(status: number): string | null {
   if (status === 400) return 'Correct it, and try again.';
   return status === 429 ? 'Try again in a few seconds.' : null;
+}
+
+/** Lines of the server, each made printable where it is shown. */
+function nextOf(next: string | undefined): string | null {
+  return next === undefined ? null : next.split('\n').join('\n  ');
 }
 
 function listing(path: string): string {

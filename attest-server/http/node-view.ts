@@ -2,27 +2,36 @@ import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
+import { type FaultCause, faultText } from '../protocol/server-fault.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
 
 /**
  * What people and scripts see of a node. A verdict counts until it expires; a node that is trusted on anything
  * less than a verdict that says so and still counts is shown as `unknown`: never green on missing data.
+ * @param fault why the node's latest answer came to nothing, where that was a fault of the server
  */
-export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now: number): NodeView {
+export function nodeView(
+  status: NodeStatus | null,
+  enrolled: EnrolledNode,
+  now: number,
+  fault: FaultCause | null,
+): NodeView {
   const verdict = status?.verdict ?? null;
   const state = status?.state ?? 'pending';
   const overdue = state === 'trusted' && !stillCounts(status, now);
   const evidence = status?.recordedEvidence ?? null;
   const parts = Object.values(status?.parts ?? {});
-  const reasons = (verdict?.reasons ?? []).map((reason) =>
-    // What stands against a node since an earlier answer is not in the latest one.
-    shown(reason, reason.evidence !== null && parts.includes(reason.evidence.digest) ? evidence : null),
-  );
-  if (overdue && !reasons.some(({ code }) => code === 'evidence_overdue'))
-    reasons.unshift(overdueReason(status?.verifiedAt ?? null));
-  if (verdict === null && state === 'pending') reasons.unshift(notYetProven);
-  if (overdue)
-    reasons.sort((a, b) => Number(b.code === 'evidence_overdue') - Number(a.code === 'evidence_overdue'));
+  const late = fault === null ? overdueReason(status?.verifiedAt ?? null) : faultReason(fault);
+  const stored = verdict?.reasons.find(({ code }) => code === 'evidence_overdue');
+  const reasons = (verdict?.reasons ?? [])
+    .filter((reason) => reason !== stored)
+    .map((reason) =>
+      // What stands against a node since an earlier answer is not in the latest one.
+      shown(reason, reason.evidence !== null && parts.includes(reason.evidence.digest) ? evidence : null),
+    );
+  if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
+  else if (overdue || stored !== undefined)
+    reasons.unshift(fault === null && stored !== undefined ? shown(stored, null) : late);
   return {
     name: enrolled.name,
     state: overdue ? 'unknown' : state,
@@ -31,6 +40,7 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     aspects: aspectsOf(verdict?.aspects ?? {}, overdue || state === 'unknown'),
     bootedAt: rfc3339(status?.bootedAt ?? null),
     verifiedAt: rfc3339(status?.verifiedAt ?? null),
+    trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
     expiresAt: rfc3339(status?.expiresAt ?? null),
     group: verdict?.group ?? null,
     tpm: tpmOf(enrolled.manufacturer, status?.firmwareVersion ?? null),
@@ -65,6 +75,7 @@ export function pendingView(name: string): NodeView {
     aspects: {},
     bootedAt: null,
     verifiedAt: null,
+    trustedAt: null,
     expiresAt: null,
     tpm: null,
     kernel: null,
@@ -88,6 +99,7 @@ export function unsupportedView({ name, group, mode, policy }: UnsupportedNode):
     aspects: {},
     bootedAt: null,
     verifiedAt: null,
+    trustedAt: null,
     expiresAt: null,
     tpm: null,
     kernel: null,
@@ -175,6 +187,16 @@ function overdueReason(verifiedAt: number | null): ReasonView {
     expected: 'a fresh quote',
     actual: verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`,
     text: 'The node has not proven itself within the time that its last verdict counts.',
+  };
+}
+
+/** Shown in the place of `evidence_overdue`, and never stored. */
+function faultReason(cause: FaultCause): ReasonView {
+  const what = cause === 'internal' ? '' : 'nothing can be stored, since ';
+  return {
+    ...fromServer,
+    code: 'server_fault',
+    text: `The node answers, and the server could not judge or store its answer: ${what}${faultText(cause)}. This is no fault of the node's.`,
   };
 }
 

@@ -18,6 +18,7 @@ import type { Bundle } from '../protocol/bundle.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
 import type { Reason } from '../protocol/verdict.ts';
 import type { Caller, Role } from './roles.ts';
 
@@ -66,6 +67,10 @@ export interface ApiPorts {
   readonly authority: AuthorityPorts;
   /** What a person does next about a reason, finished as far as the node is known. */
   advise(reason: ReasonView, known: Known): Advice;
+  /** What a person does about a fault of the server. */
+  faultAdvice(cause: FaultCause): string;
+  /** Why nothing can be stored at present; null where all works. */
+  storageFault(): StorageFault | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;
@@ -86,6 +91,8 @@ export interface ShownStore extends HistoryStore {
   nodes(): Promise<readonly EnrolledNode[]>;
   status(name: string): Promise<NodeStatus | null>;
   statuses(): Promise<readonly NodeStatus[]>;
+  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  serverFault(name: string): FaultCause | null;
   references(): Promise<readonly Reference[]>;
 }
 

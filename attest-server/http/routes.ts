@@ -67,7 +67,7 @@ export const routes: readonly Route[] = [
       const name = nodeName.safeParse(path.name).data ?? '';
       const enrolled = await store.node(name);
       if (enrolled !== null) {
-        const view = nodeView(await store.status(name), enrolled, now());
+        const view = nodeView(await store.status(name), enrolled, now(), store.serverFault(name));
         const transitions = await store.transitions(name, shownTransitions);
         return ok(
           advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),
@@ -112,6 +112,7 @@ export const routes: readonly Route[] = [
   route('POST', '/v1/pins', 'operator', {
     operation: 'importPins',
     summary: 'Bind node names to endorsement keys from an inventory; all or none',
+    needsRoom: true,
     body: api.pinsRequest,
     status: 201,
     problems: [409],

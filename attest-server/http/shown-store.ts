@@ -1,6 +1,7 @@
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { FaultCause } from '../protocol/server-fault.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { ApiPorts, HistoryStore, ShownStore } from './ports.ts';
 import { HttpProblem } from './problem.ts';
@@ -9,6 +10,8 @@ import { HttpProblem } from './problem.ts';
 export interface Statuses {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
+  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  serverFault(name: string): FaultCause | null;
 }
 
 /** What the API and the metrics show of the store. */
@@ -30,6 +33,7 @@ export function shownStore(
     // The deadlines of a server that was down are extended in memory, so the states are too.
     status: async (name) => inMemory.status(name),
     statuses: async () => inMemory.statuses(),
+    serverFault: (name) => inMemory.serverFault(name),
   };
 }
 
@@ -40,7 +44,7 @@ const wholeDigest = 64;
 export function latestOr(
   byDigest: (node: string, digest: string) => Promise<Bundle | null>,
   named: (node: string, digits: string) => Promise<readonly string[]>,
-  inMemory: Statuses,
+  inMemory: Pick<Statuses, 'status'>,
 ): ApiPorts['bundle'] {
   const latestOf = (node: string) => inMemory.status(node)?.evidenceDigest ?? null;
   const latest = async (node: string) => {

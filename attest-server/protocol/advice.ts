@@ -49,6 +49,8 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If so, the server may refuse what it sends: the audit log has the codes of its refusals.',
     '  assay audit export - | grep NODE',
   ].join('\n'),
+  server_fault:
+    'Nothing is wrong with the node: the server could not judge or store what it proved. See /readyz and the log of the server; the state comes back by itself.',
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
   facts_unavailable: unread,
   fw_unreadable: unread,

@@ -82,6 +82,8 @@ export const nodeView = z.object({
   bound: z.enum(enrolmentMethods).nullable(),
   tpmClass: z.enum(tpmClasses),
   // A server of before says nothing of what follows.
+  /** When it was last found trusted; null: never. */
+  trustedAt: moment.default(null),
   /** When the current boot was first proven: it began before. */
   bootSeenAt: moment.default(null),
   /** SHA-256 of the kept evidence that its verdict rests on, hex: what `/bundle?evidence=` takes. */

@@ -334,6 +334,7 @@ const unproven = {
   verdict: null,
   verified_at: null,
   expires_at: null,
+  trusted_at: null,
   boot_seen_at: null,
   booted_after: null,
   booted_at: null,

@@ -56,6 +56,7 @@ export interface StatusRow {
   readonly verdict: string | null;
   readonly verified_at: number | null;
   readonly expires_at: number | null;
+  readonly trusted_at: number | null;
   readonly boot_seen_at: number | null;
   readonly booted_after: number | null;
   readonly booted_at: number | null;

@@ -25,6 +25,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     verdict: row.verdict === null ? null : parseVerdict(row.verdict),
     verifiedAt: row.verified_at,
     expiresAt: row.expires_at,
+    trustedAt: row.trusted_at,
     bootSeenAt: row.boot_seen_at,
     bootedAfter: row.booted_after,
     bootedAt: row.booted_at,
@@ -55,6 +56,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     verdict: null,
     verifiedAt: null,
     expiresAt: null,
+    trustedAt: null,
     bootSeenAt: null,
     bootedAfter: null,
     bootedAt: null,
@@ -103,6 +105,7 @@ export type MovedRow = Omit<
   | 'ek_digest'
   | 'state'
   | 'verdict'
+  | 'trusted_at'
   | 'boot_seen_at'
   | 'booted_after'
   | 'booted_at'
@@ -139,6 +142,7 @@ export function statusRow(status: NodeStatus): StatusValues {
     ek_digest: status.ekDigest,
     state: status.state,
     verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
+    trusted_at: status.trustedAt,
     boot_seen_at: status.bootSeenAt,
     booted_after: status.bootedAfter,
     booted_at: status.bootedAt,
@@ -183,6 +187,7 @@ export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => Raw
     ...movedColumns(value),
     state: value('state'),
     verdict: value('verdict'),
+    trusted_at: value('trusted_at'),
     boot_seen_at: value('boot_seen_at'),
     booted_after: value('booted_after'),
     booted_at: value('booted_at'),

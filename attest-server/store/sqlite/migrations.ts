@@ -237,6 +237,14 @@ const migrations: readonly string[] = [
      from audit where action = 'enrol.approve' and code is null group by subject, ek
    ) as approved where bound = 'approval' and approved.subject = name and approved.ek = ek_digest;`,
 
+  // When a node was last found trusted, to within an hour for those of before: their equal verdicts have no rows.
+  `alter table statuses add column trusted_at integer;
+   update statuses set trusted_at = (
+     select max(at) from history
+     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+     and history.ek_digest = statuses.ek_digest and verdict like '{"state":"trusted"%'
+   ) where state <> 'trusted';`,
+
   // When a boot was first proven is not when it began. The evidence of the latest row stays while equal verdicts follow.
   `alter table statuses rename column booted_at to boot_seen_at;
    alter table statuses add column booted_after integer;

@@ -60,7 +60,9 @@ export function madePorts(
     inForce: () => inForce,
     labelsOf: () => ({}),
     duration: () => {},
+    answered: () => {},
     recorded: () => {},
+    storageFault: () => null,
     fault(error) {
       throw error;
     },

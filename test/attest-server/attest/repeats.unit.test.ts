@@ -172,6 +172,15 @@ describe('a node whose verdict stays the same', () => {
     assert.equal(saysTheSame(like('a'), like('a', 'b')), false);
   });
 
+  it('is known by its last equal verdict where it is not trusted any more', async () => {
+    await judge(2 * minute);
+    assert.equal((await judge(3 * minute, { resetCount: 6 })).state, 'untrusted');
+    await judge(4 * minute, { resetCount: 6 });
+    await attestation.idle();
+    assert.equal((await store.verdicts.status('node-1'))?.trustedAt, 2 * minute);
+    assert.equal(attestation.status('node-1')?.trustedAt, 2 * minute);
+  });
+
   it('does not wait for its row until a clock that was set back comes to that moment again', async () => {
     await judge(0);
     assert.equal((await history()).length, 2);

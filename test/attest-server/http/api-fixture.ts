@@ -26,6 +26,7 @@ import { problem } from '../../../attest-server/protocol/problem.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
+import { faultAdvice, type StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -93,6 +94,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     verdict,
     verifiedAt: now - 5_000,
     expiresAt: now + 60_000,
+    trustedAt: null,
     bootSeenAt: now - 3_540_000,
     bootedAfter: null,
     bootedAt: now - 3_600_000,
@@ -163,6 +165,8 @@ export interface World {
   readonly answered: { method: string; route: string; status: number }[];
   ready: { ok: boolean; reason: string | null };
   failing: boolean;
+  /** Why nothing can be stored. */
+  storage: StorageFault | null;
   /** Others ask about policies already. */
   busy: boolean;
   /** The server is of a version that could not simulate steps of references. */
@@ -190,6 +194,7 @@ export function emptyWorld(): World {
     answered: [],
     ready: { ok: true, reason: null },
     failing: false,
+    storage: null,
     busy: false,
     earlier: false,
   };
@@ -282,7 +287,10 @@ export function portsOf(world: World): ApiPorts {
       transitions: async (name, limit) =>
         world.history.filter((entry) => entry.node === name && entry.transition).slice(0, limit),
       references: async () => world.references,
+      serverFault: () => null,
     },
+    storageFault: () => world.storage,
+    faultAdvice: (cause) => faultAdvice(cause, '/var/lib/assay'),
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
@@ -316,6 +324,7 @@ export function portsOf(world: World): ApiPorts {
       world.pins.push(...pins);
     },
     createJoinToken: async (request) => {
+      if (world.storage !== null) throw world.storage;
       world.joinTokens.push(request);
       return 'assay-join-token';
     },

@@ -18,7 +18,7 @@ describe('the evidence of a node', () => {
         return digest === 'kept' ? kept : null;
       },
       async () => [],
-      { status: (node) => statusOf(node, verdictOf(), { evidenceDigest: latest }), statuses: () => [] },
+      { status: (node) => statusOf(node, verdictOf(), { evidenceDigest: latest }) },
     );
     assert.equal(await bundle('node-1', null), kept);
     assert.equal(await bundle('node-1', 'gone'), null);
@@ -33,7 +33,6 @@ describe('the evidence of a node', () => {
     async (node, digits) => [first, second].filter((each) => node === 'node-1' && each.startsWith(digits)),
     {
       status: () => statusOf('node-1', verdictOf(), { evidenceDigest: second, parts: { boot: log } }),
-      statuses: () => [],
     },
   );
 

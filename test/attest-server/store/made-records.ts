@@ -59,6 +59,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     verdict,
     verifiedAt: at,
     expiresAt: at + 180_000,
+    trustedAt: null,
     bootSeenAt: at,
     bootedAfter: at - 60_000,
     bootedAt: at - 30_000,

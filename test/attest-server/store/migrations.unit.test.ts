@@ -274,6 +274,9 @@ async function revoked(path: string): Promise<{ readonly ekDigest: string }> {
   return { ekDigest: String(row?.ek_digest) };
 }
 
+/** Of its nodes that are not trusted: its history has a row of each that was, of that moment. */
+const trustedBefore: Readonly<Record<string, number>> = { 'node-2': 1_795_702_376_930 };
+
 /** What that program said of its nodes, in the words of this one. */
 function statusesOfSchema10(): readonly unknown[] {
   const text = readFileSync(join(import.meta.dirname, 'schema-10.statuses.json'), 'utf8');
@@ -286,6 +289,7 @@ function statusesOfSchema10(): readonly unknown[] {
     clock: BigInt(String(clock).replace('n', '')),
     parts: bootLogDigest === null ? {} : { boot: bootLogDigest },
     memory: {},
+    trustedAt: trustedBefore[String(rest.name)] ?? null,
     recordedAt: rest.verifiedAt,
     recordedEvidence: rest.evidenceDigest,
     repeats: 0,

@@ -38,6 +38,7 @@ describe('a verdict that is the one before', () => {
       ...moved,
       state: 'trusted',
       verdict: madeVerdict('trusted'),
+      trustedAt: null,
       bootSeenAt: 2_000,
       bootedAfter: -58_000,
       bootedAt: -28_000,
