@@ -61,8 +61,8 @@ describe('what `assay why` says to do', () => {
     const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
     const quoted = { pcrs: { sha256: replayedValues(bootLog, 'sha256') }, resetCount, clock };
     const quote = (data: Buffer) => madeQuote(tpm.ak, data, quoted);
-    // A minute before this answer: of the second boot that is before the last proof of the first one.
-    const host = { bootTime: Math.floor(Date.now() / 1000) - 60 };
+    // By a clock that is late: of the second boot that is before the last proof of the first one.
+    const host = { bootTime: Math.floor(Date.now() / 1000) - 30 };
     peer.send(tpm.evidence(challenge, { node, hello, channel, bootId, bootLog, host }, { quote }));
     return (await peer.verdict()).state;
   }
