@@ -183,7 +183,7 @@ class Agent {
             if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
             const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
-            const next = adviceOn(code, this.#config.node);
+            const next = adviceOn(code, { node: this.#config.node });
             logger.warn({ code, next }, code === 'server_fault' ? serverFault : text);
             // A node whose enrolment was revoked shows a token again: its operator may have put a new one there.
             if (isEnrolled && unknownNode.has(code))

@@ -167,7 +167,7 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
       `${server.host} does not know ${path.replace(/\?.*/s, '')}`,
       'Use the command line of the same version as the server.',
     );
-  if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
+  if (status === 404) return because(`not found: ${detail}`, `See what is known:\n  ${listing(path)}`);
   if (said?.code === 'server_fault')
     return because(`the server cannot do this now: ${detail} (server_fault)`, nextOf(said.next));
   if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
@@ -190,6 +190,8 @@ function nextOf(next: string | undefined): string | null {
 
 function listing(path: string): string {
   if (path.startsWith('/v1/tokens')) return 'assay token list';
+  const [, ofNode] = /^\/v1\/nodes\/([^/]+)\/bundle\?evidence=/.exec(path) ?? [];
+  if (ofNode !== undefined) return `assay history ${printable(decodeURIComponent(ofNode))} -o wide`;
   return path.startsWith('/v1/references/') ? 'assay reference list' : 'assay get nodes';
 }
 

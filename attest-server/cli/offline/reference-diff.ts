@@ -6,6 +6,7 @@ import { type Reference, reference } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { CliError } from '../exit.ts';
 import { type Format, print } from '../output.ts';
+import { withShortDigests } from '../readable.ts';
 import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
 import { isReferenceFile, readReference } from './reference-file.ts';
 
@@ -55,7 +56,7 @@ function page(difference: Difference): string {
     ...only(onlyExpected, 'first'),
     ...only(onlyActual, 'second'),
   ];
-  return lines.map((line) => `${printable(line)}\n`).join('');
+  return lines.map((line) => `${withShortDigests(printable(line))}\n`).join('');
 }
 
 function sides(expected: string, actual: string): readonly string[] {
