@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { openAttest } from './attest/open.ts';
 import type { HistoryEntry } from './attest/ports.ts';
@@ -210,7 +210,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
+        policySource: resolve(policy),
         policySince: inForce.since,
+        faulty: inForce.faulty,
         space: state.space,
         store: store.size,
         certificates: tls.expiries,

@@ -255,7 +255,11 @@ export interface AuthorityPorts {
 export interface ServerPort {
   readonly version: string;
   readonly startedAt: number;
+  /** What the server's policy is read from, as `assay policy check` takes it. */
+  readonly policySource: string;
   policySince(): number;
+  /** Parts of the configuration whose old form is in force, since the new one has faults. */
+  faulty(): readonly { readonly part: string; readonly at: number; readonly text: string }[];
   /** Bytes on the file system of the state folder; null where it does not say. */
   space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
   store(): { readonly schema: number; readonly bytes: number };

@@ -45,8 +45,10 @@ const unread = [
 /** About what is refused before it is judged, and what the server says itself. */
 const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   evidence_overdue: [
-    'See whether the node is up, its agent runs, and it reaches the server on the agents’ port.',
-    'If so, the server may refuse what it sends: the audit log has the codes of its refusals.',
+    'See whether the node is up and its agent runs; the agent’s log says whether it reaches the server. On the node:',
+    '  systemctl status assay-agent',
+    '  journalctl -u assay-agent -n 20',
+    'If it runs, the server may refuse what it sends: the audit log has the codes of its refusals.',
     '  assay audit export - | grep NODE',
   ].join('\n'),
   server_fault:

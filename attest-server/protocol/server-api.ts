@@ -52,6 +52,18 @@ export const statusView = z.object({
   }) satisfies z.ZodType<Readonly<Record<NodeState, number>>>,
   /** TPMs for which nobody has vouched. */
   waiting: count,
+  /** Parts of the configuration that had faults when they were last read again: their old form is in force. */
+  faulty: z
+    .array(
+      z.object({
+        part: z.string(),
+        at: z.iso.datetime(),
+        text: z.string(),
+        /** A command. */
+        next: z.string(),
+      }),
+    )
+    .default([]),
   /** What stays so until a person decides. */
   held: z.array(
     z.object({

@@ -7,6 +7,7 @@ const keep = [
   'Keep the evidence of this boot, which the server erases in time:',
   '  assay bundle NODE --evidence EVIDENCE -f NODE.json',
 ].join('\n');
+const bootLog = '  ls -l /sys/kernel/security/tpm0/binary_bios_measurements';
 const capture = '  assay reference capture NODE --name NEW_NAME';
 /** What a person does next about a boot. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
@@ -56,7 +57,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     capture,
     'Where the policy forbids to resume an image, add nohibernate to the line.',
   ].join('\n'),
-  secureboot_off: 'Switch Secure Boot on in the firmware setup, and reboot the node.',
+  secureboot_off: ['Switch Secure Boot on in the firmware setup, and reboot the node.', compare].join('\n'),
   secureboot_policy: [
     compare,
     'Find who changed the Secure Boot keys or who signed what runs (PK, KEK, db, dbx, MOK); restore them, or update what was revoked.',
@@ -65,11 +66,11 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',
   resumed: 'Servers do not sleep: see who suspended the node, and switch suspend off.',
-  no_boot_log:
-    'See whether /sys/kernel/security/tpm0/binary_bios_measurements exists on the node and can be read.',
+  no_boot_log: ['See on the node whether it has one, and the agent may read it:', bootLog].join('\n'),
   log_incomplete: [
-    'The log, or a part of it, is missing, and may hide what ran: see whether /sys/kernel/security/tpm0/binary_bios_measurements is whole on the node and the agent can read it.',
-    'If it is, take the node out of service.',
+    'The log, or a part of it, is missing, and may hide what ran. See on the node whether it is there and the agent may read it:',
+    bootLog,
+    'If it is there and whole, take the node out of service.',
   ].join('\n'),
   log_replay_mismatch:
     'The log does not lead to the PCRs that the TPM signed: the log was changed, or something extended PCRs without it. Take the node out of service.',

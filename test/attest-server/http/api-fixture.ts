@@ -420,7 +420,9 @@ export function portsOf(world: World): ApiPorts {
     server: {
       version: '0.2.0',
       startedAt: now - 86_400_000,
+      policySource: '/etc/assay/policy.yaml',
       policySince: () => now - 3_600_000,
+      faulty: () => [],
       space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
       store: () => ({ schema: 12, bytes: 4_096_000 }),
       certificates: () => [
