@@ -100,7 +100,7 @@ export async function investigate(
 }
 
 /** @throws AssertionError where the cause or a finished command is not in the text */
-export function assertShows(text: string, { cause, next }: Pick<Finding, 'cause' | 'next'>): void {
+function assertShows(text: string, { cause, next }: Pick<Finding, 'cause' | 'next'>): void {
   const prose = text.replace(/\s+/g, ' ');
   for (const part of cause)
     assert(typeof part === 'string' ? prose.includes(part) : part.test(prose), `no ${part} in:\n${text}`);
