@@ -63,7 +63,8 @@ describe('the state folder of a server', () => {
     let config: string;
     beforeEach(() => {
       config = join(parent, 'config.yaml');
-      writeFileSync(config, JSON.stringify(settings()), { mode: 0o600 });
+      // Else the line of the configuration comes before what is wrong.
+      writeFileSync(config, JSON.stringify({ ...settings(), logLevel: 'error' }), { mode: 0o600 });
     });
 
     const attacks: readonly (readonly [string, string, () => void])[] = [
