@@ -12,6 +12,7 @@ import {
 import { Rejection } from '../attest-server/protocol/rejection.ts';
 import { AgentError } from './agent-error.ts';
 import type { ServerAddress } from './config.ts';
+import { connectFault } from './connect-fault.ts';
 
 export interface ChannelOptions {
   readonly server: ServerAddress;
@@ -76,7 +77,7 @@ export function openChannel(options: ChannelOptions): Promise<Channel> {
     let peer: X509Certificate | undefined;
     const fail = (cause: unknown) => {
       socket.terminate();
-      const said = cause instanceof Error ? `${cause.message}${adviceOn(cause)}` : 'aborted';
+      const said = cause instanceof Error ? connectFault(cause) : 'aborted';
       reject(new AgentError('connect_failed', `${host}:${server.port}: ${said}`, { retryable: true, cause }));
     };
     const onAbort = () => fail(signal.reason);
@@ -103,14 +104,6 @@ function isTls13(socket: object): socket is TLSSocket {
   return (
     'getProtocol' in socket && typeof socket.getProtocol === 'function' && socket.getProtocol() === 'TLSv1.3'
   );
-}
-
-/** What to do where none of the trusted authorities signed the server's certificate. */
-function adviceOn(error: Error): string {
-  const isUntrusted = 'code' in error && /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE/.test(String(error.code));
-  return isUntrusted
-    ? '; if its authority was replaced while this node was away, give the new one as caFile, or a new join token'
-    : '';
 }
 
 /** @throws Rejection */

@@ -27,6 +27,8 @@ program
     await startAuditLogAnew(stateDir, reason);
   });
 
+/** With what it starts, once that is known. */
+let started: ServerConfig | null = null;
 try {
   await program.parseAsync();
 } catch (error) {
@@ -45,19 +47,26 @@ async function configOf(flags: Flags): Promise<ServerConfig> {
   const { serverConfig } = await import('./config.ts');
   const { readConfigFile } = await import('./protocol/config-file.ts');
   const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
-  return serverConfig(file, process.env, { stateDir, policy, logLevel });
+  try {
+    return serverConfig(file, process.env, { stateDir, policy, logLevel });
+  } catch (error) {
+    const { withFaultsOfPolicy } = await import('./start-fault.ts');
+    const inFile: unknown = Object(file?.value).policy;
+    throw await withFaultsOfPolicy(error, [policy, process.env.ASSAY_POLICY, inFile]);
+  }
 }
 
 /** Whatever was opened is closed by now: the process ends by itself. */
 async function fail(error: unknown): Promise<void> {
   const { startFault } = await import('./start-fault.ts');
-  const { text, exitCode } = startFault(error);
+  const { text, exitCode } = startFault(error, started);
   process.stderr.write(`assay-server: ${text}\n`);
   process.exitCode = exitCode;
 }
 
 async function run(flags: Flags): Promise<void> {
   const config = await configOf(flags);
+  started = config;
   const { pino } = await import('pino');
   const { startServer } = await import('./server.ts');
   const logger = pino({ level: config.logLevel, base: null }, pino.destination(2));

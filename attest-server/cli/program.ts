@@ -61,7 +61,9 @@ function report(error: unknown, io: CliIo): number {
   // Help and version end by an exception too; commander has written its own message.
   if (error instanceof CommanderError) return error.exitCode === 0 ? exit.ok : exit.usage;
   if (error instanceof CliError) {
-    io.err(printableLines(`assay: ${error.message}${error.hint === null ? '' : `\n  ${error.hint}`}\n`));
+    // A hint has lines, as the advice of the server has.
+    const hint = error.hint === null ? [] : error.hint.split('\n').map((line) => `  ${line}`);
+    io.err(printableLines([`assay: ${error.message}`, ...hint, ''].join('\n')));
     return error.exitCode;
   }
   const text = error instanceof Error ? error.message : String(error);

@@ -10,17 +10,25 @@ export class HttpProblem extends Error {
   readonly code: ProblemCode;
   /** What is wrong of the request. */
   readonly field: string | undefined;
+  /** What a person does about it; a line of two blanks is a command. */
+  readonly next: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     status: number,
     detail: string,
-    more: { code?: ProblemCode; field?: string; headers?: Readonly<Record<string, string>> } = {},
+    more: {
+      code?: ProblemCode;
+      field?: string;
+      next?: string;
+      headers?: Readonly<Record<string, string>>;
+    } = {},
   ) {
     super(detail);
     this.status = status;
     this.code = more.code ?? usualCodes[status] ?? 'internal_error';
     this.field = more.field;
+    this.next = more.next;
     this.headers = more.headers ?? {};
   }
 }
@@ -48,7 +56,7 @@ export class Denial extends HttpProblem {
   constructor(
     status: 401 | 403,
     detail: string,
-    more: { code: ReasonCode; actor: string; headers?: Readonly<Record<string, string>> },
+    more: { code: ReasonCode; actor: string; next?: string; headers?: Readonly<Record<string, string>> },
   ) {
     super(status, detail, more);
     this.code = more.code;
@@ -66,7 +74,7 @@ export function problemOf(error: unknown): HttpProblem {
 }
 
 /** The body, RFC 9457. */
-export function problemBody({ status, message, code, field }: HttpProblem): Problem {
+export function problemBody({ status, message, code, field, next }: HttpProblem): Problem {
   return {
     type: 'about:blank',
     title: STATUS_CODES[status] ?? 'Error',
@@ -74,5 +82,6 @@ export function problemBody({ status, message, code, field }: HttpProblem): Prob
     detail: message,
     code,
     ...(field !== undefined && { field }),
+    ...(next !== undefined && { next }),
   };
 }

@@ -38,6 +38,8 @@ export const problem = z.object({
   code: problemCodeSchema,
   /** What is wrong of the request, such as `body.node` or `query.limit`. */
   field: z.string().optional(),
+  /** What a person does about it; a line of two blanks is a command. */
+  next: z.string().optional(),
 });
 export type Problem = z.infer<typeof problem>;
 

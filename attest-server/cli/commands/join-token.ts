@@ -17,4 +17,13 @@ export async function createJoinToken(
   await print(io, format, made, () => `${printable(made.token)}\n`);
   if (format === 'table')
     io.err(`enrols ${printable(made.node)} once, until ${printable(utc(made.expiresAt))}\n`);
+  if (made.nameEnrolled === true) io.err(whileEnrolled(printable(made.node)));
+}
+
+function whileEnrolled(node: string): string {
+  return `A TPM is enrolled as ${node} already: while it is, this token lets no other one in. It only tells the agent which authority the server has.
+If the TPM or the board was exchanged, free the name, and then make the token:
+  assay enrol revoke ${node} --reason "the TPM was exchanged"
+  assay join-token create --node ${node}
+`;
 }

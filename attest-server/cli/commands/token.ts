@@ -58,7 +58,8 @@ export async function revokeToken({ io, server }: CliContext, name: string, cons
   const whom = async () => {
     const { items } = await client.get('/v1/tokens', listOf(tokenView));
     const found = items.find((token) => token.name === name);
-    if (found === undefined) throw new Refusal(404, 'not_found', `there is no token named ${printable(name)}`, null);
+    if (found === undefined)
+      throw new Refusal(404, 'not_found', `there is no token named ${printable(name)}`, null);
     const made = `made by ${printable(found.createdBy)} ${ago(found.createdAt, io.now())} ago`;
     return `${printable(name)} (${found.role}, ${made}) will be refused from now on\n`;
   };

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
 import { preparePrivateFile } from '../../state/private-file.ts';
@@ -63,8 +63,19 @@ function open(path: string, keyDigest: KeyDigest | null): DatabaseSync {
   } catch (cause) {
     connection?.close();
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`the store ${file} cannot be opened: ${why}`, { cause });
+    throw new Error(`the store ${file} cannot be opened: ${why}${whatHelps(cause, file)}`, { cause });
   }
+}
+
+/** SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes. */
+const damaged: readonly number[] = [11, 26];
+
+function whatHelps(cause: unknown, file: string): string {
+  const errcode = cause instanceof Error && 'errcode' in cause ? Number(cause.errcode) & 0xff : 0;
+  if (!damaged.includes(errcode)) return '';
+  return `
+  It is damaged. Keep a copy of it, and put the latest good copy in its place (docs/backup.md, "Restore"):
+  ls -lt ${join(dirname(file), 'backups')}`;
 }
 
 function statement<V extends Readonly<Record<string, Value>>, R>(

@@ -2,7 +2,12 @@ import { resolve } from 'node:path';
 import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
-import { type EventLog, type LogEvent, parseEventLog } from '../../../verify/tpm/event-log.ts';
+import {
+  type EventLog,
+  type LogEvent,
+  parseEventLog,
+  parseEventLogSoFar,
+} from '../../../verify/tpm/event-log.ts';
 import {
   parseUserSpaceLog,
   replayUserSpace,
@@ -33,10 +38,42 @@ export function showEventLog({ io, exitWith }: CliContext, file: string, options
     io.out(text.split('\n').map(printable).join('\n'));
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
-    if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
-    io.err(`assay: ${printable(eventLogFault(read, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
+    const soFar = read === file ? readableEvents(bytes) : null;
+    if (format === 'json') io.out(`${JSON.stringify({ ...eventLogError(error), ...soFar })}\n`);
+    else if (soFar !== null) io.out(soFarPage(soFar).split('\n').map(printable).join('\n'));
+    const isEmpty = read === file && bytes.length === 0;
+    const fault = isEmpty
+      ? `${file} is empty: offset 0, field log: no event log has less than one event`
+      : eventLogFault(read, error).trimEnd();
+    io.err(`assay: ${printable(fault)}\n  ${isEmpty ? whyEmpty : whatToName(read === file)}\n`);
     exitWith(exit.error);
   }
+}
+
+const whyEmpty =
+  'Copy it as root. The kernel shows an empty one where the firmware hands none over: is the TPM switched on, and does the machine boot by UEFI?';
+
+type SoFar = Omit<EventLog, 'banks'>;
+
+/** What can be read of a log that is cut or damaged; null where not even its first event can. */
+function readableEvents(bytes: Buffer): SoFar | null {
+  try {
+    const { format, startupLocality, events, notes } = parseEventLogSoFar(bytes).log;
+    return { format, startupLocality, events, notes };
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    return null;
+  }
+}
+
+/** Without PCRs: those of a part of a log are no machine's. */
+function soFarPage({ format, events }: SoFar): string {
+  const bank = pcrBanks.findLast((one) => events.some(({ digests }) => digests[one] !== undefined));
+  return [
+    `${format} log, of which ${events.length} events can be read`,
+    ...eventLines({ events, banks: bank === undefined ? {} : { [bank]: {} } }),
+    '',
+  ].join('\n');
 }
 
 /**
@@ -141,7 +178,7 @@ const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as con
 /** The beginning is enough to compare digests; the whole ones are in the JSON. */
 const shownDigits = 16;
 
-function eventLines({ events, banks }: EventLog): readonly string[] {
+function eventLines({ events, banks }: Pick<EventLog, 'events' | 'banks'>): readonly string[] {
   const bank = banks.sha256 === undefined ? firstOf(banks) : 'sha256';
   const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', (bank ?? 'digest').toUpperCase(), 'DESCRIBES'];
   const rows = events.map((event: LogEvent) => [

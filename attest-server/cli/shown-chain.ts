@@ -1,0 +1,30 @@
+import type { X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
+import { connect } from 'node:tls';
+
+/** Certificates that the server shows, its own first, of which nothing is believed; none where it does not answer. */
+export function shownChain({ hostname, port }: URL): Promise<readonly X509Certificate[]> {
+  const host = hostname.replace(/^\[(.*)\]$/, '$1');
+  return new Promise((resolve) => {
+    const socket = connect({
+      host,
+      port: Number(port || 443),
+      rejectUnauthorized: false,
+      ...(isIP(host) === 0 && { servername: host }),
+    });
+    const chain: X509Certificate[] = [];
+    socket.setTimeout(5_000, () => socket.destroy());
+    socket.once('error', () => socket.destroy());
+    socket.once('close', () => resolve(chain));
+    socket.once('secureConnect', () => {
+      let next = socket.getPeerX509Certificate();
+      while (next !== undefined && chain.length < 4) {
+        const { raw } = next;
+        if (chain.some((seen) => seen.raw.equals(raw))) break;
+        chain.push(next);
+        next = next.issuerCertificate;
+      }
+      socket.destroy();
+    });
+  });
+}
