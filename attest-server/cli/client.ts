@@ -199,7 +199,7 @@ function unreachable(server: URL, code: string, cause: Error): [text: string, hi
     return [
       `nothing listens at ${server.host}`,
       server.port === '8444'
-        ? 'Is the server running on that machine? On it:\n  systemctl status assay-server'
+        ? 'Is the server running on that machine? On it, where systemd runs it:\n  systemctl status assay-server'
         : `Is the server running on that machine? ${whereTheApiIs}\n${at8444}`,
     ];
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
@@ -238,14 +238,19 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
     return said?.next === undefined
       ? because(`${server.host} refused the token in ${tokenFile}`, anotherToken)
       : because(`${server.host} refused the token in ${tokenFile}: ${detail}`, said.next);
-  if (status === 403) return because(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
+  if (status === 403)
+    return because(`not allowed: ${detail}`, said?.next ?? 'Use a token of that role with --token-file.');
   if (code === 'unknown_path')
     return because(
       `${server.host} does not know ${path.replace(/\?.*/s, '')}`,
       'Use the command line of the same version as the server.',
     );
   if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
-  if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
+  if (status >= 500)
+    return because(
+      `the server failed: ${detail}`,
+      "Look into the server's log. On that machine, where systemd runs it:\n  journalctl -u assay-server -n 50",
+    );
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');
   // Reason codes are words that documents explain; the others say what the sentence says.

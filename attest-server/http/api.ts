@@ -106,6 +106,7 @@ async function authorize(
     throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
       code: 'role_denied',
       actor: caller.name,
+      next: `Use a token of that role. Whoever has the role admin makes one:\n  assay token create --name NAME --role ${role}`,
     });
   return caller;
 }

@@ -132,6 +132,16 @@ describe('an error of the command line advises the right thing', () => {
       says: ['none does not exist', '--token-file'],
     },
     {
+      what: 'a token of too low a role',
+      args: ['--token-file', join(dir, '..', 'reader.token'), 'token', 'list'],
+      code: 1,
+      says: [
+        'needs the role admin',
+        'has the role reader',
+        '    assay token create --name NAME --role admin\n',
+      ],
+    },
+    {
       what: 'a place in a history that is none',
       args: ['history', 'node-1', '--before', 'nonsense'],
       code: 2,

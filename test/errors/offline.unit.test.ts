@@ -91,6 +91,12 @@ describe('an error of a command that needs no server advises the right thing', (
       1,
       ['empty.bin is empty', 'offset 0, field log', 'Copy it as root'],
     ],
+    [
+      'a bundle in place of an event log',
+      ['eventlog', 'other.json'],
+      1,
+      ['other.json is no event log', 'looks like JSON', indented('assay verify other.json')],
+    ],
     ['a bundle that is none', ['verify', 'README.md'], 10, ['README.md is no bundle: it is not JSON']],
     ['JSON that is no bundle', ['verify', 'other.json'], 10, ['other.json is no bundle', 'version']],
     [

@@ -45,9 +45,17 @@ export function showEventLog({ io, exitWith }: CliContext, file: string, options
     const fault = isEmpty
       ? `${file} is empty: offset 0, field log: no event log has less than one event`
       : eventLogFault(read, error).trimEnd();
-    io.err(`assay: ${printable(fault)}\n  ${isEmpty ? whyEmpty : whatToName(read === file)}\n`);
+    const hint = looksLikeJson(bytes)
+      ? `It looks like JSON. A bundle is judged by another command:\n    assay verify ${printable(file)}`
+      : whatToName(read === file);
+    io.err(`assay: ${printable(fault)}\n  ${isEmpty ? whyEmpty : hint}\n`);
     exitWith(exit.error);
   }
+}
+
+/** No firmware log begins so: its first event is of PCR 0. */
+function looksLikeJson(bytes: Buffer): boolean {
+  return /^\s*\{/.test(bytes.toString('latin1', 0, 64));
 }
 
 const whyEmpty =
