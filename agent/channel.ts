@@ -2,6 +2,7 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { channelBindingBytes, channelBindingLabel } from '../attest-server/protocol/binding.ts';
+import { dateFault, dateFaults } from '../attest-server/protocol/certificate-dates.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
 import {
   attestPath,
@@ -13,6 +14,7 @@ import { Rejection } from '../attest-server/protocol/rejection.ts';
 import { AgentError } from './agent-error.ts';
 import type { ServerAddress } from './config.ts';
 import { connectFault } from './connect-fault.ts';
+import { readPeerChain } from './server-identity.ts';
 
 export interface ChannelOptions {
   readonly server: ServerAddress;
@@ -77,8 +79,11 @@ export function openChannel(options: ChannelOptions): Promise<Channel> {
     let peer: X509Certificate | undefined;
     const fail = (cause: unknown) => {
       socket.terminate();
-      const said = cause instanceof Error ? connectFault(cause) : 'aborted';
-      reject(new AgentError('connect_failed', `${host}:${server.port}: ${said}`, { retryable: true, cause }));
+      saidOf(cause, server, signal).then((said) =>
+        reject(
+          new AgentError('connect_failed', `${host}:${server.port}: ${said}`, { retryable: true, cause }),
+        ),
+      );
     };
     const onAbort = () => fail(signal.reason);
     // Stays for good: an error without listener would end the process.
@@ -104,6 +109,15 @@ function isTls13(socket: object): socket is TLSSocket {
   return (
     'getProtocol' in socket && typeof socket.getProtocol === 'function' && socket.getProtocol() === 'TLSv1.3'
   );
+}
+
+async function saidOf(cause: unknown, server: ServerAddress, signal: AbortSignal): Promise<string> {
+  if (!(cause instanceof Error)) return 'aborted';
+  if ('code' in cause && dateFaults.has(String(cause.code))) {
+    const fault = dateFault(await readPeerChain(server, signal).catch(() => []), Date.now());
+    if (fault !== null) return `${fault.text}. ${fault.hint}`;
+  }
+  return connectFault(cause);
 }
 
 /** @throws Rejection */

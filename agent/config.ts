@@ -8,7 +8,9 @@ import {
   path,
   resolveSettings,
   type SettingFlags,
+  type SettingSources,
   type Settings,
+  type SettingValues,
 } from '../attest-server/protocol/settings.ts';
 
 export interface ServerAddress {
@@ -39,7 +41,8 @@ const notTpm = 'names no TPM: write device:/dev/tpmrm0 or swtpm:path=/run/socket
 /** Every key of the agent's configuration; README.md has them as a table. */
 export const agentSettings = {
   servers: {
-    variable: 'ASSAY_SERVERS',
+    variable: 'ASSAY_AGENT_SERVERS',
+    formerly: 'ASSAY_SERVERS',
     unit: 'list',
     separator: /[\s,]+/,
     schema: z
@@ -52,11 +55,13 @@ export const agentSettings = {
       .describe('1 to 16 `host:port`, tried in turn; in the variable with commas or blanks'),
   },
   node: {
-    variable: 'ASSAY_NODE',
+    variable: 'ASSAY_AGENT_NODE',
+    formerly: 'ASSAY_NODE',
     schema: nodeName.describe("this node's name (lower-case RFC 1123)"),
   },
   caFile: {
-    variable: 'ASSAY_CA_FILE',
+    variable: 'ASSAY_AGENT_CA_FILE',
+    formerly: 'ASSAY_CA_FILE',
     schema: path
       .nullable()
       .default(null)
@@ -65,14 +70,16 @@ export const agentSettings = {
       ),
   },
   joinTokenFile: {
-    variable: 'ASSAY_JOIN_TOKEN_FILE',
+    variable: 'ASSAY_AGENT_JOIN_TOKEN_FILE',
+    formerly: 'ASSAY_JOIN_TOKEN_FILE',
     schema: path
       .nullable()
       .default(null)
       .describe('file with a join token; it also names the authority. One of the two is required'),
   },
   tcti: {
-    variable: 'ASSAY_TCTI',
+    variable: 'ASSAY_AGENT_TCTI',
+    formerly: 'ASSAY_TCTI',
     // node-tpm2 judges the rest when it opens the TPM.
     schema: z
       .string(notTpm)
@@ -81,7 +88,8 @@ export const agentSettings = {
       .describe('the TPM, as tpm2-tools name it'),
   },
   stateDir: {
-    variable: 'ASSAY_STATE_DIR',
+    variable: 'ASSAY_AGENT_STATE_DIR',
+    formerly: 'ASSAY_STATE_DIR',
     schema: path
       .default('/var/lib/assay-agent')
       .describe(
@@ -89,13 +97,15 @@ export const agentSettings = {
       ),
   },
   sysroot: {
-    variable: 'ASSAY_SYSROOT',
+    variable: 'ASSAY_AGENT_SYSROOT',
+    formerly: 'ASSAY_SYSROOT',
     schema: path
       .default('/')
       .describe('stands for `/` where `/proc`, `/sys`, `/etc`, `/boot` and `/efi` are read'),
   },
   logLevel: {
-    variable: 'ASSAY_LOG_LEVEL',
+    variable: 'ASSAY_AGENT_LOG_LEVEL',
+    formerly: 'ASSAY_LOG_LEVEL',
     flag: '--log-level',
     schema: logLevel.default('info').describe('as for the server'),
   },
@@ -107,7 +117,14 @@ export function buildConfig(
   environment: Readonly<Record<string, string | undefined>>,
   flags: SettingFlags<typeof agentSettings> = {},
 ): AgentConfig {
-  const values = resolveSettings(agentSettings, { file, environment, flags }, ({ caFile, joinTokenFile }) =>
+  return configOf(agentValues({ file, environment, flags }));
+}
+
+type AgentValues = SettingValues<typeof agentSettings>;
+
+/** The value of each setting as it was given. @throws ConfigError with every fault at once */
+export function agentValues(sources: SettingSources<typeof agentSettings>): AgentValues {
+  return resolveSettings(agentSettings, sources, ({ caFile, joinTokenFile }) =>
     caFile === null && joinTokenFile === null
       ? [
           {
@@ -117,6 +134,9 @@ export function buildConfig(
         ]
       : [],
   );
+}
+
+export function configOf(values: AgentValues): AgentConfig {
   return {
     servers: values.servers.map(addressOf).filter((address) => address !== null),
     node: values.node,

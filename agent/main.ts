@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { ConfigError } from '../attest-server/protocol/config-error.ts';
+import { logLines } from '../attest-server/protocol/log-lines.ts';
+import type { LogLevel } from '../attest-server/protocol/settings.ts';
 import type { AgentConfig } from './config.ts';
 import { runAgent } from './run.ts';
 import { readVersion } from './version.ts';
@@ -18,33 +20,42 @@ program
   .description('connect to the server and answer its challenges until stopped')
   .option(
     '--config <file>',
-    'configuration (YAML; README.md lists the keys); variables (ASSAY_SERVERS, ASSAY_NODE, …) win over it',
+    'configuration (YAML; README.md lists the keys); variables (ASSAY_AGENT_SERVERS, ASSAY_AGENT_NODE, …) win over it',
   )
   .exitOverride()
-  .action(async ({ config: file }: { readonly config?: string }) => {
+  .action(async ({ config: path }: { readonly config?: string }) => {
+    // Loads zod and the protocol, as the rest of `run` does: 0.12 s of CPU time, for which --version does not wait.
+    const { agentSettings, agentValues, configOf } = await import('./config.ts');
+    const { formerNames } = await import('../attest-server/protocol/settings.ts');
+    const { readConfigFile } = await import('../attest-server/protocol/config-file.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-    await run(await readConfig(file, logLevel));
+    const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
+    const sources = { file, environment: process.env, flags: { logLevel } };
+    const settings = agentValues(sources);
+    const logger = createLogger(settings.logLevel, settings.node);
+    logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
+    for (const name of formerNames(agentSettings, sources))
+      logger.warn(
+        { code: 'former_name', ...name },
+        'the variable has a new name; the next version ignores this one',
+      );
+    await run(configOf(settings), logger);
   });
 
-async function run(config: AgentConfig): Promise<void> {
+function createLogger(level: LogLevel, node: string): Logger {
+  const sync = pino.destination({ dest: 2, sync: true });
+  return pino(
+    { level, base: { node }, formatters: logLines.formatters, timestamp: logLines.timestamp },
+    sync,
+  );
+}
+
+async function run(config: AgentConfig, logger: Logger): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   const changes = new EventTarget();
   process.on('SIGHUP', () => changes.dispatchEvent(new Event('changed')));
-  const logger = pino(
-    { level: config.logLevel, base: { node: config.node }, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ dest: 2, sync: true }),
-  );
   await runAgent(config, { logger, signal: stop.signal, changes });
-}
-
-async function readConfig(path: string | undefined, logLevel: string | undefined): Promise<AgentConfig> {
-  // Loads zod and the protocol, as the rest of `run` does: 0.12 s of CPU time, for which --version does not wait.
-  const { buildConfig } = await import('./config.ts');
-  if (path === undefined) return buildConfig(null, process.env, { logLevel });
-  const { readConfigFile } = await import('../attest-server/protocol/config-file.ts');
-  const file = await readConfigFile(path, () => readFile(path, 'utf8'));
-  return buildConfig(file, process.env, { logLevel });
 }
 
 try {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openTpm, ToolError, type Tpm } from 'node-tpm2';
 import type { Logger } from 'pino';
+import { adviceOn } from '../attest-server/protocol/advice.ts';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
 import { AgentError } from './agent-error.ts';
 import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
@@ -56,6 +57,9 @@ interface OpenTpm {
 
 /** A machine without a TPM looks for one again this often. */
 const lookAgainMs = 60_000;
+
+const serverFault =
+  'the server cannot judge or store what this node proves: a fault of the server, not of this node; it is tried again';
 
 /** None yet. */
 const takes: ReadonlyMap<number, FrameTaker> = new Map();
@@ -179,10 +183,9 @@ class Agent {
           refused: ({ code }, isFirst) => {
             if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
-            logger.warn(
-              { code },
-              isStrange ? 'the server refused; is it of another version?' : 'the server refused',
-            );
+            const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
+            const next = adviceOn(code, this.#config.node);
+            logger.warn({ code, next }, code === 'server_fault' ? serverFault : text);
             if (presented !== null && code === 'enrolment_pending')
               logger.warn({ code: 'join_token' }, this.#whyNotJoined());
             // A node whose enrolment was revoked shows a token again: its operator may have put a new one there.

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { connect, type TLSSocket } from 'node:tls';
 import { authorityDigest } from '../attest-server/protocol/authority.ts';
+import { dateFault } from '../attest-server/protocol/certificate-dates.ts';
 import { AgentError } from './agent-error.ts';
 import { isSignedBy, openTrust, type Trust } from './announced-authorities.ts';
 import type { ServerAddress } from './config.ts';
@@ -73,9 +74,8 @@ export function checkChain(
     throw refused('the key that the join token names is not that of a self-signed authority');
   if (!isSignedBy(leaf, authority))
     throw refused('its certificate is not signed by the authority that the join token names');
-  for (const certificate of [leaf, authority])
-    if (now < certificate.validFromDate || now > certificate.validToDate)
-      throw refused('a certificate is not valid at this time; are the clocks right?');
+  const fault = dateFault([leaf, authority], now.getTime());
+  if (fault !== null) throw refused(`${fault.text}. ${fault.hint}`);
   if ((isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host)) === undefined)
     throw refused(notForHost(host, leaf.subjectAltName));
   return authority;
@@ -114,7 +114,10 @@ function parsePem(pem: string, name: string): X509Certificate[] {
 }
 
 /** Looks at what the server shows, and believes nothing of it. */
-function readPeerChain({ host, port }: ServerAddress, signal: AbortSignal): Promise<X509Certificate[]> {
+export function readPeerChain(
+  { host, port }: ServerAddress,
+  signal: AbortSignal,
+): Promise<X509Certificate[]> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host,

@@ -9,6 +9,7 @@ import {
   path,
   resolveSettings,
   type SettingFlags,
+  type SettingSources,
   type Settings,
   type SettingValues,
 } from './protocol/settings.ts';
@@ -45,6 +46,12 @@ export interface ServerConfig {
   readonly transitionEvidenceFor: number;
   /** How many nodes of one address, or network of IPv6, may be bound by first use. */
   readonly firstUsePerSource: number;
+  /** Whether the metrics have series of each node. */
+  readonly metricsPerNode: boolean;
+  /** Milliseconds for which the text of one scrape is that of all. */
+  readonly scrapeKeptFor: number;
+  /** Milliseconds after which is looked again whether the certificate is due. */
+  readonly certificateLookedAtEvery: number;
   /** Who captured a reference may not approve it; a capture is then always staged. */
   readonly separateApprovals: boolean;
 }
@@ -210,6 +217,13 @@ export const serverSettings = {
         'how many nodes of one address may be bound by `first-use`; those that were approved do not count',
       ),
   },
+  'metrics.perNode': {
+    variable: 'ASSAY_METRICS_PER_NODE',
+    schema: z
+      .boolean('neither true nor false')
+      .default(true)
+      .describe('whether `/metrics` has series of each node; the alert rules that name a node need them'),
+  },
   'approvals.separate': {
     variable: 'ASSAY_APPROVALS_SEPARATE',
     schema: z
@@ -225,7 +239,17 @@ export function serverConfig(
   environment: Readonly<Record<string, string | undefined>>,
   flags: SettingFlags<typeof serverSettings> = {},
 ): ServerConfig {
-  const values = resolveSettings(serverSettings, { file, environment, flags }, contradictionsIn);
+  return configOf(serverValues({ file, environment, flags }));
+}
+
+type ServerValues = SettingValues<typeof serverSettings>;
+
+/** The value of each setting as it was given. @throws ConfigError with every fault at once */
+export function serverValues(sources: SettingSources<typeof serverSettings>): ServerValues {
+  return resolveSettings(serverSettings, sources, contradictionsIn);
+}
+
+export function configOf(values: ServerValues): ServerConfig {
   return {
     stateDir: values.stateDir,
     host: values.host,
@@ -250,11 +274,14 @@ export function serverConfig(
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
     firstUsePerSource: values.firstUsePerSource,
+    metricsPerNode: values['metrics.perNode'],
+    scrapeKeptFor: 1000,
+    certificateLookedAtEvery: 3_600_000,
     separateApprovals: values['approvals.separate'],
   };
 }
 
-function contradictionsIn(values: Partial<SettingValues<typeof serverSettings>>) {
+function contradictionsIn(values: Partial<ServerValues>) {
   const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = values;
   const found: Contradiction<typeof serverSettings>[] = [];
   const { 'sources.connections': places, 'sources.connectionsPerSecond': perSecond = 0 } = values;

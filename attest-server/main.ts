@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
-import type { ServerConfig } from './config.ts';
+import type { serverValues } from './config.ts';
 import { version } from './version.ts';
 
 // What an action needs is loaded by that action: --version takes 0.13 s, with everything it was 1 s.
@@ -22,13 +22,13 @@ program
   .requiredOption('--start-anew', 'make a new key under a new origin; agents report it once')
   .requiredOption('--reason <text>', 'why, for the audit log')
   .action(async ({ reason }: { readonly reason: string }, command: Command) => {
-    const { stateDir } = await configOf(command.optsWithGlobals());
+    const { stateDir } = await readSettings(command.optsWithGlobals());
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
     await startAuditLogAnew(stateDir, reason);
   });
 
 /** With what it starts, once that is known. */
-let started: ServerConfig | null = null;
+let started: ReturnType<typeof serverValues> | null = null;
 try {
   await program.parseAsync();
 } catch (error) {
@@ -42,13 +42,14 @@ interface Flags {
   readonly logLevel?: string;
 }
 
-async function configOf(flags: Flags): Promise<ServerConfig> {
+async function readSettings(flags: Flags): Promise<ReturnType<typeof serverValues>> {
   const { config: path, stateDir, policy, logLevel } = flags;
-  const { serverConfig } = await import('./config.ts');
+  const { serverValues } = await import('./config.ts');
   const { readConfigFile } = await import('./protocol/config-file.ts');
   const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
+  const sources = { file, environment: process.env, flags: { stateDir, policy, logLevel } };
   try {
-    return serverConfig(file, process.env, { stateDir, policy, logLevel });
+    return serverValues(sources);
   } catch (error) {
     const { withFaultsOfPolicy } = await import('./start-fault.ts');
     const inFile: unknown = Object(file?.value).policy;
@@ -65,12 +66,16 @@ async function fail(error: unknown): Promise<void> {
 }
 
 async function run(flags: Flags): Promise<void> {
-  const config = await configOf(flags);
-  started = config;
+  const settings = await readSettings(flags);
+  started = settings;
+  const { configOf } = await import('./config.ts');
   const { pino } = await import('pino');
+  const { logLines } = await import('./protocol/log-lines.ts');
   const { startServer } = await import('./server.ts');
-  const logger = pino({ level: config.logLevel, base: null }, pino.destination(2));
-  const server = await startServer(config, { logger });
+  const { formatters, timestamp } = logLines;
+  const logger = pino({ level: settings.logLevel, base: null, formatters, timestamp }, pino.destination(2));
+  logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
+  const server = await startServer(configOf(settings), { logger });
   logger.info(
     { agents: server.agentPort, api: server.apiPort, metrics: server.metricsPort, ca: server.caFile },
     'the server listens',

@@ -11,6 +11,7 @@ import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
 import { openEvidence } from './evidence/open.ts';
+import { openHealth } from './health/open.ts';
 import { openHttp } from './http/open.ts';
 import { openInForce } from './in-force/open.ts';
 import { nextStep } from './policy/advice.ts';
@@ -59,16 +60,15 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
-  const { metrics, report, auditTo } = rooms.use(openTelemetry({ logger, version, now, recorded }));
+  const { metrics, report, auditTo } = rooms.use(
+    openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
+  );
   const { fault } = report;
   const onUnreadable = report.unreadable;
-  const store = rooms.use(
-    await openStore(join(stateDir, 'assay.db'), {
-      chain: chainEntry,
-      keyDigest: storedKeyDigest,
-      onUnreadable,
-    }),
-  );
+  const health = rooms.use(openHealth({ state, now, report }));
+  const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
+  const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
+  health.probeBy(store.probe);
   const audit = rooms.use(await openAudit({ store, stateDir, now, logger, report }));
   auditTo(audit);
   const expire = metrics.certificatesExpire;
@@ -79,8 +79,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       enrolment: store.enrolment,
       audit: store.audit,
       now,
+      lookEvery: config.certificateLookedAtEvery,
       logger,
       expire,
+      report,
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
@@ -105,7 +107,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf,
       alive: state,
       duration: metrics.duration,
+      answered: report.answered,
       recorded: report.recorded,
+      storageFault: health.fault,
       fault,
     }),
   );
@@ -156,9 +160,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       announce: tls.announce,
       trusts: tls.trusts,
       refused: enrolment.refused,
-      failed: report.failed,
+      failed(error, about) {
+        report.failed(error, about);
+        if (about.node !== null) attest.failed(about.node, error);
+      },
       connections: metrics.agents,
       now: monotonic,
+      wallClock: now,
     }),
   );
   const http = rooms.use(
@@ -169,15 +177,30 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
       unsupported: enrolment.unsupported,
+      mayEnrol: enrolment.mayEnrol,
+      claims: enrolment.claims,
+      connected: agents.connected,
+      lastSeen: enrolment.lastSeen,
+      affirmedBy: inForce.affirmedBy,
       capture: references.capture,
       referenceLife: references.life,
       bundle,
       audit: audit.ports,
       authority: tls.ports,
-      advise: nextStep,
+      advise: (code, node, reason) =>
+        code === 'server_fault'
+          ? health.advice(attest.serverFault(node) ?? 'internal')
+          : nextStep(code, node, reason),
+      faultAdvice: health.advice,
+      storageFault: health.fault,
       policy: inForce.policy,
       policies: inForce.trials,
-      ready: audit.ready,
+      ready() {
+        const reason = health.text();
+        if (reason !== null) return { ok: false, reason };
+        const certificate = tls.ready();
+        return certificate.ok ? audit.ready() : certificate;
+      },
       metrics,
       now,
       answered: metrics.request,

@@ -5,6 +5,7 @@ import { checkPolicy } from './policy/file/policy-file.ts';
 import { enrolments } from './policy/policy.ts';
 import { observePolicy, strictPolicy } from './policy/shipped/built-in.ts';
 import { ConfigError } from './protocol/config-error.ts';
+import { storageCauseOf } from './protocol/server-fault.ts';
 
 export interface StartFault {
   readonly text: string;
@@ -27,12 +28,17 @@ export function startFault(error: unknown, started: Started | null = null): Star
   if (error instanceof ConfigError) return { text, exitCode: 2 };
   if (error instanceof PolicyError) return { text: policyText(error), exitCode: 2 };
   const { code, path, port, address } = systemError(error);
+  if (storageCauseOf(error) === 'disk_full')
+    return { text: `the disk is full: ${path ?? text}\n  ${makeRoom}`, exitCode: 1 };
   if (code !== null && path !== null)
     return { text: `${path} cannot be used (${code})\n  ${whatToName(path, started)}`, exitCode: 1 };
   if (code !== null && address !== null)
     return { text: notListening(code, address, port ?? 0, started), exitCode: 1 };
   return { text, exitCode: 1 };
 }
+
+const makeRoom =
+  'Make room where the state folder is (df -h shows how full it is; docs/backup.md, "When the disk is full"), and start again.';
 
 /**
  * The faults of a configuration, and those of the policy that it names beside them: who mends a file wants to know all.

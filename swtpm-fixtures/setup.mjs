@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The set-up behind `npm start`, `npm test` and `npm run test:vm|check|fix|bench|build`. It runs under the machine's own
+// The set-up behind `npm start`, `npm test` and `npm run test:vm|check|fix|bench|build|pack`. It runs under the machine's own
 // Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -10,14 +10,15 @@ import { installNpmPackages, pinnedNode } from './set-up/npm.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** The program of each verb, and whether it needs a software TPM. */
+/** The program of each verb, and whether it needs a software TPM, and what else beside it. */
 const verbs = {
   start: { program: ['swtpm-fixtures/cluster/main.ts'], debian: true },
-  test: { program: ['test/main.ts', 'test'], debian: true },
+  test: { program: ['test/main.ts', 'test'], debian: true, tests: true },
   'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },
+  pack: { program: ['swtpm-fixtures/set-up/build.ts', '--pack', '.'], debian: false },
   build: { program: ['swtpm-fixtures/set-up/build.ts'], debian: false },
 };
 
@@ -29,8 +30,8 @@ try {
     );
     process.exit(2);
   }
-  const { program, debian, machines = false } = verbs[verb];
-  if (debian) await installDebianPackages(machines);
+  const { program, debian, tests = false, machines = false } = verbs[verb];
+  if (debian) await installDebianPackages(tests, machines);
   await installNpmPackages(root);
   // npm passes what follows `--`; the first `--` is the one of package.json's own line.
   const args = rest[0] === '--' ? rest.slice(1) : rest;

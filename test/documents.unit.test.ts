@@ -45,6 +45,17 @@ describe('the documents', () => {
       assert.deepEqual(faults, []);
     });
 
+  // Outside of a clone npx asks a registry for the package, and runs what a stranger has put there.
+  for (const document of documents)
+    it(`${document} types npx in a clone alone`, () => {
+      const faults = read(document)
+        .split(/\n(?=#)/)
+        .filter((section) => !section.startsWith('## A tour'))
+        .flatMap((section) => section.split('\n\n'))
+        .filter((paragraph) => /\bnpx\b/.test(paragraph) && !/\bin a clone\b/i.test(paragraph));
+      assert.deepEqual(faults, []);
+    });
+
   it('are found to link to nothing where a file or a heading is missing', () => {
     for (const link of ['docs/none.md', '#no-such-heading', 'docs/policy.md#no-such-heading'])
       assert.equal(leadsSomewhere('README.md', link), false, link);

@@ -5,6 +5,7 @@ import { overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import type { FaultCause } from '../protocol/server-fault.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import { Verifier } from '../verify/verifier.ts';
@@ -19,7 +20,8 @@ import {
 import { Deadlines } from './deadlines.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
-import { nextStatus } from './next-status.ts';
+import { lastTrusted, nextStatus } from './next-status.ts';
+import { NodeFaults } from './node-faults.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame } from './same-verdict.ts';
@@ -52,11 +54,17 @@ export class Attestation {
   readonly #lost = new Map<string, Set<string>>();
   readonly #twins = new Twins();
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
+  readonly #faults: NodeFaults;
+  /** What is stored of nodes that are shown as overdue, where that is a fault of ours: it is not stored. */
+  readonly #stored = new Map<string, NodeStatus>();
+  /** By the monotonic clock: when what could not be stored of these is tried again. */
+  #retryAt = 0;
 
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
     this.#files = new LoaderFiles(ports.evidence, this.#verifier);
     this.#deadlines = new Deadlines(() => ports.monotonic());
+    this.#faults = new NodeFaults(() => ports.monotonic(), ports.unknownAfter);
   }
 
   /**
@@ -84,7 +92,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
-      const held: NodeStatus = { ...status, state: verdict.state, verdict };
+      const held: NodeStatus = { ...status, state: verdict.state, verdict, trustedAt: lastTrusted(status) };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
     }
   }
@@ -95,6 +103,16 @@ export class Attestation {
 
   status(name: string): NodeStatus | null {
     return this.#statuses.get(name) ?? null;
+  }
+
+  /** The server failed while it judged this node, or stored what it proved. */
+  failed(name: string, error: unknown): void {
+    this.#faults.note(name, error);
+  }
+
+  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  serverFault(name: string): FaultCause | null {
+    return this.#faults.of(name);
   }
 
   /** The parts that this node need not send again. */
@@ -175,39 +193,64 @@ export class Attestation {
       ({ name, state, verdict }) =>
         verdict !== null && this.#deadlines.isOver(name) && (state === 'trusted' || state === 'pending'),
     );
-    const aged = await Promise.allSettled(
-      overdue.map((status) => this.#lanes.inOrder(status.name, () => this.#age(status, now))),
-    );
+    const aged = await Promise.allSettled([
+      ...overdue.map((status) => this.#lanes.inOrder(status.name, () => this.#age(status, status, now))),
+      ...this.#notStored().map(([shown, stored]) =>
+        this.#lanes.inOrder(shown.name, () => this.#age(shown, stored, now)),
+      ),
+    ]);
     const faults = aged.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
-    if (faults.length > 0) throw new AggregateError(faults, `${faults.length} nodes could not be aged`);
+    if (faults.length === 0) return;
+    this.#retryAt = this.#ports.monotonic() + retryAfter;
+    throw new AggregateError(faults, `${faults.length} nodes could not be aged`);
   }
 
-  async #age(status: NodeStatus, now: number): Promise<void> {
+  /** Nodes that are silent on their own by now: of these it may be stored that they are. */
+  #notStored(): readonly (readonly [shown: NodeStatus, stored: NodeStatus])[] {
+    if (this.#ports.monotonic() < this.#retryAt) return [];
+    return [...this.#stored].flatMap(([name, stored]) => {
+      const shown = this.#statuses.get(name);
+      return shown === undefined || this.#isOurFault(name) ? [] : [[shown, stored] as const];
+    });
+  }
+
+  /** @param stored what is on disk of it, which is not what is shown where that could not be stored */
+  async #age(shown: NodeStatus, stored: NodeStatus, now: number): Promise<void> {
+    const { name, verdict: before } = stored;
     // A verdict may have come while this one waited its turn.
-    if (this.#statuses.get(status.name) !== status || status.verdict === null) return;
-    const verdict = overdueVerdict(status.verdict, status.verifiedAt, now);
-    const aged: NodeStatus = { ...status, state: 'unknown', verdict };
+    if (this.#statuses.get(name) !== shown || before === null) return;
+    const verdict = overdueVerdict(before, stored.verifiedAt, now);
+    const aged: NodeStatus = { ...stored, state: 'unknown', verdict, trustedAt: lastTrusted(stored) };
+    // Not trusted any longer, though it is not written down.
+    const showOnly = () => {
+      this.#statuses.set(name, aged);
+      this.#unwritten.forget(name);
+      this.#stored.set(name, stored);
+    };
+    if (this.#isOurFault(name)) return showOnly();
     try {
-      const record = changeRecord(aged, now, [verdict], status.state, []);
-      await this.#commit(record, status.state, async () => {
-        if (await this.#ports.verdicts.recordAgeing(record, status)) return true;
-        await this.#readAgain(status.name, now);
+      const record = changeRecord(aged, now, [verdict], stored.state, []);
+      await this.#commit(record, stored.state, async () => {
+        if (await this.#ports.verdicts.recordAgeing(record, stored)) return true;
+        await this.#readAgain(name, now);
         return false;
       });
     } catch (error) {
-      // Not trusted any longer, though it could not be written down.
-      this.#statuses.set(status.name, aged);
-      this.#unwritten.forget(status.name);
+      showOnly();
       throw error;
     }
+  }
+
+  /** That the node is overdue is not its own doing, or cannot be stored. */
+  #isOurFault(name: string): boolean {
+    return this.#faults.of(name) !== null || this.#ports.storageFault() !== null;
   }
 
   /** Another program wrote the node's row since it was read: what is there counts, and ages in its turn. */
   async #readAgain(name: string, now: number): Promise<void> {
     const found = await this.#ports.verdicts.status(name);
     if (found === null) throw new Error(`${name} is no node any more, and nobody said so`);
-    this.#statuses.set(name, found);
-    this.#unwritten.forget(name);
+    this.#showStored(found);
     this.#deadlines.set(name, found.expiresAt, now);
   }
 
@@ -219,6 +262,8 @@ export class Attestation {
     return this.#lanes.inOrder(name, async () => {
       await work();
       this.#statuses.delete(name);
+      this.#stored.delete(name);
+      this.#faults.forget(name);
       this.#deadlines.forget(name);
       if (akName !== undefined) this.#verifier.forget(akName);
       this.#systemUuids.forget(name);
@@ -269,10 +314,13 @@ export class Attestation {
   }
 
   async #record(node: AttestedNode, answer: Answer, proven: Proven, given: GivenFiles): Promise<Judged> {
+    // What cannot be stored is not said.
+    const fault = this.#ports.storageFault();
+    if (fault !== null) throw fault;
     const at = this.#ports.now();
     const { budget, logsPerBoot, packer } = this.#ports.evidence;
     const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
-    const previous = this.#statuses.get(node.name) ?? null;
+    const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
     const { appraise, context } = this.#ports.inForce();
     const { group, labels } = this.#groupOf(node.name);
@@ -335,6 +383,8 @@ export class Attestation {
       await this.#commit(record, from);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
+    this.#faults.forget(node.name);
+    this.#ports.answered(verdict);
     return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code), enough };
   }
 
@@ -351,6 +401,7 @@ export class Attestation {
     const status = { ...judged, verdict, verifiedAt: at, repeats: previous.repeats + 1 };
     const before = this.#proofOf(previous);
     this.#statuses.set(name, status);
+    this.#stored.delete(name);
     this.#deadlines.set(name, status.expiresAt, at);
     const { digest } = own;
     const written = this.#ports.verdicts.recordRepeat({
@@ -358,9 +409,11 @@ export class Attestation {
       evidenceDigest: digest,
       evidence: { own, shared },
     });
-    this.#unwritten
-      .follow(name, before, this.#proofOf(status), written)
-      .catch((error: unknown) => this.#ports.fault(error, 'verdict'));
+    this.#unwritten.follow(name, before, this.#proofOf(status), written).catch((error: unknown) => {
+      // Of a node that was revoked meanwhile nothing is to be stored.
+      if (!(error instanceof Rejection)) this.failed(name, error);
+      this.#ports.fault(error, 'verdict');
+    });
     this.#ports.recorded(
       { node: name, at, verdict, evidenceDigest: digest, transition: false, repeats: 0, since: at },
       status.state,
@@ -378,6 +431,13 @@ export class Attestation {
     this.#deadlines.restore(name, deadline);
   }
 
+  /** What is shown is what is stored. */
+  #showStored(status: NodeStatus): void {
+    this.#statuses.set(status.name, status);
+    this.#stored.delete(status.name);
+    this.#unwritten.forget(status.name);
+  }
+
   #groupOf(node: string): ReturnType<InForce['groupOf']> {
     return this.#ports.inForce().groupOf(node, this.#ports.labelsOf(node));
   }
@@ -392,8 +452,7 @@ export class Attestation {
     const { status } = record;
     if (write === undefined) await this.#ports.verdicts.recordChange(record);
     else if (!(await write())) return;
-    this.#statuses.set(status.name, status);
-    this.#unwritten.forget(status.name);
+    this.#showStored(status);
     this.#ports.duration('record', (performance.now() - started) / 1000);
     let from = before;
     for (const entry of record.history) {
@@ -402,6 +461,9 @@ export class Attestation {
     }
   }
 }
+
+/** Between two attempts to store that nodes are overdue, where the store refused it, in milliseconds. */
+const retryAfter = 60_000;
 
 function isHeldAsTwin({ state, verdict }: NodeStatus): boolean {
   const isSaid = verdict?.reasons.some(({ code }) => code === 'ek_already_bound') === true;

@@ -34,6 +34,8 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     verdict,
     verifiedAt: at,
     expiresAt: at + holdsFor,
+    // While it is trusted `verifiedAt` says it: an equal verdict moves that alone.
+    trustedAt: verdict.state === 'trusted' ? (previous?.trustedAt ?? null) : lastTrusted(previous),
     bootedAt: previous?.bootedAt == null || begun === 'rebooted' ? at : previous.bootedAt,
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: kernelOf(proven),
@@ -43,7 +45,13 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
     repeats: previous?.repeats ?? 0,
+    since: previous?.since ?? null,
   };
+}
+
+/** When the node was last found trusted, as far as it was until this status. */
+export function lastTrusted(status: NodeStatus | null): number | null {
+  return status?.state === 'trusted' ? status.verifiedAt : (status?.trustedAt ?? null);
 }
 
 /** In the node's own words. */

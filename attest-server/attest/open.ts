@@ -2,6 +2,7 @@ import type { Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { Introduction } from '../protocol/messages.ts';
+import type { FaultCause } from '../protocol/server-fault.ts';
 import type { AttestedNode } from './answer.ts';
 import { Attestation } from './attestation.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
@@ -25,6 +26,10 @@ export interface Attest extends AsyncDisposable {
   judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
+  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  serverFault(name: string): FaultCause | null;
+  /** The server failed while it judged this node, or stored what it proved. */
+  failed(name: string, error: unknown): void;
   /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
   release(name: string, work: () => Promise<void>, akName?: string): Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
@@ -77,6 +82,8 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
     },
     status: (name) => attestation.status(name),
     statuses: () => attestation.statuses(),
+    serverFault: (name) => attestation.serverFault(name),
+    failed: (name, error) => attestation.failed(name, error),
     release: (name, work, akName) => attestation.release(name, work, akName),
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
     async [Symbol.asyncDispose]() {

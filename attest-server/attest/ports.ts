@@ -4,6 +4,7 @@ import type { InForce } from '../in-force/in-force.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
 /** What the pipeline needs of the rest; `server.ts` fills it. */
@@ -29,8 +30,12 @@ export interface AttestPorts {
   labelsOf(node: string): Readonly<Record<string, string>>;
   /** Seconds spent in one phase of an attestation. */
   duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
+  /** Evidence was answered: with this verdict, which is on disk, or equal to the one that is. */
+  answered(verdict: Verdict): void;
   /** A verdict was committed, or accepted as equal to the one before. `from` is the state before it. */
   recorded(entry: HistoryEntry, from: NodeState | null): void;
+  /** Why nothing can be stored at present; null where all works. */
+  storageFault(): StorageFault | null;
   /** A verdict that was said could not be written: the node counts as proven when it last was on disk. */
   fault(error: unknown, where: string): void;
 }
@@ -75,8 +80,12 @@ export interface NodeStatus extends Moved {
   readonly verdict: Verdict | null;
   /** When this server first saw the current boot proven. */
   readonly bootedAt: number | null;
+  /** When it was last found trusted, where it is not now: else that is `verifiedAt`. Null: never. */
+  readonly trustedAt: number | null;
   /** `at` of the latest row of the history, as it was asked for; null before the first. */
   readonly recordedAt: number | null;
+  /** Since when it is in this state: its latest transition; null before the first. */
+  readonly since: number | null;
 }
 
 export interface HistoryEntry {

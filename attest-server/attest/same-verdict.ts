@@ -1,4 +1,4 @@
-import type { Verdict } from '../protocol/verdict.ts';
+import type { AspectResult, Verdict } from '../protocol/verdict.ts';
 import type { NodeStatus } from './ports.ts';
 
 /**
@@ -33,6 +33,7 @@ function isSameVerdict(a: Verdict, b: Verdict): boolean {
 
 function isSameReason(a: Verdict['reasons'][number], b: Verdict['reasons'][number]): boolean {
   if (a.code !== b.code || a.severity !== b.severity || a.expected !== b.expected) return false;
+  if (a.signed !== b.signed) return false;
   // A way on that was not there before, or is no more.
   if (a.outOfForce !== b.outOfForce) return false;
   // Here it is a text of the node's own: one that is new each time would be a row each time.
@@ -43,8 +44,14 @@ function hasSameAspects(a: Verdict['aspects'], b: Verdict['aspects']): boolean {
   return isSameList(
     Object.entries(a).sort(byName),
     Object.entries(b).sort(byName),
-    ([name, one], [other, two]) => name === other && one.status === two.status && one.source === two.source,
+    ([name, one], [other, two]) =>
+      name === other && one.status === two.status && one.source === two.source && areAffirmedAlike(one, two),
   );
+}
+
+/** Another reference that speaks for the same boot is news: the one of before may be out of force. */
+function areAffirmedAlike(a: AspectResult, b: AspectResult): boolean {
+  return isSameList(a.references ?? [], b.references ?? [], (one, other) => one === other);
 }
 
 function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {

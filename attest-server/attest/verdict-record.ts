@@ -33,7 +33,8 @@ export function changeRecord(
       detail: { state, policy, evidence: evidenceDigest, transition: row.transition },
     };
   });
-  return { status: { ...status, recordedAt: at, repeats: 0 }, at, evidence, history, audit };
+  const since = history.some(({ transition }) => transition) ? at : status.since;
+  return { status: { ...status, recordedAt: at, repeats: 0, since }, at, evidence, history, audit };
 }
 
 /** One row and one entry for all equal verdicts since the row before. @param status `repeats` of them came before this one */

@@ -48,6 +48,8 @@ export class AuditLog {
   readonly #earlier: readonly AuditOrigin[];
   #signer: AuditSigner;
   #shown: ShownCheckpoint | null = null;
+  /** Signed, in the store, and not yet in the file beside it: there was no room. */
+  #unmarked: string | null = null;
   readonly #inTurn = pLimit(1);
 
   private constructor(ports: AuditLogPorts, signer: AuditSigner, earlier: readonly AuditOrigin[]) {
@@ -179,10 +181,14 @@ export class AuditLog {
     const note =
       (await this.#ports.store.addCheckpoint((head) =>
         formatCheckpoint({ origin, ...head }, this.#signer),
-      )) ?? (this.#shown === null ? await this.#ports.store.latestCheckpoint() : null);
+      )) ??
+      this.#unmarked ??
+      (this.#shown === null ? await this.#ports.store.latestCheckpoint() : null);
     if (note === null) return;
+    this.#unmarked = note;
     // Before anybody sees it: a checkpoint that agents have must not be unknown to the next start.
     writePrivate(this.#path('mark'), note, 'replace');
+    this.#unmarked = null;
     this.#shown = { checkpoint: note, auditKeys: keys.slice(-auditKeysKept) };
     this.#ports.signed(parseCheckpoint(note).size);
   }

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { AuditPorts, Readiness } from '../http/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { timings } from '../protocol/limits.ts';
+import { storageCauseOf } from '../protocol/server-fault.ts';
 import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { paced } from './paced.ts';
@@ -48,6 +49,11 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
   const signing = setInterval(() => {
     log.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
+  /** Then the checkpoints that are there can be read all the same, and the server ends. */
+  const noRoom = (error: unknown): void => {
+    if (storageCauseOf(error) === null) throw error;
+    fault(error, 'checkpoint');
+  };
   const underWay = new Set<Promise<void>>();
   const write = (event: AuditEvent): Promise<void> => {
     const written = store.audit.append(event).finally(() => underWay.delete(written));
@@ -72,7 +78,7 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
       checkpoints: (page) => store.audit.checkpoints(page),
       keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
       // A reader must not make the disk sync as often as he asks.
-      sign: paced(timings.signOnDemandEvery, () => log.sign()),
+      sign: paced(timings.signOnDemandEvery, () => log.sign().catch(noRoom)),
       async rotate(actor) {
         const rotated = await log.rotate(actor);
         logger.warn({ actor, ...rotated }, 'the audit log has a new key');
@@ -100,9 +106,9 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
     async [Symbol.asyncDispose]() {
       clearInterval(signing);
       clearInterval(counting);
-      await writeCount();
+      await writeCount().catch(noRoom);
       await Promise.allSettled(underWay);
-      await log.sign();
+      await log.sign().catch(noRoom);
     },
   };
 }

@@ -19,9 +19,11 @@ import { type Action, type Session, unprovenReport } from './session.ts';
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {
   readonly session: Session;
+  /** Since when and from where, for people. */
+  readonly since: number;
+  readonly address: string;
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
-  readonly #address: string;
   readonly #source: string;
   readonly #timings: Timings;
   readonly #ports: ChannelPorts<Node>;
@@ -52,7 +54,8 @@ export class Connection<Node> {
     this.session = session;
     this.#webSocket = webSocket;
     this.#socket = socket;
-    this.#address = address;
+    this.address = address;
+    this.since = ports.wallClock();
     this.#source = visitor.source;
     this.#rate = new Rate(bounds.frames, ports.now());
     this.#timings = timings;
@@ -199,7 +202,7 @@ export class Connection<Node> {
 
   #identify(hello: Hello, joinToken: string | null): void {
     this.#attempt(async () => {
-      const found = await this.#ports.identify(hello, joinToken, this.#address);
+      const found = await this.#ports.identify(hello, joinToken, this.address);
       this.#node = found.node;
       return this.session.identified(found.activation);
     });
@@ -294,6 +297,8 @@ export class Connection<Node> {
           return;
         }
         this.#ports.failed(error, { node: this.name });
+        // An agent of before would take any word for a refusal of what it sent.
+        if (this.session.hello?.speaks.includes('codes')) this.#send({ type: 'error', code: 'server_fault' });
         this.close(1011, 'the server failed');
       },
     );
@@ -336,7 +341,13 @@ export class Connection<Node> {
     const node = this.name ?? this.session.hello?.node ?? null;
     if (closed) this.#probation?.refused();
     const isProven = this.#probation === null;
-    this.#ports.refused(code, text, { node, address: this.#address, closed, isProven });
+    this.#ports.refused(code, text, {
+      node,
+      ek: this.session.claimedEk,
+      address: this.address,
+      closed,
+      isProven,
+    });
   }
 
   #end(): void {

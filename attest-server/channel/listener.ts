@@ -13,7 +13,7 @@ import { tlsOfListeners } from '../protocol/tls.ts';
 import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
-import type { ChannelPorts, Timings } from './ports.ts';
+import type { ChannelPorts, Connected, Timings } from './ports.ts';
 import { Roster } from './roster.ts';
 import { Session } from './session.ts';
 
@@ -21,6 +21,8 @@ export interface Listener {
   readonly port: number;
   /** Challenges the node of this name at once; without one all that are connected, spread over some seconds. */
   challengeNow(node?: string): void;
+  /** The proven connection of this node's agent; null where there is none. */
+  connected(node: string): Connected | null;
   /** Ends every connection of a node that is none any more. */
   disconnect(node: string): void;
   /** Shows another certificate to whoever connects from now on. @throws Error where the key is not its own */
@@ -58,7 +60,13 @@ export async function listen<Node>(
   const { door } = options;
   door.guard(server, (bound, address) => {
     const text = bound === 'deadline' ? 'no request in time' : 'no request yet, and newer ones came';
-    ports.refused('identity_unproven', text, { node: null, address, closed: true, isProven: false });
+    ports.refused('identity_unproven', text, {
+      node: null,
+      ek: null,
+      address,
+      closed: true,
+      isProven: false,
+    });
   });
   const upgrades = new WebSocketServer({
     noServer: true,
@@ -87,7 +95,7 @@ export async function listen<Node>(
     socket.on('error', giveUp);
     const address = request.socket.remoteAddress ?? '';
     const refuse = (code: ReasonCode, status: string, text: string) => {
-      ports.refused(code, text, { node: null, address, closed: true, isProven: false });
+      ports.refused(code, text, { node: null, ek: null, address, closed: true, isProven: false });
       // Not only our half: a peer that keeps its own open would hold the socket for ever.
       socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () =>
         socket.destroy(),
@@ -138,6 +146,12 @@ export async function listen<Node>(
         return;
       }
       for (const connection of open) if (connection.name === node) connection.challenge();
+    },
+    connected(node) {
+      const found = proven.find(node, 'agent');
+      if (found === null) return null;
+      const { address, since, session } = found;
+      return { address, since, agent: session.hello?.versions.program ?? '' };
     },
     disconnect(node) {
       for (const connection of open) if (connection.name === node) connection.release();

@@ -27,6 +27,7 @@ export async function openChannel<Node>(
   return {
     port: listener.port,
     challengeNow: listener.challengeNow,
+    connected: listener.connected,
     disconnect: listener.disconnect,
     renew: listener.renew,
     close: listener.close,

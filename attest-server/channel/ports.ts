@@ -37,6 +37,15 @@ export interface Surroundings<Connection extends Listed> {
   readonly left: (source: string) => void;
 }
 
+/** A proven connection of a node's agent, for people. */
+export interface Connected {
+  readonly address: string;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+  /** The version that it says. */
+  readonly agent: string;
+}
+
 /** Who an agent turned out to be. */
 export interface Identification<Node> {
   readonly node: Node;
@@ -92,15 +101,24 @@ export interface ChannelPorts<Node> {
   ): { readonly told: string | null; readonly authorities: AnnouncedAuthority[] | null };
   /** Which authorities a proven agent trusts since it was told of them. */
   trusts(name: string, authorities: readonly string[]): void;
-  /** Something was refused; `closed` says whether the conversation ended. */
+  /** Something was refused; `ek` is the digest of the endorsement key that was shown, `closed` says whether the conversation ended. */
   refused(
     code: ReasonCode,
     text: string,
-    about: { node: string | null; address: string; closed: boolean; isProven: boolean },
+    about: {
+      node: string | null;
+      ek: string | null;
+      address: string;
+      closed: boolean;
+      isProven: boolean;
+    },
   ): void;
   /** A fault of ours. */
   failed(error: unknown, about: { node: string | null }): void;
   /** Connected agents by the version that they say. */
   connections(versions: ReadonlyMap<string, number>): void;
+  /** Milliseconds of a clock that nobody sets. */
   now(): number;
+  /** Milliseconds since the epoch. */
+  wallClock(): number;
 }

@@ -1,3 +1,4 @@
+import type { Role } from '../protocol/messages.ts';
 import type { Session } from './session.ts';
 import { Tally } from './tally.ts';
 
@@ -18,7 +19,7 @@ export class Roster<Connection extends Listed> {
 
   /** @returns the connection of this node and role before it; itself where it was there already */
   enter(name: string, connection: Connection): Connection | null {
-    const key = keyOf(name, connection);
+    const key = keyOf(name, connection.session.hello?.role);
     const before = this.#byKey.get(key) ?? null;
     if (before === connection) return before;
     if (before !== null) this.#count(before, -1);
@@ -27,8 +28,12 @@ export class Roster<Connection extends Listed> {
     return before;
   }
 
+  find(name: string, role: Role): Connection | null {
+    return this.#byKey.get(keyOf(name, role)) ?? null;
+  }
+
   leave(name: string, connection: Connection): void {
-    const key = keyOf(name, connection);
+    const key = keyOf(name, connection.session.hello?.role);
     if (this.#byKey.get(key) !== connection) return;
     this.#byKey.delete(key);
     this.#count(connection, -1);
@@ -40,6 +45,6 @@ export class Roster<Connection extends Listed> {
 }
 
 /** A node's name has no space. */
-function keyOf(name: string, { session }: Listed): string {
-  return `${session.hello?.role} ${name}`;
+function keyOf(name: string, role: Role | undefined): string {
+  return `${role} ${name}`;
 }

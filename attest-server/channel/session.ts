@@ -65,6 +65,7 @@ export class Session {
   #phase: Phase = 'hello';
   #hello: Introduction | null = null;
   #helloDigest = '';
+  #claimedEk: string | null = null;
   /** The whole of it while its join token is on the way. */
   #waiting: Hello | null = null;
   #activationSecret: Buffer | null = null;
@@ -90,6 +91,10 @@ export class Session {
   }
   get helloDigest(): string {
     return this.#helloDigest;
+  }
+  /** SHA-256 of the endorsement key that it showed, hex; null where it showed none. It proves nothing. */
+  get claimedEk(): string | null {
+    return this.#claimedEk;
   }
   get channel(): Buffer {
     return this.#channel;
@@ -214,6 +219,7 @@ export class Session {
     const { ek, ak, joinToken, checkpoint, speaks, ...introduction } = hello;
     this.#hello = { ...introduction, speaks: knownWords(speaks) };
     this.#helloDigest = hash('sha256', text, 'hex');
+    if (ek !== null) this.#claimedEk = hash('sha256', Buffer.from(ek.publicArea, 'base64'), 'hex');
     if (!joinToken) return this.#identify(hello, null);
     this.#phase = 'join-token';
     this.#waiting = hello;

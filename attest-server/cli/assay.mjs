@@ -8,16 +8,21 @@ import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-if (Number(process.versions.node.split('.')[0]) >= 24) {
+const main = ['main.js', 'main.ts'].map((name) => join(here, name)).find((file) => existsSync(file));
+
+if (main === undefined) {
+  // In a clone npm runs no script, so a plain `npm pack` there has compiled nothing.
+  process.stderr.write('assay: this package holds no program: make it in the clone with npm run pack\n');
+  process.exitCode = 1;
+} else if (Number(process.versions.node.split('.')[0]) >= 24) {
   keepCompiledCode();
-  const compiled = join(here, 'main.js');
-  await import(existsSync(compiled) ? compiled : join(here, 'main.ts'));
+  await import(main);
 } else {
   const pinned = pinnedNode();
   if (pinned !== null) await handOver(pinned);
   else {
     process.stderr.write(
-      `assay: this is Node ${process.versions.node}, and Node 24 or newer is needed: run npm ci in the clone, or install it\n`,
+      `assay: this is Node ${process.versions.node}, and Node 24 or newer is needed: install it, or install assay with its optional packages\n`,
     );
     process.exitCode = 1;
   }

@@ -1,6 +1,7 @@
 import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { authorityDigest } from '../protocol/authority.ts';
+import { dateFault, dateFaults } from '../protocol/certificate-dates.ts';
 import { printable } from '../protocol/printable.ts';
 import { anyProblem } from '../protocol/problem.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
@@ -143,6 +144,10 @@ async function connectionError(access: ServerAccess, cause: Error): Promise<CliE
   const { server, caFile, startedBy } = access;
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
   const because = (text: string, hint: string) => new CliError(text, hint, exit.error, cause);
+  if (dateFaults.has(code)) {
+    const fault = dateFault(await shownChain(server), Date.now());
+    if (fault !== null) return because(`${server.host}: ${fault.text}`, fault.hint);
+  }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
     const names = ((await shownChain(server))[0]?.subjectAltName ?? 'another name').replace(
       /(DNS|IP Address):/g,
@@ -246,6 +251,8 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
       'Use the command line of the same version as the server.',
     );
   if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
+  if (said?.code === 'server_fault')
+    return because(`the server cannot do this now: ${detail} (server_fault)`, said.next ?? null);
   if (status >= 500)
     return because(
       `the server failed: ${detail}`,

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Identification } from '../channel/ports.ts';
 import type { Hello } from '../protocol/messages.ts';
+import { mayWait } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { sourceOf } from '../protocol/source.ts';
 import { type AttestationKey, checkAttestationKey, checkTemplate } from '../verify/attestation-key.ts';
@@ -10,7 +11,7 @@ import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import type { EndorsementPath, EndorsementPaths, Followed, VouchedTpm } from '../verify/endorsement-paths.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import type { Claim } from './candidates.ts';
-import type { EnrolledNode, EnrolmentStore } from './ports.ts';
+import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
 import type { Registry } from './registry.ts';
 import type { MachinesWithoutTpm } from './without-tpm.ts';
 
@@ -23,6 +24,8 @@ export interface Peer {
   readonly claim: Claim;
   /** Of the audit log, as the agent kept it. */
   readonly checkpoint: string | null;
+  /** Where its connection comes from and what its agent says that it is; null where it is no agent. */
+  readonly seen: Seen | null;
   /** What the roots say of its TPM. Dear: only for one that has activated its credential. */
   readonly vouched: () => VouchedTpm;
   /** How a root vouches for the certificate with which it is enrolled. As dear: only for one that has proven itself. */
@@ -92,6 +95,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
       ak,
       claim,
       checkpoint: hello.checkpoint ?? null,
+      seen: hello.role === 'agent' ? { address, agent: hello.versions.program } : null,
       vouched: () => followed().vouched,
       endorsementPath: () => (isItsOwn ? followed().path : null),
     };
@@ -116,9 +120,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
 
 /** True for what a person may decide otherwise. */
 export function isUndecided(error: unknown): boolean {
-  return (
-    error instanceof Rejection && (error.code === 'enrolment_pending' || error.code === 'ek_untrusted_root')
-  );
+  return error instanceof Rejection && mayWait(error.code);
 }
 
 /** The certificates are held until then, and no longer: there is one such for each connection. */

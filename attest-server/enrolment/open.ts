@@ -8,11 +8,13 @@ import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
 import { type Approvals, createApprovals } from './approvals.ts';
 import { Candidates } from './candidates.ts';
+import { Claims, type KnownClaim } from './claims.ts';
 import { createCloudProgram } from './cloud-program.ts';
 import type { Cluster } from './cluster.ts';
 import type { Alert } from './double-binding.ts';
 import { createIdentify, type Identify, isUndecided, type Peer } from './identify.ts';
-import type { EnrolmentStore } from './ports.ts';
+import { LastSeen } from './last-seen.ts';
+import type { EnrolmentStore, Seen } from './ports.ts';
 import { createRegistry } from './registry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
@@ -66,13 +68,19 @@ export interface Enrolment extends AsyncDisposable, Pick<ApiPorts, 'importPins' 
   /** What the channel refuses; what policy expects of a machine is no event. */
   readonly refused: Refused;
   readonly approvals: Approvals;
+  /** Whether the policy lets a node of this name enrol by that method. */
+  mayEnrol(node: string, by: Bound): boolean;
+  /** Who came under which name and was refused. */
+  claims(): ReadonlyMap<string, readonly KnownClaim[]>;
+  /** From where a node's agent last came; null where that is not known. */
+  lastSeen(node: string): Seen | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
   /** Told of each node that is none any more. */
   onRevoked(listener: (node: string) => void): void;
 }
 
-/** How often what is known of candidates may go to the disk. */
+/** How often what is known of candidates, and from where nodes last came, may go to the disk. */
 const flushEvery = 1_000;
 
 export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
@@ -101,9 +109,12 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
   });
   const { checkWitness, approveAgain } = parts;
   const paths = new EndorsementPaths(parts.report.signatureChecked);
+  const claims = new Claims();
+  const lastSeen = await LastSeen.open(store);
   const listeners: ((node: string) => void)[] = [];
   const flushing = setInterval(() => {
     candidates.flush(now()).catch((error: unknown) => fault(error, 'candidates'));
+    lastSeen.flush().catch((error: unknown) => fault(error, 'last seen'));
   }, flushEvery);
   return {
     identify: createIdentify({ store, registry, candidates, withoutTpm, paths, trust, now }),
@@ -121,17 +132,23 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
         throw error;
       }
       candidates.forget({ node: name, ekDigest: record.ekDigest });
+      claims.forget(name, record.ekDigest);
+      lastSeen.forget(name);
       logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
       return { ...peer, record };
     },
-    async proven({ record, checkpoint }) {
+    async proven({ record, checkpoint, seen }) {
+      if (seen !== null) lastSeen.note(record, seen);
       if (checkpoint !== null) await checkWitness(record.name, checkpoint);
     },
     name: ({ record }) => record.name,
     refused(code, text, about) {
-      const { node } = about;
+      const { node, ek, closed, ...rest } = about;
       if (groups.isExpected(code, node)) return;
-      parts.report.refused(code, text, { ...about, isEnrolled: node !== null && parts.isEnrolled(node) });
+      const isEnrolled = node !== null && parts.isEnrolled(node);
+      if (node !== null && closed)
+        claims.note({ node, ekDigest: ek, code, text, address: about.address }, isEnrolled, now());
+      parts.report.refused(code, text, { ...rest, node, isEnrolled });
     },
     approvals: createApprovals({
       store,
@@ -142,16 +159,21 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
       approveAgain,
       async release(node, work, akName) {
         await parts.release(node, work, akName);
+        lastSeen.forget(node);
         for (const listener of listeners) listener(node);
       },
     }),
     importPins: (pins, actor) => registry.importPins(pins, actor, now()),
     createJoinToken: ({ node, ttlMs, actor }) => registry.createJoinToken({ node, ttlMs, actor, now: now() }),
+    mayEnrol,
+    claims: () => claims.byName(candidates.list()),
+    lastSeen: (node) => lastSeen.of(node),
     unsupported: () => withoutTpm.list(),
     onRevoked: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {
       clearInterval(flushing);
       await candidates.flush(now(), true);
+      await lastSeen.flush();
     },
   };
 }

@@ -33,6 +33,17 @@ export interface EnrolledNode extends TpmKeys {
   /** Where it came from, of one that was bound by first use. */
   readonly enrolledFrom?: string;
   readonly enrolledAt: number;
+  /**
+   * Who vouched for it: `token:alice` by approval, pin or join token; `node`, itself, by first use; `cloud` or `cluster`;
+   * null where no record says so.
+   */
+  readonly enrolledBy: string | null;
+}
+
+/** From where a proven connection comes, and the version that its agent says. */
+export interface Seen {
+  readonly address: string;
+  readonly agent: string;
 }
 
 /** The record whose name another machine has now. */
@@ -54,6 +65,11 @@ export interface Pin {
   readonly ekDigest: string;
 }
 
+export interface KeptPin extends Pin {
+  /** Who brought it; null in one of before that was kept. So in a join token. */
+  readonly by: string | null;
+}
+
 export interface JoinToken {
   readonly id: string;
   /** SHA-256 of the secret, hex. */
@@ -61,6 +77,7 @@ export interface JoinToken {
   readonly node: string;
   readonly expiresAt: number;
   readonly usedAt: number | null;
+  readonly by: string | null;
 }
 
 /** A TPM that claimed a name and for which nobody has vouched. Everything here is its own claim. */
@@ -111,9 +128,12 @@ export interface EnrolmentStore {
   forgetSequence(ekDigest: string, audit: AuditEvent): Promise<void>;
   /** Keeps the banks of a record in which none are kept yet. */
   fixBanks(ekDigest: string, banks: readonly PcrBank[]): Promise<void>;
+  /** From where nodes last came, as far as that is known. */
+  seen(): Promise<readonly (Seen & { readonly name: string })[]>;
+  saveSeen(changed: readonly (Seen & { readonly ekDigest: string })[]): Promise<void>;
 
-  pins(): Promise<readonly Pin[]>;
-  pinFor(node: string): Promise<Pin | null>;
+  pins(): Promise<readonly KeptPin[]>;
+  pinFor(node: string): Promise<KeptPin | null>;
   addPins(pins: readonly Pin[], audit: AuditEvent): Promise<void>;
   joinToken(id: string): Promise<JoinToken | null>;
   addJoinToken(token: JoinToken, audit: AuditEvent): Promise<void>;

@@ -6,7 +6,7 @@ import { Rejection } from '../protocol/rejection.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';
 import { byCloud, type ClusterPorts, checkVendorClaim } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
-import type { EnrolledNode, EnrolmentStore, Pin, Superseded, TpmKeys } from './ports.ts';
+import type { EnrolledNode, EnrolmentStore, JoinToken, Pin, Superseded, TpmKeys } from './ports.ts';
 
 /** The keys of a `hello`, after their checks. What checks them is the caller's: this room decides only who is who. */
 export interface CheckedKeys extends TpmKeys {
@@ -54,6 +54,8 @@ export interface Registry {
 /** The enrolment method that binds a key to a name, and what of it is used up or kept. */
 interface MethodUsed {
   readonly by: Bound;
+  /** As `enrolledBy` of a node. */
+  readonly who: string | null;
   readonly joinTokenId?: string;
   readonly providerId?: string;
 }
@@ -112,6 +114,7 @@ export function createRegistry(parts: RegistryParts): Registry {
           // With SHA-1 alone it proves nothing; once its firmware has another, its first proof fixes them.
           banks: hello.banks.some((bank) => bank !== 'sha1') ? hello.banks : null,
           enrolledAt: now,
+          enrolledBy: bound.who,
           endorsedBy: null,
           manufacturer: null,
           tpmClass: 'unknown',
@@ -174,7 +177,7 @@ export function createRegistry(parts: RegistryParts): Registry {
       const secret = randomBytes(32).toString('base64url');
       const expiresAt = now + Math.min(ttlMs, longestJoinTokenMs);
       await store.addJoinToken(
-        { id, secretHash: hash('sha256', secret, 'hex'), node, expiresAt, usedAt: null },
+        { id, secretHash: hash('sha256', secret, 'hex'), node, expiresAt, usedAt: null, by: actor },
         { at: now, actor, action: 'join-token.create', subject: node, code: null, detail: { id, expiresAt } },
       );
       return `assay-join.v1.${id}.${secret}.${parts.authority.digest}`;
@@ -190,12 +193,12 @@ export function createRegistry(parts: RegistryParts): Registry {
     const { ekDigest } = keys;
     const pin = await store.pinFor(node);
     if (pin !== null && mayEnrol(node, 'pin')) {
-      if (pin.ekDigest === ekDigest) return { by: 'pin' };
+      if (pin.ekDigest === ekDigest) return { by: 'pin', who: pin.by };
       throw new Rejection('enrolment_pending', `${node} is pinned to another endorsement key`);
     }
     const approval = await store.approvalFor(node);
     if (approval !== null && mayEnrol(node, 'approval')) {
-      if (approval.ekDigest === ekDigest) return { by: 'approval' };
+      if (approval.ekDigest === ekDigest) return { by: 'approval', who: approval.by };
       throw new Rejection('enrolment_pending', `another endorsement key is approved for ${node}`);
     }
     const machine = await methodOfCloud(node, keys);
@@ -208,13 +211,15 @@ export function createRegistry(parts: RegistryParts): Registry {
     ) {
       await checkVendorClaim(clusterPorts, node, token);
       if (await store.wasRevoked(keys)) throw wasRevoked(node);
-      return { by: 'vendor' };
+      return { by: 'vendor', who: 'cluster' };
     }
     if (token !== null && mayEnrol(node, 'join-token')) {
-      return { by: 'join-token', joinTokenId: await checkJoinToken(token, node, now) };
+      const { id, by: who } = await checkJoinToken(token, node, now);
+      return { by: 'join-token', who, joinTokenId: id };
     }
     // A key that a person took back does not come in again because it is the first.
-    if (mayEnrol(node, 'first-use') && !(await store.wasRevoked(keys))) return { by: 'first-use' };
+    if (mayEnrol(node, 'first-use') && !(await store.wasRevoked(keys)))
+      return { by: 'first-use', who: 'node' };
     throw new Rejection('enrolment_pending', `nobody has vouched for the endorsement key of ${node}`);
   }
 
@@ -242,7 +247,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     const machine = await byCloud(clusterPorts, node, keys.ekDigest, boundTo);
     if (machine === null) return null;
     if (await store.wasRevoked(keys, machine.providerId)) throw wasRevoked(node);
-    return { by: 'cloud', ...machine };
+    return { by: 'cloud', who: 'cloud', ...machine };
   }
 
   /** The cloud frees only a name that the cloud bound: what a person bound, a person frees. */
@@ -261,17 +266,16 @@ export function createRegistry(parts: RegistryParts): Registry {
     );
   }
 
-  async function checkJoinToken(text: string, node: string, now: number): Promise<string> {
+  async function checkJoinToken(text: string, node: string, now: number): Promise<JoinToken> {
     const [id = '', secret = ''] = text.split('.', 2);
     const token = await store.joinToken(id);
     const digest = Buffer.from(hash('sha256', secret, 'hex'));
     const same = timingSafeEqual(digest, Buffer.from(token?.secretHash ?? hash('sha256', '', 'hex')));
-    if (token === null || !same || token.node !== node || token.usedAt !== null || now > token.expiresAt)
-      throw new Rejection(
-        'enrolment_pending',
-        'the join token is unknown, used, expired or for another node',
-      );
-    return id;
+    if (token === null || !same) throw noJoinToken('is not known here');
+    if (token.node !== node) throw noJoinToken('is for another node');
+    if (token.usedAt !== null) throw noJoinToken(`was used at ${new Date(token.usedAt).toISOString()}`);
+    if (now > token.expiresAt) throw noJoinToken(`expired at ${new Date(token.expiresAt).toISOString()}`);
+    return token;
   }
 }
 
@@ -295,6 +299,11 @@ function supersededBy(candidate: EnrolledNode, holder: EnrolledNode | null): Sup
       detail: { ...detail, providerId: holder.providerId },
     },
   };
+}
+
+/** For people: the agent is told the code alone. */
+function noJoinToken(why: string): Rejection {
+  return new Rejection('enrolment_pending', `the join token ${why}: create a new one`);
 }
 
 /** A revocation uses up every method by which a key came in: none counts again because it still holds. */

@@ -28,14 +28,15 @@ export function createApi(ports: ApiPorts): RequestListener {
         response.shouldKeepAlive &&= isProven;
       })
       .then(
-        (answer) => send(response, answer, message, hasTag),
+        (answer) => send(response, answer, message, { hasTag }),
         (error: unknown) => {
-          const problem = problemOf(error);
+          const problem = problemOf(error, ports.faultAdvice);
           if (problem.status >= 500) ports.fault(error, label);
           if (problem instanceof Denial)
             ports.refused(problem.code, `${message.method} ${label}: ${problem.message}`, problem.actor);
           for (const [name, value] of Object.entries(problem.headers)) response.setHeader(name, value);
-          send(response, { status: problem.status, body: problemBody(problem) }, message);
+          const answer = { status: problem.status, body: problemBody(problem) };
+          send(response, answer, message, { type: 'application/problem+json' });
         },
       )
       .then(() => {
@@ -71,6 +72,8 @@ async function answerTo(
   }
   seen(route);
   const caller = await authorize(ports, route, message, known);
+  const fault = route.needsRoom === true ? ports.storageFault() : null;
+  if (fault !== null) throw fault;
   return route.handle(ports, {
     message,
     path: decode(route.pattern.exec({ pathname: url.pathname })?.pathname.groups ?? {}),
@@ -145,7 +148,7 @@ function send(
   response: ServerResponse,
   { status, body }: Answer,
   { method, headers }: IncomingMessage,
-  hasTag = false,
+  { hasTag = false, type = 'application/json' }: { readonly hasTag?: boolean; readonly type?: string },
 ): void {
   const text = `${JSON.stringify(body)}\n`;
   const tag = hasTag && status === 200 ? entityTag(text) : null;
@@ -156,7 +159,7 @@ function send(
   }
   response.writeHead(status, {
     ...about,
-    'content-type': status >= 400 && status !== 503 ? 'application/problem+json' : 'application/json',
+    'content-type': type,
     'content-length': Buffer.byteLength(text),
   });
   response.end(method === 'HEAD' ? undefined : text);

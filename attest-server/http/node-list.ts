@@ -14,7 +14,7 @@ export async function listNodes({
   unsupported,
   now,
 }: Pick<ApiPorts, 'unsupported' | 'now'> & {
-  readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses'>;
+  readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
 }): Promise<ListedNode[]> {
   const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
   const byName = new Map(statuses.map((status) => [status.name, status]));
@@ -22,7 +22,8 @@ export async function listNodes({
   return [
     ...nodes.map((enrolled) => ({
       name: enrolled.name,
-      view: () => nodeView(byName.get(enrolled.name) ?? null, enrolled, now()),
+      view: () =>
+        nodeView(byName.get(enrolled.name) ?? null, enrolled, now(), store.serverFault(enrolled.name)),
     })),
     ...unsupported()
       .filter(({ name }) => !names.has(name))

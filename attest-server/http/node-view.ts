@@ -1,22 +1,31 @@
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
-import type { HistoryView, NodeView, ReasonView } from '../protocol/api.ts';
+import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
+import { type FaultCause, faultText } from '../protocol/server-fault.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
 
 /**
  * What people and scripts see of a node. A verdict counts until it expires; a node that is trusted on anything
  * less than a verdict that says so and still counts is shown as `unknown`: never green on missing data.
+ * @param fault why the node's latest answer came to nothing, where that was a fault of the server
  */
-export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now: number): NodeView {
+export function nodeView(
+  status: NodeStatus | null,
+  enrolled: EnrolledNode,
+  now: number,
+  fault: FaultCause | null,
+): NodeView {
   const verdict = status?.verdict ?? null;
   const state = status?.state ?? 'pending';
   const overdue = state === 'trusted' && !stillCounts(status, now);
-  const reasons = (verdict?.reasons ?? []).map(copy);
-  if (overdue && !reasons.some(({ code }) => code === 'evidence_overdue')) reasons.unshift(overdueReason);
-  if (verdict === null && state === 'pending') reasons.unshift(notYetProven);
-  if (overdue)
-    reasons.sort((a, b) => Number(b.code === 'evidence_overdue') - Number(a.code === 'evidence_overdue'));
+  const late = fault === null ? overdueReason : faultReason(fault);
+  const others = (verdict?.reasons ?? []).filter(({ code }) => code !== 'evidence_overdue').map(copy);
+  const stored = verdict?.reasons.find(({ code }) => code === 'evidence_overdue');
+  const reasons = [...others];
+  if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
+  else if (overdue || stored !== undefined)
+    reasons.unshift(fault === null && stored !== undefined ? copy(stored) : late);
   return {
     name: enrolled.name,
     state: overdue ? 'unknown' : state,
@@ -25,6 +34,7 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     aspects: aspectsOf(verdict?.aspects ?? {}, overdue || state === 'unknown'),
     bootedAt: rfc3339(status?.bootedAt ?? null),
     verifiedAt: rfc3339(status?.verifiedAt ?? null),
+    trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
     expiresAt: rfc3339(status?.expiresAt ?? null),
     group: verdict?.group ?? null,
     tpm: tpmOf(enrolled.manufacturer, status?.firmwareVersion ?? null),
@@ -35,8 +45,39 @@ export function nodeView(status: NodeStatus | null, enrolled: EnrolledNode, now:
     bound: enrolled.bound,
     tpmClass: enrolled.tpmClass,
     ...unsaid,
+    since: rfc3339(overdue ? (status?.expiresAt ?? null) : sinceOf(status, enrolled)),
     enrolledAt: rfc3339(enrolled.enrolledAt),
+    enrolledBy: enrolled.enrolledBy,
     ek: enrolled.ekDigest,
+  };
+}
+
+/** Null where only an earlier program knew it. */
+function sinceOf(status: NodeStatus | null, { enrolledAt }: EnrolledNode): number | null {
+  return status?.since ?? (status?.verdict == null ? enrolledAt : null);
+}
+
+/** Nobody of this name is enrolled; what is known is that somebody came under it. */
+export function pendingView(name: string): NodeView {
+  return {
+    name,
+    state: 'pending',
+    reason: null,
+    reasons: [],
+    aspects: {},
+    bootedAt: null,
+    verifiedAt: null,
+    trustedAt: null,
+    expiresAt: null,
+    tpm: null,
+    kernel: null,
+    bound: null,
+    group: null,
+    policy: null,
+    require: [],
+    mode: null,
+    tpmClass: 'unknown',
+    ...unsaid,
   };
 }
 
@@ -50,6 +91,7 @@ export function unsupportedView({ name, group, mode, policy }: UnsupportedNode):
     aspects: {},
     bootedAt: null,
     verifiedAt: null,
+    trustedAt: null,
     expiresAt: null,
     tpm: null,
     kernel: null,
@@ -99,6 +141,10 @@ export function historyEntryView({
   };
 }
 
+export function transitionView({ at, verdict: { state, reasons } }: HistoryEntry): ShownTransition {
+  return { at: new Date(at).toISOString(), state, reason: reasons[0]?.code ?? null };
+}
+
 function stillCounts(status: NodeStatus | null, now: number): boolean {
   const says: NodeState | undefined = status?.verdict?.state;
   const expiresAt = status?.expiresAt ?? null;
@@ -113,7 +159,8 @@ function aspectsOf(aspects: NodeView['aspects'], overdue: boolean): NodeView['as
   );
 }
 
-const fromServer = {
+/** Of what the server observes itself. */
+export const fromServer = {
   aspect: 'identity',
   source: 'server',
   class: 'service',
@@ -128,6 +175,16 @@ const overdueReason: ReasonView = {
   code: 'evidence_overdue',
   text: 'the node has not proven itself within the time that its last verdict counts',
 };
+
+/** Shown in the place of `evidence_overdue`, and never stored. */
+function faultReason(cause: FaultCause): ReasonView {
+  const what = cause === 'internal' ? '' : 'nothing can be stored, since ';
+  return {
+    ...fromServer,
+    code: 'server_fault',
+    text: `The node answers, and the server could not judge or store its answer: ${what}${faultText(cause)}. This is no fault of the node's.`,
+  };
+}
 
 const noTpm: ReasonView = {
   ...fromServer,

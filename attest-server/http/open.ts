@@ -16,6 +16,8 @@ export interface HttpConfig {
   /** 0 takes a free one. */
   readonly apiPort: number;
   readonly metricsPort: number;
+  /** Milliseconds for which the text of one scrape is that of all. */
+  readonly scrapeKeptFor: number;
 }
 
 /** PEM: the certificate, then its authority. */
@@ -49,7 +51,7 @@ export interface Http extends AsyncDisposable {
 
 /** @throws Error with code `EADDRINUSE`, `EACCES`, …; Error for a token file that others can read */
 export async function openHttp(
-  { stateDir, host, apiPort, metricsPort }: HttpConfig,
+  { stateDir, host, apiPort, metricsPort, scrapeKeptFor }: HttpConfig,
   { chain, key }: ShownCertificate,
   doors: Pick<Doors, 'api' | 'metrics'>,
   parts: HttpParts,
@@ -78,7 +80,7 @@ export async function openHttp(
   );
   const probes = opened.use(
     await listenPlainly(
-      createProbes({ ...ports, store, metrics }),
+      createProbes({ ...ports, store, metrics, scrapeKeptFor }),
       { host, port: metricsPort },
       doors.metrics,
     ),

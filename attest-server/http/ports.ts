@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
+import type { Connected } from '../channel/ports.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
-import type { EnrolledNode, Pin } from '../enrolment/ports.ts';
+import type { KnownClaim } from '../enrolment/claims.ts';
+import type { EnrolledNode, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
@@ -11,8 +13,10 @@ import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
 import type { Reason } from '../protocol/verdict.ts';
 import type { Caller, Role } from './roles.ts';
 
@@ -28,6 +32,16 @@ export interface ApiPorts {
   known(socket: Socket): void;
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
   readonly enrolments: Approvals;
+  /** Whether the policy lets a node of this name enrol by that method. */
+  mayEnrol(node: string, by: Bound): boolean;
+  /** Who came under which name and was refused; nothing of it is proven. */
+  claims(): ReadonlyMap<string, readonly KnownClaim[]>;
+  /** The proven connection of a node's agent; null where there is none. */
+  connected(node: string): Connected | null;
+  /** From where a node's agent last came; null where that is not known. */
+  lastSeen(node: string): Seen | null;
+  /** Who brought the reference of this name, and when (RFC 3339); null where nobody is named. */
+  affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
   /**
@@ -50,6 +64,10 @@ export interface ApiPorts {
   readonly authority: AuthorityPorts;
   /** What a person does next about a reason. @param about references that it names */
   advise(code: ReasonCode, node: string, about: Pick<Reason, 'reference' | 'outOfForce'>): string;
+  /** What a person does about a fault of the server. */
+  faultAdvice(cause: FaultCause): string;
+  /** Why nothing can be stored at present; null where all works. */
+  storageFault(): StorageFault | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;
@@ -70,12 +88,16 @@ export interface ShownStore extends HistoryStore {
   nodes(): Promise<readonly EnrolledNode[]>;
   status(name: string): Promise<NodeStatus | null>;
   statuses(): Promise<readonly NodeStatus[]>;
+  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  serverFault(name: string): FaultCause | null;
   references(): Promise<readonly Reference[]>;
 }
 
 export interface HistoryStore {
   /** Newest first; no two rows of a node share their `at`. `before` is the `at` of the last row of the page before, exclusive. */
   history(name: string, page: { limit: number; before?: number }): Promise<readonly HistoryEntry[]>;
+  /** The latest rows that changed the state, newest first. */
+  transitions(name: string, limit: number): Promise<readonly HistoryEntry[]>;
 }
 
 /** Tokens of people and programs, each under its own name, so that the audit log says who acted. */

@@ -19,9 +19,12 @@ export function readiness({ ok, reason }: Readiness): Answer {
 }
 
 export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'ready' | 'now' | 'fault'> {
-  readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses'>;
+  readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
+  /** Milliseconds for which the text of one scrape is that of all: whoever asks more often costs nothing. */
+  readonly scrapeKeptFor: number;
   readonly metrics: {
     nodeStates(nodes: readonly NodeView[]): void;
+    ready(isReady: boolean): void;
     /** The Prometheus text format and its content type. */
     text(): Promise<string>;
     readonly contentType: string;
@@ -30,6 +33,7 @@ export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'ready' | 'no
 
 /** The listener of the metrics port: `/metrics`, `/livez`, `/readyz`, without credentials, for loopback or a scraper. */
 export function createProbes(ports: ProbePorts): RequestListener {
+  const metricsText = sharedScrapes(ports);
   return (request, response) => {
     const path = request.url?.split('?', 1)[0] ?? '';
     // Nobody proves himself here, and strangers have one request in a connection (listen.ts).
@@ -45,7 +49,7 @@ export function createProbes(ports: ProbePorts): RequestListener {
     } else if (path === '/livez') json(liveness());
     else if (path === '/readyz') json(readiness(ports.ready()));
     else if (path === '/metrics')
-      metricsText(ports).then(
+      metricsText().then(
         (text) => send(200, ports.metrics.contentType, text),
         (error: unknown) => {
           ports.fault(error, '/metrics');
@@ -57,7 +61,29 @@ export function createProbes(ports: ProbePorts): RequestListener {
 }
 
 /** States are computed for each scrape, so that a node whose evidence ran out is not counted as trusted. */
-async function metricsText(ports: ProbePorts): Promise<string> {
+async function scrape(ports: ProbePorts): Promise<string> {
   ports.metrics.nodeStates((await listNodes(ports)).map(({ view }) => view()));
+  ports.metrics.ready(ports.ready().ok);
   return ports.metrics.text();
+}
+
+/** Those that come while one is made, or shortly after, share its text. Attack: all nodes looked at for each request. */
+function sharedScrapes(ports: ProbePorts): () => Promise<string> {
+  let latest: Promise<string> | null = null;
+  let until = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (latest !== null && performance.now() < until) return latest;
+    until = Number.POSITIVE_INFINITY;
+    const made = scrape(ports);
+    latest = made;
+    made.then(
+      () => {
+        until = performance.now() + ports.scrapeKeptFor;
+      },
+      () => {
+        latest = null;
+      },
+    );
+    return made;
+  };
 }

@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { Problem, ProblemCode } from '../protocol/problem.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
 
 /** A request that cannot be served, with what the caller may know of it. */
 export class HttpProblem extends Error {
@@ -64,12 +65,21 @@ export class Denial extends HttpProblem {
   }
 }
 
-/** What is told of an error: a problem as it is, a Rejection by its code, a full queue as 429, anything else as a bare 500. */
-export function problemOf(error: unknown): HttpProblem {
+/**
+ * What is told of an error: a problem as it is, a Rejection by its code, a full queue as 429, storage that fails as 507 or
+ * 503, anything else as a bare 500.
+ */
+export function problemOf(error: unknown, advise: (cause: StorageCause) => string): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof Error && error.name === 'TooManyTrials')
     return new HttpProblem(429, error.message, { headers: { 'retry-after': '2' } });
   if (error instanceof Rejection) return new HttpProblem(409, error.message, { code: error.code });
+  const cause = storageCauseOf(error);
+  if (cause !== null)
+    return new HttpProblem(cause === 'disk_full' ? 507 : 503, `nothing is stored: ${faultText(cause)}`, {
+      code: 'server_fault',
+      next: advise(cause),
+    });
   return new HttpProblem(500, 'the server failed to answer; its log says why');
 }
 

@@ -34,6 +34,8 @@ interface Described {
   readonly others?: Readonly<Record<number, z.ZodType>>;
   /** Statuses of problems beside those that each row may answer. */
   readonly problems?: readonly (404 | 409 | 429)[];
+  /** It writes much: it is refused while nothing can be stored, and what is kept for that time is not for it. */
+  readonly needsRoom?: true;
 }
 
 interface DescribedWithQuery<Query extends z.ZodType> extends Described {

@@ -61,6 +61,7 @@ export const auditRoutes: readonly Route[] = [
   route('POST', '/v1/backups', 'admin', {
     operation: 'createBackup',
     summary: 'Write a consistent copy of the database into the folder `backups` of the state folder',
+    needsRoom: true,
     body: nothing,
     status: 201,
     answer: pages.backupAnswer,

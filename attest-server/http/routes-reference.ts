@@ -45,6 +45,7 @@ export const referenceRoutes: readonly Route[] = [
   route('POST', '/v1/references', 'operator', {
     operation: 'captureReference',
     summary: 'Capture what nodes last proved: as one reference, or one for each kind of boot among them',
+    needsRoom: true,
     body: api.captureRequest,
     status: 201,
     problems: [404, 409],
@@ -62,6 +63,7 @@ export const referenceRoutes: readonly Route[] = [
   route('POST', '/v1/references/import', 'operator', {
     operation: 'importReference',
     summary: 'Take in a reference that was made elsewhere',
+    needsRoom: true,
     body: reference,
     status: 201,
     problems: [409],

@@ -3,9 +3,10 @@ import * as api from '../protocol/api.ts';
 import { bundle } from '../protocol/bundle.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
-import { findNode } from './find-node.ts';
+import { findNode, noSuchNode } from './find-node.ts';
+import { knownAlone, knownOf, refusedView } from './known-node.ts';
 import { listNodes } from './node-list.ts';
-import { historyEntryView, nodeView, unsupportedView } from './node-view.ts';
+import { historyEntryView, nodeView, transitionView, unsupportedView } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { live, liveness, readiness, readinessView } from './probes.ts';
@@ -19,6 +20,7 @@ import { referenceRoutes } from './routes-reference.ts';
 import { tokenRoutes } from './routes-token.ts';
 
 const importBytes = 1024 * 1024;
+const shownTransitions = 5;
 
 const nodesPage = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
@@ -48,21 +50,31 @@ export const routes: readonly Route[] = [
     answer: api.listOf(api.nodeView),
     async handle(ports, { query: { limit, after } }) {
       const rest = (await listNodes(ports)).filter(({ name }) => after === undefined || name > after);
-      const items = rest.slice(0, limit).map(({ view }) => advised(view(), ports));
+      const withKnown = knownOf(ports);
+      const items = rest.slice(0, limit).map(({ view }) => advised(withKnown(view()), ports));
       return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
     },
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
     operation: 'getNode',
-    summary: 'One node',
+    summary: 'One node; or, under a name that nobody has enrolled, who came and was refused',
     answer: api.nodeView,
     async handle(ports, { path }) {
-      const { store, unsupported, now } = ports;
-      const withoutTpm = unsupported().find(({ name }) => name === path.name);
-      if (withoutTpm !== undefined && (await store.node(withoutTpm.name)) === null)
-        return ok(advised(unsupportedView(withoutTpm), ports));
-      const enrolled = await findNode(store, path.name);
-      return ok(advised(nodeView(await store.status(enrolled.name), enrolled, now()), ports));
+      const { store, unsupported, claims, now } = ports;
+      const name = nodeName.safeParse(path.name).data ?? '';
+      const enrolled = await store.node(name);
+      if (enrolled !== null) {
+        const view = nodeView(await store.status(name), enrolled, now(), store.serverFault(name));
+        const transitions = await store.transitions(name, shownTransitions);
+        return ok(
+          advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),
+        );
+      }
+      const withoutTpm = unsupported().find((one) => one.name === name);
+      if (withoutTpm !== undefined) return ok(advised(unsupportedView(withoutTpm), ports));
+      const refused = claims().get(name);
+      if (refused !== undefined) return ok(advised(refusedView(name, refused, ports), ports));
+      throw noSuchNode(path.name);
     },
   }),
   routeWithQuery('GET', '/v1/nodes/{name}/history', 'reader', {
@@ -94,6 +106,7 @@ export const routes: readonly Route[] = [
   route('POST', '/v1/pins', 'operator', {
     operation: 'importPins',
     summary: 'Bind node names to endorsement keys from an inventory; all or none',
+    needsRoom: true,
     body: api.pinsRequest,
     status: 201,
     problems: [409],
@@ -156,7 +169,7 @@ export const routes: readonly Route[] = [
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
   const reasons = view.reasons.map((reason) => ({
     ...reason,
-    next: advise(reason.code, view.name, reason),
+    next: reason.next ?? advise(reason.code, view.name, reason),
   }));
   return { ...view, reasons };
 }

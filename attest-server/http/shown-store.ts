@@ -1,6 +1,7 @@
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { FaultCause } from '../protocol/server-fault.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { ApiPorts, HistoryStore, ShownStore } from './ports.ts';
 
@@ -8,6 +9,8 @@ import type { ApiPorts, HistoryStore, ShownStore } from './ports.ts';
 export interface Statuses {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
+  /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
+  serverFault(name: string): FaultCause | null;
 }
 
 /** What the API and the metrics show of the store. */
@@ -24,17 +27,19 @@ export function shownStore(
     node: (name) => enrolment.node(name),
     nodes: () => enrolment.nodes(),
     history: (name, page) => verdicts.history(name, page),
+    transitions: (name, limit) => verdicts.transitions(name, limit),
     references: () => references.list(),
     // The deadlines of a server that was down are extended in memory, so the states are too.
     status: async (name) => inMemory.status(name),
     statuses: async () => inMemory.statuses(),
+    serverFault: (name) => inMemory.serverFault(name),
   };
 }
 
 /** Gives a node's evidence as a bundle: the latest, or that of one verdict. */
 export function latestOr(
   byDigest: (node: string, digest: string) => Promise<Bundle | null>,
-  inMemory: Statuses,
+  inMemory: Pick<Statuses, 'status'>,
 ): ApiPorts['bundle'] {
   const latestOf = (node: string) => inMemory.status(node)?.evidenceDigest ?? null;
   return async (node, evidence) => {

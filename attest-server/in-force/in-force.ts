@@ -4,17 +4,29 @@ import { type Appraiser, createAppraiser } from '../policy/appraise.ts';
 import { groupOf, labelsThatCount, type Policy, type PolicyGroup } from '../policy/policy.ts';
 import type { Reference } from '../protocol/reference.ts';
 
+/** Who answers for a reference, and since when (RFC 3339). */
+export interface Affirming {
+  readonly by: string;
+  readonly at: string;
+}
+
 /** What verdicts are made by at present: one policy and the references of one moment, made ready once. */
 export class InForce {
   readonly policy: Policy;
   readonly appraise: Appraiser;
   /** What is kept of both beside each answer. */
   readonly context: Context;
+  readonly #affirming: ReadonlyMap<string, Affirming | null>;
 
   constructor(policy: Policy, references: readonly Reference[], contextOf: EvidenceRoom['contextOf']) {
     this.policy = policy;
     this.appraise = createAppraiser(policy, references);
     this.context = contextOf(policy.text, references);
+    this.#affirming = new Map(references.map((reference) => [reference.name, affirming(reference)]));
+  }
+
+  affirmedBy(reference: string): Affirming | null {
+    return this.#affirming.get(reference) ?? null;
   }
 
   groupOf(
@@ -24,4 +36,9 @@ export class InForce {
     const labels = labelsThatCount(this.policy, inCluster);
     return { group: groupOf(this.policy, node, labels), labels };
   }
+}
+
+/** Who put it in force; of one that nobody approved, who captured it. */
+function affirming({ changed, captured }: Reference): Affirming | null {
+  return changed?.action === 'approve' || changed?.action === 'restore' ? changed : (captured ?? null);
 }

@@ -6,7 +6,7 @@ import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
-import { InForce } from './in-force.ts';
+import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
 import { readPolicy } from './policy-source.ts';
@@ -45,6 +45,8 @@ export interface RulesInForce extends AsyncDisposable {
   prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
   policy(): Policy;
+  /** Who brought the reference of this name, and when; null where nobody is named. */
+  affirmedBy(name: string): Affirming | null;
   /** Puts the stored references in force. */
   readReferences(): Promise<void>;
   /** Told when other rules are in force: every node is to be judged by them. */
@@ -96,6 +98,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     },
     current: () => current,
     policy,
+    affirmedBy: (name) => current.affirmedBy(name),
     readReferences: () => put(null),
     onChange: (listener) => void listeners.push(listener),
     reloader({ roots, certificate, tokens }) {

@@ -179,10 +179,11 @@ function join({ group, policy, judges }: PreparedGroup, judgements: readonly Jud
   const reasons: Reason[] = [];
   const results: Partial<Record<AspectName, AspectResult>> = {};
   for (let i = 0; i < judges.length; i++) {
-    const { findings, affirmed, source } = judgements[i]!;
+    const { findings, affirmed, references = [], source } = judgements[i]!;
     const own = findings.map((finding) => weigh(finding, group));
     reasons.push(...own);
-    results[judges[i]!.aspect.name] = { status: statusOf(own, affirmed), source };
+    const by = affirmed && references.length > 0 ? { references } : {};
+    results[judges[i]!.aspect.name] = { status: statusOf(own, affirmed), source, ...by };
   }
   if (reasons.length > 1) reasons.sort(byWeight);
   const state = stateOf({ require, aspects: results, reasons }, group.vouched);

@@ -55,6 +55,8 @@ export interface Judgement {
   readonly findings: readonly Finding[];
   /** Everything that the aspect needs is there and as it should be, whatever the findings weigh. */
   readonly affirmed: boolean;
+  /** Names of the references that affirm it, where some do. */
+  readonly references?: readonly string[];
   /** Who vouches for what it was judged by. */
   readonly source: Source;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */

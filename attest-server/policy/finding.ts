@@ -53,6 +53,7 @@ export function weigh(
     actual: finding.actual,
     text: finding.text,
     evidence: finding.evidence,
+    ...(finding.signed && { signed: true }),
     ...(finding.reference !== undefined && { reference: finding.reference }),
     ...(finding.outOfForce !== undefined && { outOfForce: finding.outOfForce }),
   };

@@ -17,6 +17,8 @@ const unread =
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   evidence_overdue:
     'See whether the node is up, its agent runs, and it reaches the server on the agents’ port. If so, the server may refuse what it sends: assay audit export - | grep NODE shows the codes of its refusals.',
+  server_fault:
+    'Nothing is wrong with the node: the server could not judge or store what it proved. See /readyz and the log of the server; the state comes back by itself.',
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
   facts_unavailable: unread,
   fw_unreadable: unread,

@@ -32,7 +32,9 @@ const affirmedBy = z.object({
 const claim = z.object({
   /** SHA-256 of its endorsement key; null where none was said. */
   ek: z.string().nullable(),
+  /** The code by which it was refused, and what the server says of it; null where only the number was kept. */
   code: reasonCodeSchema,
+  text: z.string().nullable().default(null),
   attempts: z.int(),
   firstSeen: z.iso.datetime(),
   lastSeen: z.iso.datetime(),
@@ -44,11 +46,13 @@ const shownTransition = z.object({
   state: nodeStateSchema,
   reason: reasonCodeSchema.nullable(),
 });
+export type ShownTransition = z.infer<typeof shownTransition>;
+export type ClaimView = z.infer<typeof claim>;
 
 export const nodeView = z.object({
   name: z.string(),
   state: nodeStateSchema,
-  /** The first reason's code. */
+  /** The first reason's code; of a trusted node none that others cause under its name. */
   reason: reasonCodeSchema.nullable(),
   reasons: z.array(shownReason),
   aspects: aspectResultsSchema,
@@ -66,6 +70,8 @@ export const nodeView = z.object({
   bound: z.enum(enrolmentMethods).nullable(),
   tpmClass: z.enum(tpmClasses),
   // A server of before says nothing of what follows.
+  /** When it was last found trusted; null: never. */
+  trustedAt: moment.default(null),
   /** Since when it is in this state. */
   since: moment.default(null),
   enrolledAt: moment.default(null),

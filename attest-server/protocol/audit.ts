@@ -22,9 +22,12 @@ export const auditActions = {
   evidence_erased: 'old evidence was erased: its digests',
   backup: 'a copy of the database was made',
   'store.unreadable': 'a row of the database cannot be read, and was left out',
+  'server.fault':
+    'the server could store no verdict for a time: why, since when (`since`), how many answers came to nothing, how many audit entries follow late, and how many are lost',
   'authority.rotate': 'another authority of the server was announced',
   'authority.finish': 'the announced authority signs from now on',
   'authority.retire': 'the authority before is not announced any more',
+  'certificate.renew': 'another certificate of the server took the place of one: until when each is good',
   'audit_key.create': 'the audit log got its first key',
   'audit_key.rotate': 'the audit log got a new key, which the old one signed',
   'audit_key.start_anew': 'the audit log got a key of a new origin, since the old one is lost',

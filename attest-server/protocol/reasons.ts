@@ -15,7 +15,7 @@ const byClass = {
     'luks_cipher luks_header_detached luks_extra_keyslot fw_missing_chain fw_policy_open dual_tables ' +
     'ssh_reachable kernel_tainted lockdown_off escrow_missing key_cycle',
   service:
-    'evidence_overdue evidence_raced facts_unavailable fw_unreadable no_boot_log unsupported_tpm ' +
+    'evidence_overdue server_fault evidence_raced facts_unavailable fw_unreadable no_boot_log unsupported_tpm ' +
     'enrolment_pending change_expected rebooted resumed expired evidence_erased latched',
   failed:
     'identity_unproven ak_mismatch ak_name_mismatch ak_attributes ak_hierarchy weak_key ek_cert_key_mismatch ' +
@@ -46,4 +46,9 @@ export function isReasonCode(word: string): word is ReasonCode {
 /** The class decides who is paged and what the breaker may hold; it is fixed per code. */
 export function classOf(code: ReasonCode): ReasonClass {
   return classes.get(code) as ReasonClass;
+}
+
+/** True for a refusal of a TPM that a person may decide otherwise: it waits for an approval. */
+export function mayWait(code: ReasonCode): boolean {
+  return code === 'enrolment_pending' || code === 'ek_untrusted_root';
 }

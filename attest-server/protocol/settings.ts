@@ -5,6 +5,8 @@ import { suggestion } from './nearest.ts';
 /** One key of a program's configuration. */
 export interface Setting<Schema extends z.ZodType = z.ZodType> {
   readonly variable: string;
+  /** The variable's name of before: it counts for one version more where the new one is not set. */
+  readonly formerly?: string;
   readonly flag?: `--${string}`;
   /** For the table in README.md, for example `seconds`. */
   readonly unit?: string;
@@ -55,8 +57,8 @@ export function resolveSettings<S extends Settings>(
 ): SettingValues<S> {
   const inFile = settingsInFile(settings, file);
   const faults = [...inFile.faults];
-  const given = (key: string, { variable }: Setting): Given => {
-    const value = flags[key] ?? (environment[variable] || undefined);
+  const given = (key: string, setting: Setting): Given => {
+    const value = flags[key] ?? (environment[variableOf(setting, environment)] || undefined);
     if (value !== undefined) return { value, file: null };
     return { value: inFile.values.get(key), file: inFile.values.has(key) ? file : null };
   };
@@ -65,7 +67,7 @@ export function resolveSettings<S extends Settings>(
     const from = setting === undefined ? null : given(key, setting).file;
     faults.push({
       key,
-      also: [setting?.variable, setting?.flag].filter((name) => name !== undefined),
+      also: setting === undefined ? [] : alsoNamed(setting, environment),
       file: from?.name ?? null,
       line: from?.lineOf([...key.split('.'), ...within]) ?? null,
       text,
@@ -90,6 +92,31 @@ export function resolveSettings<S extends Settings>(
   if (isComplete) for (const { key, text } of contradictions(values)) addFault(key, text);
   if (faults.length > 0) throw new ConfigError(faults);
   return values;
+}
+
+/** The old names that count here, and what each is called now: the program warns of them. */
+export function formerNames<S extends Settings>(
+  settings: S,
+  { environment, flags }: Pick<SettingSources<S>, 'environment' | 'flags'>,
+): readonly { readonly variable: string; readonly instead: string }[] {
+  return Object.entries(settings).flatMap(([key, setting]) => {
+    const variable = variableOf(setting, environment);
+    const isFormer = variable !== setting.variable && (flags[key] ?? null) === null;
+    return isFormer ? [{ variable, instead: setting.variable }] : [];
+  });
+}
+
+type Environment = SettingSources<Settings>['environment'];
+
+/** The variable that counts: the one of before only where the new one says nothing. */
+function variableOf({ variable, formerly }: Setting, environment: Environment): string {
+  return !environment[variable] && formerly !== undefined && environment[formerly] ? formerly : variable;
+}
+
+/** Where else a setting is set; the name of before, where it counts. */
+function alsoNamed(setting: Setting, environment: Environment): string[] {
+  const names = [setting.variable, variableOf(setting, environment), setting.flag];
+  return [...new Set(names)].filter((name) => name !== undefined);
 }
 
 interface Given {

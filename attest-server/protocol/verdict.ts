@@ -40,11 +40,15 @@ export interface Reason {
   readonly reference?: string | undefined;
   /** Name of a staged or retired reference all of which the boot has, where none in force knows it: it can be approved. */
   readonly outOfForce?: string | undefined;
+  /** An allowed signer vouches for all that changed: measured Secure Boot authorities, none of which is unknown. */
+  readonly signed?: true;
 }
 
 export interface AspectResult {
   readonly status: AspectStatus;
   readonly source: Source;
+  /** Names of the references that affirm it: the node booted like these. Absent where none do. */
+  readonly references?: readonly string[] | undefined;
 }
 
 /** What `policy` decides about one piece of proven evidence. */
@@ -83,11 +87,23 @@ export const reasonSchema = z.object({
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
   reference: z.string().optional(),
   outOfForce: z.string().optional(),
+  // Left out where nobody vouches, and by an earlier version.
+  signed: z.literal(true).exactOptional(),
 }) satisfies z.ZodType<Reason>;
+
+/** True where all that counts against a node is a change for which an allowed signer vouches: a ticket, no alarm. */
+export function isSigned(reasons: readonly Reason[]): boolean {
+  const against = reasons.filter(({ severity }) => severity === 'fail');
+  return against.length > 0 && against.every(({ class: is, signed }) => is === 'drift' && signed === true);
+}
 
 export const aspectResultsSchema = z.partialRecord(
   aspectSchema,
-  z.object({ status: z.enum(aspectStatuses), source: z.enum(sources) }),
+  z.object({
+    status: z.enum(aspectStatuses),
+    source: z.enum(sources),
+    references: z.array(z.string()).readonly().optional(),
+  }),
 ) satisfies z.ZodType<Verdict['aspects']>;
 
 export const verdictSchema: z.ZodType<Verdict> = z.object({

@@ -3,7 +3,9 @@ import { stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { acquireLock } from 'node-tpm2/lock';
 import { ToolError } from 'node-tpm2/run';
+import { storageCauseOf } from '../protocol/server-fault.ts';
 import { preparePrivateFolder } from './private-file.ts';
+import { openReserve, type Reserve } from './reserve.ts';
 
 /** The state folder, ours alone until this is disposed of or the process dies. */
 export interface State extends AsyncDisposable {
@@ -12,6 +14,8 @@ export interface State extends AsyncDisposable {
   readonly lastAlive: number | null;
   /** Notes that a server runs. @param now milliseconds since the epoch */
   beat(now: number): Promise<void>;
+  /** Room that is kept for the time when the disk is full. */
+  readonly reserve: Reserve;
 }
 
 /**
@@ -27,6 +31,7 @@ export async function openState(dir: string): Promise<State> {
       dir,
       lastAlive: await readLastAlive(dir),
       beat: (now) => beat(dir, now),
+      reserve: openReserve(dir),
       [Symbol.asyncDispose]: release,
     };
   } catch (error) {
@@ -59,7 +64,12 @@ async function lock(dir: string): Promise<() => Promise<void>> {
     const isHeld = error instanceof ToolError && error.code === 'lock_failed' && error.retryable;
     throw isHeld ? new StateInUse(dir, holder(file), error) : error;
   });
-  writeFileSync(file, `${process.pid}\n`);
+  try {
+    writeFileSync(file, `${process.pid}\n`);
+  } catch (error) {
+    // It only says who has the lock: where the disk is full, nobody.
+    if (storageCauseOf(error) !== 'disk_full') throw error;
+  }
   return async () => {
     if (existsSync(file)) truncateSync(file);
     await release();

@@ -8,14 +8,27 @@ export type Statement<V, R> = (values: V) => R | undefined | Promise<R | undefin
 /** What a column takes. */
 export type Value = string | number | bigint | Uint8Array | null;
 
+/** Who is told how writing goes. */
+export interface WriteWatch {
+  /** A write failed for a fault of the storage. Where the disk is full, room that was kept for it is free afterwards. */
+  failed(error: unknown): void;
+  /** Whether the disk was found full, and not yet free again. */
+  isFull(): boolean;
+}
+
 /** The one door to SQL: what differs between databases is behind it. `sqlite/` is the only dialect yet. */
 export interface Database {
   /** Queries of every kind; one runs at a time. */
   readonly db: Kysely<Tables>;
   /** For many writes in one `inTransaction`, without what Kysely does around each query. */
   prepare<V extends Readonly<Record<string, Value>>>(): <R>(build: Build<V, R>) => Statement<V, R>;
-  /** Does the work in a transaction; the prepared statements that it runs are in it, and nobody else's. */
+  /**
+   * Does the work in a transaction; the prepared statements that it runs are in it, and nobody else's. Where the disk is
+   * full it may be done twice, and takes nothing of what is kept for people.
+   */
   inTransaction<T>(work: () => Promise<T>): Promise<T>;
+  /** Writes, and changes nothing. @throws where nothing can be written */
+  probe(): Promise<void>;
   /** True where SQL itself refused a second row of the same key. */
   isUniqueViolation(error: unknown): boolean;
   /**

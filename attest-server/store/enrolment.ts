@@ -6,7 +6,7 @@ import type {
   EnrolledNode,
   EnrolmentStore,
   JoinToken,
-  Pin,
+  KeptPin,
   Revocation,
   TpmKeys,
 } from '../enrolment/ports.ts';
@@ -107,7 +107,7 @@ export function enrolmentStore(
           .execute();
         await transaction
           .insertInto('statuses')
-          .values({ ...unproven, ek_digest: node.ekDigest })
+          .values({ ...unproven, ek_digest: node.ekDigest, since: node.enrolledAt })
           .execute();
         await append(transaction, event);
       });
@@ -161,6 +161,30 @@ export function enrolmentStore(
         .execute();
     },
 
+    async seen() {
+      const rows = await db
+        .selectFrom('statuses')
+        .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
+        .select(['name', 'seen_address', 'seen_agent'])
+        .where('seen_address', 'is not', null)
+        .execute();
+      return rows.map(({ name, seen_address, seen_agent }) => ({
+        name,
+        address: seen_address ?? '',
+        agent: seen_agent ?? '',
+      }));
+    },
+
+    saveSeen: (changed) =>
+      db.transaction().execute(async (transaction) => {
+        for (const { ekDigest, address, agent } of changed)
+          await transaction
+            .updateTable('statuses')
+            .set({ seen_address: address, seen_agent: agent })
+            .where('ek_digest', '=', ekDigest)
+            .execute();
+      }),
+
     pins: async () => (await pins.orderBy('node').execute()).map(pinOf),
 
     async pinFor(node) {
@@ -178,7 +202,10 @@ export function enrolmentStore(
         }
         for (const { node, ekDigest } of added) {
           await takeBack(transaction, node, ekDigest);
-          await transaction.insertInto('pins').values({ node, ek_digest: ekDigest }).execute();
+          await transaction
+            .insertInto('pins')
+            .values({ node, ek_digest: ekDigest, by: event.actor })
+            .execute();
         }
         await append(transaction, event);
       }),
@@ -239,7 +266,7 @@ export function enrolmentStore(
         for (const { name, ekDigest } of nodes) {
           const { numUpdatedRows } = await transaction
             .updateTable('nodes')
-            .set({ bound: 'approval' })
+            .set({ bound: 'approval', enrolled_by: event(name, ekDigest).actor })
             .where('ek_digest', '=', ekDigest)
             .where('name', '=', name)
             .where('bound', '=', 'first-use')
@@ -307,6 +334,7 @@ const unproven = {
   verdict: null,
   verified_at: null,
   expires_at: null,
+  trusted_at: null,
   booted_at: null,
   reset_count: null,
   restart_count: null,
@@ -321,6 +349,8 @@ const unproven = {
   evidence_digest: null,
   recorded_at: null,
   repeats: 0,
+  seen_address: null,
+  seen_agent: null,
 } as const;
 
 /** Part of a revocation's transaction. @throws Rejection `enrolment_pending` where they are not enrolled together */
@@ -397,6 +427,7 @@ function rowOf(node: EnrolledNode): NodeRow {
     provider_id: node.providerId ?? null,
     enrolled_at: node.enrolledAt,
     enrolled_from: node.enrolledFrom ?? null,
+    enrolled_by: node.enrolledBy,
     revoked_at: null,
     revoked_reason: null,
   };
@@ -422,11 +453,12 @@ function nodeOf(row: NodeRow): EnrolledNode {
     ...(row.provider_id !== null && { providerId: row.provider_id }),
     ...(row.enrolled_from !== null && { enrolledFrom: row.enrolled_from }),
     enrolledAt: row.enrolled_at,
+    enrolledBy: row.enrolled_by,
   }));
 }
 
-function pinOf(row: Tables['pins']): Pin {
-  return { node: row.node, ekDigest: row.ek_digest };
+function pinOf(row: Tables['pins']): KeptPin {
+  return { node: row.node, ekDigest: row.ek_digest, by: row.by };
 }
 
 function joinTokenRow(token: JoinToken): Tables['join_tokens'] {
@@ -436,6 +468,7 @@ function joinTokenRow(token: JoinToken): Tables['join_tokens'] {
     node: token.node,
     expires_at: token.expiresAt,
     used_at: token.usedAt,
+    by: token.by,
   };
 }
 
@@ -446,6 +479,7 @@ function joinTokenOf(row: Tables['join_tokens']): JoinToken {
     node: row.node,
     expiresAt: row.expires_at,
     usedAt: row.used_at,
+    by: row.by,
   };
 }
 

@@ -1,3 +1,5 @@
+import { storageCauseOf } from '../protocol/server-fault.ts';
+
 /** How long the first record of a batch waits for others, in milliseconds. */
 const gatherFor = 8;
 /** How many records one transaction holds at most. */
@@ -40,7 +42,11 @@ export function groupCommit<R>(write: (records: readonly R[]) => Promise<Refusal
     try {
       refusals = await write(batch.map(({ record }) => record));
     } catch (error) {
-      if (batch.length === 1) return batch[0]?.reject(error);
+      // Where one finds no room, no other does: 256 attempts would block all else.
+      if (batch.length === 1 || storageCauseOf(error) === 'disk_full') {
+        for (const { reject } of batch) reject(error);
+        return;
+      }
       // Nothing of the batch was written: each record on its own shows which one is bad.
       for (const each of batch) await commit([each]);
       return;

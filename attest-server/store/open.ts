@@ -4,6 +4,7 @@ import type { EvidenceStore } from '../evidence/ports.ts';
 import type { TokenStore } from '../http/ports.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import { auditAppender, auditStore, type ChainEntry } from './audit.ts';
+import type { WriteWatch } from './database.ts';
 import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
 import { referenceStore } from './references.ts';
@@ -36,6 +37,8 @@ export interface Store extends AsyncDisposable {
    * @throws Error where the file exists, or the store lives in memory
    */
   backup(path: string): Promise<void>;
+  /** Writes, and changes nothing. @throws where nothing can be written */
+  probe(): Promise<void>;
 }
 
 export interface StoreOptions {
@@ -45,7 +48,11 @@ export interface StoreOptions {
   readonly keyDigest?: KeyDigest;
   /** Told of each row that a list left out. */
   readonly onUnreadable?: OnUnreadable;
+  /** Told how writing goes; without it a disk that is full is full. */
+  readonly watch?: WriteWatch;
 }
+
+const unwatched: WriteWatch = { failed: () => {}, isFull: () => false };
 
 /**
  * Opens the store in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for
@@ -53,8 +60,8 @@ export interface StoreOptions {
  * @throws Error where the file or its folder is open to others, of a newer version, or no store
  */
 export async function openStore(path: string, options: StoreOptions): Promise<Store> {
-  const { chain, keyDigest = null, onUnreadable = () => {} } = options;
-  const database = openSqlite(path, keyDigest);
+  const { chain, keyDigest = null, onUnreadable = () => {}, watch = unwatched } = options;
+  const database = openSqlite(path, keyDigest, watch);
   const append = auditAppender(database.db, chain);
   const writer = verdictWriter(database, chain);
   return {
@@ -65,6 +72,7 @@ export async function openStore(path: string, options: StoreOptions): Promise<St
     tokens: tokenStore(database, append),
     audit: auditStore(database, append, onUnreadable),
     backup: database.backup,
+    probe: database.probe,
     async [Symbol.asyncDispose]() {
       await writer.settled();
       await database.close();

@@ -43,6 +43,8 @@ export interface NodeRow {
   /** The source of its hello, where it is bound by first use. */
   readonly enrolled_from: string | null;
   /** A revoked record keeps its row and frees its name. */
+  /** Who vouched for it; null where no record says so. */
+  readonly enrolled_by: string | null;
   readonly revoked_at: number | null;
   readonly revoked_reason: string | null;
 }
@@ -54,6 +56,7 @@ export interface StatusRow {
   readonly verdict: string | null;
   readonly verified_at: number | null;
   readonly expires_at: number | null;
+  readonly trusted_at: number | null;
   readonly booted_at: number | null;
   readonly reset_count: number | null;
   readonly restart_count: number | null;
@@ -72,6 +75,10 @@ export interface StatusRow {
   readonly evidence_digest: string | null;
   readonly recorded_at: number | null;
   readonly repeats: number;
+  readonly since: number | null;
+  /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */
+  readonly seen_address: string | null;
+  readonly seen_agent: string | null;
 }
 
 interface HistoryRow {
@@ -126,6 +133,8 @@ interface ReferenceRow {
 interface PinRow {
   readonly node: string;
   readonly ek_digest: string;
+  /** Null in one of before it was kept; so in a join token. */
+  readonly by: string | null;
 }
 
 interface JoinTokenRow {
@@ -134,6 +143,7 @@ interface JoinTokenRow {
   readonly node: string;
   readonly expires_at: number;
   readonly used_at: number | null;
+  readonly by: string | null;
 }
 
 interface ApiTokenRow {

@@ -8,8 +8,11 @@ import { knownWord } from './columns.ts';
 import type { StatusRow } from './schema.ts';
 import { parseRow } from './unreadable-row.ts';
 
+/** What verdicts write. */
+type JudgedRow = Omit<StatusRow, 'seen_address' | 'seen_agent'>;
+
 /** A status with the name that its endorsement key has now. */
-export interface NamedStatusRow extends StatusRow {
+export interface NamedStatusRow extends JudgedRow {
   readonly name: string;
 }
 
@@ -22,6 +25,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     verdict: row.verdict === null ? null : parseVerdict(row.verdict),
     verifiedAt: row.verified_at,
     expiresAt: row.expires_at,
+    trustedAt: row.trusted_at,
     bootedAt: row.booted_at,
     resetCount: row.reset_count,
     restartCount: row.restart_count,
@@ -36,6 +40,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     evidenceDigest: row.evidence_digest,
     recordedAt: row.recorded_at,
     repeats: row.repeats,
+    since: row.since,
   }));
 }
 
@@ -48,6 +53,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     verdict: null,
     verifiedAt: null,
     expiresAt: null,
+    trustedAt: null,
     bootedAt: null,
     resetCount: 0,
     restartCount: 0,
@@ -62,6 +68,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     evidenceDigest: null,
     recordedAt: null,
     repeats: 0,
+    since: null,
   };
 }
 
@@ -87,10 +94,13 @@ const keptParts = z.partialRecord(z.enum(partNames), z.string());
 const keptMemory = z.record(z.string(), z.unknown());
 
 /** The columns that each answer moves. */
-export type MovedRow = Omit<StatusRow, 'ek_digest' | 'state' | 'verdict' | 'booted_at' | 'recorded_at'>;
+export type MovedRow = Omit<
+  JudgedRow,
+  'ek_digest' | 'state' | 'verdict' | 'trusted_at' | 'booted_at' | 'recorded_at' | 'since'
+>;
 /** As a statement takes its values. */
 export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
-export type StatusValues = { readonly [K in keyof StatusRow]: StatusRow[K] };
+export type StatusValues = { readonly [K in keyof JudgedRow]: JudgedRow[K] };
 
 export function movedRow(status: Moved): MovedValues {
   return {
@@ -117,8 +127,10 @@ export function statusRow(status: NodeStatus): StatusValues {
     ek_digest: status.ekDigest,
     state: status.state,
     verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
+    trusted_at: status.trustedAt,
     booted_at: status.bootedAt,
     recorded_at: status.recordedAt,
+    since: status.since,
   };
 }
 
@@ -152,12 +164,14 @@ export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBu
 }
 
 /** Every column but the key. */
-export function statusColumns(value: <K extends keyof StatusRow>(name: K) => RawBuilder<StatusRow[K]>) {
+export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => RawBuilder<JudgedRow[K]>) {
   return {
     ...movedColumns(value),
     state: value('state'),
     verdict: value('verdict'),
+    trusted_at: value('trusted_at'),
     booted_at: value('booted_at'),
     recorded_at: value('recorded_at'),
+    since: value('since'),
   };
 }

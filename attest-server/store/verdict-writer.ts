@@ -127,6 +127,8 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     let isCommitted = false;
     try {
       const refusals = await inTransaction(async () => {
+        // Of an attempt that found no room nothing is there.
+        evidence.ended(false);
         const refused: (Error | null)[] = [];
         const events: AuditEvent[] = [];
         for (const write of writes) {

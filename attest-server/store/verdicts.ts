@@ -64,6 +64,11 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
       }
       return entries;
     },
+
+    async transitions(name, limit) {
+      const query = db.selectFrom('history').selectAll().where('node', '=', name).where('transition', '=', 1);
+      return parseRows(await query.orderBy('at', 'desc').limit(limit).execute(), entryOf, onUnreadable);
+    },
   };
 }
 

@@ -1,8 +1,10 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
-import { isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
+import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
+import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
+import { nodeSeries } from './node-series.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
 /** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
@@ -11,7 +13,7 @@ export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 const reloadedParts = ['policy', 'roots', 'certificate', 'tokens'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
-/** One method per event. No label is free text, a digest or a key; every name has the prefix `assay_`. */
+/** One method per event. No label but a node's name is free text, and none is a digest or a key. */
 export interface Metrics {
   attested(result: AttestationResult, reason: ReasonCode | null): void;
   /** A message or connection that was refused before anything was judged. */
@@ -25,6 +27,8 @@ export interface Metrics {
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
+  /** Whether nodes can be judged, as `/readyz` says it. */
+  ready(isReady: boolean): void;
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
   nodeStates(nodes: readonly NodeView[]): void;
   /** Connected agents by the version that they say; versions that are none are counted as `other`. */
@@ -34,7 +38,13 @@ export interface Metrics {
   certificatesExpire(server: { readonly notAfter: number; readonly authorityNotAfter: number }): void;
   /** @param at seconds since the epoch */
   policyChanged(policy: string, at: number): void;
+  /** The server's certificate is due, and could not be made anew. */
+  renewalFailed(): void;
   auditWriteFailed(): void;
+  /** The server failed: a write, or while it judged. */
+  serverFailed(cause: FaultCause): void;
+  /** For which cause nothing can be stored at present; null: it can. */
+  storage(cause: StorageCause | null): void;
   /** A part of the configuration was read again and is faulty. */
   reloadFailed(part: ReloadedPart): void;
   /** A row of this table of the store cannot be read; reported once each. */
@@ -46,9 +56,15 @@ export interface Metrics {
   readonly contentType: string;
 }
 
-export function createMetrics(build: { readonly version: string }): Metrics {
+export interface MetricsParts {
+  readonly version: string;
+  /** Whether there are series of each node. */
+  readonly perNode: boolean;
+}
+
+export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   const registry = new Registry();
-  const succeeded = new Set<string>();
+  collectDefaultMetrics({ register: registry });
   const known = new Set<string>();
   const registers = [registry];
   const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
@@ -58,12 +74,10 @@ export function createMetrics(build: { readonly version: string }): Metrics {
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
     new Histogram<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], buckets, registers });
 
-  gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version: build.version }, 1);
+  gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
-  const trusted = gauge('node_trusted', '1 where the node is trusted now, else 0', ['node']);
-  const lastSuccess = gauge('node_last_success_timestamp_seconds', 'When the node was last found trusted', [
-    'node',
-  ]);
+  let ofNodes = perNode ? nodeSeries([]) : '';
+  const isReady = gauge('ready', '1 where nodes can be judged, as /readyz says it, else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
   const attestations = counter('attestations_total', 'Pieces of evidence that were answered', [
@@ -86,10 +100,23 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     'code',
   ]);
   const expiries = gauge('certificate_expiry_timestamp_seconds', 'When a certificate ends', ['certificate']);
+  const renewalFailures = counter(
+    'certificate_renewal_failures_total',
+    'Times that the certificate of the server was due and could not be made anew',
+    [],
+  );
   const policies = gauge('policy_last_change_timestamp_seconds', 'When another policy came into force', [
     'policy',
   ]);
   const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
+  const serverFaults = counter(
+    'server_faults_total',
+    'Faults of the server itself while it judged or stored',
+    ['cause'],
+  );
+  const storageFault = gauge('server_fault', '1 while nothing can be stored for this cause, else 0', [
+    'cause',
+  ]);
   const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
   const reloadFailures = counter('reload_failures_total', 'Parts that were read again and are faulty', [
     'part',
@@ -122,9 +149,23 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     },
   });
 
+  // A series that comes with its first event has no increase then: each is there from the start.
+  for (const code of reasonCodes) {
+    refusals.inc({ code }, 0);
+    attestations.inc({ result: 'accepted', reason: code }, 0);
+    attestations.inc({ result: 'rejected', reason: code }, 0);
+  }
+  attestations.inc({ result: 'accepted', reason: 'none' }, 0);
+  attestations.inc({ result: 'fault', reason: 'none' }, 0);
+  for (const from of nodeStates)
+    for (const to of nodeStates) if (from !== to) transitions.inc({ from, to }, 0);
+  for (const port of ports) for (const bound of bounds) turnedAway.inc({ port, bound }, 0);
+  for (const table of tables) unreadableRows.inc({ table }, 0);
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
+  for (const cause of faultCauses) serverFaults.inc({ cause }, 0);
+  for (const cause of storageCauses) storageFault.set({ cause }, 0);
 
   return {
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
@@ -138,23 +179,15 @@ export function createMetrics(build: { readonly version: string }): Metrics {
     transition: (from, to) => transitions.inc({ from, to }),
     checkFailed: (check) => checkFailures.inc({ check }),
     nodeStates(views) {
-      nodes.reset();
-      trusted.reset();
       failing.reset();
-      const names = new Set(views.map(({ name }) => name));
-      for (const name of succeeded) if (!names.has(name) && succeeded.delete(name)) lastSuccess.remove(name);
       for (const state of nodeStates)
         nodes.set({ state }, views.filter((view) => view.state === state).length);
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
-      for (const { name, state, verifiedAt } of views) {
-        trusted.set({ node: name }, state === 'trusted' ? 1 : 0);
-        if (state !== 'trusted' || verifiedAt === null) continue;
-        lastSuccess.set({ node: name }, Date.parse(verifiedAt) / 1000);
-        succeeded.add(name);
-      }
+      if (perNode) ofNodes = nodeSeries(views);
     },
+    ready: (is) => isReady.set(is ? 1 : 0),
     agents(versions) {
       agents.reset();
       for (const [version, count] of versions) agents.inc({ version: versionLabel(version) }, count);
@@ -165,15 +198,20 @@ export function createMetrics(build: { readonly version: string }): Metrics {
       expiries.set({ certificate: 'server' }, notAfter / 1000);
       expiries.set({ certificate: 'authority' }, authorityNotAfter / 1000);
     },
+    renewalFailed: () => renewalFailures.inc(),
     policyChanged(policy, at) {
       policies.reset();
       policies.set({ policy }, at);
     },
     auditWriteFailed: () => auditFailures.inc(),
+    serverFailed: (cause) => serverFaults.inc({ cause }),
+    storage(now) {
+      for (const cause of storageCauses) storageFault.set({ cause }, cause === now ? 1 : 0);
+    },
     reloadFailed: (part) => reloadFailures.inc({ part }),
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
-    text: () => registry.metrics(),
+    text: async () => `${await registry.metrics()}${ofNodes}`,
     contentType: registry.contentType,
   };
 
@@ -186,6 +224,12 @@ export function createMetrics(build: { readonly version: string }): Metrics {
 }
 
 const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
+/** Of the store, as its rows are called where one cannot be read. */
+const tables = ['audit', 'evidence', 'history', 'node', 'reference', 'status'] as const;
+const bounds: readonly HitBound[] = [
+  ...(['rate', 'rate_in_all', 'places', 'places_in_all'] as const),
+  ...(['bytes', 'bytes_in_all', 'deadline'] as const),
+];
 
 const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 /** An agent names its own version: no more series than a fleet has in an update. */

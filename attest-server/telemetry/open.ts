@@ -6,6 +6,8 @@ import { type AuditPort, createReporter, type Reporter } from './report.ts';
 export interface TelemetryParts {
   readonly logger: Logger;
   readonly version: string;
+  /** Whether the metrics have series of each node. */
+  readonly perNode: boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Told of every verdict once it is committed. */
@@ -20,8 +22,8 @@ export interface Telemetry extends AsyncDisposable {
   auditTo(audit: AuditPort): void;
 }
 
-export function openTelemetry({ logger, version, now, recorded }: TelemetryParts): Telemetry {
-  const metrics = createMetrics({ version });
+export function openTelemetry({ logger, version, perNode, now, recorded }: TelemetryParts): Telemetry {
+  const metrics = createMetrics({ version, perNode });
   const { report, auditTo } = createReporter({ logger, metrics, now, recorded });
   return { metrics, report, auditTo, async [Symbol.asyncDispose]() {} };
 }

@@ -7,6 +7,7 @@ import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 import { Sparingly } from './sparingly.ts';
@@ -28,6 +29,7 @@ export interface AuditPort {
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   /** Something was refused. @param about `isEnrolled`: a node has that name */
   refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
+  readonly answered: AttestPorts['answered'];
   readonly recorded: AttestPorts['recorded'];
   alert(alert: Parameters<Alert>[0] & Pick<Refusal, 'isEnrolled'>): void;
   /** A signature of an endorsement certificate is checked. */
@@ -43,6 +45,10 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   ): void;
   /** What was read again is faulty; the old one stays in force. */
   notReloaded(part: ReloadedPart, text: string): void;
+  /** Another certificate of the server took the place of one that was good until `before`. Milliseconds since the epoch. */
+  certificateRenewed(before: number, until: number): void;
+  /** It is due, and could not be made anew: the one that is good until `until` is shown. */
+  certificateNotRenewed(error: unknown, until: number): void;
   /** A request to the API that its caller may not make. */
   denied(code: ReasonCode, text: string, actor: string): void;
   /** A checkpoint of the audit log was signed. @param size entries */
@@ -53,6 +59,10 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   contradicted(node: string, text: string): void;
   /** A row of the store was left out because nobody can read it. */
   unreadable(row: Error & { readonly table: string; readonly key: string }): void;
+  /** A write failed. @param isNew not for the cause for which the one before failed */
+  storageFailed(cause: StorageCause, error: unknown, isNew: boolean): void;
+  /** What is written is stored again. */
+  storageWorks(before: { readonly cause: StorageCause; readonly since: number }): void;
   fault(error: unknown, where: string): void;
 }
 
@@ -66,6 +76,8 @@ interface ComparedNode {
 /** How many nodes a line of the log names. */
 const mostNodes = 20;
 
+/** How many audit entries wait for a disk that takes them. */
+const mostLate = 1000;
 /** How many unreadable rows are reported: each of them once. */
 const mostNamed = 1000;
 
@@ -79,10 +91,20 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
     note: () => ({ event: null, isRepeated: false }),
     write: async (event) => void waiting.push(event),
   };
+  const late: AuditEvent[] = [];
+  /** Since the storage failed: entries that found no room here either, and answers that came to nothing. */
+  const lost = { entries: 0, answers: 0 };
+  let isStorageFaulty = false;
   const audit = (event: AuditEvent): void => {
     auditLog.write(event).catch((error: unknown) => {
       metrics.auditWriteFailed();
-      logger.error({ err: error }, 'an audit entry could not be written');
+      const isKept = storageCauseOf(error) !== null && late.length < mostLate;
+      if (isKept) late.push(event);
+      else lost.entries += 1;
+      logger[isKept ? 'warn' : 'error'](
+        { err: error, action: event.action, subject: event.subject },
+        isKept ? 'an audit entry waits until it can be written' : 'an audit entry could not be written',
+      );
     });
   };
   /** A flood must fill neither the audit log nor this one: what repeats is counted, and the next entry says how often. */
@@ -103,11 +125,14 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   const namedSources = new Sparingly();
   let inForce: string | null = null;
   const report: Reporter = {
+    answered({ reasons }) {
+      metrics.attested('accepted', reasons[0]?.code ?? null);
+      for (const { severity, aspect } of reasons) if (severity === 'fail') metrics.checkFailed(aspect);
+    },
+
     recorded(entry, from) {
       const { state, reasons } = entry.verdict;
       const code = reasons[0]?.code ?? null;
-      metrics.attested('accepted', code);
-      for (const reason of reasons) if (reason.severity === 'fail') metrics.checkFailed(reason.aspect);
       if (from !== null && from !== state) metrics.transition(from, state);
       const fields = { node: entry.node, state, from, code, codes: reasons.map((reason) => reason.code) };
       if (from === state) logger.debug(fields, 'verdict');
@@ -181,6 +206,27 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       });
     },
 
+    certificateRenewed(before, until) {
+      const detail = { before: new Date(before).toISOString(), until: new Date(until).toISOString() };
+      logger.info(detail, 'the certificate of the server was made anew');
+      audit({
+        at: now(),
+        actor: 'server',
+        action: 'certificate.renew',
+        subject: 'server',
+        code: null,
+        detail,
+      });
+    },
+
+    certificateNotRenewed(error, until) {
+      metrics.renewalFailed();
+      logger.error(
+        { err: error, until: new Date(until).toISOString() },
+        'the certificate of the server is due, and could not be made anew: the old one is shown',
+      );
+    },
+
     denied(code, text, actor) {
       metrics.refused(code);
       refusal({ code, text, node: null, isEnrolled: false, ...whoIs(actor) }, { actor }, { actor });
@@ -214,6 +260,14 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
     failed(error, about) {
       metrics.attested('fault', null);
+      const cause = storageCauseOf(error);
+      if (cause !== null) {
+        // Why, and since when, is in the log once: it may be on the same disk.
+        lost.answers += 1;
+        logger.debug({ node: about.node, cause }, 'the answer of a node is not stored');
+        return;
+      }
+      metrics.serverFailed('internal');
       logger.error({ err: error, node: about.node }, 'the server failed while judging; no verdict is stored');
     },
 
@@ -228,7 +282,35 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       audit({ at: now(), actor: 'server', action: 'store.unreadable', subject: name, code: null, detail });
     },
 
+    storageFailed(cause, error, isNew) {
+      metrics.serverFailed(cause);
+      metrics.storage(cause);
+      isStorageFaulty = true;
+      if (isNew) logger.error({ code: 'server_fault', cause, err: error }, faultText(cause));
+    },
+
+    storageWorks({ cause, since }) {
+      metrics.storage(null);
+      isStorageFaulty = false;
+      logger.info({ cause, since: new Date(since).toISOString(), ...lost }, 'what is judged is stored again');
+      const detail = { cause, since, answers: lost.answers, late: late.length, lost: lost.entries };
+      Object.assign(lost, { entries: 0, answers: 0 });
+      audit({
+        at: now(),
+        actor: 'server',
+        action: 'server.fault',
+        subject: '',
+        code: 'server_fault',
+        detail,
+      });
+      for (const event of late.splice(0)) audit(event);
+    },
+
     fault(error, where) {
+      if (isStorageFaulty && storageCauseOf(error) !== null) {
+        logger.debug({ err: error, where }, 'the server failed');
+        return;
+      }
       logger.error({ err: error, where }, 'the server failed');
     },
   };

@@ -62,6 +62,7 @@ async function completeChange(dir: string, next: string): Promise<Authorities> {
   await writeBundle(dir, next, other);
   // Of the old authority: one of the new is made in its place.
   await rm(at('server.crt'), { force: true });
+  await rm(at('new'), { recursive: true, force: true });
   await rm(at('next.crt'), { force: true });
   return { stage: other === null ? 'settled' : 'in_force', inForce: next, other };
 }
@@ -98,7 +99,8 @@ async function makeAuthority(dir: string, name: 'ca' | 'next'): Promise<void> {
   await rename(at('crt.new'), at('crt'));
 }
 
-async function sync(path: string): Promise<void> {
+/** What is in the file, or which names are in the folder, is on disk. */
+export async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
     await handle.sync();
@@ -111,7 +113,8 @@ function firstOf(pem: string): string {
   return new X509Certificate(pem).toString();
 }
 
-async function writeWhole(path: string, text: string): Promise<void> {
+/** Whole or not at all, readable by all. */
+export async function writeWhole(path: string, text: string): Promise<void> {
   const temporary = `${path}.new`;
   await rm(temporary, { force: true });
   const file = await open(temporary, 'wx', 0o644);

@@ -8,7 +8,7 @@ import type { AuditAction } from '../protocol/audit.ts';
 import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
 import type { Introduction } from '../protocol/messages.ts';
 import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
-import { type ServerIdentity, tlsFolder } from './identity.ts';
+import { isRenewalDue, type ServerIdentity, tlsFolder } from './identity.ts';
 
 interface RotationParts {
   readonly stateDir: string;
@@ -37,6 +37,10 @@ export interface AuthorityRotation {
   trusts(node: string, digests: readonly string[]): void;
   /** Reads authority and certificate again. */
   renew(): Promise<void>;
+  /** The same where the certificate is due. */
+  renewIfDue(): Promise<void>;
+  /** What is shown now. */
+  readonly identity: ServerIdentity;
   readonly ports: AuthorityPorts;
 }
 
@@ -114,6 +118,13 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
     },
     trusts,
     renew: () => inTurn(async () => take(await parts.read())),
+    renewIfDue: () =>
+      inTurn(async () => {
+        if (isRenewalDue(identity, now())) take(await parts.read());
+      }),
+    get identity() {
+      return identity;
+    },
     ports: {
       view,
       rotate: (actor) =>

@@ -1,11 +1,10 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../protocol/authority.ts';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
-import { type Authorities, type RotationStage, readAuthorities, readOrNull } from './authority-files.ts';
-import { newEcKey, openssl } from './openssl.ts';
+import { type Authorities, type RotationStage, readAuthorities } from './authority-files.ts';
+import { isDue, isFor, makeCertificate, readCertificate } from './server-certificate.ts';
 
 /** The server's own authority and certificate, PEM. One authority per installation, never shared. */
 export interface ServerIdentity {
@@ -20,6 +19,8 @@ export interface ServerIdentity {
   readonly key: string;
   /** Milliseconds since the epoch. */
   readonly notAfter: number;
+  /** Until when the one was good whose place it has just taken; null where it was there, or is the first. */
+  readonly replaced: number | null;
   /** Of the authority in force. Milliseconds since the epoch. */
   readonly authorityNotAfter: number;
   readonly stage: RotationStage;
@@ -29,9 +30,9 @@ export interface ServerIdentity {
 
 /**
  * Reads the authority and the server's certificate from the state folder; makes what is missing with openssl, and
- * makes the server's certificate anew when its names changed or a third of its life is left.
+ * makes the server's certificate anew when its names changed or it is due.
  * @param names host names and addresses under which agents reach the server
- * @throws Error for a folder or key that is open to others
+ * @throws Error for a folder or key that is open to others; CertificateFault where only the new certificate failed
  */
 export async function ensureIdentity(
   stateDir: string,
@@ -40,27 +41,63 @@ export async function ensureIdentity(
 ): Promise<ServerIdentity> {
   const dir = tlsFolder(stateDir);
   preparePrivateFolder(dir);
-  const file = (name: string) => join(dir, name);
   // Who could read a key or put his own there is the server's equal.
-  for (const name of ['ca.key', 'next.key', 'server.key']) checkPrivateFile(file(name));
+  for (const name of ['ca.key', 'next.key', 'server.key']) checkPrivateFile(join(dir, name));
   const found = await readAuthorities(dir);
   const authority = new X509Certificate(found.inForce);
-  if (!(await isGood(file('server.crt'), names, now))) await makeServerCertificate(file, names);
-  const [leaf, key] = await Promise.all([
-    readFile(file('server.crt'), 'utf8'),
-    readFile(file('server.key'), 'utf8'),
-  ]);
+  const kept = await readCertificate(dir);
+  const old = kept === null ? null : new X509Certificate(kept.certificate);
+  if (kept !== null && old !== null && isFor(old, names) && !isDue(old, authority, now))
+    return identityOf(dir, found, kept, null);
+  try {
+    await makeCertificate(dir, names, authority, now);
+  } catch (cause) {
+    // Better one that ended, of which everybody says so, than no server that could say why.
+    const usable = kept !== null && old !== null && isFor(old, names) && old.verify(authority.publicKey);
+    throw new CertificateFault(cause, usable ? await identityOf(dir, found, kept, null) : null);
+  }
+  const made = await readCertificate(dir);
+  if (made === null) throw new Error(`${dir}: the certificate is gone again`);
+  return identityOf(dir, found, made, old?.validToDate.getTime() ?? null);
+}
+
+/** The certificate of the server could not be made. */
+export class CertificateFault extends Error {
+  override readonly name = 'CertificateFault';
+  /** With the one that is due; null where there is none that can be shown. */
+  readonly kept: ServerIdentity | null;
+
+  constructor(cause: unknown, kept: ServerIdentity | null) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.kept = kept;
+  }
+}
+
+async function identityOf(
+  dir: string,
+  found: Authorities,
+  { certificate, key }: { readonly certificate: string; readonly key: string },
+  replaced: number | null,
+): Promise<ServerIdentity> {
+  const authority = new X509Certificate(found.inForce);
+  const leaf = new X509Certificate(certificate);
   return {
     ca: found.inForce,
-    caFile: file('ca.crt'),
+    caFile: join(dir, 'ca.crt'),
     caDigest: authorityDigest(authority),
-    chain: `${leaf}${found.inForce}`,
+    chain: `${certificate}${found.inForce}`,
     key,
-    notAfter: Date.parse(new X509Certificate(leaf).validTo),
-    authorityNotAfter: Date.parse(authority.validTo),
+    notAfter: leaf.validToDate.getTime(),
+    replaced,
+    authorityNotAfter: authority.validToDate.getTime(),
     stage: found.stage,
-    authorities: await announcement(found, file('ca.key')),
+    authorities: await announcement(found, join(dir, 'ca.key')),
   };
+}
+
+/** Whether another certificate is to be made. @param now milliseconds since the epoch */
+export function isRenewalDue({ chain, ca }: ServerIdentity, now: number): boolean {
+  return isDue(new X509Certificate(chain), new X509Certificate(ca), now);
 }
 
 export function tlsFolder(stateDir: string): string {
@@ -79,44 +116,4 @@ async function announcement(
       ? vouchForAuthority(new X509Certificate(other), createPrivateKey(await readFile(keyFile, 'utf8')))
       : null;
   return [first, { certificate: other, signature }];
-}
-
-async function makeServerCertificate(
-  file: (name: string) => string,
-  names: readonly string[],
-): Promise<void> {
-  const extensions = file('server.ext');
-  await openssl([
-    ...['req', '-new', ...newEcKey, '-subj', '/O=Assay/CN=assay-server'],
-    ...['-keyout', file('server.key'), '-out', file('server.csr')],
-  ]);
-  await chmod(file('server.key'), 0o600);
-  await writeFile(
-    extensions,
-    [
-      `subjectAltName=${names.map((name) => (isIP(name) !== 0 ? `IP:${name}` : `DNS:${name}`)).join(',')}`,
-      'basicConstraints=critical,CA:FALSE',
-      'keyUsage=critical,digitalSignature',
-      'extendedKeyUsage=serverAuth',
-      // Which of two authorities of one name signed it: they overlap while one follows the other.
-      'authorityKeyIdentifier=keyid\n',
-    ].join('\n'),
-  );
-  await openssl([
-    ...['x509', '-req', '-in', file('server.csr'), '-CA', file('ca.crt'), '-CAkey', file('ca.key')],
-    ...['-days', '365', '-extfile', extensions, '-out', file('server.crt.new')],
-  ]);
-  await rename(file('server.crt.new'), file('server.crt'));
-  await Promise.all([rm(file('server.csr')), rm(extensions)]);
-}
-
-async function isGood(path: string, names: readonly string[], now: number): Promise<boolean> {
-  const pem = await readOrNull(path);
-  if (pem === null) return false;
-  const certificate = new X509Certificate(pem);
-  const life = Date.parse(certificate.validTo) - Date.parse(certificate.validFrom);
-  if (now > Date.parse(certificate.validTo) - life / 3) return false;
-  return names.every(
-    (name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined,
-  );
 }

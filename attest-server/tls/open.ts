@@ -1,8 +1,9 @@
 import type { Logger } from 'pino';
 import type { AuditStore } from '../audit/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { Readiness } from '../http/ports.ts';
 import { type AuthorityRotation, createAuthorityRotation } from './authority-rotation.ts';
-import { ensureIdentity, type ServerIdentity } from './identity.ts';
+import { CertificateFault, ensureIdentity, type ServerIdentity } from './identity.ts';
 
 export interface TlsParts {
   readonly stateDir: string;
@@ -12,33 +13,58 @@ export interface TlsParts {
   readonly audit: Pick<AuditStore, 'append'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** After how many milliseconds it is looked again whether the certificate is due. */
+  readonly lookEvery: number;
   readonly logger: Logger;
   /** Until when certificate and authority are good. */
   readonly expire: (identity: ServerIdentity) => void;
+  readonly report: {
+    /** Another certificate took the place of one that was good until `before`. Milliseconds since the epoch. */
+    certificateRenewed(before: number, until: number): void;
+    /** It is due, and could not be made anew: the old one is shown until it is. */
+    certificateNotRenewed(error: unknown, until: number): void;
+  };
 }
 
-/** The server's authority and its certificate. It holds nothing that must be closed. */
-export interface Tls extends AuthorityRotation, AsyncDisposable {
-  /** At the start. */
-  readonly identity: ServerIdentity;
+/** The server's authority and its certificate, which is made anew before it ends. */
+export interface Tls extends Omit<AuthorityRotation, 'renewIfDue'>, AsyncDisposable {
+  /** Not where the certificate has ended: nobody who looks at it comes in. */
+  ready(): Readiness;
   /** Another certificate is to be shown from now on. What throws keeps the old one in force. */
   onChange(show: (identity: ServerIdentity) => void): void;
 }
 
 /** @throws Error where keys and certificates of the state folder do not belong together; ToolError of openssl */
 export async function openTls(parts: TlsParts): Promise<Tls> {
-  const { stateDir, names, now, expire } = parts;
-  const read = () => ensureIdentity(stateDir, names, now());
+  const { stateDir, names, now, lookEvery, expire, report } = parts;
+  const read = async () => {
+    const identity = await ensureIdentity(stateDir, names, now());
+    if (identity.replaced !== null) report.certificateRenewed(identity.replaced, identity.notAfter);
+    return identity;
+  };
   const shows: ((identity: ServerIdentity) => void)[] = [];
   const serve = (identity: ServerIdentity) => {
     for (const show of shows) show(identity);
     expire(identity);
   };
-  const identity = await read();
+  const identity = await read().catch((error: unknown) => {
+    if (!(error instanceof CertificateFault) || error.kept === null) throw error;
+    report.certificateNotRenewed(error, error.kept.notAfter);
+    return error.kept;
+  });
   expire(identity);
   const rotation = createAuthorityRotation({ ...parts, identity, read, serve });
+  let looking = Promise.resolve();
+  // The process may end: what is not looked at now is looked at when it starts again.
+  const timer = setInterval(() => {
+    looking = rotation
+      .renewIfDue()
+      .catch((error: unknown) => report.certificateNotRenewed(error, rotation.identity.notAfter));
+  }, lookEvery).unref();
   return {
-    identity,
+    get identity() {
+      return rotation.identity;
+    },
     get digest() {
       return rotation.digest;
     },
@@ -46,7 +72,33 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
     trusts: rotation.trusts,
     renew: rotation.renew,
     ports: rotation.ports,
-    onChange: (show) => void shows.push(show),
-    async [Symbol.asyncDispose]() {},
+    ready: () => readiness(rotation.identity, now()),
+    onChange(show) {
+      shows.push(show);
+      // It may have been made anew since the listener began.
+      if (rotation.identity !== identity) show(rotation.identity);
+    },
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await looking;
+    },
+  };
+}
+
+function readiness({ notAfter, authorityNotAfter }: ServerIdentity, now: number): Readiness {
+  const ended = [
+    ['authority', authorityNotAfter, 'replace it (docs/connections.md#another-authority)'],
+    [
+      'certificate',
+      notAfter,
+      'the log says why it could not be made anew (docs/connections.md#the-certificate)',
+    ],
+  ] as const;
+  const [first] = ended.filter(([, until]) => now > until);
+  if (first === undefined) return { ok: true, reason: null };
+  const [what, until, advice] = first;
+  return {
+    ok: false,
+    reason: `the ${what} of the server ended at ${new Date(until).toISOString()}: ${advice}`,
   };
 }

@@ -4,6 +4,9 @@ import { run } from 'node-tpm2/run';
 export const newEcKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'] as const;
 
 /** @throws ToolError */
-export async function openssl(args: readonly string[]): Promise<void> {
-  await run('openssl', args, { timeoutMs: 20_000, maxOutputBytes: 65_536 });
+export async function openssl(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  await run('openssl', args, { timeoutMs: 20_000, maxOutputBytes: 65_536, env });
 }

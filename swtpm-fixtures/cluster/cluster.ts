@@ -6,6 +6,7 @@ import { openTpm } from 'node-tpm2';
 import { pino } from 'pino';
 import { stringify } from 'yaml';
 import { serverConfig } from '../../attest-server/config.ts';
+import { logLines } from '../../attest-server/protocol/log-lines.ts';
 import type { NodeState, Verdict } from '../../attest-server/protocol/verdict.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openAuthority, type TpmAuthority } from '../authority.ts';
@@ -217,7 +218,8 @@ async function startOnUsualPorts(
   { rootsDir }: TpmAuthority,
   recorded: Recorded,
 ): Promise<RunningServer> {
-  const logger = pino({ level: options.logLevel, base: null }, pino.destination(2));
+  const { formatters, timestamp } = logLines;
+  const logger = pino({ level: options.logLevel, base: null, formatters, timestamp }, pino.destination(2));
   const policyFile = join(options.dir, 'strict.yaml');
   await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings));
   const start = (ports: Readonly<Record<string, number>>) =>

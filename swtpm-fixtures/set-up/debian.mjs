@@ -17,6 +17,12 @@ const needed = [
   },
 ];
 
+/** The needs of tests beside them. */
+const ofTests = [
+  { program: 'systemd-analyze', package: 'systemd', why: 'judges the units of manifests/host' },
+  { program: 'promtool', package: 'promtool', why: 'tries the alert rules on series, as Prometheus would' },
+];
+
 /** The needs of virtual machines beside them. */
 const ofMachines = [
   { program: 'qemu-system-x86_64', package: 'qemu-system-x86', why: 'the virtual machine itself' },
@@ -30,10 +36,12 @@ const install = ['apt-get', 'install', '-y', '--no-install-recommends'];
 
 /**
  * Installs the Debian packages that are missing. Throws with the one command to run where it may not.
+ * @param tests those of tests, too
  * @param machines those of virtual machines, too
  */
-export async function installDebianPackages(machines = false) {
-  const missing = [...needed, ...(machines ? ofMachines : [])].filter((need) => !isThere(need));
+export async function installDebianPackages(tests = false, machines = false) {
+  const wanted = [...needed, ...(tests ? ofTests : []), ...(machines ? ofMachines : [])];
+  const missing = wanted.filter((need) => !isThere(need));
   if (missing.length === 0) return;
   const packages = missing.map((need) => need.package);
   for (const need of missing) process.stderr.write(`set-up: ${need.package} is missing: ${need.why}\n`);

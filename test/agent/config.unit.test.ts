@@ -2,14 +2,15 @@ import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { buildConfig } from '../../agent/config.ts';
+import { agentSettings, buildConfig } from '../../agent/config.ts';
+import { serverSettings } from '../../attest-server/config.ts';
 import { ConfigError } from '../../attest-server/protocol/config-error.ts';
 import { parseConfigFile } from '../../attest-server/protocol/config-file.ts';
 
 const good = {
-  ASSAY_SERVERS: 'assay.example:8443',
-  ASSAY_NODE: 'node-1',
-  ASSAY_CA_FILE: '/etc/assay/ca.pem',
+  ASSAY_AGENT_SERVERS: 'assay.example:8443',
+  ASSAY_AGENT_NODE: 'node-1',
+  ASSAY_AGENT_CA_FILE: '/etc/assay/ca.pem',
 };
 
 const fileOf = (value: unknown) => parseConfigFile(JSON.stringify(value), 'agent.yaml');
@@ -60,7 +61,7 @@ describe("an agent's configuration", () => {
 
   it('names what is missing, each once', () => {
     assert.deepEqual(keysOf(null, {}), ['servers', 'node', 'caFile']);
-    assert.deepEqual(keysOf(null, { ...good, ASSAY_CA_FILE: '\0' }), ['caFile']);
+    assert.deepEqual(keysOf(null, { ...good, ASSAY_AGENT_CA_FILE: '\0' }), ['caFile']);
   });
 
   it('takes a variable before the file, and a flag before both', () => {
@@ -68,8 +69,27 @@ describe("an agent's configuration", () => {
     assert.equal(buildConfig(fileOf({ node: 'from-file' }), good, { node: 'from-flag' }).node, 'from-flag');
   });
 
+  it('is read from the names of before, where the new ones are not set', () => {
+    const former = { ASSAY_SERVERS: 'old.example:1', ASSAY_NODE: 'node-2', ASSAY_CA_FILE: '/old.pem' };
+    const { servers, node, caFile } = buildConfig(null, former);
+    assert.deepEqual([servers, node, caFile], [[{ host: 'old.example', port: 1 }], 'node-2', '/old.pem']);
+    assert.equal(buildConfig(null, { ...former, ASSAY_AGENT_NODE: 'node-1' }).node, 'node-1');
+    // An empty variable is none, under either name.
+    assert.equal(buildConfig(null, { ...former, ASSAY_AGENT_NODE: '' }).node, 'node-2');
+  });
+
+  it('has variables that mean nothing to the server and the command', () => {
+    const others = new Set<string>(Object.values(serverSettings).map(({ variable }) => variable));
+    for (const name of ['ASSAY_SERVER', 'ASSAY_TOKEN_FILE', 'ASSAY_CA_FILE']) others.add(name);
+    const its = Object.values(agentSettings).map(({ variable }) => variable);
+    assert.deepEqual(
+      its.filter((name) => others.has(name) || !name.startsWith('ASSAY_AGENT_')),
+      [],
+    );
+  });
+
   it('makes paths absolute', () => {
-    assert.equal(buildConfig(null, { ...good, ASSAY_STATE_DIR: 'state' }).stateDir, resolve('state'));
+    assert.equal(buildConfig(null, { ...good, ASSAY_AGENT_STATE_DIR: 'state' }).stateDir, resolve('state'));
   });
 
   for (const [text, host, port] of [
@@ -77,17 +97,17 @@ describe("an agent's configuration", () => {
     ['[2001:db8::1]:65535', '2001:db8::1', 65_535],
   ] as const)
     it(`reads the address ${text}`, () => {
-      assert.deepEqual(buildConfig(null, { ...good, ASSAY_SERVERS: text }).servers, [{ host, port }]);
+      assert.deepEqual(buildConfig(null, { ...good, ASSAY_AGENT_SERVERS: text }).servers, [{ host, port }]);
     });
 
   for (const text of ['a', 'a:', 'a:0', 'a:65536', 'a:1/x', 'https://a:1', '::1:1', 'a b:1', '-a:1', ','])
     it(`refuses the address ${JSON.stringify(text)}`, () => {
-      assert.deepEqual(keysOf(null, { ...good, ASSAY_SERVERS: text }), ['servers']);
+      assert.deepEqual(keysOf(null, { ...good, ASSAY_AGENT_SERVERS: text }), ['servers']);
     });
 
   for (const text of ['Node-1', 'a_b', 'node-1\n', '-a', 'a..b', 'a'.repeat(254)])
     it(`refuses the node name ${JSON.stringify(text.slice(0, 20))}`, () => {
-      assert.deepEqual(keysOf(null, { ...good, ASSAY_NODE: text }), ['node']);
+      assert.deepEqual(keysOf(null, { ...good, ASSAY_AGENT_NODE: text }), ['node']);
     });
 
   it('takes any file without another error than its own', () => {

@@ -38,7 +38,7 @@ describe('the life of an agent beside servers', () => {
     const stop = new AbortController();
     const config = buildConfig(
       null,
-      { ASSAY_STATE_DIR: join(folder, 'state') },
+      { ASSAY_AGENT_STATE_DIR: join(folder, 'state') },
       {
         servers: ports.map((port) => `127.0.0.1:${port}`),
         node: 'node-1',

@@ -51,20 +51,24 @@ describe('assay-agent', () => {
     });
 
   it('reports faults of file and environment together, with the line', async () => {
-    const env = { ASSAY_SERVERS: '127.0.0.1', ASSAY_NODE: 'node-1', ASSAY_CA_FILE: 'ca.pem' };
+    const env = {
+      ASSAY_AGENT_SERVERS: '127.0.0.1',
+      ASSAY_AGENT_NODE: 'node-1',
+      ASSAY_AGENT_CA_FILE: 'ca.pem',
+    };
     const args = ['--log-level', 'loud', 'run', '--config', join(folder, 'unknown.yaml')];
     const { exitCode, text } = await endOf(args, env);
     assert.equal(exitCode, 2);
     for (const part of [
       'unknown.yaml:1: nodes',
-      'servers (ASSAY_SERVERS)',
-      'logLevel (ASSAY_LOG_LEVEL, --log-level)',
+      'servers (ASSAY_AGENT_SERVERS)',
+      'logLevel (ASSAY_AGENT_LOG_LEVEL, --log-level)',
     ])
       assert.ok(text.includes(part), text);
   });
 
   it("ends with 1 where the authority's file is missing", async () => {
-    const env = { ASSAY_STATE_DIR: join(folder, 'state'), ASSAY_TCTI: 'device:/dev/no-such-tpm' };
+    const env = { ASSAY_AGENT_STATE_DIR: join(folder, 'state'), ASSAY_AGENT_TCTI: 'device:/dev/no-such-tpm' };
     assert.equal(await exitOf(['run', '--config', join(folder, 'good.yaml')], env), 1);
   });
 });

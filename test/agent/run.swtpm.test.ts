@@ -111,7 +111,7 @@ describe('an agent on a software TPM', () => {
     const stop = new AbortController();
     const config = buildConfig(
       null,
-      { ASSAY_STATE_DIR: state, ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+      { ASSAY_AGENT_STATE_DIR: state, ASSAY_AGENT_JOIN_TOKEN_FILE: join(folder, 'token') },
       { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
     );
     await runAgent(config, {
@@ -133,7 +133,9 @@ describe('an agent on a software TPM', () => {
         socket.send(JSON.stringify({ type: 'verdict', state: 'pending', codes: ['unsupported_tpm'] }));
       });
     });
-    const { exit, said } = await runUntilVerdict(server.port, { ASSAY_TCTI: 'device:/dev/no-such-tpm' });
+    const { exit, said } = await runUntilVerdict(server.port, {
+      ASSAY_AGENT_TCTI: 'device:/dev/no-such-tpm',
+    });
     assert.equal(exit, 0);
     const hello = parseAgentMessage(hellos[0] ?? '');
     assert(hello.type === 'hello' && hello.ek === null && hello.ak === null && hello.banks.length === 0);
@@ -150,7 +152,7 @@ describe('an agent on a software TPM', () => {
     const stop = new AbortController();
     const config = buildConfig(
       null,
-      { ASSAY_STATE_DIR: join(folder, 'state-4'), ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+      { ASSAY_AGENT_STATE_DIR: join(folder, 'state-4'), ASSAY_AGENT_JOIN_TOKEN_FILE: join(folder, 'token') },
       { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
     );
     const late = () => new Promise<never>(() => {});
@@ -180,7 +182,7 @@ describe('an agent on a software TPM', () => {
     let verdicts = 0;
     const config = buildConfig(
       null,
-      { ASSAY_STATE_DIR: join(folder, 'state-2'), ASSAY_JOIN_TOKEN_FILE: join(folder, 'token') },
+      { ASSAY_AGENT_STATE_DIR: join(folder, 'state-2'), ASSAY_AGENT_JOIN_TOKEN_FILE: join(folder, 'token') },
       { servers: [`127.0.0.1:${server.port}`], node: 'node-1', tcti: tpm.tcti, sysroot: folder },
     );
     let cycled: Promise<void> = Promise.resolve();
@@ -203,13 +205,13 @@ describe('an agent on a software TPM', () => {
     const agent = start(process.execPath, [join(import.meta.dirname, '../../agent/main.ts'), 'run'], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: {
-        ASSAY_SERVERS: `127.0.0.1:${port}`,
-        ASSAY_NODE: 'node-1',
-        ASSAY_TCTI: tpm.tcti,
-        ASSAY_STATE_DIR: join(folder, 'state'),
-        ASSAY_JOIN_TOKEN_FILE: join(folder, 'token'),
-        ASSAY_SYSROOT: folder,
-        ASSAY_LOG_LEVEL: 'debug',
+        ASSAY_AGENT_SERVERS: `127.0.0.1:${port}`,
+        ASSAY_AGENT_NODE: 'node-1',
+        ASSAY_AGENT_TCTI: tpm.tcti,
+        ASSAY_AGENT_STATE_DIR: join(folder, 'state'),
+        ASSAY_AGENT_JOIN_TOKEN_FILE: join(folder, 'token'),
+        ASSAY_AGENT_SYSROOT: folder,
+        ASSAY_AGENT_LOG_LEVEL: 'debug',
         ...more,
       },
     });

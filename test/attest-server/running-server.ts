@@ -32,6 +32,13 @@ export interface ServerSettings {
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
   readonly cloudProgram?: string;
+  /** Where the state folder is made; default: the folder for temporary files. */
+  readonly within?: string;
+  readonly metricsPerNode?: boolean;
+  /** Milliseconds. */
+  readonly certificateLookedAtEvery?: number;
+  /** Done to the state folder before the server starts. */
+  readonly prepare?: (stateDir: string) => Promise<void>;
 }
 
 /** A whole server on free ports of the loopback, with a state folder of its own. */
@@ -53,6 +60,8 @@ export interface TestServer extends AsyncDisposable {
   joinToken(node: string, ttlSeconds?: number): Promise<string>;
   /** Value of one series of /metrics; 0 where there is none. */
   metric(series: string): Promise<number>;
+  /** The whole text of /metrics. */
+  metrics(): Promise<string>;
   audit(): Promise<readonly AuditEntry[]>;
   status(node: string): Promise<NodeStatus | null>;
   /** Resolves once `found` gives something, or fails after the time. */
@@ -62,35 +71,42 @@ export interface TestServer extends AsyncDisposable {
 }
 
 export async function startTestServer(settings: ServerSettings = {}): Promise<TestServer> {
-  const stateDir = await mkdtemp(join(tmpdir(), 'assay-server-'));
+  const stateDir = await mkdtemp(join(settings.within ?? tmpdir(), 'assay-server-'));
   const rootsDir = join(stateDir, 'roots');
   await mkdir(rootsDir);
   await writeFile(join(rootsDir, 'root.pem'), new X509Certificate(testAuthorityCertificate).toString());
+  await settings.prepare?.(stateDir);
   const verdicts: HistoryEntry[] = [];
   const start = (agentPort: number) =>
     startServer(
-      serverConfig(
-        null,
-        {},
-        {
-          stateDir,
-          host: '127.0.0.1',
-          agentPort,
-          apiPort: 0,
-          metricsPort: 0,
-          policy: settings.policy ?? 'strict',
-          endorsementRoots: settings.endorsementRoots ?? [rootsDir],
-          challengeEverySeconds: settings.challengeEvery ?? 300,
-          answerWithinSeconds: settings.answerWithin ?? 30,
-          unknownAfterSeconds: settings.unknownAfter ?? 900,
-          helloWithinSeconds: settings.helloWithin ?? 10,
-          firstUsePerSource: settings.firstUsePerSource ?? 256,
-          cloudProgram: settings.cloudProgram ?? null,
-          'sources.connections': settings.sources?.connections ?? 8_000,
-          'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
-          'sources.unprovenMiB': settings.sources?.unprovenMiB,
-        },
-      ),
+      {
+        ...serverConfig(
+          null,
+          {},
+          {
+            stateDir,
+            host: '127.0.0.1',
+            agentPort,
+            apiPort: 0,
+            metricsPort: 0,
+            policy: settings.policy ?? 'strict',
+            endorsementRoots: settings.endorsementRoots ?? [rootsDir],
+            challengeEverySeconds: settings.challengeEvery ?? 300,
+            answerWithinSeconds: settings.answerWithin ?? 30,
+            unknownAfterSeconds: settings.unknownAfter ?? 900,
+            helloWithinSeconds: settings.helloWithin ?? 10,
+            firstUsePerSource: settings.firstUsePerSource ?? 256,
+            cloudProgram: settings.cloudProgram ?? null,
+            'sources.connections': settings.sources?.connections ?? 8_000,
+            'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
+            'sources.unprovenMiB': settings.sources?.unprovenMiB,
+            'metrics.perNode': settings.metricsPerNode,
+          },
+        ),
+        // A test looks again at once.
+        scrapeKeptFor: 0,
+        certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,
+      },
       {
         logger: pino({ level: 'silent' }),
         recorded: (entry) => verdicts.push(entry),
@@ -134,6 +150,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       if (typeof answer !== 'object' || answer === null || !('token' in answer)) throw new Error('no token');
       return String(answer.token);
     },
+    metrics: () => metricsOf(server.metricsPort),
     async metric(series) {
       const text = await metricsOf(server.metricsPort);
       const line = text.split('\n').find((each) => each.startsWith(`${series} `));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { ConfigError } from '../../attest-server/protocol/config-error.ts';
 import { startFault } from '../../attest-server/start-fault.ts';
@@ -37,6 +37,15 @@ describe('why a server did not start', () => {
   it('tells the fault, not what did not close after it', () => {
     const fault = new SuppressedError(new Error('the disk is full'), new ConfigError([]));
     assert.equal(startFault(fault).exitCode, 2);
+  });
+
+  it('is a disk that is full, whoever noticed it, with what it holds', async () => {
+    const { text, exitCode } = startFault(await faultOf(() => writeFile('/dev/full', 'x')));
+    assert.match(text, /^the disk is full: /);
+    const cause = Object.assign(new Error('database or disk is full'), { errcode: 13 });
+    const store = startFault(new Error('the store /var/lib/assay/assay.db cannot be opened', { cause }));
+    assert.match(store.text, /^the disk is full: the store \/var\/lib\/assay\/assay\.db /);
+    assert.deepEqual([exitCode, store.exitCode], [1, 1]);
   });
 
   it('keeps the words of every other fault', () =>

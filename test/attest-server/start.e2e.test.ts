@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { run, start, ToolError } from 'node-tpm2/run';
+import { z } from 'zod';
+import { serverValues } from '../../attest-server/config.ts';
+import { logLevels } from '../../attest-server/protocol/settings.ts';
 
 const program = join(import.meta.dirname, '../../attest-server/main.ts');
 const ports = ['ASSAY_AGENT_PORT', 'ASSAY_API_PORT', 'ASSAY_METRICS_PORT'] as const;
+
+const line = z.looseObject({ level: z.enum(logLevels), time: z.iso.datetime() });
 
 describe('the start of a server', function () {
   this.timeout(60_000);
@@ -30,14 +35,19 @@ describe('the start of a server', function () {
   });
   /** Runs the program until it ends by itself; fails where it does not. */
   const ends = (env: Readonly<Record<string, string>>, ...args: readonly string[]) =>
-    run(process.execPath, [program, ...args], { timeoutMs: 30_000, maxOutputBytes: 4096, env });
+    run(process.execPath, [program, ...args], {
+      timeoutMs: 30_000,
+      maxOutputBytes: 4096,
+      // What it ends with is then all that it writes.
+      env: { ...env, ASSAY_LOG_LEVEL: 'error' },
+    });
   const refused = (text: RegExp) => (error: unknown) =>
     error instanceof ToolError && error.exitCode === 1 && text.test(error.message);
 
-  /** A server that listens. */
-  async function listening(): Promise<ReturnType<typeof start>> {
-    const child = start(process.execPath, [program], {
-      env: environment(),
+  /** A server that listens, and what it wrote until then. */
+  async function listening(own: Readonly<Record<string, string>> = {}, ...args: readonly string[]) {
+    const child = start(process.execPath, [program, ...args], {
+      env: environment(own),
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     children.push(child);
@@ -49,7 +59,7 @@ describe('the start of a server', function () {
       });
       child.once('exit', () => reject(new Error(said)));
     });
-    return child;
+    return { child, said };
   }
 
   for (const name of ports)
@@ -65,8 +75,32 @@ describe('the start of a server', function () {
       }
     });
 
+  it('is logged: first the configuration, in one line; levels are words, and times in RFC 3339', async () => {
+    const file = join(dir, 'server.yaml');
+    writeFileSync(file, 'names: [a.example]\nlogLevel: warn\n');
+    const { said } = await listening({ ASSAY_LOG_LEVEL: 'info' }, '--config', file, '--policy', 'strict');
+    const lines = said
+      .trimEnd()
+      .split('\n')
+      .map((text) => line.parse(JSON.parse(text)));
+    assert.equal(lines[0]?.code, 'configuration');
+    assert.equal(lines[0]?.file, file);
+    assert.deepEqual(
+      lines[0]?.settings,
+      serverValues({
+        file: null,
+        environment: environment({ ASSAY_NAMES: 'a.example', ASSAY_POLICY: 'strict' }),
+        flags: {},
+      }),
+    );
+    const secrets = ['admin.token', 'reader.token'].map((name) =>
+      readFileSync(join(dir, 'state', name), 'utf8').trim(),
+    );
+    assert.ok(secrets.every((secret) => secret !== '' && !said.includes(secret)));
+  });
+
   it('is refused on the state folder of another one, until that one is dead, by whatever (row 127)', async () => {
-    const first = await listening();
+    const { child: first } = await listening();
     const names = new RegExp(`${join(dir, 'state')}.*\\b${first.pid}\\b`);
     await assert.rejects(ends(environment()), refused(names));
     const anew = ['audit-key', '--start-anew', '--reason', 'the disk broke'];
@@ -74,7 +108,7 @@ describe('the start of a server', function () {
     const died = once(first, 'exit');
     first.kill('SIGKILL');
     await died;
-    const second = await listening();
+    const { child: second } = await listening();
     const ended = once(second, 'exit');
     second.kill('SIGTERM');
     assert.deepEqual(await ended, [0, null]);

@@ -40,12 +40,12 @@ async function startOnce(folder: string, ca: string): Promise<AgentFigures> {
   const agent = start(process.execPath, [program, 'run'], {
     stdio: 'ignore',
     env: {
-      ASSAY_SERVERS: `127.0.0.1:${address.port}`,
-      ASSAY_NODE: 'node-1',
-      ASSAY_TCTI: 'device:/dev/no-such-tpm',
-      ASSAY_STATE_DIR: join(folder, 'state'),
-      ASSAY_CA_FILE: caFile,
-      ASSAY_LOG_LEVEL: 'silent',
+      ASSAY_AGENT_SERVERS: `127.0.0.1:${address.port}`,
+      ASSAY_AGENT_NODE: 'node-1',
+      ASSAY_AGENT_TCTI: 'device:/dev/no-such-tpm',
+      ASSAY_AGENT_STATE_DIR: join(folder, 'state'),
+      ASSAY_AGENT_CA_FILE: caFile,
+      ASSAY_AGENT_LOG_LEVEL: 'silent',
     },
   });
   const ended = once(agent, 'close');

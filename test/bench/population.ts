@@ -55,6 +55,7 @@ export async function populate(
         banks: tpm.hello(name).banks,
         akName: tpm.hello(name).ak?.name ?? '',
         enrolledAt: event.at,
+        enrolledBy: null,
       },
       { ...event, subject: name },
     );

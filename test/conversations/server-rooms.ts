@@ -84,7 +84,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       if (deed.kind === 'pin') await registry.importPins([{ node, ekDigest: deed.ek }], 'token:admin', now());
       else if (deed.kind === 'join token') {
         const { id, secretHash, expiresAt } = deed;
-        const token = { id, secretHash, node, expiresAt, usedAt: null };
+        const token = { id, secretHash, node, expiresAt, usedAt: null, by: null };
         await store.enrolment.addJoinToken(token, audit('join-token.create', node));
       } else if (deed.kind === 'reference') {
         const captured = reference.parse(deed.reference);

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'mocha';
+import { start as startProgram } from 'node-tpm2/run';
 import { openState } from '../../attest-server/state/open.ts';
 import { endOf } from '../swtpm-fixtures/end-of.ts';
 
@@ -119,6 +122,51 @@ describe('a server that does not start advises the right thing', () => {
     await says(start([]), 1, [`the state folder ${state} is in use by the process ${process.pid}`]);
   });
 
+  it('tells of a database that becomes damaged while it runs what is to be restored', async () => {
+    const settings = Object.assign({ ASSAY_HOST: '127.0.0.1', ASSAY_STATE_DIR: state }, ports);
+    const run = async (until: (said: string) => Promise<void>) => {
+      const child = startProgram(process.execPath, [program], {
+        env: settings,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      const ended = once(child, 'close');
+      let said = '';
+      for await (const bytes of child.stderr ?? []) {
+        said += String(bytes);
+        if (said.includes('the server listens')) break;
+      }
+      child.stderr?.resume();
+      await until(said);
+      child.kill('SIGTERM');
+      await ended;
+    };
+    await run(async () => {});
+    damageTable(join(state, 'assay.db'), 'api_tokens');
+    await run(async (said) => {
+      const port = /"api":(\d+)/.exec(said)?.[1];
+      const { code, stderr } = await endOf(
+        [
+          join(import.meta.dirname, '../../attest-server/cli/assay.mjs'),
+          ...'token create --name y --role reader'.split(' '),
+        ],
+        {
+          ASSAY_SERVER: `https://127.0.0.1:${port}`,
+          ASSAY_TOKEN_FILE: join(state, 'admin.token'),
+          ASSAY_CA_FILE: join(state, 'tls/ca.crt'),
+        },
+      );
+      for (const part of [
+        'is damaged (server_fault)',
+        'docs/backup.md, "Restore"',
+        `ls -lt ${state}/backups`,
+      ])
+        assert.ok(stderr.includes(part), `${part} is not in:\n${stderr}`);
+      // A damaged database does not mend itself.
+      assert.doesNotMatch(stderr, /goes on by itself|^\s+at /m);
+      assert.equal(code, 1);
+    });
+  });
+
   it('names a database that is damaged, and where its copies are, without a trace of the program', async () => {
     await writeFile(join(state, 'assay.db'), randomBytes(40_000), { mode: 0o600 });
     await says(start([]), 1, [
@@ -128,3 +176,17 @@ describe('a server that does not start advises the right thing', () => {
     ]);
   });
 });
+
+/** Overwrites the first page of a table, so that the store opens and the table cannot be written. */
+function damageTable(file: string, table: string): void {
+  const database = new DatabaseSync(file);
+  database.exec('pragma wal_checkpoint(truncate)');
+  const page = Number(
+    database.prepare('select rootpage from sqlite_schema where name = ?').get(table)?.rootpage,
+  );
+  const size = Number(database.prepare('pragma page_size').get()?.page_size);
+  database.close();
+  const open = openSync(file, 'r+');
+  writeSync(open, randomBytes(size), 0, size, (page - 1) * size);
+  closeSync(open);
+}

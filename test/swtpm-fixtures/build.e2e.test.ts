@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -23,11 +23,6 @@ describe('the compiled programs', function () {
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-build-'));
-    // Without node-tpm2: its files there are TypeScript, and what is compiled has to bring its own.
-    await mkdir(inFolder('node_modules'));
-    for (const name of await readdir(join(root, 'node_modules')))
-      if (name !== 'node-tpm2')
-        await symlink(join(root, 'node_modules', name), inFolder(`node_modules/${name}`));
     const setup = join(root, 'swtpm-fixtures/setup.mjs');
     const { code, stderr } = await endOf([setup, 'build', '--', '--out', inFolder('dist')], {
       PATH: process.env.PATH ?? '',
@@ -69,8 +64,8 @@ describe('the compiled programs', function () {
     });
 
   it('finds every module that a program may load', async () => {
-    const files = (await readdir(inFolder('dist'), { recursive: true })).filter((file) =>
-      file.endsWith('.js'),
+    const files = (await readdir(inFolder('dist'), { recursive: true })).filter(
+      (file) => file.endsWith('.js') && !file.startsWith('node_modules/'),
     );
     // The three programs themselves run; all else only defines.
     const modules = files.filter((file) => file.includes('/') && !file.endsWith('main.js'));

@@ -9,6 +9,7 @@ import {
   revokeAnswer,
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
+import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
@@ -62,8 +63,11 @@ export async function approveEnrolment(
       exit.usage,
     );
   const client = await server();
+  const ek = (options.ek ?? '').toLowerCase();
   const path = `/v1/enrolments/${encodeURIComponent(node ?? '')}/approve`;
-  const made = await client.post(path, { ek: options.ek?.toLowerCase() }, approveAnswer);
+  const made = await client
+    .post(path, { ek }, approveAnswer)
+    .catch(async (error: unknown) => Promise.reject(await withRevocation(client, node ?? '', ek, error)));
   const when = made.waiting ? 'when it comes again' : 'when it first comes (it has not come yet)';
   io.out(`${printable(made.ek)} enrols as ${printable(made.node)} ${when}\n`);
 }
@@ -87,6 +91,31 @@ async function approveAll(
   const { approved } = await client.post('/v1/enrolments/approve-all', {}, approveAllAnswer);
   io.out(`${approved.length} bindings by first use are approvals now\n`);
   for (const name of approved) io.out(`${printable(name)}\n`);
+}
+
+/** Where name or key are another enrolment's, the commands that free them, finished. */
+async function withRevocation(client: Client, node: string, ek: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof Refusal) || error.code !== 'ek_already_bound') return error;
+  const nodes = await readNodes(client);
+  const holder = nodes.find((one) => one.ek === ek) ?? nodes.find(({ name }) => name === node);
+  if (holder === undefined || (holder.name === node && holder.ek === ek)) return error;
+  const hint = [
+    `Where the board or its TPM was exchanged, free ${holder.name} first, and approve again:`,
+    `  assay enrol revoke ${holder.name} --reason 'the board was exchanged'`,
+    `  assay enrol approve ${node} --ek ${ek}`,
+  ].join('\n  ');
+  return new CliError(error.message, hint, error.exitCode, error);
+}
+
+/** What other tools call delete. */
+export function calledRevoke(words: readonly string[]): CliError {
+  const [first, second] = words;
+  const node = first === 'node' || first === 'nodes' ? second : first;
+  return new CliError(
+    'a node is deleted by revoking its enrolment',
+    `Its name is free then, and its TPM waits for a new approval:\n    assay enrol revoke ${node ?? 'NODE'} --reason WHY`,
+    exit.usage,
+  );
 }
 
 /** `enrol revoke NODE`: the name is free, and its TPM waits for a new approval. */

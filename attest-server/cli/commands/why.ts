@@ -6,20 +6,20 @@ import type { CliContext } from '../context.ts';
 import { exitOfState } from '../exit.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
+import { standing } from './known.ts';
 
 /** `why N`: each reason with what was expected, what was found, who says so, and what to do; exits by the state. */
 export async function explainNode(context: CliContext, name: string, format: Format): Promise<void> {
   const { io, server, exitWith } = context;
   const node = await (await server()).get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
-  const answer = { name: node.name, state: node.state, require: node.require, reasons: node.reasons };
-  await print(io, format, answer, () => explanation(node));
+  await print(io, format, node, () => explanation(node));
   exitWith(exitOfState(node.state));
 }
 
 function explanation(node: NodeView): string {
   const head = `${printable(node.name)} is ${stateText(node)}\n`;
-  if (node.reasons.length === 0) return `${head}  nothing speaks against it\n`;
-  return head + node.reasons.map((reason) => paragraph(reason, node.name)).join('');
+  if (node.reasons.length === 0) return `${head}  nothing speaks against it\n${standing(node)}`;
+  return head + node.reasons.map((reason) => paragraph(reason, node.name)).join('') + standing(node);
 }
 
 const sources = {

@@ -39,13 +39,21 @@ export function addEnrolment(program: Command, context: CliContext): void {
   consentOptions(
     enrolments
       .command('revoke <node>')
+      .aliases(['delete', 'remove'])
       .description(
-        'free a name: its TPM is no node until somebody vouches for it again; says what the node is now, and asks',
+        'delete a node: its name is free, its TPM waits until somebody vouches for it again; says what the node is now, and asks',
       )
       .requiredOption('--reason <text>', 'why, for the audit log'),
   ).action(async (node: string, options: Consent & Reasoned) =>
     (await import('../commands/enrol.ts')).revokeEnrolment(context, node, options),
   );
+  for (const word of ['delete', 'remove'])
+    program
+      .command(`${word} [words...]`, { hidden: true })
+      .allowUnknownOption()
+      .action(async (words: readonly string[]) => {
+        throw (await import('../commands/enrol.ts')).calledRevoke(words);
+      });
   const tokens = program
     .command('token')
     .description('tokens for this API: people and programs, each under a name');

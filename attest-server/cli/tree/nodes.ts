@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import type { GetOptions } from '../commands/get.ts';
+import type { EnrolmentsOptions } from '../commands/get-enrolments.ts';
 import type { HistoryOptions } from '../commands/history.ts';
 import type { CliContext } from '../context.ts';
 import { type Formatted, outputOption } from './option.ts';
 
 export function addNodes(program: Command, context: CliContext): void {
-  const get = program.command('get').description('list nodes and their states');
+  const get = program.command('get').description('list nodes and their states, or who is enrolled');
   get
     .command('nodes [name]')
     .alias('node')
@@ -19,6 +20,15 @@ export function addNodes(program: Command, context: CliContext): void {
     .option('--utc', 'times as RFC 3339 instead of ages')
     .action(async (name: string | undefined, options: GetOptions) =>
       (await import('../commands/get.ts')).getNodes(context, name, options),
+    );
+  get
+    .command('enrolments [name]')
+    .alias('enrolment')
+    .description('enrolled nodes with their keys: by which method, by whom, since when')
+    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
+    .option('--utc', 'times as RFC 3339 instead of ages')
+    .action(async (name: string | undefined, options: EnrolmentsOptions) =>
+      (await import('../commands/get-enrolments.ts')).getEnrolments(context, name, options),
     );
   const describe = program.command('describe').description('everything about one node');
   describe

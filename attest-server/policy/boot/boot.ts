@@ -226,7 +226,7 @@ function judgementOf(
   active: readonly PreparedReference[],
   node: string,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { findings, asReferenced } =
+  const { findings, asReferenced, references } =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node);
@@ -240,7 +240,7 @@ function judgementOf(
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
   const told = asReferenced ? findings : toldBesides(findings, ready, active, measured, banks);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...told];
-  return { judgement: { findings: all, affirmed: asReferenced, source: 'tpm', enough }, outcome };
+  return { judgement: { findings: all, affirmed: asReferenced, references, source: 'tpm', enough }, outcome };
 }
 
 const shown: readonly PartName[] = ['ima'];
@@ -269,13 +269,15 @@ function judgeLog(
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules);
   const revoked = revokedIn(set, vouched, banks);
-  const { findings, asReferenced } = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
-  if (revoked === null) return { findings: [...problemsOf(measured, banks), ...findings], asReferenced };
+  const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
+  const { findings } = judged;
+  if (revoked === null) return { ...judged, findings: [...problemsOf(measured, banks), ...findings] };
   const others = findings.filter(({ code }) => code !== 'no_reference');
   const alike = active.filter((reference) => bootsLike(reference, vouched, banks));
   return {
     findings: [...problemsOf(measured, banks), revokedReference(revoked, measured, alike), ...others],
     asReferenced: false,
+    references: [],
   };
 }
 
@@ -289,16 +291,22 @@ function judgeValues(
   const findings: Finding[] = sentBootLog ? [bootLogGone] : [];
   const byValues = active.filter(({ strict }) => strict);
   const revoked = revokedIn(set, null, banks);
-  const match = byValues.some((reference) => referenceMatches(reference, banks));
+  const match = byValues.find((reference) => referenceMatches(reference, banks));
   const ruled = needsLog(rules);
-  const enough = match && !ruled && rules.withoutLog === 'pcrs';
+  const enough = match !== undefined && !ruled && rules.withoutLog === 'pcrs';
   const alike = () => byValues.filter((reference) => referenceMatches(reference, banks));
   if (revoked !== null) findings.push(revokedReference(revoked, null, alike()));
   else if (active.length === 0) findings.push(noReference(group, rules.references));
-  else if (!match && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
+  else if (match === undefined && byValues.length > 0) findings.push(explainMismatch(byValues, banks, null));
   else if (!sentBootLog)
-    findings.push(enough ? judgedWithoutLog : !match ? noLogToJudge : ruled ? noLogForRules : noBootLog);
-  return { findings, asReferenced: enough && !sentBootLog && revoked === null };
+    findings.push(
+      enough ? judgedWithoutLog : match === undefined ? noLogToJudge : ruled ? noLogForRules : noBootLog,
+    );
+  return {
+    findings,
+    asReferenced: enough && !sentBootLog && revoked === null,
+    references: match === undefined ? [] : [match.reference.name],
+  };
 }
 
 /** The time around `at` in which no reference expires. */

@@ -14,6 +14,7 @@ import { explainMismatch } from './mismatch.ts';
 import { namedPcrsMatch, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { type BootRules, judgesLines } from './rules.ts';
 import { secureBootFindings } from './secure-boot-rules.ts';
+import { isSignedChange } from './signed-change.ts';
 import { causesOf } from './stage-causes.ts';
 import {
   behindKernelFinding,
@@ -33,6 +34,8 @@ export interface BootJudgement {
   readonly findings: readonly Finding[];
   /** Every stage is covered by an active reference, or left open by the policy. */
   readonly asReferenced: boolean;
+  /** Names of the references that the boot is like, as a whole or stage by stage. */
+  readonly references: readonly string[];
 }
 
 export interface BootContext {
@@ -54,22 +57,26 @@ export function judgeBoot(
 ): BootJudgement {
   const { active, revocations, rules } = context;
   const usable = active.filter((reference) => isUsable(reference, banks));
+  const ofSecureBoot = secureBootFindings(boot, rules, usable, revocations);
   const broken = [
     kernelFinding(boot, usable),
-    ...secureBootFindings(boot, rules, usable, revocations),
+    ...ofSecureBoot,
     commandLineFinding(boot, rules, usable),
     explainedFinding(boot, rules, usable),
     hiddenFinding(boot),
   ].filter((finding) => finding !== null);
   const byRule = new Map(broken.map((finding) => [finding.code, finding]));
-  const { findings, asReferenced } = active.some((one) => one.strict && referenceMatches(one, banks))
-    ? { findings: [], asReferenced: true }
-    : judgeByReferences(boot, banks, usable, context);
+  const match = active.find((one) => one.strict && referenceMatches(one, banks));
+  const { findings, asReferenced, references } =
+    match !== undefined
+      ? { findings: [], asReferenced: true, references: [match.reference.name] }
+      : judgeByReferences(boot, banks, usable, context, ofSecureBoot.length === 0);
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
   return {
     findings: oneOfEach([...named, ...broken]),
     asReferenced: asReferenced && knowsKernel(boot, usable),
+    references,
   };
 }
 
@@ -84,15 +91,12 @@ function judgeByReferences(
   banks: readonly PcrValues[],
   usable: readonly PreparedReference[],
   { group, rules, active, node }: BootContext,
+  secureBootHolds: boolean,
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
-    return { findings: [explainMismatch(active, banks, boot)], asReferenced: false };
-  const { differing, misplaced, late, open, foreign, unseen, uncovered } = judgeStages(
-    boot,
-    usable,
-    rules,
-    node,
-  );
+    return { findings: [explainMismatch(active, banks, boot)], asReferenced: false, references: [] };
+  const stages = judgeStages(boot, usable, rules, node);
+  const { differing, misplaced, late, open, foreign, unseen, uncovered, covering } = stages;
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
   const unknown = isEmpty
     ? (['firmware', 'loader', 'kernel'] as const)
@@ -104,8 +108,12 @@ function judgeByReferences(
       missing.length > 0 || added.some(({ event }) => !boot.doubted.has(event)),
   );
   const causes = causesOf(boot, untold).filter(({ stage }) => stage !== 'initrd' || initrd === null);
+  const isSigned =
+    unquoted === undefined &&
+    boot.unexplained === null &&
+    isSignedChange(boot, rules, stages, causes, secureBootHolds);
   const findings = [
-    ...causes.map((difference) => stageFinding(boot, difference, rules)),
+    ...causes.map((difference) => stageFinding(boot, difference, rules, isSigned)),
     initrd,
     ...foreign.map((stage) => foreignFinding(boot, stage, node)),
     ...unseen.map((component) => unseenFinding(boot, component, node)),
@@ -125,7 +133,8 @@ function judgeByReferences(
     late !== null ||
     unquoted !== undefined ||
     boot.unexplained !== null;
-  return { findings, asReferenced: !broken && boot.judged.length > 0 && isVouched(boot) };
+  const asReferenced = !broken && boot.judged.length > 0 && isVouched(boot);
+  return { findings, asReferenced, references: covering };
 }
 
 const comparedPcrs = pcrsOf(comparedMask);

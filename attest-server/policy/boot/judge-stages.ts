@@ -23,6 +23,8 @@ export interface JudgedStages {
   readonly unseen: readonly BootComponent[];
   /** Stages of the boot of which no reference speaks. */
   readonly uncovered: readonly JudgedStage[];
+  /** Names of the references that cover a stage as it is. */
+  readonly covering: readonly string[];
 }
 
 export interface OpenStage {
@@ -50,12 +52,14 @@ export function judgeStages(
   const open: OpenStage[] = [];
   const foreign: OpenStage[] = [];
   const uncovered: JudgedStage[] = [];
+  const by = new Set<string>();
   for (const stage of judgedStages) {
     const scope = scopeOf(stage, rules.scope);
     const own = (one: Compared) => scope !== 'node' || isOf(node, one.reference);
     const covering = compared.filter(({ reference }) => covers(reference, stage));
     const closest = closestOf(covering.filter(own), stage, node);
     if (closest !== null && closest.unknown.length + closest.missing.length === 0) {
+      by.add(closest.reference.reference.name);
       if (closest.unseen !== null && !isOf(node, closest.reference)) unseen.push(closest.unseen);
       if (closest.misplaced.length > 0 && scope !== 'unpinned') misplaced.push(closest);
       continue;
@@ -74,7 +78,7 @@ export function judgeStages(
   }
   const [first] = compared;
   const late = first === undefined || isWhole(first) ? null : behindKernel(boot);
-  return { differing, misplaced, late, open, foreign, unseen, uncovered };
+  return { differing, misplaced, late, open, foreign, unseen, uncovered, covering: [...by] };
 }
 
 function isOf(node: string, { reference }: PreparedReference): boolean {

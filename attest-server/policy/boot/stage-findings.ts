@@ -13,8 +13,16 @@ import type { BootRules } from './rules.ts';
 import { argumentsChange, changeOf, type Named, nameOf, quoted } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-/** One finding for a stage that differs from the closest reference: its first component that does. */
-export function stageFinding(boot: VouchedBoot, difference: StageDifference, rules: BootRules): Finding {
+/**
+ * One finding for a stage that differs from the closest reference: its first component that does.
+ * @param isSigned an allowed signer vouches for all that differs
+ */
+export function stageFinding(
+  boot: VouchedBoot,
+  difference: StageDifference,
+  rules: BootRules,
+  isSigned: boolean,
+): Finding {
   const { stage, unknown, missing, reference } = difference;
   const name = reference.reference.name;
   const actual = firstOf(stage, unknown);
@@ -36,6 +44,7 @@ export function stageFinding(boot: VouchedBoot, difference: StageDifference, rul
       digest: boot.digest,
       position: actual === null ? placeOf(expected) : `event ${actual.event}`,
     },
+    ...(isSigned && { signed: true }),
   };
 }
 

@@ -1,38 +1,53 @@
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
+import { storageCauseOf } from '../../protocol/server-fault.ts';
 import { preparePrivateFile } from '../../state/private-file.ts';
-import type { Database, Statement, Value } from '../database.ts';
+import { shareOfDisk } from '../../state/reserve.ts';
+import type { Database, Statement, Value, WriteWatch } from '../database.ts';
 import type { Tables } from '../schema.ts';
 import { type Build, compile } from '../statements.ts';
 import { backUp } from './backup.ts';
 import { inputValue, kyselyDatabase } from './driver.ts';
-import { type KeyDigest, migrate } from './migrations.ts';
+import { type KeyDigest, migrate, schemaVersion } from './migrations.ts';
+import { roomFor, writeInRoom } from './room.ts';
 
 /**
  * SQLite in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for `:memory:`.
  * @throws Error where the file or its folder is open to others, of a newer version, or no store
  */
-export function openSqlite(path: string, keyDigest: KeyDigest | null): Database {
+export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: WriteWatch): Database {
   const connection = open(path, keyDigest);
   const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: kyselyDatabase(connection) }) });
   const [begin, commit] = ['begin immediate', 'commit'].map((text) => connection.prepare(text));
+  // Kysely hands out the one connection in turn: nobody else's query comes between begin and commit.
+  const transact = <T>(work: () => Promise<T>): Promise<T> =>
+    db.connection().execute(async () => {
+      begin?.run();
+      try {
+        const result = await work();
+        commit?.run();
+        return result;
+      } catch (error) {
+        if (connection.isTransaction) connection.exec('rollback');
+        throw error;
+      }
+    });
+  const room = roomFor(watch, () => db.connection().execute(async () => emptyLog(connection)));
+  writeInRoom(db, room);
   return {
     db,
     prepare: () => (build) => statement(connection, build),
-    // Kysely hands out the one connection in turn: nobody else's query comes between begin and commit.
-    inTransaction: (work) =>
-      db.connection().execute(async () => {
-        begin?.run();
-        try {
-          const result = await work();
-          commit?.run();
-          return result;
-        } catch (error) {
-          if (connection.isTransaction) connection.exec('rollback');
-          throw error;
-        }
-      }),
+    inTransaction: (work) => room.write(() => transact(work), false),
+    // Another program that holds the database holds whoever waits for it: this one does not wait.
+    async probe() {
+      connection.exec('pragma busy_timeout = 0');
+      try {
+        await transact(async () => connection.exec(`pragma user_version = ${schemaVersion}`));
+      } finally {
+        connection.exec(`pragma busy_timeout = ${waitsFor}`);
+      }
+    },
     isUniqueViolation: (error) =>
       error instanceof Error && 'errcode' in error && uniqueViolations.includes(error.errcode),
     backup: (to) => backUp(path, to),
@@ -44,6 +59,23 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null): Database 
   };
 }
 
+/** As far as no reader is in its way, and there is room for what is new in it. */
+function emptyLog(connection: DatabaseSync): void {
+  try {
+    connection.exec('pragma wal_checkpoint(passive)');
+  } catch (error) {
+    // No room for it: the write that follows says so, and to whom it matters.
+    if (storageCauseOf(error) === null) throw error;
+  }
+}
+
+/** For another program that writes, in milliseconds. */
+const waitsFor = 5000;
+
+/** Of the log, between two moments in which it is emptied into the database. */
+const pageBytes = 4096;
+const mostPages = 4000;
+
 /** SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE and _TRIGGER (SQLite, "Result and Error Codes"). */
 const uniqueViolations: readonly unknown[] = [1555, 2067, 1811];
 
@@ -53,11 +85,12 @@ function open(path: string, keyDigest: KeyDigest | null): DatabaseSync {
   if (!inMemory) preparePrivateFile(file);
   let connection: DatabaseSync | undefined;
   try {
-    connection = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: 5000 });
+    connection = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: waitsFor });
     // A promise of ours means "on the disk": WAL alone syncs at checkpoints only.
     connection.exec('pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off');
     // 16 MiB between checkpoints and 8 MiB of pages in memory: a node's rows change often, and are seldom neighbours.
-    connection.exec('pragma wal_autocheckpoint = 4000; pragma cache_size = -8192');
+    const pages = inMemory ? mostPages : shareOfDisk(dirname(file), mostPages * pageBytes) / pageBytes;
+    connection.exec(`pragma wal_autocheckpoint = ${Math.floor(pages)}; pragma cache_size = -8192`);
     migrate(connection, keyDigest);
     return connection;
   } catch (cause) {

@@ -14,6 +14,8 @@ export function kyselyDatabase(database: DatabaseSync): SqliteDatabase {
         if (cache.size >= cacheSize) cache.clear();
         // Writers take the lock at once: a transaction that began as a reader cannot be retried.
         statement = adapt(database.prepare(sql === 'begin' ? 'begin immediate' : sql));
+        // A commit that finds no room has rolled back already: a second time would hide why.
+        if (sql === 'rollback') statement = onlyWhere(() => database.isTransaction, statement);
         cache.set(sql, statement);
       }
       return statement;
@@ -22,6 +24,16 @@ export function kyselyDatabase(database: DatabaseSync): SqliteDatabase {
       cache.clear();
       if (database.isOpen) database.close();
     },
+  };
+}
+
+function onlyWhere(isDue: () => boolean, statement: SqliteStatement): SqliteStatement {
+  const nothing = { changes: 0, lastInsertRowid: 0 };
+  return {
+    reader: statement.reader,
+    all: (parameters) => statement.all(parameters),
+    run: (parameters) => (isDue() ? statement.run(parameters) : nothing),
+    iterate: (parameters) => statement.iterate(parameters),
   };
 }
 

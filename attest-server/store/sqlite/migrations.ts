@@ -204,6 +204,46 @@ const migrations: readonly string[] = [
      group by subject
    ) as latest
    where subject = name and json_valid(body);`,
+
+  // Who vouched is filled in as far as the audit log says it; of pins it names nobody.
+  `alter table statuses add column since integer;
+   alter table statuses add column seen_address text;
+   alter table statuses add column seen_agent text;
+   create index transitions_by_node on history (node, at) where transition = 1;
+   update statuses set since = (
+     select max(at) from history
+     where transition = 1 and history.ek_digest = statuses.ek_digest
+     and node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+   );
+
+   alter table pins add column by text;
+   alter table join_tokens add column by text;
+   update join_tokens set by = made.actor from (
+     select actor, json_extract(iif(json_valid(detail), detail, '{}'), '$.id') as id
+     from audit where action = 'join-token.create'
+   ) as made where made.id = join_tokens.id;
+
+   alter table nodes add column enrolled_by text;
+   update nodes set enrolled_by = case bound
+     when 'first-use' then 'node'
+     when 'cloud' then 'cloud'
+     when 'vendor' then 'cluster'
+     when 'join-token' then (
+       select by from join_tokens where node = nodes.name and used_at = nodes.enrolled_at
+     )
+   end;
+   update nodes set enrolled_by = approved.actor from (
+     select subject, actor, json_extract(iif(json_valid(detail), detail, '{}'), '$.ek') as ek, max(seq)
+     from audit where action = 'enrol.approve' and code is null group by subject, ek
+   ) as approved where bound = 'approval' and approved.subject = name and approved.ek = ek_digest;`,
+
+  // When a node was last found trusted, to within an hour for those of before: their equal verdicts have no rows.
+  `alter table statuses add column trusted_at integer;
+   update statuses set trusted_at = (
+     select max(at) from history
+     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+     and history.ek_digest = statuses.ek_digest and verdict like '{"state":"trusted"%'
+   ) where state <> 'trusted';`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -37,6 +37,7 @@ async function judged(state: NodeState): Promise<Store> {
       akName: '000b',
       manufacturer: null,
       enrolledAt: 0,
+      enrolledBy: null,
       tpmClass: 'unknown',
       endorsedBy: null,
       banks: null,
@@ -51,6 +52,7 @@ async function judged(state: NodeState): Promise<Store> {
       verdict: verdict(state),
       verifiedAt: 0,
       expiresAt: unknownAfter,
+      trustedAt: null,
       bootedAt: 0,
       resetCount: 1,
       restartCount: 0,
@@ -65,6 +67,7 @@ async function judged(state: NodeState): Promise<Store> {
       evidenceDigest: null,
       recordedAt: 0,
       repeats: 0,
+      since: null,
     },
     at: 0,
     evidence: [],
@@ -119,6 +122,32 @@ describe('a server that starts again', () => {
 
   it('leaves an untrusted node untrusted, however long it is silent (row 64)', async () => {
     assert.equal(await stateAfterStart(await judged('untrusted'), 10 * unknownAfter, null), 'untrusted');
+  });
+});
+
+describe('a node that falls silent', () => {
+  it('is counted as a change of state, and as no evidence that was answered', async () => {
+    const answered: unknown[] = [];
+    const recorded: unknown[] = [];
+    const attestation = await Attestation.open(
+      madePorts(await judged('trusted'), {
+        now: () => unknownAfter + 1,
+        unknownAfter,
+        answered: (verdict) => answered.push(verdict),
+        recorded: ({ verdict }, from) => recorded.push([from, verdict.state]),
+      }),
+      null,
+    );
+    await attestation.sweep();
+    assert.deepEqual([answered, recorded], [[], [['trusted', 'unknown']]]);
+  });
+
+  it('is known by when it was last trusted, also after a restart', async () => {
+    const store = await judged('trusted');
+    assert.equal((await store.verdicts.status('node-1'))?.trustedAt, null);
+    await stateAfterStart(store, unknownAfter + 1, null);
+    const after = await Attestation.open(madePorts(store, { unknownAfter }), null);
+    assert.deepEqual([after.status('node-1')?.state, after.status('node-1')?.trustedAt], ['unknown', 0]);
   });
 });
 

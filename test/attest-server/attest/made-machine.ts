@@ -60,7 +60,9 @@ export function madePorts(
     inForce: () => inForce,
     labelsOf: () => ({}),
     duration: () => {},
+    answered: () => {},
     recorded: () => {},
+    storageFault: () => null,
     fault(error) {
       throw error;
     },
@@ -87,6 +89,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
     tpmClass: 'unknown',
     endorsedBy: null,
     enrolledAt: 0,
+    enrolledBy: null,
   };
   return {
     tpm,

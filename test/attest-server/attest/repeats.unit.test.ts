@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { HistoryEntry, VerdictStore } from '../../../attest-server/attest/ports.ts';
+import { saysTheSame } from '../../../attest-server/attest/same-verdict.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
@@ -117,6 +118,43 @@ describe('a node whose verdict stays the same', () => {
     for (const { evidenceDigest } of await history())
       assert.notEqual(await store.evidence.read(evidenceDigest ?? '', 'node-1'), null);
     assert.equal(attestation.status('node-1')?.repeats, 4);
+  });
+
+  it('leaves the state since when it is, also over a restart and an hour, until another one comes', async () => {
+    const since = () => attestation.status('node-1')?.since;
+    for (const at of [2 * minute, 30 * minute, 62 * minute]) await judge(at);
+    assert.equal(since(), 1 * minute);
+    await attestation.idle();
+    attestation = await open();
+    assert.equal(since(), 1 * minute);
+    now = 70 * minute;
+    await attestation.sweep();
+    assert.deepEqual([attestation.status('node-1')?.state, since()], ['unknown', 70 * minute]);
+    assert.equal((await store.verdicts.status('node-1'))?.since, 70 * minute);
+    const [latest] = await store.verdicts.transitions('node-1', 1);
+    assert.deepEqual([latest?.at, latest?.verdict.state], [70 * minute, 'unknown']);
+  });
+
+  it('is news where another reference speaks for the same boot', async () => {
+    const status = attestation.status('node-1');
+    assert.ok(status?.verdict);
+    const { verdict } = status;
+    const like = (...references: string[]): typeof status => ({
+      ...status,
+      verdict: { ...verdict, aspects: { boot: { status: 'affirming', source: 'tpm', references } } },
+    });
+    assert.equal(saysTheSame(like('a'), like('a')), true);
+    assert.equal(saysTheSame(like('a'), like('b')), false);
+    assert.equal(saysTheSame(like('a'), like('a', 'b')), false);
+  });
+
+  it('is known by its last equal verdict where it is not trusted any more', async () => {
+    await judge(2 * minute);
+    assert.equal((await judge(3 * minute, { resetCount: 6 })).state, 'untrusted');
+    await judge(4 * minute, { resetCount: 6 });
+    await attestation.idle();
+    assert.equal((await store.verdicts.status('node-1'))?.trustedAt, 2 * minute);
+    assert.equal(attestation.status('node-1')?.trustedAt, 2 * minute);
   });
 
   it('does not wait for its row until a clock that was set back comes to that moment again', async () => {

@@ -18,10 +18,11 @@ describe('the audit log of a running server', () => {
     const now = () => 0;
     const open = async () => {
       const store = await openStore(':memory:', { chain: chainEntry });
-      const telemetry = openTelemetry({ logger, version: '0.1.0', now, recorded: () => {} });
+      const telemetry = openTelemetry({ logger, version: '0.1.0', perNode: true, now, recorded: () => {} });
       const audit = await openAudit({ store, stateDir, now, logger, report: telemetry.report });
       telemetry.auditTo(audit);
-      const refused = async () => /audit_rollback"\} (\d+)/.exec(await telemetry.metrics.text())?.[1] ?? '0';
+      const counted = /^assay_refusals_total\{code="audit_rollback"\} (\d+)$/m;
+      const refused = async () => counted.exec(await telemetry.metrics.text())?.[1] ?? '0';
       return { store, audit, refused };
     };
     try {

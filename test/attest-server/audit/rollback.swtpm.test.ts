@@ -141,12 +141,12 @@ describe('the agent program beside a server whose audit log is changed (row 104)
     const agent = start(process.execPath, [program, 'run'], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: {
-        ASSAY_SERVERS: `127.0.0.1:${server.agentPort}`,
-        ASSAY_NODE: 'node-1',
-        ASSAY_TCTI: machine.tpm.tcti,
-        ASSAY_STATE_DIR: join(folder, 'state'),
-        ASSAY_CA_FILE: server.caFile,
-        ASSAY_SYSROOT: machine.sysroot,
+        ASSAY_AGENT_SERVERS: `127.0.0.1:${server.agentPort}`,
+        ASSAY_AGENT_NODE: 'node-1',
+        ASSAY_AGENT_TCTI: machine.tpm.tcti,
+        ASSAY_AGENT_STATE_DIR: join(folder, 'state'),
+        ASSAY_AGENT_CA_FILE: server.caFile,
+        ASSAY_AGENT_SYSROOT: machine.sysroot,
       },
     });
     const closed = once(agent, 'close');

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
+import { nodeView } from '../../../attest-server/protocol/api.ts';
 import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import { enrolledNode, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
@@ -31,7 +32,7 @@ describe('a server that fails while it judges', () => {
   let boots = 7;
   /** A boot later than that of the answer before, so that the history has a row of it. */
   const answer = async (tpm: ForgedTpm, node: string, host: Facts['host'] = {}): Promise<Peer> => {
-    const peer = await introduce(world, tpm, node);
+    const peer = await introduce(world, tpm, node, { hello: { speaks: ['codes'] } });
     boots += 1;
     const bootId = `6f9619ff-8b86-d011-b42d-${String(boots).padStart(12, '0')}`;
     const occasion = { node, hello: peer.hello, channel: peer.channel, host, bootId };
@@ -49,8 +50,10 @@ describe('a server that fails while it judges', () => {
     assert.equal((await good.verdict()).state, 'trusted');
     const [code, reason] = await closed;
     assert.deepEqual([code, String(reason).includes('secret')], [1011, false]);
+    assert.deepEqual(await bad.receive(), { type: 'error', code: 'server_fault' });
     assert.equal(await bad.receive(), null);
     assert.equal(await world.metric(faults), before + 1);
+    assert.equal(await world.metric('assay_server_faults_total{cause="internal"}'), before + 1);
     assert.deepEqual(await world.status('sick'), stored);
     assert.equal((await world.store.verdicts.history('sick', { limit: 99 })).length, rows);
     await good.close();
@@ -67,12 +70,15 @@ describe('a server that fails while it judges', () => {
 
   it('lets nobody stay trusted because judging stopped (row 75)', async () => {
     const shown = async (node: string) => {
-      const view = await world.call('GET', `/v1/nodes/${node}`);
-      return typeof view === 'object' && view !== null && 'state' in view ? view.state : null;
+      const { state, reason } = nodeView.parse(await world.call('GET', `/v1/nodes/${node}`));
+      return { state, reason };
     };
-    await world.until(async () => (await shown('sick')) === 'unknown', 6_000);
+    await world.until(async () => (await shown('sick')).state === 'unknown', 6_000);
     // The store takes what becomes of the other one.
     await world.until(async () => (await world.status('well'))?.state === 'unknown', 6_000);
+    assert.deepEqual(await shown('sick'), { state: 'unknown', reason: 'server_fault' });
+    assert.deepEqual(await shown('well'), { state: 'unknown', reason: 'evidence_overdue' });
+    assert.equal((await world.status('sick'))?.state, 'trusted');
     const told = (await world.audit()).filter(
       ({ action, code }) => action === 'verdict' && code === 'evidence_overdue',
     );

@@ -121,6 +121,7 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
     failed: assert.ifError,
     connections() {},
     now: () => performance.now(),
+    wallClock: () => Date.now(),
   };
 
   async function hello(node: string, speaks: readonly string[]) {

@@ -81,6 +81,53 @@ describe('the command line', () => {
   });
   after(() => server.close());
 
+  it('says of a trusted node what speaks for it: who affirms what, whose reference, who enrolled it', async () => {
+    world.references.push(referenceOf('workers-1'));
+    const verdict = verdictOf({
+      aspects: { boot: { status: 'affirming', source: 'tpm', references: ['workers-1'] } },
+    });
+    const name = 'node-known';
+    world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdict) });
+    world.connected.set(name, { address: '10.0.0.2', agent: '0.2.0', since: now - 30_000 });
+    try {
+      const { code, out } = await assay(`why ${name}`);
+      assert.equal(code, 0);
+      for (const part of [
+        'workers-1 (token:operator, 2026-11-20T12:00:00Z)',
+        'by a pinned key, of token:admin',
+        'ab'.repeat(32),
+        'since 2026-11-20T11:59:30Z from 10.0.0.2, agent 0.2.0',
+      ])
+        assert.ok(out.includes(part), `${part}\n${out}`);
+    } finally {
+      world.references.pop();
+      world.nodes.delete(name);
+    }
+  });
+
+  it('lists who is enrolled with their keys', async () => {
+    const { out } = await assay('get enrolments');
+    assert.match(out, /^NODE +EK +BOUND +BY +AGE\nnode-1 +abababababab +pin +token:admin +0s$/m);
+    assert.match(
+      (await assay('get enrolment -o wide --utc')).out,
+      new RegExp(`^node-1 +${'ab'.repeat(32)} `, 'm'),
+    );
+    assert.equal((await assay('get enrolments -o name')).out, 'node-1\nnode-2\nnode-3\n');
+    const { items } = JSON.parse((await assay('get enrolments -o json')).out);
+    assert.deepEqual([items[0].name, items[0].ek, items[0].bound], ['node-1', 'ab'.repeat(32), 'pin']);
+  });
+
+  it('is found by who looks for delete', async () => {
+    for (const line of ['delete node node-2', 'delete node-2', 'remove node node-2 --reason sold']) {
+      const { code, err } = await assay(line);
+      assert.equal(code, 2);
+      assert.ok(err.includes('assay enrol revoke node-2 --reason'), err);
+    }
+    const { code, out } = await assay('enrol delete node-2 --reason sold --yes', operator);
+    assert.equal(code, 0, out);
+    assert.equal(world.decisions.pop(), 'token:operator revokes node-2: sold');
+  });
+
   it('lists nodes with the columns that scripts know, and the state with what it rests on', async () => {
     const { code, out } = await assay('get nodes');
     const [heading = '', first = ''] = out.split('\n');

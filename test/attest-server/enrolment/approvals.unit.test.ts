@@ -46,6 +46,7 @@ describe('the approval of a key that is enrolled already', () => {
         akName: '000b',
         manufacturer: null,
         enrolledAt: 0,
+        enrolledBy: null,
         tpmClass: 'unknown',
         endorsedBy: null,
         banks: null,

@@ -5,8 +5,10 @@ import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { HistoryEntry, NodeStatus } from '../../../attest-server/attest/ports.ts';
+import type { Connected } from '../../../attest-server/channel/ports.ts';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
-import type { EnrolledNode, Pin } from '../../../attest-server/enrolment/ports.ts';
+import type { KnownClaim } from '../../../attest-server/enrolment/claims.ts';
+import type { EnrolledNode, Pin, Seen } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
@@ -24,6 +26,7 @@ import { problem } from '../../../attest-server/protocol/problem.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
+import { faultAdvice, type StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
@@ -79,6 +82,7 @@ export function enrolled(name: string): EnrolledNode {
     tpmClass: 'virtual',
     endorsedBy: null,
     enrolledAt: now,
+    enrolledBy: 'token:admin',
   };
 }
 
@@ -90,6 +94,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     verdict,
     verifiedAt: now - 5_000,
     expiresAt: now + 60_000,
+    trustedAt: null,
     bootedAt: now - 3_600_000,
     resetCount: 7,
     restartCount: 0,
@@ -104,6 +109,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     evidenceDigest: null,
     recordedAt: now - 5_000,
     repeats: 0,
+    since: now - 3_600_000,
     ...change,
   };
 }
@@ -144,6 +150,9 @@ export interface World {
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
+  readonly claims: KnownClaim[];
+  readonly connected: Map<string, Connected>;
+  readonly lastSeen: Map<string, Seen>;
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -153,6 +162,8 @@ export interface World {
   readonly answered: { method: string; route: string; status: number }[];
   ready: { ok: boolean; reason: string | null };
   failing: boolean;
+  /** Why nothing can be stored. */
+  storage: StorageFault | null;
   /** Others ask about policies already. */
   busy: boolean;
   /** The server is of a version that could not simulate steps of references. */
@@ -170,6 +181,9 @@ export function emptyWorld(): World {
     joinTokens: [],
     waiting: [],
     unsupported: [],
+    claims: [],
+    connected: new Map(),
+    lastSeen: new Map(),
     simulated: [],
     shared: [],
     decisions: [],
@@ -177,6 +191,7 @@ export function emptyWorld(): World {
     answered: [],
     ready: { ok: true, reason: null },
     failing: false,
+    storage: null,
     busy: false,
     earlier: false,
   };
@@ -266,8 +281,13 @@ export function portsOf(world: World): ApiPorts {
       statuses: async () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
       history: async (name, { limit, before = Number.POSITIVE_INFINITY }) =>
         world.history.filter((entry) => entry.node === name && entry.at < before).slice(0, limit),
+      transitions: async (name, limit) =>
+        world.history.filter((entry) => entry.node === name && entry.transition).slice(0, limit),
       references: async () => world.references,
+      serverFault: () => null,
     },
+    storageFault: () => world.storage,
+    faultAdvice: (cause) => faultAdvice(cause, '/var/lib/assay'),
     tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
@@ -291,11 +311,17 @@ export function portsOf(world: World): ApiPorts {
     },
     referenceLife: referenceLifeOf(world, false),
     unsupported: () => world.unsupported,
+    mayEnrol: (node) => !node.startsWith('pinned'),
+    claims: () => Map.groupBy(world.claims, ({ node }) => node),
+    connected: (node) => world.connected.get(node) ?? null,
+    lastSeen: (node) => world.lastSeen.get(node) ?? null,
+    affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     capture: captureOf(world),
     importPins: async (pins) => {
       world.pins.push(...pins);
     },
     createJoinToken: async (request) => {
+      if (world.storage !== null) throw world.storage;
       world.joinTokens.push(request);
       return 'assay-join-token';
     },

@@ -5,6 +5,7 @@ import { notSimulated } from '../../../attest-server/policy/draft/simulation.ts'
 import * as api from '../../../attest-server/protocol/api.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
+import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { madeProof } from '../policy/made-proof.ts';
 import {
@@ -397,6 +398,29 @@ describe('the API', () => {
     assert.doesNotMatch(answer.text, /SECRET|\bat \//);
     assert.equal(world.faults.length, 1);
   });
+
+  const full = { method: 'POST', token: 'operator-token' } as const;
+  const written = [
+    ['/v1/join-tokens', { node: 'node-1', ttlSeconds: 60 }],
+    // Refused before it is tried: it writes much.
+    ['/v1/pins', { pins: [] }],
+  ] as const;
+  for (const [path, body] of written)
+    it(`says to POST ${path} that the disk is full, and what helps`, async () => {
+      for (const [cause, status] of [
+        ['disk_full', 507],
+        ['read_only', 503],
+      ] as const) {
+        world.storage = new StorageFault(cause);
+        const answer = await ask(server, path, { ...full, body: JSON.stringify(body) });
+        world.storage = null;
+        const told = problem.parse(JSON.parse(answer.text));
+        assert.deepEqual([answer.status, told.code], [status, 'server_fault']);
+        assert.equal(answer.headers['content-type'], 'application/problem+json');
+        assert.match(told.next ?? '', /^ {2}\w+ .*\/var\/lib\/assay$/m);
+      }
+      world.faults.length = 0;
+    });
 
   it('sends security headers and no permission for other origins', async () => {
     const { headers } = await ask(server, '/v1/nodes', { headers: { origin: 'https://evil.example' } });

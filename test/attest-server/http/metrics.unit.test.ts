@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { describe, it } from 'mocha';
+import { hitBounds } from '../../../attest-server/door/bounds.ts';
 import { listenPlainly } from '../../../attest-server/http/listen.ts';
 import { nodeView } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
+import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
+import { nodeStates } from '../../../attest-server/protocol/verdict.ts';
 import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
 import { quietDoor } from '../door/quiet-door.ts';
 import { emptyWorld, enrolled, now, portsOf, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
@@ -30,7 +33,7 @@ function parseSamples(text: string): Sample[] {
     });
 }
 
-const trusted = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now);
+const trusted = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now, null);
 const broken = nodeView(
   statusOf(
     'node-2',
@@ -45,11 +48,12 @@ const broken = nodeView(
   ),
   enrolled('node-2'),
   now,
+  null,
 );
 
 describe('the metrics', () => {
   it('tell the states of the nodes, and forget a node that is gone', async () => {
-    const metrics = createMetrics({ version: '0.1.0' });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true });
     metrics.nodeStates([trusted, broken]);
     const value = async (name: string, labels: object) =>
       parseSamples(await metrics.text()).find(
@@ -58,6 +62,10 @@ describe('the metrics', () => {
     assert.equal(await value('assay_nodes', { state: 'trusted' }), 1);
     assert.equal(await value('assay_nodes', { state: 'untrusted' }), 1);
     assert.equal(await value('assay_node_trusted', { node: 'node-2' }), 0);
+    assert.equal(await value('assay_node_state', { node: 'node-2', state: 'untrusted' }), 1);
+    assert.equal(await value('assay_node_state', { node: 'node-2', state: 'trusted' }), 0);
+    const reason = { node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false' };
+    assert.equal(await value('assay_node_reason_info', reason), 1);
     assert.equal(await value('assay_nodes_failing_check', { check: 'boot' }), 1);
     assert.equal(
       await value('assay_node_last_success_timestamp_seconds', { node: 'node-1' }),
@@ -67,10 +75,124 @@ describe('the metrics', () => {
     assert.equal(await value('assay_node_last_success_timestamp_seconds', { node: 'node-1' }), undefined);
     assert.equal(await value('assay_node_trusted', { node: 'node-1' }), undefined);
     assert.equal(await value('assay_nodes', { state: 'trusted' }), 0);
+    assert.equal(await value('assay_node_state', { node: 'node-1', state: 'trusted' }), undefined);
+    assert.equal(await value('assay_node_reason_info', { ...reason, node: 'node-1' }), undefined);
+  });
+
+  it('say of a node that is not trusted when it last was', async () => {
+    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const of = (name: string, trustedAt: number | null) =>
+      nodeView(
+        statusOf(name, verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] }), {
+          trustedAt,
+        }),
+        enrolled(name),
+        now,
+        null,
+      );
+    metrics.nodeStates([of('once', now - 60_000), of('never', null)]);
+    const found = parseSamples(await metrics.text()).filter(
+      ({ name }) => name === 'assay_node_last_success_timestamp_seconds',
+    );
+    assert.deepEqual(
+      found.map(({ labels, value }) => [labels.node, value]),
+      [['once', now / 1000 - 60]],
+    );
+  });
+
+  it('name one reason of each node that is not trusted, and no other', async () => {
+    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const silent = nodeView(
+      statusOf('silent', verdictOf(), { expiresAt: now - 1 }),
+      enrolled('silent'),
+      now,
+      null,
+    );
+    const fresh = nodeView(null, enrolled('fresh'), now, null);
+    metrics.nodeStates([trusted, broken, silent, fresh]);
+    const found = parseSamples(await metrics.text()).filter(({ name }) => name === 'assay_node_reason_info');
+    assert.deepEqual(
+      found.map(({ labels }) => [labels.node, labels.code, labels.class]),
+      [
+        ['node-2', 'kernel_unknown', 'drift'],
+        ['silent', 'evidence_overdue', 'service'],
+        ['fresh', 'enrolment_pending', 'service'],
+      ],
+    );
+  });
+
+  it('call a change signed only where all that counts against the node is a signed change', async () => {
+    const signed = { ...reasonOf('kernel_unknown'), signed: true } as const;
+    const told = { ...reasonOf('kexec_possible'), severity: 'info' } as const;
+    const table = [
+      [[signed], 'true'],
+      [[signed, told], 'true'],
+      [[signed, { ...reasonOf('initrd_unknown'), signed: true }], 'true'],
+      [[reasonOf('kernel_unknown')], 'false'],
+      [[signed, reasonOf('initrd_unknown')], 'false'],
+      [[signed, reasonOf('cmdline_policy')], 'false'],
+      [[{ ...reasonOf('cmdline_policy'), signed: true }], 'false'],
+      [[signed, reasonOf('counter_rollback')], 'false'],
+    ] as const;
+    for (const [reasons, said] of table) {
+      const metrics = createMetrics({ version: '0.1.0', perNode: true });
+      const verdict = verdictOf({ state: 'untrusted', reasons });
+      metrics.nodeStates([nodeView(statusOf('node-2', verdict), enrolled('node-2'), now, null)]);
+      const info = parseSamples(await metrics.text()).find(({ name }) => name === 'assay_node_reason_info');
+      assert.equal(info?.labels.signed, said, reasons.map(({ code }) => code).join(' '));
+    }
+  });
+
+  it('have no series of a node where these are switched off', async () => {
+    const metrics = createMetrics({ version: '0.1.0', perNode: false });
+    metrics.nodeStates([trusted, broken]);
+    const samples = parseSamples(await metrics.text());
+    assert.deepEqual(
+      samples.filter(({ labels }) => 'node' in labels),
+      [],
+    );
+    assert.equal(
+      samples.find(({ name, labels }) => name === 'assay_nodes' && labels.state === 'trusted')?.value,
+      1,
+    );
+  });
+
+  it('have every counter of a closed list from the start', async () => {
+    const samples = parseSamples(await createMetrics({ version: '0.1.0', perNode: true }).text());
+    const labelsOf = (metric: string, label: string) =>
+      new Set(samples.filter(({ name }) => name === metric).map(({ labels }) => labels[label]));
+    assert.deepEqual(labelsOf('assay_refusals_total', 'code'), new Set(reasonCodes));
+    assert.deepEqual(labelsOf('assay_attestations_total', 'reason'), new Set(['none', ...reasonCodes]));
+    assert.deepEqual(
+      labelsOf('assay_attestations_total', 'result'),
+      new Set(['accepted', 'rejected', 'fault']),
+    );
+    assert.deepEqual(labelsOf('assay_verdict_transitions_total', 'to'), new Set(nodeStates));
+    assert.deepEqual(labelsOf('assay_door_refusals_total', 'bound'), new Set(hitBounds));
+  });
+
+  it('are gathered once for all who ask within a moment', async () => {
+    const world = emptyWorld();
+    const ports = portsOf(world);
+    let gathered = 0;
+    const metrics = {
+      ...createMetrics({ version: '0.1.0', perNode: true }),
+      nodeStates: () => {
+        gathered += 1;
+      },
+    };
+    await using listening = await listenPlainly(
+      createProbes({ ...ports, metrics, scrapeKeptFor: 600_000 }),
+      { host: '127.0.0.1', port: 0 },
+      quietDoor(),
+    );
+    const texts = await Promise.all(Array.from({ length: 20 }, () => get(listening.port, '/metrics')));
+    assert.equal((await get(listening.port, '/metrics')).body, texts[0]?.body);
+    assert.equal(gathered, 1);
   });
 
   it('take labels from closed sets, whatever agents and callers say', async () => {
-    const metrics = createMetrics({ version: '0.1.0' });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true });
     const said = ['0.1.0', 'x"} 1\nevil 1', ...Array.from({ length: 50 }, (_, i) => `9.9.${i}`)];
     metrics.agents(new Map(said.map((version) => [version, 1])));
     metrics.request('EVIL\n', '/v1/nodes', 200, 0.1);
@@ -87,16 +209,18 @@ describe('the metrics', () => {
     assert.deepEqual([...methods], ['other']);
   });
 
-  it('all have the prefix assay_, and counters end in _total', async () => {
-    const text = await createMetrics({ version: '0.1.0' }).text();
+  it('are those of the program, all with the prefix assay_, and of its process; counters end in _total', async () => {
+    const text = await createMetrics({ version: '0.1.0', perNode: true }).text();
     const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => ({
       name,
       type,
     }));
     assert.ok(types.length >= 15);
+    assert.ok(types.some(({ name }) => name === 'process_resident_memory_bytes'));
+    assert.ok(types.some(({ name }) => name === 'nodejs_eventloop_lag_seconds'));
     for (const { name, type } of types) {
-      assert.ok(name.startsWith('assay_'));
-      assert.equal(name.endsWith('_total'), type === 'counter');
+      assert.match(name, /^(?:assay|process|nodejs)_/);
+      if (name.startsWith('assay_')) assert.equal(name.endsWith('_total'), type === 'counter');
     }
   });
 
@@ -106,9 +230,9 @@ describe('the metrics', () => {
       enrolled: enrolled('node-1'),
       status: statusOf('node-1', verdictOf(), { expiresAt: now - 1 }),
     });
-    const metrics = createMetrics({ version: '0.1.0' });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true });
     await using listening = await listenPlainly(
-      createProbes({ ...portsOf(world), metrics }),
+      createProbes({ ...portsOf(world), metrics, scrapeKeptFor: 0 }),
       { host: '127.0.0.1', port: 0 },
       quietDoor(),
     );
@@ -118,6 +242,7 @@ describe('the metrics', () => {
     assert.equal((await get(listening.port, '/livez')).status, 200);
     world.ready = { ok: false, reason: 'no store' };
     assert.equal((await get(listening.port, '/readyz')).status, 503);
+    assert.match((await get(listening.port, '/metrics')).body, /^assay_ready 0$/m);
     assert.equal((await get(listening.port, '/v1/nodes')).status, 404);
   });
 });

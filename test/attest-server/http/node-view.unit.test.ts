@@ -5,7 +5,7 @@ import { enrolled, now, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 
 describe('the view of a node', () => {
   it('shows a verdict that still counts as it is', () => {
-    const view = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now);
+    const view = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now, null);
     assert.deepEqual([view.state, view.reason, view.aspects.boot?.status], ['trusted', null, 'affirming']);
     assert.equal(view.verifiedAt, '2026-11-20T11:59:55.000Z');
   });
@@ -23,23 +23,53 @@ describe('the view of a node', () => {
   ];
   for (const [what, status, verdict] of notGreen)
     it(`never shows a trusted node ${what} as trusted`, () => {
-      const view = nodeView(statusOf('node-1', verdictOf(verdict), status), enrolled('node-1'), now);
+      const view = nodeView(statusOf('node-1', verdictOf(verdict), status), enrolled('node-1'), now, null);
       assert.deepEqual([view.state, view.reason], ['unknown', 'evidence_overdue']);
       assert.ok(Object.values(view.aspects).every((aspect) => aspect.status === 'none'));
     });
 
   it('keeps a node untrusted in its silence', () => {
     const verdict = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] });
-    const view = nodeView(statusOf('node-1', verdict, { expiresAt: now - 1 }), enrolled('node-1'), now);
+    const view = nodeView(statusOf('node-1', verdict, { expiresAt: now - 1 }), enrolled('node-1'), now, null);
     assert.deepEqual([view.state, view.reason], ['untrusted', 'kernel_unknown']);
   });
 
   it('says of an enrolled node without any verdict that it is pending', () => {
-    const view = nodeView(null, enrolled('node-1'), now);
+    const view = nodeView(null, enrolled('node-1'), now, null);
     assert.deepEqual(
       [view.state, view.reason, view.group, view.require],
       ['pending', 'enrolment_pending', null, []],
     );
+  });
+
+  it('says of a node that is overdue by a fault of the server whose fault it is, and never stays green', () => {
+    const view = nodeView(
+      statusOf('node-1', verdictOf(), { expiresAt: now }),
+      enrolled('node-1'),
+      now,
+      'disk_full',
+    );
+    assert.deepEqual([view.state, view.reason, view.reasons.length], ['unknown', 'server_fault', 1]);
+    const [first] = view.reasons;
+    assert.deepEqual([first?.source, first?.class], ['server', 'service']);
+    const stored = verdictOf({ state: 'unknown', reasons: [reasonOf('evidence_overdue')] });
+    const aged = nodeView(statusOf('node-1', stored), enrolled('node-1'), now, 'internal');
+    assert.deepEqual([aged.state, aged.reasons.map(({ code }) => code)], ['unknown', ['server_fault']]);
+    const unjudged = nodeView(null, enrolled('node-1'), now, 'disk_full');
+    assert.deepEqual([unjudged.state, unjudged.reason], ['pending', 'server_fault']);
+  });
+
+  it('leaves an untrusted node untrusted, and a verdict that counts as it is, whatever the server fails at', () => {
+    const broken = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] });
+    const untrusted = nodeView(
+      statusOf('node-1', broken, { expiresAt: 0 }),
+      enrolled('node-1'),
+      now,
+      'disk_full',
+    );
+    assert.deepEqual([untrusted.state, untrusted.reason], ['untrusted', 'kernel_unknown']);
+    const fresh = nodeView(statusOf('node-1', verdictOf()), enrolled('node-1'), now, 'disk_full');
+    assert.deepEqual([fresh.state, fresh.reason], ['trusted', null]);
   });
 
   it('names maker and firmware of the TPM as far as they are known', () => {
@@ -48,6 +78,7 @@ describe('the view of a node', () => {
         statusOf('node-1', verdictOf(), { firmwareVersion }),
         { ...enrolled('node-1'), manufacturer },
         now,
+        null,
       ).tpm;
     assert.deepEqual(
       [tpm('IFX', 'ab'), tpm('IFX', null), tpm(null, 'ab'), tpm(null, null)],

@@ -17,7 +17,7 @@ describe('the evidence of a node', () => {
         latest = 'kept';
         return digest === 'kept' ? kept : null;
       },
-      { status: (node) => statusOf(node, verdictOf(), { evidenceDigest: latest }), statuses: () => [] },
+      { status: (node) => statusOf(node, verdictOf(), { evidenceDigest: latest }) },
     );
     assert.equal(await bundle('node-1', null), kept);
     assert.equal(await bundle('node-1', 'gone'), null);

@@ -52,7 +52,7 @@ describe('a boot that is as its reference', () => {
       reasons: [],
       aspects: {
         identity: { status: 'affirming', source: 'tpm' },
-        boot: { status: 'affirming', source: 'tpm' },
+        boot: { status: 'affirming', source: 'tpm', references: ['ref'] },
       },
       group: 'workers',
       require: ['identity', 'boot'],

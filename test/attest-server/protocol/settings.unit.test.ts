@@ -7,6 +7,7 @@ import { parseConfigFile, readConfigFile } from '../../../attest-server/protocol
 import {
   type Contradiction,
   fileSchema,
+  formerNames,
   resolveSettings,
   type SettingFlags,
 } from '../../../attest-server/protocol/settings.ts';
@@ -23,7 +24,12 @@ const settings = {
     variable: 'T_PORTS',
     schema: z.array(z.int('not a port').max(9, 'not a port')).default([]).describe('which'),
   },
-  size: { variable: 'T_SIZE', flag: '--size', schema: z.int('not a size').default(1).describe('how much') },
+  size: {
+    variable: 'T_SIZE',
+    formerly: 'T_LENGTH',
+    flag: '--size',
+    schema: z.int('not a size').default(1).describe('how much'),
+  },
   'inner.on': { variable: 'T_ON', schema: z.boolean('not true or false').default(false).describe('whether') },
   'inner.name': { variable: 'T_INNER', schema: z.string().nullable().default(null).describe('which') },
 } as const;
@@ -71,6 +77,22 @@ describe('the settings of a program', () => {
       assert.deepEqual(places(errorOf(() => resolve(null, { T_NAME: 'a', T_SIZE })).faults), [
         ['size', null],
       ]);
+  });
+
+  it('are those of a variable’s name of before only where nothing else but the file says them', () => {
+    const size = (environment: Record<string, string>, flags = {}) =>
+      resolve('name: a\nsize: 2\n', environment, flags).size;
+    assert.equal(size({ T_LENGTH: '3' }), 3);
+    assert.equal(size({ T_LENGTH: '3', T_SIZE: '4' }), 4);
+    assert.equal(size({ T_LENGTH: '3' }, { size: '5' }), 5);
+    const { faults } = errorOf(() => resolve('name: a\n', { T_LENGTH: 'x' }));
+    assert.deepEqual(faults[0]?.also, ['T_SIZE', 'T_LENGTH', '--size']);
+    const named = (environment: Record<string, string>, flags = {}) =>
+      formerNames(settings, { environment, flags });
+    assert.deepEqual(named({ T_LENGTH: '3' }), [{ variable: 'T_LENGTH', instead: 'T_SIZE' }]);
+    for (const environment of [{ T_LENGTH: '' }, { T_LENGTH: '3', T_SIZE: '4' }, { T_NAME: 'a' }])
+      assert.deepEqual(named(environment), []);
+    assert.deepEqual(named({ T_LENGTH: '3' }, { size: '5' }), []);
   });
 
   it('are refused with all faults of all sources at once, each with its line', () => {

@@ -102,7 +102,14 @@ describe('a store of who is who', () => {
       madeEvent('ek.import', 'pins'),
     );
     await enrol();
-    const joinToken = { id: 'id', secretHash: 'aa', node: 'node-1', expiresAt: 9_000, usedAt: null };
+    const joinToken = {
+      id: 'id',
+      secretHash: 'aa',
+      node: 'node-1',
+      expiresAt: 9_000,
+      usedAt: null,
+      by: null,
+    };
     await store.enrolment.addJoinToken(joinToken, madeEvent('join-token.create', 'node-1'));
     await approve('node-9');
     await revoke();

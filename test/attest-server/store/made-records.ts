@@ -21,6 +21,7 @@ export function madeNode(name: string, ekSeed = name): EnrolledNode {
     tpmClass: 'virtual',
     endorsedBy: 'ef'.repeat(32),
     enrolledAt: 1_000,
+    enrolledBy: 'token:alice',
   };
 }
 
@@ -58,6 +59,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     verdict,
     verifiedAt: at,
     expiresAt: at + 180_000,
+    trustedAt: null,
     bootedAt: at,
     resetCount: 4_294_967_295,
     restartCount: 0,
@@ -72,6 +74,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     evidenceDigest: null,
     recordedAt: at,
     repeats: 0,
+    since: at,
   };
 }
 

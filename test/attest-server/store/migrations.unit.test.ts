@@ -51,7 +51,11 @@ describe('a store that an earlier version wrote', () => {
       );
       const [blob] = record.evidence;
       assert.deepEqual(await store.evidence.read(blob?.digest ?? ''), blob?.bytes);
-      assert.deepEqual(await store.enrolment.pinFor('node-1'), { node: 'node-1', ekDigest: node.ekDigest });
+      assert.deepEqual(await store.enrolment.pinFor('node-1'), {
+        node: 'node-1',
+        ekDigest: node.ekDigest,
+        by: null,
+      });
       assert.equal((await store.enrolment.joinToken('id1'))?.node, 'node-2');
       await store.audit.append(madeEvent('policy.load', 'server'));
       assert.equal(verifyChain(await store.audit.entries({ limit: 10 })).ok, true);
@@ -73,7 +77,14 @@ describe('a store that an earlier version wrote', () => {
       onUnreadable: (row) => told.push(row),
     });
     const statuses = await store.verdicts.statuses();
-    assert.deepEqual(statuses, statusesOfSchema10());
+    assert.deepEqual(
+      statuses.map(({ since, ...before }) => before),
+      statusesOfSchema10(),
+    );
+    for (const { name, since } of statuses) {
+      const history = await store.verdicts.history(name, { limit: 100 });
+      assert.equal(since, history.find(({ transition }) => transition)?.at, name);
+    }
     for (const { name, ekDigest, evidenceDigest } of statuses) {
       assert.equal((await store.enrolment.node(name))?.banks, null);
       const read = (digest: string) => store.evidence.read(digest, name);
@@ -135,6 +146,66 @@ describe('a store that an earlier version wrote', () => {
     assert.deepEqual(told, ['workers-3']);
   });
 
+  it('of schema 12 says who vouched for a node as far as its audit log does', async () => {
+    writeAs(12);
+    const database = new DatabaseSync(path);
+    const insert = inserter(database);
+    const byMethod = {
+      approval: 'token:bob',
+      'join-token': 'token:carol',
+      'first-use': 'node',
+      cloud: 'cloud',
+    };
+    for (const [index, bound] of Object.keys(byMethod).entries())
+      insert('nodes', {
+        ek_digest: bound,
+        name: bound,
+        bound,
+        ek_public_area: Buffer.alloc(0),
+        ak_public_area: Buffer.alloc(0),
+        ak_name: bound,
+        key_digest: bound,
+        enrolled_at: 2_000 + index,
+      });
+    insert('join_tokens', {
+      id: 'used',
+      secret_hash: '00',
+      node: 'join-token',
+      expires_at: 9_000,
+      used_at: 2_001,
+    });
+    const entries = [
+      ['token:eve', 'enrol.approve', 'approval', null, { ek: 'another' }],
+      ['token:alice', 'enrol.approve', 'approval', null, { ek: 'approval' }],
+      ['token:bob', 'enrol.approve', 'approval', null, { ek: 'approval' }],
+      // What was held against a TPM was lifted: that vouched for no enrolment.
+      ['token:eve', 'enrol.approve', 'approval', 'counter_rollback', { ek: 'approval' }],
+      ['token:carol', 'join-token.create', 'join-token', null, { id: 'used' }],
+      ['token:eve', 'join-token.create', 'join-token', null, { id: 'other' }],
+      ['token:eve', 'enrol.approve', 'first-use', null, 'cut off {'],
+    ] as const;
+    for (const [index, [actor, action, subject, code, detail]] of entries.entries()) {
+      const text = typeof detail === 'string' ? detail : JSON.stringify(detail);
+      insert('audit', {
+        seq: index + 2,
+        at: 1,
+        actor,
+        action,
+        subject,
+        code,
+        detail: text,
+        prev: '',
+        hash: '',
+      });
+    }
+    database.close();
+    await using store = await openStore(path, { chain: chainEntry, keyDigest: storedKeyDigest });
+    for (const [name, by] of Object.entries(byMethod))
+      assert.equal((await store.enrolment.node(name))?.enrolledBy, by, name);
+    assert.equal((await store.enrolment.node('node-1'))?.enrolledBy, null);
+    assert.equal((await store.verdicts.status('node-1'))?.since, 5_000);
+  });
+
   it('of this schema is left as it is', () => {
     writeAs(schemaVersion);
     const before = schemaOf(path);
@@ -159,13 +230,7 @@ describe('a store that an earlier version wrote', () => {
   function writeAs(version: number): void {
     const database = new DatabaseSync(path);
     migrate(database, storedKeyDigest, version);
-    const insert = (table: string, row: Record<string, string | number | Buffer | null>) => {
-      const names = Object.keys(row);
-      const places = names.map(() => '?').join(', ');
-      database
-        .prepare(`insert into ${table} (${names.join(', ')}) values (${places})`)
-        .run(...Object.values(row));
-    };
+    const insert = inserter(database);
     const { ekDigest } = node;
     const verdict = JSON.stringify(record.status.verdict);
     insert('nodes', {
@@ -190,6 +255,16 @@ describe('a store that an earlier version wrote', () => {
   }
 });
 
+function inserter(database: DatabaseSync) {
+  return (table: string, row: Record<string, string | number | Buffer | null>) => {
+    const names = Object.keys(row);
+    const places = names.map(() => '?').join(', ');
+    database
+      .prepare(`insert into ${table} (${names.join(', ')}) values (${places})`)
+      .run(...Object.values(row));
+  };
+}
+
 const nothing = { at: 0, digests: [] };
 
 async function revoked(path: string): Promise<{ readonly ekDigest: string }> {
@@ -198,6 +273,9 @@ async function revoked(path: string): Promise<{ readonly ekDigest: string }> {
   database.close();
   return { ekDigest: String(row?.ek_digest) };
 }
+
+/** Of its nodes that are not trusted: its history has a row of each that was, of that moment. */
+const trustedBefore: Readonly<Record<string, number>> = { 'node-2': 1_795_702_376_930 };
 
 /** What that program said of its nodes, in the words of this one. */
 function statusesOfSchema10(): readonly unknown[] {
@@ -208,6 +286,7 @@ function statusesOfSchema10(): readonly unknown[] {
     clock: BigInt(String(clock).replace('n', '')),
     parts: bootLogDigest === null ? {} : { boot: bootLogDigest },
     memory: {},
+    trustedAt: trustedBefore[String(rest.name)] ?? null,
     recordedAt: rest.verifiedAt,
     repeats: 0,
   }));

@@ -38,8 +38,10 @@ describe('a verdict that is the one before', () => {
       ...moved,
       state: 'trusted',
       verdict: madeVerdict('trusted'),
+      trustedAt: null,
       bootedAt: 2_000,
       recordedAt: 2_000,
+      since: 2_000,
     });
     assert.deepEqual(await store.evidence.read(evidence.own.digest, 'node-1'), evidence.own.bytes);
     assert.equal(await store.evidence.read(evidence.own.digest, 'node-2'), null);

@@ -268,7 +268,10 @@ for (const place of ['in memory', 'in a file'] as const) {
       const event = madeEvent('ek.import', 'list');
       await store.enrolment.addPins([pin('node-1', 'aa'), pin('node-2', 'bb')], event);
       await store.enrolment.addPins([pin('node-1', 'cc'), pin('node-3', 'bb')], event);
-      assert.deepEqual(await store.enrolment.pinFor('node-1'), pin('node-1', 'cc'));
+      assert.deepEqual(await store.enrolment.pinFor('node-1'), {
+        ...pin('node-1', 'cc'),
+        by: event.actor,
+      });
       assert.equal(await store.enrolment.pinFor('node-2'), null);
       await assert.rejects(store.enrolment.addPins([pin('node-4', 'dd'), pin('node-4', 'ee')], event));
       await assert.rejects(store.enrolment.addPins([pin('node-4', 'dd'), pin('node-5', 'dd')], event));
@@ -285,6 +288,7 @@ for (const place of ['in memory', 'in a file'] as const) {
         node: 'node-1',
         expiresAt: 5_000,
         usedAt: null,
+        by: 'token:alice',
       };
       const enrolWith = (node: typeof one, id = token.id) =>
         store.enrolment.enrol(node, madeEvent('enrol', node.name), id);

@@ -64,7 +64,11 @@ describe('references by components', () => {
       components: update.components.filter((one) => stages.includes(one.stage)),
     };
     assert.equal(summary(judged(newKernel, [oldBoot])), 'untrusted kernel_unknown');
-    assert.equal(summary(judged(newKernel, [kernelAlone, oldBoot])), 'trusted');
+    const together = judged(newKernel, [kernelAlone, oldBoot]);
+    assert.equal(summary(together), 'trusted');
+    assert.deepEqual(together.aspects.boot?.references?.toSorted(), ['new', 'old']);
+    assert.deepEqual(judged(newKernel, [captured(newKernel), oldBoot]).aspects.boot?.references, ['ref']);
+    assert.equal(judged(newKernel, [oldBoot]).aspects.boot?.references, undefined);
     assert.equal(summary(judged(newKernel, [kernelAlone])), 'pending no_reference');
   });
 
@@ -102,6 +106,9 @@ describe('references by components', () => {
     const both = (pcrs: Record<string, string>) => captured(log, { pcrs: { sha256: pcrs } });
     assert.equal(summary(judged(log, [both({ 4: pcr(4), 1: pcr(1) })])), 'trusted');
     assert.equal(summary(judged(log, [both({ 1: pcr(2) })])), 'untrusted pcr_mismatch');
+    const all = Object.fromEntries([0, 2, 4, 6, 7, 8, 9, 12, 13, 14].map((number) => [number, pcr(number)]));
+    const values: Reference = { ...both(all), name: 'values', components: [], events: [] };
+    assert.deepEqual(judged(log, [both({ 4: '00' }), values]).aspects.boot?.references, ['values']);
     assert.equal(summary(judged(log, [both({ 4: '00' })])), 'untrusted pcr_mismatch');
     const other = siblingLog(log, { firmwareSettings: true });
     assert.equal(summary(judged(other, [both({ 4: pcr(4) })])), 'trusted');

@@ -1,0 +1,53 @@
+import { type NodeView, nodeView } from '../../protocol/api.ts';
+import { printable } from '../../protocol/printable.ts';
+import type { CliContext } from '../context.ts';
+import { ago, utc } from '../moment.ts';
+import { type Format, print } from '../output.ts';
+import { readNodes } from '../read-nodes.ts';
+import { table } from '../table.ts';
+
+export interface EnrolmentsOptions {
+  readonly output: Format;
+  readonly utc?: boolean;
+}
+
+const columns = ['NODE', 'EK', 'BOUND', 'BY', 'AGE'] as const;
+const wideColumns = ['TPM', 'CLASS', 'ADDRESS', 'AGENT'] as const;
+/** Digits of a digest that tell keys apart at a glance. An approval takes all 64. */
+const digits = 12;
+
+/** `get enrolments [NAME]`: who is enrolled, with which key, by which method, by whom and since when. */
+export async function getEnrolments(
+  { io, server }: CliContext,
+  name: string | undefined,
+  { output: format, utc: absolute = false }: EnrolmentsOptions,
+): Promise<void> {
+  const client = await server();
+  const nodes =
+    name === undefined
+      ? await readNodes(client)
+      : [await client.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView)];
+  // A machine without a TPM is not enrolled, nor is one that merely claims a name.
+  const enrolled = nodes.filter(({ bound }) => bound !== null);
+  await print(io, format, { items: enrolled.map(enrolment), next: null }, () => {
+    if (format === 'name') return enrolled.map((node) => `${printable(node.name)}\n`).join('');
+    const isWide = format === 'wide';
+    return table(
+      isWide ? [...columns, ...wideColumns] : columns,
+      enrolled.map((node) => row(node, isWide, absolute ? utc : (moment) => ago(moment, io.now()))),
+    );
+  });
+}
+
+function enrolment(node: NodeView) {
+  const { name, ek, bound, enrolledBy, enrolledAt, tpm, tpmClass, address, connectedAt, agent } = node;
+  return { name, ek, bound, enrolledBy, enrolledAt, tpm, tpmClass, address, connectedAt, agent };
+}
+
+function row(node: NodeView, isWide: boolean, time: (moment: string | null) => string): string[] {
+  const { name, ek, bound, enrolledBy, enrolledAt } = node;
+  const key = (isWide ? ek : ek?.slice(0, digits)) ?? '-';
+  const narrow = [name, key, bound ?? '-', enrolledBy ?? '-', time(enrolledAt)];
+  if (!isWide) return narrow;
+  return [...narrow, node.tpm ?? '-', node.tpmClass, node.address ?? '-', node.agent ?? '-'];
+}

@@ -1,0 +1,87 @@
+import type { NodeView } from '../../protocol/api.ts';
+import type { Bound } from '../../protocol/enrolment-method.ts';
+import { printable } from '../../protocol/printable.ts';
+import type { Source } from '../../protocol/verdict.ts';
+import { utc } from '../moment.ts';
+
+/** A label and what stands beside it. */
+type Line = readonly [string, string];
+
+/** What is known of a node besides its reasons, and so what speaks for a trusted one: a block below them. */
+export function standing(node: NodeView): string {
+  const lines = known(node);
+  const width = Math.max(...lines.map(([label]) => label.length)) + 2;
+  return lines.map(([label, text]) => `  ${label.toLowerCase().padEnd(width)}${printable(text)}\n`).join('');
+}
+
+/** What is not known has no line. */
+function known(node: NodeView): readonly Line[] {
+  return [
+    ...(node.since === null ? [] : [['Since', utc(node.since)] as const]),
+    ...affirmed(node),
+    ...enrolled(node),
+    ...connection(node),
+    ...node.claims.map(({ ek, code, attempts, lastSeen, address }): Line => {
+      const key = ek === null ? 'no endorsement key' : `endorsement key ${ek}`;
+      return ['Refused', `${code}, ${attempts}x, last ${utc(lastSeen)} from ${address}: ${key}`];
+    }),
+    ...node.transitions.map(
+      ({ at, state, reason }): Line => [
+        'Changed',
+        `${utc(at)} to ${state}${reason === null ? '' : ` (${reason})`}`,
+      ],
+    ),
+  ];
+}
+
+const vouchers: Readonly<Record<Source, string>> = {
+  tpm: 'signed by its TPM',
+  host: 'by its own word',
+  server: 'seen by the server',
+};
+
+/** Each aspect that is as it should be, with who says so and whose reference it is like. */
+function affirmed({ aspects, references }: NodeView): readonly Line[] {
+  return Object.entries(aspects).flatMap(([aspect, { status, source, references: names = [] }]) => {
+    if (status !== 'affirming') return [];
+    const like = names.map((name) => {
+      const found = references.find((one) => one.name === name);
+      return found === undefined ? name : `${name} (${found.by}, ${utc(found.since)})`;
+    });
+    const by = like.length === 0 ? '' : `, like reference ${like.join(' and ')}`;
+    return [[`Affirmed ${aspect}`, `${vouchers[source]}${by}`] as const];
+  });
+}
+
+const methods: Readonly<Record<Bound, string>> = {
+  pin: 'by a pinned key',
+  'join-token': 'by a join token',
+  approval: 'by an approval',
+  cloud: 'by the word of its cloud',
+  vendor: 'by its cluster and the maker of its TPM',
+  'first-use': 'by first use',
+};
+
+function enrolled({ enrolledAt, enrolledBy, bound, ek, tpm, tpmClass }: NodeView): readonly Line[] {
+  if (bound === null) return [];
+  const at = enrolledAt === null ? '' : `${utc(enrolledAt)} `;
+  // Of first use nobody vouched, so nobody is named.
+  const who = enrolledBy === null || bound === 'first-use' ? '' : `, of ${enrolledBy}`;
+  const endorsed =
+    tpmClass === 'unknown'
+      ? 'no root that the server knows vouches for it'
+      : `${tpmClass}, as a root says that the server knows`;
+  return [
+    ['Enrolled', `${at}${methods[bound]}${who}`],
+    ...(ek === null ? [] : [['Endorsement key', ek] as const]),
+    ['Endorsed', `${tpm === null ? '' : `${tpm}; `}${endorsed}`],
+  ];
+}
+
+function connection({ connectedAt, address, agent }: NodeView): readonly Line[] {
+  if (address === null) return [];
+  const from = `from ${address}, agent ${agent ?? '-'}`;
+  return connectedAt === null
+    ? [['Not connected', `last ${from}`]]
+    : [['Connected', `since ${utc(connectedAt)} ${from}`]];
+}

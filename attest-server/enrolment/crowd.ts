@@ -1,0 +1,86 @@
+/** What one source says under one name. Times are milliseconds since the epoch. */
+export interface Member {
+  readonly node: string;
+  readonly firstSeen: number;
+  /** Whence it first came, as far as that is known: later anybody may say its keys from elsewhere. */
+  readonly source: string;
+}
+
+/** Of one name: in all, and from one source. */
+const perName = 16;
+const perNameAndSource = 4;
+/** Of all names together. */
+export const inAll = 1024;
+
+/**
+ * What strangers say under names, by a key of the owner's, in the order in which it was last said. Where room is needed,
+ * whichever source takes most of it gives way, and of that whatever was said last the longest ago, but for whoever
+ * claimed a name first. A flood costs memory of a fixed size.
+ */
+export class Crowd<T extends Member> {
+  readonly #members = new Map<string, T>();
+  readonly #dropped: (member: T, key: string) => void;
+
+  /** @param dropped told of each that gave way */
+  constructor(dropped: (member: T, key: string) => void = () => {}) {
+    this.#dropped = dropped;
+  }
+
+  get(key: string): T | undefined {
+    return this.#members.get(key);
+  }
+
+  values(): IterableIterator<T> {
+    return this.#members.values();
+  }
+
+  entries(): IterableIterator<[string, T]> {
+    return this.#members.entries();
+  }
+
+  /** As the one that was said last. */
+  put(key: string, member: T): void {
+    if (!this.#members.delete(key)) this.#makeRoom(member);
+    this.#members.set(key, member);
+  }
+
+  /** In its place: setting a key that is there keeps the order. */
+  replace(key: string, member: T): void {
+    this.#members.set(key, member);
+  }
+
+  delete(key: string): boolean {
+    return this.#members.delete(key);
+  }
+
+  #makeRoom({ node, source }: Member): void {
+    const all = [...this.#members];
+    const ofName = all.filter(([, member]) => member.node === node);
+    const ofSource = ofName.filter(([, member]) => member.source === source);
+    if (ofSource.length >= perNameAndSource) this.#dropOf(ofSource);
+    else if (ofName.length >= perName) this.#dropOf(ofName);
+    else if (all.length >= inAll) this.#dropOf(all);
+  }
+
+  /** @param crowd in the order in which they were last said */
+  #dropOf(crowd: readonly (readonly [string, T])[]): void {
+    const first = new Map<string, Member>();
+    for (const member of this.#members.values()) {
+      const known = first.get(member.node);
+      if (known === undefined || member.firstSeen < known.firstSeen) first.set(member.node, member);
+    }
+    const isFirst = ([, member]: readonly [string, T]) => first.get(member.node) === member;
+    const [most = []] = heaviest(crowd).sort((a, b) => Number(a.every(isFirst)) - Number(b.every(isFirst)));
+    const [key, member] = most.find((each) => !isFirst(each)) ?? most[0] ?? [];
+    if (key === undefined || member === undefined) return;
+    this.#members.delete(key);
+    this.#dropped(member, key);
+  }
+}
+
+/** By source, those of it: of each source that has most. */
+function heaviest<E extends readonly [string, Member]>(crowd: readonly E[]): (readonly E[])[] {
+  const bySource = [...Map.groupBy(crowd, ([, { source }]) => source).values()];
+  const most = Math.max(...bySource.map(({ length }) => length));
+  return bySource.filter(({ length }) => length === most);
+}

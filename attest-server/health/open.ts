@@ -1,0 +1,110 @@
+import {
+  type FaultCause,
+  faultAdvice,
+  faultText,
+  type StorageCause,
+  StorageFault,
+  storageCauseOf,
+} from '../protocol/server-fault.ts';
+import type { Reserve } from '../state/reserve.ts';
+import type { WriteWatch } from '../store/database.ts';
+
+/** Why nothing can be stored, and since when: milliseconds since the epoch. */
+export interface StorageState {
+  readonly cause: StorageCause;
+  readonly since: number;
+}
+
+export interface HealthParts {
+  readonly state: { readonly dir: string; readonly reserve: Reserve };
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly report: {
+    /** A write failed. @param isNew not for the cause for which the one before failed */
+    storageFailed(cause: StorageCause, error: unknown, isNew: boolean): void;
+    /** What is written is stored again. */
+    storageWorks(before: StorageState): void;
+  };
+}
+
+/**
+ * Whether what is judged can be stored. A fault begins with a write that fails, and ends by itself: while it lasts, a write
+ * is tried each second, and the room that is kept for people is taken again.
+ */
+export interface Health extends WriteWatch, AsyncDisposable {
+  /** What `/readyz` says of it; null where all works. */
+  text(): string | null;
+  /** Why nothing can be stored; null where all works. */
+  fault(): StorageFault | null;
+  /** What a person does about such a fault. */
+  advice(cause: FaultCause): string;
+  /** Opens what needs a little room; where there is none, once more with the room that is kept. */
+  opening<T>(open: () => Promise<T>): Promise<T>;
+  /** From now on this write says whether a fault is over. */
+  probeBy(write: () => Promise<void>): void;
+}
+
+const probeEvery = 1000;
+
+export function openHealth({ state: { dir, reserve }, now, report }: HealthParts): Health {
+  let state: StorageState | null = null;
+  let write = async () => {};
+  let probing: Promise<void> | null = null;
+  let timer: NodeJS.Timeout | undefined;
+
+  const failed = (error: unknown): void => {
+    const cause = storageCauseOf(error);
+    if (cause === null) return;
+    if (cause === 'disk_full') reserve.free();
+    report.storageFailed(cause, error, state?.cause !== cause);
+    state = { cause, since: state?.since ?? now() };
+    timer ??= setInterval(() => {
+      probing ??= probe().finally(() => {
+        probing = null;
+      });
+    }, probeEvery);
+  };
+  const probe = async (): Promise<void> => {
+    try {
+      if (!reserve.take()) return;
+      await write();
+    } catch (error) {
+      // The first one is reported; that it is still so is no news.
+      if (storageCauseOf(error) === 'disk_full') reserve.free();
+      return;
+    }
+    clearInterval(timer);
+    timer = undefined;
+    const before = state;
+    state = null;
+    if (before !== null) report.storageWorks(before);
+  };
+
+  return {
+    text: () =>
+      state === null
+        ? null
+        : `${faultText(state.cause)}, since ${new Date(state.since).toISOString()}: no verdict can be stored (server_fault)`,
+    isFull: () => state?.cause === 'disk_full',
+    failed,
+    fault: () => (state === null ? null : new StorageFault(state.cause)),
+    advice: (cause) => faultAdvice(cause, dir),
+    async opening(open) {
+      try {
+        return await open();
+      } catch (error) {
+        if (storageCauseOf(error) !== 'disk_full' || !reserve.isTaken) throw error;
+        failed(error);
+        return open();
+      }
+    },
+    probeBy(next) {
+      write = next;
+      if (state === null && !reserve.take()) failed(new StorageFault('disk_full'));
+    },
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await probing;
+    },
+  };
+}

@@ -1,0 +1,300 @@
+import type { KnownClaim } from '../enrolment/claims.ts';
+import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
+import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
+import { fromServer, pendingView } from './node-view.ts';
+import type { ApiPorts } from './ports.ts';
+
+type KnownPorts = Pick<ApiPorts, 'claims' | 'connected' | 'lastSeen' | 'affirmedBy' | 'mayEnrol' | 'now'>;
+
+/**
+ * Adds to views of nodes in a list what the server knows besides: the connection, who answers for the references, and
+ * who came under the name and was refused. What a stranger does under its name is no reason of a trusted node there.
+ */
+export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
+  const refused = ports.claims();
+  return (view) => {
+    const shown = withConnection(view, ports);
+    const its = refused.get(view.name);
+    return its === undefined ? shown : withClaims(shown, its, ports, null);
+  };
+}
+
+/** The same for one node alone: of a trusted one its last reason is who else claims its name these days. */
+export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
+  const shown = withConnection(view, ports);
+  return withClaims(shown, ports.claims().get(view.name) ?? [], ports, ports.now() - tellsFor);
+}
+
+const tellsFor = 24 * 3600_000;
+
+/** A name that nobody has enrolled, under which somebody came. */
+export function refusedView(
+  name: string,
+  claims: readonly KnownClaim[],
+  { mayEnrol }: Pick<KnownPorts, 'mayEnrol'>,
+): NodeView {
+  const waiting = claims.filter(({ code }) => mayWait(code));
+  const others = claims.filter(({ code }) => code !== 'enrolment_pending');
+  const claimed =
+    waiting.length > 0
+      ? counted(
+          waiting,
+          'A TPM claims the name, and waits',
+          (count) => `${count} TPMs claim the name, and wait`,
+        )
+      : `Whoever claims the name is refused: ${occasionsOf(claims)}`;
+  const told = waiting.filter(({ code, text }) => code === 'enrolment_pending' && text !== null).at(-1);
+  const reasons: ReasonView[] = [
+    {
+      ...fromServer,
+      code: 'enrolment_pending',
+      text: `No node ${name} is enrolled. ${claimed}.${told === undefined ? '' : ` The last refusal says: ${told.text}.`}`,
+      actual: keysOf(waiting),
+      next: pendingNext(name, waiting, claims, mayEnrol),
+    },
+    ...eachCode(others).map(
+      ([code, its]): ReasonView => ({
+        ...fromServer,
+        code,
+        class: classOf(code),
+        text: `It is refused: ${refusalOf(code, its)}`,
+        actual: keysOf(its),
+      }),
+    ),
+  ];
+  return { ...pendingView(name), reason: 'enrolment_pending', reasons, claims: claims.map(claimView) };
+}
+
+function withConnection(view: NodeView, { connected, lastSeen, affirmedBy }: KnownPorts): NodeView {
+  const names = new Set(Object.values(view.aspects).flatMap(({ references = [] }) => references));
+  const references = [...names].flatMap((name) => {
+    const by = affirmedBy(name);
+    return by === null ? [] : [{ name, by: by.by, since: by.at }];
+  });
+  const connection = connected(view.name);
+  const { address = null, agent = null } = connection ?? lastSeen(view.name) ?? {};
+  const connectedAt = connection === null ? null : new Date(connection.since).toISOString();
+  return { ...view, references, address, agent, connectedAt };
+}
+
+/** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */
+function withClaims(
+  view: NodeView,
+  claims: readonly KnownClaim[],
+  { mayEnrol }: Pick<KnownPorts, 'mayEnrol'>,
+  since: number | null,
+): NodeView {
+  const shown = claims.map(claimView);
+  const { ek, state } = view;
+  const others = claims.filter(({ ekDigest }) => ekDigest !== ek);
+  if (state === 'trusted') {
+    const late = since === null ? [] : others.filter(({ lastSeen }) => lastSeen > since);
+    return { ...view, claims: shown, reasons: [...view.reasons, ...byOtherTpms(view, late, mayEnrol)] };
+  }
+  // What came since it last proved itself may be the cause of its silence; what came earlier is not.
+  const proven = view.verifiedAt === null ? 0 : Date.parse(view.verifiedAt);
+  const isSilent = view.reasons.some(isSilence);
+  const isLate = ({ lastSeen }: KnownClaim) => lastSeen > proven;
+  const isCause = (claim: KnownClaim) =>
+    isSilent && isLate(claim) && (mayWait(claim.code) || inItsName.has(claim.code));
+  // From where the node last came first: its public keys are no secret.
+  const own = claims
+    .filter((claim) => claim.ekDigest === ek && isLate(claim))
+    .sort((a, b) => Number(b.address === view.address) - Number(a.address === view.address));
+  const ownReasons = eachCode(own).map(([code, its]) => ownRefused(view, code, its, mayEnrol));
+  const reasons = [
+    ...byOtherTpms(view, others.filter(isCause), mayEnrol),
+    ...(isSilent ? ownReasons : []),
+    ...view.reasons,
+    ...(isSilent ? [] : ownReasons),
+    ...byOtherTpms(
+      view,
+      others.filter((claim) => !isCause(claim)),
+      mayEnrol,
+    ),
+  ];
+  return { ...view, claims: shown, reasons, reason: reasons[0]?.code ?? null };
+}
+
+/** Codes by which a TPM is refused because of the name; anybody can send something else that is refused. */
+const inItsName: ReadonlySet<ReasonCode> = new Set([
+  'ek_already_bound',
+  'identity_claim_mismatch',
+  'ak_mismatch',
+  'ek_cert_key_mismatch',
+  'weak_key',
+]);
+
+function isSilence({ code, source }: ReasonView): boolean {
+  return code === 'evidence_overdue' || (code === 'enrolment_pending' && source === 'server');
+}
+
+/** Severity info: a stranger says what he likes, and changes no state by it. */
+const noted = { ...fromServer, severity: 'info' } as const;
+
+/** Those that may be the node's new TPM first: an exchanged board is silent under its own name. */
+function byOtherTpms(
+  view: NodeView,
+  claims: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): readonly ReasonView[] {
+  const waiting = claims.filter(({ code }) => mayWait(code));
+  const refused = claims.filter(({ code }) => !mayWait(code));
+  return [
+    ...(waiting.length === 0 ? [] : [exchanged(view, waiting, mayEnrol)]),
+    ...eachCode(refused).map(
+      ([code, its]): ReasonView => ({
+        ...noted,
+        code,
+        class: classOf(code),
+        text: `Something else claims the name ${view.name}, and is refused: ${refusalOf(code, its)}`,
+        expected: `endorsement key ${view.ek}`,
+        actual: keysOf(its),
+      }),
+    ),
+  ];
+}
+
+function exchanged(
+  { name, ek }: NodeView,
+  waiting: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): ReasonView {
+  const code = 'ek_already_bound';
+  const many = (count: number) => `${count} other TPMs claim the name ${name}`;
+  return {
+    ...noted,
+    code,
+    class: classOf(code),
+    text: `${counted(waiting, `Another TPM claims the name ${name}`, many)}.`,
+    expected: `endorsement key ${ek}`,
+    actual: keysOf(waiting),
+    next: [
+      'If the board or its TPM was exchanged, compare the digest on the machine, free the name, and vouch for the new TPM.',
+      '  assay enrol list',
+      `  assay enrol revoke ${name} --reason 'the board was exchanged'`,
+      ...vouching(name, keysIn(waiting), mayEnrol),
+      `If nobody exchanged it, leave the enrolment as it is, and find out who is at ${addressesOf(waiting)}.`,
+    ].join('\n'),
+  };
+}
+
+/** Whoever shows the node's own key: it, or somebody who knows the public part. */
+function ownRefused(
+  { name, ek }: NodeView,
+  code: ReasonCode,
+  claims: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): ReasonView {
+  const again = [
+    'If its TPM was cleared on purpose, enrol the node again.',
+    `  assay enrol revoke ${name} --reason 'the TPM was cleared'`,
+    ...vouching(name, ek === null ? [] : [ek], mayEnrol),
+    'If not, take the node out of service: another attestation key answers in its name.',
+  ].join('\n');
+  return {
+    ...noted,
+    code,
+    class: classOf(code),
+    text: `What comes with the endorsement key of ${name} is refused: ${refusalOf(code, claims)}`,
+    ...(code === 'ak_mismatch' && { next: again }),
+  };
+}
+
+function pendingNext(
+  name: string,
+  waiting: readonly KnownClaim[],
+  claims: readonly KnownClaim[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): string {
+  if (waiting.length === 0)
+    return `Mend what is told below on the machine at ${addressesOf(claims)}; its TPM comes again by itself.`;
+  const token = [
+    'Or give its agent a new join token, which is enough for a TPM of a maker that the server knows.',
+    `  assay join-token create --node ${name} --ttl 1h`,
+  ];
+  return [
+    'Compare the digest on the machine; only if it is the same, vouch for that TPM.',
+    ...vouching(name, keysIn(waiting), mayEnrol),
+    ...(mayEnrol(name, 'join-token') ? token : []),
+  ].join('\n');
+}
+
+/** A command for each key: where there are several, a person chooses. */
+function vouching(
+  name: string,
+  keys: readonly string[],
+  mayEnrol: KnownPorts['mayEnrol'],
+): readonly string[] {
+  if (mayEnrol(name, 'approval')) return keys.map((ek) => `  assay enrol approve ${name} --ek ${ek}`);
+  return [
+    'The policy takes no approval for this name, and a pin where it allows one: import a file of one line.',
+    ...keys.map((ek) => `  echo ${name},${ek} > pin.csv && assay ek import pin.csv`),
+  ];
+}
+
+function counted(claims: readonly KnownClaim[], one: string, many: (count: number) => string): string {
+  const keys = new Set(claims.map(({ ekDigest }) => ekDigest)).size;
+  return `${keys === 1 ? one : many(keys)}: ${occasionsOf(claims)}`;
+}
+
+/** What the server said at the last one. */
+function refusalOf(code: ReasonCode, claims: readonly KnownClaim[]): string {
+  const latest = claims.toSorted((a, b) => b.lastSeen - a.lastSeen)[0];
+  return `${latest?.text ?? code} (${occasionsOf(claims)}).`;
+}
+
+function occasionsOf(claims: readonly KnownClaim[]): string {
+  return `${timesOf(claims)}, from ${addressesOf(claims)}`;
+}
+
+/** Moments, and not how long ago they were: what is shown later stays true. */
+function timesOf(claims: readonly KnownClaim[]): string {
+  const attempts = claims.reduce((sum, claim) => sum + claim.attempts, 0);
+  const first = new Date(Math.min(...claims.map(({ firstSeen }) => firstSeen)));
+  const last = new Date(Math.max(...claims.map(({ lastSeen }) => lastSeen)));
+  if (attempts === 1) return `once, at ${seconds(last)}`;
+  return `${attempts} times, first at ${seconds(first)}, last at ${seconds(last)}`;
+}
+
+function seconds(moment: Date): string {
+  return moment.toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+const mostAddresses = 4;
+
+/** The latest first. */
+function addressesOf(claims: readonly KnownClaim[]): string {
+  const latest = claims.toSorted((a, b) => b.lastSeen - a.lastSeen);
+  const all = [...new Set(latest.map(({ address }) => address))];
+  const more = all.length > mostAddresses ? ` and ${all.length - mostAddresses} more` : '';
+  return `${all.slice(0, mostAddresses).join(', ')}${more}`;
+}
+
+function keysIn(claims: readonly KnownClaim[]): readonly string[] {
+  return [...new Set(claims.flatMap(({ ekDigest }) => ekDigest ?? []))];
+}
+
+function keysOf(claims: readonly KnownClaim[]): string | null {
+  const keys = keysIn(claims);
+  return keys.length === 0 ? null : `endorsement key ${keys.join(', ')}`;
+}
+
+/** A stranger can be refused in many ways: the first ones are enough. */
+const mostCodes = 4;
+
+function eachCode(claims: readonly KnownClaim[]): readonly (readonly [ReasonCode, readonly KnownClaim[]])[] {
+  return [...Map.groupBy(claims, ({ code }) => code)].slice(0, mostCodes);
+}
+
+function claimView({ ekDigest, code, text, attempts, firstSeen, lastSeen, address }: KnownClaim): ClaimView {
+  return {
+    ek: ekDigest,
+    code,
+    text,
+    attempts,
+    firstSeen: new Date(firstSeen).toISOString(),
+    lastSeen: new Date(lastSeen).toISOString(),
+    address,
+  };
+}

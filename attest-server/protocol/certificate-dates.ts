@@ -1,0 +1,45 @@
+import type { X509Certificate } from 'node:crypto';
+
+/** What TLS says of a certificate that is not good at this time. */
+export const dateFaults: ReadonlySet<string> = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
+
+/** What a person is told: when it ended, whose it is, by which clock; and what to do at which side. */
+export interface DateFault {
+  readonly text: string;
+  readonly hint: string;
+}
+
+/**
+ * What of a server's chain is not good now; null where all of it is.
+ * @param chain the server's own certificate first. Nothing else of it is believed
+ * @param now milliseconds since the epoch, by the clock here
+ */
+export function dateFault(
+  chain: readonly Pick<X509Certificate, 'validFromDate' | 'validToDate'>[],
+  now: number,
+): DateFault | null {
+  for (const [position, { validFromDate, validToDate }] of chain.entries()) {
+    const isLeaf = position === 0;
+    const whose = isLeaf ? "the server's certificate" : "the authority of the server's certificate";
+    const clock = `the clock of this machine says ${rfc3339(now)}`;
+    if (now > validToDate.getTime())
+      return {
+        text: `${whose} ended at ${rfc3339(validToDate.getTime())}, and ${clock}`,
+        hint: `If that clock is right, mend it at the server: ${
+          isLeaf
+            ? 'it makes a new certificate by itself, and its log says why it could not (docs/connections.md#the-certificate)'
+            : 'it needs another authority (docs/connections.md#an-authority-that-has-ended)'
+        }. If not, set the clock here.`,
+      };
+    if (now < validFromDate.getTime())
+      return {
+        text: `${whose} is good from ${rfc3339(validFromDate.getTime())} on, and ${clock}`,
+        hint: 'One of the two clocks is wrong. If it is the one here, set it; if it is that of the server, set that, and send the server SIGHUP: it then makes another certificate.',
+      };
+  }
+  return null;
+}
+
+function rfc3339(ms: number): string {
+  return new Date(ms).toISOString();
+}

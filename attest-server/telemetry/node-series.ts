@@ -1,0 +1,34 @@
+import type { NodeView } from '../protocol/api.ts';
+import { classOf } from '../protocol/reasons.ts';
+import { isSigned, nodeStates } from '../protocol/verdict.ts';
+
+/**
+ * The series of each node, in Prometheus' text format: eight of a node. Written as text at once, since a scrape of thousands
+ * of nodes holds up the server's one thread.
+ */
+export function nodeSeries(nodes: readonly NodeView[]): string {
+  let states = headOf('node_state', '1 for the state of the node, 0 for the others');
+  let reasons = headOf('node_reason_info', 'Always 1; the first reason of a node that is not trusted');
+  let trusted = headOf('node_trusted', '1 where the node is trusted now, else 0');
+  let successes = headOf('node_last_success_timestamp_seconds', 'When the node was last found trusted');
+  for (const { name, state, reason, reasons: all, trustedAt } of nodes) {
+    const node = `node="${escaped(name)}"`;
+    for (const each of nodeStates)
+      states += `assay_node_state{${node},state="${each}"} ${each === state ? 1 : 0}\n`;
+    trusted += `assay_node_trusted{${node}} ${state === 'trusted' ? 1 : 0}\n`;
+    if (trustedAt !== null)
+      successes += `assay_node_last_success_timestamp_seconds{${node}} ${Date.parse(trustedAt) / 1000}\n`;
+    if (state !== 'trusted' && reason !== null)
+      reasons += `assay_node_reason_info{${node},code="${reason}",class="${classOf(reason)}",signed="${isSigned(all)}"} 1\n`;
+  }
+  return `${states}${reasons}${trusted}${successes}`;
+}
+
+function headOf(name: string, help: string): string {
+  return `# HELP assay_${name} ${help}\n# TYPE assay_${name} gauge\n`;
+}
+
+/** Names of nodes need none of it; a store may hold what no server of this version let in. */
+function escaped(name: string): string {
+  return name.replace(/[\\"\n]/g, (character) => (character === '\n' ? '\\n' : `\\${character}`));
+}

@@ -1,0 +1,157 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { writePrivate } from '../state/private-file.ts';
+import { readOrNull, sync, writeWhole } from './authority-files.ts';
+import { newEcKey, openssl } from './openssl.ts';
+
+const day = 86_400_000;
+/** How long a certificate is good; a new one takes its place when a third of that is left. */
+const life = 365 * day;
+/** It is good since before it was made: the clocks of those who look at it may be late. */
+const before = 3_600_000;
+
+/**
+ * True where another one is to be made: a third of its life is left, or it was made when the clock was ahead. Who is
+ * earlier than the authority has a wrong clock now.
+ * @param now milliseconds since the epoch
+ */
+export function isDue(certificate: X509Certificate, authority: X509Certificate, now: number): boolean {
+  if (now >= renewAt(certificate, authority)) return true;
+  return now < certificate.validFromDate.getTime() && now >= authority.validFromDate.getTime();
+}
+
+/** When that third is left; no new one would last longer than the authority. */
+function renewAt(certificate: X509Certificate, authority: X509Certificate): number {
+  const until = certificate.validToDate.getTime();
+  if (until > authority.validToDate.getTime() - day) return until;
+  return until - (until - certificate.validFromDate.getTime()) / 3;
+}
+
+/**
+ * The certificate with its key, PEM; null where one of them is missing. Completes a renewal that was cut off.
+ * @throws Error where they are not of each other
+ */
+export async function readCertificate(
+  dir: string,
+): Promise<{ readonly certificate: string; readonly key: string } | null> {
+  const certificate = await readOrNull(join(dir, 'server.crt'));
+  const key = await readOrNull(join(dir, 'server.key'));
+  if (key === null) return null;
+  const isOfKey = (pem: string) => new X509Certificate(pem).checkPrivateKey(createPrivateKey(key));
+  const made = await readOrNull(join(dir, 'new', 'certificate'));
+  if (made !== null && isOfKey(made)) {
+    await putInPlace(dir, made);
+    return { certificate: made, key };
+  }
+  if (certificate === null) return null;
+  if (isOfKey(certificate)) return { certificate, key };
+  throw new Error(
+    `${join(dir, 'server.key')} is not the key of server.crt: bring the right one, or remove both`,
+  );
+}
+
+/** True where it is for all of these host names and addresses. */
+export function isFor(certificate: X509Certificate, names: readonly string[]): boolean {
+  return names.every(
+    (name) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined,
+  );
+}
+
+/**
+ * Makes a key and its certificate under the authority in force, and puts them in their place once both are on disk: whoever
+ * finds the key there, and the certificate not yet, puts that there too.
+ * @param now milliseconds since the epoch
+ * @throws ToolError; Error where the authority is about to end
+ */
+export async function makeCertificate(
+  dir: string,
+  names: readonly string[],
+  authority: X509Certificate,
+  now: number,
+): Promise<void> {
+  const ends = authority.validToDate.getTime();
+  if (ends - now < day)
+    throw new Error(
+      `the authority of the server ends at ${rfc3339(ends)}, so that it signs no certificate any more: replace it (docs/connections.md#another-authority)`,
+    );
+  const made = join(dir, 'new');
+  await rm(made, { recursive: true, force: true });
+  await mkdir(made, { mode: 0o700 });
+  try {
+    await issue(dir, made, names, [now - before, Math.min(now + life, ends)]);
+    for (const path of [join(made, 'certificate'), made]) await sync(path);
+  } catch (error) {
+    await rm(made, { recursive: true, force: true });
+    throw error;
+  }
+  writePrivate(join(dir, 'server.key'), await readFile(join(made, 'key'), 'utf8'), 'replace');
+  await putInPlace(dir, await readFile(join(made, 'certificate'), 'utf8'));
+}
+
+async function putInPlace(dir: string, certificate: string): Promise<void> {
+  await writeWhole(join(dir, 'server.crt'), certificate);
+  await rm(join(dir, 'new'), { recursive: true });
+}
+
+/** Into a folder of its own: `key` and `certificate`. */
+async function issue(
+  dir: string,
+  made: string,
+  names: readonly string[],
+  [from, until]: readonly [from: number, until: number],
+): Promise<void> {
+  const at = (name: string) => join(made, name);
+  await openssl([
+    ...['req', '-new', ...newEcKey, '-subj', '/O=Assay/CN=assay-server'],
+    ...['-keyout', at('key'), '-out', at('request')],
+  ]);
+  await writeFile(at('issued'), '');
+  await writeFile(at('ca.cnf'), issuing);
+  await writeFile(
+    at('extensions'),
+    [
+      `subjectAltName=${names.map((name) => (isIP(name) !== 0 ? `IP:${name}` : `DNS:${name}`)).join(',')}`,
+      'basicConstraints=critical,CA:FALSE',
+      'keyUsage=critical,digitalSignature',
+      'extendedKeyUsage=serverAuth',
+      // Which of two authorities of one name signed it: they overlap while one follows the other.
+      'authorityKeyIdentifier=keyid\n',
+    ].join('\n'),
+  );
+  await openssl(
+    [
+      ...['ca', '-batch', '-notext', '-config', at('ca.cnf'), '-extfile', at('extensions')],
+      ...['-cert', join(dir, 'ca.crt'), '-keyfile', join(dir, 'ca.key')],
+      ...['-startdate', asn1Time(from), '-enddate', asn1Time(until)],
+      ...['-in', at('request'), '-out', at('certificate')],
+    ],
+    // In the file a folder's name would be read for variables.
+    { ASSAY_NEW: made },
+  );
+}
+
+/** For `openssl ca`, which alone takes dates in every version that there is. */
+const issuing = `[ca]
+default_ca = server
+[server]
+database = $ENV::ASSAY_NEW/issued
+new_certs_dir = $ENV::ASSAY_NEW
+default_md = sha256
+policy = any
+rand_serial = yes
+unique_subject = no
+[any]
+organizationName = optional
+commonName = supplied
+`;
+
+/** GeneralizedTime: 20261126195500Z. */
+function asn1Time(ms: number): string {
+  return `${rfc3339(ms).replace(/\.\d+|[-:T]/g, '')}`;
+}
+
+function rfc3339(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { run, ToolError } from 'node-tpm2/run';
+import { agentSettings } from '../../../agent/config.ts';
+import { serverSettings } from '../../../attest-server/config.ts';
+
+const host = join(import.meta.dirname, '../../../manifests/host');
+const bounds = { timeoutMs: 60_000, maxOutputBytes: 1 << 18, env: { SYSTEMD_COLORS: '0' } };
+
+/** What the rights that a service has weigh by systemd's own list, times ten: from 100, all of them, to 0. */
+const mostExposed = 20;
+
+for (const [name, settings] of [
+  ['assay-server', serverSettings],
+  ['assay-agent', agentSettings],
+] as const)
+  describe(`the unit ${name}.service`, () => {
+    let folder = '';
+    let text = '';
+    before(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
+      text = await readFile(join(host, `${name}.service`), 'utf8');
+    });
+    after(() => rm(folder, { recursive: true }));
+
+    /** What systemd finds wrong with it on a machine on which the program is installed. */
+    async function verify(unit: string): Promise<string> {
+      const program = join(folder, name);
+      await writeFile(program, '#!/bin/sh\n');
+      await chmod(program, 0o755);
+      const file = join(folder, `${name}.service`);
+      await writeFile(file, unit.replace(`ExecStart=${name}`, `ExecStart=${program}`));
+      return output('systemd-analyze', 'verify', '--man=no', '--recursive-errors=no', file);
+    }
+
+    it('is one that systemd takes without a word', async () => {
+      assert.equal(await verify(text), '');
+      // Else the test would show nothing.
+      await assert.rejects(verify(text.replace('ProtectHome=yes', 'ProtectHome=perhaps')), ToolError);
+    });
+
+    it('gives its service few rights, by the list of systemd-analyze security', async () => {
+      const rate = (most: number) =>
+        output(
+          'systemd-analyze',
+          'security',
+          '--no-pager',
+          '--offline=true',
+          `--threshold=${most}`,
+          join(host, `${name}.service`),
+        );
+      await rate(mostExposed);
+      await assert.rejects(rate(1), ToolError);
+    });
+
+    it('writes into the state folder that the program takes, and has the state of no other', () => {
+      assert.equal(settings.stateDir.schema.parse(undefined), `/var/lib/${name.replace('-server', '')}`);
+      assert.deepEqual(valuesOf(text, 'StateDirectory'), [name.replace('-server', '')]);
+      assert.deepEqual(valuesOf(text, 'StateDirectoryMode'), ['0700']);
+    });
+
+    it('has a user that assay.sysusers.conf makes', async () => {
+      const users = await readFile(join(host, 'assay.sysusers.conf'), 'utf8');
+      const [user] = valuesOf(text, 'User');
+      assert.ok(user !== undefined && user !== 'root');
+      assert.match(users, new RegExp(`^u ${user} `, 'm'));
+      await output('systemd-sysusers', '--dry-run', join(host, 'assay.sysusers.conf'));
+    });
+  });
+
+/** The unit's own, whatever section they are in. */
+function valuesOf(unit: string, key: string): string[] {
+  return unit
+    .split('\n')
+    .filter((line) => line.startsWith(`${key}=`))
+    .map((line) => line.slice(key.length + 1));
+}
+
+/** What it writes on either stream. @throws ToolError where it ends with an error */
+async function output(program: string, ...args: readonly string[]): Promise<string> {
+  const { stdout, stderr } = await run(program, args, bounds);
+  return `${stdout.toString()}${stderr.toString()}`;
+}

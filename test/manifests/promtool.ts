@@ -1,0 +1,88 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { run } from 'node-tpm2/run';
+import { parse } from 'yaml';
+import { z } from 'zod';
+
+export const rulesFile = join(import.meta.dirname, '..', '..', 'manifests', 'prometheus', 'assay.rules.yaml');
+
+const alertRule = z.strictObject({
+  alert: z.string(),
+  expr: z.string(),
+  for: z.string().optional(),
+  labels: z.strictObject({ severity: z.enum(['critical', 'warning']) }),
+  annotations: z.strictObject({ summary: z.string(), command: z.string().optional(), runbook: z.string() }),
+});
+export type AlertRule = z.infer<typeof alertRule>;
+
+export async function readRules(): Promise<readonly AlertRule[]> {
+  const groups = z.strictObject({
+    groups: z.array(z.strictObject({ name: z.string(), rules: z.array(alertRule) })),
+  });
+  return groups.parse(parse(await readFile(rulesFile, 'utf8'))).groups.flatMap(({ rules }) => rules);
+}
+
+/** Series as Prometheus scraped them, one value each minute: `1x60`, `0+5x60`. */
+export type Scraped = readonly (readonly [series: string, values: string])[];
+
+/** An alert that fires, by its labels, and what `$value` is where its words say it. */
+export interface Fired {
+  readonly alert: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value?: string;
+}
+
+/** What fires after so long, `10m`, as promtool finds it: throws with what it says where that is something else. */
+export async function assertFires(scraped: Scraped, after: string, fired: readonly Fired[]): Promise<void> {
+  const rules = await readRules();
+  const tests = rules.map((rule) => ({
+    eval_time: after,
+    alertname: rule.alert,
+    exp_alerts: fired.filter(({ alert }) => alert === rule.alert).map((one) => expected(rule, one)),
+  }));
+  const document = {
+    rule_files: [rulesFile],
+    evaluation_interval: '1m',
+    tests: [
+      {
+        interval: '1m',
+        input_series: scraped.map(([series, values]) => ({ series, values })),
+        alert_rule_test: tests,
+      },
+    ],
+  };
+  const folder = await mkdtemp(join(tmpdir(), 'assay-promtool-'));
+  try {
+    // JSON is YAML.
+    await writeFile(join(folder, 'test.yaml'), JSON.stringify(document));
+    await promtool('test', 'rules', join(folder, 'test.yaml'));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** @throws ToolError with the begin of what it says */
+export function promtool(...args: readonly string[]): Promise<string> {
+  return promtoolOn('', ...args);
+}
+
+/** The same with this on stdin. */
+export async function promtoolOn(input: string, ...args: readonly string[]): Promise<string> {
+  const bounds = { timeoutMs: 60_000, maxOutputBytes: 8_388_608 };
+  const { stdout } = await run('promtool', args, { ...bounds, input: Buffer.from(input) });
+  return stdout.toString('utf8');
+}
+
+function expected({ labels, annotations }: AlertRule, { labels: own, value = '' }: Fired) {
+  const said = (text: string) =>
+    text
+      .replace(/\{\{ \$labels\.(\w+) \}\}/g, (_, name: string) => own[name] ?? '')
+      .replace(/\{\{ \$value[^}]*\}\}/g, value);
+  return {
+    exp_labels: { ...labels, ...own },
+    exp_annotations: Object.fromEntries(
+      Object.entries(annotations).map(([name, text = '']) => [name, said(text)]),
+    ),
+  };
+}
