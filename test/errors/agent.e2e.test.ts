@@ -113,6 +113,20 @@ describe('an agent that cannot work advises the right thing', () => {
     ]);
   });
 
+  it('says of a join token that did not enrol it which one that was, and how to make another', async () => {
+    await using stern = await startTinyServer(await authority.issue(), (socket) => {
+      socket.on('message', () => socket.send(JSON.stringify({ type: 'error', code: 'enrolment_pending' })));
+    });
+    const joinTokenFile = join(dir, 'join.token');
+    await writeFile(joinTokenFile, `assay-join.v1.${'A'.repeat(12)}.${'A'.repeat(43)}.${authority.digest}\n`);
+    await chmod(joinTokenFile, 0o644);
+    const { said } = await says({ joinTokenFile, servers: [`127.0.0.1:${stern.port}`] }, [
+      `the server did not enrol node-1 by the join token in ${joinTokenFile}`,
+      'assay join-token create --node node-1',
+    ]);
+    assert.doesNotMatch(said, /A{43}/);
+  });
+
   for (const [what, name] of [
     ['holds no certificate in PEM', 'README.md'],
     ['cannot be read (ENOENT)', 'none.pem'],
