@@ -1,3 +1,6 @@
+/** The message where a server does not open the WebSocket in time. */
+export const openedLate = 'it took too long to open the connection';
+
 /** What kept the agent from a server, for whoever reads its log: what is wrong, and what to do. */
 export function connectFault(error: Error): string {
   const code = textOf(error, 'code');
@@ -5,7 +8,7 @@ export function connectFault(error: Error): string {
     return `nothing listens there (ECONNREFUSED): see whether the server runs on that machine, and whether the port is right. ${whereAgentsConnect}`;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return `no address is known for that name (${code}): see whether servers of this agent's configuration has it right, and whether the name server of this machine knows it`;
-  if (unreachable.has(code) || error.message === 'Opening handshake has timed out')
+  if (unreachable.has(code) || error.message === openedLate)
     return `no answer from there (${code || 'timeout'}): see whether the machine runs, and whether a firewall lets that port through`;
   if (code === 'EPROTO' && /wrong version number|packet length too long/i.test(error.message))
     return `what listens there does not speak TLS: is it the port of the metrics? ${whereAgentsConnect}`;

@@ -139,9 +139,12 @@ export function readPeerChain(
     const onAbort = () => fail(signal.reason);
     if (signal.aborted) return onAbort();
     signal.addEventListener('abort', onAbort, { once: true });
-    socket.setTimeout(10_000, () => fail(new Error('no answer within 10 s')));
+    const late = setTimeout(() => fail(new Error('no answer within 10 s')), 10_000);
     socket.once('error', fail);
-    socket.once('close', () => signal.removeEventListener('abort', onAbort));
+    socket.once('close', () => {
+      clearTimeout(late);
+      signal.removeEventListener('abort', onAbort);
+    });
     socket.once('secureConnect', () => {
       const chain = chainOf(socket);
       socket.destroy();
