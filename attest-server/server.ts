@@ -31,7 +31,7 @@ export interface RunningServer extends AsyncDisposable {
   /** PEM file of the authority that signs the server's certificate. */
   readonly caFile: string;
   /** Asks this node, or all that are connected, for evidence now. */
-  challengeNow(node?: string): void;
+  challengeNow(node?: string): boolean;
   /** Reads policy, authorities of TPMs, certificate and tokens again; what is faulty stays as it was. @throws that */
   reload(): Promise<void>;
   close(): Promise<void>;
@@ -55,6 +55,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
+  const startedAt = now();
   const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
   const methods = offeredMethods(cluster, cloudProgram);
   await using rooms = new AsyncDisposableStack();
@@ -176,12 +177,15 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       enrolments: enrolment.approvals,
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
+      joinTokens: enrolment.joinTokens,
+      revokeJoinToken: enrolment.revokeJoinToken,
       unsupported: enrolment.unsupported,
       mayEnrol: enrolment.mayEnrol,
       claims: enrolment.claims,
       connected: agents.connected,
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
+      labelsOf: cluster && labelsOf,
       capture: references.capture,
       referenceLife: references.life,
       bundle,
@@ -200,6 +204,21 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         if (reason !== null) return { ok: false, reason };
         const certificate = tls.ready();
         return certificate.ok ? audit.ready() : certificate;
+      },
+      challengeNow: agents.challengeNow,
+      server: {
+        version,
+        startedAt,
+        policySince: inForce.since,
+        space: state.space,
+        store: store.size,
+        certificates: tls.expiries,
+        connections: () =>
+          (['agents', 'api', 'metrics'] as const).map((port) => ({
+            port,
+            proven: port === 'agents' ? agents.proven : null,
+            unproven: doors.unproven(port).connections,
+          })),
       },
       metrics,
       now,

@@ -79,6 +79,7 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
       keys: () => ({ origin: log.origin, keys: log.keys, earlier: log.earlier }),
       // A reader must not make the disk sync as often as he asks.
       sign: paced(timings.signOnDemandEvery, () => log.sign().catch(noRoom)),
+      rollback: () => log.rollback,
       async rotate(actor) {
         const rotated = await log.rotate(actor);
         logger.warn({ actor, ...rotated }, 'the audit log has a new key');

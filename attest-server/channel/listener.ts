@@ -19,8 +19,13 @@ import { Session } from './session.ts';
 
 export interface Listener {
   readonly port: number;
-  /** Challenges the node of this name at once; without one all that are connected, spread over some seconds. */
-  challengeNow(node?: string): void;
+  /**
+   * Challenges the node of this name at once; without one all that are connected, spread over some seconds.
+   * @returns whether anybody is asked
+   */
+  challengeNow(node?: string): boolean;
+  /** How many agents are connected that proved themselves. */
+  readonly proven: number;
   /** The proven connection of this node's agent; null where there is none. */
   connected(node: string): Connected | null;
   /** Ends every connection of a node that is none any more. */
@@ -143,9 +148,14 @@ export async function listen<Node>(
       if (node === undefined) {
         const span = Math.min(bounds.spread.most, bounds.spread.each * open.size);
         for (const connection of open) connection.challengeWithin(Math.random() * span);
-        return;
+        return open.size > 0;
       }
-      for (const connection of open) if (connection.name === node) connection.challenge();
+      const asked = [...open].filter(({ name }) => name === node);
+      for (const connection of asked) connection.challenge();
+      return asked.length > 0;
+    },
+    get proven() {
+      return proven.size;
     },
     connected(node) {
       const found = proven.find(node, 'agent');

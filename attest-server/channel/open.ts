@@ -28,6 +28,9 @@ export async function openChannel<Node>(
     port: listener.port,
     challengeNow: listener.challengeNow,
     connected: listener.connected,
+    get proven() {
+      return listener.proven;
+    },
     disconnect: listener.disconnect,
     renew: listener.renew,
     close: listener.close,

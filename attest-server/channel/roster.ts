@@ -17,6 +17,11 @@ export class Roster<Connection extends Listed> {
     return this.#versions.sums;
   }
 
+  /** Agents of whatever version. */
+  get size(): number {
+    return this.#versions.total;
+  }
+
   /** @returns the connection of this node and role before it; itself where it was there already */
   enter(name: string, connection: Connection): Connection | null {
     const key = keyOf(name, connection.session.hello?.role);

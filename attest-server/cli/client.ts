@@ -18,6 +18,8 @@ export interface Client {
   delete<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T>>;
   /** The exact text of an answer. */
   text(path: string): Promise<string>;
+  /** Gives up whatever is still asked. */
+  close(): void;
 }
 
 /** What the server answered in place of what was asked for. */
@@ -68,6 +70,7 @@ export function createClient(access: ServerAccess, withinMs = 30_000): Client {
     post: async (path, body, schema) => shaped(await ask('POST', path, body), schema),
     delete: async (path, schema) => shaped(await ask('DELETE', path), schema),
     text: (path) => ask('GET', path),
+    close: () => agent.destroy(),
   };
 }
 

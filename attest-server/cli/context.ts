@@ -22,4 +22,7 @@ export interface CliIo {
   readonly now: () => number;
   /** Asks a person, and gives the line that was typed, null where the input ended; null where there is no terminal. */
   readonly ask: ((question: string) => Promise<string | null>) | null;
+  readonly stdin: AsyncIterable<Uint8Array>;
+  /** Aborted by Ctrl-C, which from this call on does not end the program by itself. */
+  readonly interrupted: () => AbortSignal;
 }

@@ -8,6 +8,12 @@ export function exitOfState(state: NodeState): number {
   return state === 'untrusted' ? exit.untrusted : exit.notTrusted;
 }
 
+/** By the worst of them. */
+export function exitOfStates(states: readonly NodeState[]): number {
+  if (states.includes('untrusted')) return exit.untrusted;
+  return states.map(exitOfState).find((code) => code !== exit.ok) ?? exit.ok;
+}
+
 /** Ends a command: one sentence that says what is wrong, and one that says what to do. */
 export class CliError extends Error {
   override readonly name = 'CliError';

@@ -25,4 +25,16 @@ process.exitCode = await runCli(process.argv.slice(2), {
   colour: process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
   now: Date.now,
   ask: terminal(),
+  get stdin() {
+    return process.stdin;
+  },
+  interrupted() {
+    const controller = new AbortController();
+    // The second one ends a program that does not end.
+    for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => controller.abort());
+    return controller.signal;
+  },
 });
+
+// Whoever pressed Tab does not wait for a name server that gives no answer.
+if (process.argv[2] === '__complete') process.stdout.write('', () => process.exit());

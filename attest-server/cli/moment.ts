@@ -29,6 +29,12 @@ export function ago(moment: string | null, now: number): string {
   return `${Math.floor(seconds / 86_400)}d`;
 }
 
+/** `5m ago`, or `in 3h`. */
+export function relative(at: string, now: number): string {
+  const then = Date.parse(at);
+  return then > now ? `in ${ago(new Date(now).toISOString(), then)}` : `${ago(at, now)} ago`;
+}
+
 /** RFC 3339 UTC without fractions of a second. */
 export function utc(moment: string | null): string {
   return moment === null ? '-' : moment.replace(/\.\d+Z$/, 'Z');

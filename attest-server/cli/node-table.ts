@@ -5,6 +5,7 @@ import { table } from './table.ts';
 
 export interface TableOptions {
   readonly wide: boolean;
+  readonly headers: boolean;
   readonly utc: boolean;
   readonly colour: boolean;
   readonly now: number;
@@ -17,7 +18,8 @@ const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE'
 export function nodeTable(nodes: readonly NodeView[], options: TableOptions): string {
   const rows = nodes.map((node) => [...narrow(node, options), ...(options.wide ? wide(node) : [])]);
   const text = table(options.wide ? [...columns, ...wideColumns] : columns, rows);
-  return options.colour ? coloured(text, nodes) : text;
+  const shown = options.colour ? coloured(text, nodes) : text;
+  return options.headers ? shown : shown.slice(shown.indexOf('\n') + 1);
 }
 
 /** `trusted (identity, boot)`: the aspects that the policy requires. */

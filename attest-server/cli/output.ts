@@ -24,3 +24,16 @@ export async function print(io: CliIo, format: Format, value: unknown, people: (
     io.out(stringify(printableValue(value)));
   } else io.out(people());
 }
+
+/** What was asked for by name: one name gives the object itself, and nothing where it is missing; else a list. */
+export async function printNodes(
+  io: CliIo,
+  format: Format,
+  names: readonly string[],
+  found: readonly unknown[],
+  people: () => string,
+): Promise<void> {
+  const isOne = names.length === 1;
+  if (isOne && found.length === 0) return;
+  await print(io, format, isOne ? found[0] : { items: found, next: null }, people);
+}

@@ -8,14 +8,8 @@ import { CliError, exit } from './exit.ts';
 /** Runs one command line (without program names) and gives its exit code. */
 export async function runCli(args: readonly string[], io: CliIo): Promise<number> {
   let code: number = exit.ok;
-  const program = createProgram(io);
-  addCommands(program, {
-    version,
-    io,
-    server: () => openServer(program, io),
-    exitWith: (chosen) => {
-      code = chosen;
-    },
+  const program = createProgram(io, (chosen) => {
+    code = chosen;
   });
   try {
     await program.parseAsync([...args], { from: 'user' });
@@ -25,8 +19,9 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
   }
 }
 
-function createProgram(io: CliIo): Command {
-  return new Command('assay')
+/** Every command with its arguments and options. @param exitWith told the exit code of the command that ran */
+export function createProgram(io: CliIo, exitWith: CliContext['exitWith']): Command {
+  const program = new Command('assay')
     .description('Ask which nodes have proven what they booted, and why others have not')
     .version(version)
     .exitOverride()
@@ -44,9 +39,11 @@ function createProgram(io: CliIo): Command {
       `
 Each command has --help. Exit codes: 0 done, or trusted; 1 error; 2 wrong usage;
 10 untrusted, evidence rejected, a difference found, or the audit log is wrong;
-11 pending, unknown, unsupported or not judgeable; 12 held (by no command of
-this version).`,
+11 pending, unknown, unsupported, not judgeable, or a server that is not ready;
+12 held (by no command of this version).`,
     );
+  addCommands(program, { version, io, server: () => openServer(program, io), exitWith });
+  return program;
 }
 
 async function openServer(program: Command, io: CliIo): ReturnType<CliContext['server']> {

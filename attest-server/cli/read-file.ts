@@ -1,4 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 
 const maxBytes = 64 * 1024 * 1024;
@@ -13,6 +15,19 @@ export function readFile(path: string): Buffer {
     if (cause instanceof CliError) throw cause;
     throw unreadable(path, cause);
   }
+}
+
+/** A file by its name as it was given, or standard input for `-`. @throws CliError as `readFile` */
+export async function readInput({ cwd, stdin }: CliIo, given: string): Promise<Buffer> {
+  if (given !== '-') return readFile(resolve(cwd, given));
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stdin) {
+    size += chunk.length;
+    if (size > maxBytes) throw new CliError('standard input is larger than 64 MiB', 'Is it the right file?');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 /** What is said of a file that cannot be read, with the system's code where it gave one. */

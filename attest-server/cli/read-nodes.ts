@@ -1,17 +1,55 @@
 import { listOf, type NodeView, nodeView } from '../protocol/api.ts';
-import type { Client } from './client.ts';
+import { type Client, Refusal } from './client.ts';
+import { CliError } from './exit.ts';
 
 const nodeList = listOf(nodeView);
 
-/** Every node that the server knows, page by page. */
-export async function readNodes(server: Client): Promise<readonly NodeView[]> {
+/** Every node that the server knows, or those that parameters of `GET /v1/nodes` choose, page by page. */
+export async function readNodes(
+  server: Client,
+  parameters: Readonly<Record<string, string>> = {},
+): Promise<readonly NodeView[]> {
   const nodes: NodeView[] = [];
-  let after: string | null = null;
-  do {
-    const query: string = after === null ? '' : `?after=${encodeURIComponent(after)}`;
-    const page = await server.get(`/v1/nodes${query}`, nodeList);
+  const query = new URLSearchParams(parameters);
+  for (;;) {
+    const page = await server.get(`/v1/nodes${query.size === 0 ? '' : `?${query}`}`, nodeList);
     nodes.push(...page.items);
-    after = page.items.length === 0 ? null : page.next;
-  } while (after !== null);
-  return nodes;
+    if (page.next === null || page.items.length === 0) return nodes;
+    query.set('after', page.next);
+  }
+}
+
+/** @throws Refusal 404 where there is none of that name */
+export function readNode(server: Client, name: string): Promise<NodeView> {
+  return server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
+}
+
+/** Nodes that were asked for by name, each once. */
+export interface NamedNodes {
+  /** Those that the server knows, in the order in which they were named. */
+  readonly nodes: readonly NodeView[];
+  readonly missing: readonly string[];
+}
+
+export async function readNamedNodes(server: Client, names: readonly string[]): Promise<NamedNodes> {
+  const nodes: NodeView[] = [];
+  const missing: string[] = [];
+  for (const name of new Set(names)) {
+    const found = await readNode(server, name).catch((error: unknown) => {
+      if (error instanceof Refusal && error.status === 404) return null;
+      throw error;
+    });
+    if (found === null) missing.push(name);
+    else nodes.push(found);
+  }
+  return { nodes, missing };
+}
+
+/** Ends a command that has shown the others. @throws CliError where a node is missing */
+export function checkAllFound({ missing }: NamedNodes): void {
+  if (missing.length > 0)
+    throw new CliError(
+      `not found: there is no such node: ${missing.join(', ')}`,
+      'assay get nodes lists what is known.',
+    );
 }

@@ -1,10 +1,11 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { certificatesIn } from './certificates-in.ts';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 import { unreadableFor } from './read-file.ts';
+import { replaceFile } from './write-file.ts';
 
 /** Where the server is, who asks, and whom to trust. */
 export interface ServerAccess {
@@ -103,6 +104,40 @@ function readAuthority(path: string): string {
   );
 }
 
+/** The named contexts of the user's file. */
+export interface Contexts {
+  readonly contexts: readonly { readonly name: string; readonly server: string | null }[];
+  readonly current: string | null;
+}
+
+export function readContexts(io: CliIo): Contexts {
+  const path = userFile(io);
+  const found = path === null ? null : readConfiguration(path);
+  const contexts = Object.entries(found?.contexts ?? {}).map(([name, { server = null }]) => ({
+    name,
+    server,
+  }));
+  return { contexts, current: found?.current ?? null };
+}
+
+/** Writes down which context is used from now on. @throws CliError (usage) where there is none of that name */
+export function useContext(name: string, io: CliIo): void {
+  contextNamed(name, io);
+  const path = userFile(io) ?? '';
+  // Where a link leads elsewhere, the file there is the one that is kept.
+  replaceFile(
+    realpathSync(path),
+    (text) => `${JSON.stringify({ ...z.looseObject({}).parse(JSON.parse(text)), current: name }, null, 2)}\n`,
+  );
+}
+
+/** What names a server here before the context in use does; null where nothing does. */
+export function findsElsewhere(io: CliIo): string | null {
+  if (io.env.ASSAY_SERVER && io.env.ASSAY_TOKEN_FILE) return 'ASSAY_SERVER';
+  const path = join(io.cwd, '.assay', 'cli.json');
+  return existsSync(path) ? path : null;
+}
+
 function serverUrl(text: string): URL {
   const url = URL.parse(text);
   // A token never travels in the clear, not even on loopback: whoever takes the port would get it.
@@ -123,7 +158,7 @@ function userFile(io: CliIo): string | null {
 function contextNamed(name: string, io: CliIo): Entry {
   const path = userFile(io);
   const found = path === null ? null : readConfiguration(path);
-  const context = found?.contexts[name];
+  const context = found !== null && Object.hasOwn(found.contexts, name) ? found.contexts[name] : undefined;
   if (context === undefined || path === null)
     throw new CliError(
       `there is no context ${name}`,

@@ -16,3 +16,11 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
     .map((line) => `${line}\n`)
     .join('');
 }
+
+/** Lines of a label and what it says, below each other. */
+export function fields(lines: readonly (readonly [label: string, text: string])[]): string {
+  const width = Math.max(...lines.map(([label]) => label.length)) + 2;
+  return lines
+    .map(([label, text]) => `${(label === '' ? '' : `${label}:`).padEnd(width)}${printable(text)}\n`)
+    .join('');
+}

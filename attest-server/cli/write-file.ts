@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
@@ -8,6 +8,21 @@ function writeFile(path: string, text: string): void {
   try {
     writeFileSync(path, text, { mode: 0o600 });
   } catch (cause) {
+    throw unwritable(path, cause);
+  }
+}
+
+/** Puts another text in the place of a file's, with its mode: whoever reads it meanwhile reads one of the two. @throws CliError */
+export function replaceFile(path: string, change: (text: string) => string): void {
+  const beside = `${path}.${process.pid}.new`;
+  try {
+    const { mode } = statSync(path);
+    writeFileSync(beside, change(readFileSync(path, 'utf8')), { mode: mode & 0o777, flag: 'wx' });
+    // The mask of the process may have taken something of it.
+    chmodSync(beside, mode & 0o777);
+    renameSync(beside, path);
+  } catch (cause) {
+    rmSync(beside, { force: true });
     throw unwritable(path, cause);
   }
 }

@@ -58,7 +58,9 @@ export interface EnrolmentParts {
 }
 
 /** Which TPM is which node. */
-export interface Enrolment extends AsyncDisposable, Pick<ApiPorts, 'importPins' | 'createJoinToken'> {
+export interface Enrolment
+  extends AsyncDisposable,
+    Pick<ApiPorts, 'importPins' | 'createJoinToken' | 'joinTokens' | 'revokeJoinToken'> {
   readonly identify: Identify;
   /** @throws Rejection */
   enrol(peer: Peer): Promise<Peer>;
@@ -168,6 +170,8 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     mayEnrol,
     claims: () => claims.byName(candidates.list()),
     lastSeen: (node) => lastSeen.of(node),
+    joinTokens: () => store.joinTokens(),
+    revokeJoinToken: (id, actor) => registry.revokeJoinToken(id, actor, now()),
     unsupported: () => withoutTpm.list(),
     onRevoked: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {

@@ -137,6 +137,10 @@ export interface EnrolmentStore {
   addPins(pins: readonly Pin[], audit: AuditEvent): Promise<void>;
   joinToken(id: string): Promise<JoinToken | null>;
   addJoinToken(token: JoinToken, audit: AuditEvent): Promise<void>;
+  /** By the time at which they end, the latest first. */
+  joinTokens(): Promise<readonly JoinToken[]>;
+  /** False, and nothing is written, where there is none of that id that was not used. */
+  removeJoinToken(id: string, audit: (node: string) => AuditEvent): Promise<boolean>;
 
   candidates(): Promise<readonly Candidate[]>;
   saveCandidates(change: {

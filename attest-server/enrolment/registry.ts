@@ -49,6 +49,8 @@ export interface Registry {
   importPins(pins: readonly Pin[], actor: string, now: number): Promise<void>;
   /** Gives the token's text, shown once. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string; now: number }): Promise<string>;
+  /** False where there is none of that id that was not used. */
+  revokeJoinToken(id: string, actor: string, now: number): Promise<boolean>;
 }
 
 /** The enrolment method that binds a key to a name, and what of it is used up or kept. */
@@ -173,7 +175,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     },
 
     async createJoinToken({ node, ttlMs, actor, now }) {
-      const id = randomBytes(9).toString('base64url');
+      const id = newId();
       const secret = randomBytes(32).toString('base64url');
       const expiresAt = now + Math.min(ttlMs, longestJoinTokenMs);
       await store.addJoinToken(
@@ -182,6 +184,16 @@ export function createRegistry(parts: RegistryParts): Registry {
       );
       return `assay-join.v1.${id}.${secret}.${parts.authority.digest}`;
     },
+
+    revokeJoinToken: (id, actor, now) =>
+      store.removeJoinToken(id, (node) => ({
+        at: now,
+        actor,
+        action: 'join-token.revoke',
+        subject: node,
+        code: null,
+        detail: { id },
+      })),
   };
 
   async function methodFor(
@@ -276,6 +288,14 @@ export function createRegistry(parts: RegistryParts): Registry {
     if (token.usedAt !== null) throw noJoinToken(`was used at ${new Date(token.usedAt).toISOString()}`);
     if (now > token.expiresAt) throw noJoinToken(`expired at ${new Date(token.expiresAt).toISOString()}`);
     return token;
+  }
+}
+
+function newId(): string {
+  for (;;) {
+    const id = randomBytes(9).toString('base64url');
+    // Else it looks like an option where it is revoked.
+    if (!id.startsWith('-')) return id;
   }
 }
 

@@ -21,7 +21,7 @@ export function createNamedTokens(store: TokenStore, now: () => number): NamedTo
       if (token === null || !same || role === undefined || role === 'none') return null;
       if (token.expiresAt !== null && now() >= token.expiresAt)
         return { token: token.name, role, expiredAt: token.expiresAt };
-      return { name: `token:${token.name}`, role };
+      return { name: `token:${token.name}`, role, expiresAt: token.expiresAt };
     },
 
     async create({ name, role, ttlMs, actor }) {

@@ -3,7 +3,7 @@ import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
-import type { EnrolledNode, Pin, Seen } from '../enrolment/ports.ts';
+import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
@@ -44,6 +44,8 @@ export interface ApiPorts {
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
+  /** The labels of nodes in their cluster; null where the server is in none. */
+  readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
   /**
    * Makes references of what nodes last proved: one, or as many as their boots are kinds.
    * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
@@ -58,6 +60,10 @@ export interface ApiPorts {
   importPins(pins: readonly Pin[], actor: string): Promise<void>;
   /** Gives the token's text, which is stored nowhere. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
+  /** By the time at which they end, the latest first. */
+  joinTokens(): Promise<readonly Omit<JoinToken, 'secretHash'>[]>;
+  /** False where there is none of that id that was not used. */
+  revokeJoinToken(id: string, actor: string): Promise<boolean>;
   /** The evidence behind the node's latest verdict, or another one of it by its digest; null where none is kept. */
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
@@ -71,6 +77,9 @@ export interface ApiPorts {
   policy(): Policy;
   readonly policies: PolicyPorts;
   ready(): Readiness;
+  readonly server: ServerPort;
+  /** Has this node asked for evidence now. @returns false where it is not connected */
+  challengeNow(node: string): boolean;
   /** Milliseconds since the epoch. */
   now(): number;
   /** Counts one answered request; the route is one of the table's patterns or `unmatched`. */
@@ -232,6 +241,8 @@ export interface AuditPorts {
   keys(): AuditOrigin & { readonly earlier: readonly AuditOrigin[] };
   /** Signs the head where something changed. */
   sign(): Promise<void>;
+  /** What is wrong with the log until a person resolves it; null where nothing is. */
+  rollback(): string | null;
   rotate(actor: string): Promise<{ readonly keyId: string }>;
   /** A person says why the log is another one than was signed; false where nothing was reported. */
   resolve(actor: string, reason: string): Promise<boolean>;
@@ -244,6 +255,23 @@ export interface AuthorityPorts {
   rotate(actor: string): Promise<AuthorityView | string>;
   finish(force: boolean, actor: string): Promise<AuthorityView | string>;
   retire(actor: string): Promise<AuthorityView | string>;
+}
+
+/** The server as a process. Times are milliseconds since the epoch. */
+export interface ServerPort {
+  readonly version: string;
+  readonly startedAt: number;
+  policySince(): number;
+  /** Bytes on the file system of the state folder; null where it does not say. */
+  space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
+  store(): { readonly schema: number; readonly bytes: number };
+  certificates(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
+  connections(): readonly {
+    readonly port: 'agents' | 'api' | 'metrics';
+    /** Null where those who proved themselves are not counted. */
+    readonly proven: number | null;
+    readonly unproven: number;
+  }[];
 }
 
 export interface Readiness {

@@ -6,6 +6,8 @@ export interface Caller {
   /** As the audit log names it: `token:admin`. */
   readonly name: string;
   readonly role: Role;
+  /** Milliseconds since the epoch; null: until the token is revoked. */
+  readonly expiresAt: number | null;
 }
 
 export function allows(held: Role, needed: Role): boolean {

@@ -25,7 +25,7 @@ interface Described {
   readonly operation: string;
   readonly summary: string;
   /** Of the answer where all went well; 200 where none is given. */
-  readonly status?: 201;
+  readonly status?: 201 | 202;
   readonly body?: z.ZodType;
   /** The most that its body may have; `bodyBytes` where none is given. */
   readonly maxBytes?: number;

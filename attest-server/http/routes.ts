@@ -1,8 +1,11 @@
 import { z } from 'zod';
+import type { JoinToken } from '../enrolment/ports.ts';
 import * as api from '../protocol/api.ts';
 import { bundle } from '../protocol/bundle.ts';
 import { nodeName } from '../protocol/messages.ts';
+import { nodeFilter } from '../protocol/node-filter.ts';
 import { readBody } from './body.ts';
+import { chooseNodes } from './choose-nodes.ts';
 import { findNode, noSuchNode } from './find-node.ts';
 import { knownAlone, knownOf, refusedView } from './known-node.ts';
 import { listNodes } from './node-list.ts';
@@ -17,12 +20,13 @@ import { authorityRoutes } from './routes-authority.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
 import { policyRoutes } from './routes-policy.ts';
 import { referenceRoutes } from './routes-reference.ts';
+import { serverRoutes } from './routes-server.ts';
 import { tokenRoutes } from './routes-token.ts';
 
 const importBytes = 1024 * 1024;
 const shownTransitions = 5;
 
-const nodesPage = z.strictObject({
+const nodesPage = nodeFilter.extend({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
   after: nodeName.optional(),
 });
@@ -45,14 +49,18 @@ let description: unknown;
 export const routes: readonly Route[] = [
   routeWithQuery('GET', '/v1/nodes', 'reader', {
     operation: 'listNodes',
-    summary: 'Every enrolled node with its state; parameters limit, after (the `next` of the page before)',
+    summary: 'Enrolled nodes with their states: all, or those that the parameters choose',
     query: nodesPage,
     answer: api.listOf(api.nodeView),
-    async handle(ports, { query: { limit, after } }) {
-      const rest = (await listNodes(ports)).filter(({ name }) => after === undefined || name > after);
+    async handle(ports, { query: { limit, after, ...filter } }) {
       const withKnown = knownOf(ports);
-      const items = rest.slice(0, limit).map(({ view }) => advised(withKnown(view()), ports));
-      return ok({ items, next: rest.length > limit ? (items.at(-1)?.name ?? null) : null });
+      const listed = (await listNodes(ports)).map(({ name, view }) => ({
+        name,
+        view: () => withKnown(view()),
+      }));
+      const found = chooseNodes(listed, filter, ports, { after, most: limit + 1 });
+      const items = found.slice(0, limit).map((view) => advised(view, ports));
+      return ok({ items, next: found.length > limit ? (items.at(-1)?.name ?? null) : null });
     },
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
@@ -103,6 +111,25 @@ export const routes: readonly Route[] = [
       return ok(found);
     },
   }),
+  route('POST', '/v1/nodes/{name}/attest', 'operator', {
+    operation: 'attestNode',
+    status: 202,
+    problems: [409],
+    summary: 'Have a node prove itself now; its verdict follows when it answers',
+    answer: api.attestAnswer,
+    async handle({ store, unsupported, challengeNow }, { path }) {
+      if (
+        unsupported().some(({ name }) => name === path.name) &&
+        (await store.node(path.name ?? '')) === null
+      )
+        throw new HttpProblem(409, `${path.name} has no TPM that could be asked: so says the policy`);
+      const { name } = await findNode(store, path.name);
+      const verifiedAt = (await store.status(name))?.verifiedAt ?? null;
+      const connected = challengeNow(name);
+      const body = { node: name, connected, verifiedAt: verifiedAt && new Date(verifiedAt).toISOString() };
+      return { status: 202, body };
+    },
+  }),
   route('POST', '/v1/pins', 'operator', {
     operation: 'importPins',
     summary: 'Bind node names to endorsement keys from an inventory; all or none',
@@ -136,11 +163,34 @@ export const routes: readonly Route[] = [
       return { status: 201, body: { node, token, expiresAt, nameEnrolled } };
     },
   }),
+  route('GET', '/v1/join-tokens', 'operator', {
+    operation: 'listJoinTokens',
+    summary: 'Join tokens that were made, without their secrets',
+    answer: api.listOf(api.joinTokenView),
+    async handle({ joinTokens }) {
+      return ok({ items: (await joinTokens()).map(joinTokenSummary), next: null });
+    },
+  }),
+  route('DELETE', '/v1/join-tokens/{id}', 'operator', {
+    operation: 'revokeJoinToken',
+    summary: 'Take back a join token that was not used',
+    answer: api.joinTokenRevoked,
+    async handle({ revokeJoinToken }, { path, caller }) {
+      const id = api.joinTokenId.safeParse(path.id).data;
+      if (id === undefined || !(await revokeJoinToken(id, actorOf(caller))))
+        throw new HttpProblem(
+          404,
+          'there is no such join token that was not used; a node that used one ends with `enrol revoke`',
+        );
+      return ok({ revoked: id });
+    },
+  }),
   ...auditRoutes,
   ...authorityRoutes,
   ...enrolmentRoutes,
   ...policyRoutes,
   ...referenceRoutes,
+  ...serverRoutes,
   ...tokenRoutes,
   route('GET', '/openapi.json', 'none', {
     operation: 'getDescription',
@@ -164,6 +214,22 @@ export const routes: readonly Route[] = [
     handle: ({ ready }) => readiness(ready()),
   }),
 ];
+
+function joinTokenSummary({
+  id,
+  node,
+  by,
+  expiresAt,
+  usedAt,
+}: Omit<JoinToken, 'secretHash'>): api.JoinTokenView {
+  return {
+    id,
+    node,
+    by,
+    expiresAt: new Date(expiresAt).toISOString(),
+    usedAt: usedAt === null ? null : new Date(usedAt).toISOString(),
+  };
+}
 
 /** The view with what a person does next about each reason. */
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {

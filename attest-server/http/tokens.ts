@@ -10,8 +10,8 @@ export interface Tokens {
 }
 
 const files = [
-  { file: 'admin.token', caller: { name: 'token:admin', role: 'admin' } },
-  { file: 'reader.token', caller: { name: 'token:reader', role: 'reader' } },
+  { file: 'admin.token', caller: { name: 'token:admin', role: 'admin', expiresAt: null } },
+  { file: 'reader.token', caller: { name: 'token:reader', role: 'reader', expiresAt: null } },
 ] as const satisfies readonly { file: string; caller: Caller }[];
 
 /**

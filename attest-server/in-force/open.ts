@@ -47,6 +47,8 @@ export interface RulesInForce extends AsyncDisposable {
   policy(): Policy;
   /** Who brought the reference of this name, and when; null where nobody is named. */
   affirmedBy(name: string): Affirming | null;
+  /** Since when it is in force here: milliseconds since the epoch. */
+  since(): number;
   /** Puts the stored references in force. */
   readReferences(): Promise<void>;
   /** Told when other rules are in force: every node is to be judged by them. */
@@ -60,13 +62,18 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { policy: name, methods, store, bundle, contextOf, labelsOf, now, logger, report } = parts;
   const first = await readPolicy(name, methods, logger);
   let current = new InForce(first, await store.references.list(), contextOf);
+  let since = now();
   report.policyInForce(first);
   const listeners: (() => void)[] = [];
   const put = async (next: Policy | null) => {
     const references = await store.references.list();
     // The policy that is in force by then: another one may have come meanwhile.
-    current = new InForce(next ?? current.policy, references, contextOf);
-    if (next !== null) report.policyInForce(next);
+    const before = current.policy;
+    current = new InForce(next ?? before, references, contextOf);
+    if (next !== null) {
+      if (next.revision !== before.revision) since = now();
+      report.policyInForce(next);
+    }
     for (const listener of listeners) listener();
   };
   const policy = () => current.policy;
@@ -99,6 +106,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     current: () => current,
     policy,
     affirmedBy: (name) => current.affirmedBy(name),
+    since: () => since,
     readReferences: () => put(null),
     onChange: (listener) => void listeners.push(listener),
     reloader({ roots, certificate, tokens }) {

@@ -202,6 +202,28 @@ export const joinTokenAnswer = z.object({
   nameEnrolled: z.boolean().optional(),
 });
 
+/** A join token as it is listed: what it is for, never its secret. */
+export const joinTokenView = z.object({
+  /** The part of its text after `v1.`, by which it is revoked. */
+  id: z.string(),
+  node: z.string(),
+  /** Who made it; null where that is not known any more. */
+  by: z.string().nullable(),
+  expiresAt: z.iso.datetime(),
+  usedAt: moment,
+});
+export type JoinTokenView = z.infer<typeof joinTokenView>;
+export const joinTokenId = z.string().regex(/^[\w-]{12}$/);
+export const joinTokenRevoked = z.object({ revoked: z.string() });
+
+/** A node was asked for evidence now; where it is not connected nothing was asked. */
+export const attestAnswer = z.object({
+  node: z.string(),
+  connected: z.boolean(),
+  /** Of its latest verdict before it was asked. */
+  verifiedAt: moment,
+});
+
 /** A TPM that waits for somebody to vouch for it; all of it but `nameEnrolled` and `approved` is the TPM's own claim. */
 export const candidateView = z.object({
   node: z.string(),

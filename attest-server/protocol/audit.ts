@@ -7,6 +7,7 @@ export const auditActions = {
   'enrol.revoke': 'a node is none any more; its name is free',
   'ek.import': 'a list of nodes and endorsement keys was pinned',
   'join-token.create': 'a token with which one node can enrol was made',
+  'join-token.revoke': 'a join token that nobody used was taken back',
   'reference.capture': 'a boot of a node became a reference',
   'reference.import': 'a reference came from a file',
   'reference.approve': 'a reference counts from now on',

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { stat, utimes, writeFile } from 'node:fs/promises';
+import { stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { acquireLock } from 'node-tpm2/lock';
 import { ToolError } from 'node-tpm2/run';
@@ -16,6 +16,8 @@ export interface State extends AsyncDisposable {
   beat(now: number): Promise<void>;
   /** Room that is kept for the time when the disk is full. */
   readonly reserve: Reserve;
+  /** Bytes on its file system, free for us and in all; null where it does not say. */
+  space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
 }
 
 /**
@@ -32,6 +34,7 @@ export async function openState(dir: string): Promise<State> {
       lastAlive: await readLastAlive(dir),
       beat: (now) => beat(dir, now),
       reserve: openReserve(dir),
+      space: () => space(dir),
       [Symbol.asyncDispose]: release,
     };
   } catch (error) {
@@ -102,6 +105,12 @@ async function beat(dir: string, now: number): Promise<void> {
     await writeFile(alive(dir), '', { flag: 'wx', mode: 0o600 });
     await utimes(alive(dir), now / 1000, now / 1000);
   }
+}
+
+async function space(dir: string): Promise<{ free: number | null; total: number | null }> {
+  const { bsize, bavail, blocks } = await statfs(dir);
+  // A file system without blocks of its own says 0.
+  return blocks === 0 ? { free: null, total: null } : { free: bavail * bsize, total: blocks * bsize };
 }
 
 function isMissing(error: unknown): boolean {

@@ -36,5 +36,7 @@ export interface Database {
    * @throws Error where the file exists, or the database lives in memory
    */
   backup(path: string): Promise<void>;
+  /** The schema's number, and the bytes that the database takes on the disk. */
+  size(): { readonly schema: number; readonly bytes: number };
   close(): Promise<void>;
 }

@@ -221,6 +221,24 @@ export function enrolmentStore(
         await append(transaction, event);
       }),
 
+    async joinTokens() {
+      const rows = await db.selectFrom('join_tokens').selectAll().orderBy('expires_at', 'desc').execute();
+      return rows.map(joinTokenOf);
+    },
+
+    removeJoinToken: (id, event) =>
+      db.transaction().execute(async (transaction) => {
+        const gone = await transaction
+          .deleteFrom('join_tokens')
+          .where('id', '=', id)
+          .where('used_at', 'is', null)
+          .returning('node')
+          .executeTakeFirst();
+        if (gone === undefined) return false;
+        await append(transaction, event(gone.node));
+        return true;
+      }),
+
     async candidates() {
       const rows = await db.selectFrom('candidates').selectAll().orderBy('last_seen').execute();
       return rows.map(candidateOf);

@@ -39,6 +39,8 @@ export interface Store extends AsyncDisposable {
   backup(path: string): Promise<void>;
   /** Writes, and changes nothing. @throws where nothing can be written */
   probe(): Promise<void>;
+  /** The schema's number, and the bytes that the database takes on the disk. */
+  size(): { readonly schema: number; readonly bytes: number };
 }
 
 export interface StoreOptions {
@@ -73,6 +75,7 @@ export async function openStore(path: string, options: StoreOptions): Promise<St
     audit: auditStore(database, append, onUnreadable),
     backup: database.backup,
     probe: database.probe,
+    size: database.size,
     async [Symbol.asyncDispose]() {
       await writer.settled();
       await database.close();

@@ -30,6 +30,8 @@ export interface TlsParts {
 export interface Tls extends Omit<AuthorityRotation, 'renewIfDue'>, AsyncDisposable {
   /** Not where the certificate has ended: nobody who looks at it comes in. */
   ready(): Readiness;
+  /** When what is shown at present ends. Milliseconds since the epoch. */
+  expiries(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
   /** Another certificate is to be shown from now on. What throws keeps the old one in force. */
   onChange(show: (identity: ServerIdentity) => void): void;
 }
@@ -73,6 +75,10 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
     renew: rotation.renew,
     ports: rotation.ports,
     ready: () => readiness(rotation.identity, now()),
+    expiries: () => [
+      { of: 'server', expiresAt: rotation.identity.notAfter },
+      { of: 'authority', expiresAt: rotation.identity.authorityNotAfter },
+    ],
     onChange(show) {
       shows.push(show);
       // It may have been made anew since the listener began.

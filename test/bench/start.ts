@@ -7,6 +7,8 @@ import { populate } from './population.ts';
 
 const root = join(import.meta.dirname, '../..');
 const rounds = 15;
+/** Nodes that are enrolled. */
+const farm = 500;
 
 /** Medians of whole processes, wall time in ms; `node` is one that does nothing. */
 interface StartFigures {
@@ -17,6 +19,8 @@ interface StartFigures {
 interface ProgramFigures {
   readonly assay_version: number;
   readonly assay_why: number;
+  /** Of a farm of many nodes. */
+  readonly assay_get_nodes: number;
   readonly agent_version: number;
   readonly server_version: number;
 }
@@ -26,7 +30,7 @@ export async function benchStart(): Promise<StartFigures> {
   const folder = await mkdtemp(join(tmpdir(), 'assay-bench-start-'));
   try {
     const stateDir = join(folder, 'state');
-    await populate(stateDir, 1, 'p256');
+    await populate(stateDir, farm, 'p256');
     await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 60_000 });
     const caFile = join(folder, 'ca.pem');
     await writeFile(caFile, server.ca);
@@ -74,6 +78,7 @@ async function measure(
       [[assay, '--version'], 0] as const,
       // The node is enrolled and has never been proven: pending.
       [[assay, 'why', 'node-0'], 11] as const,
+      [[assay, 'get', 'nodes'], 0] as const,
       [[agent, '--version'], 0] as const,
       [[server, '--version'], 0] as const,
     ]),
@@ -87,10 +92,11 @@ async function measure(
   const figures = (first: number): ProgramFigures => ({
     assay_version: others[first] ?? 0,
     assay_why: others[first + 1] ?? 0,
-    agent_version: others[first + 2] ?? 0,
-    server_version: others[first + 3] ?? 0,
+    assay_get_nodes: others[first + 2] ?? 0,
+    agent_version: others[first + 3] ?? 0,
+    server_version: others[first + 4] ?? 0,
   });
-  return { node, source: figures(0), dist: figures(4) };
+  return { node, source: figures(0), dist: figures(5) };
 }
 
 /** From the start of a Node with these arguments to its end, in ms. @throws Error for another exit code */

@@ -1,18 +1,25 @@
 import { adviceOn } from '../../protocol/advice.ts';
-import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
+import type { NodeView, ReasonView } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
-import { exitOfState } from '../exit.ts';
-import { ago, utc } from '../moment.ts';
+import { exitOfStates } from '../exit.ts';
+import { relative, utc } from '../moment.ts';
 import { selfReported, stateText } from '../node-table.ts';
-import { type Format, print } from '../output.ts';
+import { type Format, printNodes } from '../output.ts';
+import { checkAllFound, readNamedNodes } from '../read-nodes.ts';
 
-/** `describe node N`: everything about one node; exits by its state. */
-export async function describeNode(context: CliContext, name: string, format: Format): Promise<void> {
-  const { io, server, exitWith } = context;
-  const node = await (await server()).get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
-  await print(io, format, node, () => page(node, io.now()));
-  exitWith(exitOfState(node.state));
+/** `describe node N...`: everything about nodes; exits by the worst state. */
+export async function describeNodes(
+  { io, server, exitWith }: CliContext,
+  names: readonly string[],
+  format: Format,
+): Promise<void> {
+  const found = await readNamedNodes(await server(), names);
+  await printNodes(io, format, names, found.nodes, () =>
+    found.nodes.map((node) => page(node, io.now())).join('\n'),
+  );
+  checkAllFound(found);
+  exitWith(exitOfStates(found.nodes.map(({ state }) => state)));
 }
 
 function page(node: NodeView, now: number): string {
@@ -64,9 +71,4 @@ function finding({
     ['Finding', `${code} (${severity}, ${source}): ${text}`],
     ...details.flatMap(([label, value]) => (value === null ? [] : [[label, value] as const])),
   ];
-}
-
-function relative(at: string, now: number): string {
-  const then = Date.parse(at);
-  return then > now ? `in ${ago(new Date(now).toISOString(), then)}` : `${ago(at, now)} ago`;
 }

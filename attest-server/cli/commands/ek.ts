@@ -1,17 +1,16 @@
-import { resolve } from 'node:path';
 import { pinsAnswer } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError } from '../exit.ts';
 import { parsePins } from '../pin-file.ts';
-import { readFile } from '../read-file.ts';
+import { readInput } from '../read-file.ts';
 
 /** Faults of one file that are shown: of a wrong file every line is one. */
 const mostFaults = 20;
 
 /** `ek import FILE`: every faulty line is named, and then nothing is imported. */
 export async function importPins({ io, server }: CliContext, file: string): Promise<void> {
-  const { pins, faults } = parsePins(readFile(resolve(io.cwd, file)).toString('utf8'));
+  const { pins, faults } = parsePins((await readInput(io, file)).toString('utf8'));
   if (faults.length > 0) {
     for (const { line, text } of faults.slice(0, mostFaults))
       io.err(`${printable(file)}:${line}: ${printable(text)}\n`);

@@ -1,60 +1,119 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type NodeView, nodeView } from '../../protocol/api.ts';
+import type { NodeView } from '../../protocol/api.ts';
+import { suggestion } from '../../protocol/nearest.ts';
+import { nodeFilter } from '../../protocol/node-filter.ts';
 import { printable } from '../../protocol/printable.ts';
 import { type NodeState, nodeStates } from '../../protocol/verdict.ts';
-import type { Client } from '../client.ts';
+import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { parseDuration } from '../moment.ts';
+import { compareBy } from '../node-order.ts';
 import { nodeTable } from '../node-table.ts';
-import { type Format, print } from '../output.ts';
-import { readNodes } from '../read-nodes.ts';
+import { type Format, print, printNodes } from '../output.ts';
+import { checkAllFound, type NamedNodes, readNamedNodes, readNodes } from '../read-nodes.ts';
 
 export interface GetOptions {
   readonly output: Format;
+  readonly state?: readonly string[];
+  readonly reason?: readonly string[];
+  readonly group?: readonly string[];
+  readonly selector?: string;
+  readonly sortBy: string;
+  readonly headers: boolean;
+  readonly watch?: boolean;
+  readonly interval: string;
   readonly wait?: string;
   readonly timeout: string;
   readonly utc?: boolean;
 }
 
-/** `get nodes [NAME]`: exit 0 whatever the states, save `--wait` that runs out (11). */
+/** `get nodes [NAME...]`: exit 0 whatever the states, save `--wait` that runs out (11) and a name that is unknown (1). */
 export async function getNodes(
   { io, server, exitWith }: CliContext,
-  name: string | undefined,
-  { output: format, wait, timeout: longest, utc = false }: GetOptions,
+  names: readonly string[],
+  options: GetOptions,
 ): Promise<void> {
-  const wanted = wait === undefined ? null : stateOf(wait);
+  const { output: format, utc = false, headers, watch = false, timeout: longest } = options;
+  const wanted = options.wait === undefined ? null : stateOf(options.wait);
   const timeout = parseDuration(longest, '--timeout') * 1000;
+  const every = parseDuration(options.interval, '--interval') * 1000;
+  if (every < 1000) throw new CliError(`--interval ${options.interval} is less than 1s`, null, exit.usage);
+  if (watch && wanted !== null)
+    throw new CliError('--watch and --wait do not go together', 'Give one of them.', exit.usage);
+  const order = compareBy(options.sortBy);
+  const parameters = parametersOf(names, options);
   const client = await server();
-  const nodes = await waitFor(() => listed(client, name), wanted, io.now() + timeout, io.now);
-  const { colour } = io;
-  await print(io, format, name === undefined ? { items: nodes, next: null } : nodes[0], () =>
-    format === 'name'
-      ? nodes.map((node) => `${printable(node.name)}\n`).join('')
-      : nodeTable(nodes, { wide: format === 'wide', utc, colour, now: io.now() }),
-  );
+  const read = async () => {
+    const found = await listed(client, names, parameters);
+    return { nodes: found.nodes.toSorted(order), missing: found.missing };
+  };
+  const rows = (nodes: readonly NodeView[], isFirst: boolean) =>
+    nodeTable(nodes, {
+      ...{ wide: format === 'wide', utc, colour: io.colour, now: io.now() },
+      headers: headers && isFirst,
+    });
+  if (watch) {
+    const { watchNodes } = await import('../watch-nodes.ts');
+    return watchNodes({ io, client, format, every, read, rows });
+  }
+  const found = await waitFor(read, wanted, io.now() + timeout, io.now);
+  const { nodes } = found;
+  const text = () =>
+    format === 'name' ? nodes.map(({ name }) => `${printable(name)}\n`).join('') : rows(nodes, true);
+  if (names.length > 0) await printNodes(io, format, names, nodes, text);
+  else await print(io, format, { items: nodes, next: null }, text);
+  if (headers && (format === 'table' || format === 'wide')) io.err(countsOf(nodes, names.length > 0));
+  checkAllFound(found);
   if (wanted === null || allIn(nodes, wanted)) return;
   io.err(`assay: not every node became ${wanted} within ${longest}\n`);
   exitWith(exit.notTrusted);
 }
 
-const pollMs = 500;
-
-async function listed(client: Client, name: string | undefined): Promise<readonly NodeView[]> {
-  if (name === undefined) return readNodes(client);
-  return [await client.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView)];
+/** Parameters of `GET /v1/nodes`, checked here so that a wrong word asks no server. @throws CliError (usage) */
+function parametersOf(names: readonly string[], options: GetOptions): Readonly<Record<string, string>> {
+  const { state, reason, group, selector } = options;
+  const parameters = {
+    ...(state && { state: state.join(',') }),
+    ...(reason && { reason: reason.join(',') }),
+    ...(group && { group: group.join(',') }),
+    ...(selector !== undefined && { selector }),
+  };
+  const [first] = Object.keys(parameters);
+  if (names.length > 0 && first !== undefined)
+    throw new CliError(`--${first} and names of nodes do not go together`, 'Give one of them.', exit.usage);
+  const issue = nodeFilter.safeParse(parameters).error?.issues[0];
+  if (issue !== undefined)
+    throw new CliError(`--${issue.path.join('.')}: ${issue.message}`, null, exit.usage);
+  return parameters;
 }
 
+async function listed(
+  client: Client,
+  names: readonly string[],
+  parameters: Readonly<Record<string, string>>,
+): Promise<NamedNodes> {
+  if (names.length > 0) return readNamedNodes(client, names);
+  try {
+    return { nodes: await readNodes(client, parameters), missing: [] };
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.status !== 400) throw error;
+    throw new CliError(error.message, error.hint, exit.usage, error);
+  }
+}
+
+const pollMs = 500;
+
 async function waitFor(
-  read: () => Promise<readonly NodeView[]>,
+  read: () => Promise<NamedNodes>,
   wanted: NodeState | null,
   deadline: number,
   now: () => number,
-): Promise<readonly NodeView[]> {
+): Promise<NamedNodes> {
   for (;;) {
-    const nodes = await read();
+    const found = await read();
     const left = deadline - now();
-    if (wanted === null || allIn(nodes, wanted) || left <= 0) return nodes;
+    if (wanted === null || allIn(found.nodes, wanted) || left <= 0) return found;
     await delay(Math.min(pollMs, left));
   }
 }
@@ -67,6 +126,21 @@ function allIn(nodes: readonly NodeView[], wanted: NodeState): boolean {
 function stateOf(given: string): NodeState {
   const found = nodeStates.find((state) => state === given);
   if (found === undefined)
-    throw new CliError(`--wait ${given} is no state`, `States are ${nodeStates.join(', ')}.`, exit.usage);
+    throw new CliError(
+      `--wait ${given} is no state${suggestion(given, nodeStates)}`,
+      `States are ${nodeStates.join(', ')}.`,
+      exit.usage,
+    );
   return found;
+}
+
+/** `3 nodes: 1 trusted, 2 unknown`; nothing of one node that was named. On standard error: scripts cut the table. */
+function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
+  if (nodes.length === 0) return areNamed ? '' : 'no nodes\n';
+  if (nodes.length === 1) return '';
+  const counts = ['trusted', 'untrusted', 'pending', 'unknown', 'unsupported'].flatMap((state) => {
+    const count = nodes.filter((node) => node.state === state).length;
+    return count === 0 ? [] : [`${count} ${state}`];
+  });
+  return `${nodes.length} nodes: ${counts.join(', ')}\n`;
 }

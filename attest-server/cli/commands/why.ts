@@ -1,19 +1,24 @@
 import { adviceOn } from '../../protocol/advice.ts';
-import { type NodeView, nodeView, type ReasonView } from '../../protocol/api.ts';
+import type { NodeView, ReasonView } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
-import { exitOfState } from '../exit.ts';
+import { exitOfStates } from '../exit.ts';
 import { stateText } from '../node-table.ts';
-import { type Format, print } from '../output.ts';
+import { type Format, printNodes } from '../output.ts';
+import { checkAllFound, readNamedNodes } from '../read-nodes.ts';
 import { standing } from './known.ts';
 
-/** `why N`: each reason with what was expected, what was found, who says so, and what to do; exits by the state. */
-export async function explainNode(context: CliContext, name: string, format: Format): Promise<void> {
-  const { io, server, exitWith } = context;
-  const node = await (await server()).get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
-  await print(io, format, node, () => explanation(node));
-  exitWith(exitOfState(node.state));
+/** `why N...`: each reason with what was expected, what was found, who says so, and what to do; exits by the worst state. */
+export async function explainNodes(
+  { io, server, exitWith }: CliContext,
+  names: readonly string[],
+  format: Format,
+): Promise<void> {
+  const found = await readNamedNodes(await server(), names);
+  await printNodes(io, format, names, found.nodes, () => found.nodes.map(explanation).join(''));
+  checkAllFound(found);
+  exitWith(exitOfStates(found.nodes.map(({ state }) => state)));
 }
 
 function explanation(node: NodeView): string {

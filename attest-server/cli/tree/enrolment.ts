@@ -1,13 +1,17 @@
 import type { Command } from 'commander';
 import type { ApproveOptions } from '../commands/enrol.ts';
+import type { JoinTokenListOptions } from '../commands/join-token.ts';
 import type { TokenOptions } from '../commands/token.ts';
 import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
 import { consentOptions, type Formatted, outputOption, type Reasoned } from './option.ts';
 
-export function addEnrolment(program: Command, context: CliContext): void {
-  const joinTokens = program.command('join-token').description('tokens with which a new node enrols once');
+export function addEnrolment(program: Command, get: Command, context: CliContext): void {
+  const joinTokens = program
+    .command('join-token')
+    .alias('join-tokens')
+    .description('tokens with which a new node enrols once');
   joinTokens
     .command('create')
     .description('make one')
@@ -17,7 +21,22 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .action(async (options: Formatted & { readonly node: string; readonly ttl: string }) =>
       (await import('../commands/join-token.ts')).createJoinToken(context, options),
     );
-  const enrolments = program.command('enrol').description('which TPM is which node, by your approval');
+  for (const list of [joinTokens.command('list'), get.command('join-tokens').alias('join-token')])
+    list
+      .description('join tokens that can be used, by their ids, without their text')
+      .option('--all', 'also those that were used or are over')
+      .addOption(outputOption('table', 'json', 'yaml', 'name'))
+      .action(async (options: JoinTokenListOptions) =>
+        (await import('../commands/join-token.ts')).listJoinTokens(context, options),
+      );
+  joinTokens
+    .command('revoke <id>')
+    .description('take back one that was not used')
+    .action(async (id: string) => (await import('../commands/join-token.ts')).revokeJoinToken(context, id));
+  const enrolments = program
+    .command('enrol')
+    .alias('enroll')
+    .description('which TPM is which node, by your approval');
   enrolments
     .command('list')
     .description('TPMs that claimed a name and for which nobody has vouched; all of it is their own claim')
@@ -56,6 +75,7 @@ export function addEnrolment(program: Command, context: CliContext): void {
       });
   const tokens = program
     .command('token')
+    .alias('tokens')
     .description('tokens for this API: people and programs, each under a name');
   tokens
     .command('create')
@@ -67,13 +87,13 @@ export function addEnrolment(program: Command, context: CliContext): void {
     .action(async (options: TokenOptions) =>
       (await import('../commands/token.ts')).createToken(context, options),
     );
-  tokens
-    .command('list')
-    .description('named tokens, without their text')
-    .addOption(outputOption('table', 'json', 'yaml', 'name'))
-    .action(async ({ output }: Formatted) =>
-      (await import('../commands/token.ts')).listTokens(context, output),
-    );
+  for (const list of [tokens.command('list'), get.command('tokens').alias('token')])
+    list
+      .description('named tokens, without their text')
+      .addOption(outputOption('table', 'json', 'yaml', 'name'))
+      .action(async ({ output }: Formatted) =>
+        (await import('../commands/token.ts')).listTokens(context, output),
+      );
   consentOptions(
     tokens.command('revoke <name>').description('refuse a token from now on; says whose it is, and asks'),
   ).action(async (name: string, options: Consent) =>
@@ -81,7 +101,9 @@ export function addEnrolment(program: Command, context: CliContext): void {
   );
   const ek = program.command('ek').description('endorsement keys of nodes');
   ek.command('import <file>')
-    .description('bind nodes to endorsement keys: CSV lines node,SHA-256 of TPMT_PUBLIC in hex')
+    .description(
+      'bind nodes to endorsement keys: CSV lines node,SHA-256 of TPMT_PUBLIC in hex; - is standard input',
+    )
     .action(async (file: string) => (await import('../commands/ek.ts')).importPins(context, file));
   ek.command('roots')
     .description('authorities that endorse TPMs, as they come with assay')

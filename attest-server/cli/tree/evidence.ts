@@ -2,12 +2,13 @@ import type { Command } from 'commander';
 import type { CliContext } from '../context.ts';
 import type { EventLogOptions } from '../offline/boot/eventlog.ts';
 import type { VerifyOptions } from '../offline/verify/command.ts';
-import { type Formatted, outputOption, type ToFile } from './option.ts';
+import { type Formatted, nodeArgument, outputOption, type ToFile } from './option.ts';
 
 export function addEvidence(program: Command, context: CliContext): void {
   program
-    .command('bundle <node>')
+    .command('bundle')
     .description('export the evidence behind a verdict')
+    .addArgument(nodeArgument())
     .option(
       '--evidence <digest>',
       'of an earlier verdict: as `assay history -o wide` shows it; default: the latest',
@@ -18,7 +19,7 @@ export function addEvidence(program: Command, context: CliContext): void {
     );
   program
     .command('verify <bundle>')
-    .description('judge an exported bundle again, offline')
+    .description('judge an exported bundle again, offline; - is standard input')
     .option('--policy <file>', "a policy file, or strict or observe; default: the bundle's own")
     .option('--references <dir>', "folder of reference values; default: the bundle's own")
     .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
@@ -28,7 +29,7 @@ export function addEvidence(program: Command, context: CliContext): void {
     );
   program
     .command('eventlog <file>')
-    .description('parse and replay a TCG event log, offline')
+    .description('parse and replay a TCG event log, offline; - is standard input')
     .option('--userspace <file>', 'also what systemd measured later: its tpm2-measure.log of the same boot')
     .addOption(outputOption('table', 'json'))
     .action(async (file: string, options: EventLogOptions) =>

@@ -1,25 +1,42 @@
 import type { Command } from 'commander';
+import type { AttestOptions } from '../commands/attest.ts';
 import type { GetOptions } from '../commands/get.ts';
 import type { EnrolmentsOptions } from '../commands/get-enrolments.ts';
 import type { HistoryOptions } from '../commands/history.ts';
 import type { CliContext } from '../context.ts';
-import { type Formatted, outputOption } from './option.ts';
+import { type Formatted, nodeArgument, nodesArgument, outputOption, several } from './option.ts';
 
-export function addNodes(program: Command, context: CliContext): void {
-  const get = program.command('get').description('list nodes and their states, or who is enrolled');
+/** `get`, under which other families of commands put what they list. */
+export function addNodes(program: Command, context: CliContext): Command {
+  const get = program
+    .command('get')
+    .description('list nodes and their states, and what else the server holds');
   get
-    .command('nodes [name]')
-    .alias('node')
-    .description('nodes and their states')
+    .command('nodes')
+    .aliases(['node', 'no'])
+    .description('nodes and their states; how many are in which state is on standard error')
+    .addArgument(nodesArgument('[node...]', 'only these; default: all'))
     .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
+    .option('--state <state>', 'only nodes in this state; several with commas, or given again', several)
+    .option('--reason <code>', 'only nodes with this reason code, be it not the first', several)
+    .option('--group <group>', 'only nodes of this group of the policy', several)
+    .option('-l, --selector <labels>', 'only nodes with these labels in their cluster: key=value,key!=value')
+    .option(
+      '--sort-by <column>',
+      'name, state (the worst first), reason, group; since, age, verified (the newest first)',
+      'name',
+    )
+    .option('--no-headers', 'neither the heading nor the line of counts')
+    .option('-w, --watch', 'go on, and show a node whenever something of it changes; Ctrl-C ends it')
+    .option('--interval <duration>', 'how often --watch asks: 1s or more', '2s')
     .option(
       '--wait <state>',
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',
     )
     .option('--timeout <duration>', 'how long --wait waits: 90s, 5m, 1h', '60s')
     .option('--utc', 'times as RFC 3339 instead of ages')
-    .action(async (name: string | undefined, options: GetOptions) =>
-      (await import('../commands/get.ts')).getNodes(context, name, options),
+    .action(async (names: readonly string[], options: GetOptions) =>
+      (await import('../commands/get.ts')).getNodes(context, names, options),
     );
   get
     .command('enrolments [name]')
@@ -30,24 +47,28 @@ export function addNodes(program: Command, context: CliContext): void {
     .action(async (name: string | undefined, options: EnrolmentsOptions) =>
       (await import('../commands/get-enrolments.ts')).getEnrolments(context, name, options),
     );
-  const describe = program.command('describe').description('everything about one node');
+  const describe = program.command('describe').description('everything about one node, or several');
   describe
-    .command('node <name>')
-    .description('everything about one node')
+    .command('node', { isDefault: true })
+    .alias('nodes')
+    .description('everything about one node, or several; the word `node` may be left out')
+    .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (name: string, { output }: Formatted) =>
-      (await import('../commands/describe.ts')).describeNode(context, name, output),
+    .action(async (names: readonly string[], { output }: Formatted) =>
+      (await import('../commands/describe.ts')).describeNodes(context, names, output),
     );
   program
-    .command('why <node>')
+    .command('why')
     .description('why a node is in its state, and what to do')
+    .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (node: string, { output }: Formatted) =>
-      (await import('../commands/why.ts')).explainNode(context, node, output),
+    .action(async (names: readonly string[], { output }: Formatted) =>
+      (await import('../commands/why.ts')).explainNodes(context, names, output),
     );
   program
-    .command('history <node>')
+    .command('history')
     .description('verdicts of a node, newest first')
+    .addArgument(nodeArgument())
     .addOption(outputOption('table', 'wide', 'json', 'yaml'))
     .option('--limit <count>', 'at most so many, 1 to 500', '50')
     .option('--transitions', 'only where the state changed, as far back as the history goes')
@@ -56,4 +77,16 @@ export function addNodes(program: Command, context: CliContext): void {
     .action(async (node: string, options: HistoryOptions) =>
       (await import('../commands/history.ts')).showHistory(context, node, options),
     );
+  program
+    .command('attest')
+    .description('have a node prove itself now, and wait for the verdict')
+    .addArgument(nodeArgument())
+    .option('--wait', 'wait for the verdict (this is the default)')
+    .option('--no-wait', 'only ask')
+    .option('--timeout <duration>', 'how long to wait: 90s, 5m', '60s')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (node: string, options: AttestOptions) =>
+      (await import('../commands/attest.ts')).attestNode(context, node, options),
+    );
+  return get;
 }

@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import { Argument, type Command, Option } from 'commander';
 import { type Format, formatOf } from '../output.ts';
 
 export interface Formatted {
@@ -11,12 +11,21 @@ export interface Reasoned {
   readonly reason: string;
 }
 
+const formatsOf = new WeakMap<Option, readonly Format[]>();
+
 /** The formats that a command prints; the first one is its default. */
 export function outputOption(...formats: readonly [Format, ...Format[]]): Option {
   const listed = `${formats.slice(0, -1).join(', ')} or ${formats.at(-1)}`;
-  return new Option('-o, --output <format>', listed)
+  const option = new Option('-o, --output <format>', listed)
     .default(formats[0])
     .argParser((given) => formatOf(given, formats));
+  formatsOf.set(option, formats);
+  return option;
+}
+
+/** What an option of `outputOption` takes; nothing for another one. */
+export function formatsOfOption(option: Option): readonly Format[] {
+  return formatsOf.get(option) ?? [];
 }
 
 /** For a command that changes nodes or cuts somebody off: it says whom, and asks. */
@@ -27,6 +36,22 @@ export function consentOptions(command: Command): Command {
 }
 
 /** An option that may be given several times. */
-export function several(value: string, earlier: readonly string[]): readonly string[] {
+export function several(value: string, earlier: readonly string[] = []): readonly string[] {
   return [...earlier, value];
+}
+
+/** The name of a node: `node-2`, or `node/node-2` as kubectl prints it. */
+export function nodeArgument(description = ''): Argument {
+  return new Argument('<node>', description).argParser(plainNode);
+}
+
+/** `<node...>`: one or more of them; `[node...]`: any number, none too. */
+export function nodesArgument(usage: '<node...>' | '[node...]', description = ''): Argument {
+  return new Argument(usage, description).argParser(
+    (given: string, earlier: readonly string[] | undefined) => [...(earlier ?? []), plainNode(given)],
+  );
+}
+
+function plainNode(given: string): string {
+  return given.replace(/^nodes?\//, '');
 }

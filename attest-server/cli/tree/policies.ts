@@ -2,15 +2,25 @@ import type { Command } from 'commander';
 import type { CliContext } from '../context.ts';
 import type { CheckOptions } from '../offline/policy/command.ts';
 import type { SimulateOptions } from '../offline/policy/simulate.ts';
-import { outputOption, type ToFile } from './option.ts';
+import { type Formatted, outputOption, type ToFile } from './option.ts';
 
-export function addPolicies(program: Command, context: CliContext): void {
+export function addPolicies(program: Command, get: Command, context: CliContext): void {
   const policies = program
     .command('policy')
+    .alias('policies')
     .description('what is wanted of nodes: check it, try it, draft it');
+  for (const show of [policies.command('show'), get.command('policy')])
+    show
+      .description('the policy in force, with its revision')
+      .addOption(outputOption('table', 'json', 'yaml', 'name'))
+      .action(async ({ output }: Formatted) =>
+        (await import('../commands/policy-in-force.ts')).showPolicy(context, output),
+      );
   policies
     .command('check <file>')
-    .description('is this policy valid? Names every fault with file, line and field, and what is doubtful')
+    .description(
+      'is this policy valid? Names every fault with file, line and field, and what is doubtful; - is standard input',
+    )
     .option('--references <dir>', 'also say which of these references count for one node alone')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string, options: CheckOptions) =>

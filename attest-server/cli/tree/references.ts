@@ -5,18 +5,22 @@ import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
 import { consentOptions, type Formatted, outputOption, several, type ToFile } from './option.ts';
 
-export function addReferences(program: Command, context: CliContext): void {
+export function addReferences(program: Command, get: Command, context: CliContext): void {
   const references = program
     .command('reference')
+    .aliases(['references', 'ref'])
     .description('reference values: what nodes should have booted');
-  references
-    .command('list')
-    .description('references that the server holds')
-    .option('--kind <kind>', 'only those of boot, runtime, firewall, disk')
-    .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
-    .action(async (options: ListOptions) =>
-      (await import('../commands/reference.ts')).listReferences(context, options),
-    );
+  for (const list of [
+    references.command('list'),
+    get.command('references').aliases(['reference', 'ref', 'refs']),
+  ])
+    list
+      .description('references that the server holds')
+      .option('--kind <kind>', 'only those of boot, runtime, firewall, disk')
+      .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
+      .action(async (options: ListOptions) =>
+        (await import('../commands/reference.ts')).listReferences(context, options),
+      );
   references
     .command('capture <node...>')
     .description('make references of what up to 64 nodes last proved; you vouch for these nodes')

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { FinishOptions } from '../commands/authority.ts';
+import type { VersionOptions } from '../commands/version.ts';
 import type { CliContext } from '../context.ts';
 import type { AuditVerifyOptions } from '../offline/audit/command.ts';
 import { consentOptions, type Formatted, outputOption, type Reasoned } from './option.ts';
@@ -42,6 +43,51 @@ export function addServer(program: Command, context: CliContext): void {
     .description('copy the database, consistent while the server runs; prints where the copy is')
     .action(async () => (await import('../commands/backup.ts')).backUp(context));
   addAuthority(program, context);
+  program
+    .command('status')
+    .description('how the server is: ready, store, policy, certificates, connections, nodes, what is held')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async ({ output }: Formatted) =>
+      (await import('../commands/status.ts')).showStatus(context, output),
+    );
+  program
+    .command('version')
+    .description('the versions of this program and of the server')
+    .option('--client', 'only of this program: asks no server')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (options: VersionOptions) =>
+      (await import('../commands/version.ts')).showVersions(context, options),
+    );
+  program
+    .command('whoami')
+    .description('whose token this is, what it may do, and until when')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async ({ output }: Formatted) =>
+      (await import('../commands/whoami.ts')).showCaller(context, output),
+    );
+  addContexts(program, context);
+}
+
+function addContexts(program: Command, context: CliContext): void {
+  const contexts = program
+    .command('context')
+    .alias('contexts')
+    .description('servers under a name, in $XDG_CONFIG_HOME/assay/config.json');
+  contexts
+    .command('list')
+    .description('which there are, and which one is used where nothing else names a server')
+    .addOption(outputOption('table', 'json', 'yaml', 'name'))
+    .action(async ({ output }: Formatted) =>
+      (await import('../commands/context.ts')).listContexts(context, output),
+    );
+  contexts
+    .command('current')
+    .description('the name of the one in use')
+    .action(async () => (await import('../commands/context.ts')).showCurrentContext(context));
+  contexts
+    .command('use <name>')
+    .description('use this one from now on')
+    .action(async (name: string) => (await import('../commands/context.ts')).chooseContext(context, name));
 }
 
 const authoritySteps = `

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
@@ -51,12 +52,20 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
     isUniqueViolation: (error) =>
       error instanceof Error && 'errcode' in error && uniqueViolations.includes(error.errcode),
     backup: (to) => backUp(path, to),
+    size: () => ({ schema: schemaVersion, bytes: bytesOf(path) }),
     async close() {
       await db.destroy();
       // Kysely leaves alone what no query has used.
       if (connection.isOpen) connection.close();
     },
   };
+}
+
+/** With its log, and the index of that one; 0 for one in memory. */
+function bytesOf(path: string): number {
+  return ['', '-wal', '-shm']
+    .map((suffix) => statSync(`${path}${suffix}`, { throwIfNoEntry: false })?.size ?? 0)
+    .reduce((sum, size) => sum + size, 0);
 }
 
 /** As far as no reader is in its way, and there is room for what is new in it. */

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import type { CliIo } from '../../../attest-server/cli/context.ts';
 import { runCli } from '../../../attest-server/cli/program.ts';
 import { type ApiServer, now } from '../http/api-fixture.ts';
@@ -10,24 +11,36 @@ export interface Ran {
   readonly err: string;
 }
 
+/** Surroundings without a terminal. */
+export function ioOf(change: Partial<CliIo>): CliIo {
+  return {
+    out: () => {},
+    err: () => {},
+    env: {},
+    cwd: '/nonexistent',
+    colour: false,
+    now: () => now,
+    ask: null,
+    stdin: Readable.from([]),
+    interrupted: () => new AbortController().signal,
+    ...change,
+  };
+}
+
 /** Runs one command line as a terminal would, without one. */
 export async function runAssay(args: readonly string[], change: Partial<CliIo> = {}): Promise<Ran> {
   let out = '';
   let err = '';
-  const code = await runCli(args, {
+  const io = ioOf({
     out: (text) => {
       out += text;
     },
     err: (text) => {
       err += text;
     },
-    env: {},
-    cwd: '/nonexistent',
-    colour: false,
-    now: () => now,
-    ask: null,
     ...change,
   });
+  const code = await runCli(args, io);
   return { code, out, err };
 }
 

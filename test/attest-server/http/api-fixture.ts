@@ -8,7 +8,7 @@ import type { HistoryEntry, NodeStatus } from '../../../attest-server/attest/por
 import type { Connected } from '../../../attest-server/channel/ports.ts';
 import type { WaitingTpm } from '../../../attest-server/enrolment/approvals.ts';
 import type { KnownClaim } from '../../../attest-server/enrolment/claims.ts';
-import type { EnrolledNode, Pin, Seen } from '../../../attest-server/enrolment/ports.ts';
+import type { EnrolledNode, JoinToken, Pin, Seen } from '../../../attest-server/enrolment/ports.ts';
 import type { UnsupportedNode } from '../../../attest-server/enrolment/without-tpm.ts';
 import { createApi } from '../../../attest-server/http/api.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
@@ -148,11 +148,19 @@ export interface World {
   readonly proofs: Map<string, Proven>;
   readonly pins: Pin[];
   readonly joinTokens: { node: string; ttlMs: number; actor: string }[];
+  readonly madeTokens: Omit<JoinToken, 'secretHash'>[];
+  /** Who is asked for evidence now. */
+  readonly asked: string[];
+  /** Connected agents, and what each does when it is asked. */
+  readonly answering: Map<string, () => void>;
+  rollback: string | null;
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
   readonly claims: KnownClaim[];
   readonly connected: Map<string, Connected>;
   readonly lastSeen: Map<string, Seen>;
+  /** Of the cluster; null: the server is in none. */
+  labels: Map<string, Record<string, string>> | null;
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -164,6 +172,11 @@ export interface World {
   failing: boolean;
   /** Why nothing can be stored. */
   storage: StorageFault | null;
+  /** No token counts any more. */
+  revoked: boolean;
+  /** The list of nodes is never answered; and how often it was asked for so. */
+  hanging: boolean;
+  hung: number;
   /** Others ask about policies already. */
   busy: boolean;
   /** The server is of a version that could not simulate steps of references. */
@@ -179,11 +192,16 @@ export function emptyWorld(): World {
     proofs: new Map(),
     pins: [],
     joinTokens: [],
+    madeTokens: [],
+    asked: [],
+    answering: new Map(),
+    rollback: null,
     waiting: [],
     unsupported: [],
     claims: [],
     connected: new Map(),
     lastSeen: new Map(),
+    labels: null,
     simulated: [],
     shared: [],
     decisions: [],
@@ -192,15 +210,18 @@ export function emptyWorld(): World {
     ready: { ok: true, reason: null },
     failing: false,
     storage: null,
+    revoked: false,
+    hanging: false,
+    hung: 0,
     busy: false,
     earlier: false,
   };
 }
 
 const tokens: Readonly<Record<string, Caller>> = {
-  'admin-token': { name: 'token:admin', role: 'admin' },
-  'operator-token': { name: 'token:operator', role: 'operator' },
-  'reader-token': { name: 'token:reader', role: 'reader' },
+  'admin-token': { name: 'token:admin', role: 'admin', expiresAt: null },
+  'operator-token': { name: 'token:operator', role: 'operator', expiresAt: now + 3_600_000 },
+  'reader-token': { name: 'token:reader', role: 'reader', expiresAt: null },
 };
 
 const takenToken: ApiToken = {
@@ -275,6 +296,10 @@ export function portsOf(world: World): ApiPorts {
       node: async (name) => world.nodes.get(name)?.enrolled ?? null,
       nodes: async () => {
         if (world.failing) throw new Error('SECRET database path');
+        if (world.hanging) {
+          world.hung += 1;
+          await new Promise(() => {});
+        }
         return [...world.nodes.values()].map((node) => node.enrolled);
       },
       status: async (name) => world.nodes.get(name)?.status ?? null,
@@ -288,7 +313,10 @@ export function portsOf(world: World): ApiPorts {
     },
     storageFault: () => world.storage,
     faultAdvice: (cause) => faultAdvice(cause, '/var/lib/assay'),
-    tokens: { authenticate: (header) => tokens[header?.replace('Bearer ', '') ?? ''] ?? null },
+    tokens: {
+      authenticate: (header) =>
+        world.revoked ? null : (tokens[header?.replace('Bearer ', '') ?? ''] ?? null),
+    },
     namedTokens: {
       create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
       list: async () => [takenToken],
@@ -316,6 +344,7 @@ export function portsOf(world: World): ApiPorts {
     connected: (node) => world.connected.get(node) ?? null,
     lastSeen: (node) => world.lastSeen.get(node) ?? null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
+    labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {
       world.pins.push(...pins);
@@ -324,6 +353,12 @@ export function portsOf(world: World): ApiPorts {
       if (world.storage !== null) throw world.storage;
       world.joinTokens.push(request);
       return 'assay-join-token';
+    },
+    joinTokens: async () => world.madeTokens,
+    revokeJoinToken: async (id) => {
+      const at = world.madeTokens.findIndex((token) => token.id === id && token.usedAt === null);
+      if (at >= 0) world.madeTokens.splice(at, 1);
+      return at >= 0;
     },
     bundle: async (node, evidence) => world.bundles.get(evidence ?? node) ?? null,
     authority: {
@@ -341,6 +376,7 @@ export function portsOf(world: World): ApiPorts {
         keys: [{ publicKey: `${'A'.repeat(43)}=`, signature: null }],
       }),
       sign: async () => {},
+      rollback: () => world.rollback,
       rotate: async () => ({ keyId: '00000000' }),
       resolve: async () => true,
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
@@ -369,6 +405,28 @@ export function portsOf(world: World): ApiPorts {
     advise: nextStep,
     policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
     ready: () => world.ready,
+    challengeNow(node) {
+      world.asked.push(node);
+      const answer = world.answering.get(node);
+      answer?.();
+      return answer !== undefined;
+    },
+    server: {
+      version: '0.2.0',
+      startedAt: now - 86_400_000,
+      policySince: () => now - 3_600_000,
+      space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
+      store: () => ({ schema: 12, bytes: 4_096_000 }),
+      certificates: () => [
+        { of: 'server', expiresAt: now + 90 * 86_400_000 },
+        { of: 'authority', expiresAt: now + 3000 * 86_400_000 },
+      ],
+      connections: () => [
+        { port: 'agents', proven: 2, unproven: 1 },
+        { port: 'api', proven: null, unproven: 0 },
+        { port: 'metrics', proven: null, unproven: 0 },
+      ],
+    },
     now: () => now,
     answered: (method, route, status) => {
       world.answered.push({ method, route, status });

@@ -20,7 +20,11 @@ describe('the tokens of the first minutes', () => {
     assert.equal(Buffer.from(admin, 'base64url').length, 32);
     assert.equal(statSync(file('admin.token')).mode & 0o777, 0o600);
     assert.notEqual(admin, text('reader.token'));
-    assert.deepEqual(readTokens(dir).authenticate(`Bearer ${admin}`), { name: 'token:admin', role: 'admin' });
+    assert.deepEqual(readTokens(dir).authenticate(`Bearer ${admin}`), {
+      name: 'token:admin',
+      role: 'admin',
+      expiresAt: null,
+    });
     assert.equal(readTokens(dir).authenticate(`bearer ${text('reader.token')}`)?.role, 'reader');
   });
 

@@ -308,6 +308,31 @@ for (const place of ['in memory', 'in a file'] as const) {
         assert.equal((await store.enrolment.nodes()).length, 1);
       });
 
+      it('lists it, and takes it back once, with the entry that says so', async () => {
+        const other = { ...token, id: 'token-2', expiresAt: 6_000 };
+        await store.enrolment.addJoinToken(other, madeEvent('join-token.create', other.node));
+        assert.deepEqual(await store.enrolment.joinTokens(), [other, token]);
+        const remove = () =>
+          store.enrolment.removeJoinToken(token.id, (node) => madeEvent('join-token.revoke', node));
+        assert.deepEqual([await remove(), await remove()], [true, false]);
+        assert.deepEqual(await store.enrolment.joinTokens(), [other]);
+        const entries = await store.audit.entries({ limit: 100 });
+        assert.deepEqual(
+          entries.filter(({ action }) => action === 'join-token.revoke').map(({ subject }) => subject),
+          [token.node],
+        );
+        await assert.rejects(enrolWith(one), { code: 'enrolment_pending' });
+      });
+
+      it('takes none back that was used', async () => {
+        await enrolWith(one);
+        const gone = await store.enrolment.removeJoinToken(token.id, (node) =>
+          madeEvent('join-token.revoke', node),
+        );
+        assert.equal(gone, false);
+        assert.equal((await store.enrolment.joinTokens()).length, 1);
+      });
+
       it('keeps it unspent where the enrolment fails', async () => {
         await enrol();
         await assert.rejects(enrolWith(one), { code: 'ek_already_bound' });

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -15,9 +14,9 @@ import {
   type UserSpaceLog,
 } from '../../../verify/tpm/user-space-log.ts';
 import type { CliContext } from '../../context.ts';
-import { exit } from '../../exit.ts';
+import { CliError, exit } from '../../exit.ts';
 import type { Format } from '../../output.ts';
-import { readFile } from '../../read-file.ts';
+import { readInput } from '../../read-file.ts';
 import { table } from '../../table.ts';
 
 export interface EventLogOptions {
@@ -26,10 +25,16 @@ export interface EventLogOptions {
 }
 
 /** `eventlog FILE`: parse and replay a TCG log; exit 1 for one that cannot be parsed. */
-export function showEventLog({ io, exitWith }: CliContext, file: string, options: EventLogOptions): void {
+export async function showEventLog(
+  { io, exitWith }: CliContext,
+  file: string,
+  options: EventLogOptions,
+): Promise<void> {
   const format = options.output === 'json' ? 'json' : 'table';
-  const bytes = readFile(resolve(io.cwd, file));
-  const later = options.userspace === undefined ? null : readFile(resolve(io.cwd, options.userspace));
+  if (file === '-' && options.userspace === '-')
+    throw new CliError('standard input is one file', 'Name the file of one of the two logs.', exit.usage);
+  const bytes = await readInput(io, file);
+  const later = options.userspace === undefined ? null : await readInput(io, options.userspace);
   let read = file;
   try {
     const log = parseEventLog(bytes);
@@ -42,9 +47,10 @@ export function showEventLog({ io, exitWith }: CliContext, file: string, options
     if (format === 'json') io.out(`${JSON.stringify({ ...eventLogError(error), ...soFar })}\n`);
     else if (soFar !== null) io.out(soFarPage(soFar).split('\n').map(printable).join('\n'));
     const isEmpty = read === file && bytes.length === 0;
+    const named = read === '-' ? 'standard input' : read;
     const fault = isEmpty
-      ? `${file} is empty: offset 0, field log: no event log has less than one event`
-      : eventLogFault(read, error).trimEnd();
+      ? `${named} is empty: offset 0, field log: no event log has less than one event`
+      : eventLogFault(named, error).trimEnd();
     const hint = looksLikeJson(bytes)
       ? `It looks like JSON. A bundle is judged by another command:\n    assay verify ${printable(file)}`
       : whatToName(read === file);

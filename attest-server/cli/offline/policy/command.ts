@@ -7,6 +7,7 @@ import { type Reference, unseenFiles } from '../../../protocol/reference.ts';
 import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
+import { readInput } from '../../read-file.ts';
 import { readReferences } from '../reference-file.ts';
 import { checkPolicyText, placed, readPolicyText } from './text.ts';
 
@@ -22,7 +23,8 @@ export async function checkPolicyFile(
   file: string,
   { references: folder, output: format }: CheckOptions,
 ): Promise<void> {
-  const checked = checkPolicyText(readPolicyText(io, file), file);
+  const text = file === '-' ? (await readInput(io, file)).toString('utf8') : readPolicyText(io, file);
+  const checked = checkPolicyText(text, file);
   const faults = checked instanceof PolicyError ? checked.faults : [];
   const policy = checked instanceof PolicyError ? null : checked.policy;
   const references = folder === undefined ? [] : readReferences(resolve(io.cwd, folder));

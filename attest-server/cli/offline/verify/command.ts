@@ -7,7 +7,7 @@ import { paragraph } from '../../commands/why.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { readFile } from '../../read-file.ts';
+import { readInput } from '../../read-file.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';
 import { junit } from './junit.ts';
@@ -29,7 +29,7 @@ export async function judgeBundle(
 ): Promise<void> {
   const { output: format } = options;
   const at = (path: string) => resolve(io.cwd, path);
-  const judged = verifyBundle(readFile(at(file)).toString('utf8'), {
+  const judged = verifyBundle((await readInput(io, file)).toString('utf8'), {
     ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
     ...(options.references !== undefined && {
       references: readReferences(at(options.references)),
@@ -41,7 +41,11 @@ export async function judgeBundle(
   });
   if (format === 'table' && !judged.isBundle) {
     const why = judged.verdict.reasons[0]?.text.replace(/^the bundle /, 'it ') ?? '';
-    throw new CliError(`${file} is no bundle: ${why}`, exportOne, exit.untrusted);
+    throw new CliError(
+      `${file === '-' ? 'standard input' : file} is no bundle: ${why}`,
+      exportOne,
+      exit.untrusted,
+    );
   }
   if (format === 'sarif') await print(io, 'json', sarif(file, judged, version), () => '');
   else

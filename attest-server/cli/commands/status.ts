@@ -1,0 +1,72 @@
+import { type StatusView, statusView } from '../../protocol/server-api.ts';
+import { nodeStates } from '../../protocol/verdict.ts';
+import type { CliContext } from '../context.ts';
+import { exit } from '../exit.ts';
+import { relative, utc } from '../moment.ts';
+import { type Format, print } from '../output.ts';
+import { fields } from '../table.ts';
+
+/** `status`: how the server is; exits 0 where it is ready, 11 where it says that it is not. */
+export async function showStatus({ io, server, exitWith }: CliContext, format: Format): Promise<void> {
+  const client = await server();
+  const status = await client.get('/v1/status', statusView);
+  await print(io, format, status, () => page(status, client.server.host, io.now()));
+  exitWith(status.ready.ok ? exit.ok : exit.notTrusted);
+}
+
+function page(status: StatusView, host: string, now: number): string {
+  const { version, startedAt, ready, stateDir, store, policy, certificates, nodes, waiting, held } = status;
+  const moment = (at: string) => `${utc(at)} (${relative(at, now)})`;
+  return fields([
+    ['Server', `${version} at ${host}`],
+    ['Started', moment(startedAt)],
+    ['Ready', `${ready.ok ? 'yes' : 'no'}${ready.reason === null ? '' : `: ${ready.reason}`}`],
+    ['Store', `${size(store.bytes)}, schema ${store.schema}`],
+    ['State folder', space(stateDir)],
+    ['Policy', `${policy.name}@${policy.revision}, in force here since ${moment(policy.since)}`],
+    ...certificates.map(
+      ({ of, expiresAt }) =>
+        [
+          of === 'server' ? 'Certificate' : 'Authority',
+          `${Date.parse(expiresAt) > now ? 'ends' : 'ended'} ${moment(expiresAt)}`,
+        ] as const,
+    ),
+    ...status.connections.map(
+      ({ port, proven, unproven }) =>
+        [
+          `Port ${port}`,
+          `${proven === null ? '' : `${proven} agents proven, `}${unproven} connections unproven`,
+        ] as const,
+    ),
+    ['Nodes', countsOf(nodes)],
+    [
+      'Waiting',
+      `${waiting === 1 ? '1 TPM' : `${waiting} TPMs`} for approval${waiting > 0 ? ': assay enrol list' : ''}`,
+    ],
+    ['Held', held.length === 0 ? 'nothing' : String(held.length)],
+    ...held.flatMap(({ node, code, text, next }) => [
+      ['', `${node ?? 'the server'}: ${code}: ${text}`] as const,
+      ['', `  ${next}`] as const,
+    ]),
+  ]);
+}
+
+function countsOf(nodes: StatusView['nodes']): string {
+  const counts = nodeStates.flatMap((state) => (nodes[state] > 0 ? [`${nodes[state]} ${state}`] : []));
+  return counts.length === 0 ? 'none' : counts.join(', ');
+}
+
+function space({ free, total }: StatusView['stateDir']): string {
+  if (free === null || total === null || total === 0) return 'its file system does not say how much is free';
+  return `${size(free)} of ${size(total)} free (${Math.floor((100 * free) / total)} %)`;
+}
+
+function size(bytes: number): string {
+  const [unit, divisor] =
+    bytes < 1024 ** 2
+      ? (['KiB', 1024] as const)
+      : bytes < 1024 ** 3
+        ? (['MiB', 1024 ** 2] as const)
+        : (['GiB', 1024 ** 3] as const);
+  return `${(bytes / divisor).toFixed(1)} ${unit}`;
+}

@@ -1,0 +1,128 @@
+import type { Argument, Command, Option } from 'commander';
+import {
+  candidateView,
+  joinTokenView,
+  listOf,
+  policyView,
+  referenceView,
+  tokenRoles,
+  tokenView,
+} from '../../protocol/api.ts';
+import { reasonCodes } from '../../protocol/reasons.ts';
+import { referenceKinds } from '../../protocol/reference.ts';
+import { nodeStates } from '../../protocol/verdict.ts';
+import type { Client } from '../client.ts';
+import type { CliContext } from '../context.ts';
+import { nodeOrders } from '../node-order.ts';
+import { readNodes } from '../read-nodes.ts';
+import { readContexts } from '../server-access.ts';
+import { formatsOfOption } from '../tree/option.ts';
+
+/** What a value is: one of these words, something that the server knows, a context, a file, or anything. */
+export type Kind =
+  | readonly string[]
+  | keyof typeof atServer
+  | 'contexts'
+  | 'files'
+  | 'nodes or files'
+  | 'references or files'
+  | null;
+
+/** How long somebody who pressed Tab waits for the server, in milliseconds. */
+const patience = 2_000;
+
+const atServer = {
+  nodes: async (client: Client) => (await readNodes(client)).map(({ name }) => name),
+  groups: async (client: Client) =>
+    (await client.get('/v1/policy', policyView)).groups.map(({ name }) => name),
+  references: async (client: Client) =>
+    (await client.get('/v1/references', listOf(referenceView))).items.map(({ name }) => name),
+  tokens: async (client: Client) =>
+    (await client.get('/v1/tokens', listOf(tokenView))).items.map(({ name }) => name),
+  'join tokens': async (client: Client) =>
+    (await client.get('/v1/join-tokens', listOf(joinTokenView))).items
+      .filter(({ usedAt }) => usedAt === null)
+      .map(({ id }) => id),
+  candidates: async (client: Client) => [
+    ...new Set((await client.get('/v1/enrolments', listOf(candidateView))).items.map(({ node }) => node)),
+  ],
+} as const;
+
+/** By the command and the option; else by the option alone. */
+const options: Readonly<Record<string, Kind>> = {
+  'get nodes --reason': reasonCodes,
+  'reference compute --state': ['staged', 'active'],
+  'reference compute --via': ['grub', 'systemd-boot', 'firmware'],
+  'verify --policy': 'files',
+  '--state': nodeStates,
+  '--wait': nodeStates,
+  '--sort-by': nodeOrders,
+  '--group': 'groups',
+  '--node': 'nodes',
+  '--role': tokenRoles,
+  '--kind': referenceKinds,
+  '--context': 'contexts',
+};
+
+/** By the command and the argument; else by the argument alone. */
+const names: Readonly<Record<string, Kind>> = {
+  'enrol approve node': 'candidates',
+  'token revoke name': 'tokens',
+  'join-token revoke id': 'join tokens',
+  'context use name': 'contexts',
+  'boot diff a': 'nodes or files',
+  'boot diff b': 'nodes or files',
+  'reference diff a': 'references or files',
+  'reference diff b': 'references or files',
+  name: 'references',
+  node: 'nodes',
+  file: 'files',
+  bundle: 'files',
+};
+
+export function kindOfOption(command: Command, option: Option): Kind {
+  const formats = formatsOfOption(option);
+  if (formats.length > 0) return formats;
+  const long = option.long ?? '';
+  const found = options[`${pathOf(command)} ${long}`] ?? options[long];
+  return found ?? (/<(file|dir)>/.test(option.flags) ? 'files' : null);
+}
+
+export function kindOfArgument(command: Command, argument: Argument): Kind {
+  const name = argument.name();
+  return argument.argChoices ?? names[`${pathOf(command)} ${name}`] ?? names[name] ?? null;
+}
+
+export function isFiles(kind: Kind): boolean {
+  return typeof kind === 'string' && kind.endsWith('files');
+}
+
+/** The words of a kind, as far as they can be found out soon. */
+export async function wordsOf(kind: Kind, context: CliContext): Promise<readonly string[]> {
+  if (kind === null || kind === 'files') return [];
+  if (typeof kind !== 'string') return kind;
+  try {
+    if (kind === 'contexts') return readContexts(context.io).contexts.map(({ name }) => name);
+    const asked = kind === 'nodes or files' ? 'nodes' : kind === 'references or files' ? 'references' : kind;
+    // The shell puts it into a command line: nothing that a server says may mean something there.
+    return (await ask(asked, context)).filter((word) => /^\w[\w.@+/-]*$/.test(word));
+  } catch {
+    // No server, no token, no right: there is nothing to offer.
+    return [];
+  }
+}
+
+async function ask(kind: keyof typeof atServer, { server }: CliContext): Promise<readonly string[]> {
+  const client = await server();
+  const impatience = setTimeout(() => client.close(), patience);
+  try {
+    return await atServer[kind](client);
+  } finally {
+    clearTimeout(impatience);
+  }
+}
+
+function pathOf(command: Command): string {
+  const parent = command.parent;
+  return parent?.parent ? `${pathOf(parent)} ${command.name()}` : command.name();
+}

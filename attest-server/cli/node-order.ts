@@ -1,0 +1,51 @@
+import type { NodeView } from '../protocol/api.ts';
+import { suggestion } from '../protocol/nearest.ts';
+import type { NodeState } from '../protocol/verdict.ts';
+import { CliError, exit } from './exit.ts';
+
+type Order = (a: NodeView, b: NodeView) => number;
+
+const worstFirst: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
+
+const orders = {
+  name: byText(({ name }) => name),
+  state: (a, b) => worstFirst.indexOf(a.state) - worstFirst.indexOf(b.state),
+  reason: byText(({ reason }) => reason),
+  group: byText(({ group }) => group),
+  since: newestFirst(({ since }) => since),
+  age: newestFirst(({ enrolledAt }) => enrolledAt),
+  verified: newestFirst(({ verifiedAt }) => verifiedAt),
+} as const satisfies Readonly<Record<string, Order>>;
+
+/** What `--sort-by` takes. */
+export const nodeOrders = Object.keys(orders);
+
+/** Equal ones stand by their names. @throws CliError (usage) */
+export function compareBy(column: string): Order {
+  const [, order] = Object.entries(orders).find(([name]) => name === column) ?? [];
+  if (order === undefined)
+    throw new CliError(
+      `--sort-by ${column} is no order${suggestion(column, nodeOrders)}`,
+      `Nodes are sorted by ${nodeOrders.join(', ')}.`,
+      exit.usage,
+    );
+  return (a, b) => order(a, b) || orders.name(a, b);
+}
+
+/** Nodes without one stand last. */
+function byText(of: (node: NodeView) => string | null): Order {
+  return (a, b) => {
+    const [left, right] = [of(a), of(b)];
+    if (left === right) return 0;
+    if (left === null || right === null) return left === null ? 1 : -1;
+    return left < right ? -1 : 1;
+  };
+}
+
+/** Moments are RFC 3339 in UTC: their texts stand in the order of time. */
+function newestFirst(of: (node: NodeView) => string | null): Order {
+  return (a, b) => {
+    const [left, right] = [of(a), of(b)];
+    return left === null || right === null ? byText(of)(a, b) : byText(of)(b, a);
+  };
+}

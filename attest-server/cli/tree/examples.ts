@@ -1,0 +1,120 @@
+import type { Command } from 'commander';
+
+/** What people type, by command. A test finds a command that has none, and an example that does not parse. */
+const examples: Readonly<Record<string, readonly string[]>> = {
+  '': ['assay get nodes', 'assay why node-2', 'assay get nodes --state untrusted --watch', 'assay status'],
+  'get nodes': [
+    'assay get nodes',
+    'assay get nodes --state untrusted,unknown --sort-by since',
+    'assay get nodes node-1 node-2 -o json',
+    'assay get nodes --watch',
+    'assay get nodes --wait trusted --timeout 5m',
+  ],
+  'get enrolments': ['assay get enrolments', 'assay get enrolments worker-1 -o json'],
+  'get references': ['assay get references', 'assay get references --kind boot -o name'],
+  'get policy': ['assay get policy', 'assay get policy -o name'],
+  'get join-tokens': ['assay get join-tokens'],
+  'get tokens': ['assay get tokens'],
+  'describe node': ['assay describe node node-2', 'assay describe node-2 -o yaml'],
+  why: ['assay why node-2', 'assay why node-2 -o json'],
+  history: ['assay history node-2 --transitions', 'assay history node-2 --limit 10 -o wide'],
+  attest: [
+    'assay attest node-2',
+    'assay attest node-2 --timeout 2m -o json',
+    'assay attest node-2 --no-wait',
+  ],
+  bundle: ['assay bundle node-2 -f node-2.json'],
+  verify: [
+    'assay verify node-2.json',
+    'assay verify node-2.json --policy strict --references references/ --trust-roots builtin',
+    'assay bundle node-2 | assay verify -',
+  ],
+  eventlog: [
+    'assay eventlog /sys/kernel/security/tpm0/binary_bios_measurements',
+    'ssh worker-1 cat /sys/kernel/security/tpm0/binary_bios_measurements | assay eventlog -',
+  ],
+  'boot diff': ['assay boot diff node-1 node-2', 'assay boot diff good.json bad.json -o json'],
+  'reference list': ['assay reference list', 'assay reference list --kind boot -o name'],
+  'reference capture': [
+    'assay reference capture node-1 --name workers-2026-11',
+    'assay reference capture node-1 node-2 --name workers-2026-11 --staged',
+  ],
+  'reference approve': ['assay reference approve workers-2026-11 --reason "reviewed with the kernel update"'],
+  'reference retire': ['assay reference retire workers-2026-10 --reason "no node boots it any more"'],
+  'reference revoke': [
+    'assay reference revoke workers-2026-10 --reason "the kernel has a known hole" --dry-run',
+    'assay reference revoke workers-2026-10 --reason "the kernel has a known hole"',
+  ],
+  'reference restore': ['assay reference restore workers-2026-10 --reason "revoked by mistake"'],
+  'reference export': ['assay reference export workers-2026-11 -o yaml -f workers-2026-11.yaml'],
+  'reference import': ['assay reference import workers-2026-11.yaml --staged'],
+  'reference diff': [
+    'assay reference diff workers-2026-10 workers-2026-11',
+    'assay reference diff ./a.json ./b.json',
+  ],
+  'reference compute': [
+    'assay reference compute --name workers-6.12 --group workers --kernel vmlinuz --initrd initrd.img --loader shimx64.efi --loader grubx64.efi --cmdline "root=/dev/vda1 ro" -f workers-6.12.json',
+  ],
+  'policy show': ['assay policy show', 'assay policy show -o json'],
+  'policy check': ['assay policy check policy.yaml', 'git show HEAD:policy.yaml | assay policy check -'],
+  'policy schema': ['assay policy schema'],
+  'policy simulate': [
+    'assay policy simulate policy.yaml',
+    'assay policy simulate strict --bundles bundles/ --all',
+  ],
+  'policy suggest': ['assay policy suggest -f policy.yaml'],
+  'join-token create': ['assay join-token create --node worker-1 --ttl 30m'],
+  'join-token list': ['assay join-token list', 'assay join-token list --all -o json'],
+  'join-token revoke': ['assay join-token revoke hS3cV0kq9a_L'],
+  'enrol list': ['assay enrol list', 'assay enrol list -o json'],
+  'enrol approve': [
+    'assay enrol approve worker-1 --ek 5a7c3f0e1d2b4a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1',
+    'assay enrol approve --all',
+  ],
+  'enrol revoke': ['assay enrol revoke worker-1 --reason "the board was exchanged"'],
+  'token create': [
+    'assay token create --name alice --role operator --ttl 8h',
+    'assay token create --name grafana --role reader',
+  ],
+  'token list': ['assay token list'],
+  'token revoke': ['assay token revoke alice'],
+  'ek import': ['assay ek import inventory.csv'],
+  'ek roots': ['assay ek roots', 'assay ek roots --intermediates -o json'],
+  'audit export': ['assay audit export audit.jsonl', 'assay audit export audit.jsonl --resume'],
+  'audit rotate-key': ['assay audit rotate-key'],
+  'audit resolve': ['assay audit resolve --reason "restored from the backup of Monday"'],
+  'audit verify': ['assay audit verify', 'assay audit verify audit.jsonl --checkpoint audit-checkpoint.json'],
+  backup: ['assay backup'],
+  'authority status': ['assay authority status'],
+  'authority rotate': ['assay authority rotate'],
+  'authority finish': ['assay authority finish'],
+  'authority retire': ['assay authority retire'],
+  'authority export': ['assay authority export assay-ca.crt'],
+  status: ['assay status', 'assay status -o json'],
+  version: ['assay version', 'assay version --client'],
+  whoami: ['assay whoami', 'assay whoami --token-file alice.token'],
+  'context list': ['assay context list'],
+  'context current': ['assay context current'],
+  'context use': ['assay context use production'],
+  completion: [
+    'source <(assay completion bash)',
+    'assay completion zsh > ~/.zfunc/_assay',
+    'assay completion fish > ~/.config/fish/completions/assay.fish',
+  ],
+};
+
+/** All of them. */
+export function exampleLines(): readonly string[] {
+  return Object.values(examples).flat();
+}
+
+/** Puts the examples below the help of each command; a family of commands shows the first one of each. */
+export function addExamples(command: Command, path = ''): readonly string[] {
+  const ofChildren = command.commands.flatMap(
+    (each) => addExamples(each, `${path} ${each.name()}`.trim())[0] ?? [],
+  );
+  const lines = examples[path] ?? ofChildren;
+  if (lines.length > 0)
+    command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`);
+  return lines;
+}

@@ -1,0 +1,21 @@
+import { Argument, type Command } from 'commander';
+import type { Shell } from '../completion/scripts.ts';
+import type { CliContext } from '../context.ts';
+
+/** What shells know of the command line. */
+export function addShells(program: Command, context: CliContext): void {
+  program
+    .command('completion')
+    .description('a script with which a shell completes commands, options, and names of nodes and references')
+    .addArgument(new Argument('<shell>', 'which shell').choices(['bash', 'zsh', 'fish']))
+    .action(async (shell: Shell) =>
+      (await import('../completion/scripts.ts')).printCompletion(context.io, shell),
+    );
+  program
+    .command('__complete', { hidden: true })
+    .argument('[words...]')
+    .helpOption(false)
+    .action(async (words: readonly string[]) =>
+      (await import('../completion/complete.ts')).complete(program, context, words),
+    );
+}

@@ -1,0 +1,68 @@
+import type { NodeView } from '../protocol/api.ts';
+import { suggestion } from '../protocol/nearest.ts';
+import { type NodeFilter, type Selector, selects } from '../protocol/node-filter.ts';
+import type { ListedNode } from './node-list.ts';
+import type { ApiPorts } from './ports.ts';
+import { HttpProblem } from './problem.ts';
+
+interface Part {
+  /** Only nodes behind this name. */
+  readonly after: string | undefined;
+  readonly most: number;
+}
+
+/**
+ * The nodes of a list that were asked for; no more of them are looked at closely than it takes.
+ * @throws HttpProblem 400 for a group that neither the policy nor any node has, and for labels that nobody knows
+ */
+export function chooseNodes(
+  listed: readonly ListedNode[],
+  { state, reason, group, selector }: NodeFilter,
+  ports: Pick<ApiPorts, 'labelsOf' | 'policy'>,
+  { after, most }: Part,
+): readonly NodeView[] {
+  const hasLabels = labelTest(selector, ports);
+  if (group !== undefined) checkGroups(group, listed, ports);
+  const found: NodeView[] = [];
+  for (const { name, view } of listed) {
+    if (found.length === most) break;
+    if ((after !== undefined && name <= after) || !hasLabels(name)) continue;
+    const node = view();
+    const isWanted =
+      (state?.includes(node.state) ?? true) &&
+      (reason === undefined || node.reasons.some(({ code }) => reason.includes(code))) &&
+      (group === undefined || (node.group !== null && group.includes(node.group)));
+    if (isWanted) found.push(node);
+  }
+  return found;
+}
+
+/** Empty is no answer to a question that nobody can answer. */
+function labelTest(
+  selector: Selector | undefined,
+  { labelsOf }: Pick<ApiPorts, 'labelsOf'>,
+): (node: string) => boolean {
+  if (selector === undefined) return () => true;
+  if (labelsOf === null)
+    throw new HttpProblem(400, 'selector: no labels are known, since this server is in no cluster');
+  return (node) => selects(selector, labelsOf(node));
+}
+
+/** A misspelt group would otherwise look like one in which no node has a fault. */
+function checkGroups(
+  wanted: readonly string[],
+  listed: readonly ListedNode[],
+  { policy }: Pick<ApiPorts, 'policy'>,
+): void {
+  let known: ReadonlySet<string> = new Set(policy().groups.map(({ name }) => name));
+  if (wanted.every((name) => known.has(name))) return;
+  // Verdicts of before another policy came have groups of their own.
+  known = new Set([...known, ...listed.flatMap(({ view }) => view().group ?? [])]);
+  const unknown = wanted.find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  const choice = known.size === 0 || known.size > 12 ? '' : `; there are ${[...known].join(', ')}`;
+  throw new HttpProblem(
+    400,
+    `group: there is no group ${unknown.slice(0, 64)}${suggestion(unknown, [...known]) || choice}`,
+  );
+}

@@ -1,0 +1,91 @@
+import {
+  type StatusView,
+  statusView,
+  versionView,
+  type WhoamiView,
+  whoamiView,
+} from '../protocol/server-api.ts';
+import { nodeStates } from '../protocol/verdict.ts';
+import { listNodes } from './node-list.ts';
+import type { ApiPorts } from './ports.ts';
+import { ok, type Route, route } from './route.ts';
+
+/** The server itself, and who asks it. */
+export const serverRoutes: readonly Route[] = [
+  route('GET', '/v1/version', 'reader', {
+    operation: 'getVersion',
+    summary: 'The version of the server',
+    answer: versionView,
+    handle: ({ server: { version } }) => ok({ version }),
+  }),
+  route('GET', '/v1/whoami', 'reader', {
+    operation: 'getCaller',
+    summary: 'Who the token of this request is for, what it may do, and until when',
+    answer: whoamiView,
+    handle(_ports, { caller }) {
+      if (caller === null || caller.role === 'none') throw new Error('whoami was called without a caller');
+      const { name, role, expiresAt } = caller;
+      const view: WhoamiView = { name, role, expiresAt: momentOf(expiresAt) };
+      return ok(view);
+    },
+  }),
+  route('GET', '/v1/status', 'reader', {
+    operation: 'getStatus',
+    summary:
+      'How the server is: readiness, store, policy, certificates, connections, nodes by state, what is held',
+    answer: statusView,
+    async handle(ports) {
+      const { server, ready, policy } = ports;
+      const { name, revision } = policy();
+      const view: StatusView = {
+        version: server.version,
+        startedAt: new Date(server.startedAt).toISOString(),
+        ready: ready(),
+        stateDir: await server.space(),
+        store: server.store(),
+        policy: { name, revision, since: new Date(server.policySince()).toISOString() },
+        certificates: server.certificates().map(({ of, expiresAt }) => ({
+          of,
+          expiresAt: new Date(expiresAt).toISOString(),
+        })),
+        connections: [...server.connections()],
+        nodes: await nodesByState(ports),
+        waiting: (await ports.enrolments.waiting()).length,
+        held: [...rollback(ports), ...(await heldNodes(ports))],
+      };
+      return ok(view);
+    },
+  }),
+];
+
+async function nodesByState(ports: ApiPorts): Promise<StatusView['nodes']> {
+  const states = (await listNodes(ports)).map(({ view }) => view().state);
+  const counts = { pending: 0, trusted: 0, untrusted: 0, unknown: 0, unsupported: 0 };
+  for (const state of nodeStates) counts[state] = states.filter((each) => each === state).length;
+  return counts;
+}
+
+function rollback({ audit }: ApiPorts): StatusView['held'] {
+  const text = audit.rollback();
+  if (text === null) return [];
+  return [{ node: null, code: 'audit_rollback', text, next: 'assay audit resolve --reason REASON' }];
+}
+
+async function heldNodes({ store }: ApiPorts): Promise<StatusView['held']> {
+  return (await store.statuses()).flatMap(({ name, ekDigest, sequence }) =>
+    sequence === null || sequence.held === null
+      ? []
+      : [
+          {
+            node: name,
+            code: sequence.held,
+            text: 'its TPM is held: no proof of it counts until a person approves its key again',
+            next: `assay enrol approve ${name} --ek ${ekDigest}`,
+          },
+        ],
+  );
+}
+
+function momentOf(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { tokenRoles } from './api.ts';
+import { nodeStates, reasonCodeSchema } from './verdict.ts';
+
+/** What the API says of the server itself (`/v1/version`, `/v1/status`) and of who asks (`/v1/whoami`). */
+export const versionView = z.object({ version: z.string() });
+
+export const whoamiView = z.object({
+  /** As the audit log names it: `token:alice`. */
+  name: z.string(),
+  role: z.enum(tokenRoles),
+  /** Null: until it is revoked. */
+  expiresAt: z.iso.datetime().nullable(),
+});
+export type WhoamiView = z.infer<typeof whoamiView>;
+
+const count = z.int().min(0);
+
+export const statusView = z.object({
+  version: z.string(),
+  startedAt: z.iso.datetime(),
+  /** As `/readyz` says it; a reason may stand there though it is ready. */
+  ready: z.object({ ok: z.boolean(), reason: z.string().nullable() }),
+  /** Bytes on the file system of the state folder; null where it does not say. */
+  stateDir: z.object({ free: z.int().nullable(), total: z.int().nullable() }),
+  store: z.object({
+    schema: z.int(),
+    /** Of the database with what is not yet merged into it. */
+    bytes: z.int(),
+  }),
+  policy: z.object({
+    name: z.string(),
+    revision: z.string(),
+    /** Since when this process judges by it. */
+    since: z.iso.datetime(),
+  }),
+  certificates: z.array(z.object({ of: z.enum(['server', 'authority']), expiresAt: z.iso.datetime() })),
+  connections: z.array(
+    z.object({
+      port: z.enum(['agents', 'api', 'metrics']),
+      /** Agents that proved themselves; null on the other ports, where nobody is counted who did. */
+      proven: count.nullable(),
+      unproven: count,
+    }),
+  ),
+  nodes: z.record(z.enum(nodeStates), count),
+  /** TPMs for which nobody has vouched. */
+  waiting: count,
+  /** What stays so until a person decides. */
+  held: z.array(
+    z.object({
+      /** Null: the server itself. */
+      node: z.string().nullable(),
+      code: reasonCodeSchema,
+      text: z.string(),
+      /** The command with which a person decides. */
+      next: z.string(),
+    }),
+  ),
+});
+export type StatusView = z.infer<typeof statusView>;
