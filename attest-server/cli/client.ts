@@ -205,14 +205,14 @@ function unreachable(server: URL, code: string, cause: Error): [text: string, hi
   const at8444 = `  --server https://${server.hostname}:8444`;
   if (code === 'ECONNREFUSED')
     return [
-      `nothing listens at ${server.host}`,
+      `the server ${server.host} cannot be reached: nothing listens there`,
       server.port === '8444'
         ? 'Is the server running on that machine? On it, where systemd runs it:\n  systemctl status assay-server'
         : `Is the server running on that machine? ${whereTheApiIs}\n${at8444}`,
     ];
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return [
-      `no address is known for the name ${server.hostname} (${code})`,
+      `the server ${server.host} cannot be reached: no address is known for that name (${code})`,
       'See whether --server (ASSAY_SERVER) is spelt right, and whether the name server of this machine knows it.',
     ];
   if (code === 'EPROTO' && /wrong version number|packet length too long/i.test(cause.message))

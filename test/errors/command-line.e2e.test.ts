@@ -87,13 +87,13 @@ describe('an error of the command line advises the right thing', () => {
       what: 'a port where nothing listens',
       args: ['--server', url('closed'), 'get', 'nodes'],
       code: 1,
-      says: ['nothing listens at', 'apiPort'],
+      says: ['cannot be reached: nothing listens there', 'apiPort'],
     },
     {
       what: 'a host that nobody knows',
       args: ['--server', 'https://nobody.invalid:8444', 'get', 'nodes'],
       code: 1,
-      says: ['no address is known for the name nobody.invalid', '--server'],
+      says: ['nobody.invalid:8444 cannot be reached: no address is known', '--server'],
     },
     {
       what: 'an address without TLS',
