@@ -184,7 +184,7 @@ class Agent {
             if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
             const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
-            const next = adviceOn(code, this.#config.node);
+            const next = adviceOn(code, { node: this.#config.node });
             logger.warn({ code, next }, code === 'server_fault' ? serverFault : text);
             if (presented !== null && code === 'enrolment_pending')
               logger.warn({ code: 'join_token' }, this.#whyNotJoined());

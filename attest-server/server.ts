@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { openAttest } from './attest/open.ts';
 import type { HistoryEntry } from './attest/ports.ts';
@@ -189,12 +189,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       capture: references.capture,
       referenceLife: references.life,
       bundle,
+      evidenceNamed: evidence.named,
       audit: audit.ports,
       authority: tls.ports,
-      advise: (code, node, reason) =>
-        code === 'server_fault'
-          ? health.advice(attest.serverFault(node) ?? 'internal')
-          : nextStep(code, node, reason),
+      advise: (reason, known) =>
+        reason.code === 'server_fault' && known.node != null
+          ? health.advice(attest.serverFault(known.node) ?? 'internal')
+          : nextStep(reason, known),
       faultAdvice: health.advice,
       storageFault: health.fault,
       policy: inForce.policy,
@@ -209,7 +210,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
+        policySource: resolve(policy),
         policySince: inForce.since,
+        faulty: inForce.faulty,
         space: state.space,
         store: store.size,
         certificates: tls.expiries,

@@ -101,6 +101,7 @@ async function writeSysroot(sysroot: string, bootId: string, log: Buffer, ima: B
     'etc/os-release':
       'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n',
     'proc/version': 'Linux version 6.12.48+deb13-amd64 (fixture) #1 SMP PREEMPT_DYNAMIC\n',
+    'proc/stat': `cpu  0 0 0 0 0 0 0 0 0 0\nbtime ${Math.floor(Date.now() / 1000)}\n`,
     'proc/sys/kernel/random/boot_id': `${bootId}\n`,
     'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
     [bootLogPath]: log,

@@ -15,13 +15,14 @@ export const host: FactsCollector = {
       (await readBounded(join(sysroot, path), most, signal))?.toString('utf8') ?? null;
     // Kept from some by the kernel, which is no reason to say nothing of the rest.
     const tryRead = (path: string) => read(path).catch(() => null);
-    const [version, release, manufacturer, commandLine, kexec, lockdown, uuid] = await Promise.all([
+    const [version, release, manufacturer, commandLine, kexec, lockdown, stat, uuid] = await Promise.all([
       read('proc/version'),
       read('etc/os-release'),
       read('sys/class/dmi/id/sys_vendor'),
       read('proc/cmdline'),
       tryRead('proc/sys/kernel/kexec_load_disabled'),
       tryRead('sys/kernel/security/lockdown'),
+      tryRead('proc/stat'),
       tryRead('sys/class/dmi/id/product_uuid'),
     ]);
     const facts: HostFacts = {
@@ -32,6 +33,7 @@ export const host: FactsCollector = {
       commandLine: lineOf(commandLine),
       kexecLoadDisabled: switchOf(kexec),
       lockdown: levelOf(lockdown),
+      bootTime: timeOf(stat),
       systemUuid: uuidOf(uuid),
     };
     return facts;
@@ -62,6 +64,11 @@ function switchOf(text: string | null): boolean | undefined {
 function levelOf(text: string | null): HostFacts['lockdown'] {
   const level = /\[(\w+)\]/.exec(text ?? '')?.[1];
   return level === 'none' || level === 'integrity' || level === 'confidentiality' ? level : undefined;
+}
+
+function timeOf(stat: string | null): number | undefined {
+  const seconds = /^btime (\d{1,10})$/m.exec(stat ?? '')?.[1];
+  return seconds === undefined || Number(seconds) > 0xffff_ffff ? undefined : Number(seconds);
 }
 
 function uuidOf(text: string | null): string | undefined {

@@ -219,7 +219,7 @@ export class Attestation {
     const { name, verdict: before } = stored;
     // A verdict may have come while this one waited its turn.
     if (this.#statuses.get(name) !== shown || before === null) return;
-    const verdict = overdueVerdict(before, stored.verifiedAt, now);
+    const verdict = overdueVerdict(before, stored.verifiedAt);
     const aged: NodeStatus = { ...stored, state: 'unknown', verdict, trustedAt: lastTrusted(stored) };
     // Not trusted any longer, though it is not written down.
     const showOnly = () => {

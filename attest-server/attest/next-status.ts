@@ -4,6 +4,7 @@ import { outsideText } from '../protocol/printable.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Answer, AttestedNode } from './answer.ts';
+import { bootTimeOf } from './boot-time.ts';
 import { rememberedOf } from './node-sequence.ts';
 import type { NodeStatus } from './ports.ts';
 
@@ -36,7 +37,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     expiresAt: at + holdsFor,
     // While it is trusted `verifiedAt` says it: an equal verdict moves that alone.
     trustedAt: verdict.state === 'trusted' ? (previous?.trustedAt ?? null) : lastTrusted(previous),
-    bootedAt: previous?.bootedAt == null || begun === 'rebooted' ? at : previous.bootedAt,
+    ...bootTimeOf(proven, previous, begun, at),
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: kernelOf(proven),
     systemUuid,
@@ -44,6 +45,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     memory: next.memory,
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
+    recordedEvidence: previous?.recordedEvidence ?? null,
     repeats: previous?.repeats ?? 0,
     since: previous?.since ?? null,
   };

@@ -79,11 +79,17 @@ export interface NodeStatus extends Moved {
   /** The latest verdict, as stored; null before the first. After expiry its reasons hold `evidence_overdue`. */
   readonly verdict: Verdict | null;
   /** When this server first saw the current boot proven. */
+  readonly bootSeenAt: number | null;
+  /** The current boot did not begin before, as its TPM proves; null where that is not known. */
+  readonly bootedAfter: number | null;
+  /** When the current boot began, by the node's word within these two; null where it says nothing that can be. */
   readonly bootedAt: number | null;
   /** When it was last found trusted, where it is not now: else that is `verifiedAt`. Null: never. */
   readonly trustedAt: number | null;
   /** `at` of the latest row of the history, as it was asked for; null before the first. */
   readonly recordedAt: number | null;
+  /** Digest of the evidence of that row: it stays kept while equal verdicts follow. */
+  readonly recordedEvidence: string | null;
   /** Since when it is in this state: its latest transition; null before the first. */
   readonly since: number | null;
 }

@@ -34,7 +34,7 @@ export function changeRecord(
     };
   });
   const since = history.some(({ transition }) => transition) ? at : status.since;
-  return { status: { ...status, recordedAt: at, repeats: 0, since }, at, evidence, history, audit };
+  return { status: { ...recorded(status, at), since }, at, evidence, history, audit };
 }
 
 /** One row and one entry for all equal verdicts since the row before. @param status `repeats` of them came before this one */
@@ -48,7 +48,7 @@ export function summaryRecord(
   const since = status.recordedAt ?? at;
   const { state, policy, reasons } = verdict;
   return {
-    status: { ...status, recordedAt: at, repeats: 0 },
+    status: recorded(status, at),
     at,
     evidence,
     history: [{ at, verdict, evidenceDigest, transition: false, repeats, since }],
@@ -63,4 +63,8 @@ export function summaryRecord(
       },
     ],
   };
+}
+
+function recorded(status: NodeStatus, at: number): NodeStatus {
+  return { ...status, recordedAt: at, recordedEvidence: status.evidenceDigest, repeats: 0 };
 }

@@ -253,7 +253,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
       `${server.host} does not know ${path.replace(/\?.*/s, '')}`,
       'Use the command line of the same version as the server.',
     );
-  if (status === 404) return because(`not found: ${detail}`, `${listing(path)} lists what is known.`);
+  if (status === 404) return because(`not found: ${detail}`, `See what is known:\n  ${listing(path)}`);
   if (said?.code === 'server_fault')
     return because(`the server cannot do this now: ${detail} (server_fault)`, said.next ?? null);
   if (status >= 500)
@@ -278,6 +278,8 @@ function hintOf(status: number): string | null {
 
 function listing(path: string): string {
   if (path.startsWith('/v1/tokens')) return 'assay token list';
+  const [, ofNode] = /^\/v1\/nodes\/([^/]+)\/bundle\?evidence=/.exec(path) ?? [];
+  if (ofNode !== undefined) return `assay history ${printable(decodeURIComponent(ofNode))} -o wide`;
   return path.startsWith('/v1/references/') ? 'assay reference list' : 'assay get nodes';
 }
 

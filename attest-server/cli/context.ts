@@ -19,6 +19,8 @@ export interface CliIo {
   readonly cwd: string;
   /** Standard output is a terminal, and nobody asked for no colour. */
   readonly colour: boolean;
+  /** Width of the terminal; null where standard output is none. */
+  readonly columns: number | null;
   readonly now: () => number;
   /** Asks a person, and gives the line that was typed, null where the input ended; null where there is no terminal. */
   readonly ask: ((question: string) => Promise<string | null>) | null;

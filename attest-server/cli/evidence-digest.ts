@@ -1,11 +1,13 @@
+import { printable } from '../protocol/printable.ts';
 import { CliError, exit } from './exit.ts';
+import { shownDigits } from './readable.ts';
 
-/** The digest by which earlier evidence is named, whole. @throws CliError (usage) */
-export function evidenceDigest(given: string): string {
-  if (/^[0-9a-f]{64}$/.test(given)) return given;
+/** The digest by which earlier evidence of a node is named, or its first digits. @throws CliError (usage) */
+export function evidenceDigest(node: string, given: string): string {
+  if (/^[0-9a-f]{12,64}$/i.test(given)) return given.toLowerCase();
   throw new CliError(
     `${given} is no digest of evidence`,
-    'Give all 64 hex digits, as `assay history NODE -o wide` shows them.',
+    `Give at least its first ${shownDigits} hex digits, as this shows them:\n  assay history ${printable(node)} -o wide`,
     exit.usage,
   );
 }

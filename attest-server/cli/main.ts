@@ -23,6 +23,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   env: process.env,
   cwd: process.cwd(),
   colour: process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
+  columns: process.stdout.isTTY === true ? process.stdout.columns || null : null,
   now: Date.now,
   ask: terminal(),
   get stdin() {

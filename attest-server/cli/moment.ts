@@ -35,6 +35,11 @@ export function relative(at: string, now: number): string {
   return then > now ? `in ${ago(new Date(now).toISOString(), then)}` : `${ago(at, now)} ago`;
 }
 
+/** A moment in a table: how long ago it was, or the moment itself. */
+export function tableTime(moment: string | null, now: number, absolute: boolean): string {
+  return absolute ? utc(moment) : ago(moment, now);
+}
+
 /** RFC 3339 UTC without fractions of a second. */
 export function utc(moment: string | null): string {
   return moment === null ? '-' : moment.replace(/\.\d+Z$/, 'Z');

@@ -1,6 +1,6 @@
 import type { NodeView } from '../protocol/api.ts';
 import type { NodeState } from '../protocol/verdict.ts';
-import { ago, utc } from './moment.ts';
+import { ago, tableTime, utc } from './moment.ts';
 import { table } from './table.ts';
 
 export interface TableOptions {
@@ -11,10 +11,13 @@ export interface TableOptions {
   readonly now: number;
 }
 
-const columns = ['NAME', 'STATE', 'REASON', 'BOOTED', 'VERIFIED', 'AGE'] as const;
+const columns = ['NAME', 'STATE', 'REASON', 'SINCE', 'BOOTED', 'VERIFIED', 'AGE'] as const;
 const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE'] as const;
 
-/** Nodes as a table. AGE is the time since the node was last judged; a state never stands without what it rests on. */
+/**
+ * Nodes as a table. SINCE: in this state. BOOTED: when the boot began. VERIFIED: when it was last judged. AGE: since it was
+ * enrolled. A state never stands without what it rests on.
+ */
 export function nodeTable(nodes: readonly NodeView[], options: TableOptions): string {
   const rows = nodes.map((node) => [...narrow(node, options), ...(options.wide ? wide(node) : [])]);
   const text = table(options.wide ? [...columns, ...wideColumns] : columns, rows);
@@ -35,16 +38,22 @@ export function selfReported(node: NodeView): readonly string[] {
 }
 
 function narrow(node: NodeView, { utc: absolute, now }: TableOptions): string[] {
-  const time = (moment: string | null) => (absolute ? utc(moment) : ago(moment, now));
-  const since = node.verifiedAt ?? node.bootedAt;
+  const time = (moment: string | null) => tableTime(moment, now, absolute);
   return [
     node.name,
     stateText(node),
     node.reason ?? '-',
-    time(node.bootedAt),
+    time(node.since),
+    bootedText(node, now, absolute),
     time(node.verifiedAt),
-    ago(since, now),
+    time(node.enrolledAt),
   ];
+}
+
+/** Where only its first proof is known: longer ago than that. */
+function bootedText({ bootedAt, bootSeenAt }: NodeView, now: number, absolute: boolean): string {
+  if (bootedAt !== null || bootSeenAt === null) return tableTime(bootedAt, now, absolute);
+  return absolute ? `before ${utc(bootSeenAt)}` : `>${ago(bootSeenAt, now)}`;
 }
 
 function wide(node: NodeView): string[] {

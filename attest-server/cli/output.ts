@@ -21,7 +21,8 @@ export async function print(io: CliIo, format: Format, value: unknown, people: (
   if (format === 'json') io.out(`${printableJson(value)}\n`);
   else if (format === 'yaml') {
     const { stringify } = await import('yaml');
-    io.out(stringify(printableValue(value)));
+    // No line is folded: a command in it is copied whole.
+    io.out(stringify(printableValue(value), { lineWidth: 0 }));
   } else io.out(people());
 }
 

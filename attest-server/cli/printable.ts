@@ -5,9 +5,9 @@ export function printableJson(value: unknown, indent = 2): string {
   return JSON.stringify(value, null, indent).split('\n').map(printable).join('\n');
 }
 
-/** The same value with every string and key made printable. */
+/** The same value with every key made printable, and every string but for its ends of lines. */
 export function printableValue(value: unknown): unknown {
-  if (typeof value === 'string') return printable(value);
+  if (typeof value === 'string') return value.split('\n').map(printable).join('\n');
   if (Array.isArray(value)) return value.map(printableValue);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(

@@ -39,6 +39,11 @@ export interface EvidenceStore {
    * history is, this takes no longer: who has proven nothing yet may name any digest.
    */
   readShared(digest: string, node: string): Promise<Buffer | null>;
+  /**
+   * Digests of evidence that verdicts of this node name, which begin with these hex digits; two at most. Whether it is
+   * still kept, `read` says.
+   */
+  named(node: string, digits: string): Promise<readonly string[]>;
   /** Names of all nodes of which evidence may be kept, the revoked ones too. */
   owners(): Promise<readonly string[]>;
   /**

@@ -19,13 +19,19 @@ export function nodeView(
   const verdict = status?.verdict ?? null;
   const state = status?.state ?? 'pending';
   const overdue = state === 'trusted' && !stillCounts(status, now);
-  const late = fault === null ? overdueReason : faultReason(fault);
-  const others = (verdict?.reasons ?? []).filter(({ code }) => code !== 'evidence_overdue').map(copy);
+  const evidence = status?.recordedEvidence ?? null;
+  const parts = Object.values(status?.parts ?? {});
+  const late = fault === null ? overdueReason(status?.verifiedAt ?? null) : faultReason(fault);
   const stored = verdict?.reasons.find(({ code }) => code === 'evidence_overdue');
-  const reasons = [...others];
+  const reasons = (verdict?.reasons ?? [])
+    .filter((reason) => reason !== stored)
+    .map((reason) =>
+      // What stands against a node since an earlier answer is not in the latest one.
+      shown(reason, reason.evidence !== null && parts.includes(reason.evidence.digest) ? evidence : null),
+    );
   if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
   else if (overdue || stored !== undefined)
-    reasons.unshift(fault === null && stored !== undefined ? copy(stored) : late);
+    reasons.unshift(fault === null && stored !== undefined ? shown(stored, null) : late);
   return {
     name: enrolled.name,
     state: overdue ? 'unknown' : state,
@@ -45,6 +51,8 @@ export function nodeView(
     bound: enrolled.bound,
     tpmClass: enrolled.tpmClass,
     ...unsaid,
+    bootSeenAt: rfc3339(status?.bootSeenAt ?? null),
+    evidence,
     since: rfc3339(overdue ? (status?.expiresAt ?? null) : sinceOf(status, enrolled)),
     enrolledAt: rfc3339(enrolled.enrolledAt),
     enrolledBy: enrolled.enrolledBy,
@@ -106,6 +114,8 @@ export function unsupportedView({ name, group, mode, policy }: UnsupportedNode):
 }
 
 const unsaid = {
+  bootSeenAt: null,
+  evidence: null,
   since: null,
   enrolledAt: null,
   enrolledBy: null,
@@ -132,7 +142,7 @@ export function historyEntryView({
     at: new Date(at).toISOString(),
     state: verdict.state,
     reason: verdict.reasons[0]?.code ?? null,
-    reasons: verdict.reasons.map(copy),
+    reasons: verdict.reasons.map((reason) => shown(reason, evidenceDigest)),
     policy: verdict.policy,
     transition,
     repeats,
@@ -170,11 +180,15 @@ export const fromServer = {
   evidence: null,
 } as const;
 
-const overdueReason: ReasonView = {
-  ...fromServer,
-  code: 'evidence_overdue',
-  text: 'the node has not proven itself within the time that its last verdict counts',
-};
+function overdueReason(verifiedAt: number | null): ReasonView {
+  return {
+    ...fromServer,
+    code: 'evidence_overdue',
+    expected: 'a fresh quote',
+    actual: verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`,
+    text: 'The node has not proven itself within the time that its last verdict counts.',
+  };
+}
 
 /** Shown in the place of `evidence_overdue`, and never stored. */
 function faultReason(cause: FaultCause): ReasonView {
@@ -190,17 +204,19 @@ const noTpm: ReasonView = {
   ...fromServer,
   severity: 'info',
   code: 'unsupported_tpm',
-  text: 'policy says that machines of this group have no usable TPM',
+  text: 'The policy says that machines of this group have no usable TPM.',
 };
 
 const notYetProven: ReasonView = {
   ...fromServer,
   code: 'enrolment_pending',
-  text: 'the node is enrolled and has not been judged yet',
+  text: 'The node is enrolled and has not been judged yet.',
 };
 
-function copy(reason: Reason): ReasonView {
-  return { ...reason };
+/** @param bundle digest of the evidence that has the part which the reason cites */
+function shown(reason: Reason, bundle: string | null): ReasonView {
+  const { evidence } = reason;
+  return { ...reason, evidence: evidence && { ...evidence, bundle } };
 }
 
 function tpmOf(manufacturer: string | null, firmwareVersion: string | null): string | null {

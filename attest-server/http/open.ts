@@ -36,6 +36,8 @@ export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTok
   readonly statuses: Statuses;
   /** The evidence behind a verdict of this node, by its digest; null where none is kept. */
   readonly bundle: (node: string, digest: string) => Promise<Bundle | null>;
+  /** Digests of evidence of this node that begin with these hex digits. */
+  readonly evidenceNamed: (node: string, digits: string) => Promise<readonly string[]>;
   readonly metrics: ProbePorts['metrics'];
 }
 
@@ -56,7 +58,7 @@ export async function openHttp(
   doors: Pick<Doors, 'api' | 'metrics'>,
   parts: HttpParts,
 ): Promise<Http> {
-  const { statuses, metrics, bundle, ...ports } = parts;
+  const { statuses, metrics, bundle, evidenceNamed, ...ports } = parts;
   let tokens = readTokens(stateDir);
   const namedTokens = createNamedTokens(parts.store.tokens, parts.now);
   const store = shownStore(parts.store, statuses);
@@ -66,7 +68,7 @@ export async function openHttp(
       createApi({
         ...ports,
         store,
-        bundle: latestOr(bundle, statuses),
+        bundle: latestOr(bundle, evidenceNamed, statuses),
         namedTokens,
         known: (socket) => doors.api.visitor(socket)?.prove(),
         tokens: {

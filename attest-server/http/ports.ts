@@ -9,6 +9,8 @@ import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { Advice, Known } from '../protocol/advice.ts';
+import type { ReasonView } from '../protocol/api.ts';
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
@@ -17,7 +19,6 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
-import type { Reason } from '../protocol/verdict.ts';
 import type { Caller, Role } from './roles.ts';
 
 /** What the API needs of the rest of the server; `server.ts` fills it. */
@@ -64,12 +65,15 @@ export interface ApiPorts {
   joinTokens(): Promise<readonly Omit<JoinToken, 'secretHash'>[]>;
   /** False where there is none of that id that was not used. */
   revokeJoinToken(id: string, actor: string): Promise<boolean>;
-  /** The evidence behind the node's latest verdict, or another one of it by its digest; null where none is kept. */
+  /**
+   * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null where
+   * none is kept. @throws HttpProblem 400 where several begin so
+   */
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
   readonly authority: AuthorityPorts;
-  /** What a person does next about a reason. @param about references that it names */
-  advise(code: ReasonCode, node: string, about: Pick<Reason, 'reference' | 'outOfForce'>): string;
+  /** What a person does next about a reason, finished as far as the node is known. */
+  advise(reason: ReasonView, known: Known): Advice;
   /** What a person does about a fault of the server. */
   faultAdvice(cause: FaultCause): string;
   /** Why nothing can be stored at present; null where all works. */
@@ -261,7 +265,11 @@ export interface AuthorityPorts {
 export interface ServerPort {
   readonly version: string;
   readonly startedAt: number;
+  /** What the server's policy is read from, as `assay policy check` takes it. */
+  readonly policySource: string;
   policySince(): number;
+  /** Parts of the configuration whose old form is in force, since the new one has faults. */
+  faulty(): readonly { readonly part: string; readonly at: number; readonly text: string }[];
   /** Bytes on the file system of the state folder; null where it does not say. */
   space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
   store(): { readonly schema: number; readonly bytes: number };

@@ -51,6 +51,15 @@ export const serverRoutes: readonly Route[] = [
         connections: [...server.connections()],
         nodes: await nodesByState(ports),
         waiting: (await ports.enrolments.waiting()).length,
+        faulty: server.faulty().map(({ part, at, text }) => ({
+          part,
+          at: new Date(at).toISOString(),
+          text,
+          next:
+            part === 'policy'
+              ? `assay policy check ${server.policySource}`
+              : 'journalctl -u assay-server -n 50',
+        })),
         held: [...rollback(ports), ...(await heldNodes(ports))],
       };
       return ok(view);
@@ -68,7 +77,14 @@ async function nodesByState(ports: ApiPorts): Promise<StatusView['nodes']> {
 function rollback({ audit }: ApiPorts): StatusView['held'] {
   const text = audit.rollback();
   if (text === null) return [];
-  return [{ node: null, code: 'audit_rollback', text, next: 'assay audit resolve --reason REASON' }];
+  return [
+    {
+      node: null,
+      code: 'audit_rollback',
+      text,
+      next: 'assay audit resolve --reason "the database was restored from a copy"',
+    },
+  ];
 }
 
 async function heldNodes({ store }: ApiPorts): Promise<StatusView['held']> {

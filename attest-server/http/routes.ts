@@ -14,6 +14,7 @@ import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { live, liveness, readiness, readinessView } from './probes.ts';
 import { HttpProblem } from './problem.ts';
+import { referenceNameFor } from './reference-name.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
@@ -33,8 +34,10 @@ const nodesPage = nodeFilter.extend({
 const bundleQuery = z.strictObject({
   evidence: z
     .string()
-    .regex(/^[0-9a-f]{64}$/, 'not a whole SHA-256 digest: 64 hex digits')
-    .describe('the digest of a verdict of the history; default: of the latest')
+    .regex(/^[0-9a-f]{12,64}$/, 'not a digest: 12 to 64 hex digits')
+    .describe(
+      'the digest of a verdict of the history, or its first 12 or more digits; default: of the latest',
+    )
     .optional(),
 });
 const historyPage = z.strictObject({
@@ -101,13 +104,16 @@ export const routes: readonly Route[] = [
   routeWithQuery('GET', '/v1/nodes/{name}/bundle', 'reader', {
     operation: 'getNodeBundle',
     summary:
-      'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history)',
+      'The evidence behind the latest verdict, to be judged again offline; parameter evidence (a digest of the history, or its first 12 or more digits)',
     query: bundleQuery,
     answer: bundle,
     async handle({ store, bundle: bundleOf }, { path, query: { evidence = null } }) {
       const { name } = await findNode(store, path.name);
       const found = await bundleOf(name, evidence);
-      if (found === null) throw new HttpProblem(404, `no evidence of ${name} is kept`);
+      if (found === null) {
+        const which = evidence === null ? '' : ` under the digest ${evidence.slice(0, 12)}`;
+        throw new HttpProblem(404, `no evidence of ${name} is kept${which}`);
+      }
       return ok(found);
     },
   }),
@@ -233,10 +239,11 @@ function joinTokenSummary({
 
 /** The view with what a person does next about each reason. */
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
-  const reasons = view.reasons.map((reason) => ({
-    ...reason,
-    next: reason.next ?? advise(reason.code, view.name, reason),
-  }));
+  if (view.reasons.length === 0) return view;
+  const { name: node, ek, evidence, bootSeenAt } = view;
+  const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
+  const known = { node, ek, evidence, name };
+  const reasons = view.reasons.map((reason) => ({ ...reason, next: reason.next ?? advise(reason, known) }));
   return { ...view, reasons };
 }
 

@@ -4,6 +4,7 @@ import type { Bundle } from '../protocol/bundle.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { ApiPorts, HistoryStore, ShownStore } from './ports.ts';
+import { HttpProblem } from './problem.ts';
 
 /** What was last found of nodes, as the server has it in memory. */
 export interface Statuses {
@@ -36,18 +37,40 @@ export function shownStore(
   };
 }
 
-/** Gives a node's evidence as a bundle: the latest, or that of one verdict. */
+/** Hex digits of a SHA-256. */
+const wholeDigest = 64;
+
+/** Gives a node's evidence as a bundle: the latest, or that of one verdict by the first digits of its digest. */
 export function latestOr(
   byDigest: (node: string, digest: string) => Promise<Bundle | null>,
+  named: (node: string, digits: string) => Promise<readonly string[]>,
   inMemory: Pick<Statuses, 'status'>,
 ): ApiPorts['bundle'] {
   const latestOf = (node: string) => inMemory.status(node)?.evidenceDigest ?? null;
-  return async (node, evidence) => {
-    const digest = evidence ?? latestOf(node);
+  const latest = async (node: string) => {
+    const digest = latestOf(node);
     const found = digest === null ? null : await byDigest(node, digest);
-    if (found !== null || evidence !== null) return found;
+    if (found !== null) return found;
     // A verdict that comes meanwhile takes the place of what was the latest.
     const later = latestOf(node);
     return later === null || later === digest ? null : byDigest(node, later);
+  };
+  return async (node, digits) => {
+    if (digits === null) return latest(node);
+    const exact = digits.length === wholeDigest ? await byDigest(node, digits) : null;
+    if (exact !== null) return exact;
+    const status = inMemory.status(node);
+    const whole = new Set(await named(node, digits));
+    if (status?.evidenceDigest?.startsWith(digits)) whole.add(status.evidenceDigest);
+    const [digest, another] = whole;
+    if (another !== undefined)
+      throw new HttpProblem(
+        400,
+        `more than one piece of evidence of ${node} begins with ${digits}: give more digits`,
+      );
+    if (digest !== undefined) return byDigest(node, digest);
+    // Reasons name a part of the evidence, too: a boot log.
+    const parts = Object.values(status?.parts ?? {});
+    return parts.some((part) => part.startsWith(digits)) ? latest(node) : null;
   };
 }

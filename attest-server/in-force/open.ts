@@ -55,6 +55,16 @@ export interface RulesInForce extends AsyncDisposable {
   onChange(listener: () => void): void;
   /** How all that can be read again is read: the policy, and the parts of other rooms. */
   reloader(others: Omit<ReloadedParts, 'policy'>): () => Promise<void>;
+  /** What was faulty when it was last read again. */
+  faulty(): readonly FaultyPart[];
+}
+
+/** A part of the configuration whose old form is in force, since the new one has faults. */
+export interface FaultyPart {
+  readonly part: ReloadedPart;
+  /** When it was read: milliseconds since the epoch. */
+  readonly at: number;
+  readonly text: string;
 }
 
 /** @throws PolicyError with every fault of the policy's file */
@@ -65,6 +75,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   let since = now();
   report.policyInForce(first);
   const listeners: (() => void)[] = [];
+  const faulty = new Map<ReloadedPart, FaultyPart>();
   const put = async (next: Policy | null) => {
     const references = await store.references.list();
     // The policy that is in force by then: another one may have come meanwhile.
@@ -109,10 +120,18 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     since: () => since,
     readReferences: () => put(null),
     onChange: (listener) => void listeners.push(listener),
+    faulty: () => [...faulty.values()],
     reloader({ roots, certificate, tokens }) {
       const inTurn = pLimit(1);
       const all = { policy: readPolicyAgain, roots, certificate, tokens };
-      return () => inTurn(() => reloadParts(all, logger, report.notReloaded));
+      const told = {
+        reloaded: (part: ReloadedPart) => void faulty.delete(part),
+        notReloaded(part: ReloadedPart, text: string) {
+          faulty.set(part, { part, at: now(), text });
+          report.notReloaded(part, text);
+        },
+      };
+      return () => inTurn(() => reloadParts(all, logger, told));
     },
     async [Symbol.asyncDispose]() {
       closing.abort();

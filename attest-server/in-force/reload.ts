@@ -13,7 +13,10 @@ export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<v
 export async function reloadParts(
   { policy, roots, certificate, tokens }: ReloadedParts,
   logger: Logger,
-  refused: (part: ReloadedPart, text: string) => void,
+  report: {
+    readonly reloaded: (part: ReloadedPart) => void;
+    readonly notReloaded: (part: ReloadedPart, text: string) => void;
+  },
 ): Promise<void> {
   const faults: unknown[] = [];
   const parts = [
@@ -25,11 +28,12 @@ export async function reloadParts(
   for (const [part, read] of parts)
     try {
       await read();
+      report.reloaded(part);
       logger.info({ part }, `the ${part} was read again`);
     } catch (error) {
       faults.push(error);
       logFault(part, error, logger);
-      refused(part, error instanceof Error ? error.message : String(error));
+      report.notReloaded(part, error instanceof Error ? error.message : String(error));
     }
   if (faults.length === 1) throw faults[0];
   if (faults.length > 1) throw new AggregateError(faults, 'several parts were not read again');

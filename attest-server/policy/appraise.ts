@@ -214,10 +214,10 @@ function begunBy(
 
 /**
  * The verdict once its evidence is too old: silence is never trusted.
- * @param verifiedAt when the latest evidence was judged. Times are milliseconds since the epoch
+ * @param verifiedAt when the latest evidence was judged, milliseconds since the epoch
  */
-export function overdueVerdict(verdict: Verdict, verifiedAt: number | null, now: number): Verdict {
-  const silent = verifiedAt === null ? null : `the last one ${Math.round((now - verifiedAt) / 1000)} s ago`;
+export function overdueVerdict(verdict: Verdict, verifiedAt: number | null): Verdict {
+  const silent = verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`;
   const reason: Reason = {
     ...informing('evidence_overdue', 'identity', 'server', 'The node has not proven itself lately.', {
       expected: 'a fresh quote',

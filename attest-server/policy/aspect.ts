@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { Advice } from '../protocol/advice.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceKind } from '../protocol/reference.ts';
@@ -32,8 +33,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   doubts(rules: Rules, group: GroupBase): Located[];
   /** Makes rules and references ready, so that judging one node is a comparison. */
   prepare(rules: Rules, context: Prepared): Judge;
-  /** What a person does next about its codes; `NODE` stands for the node's name. */
-  readonly advice: Readonly<Partial<Record<ReasonCode, string>>>;
+  /** What a person does next about its codes. */
+  readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
 }
 
 export interface Prepared {

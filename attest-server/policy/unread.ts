@@ -97,8 +97,8 @@ export function withAgainst(memory: Past['memory'], next: Against): Past['memory
 
 const nothing: Against = {};
 
-function asFinding({ code, aspect, source, expected, actual, text, evidence }: Reason): Finding {
-  return { code, aspect, source, expected, actual, text, evidence };
+function asFinding({ class: _class, severity: _severity, ...finding }: Reason): Finding {
+  return finding;
 }
 
 const none: readonly Unread[] = [];

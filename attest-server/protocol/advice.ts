@@ -1,41 +1,89 @@
 import { classOf, type ReasonClass, type ReasonCode } from './reasons.ts';
 
-/** How an operator says that a TPM is the right one. */
-export const approveNode =
-  'assay enrol approve NODE --ek DIGEST, with the digest that its TPM gives on the machine (docs/first-node.md shows how).';
+/**
+ * What a person does next, in lines: a line of prose is one step or one alternative; a line that begins with two blanks is
+ * a command of the step above it, alone on its line. Words in capitals stand for what only the caller of `adviceOn` knows.
+ */
+export type Advice = string;
 
-const otherParts =
-  'The parts of the evidence do not belong together: it was changed after the TPM signed it. A file: export it again (assay bundle NODE); if that is refused too, take the node out of service.';
+/** What is known of the node that advice is for. */
+export interface Known {
+  readonly node?: string | null;
+  /** SHA-256 of its endorsement key. */
+  readonly ek?: string | null;
+  /** Digest of its kept evidence. */
+  readonly evidence?: string | null;
+  /** For a reference of its boot: one that no other has. */
+  readonly name?: string | null;
+  /** The reference that its boot was compared with. */
+  readonly reference?: string | null;
+  /** Another node that is enrolled with its TPM. */
+  readonly twin?: string | null;
+}
+
+/** How an operator says that a TPM is the right one. */
+export const approveNode = [
+  'Compare this digest with the one that its TPM gives on the machine (docs/first-node.md shows how), then approve it:',
+  '  assay enrol approve NODE --ek EK_DIGEST',
+].join('\n');
+
+const otherParts = [
+  'The parts of the evidence do not belong together: it was changed after the TPM signed it. A file: export it again.',
+  '  assay bundle NODE -f NODE.json',
+  'If that is refused too, take the node out of service.',
+].join('\n');
 
 const foreignKey =
   'No agent makes such a key, and what it signs need not come from the TPM: take the node out of service, and see what runs there in place of the agent.';
 
-const unread =
-  'At severity info a proof is missing that the policy does not demand: nothing need be done. Else, under actual stands what the agent could not read: see on the node whether the file is there and the agent may read it, and whether the machine is overloaded. It passes by itself once it can be read; if it stays, or if the node was untrusted before, treat the node as untrusted: who controls the agent can say this, too.';
+const unread = [
+  'At severity info a proof is missing that the policy does not demand: nothing need be done.',
+  'Else see on the node whether what stands under actual is there and the agent may read it, and whether the machine is overloaded. It passes by itself once it can be read.',
+  'If it stays, or if the node was untrusted before, treat the node as untrusted: who controls the agent can say this, too.',
+].join('\n');
 
-/** About what is refused before it is judged, and what the server says itself; `NODE` stands for the node's name. */
-const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
-  evidence_overdue:
-    'See whether the node is up, its agent runs, and it reaches the server on the agents’ port. If so, the server may refuse what it sends: assay audit export - | grep NODE shows the codes of its refusals.',
+/** About what is refused before it is judged, and what the server says itself. */
+const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
+  evidence_overdue: [
+    'See whether the node is up and its agent runs; the agent’s log says whether it reaches the server. On the node:',
+    '  systemctl status assay-agent',
+    '  journalctl -u assay-agent -n 20',
+    'If it runs, the server may refuse what it sends: the audit log has the codes of its refusals.',
+    '  assay audit export - | grep NODE',
+  ].join('\n'),
   server_fault:
     'Nothing is wrong with the node: the server could not judge or store what it proved. See /readyz and the log of the server; the state comes back by itself.',
   evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
   facts_unavailable: unread,
   fw_unreadable: unread,
-  enrolment_pending: `See which TPMs wait (assay enrol list), compare the digest on the machine, and approve it: ${approveNode} If none waits, see whether the agent runs on the node.`,
+  enrolment_pending: [
+    'See which TPMs wait for an approval, with their digests:',
+    '  assay enrol list',
+    'If one waits for this name, compare its digest on the machine (docs/first-node.md shows how), and approve it by that digest.',
+    'If none waits, see whether the agent runs on the node.',
+  ].join('\n'),
   unsupported_tpm: 'See whether the TPM is switched on in the firmware setup and /dev/tpmrm0 exists.',
-  weak_bank:
-    'Switch the SHA-256 bank, and each bank with which the node was enrolled, on in the firmware setup; if one was switched off on purpose, revoke the enrolment and enrol the node again.',
+  weak_bank: [
+    'Switch the SHA-256 bank, and each bank with which the node was enrolled, on in the firmware setup.',
+    'If one was switched off on purpose, revoke the enrolment, and enrol the node again:',
+    '  assay enrol revoke NODE --reason "its PCR banks were changed on purpose"',
+  ].join('\n'),
   channel_binding:
     'Let agents reach the server directly: a proxy that ends TLS between them breaks the proof.',
   ak_mismatch: 'Another TPM answers in this node’s name: see whether the machine or its TPM was exchanged.',
   ek_already_bound: 'This name or TPM is enrolled already: see whether the machine was exchanged or copied.',
   identity_claim_mismatch: 'See which machine claims this name; its TPM is enrolled under another.',
-  token_rejected: 'Make a new join token: assay join-token create --node NODE --ttl 1h.',
-  ek_untrusted_root:
-    'Trust the vendor’s root (endorsementRoots of the server, --trust-roots offline), or pin the key: assay ek import FILE.',
-  malformed:
-    'What came cannot be read. A file: see whether it is a bundle (assay bundle NODE exports one). A node’s answer: see whether agent and server are of one version; if they are, take the node out of service.',
+  token_rejected: ['Make a new join token:', '  assay join-token create --node NODE --ttl 1h'].join('\n'),
+  ek_untrusted_root: [
+    'Trust the vendor’s root: endorsementRoots of the server, --trust-roots offline.',
+    'Or pin the key: a file with the line NODE,SHA-256 of TPMT_PUBLIC in hex.',
+    '  assay ek import FILE',
+  ].join('\n'),
+  malformed: [
+    'What came cannot be read. A file: see whether it is a bundle, or export it again.',
+    '  assay bundle NODE -f NODE.json',
+    'A node’s answer: see whether agent and server are of one version; if they are, take the node out of service.',
+  ].join('\n'),
   sig_invalid: otherParts,
   pcr_digest_mismatch: otherParts,
   ak_name_mismatch: otherParts,
@@ -43,36 +91,70 @@ const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   wrong_attest_type: otherParts,
   ak_attributes: foreignKey,
   ak_hierarchy: foreignKey,
-  weak_key:
-    'Signatures with such a key can be forged: update the firmware of the TPM, or exchange it; if other machines of this model have better keys, take the node out of service.',
+  weak_key: [
+    'Signatures with such a key can be forged: update the firmware of the TPM, or exchange it.',
+    'If other machines of this model have better keys, take the node out of service.',
+  ].join('\n'),
   ek_cert_key_mismatch:
     'The certificate was made for another TPM: see whether the board or the TPM of this machine was exchanged, and do not approve the node before you know.',
   pcr_selection:
     'Not the PCRs that were asked for are signed: see whether agent and server are of one version; if they are, take the node out of service.',
-  too_large:
-    'More came than is taken. A file: see whether it is the right one. A node: reboot it, which begins its logs anew; if it happens again, take the node out of service.',
-  nonce_invalid: 'Old or foreign evidence was sent. If it is yours, export the bundle again.',
+  too_large: [
+    'More came than is taken. A file: see whether it is the right one.',
+    'A node: reboot it, which begins its logs anew; if it happens again, take the node out of service.',
+  ].join('\n'),
+  nonce_invalid: [
+    'Old or foreign evidence was sent. If it is yours, export the bundle again:',
+    '  assay bundle NODE -f NODE.json',
+  ].join('\n'),
 };
 
-const byClass: Readonly<Record<ReasonClass, string>> = {
-  drift:
-    'If the change is wanted, capture a new reference from a node you vouch for; if not, treat the node as changed.',
+const byClass: Readonly<Record<ReasonClass, Advice>> = {
+  drift: [
+    'If the change is wanted, and you vouch for this node, capture a new reference from it:',
+    '  assay reference capture NODE --name NEW_NAME',
+    'If not, treat the node as changed.',
+  ].join('\n'),
   posture: 'Bring the node back to what the policy asks, or change the policy on purpose.',
   service: 'See whether the node, its agent and its TPM work; the state follows by itself.',
   failed: 'A proof failed: take the node out of service until you know whether it lies or is broken.',
 };
 
 /**
- * What a person does next about a code that no aspect knows better; in its commands stand the names of the node and of
- * the reference, where they are known. What an aspect says of its own codes is in `policy`, and travels with each reason.
+ * What a person does next about a code that no aspect knows better, finished as far as the node is known. What an aspect
+ * says of its own codes is in `policy`, and travels with each reason.
  */
-export function adviceOn(
-  code: ReasonCode,
-  node: string | null = null,
-  own?: string,
-  reference = 'NAME',
-): string {
-  const step = own ?? byCode[code] ?? byClass[classOf(code)];
-  const named = node === null ? step : step.replaceAll('NODE', () => node);
-  return named.replaceAll('REFERENCE', () => reference);
+export function adviceOn(code: ReasonCode, known: Known = {}, own?: Advice): Advice {
+  const advice = own ?? byCode[code] ?? byClass[classOf(code)];
+  const isForNode = known.node !== undefined && known.node !== null;
+  const words = wordsOf(known);
+  return stepsOf(advice)
+    .filter((step) => !isForNode || optional.every((word) => words[word] !== null || !step.includes(word)))
+    .join('\n')
+    .replace(anyWord, (word) => words[word] ?? word);
+}
+
+function wordsOf({ node, ek, evidence, name, reference, twin }: Known): Record<string, string | null> {
+  return {
+    NODE: node ?? null,
+    EK_DIGEST: ek ?? null,
+    EVIDENCE: evidence?.slice(0, 12) ?? null,
+    NEW_NAME: name ?? null,
+    REFERENCE: reference ?? null,
+    TWIN: twin ?? null,
+  };
+}
+
+/** A step that needs one of these is no step for a node of which it is not known. */
+const optional = ['EVIDENCE', 'REFERENCE', 'TWIN'] as const;
+const anyWord = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|TWIN)\b/g;
+
+/** Each line of prose with the commands below it. */
+function stepsOf(advice: Advice): readonly string[] {
+  return advice.split(/\n(?! {2})/);
+}
+
+/** A line of advice that is a command. */
+export function isCommand(line: string): boolean {
+  return line.startsWith('  ');
 }

@@ -16,8 +16,19 @@ import {
 /** What the API answers and takes. Server and command line read the same shapes. */
 const moment = z.iso.datetime().nullable();
 
-/** As a verdict has it, and what a person does next; a server of before says nothing there. */
-export const shownReason = reasonSchema.extend({ next: z.string().optional() });
+/** As a verdict has it. A server of before says nothing in the members that are added. */
+export const shownReason = reasonSchema.extend({
+  evidence: z
+    .object({
+      digest: z.string(),
+      position: z.string(),
+      /** SHA-256 of the evidence that has this part, as `bundle` and `boot diff` take it; null where it is not known. */
+      bundle: z.string().nullable().optional(),
+    })
+    .nullable(),
+  /** What a person does next: a line is one step or alternative; one that begins with two blanks is a finished command. */
+  next: z.string().optional(),
+});
 export type ReasonView = z.infer<typeof shownReason>;
 
 /** A reference that the latest verdict found the node to boot like. */
@@ -56,6 +67,7 @@ export const nodeView = z.object({
   reason: reasonCodeSchema.nullable(),
   reasons: z.array(shownReason),
   aspects: aspectResultsSchema,
+  /** When the current boot began, by the node's word as far as its TPM allows it; null where it says nothing. */
   bootedAt: moment,
   verifiedAt: moment,
   expiresAt: moment,
@@ -72,6 +84,10 @@ export const nodeView = z.object({
   // A server of before says nothing of what follows.
   /** When it was last found trusted; null: never. */
   trustedAt: moment.default(null),
+  /** When the current boot was first proven: it began before. */
+  bootSeenAt: moment.default(null),
+  /** SHA-256 of the kept evidence that its verdict rests on, hex: what `/bundle?evidence=` takes. */
+  evidence: z.string().nullable().default(null),
   /** Since when it is in this state. */
   since: moment.default(null),
   enrolledAt: moment.default(null),

@@ -25,11 +25,11 @@ export function dateFault(
     if (now > validToDate.getTime())
       return {
         text: `${whose} ended at ${rfc3339(validToDate.getTime())}, and ${clock}`,
-        hint: `If that clock is right, mend it at the server: ${
-          isLeaf
-            ? 'it makes a new certificate by itself, and its log says why it could not (docs/connections.md#the-certificate)'
-            : 'it needs another authority (docs/connections.md#an-authority-that-has-ended)'
-        }. If not, set the clock here.`,
+        hint: [
+          'If the clock here is wrong, set it:',
+          '  date -u',
+          ...(isLeaf ? leafEnded : authorityEnded),
+        ].join('\n'),
       };
     if (now < validFromDate.getTime())
       return {
@@ -39,6 +39,15 @@ export function dateFault(
   }
   return null;
 }
+
+const leafEnded = [
+  'If it is right, mend it at the server: it makes a new certificate by itself, and its log says why it could not (docs/connections.md#the-certificate).',
+  '  journalctl -u assay-server -g certificate',
+];
+
+const authorityEnded = [
+  'If it is right, mend it at the server: it needs another authority (docs/connections.md#an-authority-that-has-ended).',
+];
 
 function rfc3339(ms: number): string {
   return new Date(ms).toISOString();

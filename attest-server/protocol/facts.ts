@@ -24,6 +24,8 @@ export const facts = z.object({
       /** kernel.kexec_load_disabled; absent where the kernel cannot load another one. */
       kexecLoadDisabled: z.boolean(),
       lockdown: z.enum(['none', 'integrity', 'confidentiality']),
+      /** btime of /proc/stat: when its kernel started by its own clock, in seconds since the epoch. */
+      bootTime: z.int().min(0).max(0xffff_ffff),
       /** SMBIOS, lower case. */
       systemUuid: z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
     })

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { tokenRoles } from './api.ts';
-import { nodeStates, reasonCodeSchema } from './verdict.ts';
+import { type NodeState, reasonCodeSchema } from './verdict.ts';
 
 /** What the API says of the server itself (`/v1/version`, `/v1/status`) and of who asks (`/v1/whoami`). */
 export const versionView = z.object({ version: z.string() });
@@ -43,9 +43,27 @@ export const statusView = z.object({
       unproven: count,
     }),
   ),
-  nodes: z.record(z.enum(nodeStates), count),
+  nodes: z.object({
+    pending: count,
+    trusted: count,
+    untrusted: count,
+    unknown: count,
+    unsupported: count,
+  }) satisfies z.ZodType<Readonly<Record<NodeState, number>>>,
   /** TPMs for which nobody has vouched. */
   waiting: count,
+  /** Parts of the configuration that had faults when they were last read again: their old form is in force. */
+  faulty: z
+    .array(
+      z.object({
+        part: z.string(),
+        at: z.iso.datetime(),
+        text: z.string(),
+        /** A command. */
+        next: z.string(),
+      }),
+    )
+    .default([]),
   /** What stays so until a person decides. */
   held: z.array(
     z.object({

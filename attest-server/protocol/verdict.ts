@@ -34,7 +34,7 @@ export interface Reason {
   readonly actual: string | null;
   /** One sentence for a person. */
   readonly text: string;
-  /** Digest of the stored evidence and the position in it (an event's index, a PCR), where there is one. */
+  /** Digest of the part of the evidence (a boot log) and the position in it (an event's index, a PCR), where there is one. */
   readonly evidence: { readonly digest: string; readonly position: string } | null;
   /** Name of the reference that was compared with, where there is one. */
   readonly reference?: string | undefined;

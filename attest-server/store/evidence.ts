@@ -35,8 +35,19 @@ export function evidenceStore(
     return found ?? ownOfRow(digest, node);
   }
 
-  /** The latest row is found at once; before others come in between, since a node may have many. */
   async function ownOfRow(digest: string, node: string) {
+    for await (const rows of rowsOf(node)) {
+      const ids = rows.flatMap(({ id, evidence_digest }) => (evidence_digest === digest ? [id] : []));
+      if (ids.length === 0) continue;
+      const answers = db.selectFrom('answers').select('bytes').where('id', 'in', ids);
+      const found = await answers.executeTakeFirst();
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** The latest ones come at once; before others come in between, since a node may have many. */
+  async function* rowsOf(node: string) {
     for (let end = Number.MAX_SAFE_INTEGER; ; ) {
       const rows = await db
         .selectFrom('history')
@@ -46,14 +57,9 @@ export function evidenceStore(
         .orderBy('at', 'desc')
         .limit(page)
         .execute();
-      const ids = rows.flatMap(({ id, evidence_digest }) => (evidence_digest === digest ? [id] : []));
-      if (ids.length > 0) {
-        const answers = db.selectFrom('answers').select('bytes').where('id', 'in', ids);
-        const found = await answers.executeTakeFirst();
-        if (found !== undefined) return found;
-      }
+      yield rows;
       const last = rows.at(-1);
-      if (last === undefined || rows.length < page) return undefined;
+      if (last === undefined || rows.length < page) return;
       end = last.at;
       await setImmediate();
     }
@@ -78,6 +84,20 @@ export function evidenceStore(
       if (underWay !== null) return underWay;
       const row = await sharedBlob(digest);
       return row === undefined ? null : bytesOf(row, digest);
+    },
+
+    async named(node, digits) {
+      const latestOnes = await db
+        .selectFrom('latest_answers')
+        .select('digest')
+        .where('node', '=', node)
+        .execute();
+      const found = new Set(latestOnes.map(({ digest }) => digest).filter((each) => each.startsWith(digits)));
+      for await (const rows of rowsOf(node)) {
+        for (const { evidence_digest: digest } of rows) if (digest?.startsWith(digits)) found.add(digest);
+        if (found.size > 1) break;
+      }
+      return [...found].slice(0, 2);
     },
 
     async owners() {

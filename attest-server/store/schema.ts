@@ -57,6 +57,8 @@ export interface StatusRow {
   readonly verified_at: number | null;
   readonly expires_at: number | null;
   readonly trusted_at: number | null;
+  readonly boot_seen_at: number | null;
+  readonly booted_after: number | null;
   readonly booted_at: number | null;
   readonly reset_count: number | null;
   readonly restart_count: number | null;
@@ -74,6 +76,7 @@ export interface StatusRow {
   readonly memory: string | null;
   readonly evidence_digest: string | null;
   readonly recorded_at: number | null;
+  readonly recorded_evidence: string | null;
   readonly repeats: number;
   readonly since: number | null;
   /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */

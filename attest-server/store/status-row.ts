@@ -26,6 +26,8 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     verifiedAt: row.verified_at,
     expiresAt: row.expires_at,
     trustedAt: row.trusted_at,
+    bootSeenAt: row.boot_seen_at,
+    bootedAfter: row.booted_after,
     bootedAt: row.booted_at,
     resetCount: row.reset_count,
     restartCount: row.restart_count,
@@ -39,6 +41,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     memory: row.memory === null ? {} : keptMemory.parse(JSON.parse(row.memory)),
     evidenceDigest: row.evidence_digest,
     recordedAt: row.recorded_at,
+    recordedEvidence: row.recorded_evidence,
     repeats: row.repeats,
     since: row.since,
   }));
@@ -54,6 +57,8 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     verifiedAt: null,
     expiresAt: null,
     trustedAt: null,
+    bootSeenAt: null,
+    bootedAfter: null,
     bootedAt: null,
     resetCount: 0,
     restartCount: 0,
@@ -67,6 +72,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     memory: {},
     evidenceDigest: null,
     recordedAt: null,
+    recordedEvidence: null,
     repeats: 0,
     since: null,
   };
@@ -96,7 +102,16 @@ const keptMemory = z.record(z.string(), z.unknown());
 /** The columns that each answer moves. */
 export type MovedRow = Omit<
   JudgedRow,
-  'ek_digest' | 'state' | 'verdict' | 'trusted_at' | 'booted_at' | 'recorded_at' | 'since'
+  | 'ek_digest'
+  | 'state'
+  | 'verdict'
+  | 'trusted_at'
+  | 'boot_seen_at'
+  | 'booted_after'
+  | 'booted_at'
+  | 'recorded_at'
+  | 'recorded_evidence'
+  | 'since'
 >;
 /** As a statement takes its values. */
 export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
@@ -128,8 +143,11 @@ export function statusRow(status: NodeStatus): StatusValues {
     state: status.state,
     verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
     trusted_at: status.trustedAt,
+    boot_seen_at: status.bootSeenAt,
+    booted_after: status.bootedAfter,
     booted_at: status.bootedAt,
     recorded_at: status.recordedAt,
+    recorded_evidence: status.recordedEvidence,
     since: status.since,
   };
 }
@@ -170,8 +188,11 @@ export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => Raw
     state: value('state'),
     verdict: value('verdict'),
     trusted_at: value('trusted_at'),
+    boot_seen_at: value('boot_seen_at'),
+    booted_after: value('booted_after'),
     booted_at: value('booted_at'),
     recorded_at: value('recorded_at'),
+    recorded_evidence: value('recorded_evidence'),
     since: value('since'),
   };
 }

@@ -90,7 +90,7 @@ describe('what an agent logs', function () {
     const { lines } = await linesOf(named('ASSAY_AGENT_'));
     const refusal = lines.find(({ code }) => code === 'ek_already_bound');
     assert.equal(refusal?.level, 'warn');
-    assert.equal(refusal?.next, adviceOn('ek_already_bound', 'node-1'));
+    assert.equal(refusal?.next, adviceOn('ek_already_bound', { node: 'node-1' }));
   });
 
   it('warns of each variable of before, which counts only where the new one is not set', async () => {

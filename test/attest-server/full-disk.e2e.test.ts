@@ -284,7 +284,7 @@ describe('the start of a server on a full disk', function () {
     disk.fill();
     const { code, said, listened } = await started();
     assert.deepEqual([code, listened], [1, false]);
-    assert.match(said, new RegExp(`^assay-server: the disk is full: .*${disk.path}/state`));
+    assert.match(said, new RegExp(`^assay-server: the disk is full: .*${disk.path}/state`, 'm'));
     disk.empty();
     assert.deepEqual([(await started()).code, existsSync(join(disk.path, 'state', 'reserve'))], [0, true]);
   });
@@ -299,7 +299,7 @@ describe('the start of a server on a full disk', function () {
     disk.fill();
     const last = await started();
     assert.equal(last.code, 1);
-    assert.match(last.said, /^assay-server: the disk is full: /);
+    assert.match(last.said, /^assay-server: the disk is full: /m);
     disk.empty();
     const healed = await started();
     assert.deepEqual([healed.code, /server_fault/.test(healed.said)], [0, false]);

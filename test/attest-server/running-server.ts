@@ -66,8 +66,8 @@ export interface TestServer extends AsyncDisposable {
   status(node: string): Promise<NodeStatus | null>;
   /** Resolves once `found` gives something, or fails after the time. */
   until<T>(found: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
-  /** Ends the server and starts it again on the same state and agent port. */
-  restart(): Promise<void>;
+  /** Ends the server and starts it again on the same state and agent port. @param meanwhile done while it is down */
+  restart(meanwhile?: () => Promise<void>): Promise<void>;
 }
 
 export async function startTestServer(settings: ServerSettings = {}): Promise<TestServer> {
@@ -165,9 +165,10 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         if (performance.now() > end) throw new Error(`not in ${withinMs} ms: ${found}`);
       }
     },
-    async restart() {
+    async restart(meanwhile) {
       const { agentPort } = server;
       await server.close();
+      await meanwhile?.();
       server = await start(agentPort);
     },
     async [Symbol.asyncDispose]() {

@@ -53,7 +53,7 @@ const program = `
 const [program, path] = process.argv.slice(1);
 const { runCli } = await import(program);
 const write = (text) => process.stdout.write(text);
-const io = { out: write, err: () => {}, env: {}, cwd: '/', colour: false, now: Date.now };
+const io = { out: write, err: () => {}, env: {}, cwd: '/', colour: false, columns: null, now: Date.now };
 const code = await runCli(['audit', 'verify', path, '-o', 'json'], io);
 const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
 write(JSON.stringify({ code, cpu: (userCPUTime + systemCPUTime) / 1e6, rss: maxRSS * 1024 }) + '\\n');

@@ -5,6 +5,7 @@ import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
+import { withShortDigests } from '../readable.ts';
 import { counted, listed } from '../sentence.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
@@ -77,7 +78,11 @@ export async function exportAuthority({ io, server }: CliContext, file: string):
 }
 
 function page({ stage, authorities, nodes, untold, waitingFor }: AuthorityView): string {
-  const rows = authorities.map(({ digest, state, expiresAt }) => [digest, state, utc(expiresAt)]);
+  const rows = authorities.map(({ digest, state, expiresAt }) => [
+    withShortDigests(digest),
+    state,
+    utc(expiresAt),
+  ]);
   const listed = table(['AUTHORITY', 'STATE', 'UNTIL'], rows);
   if (stage === 'settled') return listed;
   const trusting = `${nodes - untold} of ${nodes} nodes trust the newer one\n`;
@@ -85,9 +90,9 @@ function page({ stage, authorities, nodes, untold, waitingFor }: AuthorityView):
   const missing = waitingFor.map((name) => `  not yet: ${printable(name)}\n`).join('');
   const next =
     stage === 'in_force'
-      ? 'join tokens of before are void; next: assay authority retire\n'
+      ? 'join tokens of before are void; next:\n  assay authority retire\n'
       : untold === 0
-        ? 'next: assay authority finish\n'
-        : 'agents learn of it with their next verdict; next: assay authority status\n';
+        ? 'next:\n  assay authority finish\n'
+        : 'agents learn of it with their next verdict; next:\n  assay authority status\n';
   return `${listed}${trusting}${missing}${more}${next}`;
 }

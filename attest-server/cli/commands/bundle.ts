@@ -12,7 +12,7 @@ export async function exportBundle(
   node: string,
   { evidence, file }: { readonly evidence?: string; readonly file?: string },
 ): Promise<void> {
-  const which = evidence === undefined ? '' : `?evidence=${evidenceDigest(evidence)}`;
+  const which = evidence === undefined ? '' : `?evidence=${evidenceDigest(node, evidence)}`;
   const text = await (await server()).text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`);
   const bundle = `${printableJson(checked(text))}\n`;
   into(file, io).out(bundle);

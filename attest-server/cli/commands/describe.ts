@@ -1,74 +1,121 @@
 import { adviceOn } from '../../protocol/advice.ts';
 import type { NodeView, ReasonView } from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { exitOfStates } from '../exit.ts';
-import { relative, utc } from '../moment.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { type Format, printNodes } from '../output.ts';
 import { checkAllFound, readNamedNodes } from '../read-nodes.ts';
+import { field, type Reading, readable, readingOf, steps } from '../readable.ts';
+import { evidenceText } from './why.ts';
+
+export interface DescribeOptions {
+  readonly output: Format;
+  readonly utc?: boolean;
+}
 
 /** `describe node N...`: everything about nodes; exits by the worst state. */
 export async function describeNodes(
   { io, server, exitWith }: CliContext,
   names: readonly string[],
-  format: Format,
+  { output: format, utc }: DescribeOptions,
 ): Promise<void> {
   const found = await readNamedNodes(await server(), names);
+  const reading = readingOf(io, utc);
   await printNodes(io, format, names, found.nodes, () =>
-    found.nodes.map((node) => page(node, io.now())).join('\n'),
+    found.nodes.map((node) => page(node, reading)).join('\n'),
   );
   checkAllFound(found);
   exitWith(exitOfStates(found.nodes.map(({ state }) => state)));
 }
 
-function page(node: NodeView, now: number): string {
-  const moment = (at: string | null) => (at === null ? '-' : `${utc(at)} (${relative(at, now)})`);
-  const own = selfReported(node);
-  const first = node.reasons[0];
-  const lines: readonly (readonly [string, string])[] = [
+/** What it is about and, for a person, what is known of it. */
+type Line = readonly [label: string, text: string];
+
+function page(node: NodeView, reading: Reading): string {
+  const lines = [
+    ...stateOf(node),
+    ...machineOf(node),
+    ...judgedBy(node),
+    ...Object.entries(node.aspects).map(
+      ([aspect, { status, source }]): Line => [`Aspect ${aspect}`, `${status} (${source})`],
+    ),
+    ...node.references.map(
+      ({ name, by, since }): Line => ['Boots like', `reference ${name} (${by}, ${since})`],
+    ),
+    ...node.claims.map(claimLine),
+    ...node.reasons.flatMap(finding),
+  ];
+  const width = Math.max(...lines.map(([label]) => label.length)) + 2;
+  const shown = ([label, text]: Line) => field(label && `${label}:`, readable(text, reading), width, reading);
+  const [first] = node.reasons;
+  const next =
+    first && steps('Next:', first.next ?? adviceOn(first.code, { node: node.name }), width, reading);
+  return [...lines.map(shown), next ?? '', ...changesOf(node).map(shown)].join('');
+}
+
+function changesOf({ transitions }: NodeView): readonly Line[] {
+  return transitions.map(({ at, state, reason }, index): Line => {
+    const why = reason === null ? '' : `: ${reason}`;
+    return [index === 0 ? 'Changes' : '', `${at} ${state}${why}`];
+  });
+}
+
+function stateOf(node: NodeView): readonly Line[] {
+  const { bootedAt, bootSeenAt, connectedAt, agent } = node;
+  const before = bootSeenAt === null ? '-' : `before ${bootSeenAt}`;
+  return [
     ['Name', node.name],
     ['State', stateText(node)],
+    ['Since', node.since ?? '-'],
     ['Reason', node.reason ?? '-'],
-    ['Booted', moment(node.bootedAt)],
-    ['Verified', moment(node.verifiedAt)],
-    ['Counts until', moment(node.expiresAt)],
+    ['Booted', bootedAt === null ? before : `${bootedAt} (the node says so, and its TPM allows it)`],
+    ['Verified', node.verifiedAt ?? '-'],
+    ['Counts until', node.expiresAt ?? '-'],
+    ['Connected', connectedAt === null ? '-' : `since ${connectedAt}`],
+    ['Address', node.address ?? '-'],
+    ['Agent', agent === null ? '-' : `${agent} (the node says so)`],
+  ];
+}
+
+function machineOf(node: NodeView): readonly Line[] {
+  const { enrolledAt, enrolledBy, kernel } = node;
+  return [
+    ['Enrolled', enrolledAt ?? '-'],
+    ['Bound by', [node.bound ?? '-', ...(enrolledBy === null ? [] : [`(${enrolledBy})`])].join(' ')],
+    ['EK', node.ek ?? '-'],
+    ['TPM', node.tpm ?? '-'],
+    ['TPM class', node.tpmClass],
+    ['Kernel', kernel === null ? '-' : `${kernel} (the node says so)`],
+  ];
+}
+
+function judgedBy(node: NodeView): readonly Line[] {
+  const own = selfReported(node);
+  return [
     ['Group', node.group ?? '-'],
     ['Mode', node.mode ?? '-'],
     ['Policy', node.policy ?? '-'],
     ['Requires', node.require.join(', ') || '-'],
-    ['Bound by', node.bound ?? '-'],
-    ['TPM', node.tpm ?? '-'],
-    ['TPM class', node.tpmClass],
-    ['Kernel', node.kernel === null ? '-' : `${node.kernel} (the node says so)`],
+    ['Evidence', node.evidence ?? '-'],
     ...(own.length > 0 ? ([['Self-reported', own.join(', ')]] as const) : []),
-    ...Object.entries(node.aspects).map(
-      ([aspect, { status, source }]) => [`Aspect ${aspect}`, `${status} (${source})`] as const,
-    ),
-    ...node.reasons.flatMap(finding),
-    ...(first === undefined ? [] : ([['Next', first.next ?? adviceOn(first.code, node.name)]] as const)),
   ];
-  const width = Math.max(...lines.map(([label]) => label.length)) + 2;
-  return lines.map(([label, text]) => `${`${label}:`.padEnd(width)}${printable(text)}\n`).join('');
+}
+
+function claimLine({ ek, code, attempts, firstSeen, lastSeen, address }: NodeView['claims'][number]): Line {
+  const who = ek === null ? 'somebody' : `the TPM ${ek}`;
+  const times = attempts === 1 ? 'once' : `${attempts} times since ${firstSeen}`;
+  return ['Claimed by', `${who}: refused ${times}, last ${lastSeen}, from ${address}: ${code}`];
 }
 
 /** What is not known of a finding has no line. */
-function finding({
-  code,
-  severity,
-  source,
-  text,
-  expected,
-  actual,
-  evidence,
-}: ReasonView): readonly (readonly [string, string])[] {
+function finding({ code, severity, source, text, expected, actual, evidence }: ReasonView): readonly Line[] {
   const details: readonly (readonly [string, string | null])[] = [
     ['  expected', expected],
     ['  actual', actual],
-    ['  evidence', evidence && `${evidence.digest} at ${evidence.position}`],
+    ['  evidence', evidence && evidenceText(evidence)],
   ];
   return [
     ['Finding', `${code} (${severity}, ${source}): ${text}`],
-    ...details.flatMap(([label, value]) => (value === null ? [] : [[label, value] as const])),
+    ...details.flatMap(([label, value]): readonly Line[] => (value === null ? [] : [[label, value]])),
   ];
 }

@@ -13,20 +13,23 @@ import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { ago } from '../moment.ts';
+import { tableTime } from '../moment.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
 import { readNodes } from '../read-nodes.ts';
 import { counted, listed } from '../sentence.ts';
 import { table } from '../table.ts';
 
-/** `enrol list`: TPMs that wait for a person's approval. */
-export async function listCandidates({ io, server }: CliContext, format: Format): Promise<void> {
+/** `enrol list`: TPMs that wait for a person's approval, with whole digests: an approval takes no less. */
+export async function listCandidates(
+  { io, server }: CliContext,
+  { output: format, utc = false }: { readonly output: Format; readonly utc?: boolean },
+): Promise<void> {
   const page = await (await server()).get('/v1/enrolments', listOf(candidateView));
   await print(io, format, page, () =>
     table(
       ['NODE', 'EK', 'CERTIFICATE', 'ADDRESS', 'FIRST', 'LAST', 'TRIES', 'NOTE'],
-      page.items.map((item) => row(item, io.now())),
+      page.items.map((item) => row(item, io.now(), utc)),
     ),
   );
 }
@@ -46,13 +49,13 @@ export async function approveEnrolment(
   if (isAll ? node !== undefined || options.ek !== undefined : node === undefined || !options.ek)
     throw new CliError(
       'enrol approve takes NODE --ek DIGEST, or --all',
-      'The digests of TPMs that wait are in `assay enrol list`.',
+      'See which TPMs wait, with their digests:\n  assay enrol list',
       exit.usage,
     );
   if (!isAll && !/^[0-9a-f]{64}$/i.test(options.ek ?? ''))
     throw new CliError(
       '--ek is not a whole SHA-256 digest (64 hex digits)',
-      'Compare all of it on the machine; `assay enrol list` shows those of TPMs that wait.',
+      'Compare all of it on the machine. See which TPMs wait, with their whole digests:\n  assay enrol list',
       exit.usage,
     );
   if (isAll) return approveAll(io, server, options);
@@ -144,9 +147,9 @@ function revocationText(view: NodeView): string {
   return `${name} is ${stateText(view)}${link}\nrevoked, it is no node any more: its connection ends, nothing shows its state, its name is free for another TPM, and its own TPM must be approved again\n`;
 }
 
-function row(item: CandidateView, now: number): string[] {
+function row(item: CandidateView, now: number, absolute: boolean): string[] {
   const { node, ek, certificateSubject, address, firstSeen, lastSeen, attempts } = item;
   const note = item.approved ? 'approved' : item.nameEnrolled ? 'the name is enrolled by another' : '-';
-  const times = [ago(firstSeen, now), ago(lastSeen, now)];
+  const times = [firstSeen, lastSeen].map((at) => tableTime(at, now, absolute));
   return [node, ek, certificateSubject || '-', address, ...times, String(attempts), note];
 }

@@ -1,7 +1,7 @@
 import type { HistoryView } from '../../protocol/api.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { ago, utc } from '../moment.ts';
+import { tableTime } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { readHistory } from '../read-history.ts';
 import { table } from '../table.ts';
@@ -36,7 +36,7 @@ export async function showHistory(
   });
   await print(io, format, { items, next }, () =>
     table(
-      ['AT', 'STATE', 'REASON', 'POLICY', 'CHANGED', ...(format === 'wide' ? ['EVIDENCE'] : [])],
+      ['AT', 'STATE', 'REASON', 'POLICY', 'CHANGED', 'REPEATS', ...(format === 'wide' ? ['EVIDENCE'] : [])],
       items.map((entry) => [
         ...row(entry, absolute, io.now()),
         ...(format === 'wide' ? [entry.evidence ?? '-'] : []),
@@ -46,9 +46,10 @@ export async function showHistory(
 }
 
 function row(
-  { at, state, reason, policy, transition }: HistoryView,
+  { at, state, reason, policy, transition, repeats }: HistoryView,
   absolute: boolean,
   now: number,
 ): string[] {
-  return [absolute ? utc(at) : ago(at, now), state, reason ?? '-', policy, transition ? 'yes' : '-'];
+  const changed = transition ? 'yes' : '-';
+  return [tableTime(at, now, absolute), state, reason ?? '-', policy, changed, String(repeats)];
 }

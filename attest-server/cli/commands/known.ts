@@ -1,17 +1,19 @@
 import type { NodeView } from '../../protocol/api.ts';
 import type { Bound } from '../../protocol/enrolment-method.ts';
-import { printable } from '../../protocol/printable.ts';
 import type { Source } from '../../protocol/verdict.ts';
 import { utc } from '../moment.ts';
+import { field, type Reading, readable } from '../readable.ts';
 
 /** A label and what stands beside it. */
 type Line = readonly [string, string];
 
 /** What is known of a node besides its reasons, and so what speaks for a trusted one: a block below them. */
-export function standing(node: NodeView): string {
+export function standing(node: NodeView, reading: Reading): string {
   const lines = known(node);
-  const width = Math.max(...lines.map(([label]) => label.length)) + 2;
-  return lines.map(([label, text]) => `  ${label.toLowerCase().padEnd(width)}${printable(text)}\n`).join('');
+  const indent = Math.max(...lines.map(([label]) => label.length)) + 4;
+  return lines
+    .map(([label, text]) => field(`  ${label.toLowerCase()}`, readable(text, reading), indent, reading))
+    .join('');
 }
 
 /** What is not known has no line. */

@@ -4,7 +4,7 @@ import { printable } from '../../protocol/printable.ts';
 import { reference, referenceKinds } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { ago } from '../moment.ts';
+import { relative, tableTime, utc } from '../moment.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
 import { table } from '../table.ts';
@@ -13,12 +13,13 @@ import { into } from '../write-file.ts';
 export interface ListOptions {
   readonly kind?: string;
   readonly output: Format;
+  readonly utc?: boolean;
 }
 
 /** `reference list`. */
 export async function listReferences(
   { io, server }: CliContext,
-  { kind, output: format }: ListOptions,
+  { kind, output: format, utc = false }: ListOptions,
 ): Promise<void> {
   if (kind !== undefined && !referenceKinds.some((known) => known === kind))
     throw new CliError(
@@ -34,8 +35,8 @@ export async function listReferences(
       : table(
           ['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE', ...(format === 'wide' ? changes : [])],
           shown.map((item) => [
-            ...row(item, io.now()),
-            ...(format === 'wide' ? lastChange(item, io.now()) : []),
+            ...row(item, io.now(), utc),
+            ...(format === 'wide' ? lastChange(item, io.now(), utc) : []),
           ]),
         ),
   );
@@ -102,7 +103,11 @@ function captured({ name, group, state, captured: from }: ReferenceView): string
   return `reference ${printable(name)} captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
 }
 
-function row({ kind, name, group, state, captured }: ReferenceView, now: number): string[] {
+function row(
+  { kind, name, group, state, captured }: ReferenceView,
+  now: number,
+  absolute: boolean,
+): string[] {
   return [
     name,
     kind,
@@ -110,15 +115,16 @@ function row({ kind, name, group, state, captured }: ReferenceView, now: number)
     state,
     captured?.node ?? '-',
     captured?.by ?? '-',
-    ago(captured?.at ?? null, now),
+    tableTime(captured?.at ?? null, now, absolute),
   ];
 }
 
 const changes = ['CHANGED', 'CHANGED BY', 'WHY'];
 
-function lastChange({ changed }: ReferenceView, now: number): string[] {
+function lastChange({ changed }: ReferenceView, now: number, absolute: boolean): string[] {
   if (changed === null) return ['-', '-', '-'];
-  return [`${changed.action} ${ago(changed.at, now)} ago`, changed.by, changed.reason];
+  const at = absolute ? utc(changed.at) : relative(changed.at, now);
+  return [`${changed.action} ${at}`, changed.by, changed.reason];
 }
 
 export function stateSentence({ name, group, state }: ReferenceView): string {

@@ -15,7 +15,8 @@ export async function showStatus({ io, server, exitWith }: CliContext, format: F
 }
 
 function page(status: StatusView, host: string, now: number): string {
-  const { version, startedAt, ready, stateDir, store, policy, certificates, nodes, waiting, held } = status;
+  const { version, startedAt, ready, stateDir, store, policy, certificates, nodes, waiting, held, faulty } =
+    status;
   const moment = (at: string) => `${utc(at)} (${relative(at, now)})`;
   return fields([
     ['Server', `${version} at ${host}`],
@@ -43,6 +44,10 @@ function page(status: StatusView, host: string, now: number): string {
       'Waiting',
       `${waiting === 1 ? '1 TPM' : `${waiting} TPMs`} for approval${waiting > 0 ? ': assay enrol list' : ''}`,
     ],
+    ...faulty.flatMap(({ part, at, text, next }) => [
+      ['Faulty', `${part}, read ${moment(at)}; the old one stays in force: ${text}`] as const,
+      ['', `  ${next}`] as const,
+    ]),
     ['Held', held.length === 0 ? 'nothing' : String(held.length)],
     ...held.flatMap(({ node, code, text, next }) => [
       ['', `${node ?? 'the server'}: ${code}: ${text}`] as const,

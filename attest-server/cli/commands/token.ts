@@ -12,7 +12,7 @@ import { Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { ago, parseDuration, utc } from '../moment.ts';
+import { parseDuration, relative, tableTime, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { table } from '../table.ts';
 
@@ -39,14 +39,17 @@ export async function createToken(
 }
 
 /** `token list`: without their text, which the server does not keep. */
-export async function listTokens({ io, server }: CliContext, format: Format): Promise<void> {
+export async function listTokens(
+  { io, server }: CliContext,
+  { output: format, utc: absolute = false }: { readonly output: Format; readonly utc?: boolean },
+): Promise<void> {
   const page = await (await server()).get('/v1/tokens', listOf(tokenView));
   await print(io, format, page, () =>
     format === 'name'
       ? page.items.map(({ name }) => `${printable(name)}\n`).join('')
       : table(
           ['NAME', 'ROLE', 'BY', 'AGE', 'UNTIL'],
-          page.items.map((item) => row(item, io.now())),
+          page.items.map((item) => row(item, io.now(), absolute)),
         ),
   );
 }
@@ -60,7 +63,7 @@ export async function revokeToken({ io, server }: CliContext, name: string, cons
     const found = items.find((token) => token.name === name);
     if (found === undefined)
       throw new Refusal(404, 'not_found', `there is no token named ${printable(name)}`, null);
-    const made = `made by ${printable(found.createdBy)} ${ago(found.createdAt, io.now())} ago`;
+    const made = `made by ${printable(found.createdBy)} ${relative(found.createdAt, io.now())}`;
     return `${printable(name)} (${found.role}, ${made}) will be refused from now on\n`;
   };
   if (consent.dryRun === true) return io.out(await whom());
@@ -70,9 +73,14 @@ export async function revokeToken({ io, server }: CliContext, name: string, cons
   io.out(`token ${printable(revoked)} revoked\n`);
 }
 
-function row({ name, role, createdBy, createdAt, expiresAt }: TokenView, now: number): string[] {
+function row(
+  { name, role, createdBy, createdAt, expiresAt }: TokenView,
+  now: number,
+  absolute: boolean,
+): string[] {
   const isOver = expiresAt !== null && Date.parse(expiresAt) <= now;
-  return [name, role, createdBy, ago(createdAt, now), isOver ? 'expired' : utc(expiresAt)];
+  const age = tableTime(createdAt, now, absolute);
+  return [name, role, createdBy, age, isOver ? 'expired' : utc(expiresAt)];
 }
 
 function roleOf(given: string): (typeof tokenRoles)[number] {

@@ -7,24 +7,36 @@ import { exitOfStates } from '../exit.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, printNodes } from '../output.ts';
 import { checkAllFound, readNamedNodes } from '../read-nodes.ts';
+import { field, type Reading, readable, readingOf, shownDigits, steps, wrapped } from '../readable.ts';
 import { standing } from './known.ts';
+
+export interface WhyOptions {
+  readonly output: Format;
+  readonly utc?: boolean;
+}
 
 /** `why N...`: each reason with what was expected, what was found, who says so, and what to do; exits by the worst state. */
 export async function explainNodes(
   { io, server, exitWith }: CliContext,
   names: readonly string[],
-  format: Format,
+  { output: format, utc }: WhyOptions,
 ): Promise<void> {
   const found = await readNamedNodes(await server(), names);
-  await printNodes(io, format, names, found.nodes, () => found.nodes.map(explanation).join(''));
+  const reading = readingOf(io, utc);
+  await printNodes(io, format, names, found.nodes, () =>
+    found.nodes.map((node) => explanation(node, reading)).join(''),
+  );
   checkAllFound(found);
   exitWith(exitOfStates(found.nodes.map(({ state }) => state)));
 }
 
-function explanation(node: NodeView): string {
+function explanation(node: NodeView, reading: Reading): string {
   const head = `${printable(node.name)} is ${stateText(node)}\n`;
-  if (node.reasons.length === 0) return `${head}  nothing speaks against it\n${standing(node)}`;
-  return head + node.reasons.map((reason) => paragraph(reason, node.name)).join('') + standing(node);
+  const reasons =
+    node.reasons.length === 0
+      ? '  nothing speaks against it\n'
+      : node.reasons.map((reason) => paragraph(reason, reading, node.name)).join('');
+  return head + reasons + standing(node, reading);
 }
 
 const sources = {
@@ -34,18 +46,25 @@ const sources = {
 } as const;
 
 /** One reason for a person; also for the offline `verify`. */
-export function paragraph(reason: ReasonView, node: string | null = null): string {
+export function paragraph(reason: ReasonView, reading: Reading, node: string | null = null): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
+  const { expected, actual, evidence } = reason;
   const lines: readonly (readonly [string, string])[] = [
     ['component', `${componentOf(reason)} (${reason.aspect}; ${kind}, ${reason.severity})`],
-    ['expected', reason.expected ?? '-'],
-    ['actual', reason.actual ?? '-'],
+    ['expected', readable(expected ?? '-', reading)],
+    ['actual', readable(actual ?? '-', reading)],
     ['source', sources[reason.source]],
-    ...(reason.evidence === null
-      ? []
-      : ([['evidence', `${reason.evidence.digest} at ${reason.evidence.position}`]] as const)),
-    ['next', reason.next ?? adviceOn(reason.code, node)],
+    ...(evidence === null ? [] : ([['evidence', evidenceText(evidence)]] as const)),
   ];
-  const body = lines.map(([label, text]) => `    ${label.padEnd(11)}${printable(text)}\n`).join('');
-  return `  ${reason.code}: ${printable(reason.text)}\n${body}`;
+  const head = wrapped(`${reason.code}: ${readable(reason.text, reading)}`, reading.width - 2);
+  const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, reading)).join('');
+  const next = steps('    next', reason.next ?? adviceOn(reason.code, { node }), 15, reading);
+  return `${head.map((line) => `  ${line}\n`).join('')}${body}${next}`;
+}
+
+/** By the digest that `bundle` and `boot diff` take; a part's own where that is not known. */
+export function evidenceText({ bundle, digest, position }: NonNullable<ReasonView['evidence']>): string {
+  const whole = bundle ?? null;
+  const which = whole === null ? `part ${digest.slice(0, shownDigits)}` : whole.slice(0, shownDigits);
+  return `${which} at ${position}`;
 }

@@ -7,6 +7,7 @@ import { type Reference, reference } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { type Format, print } from '../output.ts';
+import { withShortDigests } from '../readable.ts';
 import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
 import { isReferenceFile, readReference } from './reference-file.ts';
 
@@ -64,7 +65,7 @@ function page(difference: Difference): string {
     ...only(onlyExpected, 'first'),
     ...only(onlyActual, 'second'),
   ];
-  return lines.map((line) => `${shortened(printable(line))}\n`).join('');
+  return lines.map((line) => `${withShortDigests(printable(line))}\n`).join('');
 }
 
 function sameText({ onlyExpected, onlyActual }: Difference): string {
@@ -82,9 +83,4 @@ function shown(event: EventDifference['expected']): string {
   const bank = pcrBanks.findLast((one) => event.digests[one] !== undefined);
   const digest = bank === undefined ? '' : ` ${bank}:${event.digests[bank]}`;
   return `${event.type} ${event.describes}${digest}`;
-}
-
-/** Twelve digits tell digests apart; `-o json` has all of them. */
-function shortened(text: string): string {
-  return text.replace(/\b([0-9a-f]{12})[0-9a-f]{28,116}\b/g, '$1…');
 }

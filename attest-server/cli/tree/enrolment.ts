@@ -5,7 +5,7 @@ import type { TokenOptions } from '../commands/token.ts';
 import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import type { EkRootsOptions } from '../offline/verify/ek-roots.ts';
-import { consentOptions, type Formatted, outputOption, type Reasoned } from './option.ts';
+import { consentOptions, type Formatted, outputOption, type Reasoned, utcOption } from './option.ts';
 
 export function addEnrolment(program: Command, get: Command, context: CliContext): void {
   const joinTokens = program
@@ -39,10 +39,13 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
     .description('which TPM is which node, by your approval');
   enrolments
     .command('list')
-    .description('TPMs that claimed a name and for which nobody has vouched; all of it is their own claim')
+    .description(
+      'TPMs that claimed a name and for which nobody has vouched, with the whole digests that an approval takes; all of it is their own claim',
+    )
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async ({ output }: Formatted) =>
-      (await import('../commands/enrol.ts')).listCandidates(context, output),
+    .addOption(utcOption())
+    .action(async (options: Formatted & { readonly utc?: boolean }) =>
+      (await import('../commands/enrol.ts')).listCandidates(context, options),
     );
   consentOptions(
     enrolments
@@ -91,8 +94,9 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
     list
       .description('named tokens, without their text')
       .addOption(outputOption('table', 'json', 'yaml', 'name'))
-      .action(async ({ output }: Formatted) =>
-        (await import('../commands/token.ts')).listTokens(context, output),
+      .addOption(utcOption())
+      .action(async (options: Formatted & { readonly utc?: boolean }) =>
+        (await import('../commands/token.ts')).listTokens(context, options),
       );
   consentOptions(
     tokens.command('revoke <name>').description('refuse a token from now on; says whose it is, and asks'),
@@ -109,7 +113,7 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
     .description('authorities that endorse TPMs, as they come with assay')
     .option('--from <dir>', 'another folder of *.pem', 'builtin')
     .option('--intermediates', 'the authorities below the roots instead')
-    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(outputOption('table', 'wide', 'json', 'yaml'))
     .action(async (options: EkRootsOptions) =>
       (await import('../offline/verify/ek-roots.ts')).listRoots(context, options),
     );

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { CliContext } from '../context.ts';
+import type { BootDiffOptions } from '../offline/boot/diff.ts';
 import type { EventLogOptions } from '../offline/boot/eventlog.ts';
 import type { VerifyOptions } from '../offline/verify/command.ts';
-import { type Formatted, nodeArgument, outputOption, type ToFile } from './option.ts';
+import { nodeArgument, outputOption, type ToFile, utcOption } from './option.ts';
 
 export function addEvidence(program: Command, context: CliContext): void {
   program
@@ -11,7 +12,7 @@ export function addEvidence(program: Command, context: CliContext): void {
     .addArgument(nodeArgument())
     .option(
       '--evidence <digest>',
-      'of an earlier verdict: as `assay history -o wide` shows it; default: the latest',
+      'of an earlier verdict: the first 12 digits or more, as `assay history -o wide` shows them; default: the latest',
     )
     .option('-f, --file <file>', 'write it there instead of standard output')
     .action(async (node: string, options: ToFile & { readonly evidence?: string }) =>
@@ -24,6 +25,7 @@ export function addEvidence(program: Command, context: CliContext): void {
     .option('--references <dir>', "folder of reference values; default: the bundle's own")
     .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
     .addOption(outputOption('table', 'json', 'yaml', 'junit', 'sarif'))
+    .addOption(utcOption())
     .action(async (bundle: string, options: VerifyOptions) =>
       (await import('../offline/verify/command.ts')).judgeBundle(context, bundle, options),
     );
@@ -39,12 +41,13 @@ export function addEvidence(program: Command, context: CliContext): void {
     .command('boot')
     .description('boots: what a machine measured from its firmware to its kernel');
   boot
-    .command('diff <a> <b>')
+    .command('diff <a> [b]')
     .description(
-      'what differs between two boots, the good one first: files (a firmware log, an exported bundle), or nodes at the server, NODE or NODE@DIGEST as `assay history -o wide` shows it',
+      'what differs between two boots, the good one first: files (a firmware log, an exported bundle), or nodes at the server, NODE or NODE@DIGEST (12 digits do) as `assay history -o wide` shows it; of a NODE alone: its latest boot beside the last one that was trusted',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (a: string, b: string, { output }: Formatted) =>
-      (await import('../offline/boot/diff.ts')).showBootDiff(context, a, b, output),
+    .addOption(utcOption())
+    .action(async (a: string, b: string | undefined, options: BootDiffOptions) =>
+      (await import('../offline/boot/diff.ts')).showBootDiff(context, a, b, options),
     );
 }

@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
 import type { AttestOptions } from '../commands/attest.ts';
+import type { DescribeOptions } from '../commands/describe.ts';
 import type { GetOptions } from '../commands/get.ts';
 import type { EnrolmentsOptions } from '../commands/get-enrolments.ts';
 import type { HistoryOptions } from '../commands/history.ts';
+import type { WhyOptions } from '../commands/why.ts';
 import type { CliContext } from '../context.ts';
-import { type Formatted, nodeArgument, nodesArgument, outputOption, several } from './option.ts';
+import { nodeArgument, nodesArgument, outputOption, several, utcOption } from './option.ts';
 
 /** `get`, under which other families of commands put what they list. */
 export function addNodes(program: Command, context: CliContext): Command {
@@ -34,7 +36,7 @@ export function addNodes(program: Command, context: CliContext): Command {
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',
     )
     .option('--timeout <duration>', 'how long --wait waits: 90s, 5m, 1h', '60s')
-    .option('--utc', 'times as RFC 3339 instead of ages')
+    .addOption(utcOption())
     .action(async (names: readonly string[], options: GetOptions) =>
       (await import('../commands/get.ts')).getNodes(context, names, options),
     );
@@ -54,16 +56,18 @@ export function addNodes(program: Command, context: CliContext): Command {
     .description('everything about one node, or several; the word `node` may be left out')
     .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (names: readonly string[], { output }: Formatted) =>
-      (await import('../commands/describe.ts')).describeNodes(context, names, output),
+    .addOption(utcOption())
+    .action(async (names: readonly string[], options: DescribeOptions) =>
+      (await import('../commands/describe.ts')).describeNodes(context, names, options),
     );
   program
     .command('why')
     .description('why a node is in its state, and what to do')
     .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (names: readonly string[], { output }: Formatted) =>
-      (await import('../commands/why.ts')).explainNodes(context, names, output),
+    .addOption(utcOption())
+    .action(async (names: readonly string[], options: WhyOptions) =>
+      (await import('../commands/why.ts')).explainNodes(context, names, options),
     );
   program
     .command('history')
@@ -73,7 +77,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .option('--limit <count>', 'at most so many, 1 to 500', '50')
     .option('--transitions', 'only where the state changed, as far back as the history goes')
     .option('--before <next>', 'older ones: the `next` of an earlier answer with -o json')
-    .option('--utc', 'times as RFC 3339 instead of ages')
+    .addOption(utcOption())
     .action(async (node: string, options: HistoryOptions) =>
       (await import('../commands/history.ts')).showHistory(context, node, options),
     );

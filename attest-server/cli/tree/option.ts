@@ -28,6 +28,11 @@ export function formatsOfOption(option: Option): readonly Format[] {
   return formatsOf.get(option) ?? [];
 }
 
+/** Moments as they are, instead of how long ago they were. */
+export function utcOption(): Option {
+  return new Option('--utc', 'times as RFC 3339 instead of ages');
+}
+
 /** For a command that changes nodes or cuts somebody off: it says whom, and asks. */
 export function consentOptions(command: Command): Command {
   return command

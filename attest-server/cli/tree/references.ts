@@ -3,7 +3,7 @@ import type { CaptureOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
-import { consentOptions, type Formatted, outputOption, several, type ToFile } from './option.ts';
+import { consentOptions, type Formatted, outputOption, several, type ToFile, utcOption } from './option.ts';
 
 export function addReferences(program: Command, get: Command, context: CliContext): void {
   const references = program
@@ -18,6 +18,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
       .description('references that the server holds')
       .option('--kind <kind>', 'only those of boot, runtime, firewall, disk')
       .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
+      .addOption(utcOption())
       .action(async (options: ListOptions) =>
         (await import('../commands/reference.ts')).listReferences(context, options),
       );

@@ -103,6 +103,7 @@ function byPcr({ prepared, bank, differing }: Closest, boot: ReplayedBoot | null
     actual,
     text: more.length === 0 ? what : `${what} PCRs ${more.join(', ')} differ as well.`,
     evidence: boot === null || pcr === null ? null : { digest: boot.digest, position: `PCR ${pcr}` },
+    reference: name,
   };
 }
 
@@ -122,6 +123,7 @@ function byEvent(
     actual: actual && digestOf(actual, bank),
     text: `${component}: ${where} ${changeOf(expected, actual, reference)}.`,
     evidence: boot && { digest: boot.digest, position: actual ? `event ${actual.index}` : `PCR ${pcr}` },
+    reference,
   };
 }
 

@@ -44,6 +44,7 @@ export function stageFinding(
       digest: boot.digest,
       position: actual === null ? placeOf(expected) : `event ${actual.event}`,
     },
+    reference: name,
     ...(isSigned && { signed: true }),
   };
 }
@@ -169,14 +170,9 @@ export function misplacedFinding(
   if (one === undefined) throw new Error('a stage without misplaced components is in order');
   const name = quoted(nameOf(namedActual(one)));
   const text = `The ${stageNames[stage]} was measured in another order than reference ${reference.name} has: ${name}, event ${one.event} in PCR ${one.pcr}, is not in its place. Something started otherwise, or was extended later.`;
-  return ruleFinding(
-    boot,
-    'pcr_mismatch',
-    one.event,
-    `the order of ${reference.name}`,
-    nameOf(namedActual(one)),
-    text,
-  );
+  const wanted = `the order of ${reference.name}`;
+  const finding = ruleFinding(boot, 'pcr_mismatch', one.event, wanted, nameOf(namedActual(one)), text);
+  return { ...finding, reference: reference.name };
 }
 
 /** A loader, or what it reads, that was measured when its kernel ran already. */

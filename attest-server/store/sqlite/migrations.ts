@@ -244,6 +244,17 @@ const migrations: readonly string[] = [
      where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
      and history.ek_digest = statuses.ek_digest and verdict like '{"state":"trusted"%'
    ) where state <> 'trusted';`,
+
+  // When a boot was first proven is not when it began. The evidence of the latest row stays while equal verdicts follow.
+  `alter table statuses rename column booted_at to boot_seen_at;
+   alter table statuses add column booted_after integer;
+   alter table statuses add column booted_at integer;
+   alter table statuses add column recorded_evidence text;
+   update statuses set recorded_evidence = (
+     select evidence_digest from history
+     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+     order by at desc limit 1
+   );`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -134,6 +134,15 @@ describe('the collectors', () => {
     assert.deepEqual(rest, { kexecLoadDisabled: true });
   });
 
+  it('say when the kernel started, by its own clock', async () => {
+    await put('proc/stat', 'cpu  1 2 3\nintr 5\nctxt 7\nbtime 1795702376\nprocesses 9\n');
+    assert.equal((await readHost()).bootTime, 1_795_702_376);
+    for (const nonsense of ['btime\n', 'btime -1\n', 'btime 99999999999\n', 'btime 4294967296\n']) {
+      await put('proc/stat', nonsense);
+      assert.equal((await readHost()).bootTime, undefined, nonsense);
+    }
+  });
+
   it('say the system UUID in lower case where it is one, and are not kept from the rest where it is not', async () => {
     const id = 'sys/class/dmi/id/product_uuid';
     await put(id, '4C4C4544-0042-3510-8052-B4C04F4D5132\n');

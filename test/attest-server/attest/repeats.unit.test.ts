@@ -120,6 +120,30 @@ describe('a node whose verdict stays the same', () => {
     assert.equal(attestation.status('node-1')?.repeats, 4);
   });
 
+  it('names evidence that stays kept while that of equal verdicts gives way to the next', async () => {
+    const first = attestation.status('node-1');
+    for (let at = 2; at <= 4; at += 1) {
+      await judge(at * minute);
+      await store.verdicts.settled();
+    }
+    const shown = attestation.status('node-1');
+    assert.equal(shown?.recordedEvidence, first?.evidenceDigest);
+    assert.notEqual(shown?.evidenceDigest, shown?.recordedEvidence);
+    assert.notEqual(await store.evidence.read(shown?.recordedEvidence ?? '', 'node-1'), null);
+    attestation = await open();
+    assert.equal(attestation.status('node-1')?.recordedEvidence, first?.evidenceDigest);
+  });
+
+  it('is found by the first digits of its evidence, written or latest', async () => {
+    await judge(2 * minute);
+    await store.verdicts.settled();
+    const { evidenceDigest, recordedEvidence } = attestation.status('node-1') ?? {};
+    for (const digest of [evidenceDigest ?? '', recordedEvidence ?? ''])
+      assert.deepEqual(await store.evidence.named('node-1', digest.slice(0, 12)), [digest]);
+    assert.deepEqual(await store.evidence.named('node-2', evidenceDigest?.slice(0, 12) ?? ''), []);
+    assert.equal((await store.evidence.named('node-1', '')).length, 2);
+  });
+
   it('leaves the state since when it is, also over a restart and an hour, until another one comes', async () => {
     const since = () => attestation.status('node-1')?.since;
     for (const at of [2 * minute, 30 * minute, 62 * minute]) await judge(at);

@@ -36,7 +36,7 @@ describe('assay authority', () => {
 
   it('says which nodes are waited for, to people and to programs', async () => {
     const { out } = await assay('authority status');
-    assert.match(out, /^AUTHORITY +STATE +UNTIL\n(ab){32} +in force +2036-11-20/);
+    assert.match(out, /^AUTHORITY +STATE +UNTIL\n(ab){6} +in force +2036-11-20/);
     assert.match(out, /1 of 2 nodes[^\n]*\n +not yet: node-2\n/);
     const view = JSON.parse((await assay('authority status -o json')).out);
     assert.deepEqual([view.stage, view.untold, view.waitingFor], ['announced', 1, ['node-2']]);

@@ -19,6 +19,7 @@ export function ioOf(change: Partial<CliIo>): CliIo {
     env: {},
     cwd: '/nonexistent',
     colour: false,
+    columns: null,
     now: () => now,
     ask: null,
     stdin: Readable.from([]),

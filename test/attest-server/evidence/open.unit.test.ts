@@ -18,6 +18,7 @@ function openOver(blobs: ReadonlyMap<string, Buffer>) {
       read: reader('any'),
       readShared: reader('shared'),
       owners: none,
+      named: none,
       erase: async () => false,
       eraseUnused: async () => 0,
     },

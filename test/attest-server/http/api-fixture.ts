@@ -95,6 +95,8 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     verifiedAt: now - 5_000,
     expiresAt: now + 60_000,
     trustedAt: null,
+    bootSeenAt: now - 3_540_000,
+    bootedAfter: null,
     bootedAt: now - 3_600_000,
     resetCount: 7,
     restartCount: 0,
@@ -108,6 +110,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     memory: {},
     evidenceDigest: null,
     recordedAt: now - 5_000,
+    recordedEvidence: null,
     repeats: 0,
     since: now - 3_600_000,
     ...change,
@@ -360,7 +363,10 @@ export function portsOf(world: World): ApiPorts {
       if (at >= 0) world.madeTokens.splice(at, 1);
       return at >= 0;
     },
-    bundle: async (node, evidence) => world.bundles.get(evidence ?? node) ?? null,
+    bundle: async (node, evidence) => {
+      const key = [...world.bundles.keys()].find((each) => evidence !== null && each.startsWith(evidence));
+      return world.bundles.get(evidence === null ? node : (key ?? '')) ?? null;
+    },
     authority: {
       view: async () => authorityNow,
       rotate: async () => authorityNow,
@@ -414,7 +420,9 @@ export function portsOf(world: World): ApiPorts {
     server: {
       version: '0.2.0',
       startedAt: now - 86_400_000,
+      policySource: '/etc/assay/policy.yaml',
       policySince: () => now - 3_600_000,
+      faulty: () => [],
       space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
       store: () => ({ schema: 12, bytes: 4_096_000 }),
       certificates: () => [

@@ -103,6 +103,41 @@ describe('the API', () => {
     assert.deepEqual([rest.items.length, rest.next], [1, null]);
   });
 
+  it('says what to do next about each reason, in lines, finished by what it knows of the node', async () => {
+    const boot = 'cd'.repeat(32);
+    const kept = 'ef'.repeat(32);
+    const reason = reasonOf('kernel_unknown', { evidence: { digest: boot, position: 'event 94' } });
+    world.nodes.set('node-4', {
+      enrolled: enrolled('node-4'),
+      status: statusOf('node-4', verdictOf({ state: 'untrusted', reasons: [reason] }), {
+        bootSeenAt: Date.parse('2026-11-20T11:01:30Z'),
+        parts: { boot },
+        recordedEvidence: kept,
+      }),
+    });
+    const node = api.nodeView.parse(JSON.parse((await ask(server, '/v1/nodes/node-4')).text));
+    world.nodes.delete('node-4');
+    assert.equal(node.evidence, kept);
+    assert.deepEqual(node.reasons[0]?.evidence, { digest: boot, position: 'event 94', bundle: kept });
+    const commands = node.reasons[0]?.next?.split('\n').filter((line) => line.startsWith('  '));
+    assert.deepEqual(commands, [
+      '  assay boot diff node-4',
+      '  assay reference capture node-4 --name node-4-20261120-efefef',
+      '  assay bundle node-4 --evidence efefefefefef -f node-4.json',
+    ]);
+  });
+
+  it('takes twelve digits of a digest for evidence, and no less', async () => {
+    for (const [digits, status] of [
+      ['ab'.repeat(6), 404],
+      ['ab'.repeat(32), 404],
+      ['ab'.repeat(5), 400],
+      ['ab'.repeat(33), 400],
+      ['AB'.repeat(6), 400],
+    ] as const)
+      assert.equal((await ask(server, `/v1/nodes/node-1/bundle?evidence=${digits}`)).status, status, digits);
+  });
+
   it('keeps history entries of one moment on one page', async () => {
     const first = JSON.parse((await ask(server, '/v1/nodes/node-1/history?limit=3')).text);
     assert.equal(first.items.length, 1);

@@ -34,6 +34,24 @@ describe('the view of a node', () => {
     assert.deepEqual([view.state, view.reason], ['untrusted', 'kernel_unknown']);
   });
 
+  it('names the evidence that has what a reason cites, and none for what an earlier answer had', () => {
+    const cited = (digest: string) =>
+      reasonOf('kernel_unknown', { evidence: { digest, position: 'event 94' } });
+    const verdict = verdictOf({ state: 'untrusted', reasons: [cited('aa'), cited('bb')] });
+    const status = statusOf('node-1', verdict, { parts: { boot: 'aa' }, recordedEvidence: 'cc' });
+    const view = nodeView(status, enrolled('node-1'), now, null);
+    assert.deepEqual(
+      view.reasons.map(({ evidence }) => evidence?.bundle),
+      ['cc', null],
+    );
+    assert.equal(view.evidence, 'cc');
+  });
+
+  it('says of silence when the last proof was, as a moment', () => {
+    const view = nodeView(statusOf('node-1', verdictOf(), { expiresAt: now }), enrolled('node-1'), now, null);
+    assert.equal(view.reasons[0]?.actual, 'the last one of 2026-11-20T11:59:55.000Z');
+  });
+
   it('says of an enrolled node without any verdict that it is pending', () => {
     const view = nodeView(null, enrolled('node-1'), now, null);
     assert.deepEqual(

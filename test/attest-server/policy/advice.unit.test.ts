@@ -1,21 +1,67 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
+import { isCommand, type Known } from '../../../attest-server/protocol/advice.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 
+const known: Required<Known> = {
+  node: 'worker-3',
+  ek: 'ab'.repeat(32),
+  evidence: 'cd'.repeat(32),
+  name: 'worker-3-20261126-cdcdcd',
+  reference: 'workers-1',
+  twin: 'worker-9',
+};
+const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|TWIN)\b/;
+const linesOf = (advice: string) => advice.split('\n');
+
 describe('what to do next', () => {
-  it('is said for every code, with the node in its commands where it is known', () => {
+  it('is said for every code, with all that is known of the node in it', () => {
     for (const code of reasonCodes) {
-      assert.ok(nextStep(code).length > 0, code);
-      assert.ok(!nextStep(code, 'worker-3').includes('NODE'), code);
+      const advice = nextStep({ code, reference: 'workers-1', actual: 'worker-9, worker-8' }, known);
+      assert.ok(advice.length > 0, code);
+      assert.doesNotMatch(advice, placeholder, code);
     }
-    assert.ok(nextStep('kernel_unknown', 'worker-3').includes('assay reference capture worker-3 --name'));
-    assert.ok(nextStep('kernel_unknown', 'worker-3').includes('assay boot diff worker-3@'));
-    assert.equal(
-      nextStep('kernel_unknown', '$&'),
-      nextStep('kernel_unknown').replaceAll('NODE', () => '$&'),
-    );
+  });
+
+  it('has a line for each step, and each command alone on one', () => {
+    for (const code of reasonCodes) {
+      const lines = linesOf(nextStep({ code, reference: 'workers-1', actual: 'worker-9' }, known));
+      for (const line of lines) {
+        assert.equal(line, line.trimEnd(), code);
+        if (isCommand(line)) assert.match(line, /^ {2}(?:assay [a-z]|(?:systemctl|journalctl|ls) )/, code);
+        // Prose names a command only where it is no step of its own.
+        else assert.doesNotMatch(line, /assay (?!reference compute --help)[a-z]+ [a-z]/, `${code}: ${line}`);
+      }
+      assert.ok(!isCommand(lines[0] ?? ''), code);
+    }
+  });
+
+  it('is finished: name, digests and references are filled in', () => {
+    const commands = (code: Parameters<typeof nextStep>[0]['code']) =>
+      linesOf(nextStep({ code, actual: 'worker-9, worker-8' }, known)).filter(isCommand);
+    assert.deepEqual(commands('kernel_unknown'), [
+      '  assay boot diff worker-3',
+      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
+      '  assay bundle worker-3 --evidence cdcdcdcdcdcd -f worker-3.json',
+    ]);
+    assert.deepEqual(commands('counter_rollback'), [
+      `  assay enrol approve worker-3 --ek ${'ab'.repeat(32)}`,
+    ]);
+    assert.deepEqual(commands('ek_already_bound'), [
+      '  assay enrol revoke worker-9 --reason "its TPM is that of worker-3"',
+      '  assay enrol revoke worker-3 --reason "its TPM is that of worker-9"',
+    ]);
+  });
+
+  it('leaves out steps that need what is not there, and keeps the word where nothing is known', () => {
+    const few = nextStep({ code: 'kernel_unknown' }, { node: 'worker-3' });
+    assert.doesNotMatch(few, /--evidence/);
+    assert.match(few, /capture worker-3 --name NEW_NAME/);
+    const none = nextStep({ code: 'kernel_unknown' });
+    for (const word of ['NODE', 'NEW_NAME', 'EVIDENCE']) assert.ok(none.includes(word), word);
+    assert.match(nextStep({ code: 'kernel_unknown' }, { node: '$&' }), /assay boot diff \$&/);
   });
 
   it('is said in words of its own for what the evidence itself is refused for', () => {
@@ -30,19 +76,23 @@ describe('what to do next', () => {
       ...(['ak_name_mismatch', 'ak_attributes', 'ak_hierarchy', 'weak_key', 'ek_cert_key_mismatch'] as const),
       ...(['not_tpm_generated', 'wrong_attest_type', 'too_large'] as const),
     ])
-      assert.notEqual(nextStep(code), nextStep('label_tamper'), code);
+      assert.notEqual(nextStep({ code }), nextStep({ code: 'label_tamper' }), code);
   });
 
-  it('names commands that there are', async () => {
-    const named = new Set(
-      reasonCodes.flatMap((code) =>
-        [...nextStep(code).matchAll(/assay ((?:[a-z-]+)(?: [a-z-]+)?)/g)].map(([, words]) => words ?? ''),
-      ),
+  it('names commands that there are, with options that they have', async () => {
+    const lines = reasonCodes.flatMap((code) =>
+      linesOf(nextStep({ code, reference: 'workers-1', actual: 'worker-9' }, known)).filter(isCommand),
     );
-    assert.ok(named.size > 5);
-    for (const words of named) {
-      const { code, err } = await runAssay([...words.split(' '), '--help']);
-      assert.deepEqual([code, err], [0, ''], words);
+    const ours = lines.filter((line) => line.trimStart().startsWith('assay '));
+    const commands = new Set(ours.map((line) => line.trim().replace(/ \| .*/, '')));
+    assert.ok(commands.size > 8);
+    for (const command of commands) {
+      const words = command.split(' ').slice(1);
+      const path = words.slice(0, words.findIndex((word) => !/^[a-z][a-z-]*$/.test(word)) >>> 0);
+      const { code, out, err } = await runAssay([...path, '--help']);
+      assert.deepEqual([code, err], [0, ''], command);
+      for (const option of words.filter((word) => /^--?[a-z]/.test(word)))
+        assert.match(out, new RegExp(`${option}[ ,]`), command);
     }
   });
 });

@@ -115,7 +115,7 @@ describe('what a collector could not read', () => {
   });
 
   it('says what to do in words of its own', () => {
-    assert.notEqual(nextStep('facts_unavailable'), nextStep('latched'));
+    assert.notEqual(nextStep({ code: 'facts_unavailable' }), nextStep({ code: 'latched' }));
   });
 });
 

@@ -60,7 +60,9 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     verifiedAt: at,
     expiresAt: at + 180_000,
     trustedAt: null,
-    bootedAt: at,
+    bootSeenAt: at,
+    bootedAfter: at - 60_000,
+    bootedAt: at - 30_000,
     resetCount: 4_294_967_295,
     restartCount: 0,
     clock: 2n ** 64n - 1n,
@@ -73,6 +75,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     memory: { host: { seen: ['6.12.0'] } },
     evidenceDigest: null,
     recordedAt: at,
+    recordedEvidence: 'ee'.repeat(32),
     repeats: 0,
     since: at,
   };

@@ -281,13 +281,17 @@ const trustedBefore: Readonly<Record<string, number>> = { 'node-2': 1_795_702_37
 function statusesOfSchema10(): readonly unknown[] {
   const text = readFileSync(join(import.meta.dirname, 'schema-10.statuses.json'), 'utf8');
   const before: Record<string, unknown>[] = JSON.parse(text);
-  return before.map(({ bootLogDigest, clock, ...rest }) => ({
+  return before.map(({ bootLogDigest, clock, bootedAt: bootSeenAt, ...rest }) => ({
     ...rest,
+    bootSeenAt,
+    bootedAfter: null,
+    bootedAt: null,
     clock: BigInt(String(clock).replace('n', '')),
     parts: bootLogDigest === null ? {} : { boot: bootLogDigest },
     memory: {},
     trustedAt: trustedBefore[String(rest.name)] ?? null,
     recordedAt: rest.verifiedAt,
+    recordedEvidence: rest.evidenceDigest,
     repeats: 0,
   }));
 }

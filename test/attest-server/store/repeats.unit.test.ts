@@ -39,7 +39,9 @@ describe('a verdict that is the one before', () => {
       state: 'trusted',
       verdict: madeVerdict('trusted'),
       trustedAt: null,
-      bootedAt: 2_000,
+      bootSeenAt: 2_000,
+      bootedAfter: -58_000,
+      bootedAt: -28_000,
       recordedAt: 2_000,
       since: 2_000,
     });

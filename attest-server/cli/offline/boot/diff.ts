@@ -16,22 +16,52 @@ import type { Reason } from '../../../protocol/verdict.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { type BootSide, readBootSide } from './side.ts';
+import { type Reading, readable, readingOf, withShortDigests, wrapped } from '../../readable.ts';
+import { readLastTrusted, type TrustedBoot } from './last-trusted.ts';
+import { type BootSide, isFile, readBootSide } from './side.ts';
 
-/** `boot diff A B`: the cause first, then every event that differs; exits 10 where they differ in what counts. */
-export async function showBootDiff(context: CliContext, a: string, b: string, format: Format): Promise<void> {
+export interface BootDiffOptions {
+  readonly output: Format;
+  readonly utc?: boolean;
+}
+
+/**
+ * `boot diff A B`, or `boot diff NODE` for its last trusted boot and its latest one: the cause first, then every event that
+ * differs; exits 10 where they differ in what counts.
+ */
+export async function showBootDiff(
+  context: CliContext,
+  a: string,
+  b: string | undefined,
+  { output: format, utc }: BootDiffOptions,
+): Promise<void> {
   const { io, server, exitWith } = context;
+  const good = b === undefined ? await lastTrustedOf(context, a) : null;
   const diff = diffBoots(
-    await readBootSide(a, io.cwd, server),
-    await readBootSide(b, io.cwd, server),
+    good?.side ?? (await readBootSide(a, io.cwd, server)),
+    await readBootSide(b ?? a, io.cwd, server),
     io.now(),
   );
-  await print(io, format, diff, () => page(diff));
+  const reading = readingOf(io, utc);
+  const head =
+    good === null ? '' : `Compared with ${good.side.label}, trusted at ${readable(good.at, reading)}.\n`;
+  await print(io, format, diff, () => head + page(diff, reading));
   exitWith(diff.same ? exit.ok : exit.untrusted);
+}
+
+async function lastTrustedOf({ io, server }: CliContext, node: string): Promise<TrustedBoot> {
+  if (!isFile(node, io.cwd) && !node.includes('@')) return readLastTrusted(await server(), node);
+  throw new CliError(
+    `${node} is no name of a node, of which the last trusted boot could be looked up`,
+    `Name both boots, the good one first:\n  assay boot diff GOOD ${node}`,
+    exit.usage,
+  );
 }
 
 /** How two boots differ; what `assay boot diff -o json` prints. */
 export interface BootDiff {
+  /** What was compared, as it is called, the good one first. */
+  readonly boots: readonly [string, string];
   /** Nothing differs that counts. */
   readonly same: boolean;
   /** The causes, the first one first; as a verdict on `b` says them with `a` as the reference. */
@@ -81,6 +111,7 @@ function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
     }),
   );
   return {
+    boots: [a.label, b.label],
     same: findings.length === 0,
     findings: findings.map(({ code, text, expected, actual }) => ({ code, text, expected, actual })),
     differences,
@@ -179,15 +210,15 @@ function followingStages({ differences }: BootDiff): readonly string[] {
     .map((stage) => stageNames[stage]);
 }
 
-function page(diff: BootDiff): string {
+function page(diff: BootDiff, reading: Reading): string {
   const { same, findings, differences } = diff;
   const following = followingStages(diff);
-  const lines = [
+  const prose = [
     ...(same ? ['Both boots are the same in all that counts.'] : findings.map(({ text }) => text)),
     ...(following.length === 0 ? [] : [`With it changed: ${following.join(', ')}.`]),
-    ...differences.flatMap(eventLines),
-  ];
-  return lines.map((line) => `${printable(line)}\n`).join('');
+  ].flatMap((text) => wrapped(readable(text, reading), reading.width));
+  const events = differences.flatMap(eventLines).map((line) => withShortDigests(printable(line)));
+  return [...prose, ...events].map((line) => `${line}\n`).join('');
 }
 
 const countsText = { cause: 'the cause', follows: 'follows', never: 'never counts' } as const;

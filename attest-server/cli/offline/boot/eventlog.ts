@@ -17,6 +17,7 @@ import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import type { Format } from '../../output.ts';
 import { readInput } from '../../read-file.ts';
+import { shownDigits } from '../../readable.ts';
 import { table } from '../../table.ts';
 
 export interface EventLogOptions {
@@ -189,9 +190,6 @@ function lines(header: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
-/** The beginning is enough to compare digests; the whole ones are in the JSON. */
-const shownDigits = 16;
-
 function eventLines({ events, banks }: Pick<EventLog, 'events' | 'banks'>): readonly string[] {
   const bank = banks.sha256 === undefined ? firstOf(banks) : 'sha256';
   const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', (bank ?? 'digest').toUpperCase(), 'DESCRIBES'];

@@ -14,6 +14,7 @@ import type { Client } from '../../client.ts';
 import { evidenceDigest } from '../../evidence-digest.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readFile } from '../../read-file.ts';
+import { shownDigits } from '../../readable.ts';
 import { eventLogFault } from './eventlog.ts';
 
 /** One of two boots that are compared. */
@@ -35,16 +36,20 @@ export async function readBootSide(
   cwd: string,
   server: () => Promise<Client>,
 ): Promise<BootSide> {
-  const path = resolve(cwd, given);
-  if (given.includes('/') || statSync(path, { throwIfNoEntry: false }) !== undefined)
-    return sideOfFile(given, readFile(path));
+  if (isFile(given, cwd)) return sideOfFile(given, readFile(resolve(cwd, given)));
   const [node = '', digest] = given.split('@');
-  const which = digest === undefined ? '' : `?evidence=${evidenceDigest(digest)}`;
-  const label = digest === undefined ? given : `${node}@${digest.slice(0, 12)}…`;
-  return sideOfBundle(
-    label,
-    await (await server()).text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`),
-  );
+  return readNodeSide(await server(), node, digest === undefined ? null : evidenceDigest(node, digest));
+}
+
+export function isFile(given: string, cwd: string): boolean {
+  return given.includes('/') || statSync(resolve(cwd, given), { throwIfNoEntry: false }) !== undefined;
+}
+
+/** The latest boot of a node, or that of earlier evidence. @throws CliError */
+export async function readNodeSide(server: Client, node: string, digest: string | null): Promise<BootSide> {
+  const which = digest === null ? '' : `?evidence=${digest}`;
+  const label = digest === null ? node : `${node}@${digest.slice(0, shownDigits)}`;
+  return sideOfBundle(label, await server.text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`));
 }
 
 function sideOfFile(file: string, bytes: Buffer): BootSide {
@@ -73,14 +78,14 @@ function sideOfBundle(label: string, text: string): BootSide {
     if (!(cause instanceof Rejection)) throw cause;
     throw new CliError(
       `the evidence of ${label} is rejected: ${cause.code}: ${cause.message}`,
-      'Export it again: assay bundle NODE.',
+      'Export it again:\n  assay bundle NODE -f NODE.json',
       exit.error,
       cause,
     );
   }
   throw new CliError(
     `the evidence of ${label} has no boot log`,
-    'Only its PCR values are known: assay verify.',
+    'Only its PCR values are known. Have them judged:\n  assay verify BUNDLE',
   );
 }
 

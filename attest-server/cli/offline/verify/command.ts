@@ -8,17 +8,19 @@ import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readInput } from '../../read-file.ts';
+import { type Reading, readingOf, withShortDigests } from '../../readable.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';
 import { junit } from './junit.ts';
 import { sarif } from './sarif.ts';
-import { type JudgedBundle, verifyBundle } from './verify.ts';
+import { type BundleVerdict, type JudgedBundle, verifyBundle } from './verify.ts';
 
 export interface VerifyOptions {
   readonly policy?: string;
   readonly references?: string;
   readonly trustRoots?: string;
   readonly output: Format;
+  readonly utc?: boolean;
 }
 
 /** `verify BUNDLE`: needs no server; exits by the state, 10 for evidence that is rejected. */
@@ -27,7 +29,7 @@ export async function judgeBundle(
   file: string,
   options: VerifyOptions,
 ): Promise<void> {
-  const { output: format } = options;
+  const { output: format, utc } = options;
   const at = (path: string) => resolve(io.cwd, path);
   const judged = verifyBundle((await readInput(io, file)).toString('utf8'), {
     ...(options.policy !== undefined && { policy: readPolicy(io, options.policy) }),
@@ -49,7 +51,9 @@ export async function judgeBundle(
   }
   if (format === 'sarif') await print(io, 'json', sarif(file, judged, version), () => '');
   else
-    await print(io, format, judged.verdict, () => (format === 'junit' ? junit(file, judged) : page(judged)));
+    await print(io, format, withNextSteps(judged.verdict), () =>
+      format === 'junit' ? junit(file, judged) : page(judged, readingOf(io, utc)),
+    );
   exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
 }
 
@@ -65,8 +69,17 @@ function readRoots(name: string): TrustRoots {
   }
 }
 
-function page({ verdict, rejected }: JudgedBundle): string {
-  const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = verdict;
+/** As the server says it in each reason, too. */
+function withNextSteps(verdict: BundleVerdict) {
+  const { node = null } = verdict;
+  return {
+    ...verdict,
+    reasons: verdict.reasons.map((reason) => ({ ...reason, next: nextStep(reason, { node }) })),
+  };
+}
+
+function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
+  const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = withNextSteps(verdict);
   const authentic = reasons.length === 0 && Object.keys(aspects).length === 0;
   const how = rejected
     ? 'the evidence is rejected'
@@ -87,5 +100,6 @@ function page({ verdict, rejected }: JudgedBundle): string {
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];
-  return `${lines.join('\n')}\n${reasons.map((reason) => paragraph({ ...reason, next: nextStep(reason.code, node, reason) }, node)).join('')}`;
+  const head = lines.map((line) => `${withShortDigests(line)}\n`).join('');
+  return head + reasons.map((reason) => paragraph(reason, reading, node)).join('');
 }

@@ -3,6 +3,7 @@ import { type RootFile, readRootsFolder } from '../../../roots/read-roots.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
+import { withShortDigests } from '../../readable.ts';
 import { table } from '../../table.ts';
 
 export interface EkRootsOptions {
@@ -21,7 +22,10 @@ export async function listRoots(
   await print(io, format, { items, next: null }, () =>
     table(
       ['SUBJECT', 'UNTIL', 'SHA-256', 'FILE'],
-      items.map(({ subject, notAfter, sha256, file }) => [subject, notAfter.slice(0, 10), sha256, file]),
+      items.map(({ subject, notAfter, sha256, file }) => {
+        const digest = format === 'wide' ? sha256 : withShortDigests(sha256);
+        return [subject, notAfter.slice(0, 10), digest, file];
+      }),
     ),
   );
 }

@@ -16,7 +16,7 @@ export function sarif(file: string, { verdict, rejected }: JudgedBundle, version
           driver: {
             name: 'assay',
             version,
-            rules: codes.map((code) => ({ id: code, help: { text: nextStep(code) } })),
+            rules: codes.map((code) => ({ id: code, help: { text: nextStep({ code }) } })),
           },
         },
         artifacts: [{ location: { uri: encodeURI(file) } }],

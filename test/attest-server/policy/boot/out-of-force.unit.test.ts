@@ -20,7 +20,7 @@ const textOf = (references: readonly Reference[], boot = updated) => {
 
 const nextOf = (references: readonly Reference[]) => {
   const [reason] = verdictOn(madeProof({ log: updated }), policy, node, references, at).reasons;
-  return reason === undefined ? '' : nextStep(reason.code, 'node-1', reason);
+  return reason === undefined ? '' : nextStep(reason, { node: 'node-1' });
 };
 
 describe('a boot that no reference in force knows', () => {

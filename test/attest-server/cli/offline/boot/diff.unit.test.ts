@@ -1,19 +1,22 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import type { BootDiff } from '../../../../../attest-server/cli/offline/boot/diff.ts';
 import { parseBundle } from '../../../../../attest-server/protocol/bundle.ts';
+import type { Verdict } from '../../../../../attest-server/protocol/verdict.ts';
 import { siblingLog } from '../../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import {
   type ApiServer,
   emptyWorld,
   enrolled,
+  now,
   startApi,
   statusOf,
   verdictOf,
+  type World,
 } from '../../../http/api-fixture.ts';
 import { environmentOf, runAssay } from '../../cli-fixture.ts';
 import { recordedBundle } from '../recorded-bundle.ts';
@@ -21,6 +24,43 @@ import { recordedBundle } from '../recorded-bundle.ts';
 const recorded = join(import.meta.dirname, '../../../../../swtpm-fixtures/recorded');
 const logOf = (name: string) => join(recorded, name, 'binary_bios_measurements');
 const otherDigest = 'ab'.repeat(32);
+const hour = 3_600_000;
+
+/**
+ * node-2 booted another kernel an hour ago, node-3 did before its evidence was erased, node-4 never did. Of node-2, trusted
+ * verdicts on another boot are older than the digest of the last one.
+ */
+function fillHistory(world: World): void {
+  const vector = (name: string) =>
+    parseBundle(readFileSync(join(recorded, '../vectors', name, 'bundle.json'), 'utf8'));
+  world.bundles.set('node-2', vector('45-kernel'));
+  world.bundles.set('11'.repeat(32), vector('control'));
+  const bad = verdictOf({ state: 'untrusted' });
+  for (const name of ['node-2', 'node-3'])
+    world.nodes.set(name, {
+      enrolled: enrolled(name),
+      status: statusOf(name, bad, { bootSeenAt: now - hour }),
+    });
+  world.nodes.set('node-4', { enrolled: enrolled('node-4'), status: null });
+  const row = (node: string, minutes: number, verdict: Verdict, digest: string | null) =>
+    world.history.push({
+      node,
+      at: now - minutes * 60_000,
+      verdict,
+      evidenceDigest: digest,
+      transition: true,
+      repeats: 0,
+      since: now - minutes * 60_000,
+    });
+  // Of the boot that runs: trusted for another reason.
+  row('node-2', 59, verdictOf(), '33'.repeat(32));
+  row('node-2', 60, bad, '33'.repeat(32));
+  row('node-2', 65, verdictOf(), null);
+  row('node-2', 66, verdictOf(), '44'.repeat(32));
+  row('node-2', 70, verdictOf(), '11'.repeat(32));
+  row('node-2', 80, verdictOf(), otherDigest);
+  row('node-3', 70, verdictOf(), '55'.repeat(32));
+}
 
 /** A recorded quote of the boot that `debian13-shim-grub` recorded, and a log. */
 function bundleOf(log: Buffer | null): string {
@@ -68,7 +108,7 @@ describe('assay boot diff', () => {
     assert.deepEqual(places(found, 'cause'), ['kernel 9']);
     assert.deepEqual(places(found, 'follows'), ['kernel 4', 'initrd 9', 'initrd 9']);
     const { out } = await diff(logOf('debian13-shim-grub'), logOf('debian13-shim-grub-kernel'));
-    assert.match(out, /^The kernel .*\n.*initrd\.\n/);
+    assert.match(out, /^The kernel .*\n.*\n.*initrd\.\n/);
   });
 
   it('names the command line of a unified image, not the image around it', async () => {
@@ -118,6 +158,7 @@ describe('assay boot diff', () => {
       const bundle = parseBundle(bundleOf(recordedLog('debian13-shim-grub')));
       world.bundles.set('node-1', bundle);
       world.bundles.set(otherDigest, bundle);
+      fillHistory(world);
       server = await startApi(world);
       env = environmentOf(server, 'reader-token');
     });
@@ -128,6 +169,34 @@ describe('assay boot diff', () => {
     it('asks the server for the latest evidence, or for earlier one by its digest', async () => {
       assert.equal((await ask('node-1', `node-1@${otherDigest}`)).code, 0);
       assert.equal((await ask('node-1', logOf('debian13-shim-grub-cmdline'))).code, 10);
+    });
+
+    it('takes the first twelve digits of a digest', async () => {
+      assert.equal((await ask('node-1', `node-1@${otherDigest.slice(0, 12)}`)).code, 0);
+      assert.equal((await ask('node-1', `node-1@${otherDigest.slice(0, 11)}`)).code, 2);
+    });
+
+    it('of one node: compares its latest boot with the last one before that was trusted', async () => {
+      const { code, out } = await ask('node-2');
+      assert.equal(code, 10);
+      assert.match(
+        out,
+        /^Compared with node-2@111111111111, trusted at 2026-11-20T10:50:00Z \(70m ago\)\.\n/,
+      );
+      const found: BootDiff = JSON.parse((await ask('node-2', '-o', 'json')).out);
+      assert.deepEqual([found.boots, codes(found)], [['node-2@111111111111', 'node-2'], ['kernel_unknown']]);
+    });
+
+    it('of one node: says what else to compare with where no such boot is kept', async () => {
+      const never = await ask('node-1');
+      assert.deepEqual([never.code, never.out], [1, '']);
+      assert.match(never.err, /\n {4}assay boot diff FILE node-1\n$/);
+      const erased = await ask('node-3');
+      assert.equal(erased.code, 1);
+      assert.match(erased.err, /is kept.*\n.*\n {4}assay boot diff node-1 node-3\n$/);
+      assert.match((await ask('node-4')).err, /has proven no boot.*\n.*\n {4}assay why node-4\n$/);
+      for (const other of ['node-1@abcdefabcdef', logOf('debian13-shim-grub')])
+        assert.equal((await ask(other)).code, 2, other);
     });
 
     it('fails where there is no such evidence', async () => {

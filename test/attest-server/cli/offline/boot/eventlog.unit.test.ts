@@ -27,7 +27,7 @@ describe('assay eventlog', () => {
     const titles = 2 + Object.keys(log.banks).length;
     assert.equal(lines.length, titles + log.events.length + pcrs + log.notes.length + 1);
     for (const [index, { stage, digests, describes }] of log.events.entries())
-      for (const told of [stage, digests.sha256?.slice(0, 16) ?? '-', describes.trimEnd()])
+      for (const told of [stage, digests.sha256?.slice(0, 12) ?? '-', describes.trimEnd()])
         assert(lines[2 + index]?.includes(told), `${told} in line ${2 + index}`);
   });
 

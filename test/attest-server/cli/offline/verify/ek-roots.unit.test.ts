@@ -40,7 +40,13 @@ describe('assay ek roots', () => {
   });
 
   it('lists a folder of one’s own, and what is below its roots', async () => {
-    assert.match((await assay('--from', 'own')).out, /CN=Own root +9999-12-31 +[0-9a-f]{64} +root\.pem\n$/);
+    for (const [format, digits] of [
+      ['table', 12],
+      ['wide', 64],
+    ] as const) {
+      const { out } = await assay('--from', 'own', '-o', format);
+      assert.match(out, new RegExp(`CN=Own root +9999-12-31 +[0-9a-f]{${digits}} +root\\.pem\\n$`));
+    }
     assert.match((await assay('--from', 'own', '--intermediates')).out, /CN=Below .* below\.pem\n$/);
   });
 

@@ -57,6 +57,17 @@ describe('a bundle judged offline', () => {
     assert.deepEqual([verdict.state, verdict.earStatus, verdict.from], ['trusted', 'affirming', undefined]);
   });
 
+  it('says in JSON, too, what to do next about each reason', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'assay-verify-'));
+    const file = join(dir, 'bundle.json');
+    writeFileSync(file, JSON.stringify(withLog));
+    const { out } = await runAssay(['verify', file, '--policy', 'strict', '-o', 'json']);
+    rmSync(dir, { recursive: true });
+    const { reasons }: { reasons: readonly { code: string; next: string }[] } = JSON.parse(out);
+    assert.ok(reasons.length > 0);
+    for (const { code, next } of reasons) assert.ok(next.length > 0, code);
+  });
+
   it('says what the boot was, as far as the quote vouches for it, also where no policy judges', () => {
     const { boot } = judge(withLog).verdict;
     assert.ok(boot);

@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
+import { describe, it } from 'mocha';
+import type { Client } from '../../../attest-server/cli/client.ts';
+import { describeNodes } from '../../../attest-server/cli/commands/describe.ts';
+import { explainNodes } from '../../../attest-server/cli/commands/why.ts';
+import type { CliContext } from '../../../attest-server/cli/context.ts';
+import { nodeTable } from '../../../attest-server/cli/node-table.ts';
+import { type NodeView, nodeView } from '../../../attest-server/protocol/api.ts';
+import { now, reasonOf } from '../http/api-fixture.ts';
+
+const instant = (ago: number) => new Date(now - ago * 1000).toISOString();
+const evidence = `0123456789ab${'c'.repeat(52)}`;
+const log = 'd'.repeat(64);
+const advice = [
+  `If the change is wanted${' and so on'.repeat(12)}, do this:`,
+  `  assay reference capture node-2 --name ${'node-2-20261120-1100-'.repeat(6)}`,
+  'If not, do that.',
+].join('\n');
+
+/** All that an answer of today has. */
+const view: NodeView = nodeView.parse({
+  name: 'node-2',
+  state: 'untrusted',
+  reason: 'kernel_unknown',
+  reasons: [
+    {
+      ...reasonOf('kernel_unknown', {
+        text: `event 94 ${'measured something '.repeat(10)}`.trim(),
+        expected: `vmlinuz sha256:${'e'.repeat(64)}`,
+        actual: `the last one of ${instant(16)}`,
+      }),
+      evidence: { digest: log, position: 'event 94', bundle: evidence },
+      next: advice,
+    },
+  ],
+  aspects: { boot: { status: 'contraindicated', source: 'tpm' } },
+  bootedAt: instant(600),
+  bootSeenAt: instant(540),
+  verifiedAt: instant(5),
+  expiresAt: instant(-60),
+  group: 'workers',
+  tpm: 'IBM',
+  kernel: '6.12.1',
+  policy: 'strict@0123456789ab',
+  require: ['identity', 'boot'],
+  mode: 'enforce',
+  bound: 'approval',
+  tpmClass: 'virtual',
+  since: instant(300),
+  enrolledAt: instant(86_400 * 3),
+  enrolledBy: 'token:alice',
+  ek: 'f'.repeat(64),
+  address: '10.0.0.7',
+  connectedAt: instant(7200),
+  agent: '0.2.0',
+  evidence,
+  references: [{ name: 'workers-1', by: 'token:bob', since: instant(86_400) }],
+  claims: [
+    {
+      ek: '9'.repeat(64),
+      code: 'ak_mismatch',
+      attempts: 4,
+      firstSeen: instant(900),
+      lastSeen: instant(90),
+      address: '10.0.0.9',
+    },
+  ],
+  transitions: [
+    { at: instant(300), state: 'untrusted', reason: 'kernel_unknown' },
+    { at: instant(400), state: 'trusted', reason: null },
+  ],
+});
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: naming them is the point
+const untamed = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/;
+
+type Show = (context: CliContext) => Promise<void>;
+
+/** What a command prints of this answer, on a terminal of so many columns; null: on none. */
+async function shown(show: Show, columns: number | null = null, answer: object = view): Promise<string> {
+  let out = '';
+  const server: Pick<Client, 'get'> = { get: async (_path, schema) => schema.parse(answer) };
+  await show({
+    version: '0',
+    io: {
+      out: (text) => {
+        out += text;
+      },
+      err: () => {},
+      env: {},
+      cwd: '/',
+      colour: false,
+      columns,
+      ask: null,
+      stdin: Readable.from([]),
+      interrupted: () => new AbortController().signal,
+      now: () => now,
+    },
+    // These commands only get.
+    server: async () => server as Client,
+    exitWith: () => {},
+  });
+  return out;
+}
+
+const why: Show = (context) => explainNodes(context, ['node-2'], { output: 'table' });
+const describing: Show = (context) => describeNodes(context, ['node-2'], { output: 'table' });
+const widest = (text: string, isCounted: (line: string) => boolean = () => true) =>
+  Math.max(
+    ...text
+      .split('\n')
+      .filter(isCounted)
+      .map((line) => line.length),
+  );
+const isProse = (line: string) => !line.trimStart().startsWith('assay ');
+
+describe('the pages about one node', () => {
+  for (const [name, page] of [
+    ['why', why],
+    ['describe', describing],
+  ] as const) {
+    it(`${name}: prose is as wide as the terminal, or 100 columns where there is none`, async () => {
+      for (const columns of [60, 80, 132]) {
+        const width = widest(await shown(page, columns), isProse);
+        assert.ok(width <= columns && width > columns - 20, `${columns}: ${width}`);
+      }
+      assert.ok(widest(await shown(page), isProse) <= 100);
+    });
+
+    it(`${name}: a command is alone on its line and whole, however narrow the terminal is`, async () => {
+      const [, command = ''] = advice.split('\n');
+      for (const columns of [20, 60, null]) {
+        const lines = (await shown(page, columns)).split('\n').map((line) => line.trim());
+        assert.ok(lines.includes(command.trim()), String(columns));
+      }
+    });
+
+    it(`${name}: names the evidence that other commands take, by twelve digits`, async () => {
+      const out = await shown(page);
+      assert.match(out, /\b0123456789ab at event 94\b/);
+      assert.doesNotMatch(out, /[0-9a-f]{13}/);
+    });
+
+    it(`${name}: says how long ago a moment was, also one in a text, or with --utc only when`, async () => {
+      assert.match(await shown(page), /the last one of 2026-11-20T11:59:44Z \(16s ago\)/);
+      const command = name === 'why' ? explainNodes : describeNodes;
+      const absolute = await shown((context) => command(context, ['node-2'], { output: 'table', utc: true }));
+      assert.match(absolute, /the last one of 2026-11-20T11:59:44Z$/m);
+      assert.doesNotMatch(absolute, /\d[smhd] ago/);
+    });
+  }
+
+  it('gives programs the whole of it: next, since, evidence', async () => {
+    const json = JSON.parse(await shown((context) => explainNodes(context, ['node-2'], { output: 'json' })));
+    assert.deepEqual([json.since, json.evidence, json.reasons[0].next], [view.since, evidence, advice]);
+    assert.deepEqual(json.reasons[0].evidence, { digest: log, position: 'event 94', bundle: evidence });
+    const whole = await shown((context) => describeNodes(context, ['node-2'], { output: 'json' }));
+    assert.deepEqual(JSON.parse(whole), view);
+    const yaml = await shown((context) => explainNodes(context, ['node-2'], { output: 'yaml' }));
+    assert.ok(yaml.includes(`\n        ${advice.split('\n')[1]?.trim()}\n`), yaml);
+  });
+
+  it('describe: shows all that the server knows', async () => {
+    const out = await shown(describing, 200);
+    for (const line of [
+      /^Since: +2026-11-20T11:55:00Z \(5m ago\)$/m,
+      /^Booted: +2026-11-20T11:50:00Z \(10m ago\)/m,
+      /^Connected: +since 2026-11-20T10:00:00Z/m,
+      /^Address: +10\.0\.0\.7$/m,
+      /^Agent: +0\.2\.0 /m,
+      /^Enrolled: +2026-11-17T12:00:00Z/m,
+      /^Bound by: +approval \(token:alice\)$/m,
+      /^EK: +f{12}$/m,
+      /^Evidence: +0123456789ab$/m,
+      /^Boots like: +reference workers-1 \(token:bob, 2026-11-19T12:00:00Z/m,
+      /^Claimed by: +the TPM 9{12}: refused 4 times since .*from 10\.0\.0\.9: ak_mismatch$/m,
+      /^Changes: +2026-11-20T11:55:00Z \(5m ago\) untrusted: kernel_unknown\n +2026-11-20T11:53:20Z \(6m ago\) trusted$/m,
+    ])
+      assert.match(out, line);
+  });
+
+  it('obey nothing that a server says, also in its advice', async () => {
+    const [reason] = view.reasons;
+    const next = 'Do this:\n  assay get nodes \u001b[2J\u009b2J\r\nor \u202ethat\u0007';
+    const answer = { ...view, reasons: [{ ...reason, next }], agent: '\u001b]0;x\u0007' };
+    for (const page of [why, describing]) assert.doesNotMatch(await shown(page, 80, answer), untamed);
+  });
+
+  it('take the answer of an earlier server, which knows less', async () => {
+    const { name, state, reason, aspects, bootedAt, verifiedAt, expiresAt, group, tpm } = view;
+    const { kernel, policy, require, mode, bound, tpmClass } = view;
+    const reasons = [reasonOf('kernel_unknown', { evidence: { digest: log, position: 'event 94' } })];
+    const earlier = { name, state, reason, reasons, aspects, bootedAt, verifiedAt, expiresAt, group, tpm };
+    const answer = { ...earlier, kernel, policy, require, mode, bound, tpmClass };
+    assert.match(
+      await shown(why, null, answer),
+      /part d{12} at event 94\n.*\n.*\n +assay reference capture node-2 /,
+    );
+    assert.match(await shown(describing, null, answer), /^Since: +-$/m);
+  });
+});
+
+describe('the table of nodes', () => {
+  const row = (node: Partial<NodeView>, utc = false) =>
+    (
+      nodeTable([{ ...view, ...node }], { wide: false, headers: true, utc, colour: false, now }).split(
+        '\n',
+      )[1] ?? ''
+    ).split(/ {2,}/);
+
+  it('has a meaning for each of its times', () => {
+    assert.deepEqual(row({}).slice(3), ['5m', '10m', '5s', '3d']);
+    assert.deepEqual(row({}, true).slice(3), [
+      '2026-11-20T11:55:00Z',
+      '2026-11-20T11:50:00Z',
+      '2026-11-20T11:59:55Z',
+      '2026-11-17T12:00:00Z',
+    ]);
+  });
+
+  it('never tells a wrong time of a boot: where its begin is not known, it was before its first proof', () => {
+    assert.deepEqual(row({ bootedAt: null })[4], '>9m');
+    assert.deepEqual(row({ bootedAt: null }, true)[4], 'before 2026-11-20T11:51:00Z');
+    assert.deepEqual(row({ bootedAt: null, bootSeenAt: null })[4], '-');
+  });
+});

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { bootLogPath } from '../../agent/collectors/boot-log.ts';
+import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { commandsIn, fallNight, goodBoot, investigate, type Night, node, type } from './night.ts';
+
+/** Each begins with a node that is trusted, and ends with one. */
+describe('incidents: a node boots something else', function () {
+  this.timeout(120_000);
+  let night: Night;
+  before(async () => {
+    night = await fallNight();
+  });
+  after(() => night?.[Symbol.asyncDispose]());
+
+  for (const [what, code, cause] of [
+    ['kernel', 'kernel_unknown', /kernel has changed: event \d+ in PCR 9 measured .* reference good-boot/],
+    ['cmdline', 'cmdline_policy', 'init=/bin/sh'],
+    ['secureboot', 'secureboot_off', 'Secure Boot'],
+  ] as const)
+    it(`says of another ${what} what it is, and how to see all of it`, async () => {
+      await night.reboot(tamper(goodBoot, what));
+      await night.reaches('untrusted', code);
+      const shown = await investigate(night, {
+        steps: [
+          ['get', 'nodes'],
+          ['why', node],
+        ],
+        cause: [code, cause, `${node} is untrusted`],
+        next: [`assay boot diff ${node}`],
+      });
+      const diff = commandsIn(shown).find((line) => line.startsWith('assay boot diff')) ?? '';
+      const { code: exit, stdout, stderr } = await type(night, diff);
+      assert.equal(exit, 10, stderr);
+      assert.match(stdout, /\w/);
+      await night.reboot(goodBoot);
+      await night.reaches('trusted');
+    });
+
+  it('says that a boot log is gone, and where it should be', async () => {
+    await night.killAgent();
+    await rm(join(night.machine.sysroot, bootLogPath));
+    await night.startAgent();
+    await night.reaches('untrusted', 'log_incomplete');
+    await investigate(night, {
+      steps: [['why', node]],
+      cause: ['log_incomplete', /boot log/i, 'binary_bios_measurements'],
+      next: [/^(ls|sudo ls) /],
+    });
+    await night.reboot(goodBoot);
+    await night.reaches('trusted');
+  });
+});
