@@ -198,7 +198,7 @@ async function whoSigned({ server, ca }: ServerAccess): Promise<string> {
 }
 
 function short(digest: string): string {
-  return `${digest.slice(0, 12)}…`;
+  return digest.slice(0, 12);
 }
 
 function unreachable(server: URL, code: string, cause: Error): [text: string, hint: string] {
