@@ -13,6 +13,7 @@ import {
 import { Rejection } from '../attest-server/protocol/rejection.ts';
 import { AgentError } from './agent-error.ts';
 import type { ServerAddress } from './config.ts';
+import { connectFault, openedLate } from './connect-fault.ts';
 import { readPeerChain } from './server-identity.ts';
 
 export interface ChannelOptions {
@@ -24,6 +25,8 @@ export interface ChannelOptions {
   readonly takes: ReadonlyMap<number, FrameTaker>;
   /** Milliseconds between pings; a connection silent for three of them is dropped. Default 15 s. */
   readonly pingEveryMs?: number;
+  /** Milliseconds from the first packet to the WebSocket, whatever the peer sends meanwhile. Default 10 s. */
+  readonly openWithinMs?: number;
 }
 
 /** Takes the binary frames of one kind. */
@@ -59,8 +62,6 @@ export interface Channel {
   close(status?: number, code?: string): void;
 }
 
-const handshakeMs = 10_000;
-
 /** @throws AgentError `connect_failed` (retryable), saying why: unreachable, untrusted, not this protocol */
 export function openChannel(options: ChannelOptions): Promise<Channel> {
   const { server, authority, signal } = options;
@@ -70,13 +71,16 @@ export function openChannel(options: ChannelOptions): Promise<Channel> {
     minVersion: 'TLSv1.3',
     perMessageDeflate: false,
     maxPayload: Math.max(limits.textFrame, ...[...options.takes.values()].map(({ most }) => most + 1)),
-    handshakeTimeout: handshakeMs,
     followRedirects: false,
   });
   return new Promise((resolve, reject) => {
     let binding: Buffer | undefined;
     let peer: X509Certificate | undefined;
+    // The one of `ws` is for a pause: a server that sends a byte now and then would be waited for without end.
+    const late = setTimeout(() => fail(new Error(openedLate)), options.openWithinMs ?? 10_000);
     const fail = (cause: unknown) => {
+      clearTimeout(late);
+      signal.removeEventListener('abort', onAbort);
       socket.terminate();
       saidOf(cause, server, signal).then((said) =>
         reject(
@@ -94,6 +98,7 @@ export function openChannel(options: ChannelOptions): Promise<Channel> {
       if (secure.authorized) peer = secure.getPeerX509Certificate();
     });
     socket.once('open', () => {
+      clearTimeout(late);
       signal.removeEventListener('abort', onAbort);
       if (binding === undefined || peer === undefined)
         return fail(new Error('the connection is not TLS 1.3 with a verified certificate'));
@@ -116,15 +121,7 @@ async function saidOf(cause: unknown, server: ServerAddress, signal: AbortSignal
     const fault = dateFault(await readPeerChain(server, signal).catch(() => []), Date.now());
     if (fault !== null) return `${fault.text}. ${fault.hint}`;
   }
-  return `${cause.message}${adviceOn(cause)}`;
-}
-
-/** What to do where none of the trusted authorities signed the server's certificate. */
-function adviceOn(error: Error): string {
-  const isUntrusted = 'code' in error && /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE/.test(String(error.code));
-  return isUntrusted
-    ? '; if its authority was replaced while this node was away, give the new one as caFile, or a new join token'
-    : '';
+  return connectFault(cause);
 }
 
 /** @throws Rejection */

@@ -124,6 +124,7 @@ class Agent {
     try {
       const trust = await readTrust({ caFile: this.#config.caFile, joinToken: token, state }, server, signal);
       const isEnrolled = (await state.read('enrolled')) !== null;
+      const presented = isEnrolled ? null : (token?.presented ?? null);
       const [channel, { tpm, identity }] = await Promise.all([
         openChannel({ server, authority: trust.pem, takes, signal }),
         opened,
@@ -140,7 +141,7 @@ class Agent {
         tpm,
         readNode,
         saysWhatItSpeaks,
-        joinToken: isEnrolled ? null : (token?.presented ?? null),
+        joinToken: presented,
         checkpoint: witness.checkpoint,
         authorities: trust.digests,
         on: {
@@ -185,6 +186,8 @@ class Agent {
             const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
             const next = adviceOn(code, { node: this.#config.node });
             logger.warn({ code, next }, code === 'server_fault' ? serverFault : text);
+            if (presented !== null && code === 'enrolment_pending')
+              logger.warn({ code: 'join_token' }, this.#whyNotJoined());
             // A node whose enrolment was revoked shows a token again: its operator may have put a new one there.
             if (isEnrolled && unknownNode.has(code))
               state.remove('enrolled').catch((error: unknown) => logger.error(describe(error)));
@@ -221,6 +224,12 @@ class Agent {
         ? 'the next hello is without what this agent speaks, for a server of 0.1.0'
         : 'that was not it: the next hello says again what this agent speaks',
     );
+  }
+
+  /** The server tells a stranger its code alone. */
+  #whyNotJoined(): string {
+    const { node, joinTokenFile } = this.#config;
+    return `the server did not enrol ${node} by the join token in ${joinTokenFile}: it holds for one node, once, and for a short time. The server's log says what is wrong with it; to make another: assay join-token create --node ${node}`;
   }
 
   #openTpm(): Promise<OpenTpm> {

@@ -7,6 +7,7 @@ import { dateFault } from '../attest-server/protocol/certificate-dates.ts';
 import { AgentError } from './agent-error.ts';
 import { isSignedBy, openTrust, type Trust } from './announced-authorities.ts';
 import type { ServerAddress } from './config.ts';
+import { connectFault, notForHost } from './connect-fault.ts';
 import type { JoinToken } from './join-token.ts';
 import type { StateDir } from './state-dir.ts';
 
@@ -38,13 +39,13 @@ async function readGiven(
 ): Promise<readonly X509Certificate[]> {
   if (caFile !== null) return readCaFile(caFile, joinToken);
   const text = await state.read('serverCa');
-  const kept = text === null ? null : parsePem(text);
+  const kept = text === null ? null : parsePem(text, 'the authority that is kept in the state folder');
   if (kept !== null && (joinToken === null || kept.some((authority) => isNamedBy(authority, joinToken))))
     return kept;
   if (joinToken === null)
     throw new AgentError(
       'join_token',
-      'the join token is missing and no authority is kept: give one of them',
+      'joinTokenFile names no file that is there, and no authority is kept: make a token (assay join-token create --node NODE), or give caFile',
     );
   const chain = await readPeerChain(server, signal);
   const authority = checkChain(chain, server.host, joinToken, new Date());
@@ -76,27 +77,39 @@ export function checkChain(
   const fault = dateFault([leaf, authority], now.getTime());
   if (fault !== null) throw refused(`${fault.text}. ${fault.hint}`);
   if ((isIP(host) ? leaf.checkIP(host) : leaf.checkHost(host)) === undefined)
-    throw refused(`its certificate is not for ${host}`);
+    throw refused(notForHost(host, leaf.subjectAltName));
   return authority;
 }
 
 async function readCaFile(path: string, token: JoinToken | null): Promise<readonly X509Certificate[]> {
   const pem = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new AgentError('ca_file', `the authority's file ${path} cannot be read`, { cause });
+    const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+    const text = `the authority's file ${path} (caFile) cannot be read${code}: ${whichCaFile}`;
+    throw new AgentError('ca_file', text, { cause });
   });
-  const authorities = parsePem(pem);
+  const authorities = parsePem(pem, `${path} (caFile)`);
   if (token !== null && !authorities.some((authority) => isNamedBy(authority, token)))
-    throw new AgentError('ca_file', `the join token names another authority than ${path}`);
+    throw new AgentError(
+      'ca_file',
+      `the join token names another authority than ${path} (caFile): leave caFile out where the token is of the right server, else make a token there (assay join-token create --node NODE)`,
+    );
   return authorities;
 }
 
-function parsePem(pem: string): X509Certificate[] {
+const whichCaFile =
+  "copy tls/ca.crt out of the server's state folder, and name the copy as caFile of this agent's configuration";
+
+function parsePem(pem: string, name: string): X509Certificate[] {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   try {
     if (blocks.length === 0) throw new Error('no block of a certificate');
     return blocks.map((block) => new X509Certificate(block));
   } catch (cause) {
-    throw new AgentError('ca_file', "the authority's file holds no PEM certificate", { cause });
+    throw new AgentError(
+      'ca_file',
+      `${name} holds no certificate in PEM (-----BEGIN CERTIFICATE-----): ${whichCaFile}`,
+      { cause },
+    );
   }
 }
 
@@ -115,7 +128,7 @@ export function readPeerChain(
     });
     const fail = (cause: unknown) => {
       socket.destroy();
-      const said = cause instanceof Error ? cause.message : 'no answer';
+      const said = cause instanceof Error ? connectFault(cause) : 'no answer';
       reject(
         new AgentError('connect_failed', `${host}:${port} cannot be reached: ${said}`, {
           retryable: true,
@@ -126,9 +139,12 @@ export function readPeerChain(
     const onAbort = () => fail(signal.reason);
     if (signal.aborted) return onAbort();
     signal.addEventListener('abort', onAbort, { once: true });
-    socket.setTimeout(10_000, () => fail(new Error('no answer within 10 s')));
+    const late = setTimeout(() => fail(new Error('no answer within 10 s')), 10_000);
     socket.once('error', fail);
-    socket.once('close', () => signal.removeEventListener('abort', onAbort));
+    socket.once('close', () => {
+      clearTimeout(late);
+      signal.removeEventListener('abort', onAbort);
+    });
     socket.once('secureConnect', () => {
       const chain = chainOf(socket);
       socket.destroy();

@@ -27,6 +27,8 @@ program
     await startAuditLogAnew(stateDir, reason);
   });
 
+/** With what it starts, once that is known. */
+let started: ReturnType<typeof serverValues> | null = null;
 try {
   await program.parseAsync();
 } catch (error) {
@@ -45,19 +47,27 @@ async function readSettings(flags: Flags): Promise<ReturnType<typeof serverValue
   const { serverValues } = await import('./config.ts');
   const { readConfigFile } = await import('./protocol/config-file.ts');
   const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
-  return serverValues({ file, environment: process.env, flags: { stateDir, policy, logLevel } });
+  const sources = { file, environment: process.env, flags: { stateDir, policy, logLevel } };
+  try {
+    return serverValues(sources);
+  } catch (error) {
+    const { withFaultsOfPolicy } = await import('./start-fault.ts');
+    const inFile: unknown = Object(file?.value).policy;
+    throw await withFaultsOfPolicy(error, [policy, process.env.ASSAY_POLICY, inFile]);
+  }
 }
 
 /** Whatever was opened is closed by now: the process ends by itself. */
 async function fail(error: unknown): Promise<void> {
   const { startFault } = await import('./start-fault.ts');
-  const { text, exitCode } = startFault(error);
+  const { text, exitCode } = startFault(error, started);
   process.stderr.write(`assay-server: ${text}\n`);
   process.exitCode = exitCode;
 }
 
 async function run(flags: Flags): Promise<void> {
   const settings = await readSettings(flags);
+  started = settings;
   const { configOf } = await import('./config.ts');
   const { pino } = await import('pino');
   const { logLines } = await import('./protocol/log-lines.ts');

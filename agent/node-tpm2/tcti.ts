@@ -1,4 +1,5 @@
-import { access } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
+import { deniedText } from './denied.ts';
 import { ToolError } from './tool-error.ts';
 
 /** How programs reach a TPM, as tpm2-tools write it: `name:configuration`. */
@@ -35,17 +36,25 @@ export function parseTcti(text: string): Tcti {
   };
 }
 
-/** @throws ToolError `no_tpm`, saying which device or socket is missing and what to do */
+/** @throws ToolError `no_tpm`, saying which device or socket is missing, or closed to this user, and what to do */
 export async function checkPresent(tcti: Tcti): Promise<void> {
-  if (tcti.path === null || tcti.text.startsWith('libtpms:')) return;
-  await access(tcti.path).catch((cause: unknown) => {
-    throw noTpm(tcti, cause);
-  });
+  const { path } = tcti;
+  if (path === null || tcti.text.startsWith('libtpms:')) return;
+  try {
+    await access(path, constants.R_OK | constants.W_OK);
+  } catch (cause) {
+    const isDenied = cause instanceof Error && 'code' in cause && denials.has(cause.code);
+    if (!isDenied) throw noTpm(tcti, cause);
+    const text = await deniedText(path, tcti.text.startsWith('device:'));
+    throw new ToolError(text, { code: 'no_tpm', tool: 'tcti', cause });
+  }
 }
+
+const denials: ReadonlySet<unknown> = new Set(['EACCES', 'EPERM', 'EROFS']);
 
 export function noTpm(tcti: Tcti, cause?: unknown): ToolError {
   const remedy = tcti.text.startsWith('device:')
-    ? 'switch the TPM on in the firmware setup, load its driver, and check that this user may open the device (group tss)'
+    ? 'switch the TPM on in the firmware setup, and load its driver'
     : 'start the software TPM, or correct its socket path';
   return new ToolError(`no TPM answers at ${tcti.path ?? tcti.text}: ${remedy}`, {
     code: 'no_tpm',

@@ -56,7 +56,10 @@ export async function listen<Node>(
       ALPNCallback: ({ protocols }) => (protocols.includes('http/1.1') ? 'http/1.1' : undefined),
     },
     (_request, response) => {
-      response.writeHead(426, { connection: 'close' }).end();
+      // RFC 9110, 15.5.22: it must say what is spoken here. Who took it for the API is told by that.
+      response
+        .writeHead(426, { connection: 'close', upgrade: 'websocket', 'sec-websocket-protocol': subprotocol })
+        .end();
     },
   );
   const { door } = options;

@@ -1,9 +1,11 @@
 import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
+import { authorityDigest } from '../protocol/authority.ts';
 import { dateFault, dateFaults } from '../protocol/certificate-dates.ts';
 import { printable } from '../protocol/printable.ts';
 import { anyProblem } from '../protocol/problem.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
+import { certificatesIn } from './certificates-in.ts';
 import { CliError, exit } from './exit.ts';
 import type { ServerAccess } from './server-access.ts';
 import { shownChain } from './shown-chain.ts';
@@ -38,13 +40,18 @@ export class Refusal extends CliError {
 export class NoAnswer extends CliError {}
 
 const maxAnswerBytes = 64 * 1024 * 1024;
-const timeoutMs = 30_000;
 
-export function createClient(access: ServerAccess): Client {
+/** @param withinMs from the question to the end of the answer, whatever takes the time */
+export function createClient(access: ServerAccess, withinMs = 30_000): Client {
   // A list of many pages goes over one connection; nobody waits for it at the end.
   const agent = new Agent({ keepAlive: true });
   const ask = async (method: string, path: string, body?: unknown) => {
-    const answer = await send(access, agent, method, path, body === undefined ? null : JSON.stringify(body));
+    const answer = await send(
+      access,
+      agent,
+      { method, path, body: body === undefined ? null : JSON.stringify(body) },
+      withinMs,
+    );
     if (answer.status >= 200 && answer.status < 300) return answer.text;
     throw refusal(access, path, answer.status, answer.text);
   };
@@ -67,17 +74,24 @@ export function createClient(access: ServerAccess): Client {
   };
 }
 
+interface Question {
+  readonly method: string;
+  readonly path: string;
+  readonly body: string | null;
+}
+
 function send(
-  { server, token, ca }: ServerAccess,
+  access: ServerAccess,
   agent: Agent,
-  method: string,
-  path: string,
-  body: string | null,
+  { method, path, body }: Question,
+  withinMs: number,
 ): Promise<{ status: number; text: string }> {
+  const { server, token, ca } = access;
   return new Promise((resolve, reject) => {
     const fail = (cause: Error) => {
+      clearTimeout(deadline);
       if (cause instanceof CliError) reject(cause);
-      else connectionError(server, cause).then(reject);
+      else connectionError(access, cause).then(reject);
     };
     const request = httpsRequest(
       new URL(path, server),
@@ -100,68 +114,140 @@ function send(
         response.on('data', (chunk: Buffer) => {
           size += chunk.length;
           chunks.push(chunk);
-          if (size > maxAnswerBytes)
-            request.destroy(new CliError('the answer is too large', 'Is this the server?'));
+          if (size > maxAnswerBytes) giveUp(new CliError('the answer is too large', 'Is this the server?'));
         });
         response.on('error', fail);
-        response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
-        );
+        response.on('end', () => {
+          clearTimeout(deadline);
+          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') });
+        });
       },
     );
-    request.setTimeout(timeoutMs, () =>
-      request.destroy(
-        new NoAnswer(`${server.host} gave no answer within ${timeoutMs / 1000} s`, 'Try again.'),
-      ),
+    const giveUp = (why: CliError) => {
+      fail(why);
+      request.destroy();
+    };
+    // Of the whole, not of a pause: a server that sends a byte now and then would be waited for without end.
+    const deadline = setTimeout(
+      () =>
+        giveUp(new NoAnswer(`${server.host} gave no whole answer within ${withinMs / 1000} s`, whileItHangs)),
+      withinMs,
     );
     request.on('error', fail);
     request.end(body ?? undefined);
   });
 }
 
-async function connectionError(server: URL, cause: Error): Promise<CliError> {
+const whileItHangs =
+  'Try again. If it stays so, look at the server: what its log and its /readyz say, and how busy its disk and processor are.';
+
+const whereTheApiIs = 'The API is on the port apiPort of the server, 8444 where nothing else is set:';
+
+async function connectionError(access: ServerAccess, cause: Error): Promise<CliError> {
+  const { server, caFile, startedBy } = access;
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
+  const because = (text: string, hint: string) => new CliError(text, hint, exit.error, cause);
   if (dateFaults.has(code)) {
     const fault = dateFault(await shownChain(server), Date.now());
-    if (fault !== null) return new CliError(`${server.host}: ${fault.text}`, fault.hint, exit.error, cause);
+    if (fault !== null) return because(`${server.host}: ${fault.text}`, fault.hint);
   }
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return new CliError(
-      `the certificate of ${server.host} is for another name`,
-      'Use the name in the certificate with --server.',
-      exit.error,
-      cause,
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const names = ((await shownChain(server))[0]?.subjectAltName ?? 'another name').replace(
+      /(DNS|IP Address):/g,
+      '',
     );
-  if (/CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET)/.test(code))
-    return new CliError(
-      `the certificate of ${server.host} is not trusted (${code})`,
-      "Give the server's authority with --ca-file or ASSAY_CA_FILE.",
-      exit.error,
-      cause,
+    return because(
+      `the certificate of ${server.host} is not for ${server.hostname}, but for ${printable(names)}`,
+      `Use a name that it is for with --server, or add ${server.hostname} to names (ASSAY_NAMES) of the server and start that anew.`,
     );
+  }
+  if (/CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET)/.test(code)) {
+    if (startedBy !== null) return notStarted(access, `another server answers at ${server.host}`, cause);
+    const signer = caFile === null ? 'no authority that this system trusts' : `the authority in ${caFile}`;
+    return because(
+      `${signer} ${caFile === null ? 'signed' : 'did not sign'} the certificate of ${server.host} (${code})`,
+      `${await whoSigned(access)}Copy tls/ca.crt out of the state folder of that server (/var/lib/assay/tls/ca.crt where nothing else is set), and name the copy with --ca-file or ASSAY_CA_FILE.`,
+    );
+  }
   if (code === 'ERR_INVALID_CHAR')
-    return new CliError(
-      'the token file holds no token',
-      'Name another one with --token-file.',
-      exit.error,
-      cause,
-    );
+    return because('the token file holds no token', 'Name another one with --token-file.');
+  if (code === 'ECONNREFUSED' && startedBy !== null)
+    return notStarted(access, `nothing listens at ${server.host}`, cause);
+  return new NoAnswer(...unreachable(server, code, cause), exit.error, cause);
+}
+
+/** `npm start` of this folder named a server that is not there any more. */
+function notStarted({ startedBy }: ServerAccess, what: string, cause: Error): CliError {
   return new NoAnswer(
-    `the server ${server.host} cannot be reached (${code || printable(cause.message)})`,
-    'Is it running, and is --server right?',
+    `npm start does not run any more in this folder: ${what}, which ${startedBy} names`,
+    'Start it, or name another server with --server, --token-file and --ca-file:\n  npm start',
     exit.error,
     cause,
   );
 }
 
-function refusal({ server }: ServerAccess, path: string, status: number, text: string): Refusal {
+/** What the server shows and what the file holds, by the digests of `assay authority status`. */
+async function whoSigned({ server, ca }: ServerAccess): Promise<string> {
+  const shown = (await shownChain(server)).at(-1);
+  if (shown === undefined) return '';
+  const name = printable(shown.issuer.split('\n').toReversed().join(', '));
+  const known = ca === null ? [] : certificatesIn(ca);
+  const held =
+    known.length === 0 ? '' : `; the file holds ${known.map(authorityDigest).map(short).join(' and ')}`;
+  return `It shows one of ${name}, whose key has the digest ${short(authorityDigest(shown))}${held}.\n`;
+}
+
+function short(digest: string): string {
+  return digest.slice(0, 12);
+}
+
+function unreachable(server: URL, code: string, cause: Error): [text: string, hint: string] {
+  const at8444 = `  --server https://${server.hostname}:8444`;
+  if (code === 'ECONNREFUSED')
+    return [
+      `the server ${server.host} cannot be reached: nothing listens there`,
+      server.port === '8444'
+        ? 'Is the server running on that machine? On it, where systemd runs it:\n  systemctl status assay-server'
+        : `Is the server running on that machine? ${whereTheApiIs}\n${at8444}`,
+    ];
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return [
+      `the server ${server.host} cannot be reached: no address is known for that name (${code})`,
+      'See whether --server (ASSAY_SERVER) is spelt right, and whether the name server of this machine knows it.',
+    ];
+  if (code === 'EPROTO' && /wrong version number|packet length too long/i.test(cause.message))
+    return [
+      `${server.host} does not speak TLS, as the API does`,
+      `Is that the port of the metrics? ${whereTheApiIs}\n${at8444}`,
+    ];
+  return [
+    `the server ${server.host} cannot be reached (${code || printable(cause.message)})`,
+    'See whether it runs, whether --server is right, and whether a firewall lets that port through.',
+  ];
+}
+
+function refusal({ server, tokenFile }: ServerAccess, path: string, status: number, text: string): Refusal {
   const said = anyProblem.safeParse(parseJson(text)).data;
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code ?? null;
   const because = (sentence: string, hint: string | null) => new Refusal(status, code, sentence, hint);
+  // No part of the API answers so: agents are told there that they speak WebSocket.
+  if (status === 426)
+    return because(
+      `${server.host} is the port of the agents`,
+      `${whereTheApiIs}\n  --server https://${server.hostname}:8444`,
+    );
+  if (status >= 400 && said === undefined && status < 500)
+    return because(
+      `${server.host} does not answer as a server of Assay does (status ${status})`,
+      `See whether --server is right. ${whereTheApiIs}\n  --server https://${server.hostname}:8444`,
+    );
   if (status === 401)
-    return because(`${server.host} refused the token`, 'Name the file of a valid one with --token-file.');
-  if (status === 403) return because(`not allowed: ${detail}`, 'Use a token of that role with --token-file.');
+    return said?.next === undefined
+      ? because(`${server.host} refused the token in ${tokenFile}`, anotherToken)
+      : because(`${server.host} refused the token in ${tokenFile}: ${detail}`, said.next);
+  if (status === 403)
+    return because(`not allowed: ${detail}`, said?.next ?? 'Use a token of that role with --token-file.');
   if (code === 'unknown_path')
     return because(
       `${server.host} does not know ${path.replace(/\?.*/s, '')}`,
@@ -169,8 +255,12 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
     );
   if (status === 404) return because(`not found: ${detail}`, `See what is known:\n  ${listing(path)}`);
   if (said?.code === 'server_fault')
-    return because(`the server cannot do this now: ${detail} (server_fault)`, nextOf(said.next));
-  if (status >= 500) return because(`the server failed: ${detail}`, "Look into the server's log.");
+    return because(`the server cannot do this now: ${detail} (server_fault)`, said.next ?? null);
+  if (status >= 500)
+    return because(
+      `the server failed: ${detail}`,
+      "Look into the server's log. On that machine, where systemd runs it:\n  journalctl -u assay-server -n 50",
+    );
   // The person gave an argument, and no field of a request.
   const given = detail.replace(/^(body|query)\./, '');
   // Reason codes are words that documents explain; the others say what the sentence says.
@@ -178,14 +268,12 @@ function refusal({ server }: ServerAccess, path: string, status: number, text: s
   return because(`the server refused: ${word}${given}`, hintOf(status));
 }
 
+const anotherToken =
+  'It was revoked, is of another server, or is not whole. Name another file with --token-file; whoever has the role admin makes a token:\n  assay token create --name NAME --role reader';
+
 function hintOf(status: number): string | null {
   if (status === 400) return 'Correct it, and try again.';
   return status === 429 ? 'Try again in a few seconds.' : null;
-}
-
-/** Lines of the server, each made printable where it is shown. */
-function nextOf(next: string | undefined): string | null {
-  return next === undefined ? null : next.split('\n').join('\n  ');
 }
 
 function listing(path: string): string {

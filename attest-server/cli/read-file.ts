@@ -32,11 +32,18 @@ export async function readInput({ cwd, stdin }: CliIo, given: string): Promise<B
 
 /** What is said of a file that cannot be read, with the system's code where it gave one. */
 export function unreadable(path: string, cause: unknown): CliError {
-  const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-  return new CliError(
-    `${path} cannot be read${code}`,
-    'See whether it exists and you may read it.',
-    exit.error,
-    cause,
-  );
+  return new CliError(`${path} ${unreadableFor(cause)}`, 'Is that its name?', exit.error, cause);
 }
+
+/** Why a file cannot be read, behind its name. */
+export function unreadableFor(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  return reasons[code] ?? `cannot be read${code === '' ? '' : ` (${code})`}`;
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist (ENOENT)',
+  EISDIR: 'is a folder and no file (EISDIR)',
+  EACCES: 'may not be read by this user (EACCES)',
+  ENOTDIR: 'does not exist: a part of that path is no folder (ENOTDIR)',
+};

@@ -1,16 +1,24 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { certificatesIn } from './certificates-in.ts';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import { unreadableFor } from './read-file.ts';
 import { replaceFile } from './write-file.ts';
 
 /** Where the server is, who asks, and whom to trust. */
 export interface ServerAccess {
   readonly server: URL;
   readonly token: string;
+  /** Of that token. */
+  readonly tokenFile: string;
   /** PEM of the server's authority; null: the system's. */
   readonly ca: string | null;
+  /** Of that PEM. */
+  readonly caFile: string | null;
+  /** The file of `npm start` that names the server; null where something else does. */
+  readonly startedBy: string | null;
 }
 
 interface ServerFlags {
@@ -48,9 +56,10 @@ export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
           caFile: io.env.ASSAY_CA_FILE,
         }),
       ];
+  const startFile = join(io.cwd, '.assay', 'cli.json');
   const complete = () => sources.some(({ server }) => server) && sources.some(({ tokenFile }) => tokenFile);
-  if (!chosen && !complete())
-    sources.push(fileEntry(join(io.cwd, '.assay', 'cli.json')) ?? userEntry(io) ?? {});
+  const started = chosen || complete() ? null : fileEntry(startFile);
+  if (!chosen && !complete()) sources.push(started ?? userEntry(io) ?? {});
   const pick = (part: keyof Entry) => sources.find((source) => source[part])?.[part];
 
   const server = pick('server');
@@ -66,11 +75,33 @@ export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
       'no token is known',
       'Name the file that holds yours with --token-file or ASSAY_TOKEN_FILE.',
     );
+  const startedBy = started !== null && server === started.server ? startFile : null;
   return {
     server: serverUrl(server),
-    token: readText(resolve(io.cwd, tokenFile), 'the token file', '--token-file').trim(),
-    ca: caFile === undefined ? null : readText(resolve(io.cwd, caFile), 'the CA file', '--ca-file'),
+    token: readToken(resolve(io.cwd, tokenFile)),
+    tokenFile,
+    ca: caFile === undefined ? null : readAuthority(resolve(io.cwd, caFile)),
+    caFile: caFile ?? null,
+    startedBy,
   };
+}
+
+function readToken(path: string): string {
+  const token = readText(path, 'the token file', '--token-file').trim();
+  if (/^[\x21-\x7e]{1,1024}$/.test(token)) return token;
+  throw new CliError(
+    token === '' ? `the token file ${path} is empty` : `the token file ${path} holds no token`,
+    'Name the file that holds yours with --token-file; whoever has the role admin makes a token:\n  assay token create --name NAME --role reader',
+  );
+}
+
+function readAuthority(path: string): string {
+  const pem = readText(path, 'the CA file', '--ca-file');
+  if (certificatesIn(pem).length > 0) return pem;
+  throw new CliError(
+    `the CA file ${path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)`,
+    'Copy tls/ca.crt out of the state folder of the server (/var/lib/assay/tls/ca.crt where nothing else is set), and name the copy with --ca-file or ASSAY_CA_FILE.',
+  );
 }
 
 /** The named contexts of the user's file. */
@@ -155,12 +186,13 @@ function readConfiguration(path: string): z.infer<typeof configuration> | null {
     text = readFileSync(path, 'utf8');
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null;
-    throw new CliError(`${path} cannot be read`, 'Check its permissions.', exit.error, cause);
+    throw new CliError(`${path} ${unreadableFor(cause)}`, 'See whether you may read it.', exit.error, cause);
   }
   try {
     return configuration.parse(JSON.parse(text));
   } catch (cause) {
-    const how = 'It is JSON with the members server, tokenFile and caFile.';
+    const how =
+      'It is JSON with the members server, tokenFile and caFile, or contexts with these by name: correct it, or move it away.';
     throw new CliError(`${path} is not a configuration of assay`, how, exit.error, cause);
   }
 }
@@ -181,7 +213,7 @@ function readText(path: string, what: string, option: string): string {
     return readFileSync(path, 'utf8');
   } catch (cause) {
     throw new CliError(
-      `${what} ${path} cannot be read`,
+      `${what} ${path} ${unreadableFor(cause)}`,
       `Name another one with ${option}.`,
       exit.error,
       cause,

@@ -2,6 +2,8 @@ import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { connect } from 'node:tls';
 
+const withinMs = 5_000;
+
 /** Certificates that the server shows, its own first, of which nothing is believed; none where it does not answer. */
 export function shownChain({ hostname, port }: URL): Promise<readonly X509Certificate[]> {
   const host = hostname.replace(/^\[(.*)\]$/, '$1');
@@ -13,9 +15,13 @@ export function shownChain({ hostname, port }: URL): Promise<readonly X509Certif
       ...(isIP(host) === 0 && { servername: host }),
     });
     const chain: X509Certificate[] = [];
-    socket.setTimeout(5_000, () => socket.destroy());
+    // Of the whole: a server that sends a byte now and then is not waited for.
+    const late = setTimeout(() => socket.destroy(), withinMs);
     socket.once('error', () => socket.destroy());
-    socket.once('close', () => resolve(chain));
+    socket.once('close', () => {
+      clearTimeout(late);
+      resolve(chain);
+    });
     socket.once('secureConnect', () => {
       let next = socket.getPeerX509Certificate();
       while (next !== undefined && chain.length < 4) {

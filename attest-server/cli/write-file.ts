@@ -29,7 +29,10 @@ export function replaceFile(path: string, change: (text: string) => string): voi
 
 /** What is said of a file that cannot be written. */
 export function unwritable(path: string, cause: unknown): CliError {
-  return new CliError(`${path} cannot be written`, 'Name another file.', exit.error, cause);
+  const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+  const hint =
+    code === ' (ENOSPC)' ? 'That disk is full: make room, or name another file.' : 'Name another file.';
+  return new CliError(`${path} cannot be written${code}`, hint, exit.error, cause);
 }
 
 /** The same surroundings, whose standard output is that file, where one was named. */

@@ -90,17 +90,26 @@ async function authorize(
 ): Promise<Caller | null> {
   if (role === 'none') return null;
   const caller = await tokens.authenticate(headers.authorization);
-  if (caller === null)
-    throw new Denial(401, 'send a valid token as Authorization: Bearer …', {
-      code: 'token_rejected',
-      actor: `address:${socket.remoteAddress ?? ''}`,
-      headers: { 'www-authenticate': 'Bearer realm="assay"' },
+  const refused = {
+    code: 'token_rejected',
+    actor: `address:${socket.remoteAddress ?? ''}`,
+    headers: { 'www-authenticate': 'Bearer realm="assay"' },
+  } as const;
+  if (caller === null) throw new Denial(401, 'send a valid token as Authorization: Bearer …', refused);
+  if ('expiredAt' in caller) {
+    const { token, role: its, expiredAt } = caller;
+    const next = `Whoever has the role admin makes a new one:\n  assay token create --name ${token} --role ${its}`;
+    throw new Denial(401, `the token ${token} expired at ${new Date(expiredAt).toISOString()}`, {
+      ...refused,
+      next,
     });
+  }
   known();
   if (!allows(caller.role, role))
     throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
       code: 'role_denied',
       actor: caller.name,
+      next: `Use a token of that role. Whoever has the role admin makes one:\n  assay token create --name NAME --role ${role}`,
     });
   return caller;
 }

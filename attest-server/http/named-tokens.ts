@@ -19,7 +19,8 @@ export function createNamedTokens(store: TokenStore, now: () => number): NamedTo
       const same = timingSafeEqual(sha256(secret), stored(token));
       const role = roles.find((each) => each === token?.role);
       if (token === null || !same || role === undefined || role === 'none') return null;
-      if (token.expiresAt !== null && now() >= token.expiresAt) return null;
+      if (token.expiresAt !== null && now() >= token.expiresAt)
+        return { token: token.name, role, expiredAt: token.expiresAt };
       return { name: `token:${token.name}`, role, expiresAt: token.expiresAt };
     },
 

@@ -25,7 +25,9 @@ import type { Caller, Role } from './roles.ts';
 export interface ApiPorts {
   readonly store: ShownStore;
   readonly tokens: {
-    authenticate(authorization: string | undefined): Promise<Caller | null> | Caller | null;
+    authenticate(
+      authorization: string | undefined,
+    ): Promise<Caller | ExpiredToken | null> | Caller | ExpiredToken | null;
   };
   /** Whoever is behind this connection showed a valid token. */
   known(socket: Socket): void;
@@ -113,13 +115,21 @@ export interface HistoryStore {
 
 /** Tokens of people and programs, each under its own name, so that the audit log says who acted. */
 export interface NamedTokens {
-  /** Takes the `Authorization` header; null where it carries no token that holds now. */
-  authenticate(authorization: string | undefined): Promise<Caller | null>;
-  /** Gives the token's text, which is stored nowhere; null where the name is taken. */
+  /** Takes the `Authorization` header; null where it carries no token of ours. */
+  authenticate(authorization: string | undefined): Promise<Caller | ExpiredToken | null>;
+  /** Gives the token's text, which is stored nowhere; null where a token of that name holds. */
   create(request: TokenRequest): Promise<string | null>;
   list(): Promise<readonly ApiToken[]>;
   /** False where there is none of that name. */
   revoke(name: string, actor: string): Promise<boolean>;
+}
+
+/** The whole of a token was shown that once held: who has it may know why it does not. */
+export interface ExpiredToken {
+  readonly token: string;
+  readonly role: Role;
+  /** Milliseconds since the epoch. */
+  readonly expiredAt: number;
 }
 
 export interface TokenRequest {
@@ -150,7 +160,7 @@ export interface TokenStore {
   find(id: string): Promise<ApiToken | null>;
   /** By name. */
   list(): Promise<readonly ApiToken[]>;
-  /** False, and nothing is written, where the name or the id is taken. */
+  /** False, and nothing is written, where the id is taken, or the name by a token that holds when this one is made. */
   add(token: ApiToken, audit: AuditEvent): Promise<boolean>;
   /** False, and nothing is written, where there is none of that name. */
   remove(name: string, audit: AuditEvent): Promise<boolean>;

@@ -57,7 +57,7 @@ export class Denial extends HttpProblem {
   constructor(
     status: 401 | 403,
     detail: string,
-    more: { code: ReasonCode; actor: string; headers?: Readonly<Record<string, string>> },
+    more: { code: ReasonCode; actor: string; next?: string; headers?: Readonly<Record<string, string>> },
   ) {
     super(status, detail, more);
     this.code = more.code;

@@ -160,12 +160,13 @@ export const routes: readonly Route[] = [
     body: api.joinTokenRequest,
     status: 201,
     answer: api.joinTokenAnswer,
-    async handle({ createJoinToken, now }, { message, caller }) {
+    async handle({ createJoinToken, store, now }, { message, caller }) {
       const { node, ttlSeconds } = await readBody(message, api.joinTokenRequest, bodyBytes);
       const ttlMs = ttlSeconds * 1000;
       const expiresAt = new Date(now() + ttlMs).toISOString();
       const token = await createJoinToken({ node, ttlMs, actor: actorOf(caller) });
-      return { status: 201, body: { node, token, expiresAt } };
+      const nameEnrolled = (await store.node(node)) !== null;
+      return { status: 201, body: { node, token, expiresAt, nameEnrolled } };
     },
   }),
   route('GET', '/v1/join-tokens', 'operator', {

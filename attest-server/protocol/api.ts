@@ -210,7 +210,13 @@ export const joinTokenRequest = z.strictObject({
   node: nodeName,
   ttlSeconds: z.int().min(1).max(maxJoinTokenSeconds),
 });
-export const joinTokenAnswer = z.object({ node: z.string(), token: z.string(), expiresAt: z.iso.datetime() });
+export const joinTokenAnswer = z.object({
+  node: z.string(),
+  token: z.string(),
+  expiresAt: z.iso.datetime(),
+  /** A TPM is enrolled under that name already, so that the token lets no other one in. */
+  nameEnrolled: z.boolean().optional(),
+});
 
 /** A join token as it is listed: what it is for, never its secret. */
 export const joinTokenView = z.object({

@@ -37,7 +37,7 @@ export function faultText(cause: FaultCause): string {
 
 /** What a person does about it on the server, with the path of its state folder. A line of two blanks is a command. */
 export function faultAdvice(cause: FaultCause, stateDir: string): string {
-  return [...advice[cause], ...(cause === 'internal' ? [] : [goesOn])]
+  return [...advice[cause], ...(staysSo.has(cause) ? [] : [goesOn])]
     .join('\n')
     .replaceAll('DIR', () => stateDir);
 }
@@ -72,6 +72,9 @@ const texts: Readonly<Record<FaultCause, string>> = {
   locked: 'another program holds the database of the server',
   internal: 'the server failed while it judged',
 };
+
+/** What does not end by itself, or keeps nothing from being stored. */
+const staysSo: ReadonlySet<FaultCause> = new Set(['internal', 'damaged']);
 
 const goesOn = 'The server goes on by itself within seconds: no restart is needed, and nothing on the nodes.';
 

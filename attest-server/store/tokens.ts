@@ -19,6 +19,12 @@ export function tokenStore({ db, isUniqueViolation }: Database, append: Append):
 
     add: (token, event) =>
       db.transaction().execute(async (transaction) => {
+        // A name whose token is over is free: who renews it need not revoke it first.
+        await transaction
+          .deleteFrom('api_tokens')
+          .where('name', '=', token.name)
+          .where('expires_at', '<=', token.createdAt)
+          .execute();
         try {
           await transaction.insertInto('api_tokens').values(rowOf(token)).execute();
         } catch (cause) {

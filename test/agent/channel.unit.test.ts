@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import type { WebSocket } from 'ws';
 import { type Channel, type FrameTaker, openChannel } from '../../agent/channel.ts';
@@ -23,6 +24,7 @@ describe('the channel', () => {
   interface More {
     readonly signal?: AbortSignal;
     readonly pingEveryMs?: number;
+    readonly openWithinMs?: number;
     readonly takes?: ReadonlyMap<number, FrameTaker>;
   }
   const open = (port: number, more: More = {}) =>
@@ -75,6 +77,20 @@ describe('the channel', () => {
       channel.send('hello');
       assert.equal((await channel.closed).code, code);
     });
+
+  it('does not wait for a server that opens it byte by byte', async () => {
+    const server = createTlsServer(tls, (socket) => {
+      socket.on('error', () => {});
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nx: ');
+      const each = setInterval(() => socket.write('x'), 20);
+      socket.once('close', () => clearInterval(each));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    await assert.rejects(open(port, { openWithinMs: 300 }), { code: 'connect_failed', retryable: true });
+    server.close();
+  });
 
   describe('with a kind of binary frame that the agent speaks', () => {
     const kind = 0x7f;

@@ -68,7 +68,7 @@ describe('the start of a server', function () {
       try {
         await assert.rejects(
           ends(environment({ [name]: String(port) })),
-          refused(new RegExp(`the port ${port} is taken`)),
+          refused(new RegExp(`the port ${port} of \\w+ \\(${name}\\) is taken`)),
         );
       } finally {
         taken.close();

@@ -23,6 +23,12 @@ export async function showHistory(
   const limit = Number(most);
   if (!Number.isInteger(limit) || limit < 1 || limit > 500)
     throw new CliError(`--limit ${most} is not a number from 1 to 500`, null, exit.usage);
+  if (before !== undefined && !/^\d{1,15}$/.test(before))
+    throw new CliError(
+      `--before ${before} is no place in a history`,
+      `Take it from next of the page before:\n  assay history ${node} -o json`,
+      exit.usage,
+    );
   const { items, next } = await readHistory(await server(), node, {
     limit,
     transitions,

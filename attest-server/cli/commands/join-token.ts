@@ -23,6 +23,7 @@ export async function createJoinToken(
     throw new CliError(`--ttl ${ttl} is not between 1s and 24h`, null, exit.usage);
   const made = await (await server()).post('/v1/join-tokens', { node, ttlSeconds }, joinTokenAnswer);
   await print(io, format, made, () => `${printable(made.token)}\n`);
+  if (made.nameEnrolled === true) io.err(whileEnrolled(printable(made.node)));
   if (format !== 'table') return;
   const [, , id] = made.token.split('.');
   const back = id === undefined ? '' : `; assay join-token revoke ${printable(id)} takes it back`;
@@ -69,4 +70,12 @@ export async function revokeJoinToken({ io, server }: CliContext, id: string): P
 function stateOf({ expiresAt, usedAt }: JoinTokenView, now: number): 'open' | 'used' | 'expired' {
   if (usedAt !== null) return 'used';
   return Date.parse(expiresAt) > now ? 'open' : 'expired';
+}
+
+function whileEnrolled(node: string): string {
+  return `A TPM is enrolled as ${node} already: while it is, this token lets no other one in. It only tells the agent which authority the server has.
+If the TPM or the board was exchanged, free the name, and then make the token:
+  assay enrol revoke ${node} --reason "the TPM was exchanged"
+  assay join-token create --node ${node}
+`;
 }

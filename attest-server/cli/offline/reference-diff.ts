@@ -1,18 +1,22 @@
 import { resolve } from 'node:path';
 import type { EventDifference } from '../../policy/boot/event-diff.ts';
 import { diffReferences, type ReferenceDifference } from '../../policy/reference-diff.ts';
+import { pcrBanks } from '../../protocol/messages.ts';
 import { printable } from '../../protocol/printable.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
-import { CliError } from '../exit.ts';
+import { CliError, exit } from '../exit.ts';
 import { type Format, print } from '../output.ts';
 import { withShortDigests } from '../readable.ts';
 import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
 import { isReferenceFile, readReference } from './reference-file.ts';
 
-/** `reference diff A B`: each is a name at the server, or a file; only names need the server. */
+/**
+ * `reference diff A B`: each is a name at the server, or a file; only names need the server. Exits 10 where they differ, also
+ * where one speaks of a stage that the other leaves out.
+ */
 export async function showReferenceDiff(
-  { io, server }: CliContext,
+  { io, server, exitWith }: CliContext,
   a: string,
   b: string,
   format: Format,
@@ -29,9 +33,14 @@ export async function showReferenceDiff(
     );
   const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
   await print(io, format, difference, () => page(difference));
+  exitWith(isSame(difference) ? exit.ok : exit.untrusted);
 }
 
 type Difference = ReferenceDifference & ComponentsDifference;
+
+function isSame({ pcrs, events, components, onlyExpected, onlyActual }: Difference): boolean {
+  return [pcrs, events, components, onlyExpected, onlyActual].every(({ length }) => length === 0);
+}
 
 function page(difference: Difference): string {
   const { pcrs, events, onlyExpected, onlyActual } = difference;
@@ -40,7 +49,7 @@ function page(difference: Difference): string {
   const only = (stages: readonly string[], which: string) =>
     stages.length === 0 ? [] : [`only the ${which} speaks of: ${stages.join(', ')}`];
   const lines = [
-    ...(pcrs.length + events.length + components.length === 0 ? ['nothing differs of which both speak'] : []),
+    ...(pcrs.length + events.length + components.length === 0 ? [sameText(difference)] : []),
     ...pcrs.flatMap(({ bank, pcr, expected, actual }) => [
       `PCR ${pcr} (${bank})`,
       ...sides(expected ?? 'no value', actual ?? 'no value'),
@@ -59,10 +68,19 @@ function page(difference: Difference): string {
   return lines.map((line) => `${withShortDigests(printable(line))}\n`).join('');
 }
 
+function sameText({ onlyExpected, onlyActual }: Difference): string {
+  return onlyExpected.length + onlyActual.length === 0
+    ? 'Both references say the same.'
+    : 'In the stages that both references name they say the same.';
+}
+
 function sides(expected: string, actual: string): readonly string[] {
   return [`  - ${expected}`, `  + ${actual}`];
 }
 
 function shown(event: EventDifference['expected']): string {
-  return event === null ? 'nothing' : `${event.type} ${event.describes}`;
+  if (event === null) return 'nothing';
+  const bank = pcrBanks.findLast((one) => event.digests[one] !== undefined);
+  const digest = bank === undefined ? '' : ` ${bank}:${event.digests[bank]}`;
+  return `${event.type} ${event.describes}${digest}`;
 }

@@ -43,7 +43,10 @@ function ofEnrolment(group: unknown, methods: readonly Enrolment[]): Located[] {
   const named = listOf(fieldOf(group, 'enrolment'));
   for (const method of enrolments)
     if (named.includes(method) && !methods.includes(method))
-      faults.push({ path: ['enrolment', named.indexOf(method)], text: unsupported });
+      faults.push({
+        path: ['enrolment', named.indexOf(method)],
+        text: `${unsupported}: ${method}; the methods that are: ${methods.join(', ')}`,
+      });
   const firstUse = named.indexOf('first-use');
   if (marks(mode) && firstUse >= 0)
     faults.push({

@@ -30,7 +30,18 @@ function explain(issue: z.core.$ZodIssue, suggest: Suggest): Located[] {
     return [{ path, text: `not ${wanted}${near}` }];
   }
   if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => ({ path, text: message }));
+  if (issue.code === 'invalid_type' && issue.expected === 'array')
+    return [{ path, text: `not a list: write ${typeof input === 'string' ? shownAsList(input) : '[…]'}` }];
   return [{ path, text: issue.message }];
+}
+
+/** What somebody wrote in place of a list of one entry, as he should have. */
+function shownAsList(text: string): string {
+  return `[${JSON.stringify(text.slice(0, 64))}]`;
+}
+
+function notBuiltYet(what: string): string {
+  return `${unsupported}: ${what}; the aspects that are: ${builtAspects.join(', ')}`;
 }
 
 function unknownKey(path: Path, key: string, suggest: Suggest): string {
@@ -38,7 +49,7 @@ function unknownKey(path: Path, key: string, suggest: Suggest): string {
   if (path[0] === 'groups' && path[2] === 'severity' && path.length === 3)
     return `no reason code${suggest(key, known)}`;
   const built: readonly string[] = notBuilt.group;
-  if (path[0] === 'groups' && path.length === 2 && built.includes(key)) return unsupported;
+  if (path[0] === 'groups' && path.length === 2 && built.includes(key)) return notBuiltYet(key);
   return `unknown key${suggest(key, known)}`;
 }
 
@@ -46,7 +57,7 @@ function notRequirable(input: unknown, suggest: Suggest): string {
   const later: readonly unknown[] = notBuilt.require;
   const isDemand = typeof input === 'object' && input !== null;
   const words = isDemand ? Object.keys(input) : [input];
-  if (words.length > 0 && words.every((word) => later.includes(word))) return unsupported;
+  if (words.length > 0 && words.every((word) => later.includes(word))) return notBuiltYet(words.join(', '));
   if (isDemand) return 'not an aspect with the source that it demands, as {boot: tpm}';
   const near = typeof input === 'string' ? suggest(input, builtAspects) : '';
   return `not an aspect that can be required: ${builtAspects.join(', ')}${near}`;

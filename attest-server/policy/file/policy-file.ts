@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
+import { shapeWords } from '../../protocol/shape-words.ts';
 import { offsetOf } from '../../protocol/yaml-offset.ts';
 import { type Enrolment, type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';
@@ -45,7 +46,7 @@ function parseDocumentOf(text: string, file: string, methods: readonly Enrolment
   if (excess !== null) throw new PolicyError(file, [whole(excess)]);
   const lines = new LineCounter();
   const { document, raw } = readYaml(text, file, lines);
-  const result = policySchema.safeParse(raw, { reportInput: true });
+  const result = policySchema.safeParse(raw, { reportInput: true, error: shapeWords });
   const explain = issueExplainer();
   const located = [
     ...(result.success ? [] : result.error.issues.flatMap(explain)),

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
 import { storageCauseOf } from '../../protocol/server-fault.ts';
@@ -105,8 +105,19 @@ function open(path: string, keyDigest: KeyDigest | null): DatabaseSync {
   } catch (cause) {
     connection?.close();
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`the store ${file} cannot be opened: ${why}`, { cause });
+    throw new Error(`the store ${file} cannot be opened: ${why}${whatHelps(cause, file)}`, { cause });
   }
+}
+
+/** SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes. */
+const damaged: readonly number[] = [11, 26];
+
+function whatHelps(cause: unknown, file: string): string {
+  const errcode = cause instanceof Error && 'errcode' in cause ? Number(cause.errcode) & 0xff : 0;
+  if (!damaged.includes(errcode)) return '';
+  return `
+  It is damaged. Keep a copy of it, and put the latest good copy in its place (docs/backup.md, "Restore"):
+  ls -lt ${join(dirname(file), 'backups')}`;
 }
 
 function statement<V extends Readonly<Record<string, Value>>, R>(

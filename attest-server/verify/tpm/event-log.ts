@@ -1,9 +1,10 @@
 import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import type { Rejection } from '../../protocol/rejection.ts';
 import { type EventData, eventData } from './event-data.ts';
 import { eventStages, type Stage } from './event-stage.ts';
 import { eventTypeName } from './event-types.ts';
 import { measuredBytes } from './event-verified.ts';
-import { parseRawLog, type RawLog } from './log-format.ts';
+import { parseRawLog, parseRawLogSoFar, type RawLog } from './log-format.ts';
 import { type LogNote, logNotes } from './log-notes.ts';
 import {
   extendsPcr,
@@ -57,6 +58,19 @@ export interface ParsedLog extends EventLog {
  */
 export function parseEventLog(bytes: Buffer): ParsedLog {
   return new LazyLog(bytes, parseRawLog(bytes));
+}
+
+/**
+ * The events before the first one that cannot be read, and why it cannot: for people alone, since what is missing may be
+ * what matters.
+ * @throws Rejection where not even the first event can be read
+ */
+export function parseEventLogSoFar(bytes: Buffer): {
+  readonly log: Omit<EventLog, 'banks'>;
+  readonly fault: Rejection | null;
+} {
+  const { raw, fault } = parseRawLogSoFar(bytes);
+  return { log: new LazyLog(bytes, raw), fault };
 }
 
 /** Most logs are replayed in one bank and compared, and nobody reads them. */

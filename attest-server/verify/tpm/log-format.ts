@@ -46,6 +46,22 @@ const sha1Only: readonly Algorithm[] = [{ id: 0x0004, bank: 'sha1', position: 0,
  * @throws Rejection `malformed` with field and offset, `too_large`
  */
 export function parseRawLog(bytes: Buffer): RawLog {
+  const { raw, fault } = parseRawLogSoFar(bytes);
+  if (fault !== null) throw fault;
+  return raw;
+}
+
+/** The events before the first one that cannot be read, and why it cannot; null where all can. */
+export interface RawLogSoFar {
+  readonly raw: RawLog;
+  readonly fault: Rejection | null;
+}
+
+/**
+ * The same for people, who want to see how far a log goes. No verdict is made of it.
+ * @throws Rejection where not even the first event can be read
+ */
+export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
   if (bytes.length > limits.parts.boot)
     throw new Rejection('too_large', `an event log of ${bytes.length} bytes`, { field: 'log' });
   const cursor = new Cursor(bytes, 'little');
@@ -57,23 +73,31 @@ export function parseRawLog(bytes: Buffer): RawLog {
   else parseSha1Event(cursor, table);
   const paddingFrom = paddingStart(bytes);
   let padding: RawLog['padding'] = null;
-  while (cursor.remaining > 0) {
-    if (cursor.offset >= paddingFrom) {
-      padding = { offset: cursor.offset, bytes: cursor.remaining };
-      break;
+  let fault: Rejection | null = null;
+  let whole = table.count;
+  try {
+    while (cursor.remaining > 0) {
+      if (cursor.offset >= paddingFrom) {
+        padding = { offset: cursor.offset, bytes: cursor.remaining };
+        break;
+      }
+      if (table.count >= limits.bootLogEvents)
+        throw new Rejection('too_large', `an event log of more than ${table.count} events`, {
+          field: 'log',
+          offset: cursor.offset,
+        });
+      if (agile) parseAgileEvent(cursor, table, algorithms);
+      else parseSha1Event(cursor, table);
+      whole = table.count;
     }
-    if (table.count >= limits.bootLogEvents)
-      throw new Rejection('too_large', `an event log of more than ${table.count} events`, {
-        field: 'log',
-        offset: cursor.offset,
-      });
-    if (agile) parseAgileEvent(cursor, table, algorithms);
-    else parseSha1Event(cursor, table);
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    fault = error;
   }
   const { pcrs, types, offsets, ends, dataOffsets, digestCounts, digests } = table.columns;
   const digestOffsets: Partial<Record<PcrBank, Uint32Array>> = {};
   for (const [position, bank] of banks.entries()) digestOffsets[bank] = digests[position]!;
-  return {
+  const raw: RawLog = {
     pcrs,
     types,
     offsets,
@@ -84,9 +108,10 @@ export function parseRawLog(bytes: Buffer): RawLog {
     format: agile ? 'crypto-agile' : 'sha1',
     banks,
     algorithmCount: algorithms.length,
-    count: table.count,
+    count: whole,
     padding,
   };
+  return { raw, fault };
 }
 
 const headerTypeAt = 4;

@@ -32,6 +32,9 @@ describe('what the command line makes of a problem', () => {
     client = createClient({
       server: new URL(`https://localhost:${listening.port}`),
       token: 'token',
+      tokenFile: 'a.token',
+      caFile: identity.caFile,
+      startedBy: null,
       ca: readFileSync(identity.caFile, 'utf8'),
     });
   });

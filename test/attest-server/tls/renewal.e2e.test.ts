@@ -123,7 +123,10 @@ describe("the server's certificate, while the server runs", () => {
     const access = {
       server: new URL(`https://127.0.0.1:${world.server.apiPort}`),
       token: 'any',
+      tokenFile: 'any.token',
       ca: world.ca,
+      caFile: 'ca.crt',
+      startedBy: null,
     };
     await assert.rejects(createClient(access).get('/v1/nodes', z.unknown()), (error) => {
       assert.ok(error instanceof CliError);

@@ -1,7 +1,12 @@
 import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
-import { type EventLog, type LogEvent, parseEventLog } from '../../../verify/tpm/event-log.ts';
+import {
+  type EventLog,
+  type LogEvent,
+  parseEventLog,
+  parseEventLogSoFar,
+} from '../../../verify/tpm/event-log.ts';
 import {
   parseUserSpaceLog,
   replayUserSpace,
@@ -39,11 +44,51 @@ export async function showEventLog(
     io.out(text.split('\n').map(printable).join('\n'));
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
-    if (format === 'json') io.out(`${JSON.stringify(eventLogError(error))}\n`);
+    const soFar = read === file ? readableEvents(bytes) : null;
+    if (format === 'json') io.out(`${JSON.stringify({ ...eventLogError(error), ...soFar })}\n`);
+    else if (soFar !== null) io.out(soFarPage(soFar).split('\n').map(printable).join('\n'));
+    const isEmpty = read === file && bytes.length === 0;
     const named = read === '-' ? 'standard input' : read;
-    io.err(`assay: ${printable(eventLogFault(named, error).trimEnd())}\n  ${whatToName(read === file)}\n`);
+    const fault = isEmpty
+      ? `${named} is empty: offset 0, field log: no event log has less than one event`
+      : eventLogFault(named, error).trimEnd();
+    const hint = looksLikeJson(bytes)
+      ? `It looks like JSON. A bundle is judged by another command:\n    assay verify ${printable(file)}`
+      : whatToName(read === file);
+    io.err(`assay: ${printable(fault)}\n  ${isEmpty ? whyEmpty : hint}\n`);
     exitWith(exit.error);
   }
+}
+
+/** No firmware log begins so: its first event is of PCR 0. */
+function looksLikeJson(bytes: Buffer): boolean {
+  return /^\s*\{/.test(bytes.toString('latin1', 0, 64));
+}
+
+const whyEmpty =
+  'Copy it as root. The kernel shows an empty one where the firmware hands none over: is the TPM switched on, and does the machine boot by UEFI?';
+
+type SoFar = Omit<EventLog, 'banks'>;
+
+/** What can be read of a log that is cut or damaged; null where not even its first event can. */
+function readableEvents(bytes: Buffer): SoFar | null {
+  try {
+    const { format, startupLocality, events, notes } = parseEventLogSoFar(bytes).log;
+    return { format, startupLocality, events, notes };
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    return null;
+  }
+}
+
+/** Without PCRs: those of a part of a log are no machine's. */
+function soFarPage({ format, events }: SoFar): string {
+  const bank = pcrBanks.findLast((one) => events.some(({ digests }) => digests[one] !== undefined));
+  return [
+    `${format} log, of which ${events.length} events can be read`,
+    ...eventLines({ events, banks: bank === undefined ? {} : { [bank]: {} } }),
+    '',
+  ].join('\n');
 }
 
 /**
@@ -145,7 +190,7 @@ function lines(header: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
-function eventLines({ events, banks }: EventLog): readonly string[] {
+function eventLines({ events, banks }: Pick<EventLog, 'events' | 'banks'>): readonly string[] {
   const bank = banks.sha256 === undefined ? firstOf(banks) : 'sha256';
   const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', (bank ?? 'digest').toUpperCase(), 'DESCRIBES'];
   const rows = events.map((event: LogEvent) => [

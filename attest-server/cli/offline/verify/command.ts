@@ -41,6 +41,14 @@ export async function judgeBundle(
     }),
     now: io.now(),
   });
+  if (format === 'table' && !judged.isBundle) {
+    const why = judged.verdict.reasons[0]?.text.replace(/^the bundle /, 'it ') ?? '';
+    throw new CliError(
+      `${file === '-' ? 'standard input' : file} is no bundle: ${why}`,
+      exportOne,
+      exit.untrusted,
+    );
+  }
   if (format === 'sarif') await print(io, 'json', sarif(file, judged, version), () => '');
   else
     await print(io, format, withNextSteps(judged.verdict), () =>
@@ -48,6 +56,8 @@ export async function judgeBundle(
     );
   exitWith(judged.rejected ? exit.untrusted : exitOfState(judged.verdict.state));
 }
+
+const exportOne = 'Name the file of an exported bundle:\n  assay bundle NODE -f FILE';
 
 /** Empty means refuse: a folder without a root would otherwise be a silent yes or no. */
 function readRoots(name: string): TrustRoots {

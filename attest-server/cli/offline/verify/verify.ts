@@ -48,6 +48,8 @@ export interface BundleVerdict {
 export interface JudgedBundle {
   readonly verdict: BundleVerdict;
   readonly rejected: boolean;
+  /** False for a file that is none at all: what it says is no evidence of any node. */
+  readonly isBundle: boolean;
 }
 
 /**
@@ -56,10 +58,13 @@ export interface JudgedBundle {
  * are of one TPM is the exporter's word.
  */
 export function verifyBundle(text: string, judgement: BundleJudgement): JudgedBundle {
+  let isBundle = false;
   try {
-    return { verdict: judge(parseBundle(text), judgement), rejected: false };
+    const parsed = parseBundle(text);
+    isBundle = true;
+    return { verdict: judge(parsed, judgement), rejected: false, isBundle };
   } catch (error) {
-    if (error instanceof Rejection) return { verdict: rejectedVerdict(error), rejected: true };
+    if (error instanceof Rejection) return { verdict: rejectedVerdict(error), rejected: true, isBundle };
     throw error;
   }
 }

@@ -8,6 +8,7 @@ import { reasonOf } from '../../../http/api-fixture.ts';
 const hostile = reasonOf('kernel_unknown');
 const judged: JudgedBundle = {
   rejected: false,
+  isBundle: true,
   verdict: {
     state: 'untrusted',
     earStatus: 'contraindicated',
@@ -30,6 +31,7 @@ const judged: JudgedBundle = {
 };
 const refused: JudgedBundle = {
   rejected: true,
+  isBundle: true,
   verdict: {
     state: 'unknown',
     earStatus: 'none',
@@ -40,6 +42,7 @@ const refused: JudgedBundle = {
 };
 const trusted: JudgedBundle = {
   rejected: false,
+  isBundle: true,
   verdict: {
     ...judged.verdict,
     state: 'trusted',
