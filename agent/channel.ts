@@ -123,7 +123,7 @@ async function saidOf(cause: unknown, server: ServerAddress, signal: AbortSignal
 function adviceOn(error: Error): string {
   const isUntrusted = 'code' in error && /SELF_SIGNED|UNABLE_TO_|CERT_SIGNATURE/.test(String(error.code));
   return isUntrusted
-    ? '; if its authority was replaced while this node was away, give the new one as caFile, or a new join token'
+    ? '; if the authority of the server was replaced while this node was away, give the agent the new one as caFile, or a new join token'
     : '';
 }
 

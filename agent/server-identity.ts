@@ -44,7 +44,7 @@ async function readGiven(
   if (joinToken === null)
     throw new AgentError(
       'join_token',
-      'the join token is missing and no authority is kept: give one of them',
+      'the join token is missing, and the agent knows no authority: give it a join token or a caFile',
     );
   const chain = await readPeerChain(server, signal);
   const authority = checkChain(chain, server.host, joinToken, new Date());
@@ -67,7 +67,7 @@ export function checkChain(
   const authority = chain.find((certificate) => isNamedBy(certificate, token));
   if (leaf === undefined || authority === undefined)
     throw refused(
-      'it shows no authority with the key that the join token names; is this the right server, or was its authority replaced since? Then make a new token',
+      'it shows no authority with the key that the join token names. Is this the right server? If its authority was replaced, make a new token',
     );
   if (!authority.ca || !isSignedBy(authority, authority))
     throw refused('the key that the join token names is not that of a self-signed authority');

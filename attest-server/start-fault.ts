@@ -14,12 +14,12 @@ export function startFault(error: unknown): { readonly text: string; readonly ex
     return { text: `the disk is full: ${path ?? text}\n  ${makeRoom}`, exitCode: 1 };
   if (code !== null && path !== null)
     return {
-      text: `${path} cannot be used (${code})\n  See whether it exists and this user may use it, or name another: --config, --policy, --state-dir.`,
+      text: `${path} cannot be used (${code})\n  Check that it exists and that this user may use it, or name another: --config, --policy, --state-dir.`,
       exitCode: 1,
     };
   if (code === 'EADDRINUSE' && port !== null)
     return {
-      text: `the port ${port} is taken\n  End what listens there, or choose another: agentPort, apiPort, metricsPort.`,
+      text: `the port ${port} is taken\n  Stop the program that listens there, or choose another port: agentPort, apiPort, metricsPort.`,
       exitCode: 1,
     };
   return { text, exitCode: 1 };

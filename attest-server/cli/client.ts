@@ -135,17 +135,12 @@ async function connectionError(server: URL, cause: Error): Promise<CliError> {
   if (/CERT|SELF_SIGNED|UNABLE_TO_(VERIFY|GET)/.test(code))
     return new CliError(
       `the certificate of ${server.host} is not trusted (${code})`,
-      "Give the server's authority with --ca-file or ASSAY_CA_FILE.",
+      "Name the file of the server's authority with --ca-file or ASSAY_CA_FILE.",
       exit.error,
       cause,
     );
   if (code === 'ERR_INVALID_CHAR')
-    return new CliError(
-      'the token file holds no token',
-      'Name another one with --token-file.',
-      exit.error,
-      cause,
-    );
+    return new CliError('the token file is empty', 'Name another one with --token-file.', exit.error, cause);
   return new NoAnswer(
     `the server ${server.host} cannot be reached (${code || printable(cause.message)})`,
     'Is it running, and is --server right?',

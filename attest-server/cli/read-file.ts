@@ -35,7 +35,7 @@ export function unreadable(path: string, cause: unknown): CliError {
   const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
   return new CliError(
     `${path} cannot be read${code}`,
-    'See whether it exists and you may read it.',
+    'Check that it exists and that you may read it.',
     exit.error,
     cause,
   );

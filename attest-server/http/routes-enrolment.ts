@@ -56,7 +56,7 @@ export const enrolmentRoutes: readonly Route[] = [
 
 function nodeOf(text: string | undefined): string {
   const node = nodeName.safeParse(text).data;
-  if (node === undefined) throw new HttpProblem(404, 'this is no name of a node');
+  if (node === undefined) throw new HttpProblem(404, 'this is not the name of a node');
   return node;
 }
 

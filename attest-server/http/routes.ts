@@ -128,7 +128,7 @@ export const routes: readonly Route[] = [
         unsupported().some(({ name }) => name === path.name) &&
         (await store.node(path.name ?? '')) === null
       )
-        throw new HttpProblem(409, `${path.name} has no TPM that could be asked: so says the policy`);
+        throw new HttpProblem(409, `${path.name} has no TPM to ask, according to the policy`);
       const { name } = await findNode(store, path.name);
       const verifiedAt = (await store.status(name))?.verifiedAt ?? null;
       const connected = challengeNow(name);
@@ -185,7 +185,7 @@ export const routes: readonly Route[] = [
       if (id === undefined || !(await revokeJoinToken(id, actorOf(caller))))
         throw new HttpProblem(
           404,
-          'there is no such join token that was not used; a node that used one ends with `enrol revoke`',
+          'there is no such unused join token; if a node has used it, revoke that node with `enrol revoke`',
         );
       return ok({ revoked: id });
     },

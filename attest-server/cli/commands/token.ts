@@ -34,7 +34,7 @@ export async function createToken(
   if (format !== 'table') return;
   const until = made.expiresAt === null ? 'it is revoked' : utc(made.expiresAt);
   io.err(
-    `holds for ${printable(made.name)} (${made.role}) until ${printable(until)}; it is not shown again\n`,
+    `this token is for ${printable(made.name)} (${made.role}) until ${printable(until)}; it is not shown again\n`,
   );
 }
 

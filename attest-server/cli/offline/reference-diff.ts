@@ -24,8 +24,8 @@ export async function showReferenceDiff(
   const [before, after] = [await find(a), await find(b)];
   if (before.kind !== after.kind)
     throw new CliError(
-      `${before.name} is a reference of kind ${before.kind}, ${after.name} one of kind ${after.kind}`,
-      'Compare two of one kind.',
+      `${before.name} is a reference of kind ${before.kind}, and ${after.name} of kind ${after.kind}`,
+      'Compare two references of the same kind.',
     );
   const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
   await print(io, format, difference, () => page(difference));
@@ -38,9 +38,11 @@ function page(difference: Difference): string {
   // Captured ones have events, which say more than the components made of them.
   const components = events.length > 0 ? [] : difference.components;
   const only = (stages: readonly string[], which: string) =>
-    stages.length === 0 ? [] : [`only the ${which} speaks of: ${stages.join(', ')}`];
+    stages.length === 0 ? [] : [`only in the ${which}: ${stages.join(', ')}`];
   const lines = [
-    ...(pcrs.length + events.length + components.length === 0 ? ['nothing differs of which both speak'] : []),
+    ...(pcrs.length + events.length + components.length === 0
+      ? ['no difference in what both references contain']
+      : []),
     ...pcrs.flatMap(({ bank, pcr, expected, actual }) => [
       `PCR ${pcr} (${bank})`,
       ...sides(expected ?? 'no value', actual ?? 'no value'),

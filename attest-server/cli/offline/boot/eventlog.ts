@@ -28,7 +28,11 @@ export async function showEventLog(
 ): Promise<void> {
   const format = options.output === 'json' ? 'json' : 'table';
   if (file === '-' && options.userspace === '-')
-    throw new CliError('standard input is one file', 'Name the file of one of the two logs.', exit.usage);
+    throw new CliError(
+      'standard input cannot be both logs',
+      'Name the file of one of the two logs.',
+      exit.usage,
+    );
   const bytes = await readInput(io, file);
   const later = options.userspace === undefined ? null : await readInput(io, options.userspace);
   let read = file;
