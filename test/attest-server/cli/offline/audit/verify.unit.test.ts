@@ -63,7 +63,7 @@ describe('assay audit verify on a copied store', () => {
       { size, covered, witnessed, fault },
       { size: all, covered: signed, witnessed: false, fault: null },
     );
-    assert.match((await runAssay(['audit', 'verify', copy])).out, /not witnessed/);
+    assert.match((await runAssay(['audit', 'verify', copy])).out, /unwitnessed/);
   });
 
   it('reads one moment of a database that a server writes', async () => {
