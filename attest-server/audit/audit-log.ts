@@ -270,7 +270,7 @@ function checkBelongs(signer: AuditSigner | null, known: AuditOrigin | null, pat
   const remedy = 'put that key back, or another store beside this one';
   if (signer === null)
     throw new Error(
-      `${wanted}, and ${path} is missing: ${remedy}. Where no copy of it is left, assay-server audit-key --start-anew begins a new origin`,
+      `${wanted}, and ${path} is missing: ${remedy}. If there is no copy of it, assay-server audit-key --start-anew makes a new key with a new origin`,
     );
   const fits =
     signer.origin === origin &&

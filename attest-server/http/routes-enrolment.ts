@@ -40,7 +40,7 @@ export const enrolmentRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/enrolments/{node}/revoke', 'operator', {
     operation: 'revokeEnrolment',
-    summary: 'Free a name: its TPM is no node any more until somebody vouches for it again',
+    summary: 'Revoke an enrolment: the name becomes free, and the TPM needs a new approval',
     body: api.revokeRequest,
     status: 201,
     answer: api.revokeAnswer,

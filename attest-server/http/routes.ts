@@ -68,7 +68,7 @@ export const routes: readonly Route[] = [
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
     operation: 'getNode',
-    summary: 'One node; or, under a name that nobody has enrolled, who came and was refused',
+    summary: 'One node; or, for a name that is not enrolled, who claimed it and was refused',
     answer: api.nodeView,
     async handle(ports, { path }) {
       const { store, unsupported, claims, now } = ports;
@@ -121,7 +121,7 @@ export const routes: readonly Route[] = [
     operation: 'attestNode',
     status: 202,
     problems: [409],
-    summary: 'Have a node prove itself now; its verdict follows when it answers',
+    summary: 'Make a node prove itself now; its verdict follows when it answers',
     answer: api.attestAnswer,
     async handle({ store, unsupported, challengeNow }, { path }) {
       if (

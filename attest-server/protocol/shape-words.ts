@@ -22,9 +22,7 @@ export const shapeWords: z.core.$ZodErrorMap = (issue) => {
       return formats[issue.format] ?? 'has the wrong form';
     case 'unrecognized_keys': {
       const names = membersOf(issue.inst);
-      return names.length === 0
-        ? 'must be empty'
-        : `holds a name that nobody knows; it takes ${names.join(', ')}`;
+      return names.length === 0 ? 'must be empty' : `has an unknown name; allowed are ${names.join(', ')}`;
     }
     case 'invalid_union':
       return 'has none of the allowed forms';

@@ -103,7 +103,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   const expiries = gauge('certificate_expiry_timestamp_seconds', 'When a certificate ends', ['certificate']);
   const renewalFailures = counter(
     'certificate_renewal_failures_total',
-    'Times that the certificate of the server was due and could not be made anew',
+    'Failed renewals of the certificate of the server',
     [],
   );
   const policies = gauge('policy_last_change_timestamp_seconds', 'When another policy came into force', [
@@ -124,7 +124,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     'Parts that were faulty when the server read them again',
     ['part'],
   );
-  const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that nobody can read', [
+  const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
     'table',
   ]);
   const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);

@@ -23,7 +23,7 @@ export async function listReferences(
 ): Promise<void> {
   if (kind !== undefined && !referenceKinds.some((known) => known === kind))
     throw new CliError(
-      `${kind} is no kind of reference`,
+      `${kind} is not a kind of reference`,
       `There are ${referenceKinds.join(', ')}.`,
       exit.usage,
     );

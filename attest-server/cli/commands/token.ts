@@ -86,7 +86,7 @@ function row(
 function roleOf(given: string): (typeof tokenRoles)[number] {
   const role = tokenRoles.find((each) => each === given);
   if (role === undefined)
-    throw new CliError(`--role ${given} is no role`, `Roles are ${tokenRoles.join(', ')}.`, exit.usage);
+    throw new CliError(`--role ${given} is not a role`, `Roles are ${tokenRoles.join(', ')}.`, exit.usage);
   return role;
 }
 

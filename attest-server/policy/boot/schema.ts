@@ -48,7 +48,7 @@ export const bootSchema = z.strictObject({
     .describe('required: Secure Boot must be on, and the TPM must have measured that; default: report'),
   signers: z
     .array(signer)
-    .min(1, 'empty, so that nobody could sign; leave it out to go by the references')
+    .min(1, 'empty, so nobody could sign; leave it out to judge by the references')
     .max(256)
     .optional()
     .describe('who may sign what boots: SHA-256 of a certificate, or a glob on its subject'),

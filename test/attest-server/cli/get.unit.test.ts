@@ -76,7 +76,7 @@ describe('get nodes', () => {
     ['get nodes --reason kernel_unkown', /did you mean kernel_unknown\?/],
     ['get nodes --group wrokers', /did you mean workers\?/],
     ['get nodes --selector zone=a', /no labels are known, because this server is not in a cluster/],
-    ['get nodes --selector zone in (a)', /is no label/],
+    ['get nodes --selector zone in (a)', /is not a label/],
     ['get nodes --sort-by nam', /did you mean name\?/],
     ['get nodes node-1 --state trusted', /--state and names/],
     ['get nodes --wait trusted --watch', /--watch and --wait/],

@@ -166,7 +166,7 @@ function sharedBank(a: BootSide, b: BootSide): PcrBank {
   if (bank !== undefined) return bank;
   throw new CliError(
     `${a.label} and ${b.label} share no PCR bank other than SHA-1`,
-    'Switch the SHA-256 bank on in the firmware setup: SHA-1 alone proves nothing.',
+    'In the firmware setup, switch on the SHA-256 bank: SHA-1 alone proves nothing.',
   );
 }
 

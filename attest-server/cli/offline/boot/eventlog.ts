@@ -95,7 +95,7 @@ export function eventLogError({ code, offset, field, message }: Rejection): Even
 
 /** One line for stderr: where, which field, why. */
 export function eventLogFault(file: string, { offset, field, message }: Rejection): string {
-  return `${file} is no event log that can be read: offset ${offset ?? 0}, field ${field ?? 'log'}: ${message}\n`;
+  return `${file} cannot be read as an event log: offset ${offset ?? 0}, field ${field ?? 'log'}: ${message}\n`;
 }
 
 function whatToName(firmware: boolean): string {
