@@ -125,7 +125,7 @@ function parseKept(text: string): Kept {
   } catch (cause) {
     throw new AgentError(
       'state_dir',
-      'the kept authorities of the server (server-authorities.json) are damaged: when you know why, remove the file',
+      'the file server-authorities.json, with the authorities of the server, is damaged: once you know why, remove it',
       { cause },
     );
   }
@@ -136,7 +136,7 @@ export function isSignedBy(certificate: X509Certificate, authority: X509Certific
 }
 
 function refused(why: string, cause?: unknown): AgentError {
-  return new AgentError('server_identity', `an announcement of authorities was not taken: ${why}`, {
+  return new AgentError('server_identity', `an announcement of authorities was refused: ${why}`, {
     retryable: true,
     cause,
   });

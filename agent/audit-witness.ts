@@ -89,7 +89,7 @@ export async function openAuditWitness(
         const isOther = head !== null && originOf(checkpoint) !== head.origin;
         const seen = verified(checkpoint, auditKeys, isOther ? null : (kept?.publicKey ?? null));
         if (isOther && head !== null) {
-          const text = `the server signs a new audit log, ${seen.checkpoint.origin}, and not ${head.origin}, of which this agent saw ${head.size} entries`;
+          const text = `the server signs a new audit log, ${seen.checkpoint.origin}; before, this agent saw ${head.size} entries of ${head.origin}`;
           beginAnew(seen, checkpoint);
           return text;
         }
@@ -135,7 +135,7 @@ function originOf(note: string): string {
 
 function contradiction(before: Checkpoint, now: Checkpoint): string | null {
   if (now.size < before.size)
-    return `the audit log has ${now.size} entries, and had ${before.size} when this agent last saw it`;
+    return `the audit log has ${now.size} entries; it had ${before.size} when this agent last saw it`;
   return now.size === before.size && now.head !== before.head
     ? `the audit log of ${now.size} entries is not the one that this agent saw`
     : null;
@@ -148,7 +148,7 @@ function parseKept(text: string): { readonly kept: Kept; readonly head: Checkpoi
   } catch (cause) {
     throw new AgentError(
       'state_dir',
-      'the kept checkpoint of the server’s audit log (audit-checkpoint.json) is damaged: when you know why, remove it',
+      'the file audit-checkpoint.json, with a checkpoint of the server’s audit log, is damaged: once you know why, remove it',
       { cause },
     );
   }

@@ -52,7 +52,7 @@ export const agentSettings = {
       )
       .min(1, notList)
       .max(16, notList)
-      .describe('1 to 16 `host:port`, tried in turn; in the variable with commas or blanks'),
+      .describe('1 to 16 `host:port`, tried in turn; separated by commas or blanks in the variable'),
   },
   node: {
     variable: 'ASSAY_AGENT_NODE',
@@ -66,7 +66,7 @@ export const agentSettings = {
       .nullable()
       .default(null)
       .describe(
-        'PEM of the only authorities that may vouch for the server: one, or the old and the new one while it is replaced',
+        'PEM file of the authority that vouches for the server; during a replacement, of the old and the new one',
       ),
   },
   joinTokenFile: {
@@ -75,7 +75,9 @@ export const agentSettings = {
     schema: path
       .nullable()
       .default(null)
-      .describe('file with a join token; it also names the authority. One of the two is required'),
+      .describe(
+        'file with a join token, which also names the authority. Either this or `caFile` is required',
+      ),
   },
   tcti: {
     variable: 'ASSAY_AGENT_TCTI',
@@ -93,7 +95,7 @@ export const agentSettings = {
     schema: path
       .default('/var/lib/assay-agent')
       .describe(
-        "folder of mode 0700; keeps the server's authority and those announced since, a mark that the node is enrolled, and the latest checkpoint of the server's audit log",
+        "folder of mode 0700. It keeps the authority of the server and those announced later, a mark that the node is enrolled, and the latest checkpoint of the server's audit log",
       ),
   },
   sysroot: {
@@ -101,7 +103,7 @@ export const agentSettings = {
     formerly: 'ASSAY_SYSROOT',
     schema: path
       .default('/')
-      .describe('stands for `/` where `/proc`, `/sys`, `/etc`, `/boot` and `/efi` are read'),
+      .describe('folder to use instead of `/` for `/proc`, `/sys`, `/etc`, `/boot` and `/efi`'),
   },
   logLevel: {
     variable: 'ASSAY_AGENT_LOG_LEVEL',

@@ -10,7 +10,7 @@ import { readVersion } from './version.ts';
 
 /** Composition root of `assay-agent`; the only file of the agent that reads the environment. */
 const program = new Command('assay-agent')
-  .description('Reports what this node booted, sealed by its TPM, to an Assay server')
+  .description('Proves to an Assay server what this node booted, signed by its TPM')
   .version(readVersion())
   .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent; default: info')
   .exitOverride();

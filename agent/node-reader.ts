@@ -143,7 +143,7 @@ class Asking<Value> {
 
   async #read(digests: readonly string[]): Promise<Value | Unavailable> {
     // A reading that nothing ends must not be followed by more of them: each holds a thread.
-    if (this.#isReading) return new Unavailable('the reading before this one has not ended');
+    if (this.#isReading) return new Unavailable('the earlier reading has not ended yet');
     const within = this.#collector.within ?? usualMs;
     const stop = new AbortController();
     const late = Promise.withResolvers<Unavailable>();
@@ -169,7 +169,7 @@ class Asking<Value> {
     this.#told.add(fault);
     this.#logger.warn(
       { code: 'facts_unavailable', collector: this.name, text: fault },
-      'a collector gave nothing: answers go out without it',
+      'a collector gave no data: answers are sent without it',
     );
   }
 }

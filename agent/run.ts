@@ -59,7 +59,7 @@ interface OpenTpm {
 const lookAgainMs = 60_000;
 
 const serverFault =
-  'the server cannot judge or store what this node proves: a fault of the server, not of this node; it is tried again';
+  'the server cannot judge or store the evidence of this node. The fault is at the server, not here; the agent tries again';
 
 /** None yet. */
 const takes: ReadonlyMap<number, FrameTaker> = new Map();
@@ -202,7 +202,7 @@ class Agent {
       const { code, status, reason } = await conversation.closed;
       clearTimeout(lookAgain);
       disconnect();
-      logger.info({ code, status, reason }, 'the connection is over');
+      logger.info({ code, status, reason }, 'the connection has ended');
       if (tpmFailed || tpm === null) await this.#closeTpm();
       // When it comes back it may be of a later version.
       if (verdicts > 0) this.#first.delete(addressOf(server));
@@ -221,8 +221,8 @@ class Agent {
     this.#with.logger.info(
       { server: address, speaks: !saidWhatItSpeaks },
       saidWhatItSpeaks
-        ? 'the next hello is without what this agent speaks, for a server of 0.1.0'
-        : 'that was not it: the next hello says again what this agent speaks',
+        ? 'trying again in the form that a server of version 0.1.0 understands'
+        : 'that did not help: going back to the current form',
     );
   }
 

@@ -68,7 +68,7 @@ export function checkChain(
   const authority = chain.find((certificate) => isNamedBy(certificate, token));
   if (leaf === undefined || authority === undefined)
     throw refused(
-      'it shows no authority with the key that the join token names; is this the right server, or was its authority replaced since? Then make a new token',
+      'it shows no authority with the key that the join token names. Is this the right server? If its authority was replaced, make a new token',
     );
   if (!authority.ca || !isSignedBy(authority, authority))
     throw refused('the key that the join token names is not that of a self-signed authority');

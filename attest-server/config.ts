@@ -122,7 +122,7 @@ export const serverSettings = {
       .refine((names) => names.length === 1 || !names.includes('none'), 'none stands alone')
       .default(['builtin'])
       .describe(
-        "who may endorse TPMs: `builtin` (the TPM makers' roots), folders, or both; or `none`. In a folder `*.pem` are roots, `intermediates/*.pem` authorities below them",
+        'who may endorse TPMs: `builtin` (the roots of TPM makers), folders, or both; or `none`. In a folder, `*.pem` are roots and `intermediates/*.pem` are authorities below them',
       ),
   },
   cloudProgram: {
@@ -133,7 +133,7 @@ export const serverSettings = {
       .nullable()
       .default(null)
       .describe(
-        "absolute path of a program that maps a providerID to the digest of its machine's endorsement key; for clusters, not built yet: a server that has it does not start",
+        "for clusters, not built yet: the server does not start with it. Absolute path of a program that gives, for a providerID, the digest of the machine's endorsement key",
       ),
   },
   logLevel: {
@@ -144,21 +144,23 @@ export const serverSettings = {
   challengeEverySeconds: {
     variable: 'ASSAY_CHALLENGE_EVERY_SECONDS',
     unit: 'seconds',
-    schema: seconds.default(timings.challengeEvery / 1000).describe('between two challenges of a node'),
+    schema: seconds.default(timings.challengeEvery / 1000).describe('time between two challenges of a node'),
   },
   helloWithinSeconds: {
     variable: 'ASSAY_HELLO_WITHIN_SECONDS',
     unit: 'seconds',
     schema: seconds
       .default(timings.helloWithin / 1000)
-      .describe('from TCP to the request on every port, and from there to the `hello` of an agent'),
+      .describe(
+        'time from the TCP connection to the request, on every port; and again from there to the `hello` of an agent',
+      ),
   },
   'sources.connections': {
     variable: 'ASSAY_SOURCES_CONNECTIONS',
     schema: count(1_000_000)
       .default(256)
       .describe(
-        'that one source may hold on a port without having said who it is; not less than four times `sources.connectionsPerSecond`',
+        'connections that one source may hold on a port before it says who it is; at least four times `sources.connectionsPerSecond`',
       ),
   },
   'sources.connectionsPerSecond': {
@@ -167,44 +169,46 @@ export const serverSettings = {
     schema: count(100_000)
       .default(64)
       .describe(
-        'new connections of one source on a port, and twice as many at once; more are refused before TLS',
+        'new connections of one source on a port; a burst may have twice as many, more are refused before TLS',
       ),
   },
   'sources.unprovenMiB': {
     variable: 'ASSAY_SOURCES_UNPROVEN_MIB',
     unit: 'MiB',
-    schema: count(256).default(32).describe('that unproven connections of one source may have sent'),
+    schema: count(256).default(32).describe('data that all unproven connections of one source may send'),
   },
   answerWithinSeconds: {
     variable: 'ASSAY_ANSWER_WITHIN_SECONDS',
     unit: 'seconds',
-    schema: seconds.default(timings.answerWithin / 1000).describe('in which the answer must arrive'),
+    schema: seconds
+      .default(timings.answerWithin / 1000)
+      .describe('time for an answer to a challenge to arrive'),
   },
   unknownAfterSeconds: {
     variable: 'ASSAY_UNKNOWN_AFTER_SECONDS',
     unit: 'seconds',
     schema: seconds
       .default(timings.unknownAfter / 1000)
-      .describe('without a verdict until `unknown`; not less than `challengeEverySeconds`'),
+      .describe('time without a verdict after which a node is `unknown`; at least `challengeEverySeconds`'),
   },
   summarySeconds: {
     variable: 'ASSAY_SUMMARY_SECONDS',
     unit: 'seconds',
     schema: seconds
       .default(timings.summaryEvery / 1000)
-      .describe('after which verdicts like the one before are counted in one row of the history'),
+      .describe('equal verdicts are counted in one row of the history for this time'),
   },
   evidenceDays: {
     variable: 'ASSAY_EVIDENCE_DAYS',
     unit: 'days',
-    schema: days.default(30).describe('for which the evidence behind each row of the history is kept'),
+    schema: days.default(30).describe('how long the evidence behind each row of the history is kept'),
   },
   transitionEvidenceDays: {
     variable: 'ASSAY_TRANSITION_EVIDENCE_DAYS',
     unit: 'days',
     schema: days
       .default(400)
-      .describe('for which that of changes of state is kept; not less than `evidenceDays`'),
+      .describe('how long the evidence of changes of state is kept; at least `evidenceDays`'),
   },
   firstUsePerSource: {
     variable: 'ASSAY_FIRST_USE_PER_SOURCE',
@@ -213,23 +217,21 @@ export const serverSettings = {
       .min(0, 'not a whole number from 0 to 1000000')
       .max(1_000_000, 'not a whole number from 0 to 1000000')
       .default(256)
-      .describe(
-        'how many nodes of one address may be bound by `first-use`; those that were approved do not count',
-      ),
+      .describe('how many nodes from one address `first-use` may bind; approved nodes do not count'),
   },
   'metrics.perNode': {
     variable: 'ASSAY_METRICS_PER_NODE',
     schema: z
       .boolean('neither true nor false')
       .default(true)
-      .describe('whether `/metrics` has series of each node; the alert rules that name a node need them'),
+      .describe('whether `/metrics` has series for each node; alert rules that name a node need them'),
   },
   'approvals.separate': {
     variable: 'ASSAY_APPROVALS_SEPARATE',
     schema: z
       .boolean('neither true nor false')
       .default(false)
-      .describe('who captured a reference may not approve it; captures are then staged'),
+      .describe('whoever captured a reference may not approve it; captures are then staged'),
   },
 } as const satisfies Settings;
 
@@ -288,17 +290,17 @@ function contradictionsIn(values: Partial<ServerValues>) {
   if (isLess(places, 4 * perSecond))
     found.push({
       key: 'sources.connections',
-      text: 'less than four times sources.connectionsPerSecond, so that a connection could lose its place within two seconds',
+      text: 'less than four times sources.connectionsPerSecond: a connection could lose its place within two seconds',
     });
   if (isLess(transitionEvidenceDays, evidenceDays))
     found.push({
       key: 'transitionEvidenceDays',
-      text: 'less than evidenceDays, which holds for them too',
+      text: 'less than evidenceDays, which also holds for changes of state',
     });
   if (isLess(unknownAfterSeconds, challengeEverySeconds))
     found.push({
       key: 'unknownAfterSeconds',
-      text: 'less than challengeEverySeconds, so that no node would stay trusted',
+      text: 'less than challengeEverySeconds: no node would stay trusted',
     });
   return found;
 }

@@ -11,16 +11,16 @@ const program = new Command('assay-server')
     '--config <file>',
     'configuration (YAML; README.md lists the keys); environment variables win over it',
   )
-  .option('--state-dir <dir>', 'where keys, tokens and the store are kept; default: /var/lib/assay')
+  .option('--state-dir <dir>', 'folder of keys, tokens and the store; default: /var/lib/assay')
   .option('--policy <name>', 'observe, strict, or a policy file (YAML); default: observe')
   .option('--log-level <level>', 'fatal, error, warn, info, debug, trace, silent')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .action(run);
 program
   .command('audit-key')
-  .description('what is left to do where audit.key is lost and no copy of it is left')
-  .requiredOption('--start-anew', 'make a new key under a new origin; agents report it once')
-  .requiredOption('--reason <text>', 'why, for the audit log')
+  .description('make a new audit key; only for when audit.key is lost and there is no copy of it')
+  .requiredOption('--start-anew', 'make a new key with a new origin; each agent reports that once')
+  .requiredOption('--reason <text>', 'the reason, for the audit log')
   .action(async ({ reason }: { readonly reason: string }, command: Command) => {
     const { stateDir } = await readSettings(command.optsWithGlobals());
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
@@ -83,7 +83,10 @@ async function run(flags: Flags): Promise<void> {
   process.on('SIGHUP', () => {
     server.reload().then(
       () => logger.info('everything was read again'),
-      () => logger.error('not everything was read again: the lines above say what stays as it was'),
+      () =>
+        logger.error(
+          'some parts were not read again: the lines above say which ones, and their old values stay in force',
+        ),
     );
   });
   let ending = false;

@@ -19,7 +19,7 @@ export class SystemUuids {
     if (holder !== undefined && holder !== name)
       throw new Rejection(
         'identity_claim_mismatch',
-        `${name} says that its system UUID is ${claimed}, which is that of ${holder}: revoke the enrolment of the one that is not that machine, or give both machines a UUID of their own`,
+        `${name} says that its system UUID is ${claimed}, but ${holder} already has that one. Revoke the enrolment of the node that is not this machine, or give both machines a UUID of their own`,
       );
     this.remember(name, claimed);
     return claimed;

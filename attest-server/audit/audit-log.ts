@@ -103,7 +103,7 @@ export class AuditLog {
   /** What is to be reported of a rollback that nobody has looked into yet. */
   get rollback(): string | null {
     return existsSync(this.#path('lost'))
-      ? 'the audit log is not the one that was signed (audit_rollback): when you know why, assay audit resolve --reason WHY'
+      ? 'the audit log was rolled back or replaced (audit_rollback). When you know why, type assay audit resolve --reason WHY'
       : null;
   }
 
@@ -247,8 +247,8 @@ export class AuditLog {
     const found = await this.#ports.store.hash(size);
     if (found === head) return null;
     return found === null
-      ? `the audit log ends before entry ${size}, which was signed`
-      : `the audit log up to entry ${size} is another one than was signed`;
+      ? `entry ${size} of the audit log was signed, but the log ends before it`
+      : `the audit log has changed since entry ${size} was signed`;
   }
 }
 
@@ -270,7 +270,7 @@ function checkBelongs(signer: AuditSigner | null, known: AuditOrigin | null, pat
   const remedy = 'put that key back, or another store beside this one';
   if (signer === null)
     throw new Error(
-      `${wanted}, and ${path} is missing: ${remedy}. Where no copy of it is left, assay-server audit-key --start-anew begins a new origin`,
+      `${wanted}, and ${path} is missing: ${remedy}. If there is no copy of it, assay-server audit-key --start-anew makes a new key with a new origin`,
     );
   const fits =
     signer.origin === origin &&

@@ -31,7 +31,7 @@ export async function startAnew({ store, stateDir, actor, reason, at }: LostKey)
     throw new Error('the store has no audit key yet: start the server, and it makes the first one');
   if (existsSync(path))
     throw new Error(
-      `${path} is there: start the server, or move the file away where it is damaged and no copy of it is left`,
+      `${path} exists: start the server. Move the file away only if it is damaged and there is no copy of it`,
     );
   const signed = await sizeOfLatest(store, origins);
   const signer = newSigner();
@@ -71,6 +71,6 @@ async function sizeOfLatest(
     if (!(error instanceof Rejection)) throw error;
   }
   throw new Error(
-    'the audit log is not the one that the lost key signed (audit_rollback): put a backup of the database in its place',
+    'the audit log is not the one that the lost key signed (audit_rollback): restore a backup of the database',
   );
 }

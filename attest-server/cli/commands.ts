@@ -21,5 +21,21 @@ export function addCommands(program: Command, context: CliContext): void {
   addEnrolment(program, get, context);
   addServer(program, context);
   addShells(program, context);
+  for (const command of [...program.commands, program.createHelp().visibleCommands(program).at(-1)])
+    command?.helpGroup(familyOf(command.name()));
   addExamples(program);
+}
+
+/** Of the commands in the first help that a user sees: by what they are about. */
+const families: Readonly<Record<string, readonly string[]>> = {
+  'Nodes:': ['get', 'describe', 'why', 'history', 'attest'],
+  'Boots and evidence:': ['bundle', 'verify', 'eventlog', 'boot'],
+  'References and policy:': ['reference', 'policy'],
+  'Enrolment:': ['join-token', 'enrol', 'ek', 'delete', 'remove'],
+  'Access to the server:': ['token', 'whoami', 'context'],
+  'Server:': ['audit', 'backup', 'authority', 'status'],
+};
+
+function familyOf(name: string): string {
+  return Object.keys(families).find((family) => families[family]?.includes(name)) ?? 'This program:';
 }

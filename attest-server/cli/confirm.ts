@@ -21,7 +21,7 @@ export function questions(io: CliIo, { yes = false, dryRun = false }: Consent): 
   const { ask } = io;
   if (ask === null)
     throw new CliError(
-      'nothing was changed: this asks first, and here is no terminal to ask on',
+      'nothing was changed: this command asks first, and there is no terminal to ask on',
       'Add --yes to do it without a question, or --dry-run to see what it would change.',
       exit.usage,
     );
@@ -42,6 +42,6 @@ export async function orWhyNot(say: () => Promise<string>): Promise<string> {
     if (!(error instanceof CliError)) throw error;
     const status = error instanceof Refusal ? error.status : null;
     if (status !== null && status < 500 && status !== 429) throw error;
-    return `the server could not say whom that would change: ${printable(error.message)}\n`;
+    return `the server could not say which nodes that would change: ${printable(error.message)}\n`;
   }
 }

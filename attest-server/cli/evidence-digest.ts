@@ -6,8 +6,8 @@ import { shownDigits } from './readable.ts';
 export function evidenceDigest(node: string, given: string): string {
   if (/^[0-9a-f]{12,64}$/i.test(given)) return given.toLowerCase();
   throw new CliError(
-    `${given} is no digest of evidence`,
-    `Give at least its first ${shownDigits} hex digits, as this shows them:\n  assay history ${printable(node)} -o wide`,
+    `${given} is not a digest of evidence`,
+    `Give its first ${shownDigits} hex digits or more. This command shows them:\n  assay history ${printable(node)} -o wide`,
     exit.usage,
   );
 }

@@ -25,7 +25,7 @@ export function compareBy(column: string): Order {
   const [, order] = Object.entries(orders).find(([name]) => name === column) ?? [];
   if (order === undefined)
     throw new CliError(
-      `--sort-by ${column} is no order${suggestion(column, nodeOrders)}`,
+      `--sort-by ${column} is not an order${suggestion(column, nodeOrders)}`,
       `Nodes are sorted by ${nodeOrders.join(', ')}.`,
       exit.usage,
     );

@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander';
+import { type Argument, Command, CommanderError } from 'commander';
 import { printable } from '../protocol/printable.ts';
 import { version } from '../version.ts';
 import { addCommands } from './commands.ts';
@@ -22,9 +22,10 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
 /** Every command with its arguments and options. @param exitWith told the exit code of the command that ran */
 export function createProgram(io: CliIo, exitWith: CliContext['exitWith']): Command {
   const program = new Command('assay')
-    .description('Ask which nodes have proven what they booted, and why others have not')
+    .description('Shows which nodes have proven what they booted, and why others have not')
     .version(version)
     .exitOverride()
+    .configureHelp({ subcommandTerm })
     .configureOutput({
       writeOut: io.out,
       writeErr: io.err,
@@ -37,13 +38,26 @@ export function createProgram(io: CliIo, exitWith: CliContext['exitWith']): Comm
     .addHelpText(
       'after',
       `
-Each command has --help. Exit codes: 0 done, or trusted; 1 error; 2 wrong usage;
-10 untrusted, evidence rejected, a difference found, or the audit log is wrong;
-11 pending, unknown, unsupported, not judgeable, or a server that is not ready;
-12 held (by no command of this version).`,
+Each command has --help. Exit codes:
+   0  done, or the node is trusted
+   1  error
+   2  wrong usage
+  10  untrusted, evidence rejected, difference found, or the audit log is wrong
+  11  pending, unknown, unsupported or not judged; or the server is not ready
+  12  held (no command of this version uses it)`,
     );
   addCommands(program, { version, io, server: () => openServer(program, io), exitWith });
   return program;
+}
+
+/** Without aliases and options, which each command's own help has. */
+function subcommandTerm(command: Command): string {
+  return [command.name(), ...command.registeredArguments.map(shownArgument)].join(' ');
+}
+
+function shownArgument(argument: Argument): string {
+  const name = `${argument.name()}${argument.variadic ? '...' : ''}`;
+  return argument.required ? `<${name}>` : `[${name}]`;
 }
 
 async function openServer(program: Command, io: CliIo): ReturnType<CliContext['server']> {

@@ -50,6 +50,6 @@ export function checkAllFound({ missing }: NamedNodes): void {
   if (missing.length > 0)
     throw new CliError(
       `not found: there is no such node: ${missing.join(', ')}`,
-      'assay get nodes lists what is known.',
+      'assay get nodes lists all nodes.',
     );
 }

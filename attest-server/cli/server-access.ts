@@ -162,7 +162,7 @@ function contextNamed(name: string, io: CliIo): Entry {
   if (context === undefined || path === null)
     throw new CliError(
       `there is no context ${name}`,
-      `Contexts are kept in ${path ?? '$XDG_CONFIG_HOME/assay/config.json'}; it knows ${Object.keys(found?.contexts ?? {}).join(', ') || 'none'}.`,
+      `Contexts are kept in ${path ?? '$XDG_CONFIG_HOME/assay/config.json'}; it has ${Object.keys(found?.contexts ?? {}).join(', ') || 'none'}.`,
       exit.usage,
     );
   return besideFile(context, path);

@@ -42,7 +42,8 @@ export async function watchNodes(watch: Watch): Promise<void> {
         isLost = false;
       } catch (error) {
         if (interrupted.aborted || !mayPass(error)) throw error;
-        if (!isLost) io.err(`assay: ${printable(error.message)}; what is shown may be old, trying again\n`);
+        if (!isLost)
+          io.err(`assay: ${printable(error.message)}; the table may be out of date; trying again\n`);
         isLost = true;
       }
     }
@@ -63,7 +64,7 @@ async function showChanges(watch: Watch, known: Known): Promise<Known> {
   const leaving: NodeView[] = [];
   for (const name of left) {
     const node = missing.includes(name) ? null : await lookUp(watch.client, name);
-    if (node === null) watch.io.err(`assay: ${printable(name)} is no node any more\n`);
+    if (node === null) watch.io.err(`assay: ${printable(name)} is no longer a node\n`);
     else leaving.push(node);
   }
   const changed = nodes.filter((node) => essence(node) !== essence(known.get(node.name)));

@@ -66,16 +66,25 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       const isLifted = holder?.name === node && (await approveAgain(node, actor));
       const mayApprove = mayEnrol(node, 'approval');
       if (!mayApprove && !isLifted)
-        throw new Rejection('enrolment_pending', `the policy lets no node like ${node} enrol by approval`);
+        throw new Rejection(
+          'enrolment_pending',
+          `the policy does not allow ${node} to enrol with an approval`,
+        );
       if (holder !== null && holder.name !== node)
         throw doubleBinding(alert, { wanted: node, holder: holder.name, actor });
       const isFirstUse = mayApprove && holder?.bound === 'first-use';
       if (isFirstUse) await store.approveFirstUse([holder], firstUseApproval(actor));
       if (isLifted || isFirstUse) return { ekDigest, isWaiting: true };
       if (holder !== null)
-        throw new Rejection('ek_already_bound', `${node} is enrolled with this key: nothing waits`);
+        throw new Rejection(
+          'ek_already_bound',
+          `${node} is already enrolled with this key: there is nothing to approve`,
+        );
       if ((await store.node(node)) !== null)
-        throw new Rejection('ek_already_bound', `${node} has another key: revoke that enrolment first`);
+        throw new Rejection(
+          'ek_already_bound',
+          `${node} is enrolled with another key: revoke that enrolment first`,
+        );
       const at = now();
       await store.addApproval(
         { node, ekDigest, by: actor, at },

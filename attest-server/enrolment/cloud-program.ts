@@ -55,7 +55,9 @@ export function createCloudProgram(parts: CloudProgramParts): EkOfMachine {
 
 async function ask({ program, timeoutMs = 10_000 }: CloudProgramParts, id: string): Promise<string | null> {
   if (!providerIdPattern.test(id))
-    throw new Error(`the cloud program ${program} is not asked: this providerID is none: ${show(id)}`);
+    throw new Error(
+      `the cloud program ${program} is not asked, because this is not a providerID: ${show(id)}`,
+    );
   let text: string;
   try {
     text = (await run(program, [id], { timeoutMs, maxOutputBytes: outputBytes })).stdout.toString('utf8');

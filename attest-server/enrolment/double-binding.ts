@@ -19,7 +19,7 @@ export function doubleBinding(
   reported: readonly string[] = [about.wanted, about.holder],
 ): Rejection {
   const { wanted, holder, actor } = about;
-  const text = `the endorsement key for ${wanted} is that of ${holder}: revoke that enrolment first`;
+  const text = `the endorsement key for ${wanted} already belongs to ${holder}: revoke that enrolment first`;
   for (const node of reported) alert({ code: 'ek_already_bound', text, node, actor });
   return new Rejection('ek_already_bound', text);
 }

@@ -148,7 +148,7 @@ async function noTpm(hello: Hello, { store, withoutTpm }: IdentifyParts): Promis
   if (enrolled)
     return new Rejection(
       'identity_unproven',
-      `${hello.node} is enrolled with a TPM, and this agent says that it has none`,
+      `${hello.node} is enrolled with a TPM, but this agent says that it has none`,
     );
   withoutTpm.note(hello.node);
   return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);

@@ -97,7 +97,7 @@ export function createRegistry(parts: RegistryParts): Registry {
       // Attack: one TPM as two nodes, so that it answers for a machine that was tampered with.
       const twin = await store.holderOf(keys);
       if (twin !== null && twin.name !== hello.node)
-        throw new Rejection('ek_already_bound', `the TPM of ${twin.name} says that it is ${hello.node}`);
+        throw new Rejection('ek_already_bound', `the TPM of ${twin.name} came under the name ${hello.node}`);
       const holder = await store.node(hello.node);
       const bound =
         holder === null
@@ -333,7 +333,10 @@ function wasRevoked(node: string): Rejection {
 
 function checkRecord(record: EnrolledNode, hello: Hello, keys: CheckedKeys): EnrolledNode {
   if (record.name !== hello.node)
-    throw new Rejection('identity_claim_mismatch', `the TPM of ${record.name} says that it is ${hello.node}`);
+    throw new Rejection(
+      'identity_claim_mismatch',
+      `the TPM of ${record.name} came under the name ${hello.node}`,
+    );
   if (record.akName !== keys.akName)
     throw new Rejection('ak_mismatch', `${record.name} is enrolled with another attestation key`);
   // Attack: a bank is switched off, so that what it would show of a boot is not quoted.
@@ -341,7 +344,7 @@ function checkRecord(record: EnrolledNode, hello: Hello, keys: CheckedKeys): Enr
   if (gone !== undefined)
     throw new Rejection(
       'weak_bank',
-      `the TPM of ${record.name} had PCRs in its ${gone} bank when it was enrolled, and has none there now`,
+      `the TPM of ${record.name} had a ${gone} bank when it was enrolled, and that bank has no PCRs now`,
     );
   return record;
 }

@@ -50,7 +50,7 @@ export class DiskBudget {
     if (spent > this.#burst)
       throw new Rejection(
         'too_large',
-        `${node} answers too often, or too much: its share of the disk is full`,
+        `${node} answers too often, or its answers are too large: its share of the disk is full`,
       );
     return spent;
   }

@@ -44,7 +44,7 @@ function labelTest(
 ): (node: string) => boolean {
   if (selector === undefined) return () => true;
   if (labelsOf === null)
-    throw new HttpProblem(400, 'selector: no labels are known, since this server is in no cluster');
+    throw new HttpProblem(400, 'selector: no labels are known, because this server is not in a cluster');
   return (node) => selects(selector, labelsOf(node));
 }
 

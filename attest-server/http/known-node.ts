@@ -39,10 +39,10 @@ export function refusedView(
     waiting.length > 0
       ? counted(
           waiting,
-          'A TPM claims the name, and waits',
-          (count) => `${count} TPMs claim the name, and wait`,
+          'A TPM claims this name and waits for an approval',
+          (count) => `${count} TPMs claim this name and wait for an approval`,
         )
-      : `Whoever claims the name is refused: ${occasionsOf(claims)}`;
+      : `Every claim to this name is refused: ${occasionsOf(claims)}`;
   const told = waiting.filter(({ code, text }) => code === 'enrolment_pending' && text !== null).at(-1);
   const reasons: ReasonView[] = [
     {
@@ -57,7 +57,7 @@ export function refusedView(
         ...fromServer,
         code,
         class: classOf(code),
-        text: `It is refused: ${refusalOf(code, its)}`,
+        text: `The claim is refused: ${refusalOf(code, its)}`,
         actual: keysOf(its),
       }),
     ),
@@ -147,7 +147,7 @@ function byOtherTpms(
         ...noted,
         code,
         class: classOf(code),
-        text: `Something else claims the name ${view.name}, and is refused: ${refusalOf(code, its)}`,
+        text: `Another machine claims the name ${view.name} and is refused: ${refusalOf(code, its)}`,
         expected: `endorsement key ${view.ek}`,
         actual: keysOf(its),
       }),
@@ -187,7 +187,7 @@ function ownRefused(
   mayEnrol: KnownPorts['mayEnrol'],
 ): ReasonView {
   const again = [
-    'If its TPM was cleared on purpose, enrol the node again.',
+    'If somebody cleared its TPM on purpose, enrol the node again.',
     `  assay enrol revoke ${name} --reason 'the TPM was cleared'`,
     ...vouching(name, ek === null ? [] : [ek], mayEnrol),
     'If not, take the node out of service: another attestation key answers in its name.',
@@ -196,7 +196,7 @@ function ownRefused(
     ...noted,
     code,
     class: classOf(code),
-    text: `What comes with the endorsement key of ${name} is refused: ${refusalOf(code, claims)}`,
+    text: `An agent with the endorsement key of ${name} is refused: ${refusalOf(code, claims)}`,
     ...(code === 'ak_mismatch' && { next: again }),
   };
 }
@@ -208,13 +208,13 @@ function pendingNext(
   mayEnrol: KnownPorts['mayEnrol'],
 ): string {
   if (waiting.length === 0)
-    return `Mend what is told below on the machine at ${addressesOf(claims)}; its TPM comes again by itself.`;
+    return `Correct the fault below on the machine at ${addressesOf(claims)}. Its agent then connects again by itself.`;
   const token = [
-    'Or give its agent a new join token, which is enough for a TPM of a maker that the server knows.',
+    'Or give its agent a new join token. That is enough if the server trusts the maker of the TPM.',
     `  assay join-token create --node ${name} --ttl 1h`,
   ];
   return [
-    'Compare the digest on the machine; only if it is the same, vouch for that TPM.',
+    'Compare the digest on the machine. Only if it is the same, vouch for that TPM.',
     ...vouching(name, keysIn(waiting), mayEnrol),
     ...(mayEnrol(name, 'join-token') ? token : []),
   ].join('\n');
@@ -228,7 +228,7 @@ function vouching(
 ): readonly string[] {
   if (mayEnrol(name, 'approval')) return keys.map((ek) => `  assay enrol approve ${name} --ek ${ek}`);
   return [
-    'The policy takes no approval for this name, and a pin where it allows one: import a file of one line.',
+    'The policy does not allow an approval for this name. Pin the key instead, if the policy allows that: import a file of one line.',
     ...keys.map((ek) => `  echo ${name},${ek} > pin.csv && assay ek import pin.csv`),
   ];
 }

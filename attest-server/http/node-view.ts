@@ -186,17 +186,17 @@ function overdueReason(verifiedAt: number | null): ReasonView {
     code: 'evidence_overdue',
     expected: 'a fresh quote',
     actual: verifiedAt === null ? null : `the last one of ${new Date(verifiedAt).toISOString()}`,
-    text: 'The node has not proven itself within the time that its last verdict counts.',
+    text: 'The node has not proven itself in time: its last verdict has expired.',
   };
 }
 
 /** Shown in the place of `evidence_overdue`, and never stored. */
 function faultReason(cause: FaultCause): ReasonView {
-  const what = cause === 'internal' ? '' : 'nothing can be stored, since ';
+  const what = cause === 'internal' ? '' : 'nothing can be stored, because ';
   return {
     ...fromServer,
     code: 'server_fault',
-    text: `The node answers, and the server could not judge or store its answer: ${what}${faultText(cause)}. This is no fault of the node's.`,
+    text: `The node answers, but the server could not judge or store its answer: ${what}${faultText(cause)}. The node is not at fault.`,
   };
 }
 
@@ -210,7 +210,7 @@ const noTpm: ReasonView = {
 const notYetProven: ReasonView = {
   ...fromServer,
   code: 'enrolment_pending',
-  text: 'The node is enrolled and has not been judged yet.',
+  text: 'The node is enrolled, but has not been judged yet.',
 };
 
 /** @param bundle digest of the evidence that has the part which the reason cites */

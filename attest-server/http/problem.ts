@@ -80,7 +80,7 @@ export function problemOf(error: unknown, advise: (cause: StorageCause) => strin
       code: 'server_fault',
       next: advise(cause),
     });
-  return new HttpProblem(500, 'the server failed to answer; its log says why');
+  return new HttpProblem(500, 'the server failed; its log says why');
 }
 
 /** The body, RFC 9457. */

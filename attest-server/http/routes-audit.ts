@@ -38,7 +38,7 @@ export const auditRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/audit/keys', 'admin', {
     operation: 'rotateAuditKey',
-    summary: 'Put a new audit key in the place of the old one, which signs it',
+    summary: 'Replace the audit key; the old key signs the new one',
     body: nothing,
     status: 201,
     answer: pages.rotateAnswer,
@@ -49,7 +49,7 @@ export const auditRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/audit/resolve', 'admin', {
     operation: 'resolveAuditRollback',
-    summary: 'Say why the audit log is another one than was signed: its verification counts it as resolved',
+    summary: 'Explain why the audit log was rolled back or replaced: verification then counts it as resolved',
     body: pages.resolveRequest,
     status: 201,
     answer: pages.resolveAnswer,

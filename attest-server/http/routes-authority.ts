@@ -39,7 +39,7 @@ export const authorityRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/authority/retire', 'admin', {
     operation: 'retireAuthority',
-    summary: 'Announce the earlier authority no more: agents drop it',
+    summary: 'Stop announcing the earlier authority: agents drop it',
     body: nothing,
     status: 201,
     problems: [409],

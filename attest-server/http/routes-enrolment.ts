@@ -40,7 +40,7 @@ export const enrolmentRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/enrolments/{node}/revoke', 'operator', {
     operation: 'revokeEnrolment',
-    summary: 'Free a name: its TPM is no node any more until somebody vouches for it again',
+    summary: 'Revoke an enrolment: the name becomes free, and the TPM needs a new approval',
     body: api.revokeRequest,
     status: 201,
     answer: api.revokeAnswer,
@@ -56,7 +56,7 @@ export const enrolmentRoutes: readonly Route[] = [
 
 function nodeOf(text: string | undefined): string {
   const node = nodeName.safeParse(text).data;
-  if (node === undefined) throw new HttpProblem(404, 'this is no name of a node');
+  if (node === undefined) throw new HttpProblem(404, 'this is not the name of a node');
   return node;
 }
 

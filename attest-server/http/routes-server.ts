@@ -95,7 +95,7 @@ async function heldNodes({ store }: ApiPorts): Promise<StatusView['held']> {
           {
             node: name,
             code: sequence.held,
-            text: 'its TPM is held: no proof of it counts until a person approves its key again',
+            text: 'its TPM is held: its proofs do not count until a person approves its key again',
             next: `assay enrol approve ${name} --ek ${ekDigest}`,
           },
         ],

@@ -27,7 +27,7 @@ export const tokenRoutes: readonly Route[] = [
       const expiresAt = ttlMs === null ? null : new Date(now() + ttlMs).toISOString();
       const token = await namedTokens.create({ name, role, ttlMs, actor: actorOf(caller) });
       if (token === null)
-        throw new HttpProblem(409, `there is a token named ${name}: revoke it, or choose another name`);
+        throw new HttpProblem(409, `a token named ${name} already exists: revoke it, or choose another name`);
       return { status: 201, body: { name, role, token, expiresAt } };
     },
   }),
@@ -40,7 +40,7 @@ export const tokenRoutes: readonly Route[] = [
       if (name === undefined || !(await namedTokens.revoke(name, actorOf(caller))))
         throw new HttpProblem(
           404,
-          'there is no such token; those of the two token files end with their file',
+          'there is no such token; to end a token of the two token files, replace the file',
         );
       return ok({ revoked: name });
     },

@@ -68,7 +68,7 @@ export const routes: readonly Route[] = [
   }),
   route('GET', '/v1/nodes/{name}', 'reader', {
     operation: 'getNode',
-    summary: 'One node; or, under a name that nobody has enrolled, who came and was refused',
+    summary: 'One node; or, for a name that is not enrolled, who claimed it and was refused',
     answer: api.nodeView,
     async handle(ports, { path }) {
       const { store, unsupported, claims, now } = ports;
@@ -121,14 +121,14 @@ export const routes: readonly Route[] = [
     operation: 'attestNode',
     status: 202,
     problems: [409],
-    summary: 'Have a node prove itself now; its verdict follows when it answers',
+    summary: 'Make a node prove itself now; its verdict follows when it answers',
     answer: api.attestAnswer,
     async handle({ store, unsupported, challengeNow }, { path }) {
       if (
         unsupported().some(({ name }) => name === path.name) &&
         (await store.node(path.name ?? '')) === null
       )
-        throw new HttpProblem(409, `${path.name} has no TPM that could be asked: so says the policy`);
+        throw new HttpProblem(409, `${path.name} has no TPM to ask, according to the policy`);
       const { name } = await findNode(store, path.name);
       const verifiedAt = (await store.status(name))?.verifiedAt ?? null;
       const connected = challengeNow(name);
@@ -186,7 +186,7 @@ export const routes: readonly Route[] = [
       if (id === undefined || !(await revokeJoinToken(id, actorOf(caller))))
         throw new HttpProblem(
           404,
-          'there is no such join token that was not used; a node that used one ends with `enrol revoke`',
+          'there is no such unused join token; if a node has used it, revoke that node with `enrol revoke`',
         );
       return ok({ revoked: id });
     },

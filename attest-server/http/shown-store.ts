@@ -66,7 +66,7 @@ export function latestOr(
     if (another !== undefined)
       throw new HttpProblem(
         400,
-        `more than one piece of evidence of ${node} begins with ${digits}: give more digits`,
+        `several pieces of evidence of ${node} begin with ${digits}: give more digits`,
       );
     if (digest !== undefined) return byDigest(node, digest);
     // Reasons name a part of the evidence, too: a boot log.

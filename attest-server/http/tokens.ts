@@ -38,7 +38,9 @@ function read(path: string): string {
   if (!existsSync(path)) writePrivate(path, `${randomBytes(32).toString('base64url')}\n`, 'new');
   const token = readPrivate(path).trim();
   if (!/^[A-Za-z0-9_-]{43,256}$/.test(token))
-    throw new Error(`${path} holds no token: remove it, and the next start makes a new one`);
+    throw new Error(
+      `${path} contains no token: remove the file, and the server makes a new one at its next start`,
+    );
   return token;
 }
 

@@ -36,7 +36,7 @@ export async function reloadParts(
       report.notReloaded(part, error instanceof Error ? error.message : String(error));
     }
   if (faults.length === 1) throw faults[0];
-  if (faults.length > 1) throw new AggregateError(faults, 'several parts were not read again');
+  if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');
 }
 
 function logFault(part: string, error: unknown, logger: Logger): void {

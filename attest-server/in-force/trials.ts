@@ -48,7 +48,7 @@ export function createTrials(parts: TrialParts): Trials {
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
-      throw new TooManyTrials('others try policies or references at present; try again in a moment');
+      throw new TooManyTrials('others are trying policies or references right now; try again in a moment');
     return oneByOne(work);
   };
   const ports = {

@@ -24,7 +24,7 @@ export function nextStep(
 
 function putInForce(reference: string): Advice {
   return [
-    `If reference ${reference} names boots that you want, put it in force:`,
+    `If you want nodes to boot what reference ${reference} contains, put it in force:`,
     `  assay reference approve ${reference} --reason "its boots are wanted"`,
   ].join('\n');
 }

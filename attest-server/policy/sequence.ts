@@ -100,11 +100,11 @@ function between(past: Sequence, now: Sighting): Finding[] {
     found.push(
       {
         ...boot('boot_correlation', `resetCount ${past.resetCount}`, `resetCount ${now.resetCount}`),
-        text: 'The TPM was reset, and the kernel says that it runs on: one of the two did not boot.',
+        text: 'The TPM was reset, but the kernel says that it kept running: only one of the two booted.',
       },
       {
         ...boot('rebooted', `boot id ${past.bootId}`, `boot id ${now.bootId}`),
-        text: 'The TPM was reset, whatever the kernel says: this counts as another boot.',
+        text: 'The TPM was reset: this counts as another boot, although the kernel says that it kept running.',
       },
     );
   return found;
@@ -127,7 +127,7 @@ function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
             'counter_rollback',
             clockOf(past),
             clockOf(now),
-            'The TPM is back at an earlier moment of the same boot, as a restored snapshot is.',
+            'The TPM went back to an earlier moment of the same boot, as a restored snapshot does.',
           ),
     );
   } else if (wentHome && now.bootId !== null && !concurrent)
@@ -135,7 +135,7 @@ function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
   if (otherKernel)
     found.push({
       ...boot('kexec_detected', `boot id ${past.firstBootId}`, `boot id ${now.bootId}`),
-      text: 'Another kernel runs than the one that this boot log is of, and the TPM was not reset: kexec started it.',
+      text: 'The running kernel is not the one in this boot log, and the TPM was not reset: kexec started another kernel.',
     });
   return found;
 }
@@ -171,19 +171,19 @@ function stillHeld(code: HeldCode): Finding {
     code,
     'an approval since then',
     null,
-    `${sinceThen[code]} Compare the machine, then approve its key again.`,
+    `${sinceThen[code]} Check the machine, then approve its key again.`,
   );
 }
 
 const sinceThen: Readonly<Record<HeldCode, string>> = {
   counter_rollback:
-    'The counters of this TPM went back, or what was known of them cannot be read, and nobody has approved it since.',
-  clone_suspected: 'Two machines answered with this TPM, and nobody has approved it since.',
-  tpm_firmware: 'The firmware of this TPM changed, and nobody has approved it since.',
+    'The counters of this TPM went back, or their earlier values cannot be read. Nobody has approved the TPM since.',
+  clone_suspected: 'Two machines answered with this TPM. Nobody has approved it since.',
+  tpm_firmware: 'The firmware of this TPM changed. Nobody has approved it since.',
 };
 
 function cloned(expected: string, actual: string): Finding {
-  const text = 'Two machines answer with one TPM: a virtual TPM was cloned.';
+  const text = 'Two machines answer with the same TPM: a virtual TPM was cloned.';
   return identity('clone_suspected', expected, actual, text);
 }
 
@@ -193,7 +193,7 @@ function firmwareChanged(expected: string, actual: string | null): Finding {
 }
 
 function rolledBack(counter: 'reset' | 'restart', before: number, now: number): Finding {
-  const text = `The ${counter} counter of the TPM went back: it was cleared, or is another one's snapshot.`;
+  const text = `The ${counter} counter of the TPM went back: the TPM was cleared, or is a snapshot of another one.`;
   return identity('counter_rollback', `${counter}Count ${before}`, `${counter}Count ${now}`, text);
 }
 

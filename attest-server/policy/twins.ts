@@ -9,7 +9,7 @@ export function sharedTpm(name: string, twins: readonly string[]): Finding {
     source: 'server',
     expected: 'one node for one TPM',
     actual: others,
-    text: `The TPM of ${name} is also that of ${others}: revoke the enrolment of whichever is not that machine.`,
+    text: `${name} and ${others} have the same TPM: revoke the enrolment of each one that is not that machine.`,
     evidence: null,
   };
 }

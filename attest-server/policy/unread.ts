@@ -46,7 +46,7 @@ export function withUnread(
 ): Judgement {
   const found = [...unread.map((one) => unavailable(aspect, one)), ...findings];
   if (against !== null && !found.some(({ code }) => code === against.code))
-    found.push({ ...against, text: `${against.text} It was not read again since.` });
+    found.push({ ...against, text: `${against.text} It has not been read again since.` });
   return { findings: found, affirmed: false, source };
 }
 
@@ -122,7 +122,7 @@ function unavailable(aspect: AspectName, { name, cause }: Unread): Finding {
     source: 'host',
     expected: name === 'host' ? 'what the node says of its machine and kernel' : `the part ${name}`,
     actual: cause === '' ? 'no cause was given' : cause,
-    text: `The node says that it could not read ${name === 'host' ? 'its machine and kernel' : `the part ${name}`}, so that this is not proven.`,
+    text: `The node says that it could not read ${name === 'host' ? 'its machine and kernel' : `the part ${name}`}. So this is not proven.`,
     evidence: null,
   };
 }

@@ -23,66 +23,67 @@ export interface Known {
 
 /** How an operator says that a TPM is the right one. */
 export const approveNode = [
-  'Compare this digest with the one that its TPM gives on the machine (docs/first-node.md shows how), then approve it:',
+  'On the machine, read the digest of its TPM (docs/first-node.md shows how). If it is the same as this one, approve it:',
   '  assay enrol approve NODE --ek EK_DIGEST',
 ].join('\n');
 
 const otherParts = [
-  'The parts of the evidence do not belong together: it was changed after the TPM signed it. A file: export it again.',
+  'The parts of the evidence do not belong together: somebody changed it after the TPM signed it. If it is a file, export it again:',
   '  assay bundle NODE -f NODE.json',
-  'If that is refused too, take the node out of service.',
+  'If that is refused too, or if a node sent it, take the node out of service.',
 ].join('\n');
 
 const foreignKey =
-  'No agent makes such a key, and what it signs need not come from the TPM: take the node out of service, and see what runs there in place of the agent.';
+  'No agent makes such a key, and this key can sign what no TPM measured. Take the node out of service, and find out what runs there in place of the agent.';
 
 const unread = [
-  'At severity info a proof is missing that the policy does not demand: nothing need be done.',
-  'Else see on the node whether what stands under actual is there and the agent may read it, and whether the machine is overloaded. It passes by itself once it can be read.',
-  'If it stays, or if the node was untrusted before, treat the node as untrusted: who controls the agent can say this, too.',
+  'If the severity is info, the policy does not demand the missing proof: there is nothing to do.',
+  'Otherwise check on the node that the agent can read what stands under actual, and that the machine is not overloaded. The state recovers by itself once it can be read.',
+  'If the reason stays, or if the node was untrusted before, treat the node as untrusted: whoever controls the agent can fake this reason.',
 ].join('\n');
 
 /** About what is refused before it is judged, and what the server says itself. */
 const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   evidence_overdue: [
-    'See whether the node is up and its agent runs; the agent’s log says whether it reaches the server. On the node:',
+    'Check that the node is up and its agent runs. The log of the agent says whether it reaches the server. On the node:',
     '  systemctl status assay-agent',
     '  journalctl -u assay-agent -n 20',
-    'If it runs, the server may refuse what it sends: the audit log has the codes of its refusals.',
+    'If the agent runs, the server may refuse what it sends. The audit log has the codes of these refusals:',
     '  assay audit export - | grep NODE',
   ].join('\n'),
   server_fault:
-    'Nothing is wrong with the node: the server could not judge or store what it proved. See /readyz and the log of the server; the state comes back by itself.',
-  evidence_raced: 'Nothing, if it passes; if it stays, look for what extends PCRs all the time.',
+    'Nothing is wrong with the node: the server could not judge or store its answer. See /readyz and the log of the server. The state recovers by itself.',
+  evidence_raced: 'Wait: this usually passes. If it stays, find out what extends PCRs all the time.',
   facts_unavailable: unread,
   fw_unreadable: unread,
   enrolment_pending: [
     'See which TPMs wait for an approval, with their digests:',
     '  assay enrol list',
-    'If one waits for this name, compare its digest on the machine (docs/first-node.md shows how), and approve it by that digest.',
-    'If none waits, see whether the agent runs on the node.',
+    'If one waits for this name, compare its digest with that of the TPM in the machine (docs/first-node.md shows how), and approve it with that digest.',
+    'If none waits, check that the agent runs on the node.',
   ].join('\n'),
-  unsupported_tpm: 'See whether the TPM is switched on in the firmware setup and /dev/tpmrm0 exists.',
+  unsupported_tpm: 'Check that the TPM is switched on in the firmware setup and that /dev/tpmrm0 exists.',
   weak_bank: [
-    'Switch the SHA-256 bank, and each bank with which the node was enrolled, on in the firmware setup.',
-    'If one was switched off on purpose, revoke the enrolment, and enrol the node again:',
+    'In the firmware setup, switch on the SHA-256 bank and each other bank that the node had at enrolment.',
+    'If somebody switched one off on purpose, revoke the enrolment, and enrol the node again:',
     '  assay enrol revoke NODE --reason "its PCR banks were changed on purpose"',
   ].join('\n'),
-  channel_binding:
-    'Let agents reach the server directly: a proxy that ends TLS between them breaks the proof.',
-  ak_mismatch: 'Another TPM answers in this node’s name: see whether the machine or its TPM was exchanged.',
-  ek_already_bound: 'This name or TPM is enrolled already: see whether the machine was exchanged or copied.',
-  identity_claim_mismatch: 'See which machine claims this name; its TPM is enrolled under another.',
+  channel_binding: 'Let agents reach the server directly: a TLS proxy between them breaks the proof.',
+  ak_mismatch:
+    'Another TPM answers in this node’s name: find out whether the machine or its TPM was exchanged.',
+  ek_already_bound:
+    'This name or TPM is already enrolled: find out whether the machine was exchanged or copied.',
+  identity_claim_mismatch: 'Find out which machine claims this name: its TPM is enrolled under another name.',
   token_rejected: ['Make a new join token:', '  assay join-token create --node NODE --ttl 1h'].join('\n'),
   ek_untrusted_root: [
-    'Trust the vendor’s root: endorsementRoots of the server, --trust-roots offline.',
-    'Or pin the key: a file with the line NODE,SHA-256 of TPMT_PUBLIC in hex.',
+    'Trust the root of the TPM’s maker: with endorsementRoots at the server, with --trust-roots offline.',
+    'Or pin the key: write a file with the line NODE,SHA-256 of TPMT_PUBLIC in hex, and import it:',
     '  assay ek import FILE',
   ].join('\n'),
   malformed: [
-    'What came cannot be read. A file: see whether it is a bundle, or export it again.',
+    'If it is a file, check that it is a bundle, or export it again:',
     '  assay bundle NODE -f NODE.json',
-    'A node’s answer: see whether agent and server are of one version; if they are, take the node out of service.',
+    'If a node sent it, check that agent and server have the same version. If they have, take the node out of service.',
   ].join('\n'),
   sig_invalid: otherParts,
   pcr_digest_mismatch: otherParts,
@@ -96,15 +97,15 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If other machines of this model have better keys, take the node out of service.',
   ].join('\n'),
   ek_cert_key_mismatch:
-    'The certificate was made for another TPM: see whether the board or the TPM of this machine was exchanged, and do not approve the node before you know.',
+    'The certificate was made for another TPM. Find out whether the board or the TPM of this machine was exchanged, and do not approve the node before you know.',
   pcr_selection:
-    'Not the PCRs that were asked for are signed: see whether agent and server are of one version; if they are, take the node out of service.',
+    'The quote covers other PCRs than the server asked for. Check that agent and server have the same version. If they have, take the node out of service.',
   too_large: [
-    'More came than is taken. A file: see whether it is the right one.',
-    'A node: reboot it, which begins its logs anew; if it happens again, take the node out of service.',
+    'If it is a file, check that it is the right one.',
+    'If a node sent it, reboot the node: that starts its logs again. If it happens again, take the node out of service.',
   ].join('\n'),
   nonce_invalid: [
-    'Old or foreign evidence was sent. If it is yours, export the bundle again:',
+    'This evidence is old or belongs to somebody else. If it is yours, export the bundle again:',
     '  assay bundle NODE -f NODE.json',
   ].join('\n'),
 };
@@ -115,8 +116,8 @@ const byClass: Readonly<Record<ReasonClass, Advice>> = {
     '  assay reference capture NODE --name NEW_NAME',
     'If not, treat the node as changed.',
   ].join('\n'),
-  posture: 'Bring the node back to what the policy asks, or change the policy on purpose.',
-  service: 'See whether the node, its agent and its TPM work; the state follows by itself.',
+  posture: 'Change the node so that it meets the policy, or change the policy on purpose.',
+  service: 'Check that the node, its agent and its TPM work. The state recovers by itself.',
   failed: 'A proof failed: take the node out of service until you know whether it lies or is broken.',
 };
 

@@ -34,19 +34,19 @@ export function dateFault(
     if (now < validFromDate.getTime())
       return {
         text: `${whose} is good from ${rfc3339(validFromDate.getTime())} on, and ${clock}`,
-        hint: 'One of the two clocks is wrong. If it is the one here, set it; if it is that of the server, set that, and send the server SIGHUP: it then makes another certificate.',
+        hint: 'One of the two clocks is wrong. If it is the clock here, set it. If it is the clock of the server, set that one and send the server SIGHUP: it then makes another certificate.',
       };
   }
   return null;
 }
 
 const leafEnded = [
-  'If it is right, mend it at the server: it makes a new certificate by itself, and its log says why it could not (docs/connections.md#the-certificate).',
+  'If the clock here is right, look at the server: it should have made a new certificate by itself, and its log says why it could not (docs/connections.md#the-certificate).',
   '  journalctl -u assay-server -g certificate',
 ];
 
 const authorityEnded = [
-  'If it is right, mend it at the server: it needs another authority (docs/connections.md#an-authority-that-has-ended).',
+  'If the clock here is right, the server needs another authority (docs/connections.md#an-authority-that-has-ended).',
 ];
 
 function rfc3339(ms: number): string {

@@ -50,8 +50,8 @@ export function formatCheckpoint(
   { origin, size, head }: Checkpoint,
   key: { readonly publicKey: Buffer; readonly privateKey: KeyObject },
 ): string {
-  if (!originPattern.test(origin)) throw new TypeError(`"${origin}" is no origin of a checkpoint`);
-  if (!Number.isSafeInteger(size) || size < 1) throw new TypeError(`${size} is no size of a checkpoint`);
+  if (!originPattern.test(origin)) throw new TypeError(`"${origin}" is not the origin of a checkpoint`);
+  if (!Number.isSafeInteger(size) || size < 1) throw new TypeError(`${size} is not the size of a checkpoint`);
   if (!/^[0-9a-f]{64}$/.test(head)) throw new TypeError('the head of a checkpoint is 64 hex digits');
   const body = `${origin}\n${size}\n${Buffer.from(head, 'hex').toString('base64')}\n`;
   const signature = sign(null, Buffer.from(body), key.privateKey);

@@ -77,7 +77,9 @@ function parseSelector(text: string, fault: (text: string) => void): Selector {
       /^(!?)([^=!\s]*)\s*(?:(!=|==?)\s*(.*))?$/.exec(part.trim()) ?? [];
     const isRule = label.test(key) && labelValue.test(value) && (not === '' || equals === '');
     if (isRule) return [{ key, value: equals === '' ? null : value, has: not === '' && equals !== '!=' }];
-    fault(`${part.trim().slice(0, 64) || 'nothing'} is no label: write key=value, key!=value, key or !key`);
+    fault(
+      `${part.trim().slice(0, 64) || 'nothing'} is not a label: write key=value, key!=value, key or !key`,
+    );
     return [];
   });
 }

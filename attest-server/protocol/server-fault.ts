@@ -76,35 +76,36 @@ const texts: Readonly<Record<FaultCause, string>> = {
 /** What does not end by itself, or keeps nothing from being stored. */
 const staysSo: ReadonlySet<FaultCause> = new Set(['internal', 'damaged']);
 
-const goesOn = 'The server goes on by itself within seconds: no restart is needed, and nothing on the nodes.';
+const goesOn =
+  'After that the server recovers by itself within seconds. Restart nothing, and change nothing on the nodes.';
 
 const advice: Readonly<Record<FaultCause, readonly string[]>> = {
   disk_full: [
-    'On the server, see what fills the disk, and make room:',
+    'On the server, find out what fills the disk, and free some space:',
     '  df -h DIR',
     '  du -ah DIR | sort -h | tail',
-    'Copies in backups may go once they are kept elsewhere; assay.db and what begins so never (docs/backup.md, "When the disk is full").',
+    'You may delete copies in backups once you keep them elsewhere. Never delete assay.db or files whose names begin with it (docs/backup.md, "When the disk is full").',
   ],
   read_only: [
-    'On the server, see why (a disk that gave errors is mounted so), and mount it again for writing:',
+    'On the server, find out why the disk is read-only (a disk with errors becomes so), and mount it again for writing:',
     '  findmnt -T DIR',
     '  dmesg | tail -n 50',
   ],
   io_error: [
-    'On the server, see what the kernel says of the disk; if it is broken, restore a copy to another one (docs/backup.md, "Restore"):',
+    'On the server, read what the kernel says about the disk. If the disk is broken, restore a backup to another one (docs/backup.md, "Restore"):',
     '  dmesg | tail -n 50',
   ],
   damaged: [
-    'Stop the server, keep a copy of the damaged file, and restore the latest copy (docs/backup.md, "Restore"):',
+    'Stop the server, keep a copy of the damaged file, and restore the latest backup (docs/backup.md, "Restore"):',
     '  ls -lt DIR/backups',
   ],
   denied: [
-    'On the server, give the folder and all in it back to the user who runs the server:',
+    'On the server, make the user who runs the server the owner of this folder and of everything in it:',
     '  ls -ld DIR DIR/assay.db',
   ],
-  locked: ['On the server, see which program it is, and end it:', '  fuser -v DIR/assay.db'],
+  locked: ['On the server, find out which program it is, and stop it:', '  fuser -v DIR/assay.db'],
   internal: [
-    'Nothing is wrong with the node. Lines of level error in the log of the server say what failed; report it with them.',
+    'Nothing is wrong with the node. The log of the server says what failed (lines of level error): please report the fault with these lines.',
   ],
 };
 

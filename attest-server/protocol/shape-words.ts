@@ -19,21 +19,19 @@ export const shapeWords: z.core.$ZodErrorMap = (issue) => {
         ? `must be ${String(issue.values[0])}`
         : `must be one of ${issue.values.map(String).join(', ')}`;
     case 'invalid_format':
-      return formats[issue.format] ?? 'has another form than it must have';
+      return formats[issue.format] ?? 'has the wrong form';
     case 'unrecognized_keys': {
       const names = membersOf(issue.inst);
-      return names.length === 0
-        ? 'must be empty'
-        : `holds a name that nobody knows; it takes ${names.join(', ')}`;
+      return names.length === 0 ? 'must be empty' : `has an unknown name; allowed are ${names.join(', ')}`;
     }
     case 'invalid_union':
-      return 'has none of the forms that it may have';
+      return 'has none of the allowed forms';
     case 'invalid_key':
-      return 'holds a name of another form than it must have';
+      return 'has a name of the wrong form';
     case 'not_multiple_of':
       return `must be a multiple of ${issue.divisor}`;
     default:
-      return 'is not what it must be';
+      return 'is not valid';
   }
 };
 

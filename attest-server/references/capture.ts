@@ -103,9 +103,10 @@ function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): Policy
 async function vouchedFor(node: string, ports: CapturePorts): Promise<VouchedFor> {
   const { verdict = null, verifiedAt = null, evidenceDigest = null } = ports.status(node) ?? {};
   if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
-    throw new Rejection('evidence_overdue', `${node} has not proven itself lately: wait for its next answer`);
+    throw new Rejection('evidence_overdue', `${node} has no recent proof: wait for its next answer`);
   const doubt = verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
-  if (doubt !== undefined) throw new Rejection(doubt.code, `${node} is no model for others: ${doubt.text}`);
+  if (doubt !== undefined)
+    throw new Rejection(doubt.code, `${node} cannot be a model for others: ${doubt.text}`);
   const proof = await ports.prove(node, evidenceDigest);
   if (proof.proven === null) throw new CaptureError(`${node} cannot be captured: ${proof.note}`);
   const { banks, boot } = proof.proven;
@@ -125,7 +126,7 @@ const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([
 async function checkNames(made: readonly Reference[], store: CapturePorts['store']): Promise<void> {
   const taken = new Set((await store.list()).map(({ name }) => name));
   for (const { name } of made) {
-    if (taken.has(name)) throw new NotNow(`there is a reference named ${name} already`);
+    if (taken.has(name)) throw new NotNow(`a reference named ${name} already exists`);
     if (!plainName.safeParse(name).success)
       throw new NotNow(
         `these boots take ${made.length} references, and ${name} is too long: choose a shorter name`,

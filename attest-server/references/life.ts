@@ -51,7 +51,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       if (separate && state === 'active' && found.captured?.by === actor)
         throw new Rejection(
           'role_denied',
-          `${name} was captured by the same person; approvals.separate asks for another one to put it in force`,
+          `the same person captured ${name}; with approvals.separate another person must approve it`,
         );
       const at = now();
       const from = found.state;
@@ -73,7 +73,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
 
     async add({ changed: _elsewhere, ...reference }, actor) {
       if ((await store.list()).some(({ name }) => name === reference.name))
-        throw new NotNow(`there is a reference named ${reference.name} already`);
+        throw new NotNow(`a reference named ${reference.name} already exists`);
       const { name } = reference;
       const at = new Date(now()).toISOString();
       // Whoever brings it vouches for it, whatever the file says of itself.

@@ -77,13 +77,14 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
   let ofNodes = perNode ? nodeSeries([]) : '';
-  const isReady = gauge('ready', '1 where nodes can be judged, as /readyz says it, else 0', []);
+  const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
-  const attestations = counter('attestations_total', 'Pieces of evidence that were answered', [
-    'result',
-    'reason',
-  ]);
+  const attestations = counter(
+    'attestations_total',
+    'Pieces of evidence that the server answered, by result',
+    ['result', 'reason'],
+  );
   const signatures = counter(
     'endorsement_signatures_total',
     'Signatures of endorsement certificates that were checked',
@@ -102,7 +103,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   const expiries = gauge('certificate_expiry_timestamp_seconds', 'When a certificate ends', ['certificate']);
   const renewalFailures = counter(
     'certificate_renewal_failures_total',
-    'Times that the certificate of the server was due and could not be made anew',
+    'Failed renewals of the certificate of the server',
     [],
   );
   const policies = gauge('policy_last_change_timestamp_seconds', 'When another policy came into force', [
@@ -111,25 +112,28 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
   const serverFaults = counter(
     'server_faults_total',
-    'Faults of the server itself while it judged or stored',
+    'Faults of the server itself while it judged or stored evidence',
     ['cause'],
   );
   const storageFault = gauge('server_fault', '1 while nothing can be stored for this cause, else 0', [
     'cause',
   ]);
   const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
-  const reloadFailures = counter('reload_failures_total', 'Parts that were read again and are faulty', [
-    'part',
-  ]);
-  const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that nobody can read', [
+  const reloadFailures = counter(
+    'reload_failures_total',
+    'Parts that were faulty when the server read them again',
+    ['part'],
+  );
+  const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
     'table',
   ]);
   const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);
 
-  const turnedAway = counter('door_refusals_total', 'Connections that hit a bound by source or in all', [
-    'port',
-    'bound',
-  ]);
+  const turnedAway = counter(
+    'door_refusals_total',
+    'Connections refused by a limit, for one source or for all',
+    ['port', 'bound'],
+  );
   let unproven: Parameters<Metrics['unproven']>[0] = () => ({ bytes: 0, connections: 0 });
   new Gauge({
     name: 'assay_unproven_connections',

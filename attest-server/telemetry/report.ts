@@ -152,7 +152,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       metrics.turnedAway(port, bound);
       const omitted = namedSources.take(`${port} ${bound} ${source}`, now());
       if (omitted !== null)
-        logger.warn({ port, bound, source, omitted }, 'a source hit a bound of connections');
+        logger.warn({ port, bound, source, omitted }, 'a source reached a limit of connections');
     },
 
     alert({ code, text, node, actor, isEnrolled }) {
@@ -189,7 +189,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
         untrusted: untrusted.length,
         named: [...new Set([...untrusted, ...changed])].slice(0, mostNodes).map(({ node }) => node),
       };
-      const text = `by its latest evidence, the policy judges ${changed.length} of ${nodes.length} nodes otherwise than the one before; ${untrusted.length} turn untrusted`;
+      const text = `on the latest evidence, the new policy changes the verdict of ${changed.length} of ${nodes.length} nodes; ${untrusted.length} turn untrusted`;
       logger[untrusted.length > 0 ? 'warn' : 'info'](fields, text);
     },
 
@@ -208,7 +208,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
     certificateRenewed(before, until) {
       const detail = { before: new Date(before).toISOString(), until: new Date(until).toISOString() };
-      logger.info(detail, 'the certificate of the server was made anew');
+      logger.info(detail, 'the server made itself a new certificate');
       audit({
         at: now(),
         actor: 'server',
@@ -223,7 +223,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       metrics.renewalFailed();
       logger.error(
         { err: error, until: new Date(until).toISOString() },
-        'the certificate of the server is due, and could not be made anew: the old one is shown',
+        'the certificate of the server is due for renewal, but could not be renewed: the server keeps the old one',
       );
     },
 
@@ -292,7 +292,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
     storageWorks({ cause, since }) {
       metrics.storage(null);
       isStorageFaulty = false;
-      logger.info({ cause, since: new Date(since).toISOString(), ...lost }, 'what is judged is stored again');
+      logger.info({ cause, since: new Date(since).toISOString(), ...lost }, 'verdicts are stored again');
       const detail = { cause, since, answers: lost.answers, late: late.length, lost: lost.entries };
       Object.assign(lost, { entries: 0, answers: 0 });
       audit({

@@ -129,8 +129,10 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       view,
       rotate: (actor) =>
         inTurn(async () => {
-          if (identity.stage === 'announced') return 'an authority is announced already: finish that first';
-          if (identity.stage === 'in_force') return 'the one before is not retired yet: do that first';
+          if (identity.stage === 'announced')
+            return 'an authority is already announced: finish that rotation first';
+          if (identity.stage === 'in_force')
+            return 'the earlier authority is not retired yet: retire it first';
           return change('authority.rotate', actor, 0, () => prepareNext(dir));
         }),
       finish: (force, actor) =>
@@ -138,7 +140,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
           if (identity.stage !== 'announced') return 'no authority is announced: rotate first';
           const { untold, nodes } = await view();
           if (untold > 0 && !force)
-            return `${untold} of ${nodes} nodes would refuse the server, since they were not told: wait (assay authority status), or use --force`;
+            return `${untold} of ${nodes} nodes do not know the new authority yet and would refuse the server: wait (assay authority status), or use --force`;
           return change('authority.finish', actor, untold, () => putNextInForce(dir));
         }),
       retire: (actor) =>

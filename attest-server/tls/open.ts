@@ -97,7 +97,7 @@ function readiness({ notAfter, authorityNotAfter }: ServerIdentity, now: number)
     [
       'certificate',
       notAfter,
-      'the log says why it could not be made anew (docs/connections.md#the-certificate)',
+      'the log says why it could not be renewed (docs/connections.md#the-certificate)',
     ],
   ] as const;
   const [first] = ended.filter(([, until]) => now > until);

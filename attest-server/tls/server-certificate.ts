@@ -74,7 +74,7 @@ export async function makeCertificate(
   const ends = authority.validToDate.getTime();
   if (ends - now < day)
     throw new Error(
-      `the authority of the server ends at ${rfc3339(ends)}, so that it signs no certificate any more: replace it (docs/connections.md#another-authority)`,
+      `the authority of the server ends at ${rfc3339(ends)} and can sign no more certificates: replace it (docs/connections.md#another-authority)`,
     );
   const made = join(dir, 'new');
   await rm(made, { recursive: true, force: true });

@@ -20,9 +20,12 @@ interface Flags {
 
 const program = new Command('npm start --')
   .description(
-    'A server, software TPMs booted with the logs of real machines, and agents, on this machine alone.',
+    'Runs a server, agents, and software TPMs that boot with the logs of real machines, all on this machine.',
   )
-  .option('--once', 'tell the story, check what it should come to, and end; exit 0 only if all of it held')
+  .option(
+    '--once',
+    'tell the story, check that each node reaches the expected state, and end; exit 0 only if all did',
+  )
   .option('--nodes <n>', 'how many nodes, at least 3', countOfNodes, 3)
   .addOption(
     new Option('--tamper <what>', 'what changes in the second boot of node-2')

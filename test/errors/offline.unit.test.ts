@@ -95,7 +95,7 @@ describe('an error of a command that needs no server advises the right thing', (
       'a bundle in place of an event log',
       ['eventlog', 'other.json'],
       1,
-      ['other.json is no event log', 'looks like JSON', indented('assay verify other.json')],
+      ['other.json cannot be read as an event log', 'looks like JSON', indented('assay verify other.json')],
     ],
     ['a bundle that is none', ['verify', 'README.md'], 10, ['README.md is no bundle: it is not JSON']],
     ['JSON that is no bundle', ['verify', 'other.json'], 10, ['other.json is no bundle', 'version']],
@@ -109,7 +109,7 @@ describe('an error of a command that needs no server advises the right thing', (
       'a file that is no boot',
       ['boot', 'diff', './README.md', './empty.bin'],
       1,
-      ['README.md is no event log', 'a firmware log or an exported bundle'],
+      ['README.md cannot be read as an event log', 'a firmware log or an exported bundle'],
     ],
     [
       'a line of keys that is wrong',
@@ -158,7 +158,7 @@ describe('an error of a command that needs no server advises the right thing', (
     assert.equal(table.code, 1);
     assert.match(table.out, new RegExp(`^crypto-agile log, of which ${events.length} events can be read\n`));
     assert.equal(table.out.trimEnd().split('\n').length, 2 + events.length);
-    assert.ok(table.err.includes('cut.bin is no event log that can be read: offset'));
+    assert.ok(table.err.includes('cut.bin cannot be read as an event log: offset'));
   });
 
   it('ends with 10 where two references differ, and shows by which digests', async () => {
@@ -202,6 +202,6 @@ describe('the user’s configuration that is wrong', () => {
     write('{"contexts": {"home": {"server": "https://localhost:1"}}}');
     const { code, err } = await get({}, '--context', 'hoem');
     assert.equal(code, 2);
-    assert.ok(err.includes('no context hoem') && err.includes('it knows home'), err);
+    assert.ok(err.includes('no context hoem') && err.includes('it has home'), err);
   });
 });

@@ -3,7 +3,9 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { bootLogPath } from '../../agent/collectors/boot-log.ts';
+import { nodeView, type ReasonView } from '../../attest-server/protocol/api.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { tamperedNode } from '../picture/why.ts';
 import { commandsIn, fallNight, goodBoot, investigate, type Night, node, type } from './night.ts';
 
 /** Each begins with a node that is trusted, and ends with one. */
@@ -35,6 +37,10 @@ describe('incidents: a node boots something else', function () {
       const { code: exit, stdout, stderr } = await type(night, diff);
       assert.equal(exit, 10, stderr);
       assert.match(stdout, /\w/);
+      if (what === 'kernel') {
+        const { reasons } = nodeView.parse(JSON.parse((await night.assay('why', node, '-o', 'json')).stdout));
+        assert.deepEqual(wordsOf(reasons), wordsOf(tamperedNode.reasons), 'the picture in README.md is old');
+      }
       await night.reboot(goodBoot);
       await night.reaches('trusted');
     });
@@ -53,3 +59,12 @@ describe('incidents: a node boots something else', function () {
     await night.reaches('trusted');
   });
 });
+
+/** What is said of each reason, without what differs from boot to boot: names, paths, digests, numbers. */
+function wordsOf(reasons: readonly ReasonView[]): readonly string[] {
+  return reasons.map(({ code, text, next }) =>
+    `${code} ${text} ${next}`
+      .replace(/"[^"]*"|--name \S+|reference \S+|node-\d(?:\.json)?/g, '')
+      .replace(/\b[0-9a-f]{12}\b|\d+/g, ''),
+  );
+}

@@ -38,8 +38,8 @@ export async function attestNode(
   const node = await nextVerdict(client, asked.node, asked.verifiedAt, deadline, io.now);
   if (node === null)
     throw new CliError(
-      `${asked.node} was asked, and no verdict came within ${longest}`,
-      `assay why ${asked.node} says what is known; a refused answer is in the server's log.`,
+      `${asked.node} was asked, but no verdict came within ${longest}`,
+      `assay why ${asked.node} shows what is known; if the server refused the answer, its log says why.`,
       exit.notTrusted,
     );
   const { state, reason, verifiedAt } = node;

@@ -13,6 +13,6 @@ export async function resolveRollback({ io, server }: CliContext, reason: string
   io.out(
     wasReported
       ? 'resolved: the reason and the first proof are in the audit log\n'
-      : 'nothing was reported since the last time; the reason is in the audit log\n',
+      : 'there was nothing to resolve; the reason is in the audit log\n',
   );
 }

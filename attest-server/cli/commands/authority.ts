@@ -51,9 +51,9 @@ export async function finishAuthority(
     if (untold > 0 && !force)
       throw new CliError(
         refusing(before),
-        'Wait until they trust it (assay authority status), or use --force, and give them its file yourself.',
+        'Wait until they trust it (assay authority status), or use --force and give them its file yourself.',
       );
-    io.err(`${refusing(before)}; join tokens of before will be void\n`);
+    io.err(`${refusing(before)}; join tokens made before this will no longer work\n`);
     await ask('Use the announced authority from now on?');
   }
   const view = await client.post('/v1/authority/finish', { force }, authorityView);
@@ -61,10 +61,10 @@ export async function finishAuthority(
 }
 
 function refusing({ stage, nodes, untold, waitingFor }: AuthorityView): string {
-  if (stage !== 'announced') return 'no authority is announced that the server could use';
+  if (stage !== 'announced') return 'no authority has been announced, so the server cannot change to one';
   if (untold === 0)
     return nodes === 0
-      ? 'there is no node yet'
+      ? 'no node is enrolled yet'
       : `${counted(nodes, 'node')}, and each trusts the announced authority`;
   const trusting = untold === 1 ? 'does not trust' : 'do not trust';
   return `${untold} of ${counted(nodes, 'node')} ${trusting} the announced authority yet, and would refuse the server: ${listed(waitingFor, 10, untold)}`;
@@ -90,7 +90,7 @@ function page({ stage, authorities, nodes, untold, waitingFor }: AuthorityView):
   const missing = waitingFor.map((name) => `  not yet: ${printable(name)}\n`).join('');
   const next =
     stage === 'in_force'
-      ? 'join tokens of before are void; next:\n  assay authority retire\n'
+      ? 'join tokens made before this no longer work; next:\n  assay authority retire\n'
       : untold === 0
         ? 'next:\n  assay authority finish\n'
         : 'agents learn of it with their next verdict; next:\n  assay authority status\n';

@@ -25,7 +25,7 @@ export function showCurrentContext({ io }: CliContext): void {
   if (current === null)
     throw new CliError(
       'no context is in use',
-      'assay context list shows them, assay context use NAME takes one.',
+      'assay context list shows them; assay context use NAME chooses one.',
     );
   io.out(`${printable(current)}\n`);
   warn({ io });
@@ -40,5 +40,5 @@ export function chooseContext({ io }: CliContext, name: string): void {
 
 function warn({ io }: Pick<CliContext, 'io'>): void {
   const other = findsElsewhere(io);
-  if (other !== null) io.err(`assay: here ${printable(other)} counts before it\n`);
+  if (other !== null) io.err(`assay: in this folder ${printable(other)} takes precedence over it\n`);
 }

@@ -68,7 +68,7 @@ function stateOf(node: NodeView): readonly Line[] {
     ['State', stateText(node)],
     ['Since', node.since ?? '-'],
     ['Reason', node.reason ?? '-'],
-    ['Booted', bootedAt === null ? before : `${bootedAt} (the node says so, and its TPM allows it)`],
+    ['Booted', bootedAt === null ? before : `${bootedAt} (the node says so; its TPM does not contradict it)`],
     ['Verified', node.verifiedAt ?? '-'],
     ['Counts until', node.expiresAt ?? '-'],
     ['Connected', connectedAt === null ? '-' : `since ${connectedAt}`],

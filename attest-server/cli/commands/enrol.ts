@@ -49,7 +49,7 @@ export async function approveEnrolment(
   if (isAll ? node !== undefined || options.ek !== undefined : node === undefined || !options.ek)
     throw new CliError(
       'enrol approve takes NODE --ek DIGEST, or --all',
-      'See which TPMs wait, with their digests:\n  assay enrol list',
+      'See which TPMs wait for an approval, with their digests:\n  assay enrol list',
       exit.usage,
     );
   if (!isAll && !/^[0-9a-f]{64}$/i.test(options.ek ?? ''))
@@ -116,7 +116,7 @@ export function calledRevoke(words: readonly string[]): CliError {
   const node = first === 'node' || first === 'nodes' ? second : first;
   return new CliError(
     'a node is deleted by revoking its enrolment',
-    `Its name is free then, and its TPM waits for a new approval:\n    assay enrol revoke ${node ?? 'NODE'} --reason WHY`,
+    `That frees its name; its TPM needs a new approval:\n    assay enrol revoke ${node ?? 'NODE'} --reason WHY`,
     exit.usage,
   );
 }
@@ -136,7 +136,7 @@ export async function revokeEnrolment(
   await ask(`Revoke the enrolment of ${printable(node)}?`);
   const path = `/v1/enrolments/${encodeURIComponent(node)}/revoke`;
   const gone = await client.post(path, { reason }, revokeAnswer);
-  io.out(`${printable(gone.node)} is free; ${printable(gone.ek)} waits for a new approval\n`);
+  io.out(`the name ${printable(gone.node)} is free; the TPM ${printable(gone.ek)} needs a new approval\n`);
 }
 
 function revocationText(view: NodeView): string {
@@ -144,7 +144,7 @@ function revocationText(view: NodeView): string {
   const { connectedAt, address } = view;
   const link =
     connectedAt === null ? '' : ` and connected${address === null ? '' : ` from ${printable(address)}`}`;
-  return `${name} is ${stateText(view)}${link}\nrevoked, it is no node any more: its connection ends, nothing shows its state, its name is free for another TPM, and its own TPM must be approved again\n`;
+  return `${name} is ${stateText(view)}${link}\nonce revoked, it is no longer a node: its connection ends, its state is no longer shown, another TPM can take its name, and its own TPM needs a new approval\n`;
 }
 
 function row(item: CandidateView, now: number, absolute: boolean): string[] {

@@ -38,7 +38,7 @@ export async function getNodes(
   const wanted = options.wait === undefined ? null : stateOf(options.wait);
   const timeout = parseDuration(longest, '--timeout') * 1000;
   const every = parseDuration(options.interval, '--interval') * 1000;
-  if (every < 1000) throw new CliError(`--interval ${options.interval} is less than 1s`, null, exit.usage);
+  if (every < 1000) throw new CliError(`--interval ${options.interval} is shorter than 1s`, null, exit.usage);
   if (watch && wanted !== null)
     throw new CliError('--watch and --wait do not go together', 'Give one of them.', exit.usage);
   const order = compareBy(options.sortBy);
@@ -127,7 +127,7 @@ function stateOf(given: string): NodeState {
   const found = nodeStates.find((state) => state === given);
   if (found === undefined)
     throw new CliError(
-      `--wait ${given} is no state${suggestion(given, nodeStates)}`,
+      `--wait ${given} is not a state${suggestion(given, nodeStates)}`,
       `States are ${nodeStates.join(', ')}.`,
       exit.usage,
     );

@@ -38,7 +38,7 @@ function known(node: NodeView): readonly Line[] {
 
 const vouchers: Readonly<Record<Source, string>> = {
   tpm: 'signed by its TPM',
-  host: 'by its own word',
+  host: 'said by the node',
   server: 'seen by the server',
 };
 
@@ -56,11 +56,11 @@ function affirmed({ aspects, references }: NodeView): readonly Line[] {
 }
 
 const methods: Readonly<Record<Bound, string>> = {
-  pin: 'by a pinned key',
-  'join-token': 'by a join token',
-  approval: 'by an approval',
-  cloud: 'by the word of its cloud',
-  vendor: 'by its cluster and the maker of its TPM',
+  pin: 'with a pinned key',
+  'join-token': 'with a join token',
+  approval: 'with an approval',
+  cloud: 'vouched for by its cloud',
+  vendor: 'vouched for by its cluster and the maker of its TPM',
   'first-use': 'by first use',
 };
 
@@ -68,11 +68,11 @@ function enrolled({ enrolledAt, enrolledBy, bound, ek, tpm, tpmClass }: NodeView
   if (bound === null) return [];
   const at = enrolledAt === null ? '' : `${utc(enrolledAt)} `;
   // Of first use nobody vouched, so nobody is named.
-  const who = enrolledBy === null || bound === 'first-use' ? '' : `, of ${enrolledBy}`;
+  const who = enrolledBy === null || bound === 'first-use' ? '' : `, by ${enrolledBy}`;
   const endorsed =
     tpmClass === 'unknown'
-      ? 'no root that the server knows vouches for it'
-      : `${tpmClass}, as a root says that the server knows`;
+      ? 'no root that the server trusts vouches for this TPM'
+      : `${tpmClass}, according to a trusted root`;
   return [
     ['Enrolled', `${at}${methods[bound]}${who}`],
     ...(ek === null ? [] : [['Endorsement key', ek] as const]),

@@ -54,7 +54,7 @@ async function whomItChanges(client: Client, name: string, action: ReferenceActi
     if (!(error instanceof Refusal) || error.status !== 404) throw error;
     // Either there is none of that name, and this says so, or the server is of an earlier version.
     await client.get(pathOf(name), reference);
-    return 'this server cannot say whom that would change: it is of an earlier version\n';
+    return 'this server has an earlier version and cannot say which nodes that would change\n';
   }
 }
 
@@ -84,7 +84,7 @@ function trialText(action: ReferenceAction, name: string, trial: ReferenceTrialV
           ...(changed?.action === 'revoke'
             ? [`${changed.by} revoked it on ${utc(changed.at)}: ${changed.reason}`]
             : []),
-          `it would be ${to}${changed?.action === 'revoke' ? ' again' : ', since it is not known what it was before'}`,
+          `it would be ${to}${changed?.action === 'revoke' ? ' again' : ', since its earlier state is not known'}`,
         ]
       : [];
   const lines = [...before.map(printable), sumOf(name, items), ...sharedText(name, sharedWith)];
@@ -113,7 +113,7 @@ function sumOf(name: string, items: ReferenceTrialView['items']): string {
 const states: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
 
 function likeText(name: string, items: ReferenceTrialView['items']): string {
-  if (items.length === 0) return 'the server has no node';
+  if (items.length === 0) return 'the server has no nodes';
   const all = counted(items.length, 'node');
   // A server of an earlier version does not say it.
   if (items.some(({ like }) => like === undefined))
@@ -134,9 +134,9 @@ function sharedText(name: string, shared: readonly SharedReferenceView[]): reado
     .slice(0, mostShared)
     .map(
       (one) =>
-        `active reference ${printable(one.name)} has ${listed(one.stages)} of it: what they share stays good as long as ${printable(one.name)} is active`,
+        `active reference ${printable(one.name)} shares ${listed(one.stages)} with it: those parts stay good while ${printable(one.name)} is active`,
     );
-  const all = `${they} ${listed(whole)} ${affirm} all that ${printable(name)} names: boots like ${these} are revoked, too`;
+  const all = `${they} ${listed(whole)} ${affirm} everything in ${printable(name)}: boots like ${these} are revoked too`;
   return whole.length === 0 ? parts : [all, ...parts];
 }
 

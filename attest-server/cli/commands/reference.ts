@@ -23,7 +23,7 @@ export async function listReferences(
 ): Promise<void> {
   if (kind !== undefined && !referenceKinds.some((known) => known === kind))
     throw new CliError(
-      `${kind} is no kind of reference`,
+      `${kind} is not a kind of reference`,
       `There are ${referenceKinds.join(', ')}.`,
       exit.usage,
     );
@@ -92,7 +92,7 @@ export function unseenText({ name, captured: from, unseen = [] }: ReferenceView)
   if (unseen.length === 0) return '';
   const files = unseen.length === 1 ? '1 file' : `${unseen.length} files`;
   const named = unseen.slice(0, 4).map(printable).join(', ');
-  return `nobody has seen ${files} that the boot loader of reference ${printable(name)} read (${named}${unseen.length > 4 ? ', …' : ''}): for them it counts for ${printable(from?.node ?? 'no node')} and for nodes whose agents send them. Let its agent read /boot and the EFI system partition, and capture again.\n`;
+  return `nobody has seen ${files} that the boot loader of reference ${printable(name)} read (${named}${unseen.length > 4 ? ', …' : ''}). For these files the reference counts only for ${printable(from?.node ?? 'no node')} and for nodes whose agents send them. Let the agent read /boot and the EFI system partition, and capture again.\n`;
 }
 
 export function pathOf(name: string): string {

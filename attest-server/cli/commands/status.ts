@@ -62,7 +62,7 @@ function countsOf(nodes: StatusView['nodes']): string {
 }
 
 function space({ free, total }: StatusView['stateDir']): string {
-  if (free === null || total === null || total === 0) return 'its file system does not say how much is free';
+  if (free === null || total === null || total === 0) return 'the file system does not report its free space';
   return `${size(free)} of ${size(total)} free (${Math.floor((100 * free) / total)} %)`;
 }
 

@@ -34,7 +34,7 @@ export async function createToken(
   if (format !== 'table') return;
   const until = made.expiresAt === null ? 'it is revoked' : utc(made.expiresAt);
   io.err(
-    `holds for ${printable(made.name)} (${made.role}) until ${printable(until)}; it is not shown again\n`,
+    `this token is for ${printable(made.name)} (${made.role}) until ${printable(until)}; it is not shown again\n`,
   );
 }
 
@@ -86,7 +86,7 @@ function row(
 function roleOf(given: string): (typeof tokenRoles)[number] {
   const role = tokenRoles.find((each) => each === given);
   if (role === undefined)
-    throw new CliError(`--role ${given} is no role`, `Roles are ${tokenRoles.join(', ')}.`, exit.usage);
+    throw new CliError(`--role ${given} is not a role`, `Roles are ${tokenRoles.join(', ')}.`, exit.usage);
   return role;
 }
 

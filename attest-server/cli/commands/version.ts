@@ -33,7 +33,9 @@ export async function showVersions(
   );
   if (fault !== null) throw fault;
   if (theirs !== null && theirs.version !== version)
-    io.err('assay: command and server are of different versions; take the command of the server’s version\n');
+    io.err(
+      'assay: this command and the server have different versions; use the command of the server’s version\n',
+    );
 }
 
 /** Null: it is of before it said its version. */
@@ -47,5 +49,5 @@ async function versionOf(client: Awaited<ReturnType<CliContext['server']>>): Pro
 }
 
 function serverLine({ version, url }: { readonly version: string | null; readonly url: string }): string {
-  return `Server: ${printable(version ?? 'older than 0.2.0, which says its version')} (${printable(url)})\n`;
+  return `Server: ${printable(version ?? 'older than 0.2.0')} (${printable(url)})\n`;
 }

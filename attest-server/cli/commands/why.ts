@@ -34,7 +34,7 @@ function explanation(node: NodeView, reading: Reading): string {
   const head = `${printable(node.name)} is ${stateText(node)}\n`;
   const reasons =
     node.reasons.length === 0
-      ? '  nothing speaks against it\n'
+      ? '  no problem was found\n'
       : node.reasons.map((reason) => paragraph(reason, reading, node.name)).join('');
   return head + reasons + standing(node, reading);
 }

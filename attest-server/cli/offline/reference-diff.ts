@@ -28,8 +28,8 @@ export async function showReferenceDiff(
   const [before, after] = [await find(a), await find(b)];
   if (before.kind !== after.kind)
     throw new CliError(
-      `${before.name} is a reference of kind ${before.kind}, ${after.name} one of kind ${after.kind}`,
-      'Compare two of one kind.',
+      `${before.name} is a reference of kind ${before.kind}, and ${after.name} of kind ${after.kind}`,
+      'Compare two references of the same kind.',
     );
   const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
   await print(io, format, difference, () => page(difference));
@@ -47,7 +47,7 @@ function page(difference: Difference): string {
   // Captured ones have events, which say more than the components made of them.
   const components = events.length > 0 ? [] : difference.components;
   const only = (stages: readonly string[], which: string) =>
-    stages.length === 0 ? [] : [`only the ${which} speaks of: ${stages.join(', ')}`];
+    stages.length === 0 ? [] : [`only in the ${which}: ${stages.join(', ')}`];
   const lines = [
     ...(pcrs.length + events.length + components.length === 0 ? [sameText(difference)] : []),
     ...pcrs.flatMap(({ bank, pcr, expected, actual }) => [

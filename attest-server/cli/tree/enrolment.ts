@@ -11,36 +11,33 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
   const joinTokens = program
     .command('join-token')
     .alias('join-tokens')
-    .description('tokens with which a new node enrols once');
+    .description('manage tokens that let a new node enrol once');
   joinTokens
     .command('create')
-    .description('make one')
-    .requiredOption('--node <name>', 'the only name that it enrols')
-    .option('--ttl <duration>', 'how long it can be used: 30m, 2h, at most 24h', '1h')
+    .description('make a join token')
+    .requiredOption('--node <name>', 'the name of the node that may use it')
+    .option('--ttl <duration>', 'lifetime: 30m, 2h, at most 24h', '1h')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (options: Formatted & { readonly node: string; readonly ttl: string }) =>
       (await import('../commands/join-token.ts')).createJoinToken(context, options),
     );
   for (const list of [joinTokens.command('list'), get.command('join-tokens').alias('join-token')])
     list
-      .description('join tokens that can be used, by their ids, without their text')
-      .option('--all', 'also those that were used or are over')
+      .description('list usable join tokens by their ids, without their secrets')
+      .option('--all', 'also list tokens that were used, revoked or have expired')
       .addOption(outputOption('table', 'json', 'yaml', 'name'))
       .action(async (options: JoinTokenListOptions) =>
         (await import('../commands/join-token.ts')).listJoinTokens(context, options),
       );
   joinTokens
     .command('revoke <id>')
-    .description('take back one that was not used')
+    .description('take back a join token that was not used')
     .action(async (id: string) => (await import('../commands/join-token.ts')).revokeJoinToken(context, id));
-  const enrolments = program
-    .command('enrol')
-    .alias('enroll')
-    .description('which TPM is which node, by your approval');
+  const enrolments = program.command('enrol').alias('enroll').description('decide which TPM is which node');
   enrolments
     .command('list')
     .description(
-      'TPMs that claimed a name and for which nobody has vouched, with the whole digests that an approval takes; all of it is their own claim',
+      'list TPMs that claim a name and wait for an approval, with the whole digests that it takes; everything shown is only their claim',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
@@ -51,10 +48,13 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
     enrolments
       .command('approve [node]')
       .description(
-        'let a TPM enrol under this name when it next comes; compare its digest on the machine first',
+        'let a TPM enrol under this name when it connects next; compare its digest on the machine first',
       )
-      .option('--ek <digest>', 'SHA-256 of its endorsement key, as enrol list shows it: all 64 hex digits')
-      .option('--all', 'instead: make approvals of all bindings by first use; names them, and asks'),
+      .option('--ek <digest>', 'SHA-256 of the endorsement key, all 64 hex digits; assay enrol list shows it')
+      .option(
+        '--all',
+        'instead of one node: approve all nodes bound by first use; names them, and asks first',
+      ),
   ).action(async (node: string | undefined, options: ApproveOptions) =>
     (await import('../commands/enrol.ts')).approveEnrolment(context, node, options),
   );
@@ -63,9 +63,9 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
       .command('revoke <node>')
       .aliases(['delete', 'remove'])
       .description(
-        'delete a node: its name is free, its TPM waits until somebody vouches for it again; says what the node is now, and asks',
+        'delete a node: frees its name, and its TPM needs a new approval; shows what the node is now, and asks first',
       )
-      .requiredOption('--reason <text>', 'why, for the audit log'),
+      .requiredOption('--reason <text>', 'the reason, for the audit log'),
   ).action(async (node: string, options: Consent & Reasoned) =>
     (await import('../commands/enrol.ts')).revokeEnrolment(context, node, options),
   );
@@ -79,40 +79,42 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
   const tokens = program
     .command('token')
     .alias('tokens')
-    .description('tokens for this API: people and programs, each under a name');
+    .description('manage API tokens, one for each person or program');
   tokens
     .command('create')
-    .description('make one; its text is shown once')
-    .requiredOption('--name <name>', 'who it is for, as the audit log will name them')
+    .description('make a token; its secret is shown only once')
+    .requiredOption('--name <name>', 'the person or program, as the audit log shall name it')
     .requiredOption('--role <role>', 'reader, operator, admin')
-    .option('--ttl <duration>', 'how long it can be used: 8h, 30d; without it, until it is revoked')
+    .option('--ttl <duration>', 'lifetime: 8h, 30d; default: until it is revoked')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (options: TokenOptions) =>
       (await import('../commands/token.ts')).createToken(context, options),
     );
   for (const list of [tokens.command('list'), get.command('tokens').alias('token')])
     list
-      .description('named tokens, without their text')
+      .description('list named tokens, without their secrets')
       .addOption(outputOption('table', 'json', 'yaml', 'name'))
       .addOption(utcOption())
       .action(async (options: Formatted & { readonly utc?: boolean }) =>
         (await import('../commands/token.ts')).listTokens(context, options),
       );
   consentOptions(
-    tokens.command('revoke <name>').description('refuse a token from now on; says whose it is, and asks'),
+    tokens
+      .command('revoke <name>')
+      .description('refuse a token from now on; shows whose it is, and asks first'),
   ).action(async (name: string, options: Consent) =>
     (await import('../commands/token.ts')).revokeToken(context, name, options),
   );
-  const ek = program.command('ek').description('endorsement keys of nodes');
+  const ek = program.command('ek').description('pin endorsement keys of nodes; list TPM makers');
   ek.command('import <file>')
     .description(
-      'bind nodes to endorsement keys: CSV lines node,SHA-256 of TPMT_PUBLIC in hex; - is standard input',
+      'pin nodes to endorsement keys from CSV lines node,digest (SHA-256 of TPMT_PUBLIC in hex); - is standard input',
     )
     .action(async (file: string) => (await import('../commands/ek.ts')).importPins(context, file));
   ek.command('roots')
-    .description('authorities that endorse TPMs, as they come with assay')
-    .option('--from <dir>', 'another folder of *.pem', 'builtin')
-    .option('--intermediates', 'the authorities below the roots instead')
+    .description('list the authorities of TPM makers that come with assay')
+    .option('--from <dir>', 'list those in another folder of *.pem', 'builtin')
+    .option('--intermediates', 'list the authorities below the roots instead')
     .addOption(outputOption('table', 'wide', 'json', 'yaml'))
     .action(async (options: EkRootsOptions) =>
       (await import('../offline/verify/ek-roots.ts')).listRoots(context, options),

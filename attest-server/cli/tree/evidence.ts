@@ -12,17 +12,18 @@ export function addEvidence(program: Command, context: CliContext): void {
     .addArgument(nodeArgument())
     .option(
       '--evidence <digest>',
-      'of an earlier verdict: the first 12 digits or more, as `assay history -o wide` shows them; default: the latest',
+      'digest of earlier evidence, 12 digits or more, from `assay history -o wide`; default: the latest',
     )
-    .option('-f, --file <file>', 'write it there instead of standard output')
+    .option('-f, --file <file>', 'write to this file instead of standard output')
     .action(async (node: string, options: ToFile & { readonly evidence?: string }) =>
       (await import('../commands/bundle.ts')).exportBundle(context, node, options),
     );
   program
     .command('verify <bundle>')
+    .summary('judge an exported bundle again, offline')
     .description('judge an exported bundle again, offline; - is standard input')
-    .option('--policy <file>', "a policy file, or strict or observe; default: the bundle's own")
-    .option('--references <dir>', "folder of reference values; default: the bundle's own")
+    .option('--policy <file>', 'a policy file, strict or observe; default: the policy in the bundle')
+    .option('--references <dir>', 'folder of reference values; default: the references in the bundle')
     .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
     .addOption(outputOption('table', 'json', 'yaml', 'junit', 'sarif'))
     .addOption(utcOption())
@@ -31,19 +32,18 @@ export function addEvidence(program: Command, context: CliContext): void {
     );
   program
     .command('eventlog <file>')
-    .description('parse and replay a TCG event log, offline; - is standard input')
-    .option('--userspace <file>', 'also what systemd measured later: its tpm2-measure.log of the same boot')
+    .summary('read and replay a TCG event log, offline')
+    .description('read and replay a TCG event log, offline; - is standard input')
+    .option('--userspace <file>', 'also read what systemd measured later: tpm2-measure.log of the same boot')
     .addOption(outputOption('table', 'json'))
     .action(async (file: string, options: EventLogOptions) =>
       (await import('../offline/boot/eventlog.ts')).showEventLog(context, file, options),
     );
-  const boot = program
-    .command('boot')
-    .description('boots: what a machine measured from its firmware to its kernel');
+  const boot = program.command('boot').description('compare boots');
   boot
     .command('diff <a> [b]')
     .description(
-      'what differs between two boots, the good one first: files (a firmware log, an exported bundle), or nodes at the server, NODE or NODE@DIGEST (12 digits do) as `assay history -o wide` shows it; of a NODE alone: its latest boot beside the last one that was trusted',
+      'Show what differs between two boots; name the good one first. A boot is a file (a firmware log or an exported bundle), or a node at the server: NODE, or NODE@DIGEST with 12 digits or more from `assay history -o wide`. With one NODE alone, its latest boot is compared with its last trusted one.',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())

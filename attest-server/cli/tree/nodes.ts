@@ -10,17 +10,19 @@ import { nodeArgument, nodesArgument, outputOption, several, utcOption } from '.
 
 /** `get`, under which other families of commands put what they list. */
 export function addNodes(program: Command, context: CliContext): Command {
-  const get = program
-    .command('get')
-    .description('list nodes and their states, and what else the server holds');
+  const get = program.command('get').description('list nodes, and other things that the server holds');
   get
     .command('nodes')
     .aliases(['node', 'no'])
-    .description('nodes and their states; how many are in which state is on standard error')
+    .description('list nodes and their states; the counts by state go to standard error')
     .addArgument(nodesArgument('[node...]', 'only these; default: all'))
     .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
-    .option('--state <state>', 'only nodes in this state; several with commas, or given again', several)
-    .option('--reason <code>', 'only nodes with this reason code, be it not the first', several)
+    .option(
+      '--state <state>',
+      'only nodes in this state; separate several with commas, or repeat the option',
+      several,
+    )
+    .option('--reason <code>', 'only nodes with this code among their reasons', several)
     .option('--group <group>', 'only nodes of this group of the policy', several)
     .option('-l, --selector <labels>', 'only nodes with these labels in their cluster: key=value,key!=value')
     .option(
@@ -28,14 +30,14 @@ export function addNodes(program: Command, context: CliContext): Command {
       'name, state (the worst first), reason, group; since, age, verified (the newest first)',
       'name',
     )
-    .option('--no-headers', 'neither the heading nor the line of counts')
-    .option('-w, --watch', 'go on, and show a node whenever something of it changes; Ctrl-C ends it')
-    .option('--interval <duration>', 'how often --watch asks: 1s or more', '2s')
+    .option('--no-headers', 'leave out the heading and the line of counts')
+    .option('-w, --watch', 'keep running and show each node that changes; Ctrl-C ends it')
+    .option('--interval <duration>', 'time between two requests of --watch: 1s or more', '2s')
     .option(
       '--wait <state>',
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',
     )
-    .option('--timeout <duration>', 'how long --wait waits: 90s, 5m, 1h', '60s')
+    .option('--timeout <duration>', 'longest time for --wait: 90s, 5m, 1h', '60s')
     .addOption(utcOption())
     .action(async (names: readonly string[], options: GetOptions) =>
       (await import('../commands/get.ts')).getNodes(context, names, options),
@@ -43,17 +45,17 @@ export function addNodes(program: Command, context: CliContext): Command {
   get
     .command('enrolments [name]')
     .alias('enrolment')
-    .description('enrolled nodes with their keys: by which method, by whom, since when')
+    .description('list enrolled nodes: their keys, and how, by whom and when they were enrolled')
     .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
     .option('--utc', 'times as RFC 3339 instead of ages')
     .action(async (name: string | undefined, options: EnrolmentsOptions) =>
       (await import('../commands/get-enrolments.ts')).getEnrolments(context, name, options),
     );
-  const describe = program.command('describe').description('everything about one node, or several');
+  const describe = program.command('describe').description('show everything about one or several nodes');
   describe
     .command('node', { isDefault: true })
     .alias('nodes')
-    .description('everything about one node, or several; the word `node` may be left out')
+    .description('show everything about one or several nodes; you may leave out the word `node`')
     .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
@@ -62,7 +64,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     );
   program
     .command('why')
-    .description('why a node is in its state, and what to do')
+    .description('show why a node is in its state, and what to do next')
     .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
@@ -71,23 +73,23 @@ export function addNodes(program: Command, context: CliContext): Command {
     );
   program
     .command('history')
-    .description('verdicts of a node, newest first')
+    .description('show the verdicts of a node, newest first')
     .addArgument(nodeArgument())
     .addOption(outputOption('table', 'wide', 'json', 'yaml'))
-    .option('--limit <count>', 'at most so many, 1 to 500', '50')
-    .option('--transitions', 'only where the state changed, as far back as the history goes')
-    .option('--before <next>', 'older ones: the `next` of an earlier answer with -o json')
+    .option('--limit <count>', 'largest number of verdicts, 1 to 500', '50')
+    .option('--transitions', 'only verdicts that changed the state, through the whole history')
+    .option('--before <next>', 'continue with older ones: the value `next` of an earlier answer with -o json')
     .addOption(utcOption())
     .action(async (node: string, options: HistoryOptions) =>
       (await import('../commands/history.ts')).showHistory(context, node, options),
     );
   program
     .command('attest')
-    .description('have a node prove itself now, and wait for the verdict')
+    .description('make a node prove itself now, and wait for the verdict')
     .addArgument(nodeArgument())
     .option('--wait', 'wait for the verdict (this is the default)')
-    .option('--no-wait', 'only ask')
-    .option('--timeout <duration>', 'how long to wait: 90s, 5m', '60s')
+    .option('--no-wait', 'ask, and do not wait for the verdict')
+    .option('--timeout <duration>', 'longest time to wait: 90s, 5m', '60s')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (node: string, options: AttestOptions) =>
       (await import('../commands/attest.ts')).attestNode(context, node, options),

@@ -36,8 +36,8 @@ export function utcOption(): Option {
 /** For a command that changes nodes or cuts somebody off: it says whom, and asks. */
 export function consentOptions(command: Command): Command {
   return command
-    .option('--yes', 'do it without a question')
-    .option('--dry-run', 'say whom it would change, and change nothing');
+    .option('--yes', 'do not ask for confirmation')
+    .option('--dry-run', 'show which nodes it would change, and change nothing');
 }
 
 /** An option that may be given several times. */

@@ -5,13 +5,10 @@ import type { SimulateOptions } from '../offline/policy/simulate.ts';
 import { type Formatted, outputOption, type ToFile } from './option.ts';
 
 export function addPolicies(program: Command, get: Command, context: CliContext): void {
-  const policies = program
-    .command('policy')
-    .alias('policies')
-    .description('what is wanted of nodes: check it, try it, draft it');
+  const policies = program.command('policy').alias('policies').description('check, try and draft policies');
   for (const show of [policies.command('show'), get.command('policy')])
     show
-      .description('the policy in force, with its revision')
+      .description('show the policy in force, with its revision')
       .addOption(outputOption('table', 'json', 'yaml', 'name'))
       .action(async ({ output }: Formatted) =>
         (await import('../commands/policy-in-force.ts')).showPolicy(context, output),
@@ -19,32 +16,34 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
   policies
     .command('check <file>')
     .description(
-      'is this policy valid? Names every fault with file, line and field, and what is doubtful; - is standard input',
+      'check whether a policy is valid: reports each fault with file, line and field, and what looks doubtful; - is standard input',
     )
-    .option('--references <dir>', 'also say which of these references count for one node alone')
+    .option('--references <dir>', 'also report which of these references count for one node only')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string, options: CheckOptions) =>
       (await import('../offline/policy/command.ts')).checkPolicyFile(context, file, options),
     );
   policies
     .command('schema')
-    .description('the JSON schema of policy files, for editors and other programs')
+    .description('print the JSON schema of policy files, for editors and other programs')
     .action(async () => (await import('../offline/policy/command.ts')).printPolicySchema(context));
   policies
     .command('simulate <file>')
-    .description('whom would this policy change, and why? A file, or strict or observe; nothing is stored')
-    .option('--bundles <dir>', 'try it on exported bundles instead of the evidence that the server keeps')
-    .option('--references <dir>', "with --bundles: folder of reference values; default: each bundle's own")
-    .option('--all', 'show the nodes too that do not change')
+    .description(
+      'show which nodes a policy would change, and why; takes a file, strict or observe; stores nothing',
+    )
+    .option('--bundles <dir>', 'use exported bundles instead of the evidence that the server keeps')
+    .option('--references <dir>', 'with --bundles: folder of reference values; default: those in each bundle')
+    .option('--all', 'also show nodes that would not change')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string, options: SimulateOptions) =>
       (await import('../offline/policy/simulate.ts')).simulatePolicy(context, file, options),
     );
   policies
     .command('suggest')
-    .description('draft a policy from what was observed, as YAML: machines that start alike become a group')
-    .option('--bundles <dir>', 'draft it from exported bundles instead of the evidence that the server keeps')
-    .option('-f, --file <file>', 'write it there instead of standard output')
+    .description('draft a policy as YAML from what was observed: machines that boot alike become a group')
+    .option('--bundles <dir>', 'use exported bundles instead of the evidence that the server keeps')
+    .option('-f, --file <file>', 'write to this file instead of standard output')
     .action(async (options: ToFile & { readonly bundles?: string }) =>
       (await import('../offline/policy/suggest.ts')).draftPolicy(context, options),
     );

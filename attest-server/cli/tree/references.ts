@@ -9,14 +9,14 @@ export function addReferences(program: Command, get: Command, context: CliContex
   const references = program
     .command('reference')
     .aliases(['references', 'ref'])
-    .description('reference values: what nodes should have booted');
+    .description('manage reference values: what nodes should boot');
   for (const list of [
     references.command('list'),
     get.command('references').aliases(['reference', 'ref', 'refs']),
   ])
     list
-      .description('references that the server holds')
-      .option('--kind <kind>', 'only those of boot, runtime, firewall, disk')
+      .description('list the references that the server holds')
+      .option('--kind <kind>', 'only references of this kind: boot, runtime, firewall, disk')
       .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
       .addOption(utcOption())
       .action(async (options: ListOptions) =>
@@ -24,24 +24,24 @@ export function addReferences(program: Command, get: Command, context: CliContex
       );
   references
     .command('capture <node...>')
-    .description('make references of what up to 64 nodes last proved; you vouch for these nodes')
+    .description('make references from what 1 to 64 nodes last proved; you vouch for these nodes')
     .requiredOption('--name <name>', 'name of the new reference')
-    .option('--staged', 'keep it for review: it makes nobody trusted yet')
+    .option('--staged', 'keep it for review: no node is trusted by it yet')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (nodes: readonly string[], options: CaptureOptions) =>
       (await import('../commands/reference.ts')).captureReference(context, nodes, options),
     );
   for (const [action, description] of [
-    ['approve', 'put a staged reference in force: boots like it are trusted'],
-    ['retire', 'take a reference out of force: boots like it are no longer known'],
-    ['revoke', 'mark boots like this reference as bad'],
-    ['restore', 'take a revocation back that was a mistake: the reference is what it was before'],
+    ['approve', 'put a staged reference in force: boots that match it are trusted'],
+    ['retire', 'take a reference out of force: boots that match it are no longer known'],
+    ['revoke', 'mark boots that match this reference as bad'],
+    ['restore', 'take back a revocation made by mistake: the reference gets its earlier state again'],
   ] as const)
     consentOptions(
       references
         .command(`${action} <name>`)
-        .description(`${description}; says first whom that changes, and asks`)
-        .requiredOption('--reason <text>', 'why; it goes into the audit log'),
+        .description(`${description}; shows which nodes that changes, and asks first`)
+        .requiredOption('--reason <text>', 'the reason, for the audit log'),
     )
       .addOption(outputOption('table', 'json', 'yaml'))
       .action(async (name: string, options: StepOptions) =>
@@ -49,16 +49,18 @@ export function addReferences(program: Command, get: Command, context: CliContex
       );
   references
     .command('export <name>')
-    .description('a reference with its values, as a file for Git or for import at another server')
-    .option('-f, --file <file>', 'write it there instead of standard output')
+    .description('write a reference to a file, for Git or for another server')
+    .option('-f, --file <file>', 'write to this file instead of standard output')
     .addOption(outputOption('json', 'yaml'))
     .action(async (name: string, options: Formatted & ToFile) =>
       (await import('../commands/reference.ts')).exportReference(context, name, options),
     );
   references
     .command('import <file>')
-    .description('give the server a reference that was computed, exported or kept in Git; you vouch for it')
-    .option('--staged', 'keep it for review: it makes nobody trusted yet')
+    .description(
+      'give the server a reference from a file (computed, exported, or from Git); you vouch for it',
+    )
+    .option('--staged', 'keep it for review: no node is trusted by it yet')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string, options: Formatted & { readonly staged?: boolean }) =>
       (await import('../commands/reference.ts')).importReference(context, file, options),
@@ -66,7 +68,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
   references
     .command('diff <a> <b>')
     .description(
-      'what differs between two references: names at the server, or files (with a / or .json, .yaml)',
+      'show what differs between two references: names at the server, or files (with a / or .json, .yaml)',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (a: string, b: string, { output }: Formatted) =>
@@ -74,19 +76,22 @@ export function addReferences(program: Command, get: Command, context: CliContex
     );
   references
     .command('compute')
-    .description('make a reference file of kernel, initrd, loader or unified image, offline')
+    .description('compute a reference file from kernel, initrd, loader or unified image, offline')
     .requiredOption('--name <name>', 'name of the new reference')
-    .requiredOption('--group <group>', 'group of nodes that it is for')
-    .option('--kernel <file>', 'a kernel image; may be given several times', several, [])
-    .option('--initrd <file>', 'an initrd; several in the order in which they are loaded', several, [])
+    .requiredOption('--group <group>', 'group of nodes that the reference is for')
+    .option('--kernel <file>', 'a kernel image; you may repeat this option', several, [])
+    .option('--initrd <file>', 'an initrd; repeat this option in the order of loading', several, [])
     .option('--loader <file>', 'an image that runs before the kernel: shim, GRUB, systemd-boot', several, [])
-    .option('--uki <file>', 'a unified kernel image, which has kernel, initrd and command line in it')
+    .option('--uki <file>', 'a unified kernel image: kernel, initrd and command line in one file')
     .option('--cmdline <text>', 'the command line, as /proc/cmdline shows it')
-    .option('--cmdline-file <file>', 'a file that holds it, such as a copy of /proc/cmdline')
-    .option('--via <starter>', 'who starts the kernel: grub, systemd-boot, firmware', 'grub')
-    .option('--no-secure-boot', 'Secure Boot is off: then GRUB starts a kernel that PCR 4 does not show')
+    .option('--cmdline-file <file>', 'a file with the command line, such as a copy of /proc/cmdline')
+    .option('--via <starter>', 'what starts the kernel: grub, systemd-boot, firmware', 'grub')
+    .option(
+      '--no-secure-boot',
+      'Secure Boot is off: GRUB then starts the kernel without measuring it into PCR 4',
+    )
     .option('--state <state>', 'staged (for review) or active', 'staged')
-    .option('-f, --file <file>', 'write it there instead of standard output')
+    .option('-f, --file <file>', 'write to this file instead of standard output')
     .addOption(outputOption('json', 'yaml'))
     .action(async (options: ComputeOptions) =>
       (await import('../offline/compute/command.ts')).writeComputedReference(context, options),

@@ -6,61 +6,71 @@ import type { AuditVerifyOptions } from '../offline/audit/command.ts';
 import { consentOptions, type Formatted, outputOption, type Reasoned } from './option.ts';
 
 export function addServer(program: Command, context: CliContext): void {
-  const audit = program
-    .command('audit')
-    .description('the audit log: who did what, and whether anybody changed it');
+  const audit = program.command('audit').description('verify and export the audit log');
   audit
     .command('export <file>')
-    .description('write entries, keys and checkpoints as JSON lines; - is standard output')
-    .option('--resume', 'go on behind the last checkpoint of an export that was interrupted')
+    .description('write entries, keys and checkpoints to a file of JSON lines; - is standard output')
+    .option('--resume', 'continue an interrupted export after its last checkpoint')
     .action(async (file: string, { resume = false }: { readonly resume?: boolean }) =>
       (await import('../offline/audit/export.ts')).exportAuditLog(context, file, resume),
     );
   audit
     .command('rotate-key')
-    .description('put a new audit key in the place of the old one, which signs it')
+    .description('replace the audit key; the old key signs the new one')
     .action(async () => (await import('../commands/audit.ts')).rotateAuditKey(context));
   audit
     .command('resolve')
     .description(
-      'say why the audit log is another one than was signed (audit_rollback); until then verify ends with 10',
+      'explain a rollback of the audit log (audit_rollback); until then assay audit verify exits with 10',
     )
-    .requiredOption('--reason <text>', 'why; it goes into the audit log')
+    .requiredOption('--reason <text>', 'the reason, for the audit log')
     .action(async ({ reason }: Reasoned) =>
       (await import('../commands/audit.ts')).resolveRollback(context, reason),
     );
   audit
     .command('verify [file]')
-    .description("check an export, a database or a backup, offline; without a file, the server's audit log")
-    .option('--resume', 'of the server: go on after the last checkpoint that was verified from here')
-    .option('--checkpoint <file>', 'a witness from elsewhere, such as audit-checkpoint.json of an agent')
+    .description(
+      'verify an export, a database or a backup, offline; without a file, the audit log of the server',
+    )
+    .option(
+      '--resume',
+      'without a file: continue after the last checkpoint that was verified from this machine',
+    )
+    .option(
+      '--checkpoint <file>',
+      'also compare with this checkpoint from elsewhere, such as audit-checkpoint.json of an agent',
+    )
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string | undefined, options: AuditVerifyOptions) =>
       (await import('../offline/audit/command.ts')).verifyAuditLog(context, file, options),
     );
   program
     .command('backup')
-    .description('copy the database, consistent while the server runs; prints where the copy is')
+    .summary('copy the database while the server runs')
+    .description('make a consistent copy of the database while the server runs, and print where it is')
     .action(async () => (await import('../commands/backup.ts')).backUp(context));
   addAuthority(program, context);
   program
     .command('status')
-    .description('how the server is: ready, store, policy, certificates, connections, nodes, what is held')
+    .summary('show how the server is doing')
+    .description(
+      'show how the server is: readiness, store, policy, certificates, connections, nodes, what is held',
+    )
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/status.ts')).showStatus(context, output),
     );
   program
     .command('version')
-    .description('the versions of this program and of the server')
-    .option('--client', 'only of this program: asks no server')
+    .description('show the versions of this program and of the server')
+    .option('--client', 'only the version of this program; asks no server')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (options: VersionOptions) =>
       (await import('../commands/version.ts')).showVersions(context, options),
     );
   program
     .command('whoami')
-    .description('whose token this is, what it may do, and until when')
+    .description('show whose token you use, its role, and when it expires')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/whoami.ts')).showCaller(context, output),
@@ -72,40 +82,41 @@ function addContexts(program: Command, context: CliContext): void {
   const contexts = program
     .command('context')
     .alias('contexts')
-    .description('servers under a name, in $XDG_CONFIG_HOME/assay/config.json');
+    .summary('choose between several servers')
+    .description('choose between several servers, named in $XDG_CONFIG_HOME/assay/config.json');
   contexts
     .command('list')
-    .description('which there are, and which one is used where nothing else names a server')
+    .description('list the contexts, and show which one is used by default')
     .addOption(outputOption('table', 'json', 'yaml', 'name'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/context.ts')).listContexts(context, output),
     );
   contexts
     .command('current')
-    .description('the name of the one in use')
+    .description('print the name of the context in use')
     .action(async () => (await import('../commands/context.ts')).showCurrentContext(context));
   contexts
     .command('use <name>')
-    .description('use this one from now on')
+    .description('use this context from now on')
     .action(async (name: string) => (await import('../commands/context.ts')).chooseContext(context, name));
 }
 
 const authoritySteps = `
 One authority follows another in three steps:
-  1. assay authority rotate   makes the next one; it is announced to agents under the one in force
-  2. assay authority finish   once status shows that every node trusts it: the server uses the new one
-  3. assay authority retire   the old one is forgotten, by agents too
-Other holders of the authority's file (callers of the API) get it from assay authority export.
+  1. assay authority rotate   makes the next authority and announces it to agents
+  2. assay authority finish   uses the new authority, once assay authority status shows that every node trusts it
+  3. assay authority retire   drops the old authority; agents drop it too
+Callers of the API, who hold a file of the authority too, get the new one from assay authority export.
 `;
 
 function addAuthority(program: Command, context: CliContext): void {
   const authority = program
     .command('authority')
-    .description("the authority of the server's own certificate, and its replacement")
+    .description("replace the authority of the server's certificate")
     .addHelpText('after', authoritySteps);
   authority
     .command('status')
-    .description('the authorities, and which nodes do not trust the newer one yet')
+    .description('show the authorities, and which nodes do not trust the newer one yet')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/authority.ts')).showAuthority(context, output),
@@ -121,11 +132,11 @@ function addAuthority(program: Command, context: CliContext): void {
     authority
       .command('finish')
       .description(
-        'step 2: use it; says which nodes do not trust it yet, is refused while there are such, and asks',
+        'step 2: use the new authority; refused while nodes do not trust it yet, which it names; asks first',
       )
       .option(
         '--force',
-        'also while nodes do not trust it yet: these refuse the server until somebody gives them its file',
+        'do it even though nodes do not trust it yet: these refuse the server until somebody gives them the file of the new authority',
       ),
   )
     .addOption(outputOption('table', 'json', 'yaml'))
@@ -134,14 +145,14 @@ function addAuthority(program: Command, context: CliContext): void {
     );
   authority
     .command('retire')
-    .description('step 3: announce the old one no more')
+    .description('step 3: stop announcing the old authority')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async ({ output }: Formatted) =>
       (await import('../commands/authority.ts')).changeAuthority(context, 'retire', output),
     );
   authority
     .command('export <file>')
-    .description('write the authorities as PEM, for caFile of agents and --ca-file; - is standard output')
+    .description('write the authorities as PEM, for caFile of agents and for --ca-file; - is standard output')
     .action(async (file: string) =>
       (await import('../commands/authority.ts')).exportAuthority(context, file),
     );

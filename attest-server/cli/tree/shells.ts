@@ -6,7 +6,10 @@ import type { CliContext } from '../context.ts';
 export function addShells(program: Command, context: CliContext): void {
   program
     .command('completion')
-    .description('a script with which a shell completes commands, options, and names of nodes and references')
+    .summary('print a completion script for your shell')
+    .description(
+      'print a script with which your shell completes commands, options, and names of nodes and references',
+    )
     .addArgument(new Argument('<shell>', 'which shell').choices(['bash', 'zsh', 'fish']))
     .action(async (shell: Shell) =>
       (await import('../completion/scripts.ts')).printCompletion(context.io, shell),

@@ -4,7 +4,7 @@ import type { ReasonCode } from '../../protocol/reasons.ts';
 const compare = ['See what differs from its last trusted boot:', '  assay boot diff NODE'].join('\n');
 
 const keep = [
-  'Keep the evidence of this boot, which the server erases in time:',
+  'Keep the evidence of this boot, because the server erases it later:',
   '  assay bundle NODE --evidence EVIDENCE -f NODE.json',
 ].join('\n');
 const bootLog = '  ls -l /sys/kernel/security/tpm0/binary_bios_measurements';
@@ -22,7 +22,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If the initrd was rebuilt on purpose, and you vouch for this node, capture what it booted:',
     capture,
-    'If each machine builds its own, let the policy take each node’s own (boot.scope.initrd: node).',
+    'If each machine builds its own initrd, set boot.scope.initrd: node in the policy.',
     'If not, take the node out of service and compare its initrd with a good one.',
     keep,
   ].join('\n'),
@@ -30,81 +30,84 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If the boot loader or its configuration was changed on purpose, and you vouch for this node, capture what it booted:',
     capture,
-    'If nobody has seen a file that it read, let the agent read /boot and the EFI system partition: its log says what it could not.',
+    'If the reason says that nobody knows a file, let the agent read /boot and the EFI system partition. Its log names what it could not read.',
     'If not, take the node out of service and reinstall the loader from its package.',
     keep,
   ].join('\n'),
   firmware_unknown: [
     compare,
-    'If the firmware was updated on purpose, or this is another model of machine, and you vouch for this node, capture what it booted:',
+    'If you vouch for this node, and its firmware was updated on purpose or it is another model of machine, capture what it booted:',
     capture,
     'If not, take the node out of service and compare its firmware with the vendor’s.',
     keep,
   ].join('\n'),
   pcr_mismatch: [
-    'No event of a known kind explains the difference, or known ones were measured in another order, as a system does that extends them later: treat the node as changed until you know why.',
+    'No known event explains the difference, or known events were measured in another order. A system that extends PCRs later looks like this: treat the node as changed until you know why.',
     compare,
   ].join('\n'),
   no_reference: [
     'If you vouch for this node, capture what it booted:',
     capture,
-    'If you do not, capture it from a node of its group for which you do, or compute it from the files (assay reference compute --help).',
+    'If you do not, capture another node of its group that you vouch for, or compute a reference from the files (assay reference compute --help).',
   ].join('\n'),
   cmdline_policy: [
     compare,
-    'Look at the boot loader’s configuration on this node. GRUB: /boot/grub/grub.cfg and /etc/default/grub; systemd-boot: its entries or the unified image.',
+    'Look at the configuration of the boot loader on this node. For GRUB: /boot/grub/grub.cfg and /etc/default/grub. For systemd-boot: its entries, or the unified image.',
     'If the change is wanted, and you vouch for this node, capture what it booted, or allow the argument in the policy (boot.cmdline.allow):',
     capture,
-    'Where the policy forbids to resume an image, add nohibernate to the line.',
+    'If the policy forbids resuming an image, add nohibernate to the command line.',
   ].join('\n'),
   secureboot_off: ['Switch Secure Boot on in the firmware setup, and reboot the node.', compare].join('\n'),
   secureboot_policy: [
     compare,
-    'Find who changed the Secure Boot keys or who signed what runs (PK, KEK, db, dbx, MOK); restore them, or update what was revoked.',
+    'Find out who changed the Secure Boot keys (PK, KEK, db, dbx, MOK), or who signed what runs. Restore the keys, or update what was revoked.',
     'If the change is wanted, and you vouch for this node, capture what it booted:',
     capture,
   ].join('\n'),
-  rebooted: 'Wait for the agent to prove the new boot; if nothing comes, see whether the agent runs.',
-  resumed: 'Servers do not sleep: see who suspended the node, and switch suspend off.',
-  no_boot_log: ['See on the node whether it has one, and the agent may read it:', bootLog].join('\n'),
+  rebooted: 'Wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',
+  resumed: 'Servers should not sleep: find out who suspended the node, and switch suspend off.',
+  no_boot_log: ['Check on the node that there is a boot log and that the agent may read it:', bootLog].join(
+    '\n',
+  ),
   log_incomplete: [
-    'The log, or a part of it, is missing, and may hide what ran. See on the node whether it is there and the agent may read it:',
+    'The boot log, or a part of it, is missing. That can hide what ran. Check on the node that it is there and that the agent may read it:',
     bootLog,
-    'If it is there and whole, take the node out of service.',
+    'If the log is there and complete, take the node out of service.',
   ].join('\n'),
   log_replay_mismatch:
-    'The log does not lead to the PCRs that the TPM signed: the log was changed, or something extended PCRs without it. Take the node out of service.',
-  bank_unextended: 'Switch the SHA-256 bank on in the firmware setup, so that the firmware measures into it.',
+    'The log does not match the PCRs that the TPM signed: somebody changed the log, or something extended PCRs without an event. Take the node out of service.',
+  bank_unextended:
+    'In the firmware setup, switch on the SHA-256 bank, so that the firmware measures into it.',
   bank_mismatch: [
-    'One bank tells of another boot than the other: something was measured into one of them alone.',
-    'If all machines of this model do so, update their firmware, or switch the bank that it leaves out off in its setup.',
-    'If this node alone does, take it out of service.',
+    'The two banks show different boots: something was measured into only one of them.',
+    'If all machines of this model do so, update their firmware, or switch off the bank that it leaves out.',
+    'If only this node does so, take it out of service.',
     compare,
   ].join('\n'),
   boot_correlation:
-    'The TPM was reset while the kernel ran on: see whether somebody had access to the machine’s board, and reboot it.',
+    'The TPM was reset while the kernel kept running. Find out whether somebody had access to the board of the machine, and reboot it.',
   kexec_detected:
-    'Another kernel was started by kexec, which measures nothing: reboot the node through its firmware.',
+    'Somebody started another kernel with kexec, which measures nothing. Reboot the node through its firmware.',
   kexec_possible:
     'Boot with Secure Boot or lockdown=integrity, or set kernel.kexec_load_disabled=1, so that no other kernel can be started unseen.',
   boot_remeasured:
-    'After the kernel had started, something extended PCRs or hides what the kernel found in them: take the node out of service, and read its boot loader’s entries and the initrd that they name from another system.',
-  unverified_event: ['A fact hangs on a part of the log that the TPM does not vouch for.', compare].join(
+    'Something extended PCRs after the kernel had started, or hides what the kernel found in them. Take the node out of service. From another system, read the entries of its boot loader and the initrd that they name.',
+  unverified_event: ['The verdict needs a part of the log that the TPM does not vouch for.', compare].join(
     '\n',
   ),
   event_data_mismatch:
-    'The log’s text is not what was measured: somebody changed it on the node. Take the node out of service.',
+    'The text of the log is not what was measured: somebody changed it on the node. Take the node out of service.',
   separator_error:
-    'The firmware did not end its part of the boot as it must: look for errors in its setup, and reboot; if it stays, do not trust the node.',
+    'The firmware did not end its part of the boot correctly. Look for errors in the firmware setup, and reboot. If the reason stays, do not trust the node.',
   secureboot_ambiguous: [
-    'The log tells two values of Secure Boot: one of them was written on the node.',
+    'The log has two values for Secure Boot: somebody wrote one of them on the node.',
     compare,
   ].join('\n'),
   initrd_unmeasured:
-    'The kernel got an initrd that nothing measured: put it into the unified image, or boot through a loader that measures it.',
+    'The kernel got an initrd that nothing measured. Put the initrd into the unified image, or boot with a loader that measures it.',
   revoked_reference: [
-    'If the revocation is right, have the node boot something else: update it, and reboot it.',
-    'If it was a mistake, take it back; whoever booted like that is judged anew at once:',
+    'If the revocation is right, update the node and reboot it, so that it boots something else.',
+    'If it was a mistake, take it back. The server then judges the affected nodes again at once:',
     '  assay reference restore REFERENCE --reason "revoked by mistake"',
   ].join('\n'),
 };

@@ -174,7 +174,7 @@ function remeasured(wanted: string, shown: string): Finding {
     source: 'tpm',
     expected: wanted,
     actual: shown,
-    text: 'PCRs 0 to 9 are not what they were when the kernel started (boot_aggregate): something was extended afterwards, so that the log tells of another boot than the one that runs.',
+    text: 'PCRs 0 to 9 have changed since the kernel started (boot_aggregate): something was extended afterwards, so the log shows another boot than the one that runs.',
     evidence: null,
   };
 }
@@ -184,8 +184,8 @@ const notReplayed: Finding = {
   aspect: 'boot',
   source: 'tpm',
   expected,
-  actual: 'a list that does not lead there',
-  text: 'PCR 10 holds something else than the IMA list that the node shows: what the kernel found when it started (boot_aggregate) is hidden, or another kernel was started by kexec.',
+  actual: 'a list that does not match it',
+  text: 'PCR 10 does not match the IMA list that the node shows. Either the node hides what the kernel found when it started (boot_aggregate), or kexec started another kernel.',
   evidence: null,
 };
 
@@ -194,13 +194,13 @@ const said: Readonly<Record<Exclude<AggregateClaim['shown'], BootAggregate | 'no
   readonly bank: string;
 } = {
   none: 'the node sent no IMA list',
-  kexec: 'another kernel was started by kexec, and its list does not lead to PCR 10',
+  kexec: 'kexec started another kernel, and its list does not match PCR 10',
   unquoted: 'PCR 10 was not quoted',
-  unextended: 'PCR 10 is zero: the TPM’s driver came after IMA, or the kernel has none',
-  unreadable: 'what was sent is no IMA list',
-  no_aggregate: 'the first entry of the IMA list is no boot_aggregate with a digest',
-  to7: 'the kernel’s boot_aggregate covers PCRs 0 to 7 alone: it is older than 5.8, or hashes with SHA-1',
-  bank: 'boot_aggregate is of a bank that was not quoted whole',
+  unextended: 'PCR 10 is zero: the driver of the TPM started after IMA, or the kernel has no IMA',
+  unreadable: 'the node sent something that is not an IMA list',
+  no_aggregate: 'the first entry of the IMA list is not a boot_aggregate with a digest',
+  to7: 'the boot_aggregate of the kernel covers only PCRs 0 to 7: the kernel is older than 5.8, or hashes with SHA-1',
+  bank: 'boot_aggregate uses a bank that was not quoted whole',
 };
 
 function missing(why: string, gave: boolean, required: boolean, cause: string): AggregateJudgement {
@@ -214,7 +214,7 @@ function missing(why: string, gave: boolean, required: boolean, cause: string): 
       ...(!gave && !required && { severity: 'info' as const }),
       expected,
       actual: cause === '' ? why : cause,
-      text: `It is not proven that nothing was measured again after the kernel had started: ${why}.${before}`,
+      text: `There is no proof that nothing was measured again after the kernel had started: ${why}.${before}`,
       evidence: null,
     },
   };

@@ -29,7 +29,9 @@ export function captureTogether(
   const captured: Reference[] = [];
   for (const boot of boots) {
     if (boot.boot !== null && !measuresKernel(boot.boot.state))
-      throw new CaptureError(`the boot of ${boot.node} is no reference: kernel_unknown: ${noKernel}`);
+      throw new CaptureError(
+        `the boot of ${boot.node} cannot become a reference: kernel_unknown: ${noKernel}`,
+      );
     const reference = captureReference(boot, {
       name: captured.length === 0 ? name : `${name}-${captured.length + 1}`,
       group: group.name,

@@ -35,13 +35,15 @@ export function captureReference(
   { name, group, state, by, node, at, scope = defaultScope }: CaptureOptions,
 ): Reference {
   if (boot === null)
-    throw new CaptureError(`${node} sent no boot log, so that nobody could say later what changed`);
+    throw new CaptureError(`${node} sent no boot log; without it nobody can say later what changed`);
   const problem = boot.problems.find((one) => !isOfUnusedBank(one, boot.problems, banks));
   if (problem !== undefined)
-    throw new CaptureError(`the boot log of ${node} is no reference: ${problem.code}: ${problem.text}`);
+    throw new CaptureError(
+      `the boot log of ${node} cannot become a reference: ${problem.code}: ${problem.text}`,
+    );
   const strong = banks.filter(({ bank }) => comparedBanks.some((compared) => compared === bank));
   if (strong.length === 0)
-    throw new CaptureError(`${node} quoted no bank better than SHA-1; allocate SHA-256 in its firmware`);
+    throw new CaptureError(`${node} quoted only the SHA-1 bank; switch on SHA-256 in its firmware`);
   for (const quoted of strong)
     for (const pcr of pcrsOf(comparedMask))
       if (pcrValue(quoted, pcr) === null)
@@ -52,7 +54,7 @@ export function captureReference(
   const hidden = components.find(isHidden);
   if (hidden !== undefined)
     throw new CaptureError(
-      `the boot of ${node} is no reference: what it measured as ${shorten(hidden.describes)} (event ${hidden.event}) is a kernel or an initrd by its bytes`,
+      `the boot of ${node} cannot become a reference: it measured a kernel or an initrd under the name ${shorten(hidden.describes)} (event ${hidden.event})`,
     );
   if (components.length === 0) throw new CaptureError(`the boot log of ${node} measures nothing`);
   const keys = keysByEvent(boot.state.secureBoot);

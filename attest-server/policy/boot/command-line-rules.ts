@@ -72,7 +72,7 @@ function checkRequired(
     if (lacking === undefined) continue;
     const text =
       lacking.event === null
-        ? `The policy requires ${quoted(glob)} on the kernel command line, and the TPM vouches for the text of none.`
+        ? `The policy requires ${quoted(glob)} on the kernel command line, but the TPM vouches for no text of a command line.`
         : `The kernel command line of event ${lacking.event} lacks ${quoted(glob)}, which the policy requires.`;
     return ruleFinding(boot, 'cmdline_policy', lacking.event, glob, lacking.text, text);
   }
@@ -88,8 +88,8 @@ function checkExact(
   const wanted = parseCommandLine(maskIdentifiers(exact)).arguments.join(' ');
   const other = lines.find(({ arguments: words }) => maskIdentifiers(words.join(' ')) !== wanted);
   if (other === undefined) return null;
-  const has = other.text === null ? 'is vouched for by no text' : `is ${quoted(other.text)}`;
-  const text = `The kernel command line ${has}, and the policy wants ${quoted(exact)}.`;
+  const has = other.text === null ? 'has no text that the TPM vouches for' : `is ${quoted(other.text)}`;
+  const text = `The kernel command line ${has}, but the policy wants ${quoted(exact)}.`;
   return ruleFinding(boot, 'cmdline_policy', other.event, exact, other.text, text);
 }
 
@@ -109,8 +109,8 @@ function checkResume(
   if (open === undefined) return null;
   const named = forKernel(open.arguments).find((word) => asKernelReads(word).startsWith('resume='));
   const line =
-    open.event === null ? 'of this boot, of which the TPM vouches for no text,' : `of event ${open.event}`;
-  const text = `The kernel command line ${line} lets its kernel resume an image from a disk${named === undefined ? '' : ` (${quoted(named)})`}, which no TPM would see, and the policy forbids that.`;
+    open.event === null ? 'of this boot (the TPM vouches for none of its text)' : `of event ${open.event}`;
+  const text = `The kernel command line ${line} lets its kernel resume an image from a disk${named === undefined ? '' : ` (${quoted(named)})`}. No TPM would see that, and the policy forbids it.`;
   const wanted = `one of: ${neverResumes.join(' ')}`;
   return ruleFinding(boot, 'cmdline_policy', open.event, wanted, named ?? open.text, text);
 }

@@ -19,21 +19,21 @@ function ofRules(boot: BootRules, mode: GroupBase['mode']): Located[] {
         text:
           mode === 'observe'
             ? `any ${stage} is taken`
-            : `mode ${mode} takes any ${stage}: whoever can replace it changes what boots, unseen`,
+            : `mode ${mode} accepts any ${stage}: whoever can replace it changes the boot, and nobody sees it`,
       });
   for (const stage of ['firmware', 'loader', 'kernel', 'initrd'] as const)
     if (boot.scope[stage] === 'model')
       warnings.push({
         path: ['boot', 'scope', stage],
-        text: 'model is an older word for group, and takes what any machine of the group may boot: write group, and give each model a group of its own',
+        text: 'model is an older word for group: it accepts what any machine of the group may boot. Write group, and give each model a group of its own',
       });
   if (boot.signers.length > 0 && boot.secureBoot !== 'required')
     warnings.push({
       path: ['boot', 'signers'],
-      text: 'nobody checks signatures where Secure Boot is off; add secureBoot: required',
+      text: 'nothing checks signatures while Secure Boot is off; add secureBoot: required',
     });
   if (boot.cmdline.allow.some(isEverything))
-    warnings.push({ path: ['boot', 'cmdline', 'allow'], text: 'allows every argument, init=/bin/sh too' });
+    warnings.push({ path: ['boot', 'cmdline', 'allow'], text: 'allows every argument, even init=/bin/sh' });
   if (boot.withoutLog === 'pcrs')
     warnings.push({
       path: ['boot', 'withoutLog'],
@@ -60,7 +60,7 @@ function ofIdleRules(boot: BootRules, { require, severity }: GroupBase): Located
   const [first] = written;
   if (first === undefined) return [];
   if (!require.includes('boot'))
-    return [{ path: ['boot', first[0]], text: 'require does not name boot, so that this is only reported' }];
+    return [{ path: ['boot', first[0]], text: 'require does not name boot, so this is only reported' }];
   const taken = new Map(written.map(([rule, code]) => [code, rule]));
   return [...taken].flatMap(([code, rule]) => {
     const weight = severity[code] ?? 'fail';

@@ -16,7 +16,7 @@ export function explainedFinding(
   if (explained.length === 0) return null;
   const pcr = explained.find((one) => !boot.vouches(one));
   if (pcr !== undefined) {
-    const text = `The policy wants PCR ${pcr} explained, and the log does not replay onto it, or it was not quoted.`;
+    const text = `The policy wants every event of PCR ${pcr} to be known, but the log does not replay onto it, or it was not quoted.`;
     return ruleFinding(boot, 'unverified_event', null, `PCR ${pcr} explained`, null, text);
   }
   const unknown = boot.state.components.find(
@@ -24,7 +24,7 @@ export function explainedFinding(
   );
   if (unknown === undefined) return null;
   const { event, type, describes } = unknown;
-  const text = `Event ${event} in PCR ${unknown.pcr} (${describes || type}) is in no reference and cannot be recomputed, and the policy wants the PCR explained.`;
+  const text = `Event ${event} in PCR ${unknown.pcr} (${describes || type}) is in no reference and cannot be recomputed, but the policy wants every event of this PCR to be known.`;
   return ruleFinding(boot, 'unverified_event', event, 'a known event', describes || type, text);
 }
 

@@ -29,7 +29,7 @@ export function hiddenFinding({ digest, state }: VouchedBoot): Finding | null {
     source: 'tpm',
     expected: 'text, an environment block, a font or a module of GRUB',
     actual: strongestDigest(digests),
-    text: `The boot loader read ${what} in the place of ${quoted(describes)} (event ${event}).`,
+    text: `The boot loader read ${what} as ${quoted(describes)} (event ${event}).`,
     evidence: { digest, position: `event ${event}` },
   };
 }
@@ -46,7 +46,7 @@ export function unseenFinding(
     source: 'tpm',
     expected: `the file itself, or an active reference captured on ${node}`,
     actual: strongestDigest(digests),
-    text: `Nobody knows what the boot loader read as ${quoted(describes)} (event ${event}): ${node} did not send that file, so that a reference of another machine does not vouch for it.`,
+    text: `Nobody knows what the boot loader read as ${quoted(describes)} (event ${event}): ${node} did not send that file, and a reference of another machine does not vouch for it.`,
     evidence: { digest, position: `event ${event}` },
   };
 }

@@ -24,20 +24,20 @@ export const noLogToJudge: Finding = {
 
 export const noLogForRules: Finding = {
   ...noBootLog,
-  text: 'The PCR values match a reference, but the node sent no boot log, by which alone the rules of the policy can be judged.',
+  text: 'The PCR values match a reference, but the node sent no boot log, and the policy has rules that need one.',
 };
 
 /** The policy takes PCR values for enough. */
 export const judgedWithoutLog: Finding = {
   ...noBootLog,
   severity: 'info',
-  text: 'The node sent no boot log; its PCR values match a reference, which the policy takes for enough.',
+  text: 'The node sent no boot log. Its PCR values match a reference, and that is enough for the policy.',
 };
 
 export const bootLogGone: Finding = {
   ...noBootLog,
   code: 'log_incomplete',
-  text: 'The node has sent a boot log before and now sends none.',
+  text: 'The node sent a boot log before, and now it sends none.',
 };
 
 /** @param group its name @param references those that its rules name; null: any of the group */
@@ -49,7 +49,7 @@ export function noReference(group: string, references: readonly string[] | null)
     source: 'server',
     expected: `an active reference ${wanted}`,
     actual: null,
-    text: `There is no active reference ${wanted} to compare this boot with; capture one from a node that you vouch for.`,
+    text: `There is no active reference ${wanted} to compare this boot with. Capture one from a node that you vouch for.`,
     evidence: null,
   };
 }
@@ -62,7 +62,7 @@ export function revokedReference(
 ): Finding {
   const text =
     component === null
-      ? `This boot is the one of reference ${reference.name}`
+      ? `This boot matches reference ${reference.name}`
       : `The boot ran "${component.description}", which reference ${reference.name} has`;
   return {
     code: 'revoked_reference',
@@ -81,14 +81,14 @@ function affirmedText(active: readonly PreparedReference[]): string {
   const names = active.slice(0, mostNamed).map(({ reference }) => reference.name);
   const more = active.length > mostNamed ? ` and ${active.length - mostNamed} more` : '';
   const has = active.length === 1 ? ' has' : 's have';
-  return ` Active reference${has} all of this boot, too: ${names.join(', ')}${more}.`;
+  return ` Active reference${has} all of this boot too: ${names.join(', ')}${more}.`;
 }
 
 const mostNamed = 4;
 
 /** A file that says of itself that it is revoked says not who did that. */
 function revocationOf({ changed }: Reference): string {
-  if (changed?.action !== 'revoke') return 'that one was revoked';
+  if (changed?.action !== 'revoke') return 'that reference was revoked';
   return `${changed.by} revoked it on ${changed.at} (${changed.reason})`;
 }
 

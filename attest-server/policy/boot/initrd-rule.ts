@@ -26,7 +26,7 @@ export function initrdFinding(boot: VouchedBoot, references: readonly PreparedRe
   const line = commandLines.find(({ text }) => initrdOption.test(text));
   const told = command ?? line;
   if (told !== undefined) {
-    const text = `Event ${told.event} names an initrd (${quoted(told.text ?? '')}), and none was measured.`;
+    const text = `Event ${told.event} names an initrd (${quoted(told.text ?? '')}), but none was measured.`;
     return ruleFinding(boot, 'initrd_unmeasured', told.event, 'the initrd in PCR 9', null, text);
   }
   const without = references.find(({ whole, components }) => whole && !components.stages.has('initrd'));
@@ -34,7 +34,7 @@ export function initrdFinding(boot: VouchedBoot, references: readonly PreparedRe
   const asksForOne = having !== undefined || (boot.hasSections && !components.some(isSaidInitrd));
   if (without !== undefined || !asksForOne) return null;
   const than = having === undefined ? '' : `, and reference ${having.reference.name} has one`;
-  const text = `The boot measured no initrd${than}: what its kernel was given is not known.`;
+  const text = `The boot measured no initrd${than}. It is not known what its kernel got.`;
   return ruleFinding(boot, 'initrd_unmeasured', null, 'the initrd in PCR 9 or 11', null, text);
 }
 

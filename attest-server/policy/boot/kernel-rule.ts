@@ -34,6 +34,6 @@ export function knowsKernel(boot: VouchedBoot, references: readonly PreparedRefe
 /** Null too where a PCR that could hold it is not vouched for: that is told as such. */
 export function kernelFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
   if (knowsKernel(boot, references) || !boot.vouches(4) || !boot.vouches(9)) return null;
-  const text = `In this boot ${noKernel}: what runs is not known. Start it through firmware or a loader that measures its kernel.`;
+  const text = `In this boot ${noKernel}, so it is not known what runs. Start the node with firmware or a loader that measures the kernel.`;
   return ruleFinding(boot, 'kernel_unknown', null, 'a kernel in PCR 4, 9 or 11', null, text);
 }

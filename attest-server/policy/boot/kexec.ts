@@ -23,7 +23,7 @@ export function kexecFinding(state: BootState | null): Finding | null {
     severity: 'warn',
     expected: 'kernel.kexec_load_disabled = 1, or lockdown=integrity on the command line',
     actual: 'neither',
-    text: 'The node says that its kernel may load another one (kexec), which no TPM would see.',
+    text: 'The node says that its kernel may start another one (kexec). No TPM would see that.',
     evidence: null,
   };
 }

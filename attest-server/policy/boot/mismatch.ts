@@ -73,7 +73,7 @@ function noSharedBank(references: readonly PreparedReference[], quotes: readonly
     code: 'pcr_mismatch',
     expected: has === '' ? null : `a quote over ${has}`,
     actual: `a quote over ${given}`,
-    text: `The references hold nothing to compare this quote with: it covers ${given}, they hold ${has || 'none'}.`,
+    text: `The references contain nothing to compare this quote with: the quote covers ${given}, the references contain ${has || 'none'}.`,
     evidence: null,
   };
 }
@@ -91,7 +91,7 @@ function byPcr({ prepared, bank, differing }: Closest, boot: ReplayedBoot | null
     pcr === null
       ? `The quote covers no PCR that can be compared with reference ${name}.`
       : actual === null
-        ? `The node did not quote PCR ${pcr}, so that reference ${name} cannot be compared.`
+        ? `The node did not quote PCR ${pcr}, so reference ${name} cannot be compared.`
         : expected === null
           ? `PCR ${pcr} was quoted, but reference ${name} has no value for it.`
           : `PCR ${pcr} differs from reference ${name}, and no event of the boot log explains it.`;

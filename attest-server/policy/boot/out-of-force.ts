@@ -53,9 +53,9 @@ export function withOutOfForce(
 }
 
 function whyNotInForce({ name, state, expires, changed }: Reference): string {
-  const has = `The boot has all that reference ${name} names`;
-  if (state === 'staged') return `${has}, which is staged: nobody has approved it.`;
-  if (state !== 'retired') return `${has}, which expired on ${expires}.`;
-  if (changed?.action !== 'retire') return `${has}, which is retired.`;
-  return `${has}; ${changed.by} retired it on ${changed.at} (${changed.reason}).`;
+  const has = `The boot matches reference ${name}`;
+  if (state === 'staged') return `${has}, but that is only staged: nobody has approved it.`;
+  if (state !== 'retired') return `${has}, but that expired on ${expires}.`;
+  if (changed?.action !== 'retire') return `${has}, but that is retired.`;
+  return `${has}, but ${changed.by} retired it on ${changed.at} (${changed.reason}).`;
 }

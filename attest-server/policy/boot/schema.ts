@@ -40,15 +40,15 @@ export const bootSchema = z.strictObject({
     .max(256)
     .optional()
     .describe(
-      'names of the references of which one must cover each stage; default: any active one of the group',
+      'names of references: one of them must cover each stage of the boot; default: any active reference of the group',
     ),
   secureBoot: z
     .enum(['required', 'report'])
     .optional()
-    .describe('required: Secure Boot must be on, and measured so; default: report'),
+    .describe('required: Secure Boot must be on, and the TPM must have measured that; default: report'),
   signers: z
     .array(signer)
-    .min(1, 'empty, so that nobody could sign; leave it out to go by the references')
+    .min(1, 'empty, so nobody could sign; leave it out to judge by the references')
     .max(256)
     .optional()
     .describe('who may sign what boots: SHA-256 of a certificate, or a glob on its subject'),
@@ -74,9 +74,9 @@ export const bootSchema = z.strictObject({
     .describe('machine owner keys: none, or any; default: those of the references'),
   cmdline: z
     .strictObject({
-      require: globs.optional().describe('globs, each of which must match an argument'),
-      forbid: globs.optional().describe('globs, none of which may match an argument'),
-      allow: globs.optional().describe('globs on arguments that a reference does not have'),
+      require: globs.optional().describe('globs: each must match an argument'),
+      forbid: globs.optional().describe('globs: none may match an argument'),
+      allow: globs.optional().describe('globs: arguments that may come on top of those in the reference'),
       exact: z.string().min(1, 'empty: leave it out').max(4096).optional().describe('the whole line'),
       resume: z
         .literal('forbid')
@@ -96,13 +96,13 @@ export const bootSchema = z.strictObject({
       cmdline: z.enum(commandLineScopes).optional(),
     })
     .optional()
-    .describe('of which machines a reference speaks, stage by stage; model is an older word for group'),
+    .describe('for which machines a reference counts, stage by stage; model is an older word for group'),
   explained: z
     .array(bootPcr)
     .min(1, 'empty: leave it out')
     .max(16)
     .optional()
-    .describe('PCRs of which every event must be known'),
+    .describe('PCRs in which every event must be known'),
   tpmFirmware: z
     .strictObject({
       deny: z
@@ -111,11 +111,11 @@ export const bootSchema = z.strictObject({
         .max(256),
     })
     .optional()
-    .describe('versions of TPM firmware that must not be'),
+    .describe('versions of TPM firmware that are not allowed'),
   withoutLog: z
     .enum(['pending', 'pcrs'])
     .optional()
-    .describe('what a boot without a log is worth: nothing yet, or what its PCR values say'),
+    .describe('how to judge a boot without a log: pending, or by its PCR values (pcrs)'),
   aggregate: z
     .enum(['required', 'report'])
     .optional()

@@ -66,7 +66,7 @@ function checkReadable(boot: VouchedBoot, { signers, sbatMinimum }: BootRules): 
   const hidden = events.slice(separator + 1).find(({ event, text }) => text === null && !facts.has(event));
   if (hidden === undefined || separator < 0) return null;
   const name = hidden.describes || hidden.type;
-  const text = `Event ${hidden.event} in PCR 7 (${name}) is not what was measured there, so that the policy's rules cannot judge it.`;
+  const text = `Event ${hidden.event} in PCR 7 (${name}) is not what was measured there, so the rules of the policy cannot judge it.`;
   return ruleFinding(boot, 'secureboot_policy', hidden.event, 'a variable, measured whole', name, text);
 }
 
@@ -106,7 +106,7 @@ function notAllowed(
   does: string,
 ): Finding {
   const key = keyName(entry);
-  const text = `${key} ${does} (event ${event} in PCR 7), and is none of the signers of the policy.`;
+  const text = `${key} ${does} (event ${event} in PCR 7), but is not one of the signers of the policy.`;
   return ruleFinding(boot, 'secureboot_policy', event, `one of: ${signers.join(', ')}`, key, text);
 }
 
@@ -118,7 +118,7 @@ function checkRevocations(
   if (!wantsRevocations(dbx)) return null;
   const { contains, reference } = dbx;
   if (reference !== null && revocations === null) {
-    const text = `The policy wants the revocations of reference ${reference}, which holds none.`;
+    const text = `The policy wants the revocations of reference ${reference}, but that reference has none.`;
     return ruleFinding(boot, 'secureboot_policy', null, `the dbx of ${reference}`, null, text);
   }
   const databases = boot.state.secureBoot.databases.filter(({ name }) => name === 'dbx');
@@ -165,7 +165,7 @@ function checkOwnerKeys(
     const foreign = entries.find((entry) => !isSigner(entry, signers));
     if (content === 'listed' && foreign === undefined) continue;
     const key = foreign === undefined ? 'keys that only their digest is known of' : keyName(foreign);
-    const text = `${name} of the machine's owner holds ${key} (event ${event}), and the policy forbids machine owner keys.`;
+    const text = `${name} of the machine's owner holds ${key} (event ${event}), but the policy forbids machine owner keys.`;
     return ruleFinding(boot, 'secureboot_policy', event, 'no machine owner key', key, text);
   }
   return null;

@@ -12,9 +12,9 @@ export interface Named {
 export function changeOf(expected: Named | null, actual: Named | null, reference: string): string {
   const was = expected && quoted(nameOf(expected));
   const now = actual && quoted(nameOf(actual));
-  if (was === null) return `measured ${now}, which reference ${reference} does not have`;
-  if (now === null) return `lacks ${was}, which reference ${reference} has`;
-  if (was === now) return `measured ${now} with other content than reference ${reference} has`;
+  if (was === null) return `measured ${now}, which is not in reference ${reference}`;
+  if (now === null) return `lacks ${was}, which is in reference ${reference}`;
+  if (was === now) return `measured ${now} with other content than in reference ${reference}`;
   return wordsOf(expected, actual, reference) ?? `measured ${now} where reference ${reference} has ${was}`;
 }
 
@@ -37,7 +37,7 @@ export function argumentsChange(
   reference: string,
 ): string | null {
   const parts = [
-    more.length === 0 ? '' : `has ${quoted(more.join(' '))} more`,
+    more.length === 0 ? '' : `adds ${quoted(more.join(' '))}`,
     less.length === 0 ? '' : `lacks ${quoted(less.join(' '))}`,
   ].filter((part) => part !== '');
   return parts.length === 0 ? null : `${parts.join(' and ')}, compared with reference ${reference}`;

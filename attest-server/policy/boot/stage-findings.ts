@@ -58,7 +58,7 @@ function causeOf(
   if (stage === 'secureboot' && turnedOff(boot, unknown)) return secureBootOff;
   // Extensions of the system and other add-ons, which the stub packs into the initrd.
   if (stage === 'other' && (actual?.pcr === 12 || actual?.pcr === 13))
-    return ['initrd_unmeasured', 'The boot loader gave the kernel an add-on that no reference has'];
+    return ['initrd_unmeasured', 'The boot loader gave the kernel an add-on that is in no reference'];
   return stageCauses[stage];
 }
 
@@ -132,7 +132,7 @@ export function openFinding({ digest }: VouchedBoot, { stage, component }: OpenS
     severity: 'warn',
     expected: null,
     actual: withDigest(nameOf(namedActual(component)), component.digests),
-    text: `No reference knows the ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} of event ${component.event}; the policy leaves it open (scope ${stage}: unpinned).`,
+    text: `No reference knows the ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} of event ${component.event}. The policy allows that (scope ${stage}: unpinned).`,
     evidence: { digest, position: `event ${component.event}` },
   };
 }
@@ -143,7 +143,7 @@ export function foreignFinding(boot: VouchedBoot, { stage, component }: OpenStag
     ...openFinding(boot, { stage, component }),
     severity: 'fail',
     expected: `an active reference captured on ${node}`,
-    text: `No active reference was captured on ${node}, and the policy wants one for its ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} (scope ${stage}: node).`,
+    text: `The policy wants a reference captured on ${node} itself, and no active one was: this concerns its ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} (scope ${stage}: node).`,
   };
 }
 
@@ -156,7 +156,7 @@ export function uncoveredFinding(boot: VouchedBoot, stages: readonly JudgedStage
     source: 'server',
     expected: `an active reference that covers: ${names}`,
     actual: null,
-    text: `No active reference says anything of this boot's ${names}.`,
+    text: `No active reference covers this part of the boot: ${names}.`,
     evidence: { digest: boot.digest, position: 'log' },
   };
 }
@@ -169,7 +169,7 @@ export function misplacedFinding(
   const [one] = misplaced;
   if (one === undefined) throw new Error('a stage without misplaced components is in order');
   const name = quoted(nameOf(namedActual(one)));
-  const text = `The ${stageNames[stage]} was measured in another order than reference ${reference.name} has: ${name}, event ${one.event} in PCR ${one.pcr}, is not in its place. Something started otherwise, or was extended later.`;
+  const text = `The ${stageNames[stage]} was measured in another order than in reference ${reference.name}: ${name} (event ${one.event} in PCR ${one.pcr}) is not in its place. Something started in another way, or was extended later.`;
   const wanted = `the order of ${reference.name}`;
   const finding = ruleFinding(boot, 'pcr_mismatch', one.event, wanted, nameOf(namedActual(one)), text);
   return { ...finding, reference: reference.name };
@@ -178,7 +178,7 @@ export function misplacedFinding(
 /** A loader, or what it reads, that was measured when its kernel ran already. */
 export function behindKernelFinding(boot: VouchedBoot, late: BootComponent): Finding {
   const name = nameOf(namedActual(late));
-  const text = `${quoted(name)}, event ${late.event} in PCR ${late.pcr}, was measured after the kernel that it should have started or read: it was extended later.`;
+  const text = `${quoted(name)} (event ${late.event} in PCR ${late.pcr}) was measured after the kernel, but a boot loader and what it reads come before the kernel. Something extended it later.`;
   return ruleFinding(boot, 'pcr_mismatch', late.event, 'a boot loader before its kernel', name, text);
 }
 
@@ -208,7 +208,7 @@ export function unexplainedFinding({ digest }: VouchedBoot, pcr: number): Findin
     source: 'tpm',
     expected: `PCR ${pcr} as the log leaves it`,
     actual: `PCR ${pcr} extended`,
-    text: `PCR ${pcr} was extended, and the log of the boot does not lead to its value: what was added to its kernel is not known.`,
+    text: `PCR ${pcr} was extended, but the boot log does not match its value. It is not known what was added to the kernel.`,
     evidence: { digest, position: `PCR ${pcr}` },
   };
 }

@@ -41,8 +41,10 @@ export function suggestPolicy({ observations, withoutTpm: claimed, unseen }: Sug
     'groups:',
     ...groups.flatMap((group) => draft(group, all, names)),
     ...absent(withoutTpm, all),
-    ...(unseen.length === 0 ? [] : [comment(`nothing is known yet of ${unseen.length}: ${firstOf(unseen)}`)]),
-    '  # Every other node is asked and shown, and trusted for its identity alone.',
+    ...(unseen.length === 0
+      ? []
+      : [comment(`nothing is known yet about ${unseen.length}: ${firstOf(unseen)}`)]),
+    '  # Every other node is asked and shown, and trusted for its identity only.',
     '  - name: others',
     '    nodes: ["*"]',
     '    mode: observe',
@@ -77,7 +79,7 @@ function draft({ nodes, like, references }: Alike, all: readonly string[], names
     comment(`  TPM: ${tpmClass}${manufacturer === null ? '' : `, made by ${manufacturer}`}`),
     ...(kernel === null ? [] : [comment(`  kernel ${kernel}, as a node of it says`)]),
     ...(boot === null
-      ? [comment('  no boot log that leads to what the TPM holds, so that only the identity can be required')]
+      ? [comment('  no boot log that matches the TPM, so only the identity can be required')]
       : [
           comment(`  firmware: ${boot.firmware ?? 'its version is not measured as text'}`),
           comment(
@@ -103,19 +105,19 @@ function rulesFor(boot: Observation['boot'], references: ReadonlySet<string>): s
     ...(known.length === 0
       ? []
       : [
-          '      # What they are compared with at present. Without this line: any active reference captured for this group.',
+          '      # The references they are compared with now. Without this line: any active reference of this group.',
           `      references: ${listOf(known)}`,
         ]),
     ...(boot.secureBoot === true
       ? [
-          '      # On in all of them, so that one in which it is off was changed.',
+          '      # It is on in all of them: if it is off in one, somebody changed that.',
           '      secureBoot: required',
           ...signersOf(boot.signers),
         ]
       : []),
   ];
   return [
-    '    # Both can be had of these machines; a boot without a reference is pending.',
+    '    # These machines can prove both; a boot without a reference is pending.',
     '    require: [identity, boot]',
     ...(rules.length === 0 ? [] : ['    boot:', ...rules]),
   ];
@@ -124,7 +126,7 @@ function rulesFor(boot: Observation['boot'], references: ReadonlySet<string>): s
 function signersOf(signers: ObservedBoot['signers']): string[] {
   if (signers.length === 0) return [];
   return [
-    '      # To go by who signs, and not by each image, take the comment signs away:',
+    '      # To judge by the signer instead of each image, remove the comment signs:',
     '      # signers:',
     ...signers.map(
       ({ digest, subject }) =>
@@ -135,7 +137,7 @@ function signersOf(signers: ObservedBoot['signers']): string[] {
 
 function absent(withoutTpm: readonly string[], all: readonly string[]): string[] {
   return chunks(globsFor(withoutTpm, all)).flatMap((globs, index) => [
-    ...(index === 0 ? ['  # They say that they have no TPM, and the policy in force says so too.'] : []),
+    ...(index === 0 ? ['  # These nodes say that they have no TPM, and so does the policy in force.'] : []),
     `  - name: without-tpm${index === 0 ? '' : `-${index + 1}`}`,
     `    nodes: ${listOf(globs)}`,
     '    tpm: absent',

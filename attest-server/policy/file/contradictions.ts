@@ -51,7 +51,7 @@ function ofEnrolment(group: unknown, methods: readonly Enrolment[]): Located[] {
   if (marks(mode) && firstUse >= 0)
     faults.push({
       path: ['enrolment', firstUse],
-      text: `mode ${mode} takes no first-use: whoever comes first would be trusted`,
+      text: `mode ${mode} does not allow first-use: the first machine to come would be trusted`,
     });
   return faults;
 }

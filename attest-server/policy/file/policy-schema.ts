@@ -49,7 +49,7 @@ const groupBase = z.strictObject({
       z.string('a label’s value is text: put it in quotes').max(63),
     )
     .default({})
-    .describe('labels of the node, all of which must be so; a node outside a cluster has none'),
+    .describe('labels that the node must have, with these values; a node outside a cluster has no labels'),
   mode: z
     .enum(['observe', 'label', 'enforce'])
     .default('observe')
@@ -63,12 +63,12 @@ const groupBase = z.strictObject({
     .min(1, 'empty, so that no TPM could do; leave it out for any')
     .max(3)
     .optional()
-    .describe('what a TPM must be, as the root that endorsed it says; default: whatever it is'),
+    .describe('allowed classes of TPM, according to the root that endorsed it; default: any'),
   enrolment: z
     .array(z.enum(enrolments))
     .min(1, 'empty, so that no node could enrol')
     .default([...defaultEnrolments])
-    .describe('the enrolment methods by which a TPM may become a node'),
+    .describe('the methods with which a TPM may enrol'),
   require: z
     .array(required)
     .min(1, 'empty: a policy that requires nothing proves nothing')

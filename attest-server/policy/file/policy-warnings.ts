@@ -18,7 +18,7 @@ export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
   if (!groups.some(({ nodes, labels }) => nodes.some(isEverything) && Object.keys(labels).length === 0))
     warnings.push({
       path: ['groups'],
-      text: 'no group matches every node: the others are observed, and never trusted; end with a group for "*"',
+      text: 'no group matches every node: nodes without a group are observed and never trusted. End with a group for "*"',
     });
   return warnings;
 }
@@ -28,7 +28,7 @@ function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located
   const hiding = (glob: string) => taken.find((group) => group.nodes.some((wide) => covers(wide, glob)));
   if (!nodes.every((glob) => hiding(glob) !== undefined)) return [];
   const name = hiding(nodes[0] ?? '')?.name;
-  return [{ path: ['nodes'], text: `no node gets here: group ${name} above matches them all` }];
+  return [{ path: ['nodes'], text: `this group never applies: group ${name} above matches all its nodes` }];
 }
 
 function ofAspects(group: PolicyGroup): Located[] {
@@ -50,7 +50,7 @@ function ofSeverity({ require, severity }: PolicyGroup): Located[] {
     const weight = severity[code] ?? 'fail';
     if (weight === 'fail' || warnings.includes(code)) return [];
     if (withholding.includes(code) && require.includes('boot')) {
-      const text = `${weight} only, so that a node with ${code} may be trusted, though boot is required`;
+      const text = `${weight} only: a node with ${code} may be trusted, although boot is required`;
       return [{ path: ['severity', code], text }];
     }
     if (unproven.has(code)) return [];
@@ -58,13 +58,13 @@ function ofSeverity({ require, severity }: PolicyGroup): Located[] {
       ({ name, advice }) => require.some((one) => one === name) && Object.hasOwn(advice, code),
     );
     if (aspect === undefined) return [];
-    const text = `${weight} only, so that ${code} makes no node untrusted, though ${aspect.name} is required`;
+    const text = `${weight} only: ${code} makes no node untrusted, although ${aspect.name} is required`;
     return [{ path: ['severity', code], text }];
   });
 }
 
 function ofFreshness({ freshness }: PolicyGroup): Located[] {
   if (freshness === null || freshness > usualChallenge) return [];
-  const text = `nodes are asked every ${usualChallenge} s, where the server is not set otherwise: they would be unknown in between`;
+  const text = `by default the server asks nodes every ${usualChallenge} s, so they would be unknown in between`;
   return [{ path: ['freshness'], text }];
 }

@@ -22,8 +22,8 @@ export function otherTpmClass(wanted: readonly TpmClass[], known: TpmClass): Fin
     actual: known,
     text:
       known === 'unknown'
-        ? `The policy wants a ${kinds} TPM, and no root says what this one is.`
-        : `The policy wants a ${kinds} TPM, and this one is ${known}.`,
+        ? `The policy wants a ${kinds} TPM, but no root says what kind this one is.`
+        : `The policy wants a ${kinds} TPM, but this one is ${known}.`,
     evidence: null,
   };
 }

@@ -59,7 +59,7 @@ export function checkConsistency(
 
 const late = 'it was extended after the firmware had left, as only the system can';
 const noSetting =
-  'before its separator PCR 7 holds variables alone, measured whole, and this is none: it hides what was measured';
+  'before its separator, PCR 7 has only variables, measured whole. This event is not one, so it hides what was measured';
 const otherData = 'the log was altered: its data is not what the TPM was extended with';
 
 /** The type that an event must have by its PCR and content: its own, unless it was rewritten; null for none known. */

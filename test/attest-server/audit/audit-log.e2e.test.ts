@@ -120,7 +120,10 @@ describe('the audit log of a running server', () => {
     for (const _time of ['first', 'second']) {
       const whole = await assay(world, 'reader', 'audit', 'verify', '-o', 'json');
       assert.equal(whole.code, 10);
-      assert.match((JSON.parse(whole.out) as AuditLogResult).fault?.text ?? '', /verified from here before/);
+      assert.match(
+        (JSON.parse(whole.out) as AuditLogResult).fault?.text ?? '',
+        /verified from this machine before/,
+      );
     }
     assert.equal((await assay(world, 'reader', 'audit', 'verify', '--resume')).code, 10);
   });

@@ -94,7 +94,7 @@ describe('the command line', () => {
       assert.equal(code, 0);
       for (const part of [
         'workers-1 (token:operator, 2026-11-20T12:00:00Z',
-        'by a pinned key, of token:admin',
+        'with a pinned key, by token:admin',
         'ab'.repeat(6),
         'since 2026-11-20T11:59:30Z (30s ago) from 10.0.0.2, agent 0.2.0',
       ])

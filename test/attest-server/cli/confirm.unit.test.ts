@@ -143,8 +143,8 @@ describe('a command that is dear', () => {
       { name: 'workers-3', whole: false, stages: ['kernel', 'initrd'] },
     );
     const { err } = await assay('reference revoke workers-7 --reason because', 'n');
-    assert.match(err, /^active references workers-1 and workers-2 .* workers-7 .*revoked, too$/m);
-    assert.match(err, /^active reference workers-3 has kernel and initrd of it.*stays good/m);
+    assert.match(err, /^active references workers-1 and workers-2 .* workers-7: .*revoked too$/m);
+    assert.match(err, /^active reference workers-3 shares kernel and initrd with it.*stay good/m);
     const line = 'reference retire workers-7 --reason because --dry-run -o json';
     assert.deepEqual(JSON.parse((await assay(line, undefined)).out).sharedWith, []);
     assert.doesNotMatch((await assay(line.replace(' -o json', ''), undefined)).out, /workers-1/);

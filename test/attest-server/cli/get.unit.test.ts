@@ -75,13 +75,13 @@ describe('get nodes', () => {
     ['get nodes --state trustd', /--state: trustd is no state; did you mean trusted\?/],
     ['get nodes --reason kernel_unkown', /did you mean kernel_unknown\?/],
     ['get nodes --group wrokers', /did you mean workers\?/],
-    ['get nodes --selector zone=a', /no labels are known, since this server is in no cluster/],
-    ['get nodes --selector zone in (a)', /is no label/],
+    ['get nodes --selector zone=a', /no labels are known, because this server is not in a cluster/],
+    ['get nodes --selector zone in (a)', /is not a label/],
     ['get nodes --sort-by nam', /did you mean name\?/],
     ['get nodes node-1 --state trusted', /--state and names/],
     ['get nodes --wait trusted --watch', /--watch and --wait/],
     ['get nodes --wait truste', /did you mean trusted\?/],
-    ['get nodes --watch --interval 0s', /less than 1s/],
+    ['get nodes --watch --interval 0s', /shorter than 1s/],
   ] as const)
     it(`ends with 2 for ${line}, and says what is meant`, async () => {
       const args = line.includes(' in ') ? ['get', 'nodes', '--selector', 'zone in (a)'] : line.split(' ');
@@ -230,7 +230,7 @@ describe('get nodes', () => {
       set('node-2', 'trusted');
       await until(() => /node-2 +trusted/.test(out()));
       world.nodes.delete('node-3');
-      await until(() => /node-3 is no node any more/.test(err()));
+      await until(() => /node-3 is no longer a node/.test(err()));
       assert.equal(out().trimEnd().split('\n').length, 3);
     });
 

@@ -45,6 +45,24 @@ const examplesIn = (help: string) => [...help.matchAll(/^ {2}\$ (.*)$/gm)].map((
 describe('the help of assay', () => {
   const leaves = leavesOf(createProgram(ioOf({}), () => {})).filter(({ hidden }) => !hidden);
 
+  it('groups the commands, one line each, on 80 columns', async () => {
+    const { out } = await runAssay(['--help']);
+    const [, ...groups] = out.split(/^(?=[A-Z][a-z A-Z]+:$)/m);
+    const program = createProgram(ioOf({}), () => {});
+    const shown = program.createHelp().visibleCommands(program);
+    const listed = groups
+      .slice(1, -1)
+      .flatMap((group) => group.split('\n').filter((line) => /^ {2}[a-z]/.test(line)));
+    assert.equal(listed.length, shown.length);
+    assert.deepEqual(
+      out.split('\n').filter((line) => line.length > 80),
+      [],
+    );
+    assert.doesNotMatch(out, /^Commands:$/m);
+    assert.match(out, /^This program:\n {2}version .*\n {2}completion .*\n {2}help .*\n\n/m);
+    for (const line of listed) assert.match(line, / {2}\S.*$/);
+  });
+
   it('has an example for each command, and each family of them', async () => {
     const missing: string[] = [];
     const families = new Set(leaves.flatMap(({ path }) => path.map((_, at) => path.slice(0, at).join(' '))));

@@ -219,13 +219,16 @@ describe('contexts', () => {
     assert.equal(JSON.parse(readFileSync(join(kept, 'config.json'), 'utf8')).current, 'home');
   });
 
-  it('says what counts before it here', async () => {
+  it('says what takes precedence over it here', async () => {
     write();
     const { err } = await assay('context use home', { ...operator, ...user() });
-    assert.match(err, /ASSAY_SERVER counts before it/);
+    assert.match(err, /ASSAY_SERVER takes precedence over it/);
     mkdirSync(join(server.dir, '.assay'));
     writeFileSync(join(server.dir, '.assay', 'cli.json'), '{}');
-    assert.match((await assay('context use home', user(), server.dir)).err, /cli\.json counts before it/);
+    assert.match(
+      (await assay('context use home', user(), server.dir)).err,
+      /cli\.json takes precedence over it/,
+    );
   });
 });
 

@@ -57,7 +57,7 @@ describe('a board that is exchanged', () => {
     for (const word of [
       'affirmed identity',
       'connected',
-      'by a pinned key, of token:admin',
+      'with a pinned key, by token:admin',
       (await ekDigestOf(old)).slice(0, 12),
     ])
       assert.ok(out.includes(word), `${word}\n${out}`);

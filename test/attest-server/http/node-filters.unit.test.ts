@@ -83,7 +83,7 @@ describe('a list of nodes that is filtered', () => {
   it('says what is wrong with a word, and which was probably meant', async () => {
     assert.match(await refused('?state=trustd'), /did you mean trusted/);
     assert.match(await refused('?reason=kernel'), /kernel is no reason code/);
-    assert.match(await refused('?colour=red'), /it takes state, reason, group/);
+    assert.match(await refused('?colour=red'), /allowed are state, reason, group/);
   });
 
   it('refuses a group that neither the policy nor any node has: empty would look like no fault', async () => {
@@ -91,7 +91,7 @@ describe('a list of nodes that is filtered', () => {
   });
 
   it('refuses labels where the server is in no cluster, and selects by them where it is', async () => {
-    assert.match(await refused('?selector=zone%3Da'), /no cluster/);
+    assert.match(await refused('?selector=zone%3Da'), /not in a cluster/);
     world.labels = new Map([
       ['node-1', { zone: 'a' }],
       ['node-2', { zone: 'b' }],

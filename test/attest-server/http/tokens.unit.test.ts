@@ -49,7 +49,7 @@ describe('the tokens of the first minutes', () => {
     assert.throws(() => readTokens(dir), /chmod go=/);
     writeFileSync(file('admin.token'), 'short\n');
     chmodSync(file('admin.token'), 0o600);
-    assert.throws(() => readTokens(dir), /holds no token/);
+    assert.throws(() => readTokens(dir), /contains no token/);
     rmSync(file('admin.token'));
     symlinkSync(file('reader.token'), file('admin.token'));
     assert.throws(() => readTokens(dir), { code: 'ELOOP' });

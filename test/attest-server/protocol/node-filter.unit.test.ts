@@ -23,11 +23,11 @@ describe('the filter of nodes', () => {
     [{ reason: 'kernel_unkown' }, /did you mean kernel_unknown/],
     [{ state: 'trusted,' }, /empty/],
     [{ group: '' }, /empty/],
-    [{ selector: 'zone in (a, b)' }, /is no label/],
-    [{ selector: '!zone=a' }, /is no label/],
-    [{ selector: 'zone=a b' }, /is no label/],
-    [{ selector: '' }, /is no label/],
-    [{ selector: 'zone=a,' }, /is no label/],
+    [{ selector: 'zone in (a, b)' }, /is not a label/],
+    [{ selector: '!zone=a' }, /is not a label/],
+    [{ selector: 'zone=a b' }, /is not a label/],
+    [{ selector: '' }, /is not a label/],
+    [{ selector: 'zone=a,' }, /is not a label/],
   ] as const)
     it(`refuses ${JSON.stringify(given)} and says what is meant`, () => {
       assert.match(String(messageOf(given)), says);

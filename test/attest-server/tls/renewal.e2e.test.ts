@@ -91,7 +91,7 @@ describe("the server's certificate, while the server runs", () => {
     const seen = agent.verdicts();
     world.server.challengeNow();
     await world.until(() => agent.verdicts() > seen, patience);
-    assert.equal(agent.lines.filter((line) => line.includes('connection is over')).length, 0);
+    assert.equal(agent.lines.filter((line) => line.includes('connection has ended')).length, 0);
     await agent.stop();
     const another = await start(world, 'comes anew');
     await world.until(() => another.verdicts() > 0, patience);

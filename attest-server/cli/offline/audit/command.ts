@@ -26,7 +26,11 @@ export async function verifyAuditLog(
   const at = (path: string) => resolve(io.cwd, path);
   const witness = checkpoint === undefined ? null : readWitness(at(checkpoint));
   if (file !== undefined && resume)
-    throw new CliError('a file is verified as a whole', 'Leave out --resume, or the file.', exit.usage);
+    throw new CliError(
+      '--resume works only with the server: a file is always verified whole',
+      'Leave out --resume, or the file.',
+      exit.usage,
+    );
   const result =
     file === undefined ? await verifyLive(context, witness, resume) : verifyFile(at(file), witness, io);
   await print(io, format, result, () => page(result));
@@ -73,7 +77,7 @@ async function verifyLive(
   const result = check.end();
   if (result.fault === null || !isOwn) return result;
   const { size } = parseCheckpoint(before.latest);
-  const text = `${result.fault.text}; ${size} entries were verified from here before (${place}: remove it once you know why they are others)`;
+  const text = `${result.fault.text}; ${size} entries were verified from this machine before. Once you know why they changed, remove ${place}`;
   return { ...result, fault: { ...result.fault, text } };
 }
 
@@ -81,12 +85,12 @@ function page({ ok, origin, earlier, resumedAfter, size, signed, witnessed, faul
   if (!ok) return `${printable(fault?.text ?? 'the audit log is not in order')}\n`;
   const rest = size === signed ? '' : `; entries ${signed + 1} to ${size} are not signed yet`;
   const witness = witnessed
-    ? 'witnessed: a checkpoint that the server does not hold fits'
-    : 'unwitnessed: who holds the key of the server could have rewritten all of it (--checkpoint FILE)';
+    ? 'witnessed: the log agrees with a checkpoint that was kept outside the server'
+    : 'unwitnessed: whoever holds the key of the server could have rewritten the whole log (--checkpoint FILE checks that)';
   const lost = earlier.map(
     (each) => `the key of ${each.origin} was lost: it signed the first ${each.signed} entries\n`,
   );
   const known =
-    resumedAfter === 0 ? '' : `the first ${resumedAfter} were verified before, and not read again\n`;
+    resumedAfter === 0 ? '' : `the first ${resumedAfter} were verified before and were not read again\n`;
   return `${origin}: ${size} entries in order, ${signed} of them signed${rest}\n${known}${lost.join('')}${witness}\n`;
 }

@@ -34,7 +34,7 @@ export async function exportAuditLog(
       if (before !== null && !check.take(line))
         throw new CliError(
           `the server's audit log is not the one in ${path}`,
-          'Look with assay audit verify, and export to another file.',
+          'Check it with assay audit verify, and export to another file.',
           exit.untrusted,
         );
       if (!isKnown) writeSync(handle, textOf(line));

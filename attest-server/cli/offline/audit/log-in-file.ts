@@ -33,7 +33,10 @@ export function readWitness(path: string): Witness {
   if (!text.startsWith('{')) return { checkpoint: text, publicKey: null };
   const kept = keptByAgent.safeParse(parseJson(text)).data;
   if (kept === undefined)
-    throw new CliError(`${path} holds no checkpoint`, 'Name a signed note, or the file that an agent keeps.');
+    throw new CliError(
+      `${path} holds no checkpoint`,
+      'Name a signed checkpoint, or the file audit-checkpoint.json of an agent.',
+    );
   return kept;
 }
 
@@ -115,8 +118,8 @@ function* parsedLines(file: number, start: number, end: number): Generator<Audit
     if (line === undefined)
       throw new UnreadableAuditLog(
         start === 0
-          ? `line ${number} is no line of an export`
-          : `line ${number} behind the entries is no line of an export`,
+          ? `line ${number} is not a line of an audit export`
+          : `line ${number}, after the entries, is not a line of an audit export`,
       );
     yield line;
   }

@@ -41,7 +41,7 @@ export function verifiedPlace({ env }: CliIo, server: URL): string | null {
 export function readVerified(place: string | null, isNeeded: boolean): RememberedLog | null {
   if (place === null && !isNeeded) return null;
   if (place === null)
-    throw new CliError('nothing says what was verified before', 'Set XDG_STATE_HOME or HOME.', exit.usage);
+    throw new CliError('it is not known what was verified before', 'Set XDG_STATE_HOME or HOME.', exit.usage);
   try {
     const { checkpoint, latest, earlier, rollback } = shape.parse(JSON.parse(readFileSync(place, 'utf8')));
     return { part: { checkpoint, earlier, rollback }, latest };
@@ -50,7 +50,7 @@ export function readVerified(place: string | null, isNeeded: boolean): Remembere
     if (!isNeeded) return null;
     throw new CliError(
       `${place} cannot be read`,
-      'Verify without --resume: it is written anew.',
+      'Verify without --resume once: that writes it down again.',
       exit.error,
       cause,
     );

@@ -147,7 +147,7 @@ export class AuditLogCheck {
     if (!this.#isConnected) {
       this.#isConnected = true;
       if (entry.seq === this.#size && entry.hash === this.#head) return;
-      throw new WrongEntry(this.#size, `audit entry ${this.#size} is not the one that was verified before`);
+      throw new WrongEntry(this.#size, `audit entry ${this.#size} has changed since it was last verified`);
     }
     const checked = verifyChain([entry], { size: this.#size, head: this.#head });
     if (!checked.ok) throw new WrongEntry(checked.seq, checked.text);
@@ -158,7 +158,7 @@ export class AuditLogCheck {
     if (this.#seen?.size === this.#size && this.#seen.head !== this.#head)
       throw new WrongEntry(
         1,
-        `of the audit entries 1 to ${this.#size} at least one is not the one that the witness saw`,
+        `at least one of the audit entries 1 to ${this.#size} has changed since the witness saw them`,
       );
   }
 
@@ -179,7 +179,7 @@ export class AuditLogCheck {
     if (this.#seen.size < this.#size)
       throw new Rejection(
         'malformed',
-        'the witness is of entries that were verified before: verify all of them',
+        'the witness covers only entries that were already verified: verify without --resume',
       );
   }
 
@@ -211,7 +211,7 @@ export class AuditLogCheck {
     const { keyId, origin } = parseCheckpoint(note);
     const key = this.#keys.get(`${origin} ${keyId}`);
     if (key !== undefined) return verifyCheckpoint(note, key);
-    const text = `a checkpoint is signed by the key ${keyId} of ${origin}, which is no key of this audit log`;
+    const text = `the key ${keyId} of ${origin} signed a checkpoint, and it is not a key of this audit log`;
     throw new Rejection('sig_invalid', text);
   }
 
@@ -225,8 +225,8 @@ export class AuditLogCheck {
     throw new WrongEntry(
       next,
       next === size
-        ? `audit entry ${size} is not the one that was signed`
-        : `of the audit entries ${next} to ${size} at least one is not the one that was signed`,
+        ? `audit entry ${size} has changed since it was signed`
+        : `at least one of the audit entries ${next} to ${size} has changed since they were signed`,
     );
   }
 
@@ -236,12 +236,15 @@ export class AuditLogCheck {
       return { seq: this.#size === 0 ? null : 1, text: unsigned };
     if (this.#witness !== null) {
       if (this.#seen === null)
-        return { seq: null, text: 'the witness is of an origin that is none of this audit log' };
+        return {
+          seq: null,
+          text: 'the witness belongs to another audit log: its origin is not one of this log',
+        };
       if (this.#seen.size > this.#size)
         return { seq: this.#size + 1, text: missing(this.#size + 1, this.#seen.size).message };
     }
     if (this.#rollback === null) return null;
-    const text = `audit entry ${this.#rollback} says that the audit log was not the one that was signed (audit_rollback), and nobody has resolved it since: assay audit resolve`;
+    const text = `audit entry ${this.#rollback} reports that the audit log was rolled back or replaced (audit_rollback), and nobody has resolved it: assay audit resolve`;
     return { seq: this.#rollback, text };
   }
 
@@ -256,7 +259,7 @@ export class AuditLogCheck {
 const allSignatures = 4_096;
 const entriesOfSignature = 4_096;
 
-const unsigned = 'no checkpoint signs the audit log: nothing shows that it is the one that was written';
+const unsigned = 'no checkpoint signs the audit log: nothing proves that it is unchanged';
 
 class WrongEntry extends Error {
   override readonly name = 'WrongEntry';
@@ -268,5 +271,5 @@ class WrongEntry extends Error {
 }
 
 function missing(seq: number, signed: number): WrongEntry {
-  return new WrongEntry(seq, `audit entry ${seq} is missing: ${signed} were signed`);
+  return new WrongEntry(seq, `audit entry ${seq} is missing: ${signed} entries were signed`);
 }

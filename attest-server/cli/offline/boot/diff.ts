@@ -52,7 +52,7 @@ export async function showBootDiff(
 async function lastTrustedOf({ io, server }: CliContext, node: string): Promise<TrustedBoot> {
   if (!isFile(node, io.cwd) && !node.includes('@')) return readLastTrusted(await server(), node);
   throw new CliError(
-    `${node} is no name of a node, of which the last trusted boot could be looked up`,
+    `${node} is not the name of a node, so its last trusted boot cannot be looked up`,
     `Name both boots, the good one first:\n  assay boot diff GOOD ${node}`,
     exit.usage,
   );
@@ -165,8 +165,8 @@ function sharedBank(a: BootSide, b: BootSide): PcrBank {
   const bank = comparedBanks.find((one) => has(a, one) && has(b, one));
   if (bank !== undefined) return bank;
   throw new CliError(
-    `${a.label} and ${b.label} have no bank in common that is better than SHA-1`,
-    'Switch the SHA-256 bank on in the firmware setup: SHA-1 alone proves nothing.',
+    `${a.label} and ${b.label} share no PCR bank other than SHA-1`,
+    'In the firmware setup, switch on the SHA-256 bank: SHA-1 alone proves nothing.',
   );
 }
 
@@ -214,7 +214,9 @@ function page(diff: BootDiff, reading: Reading): string {
   const { same, findings, differences } = diff;
   const following = followingStages(diff);
   const prose = [
-    ...(same ? ['Both boots are the same in all that counts.'] : findings.map(({ text }) => text)),
+    ...(same
+      ? ['Both boots are the same in everything that is compared.']
+      : findings.map(({ text }) => text)),
     ...(following.length === 0 ? [] : [`With it changed: ${following.join(', ')}.`]),
   ].flatMap((text) => wrapped(readable(text, reading), reading.width));
   const events = differences.flatMap(eventLines).map((line) => withShortDigests(printable(line)));

@@ -33,7 +33,11 @@ export async function showEventLog(
 ): Promise<void> {
   const format = options.output === 'json' ? 'json' : 'table';
   if (file === '-' && options.userspace === '-')
-    throw new CliError('standard input is one file', 'Name the file of one of the two logs.', exit.usage);
+    throw new CliError(
+      'standard input cannot be both logs',
+      'Name the file of one of the two logs.',
+      exit.usage,
+    );
   const bytes = await readInput(io, file);
   const later = options.userspace === undefined ? null : await readInput(io, options.userspace);
   let read = file;
@@ -136,7 +140,7 @@ export function eventLogError({ code, offset, field, message }: Rejection): Even
 
 /** One line for stderr: where, which field, why. */
 export function eventLogFault(file: string, { offset, field, message }: Rejection): string {
-  return `${file} is no event log that can be read: offset ${offset ?? 0}, field ${field ?? 'log'}: ${message}\n`;
+  return `${file} cannot be read as an event log: offset ${offset ?? 0}, field ${field ?? 'log'}: ${message}\n`;
 }
 
 function whatToName(firmware: boolean): string {

@@ -65,12 +65,12 @@ async function nothingToCompare(
   );
   const hint =
     alike === undefined
-      ? 'Compare it with a firmware log or a bundle of a boot that was good:\n  assay boot diff FILE'
+      ? 'Compare it with a firmware log or a bundle of a good boot:\n  assay boot diff FILE'
       : `Compare it with a node of its group that is trusted:\n  assay boot diff ${printable(alike.name)}`;
   return new CliError(
     isErased
-      ? `no evidence is kept of a boot of ${printable(name)} that was trusted before the one that runs`
-      : `no boot of ${printable(name)} before the one that runs was trusted`,
+      ? `the server keeps no evidence of an earlier trusted boot of ${printable(name)}`
+      : `${printable(name)} has no earlier boot that was trusted`,
     `${hint} ${printable(name)}`,
     exit.error,
   );

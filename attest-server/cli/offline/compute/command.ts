@@ -48,7 +48,7 @@ function computeReference(options: ComputeOptions, at: (path: string) => string)
   const components = componentsOf(options, starter, at);
   if (components.length === 0)
     throw new CliError(
-      'nothing to compute a reference of',
+      'nothing is given to compute a reference from',
       'Give --kernel, --initrd, --loader, --uki or --cmdline.',
       exit.usage,
     );
@@ -99,18 +99,18 @@ function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, 
     if (fault !== undefined) throw usage(`${option} ${value} is no name`, `It ${fault}.`);
   }
   if (cmdline !== undefined && cmdlineFile !== undefined)
-    throw usage('--cmdline and --cmdline-file say the same thing', 'Give one of them.');
+    throw usage('--cmdline and --cmdline-file do not go together', 'Give one of them.');
   if (
     uki !== undefined &&
     (kernel.length > 0 || initrd.length > 0 || cmdline !== undefined || cmdlineFile !== undefined)
   )
     throw usage(
-      'a unified image has kernel, initrd and command line in it',
+      'a unified image already contains kernel, initrd and command line',
       'Give --uki without the other files.',
     );
   if (via === 'firmware' && initrd.length > 0)
     throw usage(
-      'an initrd that the kernel reads itself is measured by nobody',
+      'nothing measures an initrd that the kernel reads itself',
       'Put it into a unified image (--uki), or have a loader read it.',
     );
 }

@@ -48,7 +48,10 @@ export function unifiedComponents(bytes: Buffer, fileName: string): readonly Com
   const version = stubVersion(sections.get('.sdmagic'));
   const linux = sections.get('.linux');
   if (linux === undefined || version === null)
-    throw fault(linux === undefined ? '.linux' : '.sdmagic', 'the image is no unified one of systemd-stub');
+    throw fault(
+      linux === undefined ? '.linux' : '.sdmagic',
+      'the image is not a unified image of systemd-stub',
+    );
   return [
     {
       stage: 'kernel',

@@ -60,7 +60,7 @@ function unseenIn(policy: Policy, references: readonly Reference[]): readonly Po
       .map((one) => ({
         line: 1,
         field: `groups.${index}.boot.scope.loader`,
-        text: `is ${boot.scope.loader}, but nobody has seen ${unseenFiles(one).length} of the files that the boot loader of reference ${one.name} read: for them it counts for ${one.captured?.node ?? 'no node'}, and for nodes whose agents send them`,
+        text: `is ${boot.scope.loader}, but nobody has seen ${unseenFiles(one).length} of the files that the boot loader of reference ${one.name} read. For these files the reference counts only for ${one.captured?.node ?? 'no node'} and for nodes whose agents send them`,
       })),
   );
 }

@@ -27,7 +27,7 @@ export async function simulatePolicy(
   const { output: format, all = false } = options;
   if (options.references !== undefined && options.bundles === undefined)
     throw new CliError(
-      '--references is for bundles: the server judges by its own',
+      '--references goes with --bundles: the server uses its own references',
       'Add --bundles.',
       exit.usage,
     );

@@ -96,7 +96,7 @@ function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
     ...notes.map((note) => `  note: ${note}`),
     ...(from === undefined
       ? []
-      : ['  judged by what the bundle itself carries: the exporter vouches for it']),
+      : ['  judged by the policy and references in the bundle itself: the exporter vouches for them']),
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
   ];

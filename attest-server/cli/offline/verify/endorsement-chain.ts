@@ -27,7 +27,7 @@ export function checkEndorsementOf(
   if (known === null || known.certificate === null)
     throw new Rejection(
       'ek_untrusted_root',
-      'the bundle has no endorsement certificate with its key, so no root can vouch for it',
+      'the bundle lacks the endorsement certificate or its key, so no root can vouch for the TPM',
       { field: 'endorsement.certificate' },
     );
   checkEndorsementChain(known.certificate, known.chain, trust, at);

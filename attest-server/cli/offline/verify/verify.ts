@@ -116,13 +116,13 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
 }
 
 const exportersBinding =
-  'A bundle holds no activation: that its attestation key and its endorsement key are of one TPM is the word of whoever exported it.';
+  'The bundle does not prove that its attestation key and its endorsement key belong to one TPM. The exporter vouches for that.';
 
 const exportersMemory =
-  'What the kernel found when it started (boot_aggregate) was proven by an earlier answer, which this bundle does not hold: that is the word of whoever exported it.';
+  'The bundle does not prove what the kernel found when it started (boot_aggregate): an earlier answer proved it. The exporter vouches for that.';
 
 const exportersLabels =
-  'The labels of the node, by which its group may have been chosen, are the word of whoever exported it.';
+  'The bundle does not prove the labels of the node, which may have decided its group. The exporter vouches for them.';
 
 /** The policy that the exporter judged by; null where it names none. @throws Rejection `malformed` */
 export function contextPolicy({ context }: Bundle): Policy | null {

@@ -34,17 +34,14 @@ describe('a boot that no reference in force knows', () => {
 
   it('says who retired the one that knew it, when and why, beside another one or none', () => {
     for (const references of [[retired], [old, retired]])
-      assert.match(
-        textOf(references),
-        /own names; token:bob retired it on 2026-11-19T\S+ \(all are updated\)/,
-      );
-    assert.match(textOf([{ ...own, state: 'retired' }]), /own names, which is retired/);
+      assert.match(textOf(references), /own, but token:bob retired it on 2026-11-19T\S+ \(all are updated\)/);
+    assert.match(textOf([{ ...own, state: 'retired' }]), /own, but that is retired/);
   });
 
   it('says which one is staged, or has expired', () => {
-    assert.match(textOf([old, { ...own, state: 'staged' }]), /own names, which is staged/);
+    assert.match(textOf([old, { ...own, state: 'staged' }]), /own, but that is only staged/);
     const expires = new Date(at).toISOString();
-    assert.match(textOf([old, { ...own, expires }]), /own names, which expired on 2026-11-20/);
+    assert.match(textOf([old, { ...own, expires }]), /own, but that expired on 2026-11-20/);
   });
 
   it('has the command as its next step that puts such a one in force, where that is possible', () => {
@@ -76,7 +73,10 @@ describe('a boot that no reference in force knows', () => {
     );
     assert.doesNotMatch(textOf([old, revoked]), /Active reference/);
     const copies = ['a', 'b'].map((name) => ({ ...own, name }));
-    assert.match(textOf([...copies, old, revoked]), /Active references have all of this boot, too: a, b\./);
-    assert.match(textOf([{ ...own, state: 'revoked' }]), /^revoked_reference: .*own; that one was revoked/);
+    assert.match(textOf([...copies, old, revoked]), /Active references have all of this boot too: a, b\./);
+    assert.match(
+      textOf([{ ...own, state: 'revoked' }]),
+      /^revoked_reference: .*own; that reference was revoked/,
+    );
   });
 });

@@ -193,7 +193,7 @@ describe('assay boot diff', () => {
       assert.match(never.err, /\n {4}assay boot diff FILE node-1\n$/);
       const erased = await ask('node-3');
       assert.equal(erased.code, 1);
-      assert.match(erased.err, /is kept.*\n.*\n {4}assay boot diff node-1 node-3\n$/);
+      assert.match(erased.err, /keeps no evidence.*\n.*\n {4}assay boot diff node-1 node-3\n$/);
       assert.match((await ask('node-4')).err, /has proven no boot.*\n.*\n {4}assay why node-4\n$/);
       for (const other of ['node-1@abcdefabcdef', logOf('debian13-shim-grub')])
         assert.equal((await ask(other)).code, 2, other);
