@@ -1,4 +1,5 @@
 import type { KnownClaim } from '../enrolment/claims.ts';
+import { adviceOn } from '../protocol/advice.ts';
 import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
 import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { fromServer, pendingView } from './node-view.ts';
@@ -150,10 +151,24 @@ function byOtherTpms(
         text: `Something else claims the name ${view.name}, and is refused: ${refusalOf(code, its)}`,
         expected: `endorsement key ${view.ek}`,
         actual: keysOf(its),
+        next: strangerNext(view, code, its),
       }),
     ),
   ];
 }
+
+/** Advice on a code is about who proved something. Here nobody did: by it a stranger would have a good node revoked. */
+function strangerNext({ name }: NodeView, code: ReasonCode, claims: readonly KnownClaim[]): string {
+  const whose = `It proved nothing, and changes nothing of ${name}: find out what is at ${addressesOf(claims)}.`;
+  return aboutNames.has(code) ? `${whose}\n${adviceOn(code)}` : whose;
+}
+
+/** Codes of which the advice is good whoever sent it. */
+const aboutNames: ReadonlySet<ReasonCode> = new Set([
+  'ek_already_bound',
+  'identity_claim_mismatch',
+  'ek_cert_key_mismatch',
+]);
 
 function exchanged(
   { name, ek }: NodeView,
@@ -181,11 +196,15 @@ function exchanged(
 
 /** Whoever shows the node's own key: it, or somebody who knows the public part. */
 function ownRefused(
-  { name, ek }: NodeView,
+  { name, ek, address }: NodeView,
   code: ReasonCode,
   claims: readonly KnownClaim[],
   mayEnrol: KnownPorts['mayEnrol'],
 ): ReasonView {
+  const elsewhere =
+    address === null || claims.some((claim) => claim.address === address)
+      ? ''
+      : ` Anybody can learn that key; ${name} itself last came from ${address}.`;
   const again = [
     'If its TPM was cleared on purpose, enrol the node again.',
     `  assay enrol revoke ${name} --reason 'the TPM was cleared'`,
@@ -196,7 +215,7 @@ function ownRefused(
     ...noted,
     code,
     class: classOf(code),
-    text: `What comes with the endorsement key of ${name} is refused: ${refusalOf(code, claims)}`,
+    text: `What comes with the endorsement key of ${name} is refused: ${refusalOf(code, claims)}${elsewhere}`,
     ...(code === 'ak_mismatch' && { next: again }),
   };
 }
@@ -228,8 +247,8 @@ function vouching(
 ): readonly string[] {
   if (mayEnrol(name, 'approval')) return keys.map((ek) => `  assay enrol approve ${name} --ek ${ek}`);
   return [
-    'The policy takes no approval for this name, and a pin where it allows one: import a file of one line.',
-    ...keys.map((ek) => `  echo ${name},${ek} > pin.csv && assay ek import pin.csv`),
+    'The policy takes no approval for this name, and a pin where it allows one: import a line with it.',
+    ...keys.map((ek) => `  echo ${name},${ek} | assay ek import -`),
   ];
 }
 
@@ -280,11 +299,9 @@ function keysOf(claims: readonly KnownClaim[]): string | null {
   return keys.length === 0 ? null : `endorsement key ${keys.join(', ')}`;
 }
 
-/** A stranger can be refused in many ways: the first ones are enough. */
-const mostCodes = 4;
-
+/** No more than there are claims under a name: what is left out here may be the cause. */
 function eachCode(claims: readonly KnownClaim[]): readonly (readonly [ReasonCode, readonly KnownClaim[]])[] {
-  return [...Map.groupBy(claims, ({ code }) => code)].slice(0, mostCodes);
+  return [...Map.groupBy(claims, ({ code }) => code)];
 }
 
 function claimView({ ekDigest, code, text, attempts, firstSeen, lastSeen, address }: KnownClaim): ClaimView {
