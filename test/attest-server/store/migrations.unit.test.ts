@@ -234,7 +234,11 @@ describe('a store that an earlier version wrote', () => {
     await using store = await openStore(path, { chain: chainEntry, keyDigest: storedKeyDigest });
     for (const name of ['exchanged', 'again']) {
       const status = await store.verdicts.status(name);
-      assert.deepEqual([status?.recordedEvidence, status?.trustedAt, status?.since], [null, null, null], name);
+      assert.deepEqual(
+        [status?.recordedEvidence, status?.trustedAt, status?.since],
+        [null, null, null],
+        name,
+      );
     }
   });
 

@@ -43,10 +43,20 @@ export async function showBootDiff(
     io.now(),
   );
   const reading = readingOf(io, utc);
-  const head =
-    good === null ? '' : `Compared with ${good.side.label}, trusted at ${readable(good.at, reading)}.\n`;
+  const head = good === null ? '' : comparedWith(good, reading);
   await print(io, format, diff, () => head + page(diff, reading));
   exitWith(diff.same ? exit.ok : exit.untrusted);
+}
+
+function comparedWith({ side, at, doubt }: TrustedBoot, reading: Reading): string {
+  const though =
+    doubt === null
+      ? ''
+      : `, though ${doubt}: its policy did not require a known boot, so it may be no good one`;
+  const text = `Compared with ${side.label}, trusted at ${readable(at, reading)}${though}.`;
+  return wrapped(text, reading.width)
+    .map((line) => `${line}\n`)
+    .join('');
 }
 
 async function lastTrustedOf({ io, server }: CliContext, node: string): Promise<TrustedBoot> {
