@@ -1,8 +1,8 @@
 import { printable } from '../protocol/printable.ts';
 
-/** Aligns rows below a heading by two spaces; every cell is made printable. */
+/** Aligns rows below a heading by two spaces, which no cell has; every cell is made printable. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [heading, ...rows.map((row) => row.map(printable))];
+  const lines = [heading, ...rows.map((row) => row.map(cellText))];
   const widths = heading.map((_, column) =>
     Math.max(...lines.map((line) => [...(line[column] ?? '')].length)),
   );
@@ -15,6 +15,11 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
     )
     .map((line) => `${line}\n`)
     .join('');
+}
+
+/** Attack: a text of others that has columns of its own. */
+function cellText(text: string): string {
+  return printable(text).replace(/\p{Zs}{2,}/gu, ' ');
 }
 
 /** Lines of a label and what it says, below each other. */
