@@ -171,12 +171,13 @@ const aboutNames: ReadonlySet<ReasonCode> = new Set([
 ]);
 
 function exchanged(
-  { name, ek }: NodeView,
+  { name, ek, state, connectedAt }: NodeView,
   waiting: readonly KnownClaim[],
   mayEnrol: KnownPorts['mayEnrol'],
 ): ReasonView {
   const code = 'ek_already_bound';
   const many = (count: number) => `${count} other TPMs claim the name ${name}`;
+  const whose = `leave the enrolment as it is, and find out who is at ${addressesOf(waiting)}.`;
   return {
     ...noted,
     code,
@@ -184,13 +185,16 @@ function exchanged(
     text: `${counted(waiting, `Another TPM claims the name ${name}`, many)}.`,
     expected: `endorsement key ${ek}`,
     actual: keysOf(waiting),
-    next: [
-      'If the board or its TPM was exchanged, compare the digest on the machine, free the name, and vouch for the new TPM.',
-      '  assay enrol list',
-      `  assay enrol revoke ${name} --reason 'the board was exchanged'`,
-      ...vouching(name, keysIn(waiting), mayEnrol),
-      `If nobody exchanged it, leave the enrolment as it is, and find out who is at ${addressesOf(waiting)}.`,
-    ].join('\n'),
+    next:
+      state === 'trusted' && connectedAt !== null
+        ? `${name} is connected, and proves itself with its own TPM: ${whose}`
+        : [
+            'If the board or its TPM was exchanged, compare the digest on the machine, free the name, and vouch for the new TPM.',
+            '  assay enrol list',
+            `  assay enrol revoke ${name} --reason 'the board was exchanged'`,
+            ...vouching(name, keysIn(waiting), mayEnrol),
+            `If nobody exchanged it, ${whose}`,
+          ].join('\n'),
   };
 }
 

@@ -193,6 +193,16 @@ describe('what the server knows of a node', () => {
     }
   });
 
+  it('gives no command that revokes a node which is connected and proves itself (row 126)', async () => {
+    put('node-1');
+    world.claims.push(claimOf('node-1', other, 'enrolment_pending'));
+    world.connected.set('node-1', { address: '10.0.0.2', agent: '0.2.0', since: now - 90_000 });
+    const commands = async () => (await one('node-1')).reasons[0]?.next?.match(/^ {2}.*/gm) ?? [];
+    assert.deepEqual(await commands(), []);
+    world.connected.clear();
+    assert.equal((await commands()).length, 3);
+  });
+
   it('puts behind what is known what is older than the last proof, or has another cause', async () => {
     put('node-1', silent);
     put('node-2', {}, verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] }));
