@@ -30,7 +30,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     )
     .option('--no-headers', 'neither the heading nor the line of counts')
     .option('-w, --watch', 'go on, and show a node whenever something of it changes; Ctrl-C ends it')
-    .option('--interval <duration>', 'how often --watch asks: 1s or more', '2s')
+    .option('--interval <duration>', 'how often --watch asks: 1s to 1d', '2s')
     .option(
       '--wait <state>',
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',
