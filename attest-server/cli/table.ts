@@ -1,8 +1,8 @@
 import { printable } from '../protocol/printable.ts';
 
-/** Aligns rows below a heading by two spaces, which no cell has; every cell is made printable. */
+/** Aligns rows below a heading by two spaces, which only a last cell may have; every cell is made printable. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [heading, ...rows.map((row) => row.map(cellText))];
+  const lines = [heading, ...rows.map((row) => row.map((cell, at) => cellText(cell, at === row.length - 1)))];
   const widths = heading.map((_, column) =>
     Math.max(...lines.map((line) => [...(line[column] ?? '')].length)),
   );
@@ -17,9 +17,10 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
     .join('');
 }
 
-/** Attack: a text of others that has columns of its own. */
-function cellText(text: string): string {
-  return printable(text).replace(/\p{Zs}{2,}/gu, ' ');
+/** Attack: a text of others that has columns of its own. Behind the last column there are none. */
+function cellText(text: string, isLast: boolean): string {
+  const shown = printable(text);
+  return isLast ? shown : shown.replace(/\p{Zs}{2,}/gu, ' ');
 }
 
 /** Lines of a label and what it says, below each other. */
