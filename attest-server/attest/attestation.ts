@@ -223,7 +223,7 @@ export class Attestation {
     const aged: NodeStatus = { ...stored, state: 'unknown', verdict, trustedAt: lastTrusted(stored) };
     // Not trusted any longer, though it is not written down.
     const showOnly = () => {
-      this.#statuses.set(name, aged);
+      this.#statuses.set(name, { ...aged, since: stored.expiresAt ?? now });
       this.#unwritten.forget(name);
       this.#stored.set(name, stored);
     };

@@ -21,7 +21,7 @@ export interface Listener {
   readonly port: number;
   /**
    * Challenges the node of this name at once; without one all that are connected, spread over some seconds.
-   * @returns whether anybody is asked
+   * @returns whether anybody is asked; of one node, whether its agent is connected and proven
    */
   challengeNow(node?: string): boolean;
   /** How many agents are connected that proved themselves. */
@@ -152,7 +152,8 @@ export async function listen<Node>(
       }
       const asked = [...open].filter(({ name }) => name === node);
       for (const connection of asked) connection.challenge();
-      return asked.length > 0;
+      // Attack: a copy of its hello keeps up the look of a node that is gone.
+      return proven.find(node, 'agent') !== null;
     },
     get proven() {
       return proven.size;

@@ -75,15 +75,25 @@ function widthBeside(indent: number, width: number): number {
   return Math.max(leastWidth / 2, width - indent);
 }
 
-/** Breaks at blanks alone: a word that is too long stays whole. */
+/**
+ * Breaks at blanks, and a word that is too long within it: a terminal would go on at the begin of its next line, where
+ * what others wrote could look like a line of ours.
+ */
 export function wrapped(text: string, width: number): readonly string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(' ')) {
+  for (const word of text.split(' ').flatMap((each) => pieces(each, width))) {
     if (line !== '' && [...line].length + 1 + [...word].length > width) {
       lines.push(line);
       line = word;
     } else line = line === '' ? word : `${line} ${word}`;
   }
   return [...lines, line];
+}
+
+function pieces(word: string, width: number): readonly string[] {
+  if (word.length <= width) return [word];
+  const characters = [...word];
+  const count = Math.ceil(characters.length / width);
+  return Array.from({ length: count }, (_, at) => characters.slice(at * width, (at + 1) * width).join(''));
 }

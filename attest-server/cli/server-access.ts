@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { certificatesIn } from './certificates-in.ts';
 import type { CliIo } from './context.ts';
@@ -58,7 +58,7 @@ export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
       ];
   const startFile = join(io.cwd, '.assay', 'cli.json');
   const complete = () => sources.some(({ server }) => server) && sources.some(({ tokenFile }) => tokenFile);
-  const started = chosen || complete() ? null : fileEntry(startFile);
+  const started = chosen || complete() ? null : folderEntry(io.cwd);
   if (!chosen && !complete()) sources.push(started ?? userEntry(io) ?? {});
   const pick = (part: keyof Entry) => sources.find((source) => source[part])?.[part];
 
@@ -175,9 +175,28 @@ function userEntry(io: CliIo): Entry | null {
   return found.current === undefined ? besideFile(found, path) : contextNamed(found.current, io);
 }
 
-function fileEntry(path: string): Entry | null {
+/** @throws CliError where it names a token that lies elsewhere */
+function folderEntry(cwd: string): Entry | null {
+  const path = join(cwd, '.assay', 'cli.json');
   const found = readConfiguration(path);
-  return found === null ? null : besideFile(found, path);
+  if (found === null) return null;
+  const entry = besideFile(found, path);
+  // Attack: a folder that somebody else made names his server, and your token for it.
+  if (entry.tokenFile !== undefined && !isBelow(entry.tokenFile, dirname(path)))
+    throw new CliError(
+      `${path} names a token outside of its folder, which may not be for the server that it names`,
+      'Name server and token with --server and --token-file, or another context with --context.',
+    );
+  return entry;
+}
+
+/** Wherever links lead; a file that cannot be found is read in vain, and that is told. */
+function isBelow(file: string, folder: string): boolean {
+  try {
+    return realpathSync(file).startsWith(join(realpathSync(folder), sep));
+  } catch {
+    return true;
+  }
 }
 
 function readConfiguration(path: string): z.infer<typeof configuration> | null {

@@ -1,8 +1,8 @@
 import { printable } from '../protocol/printable.ts';
 
-/** Aligns rows below a heading by two spaces; every cell is made printable. */
+/** Aligns rows below a heading by two spaces, which only a last cell may have; every cell is made printable. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  const lines = [heading, ...rows.map((row) => row.map(printable))];
+  const lines = [heading, ...rows.map((row) => row.map((cell, at) => cellText(cell, at === row.length - 1)))];
   const widths = heading.map((_, column) =>
     Math.max(...lines.map((line) => [...(line[column] ?? '')].length)),
   );
@@ -15,6 +15,12 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
     )
     .map((line) => `${line}\n`)
     .join('');
+}
+
+/** Attack: a text of others that has columns of its own. Behind the last column there are none. */
+function cellText(text: string, isLast: boolean): string {
+  const shown = printable(text);
+  return isLast ? shown : shown.replace(/\p{Zs}{2,}/gu, ' ');
 }
 
 /** Lines of a label and what it says, below each other. */

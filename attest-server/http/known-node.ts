@@ -1,4 +1,5 @@
 import type { KnownClaim } from '../enrolment/claims.ts';
+import { adviceOn } from '../protocol/advice.ts';
 import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
 import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { fromServer, pendingView } from './node-view.ts';
@@ -150,18 +151,33 @@ function byOtherTpms(
         text: `Another machine claims the name ${view.name} and is refused: ${refusalOf(code, its)}`,
         expected: `endorsement key ${view.ek}`,
         actual: keysOf(its),
+        next: strangerNext(view, code, its),
       }),
     ),
   ];
 }
 
+/** Advice on a code is about who proved something. Here nobody did: by it a stranger would have a good node revoked. */
+function strangerNext({ name }: NodeView, code: ReasonCode, claims: readonly KnownClaim[]): string {
+  const whose = `It proved nothing, and changes nothing of ${name}: find out what is at ${addressesOf(claims)}.`;
+  return aboutNames.has(code) ? `${whose}\n${adviceOn(code)}` : whose;
+}
+
+/** Codes of which the advice is good whoever sent it. */
+const aboutNames: ReadonlySet<ReasonCode> = new Set([
+  'ek_already_bound',
+  'identity_claim_mismatch',
+  'ek_cert_key_mismatch',
+]);
+
 function exchanged(
-  { name, ek }: NodeView,
+  { name, ek, state, connectedAt }: NodeView,
   waiting: readonly KnownClaim[],
   mayEnrol: KnownPorts['mayEnrol'],
 ): ReasonView {
   const code = 'ek_already_bound';
   const many = (count: number) => `${count} other TPMs claim the name ${name}`;
+  const whose = `leave the enrolment as it is, and find out who is at ${addressesOf(waiting)}.`;
   return {
     ...noted,
     code,
@@ -169,23 +185,30 @@ function exchanged(
     text: `${counted(waiting, `Another TPM claims the name ${name}`, many)}.`,
     expected: `endorsement key ${ek}`,
     actual: keysOf(waiting),
-    next: [
-      'If the board or its TPM was exchanged, compare the digest on the machine, free the name, and vouch for the new TPM.',
-      '  assay enrol list',
-      `  assay enrol revoke ${name} --reason 'the board was exchanged'`,
-      ...vouching(name, keysIn(waiting), mayEnrol),
-      `If nobody exchanged it, leave the enrolment as it is, and find out who is at ${addressesOf(waiting)}.`,
-    ].join('\n'),
+    next:
+      state === 'trusted' && connectedAt !== null
+        ? `${name} is connected, and proves itself with its own TPM: ${whose}`
+        : [
+            'If the board or its TPM was exchanged, compare the digest on the machine, free the name, and vouch for the new TPM.',
+            '  assay enrol list',
+            `  assay enrol revoke ${name} --reason 'the board was exchanged'`,
+            ...vouching(name, keysIn(waiting), mayEnrol),
+            `If nobody exchanged it, ${whose}`,
+          ].join('\n'),
   };
 }
 
 /** Whoever shows the node's own key: it, or somebody who knows the public part. */
 function ownRefused(
-  { name, ek }: NodeView,
+  { name, ek, address }: NodeView,
   code: ReasonCode,
   claims: readonly KnownClaim[],
   mayEnrol: KnownPorts['mayEnrol'],
 ): ReasonView {
+  const elsewhere =
+    address === null || claims.some((claim) => claim.address === address)
+      ? ''
+      : ` Anybody can learn that key; ${name} itself last came from ${address}.`;
   const again = [
     'If somebody cleared its TPM on purpose, enrol the node again.',
     `  assay enrol revoke ${name} --reason 'the TPM was cleared'`,
@@ -196,7 +219,7 @@ function ownRefused(
     ...noted,
     code,
     class: classOf(code),
-    text: `An agent with the endorsement key of ${name} is refused: ${refusalOf(code, claims)}`,
+    text: `An agent with the endorsement key of ${name} is refused: ${refusalOf(code, claims)}${elsewhere}`,
     ...(code === 'ak_mismatch' && { next: again }),
   };
 }
@@ -228,8 +251,8 @@ function vouching(
 ): readonly string[] {
   if (mayEnrol(name, 'approval')) return keys.map((ek) => `  assay enrol approve ${name} --ek ${ek}`);
   return [
-    'The policy does not allow an approval for this name. Pin the key instead, if the policy allows that: import a file of one line.',
-    ...keys.map((ek) => `  echo ${name},${ek} > pin.csv && assay ek import pin.csv`),
+    'The policy does not allow an approval for this name. Pin the key instead, if the policy allows that: import a line with it.',
+    ...keys.map((ek) => `  echo ${name},${ek} | assay ek import -`),
   ];
 }
 
@@ -280,11 +303,9 @@ function keysOf(claims: readonly KnownClaim[]): string | null {
   return keys.length === 0 ? null : `endorsement key ${keys.join(', ')}`;
 }
 
-/** A stranger can be refused in many ways: the first ones are enough. */
-const mostCodes = 4;
-
+/** No more than there are claims under a name: what is left out here may be the cause. */
 function eachCode(claims: readonly KnownClaim[]): readonly (readonly [ReasonCode, readonly KnownClaim[]])[] {
-  return [...Map.groupBy(claims, ({ code }) => code)].slice(0, mostCodes);
+  return [...Map.groupBy(claims, ({ code }) => code)];
 }
 
 function claimView({ ekDigest, code, text, attempts, firstSeen, lastSeen, address }: KnownClaim): ClaimView {

@@ -2,6 +2,7 @@ import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
+import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import { type FaultCause, faultText } from '../protocol/server-fault.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
 
@@ -29,7 +30,9 @@ export function nodeView(
       // What stands against a node since an earlier answer is not in the latest one.
       shown(reason, reason.evidence !== null && parts.includes(reason.evidence.digest) ? evidence : null),
     );
-  if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
+  const held = status?.sequence?.held ?? null;
+  if (verdict === null && state === 'unknown' && held !== null) reasons.unshift(unreadable(held));
+  else if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
   else if (overdue || stored !== undefined)
     reasons.unshift(fault === null && stored !== undefined ? shown(stored, null) : late);
   return {
@@ -62,7 +65,8 @@ export function nodeView(
 
 /** Null where only an earlier program knew it. */
 function sinceOf(status: NodeStatus | null, { enrolledAt }: EnrolledNode): number | null {
-  return status?.since ?? (status?.verdict == null ? enrolledAt : null);
+  if (status === null) return enrolledAt;
+  return status.since ?? (status.verdict === null && status.state === 'pending' ? enrolledAt : null);
 }
 
 /** Nobody of this name is enrolled; what is known is that somebody came under it. */
@@ -212,6 +216,16 @@ const notYetProven: ReasonView = {
   code: 'enrolment_pending',
   text: 'The node is enrolled, but has not been judged yet.',
 };
+
+/** Of a status that nobody can read: what was held against its TPM is not known. */
+function unreadable(code: ReasonCode): ReasonView {
+  return {
+    ...fromServer,
+    code,
+    class: classOf(code),
+    text: 'What was known of the node cannot be read in the database of the server, so that its TPM is held until a person approves its key again.',
+  };
+}
 
 /** @param bundle digest of the evidence that has the part which the reason cites */
 function shown(reason: Reason, bundle: string | null): ReasonView {

@@ -1,3 +1,4 @@
+import { shellWord } from '../protocol/advice.ts';
 import {
   type StatusView,
   statusView,
@@ -57,7 +58,7 @@ export const serverRoutes: readonly Route[] = [
           text,
           next:
             part === 'policy'
-              ? `assay policy check ${server.policySource}`
+              ? `assay policy check ${shellWord(server.policySource)}`
               : 'journalctl -u assay-server -n 50',
         })),
         held: [...rollback(ports), ...(await heldNodes(ports))],

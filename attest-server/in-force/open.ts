@@ -76,7 +76,10 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   report.policyInForce(first);
   const listeners: (() => void)[] = [];
   const faulty = new Map<ReloadedPart, FaultyPart>();
-  const put = async (next: Policy | null) => {
+  // Else references that were read before one was revoked could take the place of those that were read after it.
+  const oneByOne = pLimit(1);
+  const put = (next: Policy | null) => oneByOne(() => putNow(next));
+  const putNow = async (next: Policy | null) => {
     const references = await store.references.list();
     // The policy that is in force by then: another one may have come meanwhile.
     const before = current.policy;

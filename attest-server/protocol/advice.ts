@@ -159,3 +159,8 @@ function stepsOf(advice: Advice): readonly string[] {
 export function isCommand(line: string): boolean {
   return line.startsWith('  ');
 }
+
+/** A text as one word of a command, whatever a shell would make of it. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

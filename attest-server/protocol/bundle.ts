@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { type Part, type PartName, type Parts, partNames } from './evidence.ts';
-import { pcrBanks } from './messages.ts';
+import { nodeName, pcrBanks } from './messages.ts';
 import { parseJson } from './parse-json.ts';
 import { Rejection } from './rejection.ts';
 import { tpmClasses } from './tpm-class.ts';
@@ -62,7 +62,8 @@ const seenBefore = {
 /** What the server's verdict was made from; written on export. */
 const circumstances = {
   at: z.iso.datetime(),
-  node: z.string().optional(),
+  /** Advice has it in commands that are pasted into a shell. */
+  node: nodeName.optional(),
   /** What the TPM is, as a root of the exporter says. */
   tpmClass: z.enum(tpmClasses).optional(),
   /** Of the node in its cluster, by which the policy's groups choose. */

@@ -38,7 +38,9 @@ export async function getNodes(
   const wanted = options.wait === undefined ? null : stateOf(options.wait);
   const timeout = parseDuration(longest, '--timeout') * 1000;
   const every = parseDuration(options.interval, '--interval') * 1000;
-  if (every < 1000) throw new CliError(`--interval ${options.interval} is shorter than 1s`, null, exit.usage);
+  // A timer of more than 24.8 days would fire at once.
+  if (every < 1000 || every > 86_400_000)
+    throw new CliError(`--interval ${options.interval} is not between 1s and 1d`, null, exit.usage);
   if (watch && wanted !== null)
     throw new CliError('--watch and --wait do not go together', 'Give one of them.', exit.usage);
   const order = compareBy(options.sortBy);

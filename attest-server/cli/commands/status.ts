@@ -45,7 +45,8 @@ function page(status: StatusView, host: string, now: number): string {
       `${waiting === 1 ? '1 TPM' : `${waiting} TPMs`} for approval${waiting > 0 ? ': assay enrol list' : ''}`,
     ],
     ...faulty.flatMap(({ part, at, text, next }) => [
-      ['Faulty', `${part}, read ${moment(at)}; the old one stays in force: ${text}`] as const,
+      ['Faulty', `${part}, read ${moment(at)}; the old one stays in force:`] as const,
+      ...text.split('\n').map((line) => ['', line] as const),
       ['', `  ${next}`] as const,
     ]),
     ['Held', held.length === 0 ? 'nothing' : String(held.length)],

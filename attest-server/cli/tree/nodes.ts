@@ -32,7 +32,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     )
     .option('--no-headers', 'leave out the heading and the line of counts')
     .option('-w, --watch', 'keep running and show each node that changes; Ctrl-C ends it')
-    .option('--interval <duration>', 'time between two requests of --watch: 1s or more', '2s')
+    .option('--interval <duration>', 'time between two requests of --watch: 1s to 1d', '2s')
     .option(
       '--wait <state>',
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',

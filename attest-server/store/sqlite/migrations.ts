@@ -214,7 +214,7 @@ const migrations: readonly string[] = [
      select max(at) from history
      where transition = 1 and history.ek_digest = statuses.ek_digest
      and node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
-   );
+   ) where verdict is not null;
 
    alter table pins add column by text;
    alter table join_tokens add column by text;
@@ -243,7 +243,7 @@ const migrations: readonly string[] = [
      select max(at) from history
      where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
      and history.ek_digest = statuses.ek_digest and verdict like '{"state":"trusted"%'
-   ) where state <> 'trusted';`,
+   ) where state <> 'trusted' and verdict is not null;`,
 
   // When a boot was first proven is not when it began. The evidence of the latest row stays while equal verdicts follow.
   `alter table statuses rename column booted_at to boot_seen_at;
@@ -253,8 +253,9 @@ const migrations: readonly string[] = [
    update statuses set recorded_evidence = (
      select evidence_digest from history
      where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
+     and history.ek_digest = statuses.ek_digest
      order by at desc limit 1
-   );`,
+   ) where verdict is not null;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

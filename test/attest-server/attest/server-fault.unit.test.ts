@@ -90,6 +90,17 @@ describe('a node while the server is at fault', () => {
     assert.deepEqual(await rows(), ['unknown', 'trusted']);
   });
 
+  it('is unknown since its verdict counts no more, and trusted since as long as before once it is again', async () => {
+    fault = new StorageFault('disk_full');
+    await assert.rejects(judge(3 * minute));
+    await sweep(4 * minute + 1);
+    const since = () => attestation.status('node-1')?.since;
+    assert.deepEqual([attestation.status('node-1')?.state, since()], ['unknown', 4 * minute]);
+    fault = null;
+    await judge(6 * minute);
+    assert.deepEqual([attestation.status('node-1')?.state, since()], ['trusted', 1 * minute]);
+  });
+
   it('is silent on its own where it does not come, and that is stored once it can be', async () => {
     fault = new StorageFault('disk_full');
     await sweep(5 * minute);

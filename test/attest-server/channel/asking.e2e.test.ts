@@ -93,4 +93,18 @@ describe('a challenge that somebody wants now', () => {
     assert(Math.max(...times) - Math.min(...times) > 60);
     await Promise.all(fleet.map(({ agent }) => agent.peer.close()));
   });
+
+  it('reaches nobody where only a copy of the hello of a node is there (row 108)', async () => {
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await world.pin(node, tpm.ekDigest);
+    const { peer, states } = await honestAgent(world, tpm, node);
+    await world.until(() => states.length === 1);
+    assert.equal(world.server.challengeNow(node), true);
+    await peer.close();
+    const copy = await introduce(world, tpm, node);
+    await copy.challenge();
+    await world.until(() => !world.server.challengeNow(node));
+    await copy.close();
+  });
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { parse } from 'yaml';
@@ -422,9 +422,26 @@ describe('the command line', () => {
 
   it('finds the server through .assay/cli.json, whose paths are relative to it', async () => {
     mkdirSync(join(server.dir, '.assay'));
-    const entry = { server: server.url, tokenFile: '../reader-token', caFile: server.caFile };
+    const entry = { server: server.url, tokenFile: 'reader-token', caFile: server.caFile };
+    copyFileSync(join(server.dir, 'reader-token'), join(server.dir, '.assay', 'reader-token'));
     writeFileSync(join(server.dir, '.assay', 'cli.json'), JSON.stringify(entry));
     assert.equal((await assay('get nodes', {}, server.dir)).code, 0);
+  });
+
+  it('sends no token of another folder where a folder that somebody else made names a server', async () => {
+    const clone = join(server.dir, 'clone');
+    mkdirSync(join(clone, '.assay'), { recursive: true });
+    symlinkSync(join(server.dir, 'reader-token'), join(clone, '.assay', 'linked'));
+    for (const tokenFile of [join(server.dir, 'reader-token'), '../../reader-token', 'linked']) {
+      const entry = { server: server.url, tokenFile, caFile: server.caFile };
+      writeFileSync(join(clone, '.assay', 'cli.json'), JSON.stringify(entry));
+      const asked = world.answered.length;
+      for (const line of ['get nodes', '__complete -- why '])
+        assert.equal((await assay(line, {}, clone)).out, '', `${tokenFile}: ${line}`);
+      assert.equal(world.answered.length, asked);
+    }
+    const { code, err } = await assay('get nodes', {}, clone);
+    assert.deepEqual([code, err.includes('--token-file')], [1, true], err);
   });
 
   it('finds the server through a named context, and says which there are', async () => {

@@ -81,7 +81,9 @@ describe('get nodes', () => {
     ['get nodes node-1 --state trusted', /--state and names/],
     ['get nodes --wait trusted --watch', /--watch and --wait/],
     ['get nodes --wait truste', /did you mean trusted\?/],
-    ['get nodes --watch --interval 0s', /shorter than 1s/],
+    ['get nodes --watch --interval 0s', /not between 1s and 1d/],
+    // A timer of more than 24.8 days fires at once, again and again.
+    ['get nodes --watch --interval 30d', /not between 1s and 1d/],
   ] as const)
     it(`ends with 2 for ${line}, and says what is meant`, async () => {
       const args = line.includes(' in ') ? ['get', 'nodes', '--selector', 'zone in (a)'] : line.split(' ');

@@ -224,4 +224,19 @@ describe('the table of nodes', () => {
     assert.deepEqual(row({ bootedAt: null }, true)[4], 'before 2026-11-20T11:51:00Z');
     assert.deepEqual(row({ bootedAt: null, bootSeenAt: null })[4], '-');
   });
+
+  it('lets no text of others look like a column or a line of its own', async () => {
+    const kernel = '6.12.1  strict@0123456789ab  -\u00a0\u2003enforce';
+    const options = { wide: true, headers: false, utc: true, colour: false, now };
+    const row = nodeTable([{ ...view, kernel }], options).trimEnd();
+    const plain = nodeTable([{ ...view, kernel: '6.12.1' }], options).trimEnd();
+    assert.equal(row.split(/\p{Zs}{2,}/u).length, plain.split(/\p{Zs}{2,}/u).length, row);
+    // A terminal would go on with it at the begin of its next line.
+    const [reason] = view.reasons;
+    const actual = `${'x'.repeat(80)}\u00a0\u00a0\u00a0\u00a0next\u00a0\u00a0\u00a0reboot`;
+    const said = [{ ...reason, actual }];
+    const text = await shown(why, 80, nodeView.parse({ ...view, reasons: said }));
+    const wide = text.split('\n').filter((line) => [...line].length > 80);
+    assert.deepEqual(wide.filter(isProse), [], text);
+  });
 });

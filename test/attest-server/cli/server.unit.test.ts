@@ -53,6 +53,18 @@ describe('what assay says of the server', () => {
     assert.equal(JSON.parse((await assay('version -o json', away)).out).server, null);
   });
 
+  it('says each fault of a file that was read again on a line of its own, and what to type beside them', async () => {
+    world.faulty.push({ part: 'policy', at: now, text: '/p.yaml:3: a: no\n/p.yaml:9: b: no \u001b[2J' });
+    const { out } = await assay('status');
+    const lines = out.split('\n').map((line) => line.trim());
+    for (const line of [
+      '/p.yaml:3: a: no',
+      '/p.yaml:9: b: no \\u001b[2J',
+      'assay policy check /etc/assay/policy.yaml',
+    ])
+      assert.ok(lines.includes(line), out);
+  });
+
   it('says who one is', async () => {
     const { out } = await assay('whoami');
     for (const word of ['token:operator', 'operator: ', server.url]) assert.ok(out.includes(word), out);

@@ -157,6 +157,8 @@ export interface World {
   /** Connected agents, and what each does when it is asked. */
   readonly answering: Map<string, () => void>;
   rollback: string | null;
+  policySource: string;
+  readonly faulty: { readonly part: string; readonly at: number; readonly text: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
   readonly claims: KnownClaim[];
@@ -199,6 +201,8 @@ export function emptyWorld(): World {
     asked: [],
     answering: new Map(),
     rollback: null,
+    policySource: '/etc/assay/policy.yaml',
+    faulty: [],
     waiting: [],
     unsupported: [],
     claims: [],
@@ -420,9 +424,11 @@ export function portsOf(world: World): ApiPorts {
     server: {
       version: '0.2.0',
       startedAt: now - 86_400_000,
-      policySource: '/etc/assay/policy.yaml',
+      get policySource() {
+        return world.policySource;
+      },
       policySince: () => now - 3_600_000,
-      faulty: () => [],
+      faulty: () => world.faulty,
       space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
       store: () => ({ schema: 12, bytes: 4_096_000 }),
       certificates: () => [

@@ -177,6 +177,32 @@ describe('what the server knows of a node', () => {
     assert.equal(inList?.claims.length, 3);
   });
 
+  it('advises nothing against a node because of what a stranger sent in its name (row 126)', async () => {
+    put('node-1');
+    put('node-2', silent);
+    for (const name of ['node-1', 'node-2'])
+      for (const code of ['ek_already_bound', 'ak_attributes', 'weak_key', 'malformed'] as const)
+        world.claims.push(claimOf(name, other, code));
+    for (const name of ['node-1', 'node-2']) {
+      const about = (await one(name)).reasons.filter(({ code }) => code !== 'evidence_overdue');
+      assert.equal(about.length, 4);
+      for (const { code, next = '' } of about) {
+        assert.ok(next.includes('10.0.0.5'), `${code}: ${next}`);
+        assert.doesNotMatch(next, /out of service|enrol revoke|endorsement key/, code);
+      }
+    }
+  });
+
+  it('gives no command that revokes a node which is connected and proves itself (row 126)', async () => {
+    put('node-1');
+    world.claims.push(claimOf('node-1', other, 'enrolment_pending'));
+    world.connected.set('node-1', { address: '10.0.0.2', agent: '0.2.0', since: now - 90_000 });
+    const commands = async () => (await one('node-1')).reasons[0]?.next?.match(/^ {2}.*/gm) ?? [];
+    assert.deepEqual(await commands(), []);
+    world.connected.clear();
+    assert.equal((await commands()).length, 3);
+  });
+
   it('puts behind what is known what is older than the last proof, or has another cause', async () => {
     put('node-1', silent);
     put('node-2', {}, verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] }));
@@ -197,14 +223,26 @@ describe('what the server knows of a node', () => {
   it('says why the own answers of a silent node are refused', async () => {
     put('node-1', silent);
     world.lastSeen.set('node-1', { address: '10.0.0.9', agent: '0.2.0' });
-    // Whoever knows its public keys shows them too, from elsewhere, and in more ways than are told.
+    // Whoever knows its public keys shows them too, from elsewhere.
     for (const code of ['malformed', 'identity_unproven', 'too_large', 'nonce_invalid', 'weak_bank'] as const)
       world.claims.push(claimOf('node-1', own, code));
     world.claims.push(claimOf('node-1', own, 'ak_mismatch', { address: '10.0.0.9' }));
     const view = await one('node-1');
     assert.deepEqual(codes(view).slice(0, 2), ['ak_mismatch', 'malformed']);
-    assert.equal(codes(view).indexOf('evidence_overdue'), 4);
+    assert.equal(codes(view).indexOf('evidence_overdue'), 6);
     assert.ok(view.reasons[0]?.next?.includes(`  assay enrol approve node-1 --ek ${own}`));
+  });
+
+  it('hides no cause behind what others send with its public keys, wherever it comes from now (row 126)', async () => {
+    put('node-1', silent);
+    world.lastSeen.set('node-1', { address: '10.0.0.9', agent: '0.2.0' });
+    for (const code of ['malformed', 'identity_unproven', 'too_large', 'nonce_invalid'] as const)
+      world.claims.push(claimOf('node-1', own, code));
+    world.claims.push(claimOf('node-1', own, 'weak_bank', { address: '10.9.9.9' }));
+    const view = await one('node-1');
+    const told = view.reasons.find(({ code }) => code === 'weak_bank');
+    assert.ok(told, codes(view).join());
+    for (const part of ['10.9.9.9', '10.0.0.9']) assert.ok(told.text.includes(part), told.text);
   });
 
   it('names the machine that says it is another', async () => {
@@ -232,7 +270,7 @@ describe('what the server knows of a node', () => {
       world.claims.push(claimOf(name, other, 'enrolment_pending'));
       const next = (await one(name)).reasons[0]?.next ?? '';
       assert.ok(!next.includes('enrol approve') && !next.includes('join-token create'), next);
-      assert.ok(next.includes(`  echo ${name},${other} > pin.csv && assay ek import pin.csv`), next);
+      assert.ok(next.includes(`  echo ${name},${other} | assay ek import -`), next);
     }
   });
 

@@ -60,6 +60,14 @@ describe('the API about the server and who asks it', () => {
     assert.equal(statusView.parse(await get('/v1/status')).held.length, 1);
   });
 
+  it('quotes the name of a policy file for the shell that the command is pasted into', async () => {
+    world.faulty.push({ part: 'policy', at: now, text: 'no' });
+    world.policySource = "/etc/assay/it's; reboot/$(id).yaml";
+    const { faulty } = statusView.parse(await get('/v1/status'));
+    world.faulty.length = 0;
+    assert.equal(faulty[0]?.next, "assay policy check '/etc/assay/it'\\''s; reboot/$(id).yaml'");
+  });
+
   it('asks a node now, and says whether it is connected', async () => {
     const post = (name: string, token: string) =>
       ask(server, `/v1/nodes/${name}/attest`, { method: 'POST', token, body: '{}' });

@@ -19,6 +19,8 @@ describe('the rules in force', () => {
   let rules: RulesInForce;
   let changes = 0;
   let slow: Promise<void>;
+  /** What each reading of the references waits for. */
+  const reading: Promise<void>[] = [];
   const compared: unknown[] = [];
   const faults: unknown[] = [];
   beforeEach(async () => {
@@ -40,8 +42,10 @@ describe('the rules in force', () => {
         verdicts: { status: async () => null },
         references: {
           list: async () => {
+            const read = [...references];
+            await reading.shift();
             await setImmediate();
-            return references;
+            return read;
           },
         },
       },
@@ -87,6 +91,20 @@ describe('the rules in force', () => {
     await rules.readReferences();
     assert.notEqual(rules.current(), before);
     assert.equal(changes, 1);
+  });
+
+  it('never fall back to references that were read before others were put in force', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    reading.push(promise);
+    references.push(referenceOf('workers-1'));
+    const early = rules.readReferences();
+    const captured = { by: 'token:late', node: 'node-1', at: '2026-11-20T12:00:00Z' };
+    references = [{ ...referenceOf('workers-1'), captured }];
+    const late = rules.readReferences();
+    await Promise.race([late, setImmediate().then(() => setImmediate())]);
+    resolve();
+    await Promise.all([early, late]);
+    assert.equal(rules.affirmedBy('workers-1')?.by, 'token:late');
   });
 
   it('say whom another policy changes, once it is in force, and nothing of the same one', async () => {

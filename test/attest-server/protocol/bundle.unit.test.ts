@@ -152,4 +152,12 @@ describe('evidence in its first form', () => {
       [['boot'], [], undefined],
     );
   });
+
+  it('takes no name of a node that a shell or a terminal would obey: advice has it in commands (row 131)', () => {
+    const { facts: _, ...rest } = signed({});
+    for (const node of ['$(reboot)', 'node-1; reboot', 'node-1\n  reboot', '\u001b[2J', "node'1", '-f']) {
+      const text = JSON.stringify({ ...rest, context: { at: '2026-11-20T12:00:00Z', node } });
+      assert.throws(() => parseBundle(text), { code: 'malformed', field: 'context.node' }, node);
+    }
+  });
 });

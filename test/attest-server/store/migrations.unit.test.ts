@@ -206,6 +206,42 @@ describe('a store that an earlier version wrote', () => {
     assert.equal((await store.verdicts.status('node-1'))?.since, 5_000);
   });
 
+  it('of schema 12 says nothing of a node that an earlier enrolment of its name or its TPM was', async () => {
+    writeAs(12);
+    const database = new DatabaseSync(path);
+    const insert = inserter(database);
+    const verdict = JSON.stringify(record.status.verdict);
+    const keys = { ek_public_area: Buffer.alloc(0), ak_public_area: Buffer.alloc(0), bound: 'approval' };
+    // The board of `exchanged` was, and `again` was revoked and approved again: neither was judged since.
+    for (const [ek, name, revokedAt] of [
+      ['old board', 'exchanged', 3_000],
+      ['new board', 'exchanged', null],
+      ['same', 'again', null],
+    ] as const) {
+      const about = { ek_digest: ek, name, ak_name: ek, key_digest: ek, enrolled_at: 4_000 };
+      insert('nodes', { ...keys, ...about, revoked_at: revokedAt });
+      if (revokedAt === null) insert('statuses', { ek_digest: ek, state: 'pending' });
+    }
+    for (const [ek, name] of [
+      ['old board', 'exchanged'],
+      ['same', 'again'],
+    ] as const)
+      insert('history', {
+        ...{ ek_digest: ek, node: name, at: 2_000, verdict, transition: 1 },
+        evidence_digest: 'ab'.repeat(32),
+      });
+    database.close();
+    await using store = await openStore(path, { chain: chainEntry, keyDigest: storedKeyDigest });
+    for (const name of ['exchanged', 'again']) {
+      const status = await store.verdicts.status(name);
+      assert.deepEqual(
+        [status?.recordedEvidence, status?.trustedAt, status?.since],
+        [null, null, null],
+        name,
+      );
+    }
+  });
+
   it('of this schema is left as it is', () => {
     writeAs(schemaVersion);
     const before = schemaOf(path);

@@ -16,7 +16,7 @@ import type { Reason } from '../../../protocol/verdict.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { type Reading, readable, readingOf, withShortDigests, wrapped } from '../../readable.ts';
+import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../../readable.ts';
 import { readLastTrusted, type TrustedBoot } from './last-trusted.ts';
 import { type BootSide, isFile, readBootSide } from './side.ts';
 
@@ -43,10 +43,20 @@ export async function showBootDiff(
     io.now(),
   );
   const reading = readingOf(io, utc);
-  const head =
-    good === null ? '' : `Compared with ${good.side.label}, trusted at ${readable(good.at, reading)}.\n`;
+  const head = good === null ? '' : comparedWith(good, reading);
   await print(io, format, diff, () => head + page(diff, reading));
   exitWith(diff.same ? exit.ok : exit.untrusted);
+}
+
+function comparedWith({ side, at, doubt }: TrustedBoot, reading: Reading): string {
+  const though =
+    doubt === null
+      ? ''
+      : `, though ${doubt}: its policy did not require a known boot, so it may be no good one`;
+  const text = `Compared with ${side.label}, trusted at ${readable(at, reading)}${though}.`;
+  return wrapped(text, reading.width)
+    .map((line) => `${line}\n`)
+    .join('');
 }
 
 async function lastTrustedOf({ io, server }: CliContext, node: string): Promise<TrustedBoot> {
@@ -219,16 +229,18 @@ function page(diff: BootDiff, reading: Reading): string {
       : findings.map(({ text }) => text)),
     ...(following.length === 0 ? [] : [`With it changed: ${following.join(', ')}.`]),
   ].flatMap((text) => wrapped(readable(text, reading), reading.width));
-  const events = differences.flatMap(eventLines).map((line) => withShortDigests(printable(line)));
-  return [...prose, ...events].map((line) => `${line}\n`).join('');
+  const events = differences.map((one) => eventLines(one, reading));
+  return [...prose.map((line) => `${line}\n`), ...events].join('');
 }
 
 const countsText = { cause: 'the cause', follows: 'follows', never: 'never counts' } as const;
 
-function eventLines({ pcr, stage, type, expected, actual, counts }: EventOfDiff): readonly string[] {
+function eventLines({ pcr, stage, type, expected, actual, counts }: EventOfDiff, reading: Reading): string {
+  const side = (mark: string, text: string | null) =>
+    field(`  ${mark}`, withShortDigests(printable(text ?? 'nothing')), 4, reading);
   return [
-    `${countsText[counts]}: PCR ${pcr}, ${stage}, ${type}`,
-    `  - ${expected ?? 'nothing'}`,
-    `  + ${actual ?? 'nothing'}`,
-  ];
+    `${countsText[counts]}: PCR ${pcr}, ${printable(`${stage}, ${type}`)}\n`,
+    side('-', expected),
+    side('+', actual),
+  ].join('');
 }

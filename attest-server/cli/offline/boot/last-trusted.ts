@@ -1,5 +1,6 @@
 import { type HistoryView, nodeView } from '../../../protocol/api.ts';
 import { printable } from '../../../protocol/printable.ts';
+import type { ReasonCode } from '../../../protocol/reasons.ts';
 import { type Client, Refusal } from '../../client.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readHistory } from '../../read-history.ts';
@@ -10,12 +11,15 @@ import { type BootSide, readNodeSide } from './side.ts';
 export interface TrustedBoot {
   readonly side: BootSide;
   readonly at: string;
+  /** Why it may be no good boot: its policy did not require what stood against it. */
+  readonly doubt: ReasonCode | null;
 }
 
 const pageSize = 500;
 
 /**
- * The last boot of a node before the one that runs which was trusted, and of which evidence is kept.
+ * The last boot of a node before the one that runs which was trusted, and of which evidence is kept: where there is one,
+ * one against which nothing stood.
  * @throws CliError that says what else to compare with
  */
 export async function readLastTrusted(server: Client, name: string): Promise<TrustedBoot> {
@@ -28,20 +32,49 @@ export async function readLastTrusted(server: Client, name: string): Promise<Tru
       `See why:\n  assay why ${printable(name)}`,
       exit.error,
     );
-  let isErased = false;
+  const kept = new KeptSides(server);
+  const doubtful: HistoryView[] = [];
   let before: string | null = String(Date.parse(seenAt));
   while (before !== null) {
     const page = await readHistory(server, name, { limit: pageSize, transitions: false, before });
     for (const entry of page.items) {
-      // What changed nothing is erased long before what did.
-      if (entry.state !== 'trusted' || entry.evidence === null || (isErased && !entry.transition)) continue;
-      const side = await readKept(server, entry, entry.evidence);
-      if (side !== null) return { side, at: entry.at };
-      isErased = true;
+      if (entry.state !== 'trusted') continue;
+      if (doubtOf(entry) !== null) doubtful.push(entry);
+      else {
+        const found = await kept.of(entry);
+        if (found !== null) return found;
+      }
     }
     before = page.next;
   }
-  throw await nothingToCompare(server, name, node.group, isErased);
+  for (const entry of doubtful) {
+    const found = await kept.of(entry);
+    if (found !== null) return found;
+  }
+  throw await nothingToCompare(server, name, node.group, kept.isErased);
+}
+
+/** Attack: a boot that nobody knew, trusted while the policy asked for less, stands for the good one. */
+function doubtOf({ reasons }: HistoryView): ReasonCode | null {
+  return reasons.find((reason) => reason.aspect === 'boot' && reason.class === 'drift')?.code ?? null;
+}
+
+class KeptSides {
+  readonly #server: Client;
+  isErased = false;
+
+  constructor(server: Client) {
+    this.#server = server;
+  }
+
+  async of(entry: HistoryView): Promise<TrustedBoot | null> {
+    const { at, evidence, transition } = entry;
+    // What changed nothing is erased long before what did.
+    if (evidence === null || (this.isErased && !transition)) return null;
+    const side = await readKept(this.#server, entry, evidence);
+    this.isErased ||= side === null;
+    return side && { side, at, doubt: doubtOf(entry) };
+  }
 }
 
 /** Null where it was erased. */

@@ -13,6 +13,7 @@ import {
   emptyWorld,
   enrolled,
   now,
+  reasonOf,
   startApi,
   statusOf,
   verdictOf,
@@ -35,8 +36,11 @@ function fillHistory(world: World): void {
     parseBundle(readFileSync(join(recorded, '../vectors', name, 'bundle.json'), 'utf8'));
   world.bundles.set('node-2', vector('45-kernel'));
   world.bundles.set('11'.repeat(32), vector('control'));
+  world.bundles.set('22'.repeat(32), vector('45-kernel'));
   const bad = verdictOf({ state: 'untrusted' });
-  for (const name of ['node-2', 'node-3'])
+  // By a policy that did not require the boot.
+  const unjudged = verdictOf({ reasons: [reasonOf('kernel_unknown', { severity: 'warn' })] });
+  for (const name of ['node-2', 'node-3', 'node-5'])
     world.nodes.set(name, {
       enrolled: enrolled(name),
       status: statusOf(name, bad, { bootSeenAt: now - hour }),
@@ -55,11 +59,14 @@ function fillHistory(world: World): void {
   // Of the boot that runs: trusted for another reason.
   row('node-2', 59, verdictOf(), '33'.repeat(32));
   row('node-2', 60, bad, '33'.repeat(32));
+  row('node-2', 62, unjudged, '22'.repeat(32));
   row('node-2', 65, verdictOf(), null);
   row('node-2', 66, verdictOf(), '44'.repeat(32));
   row('node-2', 70, verdictOf(), '11'.repeat(32));
   row('node-2', 80, verdictOf(), otherDigest);
   row('node-3', 70, verdictOf(), '55'.repeat(32));
+  world.bundles.set('node-5', vector('control'));
+  row('node-5', 70, unjudged, '22'.repeat(32));
 }
 
 /** A recorded quote of the boot that `debian13-shim-grub` recorded, and a log. */
@@ -174,6 +181,11 @@ describe('assay boot diff', () => {
     it('takes the first twelve digits of a digest', async () => {
       assert.equal((await ask('node-1', `node-1@${otherDigest.slice(0, 12)}`)).code, 0);
       assert.equal((await ask('node-1', `node-1@${otherDigest.slice(0, 11)}`)).code, 2);
+    });
+
+    it('of one node: says so where all that is kept is a boot that was trusted though nobody knew it', async () => {
+      const { out } = await ask('node-5');
+      assert.match(out, /^Compared with node-5@222222222222, .*kernel_unknown/);
     });
 
     it('of one node: compares its latest boot with the last one before that was trusted', async () => {
