@@ -41,7 +41,7 @@ export async function readCertificate(
   if (key === null) return null;
   const isOfKey = (pem: string) => new X509Certificate(pem).checkPrivateKey(createPrivateKey(key));
   const made = await readOrNull(join(dir, 'new', 'certificate'));
-  if (made !== null && isOfKey(made)) {
+  if (made !== null && isWhole(made) && isOfKey(made)) {
     await putInPlace(dir, made);
     return { certificate: made, key };
   }
@@ -50,6 +50,15 @@ export async function readCertificate(
   throw new Error(
     `${join(dir, 'server.key')} is not the key of server.crt: bring the right one, or remove both`,
   );
+}
+
+/** Of one that was still being written the key is not in its place either. */
+function isWhole(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** True where it is for all of these host names and addresses. */
