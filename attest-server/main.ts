@@ -49,9 +49,9 @@ async function readSettings(flags: Flags): Promise<ReturnType<typeof serverValue
 }
 
 /** Whatever was opened is closed by now: the process ends by itself. */
-async function fail(error: unknown): Promise<void> {
+async function fail(error: unknown, stateDir?: string): Promise<void> {
   const { startFault } = await import('./start-fault.ts');
-  const { text, exitCode } = startFault(error);
+  const { text, exitCode } = startFault(error, stateDir);
   process.stderr.write(`assay-server: ${text}\n`);
   process.exitCode = exitCode;
 }
@@ -65,7 +65,10 @@ async function run(flags: Flags): Promise<void> {
   const { formatters, timestamp } = logLines;
   const logger = pino({ level: settings.logLevel, base: null, formatters, timestamp }, pino.destination(2));
   logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
-  const server = await startServer(configOf(settings), { logger });
+  const server = await startServer(configOf(settings), { logger }).catch((error: unknown) =>
+    fail(error, settings.stateDir),
+  );
+  if (server === undefined) return;
   logger.info(
     { agents: server.agentPort, api: server.apiPort, metrics: server.metricsPort, ca: server.caFile },
     'the server listens',

@@ -2,16 +2,25 @@ import { PolicyError } from './policy/file/policy-error.ts';
 import { ConfigError } from './protocol/config-error.ts';
 import { storageCauseOf } from './protocol/server-fault.ts';
 
-/** Why a server did not start, for a person: what is wrong, and what to do; and the exit code, 2 for a wrong usage. */
-export function startFault(error: unknown): { readonly text: string; readonly exitCode: 1 | 2 } {
+/**
+ * Why a server did not start, for a person: what is wrong, and what to do; and the exit code, 2 for a wrong usage.
+ * @param stateDir where it is known
+ */
+export function startFault(
+  error: unknown,
+  stateDir?: string,
+): { readonly text: string; readonly exitCode: 1 | 2 } {
   // What opened before the fault did not close well either: the fault is what a person must know of.
-  if (error instanceof SuppressedError) return startFault(error.suppressed);
+  if (error instanceof SuppressedError) return startFault(error.suppressed, stateDir);
   const text = error instanceof Error ? error.message : String(error);
   if (error instanceof ConfigError || error instanceof PolicyError) return { text, exitCode: 2 };
   const { code, path, port } = systemError(error);
   const storage = storageCauseOf(error);
-  if (storage === 'disk_full')
-    return { text: `the disk is full: ${path ?? text}\n  ${makeRoom}`, exitCode: 1 };
+  if (storage === 'disk_full') {
+    // Who writes into an open file is told no path.
+    const where = stateDir === undefined || text.includes(stateDir) ? text : `${stateDir}: ${text}`;
+    return { text: `the disk is full: ${path ?? where}\n  ${makeRoom}`, exitCode: 1 };
+  }
   if (code !== null && path !== null)
     return {
       text: `${path} cannot be used (${code})\n  See whether it exists and this user may use it, or name another: --config, --policy, --state-dir.`,

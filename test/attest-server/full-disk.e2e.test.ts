@@ -312,7 +312,7 @@ describe('the start of a server on a full disk', function () {
     disk.fill();
     const last = await started();
     assert.equal(last.code, 1);
-    assert.match(last.said, /^assay-server: the disk is full: /m);
+    assert.match(last.said, new RegExp(`^assay-server: the disk is full: .*${disk.path}/state`, 'm'));
     disk.empty();
     const healed = await started();
     assert.deepEqual([healed.code, /server_fault/.test(healed.said)], [0, false]);
