@@ -93,6 +93,23 @@ describe("the server's certificate", () => {
     assert.equal((await at(Date.now())).chain, first.chain);
   });
 
+  it('is named with its path where it, its key or its authority is damaged', async () => {
+    const first = await at(Date.now());
+    for (const [name, whole] of [
+      ['server.crt', leafOf(first)],
+      ['server.key', first.key],
+      ['ca.crt', first.ca],
+    ] as const) {
+      await writeFile(join(tls, name), 'damaged');
+      await assert.rejects(at(Date.now()), (error) => {
+        assert.ok(error instanceof Error && error.message.startsWith(`${join(tls, name)} `), String(error));
+        return true;
+      });
+      await writeFile(join(tls, name), whole);
+    }
+    assert.equal((await at(Date.now())).chain, first.chain);
+  });
+
   it('stays where another one was being written when the server was killed, and is made anew all the same', async () => {
     const first = await at(Date.now());
     for (const half of ['', leafOf(first).slice(0, 200)]) {
