@@ -14,7 +14,10 @@ export interface StartFault {
 }
 
 /** What a start is made of, as far as it is known. */
-export type Started = Pick<ServerConfig, 'agentPort' | 'apiPort' | 'metricsPort' | 'policy' | 'host'>;
+export type Started = Pick<
+  ServerConfig,
+  'agentPort' | 'apiPort' | 'metricsPort' | 'policy' | 'host' | 'stateDir'
+>;
 
 /** Why a server did not start, for a person: what is wrong, and what to do. */
 export function startFault(error: unknown, started: Started | null = null): StartFault {
@@ -28,8 +31,11 @@ export function startFault(error: unknown, started: Started | null = null): Star
   if (error instanceof ConfigError) return { text, exitCode: 2 };
   if (error instanceof PolicyError) return { text: policyText(error), exitCode: 2 };
   const { code, path, port, address } = systemError(error);
-  if (storageCauseOf(error) === 'disk_full')
-    return { text: `the disk is full: ${path ?? text}\n  ${makeRoom}`, exitCode: 1 };
+  if (storageCauseOf(error) === 'disk_full') {
+    // Who writes into an open file is told no path.
+    const where = started === null || text.includes(started.stateDir) ? text : `${started.stateDir}: ${text}`;
+    return { text: `the disk is full: ${path ?? where}\n  ${makeRoom}`, exitCode: 1 };
+  }
   if (code !== null && path !== null)
     return { text: `${path} cannot be used (${code})\n  ${whatToName(path, started)}`, exitCode: 1 };
   if (code !== null && address !== null)

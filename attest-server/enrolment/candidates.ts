@@ -90,7 +90,17 @@ export class Candidates {
     this.#gone.clear();
     for (const [key, waiting] of due)
       this.#waiting.replace(key, { ...waiting, writtenAt: now, isWritten: true });
-    await this.#store.saveCandidates({ changed: due.map(([, { candidate }]) => candidate), gone });
+    try {
+      await this.#store.saveCandidates({ changed: due.map(([, { candidate }]) => candidate), gone });
+    } catch (error) {
+      for (const each of gone)
+        if (!this.#waiting.get(keyOf(each)) === undefined) this.#gone.set(keyOf(each), each);
+      for (const [key] of due) {
+        const now = this.#waiting.get(key);
+        if (now !== undefined) this.#waiting.replace(key, { ...now, isWritten: false });
+      }
+      throw error;
+    }
   }
 }
 

@@ -38,11 +38,18 @@ export class LastSeen {
 
   async flush(): Promise<void> {
     if (this.#unwritten.size === 0) return;
-    const changed = [...this.#unwritten].flatMap(([name, ekDigest]) => {
+    const names = [...this.#unwritten];
+    const changed = names.flatMap(([name, ekDigest]) => {
       const seen = this.#byName.get(name);
       return seen === undefined ? [] : [{ ...seen, ekDigest }];
     });
     this.#unwritten.clear();
-    await this.#store.saveSeen(changed);
+    try {
+      await this.#store.saveSeen(changed);
+    } catch (error) {
+      for (const [name, ekDigest] of names)
+        if (this.#byName.has(name) && !this.#unwritten.has(name)) this.#unwritten.set(name, ekDigest);
+      throw error;
+    }
   }
 }

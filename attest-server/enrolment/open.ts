@@ -3,6 +3,7 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { ApiPorts } from '../http/ports.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import { storageCauseOf } from '../protocol/server-fault.ts';
 import type { Reporter } from '../telemetry/report.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
@@ -176,8 +177,12 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     onRevoked: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {
       clearInterval(flushing);
-      await candidates.flush(now(), true);
-      await lastSeen.flush();
+      // Where there is no room, it is not remembered: that is no reason to end badly.
+      for (const flush of [() => candidates.flush(now(), true), () => lastSeen.flush()])
+        await flush().catch((error: unknown) => {
+          if (storageCauseOf(error) === null) throw error;
+          fault(error, 'enrolment');
+        });
     },
   };
 }

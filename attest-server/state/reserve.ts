@@ -35,6 +35,8 @@ export function openReserve(dir: string): Reserve {
     rmSync(path, { force: true });
     isTaken = false;
   };
+  // Of one that was killed while it took it, or of a disk of another size: nobody would ever give that back.
+  if (!isTaken) free();
   return {
     free,
     take() {

@@ -85,9 +85,17 @@ function rowOf(entry: AuditEntry): Row {
 const entryBytes = 256;
 
 /** The log, and what makes it hard to rewrite: its head, signed, and the keys that sign. */
-export function auditStore({ db }: Database, append: Append, onUnreadable: OnUnreadable): AuditStore {
+export function auditStore(
+  { db, forMachines }: Database,
+  append: Append,
+  onUnreadable: OnUnreadable,
+): AuditStore {
   return {
-    append: (event) => db.transaction().execute((transaction) => append(transaction, event)),
+    append: (event) => {
+      const write = (transaction: Kysely<Tables>) => append(transaction, event);
+      // Attack: refusals that strangers cause use up the room in which people revoke.
+      return event.action === 'refuse' ? forMachines(write) : db.transaction().execute(write);
+    },
 
     async entries({ after = 0, limit, bytes = Number.POSITIVE_INFINITY }) {
       const query = db.selectFrom('audit').selectAll().where('seq', '>', after).orderBy('seq').limit(limit);

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import type { Tables } from './schema.ts';
 import type { Build } from './statements.ts';
 
@@ -27,6 +27,8 @@ export interface Database {
    * full it may be done twice, and takes nothing of what is kept for people.
    */
   inTransaction<T>(work: () => Promise<T>): Promise<T>;
+  /** A transaction for what machines and strangers have the server write: it takes nothing of what is kept for people, either. */
+  forMachines<T>(work: (transaction: Transaction<Tables>) => Promise<T>): Promise<T>;
   /** Writes, and changes nothing. @throws where nothing can be written */
   probe(): Promise<void>;
   /** True where SQL itself refused a second row of the same key. */

@@ -31,7 +31,7 @@ export function enrolmentStore(
   settled: () => Promise<void>,
   onUnreadable: OnUnreadable,
 ): EnrolmentStore {
-  const { db } = database;
+  const { db, forMachines } = database;
   const enrolled = db.selectFrom('nodes').selectAll().where('revoked_at', 'is', null);
   const byName = hot<{ name: string }>()((value) => enrolled.where('name', '=', value('name')).compile());
   const byEk = hot<{ ekDigest: string }>()((value) =>
@@ -91,7 +91,7 @@ export function enrolmentStore(
 
     async enrol(node, event, joinTokenId, superseded) {
       if (superseded !== undefined) await settled();
-      await db.transaction().execute(async (transaction) => {
+      await forMachines(async (transaction) => {
         if (superseded !== undefined) {
           const { ekDigest, reason, audit } = superseded;
           await revokeRecord(transaction, { name: node.name, ekDigest, at: node.enrolledAt, reason });
@@ -176,7 +176,7 @@ export function enrolmentStore(
     },
 
     saveSeen: (changed) =>
-      db.transaction().execute(async (transaction) => {
+      forMachines(async (transaction) => {
         for (const { ekDigest, address, agent } of changed)
           await transaction
             .updateTable('statuses')
@@ -245,7 +245,7 @@ export function enrolmentStore(
     },
 
     saveCandidates: ({ changed, gone }) =>
-      db.transaction().execute(async (transaction) => {
+      forMachines(async (transaction) => {
         for (const { node, ekDigest } of gone)
           await transaction
             .deleteFrom('candidates')

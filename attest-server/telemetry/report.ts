@@ -97,8 +97,9 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   let isStorageFaulty = false;
   const audit = (event: AuditEvent): void => {
     auditLog.write(event).catch((error: unknown) => {
-      metrics.auditWriteFailed();
       const isKept = storageCauseOf(error) !== null && late.length < mostLate;
+      // Those of strangers wait as a rule while the disk is full: nobody is to be woken by them.
+      if (!isKept || event.action !== 'refuse') metrics.auditWriteFailed();
       if (isKept) late.push(event);
       else lost.entries += 1;
       logger[isKept ? 'warn' : 'error'](

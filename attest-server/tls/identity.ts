@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../protocol/authority.ts';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
 import { type Authorities, type RotationStage, readAuthorities } from './authority-files.ts';
-import { isDue, isFor, makeCertificate, readCertificate } from './server-certificate.ts';
+import { isDue, isFor, makeCertificate, parsed, readCertificate } from './server-certificate.ts';
 
 /** The server's own authority and certificate, PEM. One authority per installation, never shared. */
 export interface ServerIdentity {
@@ -44,7 +44,8 @@ export async function ensureIdentity(
   // Who could read a key or put his own there is the server's equal.
   for (const name of ['ca.key', 'next.key', 'server.key']) checkPrivateFile(join(dir, name));
   const found = await readAuthorities(dir);
-  const authority = new X509Certificate(found.inForce);
+  const ca = join(dir, 'ca.crt');
+  const authority = parsed(ca, 'bring back a copy', () => new X509Certificate(found.inForce));
   const kept = await readCertificate(dir);
   const old = kept === null ? null : new X509Certificate(kept.certificate);
   if (kept !== null && old !== null && isFor(old, names) && !isDue(old, authority, now))

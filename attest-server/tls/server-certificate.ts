@@ -39,9 +39,11 @@ export async function readCertificate(
   const certificate = await readOrNull(join(dir, 'server.crt'));
   const key = await readOrNull(join(dir, 'server.key'));
   if (key === null) return null;
-  const isOfKey = (pem: string) => new X509Certificate(pem).checkPrivateKey(createPrivateKey(key));
+  const ownKey = parsed(join(dir, 'server.key'), orMadeAnew, () => createPrivateKey(key));
+  const isOfKey = (pem: string) =>
+    parsed(join(dir, 'server.crt'), orMadeAnew, () => new X509Certificate(pem)).checkPrivateKey(ownKey);
   const made = await readOrNull(join(dir, 'new', 'certificate'));
-  if (made !== null && isOfKey(made)) {
+  if (made !== null && isWhole(made) && isOfKey(made)) {
     await putInPlace(dir, made);
     return { certificate: made, key };
   }
@@ -50,6 +52,26 @@ export async function readCertificate(
   throw new Error(
     `${join(dir, 'server.key')} is not the key of server.crt: bring the right one, or remove both`,
   );
+}
+
+const orMadeAnew = 'bring back a copy, or remove server.crt and server.key: they are made anew';
+
+/** @throws Error that names the file and what to do, where that fails */
+export function parsed<T>(path: string, remedy: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new Error(`${path} is damaged: ${remedy}`, { cause });
+  }
+}
+
+/** Of one that was still being written the key is not in its place either. */
+function isWhole(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** True where it is for all of these host names and addresses. */

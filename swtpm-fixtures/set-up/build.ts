@@ -176,7 +176,10 @@ function launcher(name: string, start: string): string {
 # Starts ${name} with the Node.js that it is tested with, a package of its own; else with the machine's.
 package=$(readlink -f "$0") && package=\${package%/bin/*}
 case $(uname -m) in x86_64) arch=x64 ;; aarch64) arch=arm64 ;; *) arch=other ;; esac
-for modules in "$package/node_modules" "\${package%/*}"; do
+# Beside the package only where npm put it: elsewhere anybody's program may lie there.
+beside=\${package%/*}
+[ "\${beside##*/}" = node_modules ] || beside=
+for modules in "$package/node_modules" \${beside:+"$beside"}; do
   node=$modules/node-linux-$arch/bin/node
   if [ -x "$node" ]; then exec "$node" "$package/${start}" "$@"; fi
 done

@@ -46,6 +46,15 @@ describe('why a server did not start', () => {
     const store = startFault(new Error('the store /var/lib/assay/assay.db cannot be opened', { cause }));
     assert.match(store.text, /^the disk is full: the store \/var\/lib\/assay\/assay\.db /);
     assert.deepEqual([exitCode, store.exitCode], [1, 1]);
+    const later = startFault(cause, {
+      stateDir: '/var/lib/assay',
+      agentPort: 8443,
+      apiPort: 8444,
+      metricsPort: 9464,
+      policy: 'observe',
+      host: '0.0.0.0',
+    });
+    assert.match(later.text, /^the disk is full: \/var\/lib\/assay: /);
   });
 
   it('keeps the words of every other fault', () =>

@@ -236,6 +236,32 @@ describe('the alert rules for Prometheus', () => {
     await assertFires([], '10m', [{ alert: 'AssayServerGone', labels: {} }]);
   });
 
+  it('go on about a node over a scrape that is missed, as while the server starts anew: nobody is woken twice', async () => {
+    const found = nodes.filter(({ state, class: is }) => state === 'untrusted' || is === 'failed');
+    const missed = found
+      .flatMap(seriesOf)
+      .map(([series, value]) => [series, value.replace(/^(.)x90$/, '$1x20 stale $1x90')] as const);
+    const fired = found.flatMap((node): Fired[] => {
+      const alert = alertOf(node)?.[0];
+      if (alert === undefined || node.class === null) return [];
+      const labels =
+        alert === 'AssayNodeUntrusted'
+          ? { instance, node: node.name, state: node.state }
+          : reasonLabels(node, node.class);
+      return [{ alert, labels }];
+    });
+    await assertFires([...healthy, ...missed], '21m', fired);
+    await assertFires([...healthy, ...missed], '30m', fired);
+  });
+
+  it('do not call one node many, where a small cluster has one that boots slowly', async () => {
+    const counts: Scraped = [
+      [`assay_nodes{instance="${instance}",state="unknown"}`, '1x90'],
+      [`assay_nodes{instance="${instance}",state="trusted"}`, '2x90'],
+    ];
+    await assertFires([...healthy, ...counts], '20m', []);
+  });
+
   it('are quiet where all is well', async () => {
     await assertFires(
       [...healthy, ...seriesOf({ name: 'good', state: 'trusted', class: null, signed: false })],

@@ -231,6 +231,22 @@ describe('the packed programs, installed without a clone', function () {
     }
   });
 
+  it('run no program that lies beside a copy which npm did not install (row 131)', async () => {
+    const beside = own('unpacked');
+    await run('tar', ['-xzf', tarball, '-C', beside], bounds);
+    for (const arch of ['x64', 'arm64']) {
+      const planted = join(own('unpacked', `node-linux-${arch}`, 'bin'), 'node');
+      writeFileSync(planted, '#!/bin/sh\necho planted\n', { mode: 0o755 });
+    }
+    const fresh = own('fresh');
+    copyFileSync(inFolder('node'), join(fresh, 'node'));
+    for (const name of commands) {
+      const command = [join(beside, 'package/bin', name), '--version'];
+      const { stdout } = await asUser(command, { PATH: `${fresh}${delimiter}/usr/bin:/bin` });
+      assert.equal(stdout, `${version}\n`);
+    }
+  });
+
   it('say that there are none where npm packed the clone without compiling it', async () => {
     const raw = own('raw');
     await run('npm', ['pack', root, '--pack-destination', raw, '--loglevel=error'], {

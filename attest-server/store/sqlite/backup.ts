@@ -1,5 +1,5 @@
-import { closeSync, fsyncSync, lstatSync, openSync, rmSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { closeSync, fsyncSync, lstatSync, openSync, renameSync, rmSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { preparePrivateFile } from '../../state/private-file.ts';
 
@@ -15,18 +15,30 @@ export async function backUp(path: string, to: string): Promise<void> {
   const target = resolve(to);
   if (lstatSync(target, { throwIfNoEntry: false }) !== undefined)
     throw new Error(`${target} exists: name another file`);
-  preparePrivateFile(target);
+  // Killed in the middle, it leaves nothing that looks like a copy.
+  const part = `${target}.part`;
+  rmSync(part, { force: true });
+  preparePrivateFile(part);
   // A connection of its own: it sees only what is committed.
   const source = new DatabaseSync(resolve(path), { readOnly: true, timeout: 5000 });
   try {
-    await backup(source, target, { rate: allPages });
-    const file = openSync(target, 'r');
-    fsyncSync(file);
-    closeSync(file);
+    await backup(source, part, { rate: allPages });
+    syncPath(part);
+    renameSync(part, target);
+    syncPath(dirname(target));
   } catch (error) {
-    rmSync(target, { force: true });
+    rmSync(part, { force: true });
     throw error;
   } finally {
     source.close();
+  }
+}
+
+function syncPath(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
   }
 }

@@ -35,10 +35,11 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
       }
     });
   const room = roomFor(watch, () => db.connection().execute(async () => emptyLog(connection)));
-  writeInRoom(db, room);
+  const forMachines = writeInRoom(db, room);
   return {
     db,
     prepare: () => (build) => statement(connection, build),
+    forMachines,
     inTransaction: (work) => room.write(() => transact(work), false),
     // Another program that holds the database holds whoever waits for it: this one does not wait.
     async probe() {

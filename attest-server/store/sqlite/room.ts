@@ -1,5 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
-import { storageCauseOf } from '../../protocol/server-fault.ts';
+import { StorageFault, storageCauseOf } from '../../protocol/server-fault.ts';
 import type { WriteWatch } from '../database.ts';
 import type { Tables } from '../schema.ts';
 
@@ -13,6 +13,8 @@ export interface Room {
 export function roomFor(watch: WriteWatch, emptyLog: () => Promise<void>): Room {
   return {
     async write(work, mayUseReserve) {
+      // What was kept is free for all by now: whoever may not have it must not even try.
+      if (!mayUseReserve && watch.isFull()) throw new StorageFault('disk_full');
       for (let attempt = 0; ; attempt += 1)
         try {
           const result = await work();
@@ -32,8 +34,14 @@ export function roomFor(watch: WriteWatch, emptyLog: () => Promise<void>): Room 
   };
 }
 
-/** Has every transaction of the queries go through the room. */
-export function writeInRoom(db: Kysely<Tables>, room: Room): void {
+/**
+ * Has every transaction of the queries go through the room.
+ * @returns how one is done that takes nothing of what is kept
+ */
+export function writeInRoom(
+  db: Kysely<Tables>,
+  room: Room,
+): <T>(work: (transaction: Transaction<Tables>) => Promise<T>) => Promise<T> {
   const begin = db.transaction.bind(db);
   db.transaction = () => {
     const builder = begin();
@@ -42,4 +50,5 @@ export function writeInRoom(db: Kysely<Tables>, room: Room): void {
       room.write(() => execute(work), true);
     return builder;
   };
+  return (work) => room.write(() => begin().execute(work), false);
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -15,6 +15,21 @@ describe('a backup of a store', () => {
   });
   afterEach(() => rmSync(parent, { recursive: true }));
   const open = (path: string) => openStore(path, { chain: chainEntry });
+
+  it('has its name once it is whole: one that a kill cut off looks like none', async () => {
+    const store = await open(join(parent, 'state', 'assay.db'));
+    const copy = join(parent, 'backups', 'copy.db');
+    const copying = store.backup(copy);
+    assert.equal(existsSync(copy), false);
+    await copying;
+    assert.equal(statSync(copy).mode & 0o777, 0o600);
+    assert.deepEqual(readdirSync(join(parent, 'backups')), ['copy.db']);
+    // Of one that was cut off.
+    writeFileSync(join(parent, 'backups', 'next.db.part'), 'x', { mode: 0o600 });
+    await store.backup(join(parent, 'backups', 'next.db'));
+    assert.deepEqual(readdirSync(join(parent, 'backups')), ['copy.db', 'next.db']);
+    await store[Symbol.asyncDispose]();
+  });
 
   it('is one moment of it, whatever is written meanwhile', async () => {
     const store = await open(join(parent, 'state', 'assay.db'));

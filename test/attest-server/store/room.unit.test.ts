@@ -5,11 +5,16 @@ import { groupCommit } from '../../../attest-server/store/group-commit.ts';
 import { roomFor } from '../../../attest-server/store/sqlite/room.ts';
 
 /** A write that fails so often for this cause, and what is done about it, in order. */
-async function written(cause: StorageCause | null, failures: number, mayUseReserve: boolean) {
+async function written(
+  cause: StorageCause | null,
+  failures: number,
+  mayUseReserve: boolean,
+  wasFull = false,
+) {
   const done: string[] = [];
   let left = failures;
   const room = roomFor(
-    { failed: () => done.push('failed'), isFull: () => done.includes('failed') },
+    { failed: () => done.push('failed'), isFull: () => wasFull || done.includes('failed') },
     async () => {
       done.push('emptied');
     },
@@ -42,6 +47,12 @@ describe('a write that finds no room', () => {
       'write emptied write failed emptied write failed thrown',
     ],
     ['is not repeated for another cause', ['read_only', 1, true], 'write failed thrown'],
+    [
+      'is not tried where the disk is known as full, where no person waits for it',
+      ['disk_full', 0, false, true],
+      'thrown',
+    ],
+    ['is tried then, where people wait for it', ['disk_full', 0, true, true], 'write emptied'],
     ['tells nobody of a fault of the program', [null, 1, true], 'write thrown'],
   ];
   for (const [what, given, expected] of cases)

@@ -93,6 +93,37 @@ describe("the server's certificate", () => {
     assert.equal((await at(Date.now())).chain, first.chain);
   });
 
+  it('is named with its path where it, its key or its authority is damaged', async () => {
+    const first = await at(Date.now());
+    for (const [name, whole] of [
+      ['server.crt', leafOf(first)],
+      ['server.key', first.key],
+      ['ca.crt', first.ca],
+    ] as const) {
+      await writeFile(join(tls, name), 'damaged');
+      await assert.rejects(at(Date.now()), (error) => {
+        assert.ok(error instanceof Error && error.message.startsWith(`${join(tls, name)} `), String(error));
+        return true;
+      });
+      await writeFile(join(tls, name), whole);
+    }
+    assert.equal((await at(Date.now())).chain, first.chain);
+  });
+
+  it('stays where another one was being written when the server was killed, and is made anew all the same', async () => {
+    const first = await at(Date.now());
+    for (const half of ['', leafOf(first).slice(0, 200)]) {
+      await mkdir(join(tls, 'new'));
+      await writeFile(join(tls, 'new', 'certificate'), half);
+      assert.equal((await at(Date.now())).chain, first.chain);
+      const second = await at(renewAt(first));
+      assert.notEqual(second.chain, first.chain);
+      assert.deepEqual((await readdir(tls)).sort(), ['ca.crt', 'ca.key', 'server.crt', 'server.key']);
+      await writeFile(join(tls, 'server.crt'), leafOf(first));
+      await writeFile(join(tls, 'server.key'), first.key, { mode: 0o600 });
+    }
+  });
+
   it('is made anew where the clock was ahead, and not where it is behind', async () => {
     const first = await at(Date.now() + 10 * day);
     assert.equal((await at(0)).chain, first.chain);
