@@ -9,7 +9,7 @@ import type { Setting, Settings } from '../attest-server/protocol/settings.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
-const documents = globSync('{*,docs/*}.md', { cwd: root }).sort();
+const documents = globSync('{*,{docs,manifests}/*}.md', { cwd: root }).sort();
 
 describe('README.md', () => {
   const readme = read('README.md');

@@ -60,6 +60,7 @@ export function nodeView(
     enrolledAt: rfc3339(enrolled.enrolledAt),
     enrolledBy: enrolled.enrolledBy,
     ek: enrolled.ekDigest,
+    endorsedBy: enrolled.endorsedBy,
   };
 }
 
@@ -124,6 +125,7 @@ const unsaid = {
   enrolledAt: null,
   enrolledBy: null,
   ek: null,
+  endorsedBy: null,
   address: null,
   connectedAt: null,
   agent: null,

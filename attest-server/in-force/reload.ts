@@ -29,7 +29,7 @@ export async function reloadParts(
     try {
       await read();
       report.reloaded(part);
-      logger.info({ part }, `the ${part} was read again`);
+      logger.info({ part }, `read again: ${part}`);
     } catch (error) {
       faults.push(error);
       logFault(part, error, logger);

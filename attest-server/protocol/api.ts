@@ -95,6 +95,8 @@ export const nodeView = z.object({
   enrolledBy: z.string().nullable().default(null),
   /** SHA-256 of its endorsement key's TPMT_PUBLIC, hex. */
   ek: z.string().nullable().default(null),
+  /** SHA-256 of the root that vouches for its TPM, hex; null where none of the server's does. */
+  endorsedBy: z.string().nullable().default(null),
   /** Of its connection, or of the last one that was proven. */
   address: z.string().nullable().default(null),
   /** Since when it is connected; null while it is not. */

@@ -67,7 +67,13 @@ try {
   ]);
   for (const file of globSync('**/*.js', { cwd: out })) bindNodeTpm2(join(out, file));
   const readAtRunTime = ['attest-server/**/*.{pem,yaml}', 'attest-server/policy/file/policy.schema.json'];
-  const beside = ['attest-server/cli/assay.mjs', 'LICENSE', 'README.md', 'manifests/host/*'];
+  const beside = [
+    'attest-server/cli/assay.mjs',
+    'LICENSE',
+    '{README,SECURITY,CHANGELOG}.md',
+    'docs/*.md',
+    'manifests/*/*',
+  ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
   copyPackages();
   writeFileSync(join(out, 'package.json'), packageJson());

@@ -122,7 +122,8 @@ describe('the packed programs, installed without a clone', function () {
       names.filter((name) => /\.([mc]?ts|map)$|^package\/(test|swtpm-fixtures)\//.test(name)),
       [],
     );
-    for (const name of ['LICENSE', 'README.md', 'manifests/host/assay-server.service'])
+    const manifests = ['manifests/host/assay-server.service', 'manifests/prometheus/assay.rules.yaml'];
+    for (const name of ['LICENSE', 'README.md', 'docs/watching.md', ...manifests])
       assert.ok(names.includes(`package/${name}`), name);
     const files = globSync('**/*.{js,mjs,json}', { cwd: installedPackage(), exclude: ['node_modules/**'] });
     assert.ok(files.length > 300);

@@ -64,20 +64,26 @@ const methods: Readonly<Record<Bound, string>> = {
   'first-use': 'by first use',
 };
 
-function enrolled({ enrolledAt, enrolledBy, bound, ek, tpm, tpmClass }: NodeView): readonly Line[] {
+function enrolled(node: NodeView): readonly Line[] {
+  const { enrolledAt, enrolledBy, bound, ek } = node;
   if (bound === null) return [];
   const at = enrolledAt === null ? '' : `${utc(enrolledAt)} `;
   // Of first use nobody vouched, so nobody is named.
   const who = enrolledBy === null || bound === 'first-use' ? '' : `, by ${enrolledBy}`;
-  const endorsed =
-    tpmClass === 'unknown'
-      ? 'no root that the server trusts vouches for this TPM'
-      : `${tpmClass}, according to a trusted root`;
   return [
     ['Enrolled', `${at}${methods[bound]}${who}`],
-    ...(ek === null ? [] : [['Endorsement key', ek] as const]),
-    ['Endorsed', `${tpm === null ? '' : `${tpm}; `}${endorsed}`],
+    ...(ek === null ? [] : [['Endorsement key', ek] as const, ['Endorsed', endorsed(node)] as const]),
   ];
+}
+
+/** Without a root's word a certificate is believed only where it says that its TPM is a virtual one. */
+function endorsed({ endorsedBy, tpm, tpmClass }: NodeView): string {
+  const kind = tpmClass === 'unknown' ? 'of an unknown kind' : tpmClass;
+  const who =
+    endorsedBy !== null
+      ? `${kind}, according to a trusted root`
+      : `${tpmClass === 'virtual' ? 'virtual, as its own certificate says; ' : ''}no root that the server trusts vouches for it`;
+  return tpm === null ? who : `${tpm}; ${who}`;
 }
 
 function connection({ connectedAt, address, agent }: NodeView): readonly Line[] {

@@ -180,6 +180,26 @@ describe('the pages about one node', () => {
       assert.match(out, line);
   });
 
+  it('say that a root vouches for the TPM only where one does', async () => {
+    const endorsed = async (change: object) =>
+      /^ {2}endorsed +(.*)$/m.exec(await shown(why, 200, { ...view, ...change }))?.[1];
+    const root = 'a'.repeat(64);
+    assert.deepEqual(
+      [
+        await endorsed({}),
+        await endorsed({ tpmClass: 'unknown', tpm: null }),
+        await endorsed({ endorsedBy: root }),
+        await endorsed({ endorsedBy: root, tpmClass: 'unknown', tpm: null }),
+      ],
+      [
+        'IBM; virtual, as its own certificate says; no root that the server trusts vouches for it',
+        'no root that the server trusts vouches for it',
+        'IBM; virtual, according to a trusted root',
+        'of an unknown kind, according to a trusted root',
+      ],
+    );
+  });
+
   it('obey nothing that a server says, also in its advice', async () => {
     const [reason] = view.reasons;
     const next = 'Do this:\n  assay get nodes \u001b[2J\u009b2J\r\nor \u202ethat\u0007';

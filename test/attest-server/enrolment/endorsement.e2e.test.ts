@@ -98,7 +98,7 @@ describe('who endorsed a TPM, over a real connection', () => {
         ['pin', null, null, tpmClass],
       );
       const view = await shown(node);
-      assert.deepEqual([view.tpmClass, view.tpm], [tpmClass, null]);
+      assert.deepEqual([view.tpmClass, view.tpm, view.endorsedBy], [tpmClass, null, null]);
     }
   });
 
@@ -112,6 +112,7 @@ describe('who endorsed a TPM, over a real connection', () => {
     await peer.close();
     const view = await shown(node);
     assert.deepEqual([view.bound, view.tpmClass], ['join-token', 'discrete']);
+    assert.match(String(view.endorsedBy), /^[0-9a-f]{64}$/);
     assert.match(view.tpm ?? '', /^IFX firmware [0-9a-f]{16}$/);
     const enrolled = (await world.audit()).find(
       (entry) => entry.action === 'enrol' && entry.subject === node,
