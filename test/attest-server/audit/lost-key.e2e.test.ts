@@ -117,7 +117,7 @@ describe('a server whose audit key is lost', () => {
         exited(1, new RegExp(`\\b${process.pid}\\b`))(error) && String(error).includes(world.stateDir),
     );
     await world.server.close();
-    await assert.rejects(startAnew(world), exited(1, /is there/));
+    await assert.rejects(startAnew(world), exited(1, /exists/));
     rmSync(key(world));
     for (const reason of ['', ' ', 'a\nb', 'x'.repeat(201)])
       await assert.rejects(startAnew(world, reason), exited(1, /--reason/), reason);

@@ -183,9 +183,9 @@ describe("the server's certificate", () => {
     it('is made anew once a clock that was ahead is right', async () => {
       await using room = await open();
       now += 300 * day;
-      await until(() => told.length === 1);
+      await until(() => told.length >= 1);
       now -= 300 * day;
-      await until(() => told.length === 2 && !isRenewalDue(room.identity, now));
+      await until(() => told.length >= 2 && !isRenewalDue(room.identity, now));
     });
 
     it('is ready until it has ended, though it could not be made, and again once it is', async () => {
