@@ -80,7 +80,7 @@ describe('the server as a process', () => {
       ({ part, field }) => part === 'policy' && field !== undefined,
     );
     assert.deepEqual([file, line, field], [join(dir, 'policy.yaml'), 9, 'groups.0.enforse']);
-    await saidLine(({ msg }) => String(msg).startsWith('not everything'));
+    await saidLine(({ msg }) => String(msg).startsWith('some parts were not'));
     assert.deepEqual(await ask('/v1/policy'), before);
     await writeFile(join(dir, 'policy.yaml'), '{');
     said = '';

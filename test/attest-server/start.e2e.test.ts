@@ -113,7 +113,7 @@ describe('the start of a server', function () {
     second.kill('SIGTERM');
     assert.deepEqual(await ended, [0, null]);
     // The folder is free, and so it is the key that is told of.
-    await assert.rejects(ends(environment(), ...anew), refused(/audit\.key is there/));
+    await assert.rejects(ends(environment(), ...anew), refused(/audit\.key exists/));
   });
 });
 

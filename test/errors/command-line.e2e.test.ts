@@ -218,13 +218,14 @@ describe('an error of the command line advises the right thing', () => {
   it('says of a server of npm start that is over that it does not run', async () => {
     const folder = join(dir, 'clone');
     await mkdir(join(folder, '.assay'), { recursive: true });
-    const entry = { server: url('closed'), tokenFile: env.ASSAY_TOKEN_FILE, caFile: env.ASSAY_CA_FILE };
+    await writeFile(join(folder, '.assay', 'admin.token'), 'a token', { mode: 0o600 });
+    const entry = { server: url('closed'), tokenFile: 'admin.token', caFile: env.ASSAY_CA_FILE };
     await writeFile(join(folder, '.assay', 'cli.json'), JSON.stringify(entry));
     const { code, stderr } = await endIn(folder);
     assertSays(stderr, ['npm start does not run any more in this folder', 'cli.json', '    npm start\n']);
     assert.equal(code, 1);
     // Another server took its port meanwhile.
-    const taken = { server: url('api'), tokenFile: env.ASSAY_TOKEN_FILE, caFile: join(dir, 'other.pem') };
+    const taken = { server: url('api'), tokenFile: 'admin.token', caFile: join(dir, 'other.pem') };
     await writeFile(join(folder, '.assay', 'cli.json'), JSON.stringify(taken));
     assertSays((await endIn(folder)).stderr, ['npm start does not run any more', 'another server answers']);
   });
