@@ -218,7 +218,7 @@ describe('an error of the command line advises the right thing', () => {
   it('says of a server of npm start that is over that it does not run', async () => {
     const folder = join(dir, 'clone');
     await mkdir(join(folder, '.assay'), { recursive: true });
-    await writeFile(join(folder, '.assay', 'admin.token'), 'a token', { mode: 0o600 });
+    await writeFile(join(folder, '.assay', 'admin.token'), 'a-token', { mode: 0o600 });
     const entry = { server: url('closed'), tokenFile: 'admin.token', caFile: env.ASSAY_CA_FILE };
     await writeFile(join(folder, '.assay', 'cli.json'), JSON.stringify(entry));
     const { code, stderr } = await endIn(folder);
