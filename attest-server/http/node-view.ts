@@ -72,53 +72,49 @@ function sinceOf(status: NodeStatus | null, { enrolledAt }: EnrolledNode): numbe
 
 /** Nobody of this name is enrolled; what is known is that somebody came under it. */
 export function pendingView(name: string): NodeView {
-  return {
-    name,
-    state: 'pending',
-    reason: null,
-    reasons: [],
-    aspects: {},
-    bootedAt: null,
-    verifiedAt: null,
-    trustedAt: null,
-    expiresAt: null,
-    tpm: null,
-    kernel: null,
-    bound: null,
-    group: null,
-    policy: null,
-    require: [],
-    mode: null,
-    tpmClass: 'unknown',
-    ...unsaid,
-  };
+  return { ...neverProven, name, state: 'pending' };
 }
 
 /** A machine of which policy says that its kind has no TPM: never trusted, and nothing is wrong with it. */
 export function unsupportedView({ name, group, mode, policy }: UnsupportedNode): NodeView {
   return {
+    ...neverProven,
     name,
     state: 'unsupported',
     reason: noTpm.code,
     reasons: [noTpm],
-    aspects: {},
-    bootedAt: null,
-    verifiedAt: null,
-    trustedAt: null,
-    expiresAt: null,
-    tpm: null,
-    kernel: null,
-    bound: null,
     group,
     policy,
-    require: [],
     mode,
-    tpmClass: 'unknown',
-    ...unsaid,
   };
 }
 
+/** What a view tells besides the record and the status of its node. */
 const unsaid = {
+  address: null,
+  connectedAt: null,
+  agent: null,
+  references: [],
+  claims: [],
+  transitions: [],
+};
+
+const neverProven: Omit<NodeView, 'name' | 'state'> = {
+  reason: null,
+  reasons: [],
+  aspects: {},
+  bootedAt: null,
+  verifiedAt: null,
+  trustedAt: null,
+  expiresAt: null,
+  tpm: null,
+  kernel: null,
+  bound: null,
+  group: null,
+  policy: null,
+  require: [],
+  mode: null,
+  tpmClass: 'unknown',
   bootSeenAt: null,
   evidence: null,
   since: null,
@@ -126,12 +122,7 @@ const unsaid = {
   enrolledBy: null,
   ek: null,
   endorsedBy: null,
-  address: null,
-  connectedAt: null,
-  agent: null,
-  references: [],
-  claims: [],
-  transitions: [],
+  ...unsaid,
 };
 
 export function historyEntryView({
@@ -241,6 +232,6 @@ function tpmOf(manufacturer: string | null, firmwareVersion: string | null): str
   return [...(manufacturer === null ? [] : [manufacturer]), ...firmware].join(' ');
 }
 
-function rfc3339(ms: number | null): string | null {
+export function rfc3339(ms: number | null): string | null {
   return ms === null ? null : new Date(ms).toISOString();
 }

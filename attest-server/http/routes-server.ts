@@ -8,6 +8,7 @@ import {
 } from '../protocol/server-api.ts';
 import { nodeStates } from '../protocol/verdict.ts';
 import { listNodes } from './node-list.ts';
+import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 import { ok, type Route, route } from './route.ts';
 
@@ -26,7 +27,7 @@ export const serverRoutes: readonly Route[] = [
     handle(_ports, { caller }) {
       if (caller === null || caller.role === 'none') throw new Error('whoami was called without a caller');
       const { name, role, expiresAt } = caller;
-      const view: WhoamiView = { name, role, expiresAt: momentOf(expiresAt) };
+      const view: WhoamiView = { name, role, expiresAt: rfc3339(expiresAt) };
       return ok(view);
     },
   }),
@@ -101,8 +102,4 @@ async function heldNodes({ store }: ApiPorts): Promise<StatusView['held']> {
           },
         ],
   );
-}
-
-function momentOf(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
 }
