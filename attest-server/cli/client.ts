@@ -7,6 +7,7 @@ import { anyProblem } from '../protocol/problem.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
 import { certificatesIn } from './certificates-in.ts';
 import { CliError, exit } from './exit.ts';
+import { withShortDigests } from './readable.ts';
 import type { ServerAccess } from './server-access.ts';
 import { shownChain } from './shown-chain.ts';
 
@@ -193,12 +194,10 @@ async function whoSigned({ server, ca }: ServerAccess): Promise<string> {
   const name = printable(shown.issuer.split('\n').toReversed().join(', '));
   const known = ca === null ? [] : certificatesIn(ca);
   const held =
-    known.length === 0 ? '' : `; the file holds ${known.map(authorityDigest).map(short).join(' and ')}`;
-  return `It shows one of ${name}, whose key has the digest ${short(authorityDigest(shown))}${held}.\n`;
-}
-
-function short(digest: string): string {
-  return digest.slice(0, 12);
+    known.length === 0
+      ? ''
+      : `; the file holds ${known.map(authorityDigest).map(withShortDigests).join(' and ')}`;
+  return `It shows one of ${name}, whose key has the digest ${withShortDigests(authorityDigest(shown))}${held}.\n`;
 }
 
 function unreachable(server: URL, code: string, cause: Error): [text: string, hint: string] {

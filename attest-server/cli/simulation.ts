@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { turnsUntrusted } from '../protocol/policy-api.ts';
 import { printable } from '../protocol/printable.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Client } from './client.ts';
@@ -31,11 +32,6 @@ export async function readSimulation<Page extends { items: unknown[]; next: stri
     next = page.next;
   }
   return { ...first, items };
-}
-
-/** True where a node would become untrusted that is not so now. */
-export function turnsUntrusted({ before, after }: Simulated): boolean {
-  return after?.state === 'untrusted' && before?.state !== 'untrusted';
 }
 
 /**

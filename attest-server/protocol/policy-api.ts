@@ -3,7 +3,7 @@ import { listOf, referenceView, sharedReference } from './api.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
-import { nodeStateSchema, reasonSchema } from './verdict.ts';
+import { type NodeState, nodeStateSchema, reasonSchema } from './verdict.ts';
 
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;
@@ -76,3 +76,14 @@ export const observationsAnswer = z.object({
   unseen: z.array(nodeName),
   next: z.string().nullable(),
 });
+
+/** A verdict before something, and the one behind it; null where there is none. */
+interface Changing {
+  readonly before: { readonly state: NodeState } | null;
+  readonly after: { readonly state: NodeState } | null;
+}
+
+/** True where a node would become untrusted that is not so now. */
+export function turnsUntrusted({ before, after }: Changing): boolean {
+  return after?.state === 'untrusted' && before?.state !== 'untrusted';
+}

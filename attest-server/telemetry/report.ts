@@ -5,6 +5,7 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
+import { turnsUntrusted } from '../protocol/policy-api.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
@@ -179,9 +180,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
     policyCompared({ name, revision }, nodes) {
       const changed = nodes.filter((each) => each.changed);
-      const untrusted = changed.filter(
-        ({ before, after }) => after?.state === 'untrusted' && before?.state !== 'untrusted',
-      );
+      const untrusted = changed.filter(turnsUntrusted);
       const fields = {
         policy: `${name}@${revision}`,
         nodes: nodes.length,

@@ -5,7 +5,6 @@ import {
   candidateView,
   listOf,
   type NodeView,
-  nodeView,
   revokeAnswer,
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
@@ -16,7 +15,7 @@ import { CliError, exit } from '../exit.ts';
 import { tableTime } from '../moment.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { readNodes } from '../read-nodes.ts';
+import { readNode, readNodes } from '../read-nodes.ts';
 import { counted, listed } from '../sentence.ts';
 import { table } from '../table.ts';
 
@@ -129,8 +128,7 @@ export async function revokeEnrolment(
 ): Promise<void> {
   const ask = questions(io, consent);
   const client = await server();
-  const whom = async () =>
-    revocationText(await client.get(`/v1/nodes/${encodeURIComponent(node)}`, nodeView));
+  const whom = async () => revocationText(await readNode(client, node));
   if (consent.dryRun === true) return io.out(await whom());
   io.err(await orWhyNot(whom));
   await ask(`Revoke the enrolment of ${printable(node)}?`);

@@ -1,9 +1,10 @@
-import { type NodeView, nodeView } from '../../protocol/api.ts';
+import type { NodeView } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
-import { ago, utc } from '../moment.ts';
+import { tableTime } from '../moment.ts';
 import { type Format, print } from '../output.ts';
-import { readNodes } from '../read-nodes.ts';
+import { readNode, readNodes } from '../read-nodes.ts';
+import { shownDigits } from '../readable.ts';
 import { table } from '../table.ts';
 
 export interface EnrolmentsOptions {
@@ -13,8 +14,6 @@ export interface EnrolmentsOptions {
 
 const columns = ['NODE', 'EK', 'BOUND', 'BY', 'AGE'] as const;
 const wideColumns = ['TPM', 'CLASS', 'ADDRESS', 'AGENT'] as const;
-/** Digits of a digest that tell keys apart at a glance. An approval takes all 64. */
-const digits = 12;
 
 /** `get enrolments [NAME]`: who is enrolled, with which key, by which method, by whom and since when. */
 export async function getEnrolments(
@@ -23,10 +22,7 @@ export async function getEnrolments(
   { output: format, utc: absolute = false }: EnrolmentsOptions,
 ): Promise<void> {
   const client = await server();
-  const nodes =
-    name === undefined
-      ? await readNodes(client)
-      : [await client.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView)];
+  const nodes = name === undefined ? await readNodes(client) : [await readNode(client, name)];
   // A machine without a TPM is not enrolled, nor is one that merely claims a name.
   const enrolled = nodes.filter(({ bound }) => bound !== null);
   await print(io, format, { items: enrolled.map(enrolment), next: null }, () => {
@@ -34,7 +30,7 @@ export async function getEnrolments(
     const isWide = format === 'wide';
     return table(
       isWide ? [...columns, ...wideColumns] : columns,
-      enrolled.map((node) => row(node, isWide, absolute ? utc : (moment) => ago(moment, io.now()))),
+      enrolled.map((node) => row(node, isWide, (moment) => tableTime(moment, io.now(), absolute))),
     );
   });
 }
@@ -46,7 +42,7 @@ function enrolment(node: NodeView) {
 
 function row(node: NodeView, isWide: boolean, time: (moment: string | null) => string): string[] {
   const { name, ek, bound, enrolledBy, enrolledAt } = node;
-  const key = (isWide ? ek : ek?.slice(0, digits)) ?? '-';
+  const key = (isWide ? ek : ek?.slice(0, shownDigits)) ?? '-';
   const narrow = [name, key, bound ?? '-', enrolledBy ?? '-', time(enrolledAt)];
   if (!isWide) return narrow;
   return [...narrow, node.tpm ?? '-', node.tpmClass, node.address ?? '-', node.agent ?? '-'];

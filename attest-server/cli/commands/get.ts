@@ -52,8 +52,11 @@ export async function getNodes(
   };
   const rows = (nodes: readonly NodeView[], isFirst: boolean) =>
     nodeTable(nodes, {
-      ...{ wide: format === 'wide', utc, colour: io.colour, now: io.now() },
+      wide: format === 'wide',
       headers: headers && isFirst,
+      utc,
+      colour: io.colour,
+      now: io.now(),
     });
   if (watch) {
     const { watchNodes } = await import('../watch-nodes.ts');

@@ -1,5 +1,5 @@
 import { referenceChanged, type SharedReferenceView } from '../../protocol/api.ts';
-import { type ReferenceTrialView, referenceTrial } from '../../protocol/policy-api.ts';
+import { type ReferenceTrialView, referenceTrial, turnsUntrusted } from '../../protocol/policy-api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { type ReferenceAction, reference } from '../../protocol/reference.ts';
 import type { NodeState } from '../../protocol/verdict.ts';
@@ -10,7 +10,7 @@ import { exit } from '../exit.ts';
 import { utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 import { counted, listed } from '../sentence.ts';
-import { changesText, readSimulation, turnsUntrusted } from '../simulation.ts';
+import { changesText, readSimulation } from '../simulation.ts';
 import { pathOf, stateSentence, unseenText } from './reference.ts';
 
 export interface StepOptions extends Consent {

@@ -1,10 +1,10 @@
-import { type HistoryView, nodeView } from '../../../protocol/api.ts';
+import type { HistoryView } from '../../../protocol/api.ts';
 import { printable } from '../../../protocol/printable.ts';
 import type { ReasonCode } from '../../../protocol/reasons.ts';
 import { type Client, Refusal } from '../../client.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readHistory } from '../../read-history.ts';
-import { readNodes } from '../../read-nodes.ts';
+import { readNode, readNodes } from '../../read-nodes.ts';
 import { type BootSide, readNodeSide } from './side.ts';
 
 /** An earlier boot of a node, and when it was last found trusted (RFC 3339). */
@@ -23,7 +23,7 @@ const pageSize = 500;
  * @throws CliError that says what else to compare with
  */
 export async function readLastTrusted(server: Client, name: string): Promise<TrustedBoot> {
-  const node = await server.get(`/v1/nodes/${encodeURIComponent(name)}`, nodeView);
+  const node = await readNode(server, name);
   // A server of before calls it otherwise.
   const seenAt = node.bootSeenAt ?? node.bootedAt;
   if (seenAt === null)

@@ -1,11 +1,11 @@
 import { resolve } from 'node:path';
-import { type SimulatedNodeView, simulateAnswer } from '../../../protocol/policy-api.ts';
+import { type SimulatedNodeView, simulateAnswer, turnsUntrusted } from '../../../protocol/policy-api.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
-import { readSimulation, type Simulated, simulationText, turnsUntrusted } from '../../simulation.ts';
+import { readSimulation, type Simulated, simulationText } from '../../simulation.ts';
 import { bundlesIn } from '../files-in.ts';
 import { readReferences } from '../reference-file.ts';
 import { simulateBundle } from './simulate-bundle.ts';
