@@ -1,3 +1,5 @@
+import { plainNames } from '../attest-server/protocol/certificates.ts';
+
 /** The message where a server does not open the WebSocket in time. */
 export const openedLate = 'it took too long to open the connection';
 
@@ -24,7 +26,7 @@ export function connectFault(error: Error): string {
 
 /** @param names as certificates write them: `DNS:localhost, IP Address:127.0.0.1` */
 export function notForHost(host: string, names: string | undefined): string {
-  const shown = names?.replace(/(DNS|IP Address):/g, '') || 'no name';
+  const shown = plainNames(names ?? '') || 'no name';
   return `its certificate is for ${shown}, and not for ${host}: name one of these in servers of this agent's configuration, or add ${host} to names (ASSAY_NAMES) of the server and start that anew`;
 }
 

@@ -1,9 +1,10 @@
-import { X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import { connect, type TLSSocket } from 'node:tls';
+import { connect } from 'node:tls';
 import { authorityDigest } from '../attest-server/protocol/authority.ts';
 import { dateFault } from '../attest-server/protocol/certificate-dates.ts';
+import { chainFrom, parseCertificates } from '../attest-server/protocol/certificates.ts';
 import { AgentError } from './agent-error.ts';
 import { isSignedBy, openTrust, type Trust } from './announced-authorities.ts';
 import type { ServerAddress } from './config.ts';
@@ -100,10 +101,8 @@ const whichCaFile =
   "copy tls/ca.crt out of the server's state folder, and name the copy as caFile of this agent's configuration";
 
 function parsePem(pem: string, name: string): X509Certificate[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   try {
-    if (blocks.length === 0) throw new Error('no block of a certificate');
-    return blocks.map((block) => new X509Certificate(block));
+    return parseCertificates(pem);
   } catch (cause) {
     throw new AgentError(
       'ca_file',
@@ -146,23 +145,11 @@ export function readPeerChain(
       signal.removeEventListener('abort', onAbort);
     });
     socket.once('secureConnect', () => {
-      const chain = chainOf(socket);
+      const chain = chainFrom(socket.getPeerX509Certificate(), 8);
       socket.destroy();
       resolve(chain);
     });
   });
-}
-
-function chainOf(socket: TLSSocket): X509Certificate[] {
-  const chain: X509Certificate[] = [];
-  let next = socket.getPeerX509Certificate();
-  while (next !== undefined && chain.length < 8) {
-    const { fingerprint256 } = next;
-    if (chain.some((seen) => seen.fingerprint256 === fingerprint256)) break;
-    chain.push(next);
-    next = next.issuerCertificate;
-  }
-  return chain;
 }
 
 function isNamedBy(certificate: X509Certificate, token: Pick<JoinToken, 'authorityDigest'>): boolean {

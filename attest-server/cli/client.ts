@@ -2,10 +2,10 @@ import { Agent, request as httpsRequest } from 'node:https';
 import type { z } from 'zod';
 import { authorityDigest } from '../protocol/authority.ts';
 import { dateFault, dateFaults } from '../protocol/certificate-dates.ts';
+import { parseCertificates, plainNames } from '../protocol/certificates.ts';
 import { printable } from '../protocol/printable.ts';
 import { anyProblem } from '../protocol/problem.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
-import { certificatesIn } from './certificates-in.ts';
 import { CliError, exit } from './exit.ts';
 import { withShortDigests } from './readable.ts';
 import type { ServerAccess } from './server-access.ts';
@@ -153,10 +153,7 @@ async function connectionError(access: ServerAccess, cause: Error): Promise<CliE
     if (fault !== null) return because(`${server.host}: ${fault.text}`, fault.hint);
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    const names = ((await shownChain(server))[0]?.subjectAltName ?? 'another name').replace(
-      /(DNS|IP Address):/g,
-      '',
-    );
+    const names = plainNames((await shownChain(server))[0]?.subjectAltName ?? 'another name');
     return because(
       `the certificate of ${server.host} is not for ${server.hostname}, but for ${printable(names)}`,
       `Use a name that it is for with --server, or add ${server.hostname} to names (ASSAY_NAMES) of the server and start that anew.`,
@@ -192,7 +189,7 @@ async function whoSigned({ server, ca }: ServerAccess): Promise<string> {
   const shown = (await shownChain(server)).at(-1);
   if (shown === undefined) return '';
   const name = printable(shown.issuer.split('\n').toReversed().join(', '));
-  const known = ca === null ? [] : certificatesIn(ca);
+  const known = ca === null ? [] : parseCertificates(ca);
   const held =
     known.length === 0
       ? ''

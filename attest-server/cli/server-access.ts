@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { certificatesIn } from './certificates-in.ts';
+import { parseCertificates } from '../protocol/certificates.ts';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 import { unreadableFor } from './read-file.ts';
@@ -97,11 +97,17 @@ function readToken(path: string): string {
 
 function readAuthority(path: string): string {
   const pem = readText(path, 'the CA file', '--ca-file');
-  if (certificatesIn(pem).length > 0) return pem;
-  throw new CliError(
-    `the CA file ${path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)`,
-    'Copy tls/ca.crt out of the state folder of the server (/var/lib/assay/tls/ca.crt where nothing else is set), and name the copy with --ca-file or ASSAY_CA_FILE.',
-  );
+  try {
+    parseCertificates(pem);
+    return pem;
+  } catch (cause) {
+    throw new CliError(
+      `the CA file ${path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)`,
+      'Copy tls/ca.crt out of the state folder of the server (/var/lib/assay/tls/ca.crt where nothing else is set), and name the copy with --ca-file or ASSAY_CA_FILE.',
+      exit.error,
+      cause,
+    );
+  }
 }
 
 /** The named contexts of the user's file. */

@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { connect } from 'node:tls';
+import { chainFrom } from '../protocol/certificates.ts';
 
 const withinMs = 5_000;
 
@@ -14,7 +15,7 @@ export function shownChain({ hostname, port }: URL): Promise<readonly X509Certif
       rejectUnauthorized: false,
       ...(isIP(host) === 0 && { servername: host }),
     });
-    const chain: X509Certificate[] = [];
+    let chain: readonly X509Certificate[] = [];
     // Of the whole: a server that sends a byte now and then is not waited for.
     const late = setTimeout(() => socket.destroy(), withinMs);
     socket.once('error', () => socket.destroy());
@@ -23,13 +24,7 @@ export function shownChain({ hostname, port }: URL): Promise<readonly X509Certif
       resolve(chain);
     });
     socket.once('secureConnect', () => {
-      let next = socket.getPeerX509Certificate();
-      while (next !== undefined && chain.length < 4) {
-        const { raw } = next;
-        if (chain.some((seen) => seen.raw.equals(raw))) break;
-        chain.push(next);
-        next = next.issuerCertificate;
-      }
+      chain = chainFrom(socket.getPeerX509Certificate(), 4);
       socket.destroy();
     });
   });
