@@ -1,31 +1,18 @@
 import { adviceOn } from '../../protocol/advice.ts';
 import type { NodeView, ReasonView } from '../../protocol/api.ts';
 import type { CliContext } from '../context.ts';
-import { exitOfStates } from '../exit.ts';
 import { selfReported, stateText } from '../node-table.ts';
-import { type Format, printNodes } from '../output.ts';
-import { checkAllFound, readNamedNodes } from '../read-nodes.ts';
-import { field, type Reading, readable, readingOf, steps } from '../readable.ts';
+import { field, type Reading, readable, steps } from '../readable.ts';
+import { type ShowOptions, showNodes } from '../show-nodes.ts';
 import { evidenceText } from './why.ts';
 
-export interface DescribeOptions {
-  readonly output: Format;
-  readonly utc?: boolean;
-}
-
 /** `describe node N...`: everything about nodes; exits by the worst state. */
-export async function describeNodes(
-  { io, server, exitWith }: CliContext,
+export function describeNodes(
+  context: CliContext,
   names: readonly string[],
-  { output: format, utc }: DescribeOptions,
+  options: ShowOptions,
 ): Promise<void> {
-  const found = await readNamedNodes(await server(), names);
-  const reading = readingOf(io, utc);
-  await printNodes(io, format, names, found.nodes, () =>
-    found.nodes.map((node) => page(node, reading)).join('\n'),
-  );
-  checkAllFound(found);
-  exitWith(exitOfStates(found.nodes.map(({ state }) => state)));
+  return showNodes(context, names, options, page, '\n');
 }
 
 /** What it is about and, for a person, what is known of it. */

@@ -3,31 +3,18 @@ import type { NodeView, ReasonView } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
-import { exitOfStates } from '../exit.ts';
 import { stateText } from '../node-table.ts';
-import { type Format, printNodes } from '../output.ts';
-import { checkAllFound, readNamedNodes } from '../read-nodes.ts';
-import { field, type Reading, readable, readingOf, shownDigits, steps, wrapped } from '../readable.ts';
+import { field, type Reading, readable, shownDigits, steps, wrapped } from '../readable.ts';
+import { type ShowOptions, showNodes } from '../show-nodes.ts';
 import { standing } from './known.ts';
 
-export interface WhyOptions {
-  readonly output: Format;
-  readonly utc?: boolean;
-}
-
 /** `why N...`: each reason with what was expected, what was found, who says so, and what to do; exits by the worst state. */
-export async function explainNodes(
-  { io, server, exitWith }: CliContext,
+export function explainNodes(
+  context: CliContext,
   names: readonly string[],
-  { output: format, utc }: WhyOptions,
+  options: ShowOptions,
 ): Promise<void> {
-  const found = await readNamedNodes(await server(), names);
-  const reading = readingOf(io, utc);
-  await printNodes(io, format, names, found.nodes, () =>
-    found.nodes.map((node) => explanation(node, reading)).join(''),
-  );
-  checkAllFound(found);
-  exitWith(exitOfStates(found.nodes.map(({ state }) => state)));
+  return showNodes(context, names, options, explanation, '');
 }
 
 function explanation(node: NodeView, reading: Reading): string {

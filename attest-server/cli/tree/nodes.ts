@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
 import type { AttestOptions } from '../commands/attest.ts';
-import type { DescribeOptions } from '../commands/describe.ts';
 import type { GetOptions } from '../commands/get.ts';
 import type { EnrolmentsOptions } from '../commands/get-enrolments.ts';
 import type { HistoryOptions } from '../commands/history.ts';
-import type { WhyOptions } from '../commands/why.ts';
 import type { CliContext } from '../context.ts';
+import type { ShowOptions } from '../show-nodes.ts';
 import { nodeArgument, nodesArgument, outputOption, several, utcOption } from './option.ts';
 
 /** `get`, under which other families of commands put what they list. */
@@ -59,7 +58,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
-    .action(async (names: readonly string[], options: DescribeOptions) =>
+    .action(async (names: readonly string[], options: ShowOptions) =>
       (await import('../commands/describe.ts')).describeNodes(context, names, options),
     );
   program
@@ -68,7 +67,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .addArgument(nodesArgument('<node...>'))
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
-    .action(async (names: readonly string[], options: WhyOptions) =>
+    .action(async (names: readonly string[], options: ShowOptions) =>
       (await import('../commands/why.ts')).explainNodes(context, names, options),
     );
   program
