@@ -4,14 +4,13 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { pino } from 'pino';
-import { type AgentState, runAgent } from '../../../agent/run.ts';
 import { authorityDigest } from '../../../attest-server/protocol/authority.ts';
 import { authorityView } from '../../../attest-server/protocol/authority-api.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { vouchFor } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { type KeptAgent, startKeptAgent } from './kept-agent.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const node = 'node-1';
@@ -43,33 +42,7 @@ describe('one authority of the server follows another, end to end', () => {
 
   /** An agent whose file of the authority nobody touches. */
   function start(state: string): KeptAgent {
-    const stopped = new AbortController();
-    const states: AgentState[] = [];
-    const lines: string[] = [];
-    const config = {
-      node,
-      stateDir: join(folder, state),
-      caFile: join(folder, 'ca.pem'),
-      joinTokenFile: null,
-      servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
-      logLevel: 'info' as const,
-      tcti: machine.tpm.tcti,
-      sysroot: machine.sysroot,
-    };
-    const ended = runAgent(config, {
-      logger: pino({ base: null }, { write: (line: string) => void lines.push(line) }),
-      signal: stopped.signal,
-      onState: (state) => states.push(state),
-    });
-    ended.catch(() => undefined);
-    return {
-      verdicts: () => states.filter(({ phase }) => phase === 'verdict').length,
-      lines,
-      async stop() {
-        stopped.abort();
-        await ended;
-      },
-    };
+    return startKeptAgent({ node, world, machine, folder, state, caFile: 'ca.pem' });
   }
 
   const view = async () => authorityView.parse(await world.call('GET', '/v1/authority'));
@@ -154,10 +127,3 @@ describe('one authority of the server follows another, end to end', () => {
     );
   });
 });
-
-interface KeptAgent {
-  readonly verdicts: () => number;
-  /** Its log. */
-  readonly lines: readonly string[];
-  stop(): Promise<void>;
-}

@@ -3,9 +3,7 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { pino } from 'pino';
 import { z } from 'zod';
-import { type AgentState, runAgent } from '../../../agent/run.ts';
 import { createClient } from '../../../attest-server/cli/client.ts';
 import { CliError } from '../../../attest-server/cli/exit.ts';
 import { ensureIdentity, tlsFolder } from '../../../attest-server/tls/identity.ts';
@@ -13,6 +11,7 @@ import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machi
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { type KeptAgent, startKeptAgent } from './kept-agent.ts';
 
 const node = 'node-1';
 const patience = 20_000;
@@ -20,13 +19,6 @@ const day = 86_400_000;
 const names = ['localhost', '127.0.0.1'];
 const serverUntil = 'assay_certificate_expiry_timestamp_seconds{certificate="server"}';
 const failures = 'assay_certificate_renewal_failures_total';
-
-interface KeptAgent {
-  readonly verdicts: () => number;
-  /** Its log. */
-  readonly lines: readonly string[];
-  stop(): Promise<void>;
-}
 
 describe("the server's certificate, while the server runs", () => {
   let machine: FixtureMachine;
@@ -43,35 +35,9 @@ describe("the server's certificate, while the server runs", () => {
   });
 
   async function start(world: TestServer, state: string): Promise<KeptAgent> {
-    const stopped = new AbortController();
-    const states: AgentState[] = [];
-    const lines: string[] = [];
-    const caFile = join(folder, `${state}.pem`);
-    await writeFile(caFile, world.ca);
-    const config = {
-      node,
-      stateDir: join(folder, state),
-      caFile,
-      joinTokenFile: null,
-      servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
-      logLevel: 'info' as const,
-      tcti: machine.tpm.tcti,
-      sysroot: machine.sysroot,
-    };
-    const ended = runAgent(config, {
-      logger: pino({ base: null }, { write: (line: string) => void lines.push(line) }),
-      signal: stopped.signal,
-      onState: (state) => states.push(state),
-    });
-    ended.catch(() => undefined);
-    return {
-      verdicts: () => states.filter(({ phase }) => phase === 'verdict').length,
-      lines,
-      async stop() {
-        stopped.abort();
-        await ended;
-      },
-    };
+    const caFile = `${state}.pem`;
+    await writeFile(join(folder, caFile), world.ca);
+    return startKeptAgent({ node, world, machine, folder, state, caFile });
   }
 
   it('is made anew before it ends; agents stay, and come in anew, and nobody starts the server again', async () => {
