@@ -95,7 +95,11 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   const sendEvidence = async (challenge: Challenge) => {
     if (tpm === null) throw new Rejection('malformed', 'a challenge for a machine without TPM');
     const frames = await parts
-      .readNode(challenge.parts ?? firstParts, challenge.files ?? [])
+      .readNode({
+        parts: challenge.parts ?? firstParts,
+        files: challenge.files ?? [],
+        paths: challenge.paths ?? [],
+      })
       .then((node) => answer(challenge, { ...node, ...connection, node: parts.node }, tpm))
       .catch((error: unknown) => {
         if (!(error instanceof AgentError) || error.code !== 'facts_unavailable') throw error;

@@ -28,13 +28,18 @@ export interface Collected {
   readonly readGrowing: () => Promise<ReadonlyMap<PartName, Buffer>>;
 }
 
-/**
- * Reads the node anew.
- * @param taken names of the parts that the server takes
- * @param wanted digests of files that it asks for
- * @throws AgentError `facts_unavailable`
- */
-export type ReadNode = (taken: readonly string[], wanted?: readonly string[]) => Promise<Collected>;
+/** What a challenge asks for. */
+export interface Asked {
+  /** Names of the parts that the server takes. */
+  readonly parts: readonly string[];
+  /** Digests of files that it asks for; default none. */
+  readonly files?: readonly string[];
+  /** Paths that its policy protects; default none. */
+  readonly paths?: readonly string[];
+}
+
+/** Reads the node anew. @throws AgentError `facts_unavailable` */
+export type ReadNode = (asked: Asked) => Promise<Collected>;
 
 /** Milliseconds that an answer waits for a collector that names no time of its own. */
 const usualMs = 250;
@@ -57,10 +62,10 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     toldMissing.add(name);
     logger.warn({ code: missing.code }, missing.text);
   };
-  const readParts = async (asked: typeof parts) => {
+  const readParts = async (asked: typeof parts, paths: readonly string[]) => {
     const found = new Map<PartName, Buffer>();
     const values = await Promise.all(
-      asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part))),
+      asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part), paths)),
     );
     for (const [index, value] of values.entries()) {
       const collector = asked[index]?.collector;
@@ -71,13 +76,16 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found;
   };
 
-  return async (taken, wanted = []) => {
+  return async ({ parts: taken, files: wanted = [], paths = [] }) => {
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
     const growing = read.filter(({ collector }) => collector.after === 'quote');
     const [bootId, said, found, asked] = await Promise.all([
       readBootId(sysroot).catch(noBootId),
       Promise.all(facts.map((asking) => asking.ask(nothing))),
-      readParts(read.filter((each) => !growing.includes(each))),
+      readParts(
+        read.filter((each) => !growing.includes(each)),
+        paths,
+      ),
       wanted.length === 0 ? [] : Promise.all(files.map((asking) => readFiles(asking, wanted))),
     ]);
     const host = said.filter((value) => !(value instanceof Unavailable));
@@ -90,7 +98,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       parts: found,
       files: asked.flat(),
       unavailable,
-      readGrowing: () => readParts(growing),
+      readGrowing: () => readParts(growing, paths),
     };
   };
 }
@@ -128,9 +136,9 @@ class Asking<Value> {
   /** @param objection what is wrong with a value; null where nothing is */
   async ask(
     objection: (value: Value) => string | null,
-    digests: readonly string[] = [],
+    asked: readonly string[] = [],
   ): Promise<Value | Unavailable> {
-    const value = await this.#read(digests);
+    const value = await this.#read(asked);
     this.note(value instanceof Unavailable ? value.cause : objection(value));
     return this.fault === null ? value : new Unavailable(this.fault);
   }
@@ -141,7 +149,7 @@ class Asking<Value> {
     if (this.fault !== null) this.#tell(this.fault);
   }
 
-  async #read(digests: readonly string[]): Promise<Value | Unavailable> {
+  async #read(asked: readonly string[]): Promise<Value | Unavailable> {
     // A reading that nothing ends must not be followed by more of them: each holds a thread.
     if (this.#isReading) return new Unavailable('the earlier reading has not ended yet');
     const within = this.#collector.within ?? usualMs;
@@ -152,7 +160,7 @@ class Asking<Value> {
       stop.abort();
     }, within);
     this.#isReading = true;
-    const reading = Promise.try(() => this.#collector.read(this.#sysroot, stop.signal, digests))
+    const reading = Promise.try(() => this.#collector.read(this.#sysroot, stop.signal, asked))
       .catch((error: unknown) => new Unavailable(error instanceof Error ? error.message : String(error)))
       .finally(() => {
         this.#isReading = false;
@@ -178,7 +186,7 @@ class Asking<Value> {
 const mostTold = 16;
 
 interface Reader<Value> {
-  read(sysroot: string, signal: AbortSignal, digests: readonly string[]): Promise<Value | Unavailable>;
+  read(sysroot: string, signal: AbortSignal, asked: readonly string[]): Promise<Value | Unavailable>;
 }
 
 const nothing = () => null;

@@ -17,13 +17,15 @@ interface Reads<Value> {
 }
 
 /** Null where the machine has no such thing, which is a fact. */
-export interface PartCollector extends Reads<Buffer | null> {
+export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
   readonly part: PartName;
   readonly byDigest?: never;
   /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
   readonly after?: 'quote';
   /** What may be wrong where the machine has no such thing, for the log. */
   readonly missing?: { readonly code: string; readonly text: string };
+  /** @param paths that the policy protects: the part of the disks is about these */
+  read(sysroot: string, signal: AbortSignal, paths?: readonly string[]): Promise<Buffer | null | Unavailable>;
 }
 
 export interface FactsCollector extends Reads<HostFacts> {

@@ -1,5 +1,6 @@
 import type { Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
+import { askedPaths } from '../policy/aspects.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { Introduction } from '../protocol/messages.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -50,7 +51,9 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
   return {
     ask: (peer, hello) => {
       const { name, banks } = peer.record;
-      return questionFor(banks ?? hello.banks, attestation.heldParts(name), enough.get(peer));
+      const { group } = parts.inForce().groupOf(name, parts.labelsOf(name));
+      const held = attestation.heldParts(name);
+      return questionFor(banks ?? hello.banks, held, enough.get(peer), askedPaths(group.rules));
     },
     async judge(peer, { session, answer }) {
       const { record, ak, endorsementPath } = peer;

@@ -9,6 +9,8 @@ export interface Question {
   /** Digests; the boot log's first. */
   readonly holds: readonly string[];
   readonly parts: readonly PartName[];
+  /** Paths of the node that the policy protects. */
+  readonly paths: readonly string[];
 }
 
 /** From the best on. */
@@ -32,11 +34,13 @@ const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBank
  * @param banks those that the TPM had when it was enrolled
  * @param held parts of which the server has the bytes
  * @param enough parts that this connection has shown, and need not show again
+ * @param paths that the rules of the node's group speak of
  */
 export function questionFor(
   banks: readonly PcrBank[],
   held: NodeStatus['parts'],
   enough: readonly PartName[] = [],
+  paths: readonly string[] = [],
 ): Question {
   let has = 0;
   strongBanks.forEach((bank, bit) => {
@@ -44,5 +48,5 @@ export function questionFor(
   });
   const holds = askedParts.flatMap((name) => held[name] ?? []);
   const parts = enough.length === 0 ? askedParts : askedParts.filter((name) => !enough.includes(name));
-  return { selection: selections[has] ?? {}, holds, parts };
+  return { selection: selections[has] ?? {}, holds, parts, paths };
 }

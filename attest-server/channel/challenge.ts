@@ -7,6 +7,8 @@ interface Asked {
   /** The more important ones first. */
   readonly holds: readonly string[];
   readonly parts: readonly string[];
+  /** Paths of the node that the policy protects. */
+  readonly paths: readonly string[];
 }
 
 /**
@@ -14,7 +16,7 @@ interface Asked {
  * @param files digests of files of its loader that are wanted
  */
 export function freshChallenge(
-  { selection, holds, parts }: Asked,
+  { selection, holds, parts, paths }: Asked,
   { speaks }: Introduction,
   within: number,
   files: readonly string[] = [],
@@ -31,5 +33,6 @@ export function freshChallenge(
   if (!speaks.includes('parts')) return [message, nonce];
   const asked: Challenge = { ...message, holds: holds.slice(0, limits.holds.most), parts: [...parts] };
   if (files.length > 0 && speaks.includes('files')) asked.files = [...files];
+  if (paths.length > 0 && speaks.includes('paths')) asked.paths = paths.slice(0, limits.paths);
   return [asked, nonce];
 }

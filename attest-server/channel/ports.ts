@@ -87,6 +87,7 @@ export interface ChannelPorts<Node> {
     /** The boot log's first: an agent of 0.1.0 is told of four. */
     readonly holds: readonly string[];
     readonly parts: readonly PartName[];
+    readonly paths: readonly string[];
   };
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;

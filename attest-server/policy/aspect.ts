@@ -25,6 +25,13 @@ export interface Aspect<Name extends AspectName, Rules> {
   readonly readsHost: boolean;
   /** The kind of references that it is compared with; null where it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
+  /** Paths of the node that the rules speak of, which an agent is asked about; without it, none. */
+  paths?(rules: Rules): readonly string[];
+  /**
+   * A reference of `referenceKind` made of what a node proved; without it none can be captured.
+   * @throws CaptureError where this is no model for others
+   */
+  capture?(proven: Proven, about: CapturedAs): Reference;
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
@@ -35,6 +42,17 @@ export interface Aspect<Name extends AspectName, Rules> {
   prepare(rules: Rules, context: Prepared): Judge;
   /** What a person does next about its codes. */
   readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
+}
+
+/** What a captured reference is called, and who vouches for it. */
+export interface CapturedAs {
+  readonly name: string;
+  readonly state: 'staged' | 'active';
+  readonly group: GroupBase;
+  readonly node: string;
+  readonly by: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
 }
 
 export interface Prepared {

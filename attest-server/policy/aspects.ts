@@ -20,6 +20,14 @@ export const askedParts: readonly PartName[] = partNames.filter((name) =>
   aspects.some(({ parts }) => parts.includes(name)),
 );
 
+/** The paths that the rules of a group speak of: an agent is asked about these. */
+export function askedPaths(rules: AspectRules): readonly string[] {
+  const asked = aspects.flatMap((aspect) => aspect.paths?.(rules[aspect.name]) ?? []);
+  return asked.length === 0 ? noPaths : [...new Set(asked)];
+}
+
+const noPaths: readonly string[] = [];
+
 export const builtAspects: readonly BuiltAspect[] = listed.map(({ name }) => name);
 
 export function isBuilt(name: AspectName): name is BuiltAspect {

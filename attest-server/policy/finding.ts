@@ -1,5 +1,14 @@
+import { printable } from '../protocol/printable.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
-import type { Aspect, AspectStatus, NodeState, Reason, Severity, Verdict } from '../protocol/verdict.ts';
+import {
+  type Aspect,
+  type AspectStatus,
+  mostDetail,
+  type NodeState,
+  type Reason,
+  type Severity,
+  type Verdict,
+} from '../protocol/verdict.ts';
 import type { GroupBase } from './group.ts';
 
 /** What was found, before a group's rules say how much it weighs. */
@@ -56,7 +65,15 @@ export function weigh(
     ...(finding.signed && { signed: true }),
     ...(finding.reference !== undefined && { reference: finding.reference }),
     ...(finding.outOfForce !== undefined && { outOfForce: finding.outOfForce }),
+    ...(finding.detail !== undefined && finding.detail.length > 0 && { detail: bounded(finding.detail) }),
   };
+}
+
+/** Texts from outside are cut and made printable where they are shown, and kept. */
+function bounded(lines: readonly string[]): readonly string[] {
+  const shown = lines.length <= mostDetail ? lines : lines.slice(0, mostDetail - 1);
+  const left = lines.length - shown.length;
+  return [...shown.map((line) => printable(line)), ...(left === 0 ? [] : [`… and ${left} more lines`])];
 }
 
 /** It counts against the node, and is more than a proof that is missing. */

@@ -37,13 +37,20 @@ const pcrIndices = z.array(z.int().min(0).max(23)).min(1).max(24);
 export const selection = z.partialRecord(z.enum(pcrBanks), pcrIndices);
 export type PcrSelection = z.infer<typeof selection>;
 
+/** An absolute path without `.`, `..` and empty components, of printable ASCII. */
+export const protectedPath = z
+  .string()
+  .max(1024)
+  .regex(/^\/$|^(\/(?!\.{1,2}(\/|$))[\x21-\x2e\x30-\x7e]+)+$/, 'not an absolute path');
+
 const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 
 /**
  * What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests.
  * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge may ask for files.
+ * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows.
  */
-export const spokenWords = ['parts', 'codes', 'files'] as const;
+export const spokenWords = ['parts', 'codes', 'files', 'paths'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
 /** Of the words in a hello those that this version knows. */
@@ -198,6 +205,8 @@ const challenge = z.strictObject({
     .min(1)
     .max(limits.loaderFiles.count)
     .optional(),
+  /** Of the policy, what the part `disk` shall show; only to agents that speak `paths`. */
+  paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
   /** Milliseconds in which the answer must arrive. */
   within: z.int().min(1),
 });

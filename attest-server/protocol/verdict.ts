@@ -22,6 +22,9 @@ export type Severity = (typeof severities)[number];
 export const modes = ['observe', 'label', 'enforce'] as const;
 export type Mode = (typeof modes)[number];
 
+/** Lines of the detail of one finding: of more, the last one says how many are left out. */
+export const mostDetail = 64;
+
 /** One finding, as stored, shown by `assay why` and returned by the API. */
 export interface Reason {
   readonly code: ReasonCode;
@@ -40,6 +43,8 @@ export interface Reason {
   readonly reference?: string | undefined;
   /** Name of a staged or retired reference all of which the boot has, where none in force knows it: it can be approved. */
   readonly outOfForce?: string | undefined;
+  /** What a person reads below it, line by line: the layers of a disk, a difference. `printable`, at most `mostDetail` lines. */
+  readonly detail?: readonly string[] | undefined;
   /** An allowed signer vouches for all that changed: measured Secure Boot authorities, none of which is unknown. */
   readonly signed?: true;
 }
@@ -87,6 +92,7 @@ export const reasonSchema = z.object({
   evidence: z.object({ digest: z.string(), position: z.string() }).nullable(),
   reference: z.string().optional(),
   outOfForce: z.string().optional(),
+  detail: z.array(z.string()).readonly().optional(),
   // Left out where nobody vouches, and by an earlier version.
   signed: z.literal(true).exactOptional(),
 }) satisfies z.ZodType<Reason>;

@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
-import { CaptureError } from '../policy/boot/capture.ts';
 import { captureTogether, type VouchedFor } from '../policy/boot/capture-together.ts';
+import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { plainName, type Reference } from '../protocol/reference.ts';

@@ -14,7 +14,7 @@ import {
 import { nodeReader } from '../../agent/node-reader.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 
-const taken = ['boot', 'disk', 'userSpace'];
+const taken = { parts: ['boot', 'disk', 'userSpace'] };
 const part = (name: 'boot' | 'disk' | 'userSpace', more: Partial<PartCollector> = {}): PartCollector => ({
   name,
   part: name,
@@ -48,7 +48,7 @@ describe('reading a node', () => {
       part('disk', { read: () => assert.fail('nobody takes it') }),
     );
     for (const count of ['1', '2']) {
-      const { bootId, host, parts, unavailable } = await read(['boot', 'unheardOf']);
+      const { bootId, host, parts, unavailable } = await read({ parts: ['boot', 'unheardOf'] });
       assert.equal(bootId, '6f9619ff-8b86-d011-b42d-00cf4fc964ff');
       assert.deepEqual(host, { kernel: count });
       assert.deepEqual([...parts], [['boot', Buffer.from(count)]]);

@@ -1,7 +1,8 @@
 import type { Reference } from '../../protocol/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
+import { CaptureError } from '../capture-error.ts';
 import type { PolicyGroup } from '../policy.ts';
-import { CaptureError, type CaptureOptions, captureReference } from './capture.ts';
+import { type CaptureOptions, captureReference } from './capture.ts';
 import { explainedFinding } from './explained-rule.ts';
 import { isUsable } from './judge-boot.ts';
 import { judgeStages } from './judge-stages.ts';

@@ -4,6 +4,7 @@ import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
 import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
+import { CaptureError } from '../capture-error.ts';
 import { comparedBanks, comparedMask } from './compared-pcrs.ts';
 import { isHidden } from './file-content.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
@@ -77,11 +78,6 @@ export function captureReference(
     events: boot.log.events.filter(isKept).map(recordedEvent),
     captured: { by: shorten(by), node: shorten(node), at: new Date(at).toISOString() },
   };
-}
-
-/** This boot cannot become a reference; the message says why. */
-export class CaptureError extends Error {
-  override readonly name = 'CaptureError';
 }
 
 /** Also PCRs 1, 3 and 5, which are never compared: a policy may want every event in them explained. */

@@ -1,4 +1,4 @@
-import { CaptureError, captureReference } from '../../../policy/boot/capture.ts';
+import { captureReference } from '../../../policy/boot/capture.ts';
 import type { StageDifference } from '../../../policy/boot/compare-stages.ts';
 import { comparedBanks } from '../../../policy/boot/compared-pcrs.ts';
 import { allDifferences, type EventDifference, type MeasuredEvent } from '../../../policy/boot/event-diff.ts';
@@ -9,6 +9,7 @@ import { judgedStage, stageNames } from '../../../policy/boot/judged-stage.ts';
 import { type PreparedReference, prepareReferences } from '../../../policy/boot/reference-set.ts';
 import { defaultBootRules } from '../../../policy/boot/rules.ts';
 import { vouchedBoot } from '../../../policy/boot/vouched-boot.ts';
+import { CaptureError } from '../../../policy/capture-error.ts';
 import type { Finding } from '../../../policy/finding.ts';
 import type { PcrBank } from '../../../protocol/messages.ts';
 import { printable } from '../../../protocol/printable.ts';

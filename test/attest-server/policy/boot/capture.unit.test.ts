@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { CaptureError, captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
+import { CaptureError } from '../../../../attest-server/policy/capture-error.ts';
 import { diffReferences } from '../../../../attest-server/policy/reference-diff.ts';
 import { reference } from '../../../../attest-server/protocol/reference.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';

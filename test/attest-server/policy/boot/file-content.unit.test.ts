@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { CaptureError } from '../../../../attest-server/policy/boot/capture.ts';
+import { CaptureError } from '../../../../attest-server/policy/capture-error.ts';
 import { type Reference, unseenFiles } from '../../../../attest-server/protocol/reference.ts';
 import { filesOf, siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';

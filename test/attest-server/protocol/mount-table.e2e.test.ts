@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
-import { type Mount, mountOf, parseMountTable } from '../../../../attest-server/policy/disk/mount-table.ts';
+import { type Mount, mountOf, parseMountTable } from '../../../attest-server/protocol/mount-table.ts';
 
 const program = join(import.meta.dirname, 'mounts-in-namespace.ts');
 const answer = z.object({

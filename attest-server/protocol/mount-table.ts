@@ -1,4 +1,4 @@
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from './rejection.ts';
 
 /**
  * One mount as a process sees it (proc_pid_mountinfo(5)). Names are bytes, one character a byte (`latin1`): a path

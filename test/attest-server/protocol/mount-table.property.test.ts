@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { mountOf, parseMountTable } from '../../../../attest-server/policy/disk/mount-table.ts';
-import { rejectionOf } from '../../verify/rejection-of.ts';
+import { mountOf, parseMountTable } from '../../../attest-server/protocol/mount-table.ts';
+import { rejectionOf } from '../verify/rejection-of.ts';
 
-const folder = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded');
+const folder = join(import.meta.dirname, '../../../swtpm-fixtures/recorded');
 const recorded = readFileSync(join(folder, 'disk-10-overlay-upper-plain', 'mountinfo.txt'));
 /** As the kernel writes a name into a line. */
 const escaped = (bytes: Uint8Array) =>

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { mountOf, parseMountTable } from '../../../../attest-server/policy/disk/mount-table.ts';
-import { rejectionOf } from '../../verify/rejection-of.ts';
+import { mountOf, parseMountTable } from '../../../attest-server/protocol/mount-table.ts';
+import { rejectionOf } from '../verify/rejection-of.ts';
 
-const folder = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded');
+const folder = join(import.meta.dirname, '../../../swtpm-fixtures/recorded');
 const recorded = (name: string) => readFileSync(join(folder, name, 'mountinfo.txt'));
 const parse = (text: string) => parseMountTable(Buffer.from(text, 'latin1'));
 const root = '1 0 8:1 / / rw,noatime shared:1 master:2 - ext4 /dev/sda1 rw\n';

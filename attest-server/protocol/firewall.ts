@@ -1,0 +1,44 @@
+import { z } from 'zod';
+import { parseJson } from './parse-json.ts';
+
+/**
+ * The part `firewall` of evidence: JSON, UTF-8. It shows the rules of the host's network namespace, as `assay-agent
+ * netfilter` reads them: nft's whole ruleset, and both kinds of iptables for IPv4 and IPv6. All of it is the node's
+ * word. Left out on the node, and nothing else: counters, handles, elements that time out, and the rules of chains
+ * that a declared owner (owned-chains.ts) writes, of which stays what `owned` says.
+ */
+const text = z.string().max(512 * 1024);
+const family = z.enum(['ip', 'ip6', 'inet', 'arp', 'bridge', 'netdev']);
+
+/** By `iptables-save` and `ip6tables-save`; null where this kind has no table: nothing was made by looking. */
+const saved = z.strictObject({ ip: text.nullable(), ip6: text.nullable() });
+
+export const firewallPart = z.strictObject({
+  version: z.literal(1),
+  /** The members of `nft -j list ruleset`, each an object of one member; null where the kernel has no nf_tables. */
+  nft: z.array(z.record(z.string(), z.unknown())).max(200_000).nullable(),
+  /** iptables over nf_tables: nft shows these rules only in part. */
+  iptables: saved,
+  /** iptables over its own tables, which nft does not show. */
+  legacy: saved,
+  /** Chains whose rules were left out: who owns them, how many rules there are, and SHA-256 of them. */
+  owned: z
+    .array(
+      z.strictObject({
+        from: z.enum(['nft', 'iptables', 'legacy']),
+        family,
+        table: z.string().max(256),
+        chain: z.string().max(256),
+        owner: z.string().max(64),
+        rules: z.int().min(0),
+        digest: z.string().regex(/^[0-9a-f]{64}$/),
+      }),
+    )
+    .max(16_384),
+});
+export type FirewallPart = z.infer<typeof firewallPart>;
+
+/** @throws Rejection `too_large`, `malformed` with the field */
+export function parseFirewallPart(bytes: Buffer): FirewallPart {
+  return parseJson(bytes.toString('utf8'), firewallPart, 'firewall', 'firewall');
+}
