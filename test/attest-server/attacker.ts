@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
+import { z } from 'zod';
 import { channelBindingBytes, channelBindingLabel } from '../../attest-server/protocol/binding.ts';
 import {
   attestPath,
@@ -169,6 +170,7 @@ export async function assertRefused(
   code: ReasonCode,
   attack: () => Promise<Peer>,
 ): Promise<void> {
+  await written(world, node);
   const refusals = `assay_refusals_total{code="${code}"}`;
   const rejected = `assay_attestations_total{result="rejected",reason="${code}"}`;
   const before = await Promise.all([
@@ -196,6 +198,20 @@ export async function assertRefused(
   );
   assert.equal(world.verdicts.length, verdicts);
 }
+
+/** A verdict that says nothing new is on disk up to a second after it was said. */
+async function written(world: TestServer, node: string): Promise<void> {
+  await world.until(async () => {
+    const stored = (await world.status(node))?.verifiedAt ?? null;
+    const { items } = listed.parse(await world.call('GET', '/v1/nodes'));
+    const shown = items.find(({ name }) => name === node)?.verifiedAt ?? null;
+    return shown === null || (stored !== null && Date.parse(shown) === stored);
+  });
+}
+
+const listed = z.object({
+  items: z.array(z.object({ name: z.string(), verifiedAt: z.string().nullable() })),
+});
 
 /**
  * Makes an attack that may name nobody, and shows that each refusal of it is counted in both metrics, that the audit
