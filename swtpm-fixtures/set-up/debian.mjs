@@ -20,6 +20,10 @@ const needed = [
 /** The needs of tests beside them. */
 const ofTests = [
   { program: 'systemd-analyze', package: 'systemd', why: 'judges the units of manifests/host' },
+  { program: 'nft', package: 'nftables', why: 'makes and reads real rules in network namespaces' },
+  { program: 'iptables-legacy', package: 'iptables', why: 'the same in the ways of before' },
+  { program: 'cryptsetup', package: 'cryptsetup-bin', why: 'makes LUKS volumes in files' },
+  { program: 'ip', package: 'iproute2', why: 'links in network namespaces' },
   { program: 'promtool', package: 'promtool', why: 'tries the alert rules on series, as Prometheus would' },
 ];
 
@@ -30,6 +34,11 @@ const ofMachines = [
   { program: 'mkfs.vfat', package: 'dosfstools', why: 'makes the file system that it boots from' },
   { program: 'mcopy', package: 'mtools', why: 'puts files into it' },
   { program: 'busybox', package: 'busybox-static', why: 'what runs in it' },
+  { program: 'lvm', package: 'lvm2', why: 'volumes below and above encryption, in it' },
+  { program: 'dmsetup', package: 'dmsetup', why: 'what its mappings are, in it' },
+  { program: 'depmod', package: 'kmod', why: 'lists the modules of its kernel' },
+  { program: 'mke2fs', package: 'e2fsprogs', why: 'makes its file systems' },
+  { program: 'xz', package: 'xz-utils', why: 'unpacks the drivers of its kernel' },
 ];
 
 const install = ['apt-get', 'install', '-y', '--no-install-recommends'];

@@ -1,10 +1,7 @@
 import { hash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { run } from 'node-tpm2/run';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import { debianKernel } from './debian-kernel.ts';
 import { type Guest, makeMachine } from './guest.ts';
 import { type Files, guestInitrd } from './guest-image.ts';
 import { createKey, extendCommand, quote, readPcrs } from './tpm-commands.ts';
@@ -39,7 +36,8 @@ const entries = {
 
 /** Boots the machine three times: half a minute each. */
 export async function bootAll(): Promise<Boots> {
-  const { loader, kernel } = await programs();
+  await using programs = await debianKernel();
+  const { loader, image: kernel } = programs;
   const disk = (entry: string, initrd: Buffer): Files => ({
     'EFI/BOOT/BOOTX64.EFI': loader,
     'loader/loader.conf': 'timeout 0\n',
@@ -110,25 +108,4 @@ async function shown(
 
 function part(bytes: Buffer) {
   return { digest: hash('sha256', bytes, 'hex'), bytes: bytes.toString('base64') };
-}
-
-/** systemd-boot and the kernel of Debian's cloud images, from its archive. */
-async function programs(): Promise<{ readonly loader: Buffer; readonly kernel: Buffer }> {
-  const dir = await mkdtemp(join(tmpdir(), 'assay-packages-'));
-  try {
-    const bounds = { timeoutMs: 300_000, maxOutputBytes: 1024 * 1024 };
-    const { stdout } = await run('apt-cache', ['depends', 'linux-image-cloud-amd64'], bounds);
-    const kernel = /linux-image-\d\S+/.exec(stdout.toString())?.[0];
-    if (kernel === undefined)
-      throw new Error('apt-cache knows no linux-image-cloud-amd64: run apt-get update');
-    // apt-get writes where it runs.
-    await run('env', ['-C', dir, 'apt-get', '-qq', 'download', kernel, 'systemd-boot-efi'], bounds);
-    for (const name of await readdir(dir)) await run('dpkg-deb', ['-x', join(dir, name), dir], bounds);
-    return {
-      loader: await readFile(join(dir, 'usr/lib/systemd/boot/efi/systemd-bootx64.efi')),
-      kernel: await readFile(join(dir, 'boot', kernel.replace('linux-image', 'vmlinuz'))),
-    };
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
 }

@@ -40,8 +40,8 @@ export async function guestInitrd(extend: Buffer | null): Promise<Buffer> {
 }
 
 /** A cpio archive of the kind that Linux unpacks at its start ("newc"): folders first, then files that may be run. */
-function newc(files: Files): Buffer {
-  const folders = ['bin', 'dev', 'proc', 'sys'];
+export function newc(files: Files, more: readonly string[] = []): Buffer {
+  const folders = ['bin', 'dev', 'proc', 'sys', ...more];
   const parts = [
     ...folders.map((name) => entry(name, 0o040755, Buffer.alloc(0))),
     ...Object.entries(files).map(([name, content]) => entry(name, 0o100755, Buffer.from(content))),

@@ -16,12 +16,23 @@ export interface Guest extends AsyncDisposable {
   /** A whole TPM command; gives the whole response. */
   command(request: Buffer): Promise<Buffer>;
   readFile(path: string): Promise<Buffer>;
+  /** A command of the shell of a node (node-image.ts): what it printed. @throws Error where its status is not 0 */
+  shell(command: string): Promise<string>;
+}
+
+export interface Hardware {
+  /** MiB; default 1024. */
+  readonly memory?: number;
+  /** Images of disks beside the one it boots from; what is written to them is gone with the boot. */
+  readonly disks?: readonly string[];
+  /** A port of the loopback here that the guest reaches as 10.0.2.100:9000; it reaches nothing else. */
+  readonly port?: number;
 }
 
 /** A virtual machine with a TPM of its own, which stays the same from boot to boot. */
 export interface VirtualMachine extends AsyncDisposable {
   /** Boots it from a disk with these files. The firmware's own variables are new each time. */
-  boot(files: Files): Promise<Guest>;
+  boot(files: Files, hardware?: Hardware): Promise<Guest>;
 }
 
 export async function makeMachine(): Promise<VirtualMachine> {
@@ -31,11 +42,11 @@ export async function makeMachine(): Promise<VirtualMachine> {
   await tpm.kill();
   let boots = 0;
   return {
-    boot: async (files) => {
+    boot: async (files, hardware = {}) => {
       boots += 1;
       const own = join(dir, String(boots));
       await writeDisk(`${own}.img`, files);
-      return bootGuest(own, tpm.dir);
+      return bootGuest(own, tpm.dir, hardware);
     },
     [Symbol.asyncDispose]: async () => {
       await tpm.stop();
@@ -45,7 +56,11 @@ export async function makeMachine(): Promise<VirtualMachine> {
 }
 
 /** Without the processor's help: where there is some, it may not be of use to the firmware. */
-async function bootGuest(own: string, tpmDir: string): Promise<Guest> {
+async function bootGuest(
+  own: string,
+  tpmDir: string,
+  { memory = 1024, disks = [], port }: Hardware,
+): Promise<Guest> {
   const [control, serial] = [`${own}.tpm`, `${own}.serial`];
   await copyFile(join(firmware, 'OVMF_VARS_4M.fd'), `${own}.vars`);
   const swtpm = await startDaemon('swtpm', [
@@ -53,7 +68,8 @@ async function bootGuest(own: string, tpmDir: string): Promise<Guest> {
   ]);
   const flash = 'if=pflash,format=raw';
   const machine = await startDaemon('qemu-system-x86_64', [
-    ...['-accel', 'tcg,thread=multi,tb-size=512', '-M', 'q35', '-cpu', 'Nehalem', '-smp', '2', '-m', '1024'],
+    ...['-accel', 'tcg,thread=multi,tb-size=512', '-M', 'q35', '-cpu', 'Nehalem', '-smp', '2'],
+    ...['-m', String(memory)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-monitor', 'none'],
     ...['-drive', `${flash},unit=0,readonly=on,file=${join(firmware, 'OVMF_CODE_4M.fd')}`],
     ...['-drive', `${flash},unit=1,file=${own}.vars`],
@@ -61,6 +77,11 @@ async function bootGuest(own: string, tpmDir: string): Promise<Guest> {
     ...['-device', 'tpm-crb,tpmdev=tpm0'],
     ...['-drive', `if=none,id=disk,format=raw,snapshot=on,file=${own}.img`],
     ...['-device', 'virtio-blk-pci,drive=disk,bootindex=1'],
+    ...disks.flatMap((file, index) => [
+      ...['-drive', `if=none,id=disk${index},format=raw,snapshot=on,file=${file}`],
+      ...['-device', `virtio-blk-pci,drive=disk${index}`],
+    ]),
+    ...(port === undefined ? [] : network(port)),
     ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=random'],
     ...['-serial', `file:${own}.console`, '-serial', `unix:${serial},server=on,wait=off`],
   ]);
@@ -76,21 +97,34 @@ async function bootGuest(own: string, tpmDir: string): Promise<Guest> {
     await end();
     throw new Error(`the virtual machine did not start: see ${own}.console`);
   }
-  const ask = async (request: string) => {
+  const ask = async (request: string, within = 30_000) => {
     line.send(request);
-    const answer = await line.next(30_000);
+    const answer = await line.next(within);
     if (answer === null) throw new Error(`the guest did not answer ${request.slice(0, 40)}`);
     return Buffer.from(answer, 'hex');
   };
   return {
     command: (request) => ask(`tpm ${request.toString('hex')}`),
     readFile: (path) => ask(`read ${path}`),
+    shell: async (command) => {
+      const said = (await ask(`run ${Buffer.from(command).toString('hex')}`, 120_000)).toString('utf8');
+      const [status = ''] = said.split('\n');
+      const output = said.slice(status.length + 1);
+      if (status !== '0') throw new Error(`${command}: ended with ${status}: ${output.slice(-600)}`);
+      return output;
+    },
     [Symbol.asyncDispose]: async () => {
       line.send('off');
       await Promise.race([machine.ended, sleep(10_000)]);
       await end();
     },
   };
+}
+
+function network(port: number): readonly string[] {
+  // One process a connection: a plain forward is one connection, made at the start.
+  const forward = `guestfwd=tcp:10.0.2.100:9000-cmd:busybox nc 127.0.0.1 ${port}`;
+  return ['-netdev', `user,id=net,restrict=on,${forward}`, '-device', 'virtio-net-pci,netdev=net,romfile='];
 }
 
 interface Line {
