@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { type InspectedFile, inspectedDiskFile, inspectFolder } from '../agent/inspect/inspected-file.ts';
 
 /** A LUKS2 volume, as `cryptsetup luksFormat` makes it: what no other volume has. */
 export interface Volume {
@@ -10,7 +11,7 @@ export interface Volume {
 export const dockerPath = 'var/lib/docker';
 export const mountTablePath = 'proc/1/mountinfo';
 /** What `assay-agent inspect` leaves for the agent. */
-export const inspectedPath = 'run/assay/inspect/disk.json';
+export const inspectedPath = `${inspectFolder}/${inspectedDiskFile}`;
 
 /** The second disk: virtio, the whole of it LUKS2, a file system on the mapping. */
 export function volumeOf(uuid: string): Volume {
@@ -71,32 +72,34 @@ export function boundOver(volume: Volume): string {
 }
 
 /** disk.json, as `inspect` writes it: header and live mapping, each of which only root can read. */
-export function inspectedDisk({ uuid, mapping }: Volume, at: Date): string {
+export function inspectedDisk({ uuid }: Volume, at: Date): string {
   const device = '254:48';
   const metadata = luks2Metadata(uuid);
-  return JSON.stringify({
-    at: at.toISOString(),
-    headers: [
-      {
-        device,
-        detachedAt: null,
-        version: 2,
-        uuid,
-        digest: hash('sha256', `header ${uuid} ${metadata}`, 'hex'),
-        metadata,
-        luks1: null,
-      },
-    ],
-    unreadable: [],
-    swaps: [],
-    residue: [],
-    mappings: [
-      {
-        name: mapping,
-        table: [`0 491520 crypt aes-xts-plain64 :64:logon:cryptsetup:${uuid}-d0 0 ${device} 32768`],
-      },
-    ],
-  });
+  const file: InspectedFile = {
+    version: 1,
+    inspected: {
+      at: at.toISOString(),
+      headers: [
+        {
+          device,
+          detachedAt: null,
+          version: 2,
+          uuid,
+          digest: hash('sha256', `header ${uuid} ${metadata}`, 'hex'),
+          metadata,
+          luks1: null,
+        },
+      ],
+      unreadable: [],
+      swaps: [],
+      residue: [],
+    },
+    tables: {
+      '253:0': [`0 491520 crypt aes-xts-plain64 :64:logon:cryptsetup:${uuid}-d0 0 ${device} 32768`],
+    },
+    tablesUnread: null,
+  };
+  return JSON.stringify(file);
 }
 
 const rootDisk = 'sys/devices/pci0000:00/0000:00:04.0/virtio1/block/vda';
