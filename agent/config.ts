@@ -31,6 +31,8 @@ export interface AgentConfig {
   readonly joinTokenFile: string | null;
   /** Stands for `/` when /proc, /sys and /etc are read. */
   readonly sysroot: string;
+  /** Whether it looks once a second for what changed on the node, and says so. */
+  readonly watch: boolean;
   readonly logLevel: LogLevel;
 }
 
@@ -105,6 +107,15 @@ export const agentSettings = {
       .default('/')
       .describe('folder to use instead of `/` for `/proc`, `/sys`, `/etc`, `/boot` and `/efi`'),
   },
+  watch: {
+    variable: 'ASSAY_AGENT_WATCH',
+    schema: z
+      .boolean('neither true nor false')
+      .default(true)
+      .describe(
+        'whether the agent looks for changes of mounts, device mappings, listening sockets and the firewall, and asks to be challenged at once; else they are seen by the next challenge',
+      ),
+  },
   logLevel: {
     variable: 'ASSAY_AGENT_LOG_LEVEL',
     formerly: 'ASSAY_LOG_LEVEL',
@@ -147,6 +158,7 @@ export function configOf(values: AgentValues): AgentConfig {
     caFile: values.caFile === null ? null : resolve(values.caFile),
     joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),
     sysroot: resolve(values.sysroot),
+    watch: values.watch,
     logLevel: values.logLevel,
   };
 }

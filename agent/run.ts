@@ -18,6 +18,7 @@ import { nodeReader, type ReadNode } from './node-reader.ts';
 import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
 import { readVersion } from './version.ts';
+import { startWatch, watched } from './watch/watch.ts';
 
 /** What an agent does, as it does it; the verdict is the server's word. */
 export type AgentState =
@@ -81,6 +82,10 @@ class Agent {
     const { logger, signal, onState, changes } = this.#with;
     changes?.addEventListener('changed', () => this.#changes.note('operator'), { signal });
     const state = await openStateDir(this.#config.stateDir);
+    // From before the first answer, so that nothing changes unseen between the two.
+    using _watch = this.#config.watch
+      ? startWatch(watched(this.#config.sysroot), (what) => this.#changes.note(what), logger)
+      : null;
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));

@@ -18,7 +18,7 @@ export interface RealAgent extends AsyncDisposable {
 export async function startAgent(
   machine: FixtureMachine,
   node: string,
-  server: { readonly port: number; readonly caFile: string },
+  server: { readonly port: number; readonly caFile: string; readonly watch?: boolean },
 ): Promise<RealAgent> {
   const stateDir = await mkdtemp(join(tmpdir(), 'assay-agent-'));
   const stop = new AbortController();
@@ -32,6 +32,7 @@ export async function startAgent(
     servers: [{ host: '127.0.0.1', port: server.port }],
     tcti: machine.tpm.tcti,
     sysroot: machine.sysroot,
+    watch: server.watch ?? false,
   };
   const ended = runAgent(config, {
     logger: pino({ level: 'silent' }),

@@ -308,6 +308,7 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
           servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
           tcti: machine.tpm.tcti,
           sysroot: machine.sysroot,
+          watch: false,
           logLevel: 'silent',
         },
         {

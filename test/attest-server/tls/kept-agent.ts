@@ -36,6 +36,7 @@ export function startKeptAgent({ node, world, machine, folder, state, caFile }: 
     logLevel: 'info' as const,
     tcti: machine.tpm.tcti,
     sysroot: machine.sysroot,
+    watch: false,
   };
   const ended = runAgent(config, {
     logger: pino({ base: null }, { write: (line: string) => void lines.push(line) }),
