@@ -12,6 +12,8 @@ export interface NodeSettings {
   readonly trust: { readonly caFile: string } | { readonly joinTokenFile: string };
   readonly logLevel?: string;
   readonly watch?: boolean;
+  /** Argv that comes before the arguments of `assay-agent`; default: it runs from source. */
+  readonly program?: readonly [string, ...string[]];
 }
 
 /** The programs of Assay that run on a machine. */
@@ -21,14 +23,14 @@ export interface NodePrograms extends AsyncDisposable {
   readonly processes: ReadonlyMap<string, number>;
 }
 
-const program = join(import.meta.dirname, '../agent/main.ts');
+const fromSource = [process.execPath, join(import.meta.dirname, '../agent/main.ts')] as const;
 
 /** Starts them, as the units of a host do. */
 export async function startNodePrograms(
   machine: FixtureMachine,
   settings: NodeSettings,
 ): Promise<NodePrograms> {
-  const { dir, node, server, trust, logLevel = 'info', watch = true } = settings;
+  const { dir, node, server, trust, logLevel = 'info', watch = true, program = fromSource } = settings;
   const stateDir = join(dir, 'agent');
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   const config = join(dir, 'agent.yaml');
@@ -43,7 +45,7 @@ export async function startNodePrograms(
     ...trust,
   };
   await writeFile(config, JSON.stringify(values), { mode: 0o600 });
-  const agent = await startDaemon(process.execPath, [program, 'run', '--config', config]);
+  const agent = await startDaemon(program[0], [...program.slice(1), 'run', '--config', config]);
   return {
     agent,
     processes: new Map([['agent', agent.pid]]),
