@@ -61,7 +61,10 @@ describe('the lock of a TPM', () => {
       const place = await lockPlace(parseTcti(`swtpm:path=${folder}/sock`), undefined);
       assert.deepEqual(place, { file: folder, kind: 'folder' });
       const release = await acquireLock({ ...place, timeoutMs: 1000 });
-      await assert.rejects(acquireLock({ ...place, timeoutMs: 50 }), { code: 'lock_failed', retryable: true });
+      await assert.rejects(acquireLock({ ...place, timeoutMs: 50 }), {
+        code: 'lock_failed',
+        retryable: true,
+      });
       await release();
       assert.deepEqual(await readdir(folder), []);
     });
@@ -69,7 +72,9 @@ describe('the lock of a TPM', () => {
     it('is the device, one for a raw device and its resource manager', async function () {
       // A device of the kernel's that does nothing, under a TPM's name.
       const file = join(folder, 'tpmrm0');
-      await run('mknod', [file, 'c', '1', '3'], { timeoutMs: 1000, maxOutputBytes: 100 }).catch(() => this.skip());
+      await run('mknod', [file, 'c', '1', '3'], { timeoutMs: 1000, maxOutputBytes: 100 }).catch(() =>
+        this.skip(),
+      );
       const [raw, managed] = await Promise.all(
         ['tpm0', 'tpmrm0'].map((name) => lockPlace(parseTcti(`device:${folder}/${name}`), undefined)),
       );
