@@ -46,7 +46,10 @@ describe('the TPM broker', () => {
   for (const [what, request] of [
     ['another verb', { verb: 'extend', pcr: 0 }],
     ['a key of its own', { verb: 'activate', credential: 'AAAA', secret: 'AAAA', key: '0x81010001' }],
-    ['qualifying data of 31 bytes', { verb: 'quote', qualifyingData: 'A'.repeat(40) + 'AA==', selection }],
+    [
+      'qualifying data of 31 bytes',
+      { verb: 'quote', qualifyingData: Buffer.alloc(31).toString('base64'), selection },
+    ],
     [
       'qualifying data of 65 bytes',
       { verb: 'quote', qualifyingData: Buffer.alloc(65).toString('base64'), selection },
@@ -254,9 +257,7 @@ describe('the client of the TPM broker', () => {
   });
 
   it('waits for its time and no longer', async () => {
-    await using broker = await startBroker(
-      () => new Promise((resolve) => setTimeout(() => resolve({}), 400)),
-    );
+    await using broker = await startBroker(() => sleep(400).then(() => ({ pcrs: {} })));
     await assert.rejects(openBrokerTpm(broker.socket, { timeoutMs: 100 }).readPcrs(selection), {
       code: 'tpm_broker',
     });
