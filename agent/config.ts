@@ -12,6 +12,7 @@ import {
   type Settings,
   type SettingValues,
 } from '../attest-server/protocol/settings.ts';
+import { tcti } from './tcti-setting.ts';
 
 export interface ServerAddress {
   /** A name, or an IP address without brackets. */
@@ -25,6 +26,8 @@ export interface AgentConfig {
   readonly servers: readonly ServerAddress[];
   readonly node: string;
   readonly tcti: string;
+  /** Socket of the program that holds the TPM; null where the agent opens it itself. */
+  readonly tpmBroker: string | null;
   readonly stateDir: string;
   /** PEM of the only authority that may vouch for the server; null where the join token names it. */
   readonly caFile: string | null;
@@ -38,7 +41,6 @@ export interface AgentConfig {
 
 const notList = 'not a list of 1 to 16 host:port';
 const notAddress = 'not host:port (an IPv6 address in brackets)';
-const notTpm = 'names no TPM: write device:/dev/tpmrm0 or swtpm:path=/run/socket';
 
 /** Every key of the agent's configuration; README.md has them as a table. */
 export const agentSettings = {
@@ -84,12 +86,16 @@ export const agentSettings = {
   tcti: {
     variable: 'ASSAY_AGENT_TCTI',
     formerly: 'ASSAY_TCTI',
-    // node-tpm2 judges the rest when it opens the TPM.
-    schema: z
-      .string(notTpm)
-      .regex(/^[a-z]+:[\x21-\x7e]+$/, notTpm)
-      .default('device:/dev/tpmrm0')
-      .describe('the TPM, as tpm2-tools name it'),
+    schema: tcti,
+  },
+  tpmBroker: {
+    variable: 'ASSAY_AGENT_TPM_BROKER',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'socket of `assay-agent tpm-broker`, which holds the TPM; `tcti` does not count then. Without it the agent opens the TPM itself',
+      ),
   },
   stateDir: {
     variable: 'ASSAY_AGENT_STATE_DIR',
@@ -154,6 +160,7 @@ export function configOf(values: AgentValues): AgentConfig {
     servers: values.servers.map(addressOf).filter((address) => address !== null),
     node: values.node,
     tcti: values.tcti,
+    tpmBroker: values.tpmBroker === null ? null : resolve(values.tpmBroker),
     stateDir: resolve(values.stateDir),
     caFile: values.caFile === null ? null : resolve(values.caFile),
     joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openTpm, ToolError, type Tpm } from 'node-tpm2';
+import { openTpm, ToolError } from 'node-tpm2';
 import type { Logger } from 'pino';
 import { adviceOn } from '../attest-server/protocol/advice.ts';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
+import type { ActivatingTpm } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
@@ -12,11 +13,13 @@ import type { Collector } from './collectors/collector.ts';
 import { collectors } from './collectors/list.ts';
 import type { AgentConfig, ServerAddress } from './config.ts';
 import { startConversation } from './conversation.ts';
-import { type Identity, noIdentity, readIdentity } from './identity.ts';
+import type { QuotingTpm } from './evidence.ts';
+import { type Identity, type IdentityTpm, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
 import { nodeReader, type ReadNode } from './node-reader.ts';
 import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
+import { openBrokerTpm } from './tpm-broker/client.ts';
 import { readVersion } from './version.ts';
 import { startWatch, watched } from './watch/watch.ts';
 
@@ -51,8 +54,13 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   }
 }
 
+/** What the agent needs of a TPM: its own, or that of the broker. */
+interface AgentTpm extends IdentityTpm, ActivatingTpm, QuotingTpm {
+  close(): Promise<void>;
+}
+
 interface OpenTpm {
-  readonly tpm: Tpm | null;
+  readonly tpm: AgentTpm | null;
   readonly identity: Identity;
 }
 
@@ -198,7 +206,7 @@ class Agent {
               state.remove('enrolled').catch((error: unknown) => logger.error(describe(error)));
           },
           fault: (error) => {
-            tpmFailed ||= error instanceof ToolError;
+            tpmFailed ||= isOfTpm(error);
             logger.error(describe(error), 'no answer was given');
           },
         },
@@ -250,9 +258,11 @@ class Agent {
   }
 
   async #readTpm(): Promise<OpenTpm> {
-    let tpm: Tpm | null = null;
+    const { tcti, tpmBroker } = this.#config;
+    const { signal } = this.#with;
+    let tpm: AgentTpm | null = null;
     try {
-      tpm = await openTpm({ tcti: this.#config.tcti, signal: this.#with.signal });
+      tpm = tpmBroker === null ? await openTpm({ tcti, signal }) : openBrokerTpm(tpmBroker, { signal });
       return { tpm, identity: await readIdentity(tpm) };
     } catch (error) {
       await tpm?.close();
@@ -284,6 +294,11 @@ const addressOf = ({ host, port }: ServerAddress) => `${host}:${port}`;
 const unknownNode: ReadonlySet<string> = new Set(['enrolment_pending', 'unsupported_tpm']);
 
 const noUsableTpm: ReadonlySet<string> = new Set(['no_tpm', 'missing_program', 'no_endorsement_key']);
+
+/** The TPM, or the broker that holds it: what is known of its keys is asked anew. */
+function isOfTpm(error: unknown): boolean {
+  return error instanceof ToolError || (error instanceof AgentError && error.code === 'tpm_broker');
+}
 
 /** A TPM that fails may recover; a bad TCTI does not. */
 function mayRetry(error: unknown): boolean {

@@ -31,6 +31,7 @@ export async function startAgent(
     logLevel: 'silent' as const,
     servers: [{ host: '127.0.0.1', port: server.port }],
     tcti: machine.tpm.tcti,
+    tpmBroker: null,
     sysroot: machine.sysroot,
     watch: server.watch ?? false,
   };

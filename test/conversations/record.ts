@@ -307,6 +307,7 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
           caFile: joinTokenFile === null ? world.server.caFile : null,
           servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
           tcti: machine.tpm.tcti,
+          tpmBroker: null,
           sysroot: machine.sysroot,
           watch: false,
           logLevel: 'silent',

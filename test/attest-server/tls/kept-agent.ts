@@ -35,6 +35,7 @@ export function startKeptAgent({ node, world, machine, folder, state, caFile }: 
     servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
     logLevel: 'info' as const,
     tcti: machine.tpm.tcti,
+    tpmBroker: null,
     sysroot: machine.sysroot,
     watch: false,
   };
