@@ -1,6 +1,7 @@
 /** Why the agent cannot go on, or not now. */
 export type AgentErrorCode =
   | 'state_dir'
+  | 'out_folder'
   | 'ca_file'
   | 'join_token'
   | 'tpm_broker'

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { type Logger, pino } from 'pino';
 import { ConfigError } from '../attest-server/protocol/config-error.ts';
 import { logLines } from '../attest-server/protocol/log-lines.ts';
@@ -56,6 +56,39 @@ program
     const config = brokerConfig(process.env, { ...flags, logLevel });
     await runBroker(config, { logger: createLogger(config.logLevel, {}), signal: stopSignal() });
   });
+
+program
+  .command('inspect')
+  .description(
+    `read what only root can, and write it to /run/assay/inspect, where the agent reads it. Run as root.
+disk: headers of encrypted volumes without any key, device-mapper tables, swap, names of keys that were left behind.
+boot: copies of the files that GRUB reads, and digests of initrds.`,
+  )
+  .addArgument(new Argument('[parts...]', 'default: all').choices(['disk', 'boot']))
+  .option('--sysroot <folder>', 'instead of `/`', '/')
+  .option('--out <folder>', 'where it writes; default: run/assay/inspect below the sysroot')
+  .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
+  .addHelpText('after', '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.')
+  .exitOverride()
+  .action(async (parts: readonly string[], flags: InspectFlags) => {
+    const { runInspect } = await import('./inspect/inspect.ts');
+    const { agentSettings } = await import('./config.ts');
+    const { resolveSettings } = await import('../attest-server/protocol/settings.ts');
+    const { logLevel: level } = resolveSettings(
+      { logLevel: agentSettings.logLevel },
+      { file: null, environment: process.env, flags: program.opts<{ readonly logLevel?: string }>() },
+      () => [],
+    );
+    process.exitCode = await runInspect({ ...flags, parts }, createLogger(level, {}), process.stdout);
+    // A program that waits for a device that hangs must not keep this one.
+    setTimeout(() => process.exit(), 1_000).unref();
+  });
+
+interface InspectFlags {
+  readonly sysroot: string;
+  readonly out?: string;
+  readonly output?: string;
+}
 
 function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Logger {
   const sync = pino.destination({ dest: 2, sync: true });
