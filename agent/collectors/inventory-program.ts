@@ -7,27 +7,37 @@ import { baseboard, bios, blockDevices, osInfo, system, versions } from 'systemi
  */
 const isContainer = process.argv[2] === 'container';
 const [machine, firmware, board, devices, os, programs] = await Promise.all([
-  system(),
-  bios(),
-  baseboard(),
-  blockDevices(),
-  isContainer ? null : osInfo(),
-  isContainer ? null : versions('kernel,systemOpenssl,docker'),
+  orNothing(system()),
+  orNothing(bios()),
+  orNothing(baseboard()),
+  orNothing(blockDevices()),
+  isContainer ? null : orNothing(osInfo()),
+  // It does not answer where it is asked for less of OpenSSL.
+  isContainer ? null : orNothing(versions('kernel,openssl,systemOpenssl,docker')),
 ]);
 
 process.stdout.write(
   JSON.stringify({
-    system: texts(machine, ['manufacturer', 'model', 'version', 'serial', 'sku']),
-    bios: texts(firmware, ['vendor', 'version', 'releaseDate', 'revision']),
-    baseboard: texts(board, ['manufacturer', 'model', 'version', 'serial']),
+    ...(machine !== null && { system: texts(machine, ['manufacturer', 'model', 'version', 'serial', 'sku']) }),
+    ...(firmware !== null && { bios: texts(firmware, ['vendor', 'version', 'releaseDate', 'revision']) }),
+    ...(board !== null && { baseboard: texts(board, ['manufacturer', 'model', 'version', 'serial']) }),
     ...(os !== null && { os: texts(os, ['distro', 'release', 'codename', 'kernel', 'arch']) }),
     ...(programs !== null && { versions: texts(programs, ['kernel', 'systemOpenssl', 'docker']) }),
-    blockDevices: devices.slice(0, 256).map((device) => ({
-      ...texts(device, ['name', 'type', 'fsType', 'mount', 'physical', 'model', 'serial', 'protocol']),
-      ...(Number.isSafeInteger(device.size) && { size: device.size }),
-    })),
+    ...(devices !== null && {
+      blockDevices: devices.slice(0, 256).map((device) => ({
+        ...texts(device, ['name', 'type', 'fsType', 'mount', 'physical', 'model', 'serial', 'protocol']),
+        ...(Number.isSafeInteger(device.size) && { size: device.size }),
+      })),
+    }),
   }),
 );
+
+/** Null where it fails or gives no answer: the rest is worth having without it. */
+function orNothing<Value>(asked: Promise<Value>): Promise<Value | null> {
+  const late = Promise.withResolvers<null>();
+  const timer = setTimeout(late.resolve, 15_000, null);
+  return Promise.race([asked.catch(() => null), late.promise]).finally(() => clearTimeout(timer));
+}
 
 /** Those that say something, as one line of bounded length. */
 function texts(of: object, names: readonly string[]): Readonly<Record<string, string>> {

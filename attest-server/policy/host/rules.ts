@@ -37,18 +37,25 @@ const number = z
   .union([z.int(), z.string().regex(/^-?\d{1,15}$/, 'not a number: sysctls of this list are numbers')])
   .transform(String);
 
-const sysctlRule = z.union([
-  number,
-  z.array(number).min(1, 'empty, so that no value could do; leave the sysctl out').max(16),
-  z.strictObject({ minimum: z.int().describe('the least value') }),
-]);
+const sysctlRule = z.union(
+  [
+    number,
+    z.array(number).min(1, 'empty, so that no value could do; leave the sysctl out').max(16),
+    z.strictObject({ minimum: z.int().describe('the least value') }),
+  ],
+  'not a number, a list of numbers, or {minimum: n}',
+);
 
-const sysctlName = z.enum(sysctlNames, {
-  error: ({ input }) =>
-    input === 'kernel.kexec_load_disabled'
-      ? 'boot judges this one (kexec_possible), and no other aspect does; leave it out'
-      : `not collected; these are: ${sysctlNames.join(', ')}`,
-});
+const collected: readonly string[] = sysctlNames;
+const sysctlName = z
+  .string()
+  .superRefine((name, { addIssue }) => {
+    if (name === 'kernel.kexec_load_disabled')
+      addIssue('boot judges this one (kexec_possible), and no other aspect does: leave it out');
+    else if (!collected.includes(name))
+      addIssue(`not collected; the sysctls that are: ${collected.join(', ')}`);
+  })
+  .meta({ enum: [...sysctlNames] });
 
 /** `host` of a group: what is wanted of a machine and its kernel as they run. */
 export const hostSchema = z.strictObject({
@@ -66,18 +73,14 @@ export const hostSchema = z.strictObject({
     .optional()
     .describe('the kernel that runs, by its own word; which file it was, boot judges'),
   taints: z
-    .union([
-      z.literal('report'),
-      z.strictObject({
-        forbid: z
-          .array(z.enum(taintLetters))
-          .min(1, 'empty: write taints: report where none is forbidden')
-          .max(taintLetters.length)
-          .describe('letters of /proc/sys/kernel/tainted'),
-      }),
-    ])
+    .strictObject({
+      forbid: z
+        .array(z.enum(taintLetters))
+        .max(taintLetters.length)
+        .describe('letters of /proc/sys/kernel/tainted; [] forbids none'),
+    })
     .optional()
-    .describe(`marks that the kernel must not have; default: forbid [${usualTaints.join(', ')}]`),
+    .describe(`marks that the kernel must not have; default: forbid: [${usualTaints.join(', ')}]`),
   ssh: z
     .enum(['closed', 'report'])
     .optional()
@@ -93,7 +96,7 @@ export const hostSchema = z.strictObject({
     .optional()
     .describe('the least lockdown of the kernel; default: report'),
   sysctls: z
-    .partialRecord(sysctlName, sysctlRule)
+    .record(sysctlName, sysctlRule)
     .optional()
     .describe('by name, the value, the values that may be, or {minimum: n}'),
 });
@@ -103,11 +106,10 @@ export function hostRules(given: unknown): HostRules {
   const file = hostSchema.parse(given ?? {});
   const minimum = file.kernel?.minimum ?? null;
   const release = minimum === null ? null : parseKernelRelease(minimum);
-  const { taints = { forbid: usualTaints } } = file;
   return {
     isWritten: given !== undefined,
     minimumKernel: minimum === null || release === null ? null : { text: minimum, release },
-    forbiddenTaints: taints === 'report' ? [] : taints.forbid,
+    forbiddenTaints: file.taints?.forbid ?? usualTaints,
     ssh: file.ssh ?? 'closed',
     sshPorts: file.sshPorts ?? [],
     lockdown: file.lockdown === undefined || file.lockdown === 'report' ? null : file.lockdown,
