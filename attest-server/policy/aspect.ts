@@ -95,8 +95,16 @@ export interface JudgedNode {
   readonly sequence: SequenceJudgement;
   /** Other nodes that are enrolled with its TPM. */
   readonly twins: readonly string[];
+  /** Volumes that it shows and other nodes show, too. */
+  readonly sharedVolumes: readonly SharedVolume[];
   /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
   readonly unread: readonly Unread[];
+}
+
+/** A mark of a volume (policy/disk/memory.ts), and the other nodes that show it. */
+export interface SharedVolume {
+  readonly mark: string;
+  readonly nodes: readonly string[];
 }
 
 /** What a collector of the node did not give, and why, by the node's word. */

@@ -15,12 +15,12 @@ const added: Readonly<Record<string, string>> = {
 /** Lists with one member more: the line, and what stands in its place; the import is a part of it. */
 const extended: Readonly<Record<string, readonly [line: string, longer: string]>> = {
   'attest-server/policy/aspects.ts': [
-    'const listed = [identity, boot] as const;',
-    "import { firewall } from './firewall/firewall.ts';\nconst listed = [identity, boot, firewall] as const;",
+    'const listed = [identity, boot, disk] as const;',
+    "import { firewall } from './firewall/firewall.ts';\nconst listed = [identity, boot, disk, firewall] as const;",
   ],
   'agent/collectors/list.ts': [
-    'export const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host, loaderFiles];',
-    "import { firewall } from './firewall.ts';\nexport const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host, loaderFiles, firewall];",
+    'export const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, disk, host, loaderFiles];',
+    "import { firewall } from './firewall.ts';\nexport const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, disk, host, loaderFiles, firewall];",
   ],
 };
 
