@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { firewallBaseline } from './firewall.ts';
 import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
 
@@ -113,6 +114,8 @@ export const reference = z.strictObject({
     .default([]),
   /** Of kind `disk`: the volumes of the node that it was captured on. */
   disk: enrolledDisk.optional(),
+  /** Of kind `firewall`: the rules that a node must have. */
+  firewall: firewallBaseline.optional(),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
   /** Absent where nobody has taken one; an import drops it. */
