@@ -3,6 +3,7 @@ import type { Collector } from './collector.ts';
 import { disk } from './disk.ts';
 import { host } from './host.ts';
 import { imaLog } from './ima-log.ts';
+import { inventory } from './inventory.ts';
 import { loaderFiles } from './loader-files.ts';
 import { userSpaceLog } from './user-space-log.ts';
 
@@ -12,6 +13,7 @@ export const collectors = (): readonly Collector[] => [
   userSpaceLog,
   imaLog,
   disk,
-  host,
+  host(),
   loaderFiles,
+  inventory(),
 ];
