@@ -32,6 +32,8 @@ export interface Aspect<Name extends AspectName, Rules> {
    * @throws CaptureError where this is no model for others
    */
   capture?(proven: Proven, about: CapturedAs): Reference;
+  /** What such a reference says, as lines of text for people; two references are told apart by these. */
+  describe?(reference: Reference): readonly string[];
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
