@@ -3,6 +3,7 @@ export type AgentErrorCode =
   | 'state_dir'
   | 'ca_file'
   | 'join_token'
+  | 'netfilter'
   | 'server_identity'
   | 'connect_failed'
   | 'channel_closed'

@@ -25,6 +25,8 @@ export interface AgentConfig {
   readonly servers: readonly ServerAddress[];
   readonly node: string;
   readonly tcti: string;
+  /** Socket of the program that reads the rules of the firewall; null where the agent reads them itself. */
+  readonly netfilter: string | null;
   readonly stateDir: string;
   /** PEM of the only authority that may vouch for the server; null where the join token names it. */
   readonly caFile: string | null;
@@ -89,6 +91,15 @@ export const agentSettings = {
       .default('device:/dev/tpmrm0')
       .describe('the TPM, as tpm2-tools name it'),
   },
+  netfilter: {
+    variable: 'ASSAY_AGENT_NETFILTER',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'socket of `assay-agent netfilter`, which reads the rules of the firewall. Without it the agent reads them itself, where it has the right and `sysroot` is `/`',
+      ),
+  },
   stateDir: {
     variable: 'ASSAY_AGENT_STATE_DIR',
     formerly: 'ASSAY_STATE_DIR',
@@ -143,6 +154,7 @@ export function configOf(values: AgentValues): AgentConfig {
     servers: values.servers.map(addressOf).filter((address) => address !== null),
     node: values.node,
     tcti: values.tcti,
+    netfilter: values.netfilter === null ? null : resolve(values.netfilter),
     stateDir: resolve(values.stateDir),
     caFile: values.caFile === null ? null : resolve(values.caFile),
     joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),

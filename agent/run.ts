@@ -84,7 +84,11 @@ class Agent {
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
-    const readNode = nodeReader(this.#with.collectors ?? collectors(), this.#config.sysroot, logger);
+    const readNode = nodeReader(
+      this.#with.collectors ?? collectors(this.#config.netfilter),
+      this.#config.sysroot,
+      logger,
+    );
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];
