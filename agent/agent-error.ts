@@ -5,6 +5,7 @@ export type AgentErrorCode =
   | 'ca_file'
   | 'join_token'
   | 'tpm_broker'
+  | 'netfilter'
   | 'server_identity'
   | 'connect_failed'
   | 'channel_closed'

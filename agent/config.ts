@@ -28,6 +28,8 @@ export interface AgentConfig {
   readonly tcti: string;
   /** Socket of the program that holds the TPM; null where the agent opens it itself. */
   readonly tpmBroker: string | null;
+  /** Socket of the program that reads the rules of the firewall; null where the agent reads them itself. */
+  readonly netfilter: string | null;
   readonly stateDir: string;
   /** PEM of the only authority that may vouch for the server; null where the join token names it. */
   readonly caFile: string | null;
@@ -97,6 +99,15 @@ export const agentSettings = {
         'socket of `assay-agent tpm-broker`, which holds the TPM; `tcti` does not count then. Without it the agent opens the TPM itself',
       ),
   },
+  netfilter: {
+    variable: 'ASSAY_AGENT_NETFILTER',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'socket of `assay-agent netfilter`, which reads the rules of the firewall. Without it the agent reads them itself, where it has the right and `sysroot` is `/`',
+      ),
+  },
   stateDir: {
     variable: 'ASSAY_AGENT_STATE_DIR',
     formerly: 'ASSAY_STATE_DIR',
@@ -161,6 +172,7 @@ export function configOf(values: AgentValues): AgentConfig {
     node: values.node,
     tcti: values.tcti,
     tpmBroker: values.tpmBroker === null ? null : resolve(values.tpmBroker),
+    netfilter: values.netfilter === null ? null : resolve(values.netfilter),
     stateDir: resolve(values.stateDir),
     caFile: values.caFile === null ? null : resolve(values.caFile),
     joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),

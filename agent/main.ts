@@ -90,6 +90,25 @@ interface InspectFlags {
   readonly output?: string;
 }
 
+program
+  .command('netfilter')
+  .description(
+    'read the rules of the firewall for the agent, and tell it when they moved, on a Unix socket until stopped (docs/privileges.md)',
+  )
+  .option('--socket <path>', 'where to listen (ASSAY_NETFILTER_SOCKET); default: /run/assay/netfilter.sock')
+  .option(
+    '--netns <file>',
+    "network namespace whose rules are read, such as /proc/1/ns/net (ASSAY_NETFILTER_NETNS); default: this program's own",
+  )
+  .exitOverride()
+  .action(async (flags: { readonly socket?: string; readonly netns?: string }) => {
+    const { netfilterConfig } = await import('./netfilter/config.ts');
+    const { runNetfilter } = await import('./netfilter/serve.ts');
+    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
+    const config = netfilterConfig(process.env, { ...flags, logLevel });
+    await runNetfilter(config, { logger: createLogger(config.logLevel, {}), signal: stopSignal() });
+  });
+
 function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Logger {
   const sync = pino.destination({ dest: 2, sync: true });
   return pino(

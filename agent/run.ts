@@ -16,6 +16,7 @@ import { startConversation } from './conversation.ts';
 import type { QuotingTpm } from './evidence.ts';
 import { type Identity, type IdentityTpm, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
+import { watchFirewall } from './netfilter/client.ts';
 import { nodeReader, type ReadNode } from './node-reader.ts';
 import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
@@ -90,14 +91,21 @@ class Agent {
     const { logger, signal, onState, changes } = this.#with;
     changes?.addEventListener('changed', () => this.#changes.note('operator'), { signal });
     const state = await openStateDir(this.#config.stateDir);
-    // From before the first answer, so that nothing changes unseen between the two.
-    using _watch = this.#config.watch
-      ? startWatch(watched(this.#config.sysroot), (what) => this.#changes.note(what), logger)
-      : null;
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
-    const readNode = nodeReader(this.#with.collectors ?? collectors(), this.#config.sysroot, logger);
+    const read = nodeReader(
+      this.#with.collectors ?? collectors(this.#config.netfilter),
+      this.#config.sysroot,
+      logger,
+    );
+    let protectedPaths: readonly string[] = [];
+    const readNode: ReadNode = (asked) => {
+      protectedPaths = asked.paths ?? [];
+      return read(asked);
+    };
+    // From before the first answer, so that nothing changes unseen between the two.
+    using _watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];
@@ -120,6 +128,25 @@ class Agent {
 
   async close(): Promise<void> {
     await this.#closeTpm();
+  }
+
+  #watch(paths: () => readonly string[]): Disposable {
+    const { sysroot, netfilter } = this.#config;
+    const { logger, signal } = this.#with;
+    const note = (what: string) => this.#changes.note(what);
+    const watching = new DisposableStack();
+    watching.use(startWatch(watched(sysroot, paths), note, logger));
+    const over = new AbortController();
+    watching.defer(() => over.abort());
+    // Below another root there are no rules of this kernel.
+    if (netfilter !== null || sysroot === '/')
+      void watchFirewall(
+        netfilter,
+        () => note('firewall'),
+        AbortSignal.any([signal, over.signal]),
+        logger,
+      ).catch((error: unknown) => logger.error(describe(error)));
+    return watching;
   }
 
   /** One connection, to its end. Tells whether the server gave a verdict. */

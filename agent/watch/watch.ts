@@ -10,13 +10,16 @@ export interface Watched {
   readonly what: string;
   /** From one look to the next. */
   readonly everySeconds: number;
-  /** A text that is another one after a change. What cannot be read is a text as well, so that this is told too. */
-  look(): string | Promise<string>;
+  /**
+   * A text that is another one after a change; null while nobody asks for it. What cannot be read is a text
+   * as well, so that this is told too.
+   */
+  look(): string | null | Promise<string | null>;
 }
 
-/** In the order in which they are looked at. */
-export const watched = (sysroot: string): readonly Watched[] => [
-  mounts(sysroot),
+/** In the order in which they are looked at. @param paths that the policy protects, as far as it is known */
+export const watched = (sysroot: string, paths: () => readonly string[]): readonly Watched[] => [
+  mounts(sysroot, paths),
   mappings(sysroot),
   inspected(sysroot),
   listeners(sysroot),
@@ -77,7 +80,7 @@ export function lookout(
 
 interface State {
   readonly watched: Watched;
-  /** Null before the first look. */
+  /** Null before the first look, and while nobody asks for it. */
   seen: string | null;
   /** It changed, and that was not told yet. */
   isChanged: boolean;
@@ -87,15 +90,15 @@ interface State {
 }
 
 async function lookAt(state: State, fault: (what: string, error: unknown) => void): Promise<void> {
-  let now: string;
+  let now: string | null;
   try {
     const looked = state.watched.look();
-    now = typeof looked === 'string' ? looked : await looked;
+    now = looked instanceof Promise ? await looked : looked;
   } catch (error) {
     now = `unreadable: ${error instanceof Error && 'code' in error ? String(error.code) : 'fault'}`;
     if (state.told !== now) fault(state.watched.what, error);
     state.told = now;
   }
-  if (state.seen !== null && state.seen !== now) state.isChanged = true;
+  if (state.seen !== null && now !== null && state.seen !== now) state.isChanged = true;
   state.seen = now;
 }

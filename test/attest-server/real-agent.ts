@@ -27,6 +27,7 @@ export async function startAgent(
     node,
     stateDir,
     caFile: server.caFile,
+    netfilter: null,
     joinTokenFile: null,
     logLevel: 'silent' as const,
     servers: [{ host: '127.0.0.1', port: server.port }],

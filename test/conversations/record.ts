@@ -301,6 +301,7 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
         {
           node,
           stateDir,
+          netfilter: null,
           joinTokenFile,
           caFile: joinTokenFile === null ? world.server.caFile : null,
           servers: [{ host: '127.0.0.1', port: world.server.agentPort }],

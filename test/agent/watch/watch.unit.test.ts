@@ -7,6 +7,7 @@ import { lookout, type Watched, watched } from '../../../agent/watch/watch.ts';
 import {
   boundOver,
   diskFiles,
+  dockerPath,
   inspectedDisk,
   inspectedPath,
   mountTable,
@@ -24,6 +25,7 @@ const socket = (port: string, state: string) =>
 
 describe('what an agent looks at each second', () => {
   let sysroot = '';
+  let protectedPaths: readonly string[] = [];
   let told: string[] = [];
   let faults: string[] = [];
   let look: () => Promise<void>;
@@ -45,10 +47,11 @@ describe('what an agent looks at each second', () => {
     await put('sys/block/vda/dev', '254:0\n');
     await put('proc/1/net/tcp', `${heads.tcp}${socket('280A', '0A')}`);
     await put('proc/1/net/tcp6', '');
+    protectedPaths = ['/var/lib/docker'];
     told = [];
     faults = [];
     look = lookout(
-      watched(sysroot),
+      watched(sysroot, () => protectedPaths),
       (what) => told.push(what),
       (what) => faults.push(what),
     );
@@ -124,6 +127,46 @@ describe('what an agent looks at each second', () => {
     equal(told.length, 10);
   });
 
+  const churn: readonly (readonly [string, string])[] = [
+    [
+      'the overlay of a container',
+      `40 34 0:60 / /${dockerPath}/overlay2/ab/merged rw - overlay overlay rw,lowerdir=/${dockerPath}/overlay2/l/A:/${dockerPath}/overlay2/l/B,upperdir=/${dockerPath}/overlay2/ab/diff,workdir=/${dockerPath}/overlay2/ab/work`,
+    ],
+    [
+      'the shared memory of a container',
+      `41 34 0:61 / /${dockerPath}/containers/ab/mounts/shm rw - tmpfs shm rw`,
+    ],
+    [
+      'the network namespace of a container',
+      '42 28 0:4 net:[4026532] /run/docker/netns/ab rw - nsfs nsfs rw',
+    ],
+    ['a stick in another place', '43 27 8:16 / /media/stick rw - vfat /dev/sdb rw'],
+  ];
+  for (const [what, line] of churn)
+    it(`says nothing of ${what}`, async () => {
+      await put(mountTablePath, `${mountTable(volume)}${line}\n`);
+      await seconds(2);
+      await put(mountTablePath, mountTable(volume));
+      await seconds(2);
+      deepEqual([told, faults], [[], []]);
+    });
+
+  it('tells an overlay below a path whose upper layer lies on another disk', async () => {
+    const line = `40 34 0:60 / /${dockerPath}/overlay2/ab/merged rw - overlay overlay rw,lowerdir=/${dockerPath}/l,upperdir=/srv/plain,workdir=/srv/work`;
+    await put(mountTablePath, `${mountTable(volume)}${line}\n`);
+    await seconds(1);
+    deepEqual(told, ['mounts']);
+  });
+
+  it('says nothing of mounts while no path is protected, nor because one is from now on', async () => {
+    protectedPaths = [];
+    await put(mountTablePath, boundOver(volume));
+    await seconds(2);
+    protectedPaths = ['/var/lib/docker'];
+    await seconds(2);
+    deepEqual(told, []);
+  });
+
   it('goes on with the others where one of them fails', async () => {
     let asked = 0;
     const failing: Watched = {
@@ -135,7 +178,7 @@ describe('what an agent looks at each second', () => {
       },
     };
     look = lookout(
-      [failing, ...watched(sysroot)],
+      [failing, ...watched(sysroot, () => protectedPaths)],
       (what) => told.push(what),
       (what) => faults.push(what),
     );

@@ -31,6 +31,7 @@ export function startKeptAgent({ node, world, machine, folder, state, caFile }: 
     node,
     stateDir: join(folder, state),
     caFile: join(folder, caFile),
+    netfilter: null,
     joinTokenFile: null,
     servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
     logLevel: 'info' as const,
