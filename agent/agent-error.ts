@@ -1,8 +1,11 @@
 /** Why the agent cannot go on, or not now. */
 export type AgentErrorCode =
   | 'state_dir'
+  | 'out_folder'
   | 'ca_file'
   | 'join_token'
+  | 'tpm_broker'
+  | 'netfilter'
   | 'server_identity'
   | 'connect_failed'
   | 'channel_closed'

@@ -12,6 +12,7 @@ import {
   type Settings,
   type SettingValues,
 } from '../attest-server/protocol/settings.ts';
+import { tcti } from './tcti-setting.ts';
 
 export interface ServerAddress {
   /** A name, or an IP address without brackets. */
@@ -25,18 +26,23 @@ export interface AgentConfig {
   readonly servers: readonly ServerAddress[];
   readonly node: string;
   readonly tcti: string;
+  /** Socket of the program that holds the TPM; null where the agent opens it itself. */
+  readonly tpmBroker: string | null;
+  /** Socket of the program that reads the rules of the firewall; null where the agent reads them itself. */
+  readonly netfilter: string | null;
   readonly stateDir: string;
   /** PEM of the only authority that may vouch for the server; null where the join token names it. */
   readonly caFile: string | null;
   readonly joinTokenFile: string | null;
   /** Stands for `/` when /proc, /sys and /etc are read. */
   readonly sysroot: string;
+  /** Whether it looks once a second for what changed on the node, and says so. */
+  readonly watch: boolean;
   readonly logLevel: LogLevel;
 }
 
 const notList = 'not a list of 1 to 16 host:port';
 const notAddress = 'not host:port (an IPv6 address in brackets)';
-const notTpm = 'names no TPM: write device:/dev/tpmrm0 or swtpm:path=/run/socket';
 
 /** Every key of the agent's configuration; README.md has them as a table. */
 export const agentSettings = {
@@ -82,12 +88,25 @@ export const agentSettings = {
   tcti: {
     variable: 'ASSAY_AGENT_TCTI',
     formerly: 'ASSAY_TCTI',
-    // node-tpm2 judges the rest when it opens the TPM.
-    schema: z
-      .string(notTpm)
-      .regex(/^[a-z]+:[\x21-\x7e]+$/, notTpm)
-      .default('device:/dev/tpmrm0')
-      .describe('the TPM, as tpm2-tools name it'),
+    schema: tcti,
+  },
+  tpmBroker: {
+    variable: 'ASSAY_AGENT_TPM_BROKER',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'socket of `assay-agent tpm-broker`, which holds the TPM; `tcti` does not count then. Without it the agent opens the TPM itself',
+      ),
+  },
+  netfilter: {
+    variable: 'ASSAY_AGENT_NETFILTER',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'socket of `assay-agent netfilter`, which reads the rules of the firewall. Without it the agent reads them itself, where it has the right and `sysroot` is `/`',
+      ),
   },
   stateDir: {
     variable: 'ASSAY_AGENT_STATE_DIR',
@@ -104,6 +123,15 @@ export const agentSettings = {
     schema: path
       .default('/')
       .describe('folder to use instead of `/` for `/proc`, `/sys`, `/etc`, `/boot` and `/efi`'),
+  },
+  watch: {
+    variable: 'ASSAY_AGENT_WATCH',
+    schema: z
+      .boolean('neither true nor false')
+      .default(true)
+      .describe(
+        'whether the agent looks for changes of mounts, device mappings, listening sockets and the firewall, and asks to be challenged at once; else they are seen by the next challenge',
+      ),
   },
   logLevel: {
     variable: 'ASSAY_AGENT_LOG_LEVEL',
@@ -143,10 +171,13 @@ export function configOf(values: AgentValues): AgentConfig {
     servers: values.servers.map(addressOf).filter((address) => address !== null),
     node: values.node,
     tcti: values.tcti,
+    tpmBroker: values.tpmBroker === null ? null : resolve(values.tpmBroker),
+    netfilter: values.netfilter === null ? null : resolve(values.netfilter),
     stateDir: resolve(values.stateDir),
     caFile: values.caFile === null ? null : resolve(values.caFile),
     joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),
     sysroot: resolve(values.sysroot),
+    watch: values.watch,
     logLevel: values.logLevel,
   };
 }

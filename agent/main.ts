@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { type Logger, pino } from 'pino';
 import { ConfigError } from '../attest-server/protocol/config-error.ts';
 import { logLines } from '../attest-server/protocol/log-lines.ts';
 import type { LogLevel } from '../attest-server/protocol/settings.ts';
 import type { AgentConfig } from './config.ts';
-import { runAgent } from './run.ts';
 import { readVersion } from './version.ts';
 
 /** Composition root of `assay-agent`; the only file of the agent that reads the environment. */
@@ -32,7 +31,7 @@ program
     const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
     const sources = { file, environment: process.env, flags: { logLevel } };
     const settings = agentValues(sources);
-    const logger = createLogger(settings.logLevel, settings.node);
+    const logger = createLogger(settings.logLevel, { node: settings.node });
     logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
     for (const name of formerNames(agentSettings, sources))
       logger.warn(
@@ -42,20 +41,95 @@ program
     await run(configOf(settings), logger);
   });
 
-function createLogger(level: LogLevel, node: string): Logger {
+program
+  .command('tpm-broker')
+  .description(
+    'hold the TPM for the agent: answer quote, readPCRs, readPublic, readCertificates and activate on a Unix socket until stopped (docs/privileges.md)',
+  )
+  .option('--socket <path>', 'where to listen (ASSAY_TPM_BROKER_SOCKET); default: /run/assay/tpm.sock')
+  .option('--tcti <tpm>', 'the TPM (ASSAY_TPM_BROKER_TCTI); default: device:/dev/tpmrm0')
+  .exitOverride()
+  .action(async (flags: { readonly socket?: string; readonly tcti?: string }) => {
+    const { brokerConfig } = await import('./tpm-broker/config.ts');
+    const { runBroker } = await import('./tpm-broker/run.ts');
+    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
+    const config = brokerConfig(process.env, { ...flags, logLevel });
+    await runBroker(config, { logger: createLogger(config.logLevel, {}), signal: stopSignal() });
+  });
+
+program
+  .command('inspect')
+  .description(
+    `read what only root can, and write it to /run/assay/inspect, where the agent reads it. Run as root.
+disk: headers of encrypted volumes without any key, device-mapper tables, swap, names of keys that were left behind.
+boot: copies of the files that GRUB reads, and digests of initrds.`,
+  )
+  .addArgument(new Argument('[parts...]', 'default: all').choices(['disk', 'boot']))
+  .option('--sysroot <folder>', 'instead of `/`', '/')
+  .option('--out <folder>', 'where it writes; default: run/assay/inspect below the sysroot')
+  .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
+  .addHelpText('after', '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.')
+  .exitOverride()
+  .action(async (parts: readonly string[], flags: InspectFlags) => {
+    const { runInspect } = await import('./inspect/inspect.ts');
+    const { agentSettings } = await import('./config.ts');
+    const { resolveSettings } = await import('../attest-server/protocol/settings.ts');
+    const { logLevel: level } = resolveSettings(
+      { logLevel: agentSettings.logLevel },
+      { file: null, environment: process.env, flags: program.opts<{ readonly logLevel?: string }>() },
+      () => [],
+    );
+    process.exitCode = await runInspect({ ...flags, parts }, createLogger(level, {}), process.stdout);
+    // A program that waits for a device that hangs must not keep this one.
+    setTimeout(() => process.exit(), 1_000).unref();
+  });
+
+interface InspectFlags {
+  readonly sysroot: string;
+  readonly out?: string;
+  readonly output?: string;
+}
+
+program
+  .command('netfilter')
+  .description(
+    'read the rules of the firewall for the agent, and tell it when they moved, on a Unix socket until stopped (docs/privileges.md)',
+  )
+  .option('--socket <path>', 'where to listen (ASSAY_NETFILTER_SOCKET); default: /run/assay/netfilter.sock')
+  .option(
+    '--netns <file>',
+    "network namespace whose rules are read, such as /proc/1/ns/net (ASSAY_NETFILTER_NETNS); default: this program's own",
+  )
+  .exitOverride()
+  .action(async (flags: { readonly socket?: string; readonly netns?: string }) => {
+    const { netfilterConfig } = await import('./netfilter/config.ts');
+    const { runNetfilter } = await import('./netfilter/serve.ts');
+    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
+    const config = netfilterConfig(process.env, { ...flags, logLevel });
+    await runNetfilter(config, { logger: createLogger(config.logLevel, {}), signal: stopSignal() });
+  });
+
+function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Logger {
   const sync = pino.destination({ dest: 2, sync: true });
   return pino(
-    { level, base: { node }, formatters: logLines.formatters, timestamp: logLines.timestamp },
+    { level, base: { ...base }, formatters: logLines.formatters, timestamp: logLines.timestamp },
     sync,
   );
 }
 
-async function run(config: AgentConfig, logger: Logger): Promise<void> {
+function stopSignal(): AbortSignal {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  return stop.signal;
+}
+
+async function run(config: AgentConfig, logger: Logger): Promise<void> {
+  // What answers over the network is loaded by no other program.
+  const { runAgent } = await import('./run.ts');
+  const signal = stopSignal();
   const changes = new EventTarget();
   process.on('SIGHUP', () => changes.dispatchEvent(new Event('changed')));
-  await runAgent(config, { logger, signal: stop.signal, changes });
+  await runAgent(config, { logger, signal, changes });
 }
 
 try {

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openTpm, ToolError, type Tpm } from 'node-tpm2';
+import { openTpm, ToolError } from 'node-tpm2';
 import type { Logger } from 'pino';
 import { adviceOn } from '../attest-server/protocol/advice.ts';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
+import type { ActivatingTpm } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
@@ -12,12 +13,16 @@ import type { Collector } from './collectors/collector.ts';
 import { collectors } from './collectors/list.ts';
 import type { AgentConfig, ServerAddress } from './config.ts';
 import { startConversation } from './conversation.ts';
-import { type Identity, noIdentity, readIdentity } from './identity.ts';
+import type { QuotingTpm } from './evidence.ts';
+import { type Identity, type IdentityTpm, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
+import { watchFirewall } from './netfilter/client.ts';
 import { nodeReader, type ReadNode } from './node-reader.ts';
 import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
+import { openBrokerTpm } from './tpm-broker/client.ts';
 import { readVersion } from './version.ts';
+import { startWatch, watched } from './watch/watch.ts';
 
 /** What an agent does, as it does it; the verdict is the server's word. */
 export type AgentState =
@@ -50,8 +55,13 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   }
 }
 
+/** What the agent needs of a TPM: its own, or that of the broker. */
+interface AgentTpm extends IdentityTpm, ActivatingTpm, QuotingTpm {
+  close(): Promise<void>;
+}
+
 interface OpenTpm {
-  readonly tpm: Tpm | null;
+  readonly tpm: AgentTpm | null;
   readonly identity: Identity;
 }
 
@@ -84,7 +94,18 @@ class Agent {
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
-    const readNode = nodeReader(this.#with.collectors ?? collectors(), this.#config.sysroot, logger);
+    const read = nodeReader(
+      this.#with.collectors ?? collectors(this.#config.netfilter),
+      this.#config.sysroot,
+      logger,
+    );
+    let protectedPaths: readonly string[] = [];
+    const readNode: ReadNode = (asked) => {
+      protectedPaths = asked.paths ?? [];
+      return read(asked);
+    };
+    // From before the first answer, so that nothing changes unseen between the two.
+    using _watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];
@@ -107,6 +128,25 @@ class Agent {
 
   async close(): Promise<void> {
     await this.#closeTpm();
+  }
+
+  #watch(paths: () => readonly string[]): Disposable {
+    const { sysroot, netfilter } = this.#config;
+    const { logger, signal } = this.#with;
+    const note = (what: string) => this.#changes.note(what);
+    const watching = new DisposableStack();
+    watching.use(startWatch(watched(sysroot, paths), note, logger));
+    const over = new AbortController();
+    watching.defer(() => over.abort());
+    // Below another root there are no rules of this kernel.
+    if (netfilter !== null || sysroot === '/')
+      void watchFirewall(
+        netfilter,
+        () => note('firewall'),
+        AbortSignal.any([signal, over.signal]),
+        logger,
+      ).catch((error: unknown) => logger.error(describe(error)));
+    return watching;
   }
 
   /** One connection, to its end. Tells whether the server gave a verdict. */
@@ -193,7 +233,7 @@ class Agent {
               state.remove('enrolled').catch((error: unknown) => logger.error(describe(error)));
           },
           fault: (error) => {
-            tpmFailed ||= error instanceof ToolError;
+            tpmFailed ||= isOfTpm(error);
             logger.error(describe(error), 'no answer was given');
           },
         },
@@ -245,9 +285,11 @@ class Agent {
   }
 
   async #readTpm(): Promise<OpenTpm> {
-    let tpm: Tpm | null = null;
+    const { tcti, tpmBroker } = this.#config;
+    const { signal } = this.#with;
+    let tpm: AgentTpm | null = null;
     try {
-      tpm = await openTpm({ tcti: this.#config.tcti, signal: this.#with.signal });
+      tpm = tpmBroker === null ? await openTpm({ tcti, signal }) : openBrokerTpm(tpmBroker, { signal });
       return { tpm, identity: await readIdentity(tpm) };
     } catch (error) {
       await tpm?.close();
@@ -279,6 +321,11 @@ const addressOf = ({ host, port }: ServerAddress) => `${host}:${port}`;
 const unknownNode: ReadonlySet<string> = new Set(['enrolment_pending', 'unsupported_tpm']);
 
 const noUsableTpm: ReadonlySet<string> = new Set(['no_tpm', 'missing_program', 'no_endorsement_key']);
+
+/** The TPM, or the broker that holds it: what is known of its keys is asked anew. */
+function isOfTpm(error: unknown): boolean {
+  return error instanceof ToolError || (error instanceof AgentError && error.code === 'tpm_broker');
+}
 
 /** A TPM that fails may recover; a bad TCTI does not. */
 function mayRetry(error: unknown): boolean {

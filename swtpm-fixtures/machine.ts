@@ -1,13 +1,25 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { bootLogPath } from '../agent/collectors/boot-log.ts';
 import { imaLogPath } from '../agent/collectors/ima-log.ts';
 import type { TpmAuthority } from './authority.ts';
 import { type BootOptions, banksOf, bootTpm } from './boot.ts';
+import {
+  boundOver,
+  diskFiles,
+  diskLinks,
+  inspectedDisk,
+  inspectedPath,
+  mountTable,
+  mountTablePath,
+  type Volume,
+  volumeOf,
+} from './disk.ts';
 import { startKernel } from './kernel.ts';
 import { filesOf } from './loader-files.ts';
+import { type NetworkNamespace, openNamespace, workerRules } from './namespace.ts';
 import { launchTpm, type SoftwareTpm } from './tpm.ts';
 
 export interface MachineOptions {
@@ -16,9 +28,14 @@ export interface MachineOptions {
   /** Where TPM state and sysroot are kept; a machine found there is used again. Default: a new folder, removed at the end. */
   readonly dir?: string;
   readonly authority?: TpmAuthority;
+  /** True: it has a network of its own with a worker's firewall, where this computer can have one. Default: false. */
+  readonly network?: boolean;
 }
 
-/** A machine: a TPM and the files that an agent reads, made anew at every boot. */
+/**
+ * A machine: a TPM and the files that an agent reads, made anew at every boot. Its container storage lies on a LUKS2
+ * volume that no other machine has, no SSH listens, and its kernel is as it should be.
+ */
 export interface FixtureMachine extends AsyncDisposable {
   /** Absolute. */
   readonly dir: string;
@@ -27,6 +44,10 @@ export interface FixtureMachine extends AsyncDisposable {
   readonly tpm: SoftwareTpm;
   /** /proc/sys/kernel/random/boot_id of the boot that is running; null while it is off. */
   readonly bootId: string | null;
+  /** Its network, made anew at every boot; a text says why this computer can have none. Null where none was wanted. */
+  readonly network: NetworkNamespace | string | null;
+  /** Binds an unencrypted directory over the container storage, or takes it away again: no boot is needed for that. */
+  bindOver(isBound: boolean): Promise<void>;
   /** Cuts the power (or shuts down, if `orderly`) and boots with this log. */
   powerCycle(log: Buffer, options?: BootOptions): Promise<void>;
   /** Cuts the power; the TPM answers no command until the next `powerCycle`. */
@@ -43,7 +64,13 @@ export async function startMachine(options: MachineOptions): Promise<FixtureMach
     banks: banksOf(options.log),
     ...(options.authority && { authority: options.authority }),
   });
-  const machine = new Machine(dir, tpm, options.dir === undefined);
+  const machine = new Machine({
+    dir,
+    tpm,
+    volume: await readVolume(dir),
+    ownsDir: options.dir === undefined,
+    hasNetwork: options.network === true,
+  });
   try {
     await machine.powerCycle(options.log);
   } catch (error) {
@@ -53,18 +80,39 @@ export async function startMachine(options: MachineOptions): Promise<FixtureMach
   return machine;
 }
 
-class Machine implements FixtureMachine {
+interface MachineParts {
   readonly dir: string;
-  readonly sysroot: string;
   readonly tpm: SoftwareTpm;
-  readonly #ownsDir: boolean;
-  #bootId: string | null = null;
+  readonly volume: Volume;
+  readonly ownsDir: boolean;
+  readonly hasNetwork: boolean;
+}
 
-  constructor(dir: string, tpm: SoftwareTpm, ownsDir: boolean) {
-    this.dir = dir;
-    this.sysroot = join(dir, 'sysroot');
-    this.tpm = tpm;
-    this.#ownsDir = ownsDir;
+/** As the timer of `assay-agent inspect` does. */
+const inspectEveryMs = 3_600_000;
+
+class Machine implements FixtureMachine {
+  readonly sysroot: string;
+  readonly #is: MachineParts;
+  #bootId: string | null = null;
+  #network: NetworkNamespace | string | null = null;
+  #inspecting: NodeJS.Timeout | undefined;
+
+  constructor(parts: MachineParts) {
+    this.sysroot = join(parts.dir, 'sysroot');
+    this.#is = parts;
+  }
+
+  get dir(): string {
+    return this.#is.dir;
+  }
+
+  get tpm(): SoftwareTpm {
+    return this.#is.tpm;
+  }
+
+  get network(): NetworkNamespace | string | null {
+    return this.#network;
   }
 
   get bootId(): string | null {
@@ -72,23 +120,47 @@ class Machine implements FixtureMachine {
   }
 
   async powerCycle(log: Buffer, options?: BootOptions): Promise<void> {
-    this.#bootId = null;
+    await this.#stop();
     await bootTpm(this.tpm, log, options);
     const ima = await startKernel(this.tpm);
     const bootId = randomUUID();
-    await writeSysroot(this.sysroot, bootId, log, ima);
+    await writeSysroot(this.sysroot, bootId, log, ima, this.#is.volume);
+    if (this.#is.hasNetwork) this.#network = await openNamespace(workerRules);
+    this.#inspecting = setInterval(() => {
+      void this.#replace(inspectedPath, inspectedDisk(this.#is.volume, new Date()));
+    }, inspectEveryMs).unref();
     this.#bootId = bootId;
   }
 
+  async bindOver(isBound: boolean): Promise<void> {
+    const { volume } = this.#is;
+    await this.#replace(mountTablePath, isBound ? boundOver(volume) : mountTable(volume));
+  }
+
   async powerOff(): Promise<void> {
-    this.#bootId = null;
+    await this.#stop();
     await this.tpm.kill();
   }
 
   async dispose(): Promise<void> {
-    this.#bootId = null;
+    await this.#stop();
     await this.tpm.stop();
-    if (this.#ownsDir) await rm(this.dir, { recursive: true, force: true });
+    if (this.#is.ownsDir) await rm(this.dir, { recursive: true, force: true });
+  }
+
+  async #stop(): Promise<void> {
+    this.#bootId = null;
+    clearInterval(this.#inspecting);
+    if (this.#network !== null && typeof this.#network !== 'string')
+      await this.#network[Symbol.asyncDispose]();
+    this.#network = null;
+  }
+
+  /** At once: whoever reads it meanwhile sees one or the other. */
+  async #replace(path: string, content: string): Promise<void> {
+    const target = join(this.sysroot, path);
+    await writeFile(`${target}.next`, content);
+    await rename(`${target}.next`, target);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -96,14 +168,27 @@ class Machine implements FixtureMachine {
   }
 }
 
-async function writeSysroot(sysroot: string, bootId: string, log: Buffer, ima: Buffer): Promise<void> {
+/** The same volume at each boot, and in a later run. */
+async function readVolume(dir: string): Promise<Volume> {
+  const file = join(dir, 'volume');
+  const kept = await readFile(file, 'utf8').catch(() => null);
+  if (kept !== null) return volumeOf(kept);
+  const uuid = randomUUID();
+  await mkdir(dir, { recursive: true });
+  await writeFile(file, uuid);
+  return volumeOf(uuid);
+}
+
+async function writeSysroot(
+  sysroot: string,
+  bootId: string,
+  log: Buffer,
+  ima: Buffer,
+  volume: Volume,
+): Promise<void> {
   const files: Readonly<Record<string, string | Buffer>> = {
-    'etc/os-release':
-      'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n',
-    'proc/version': 'Linux version 6.12.48+deb13-amd64 (fixture) #1 SMP PREEMPT_DYNAMIC\n',
-    'proc/stat': `cpu  0 0 0 0 0 0 0 0 0 0\nbtime ${Math.floor(Date.now() / 1000)}\n`,
-    'proc/sys/kernel/random/boot_id': `${bootId}\n`,
-    'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
+    ...hostFiles(bootId),
+    ...diskFiles(volume, new Date()),
     [bootLogPath]: log,
     [imaLogPath]: ima,
     ...Object.fromEntries(filesOf(log)),
@@ -113,4 +198,29 @@ async function writeSysroot(sysroot: string, bootId: string, log: Buffer, ima: B
     await mkdir(join(sysroot, dirname(path)), { recursive: true });
     await writeFile(join(sysroot, path), content);
   }
+  for (const [path, target] of Object.entries(diskLinks)) {
+    await mkdir(join(sysroot, dirname(path)), { recursive: true });
+    await symlink(target, join(sysroot, path));
+  }
+}
+
+/** A worker of Debian 13 as it should be: an untainted kernel, and nothing that listens but its kubelet. */
+function hostFiles(bootId: string): Readonly<Record<string, string>> {
+  const sockets =
+    '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n';
+  return {
+    'etc/os-release':
+      'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n',
+    'etc/ssh/sshd_config': 'Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin no\nUsePAM yes\n',
+    'etc/ssh/sshd_config.d/50-worker.conf': 'PasswordAuthentication no\n',
+    'proc/version': 'Linux version 6.12.48+deb13-amd64 (fixture) #1 SMP PREEMPT_DYNAMIC\n',
+    'proc/stat': `cpu  0 0 0 0 0 0 0 0 0 0\nbtime ${Math.floor(Date.now() / 1000)}\n`,
+    'proc/sys/kernel/random/boot_id': `${bootId}\n`,
+    'proc/sys/kernel/osrelease': '6.12.48+deb13-amd64\n',
+    'proc/sys/kernel/tainted': '0\n',
+    'proc/1/comm': 'systemd\n',
+    'proc/1/net/tcp': `${sockets}   0: 0100007F:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20718 1 0000000000000000 100 0 0 10 0\n`,
+    'proc/1/net/tcp6': `  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 00000000000000000000000000000000:280A 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20719 1 0000000000000000 100 0 0 10 0\n`,
+    'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
+  };
 }

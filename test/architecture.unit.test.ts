@@ -90,6 +90,7 @@ const rules: readonly Rule[] = [
     values: [
       'agent/node-tpm2',
       'agent/collectors',
+      'agent/inspect',
       'agent/main.ts',
       `${server}/verify/tpm`,
       protocol,

@@ -1,9 +1,21 @@
 import { bootLog } from './boot-log.ts';
 import type { Collector } from './collector.ts';
+import { disk } from './disk.ts';
+import { firewall } from './firewall.ts';
 import { host } from './host.ts';
 import { imaLog } from './ima-log.ts';
+import { inventory } from './inventory.ts';
 import { loaderFiles } from './loader-files.ts';
 import { userSpaceLog } from './user-space-log.ts';
 
-/** Every collector, for one agent: what they remember is its own. */
-export const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host, loaderFiles];
+/** Every collector, for one agent: what they remember is its own. The socket is that of netfilter, or null. */
+export const collectors = (netfilter: string | null): readonly Collector[] => [
+  bootLog(),
+  userSpaceLog,
+  imaLog,
+  disk,
+  firewall(netfilter),
+  host(),
+  loaderFiles,
+  inventory(),
+];

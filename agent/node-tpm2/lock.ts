@@ -1,20 +1,57 @@
 import { hash } from 'node:crypto';
 import { constants, existsSync } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { run } from './run.ts';
+import type { Tcti } from './tcti.ts';
 import { ToolError } from './tool-error.ts';
 
 export interface LockRequest {
-  /** Absolute path of the lock file. */
+  /** Absolute path of what is locked. */
   readonly file: string;
+  /** What it is. Default: `file`, this user's own, made where it is missing; the others are there already, and may be anybody's. */
+  readonly kind?: LockKind;
   readonly timeoutMs: number;
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
+export type LockKind = 'file' | 'device' | 'folder';
+
+/** What programs lock while they use one TPM. */
+export interface LockPlace {
+  readonly file: string;
+  readonly kind: LockKind;
+}
+
+/**
+ * What stands for this TPM. Without `lockDir` it is the device itself, or the folder of the socket: programs of all users
+ * exclude each other, only who may open it can hold it, and nothing is made that somebody could have made before. A TPM
+ * without a path (tabrmd, a network) has a file of this user: programs of two users do not see each other there.
+ * @throws ToolError `lock_failed`
+ */
+export async function lockPlace(tcti: Tcti, lockDir: string | undefined): Promise<LockPlace> {
+  if (lockDir === undefined && tcti.path !== null) {
+    if (tcti.text.startsWith('swtpm:')) return { file: dirname(tcti.path), kind: 'folder' };
+    // Who holds the raw device open keeps the tools out, so its lock is the resource manager's. Without one, or where
+    // that is closed to this user, the kernel lets one program in at a time.
+    const device = tcti.path.replace(/tpm(\d+)$/, 'tpmrm$1');
+    const isManaged = device !== tcti.path || tcti.hasResourceManager;
+    if (tcti.text.startsWith('device:') && isManaged && (await isReadable(device)))
+      return { file: device, kind: 'device' };
+  }
+  return { file: await prepareLockFile(lockDir ?? defaultLockDir(), tcti.identity), kind: 'file' };
+}
+
+function isReadable(path: string): Promise<boolean> {
+  return access(path, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** The same folder for all programs of this user on this host. */
-export function defaultLockDir(uid: number = process.getuid?.() ?? 0): string {
+function defaultLockDir(uid: number = process.getuid?.() ?? 0): string {
   if (uid === 0) return '/run/node-tpm2';
   return existsSync(`/run/user/${uid}`) ? `/run/user/${uid}/node-tpm2` : `/dev/shm/node-tpm2-${uid}`;
 }
@@ -40,7 +77,8 @@ export async function prepareLockFile(dir: string, identity: string): Promise<st
  * @throws ToolError `lock_failed` (retryable where another program held it for the whole time), `aborted`, `missing_program`
  */
 export async function acquireLock(request: LockRequest): Promise<() => Promise<void>> {
-  const handle = await openLockFile(request.file);
+  const { kind = 'file' } = request;
+  const handle = await (kind === 'file' ? openLockFile(request.file) : openPlace(request.file, kind));
   try {
     const seconds = (request.timeoutMs / 1000).toFixed(3);
     await run('flock', ['-x', '-w', seconds, '3'], {
@@ -75,6 +113,24 @@ async function openLockFile(file: string): Promise<FileHandle> {
   if (found.isFile() && found.uid === process.getuid?.()) return handle;
   await handle.close();
   throw lockFailed(`the lock file ${file} is not a plain file of this user`);
+}
+
+/** What the operator named, and the tools open as well: a link leads to the same. */
+async function openPlace(path: string, kind: Exclude<LockKind, 'file'>): Promise<FileHandle> {
+  // Without O_NONBLOCK, a pipe in its place would hold us.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY).catch(
+    (cause: unknown) => {
+      const remedy =
+        kind === 'folder' && isCode(cause, 'EACCES')
+          ? `: who may use the TPM must be able to list its folder (chgrp GROUP ${path}; chmod g+rx ${path})`
+          : '';
+      throw lockFailed(`${path} could not be opened to lock it${remedy}`, cause);
+    },
+  );
+  const found = await handle.stat();
+  if (kind === 'folder' ? found.isDirectory() : found.isCharacterDevice()) return handle;
+  await handle.close();
+  throw lockFailed(`${path} is no ${kind}`);
 }
 
 function lockFailed(message: string, cause?: unknown, retryable = false): ToolError {

@@ -1,4 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { Socket } from 'node:net';
 import { parseFailedCommand, parseResponseCode } from './response-code.ts';
 import { ToolError } from './tool-error.ts';
 
@@ -14,6 +15,8 @@ export interface RunOptions {
   /** Added to the minimal environment: PATH, LC_ALL=C, and a silent TPM software stack. */
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** True: a program that ends meanwhile does not wait for this one. */
+  readonly background?: boolean;
   /** Open descriptors that the program inherits as 3, 4, … */
   readonly descriptors?: readonly number[];
 }
@@ -60,6 +63,7 @@ export function run(program: string, args: readonly string[], options: RunOption
         ),
       options.timeoutMs,
     );
+    if (options.background === true) letGo(child, timer);
     const onAbort = () => kill(abortedError(program, signal));
     signal?.addEventListener('abort', onAbort, { once: true });
 
@@ -141,6 +145,13 @@ export function startError(program: string, cause: Error): ToolError {
     tool: program,
     cause,
   });
+}
+
+/** Its pipes end with this program, which ends it as soon as it writes. */
+function letGo(child: ChildProcess, timer: NodeJS.Timeout): void {
+  timer.unref();
+  child.unref();
+  for (const pipe of [child.stdout, child.stderr]) if (pipe instanceof Socket) pipe.unref();
 }
 
 const stderrBytes = 8192;

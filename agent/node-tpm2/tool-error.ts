@@ -1,16 +1,18 @@
 /** Why a program gave no answer; `failed` is an exit for any other reason. */
-export type ToolErrorCode =
-  | 'missing_program'
-  | 'timeout'
-  | 'output_bound'
-  | 'aborted'
-  | 'failed'
-  | 'pcrs_moved'
-  | 'no_tpm'
-  | 'bad_input'
-  | 'no_endorsement_key'
-  | 'lock_failed'
-  | 'closed';
+export const toolErrorCodes = [
+  'missing_program',
+  'timeout',
+  'output_bound',
+  'aborted',
+  'failed',
+  'pcrs_moved',
+  'no_tpm',
+  'bad_input',
+  'no_endorsement_key',
+  'lock_failed',
+  'closed',
+] as const;
+export type ToolErrorCode = (typeof toolErrorCodes)[number];
 
 export interface ToolErrorDetails {
   readonly code: ToolErrorCode;

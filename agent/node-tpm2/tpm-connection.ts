@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { acquireLock, defaultLockDir, prepareLockFile } from './lock.ts';
+import { acquireLock, type LockPlace, lockPlace } from './lock.ts';
 import { type MemoryDir, makeMemoryDir } from './memory-dir.ts';
 import { type RunResult, run } from './run.ts';
 import { checkPresent, noTpm, parseTcti, type Tcti } from './tcti.ts';
@@ -10,7 +10,10 @@ import { ToolError } from './tool-error.ts';
 export interface TpmOptions {
   /** As tpm2-tools take it: `device:/dev/tpmrm0`, `swtpm:path=/abs/sock`, … */
   readonly tcti: string;
-  /** Folder of the lock by which programs use the TPM one after the other. Default: /run/node-tpm2 for root, else a folder of the user. */
+  /**
+   * Folder of this user for the lock by which programs use the TPM one after the other. Default: none. The device is
+   * locked, or the folder of the socket, so that programs of all users exclude each other.
+   */
   readonly lockDir?: string;
   /** Parent of the private folder, a tmpfs. Default: /dev/shm, else /run. */
   readonly runtimeDir?: string;
@@ -37,16 +40,16 @@ export class TpmConnection {
   readonly tcti: Tcti;
   readonly #options: TpmOptions;
   readonly #dir: MemoryDir;
-  readonly #lockFile: string;
+  readonly #lock: LockPlace;
   #turn: Promise<void> = Promise.resolve();
   #mustFlush = false;
   #closed = false;
 
-  constructor(options: TpmOptions, tcti: Tcti, dir: MemoryDir, lockFile: string) {
+  constructor(options: TpmOptions, tcti: Tcti, dir: MemoryDir, lock: LockPlace) {
     this.#options = options;
     this.tcti = tcti;
     this.#dir = dir;
-    this.#lockFile = lockFile;
+    this.#lock = lock;
   }
 
   /**
@@ -132,7 +135,7 @@ export class TpmConnection {
   async #locked(work: () => Promise<void>): Promise<void> {
     const { env, signal } = this.#options;
     const release = await acquireLock({
-      file: this.#lockFile,
+      ...this.#lock,
       timeoutMs: this.#options.timeoutMs ?? defaultTimeoutMs,
       ...(env && { env }),
       ...(signal && { signal }),
@@ -168,8 +171,8 @@ export class TpmConnection {
 export async function connect(options: TpmOptions): Promise<TpmConnection> {
   const tcti = parseTcti(options.tcti);
   await checkPresent(tcti);
-  const lockFile = await prepareLockFile(options.lockDir ?? defaultLockDir(), tcti.identity);
-  return new TpmConnection(options, tcti, await makeMemoryDir(options.runtimeDir, options.signal), lockFile);
+  const lock = await lockPlace(tcti, options.lockDir);
+  return new TpmConnection(options, tcti, await makeMemoryDir(options.runtimeDir, options.signal), lock);
 }
 
 const defaultTimeoutMs = 15_000;

@@ -2,6 +2,7 @@ import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { overdueVerdict, twinVerdict } from '../policy/appraise.ts';
+import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -25,6 +26,7 @@ import { NodeFaults } from './node-faults.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame } from './same-verdict.ts';
+import { SharedVolumes } from './shared-volumes.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
@@ -47,6 +49,7 @@ export class Attestation {
   readonly #statuses = new Map<string, NodeStatus>();
   readonly #verifier = new Verifier();
   readonly #systemUuids = new SystemUuids();
+  readonly #volumes = new SharedVolumes();
   readonly #files: LoaderFiles;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
@@ -80,6 +83,7 @@ export class Attestation {
       attestation.#statuses.set(status.name, { ...status, expiresAt });
       attestation.#deadlines.set(status.name, expiresAt, ports.now());
       attestation.#systemUuids.remember(status.name, status.systemUuid);
+      attestation.#volumes.note(status.name, diskMemoryIn(status.memory).volumes);
     }
     await attestation.#holdTwins();
     return attestation;
@@ -151,7 +155,9 @@ export class Attestation {
     return this.#lanes.inOrder(node.name, () =>
       this.#record(node, { ...answer, parts }, proven, given).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
-        this.#systemUuids.restore(node.name, this.#statuses.get(node.name)?.systemUuid ?? null);
+        const before = this.#statuses.get(node.name);
+        this.#systemUuids.restore(node.name, before?.systemUuid ?? null);
+        this.#volumes.note(node.name, diskMemoryIn(before?.memory ?? {}).volumes);
         throw error;
       }),
     );
@@ -267,6 +273,7 @@ export class Attestation {
       this.#deadlines.forget(name);
       if (akName !== undefined) this.#verifier.forget(akName);
       this.#systemUuids.forget(name);
+      this.#volumes.forget(name);
       this.#twins.forget(name);
       this.#lost.delete(name);
       this.#ports.evidence.logsPerBoot.forget(name);
@@ -329,7 +336,17 @@ export class Attestation {
     const sentParts = sentBefore(previous);
     const sequence = previous === null ? null : sequenceOf(previous);
     const memory = previous?.memory ?? {};
-    const past = { sequence, concurrent, twins: this.#twins.of(node.name), sentParts, memory };
+    // The part that came before shows what it showed before.
+    if (proven.parts.disk?.digest !== previous?.parts.disk)
+      this.#volumes.note(node.name, shownVolumes(proven, this.#volumes.marksOf(node.name)));
+    const past = {
+      sequence,
+      concurrent,
+      twins: this.#twins.of(node.name),
+      sharedVolumes: this.#volumes.sharedBy(node.name),
+      sentParts,
+      memory,
+    };
     const { tpmClass = 'unknown' } = node;
     const { verdict, begun, next, enough } = appraise(
       proven,

@@ -166,7 +166,7 @@ const problems = {
 const tags = {
   nodes: 'Nodes: their states, history and evidence',
   enrolment: 'Which TPM is which node',
-  references: 'What a boot should be',
+  references: 'What nodes are compared with: boots, disks, firewalls',
   policy: 'The rules in force, and trials of others',
   tokens: 'Who may call this API',
   audit: 'What was done and by whom, and copies of the database',

@@ -17,7 +17,7 @@ import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
 import type { Caller, Role } from './roles.ts';
 
@@ -48,12 +48,13 @@ export interface ApiPorts {
   /** The labels of nodes in their cluster; null where the server is in none. */
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
   /**
-   * Makes references of what nodes last proved: one, or as many as their boots are kinds.
+   * Makes references of what nodes last proved: one, or as many as it takes to cover them all.
    * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
    */
   capture(request: {
     readonly nodes: readonly string[];
     readonly name: string;
+    readonly kind: ReferenceKind;
     readonly staged: boolean;
     readonly actor: string;
   }): Promise<readonly [Reference, ...Reference[]]>;
@@ -201,8 +202,8 @@ export interface ReferenceTrial {
   /** Active references that affirm what it would revoke; of any other step, none. */
   readonly sharedWith: readonly SharedReference[];
   readonly items: readonly (SimulatedNode & {
-    /** Its boot is like the reference. */
-    readonly like: boolean;
+    /** It is like the reference; left out where this version cannot tell. */
+    readonly like?: boolean;
   })[];
   readonly next: string | null;
 }

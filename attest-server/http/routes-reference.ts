@@ -15,9 +15,9 @@ import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 const referenceBytes = 4 * 1024 * 1024;
 
 const changes = {
-  approve: 'Put a staged reference in force: boots like it are trusted',
-  retire: 'Take a reference out of force: boots like it are no longer known',
-  revoke: 'Mark boots like this reference as bad',
+  approve: 'Put a staged reference in force: nodes like it are trusted',
+  retire: 'Take a reference out of force: nodes like it are no longer known',
+  revoke: 'Mark what this reference says as bad',
   restore: 'Take a revocation back that was a mistake: the reference is in the state that it had before',
 } as const;
 
@@ -44,17 +44,18 @@ export const referenceRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/references', 'operator', {
     operation: 'captureReference',
-    summary: 'Capture what nodes last proved: as one reference, or one for each kind of boot among them',
+    summary:
+      'Capture what nodes last proved: as one reference, or one for each node that those before it do not cover',
     needsRoom: true,
     body: api.captureRequest,
     status: 201,
     problems: [404, 409],
     answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
-      const { node, nodes, name, staged } = await readBody(message, api.captureRequest, bodyBytes);
+      const { node, nodes, name, kind, staged } = await readBody(message, api.captureRequest, bodyBytes);
       const asked = nodes ?? (node === undefined ? [] : [node]);
       for (const each of asked) await findNode(store, each);
-      const request = { nodes: asked, name, staged, actor: actorOf(caller) };
+      const request = { nodes: asked, name, kind, staged, actor: actorOf(caller) };
       const [made, ...others] = await capture(request).catch(notNow);
       const body: api.CaptureAnswer = { ...referenceSummary(made), others: others.map(referenceSummary) };
       return { status: 201, body };
@@ -109,7 +110,7 @@ export const referenceRoutes: readonly Route[] = [
   ),
 ];
 
-/** A boot that cannot become a reference, or a state that does not allow it, is no fault of ours: the message says why. */
+/** What cannot become a reference, or a state that does not allow it, is no fault of ours: the message says why. */
 function notNow(error: unknown): never {
   if (error instanceof Error && (error.name === 'CaptureError' || error.name === 'NotNow'))
     throw new HttpProblem(409, error.message);

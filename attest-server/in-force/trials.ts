@@ -2,10 +2,10 @@ import pLimit from 'p-limit';
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
-import { likeness, sharedWith } from '../policy/boot/reference-reach.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import { type Enrolment, groupOf, type Policy } from '../policy/policy.ts';
+import { likenessTo, sharedWith } from '../policy/reference-reach.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { KeptProofPorts, Page } from './kept-proofs.ts';
@@ -78,16 +78,17 @@ export function createTrials(parts: TrialParts): Trials {
         const before = { policy: policy(), references };
         const others = references.map((reference) => (reference === found ? changed : reference));
         const after = { policy: before.policy, references: others };
-        const isLike = found.kind === 'boot' ? likeness(found) : () => false;
+        const isLike = likenessTo(found);
         const alike = new Set<string>();
         const { items, next } = await simulate(ports, { before, after }, page, (proven, node) => {
-          if (isLike(proven, groupOf(before.policy, node.name, node.labels))) alike.add(node.name);
+          const group = groupOf(before.policy, node.name, node.labels);
+          if (isLike?.(proven, node.name, group, now())) alike.add(node.name);
         });
         return {
           reference: found,
           to: changed.state,
           sharedWith: action === 'revoke' ? sharedWith(found, references, before.policy, now()) : [],
-          items: items.map((item) => ({ ...item, like: alike.has(item.node) })),
+          items: isLike === null ? items : items.map((item) => ({ ...item, like: alike.has(item.node) })),
           next,
         };
       }),

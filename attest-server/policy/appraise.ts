@@ -5,7 +5,7 @@ import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import type { Judge, JudgedNode, Judgement, Past } from './aspect.ts';
+import type { Judge, JudgedNode, Judgement, Past, SharedVolume } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
@@ -31,6 +31,8 @@ export interface NodePast extends Past {
   readonly concurrent: boolean;
   /** Other nodes that are enrolled with the TPM of this one: none in a store that was never an earlier version's. */
   readonly twins: readonly string[];
+  /** Volumes that it shows in this answer and other nodes show, too. Default none: who judges offline knows no others. */
+  readonly sharedVolumes?: readonly SharedVolume[];
 }
 
 export const noPast: NodePast = { sequence: null, concurrent: false, twins: [], sentParts: [], memory: {} };
@@ -130,6 +132,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     past: pastBut(unread, past),
     sequence,
     twins: past.twins,
+    sharedVolumes: past.sharedVolumes ?? noVolumes,
     unread,
   };
   let memory = past.memory;
@@ -160,6 +163,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
 }
 
 const nothing: readonly PartName[] = [];
+const noVolumes: readonly SharedVolume[] = [];
 
 /** `join`, where the judgements before were others. */
 function joined(prepared: PreparedGroup, judgements: readonly Judgement[]): Verdict {

@@ -32,6 +32,8 @@ export interface Aspect<Name extends AspectName, Rules> {
    * @throws CaptureError where this is no model for others
    */
   capture?(proven: Proven, about: CapturedAs): Reference;
+  /** What such a reference says, as lines of text for people; two references are told apart by these. */
+  describe?(reference: Reference): readonly string[];
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
@@ -93,8 +95,16 @@ export interface JudgedNode {
   readonly sequence: SequenceJudgement;
   /** Other nodes that are enrolled with its TPM. */
   readonly twins: readonly string[];
+  /** Volumes that it shows and other nodes show, too. */
+  readonly sharedVolumes: readonly SharedVolume[];
   /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
   readonly unread: readonly Unread[];
+}
+
+/** A mark of a volume (policy/disk/memory.ts), and the other nodes that show it. */
+export interface SharedVolume {
+  readonly mark: string;
+  readonly nodes: readonly string[];
 }
 
 /** What a collector of the node did not give, and why, by the node's word. */

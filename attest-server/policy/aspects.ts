@@ -2,10 +2,13 @@ import { type PartName, partNames } from '../protocol/evidence.ts';
 import type { Aspect as AspectName } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { boot } from './boot/boot.ts';
+import { disk } from './disk/disk.ts';
+import { firewall } from './firewall/firewall.ts';
+import { host } from './host/host.ts';
 import { identity } from './identity/identity.ts';
 
 /** The aspects that this version appraises, in the order in which they are judged and shown. */
-const listed = [identity, boot] as const;
+const listed = [identity, boot, disk, firewall, host] as const;
 type Listed = (typeof listed)[number];
 
 export type BuiltAspect = Listed['name'];

@@ -1,4 +1,4 @@
-/** This boot cannot become a reference; the message says why. */
+/** What a node showed cannot become a reference; the message says why. */
 export class CaptureError extends Error {
   override readonly name = 'CaptureError';
 }

@@ -102,8 +102,11 @@ function asFinding({ class: _class, severity: _severity, ...finding }: Reason): 
 }
 
 const none: readonly Unread[] = [];
-/** Without IMA's list a boot is what it was: the aspect says itself what is not proven then. */
-const readable = [...partNames.filter((name) => name !== 'ima'), 'host'] as const;
+/**
+ * Without IMA's list a boot is what it was: the aspect says itself what is not proven then. The inventory proves nothing,
+ * so that nothing is lost without it.
+ */
+const readable = [...partNames.filter((name) => name !== 'ima' && name !== 'inventory'), 'host'] as const;
 
 function isThere(name: Unread['name'], { boot, parts }: Proven): boolean {
   if (name === 'boot') return boot !== null;

@@ -148,7 +148,7 @@ export const referenceChange = z.strictObject({ reason: z.string().min(1).max(51
 /** An active reference that affirms what another one names. */
 export const sharedReference = z.object({
   name: z.string(),
-  /** It names all of that: boots like it are revoked, too. */
+  /** It names all of that: of boots, those like it are revoked, too; of other kinds, it says the same. */
   whole: z.boolean(),
   /** Where it has a kernel, initrd or loader of it: these stay good as long as it is active. */
   stages: z.array(z.string()),
@@ -185,13 +185,15 @@ export const captureRequest = z
     node: nodeName.optional(),
     nodes: z.array(nodeName).min(1).max(mostCaptured).optional(),
     name: plainName,
+    /** Of what the node shows a reference is made. */
+    kind: z.enum(referenceKinds).default('boot'),
     staged: z.boolean().default(false),
   })
   .refine(({ node, nodes }) => (node === undefined) !== (nodes === undefined), {
     path: ['nodes'],
     message: 'name either a node or nodes',
   });
-/** The reference of that name; `others` are those that it took for boots which it does not cover: NAME-2 and so on. */
+/** The reference of that name; `others` are those that it took for nodes which it does not cover: NAME-2 and so on. */
 export const captureAnswer = referenceView.extend({ others: z.array(referenceView) });
 export type CaptureAnswer = z.infer<typeof captureAnswer>;
 export const pinsRequest = z.strictObject({

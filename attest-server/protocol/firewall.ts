@@ -38,6 +38,68 @@ export const firewallPart = z.strictObject({
 });
 export type FirewallPart = z.infer<typeof firewallPart>;
 
+/** What `nft -j list ruleset` prints. */
+export const nftOutput = z.object({ nftables: z.array(z.record(z.string(), z.unknown())).max(200_000) });
+
+const name = z.string().min(1).max(256);
+const rule = z.string().max(64 * 1024);
+const written = z.string().max(4 * 1024 * 1024);
+
+/** Rules as `policy/firewall` compares them, whichever version of a tool had printed them. */
+const captured = z.strictObject({
+  chains: z
+    .array(
+      z.strictObject({
+        kind: z.enum(['nft', 'iptables', 'legacy']),
+        family,
+        table: name,
+        name,
+        /** Null where only jumps enter the chain. */
+        base: z
+          .strictObject({
+            type: name,
+            hook: name,
+            priority: z.int(),
+            policy: z.enum(['accept', 'drop']),
+            devices: z.array(name).max(1024),
+          })
+          .nullable(),
+        /** As iptables-save prints them, or the statements of `nft -j`; in their order. */
+        rules: z.array(rule).max(65_536),
+      }),
+    )
+    .max(16_384),
+  /** Sets, maps, flowtables and named objects of nft tables. */
+  objects: z
+    .array(
+      z.strictObject({
+        family,
+        table: name,
+        type: name,
+        name,
+        head: rule,
+        elements: z.array(rule).max(65_536),
+      }),
+    )
+    .max(16_384),
+});
+
+/** The rules of a reference of kind `firewall`: captured, or as a person wrote them, in the words of the tools. */
+export const firewallBaseline = z.union([
+  captured,
+  z
+    .strictObject({
+      /** The text that `nft -j list ruleset` prints. */
+      nft: written.optional(),
+      'iptables-save': written.optional(),
+      'ip6tables-save': written.optional(),
+      'iptables-legacy-save': written.optional(),
+      'ip6tables-legacy-save': written.optional(),
+    })
+    .refine((texts) => Object.values(texts).some((text) => text !== undefined), 'names no rules'),
+]);
+export type FirewallBaseline = z.infer<typeof firewallBaseline>;
+
 /** @throws Rejection `too_large`, `malformed` with the field */
 export function parseFirewallPart(bytes: Buffer): FirewallPart {
   return parseJson(bytes.toString('utf8'), firewallPart, 'firewall', 'firewall');

@@ -31,6 +31,8 @@ export const limits = {
   facts: 64 * 1024,
   /** Digests of parts that a challenge may name as held: to an agent of 0.1.0, and to one that speaks `parts`. */
   holds: { first: 4, most: 32 },
+  /** Ports on which a node says that something listens. */
+  listening: 4096,
   /** Of a node that a policy protects. */
   paths: 16,
   /** Words of what an agent speaks. */

@@ -60,32 +60,45 @@ export function parseMountTable(bytes: Buffer): readonly Mount[] {
  * @throws RangeError for a path that is not of that form
  */
 export function mountOf(table: readonly Mount[], path: string): Mount | null {
-  if (!/^\/$|^(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/.test(path))
-    throw new RangeError(`${JSON.stringify(path)} is not an absolute path without links`);
+  return mountFinder(table)(Buffer.from(path).toString('latin1'));
+}
+
+/** True for a path that `mountFinder` takes: absolute, without `.`, `..` and empty components. */
+export function isPlainPath(path: string): boolean {
+  return /^\/$|^(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/.test(path);
+}
+
+/** `mountOf` for many paths of one table; paths are one character a byte here, as those in the table are. */
+export function mountFinder(table: readonly Mount[]): (path: string) => Mount | null {
   const known = new Set(table.map(({ id }) => id));
   const on = new Map(
     table
       .filter(({ id, parent }) => id !== parent)
       .map((mount) => [`${mount.parent} ${mount.mountPoint}`, mount]),
   );
-  let at = table.find(
+  const root = table.find(
     ({ id, parent, mountPoint }) => mountPoint === '/' && (id === parent || !known.has(parent)),
   );
-  if (at === undefined) return null;
-  let prefix = '';
-  for (const component of Buffer.from(path).toString('latin1').split('/').slice(1)) {
-    prefix += `/${component}`;
-    // Each step goes to a mount that was not seen yet, or a table that bites its tail would hold us for ever.
-    for (
-      let left = table.length, next = on.get(`${at.id} ${prefix}`);
-      next !== undefined && left > 0;
-      left -= 1
-    ) {
-      at = next;
-      next = on.get(`${at.id} ${prefix}`);
+  return (path) => {
+    if (!isPlainPath(path))
+      throw new RangeError(`${JSON.stringify(path)} is not an absolute path without links`);
+    if (root === undefined) return null;
+    let at = root;
+    let prefix = '';
+    for (const component of path.split('/').slice(1)) {
+      prefix += `/${component}`;
+      // Each step goes to a mount that was not seen yet, or a table that bites its tail would hold us for ever.
+      for (
+        let left = table.length, next = on.get(`${at.id} ${prefix}`);
+        next !== undefined && left > 0;
+        left -= 1
+      ) {
+        at = next;
+        next = on.get(`${at.id} ${prefix}`);
+      }
     }
-  }
-  return at;
+    return at;
+  };
 }
 
 interface Place {

@@ -43,7 +43,7 @@ export const referenceTrial = z.object({
   sharedWith: z.array(sharedReference).default([]),
   items: z.array(
     simulatedNode.extend({
-      /** Its boot is like the reference. */
+      /** It is like the reference: it boots so, or shows what the reference says. */
       like: z.boolean().optional(),
     }),
   ),

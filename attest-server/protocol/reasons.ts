@@ -13,7 +13,7 @@ const byClass = {
     'secureboot_off secureboot_policy secureboot_ambiguous cmdline_policy initrd_unmeasured root_unmeasured ' +
     'kexec_possible revoked_reference ima_policy_weak mount_not_encrypted path_not_covered luks_version ' +
     'luks_cipher luks_header_detached luks_extra_keyslot fw_missing_chain fw_policy_open dual_tables ' +
-    'ssh_reachable kernel_tainted lockdown_off escrow_missing key_cycle',
+    'ssh_reachable kernel_tainted lockdown_off sysctl_policy escrow_missing key_cycle',
   service:
     'evidence_overdue server_fault evidence_raced facts_unavailable fw_unreadable no_boot_log unsupported_tpm ' +
     'enrolment_pending change_expected rebooted resumed expired evidence_erased latched',

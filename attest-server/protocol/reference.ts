@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { firewallBaseline } from './firewall.ts';
 import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
 
@@ -31,6 +32,29 @@ export const referenceStep = z.strictObject({
   at: z.iso.datetime(),
   reason: shortText,
   from: z.enum(referenceStates),
+});
+
+/** Objects of a header by number, each as canonical JSON: members in order, no blanks. */
+const headerObjects = z
+  .record(z.string().regex(/^\d{1,4}$/), z.string().max(64 * 1024))
+  .refine((objects) => Object.keys(objects).length <= 64, 'more than 64');
+
+/** LUKS headers of one node, without what opens them: what is public in a header, and no key material. */
+const enrolledDisk = z.strictObject({
+  volumes: z
+    .array(
+      z.strictObject({
+        version: z.union([z.literal(1), z.literal(2)]),
+        uuid: shortText,
+        keyslots: headerObjects,
+        tokens: headerObjects,
+        segments: headerObjects,
+        /** Of the volume key: they change only with it. */
+        digests: headerObjects,
+      }),
+    )
+    .min(1)
+    .max(64),
 });
 
 /** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
@@ -88,6 +112,10 @@ export const reference = z.strictObject({
     )
     .max(16_384)
     .default([]),
+  /** Of kind `disk`: the volumes of the node that it was captured on. */
+  disk: enrolledDisk.optional(),
+  /** Of kind `firewall`: the rules that a node must have. */
+  firewall: firewallBaseline.optional(),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
   /** Absent where nobody has taken one; an import drops it. */

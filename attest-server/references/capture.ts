@@ -1,9 +1,9 @@
 import pLimit from 'p-limit';
-import { captureTogether, type VouchedFor } from '../policy/boot/capture-together.ts';
+import { captureReferences, type VouchedFor } from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import { plainName, type Reference } from '../protocol/reference.ts';
+import { plainName, type Reference, type ReferenceKind } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Verdict } from '../protocol/verdict.ts';
@@ -39,15 +39,16 @@ export interface CaptureRequest {
   /** At least one. */
   readonly nodes: readonly string[];
   readonly name: string;
+  readonly kind: ReferenceKind;
   readonly staged: boolean;
-  /** Who vouches for these boots. */
+  /** Who vouches for these nodes. */
   readonly actor: string;
 }
 
 /**
- * Makes references of what nodes last proved: one, or as many as their boots are kinds. All nodes are proven before
+ * Makes references of what nodes last proved: one, or as many as it takes to cover them all. All nodes are proven before
  * any is stored, and all of these are stored at once.
- * @throws Rejection where a boot is no model for others; CaptureError where its log is none; NotNow where a name is taken
+ * @throws Rejection where a node is no model for others; CaptureError where it shows nothing; NotNow where a name is taken
  */
 export type Capture = (request: CaptureRequest) => Promise<readonly [Reference, ...Reference[]]>;
 
@@ -58,16 +59,21 @@ export function createCapture(ports: CapturePorts): Capture {
 
 async function capture(
   ports: CapturePorts,
-  { nodes, name, staged, actor }: CaptureRequest,
+  { nodes, name, kind, staged, actor }: CaptureRequest,
 ): Promise<readonly [Reference, ...Reference[]]> {
   const { store, separate } = ports;
   const each = [...new Set(nodes)];
   const group = oneGroupOf(each, ports);
-  const boots: VouchedFor[] = [];
-  for (const node of each) boots.push(await vouchedFor(node, ports));
+  const answers: VouchedFor[] = [];
+  for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();
   const state = staged || separate ? 'staged' : 'active';
-  const [first, ...others] = captureTogether(boots, group, { name, state, by: actor, at });
+  const [first, ...others] = captureReferences(kind, answers, group, {
+    name,
+    state,
+    by: actor,
+    at,
+  });
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
   await checkNames(made, store);
@@ -80,7 +86,7 @@ async function capture(
         action: 'reference.capture',
         subject: reference.name,
         code: null,
-        detail: { node: reference.captured?.node ?? null, nodes: each.join(' '), state },
+        detail: { kind, node: reference.captured?.node ?? null, nodes: each.join(' '), state },
       },
     })),
   );
@@ -99,21 +105,22 @@ function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): Policy
   return groupOf(first);
 }
 
-/** The verdict says what stands against a boot: what is proven again is the evidence of that very verdict. */
-async function vouchedFor(node: string, ports: CapturePorts): Promise<VouchedFor> {
+/** The verdict says what stands against a node: what is proven again is the evidence of that very verdict. */
+async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<VouchedFor> {
   const { verdict = null, verifiedAt = null, evidenceDigest = null } = ports.status(node) ?? {};
   if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
     throw new Rejection('evidence_overdue', `${node} has no recent proof: wait for its next answer`);
-  const doubt = verdict?.reasons.find(({ code }) => notOfThisBoot.has(code));
+  const doubt = verdict?.reasons.find(
+    ({ code }) => notOfThisBoot.has(code) || (kind === 'disk' && code === 'luks_key_shared'),
+  );
   if (doubt !== undefined)
     throw new Rejection(doubt.code, `${node} cannot be a model for others: ${doubt.text}`);
   const proof = await ports.prove(node, evidenceDigest);
   if (proof.proven === null) throw new CaptureError(`${node} cannot be captured: ${proof.note}`);
-  const { banks, boot } = proof.proven;
-  return { node, banks, boot };
+  return { node, proven: proof.proven };
 }
 
-/** With these, what runs is not what the log tells: nothing to compare others with. */
+/** With these, what runs is not what the log tells, or it is another machine: nothing to compare others with. */
 const notOfThisBoot: ReadonlySet<ReasonCode> = new Set([
   'boot_remeasured',
   'kexec_detected',
@@ -129,7 +136,7 @@ async function checkNames(made: readonly Reference[], store: CapturePorts['store
     if (taken.has(name)) throw new NotNow(`a reference named ${name} already exists`);
     if (!plainName.safeParse(name).success)
       throw new NotNow(
-        `these boots take ${made.length} references, and ${name} is too long: choose a shorter name`,
+        `these nodes take ${made.length} references, and ${name} is too long: choose a shorter name`,
       );
   }
 }

@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
-import { type SharedReference, sharedWith } from '../policy/boot/reference-reach.ts';
 import type { Policy } from '../policy/policy.ts';
+import { type SharedReference, sharedWith } from '../policy/reference-reach.ts';
 import type { Reference, ReferenceAction } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -65,7 +65,13 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
         action: `reference.${action}`,
         subject: name,
         code: null,
-        detail: { from, to: state, reason, ...(affirmedBy !== '' && { affirmedBy: brief(affirmedBy) }) },
+        detail: {
+          kind: found.kind,
+          from,
+          to: state,
+          reason,
+          ...(affirmedBy !== '' && { affirmedBy: brief(affirmedBy) }),
+        },
       });
       await changed();
       return { reference, sharedWith: shared };
@@ -89,7 +95,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
         action: 'reference.import',
         subject: name,
         code: null,
-        detail: { state: added.state, group: added.group },
+        detail: { kind: added.kind, state: added.state, group: added.group },
       });
       await changed();
       return added;

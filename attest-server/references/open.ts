@@ -20,8 +20,11 @@ export function openReferences(parts: ReferencesParts): References {
     life: createReferenceLife(parts),
     async capture(request) {
       const made = await capture(request);
-      const { nodes, actor } = request;
-      parts.logger.info({ nodes, references: made.map(({ name }) => name), actor }, 'nodes were captured');
+      const { nodes, kind, actor } = request;
+      parts.logger.info(
+        { nodes, kind, references: made.map(({ name }) => name), actor },
+        'nodes were captured',
+      );
       return made;
     },
     async [Symbol.asyncDispose]() {},

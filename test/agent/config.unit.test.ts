@@ -35,6 +35,7 @@ describe("an agent's configuration", () => {
       caFile: '/etc/assay/ca.pem',
       joinTokenFile: null,
       sysroot: '/',
+      watch: true,
       logLevel: 'info',
     });
   });

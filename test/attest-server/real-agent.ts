@@ -18,7 +18,7 @@ export interface RealAgent extends AsyncDisposable {
 export async function startAgent(
   machine: FixtureMachine,
   node: string,
-  server: { readonly port: number; readonly caFile: string },
+  server: { readonly port: number; readonly caFile: string; readonly watch?: boolean },
 ): Promise<RealAgent> {
   const stateDir = await mkdtemp(join(tmpdir(), 'assay-agent-'));
   const stop = new AbortController();
@@ -27,11 +27,14 @@ export async function startAgent(
     node,
     stateDir,
     caFile: server.caFile,
+    netfilter: null,
     joinTokenFile: null,
     logLevel: 'silent' as const,
     servers: [{ host: '127.0.0.1', port: server.port }],
     tcti: machine.tpm.tcti,
+    tpmBroker: null,
     sysroot: machine.sysroot,
+    watch: server.watch ?? false,
   };
   const ended = runAgent(config, {
     logger: pino({ level: 'silent' }),

@@ -14,10 +14,11 @@ import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
 import type { AuditEntry } from '../../attest-server/protocol/audit.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openStore, type Store } from '../../attest-server/store/open.ts';
+import { bootPolicyFile } from './boot-policy.ts';
 import { testAuthorityCertificate } from './forged-tpm.ts';
 
 export interface ServerSettings {
-  /** Default strict. */
+  /** Default `bootPolicyFile`. */
   readonly policy?: string;
   /** Seconds; the defaults never challenge a second time during a test. */
   readonly challengeEvery?: number;
@@ -89,7 +90,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             agentPort,
             apiPort: 0,
             metricsPort: 0,
-            policy: settings.policy ?? 'strict',
+            policy: settings.policy ?? bootPolicyFile,
             endorsementRoots: settings.endorsementRoots ?? [rootsDir],
             challengeEverySeconds: settings.challengeEvery ?? 300,
             answerWithinSeconds: settings.answerWithin ?? 30,

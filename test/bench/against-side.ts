@@ -205,16 +205,19 @@ async function formerWorks(from: string, given: SideInput): Promise<Works> {
 
 type Appraise = ReturnType<typeof import('../../attest-server/policy/appraise.ts').createAppraiser>;
 
+const bootPolicyFile = join(import.meta.dirname, '../attest-server/boot-policy.yaml');
+
 /** Appraisers of either tree's policy, which remember verdicts or do not. */
 async function loadAppraisers(
   load: (file: string) => Promise<object>,
 ): Promise<(reference: Reference, memo: boolean) => Appraise> {
   type Policies = typeof import('../../attest-server/policy/appraise.ts') &
-    typeof import('../../attest-server/policy/shipped/built-in.ts');
-  const rooms = [await load('policy/appraise.ts'), await load('policy/shipped/built-in.ts')];
+    typeof import('../../attest-server/policy/file/policy-file.ts');
+  const rooms = [await load('policy/appraise.ts'), await load('policy/file/policy-file.ts')];
   // One object of both rooms' exports.
-  const { createAppraiser, strictPolicy }: Policies = Object.assign({}, ...rooms);
-  return (reference, remembers) => createAppraiser(strictPolicy, [reference], rememberedOr(remembers));
+  const { createAppraiser, parsePolicy }: Policies = Object.assign({}, ...rooms);
+  const policy = parsePolicy(readFileSync(bootPolicyFile, 'utf8'), 'boot-policy');
+  return (reference, remembers) => createAppraiser(policy, [reference], rememberedOr(remembers));
 }
 
 /** The proof is of either tree, and was made there. */

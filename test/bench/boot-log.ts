@@ -2,7 +2,6 @@ import crypto, { hash } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { judgeAggregate } from '../../attest-server/policy/boot/aggregate.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { proveAggregate } from '../../attest-server/verify/ima/boot-aggregate.ts';
@@ -10,6 +9,7 @@ import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
 import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
 import { aggregateEntry } from '../../swtpm-fixtures/ima-list.ts';
+import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { madeProof, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { bankByHand, provenByHand } from '../attest-server/verify/made-by-hand.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
@@ -64,13 +64,13 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   const facts = () => measureBoot(log, quoted);
   const remembered = facts();
   const references = [captureReference(proofOf(remembered), captured)];
-  const appraiser = verdictsBy(strictPolicy, references, { remembers: false });
+  const appraiser = verdictsBy(bootPolicy, references, { remembers: false });
   const verdict = () => appraiser(proofOf(facts()), node, at);
   const calls = hashCallsOf(facts);
   const bare = () => {
     for (const [algorithm, data] of calls) hash(algorithm, data, 'latin1');
   };
-  const remembering = verdictsBy(strictPolicy, references);
+  const remembering = verdictsBy(bootPolicy, references);
   const known = () => {
     if (hashPart(bytes).digest !== log.digest) throw new Error(`${file} has changed`);
     return remembering(proofOf(remembered), node, at);

@@ -8,6 +8,7 @@ import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
 import { benchGrowth } from './growth.ts';
+import { benchIdle } from './idle.ts';
 import { benchStart } from './start.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
@@ -27,6 +28,7 @@ const benches: Readonly<
   attestation: async () => ({ attestation: await benchAttestation() }),
   start: async () => ({ start_ms: await benchStart() }),
   agent: async () => ({ agent: await benchAgent() }),
+  idle: benchIdle,
   audit: async (full) => ({ audit: await benchAudit(full) }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,

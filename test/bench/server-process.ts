@@ -7,6 +7,7 @@ import { WebSocketServer } from 'ws';
 import { serverConfig } from '../../attest-server/config.ts';
 import { startServer } from '../../attest-server/server.ts';
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
+import { bootPolicyFile } from '../attest-server/boot-policy.ts';
 import type { Addresses, Order, Sample } from './measured-server.ts';
 
 /** A server in a process of its own: its CPU time and memory are nobody else's. Orders come by IPC. */
@@ -72,7 +73,7 @@ async function assay({ stateDir, challengeEveryMs }: Order): Promise<Running> {
       agentPort: 0,
       apiPort: 0,
       metricsPort: 0,
-      policy: 'strict',
+      policy: bootPolicyFile,
       challengeEverySeconds: challengeEveryMs / 1000,
     },
   );

@@ -1,12 +1,12 @@
 import { hash, randomBytes } from 'node:crypto';
 import { type Answer, quotesOf } from '../../attest-server/attest/answer.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import type { Parts } from '../../attest-server/protocol/evidence.ts';
 import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
+import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
@@ -35,7 +35,7 @@ export async function benchSteadyBoot(): Promise<SteadyBootFigures> {
   const alone = Array.from({ length: answers }, () => message(null));
   const whole = Array.from({ length: answers }, () => message(digest));
   const first = prove(verifier, message(digest), { boot: { digest, bytes } });
-  const appraise = verdictsBy(strictPolicy, [captureReference(first, captured)]);
+  const appraise = verdictsBy(bootPolicy, [captureReference(first, captured)]);
   const named = { boot: { digest, bytes: null } };
   const works = [
     () => {

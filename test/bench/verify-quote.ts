@@ -1,11 +1,11 @@
 import { verify as bareVerify, randomBytes } from 'node:crypto';
 import { quotesOf } from '../../attest-server/attest/answer.ts';
-import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
 import type { Evidence, Expected } from '../../attest-server/verify/verify.ts';
+import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { byValues, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { firmware, madeLog, types } from '../attest-server/verify/boot/made-boot.ts';
 import { partOf } from '../attest-server/verify/made-by-hand.ts';
@@ -50,8 +50,8 @@ export interface Message {
 function bench(kind: KeyKind): QuoteFigures {
   const messages = Array.from({ length: keys }, () => message(kind));
   const bareOne = ({ ak, bare }: Message) => bareVerify('sha256', bare.data, ak.key, bare.signature);
-  const whole = verdictsBy(strictPolicy, [reference], { remembers: false });
-  const remembering = verdictsBy(strictPolicy, [reference]);
+  const whole = verdictsBy(bootPolicy, [reference], { remembers: false });
+  const remembering = verdictsBy(bootPolicy, [reference]);
   const verifier = new Verifier();
   // From here on the log is remembered.
   for (const one of messages.slice(0, 1))

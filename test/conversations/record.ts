@@ -21,6 +21,7 @@ import { parseUserSpaceLog } from '../../attest-server/verify/tpm/user-space-log
 import { sharedAuthority } from '../../swtpm-fixtures/authority.ts';
 import { banksOf } from '../../swtpm-fixtures/boot.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
+import { bootPolicyFile } from '../attest-server/boot-policy.ts';
 import { ekDigestOf } from '../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
@@ -54,10 +55,7 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
       fromServer: schemaOf(fromServer),
       facts: schemaOf(facts),
     });
-    await writeFile(
-      join(folder, 'policy.yaml'),
-      await readFile(new URL('../../attest-server/policy/shipped/strict.yaml', import.meta.url)),
-    );
+    await writeFile(join(folder, 'policy.yaml'), await readFile(bootPolicyFile));
 
     // First of all: what is captured later would be compared with this boot as well.
     await stage.record('enrolment-by-join-token', 'node-2', joining, {
@@ -303,11 +301,14 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
         {
           node,
           stateDir,
+          netfilter: null,
           joinTokenFile,
           caFile: joinTokenFile === null ? world.server.caFile : null,
           servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
           tcti: machine.tpm.tcti,
+          tpmBroker: null,
           sysroot: machine.sysroot,
+          watch: false,
           logLevel: 'silent',
         },
         {

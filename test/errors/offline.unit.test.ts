@@ -44,7 +44,7 @@ describe('an error of a command that needs no server advises the right thing', (
     write('README.md', '# A heading\n\nSome words, with a comma.\n');
     write('empty.bin', '');
     write('cut.bin', log.subarray(0, 2_000));
-    write('unsupported.yaml', policyOf('    require: [identity, disk]', '    firewall: {baseline: x}'));
+    write('unsupported.yaml', policyOf('    require: [identity, runtime]', '    keys: {format: never}'));
     write('text.yaml', policyOf('    boot: {cmdline: {forbid: "init="}}'));
     write('method.yaml', policyOf('    enrolment: [cloud]'));
     write('tab.yaml', 'groups:\n\t- name: all\n');
@@ -66,8 +66,8 @@ describe('an error of a command that needs no server advises the right thing', (
       ['policy', 'check', 'unsupported.yaml'],
       1,
       [
-        ':6: groups.0.require.1: not supported by this version: disk',
-        ':7: groups.0.firewall: not supported',
+        ':6: groups.0.require.1: not supported by this version: runtime',
+        ':7: groups.0.keys: not supported',
         'identity, boot',
       ],
     ],

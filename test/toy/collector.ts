@@ -1,15 +1,15 @@
-// Goes to agent/collectors/firewall.ts, which is as deep as this folder: the imports hold in both places.
+// Goes to agent/collectors/programs.ts, which is as deep as this folder: the imports hold in both places.
 import { join } from 'node:path';
 import type { PartCollector } from '../../agent/collectors/collector.ts';
 import { readBounded } from '../../agent/collectors/read-bounded.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 
 /** Below the root. */
-export const rulesPath = 'etc/firewall.rules';
+export const programsPath = 'etc/programs.list';
 
-/** The rules of the firewall, as a file holds them. */
-export const firewall: PartCollector = {
-  name: 'firewall',
-  part: 'firewall',
-  read: (sysroot, signal) => readBounded(join(sysroot, rulesPath), limits.parts.firewall, signal),
+/** The programs of a machine, as a file lists them. */
+export const programs: PartCollector = {
+  name: 'inventory',
+  part: 'inventory',
+  read: (sysroot, signal) => readBounded(join(sysroot, programsPath), limits.parts.inventory, signal),
 };

@@ -8,21 +8,26 @@ const needed = ['agent', 'attest-server', 'package.json', 'tsconfig.json'];
 
 /** New files: their place in the product, and where they lie here. */
 const added: Readonly<Record<string, string>> = {
-  'attest-server/policy/firewall/firewall.ts': 'aspect/firewall.ts',
-  'agent/collectors/firewall.ts': 'collector.ts',
+  'attest-server/policy/runtime/runtime.ts': 'aspect/runtime.ts',
+  'agent/collectors/programs.ts': 'collector.ts',
 };
 
-/** Lists with one member more: the line, and what stands in its place; the import is a part of it. */
-const extended: Readonly<Record<string, readonly [line: string, longer: string]>> = {
+/** Lists with one member more, at the end: from where to where the members stand, the import, and the member. */
+const extended: Readonly<Record<string, readonly [list: RegExp, imported: string, member: string]>> = {
   'attest-server/policy/aspects.ts': [
-    'const listed = [identity, boot] as const;',
-    "import { firewall } from './firewall/firewall.ts';\nconst listed = [identity, boot, firewall] as const;",
+    /(?<=^const listed = \[)[^\]]*(?=\] as const;$)/m,
+    "import { runtime } from './runtime/runtime.ts';",
+    'runtime',
   ],
   'agent/collectors/list.ts': [
-    'export const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host, loaderFiles];',
-    "import { firewall } from './firewall.ts';\nexport const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host, loaderFiles, firewall];",
+    /(?<=^export const collectors = [^[]*\[\] => \[)[^\]]*(?=\];$)/m,
+    "import { programs } from './programs.ts';",
+    'programs',
   ],
 };
+
+/** The product's own collector of the part that the one of here gives. */
+const replaced = /\binventory\([^)]*\),?\s*/;
 
 /** All that a new aspect touches. */
 export const touched = [...Object.keys(added), ...Object.keys(extended)].sort();
@@ -39,12 +44,12 @@ export async function makeProductCopy(copy: string): Promise<void> {
     await mkdir(dirname(join(copy, place)), { recursive: true });
     await cp(join(import.meta.dirname, from), join(copy, place));
   }
-  for (const [file, [line, longer]] of Object.entries(extended)) {
-    const lines = (await readFile(join(copy, file), 'utf8')).split('\n');
-    const at = lines.indexOf(line);
-    if (at < 0) throw new Error(`${file} has no line ${line}`);
-    lines[at] = longer;
-    await writeFile(join(copy, file), lines.join('\n'));
+  for (const [file, [list, imported, member]] of Object.entries(extended)) {
+    const text = await readFile(join(copy, file), 'utf8');
+    const members = list.exec(text)?.[0];
+    if (members === undefined) throw new Error(`${file} has no list like ${list}`);
+    const others = members.replace(replaced, '').replace(/,?\s*$/, '');
+    await writeFile(join(copy, file), `${imported}\n${text.replace(list, `${others}, ${member}`)}`);
   }
 }
 

@@ -18,28 +18,28 @@ import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { ekDigestOf } from '../attest-server/real-agent.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
-import { firewall } from './aspect/firewall.ts';
-import { rulesPath } from './collector.ts';
+import { runtime } from './aspect/runtime.ts';
+import { programsPath } from './collector.ts';
 import { differences, makeProductCopy, touched } from './product-copy.ts';
 
 const node = 'node-1';
-const good = Buffer.from('-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -j DROP\n');
-const open = (count: number) => Buffer.from(`-P INPUT ACCEPT\n# ${count}\n`);
+const good = Buffer.from('/usr/bin/a\n/usr/bin/b\n');
+const open = (count: number) => Buffer.from(`/usr/bin/a\n# ${count}\n`);
 const policy = [
   'apiVersion: assay.dev/v1\nkind: Policy\ngroups:',
   '  - name: all\n    nodes: ["*"]\n    enrolment: [pin]',
-  '    require: [identity, boot, firewall]\n    firewall: {baseline: required}\n',
+  '    require: [identity, boot, runtime]\n    runtime: {baseline: required}\n',
 ].join('\n');
 const reference = {
   version: 1,
-  kind: 'firewall',
-  name: 'rules',
+  kind: 'runtime',
+  name: 'programs',
   group: 'all',
   state: 'active',
   expires: null,
   pcrs: {},
   components: [
-    { stage: 'rules', scope: 'exact', digests: { sha256: hash('sha256', good) }, description: 'rules' },
+    { stage: 'programs', scope: 'exact', digests: { sha256: hash('sha256', good) }, description: 'programs' },
   ],
 };
 
@@ -67,7 +67,7 @@ describe('an aspect that is two files and a line in each of two lists', () => {
       makeProductCopy(copy),
       writeFile(join(dir, 'policy.yaml'), policy),
     ]);
-    await writeFile(join(machine.sysroot, rulesPath), good);
+    await writeFile(join(machine.sysroot, programsPath), good);
     types = ran([join(copy, 'node_modules/.bin/tsc'), '--noEmit', '-p', copy], {});
     server = await startServer();
     await writeFile(join(dir, 'inventory.csv'), `${node},${await ekDigestOf(machine)}\n`);
@@ -97,72 +97,72 @@ describe('an aspect that is two files and a line in each of two lists', () => {
       .parse(JSON.parse(printed.out)).properties.groups.items.properties;
     const key = z
       .object({ properties: z.object({ baseline: z.object({ description: z.string() }) }) })
-      .parse(schema.firewall);
+      .parse(schema.runtime);
     assert.match(key.properties.baseline.description, /active reference/);
-    assert.match(JSON.stringify(schema.require), /"firewall"/);
+    assert.match(JSON.stringify(schema.require), /"runtime"/);
   });
 
   it('doubts rules that refuse nothing, and knows its words from others', async () => {
     const idle = join(dir, 'idle.yaml');
-    await writeFile(idle, policy.replace(', firewall]', ']'));
+    await writeFile(idle, policy.replace(', runtime]', ']'));
     const { code, err } = await assay('policy', 'check', idle);
     assert.equal(code, 0);
-    assert.match(err, /idle\.yaml:8: groups\.0\.firewall\.baseline: warning/);
+    assert.match(err, /idle\.yaml:8: groups\.0\.runtime\.baseline: warning/);
     await writeFile(idle, policy.replace('baseline:', 'base:'));
-    assert.match((await assay('policy', 'check', idle)).err, /groups\.0\.firewall\.base/);
-    await writeFile(idle, policy.replace('firewall]', '{firewall: tpm}]'));
+    assert.match((await assay('policy', 'check', idle)).err, /groups\.0\.runtime\.base/);
+    await writeFile(idle, policy.replace('runtime]', '{runtime: tpm}]'));
     assert.equal((await assay('policy', 'check', idle)).code, 0);
   });
 
   it('sends its part, which is kept under its digest, and remembers it', async () => {
-    await reaches('pending', ['boot no_reference', 'firewall no_reference']);
+    await reaches('pending', ['boot no_reference', 'runtime no_reference']);
     await using store = await openStore(join(dir, 'assay.db'), { chain: chainEntry });
     const status = await store.verdicts.status(node);
-    assert.equal(status?.parts.firewall, hash('sha256', good));
-    assert.deepEqual(status.memory.firewall, { digest: hash('sha256', good), changes: 0 });
-    assert.deepEqual((await bundle()).parts.firewall?.bytes, good);
+    assert.equal(status?.parts.inventory, hash('sha256', good));
+    assert.deepEqual(status.memory.runtime, { digest: hash('sha256', good), changes: 0 });
+    assert.deepEqual((await bundle()).parts.inventory?.bytes, good);
   });
 
   it('is compared with references of its kind, and no other aspect is', async () => {
-    const file = join(dir, 'rules.json');
+    const file = join(dir, 'programs.json');
     await writeFile(file, JSON.stringify(reference));
     assert.equal((await assay('reference', 'import', file)).code, 0);
     // What was given to `boot` would be another boot, and no missing reference.
     await reaches('pending', ['boot no_reference']);
     assert.equal((await assay('reference', 'capture', node, '--name', 'boot')).code, 0);
     const { aspects } = await reaches('trusted', []);
-    assert.deepEqual(aspects.firewall, { status: 'affirming', source: 'host' });
+    assert.deepEqual(aspects.runtime, { status: 'affirming', source: 'host' });
   });
 
   it('finds what changed, by what it remembers', async () => {
     for (const changes of [1, 2]) {
-      await writeFile(join(machine.sysroot, rulesPath), open(changes));
+      await writeFile(join(machine.sysroot, programsPath), open(changes));
       const digest = hash('sha256', open(changes));
-      const { reasons } = await reaches('untrusted', ['firewall fw_drift'], digest);
+      const { reasons } = await reaches('untrusted', ['runtime ima_unknown_file'], digest);
       assert.equal(reasons[0]?.actual, `${digest}, changes seen: ${changes}`);
       // All that it was given: the reference of the boot is none.
-      assert.equal(reasons[0]?.expected, 'rules (firewall)');
+      assert.equal(reasons[0]?.expected, 'programs (runtime)');
     }
   });
 
   it('says in `assay why` what it found and what to do', async () => {
     const { code, out } = await assay('why', node);
     assert.equal(code, 10);
-    assert.match(out, /fw_drift: /);
-    const advice = firewall.advice.fw_drift?.replace('NODE', node) ?? '-';
+    assert.match(out, /ima_unknown_file: /);
+    const advice = runtime.advice.ima_unknown_file?.replace('NODE', node) ?? '-';
     assert.ok(out.replace(/\s+/g, ' ').includes(advice), out);
   });
 
   it('is counted in /metrics', async () => {
     const text = await (await fetch(`http://127.0.0.1:${ports.metrics}/metrics`)).text();
-    assert.match(text, /^assay_nodes_failing_check\{check="firewall"\} 1$/m);
-    assert.match(text, /^assay_check_failures_total\{check="firewall"\} [1-9]/m);
+    assert.match(text, /^assay_nodes_failing_check\{check="runtime"\} 1$/m);
+    assert.match(text, /^assay_check_failures_total\{check="runtime"\} [1-9]/m);
     assert.match(text, /^assay_nodes_failing_check\{check="boot"\} 0$/m);
   });
 
   it('has the same verdict offline, by the bundle alone', async () => {
     const exported = await bundle();
-    assert.deepEqual(exported.parts.firewall?.bytes, open(2));
+    assert.deepEqual(exported.parts.inventory?.bytes, open(2));
     const { code, out } = await assay('verify', join(dir, 'bundle.json'), '-o', 'json');
     assert.equal(code, 10);
     const offline = z
@@ -182,16 +182,16 @@ describe('an aspect that is two files and a line in each of two lists', () => {
   it('is required by `strict`, which requires every aspect', async () => {
     const { out } = await assay('verify', join(dir, 'bundle.json'), '--policy', 'strict', '-o', 'json');
     const { require } = z.object({ require: z.array(z.string()) }).parse(JSON.parse(out));
-    assert.deepEqual(require, ['identity', 'boot', 'firewall']);
+    assert.deepEqual([...require.slice(0, 2), require.at(-1)], ['identity', 'boot', 'runtime']);
   });
 
   it('is pending, not broken, where its collector fails, and trusted once it is as it was', async () => {
-    await writeFile(join(machine.sysroot, rulesPath), good);
+    await writeFile(join(machine.sysroot, programsPath), good);
     await reaches('trusted', []);
-    await writeFile(join(machine.sysroot, rulesPath), Buffer.alloc(600_000));
-    const { aspects } = await reaches('pending', ['firewall fw_unreadable']);
-    assert.deepEqual([aspects.firewall?.status, aspects.boot?.status], ['none', 'affirming']);
-    await writeFile(join(machine.sysroot, rulesPath), good);
+    await writeFile(join(machine.sysroot, programsPath), Buffer.alloc(600_000));
+    const { aspects } = await reaches('pending', ['runtime facts_unavailable']);
+    assert.deepEqual([aspects.runtime?.status, aspects.boot?.status], ['none', 'affirming']);
+    await writeFile(join(machine.sysroot, programsPath), good);
     await reaches('trusted', []);
   });
 

@@ -1,7 +1,7 @@
 import { referenceChanged, type SharedReferenceView } from '../../protocol/api.ts';
 import { type ReferenceTrialView, referenceTrial, turnsUntrusted } from '../../protocol/policy-api.ts';
 import { printable } from '../../protocol/printable.ts';
-import { type ReferenceAction, reference } from '../../protocol/reference.ts';
+import { type ReferenceAction, type ReferenceKind, reference } from '../../protocol/reference.ts';
 import type { NodeState } from '../../protocol/verdict.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
@@ -77,6 +77,7 @@ function trialAnswer(action: ReferenceAction, name: string, trial: ReferenceTria
 /** The sum in one sentence, what else is affected, then each node that would change, and why. */
 function trialText(action: ReferenceAction, name: string, trial: ReferenceTrialView): string {
   const { reference: held, to, sharedWith, items } = trial;
+  const kind = held?.kind ?? 'boot';
   const changed = held?.changed ?? null;
   const before =
     action === 'restore' && to !== undefined
@@ -87,17 +88,17 @@ function trialText(action: ReferenceAction, name: string, trial: ReferenceTrialV
           `it would be ${to}${changed?.action === 'revoke' ? ' again' : ', since its earlier state is not known'}`,
         ]
       : [];
-  const lines = [...before.map(printable), sumOf(name, items), ...sharedText(name, sharedWith)];
+  const lines = [...before.map(printable), sumOf(kind, name, items), ...sharedText(kind, name, sharedWith)];
   return `${lines.map((line) => `${line}\n`).join('')}${changesText(items.filter((item) => item.changed))}`;
 }
 
-function sumOf(name: string, items: ReferenceTrialView['items']): string {
+function sumOf(kind: ReferenceKind, name: string, items: ReferenceTrialView['items']): string {
   const changed = items.filter((item) => item.changed);
   const moved = changed.filter(({ before, after }) => before?.state !== after?.state);
   const same = changed.length - moved.length;
   const unjudged = items.filter(({ after }) => after === null).length;
   const parts = [
-    likeText(name, items),
+    likeText(kind, name, items),
     ...(changed.length === 0 ? ['no node would change'] : []),
     ...states.flatMap((state) => {
       const nodes = moved.filter(({ after }) => after?.state === state).map(({ node }) => node);
@@ -112,19 +113,30 @@ function sumOf(name: string, items: ReferenceTrialView['items']): string {
 /** The worst first. */
 const states: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
 
-function likeText(name: string, items: ReferenceTrialView['items']): string {
+function likeText(kind: ReferenceKind, name: string, items: ReferenceTrialView['items']): string {
   if (items.length === 0) return 'the server has no nodes';
   const all = counted(items.length, 'node');
-  // A server of an earlier version does not say it.
+  // A server of an earlier version does not say it, nor one that has no aspect for this kind.
   if (items.some(({ like }) => like === undefined))
     return `${items.filter(({ changed }) => changed).length} of ${all} would change`;
   const alike = items.filter(({ like }) => like === true).length;
-  const those = alike === 0 ? 'none boots' : alike === 1 ? '1 boots' : `${alike} boot`;
+  const [boots, boot] = kind === 'boot' ? ['boots', 'boot'] : ['is', 'are'];
+  const those = alike === 0 ? `none ${boots}` : alike === 1 ? `1 ${boots}` : `${alike} ${boot}`;
   return `of ${all}, ${those} like reference ${printable(name)}`;
 }
 
-function sharedText(name: string, shared: readonly SharedReferenceView[]): readonly string[] {
+function sharedText(
+  kind: ReferenceKind,
+  name: string,
+  shared: readonly SharedReferenceView[],
+): readonly string[] {
   const whole = shared.filter((one) => one.whole).map((one) => one.name);
+  if (kind !== 'boot')
+    return whole.length === 0
+      ? []
+      : [
+          `active ${whole.length === 1 ? 'reference' : 'references'} ${listed(whole)} ${whole.length === 1 ? 'says' : 'say'} the same as ${printable(name)}`,
+        ];
   const [they, affirm, these] =
     whole.length === 1
       ? ['active reference', 'affirms', 'this one']

@@ -21,12 +21,7 @@ export async function listReferences(
   { io, server }: CliContext,
   { kind, output: format, utc = false }: ListOptions,
 ): Promise<void> {
-  if (kind !== undefined && !referenceKinds.some((known) => known === kind))
-    throw new CliError(
-      `${kind} is not a kind of reference`,
-      `There are ${referenceKinds.join(', ')}.`,
-      exit.usage,
-    );
+  checkKind(kind);
   const { items, next } = await (await server()).get('/v1/references', listOf(referenceView));
   const shown = items.filter((item) => kind === undefined || item.kind === kind);
   await print(io, format, { items: shown, next }, () =>
@@ -42,19 +37,32 @@ export async function listReferences(
   );
 }
 
+function checkKind(kind: string | undefined): void {
+  if (kind !== undefined && !referenceKinds.some((known) => known === kind))
+    throw new CliError(
+      `${kind} is not a kind of reference`,
+      `There are ${referenceKinds.join(', ')}.`,
+      exit.usage,
+    );
+}
+
 export interface CaptureOptions {
   readonly name: string;
+  readonly kind: string;
   readonly staged?: boolean;
   readonly output: Format;
 }
 
-/** `reference capture NODE...`: a reference of what nodes last proved; more than one where they boot differently. */
+/** `reference capture NODE...`: a reference of what nodes last proved; more than one where they differ. */
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, staged = false, output: format }: CaptureOptions,
+  { name, kind, staged = false, output: format }: CaptureOptions,
 ): Promise<void> {
-  const made = await (await server()).post('/v1/references', { nodes, name, staged }, captureAnswer);
+  checkKind(kind);
+  // A server of before captures boots, and does not know the word.
+  const asked = { nodes, name, ...(kind !== 'boot' && { kind }), staged };
+  const made = await (await server()).post('/v1/references', asked, captureAnswer);
   for (const each of [made, ...made.others]) io.err(unseenText(each));
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
 }
@@ -99,8 +107,8 @@ export function pathOf(name: string): string {
   return `/v1/references/${encodeURIComponent(name)}`;
 }
 
-function captured({ name, group, state, captured: from }: ReferenceView): string {
-  return `reference ${printable(name)} captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
+function captured({ kind, name, group, state, captured: from }: ReferenceView): string {
+  return `reference ${printable(name)} (${kind}) captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
 }
 
 function row(

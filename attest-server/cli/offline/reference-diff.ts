@@ -1,5 +1,7 @@
 import { resolve } from 'node:path';
 import type { EventDifference } from '../../policy/boot/event-diff.ts';
+import { describedReference } from '../../policy/described-reference.ts';
+import { unifiedDiff } from '../../policy/line-diff.ts';
 import { diffReferences, type ReferenceDifference } from '../../policy/reference-diff.ts';
 import { pcrBanks } from '../../protocol/messages.ts';
 import { printable } from '../../protocol/printable.ts';
@@ -31,6 +33,12 @@ export async function showReferenceDiff(
       `${before.name} is a reference of kind ${before.kind}, and ${after.name} of kind ${after.kind}`,
       'Compare two references of the same kind.',
     );
+  if (before.kind !== 'boot') {
+    const diff = unifiedDiff(describedReference(before), describedReference(after));
+    await print(io, format, { kind: before.kind, diff }, () => linesPage(before, after, diff));
+    exitWith(diff.length === 0 ? exit.ok : exit.untrusted);
+    return;
+  }
   const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
   await print(io, format, difference, () => page(difference));
   exitWith(isSame(difference) ? exit.ok : exit.untrusted);
@@ -40,6 +48,11 @@ type Difference = ReferenceDifference & ComponentsDifference;
 
 function isSame({ pcrs, events, components, onlyExpected, onlyActual }: Difference): boolean {
   return [pcrs, events, components, onlyExpected, onlyActual].every(({ length }) => length === 0);
+}
+
+function linesPage(before: Reference, after: Reference, diff: readonly string[]): string {
+  if (diff.length === 0) return 'Both references say the same.\n';
+  return [`--- ${before.name}`, `+++ ${after.name}`, ...diff].map((line) => `${printable(line)}\n`).join('');
 }
 
 function page(difference: Difference): string {

@@ -9,7 +9,9 @@ export function addReferences(program: Command, get: Command, context: CliContex
   const references = program
     .command('reference')
     .aliases(['references', 'ref'])
-    .description('manage reference values: what nodes should boot');
+    .description(
+      'manage reference values: what nodes should boot, and what their disks and firewalls should be',
+    );
   for (const list of [
     references.command('list'),
     get.command('references').aliases(['reference', 'ref', 'refs']),
@@ -26,15 +28,16 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .command('capture <node...>')
     .description('make references from what 1 to 64 nodes last proved; you vouch for these nodes')
     .requiredOption('--name <name>', 'name of the new reference')
+    .option('--kind <kind>', 'of what: boot, firewall, disk', 'boot')
     .option('--staged', 'keep it for review: no node is trusted by it yet')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (nodes: readonly string[], options: CaptureOptions) =>
       (await import('../commands/reference.ts')).captureReference(context, nodes, options),
     );
   for (const [action, description] of [
-    ['approve', 'put a staged reference in force: boots that match it are trusted'],
-    ['retire', 'take a reference out of force: boots that match it are no longer known'],
-    ['revoke', 'mark boots that match this reference as bad'],
+    ['approve', 'put a staged reference in force: nodes that match it are trusted'],
+    ['retire', 'take a reference out of force: nodes that match it are no longer known'],
+    ['revoke', 'mark what this reference says as bad'],
     ['restore', 'take back a revocation made by mistake: the reference gets its earlier state again'],
   ] as const)
     consentOptions(
@@ -68,7 +71,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
   references
     .command('diff <a> <b>')
     .description(
-      'show what differs between two references: names at the server, or files (with a / or .json, .yaml)',
+      'show what differs between two references of one kind: names at the server, or files (with a / or .json, .yaml)',
     )
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (a: string, b: string, { output }: Formatted) =>

@@ -12,7 +12,7 @@ import type { BootRules } from './rules.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
 /** One node's boot that somebody vouches for. */
-export interface VouchedFor extends Pick<Proven, 'banks' | 'boot'> {
+interface VouchedFor extends Pick<Proven, 'banks' | 'boot'> {
   readonly node: string;
 }
 

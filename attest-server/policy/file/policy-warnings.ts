@@ -39,7 +39,7 @@ function ofAspects(group: PolicyGroup): Located[] {
 }
 
 /** These weigh no more of themselves. */
-const warnings: readonly ReasonCode[] = ['kexec_possible'];
+const warnings: readonly ReasonCode[] = ['kexec_possible', 'kernel_outdated', 'lockdown_off'];
 
 /** Of what is not proven, these are all that keep a boot from being affirmed that is good otherwise. */
 const withholding: readonly ReasonCode[] = ['kexec_detected', 'facts_unavailable'];

@@ -32,7 +32,7 @@ describe('the collectors', () => {
 
   /** What the facts would hold: JSON has no member without a value. */
   async function readHost(sysroot = root): Promise<HostFacts> {
-    const facts = await host.read(sysroot, signal);
+    const facts = await host().read(sysroot, signal);
     assert(!(facts instanceof Unavailable));
     return JSON.parse(JSON.stringify(facts));
   }

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, rm, stat, symlink } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { acquireLock, prepareLockFile } from '../../../agent/node-tpm2/lock.ts';
+import { acquireLock, lockPlace, prepareLockFile } from '../../../agent/node-tpm2/lock.ts';
 import { run, start } from '../../../agent/node-tpm2/run.ts';
+import { parseTcti } from '../../../agent/node-tpm2/tcti.ts';
 
 describe('the lock of a TPM', () => {
   let folder = '';
@@ -53,5 +54,54 @@ describe('the lock of a TPM', () => {
   it('refuses a folder that others may write (row 74)', async () => {
     await chmod(folder, 0o777);
     await assert.rejects(prepareLockFile(folder, 'a'), { code: 'lock_failed' });
+  });
+
+  describe('without a folder of its own', () => {
+    it('is the folder of a socket, in which nothing is made', async () => {
+      const place = await lockPlace(parseTcti(`swtpm:path=${folder}/sock`), undefined);
+      assert.deepEqual(place, { file: folder, kind: 'folder' });
+      const release = await acquireLock({ ...place, timeoutMs: 1000 });
+      await assert.rejects(acquireLock({ ...place, timeoutMs: 50 }), {
+        code: 'lock_failed',
+        retryable: true,
+      });
+      await release();
+      assert.deepEqual(await readdir(folder), []);
+    });
+
+    it('is the device, one for a raw device and its resource manager', async function () {
+      // A device of the kernel's that does nothing, under a TPM's name.
+      const file = join(folder, 'tpmrm0');
+      await run('mknod', [file, 'c', '1', '3'], { timeoutMs: 1000, maxOutputBytes: 100 }).catch(() =>
+        this.skip(),
+      );
+      const [raw, managed] = await Promise.all(
+        ['tpm0', 'tpmrm0'].map((name) => lockPlace(parseTcti(`device:${folder}/${name}`), undefined)),
+      );
+      assert.deepEqual(raw, { file, kind: 'device' });
+      assert.deepEqual(managed, raw);
+      const release = await acquireLock({ file, kind: 'device', timeoutMs: 1000 });
+      await symlink(file, join(folder, 'alias'));
+      const alias = { file: join(folder, 'alias'), kind: 'device', timeoutMs: 50 } as const;
+      await assert.rejects(acquireLock(alias), { code: 'lock_failed', retryable: true });
+      await release();
+      await (await acquireLock(alias))();
+    });
+
+    it('is nothing that was put in the place of a device (row 150)', async () => {
+      await run('mkfifo', [join(folder, 'tpmrm0')], { timeoutMs: 1000, maxOutputBytes: 100 });
+      await writeFile(join(folder, 'tpmrm1'), '');
+      for (const name of ['tpmrm0', 'tpmrm1', 'none'])
+        await assert.rejects(acquireLock({ file: join(folder, name), kind: 'device', timeoutMs: 50 }), {
+          code: 'lock_failed',
+          retryable: false,
+        });
+    });
+
+    it('is a file of this user where the TPM has no path', async () => {
+      const place = await lockPlace(parseTcti('tabrmd:bus_type=system'), folder);
+      assert.equal(place.kind, 'file');
+      assert.match(place.file, new RegExp(`^${folder}/[0-9a-f]{32}\\.lock$`));
+    });
   });
 });

@@ -8,12 +8,12 @@ import { LogsPerBoot } from '../../../attest-server/evidence/logs-per-boot.ts';
 import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
-import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { Parts } from '../../../attest-server/protocol/evidence.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import type { Challenge } from '../../../attest-server/protocol/messages.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
+import { bootPolicy } from '../boot-policy.ts';
 import { type ForgedTpm, forgedTpm, type Occasion } from '../forged-tpm.ts';
 import { partOf } from '../verify/made-by-hand.ts';
 import { madeQuote } from '../verify/made-quote.ts';
@@ -35,12 +35,12 @@ export interface MadeMachine {
 
 const selection = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
 
-/** Ports over a store, with the policy strict unless another one is given. */
+/** Ports over a store, with `bootPolicy` unless another one is given. */
 export function madePorts(
   { verdicts, enrolment, evidence: kept }: Store,
   change: Partial<AttestPorts> & { readonly policy?: Policy } = {},
 ): AttestPorts {
-  const { policy = strictPolicy, ...ports } = change;
+  const { policy = bootPolicy, ...ports } = change;
   const inForce = new InForce(policy, [], keptContext);
   return {
     verdicts,

@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
+import { askedParts } from '../../../attest-server/policy/aspects.ts';
 import type { PartName } from '../../../attest-server/protocol/evidence.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
@@ -49,7 +50,7 @@ describe('parts of evidence, over a real connection', () => {
   /** Answers with both logs; sends those frames that are said, and gives what the server held. */
   async function answer(...sent: readonly Buffer[]): Promise<readonly string[]> {
     const challenge = await peer.challenge();
-    assert.deepEqual(challenge.parts, ['boot', 'userSpace', 'ima']);
+    assert.deepEqual(challenge.parts, askedParts);
     for (const bytes of sent) peer.send(binaryFrame('part', bytes));
     peer.send(evidence(peer, challenge, { userSpace: records }));
     return challenge.holds;

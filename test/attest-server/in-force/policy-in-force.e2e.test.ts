@@ -7,11 +7,11 @@ import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.t
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
-import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { listOf, nodeView, policyView } from '../../../attest-server/protocol/api.ts';
 import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { dial, enrolledNode, type Peer } from '../attacker.ts';
+import { bootPolicy } from '../boot-policy.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
@@ -135,7 +135,7 @@ describe('a policy in force, over real connections', () => {
 
     it('says whom it would change, and why, and changes nothing', async () => {
       const [verdicts, entries] = [world.verdicts.length, (await world.audit()).length];
-      const { items, next } = await simulate(strictPolicy.text);
+      const { items, next } = await simulate(bootPolicy.text);
       assert.deepEqual(
         items.map(({ node, before, after, changed }) => [node, before?.state, after?.state, changed]),
         ['brief-1', 'chip-1', 'node-1', 'node-2'].map((node) => [

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { builtAspects } from '../../../attest-server/policy/aspects.ts';
 import { earStatus } from '../../../attest-server/policy/ear-status.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
@@ -47,13 +48,12 @@ const withPcr = (pcr: number, byte = 1) => {
 describe('a boot that is as its reference', () => {
   it('is trusted, with what the trust rests on', () => {
     const verdict = judged(good, [captured(good)]);
-    assert.deepEqual(verdict, {
+    const { aspects, ...others } = verdict;
+    assert.deepEqual(aspects.identity, { status: 'affirming', source: 'tpm' });
+    assert.deepEqual(aspects.boot, { status: 'affirming', source: 'tpm', references: ['ref'] });
+    assert.deepEqual(others, {
       state: 'trusted',
       reasons: [],
-      aspects: {
-        identity: { status: 'affirming', source: 'tpm' },
-        boot: { status: 'affirming', source: 'tpm', references: ['ref'] },
-      },
       group: 'workers',
       require: ['identity', 'boot'],
       mode: 'observe',
@@ -271,9 +271,17 @@ describe('the built-in policies', () => {
   it('observe never asks for more than identity', () => {
     assert.deepEqual(summary(judged(good, [], observePolicy)), ['trusted', 'no_reference']);
   });
-  it('strict trusts what its reference knows and nothing else', () => {
+  it('strict trusts what its references and rules know and nothing else', () => {
     const reference = captured(good, { group: 'default' });
-    assert.equal(judged(good, [reference], strictPolicy).state, 'trusted');
+    const [trusted, others] = [judged(good, [reference], strictPolicy), builtAspects.slice(2)];
+    assert.deepEqual(trusted.require, builtAspects);
+    assert.deepEqual(
+      [trusted.aspects.identity?.status, trusted.aspects.boot?.status],
+      ['affirming', 'affirming'],
+    );
+    // This machine shows a boot and nothing else: what else is required is missing, and never green.
+    assert.equal(trusted.state, others.length === 0 ? 'trusted' : 'pending');
+    for (const aspect of others) assert.notEqual(trusted.aspects[aspect]?.status, 'affirming');
     assert.equal(
       judged(madeProof({ log: tamper(log, 'kernel') }), [reference], strictPolicy).state,
       'untrusted',

@@ -83,20 +83,23 @@ describe('what a collector could not read', () => {
   });
 
   it('counts for nothing where the part is there, or nobody reads it', () => {
-    for (const unavailable of [
-      late,
-      { disk: 'x' },
-      { firewall: 'x' },
-      { toString: 'x' },
-      { another: 'x' },
-      {},
-    ])
+    for (const unavailable of [late, { toString: 'x' }, { another: 'x' }, {}])
       assert.deepEqual(summary(judged(saying(good, unavailable))), [
         'trusted',
         undefined,
         'affirming',
         'affirming',
       ]);
+  });
+
+  it('counts for no aspect that does not read it', () => {
+    for (const unavailable of [{ disk: 'x' }, { firewall: 'x' }]) {
+      const verdict = judged(saying(good, unavailable));
+      assert.deepEqual([verdict.state, verdict.aspects.boot?.status], ['trusted', 'affirming']);
+      assert.ok(
+        verdict.reasons.every(({ aspect, severity }) => aspect in unavailable && severity === 'info'),
+      );
+    }
   });
 
   it('may be the log of user space, which some boots have', () => {

@@ -57,7 +57,7 @@ describe('a capture', () => {
       },
       ...ports,
     });
-    return capture({ nodes: Object.keys(boots), name, staged: false, actor: 'token:ann' });
+    return capture({ nodes: Object.keys(boots), name, kind: 'boot', staged: false, actor: 'token:ann' });
   }
 
   const names = async () => (await store.references.list()).map(({ name }) => name);
@@ -72,7 +72,7 @@ describe('a capture', () => {
         'reference.capture',
         'token:ann',
         'workers-1',
-        { node: 'worker-1', nodes: 'worker-1', state: 'active' },
+        { kind: 'boot', node: 'worker-1', nodes: 'worker-1', state: 'active' },
       ],
     );
   });

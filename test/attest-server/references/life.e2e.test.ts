@@ -113,9 +113,9 @@ describe('a step of a reference’s life, over kept evidence', () => {
         [
           'token:admin',
           'reference.revoke',
-          { from: 'staged', to: 'revoked', reason: 'because', affirmedBy: 'second workers' },
+          { kind: 'boot', from: 'staged', to: 'revoked', reason: 'because', affirmedBy: 'second workers' },
         ],
-        ['token:admin', 'reference.restore', { from: 'revoked', to: 'staged', reason: 'because' }],
+        ['token:admin', 'reference.restore', { kind: 'boot', from: 'revoked', to: 'staged', reason: 'because' }],
       ],
     );
   });

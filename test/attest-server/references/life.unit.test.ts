@@ -73,7 +73,9 @@ describe('the life of a reference', () => {
       assert.equal(world.references[0]?.state, to ?? from);
       assert.deepEqual(
         world.events.map(({ actor, action: done, detail }) => [actor, done, detail]),
-        to === null ? [] : [['token:bob', `reference.${action}`, { from, to, reason: 'because' }]],
+        to === null
+          ? []
+          : [['token:bob', `reference.${action}`, { kind: 'boot', from, to, reason: 'because' }]],
       );
       assert.equal(world.changes, to === null ? 0 : 1);
     });
@@ -91,7 +93,7 @@ describe('the life of a reference', () => {
       assert.deepEqual(world.references[0]?.changed, restored);
       const { actor, action, detail } = world.events.at(-1) ?? assert.fail();
       assert.deepEqual([actor, action], ['token:eve', 'reference.restore']);
-      assert.deepEqual(detail, { from: 'revoked', to: from, reason: 'sorry' });
+      assert.deepEqual(detail, { kind: 'boot', from: 'revoked', to: from, reason: 'sorry' });
       // What was restored is revoked again like any other, and the way back leads to the same state.
       await life.change('workers-1', 'revoke', 'bad after all', 'token:bob');
       assert.equal((await life.change('workers-1', 'restore', 'no', 'token:eve'))?.reference.state, from);
@@ -134,7 +136,7 @@ describe('the life of a reference', () => {
         ['workers-3', true],
       ],
     );
-    const detail = { from: 'staged', to: 'revoked', reason: 'mistaken', affirmedBy: 'workers-2 workers-3' };
+    const detail = { kind: 'boot', from: 'staged', to: 'revoked', reason: 'mistaken', affirmedBy: 'workers-2 workers-3' };
     assert.deepEqual(world.events.at(-1)?.detail, detail);
   });
 

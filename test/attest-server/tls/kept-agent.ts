@@ -31,11 +31,14 @@ export function startKeptAgent({ node, world, machine, folder, state, caFile }: 
     node,
     stateDir: join(folder, state),
     caFile: join(folder, caFile),
+    netfilter: null,
     joinTokenFile: null,
     servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
     logLevel: 'info' as const,
     tcti: machine.tpm.tcti,
+    tpmBroker: null,
     sysroot: machine.sysroot,
+    watch: false,
   };
   const ended = runAgent(config, {
     logger: pino({ base: null }, { write: (line: string) => void lines.push(line) }),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { builtAspects, rulesOf } from '../../../../attest-server/policy/aspects.ts';
 import { defaultBootRules } from '../../../../attest-server/policy/boot/rules.ts';
 import { PolicyError, type PolicyFault } from '../../../../attest-server/policy/file/policy-error.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
@@ -35,7 +36,7 @@ describe('a policy file', () => {
         enrolment: ['pin', 'join-token', 'approval'],
         require: ['identity'],
         vouched: [],
-        rules: { identity: null, boot: defaultBootRules },
+        rules: { ...rulesOf({}), identity: null, boot: defaultBootRules },
         freshness: null,
         severity: {},
       },
@@ -123,14 +124,11 @@ describe('a policy file', () => {
 
   const unsupported = 'not supported by this version';
   const refused = [
-    ['disk: {paths: [/var/lib/docker]}', 'disk'],
-    ['firewall: {baseline: workers}', 'firewall'],
-    ['host: {ssh: closed}', 'host'],
     ['keys: {format: never}', 'keys'],
     ['runtime: {references: [debian-13]}', 'runtime'],
     ['reaction: evict', 'reaction'],
-    ['require: [identity, firewall]', 'require.1'],
-    ['require: [identity, {disk: tpm}]', 'require.1'],
+    ['require: [identity, runtime]', 'require.1'],
+    ['require: [identity, {runtime: tpm}]', 'require.1'],
     ['enrolment: [pin, cloud]', 'enrolment.1'],
     ['enrolment: [vendor, pin]', 'enrolment.0'],
   ] as const;
@@ -292,9 +290,9 @@ describe('the built-in policies', () => {
       [observePolicy.groups[0]?.mode, observePolicy.groups[0]?.require],
       ['observe', ['identity']],
     ));
-  it('strict enforces identity and boot', () =>
+  it('strict enforces every aspect', () =>
     assert.deepEqual(
       [strictPolicy.groups[0]?.mode, strictPolicy.groups[0]?.require],
-      ['enforce', ['identity', 'boot']],
+      ['enforce', builtAspects],
     ));
 });

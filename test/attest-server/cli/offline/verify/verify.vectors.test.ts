@@ -7,7 +7,6 @@ import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../../../attest-server/cli/offline/verify/verify.ts';
 import { captureReference } from '../../../../../attest-server/policy/boot/capture.ts';
 import { parsePolicy } from '../../../../../attest-server/policy/file/policy-file.ts';
-import { strictPolicy } from '../../../../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../../../../attest-server/protocol/binding.ts';
 import type { EarlierBundle } from '../../../../../attest-server/protocol/bundle.ts';
 import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
@@ -15,6 +14,7 @@ import { checkAttestationKey } from '../../../../../attest-server/verify/attesta
 import { trustRoots } from '../../../../../attest-server/verify/endorsement-chain.ts';
 import { verify } from '../../../../../attest-server/verify/verify.ts';
 import { parseCertificate } from '../../../../../attest-server/verify/x509/certificate.ts';
+import { bootPolicy } from '../../../boot-policy.ts';
 import { partOf } from '../../../verify/made-by-hand.ts';
 import { madeQuote } from '../../../verify/made-quote.ts';
 import { softwareKey } from '../../../verify/software-key.ts';
@@ -85,13 +85,13 @@ describe('a bundle judged offline', () => {
   });
 
   it('is not trusted for an identity that nobody vouches for, and does not show one', () => {
-    const { verdict } = judge(withLog, { policy: strictPolicy, references: [reference] });
+    const { verdict } = judge(withLog, { policy: bootPolicy, references: [reference] });
     assert.equal(verdict.state, 'pending');
     assert.deepEqual(
       verdict.reasons.map(({ code }) => code),
       ['identity_unproven', 'facts_unavailable'],
     );
-    assert.deepEqual(Object.keys(verdict.aspects), ['boot']);
+    assert.deepEqual(['identity' in verdict.aspects, 'boot' in verdict.aspects], [false, true]);
   });
 
   it('is untrusted where the log is not that of the quoted boot', () => {
@@ -140,12 +140,12 @@ describe('a bundle judged offline', () => {
       chain: [der('issuer.pem').toString('base64')],
     };
     const endorsed: EarlierBundle = { ...withLog, endorsement };
-    const judgement = { policy: strictPolicy, references: [] };
+    const judgement = { policy: bootPolicy, references: [] };
 
     it('is trusted where a given root vouches for the certificate', () => {
       const roots = rootsOf('root.pem');
       const primary = { ...endorsed, ...asPrimaryKey(withLog) };
-      const { verdict } = judge(primary, { policy: strictPolicy, references: [reference], roots });
+      const { verdict } = judge(primary, { policy: bootPolicy, references: [reference], roots });
       assert.deepEqual([verdict.state, verdict.aspects.identity?.status], ['trusted', 'affirming']);
     });
 
@@ -227,7 +227,7 @@ describe('a bundle judged offline', () => {
       const context = {
         at: new Date(now).toISOString(),
         node: 'node-1',
-        policy: strictPolicy.text,
+        policy: bootPolicy.text,
         references: [reference],
       };
       const { verdict } = judge({ ...ours, context });

@@ -1,39 +1,40 @@
-// Goes to attest-server/policy/firewall/firewall.ts, which is as deep as this folder: the imports hold in both places.
+// Goes to attest-server/policy/runtime/runtime.ts, which is as deep as this folder: the imports hold in both places.
 import { z } from 'zod';
 import type { Aspect, Judgement } from '../../../attest-server/policy/aspect.ts';
 import type { Finding } from '../../../attest-server/policy/finding.ts';
 
-interface FirewallRules {
+interface RuntimeRules {
   readonly baseline: 'required' | 'report';
 }
 
 const schema = z.strictObject({
   baseline: z
     .enum(['required', 'report'])
-    .describe('required: the rules must be those of an active reference; report: others are a warning'),
+    .describe('required: the programs must be those of an active reference; report: others are a warning'),
 });
 
-/** What this aspect remembers of a node: the rules that it had last, and how often it had others. */
+/** What this aspect remembers of a node: the list that it had last, and how often it had others. */
 const memory = z.object({ digest: z.string(), changes: z.number() });
 
-/** Whether the rules of the firewall are those that somebody vouched for. */
-export const firewall: Aspect<'firewall', FirewallRules> = {
-  name: 'firewall',
+/** Whether the programs that a list names are those that somebody vouched for. */
+export const runtime: Aspect<'runtime', RuntimeRules> = {
+  name: 'runtime',
   schema,
-  parts: ['firewall'],
+  parts: ['inventory'],
   readsHost: false,
-  referenceKind: 'firewall',
+  referenceKind: 'runtime',
   advice: {
-    fw_drift: 'Ask who changed the rules of NODE, then import a reference of them or set them back.',
+    ima_unknown_file:
+      'Ask who changed the programs of NODE, then import a reference of them or set them back.',
   },
   rules: (given) => schema.optional().parse(given) ?? { baseline: 'report' },
   contradictions: () => [],
   doubts: ({ baseline }, { require }: { readonly require: readonly string[] }) =>
-    baseline === 'required' && !require.includes('firewall')
+    baseline === 'required' && !require.includes('runtime')
       ? [
           {
-            path: ['firewall', 'baseline'],
-            text: 'require does not name firewall, so that this is only reported',
+            path: ['runtime', 'baseline'],
+            text: 'require does not name runtime, so that this is only reported',
           },
         ]
       : [],
@@ -46,23 +47,23 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
     );
     return {
       judge({ parts }, { past, unread }): Judgement {
-        const before = memory.safeParse(past.memory.firewall).data ?? null;
-        const digest = parts.firewall?.digest ?? null;
+        const before = memory.safeParse(past.memory.runtime).data ?? null;
+        const digest = parts.inventory?.digest ?? null;
         if (digest === null) {
-          const isUnread = unread.some(({ name }) => name === 'firewall');
-          return { findings: isUnread ? [] : [noRules], affirmed: false, source: 'host' };
+          const isUnread = unread.some(({ name }) => name === 'inventory');
+          return { findings: isUnread ? [] : [noList], affirmed: false, source: 'host' };
         }
         const hasChanged = before !== null && before.digest !== digest;
         const changes = (before?.changes ?? 0) + (hasChanged ? 1 : 0);
         const isGood = good.has(digest);
         const drift: Finding = {
-          code: given === null ? 'no_reference' : 'fw_drift',
-          aspect: 'firewall',
+          code: given === null ? 'no_reference' : 'ima_unknown_file',
+          aspect: 'runtime',
           source: 'host',
           severity: baseline === 'required' ? 'fail' : 'warn',
           expected: given,
           actual: `${digest}, changes seen: ${changes}`,
-          text: 'The rules of the firewall are those of no reference.',
+          text: 'The programs are those of no reference.',
           evidence: { digest, position: 'part' },
         };
         return {
@@ -76,12 +77,12 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   },
 };
 
-const noRules: Finding = {
-  code: 'fw_missing_chain',
-  aspect: 'firewall',
+const noList: Finding = {
+  code: 'ima_denied_file',
+  aspect: 'runtime',
   source: 'host',
-  expected: 'rules of a firewall',
+  expected: 'a list of programs',
   actual: null,
-  text: 'The node has no rules of a firewall.',
+  text: 'The node has no list of programs.',
   evidence: null,
 };

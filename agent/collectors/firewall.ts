@@ -1,0 +1,58 @@
+import { join } from 'node:path';
+import { limits } from '../../attest-server/protocol/limits.ts';
+import { askForRules } from '../netfilter/client.ts';
+import { NetfilterFault } from '../netfilter/netfilter-fault.ts';
+import { RuleReader } from '../netfilter/rule-reader.ts';
+import { type PartCollector, Unavailable } from './collector.ts';
+import { readBounded } from './read-bounded.ts';
+
+/** Below a root that is not `/`: what another machine's rules were, as a part. The kernel has those of this one alone. */
+export const recordedRulesPath = 'run/assay/netfilter/rules.json';
+
+/**
+ * The rules of the firewall in the host's network namespace.
+ * @param socket of `assay-agent netfilter`; null: this process reads them itself, where it has the right
+ */
+export function firewall(socket: string | null): PartCollector {
+  const inside = new RuleReader({ netns: null });
+  return {
+    name: 'firewall',
+    part: 'firewall',
+    // Some thousands of rules take a second, and several who ask wait for one another.
+    within: 10_000,
+    async read(sysroot, signal) {
+      try {
+        if (socket !== null) return checked(await askForRules(socket, signal));
+        if (sysroot === '/') return (await inside.read(signal)).bytes;
+        return (await recorded(sysroot, signal)) ?? notHere;
+      } catch (error) {
+        if (error instanceof NetfilterFault) return new Unavailable(`${error.code}: ${error.message}`);
+        throw error;
+      }
+    },
+  };
+}
+
+const notHere = new Unavailable(
+  'the setting netfilter names no socket, and below another root than / there are no rules of this kernel',
+);
+
+async function recorded(sysroot: string, signal: AbortSignal): Promise<Buffer | null> {
+  const bytes = await readBounded(join(sysroot, recordedRulesPath), limits.parts.firewall, signal);
+  return bytes === null ? null : checked(bytes);
+}
+
+const members = ['version', 'nft', 'iptables', 'legacy', 'owned'];
+
+/** The server checks each member of the form; an answer that has not even its members is a fault of this node. */
+function checked(bytes: Buffer): Buffer {
+  let part: unknown;
+  try {
+    part = JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw new NetfilterFault('malformed', 'the rules are no JSON', cause);
+  }
+  const names = typeof part === 'object' && part !== null ? Object.keys(part).join() : '';
+  if (names === members.join()) return bytes;
+  throw new NetfilterFault('malformed', `the rules have not the members ${members.join(', ')}`);
+}

@@ -1,0 +1,89 @@
+import { join } from 'node:path';
+import type { HostFacts } from '../../attest-server/protocol/facts.ts';
+import { limits } from '../../attest-server/protocol/limits.ts';
+import { resolveBelow } from './below-root.ts';
+import { readBounded } from './read-bounded.ts';
+import { type ListeningSocket, readListening, socketText } from './listening.ts';
+import type { SshDaemon } from './ssh-daemons.ts';
+import { portOf, type SshPort } from './ssh-ports.ts';
+import { readSocketPorts } from './ssh-sockets.ts';
+import { readSshdPorts } from './sshd-config.ts';
+
+/** What listens on the host, where SSH is configured to, and why some of that could not be seen. */
+export interface SshFacts extends Pick<HostFacts, 'listening' | 'ssh'> {
+  readonly unread: Readonly<Record<string, string>>;
+}
+
+type FindDaemons = (
+  sysroot: string,
+  listening: readonly ListeningSocket[],
+  signal?: AbortSignal,
+) => Promise<readonly SshDaemon[]>;
+
+/** Never rejects but for the signal: what is not seen is said. */
+export async function readSsh(
+  sysroot: string,
+  findDaemons: FindDaemons,
+  signal?: AbortSignal,
+): Promise<SshFacts> {
+  const unread: Record<string, string> = {};
+  const orSay = async <Value>(name: string, reading: Promise<Value>): Promise<Value | null> =>
+    reading.catch((error: unknown) => {
+      signal?.throwIfAborted();
+      unread[name] ??= error instanceof Error ? error.message : String(error);
+      return null;
+    });
+  const [listening, ofSshd, ofSystemd, ofOptions] = await Promise.all([
+    orSay('listening', readListening(sysroot, signal)),
+    orSay('ssh', readSshdPorts(sysroot, signal)),
+    orSay('ssh', readSocketPorts(sysroot, signal)),
+    orSay('ssh', readOptionPorts(sysroot, signal)),
+  ]);
+  const ports = distinct([...(ofSshd ?? []), ...(ofSystemd ?? []), ...(ofOptions ?? [])]);
+  if (ports.length > mostPorts) unread.ssh ??= `SSH is configured for more than ${mostPorts} ports`;
+  const found = listening === null ? null : await orSay('ssh', findDaemons(sysroot, listening, signal));
+  const of = new Set([22, ...ports.map(({ port }) => port)]);
+  const own = (listening ?? []).filter(({ port }) => of.has(port));
+  const ssh = {
+    ports: ports.slice(0, mostPorts),
+    sockets: [...new Set(own.map(socketText))].sort().slice(0, mostSockets),
+    daemons: (found ?? []).map(({ name, sockets }) => ({ name, sockets: sockets === null ? null : [...sockets] })),
+  };
+  if (listening === null) return { ssh, unread };
+  const open = [...new Set(listening.map(({ port }) => port))].filter((port) => port > 0);
+  if (open.length > limits.listening) unread.listening = `more than ${limits.listening} ports`;
+  // Those of SSH are kept, whatever else there is.
+  const kept = open.sort((a, b) => Number(of.has(b)) - Number(of.has(a))).slice(0, limits.listening);
+  return { listening: kept.sort((a, b) => a - b), ssh, unread };
+}
+
+/** As facts may hold them. */
+const mostPorts = 32;
+const mostSockets = 32;
+
+function distinct(ports: readonly SshPort[]): SshPort[] {
+  const byPort = new Map<number, SshPort>();
+  for (const { port, source } of ports)
+    if (!byPort.has(port)) byPort.set(port, { port, source: source.replace(/[^\x20-\x7e]/g, '?').slice(0, 256) });
+  return [...byPort.values()];
+}
+
+/** Options that start scripts give a daemon, below the root. */
+const optionFiles = ['etc/default/ssh', 'etc/sysconfig/sshd', 'etc/default/dropbear'];
+
+/** Of `SSHD_OPTS="-p 2222"`, `OPTIONS="-o Port=2222"` and `DROPBEAR_PORT=2222`. */
+async function readOptionPorts(sysroot: string, signal?: AbortSignal): Promise<readonly SshPort[]> {
+  const ports: SshPort[] = [];
+  for (const path of optionFiles) {
+    const bytes = await readBounded(await resolveBelow(sysroot, path), 16_384, signal);
+    for (const word of parseOptionPorts(bytes?.toString('latin1') ?? '')) ports.push({ port: word, source: `/${path}` });
+  }
+  return ports;
+}
+
+export function parseOptionPorts(text: string): readonly number[] {
+  const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
+  return lines
+    .flatMap((line) => [...line.matchAll(/(?:(?:^|[\s"'=])-p ?(?:\S{1,64}:)?|\bPort[= ]|^DROPBEAR_PORT=["']?)(\d{1,5})\b/gi)])
+    .flatMap(([, digits = '']) => portOf(digits) ?? []);
+}

@@ -1,0 +1,106 @@
+import { lstat, mkdir, realpath, unlink } from 'node:fs/promises';
+import { connect, createServer, type Server } from 'node:net';
+import { dirname, resolve } from 'node:path';
+import { ToolError } from 'node-tpm2';
+import { acquireLock } from 'node-tpm2/lock';
+
+export interface GuardedSocket {
+  readonly server: Server;
+  /** Lets another program take its place, once the server is closed. */
+  release(): Promise<void>;
+}
+
+/** A fault that says what is wrong with the socket or its folder. */
+export type Refused = (text: string, cause?: unknown) => Error;
+
+/**
+ * Listens on a Unix socket that the group of this process may use, and nobody else: its mode and its folder are the
+ * guard, since Node.js does not tell who is at the other end.
+ * @throws what `refused` makes, where others could put another socket in its place, or one is answered there already
+ */
+export async function listenGuarded(path: string, refused: Refused): Promise<GuardedSocket> {
+  const socket = resolve(path);
+  // sun_path has 108 bytes with its zero (unix(7)); a longer one would be cut.
+  if (Buffer.byteLength(socket) > 107)
+    throw refused(`${socket} is longer than 107 bytes: choose another path`);
+  await checkFolder(dirname(socket), refused);
+  const taken = `another program answers at ${socket}: stop it first`;
+  const release = await acquireLock({ file: `${socket}.lock`, timeoutMs: 250 }).catch((cause: unknown) => {
+    if (cause instanceof ToolError && cause.retryable) throw refused(taken, cause);
+    throw cause;
+  });
+  try {
+    await removeStale(socket, taken, refused);
+    const server = createServer();
+    await bind(server, socket, refused);
+    return { server, release };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** Each folder on the way is a real one that only root or this user can change; /tmp protects what is in it. */
+async function checkFolder(folder: string, refused: Refused): Promise<void> {
+  await mkdir(folder, { mode: 0o750 }).catch((cause: unknown) => {
+    if (!isCode(cause, 'EEXIST')) throw refused(`the folder ${folder} could not be made`, cause);
+  });
+  const real = await realpath(folder);
+  if (real !== folder) throw refused(`${folder} leads over a link: write ${real}`);
+  for (let at = folder; ; at = dirname(at)) {
+    const found = await lstat(at);
+    const { mode, uid } = found;
+    if (!found.isDirectory()) throw refused(`${at} is not a folder`);
+    if (uid !== 0 && uid !== process.getuid?.())
+      throw refused(`the folder ${at} belongs to user ${uid}, who could put another socket there`);
+    const isProtected = at !== folder && (mode & 0o1000) !== 0;
+    if ((mode & 0o022) !== 0 && !isProtected)
+      throw refused(`others may write the folder ${at}, and put another socket there: chmod go-w ${at}`);
+    if (at === '/') return;
+  }
+}
+
+/** Removes the socket of a program that died. */
+async function removeStale(socket: string, taken: string, refused: Refused): Promise<void> {
+  const found = await lstat(socket).catch((cause: unknown) => {
+    if (isCode(cause, 'ENOENT')) return null;
+    throw refused(`${socket} could not be looked at`, cause);
+  });
+  if (found === null) return;
+  if (!found.isSocket())
+    throw refused(`${socket} is something that is no socket: remove it, if it is not needed`);
+  if (await isAnswered(socket)) throw refused(taken);
+  await unlink(socket);
+}
+
+/** Anything but a refusal is taken for an answer. */
+function isAnswered(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(socket);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', (error) => resolve(!isCode(error, 'ECONNREFUSED')));
+  });
+}
+
+async function bind(server: Server, socket: string, refused: Refused): Promise<void> {
+  // The socket is made within `listen`, so it never has another mode.
+  const before = process.umask(0o117);
+  const listening = new Promise<void>((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', (cause) => reject(refused(`${socket} could not be made`, cause)));
+    server.listen(socket);
+  });
+  process.umask(before);
+  await listening;
+  const { mode } = await lstat(socket);
+  if ((mode & 0o777) === 0o660) return;
+  server.close();
+  throw refused(`${socket} got the mode ${(mode & 0o777).toString(8)}, not 660`);
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}

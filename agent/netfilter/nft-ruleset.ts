@@ -1,0 +1,218 @@
+import {
+  iptablesTables,
+  ownerOfChain,
+  ownerOfTable,
+  withoutIds,
+} from '../../attest-server/protocol/owned-chains.ts';
+import { NetfilterFault } from './netfilter-fault.ts';
+import type { OwnedSum } from './owned-rules.ts';
+
+/** What `nft -j list ruleset` wrote, less what moves by itself and what a declared owner writes. */
+export interface NftRuleset {
+  /** Members, each an object of one member: tables by family and name, in each its chains and sets by name, then rules. */
+  readonly members: readonly unknown[];
+  /** Families whose tables are of a name that iptables uses: it may have written them. */
+  readonly iptables: { readonly ip: boolean; readonly ip6: boolean };
+  /** Rules of chains that hold one which nft shows by the name of its extension alone, by `chainKey`. */
+  readonly hidden: ReadonlyMap<string, number>;
+  readonly baseChains: ReadonlySet<string>;
+  /** That are to be compared. */
+  readonly rules: number;
+}
+
+/** Each in one text: no name of nft can hold the separator. */
+export const chainKey = (family: string, table: string, chain: string): string =>
+  [family, table, chain].join('\0');
+
+/** @throws NetfilterFault `malformed`, `hidden_rules` */
+export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
+  const listed = membersOf(text);
+  const baseChains = new Set(
+    listed
+      .filter(({ kind, value }) => kind === 'chain' && 'hook' in value)
+      .map(({ value }) => chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name'))),
+  );
+  const kept: Placed[] = [];
+  const iptables = { ip: false, ip6: false };
+  const rulesOf = new Map<string, number>();
+  const hidden = new Set<string>();
+  for (const [index, { kind, value }] of listed.entries()) {
+    if (kind === 'metainfo') {
+      kept.push({ place: ['', '', '', ''], index, member: { [kind]: value } });
+      continue;
+    }
+    const family = nameOf(value, 'family');
+    const table = nameOf(value, kind === 'table' ? 'name' : 'table');
+    if (kind === 'table' && (family === 'ip' || family === 'ip6') && iptablesTables.has(table))
+      iptables[family] = true;
+    const chain = kind === 'rule' ? nameOf(value, 'chain') : kind === 'chain' ? nameOf(value, 'name') : null;
+    const key = chain === null ? null : chainKey(family, table, chain);
+    const isBase = key !== null && baseChains.has(key);
+    const steady = steadied(value, kind);
+    const owner = kind === 'table' ? null : ownerOf(family, table, chain, kind, isBase);
+    if (owner !== null) {
+      owned.add(
+        { from: 'nft', family, table, chain: owner.as, owner: owner.owner },
+        JSON.stringify(steady),
+        kind === 'rule',
+      );
+      continue;
+    }
+    if (kind === 'rule' && key !== null) {
+      rulesOf.set(key, (rulesOf.get(key) ?? 0) + 1);
+      if (hasExtension(value)) hidden.add(key);
+    }
+    const name = kind === 'rule' ? (chain ?? '') : kind === 'table' ? '' : nameOf(value, 'name');
+    kept.push({ place: [family, table, order(kind), name], index, member: { [kind]: steady } });
+  }
+  return {
+    members: kept.sort(byPlace).map(({ member }) => member),
+    iptables,
+    hidden: new Map([...hidden].map((key) => [key, rulesOf.get(key) ?? 0])),
+    baseChains,
+    rules: kept.filter(({ place }) => place[2] === '3').length,
+  };
+}
+
+type Value = Readonly<Record<string, unknown>>;
+
+interface Member {
+  readonly kind: string;
+  readonly value: Value;
+}
+
+function membersOf(text: string): readonly Member[] {
+  let whole: unknown;
+  try {
+    whole = JSON.parse(text);
+  } catch (cause) {
+    throw new NetfilterFault('malformed', 'nft wrote what is no JSON', cause);
+  }
+  const listed = isValue(whole) ? whole.nftables : null;
+  if (!Array.isArray(listed)) throw new NetfilterFault('malformed', 'nft wrote no member nftables');
+  return listed.map((member: unknown) => {
+    const [entry, ...others] = isValue(member) ? Object.entries(member) : [];
+    if (entry === undefined || others.length > 0 || !isValue(entry[1]))
+      throw new NetfilterFault('malformed', 'nft wrote a member that is no object of one member');
+    return { kind: entry[0], value: entry[1] };
+  });
+}
+
+function isValue(value: unknown): value is Value {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function nameOf(value: Value, key: string): string {
+  const name = value[key];
+  if (typeof name === 'string' && name !== '') return name;
+  throw new NetfilterFault('malformed', `nft wrote a member without ${key}`);
+}
+
+/** A base chain of a declared table stays itself; what it holds is left out. */
+function ownerOf(
+  family: string,
+  table: string,
+  chain: string | null,
+  kind: string,
+  isBase: boolean,
+): { readonly owner: string; readonly as: string } | null {
+  const whole = ownerOfTable(family, table);
+  if (whole !== null) return kind === 'chain' && isBase ? null : { owner: whole, as: chain ?? '*' };
+  return chain === null || isBase ? null : ownerOfChain(family, table, chain);
+}
+
+interface Placed {
+  readonly place: readonly [family: string, table: string, order: string, name: string];
+  readonly index: number;
+  readonly member: unknown;
+}
+
+/** The kernel lists by when something was made; only rules of one chain have an order that counts. */
+function byPlace(one: Placed, other: Placed): number {
+  for (const [at, part] of one.place.entries()) {
+    const its = other.place[at] ?? '';
+    if (part !== its) return part < its ? -1 : 1;
+  }
+  return one.index - other.index;
+}
+
+/** Of members of one table; rules come last, as nft lists them. */
+const order = (kind: string): string =>
+  kind === 'table' ? '0' : kind === 'chain' ? '1' : kind === 'rule' ? '3' : `2${kind}`;
+
+/** What traffic moves in an object with a name, besides its handle. */
+const moving: Readonly<Record<string, readonly string[]>> = {
+  counter: ['packets', 'bytes'],
+  quota: ['used'],
+};
+
+/** The value without handles, counts and elements that time out. */
+function steadied(value: Value, kind: string): Value {
+  const out: Record<string, unknown> = {};
+  for (const [key, member] of Object.entries(value)) {
+    if (key === 'handle' || key === 'index' || moving[kind]?.includes(key)) continue;
+    if (key === 'comment' && typeof member === 'string') out[key] = withoutIds(member);
+    else if (key === 'elem' && (kind === 'set' || kind === 'map')) {
+      const elements = elementsOf(member);
+      if (elements.length > 0) out[key] = elements;
+    } else if (key === 'expr' || key === 'stmt') out[key] = calm(member, 0);
+    else out[key] = member;
+  }
+  return out;
+}
+
+/** nft itself nests no deeper than some dozens. */
+const deepest = 64;
+
+/** An expression without counts. Anonymous sets are sorted: the kernel keeps them by a hash of its own. */
+function calm(value: unknown, depth: number): unknown {
+  if (depth > deepest)
+    throw new NetfilterFault('malformed', 'nft wrote an expression that is nested too deep');
+  if (Array.isArray(value)) return value.map((each) => calm(each, depth + 1));
+  if (!isValue(value)) return value;
+  const out: Record<string, unknown> = {};
+  for (const [key, member] of Object.entries(value)) {
+    if (key === 'set' && Array.isArray(member))
+      out[key] = sorted(member.map((each) => calm(each, depth + 1)));
+    else if ((key === 'counter' || key === 'last') && isValue(member)) out[key] = null;
+    else if (key === 'quota' && isValue(member)) {
+      const { used: _used, used_unit: _unit, ...quota } = member;
+      out[key] = quota;
+    } else out[key] = calm(member, depth + 1);
+  }
+  return out;
+}
+
+/** Who may be let in for years by an element that times out: what times out after more than a day stays. */
+const passingSeconds = 86_400;
+
+/** `X`, `[X, what it maps to]`; X may be `{"elem": {"val", "timeout", "expires", "counter", …}}` */
+function elementsOf(given: unknown): readonly unknown[] {
+  if (!Array.isArray(given)) return [];
+  return sorted(
+    given.flatMap((element: unknown) => {
+      const key: unknown = Array.isArray(element) ? element[0] : element;
+      const about = isValue(key) && isValue(key.elem) ? key.elem : null;
+      if (about === null) return [calm(element, 0)];
+      const { expires, counter: _counter, last: _last, ...rest } = about;
+      const isPassing =
+        typeof about.timeout === 'number' ? about.timeout <= passingSeconds : expires !== undefined;
+      if (isPassing) return [];
+      const names = Object.keys(rest);
+      const plain = names.length === 1 && names[0] === 'val' ? rest.val : { elem: rest };
+      return [calm(Array.isArray(element) ? [plain, ...element.slice(1)] : plain, 0)];
+    }),
+  );
+}
+
+function sorted(values: readonly unknown[]): readonly unknown[] {
+  return values
+    .map((value) => ({ value, text: JSON.stringify(value) }))
+    .sort((one, other) => (one.text < other.text ? -1 : one.text > other.text ? 1 : 0))
+    .map(({ value }) => value);
+}
+
+/** Something of xtables, of which nft's JSON tells no more than the name. */
+function hasExtension({ expr }: Value): boolean {
+  return Array.isArray(expr) && expr.some((each: unknown) => isValue(each) && 'xt' in each);
+}

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { limits } from '../../attest-server/protocol/limits.ts';
+import { NetfilterFault } from './netfilter-fault.ts';
+import { type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
+import { OwnedSum } from './owned-rules.ts';
+import { parseSavedTables, type SavedTables } from './saved-tables.ts';
+import { hasNoNfTables, legacyTables, type Netns, outputOf } from './tools.ts';
+
+/** The rules of one network namespace, once. */
+export interface Listing {
+  /** The part `firewall`. The same rules give the same bytes. */
+  readonly bytes: Buffer;
+  /** SHA-256 of it without what `owned` says: what is compared. */
+  readonly compared: string;
+  /** By `chainKey`: what a chain of a declared name is if it has a hook. */
+  readonly baseChains: ReadonlySet<string>;
+  readonly hasLegacy: boolean;
+}
+
+/**
+ * Lists all rules, and makes no table by that.
+ * @throws NetfilterFault; never gives an empty ruleset for what could not be read
+ */
+export async function readRules(where: Netns, signal?: AbortSignal): Promise<Listing> {
+  try {
+    return await readOnce(where, signal);
+  } catch (error) {
+    // Rules may change between two programs: what does not fit together is read once more.
+    if (!(error instanceof NetfilterFault) || error.code !== 'hidden_rules') throw error;
+    return readOnce(where, signal);
+  }
+}
+
+const mostRules = 50_000;
+
+async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
+  const owned = new OwnedSum();
+  const [listed, legacyIp, legacyIp6] = await Promise.all([
+    listNft(where, signal),
+    listLegacy(where, 'ip', owned, signal),
+    listLegacy(where, 'ip6', owned, signal),
+  ]);
+  const ruleset = listed === null ? null : parseNftRuleset(listed, owned);
+  const saved = {
+    ip: await listIptables(where, 'ip', ruleset, owned, signal),
+    ip6: await listIptables(where, 'ip6', ruleset, owned, signal),
+  };
+  if (ruleset !== null) checkNothingHidden(ruleset, [saved.ip, saved.ip6]);
+  const count = (ruleset?.rules ?? 0) + (legacyIp?.count ?? 0) + (legacyIp6?.count ?? 0);
+  if (count > mostRules)
+    throw new NetfilterFault(
+      'too_many_rules',
+      `${count} rules that are to be compared: more than ${mostRules}`,
+    );
+  const compared = JSON.stringify({
+    version: 1,
+    nft: ruleset?.members ?? null,
+    iptables: { ip: saved.ip?.text ?? null, ip6: saved.ip6?.text ?? null },
+    legacy: { ip: legacyIp?.text ?? null, ip6: legacyIp6?.text ?? null },
+  });
+  const bytes = Buffer.from(`${compared.slice(0, -1)},"owned":${JSON.stringify(owned.end())}}`);
+  if (bytes.length > limits.parts.firewall)
+    throw new NetfilterFault(
+      'too_large',
+      `the rules take ${bytes.length} bytes: more than ${limits.parts.firewall}, which a server takes`,
+    );
+  return {
+    bytes,
+    compared: createHash('sha256').update(compared).digest('hex'),
+    baseChains: ruleset?.baseChains ?? new Set(),
+    hasLegacy: legacyIp !== null || legacyIp6 !== null,
+  };
+}
+
+/** Null where the kernel has no nf_tables, which must be certain: nft may be missing, or fail for another reason. */
+async function listNft(where: Netns, signal?: AbortSignal): Promise<string | null> {
+  try {
+    return await outputOf(where, 'nft', ['-j', 'list', 'ruleset'], signal);
+  } catch (fault) {
+    if (!(fault instanceof NetfilterFault)) throw fault;
+    if (fault.code !== 'missing_program' && fault.code !== 'failed') throw fault;
+    if (await hasNoNfTables(where, signal)) return null;
+    if (fault.code === 'failed') throw fault;
+    throw new NetfilterFault(
+      'unproven',
+      `nft is not installed, and the kernel has nf_tables: rules may be there that nothing shows (${fault.message})`,
+      fault,
+    );
+  }
+}
+
+/** Null where no table of nf_tables has a name of iptables: its program is not started then. */
+async function listIptables(
+  where: Netns,
+  family: 'ip' | 'ip6',
+  ruleset: NftRuleset | null,
+  owned: OwnedSum,
+  signal?: AbortSignal,
+): Promise<SavedTables | null> {
+  if (!ruleset?.iptables[family]) return null;
+  const program = family === 'ip' ? 'iptables-nft-save' : 'ip6tables-nft-save';
+  const text = await outputOf(where, program, [], signal).catch((fault: unknown) => {
+    // nft itself shows these rules as a whole.
+    const isOfNft = ruleset.hidden.size === 0;
+    if (fault instanceof NetfilterFault && fault.code === 'missing_program' && isOfNft) return null;
+    throw fault;
+  });
+  return text === null ? null : parseSavedTables(text, 'iptables', family, owned);
+}
+
+/** Null where there is no such table. */
+async function listLegacy(
+  where: Netns,
+  family: 'ip' | 'ip6',
+  owned: OwnedSum,
+  signal?: AbortSignal,
+): Promise<SavedTables | null> {
+  const names = await legacyTables(where, family, signal);
+  if (names.length === 0) return null;
+  const program = family === 'ip' ? 'iptables-legacy-save' : 'ip6tables-legacy-save';
+  const saved = parseSavedTables(await outputOf(where, program, [], signal), 'legacy', family, owned);
+  const unsaved = names.find((name) => !saved.tables.has(name));
+  if (unsaved !== undefined)
+    throw new NetfilterFault('malformed', `${program} wrote nothing of the table ${unsaved}`);
+  return saved;
+}
+
+/** Each chain that nft shows in part must be one that iptables shows as a whole. */
+function checkNothingHidden(ruleset: NftRuleset, saved: readonly (SavedTables | null)[]): void {
+  for (const [key, rules] of ruleset.hidden) {
+    if (saved.some((tables) => tables?.rules.get(key) === rules)) continue;
+    throw new NetfilterFault(
+      'hidden_rules',
+      `chain ${key.split('\0').join(' ')} has rules of xtables that no program shows as a whole`,
+    );
+  }
+}

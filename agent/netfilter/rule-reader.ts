@@ -1,0 +1,80 @@
+import { faultOf, type NetfilterFault } from './netfilter-fault.ts';
+import { type Listing, readRules } from './read-rules.ts';
+import type { Netns } from './tools.ts';
+
+/**
+ * Reads the rules anew each time, one reading after the other. While what is compared stays the same, the bytes do too:
+ * what `owned` says is as old as they are, and no part is sent because a service got an endpoint.
+ */
+export class RuleReader {
+  readonly #where: Netns;
+  readonly #now: () => number;
+  readonly #onOutcome: (outcome: Listing | NetfilterFault) => void;
+  #kept: { readonly listing: Listing; readonly at: number } | null = null;
+  #current: Promise<Listing> | null = null;
+  #next: Promise<Listing> | null = null;
+  /** Readings that were started. */
+  readings = 0;
+
+  /**
+   * @param onOutcome is told of each reading once
+   * @param now milliseconds of a monotonic clock
+   */
+  constructor(
+    where: Netns,
+    onOutcome: (outcome: Listing | NetfilterFault) => void = () => {},
+    now: () => number = () => performance.now(),
+  ) {
+    this.#where = where;
+    this.#onOutcome = onOutcome;
+    this.#now = now;
+  }
+
+  /** What is read was there after this was called; all who wait share one reading. @throws NetfilterFault */
+  read(signal?: AbortSignal): Promise<Listing> {
+    if (this.#current === null) return this.#start(signal);
+    this.#next ??= this.#current.then(
+      () => this.#startNext(signal),
+      () => this.#startNext(signal),
+    );
+    return this.#next;
+  }
+
+  #startNext(signal: AbortSignal | undefined): Promise<Listing> {
+    this.#next = null;
+    return this.#start(signal);
+  }
+
+  #start(signal: AbortSignal | undefined): Promise<Listing> {
+    this.readings++;
+    const reading = this.#read(signal).finally(() => {
+      this.#current = null;
+    });
+    this.#current = reading;
+    return reading;
+  }
+
+  async #read(signal: AbortSignal | undefined): Promise<Listing> {
+    let listing: Listing;
+    try {
+      listing = this.#steady(await readRules(this.#where, signal));
+    } catch (error) {
+      const fault = faultOf(error);
+      this.#onOutcome(fault);
+      throw fault;
+    }
+    this.#onOutcome(listing);
+    return listing;
+  }
+
+  #steady(listing: Listing): Listing {
+    const kept = this.#kept;
+    const isSame = kept !== null && kept.listing.compared === listing.compared;
+    if (isSame && this.#now() - kept.at < ownedForMs) return { ...listing, bytes: kept.listing.bytes };
+    this.#kept = { listing, at: this.#now() };
+    return listing;
+  }
+}
+
+/** After this, what `owned` says is told anew. */
+const ownedForMs = 3_600_000;

@@ -1,0 +1,79 @@
+import { ToolError } from 'node-tpm2';
+import type { Logger } from 'pino';
+import { type BrokerEvent, serve } from './broker.ts';
+import type { BrokerConfig } from './config.ts';
+import { listen } from './socket.ts';
+import { openVerbs } from './verbs.ts';
+
+export interface BrokerDependencies {
+  readonly logger: Logger;
+  /** Ends the broker, once the verb under way is answered. */
+  readonly signal: AbortSignal;
+}
+
+/** Ends a verb that is still under way this many milliseconds after the end was asked for. */
+const graceMs = 10_000;
+
+/**
+ * The only program that holds the TPM: answers five verbs on a Unix socket until the signal. It opens no network.
+ * @throws AgentError `tpm_broker`; ToolError `bad_input` where the TCTI is none
+ */
+export async function runBroker(
+  { socket, tcti }: BrokerConfig,
+  { logger, signal }: BrokerDependencies,
+): Promise<void> {
+  const listening = await listen(socket);
+  const overdue = new AbortController();
+  const verbs = openVerbs(tcti, overdue.signal);
+  try {
+    // A TPM that is missing may come; a TCTI that names none does not mend itself.
+    await verbs.open().catch((error: unknown) => {
+      if (!(error instanceof ToolError) || error.code === 'bad_input') throw error;
+      logger.error({ code: error.code, text: error.message }, 'the TPM is not there yet');
+    });
+    const report = limited(logger);
+    const broker = serve(listening.server, { verbs, on: report });
+    logger.info({ code: 'listening', socket, tcti }, 'the TPM broker listens');
+    await ended(signal);
+    const timer = setTimeout(() => overdue.abort(), graceMs);
+    await broker.close();
+    clearTimeout(timer);
+    logger.info({ code: 'stopped' }, 'the TPM broker has ended');
+  } finally {
+    listening.server.close();
+    await verbs.close();
+    await listening.release();
+  }
+}
+
+/** One line a second at most for each kind of event, with how many there were: a flood must not fill the log. */
+function limited(logger: Logger): (event: BrokerEvent) => void {
+  const kinds = new Map<string, { count: number; at: number }>();
+  return (event) => {
+    const { code } = event;
+    const isFault = code === 'tpm_fault';
+    // Closed sets, so that the map is bounded.
+    const kind = isFault ? `${code} ${event.verb} ${event.error.code}` : `${code} ${event.why}`;
+    const seen = kinds.get(kind) ?? { count: 0, at: Number.NEGATIVE_INFINITY };
+    kinds.set(kind, seen);
+    seen.count++;
+    const now = performance.now();
+    if (now - seen.at < 1000) return;
+    const { count } = seen;
+    seen.count = 0;
+    seen.at = now;
+    if (!isFault) return logger.warn({ code, why: event.why, count }, 'a client was refused');
+    const { verb, error } = event;
+    const fields = { code, verb, cause: error.code, tool: error.tool, text: error.message, count };
+    if (error.cause instanceof Error && error.tool === 'tpm-broker')
+      return logger.error({ ...fields, text: error.cause.message }, 'the broker failed');
+    logger.warn(fields, 'the TPM did not do what was asked');
+  };
+}
+
+function ended(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

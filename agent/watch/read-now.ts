@@ -1,0 +1,35 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+
+/**
+ * A small file of the kernel, at once: a fifth of the processor time that asking a thread for it costs. The bytes are
+ * valid until the next call. Null where there is no such file.
+ * @throws RangeError where it is longer than `most`; what the file system throws
+ */
+export function readNow(path: string, most: number): Buffer | null {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return null;
+    throw error;
+  }
+  try {
+    for (let size = 0; ; ) {
+      const read = readSync(file, room, size, room.length - size, null);
+      if (read === 0) return room.subarray(0, size);
+      size += read;
+      if (size > most) throw new RangeError(`${path} is longer than ${most} bytes`);
+      if (size === room.length) {
+        const larger = Buffer.allocUnsafe(room.length * 2);
+        room.copy(larger);
+        room = larger;
+      }
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Kept from one reading to the next. */
+let room = Buffer.allocUnsafe(16_384);

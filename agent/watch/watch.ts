@@ -1,0 +1,104 @@
+import type { Logger } from 'pino';
+import { inspected } from './inspected.ts';
+import { listeners } from './listeners.ts';
+import { mappings } from './mappings.ts';
+import { mounts } from './mounts.ts';
+
+/** One thing that is looked at by plain reads: no process, nothing that waits. */
+export interface Watched {
+  /** What the server is told where it changed. */
+  readonly what: string;
+  /** From one look to the next. */
+  readonly everySeconds: number;
+  /**
+   * A text that is another one after a change; null while nobody asks for it. What cannot be read is a text
+   * as well, so that this is told too.
+   */
+  look(): string | null | Promise<string | null>;
+}
+
+/** In the order in which they are looked at. @param paths that the policy protects, as far as it is known */
+export const watched = (sysroot: string, paths: () => readonly string[]): readonly Watched[] => [
+  mounts(sysroot, paths),
+  mappings(sysroot),
+  inspected(sysroot),
+  listeners(sysroot),
+];
+
+/** Of what goes on changing, the first three are told at once, and then one in five seconds. */
+const burst = 3;
+const oneInSeconds = 5;
+
+/** Looks once a second, until it is disposed of. */
+export function startWatch(
+  list: readonly Watched[],
+  note: (what: string) => void,
+  logger: Logger,
+): Disposable {
+  const look = lookout(list, note, (what, error) =>
+    logger.warn(
+      { code: 'watch', what, text: error instanceof Error ? error.message : String(error) },
+      'what changes here is not seen at once, only by the next challenge',
+    ),
+  );
+  let timer: NodeJS.Timeout;
+  let isOver = false;
+  const next = () => {
+    timer = setTimeout(() => void look().finally(() => isOver || next()), 1_000).unref();
+  };
+  void look().finally(() => isOver || next());
+  return {
+    [Symbol.dispose]() {
+      isOver = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** @returns to be called each second; the first call only sees how things are */
+export function lookout(
+  list: readonly Watched[],
+  note: (what: string) => void,
+  fault: (what: string, error: unknown) => void,
+): () => Promise<void> {
+  const states = list.map(
+    (each): State => ({ watched: each, seen: null, isChanged: false, credit: burst, told: '' }),
+  );
+  let second = -1;
+  return async () => {
+    second += 1;
+    for (const state of states) {
+      state.credit = Math.min(burst, state.credit + 1 / oneInSeconds);
+      if (second % state.watched.everySeconds === 0) await lookAt(state, fault);
+      if (!state.isChanged || state.credit < 1) continue;
+      state.credit -= 1;
+      state.isChanged = false;
+      note(state.watched.what);
+    }
+  };
+}
+
+interface State {
+  readonly watched: Watched;
+  /** Null before the first look, and while nobody asks for it. */
+  seen: string | null;
+  /** It changed, and that was not told yet. */
+  isChanged: boolean;
+  credit: number;
+  /** The last fault that was told. */
+  told: string;
+}
+
+async function lookAt(state: State, fault: (what: string, error: unknown) => void): Promise<void> {
+  let now: string | null;
+  try {
+    const looked = state.watched.look();
+    now = looked instanceof Promise ? await looked : looked;
+  } catch (error) {
+    now = `unreadable: ${error instanceof Error && 'code' in error ? String(error.code) : 'fault'}`;
+    if (state.told !== now) fault(state.watched.what, error);
+    state.told = now;
+  }
+  if (state.seen !== null && now !== null && state.seen !== now) state.isChanged = true;
+  state.seen = now;
+}

@@ -1,0 +1,113 @@
+import type { PartName } from '../protocol/evidence.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Reference, ReferenceKind } from '../protocol/reference.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Aspect as AspectName } from '../protocol/verdict.ts';
+import type { Proven, ProvenPart } from '../verify/proven.ts';
+import type { Aspect, CapturedAs } from './aspect.ts';
+import { aspects } from './aspects.ts';
+import { captureTogether } from './boot/capture-together.ts';
+import { CaptureError } from './capture-error.ts';
+import { breaksPolicy, weigh } from './finding.ts';
+import { judgedAlone } from './judged-alone.ts';
+import type { PolicyGroup } from './policy.ts';
+import { saysTheSame } from './reference-content.ts';
+import { unreadBy, unreadIn, withUnread } from './unread.ts';
+
+/** One node's answer that somebody vouches for. */
+export interface VouchedFor {
+  readonly node: string;
+  readonly proven: Proven;
+}
+
+/**
+ * References of one kind that together cover what these nodes proved: one named NAME, and for each node that those
+ * before it do not cover one more, NAME-2 and so on.
+ * @throws CaptureError where a node shows nothing to compare with; Rejection where it is no model for others
+ */
+export function captureReferences(
+  kind: ReferenceKind,
+  answers: readonly VouchedFor[],
+  group: PolicyGroup,
+  about: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'>,
+): readonly Reference[] {
+  if (kind === 'boot') {
+    const boots = answers.map(({ node, proven: { banks, boot } }) => ({ node, banks, boot }));
+    return captureTogether(boots, group, about);
+  }
+  const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
+  if (aspect === undefined)
+    throw new CaptureError(`this version captures no references of kind ${kind}: choose ${capturedKinds()}`);
+  return captureBy(aspect, group.rules[aspect.name], answers, { ...about, group });
+}
+
+function capturedKinds(): string {
+  const others = aspects.flatMap(({ capture, referenceKind }) => (capture ? [referenceKind] : []));
+  return ['boot', ...others].join(', ');
+}
+
+/** The same by one aspect, for a group with these rules of it. */
+export function captureBy<Name extends AspectName, Rules>(
+  aspect: Aspect<Name, Rules>,
+  rules: Rules,
+  answers: readonly VouchedFor[],
+  about: Omit<CapturedAs, 'node'>,
+): readonly Reference[] {
+  if (aspect.capture === undefined)
+    throw new CaptureError(
+      `references of kind ${aspect.referenceKind} are written, not captured: import one`,
+    );
+  const captured: Reference[] = [];
+  for (const { node, proven } of answers) {
+    checkShown(aspect, node, proven);
+    const name = captured.length === 0 ? about.name : `${about.name}-${captured.length + 1}`;
+    const reference = aspect.capture(proven, { ...about, name, node });
+    checkModel(aspect, rules, { node, proven }, reference, about);
+    if (!captured.some((one) => saysTheSame(one, reference))) captured.push(reference);
+  }
+  return captured;
+}
+
+/** What a node did not show is never captured as nothing. */
+function checkShown(
+  aspect: Pick<Aspect<AspectName, unknown>, 'name' | 'parts' | 'readsHost'>,
+  node: string,
+  proven: Proven,
+): void {
+  const none = { findings: [], affirmed: false, source: 'host' } as const;
+  const [unread] = withUnread(none, aspect.name, unreadBy(aspect, unreadIn(proven)), null).findings;
+  if (unread !== undefined)
+    throw new Rejection(unread.code, `${node} cannot be captured: ${unread.text} ${unread.actual}`);
+  const parts: Readonly<Partial<Record<PartName, ProvenPart>>> = proven.parts;
+  const missing = aspect.parts.find((part) => (parts[part]?.bytes ?? null) === null);
+  if (missing !== undefined)
+    throw new CaptureError(
+      `${node} cannot be captured: ${
+        parts[missing] === undefined
+          ? `its agent sent no part ${missing}`
+          : `the bytes of its part ${missing} are not kept any more; wait for its next answer`
+      }`,
+    );
+}
+
+/** Attack: a node that broke the policy becomes the model. What its own reference mends is no reason against it. */
+function checkModel<Rules>(
+  aspect: Aspect<AspectName, Rules>,
+  rules: Rules,
+  { node, proven }: VouchedFor,
+  reference: Reference,
+  { group, at }: Pick<CapturedAs, 'group' | 'at'>,
+): void {
+  const inForce: Reference = { ...reference, state: 'active' };
+  const judge = aspect.prepare(rules, { group, references: [inForce], remembers: false });
+  const { findings } = judge.judge(proven, judgedAlone(node, proven), at);
+  const against = findings
+    .map((finding) => weigh(finding, { require: [aspect.name], severity: {} }))
+    // A policy may name other references than the one that is just made: to differ from them is no fault.
+    .find((reason) => breaksPolicy(reason) && reason.class !== 'drift' && !ofEnrolled.has(reason.code));
+  if (against !== undefined)
+    throw new Rejection(against.code, `${node} cannot be a model for others: ${against.text}`);
+}
+
+/** Found by comparing with a reference, and of no class `drift`. */
+const ofEnrolled: ReadonlySet<ReasonCode> = new Set(['luks_header_changed', 'luks_extra_keyslot']);

@@ -1,0 +1,56 @@
+import type { Advice } from '../../protocol/advice.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
+
+const compromised =
+  'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Encrypt the volume anew before it is used again.';
+const capture = [
+  'If the change is wanted, and you vouch for the node, capture its headers:',
+  '  assay reference capture NODE --name NEW_NAME --kind disk',
+].join('\n');
+
+/** What a person does next about a disk. */
+export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
+  mount_not_encrypted: [
+    'Move what the path holds to an encrypted volume, and mount that there. On the node, see what it lies on:',
+    '  findmnt --target /var/lib/docker',
+    '  lsblk --inverse',
+    'What was stored unencrypted stays on the disk until that is overwritten.',
+  ].join('\n'),
+  path_not_covered: [
+    'The lines below the reason show where it is not encrypted. On the node, see what is mounted over the path and below it:',
+    '  findmnt --submounts --real',
+    'If the path does not exist there on purpose, give the node a group of its own, or write the name of a set in the policy (disk.paths).',
+    compromised,
+  ].join('\n'),
+  luks_version: [
+    'Encrypt the volume with LUKS2; LUKS1 can be converted while it is closed:',
+    '  cryptsetup convert --type luks2 DEVICE',
+    'If LUKS1 is wanted, allow it in the policy (disk.versions). Plain dm-crypt cannot be allowed.',
+  ].join('\n'),
+  luks_cipher: [
+    'Encrypt the volume anew (cryptsetup reencrypt), or allow its cipher in the policy (disk.ciphers, disk.keySize).',
+  ].join('\n'),
+  luks_null_cipher: ['Nothing on this volume is encrypted, whatever its name says.', compromised].join('\n'),
+  luks_header_changed: [capture, compromised].join('\n'),
+  luks_header_detached:
+    'Put the header on the volume, or protect the place where it lies as well as the volume.',
+  luks_extra_keyslot: [
+    'On the node, see which keyslots and tokens the volume has:',
+    '  cryptsetup luksDump DEVICE',
+    'Remove what nobody needs (cryptsetup luksKillSlot, cryptsetup token remove).',
+    capture,
+  ].join('\n'),
+  luks_reencrypt_state: [
+    'If somebody reencrypts the volume, wait until it is done; if it was interrupted, go on with it:',
+    '  cryptsetup reencrypt --resume-only DEVICE',
+    compromised,
+  ].join('\n'),
+  luks_key_shared: [
+    'Two volumes were copied from one, such as by an image that holds an encrypted volume. Encrypt one of them anew, with a UUID and a key of its own.',
+    'If neither was cloned on purpose, somebody has a copy of the header: take both nodes out of service.',
+  ].join('\n'),
+  key_residue: [
+    'Remove what the reason names, and encrypt the volume with another key if others may have seen it.',
+    'If it is swap, switch that off (swapoff --all, /etc/fstab), encrypt it with a random key (/etc/crypttab), or allow it in the policy (disk.swap: any).',
+  ].join('\n'),
+};

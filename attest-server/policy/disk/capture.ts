@@ -1,0 +1,46 @@
+import { parseDiskPart } from '../../protocol/disk.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { CapturedAs } from '../aspect.ts';
+import { CaptureError } from '../capture-error.ts';
+import { isNullCipher } from './crypt-target.ts';
+import { luksVolume } from './luks-metadata.ts';
+
+/**
+ * A reference of the LUKS headers that a node shows: for itself alone, as no other node may have one of them.
+ * @throws CaptureError where it shows none, or one that is no model
+ */
+export function captureDisk({ parts }: Proven, { name, state, group, node, by, at }: CapturedAs): Reference {
+  const bytes = parts.disk?.bytes ?? null;
+  if (bytes === null) throw new CaptureError(`${node} sent nothing about its disks`);
+  const { inspected } = parseDiskPart(bytes);
+  if ('cause' in inspected)
+    throw new CaptureError(`${node} does not show its LUKS headers: ${inspected.cause}`);
+  const [unreadable] = inspected.unreadable;
+  if (unreadable !== undefined)
+    throw new CaptureError(`${node} could not read the header of ${unreadable.device}: ${unreadable.cause}`);
+  if (inspected.headers.length === 0) throw new CaptureError(`${node} has no LUKS volume in use`);
+  const volumes = inspected.headers.map((header) => {
+    const volume = luksVolume(header);
+    const of = `the LUKS header of ${header.device} of ${node}`;
+    if ('fault' in volume) throw new CaptureError(`${of} cannot be read: ${volume.fault}`);
+    if (volume.reencryption !== null)
+      throw new CaptureError(`${of} is no model: it is being reencrypted (${volume.reencryption})`);
+    if (volume.ciphers.some(isNullCipher)) throw new CaptureError(`${of} is no model: it encrypts nothing`);
+    const { version, uuid, keyslots, tokens, segments, digests } = volume;
+    return { version, uuid, keyslots, tokens, segments, digests };
+  });
+  return {
+    version: 1,
+    kind: 'disk',
+    name,
+    group: group.name,
+    state,
+    expires: null,
+    pcrs: {},
+    components: [],
+    events: [],
+    disk: { volumes },
+    captured: { by, node, at: new Date(at).toISOString() },
+  };
+}

@@ -1,0 +1,183 @@
+import { LRUCache } from 'lru-cache';
+import { type DiskPart, parseDiskPart } from '../../protocol/disk.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { Aspect, JudgedNode, Judgement, SharedVolume } from '../aspect.ts';
+import { type Finding, unproven } from '../finding.ts';
+import { advice } from './advice.ts';
+import { captureDisk } from './capture.ts';
+import { contradictionsIn, doubtsIn } from './doubts.ts';
+import { type EnrolledReferences, enrolledOf, enrolledReferences } from './enrolled.ts';
+import { noPart, sharedKey, unreadPart } from './findings.ts';
+import { type DiskJudgement, judgeDisk } from './judge-disk.ts';
+import { type DiskMemory, diskMemoryIn, volumeMarks } from './memory.ts';
+import type { DiskRules } from './rules.ts';
+import { diskRules, diskSchema } from './schema.ts';
+
+/** Whether what containers store is encrypted, by the node's own word. */
+export const disk: Aspect<'disk', DiskRules> = {
+  name: 'disk',
+  schema: diskSchema,
+  parts: ['disk'],
+  readsHost: false,
+  referenceKind: 'disk',
+  advice,
+  paths: ({ paths }) => paths.map(({ path }) => path),
+  capture: captureDisk,
+  rules: diskRules,
+  contradictions: contradictionsIn,
+  doubts: doubtsIn,
+  prepare(rules, { group, references, remembers }) {
+    const ready = { rules, enrolled: enrolledReferences(group.name, rules, references) };
+    const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
+    return {
+      judge(proven, node, at) {
+        const part = proven.parts.disk;
+        if (part === undefined) return unread(node, node.unread.length > 0 ? [] : [noPart]);
+        const known = remembers ? (remembered.get(node.name) ?? null) : null;
+        const now = isStill(known, part.digest, node, at) ? known : judgeAnew(proven, node, ready, at);
+        if (now === null) return unread(node, [unreadPart('it was only named, and nobody has it')]);
+        if (remembers) remembered.set(node.name, now);
+        return now.judgement;
+      },
+    };
+  },
+};
+
+/** Nodes whose judgement is remembered, by group. */
+const mostRemembered = 8192;
+
+interface Ready {
+  readonly rules: DiskRules;
+  readonly enrolled: EnrolledReferences;
+}
+
+/** One node's latest judgement, under all that it was made from. */
+interface Remembered {
+  /** Of its part. */
+  readonly digest: string;
+  readonly shared: string;
+  /** What was remembered of the node, as text. */
+  readonly past: string;
+  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
+  readonly from: number;
+  readonly until: number;
+  readonly judgement: Judgement;
+}
+
+function isStill(
+  known: Remembered | null,
+  digest: string,
+  node: JudgedNode,
+  at: number,
+): known is Remembered {
+  return (
+    known !== null &&
+    known.digest === digest &&
+    at >= known.from &&
+    at < known.until &&
+    known.shared === sharedText(node.sharedVolumes) &&
+    known.past === pastText(node)
+  );
+}
+
+function judgeAnew(
+  { parts }: Proven,
+  node: JudgedNode,
+  { rules, enrolled }: Ready,
+  at: number,
+): Remembered | null {
+  const { digest, bytes } = parts.disk ?? { digest: '', bytes: null };
+  if (bytes === null) return null;
+  const parsed = parsedPart(bytes);
+  const own: DiskJudgement =
+    'fault' in parsed
+      ? { findings: [unreadPart(parsed.fault)], affirmed: false, references: [] }
+      : judgeDisk(parsed, rules, enrolledOf(node.name, enrolled, rules, at));
+  const shared = node.sharedVolumes.map(({ mark, nodes }) =>
+    sharedKey(mark.split(':')[0] ?? '', nodes, 'server'),
+  );
+  const evidence = { digest, position: 'part' };
+  const found = [...shared.slice(0, 4), ...own.findings].map((finding) => ({ ...finding, evidence }));
+  const before = diskMemoryIn(node.past.memory);
+  const seen = found.find(breaks);
+  const isWhole = !found.some(({ code }) => code === 'facts_unavailable');
+  // What is not shown any more does not take back what was seen: it stays until all is shown again.
+  const kept = !isWhole && seen === undefined ? before.against : null;
+  const findings = kept === null ? found : [...found, { ...kept, text: stillSaid(kept.text) }];
+  const isInspected = !('fault' in parsed) && !('cause' in parsed.inspected);
+  const next: DiskMemory = {
+    volumes: isInspected ? volumeMarks(parsed) : before.volumes,
+    against: seen === undefined ? kept : withoutDetail(seen),
+  };
+  const [from, until] = spanAround(
+    enrolled.active.map(({ expires }) => expires),
+    at,
+  );
+  return {
+    digest,
+    shared: sharedText(node.sharedVolumes),
+    past: pastText(node),
+    from,
+    until,
+    judgement: {
+      findings,
+      affirmed: own.affirmed && shared.length === 0 && kept === null,
+      references: own.references,
+      source: 'host',
+      next,
+    },
+  };
+}
+
+function parsedPart(bytes: Buffer): DiskPart | { readonly fault: string } {
+  try {
+    return parseDiskPart(bytes);
+  } catch (error) {
+    if (error instanceof Rejection) return { fault: error.message };
+    throw error;
+  }
+}
+
+/** Attack: a node that was found wrong leaves the part out, or sends what says nothing, to be merely unproven. */
+function unread({ past }: JudgedNode, findings: readonly Finding[]): Judgement {
+  const { against } = diskMemoryIn(past.memory);
+  const kept =
+    against === null || findings.length === 0 ? [] : [{ ...against, text: stillSaid(against.text) }];
+  return { findings: [...findings, ...kept], affirmed: false, source: 'host' };
+}
+
+/** What is remembered is shown beside what is seen, which has the layers. */
+function withoutDetail({ detail: _, severity: __, ...finding }: Finding): DiskMemory['against'] {
+  return finding;
+}
+
+const again = ' It has not been read again since.';
+
+function stillSaid(text: string): string {
+  return text.endsWith(again) ? text : `${text}${again}`;
+}
+
+function breaks({ code, severity = 'fail' }: Finding): boolean {
+  return severity === 'fail' && !unproven.has(code);
+}
+
+function sharedText(volumes: readonly SharedVolume[]): string {
+  return volumes.map(({ mark, nodes }) => `${mark} ${nodes.join(',')}`).join('\n');
+}
+
+/** What counts of what is remembered: the rest follows from it. */
+function pastText({ past }: JudgedNode): string {
+  const { volumes, against } = diskMemoryIn(past.memory);
+  return `${against?.code ?? ''} ${against?.text ?? ''} ${volumes.join(' ')}`;
+}
+
+/** The time around `at` in which no reference expires. */
+function spanAround(expiries: readonly number[], at: number): readonly [from: number, until: number] {
+  let from = Number.NEGATIVE_INFINITY;
+  let until = Number.POSITIVE_INFINITY;
+  for (const time of expiries)
+    if (time <= at) from = Math.max(from, time);
+    else until = Math.min(until, time);
+  return [from, until];
+}

@@ -1,0 +1,206 @@
+import type { DiskPart } from '../../protocol/disk.ts';
+import { isPlainPath, type Mount, mountFinder, parseMountTable } from '../../protocol/mount-table.ts';
+import { comesWithContainers, isBelow, type MountsAround } from '../../protocol/protected-mounts.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import type { Finding } from '../finding.ts';
+import { cryptFindings, type Enrolled } from './crypt-findings.ts';
+import {
+  keyLeft,
+  missingPath,
+  noPathAtAll,
+  noReference,
+  notAsked,
+  notCovered,
+  notEncrypted,
+  notInspected,
+  notShown,
+  sharedKey,
+  swapOpen,
+  unreadPart,
+} from './findings.ts';
+import { type Crypt, drawn, type Layer, Layers } from './layers.ts';
+import { marksOf } from './memory.ts';
+import type { DiskRules } from './rules.ts';
+
+export interface DiskJudgement {
+  /** The cause first. */
+  readonly findings: readonly Finding[];
+  /** Some path is there, all of each is encrypted as the rules say, and everything that they need was shown. */
+  readonly affirmed: boolean;
+  /** Names of the references that know its volumes. */
+  readonly references: readonly string[];
+}
+
+/** Judges what a part shows; whatever it holds gives findings. @param enrolled what references know of this node's volumes */
+export function judgeDisk(part: DiskPart, rules: DiskRules, enrolled: Enrolled): DiskJudgement {
+  try {
+    return judgeTable(part, parseMounts(part.mounts), rules, enrolled);
+  } catch (error) {
+    if (error instanceof Rejection)
+      return { findings: [unreadPart(error.message)], affirmed: false, references: [] };
+    throw error;
+  }
+}
+
+/** @throws Rejection `malformed`, `too_large` */
+function parseMounts(lines: readonly string[]): readonly Mount[] {
+  const wrong = lines.findIndex((line) => !oneLine.test(line));
+  if (wrong >= 0)
+    throw new Rejection('malformed', `disk field mounts.${wrong}: no line of bytes`, {
+      field: `mounts.${wrong}`,
+    });
+  return parseMountTable(Buffer.from(lines.map((line) => `${line}\n`).join(''), 'latin1'));
+}
+
+/** Attack: a character beyond latin1 would become another byte. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: of bytes, all but the line's end
+const oneLine = /^[\x00-\x09\x0b-\xff]*$/;
+
+function judgeTable(
+  part: DiskPart,
+  table: readonly Mount[],
+  rules: DiskRules,
+  enrolled: Enrolled,
+): DiskJudgement {
+  const find = mountFinder(table);
+  const layers = new Layers(part, find);
+  const findings: Finding[] = [];
+  const crypts = new Map<Crypt, readonly string[]>();
+  let there = 0;
+  const looked = rules.paths.map((wanted) => {
+    const said = part.paths.find(({ path }) => path === wanted.path);
+    if (said === undefined) findings.push(notAsked(wanted.path));
+    else if (said.real === null && wanted.required) findings.push(missingPath(wanted.path));
+    return { ...wanted, real: said?.real ?? null };
+  });
+  const reals = looked.flatMap(({ path, real }) => {
+    if (real === null) return [];
+    there += 1;
+    const bytes = Buffer.from(real).toString('latin1');
+    if (isPlainPath(bytes)) return [{ path, real: bytes }];
+    findings.push(notShown(path, `${real} is no path`, []));
+    return [];
+  });
+  const standing = new Set(reals.map(({ real }) => find(real)).filter((mount) => mount !== null));
+  const around: MountsAround = { find, standing, byId: new Map(table.map((mount) => [mount.id, mount])) };
+  for (const { path, real } of reals) {
+    const mount = find(real);
+    if (mount === null) {
+      findings.push(notShown(path, 'the mount table has no root', []));
+      continue;
+    }
+    const layer = layers.ofMount(mount);
+    const detail = [path === real ? path : `${path} -> ${real}`, ...drawn(layer, mostDrawn)];
+    const hidden = table.filter((one) => one.mountPoint === real && one !== mount);
+    const isHidden = hidden.some((one) => layers.ofMount(one).coverage === 'encrypted');
+    note(layer, crypts, detail);
+    findings.push(...coverFindings(path, mount, layer, isHidden, detail));
+    let submounts = 0;
+    for (const below of table) {
+      if (!isVisibleBelow(below, real, find) || comesWithContainers(below, real, around)) continue;
+      const its = layers.ofMount(below);
+      const lines = [...detail, ...drawn(its, mostDrawn)];
+      note(its, crypts, lines);
+      if (its.coverage === 'encrypted' || submounts >= mostSubmounts) continue;
+      submounts += 1;
+      findings.push(
+        its.coverage === 'unknown'
+          ? notShown(below.mountPoint, its.cause ?? 'nothing is said of it', lines)
+          : notCovered(path, below, lines),
+      );
+    }
+  }
+  if (there === 0 && findings.length === 0) findings.push(noPathAtAll(rules));
+  const references = new Set<string>();
+  const isUnknown = enrolled.isDemanded && enrolled.volumes.length === 0;
+  if (isUnknown) findings.push(noReference(rules.references ?? []));
+  findings.push(...copiesIn([...crypts.keys()]));
+  for (const [crypt, detail] of crypts) {
+    const judged = cryptFindings(
+      crypt,
+      rules,
+      isUnknown ? { ...enrolled, isDemanded: false } : enrolled,
+      detail,
+    );
+    findings.push(...judged.findings);
+    if (judged.reference !== null) references.add(judged.reference);
+  }
+  findings.push(...besides(part, rules, layers));
+  return {
+    findings: findings.slice(0, mostFindings),
+    affirmed: there > 0 && findings.every(({ severity }) => severity === 'warn' || severity === 'info'),
+    references: [...references],
+  };
+}
+
+const mostDrawn = 24;
+const mostSubmounts = 8;
+const mostFindings = 64;
+
+/** Attack: what was mounted where something lies over it now is not seen at the path, and covers nothing. */
+function isVisibleBelow(mount: Mount, real: string, find: (path: string) => Mount | null): boolean {
+  if (!isBelow(mount.mountPoint, real)) return false;
+  // A folder that was removed under its mount is called `//deleted`: it may be seen by who stands in it.
+  return !isPlainPath(mount.mountPoint) || find(mount.mountPoint) === mount;
+}
+
+function note(
+  { crypts: found }: Layer,
+  crypts: Map<Crypt, readonly string[]>,
+  detail: readonly string[],
+): void {
+  for (const crypt of found) if (!crypts.has(crypt)) crypts.set(crypt, detail);
+}
+
+function coverFindings(
+  path: string,
+  mount: Mount,
+  layer: Layer,
+  isHidden: boolean,
+  detail: readonly string[],
+): readonly Finding[] {
+  if (layer.coverage === 'encrypted') return [];
+  if (layer.coverage === 'unknown') return [notShown(path, layer.cause ?? 'nothing is said of it', detail)];
+  // Told of the mapping itself: luks_null_cipher.
+  if (layer.coverage === 'null') return [];
+  const isMixed = layer.below.some(({ coverage }) => coverage === 'encrypted');
+  return [isHidden || isMixed ? notCovered(path, mount, detail) : notEncrypted(path, detail)];
+}
+
+/** Attack: two volumes of one node, of which one is a copy. A header that was read at two places is one. */
+function copiesIn(crypts: readonly Crypt[]): readonly Finding[] {
+  const holders = new Map<string, Crypt>();
+  for (const crypt of crypts) {
+    const { header } = crypt;
+    for (const mark of header === null ? [] : marksOf(header)) {
+      const other = holders.get(mark);
+      holders.set(mark, crypt);
+      if (other === undefined || other.header?.device === header?.device) continue;
+      return [sharedKey(mark.split(':')[0] ?? '', [other.name, crypt.name], 'host')];
+    }
+  }
+  return [];
+}
+
+/** Where memory goes to, and what is left of keys. */
+function besides(part: DiskPart, rules: DiskRules, layers: Layers): readonly Finding[] {
+  const { inspected } = part;
+  if ('cause' in inspected) return [notInspected(inspected.cause)];
+  const findings: Finding[] = [];
+  for (const { path, device } of rules.swap === 'any' ? [] : inspected.swaps) {
+    // Pages in zram stay in memory.
+    if (device !== null && /^zram\d+$/.test(part.devices.find((one) => one.device === device)?.name ?? ''))
+      continue;
+    const layer = device === null ? null : layers.ofDevice(device);
+    if (layer?.coverage === 'encrypted') continue;
+    const detail = layer === null ? [path] : [path, ...drawn(layer, mostDrawn)];
+    findings.push(
+      layer?.coverage === 'unknown' || layer === null
+        ? notShown(path, layer?.cause ?? 'nothing is said of its device', detail)
+        : swapOpen(path, detail),
+    );
+  }
+  const [first, ...others] = inspected.residue;
+  if (first !== undefined) findings.push(keyLeft([first, ...others]));
+  return findings.slice(0, 8);
+}

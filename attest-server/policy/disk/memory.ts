@@ -1,0 +1,67 @@
+import { hash } from 'node:crypto';
+import { z } from 'zod';
+import type { DiskPart } from '../../protocol/disk.ts';
+import { parseDiskPart } from '../../protocol/disk.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import { reasonSchema } from '../../protocol/verdict.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { Past } from '../aspect.ts';
+import { luksVolume } from './luks-metadata.ts';
+
+/** What this aspect remembers of a node. */
+export interface DiskMemory {
+  /** Marks of its volumes, as it showed them last. */
+  readonly volumes: readonly string[];
+  /** What broke a rule when all could be read; null where nothing did. */
+  readonly against: z.infer<typeof finding> | null;
+}
+
+const finding = reasonSchema.omit({ class: true, severity: true });
+const memory = z.object({
+  volumes: z.array(z.string().max(64)).max(256),
+  against: finding.nullable(),
+});
+export const noMemory: DiskMemory = { volumes: [], against: null };
+
+/** What it remembered; only this aspect writes it, and a bundle may hold anything. */
+export function diskMemoryIn({ disk }: Past['memory']): DiskMemory {
+  return disk === undefined ? noMemory : (memory.safeParse(disk).data ?? noMemory);
+}
+
+/**
+ * Marks by which volumes of two nodes are told to be copies: the UUID of a header (`uuid:`), and salt with digest of each
+ * volume key (`key:`), which a copied header keeps whatever its UUID says. Each is a part of a SHA-256.
+ */
+export function volumeMarks({ inspected }: Pick<DiskPart, 'inspected'>): readonly string[] {
+  if ('cause' in inspected) return [];
+  const marks = new Set<string>();
+  for (const header of inspected.headers) for (const mark of marksOf(header)) marks.add(mark);
+  return [...marks].slice(0, mostMarks);
+}
+
+const mostMarks = 256;
+
+export function marksOf(header: Parameters<typeof luksVolume>[0]): readonly string[] {
+  const volume = luksVolume(header);
+  const uuid = markOf('uuid', header.uuid.toLowerCase());
+  return 'fault' in volume ? [uuid] : [uuid, ...volume.keys.map((key) => markOf('key', key))];
+}
+
+/**
+ * The marks of what a node shows now. What it does not show it still has: the marks of before.
+ */
+export function shownVolumes(proven: Proven, before: readonly string[]): readonly string[] {
+  const bytes = proven.parts.disk?.bytes ?? null;
+  if (bytes === null) return before;
+  try {
+    const part = parseDiskPart(bytes);
+    return 'cause' in part.inspected ? before : volumeMarks(part);
+  } catch (error) {
+    if (error instanceof Rejection) return before;
+    throw error;
+  }
+}
+
+function markOf(kind: 'uuid' | 'key', text: string): string {
+  return `${kind}:${hash('sha256', text).slice(0, 32)}`;
+}

@@ -1,0 +1,34 @@
+import type { Advice } from '../../protocol/advice.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
+
+const setBack =
+  'Find out who changed the rules. If nobody was meant to, set them back, and find out what else was done on the node.';
+
+/** What a person does next about the firewall of a node. */
+export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
+  fw_drift: [
+    'The lines below the reason say what changed: + is new on the node, - is gone.',
+    setBack,
+    'If the change is right, make a reference of it, from a node that has it:',
+    '  assay reference capture NODE --kind firewall --name NAME',
+  ].join('\n'),
+  fw_missing_chain: [
+    'A chain that keeps packets out, or leads to one that does, is gone. Start the program that loads the rules.',
+    setBack,
+  ].join('\n'),
+  fw_policy_open: [
+    'Packets come in that the baseline or the policy keeps out; the lines below the reason say by which rule.',
+    setBack,
+    'If it is meant so, change firewall.forbid of the group, or the baseline.',
+  ].join('\n'),
+  dual_tables: [
+    'Rules stand in nf_tables and in iptables-legacy at once, and whoever lists one of them sees half. Find out which program writes which.',
+    'Move all of them to one kind, and delete the tables of the other.',
+  ].join('\n'),
+  no_reference: [
+    'Capture the rules of a node that you vouch for:',
+    '  assay reference capture NODE --kind firewall --name NAME',
+    'Or write them: a file of kind firewall with the text of iptables-save or nft -j (docs/firewall.md), and import it:',
+    '  assay reference import FILE',
+  ].join('\n'),
+};

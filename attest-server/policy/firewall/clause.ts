@@ -1,0 +1,31 @@
+import type { Ranges } from './ranges.ts';
+
+/** One condition on a packet that opens a new connection and comes from outside. */
+export type Condition =
+  | { readonly on: 'protocol'; readonly values: readonly string[]; readonly not: boolean }
+  | { readonly on: 'port'; readonly ranges: Ranges; readonly not: boolean }
+  | {
+      readonly on: 'source';
+      readonly family: 4 | 6;
+      readonly ranges: Ranges;
+      readonly not: boolean;
+    }
+  | { readonly on: 'family'; readonly family: 4 | 6; readonly not: boolean }
+  | { readonly on: 'state'; readonly values: readonly string[]; readonly not: boolean }
+  /** The interface by which it comes: `loopback` where it can be no other one. */
+  | { readonly on: 'input'; readonly loopback: boolean; readonly not: boolean }
+  /** Nobody here can tell: it may match, and it may not. */
+  | { readonly on: 'unknown' };
+
+export type Outcome =
+  /** `perhaps`: a target that nobody here knows, which may accept. */
+  | { readonly do: 'accept' | 'drop' | 'return' | 'continue' | 'perhaps' }
+  | { readonly do: 'jump' | 'goto'; readonly chain: string };
+
+/** A rule, or one element of its verdict map: where all conditions hold, the outcome follows. */
+export interface Clause {
+  readonly conditions: readonly Condition[];
+  readonly outcome: Outcome;
+}
+
+export const unknown: Condition = { on: 'unknown' };

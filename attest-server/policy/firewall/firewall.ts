@@ -1,0 +1,167 @@
+import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import { parseFirewallPart } from '../../protocol/firewall.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import { type Reason, reasonSchema } from '../../protocol/verdict.ts';
+import type { ProvenPart } from '../../verify/proven.ts';
+import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import { CaptureError } from '../capture-error.ts';
+import { type Finding, unproven } from '../finding.ts';
+import { advice } from './advice.ts';
+import { noReference, unreadable } from './findings.ts';
+import { type Baseline, baselineOf, judgeRules } from './judge-rules.ts';
+import { capturedOf, rulesetOf, rulesetOfBaseline } from './read-ruleset.ts';
+import {
+  type FirewallRules,
+  firewallContradictions,
+  firewallDoubts,
+  firewallRules,
+  firewallSchema,
+} from './rules.ts';
+
+/** Whether the packet filter of a node is what somebody vouched for. All of it is the node's word. */
+export const firewall: Aspect<'firewall', FirewallRules> = {
+  name: 'firewall',
+  schema: firewallSchema,
+  parts: ['firewall'],
+  readsHost: false,
+  referenceKind: 'firewall',
+  advice,
+  rules: firewallRules,
+  contradictions: firewallContradictions,
+  doubts: firewallDoubts,
+  capture({ parts }, { name, state, group, node, by, at }): Reference {
+    const bytes = parts.firewall?.bytes ?? null;
+    if (bytes === null) throw new CaptureError(`${node} did not send the rules of its firewall`);
+    return {
+      version: 1,
+      kind: 'firewall',
+      name,
+      group: group.name,
+      state,
+      expires: null,
+      pcrs: {},
+      components: [],
+      events: [],
+      firewall: capturedOf(rulesetOf(parsed(bytes, node))),
+      captured: { by, node, at: new Date(at).toISOString() },
+    };
+  },
+  prepare(rules, { group, references, remembers }) {
+    const baselines = prepared(rules, group, references);
+    const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
+    return {
+      judge({ parts }, node, at) {
+        const { firewall: part } = parts;
+        if (part?.bytes == null) return withPast(unsent(part, node), node);
+        const active = baselines.filter(({ expires }) => at < expires);
+        const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
+        let judgement = remembered.get(key);
+        if (judgement === undefined) {
+          judgement = judgeBytes(part.bytes, part.digest, rules, active, group.name);
+          if (remembers) remembered.set(key, judgement);
+        }
+        return withPast(judgement, node);
+      },
+    };
+  },
+};
+
+/** Rules whose judgement is remembered, by group: nodes of a kind have the same. */
+const mostRemembered = 1024;
+
+interface PreparedBaseline extends Baseline {
+  /** Milliseconds since the epoch; infinity where it does not expire. */
+  readonly expires: number;
+}
+
+/** A reference whose rules cannot be read is none: nothing is like it. */
+function prepared(
+  { baseline }: FirewallRules,
+  group: Prepared['group'],
+  references: readonly Reference[],
+): readonly PreparedBaseline[] {
+  return references.flatMap((reference) => {
+    const { name, state, expires, firewall: rules } = reference;
+    const isNamed = baseline?.includes(name) ?? reference.group === group.name;
+    if (!isNamed || state !== 'active' || rules === undefined) return [];
+    try {
+      const made = baselineOf(name, rulesetOfBaseline(rules));
+      return [{ ...made, expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires) }];
+    } catch (error) {
+      if (error instanceof Rejection) return [];
+      throw error;
+    }
+  });
+}
+
+function judgeBytes(
+  bytes: Buffer,
+  digest: string,
+  rules: FirewallRules,
+  active: readonly Baseline[],
+  group: string,
+): Judgement {
+  try {
+    const { findings, like } = judgeRules(parseFirewallPart(bytes), digest, rules, active);
+    const none = active.length === 0 ? [noReference(group, rules.baseline)] : [];
+    const all = [...findings, ...none];
+    const isClean = all.every(({ severity = 'fail' }) => severity !== 'fail');
+    const references = like === null ? [] : [like];
+    return { findings: all, affirmed: like !== null && isClean, references, source: 'host' };
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    return {
+      findings: [unreadable(error.message, 'What the node sent of its firewall cannot be read.')],
+      affirmed: false,
+      source: 'host',
+    };
+  }
+}
+
+function parsed(bytes: Buffer, node: string) {
+  try {
+    return parseFirewallPart(bytes);
+  } catch (cause) {
+    throw new CaptureError(`what ${node} sent of its firewall cannot be read`, { cause });
+  }
+}
+
+/** Where a node says why, that is found for all aspects at once. */
+function unsent(part: ProvenPart | undefined, { unread }: JudgedNode): Judgement {
+  const isSaid = unread.some(({ name }) => name === 'firewall');
+  const text =
+    part === undefined
+      ? 'The node sent nothing of its firewall.'
+      : 'The rules that the node named were not sent.';
+  return {
+    findings: isSaid ? [] : [unreadable('no cause was given', text)],
+    affirmed: false,
+    source: 'host',
+  };
+}
+
+const memory = z.object({ against: reasonSchema.omit({ class: true, severity: true }).nullable() });
+
+/**
+ * What stood against the node when its rules were last read stays until they are read again. Attack: a node whose rules
+ * changed sends what nobody can read, so that it is pending, and no more untrusted.
+ */
+function withPast(judgement: Judgement, { past, unread }: JudgedNode): Judgement {
+  const before = memory.safeParse(past.memory.firewall).data?.against ?? null;
+  const isRead =
+    !judgement.findings.some(({ code }) => code === 'fw_unreadable') &&
+    !unread.some(({ name }) => name === 'firewall');
+  if (isRead) {
+    const against = judgement.findings.find(breaks) ?? null;
+    return against === null && before === null ? judgement : { ...judgement, next: { against } };
+  }
+  if (before === null || unread.some(({ name }) => name === 'firewall')) return judgement;
+  const stays: Finding = { ...before, text: `${before.text} It has not been read again since.` };
+  return { ...judgement, findings: [...judgement.findings, stays] };
+}
+
+function breaks({ code, severity = 'fail' }: Pick<Reason, 'code'> & Pick<Finding, 'severity'>): boolean {
+  return severity === 'fail' && !unproven.has(code);
+}

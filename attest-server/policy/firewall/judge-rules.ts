@@ -1,0 +1,125 @@
+import type { FirewallPart } from '../../protocol/firewall.ts';
+import type { Finding } from '../finding.ts';
+import { calicoHostPolicies } from './calico-host.ts';
+import { compareRulesets, type Difference } from './compare.ts';
+import { dualHooks } from './dual-tables.ts';
+import {
+  drift,
+  dualTables,
+  hasOtherPolicy,
+  lacksChain,
+  missingChains,
+  noLongerClosed,
+  openAgainst,
+} from './findings.ts';
+import { droppedNoMore, openedSince, portsSpokenOf } from './opened.ts';
+import type { Ranges } from './ranges.ts';
+import { comparedOf, rulesetOf } from './read-ruleset.ts';
+import { chainsNamed, type Requirement } from './requirement.ts';
+import type { FirewallRules } from './rules.ts';
+import { baseText, type Ruleset } from './ruleset.ts';
+import { waysIn } from './walk.ts';
+
+/** A reference, its rules read. */
+export interface Baseline {
+  readonly name: string;
+  /** `comparedOf`. */
+  readonly ruleset: Ruleset;
+  readonly spokenOf: () => Ranges;
+}
+
+export function baselineOf(name: string, ruleset: Ruleset): Baseline {
+  let ports: Ranges | null = null;
+  return {
+    name,
+    ruleset: comparedOf(ruleset),
+    spokenOf: () => {
+      ports ??= portsSpokenOf(ruleset);
+      return ports;
+    },
+  };
+}
+
+export interface JudgedRules {
+  readonly findings: readonly Finding[];
+  /** The reference that has exactly these rules; null: none. */
+  readonly like: string | null;
+}
+
+/**
+ * @param digest of the part
+ * @param baselines any of which the rules may be like
+ * @throws Rejection `malformed` where the part is no ruleset
+ */
+export function judgeRules(
+  part: FirewallPart,
+  digest: string,
+  rules: Pick<FirewallRules, 'require' | 'forbid'>,
+  baselines: readonly Baseline[],
+): JudgedRules {
+  const whole = rulesetOf(part);
+  const node = comparedOf(whole);
+  const nearest = nearestOf(baselines, node);
+  const findings: Finding[] = [];
+  if (nearest !== null && nearest.differences.length > 0) {
+    const { baseline, differences } = nearest;
+    const opened = openedSince(baseline.ruleset, node, differences, baseline.spokenOf);
+    const closed = noLongerClosed(baseline.name, digest, droppedNoMore(baseline.ruleset, node), opened);
+    const missing = missingChains(baseline.name, digest, differences);
+    if (closed !== null) findings.push(closed);
+    if (missing !== null) findings.push(missing);
+    findings.push(drift(baseline.name, digest, differences, calicoHostPolicies(whole)));
+  }
+  for (const opening of rules.forbid) {
+    const ways = waysIn(node, opening);
+    if (ways.length > 0) findings.push(openAgainst(opening, digest, ways));
+  }
+  for (const required of rules.require) {
+    const finding = lackOf(required, node, digest);
+    if (finding !== null) findings.push(finding);
+  }
+  const reference = nearest?.baseline.ruleset ?? null;
+  const dual = dualHooks(node, reference);
+  if (dual.length > 0) {
+    const known = new Set(reference === null ? [] : dualHooks(reference, null).map(({ hook }) => hook));
+    findings.push(
+      dualTables(
+        dual,
+        digest,
+        dual.every(({ hook }) => known.has(hook)),
+      ),
+    );
+  }
+  return { findings, like: nearest?.differences.length === 0 ? nearest.baseline.name : null };
+}
+
+interface Nearest {
+  readonly baseline: Baseline;
+  readonly differences: readonly Difference[];
+}
+
+function nearestOf(baselines: readonly Baseline[], node: Ruleset): Nearest | null {
+  let nearest: (Nearest & { readonly size: number }) | null = null;
+  for (const baseline of baselines) {
+    const differences = compareRulesets(baseline.ruleset, node);
+    const size = differences.reduce(
+      (sum, { lines }) => sum + 1 + lines.filter(({ is }) => is !== 'same').length,
+      0,
+    );
+    if (nearest === null || size < nearest.size) nearest = { baseline, differences, size };
+    if (size === 0) break;
+  }
+  return nearest;
+}
+
+function lackOf(required: Requirement, node: Ruleset, digest: string): Finding | null {
+  const named = chainsNamed(required, node);
+  const { hook, policy } = required;
+  const [first] = hook === null && policy === null ? named : named.filter(({ base }) => base !== null);
+  if (first === undefined) return lacksChain(required, digest);
+  const isSo = named.some(
+    ({ base }) => (hook === null || base?.hook === hook) && (policy === null || base?.policy === policy),
+  );
+  if (isSo) return null;
+  return hasOtherPolicy(required, digest, first.base === null ? 'no base chain' : baseText(first.base));
+}

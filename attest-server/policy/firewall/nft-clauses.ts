@@ -1,0 +1,227 @@
+import { type Clause, type Condition, type Outcome, unknown } from './clause.ts';
+import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
+
+/** Of a named set or map; null where nobody here knows them. */
+export type Elements = readonly unknown[] | null;
+type Values = (name: string) => Elements;
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What the statements of a rule do: one clause, and one for each element of a verdict map. */
+export function nftClauses(statements: readonly Fields[], values: Values): readonly Clause[] {
+  const clauses: Clause[] = [];
+  const conditions: Condition[] = [];
+  for (const statement of statements) {
+    const [key = ''] = Object.keys(statement);
+    const own = fields(statement[key]);
+    if (key === 'match') conditions.push(...conditionsOf(own, values));
+    else if (key === 'vmap') clauses.push(...ofMap(own, conditions, values));
+    else if (key === 'xt') {
+      const outcome = own.type === 'target' ? extension(own.name) : null;
+      if (outcome !== null) return [...clauses, { conditions, outcome }];
+      // What it wants of a packet stands in the text of iptables-save alone.
+      if (own.type !== 'target') conditions.push(unknown);
+    } else {
+      const outcome = verdictOf(statement);
+      if (outcome !== null) return [...clauses, { conditions, outcome }];
+      if (!harmless.has(key)) conditions.push(unknown);
+    }
+  }
+  return clauses;
+}
+
+/** Statements after which every packet goes on. */
+const harmless: ReadonlySet<string> = new Set([
+  'counter',
+  'log',
+  'comment',
+  'notrack',
+  'mangle',
+  'dup',
+  'flow',
+  'ct helper',
+]);
+const passingTargets: ReadonlySet<unknown> = new Set([
+  'LOG',
+  'NFLOG',
+  'MARK',
+  'CONNMARK',
+  'CT',
+  'TCPMSS',
+  'CHECKSUM',
+  'TRACE',
+  'CLASSIFY',
+]);
+
+/** Null where a packet goes on. */
+function extension(name: unknown): Outcome | null {
+  if (name === 'REJECT') return { do: 'drop' };
+  return passingTargets.has(name) ? null : { do: 'perhaps' };
+}
+
+function verdictOf(statement: unknown): Outcome | null {
+  const own = fields(statement);
+  const [key = ''] = Object.keys(own);
+  switch (key) {
+    case 'accept':
+      return { do: 'accept' };
+    case 'drop':
+    case 'reject':
+      return { do: 'drop' };
+    case 'return':
+      return { do: 'return' };
+    case 'jump':
+    case 'goto': {
+      const { target } = fields(own[key]);
+      return typeof target === 'string' ? { do: key, chain: target } : { do: 'perhaps' };
+    }
+    case 'queue':
+    case 'dnat':
+    case 'snat':
+    case 'redirect':
+    case 'masquerade':
+    case 'synproxy':
+    case 'fwd':
+      return { do: 'perhaps' };
+    default:
+      return null;
+  }
+}
+
+function ofMap({ key, data }: Fields, conditions: readonly Condition[], values: Values): readonly Clause[] {
+  const named = typeof data === 'string' && data.startsWith('@') ? values(data.slice(1)) : null;
+  const { set } = fields(data);
+  const elements = Array.isArray(set) ? set : named;
+  if (elements === null) return [{ conditions: [...conditions, unknown], outcome: { do: 'perhaps' } }];
+  const clauses: Clause[] = [];
+  for (const element of elements) {
+    const [value, verdict] = Array.isArray(element) ? element : [];
+    const own = fields(verdict);
+    const outcome = verdictOf(own);
+    if (outcome === null && !('continue' in own))
+      clauses.push({ conditions: [...conditions, unknown], outcome: { do: 'perhaps' } });
+    else if (outcome !== null)
+      clauses.push({
+        conditions: [
+          ...conditions,
+          // `*` takes what no other element took: they stand before it as it is asked last.
+          ...(value === '*' ? [unknown] : conditionsOf({ op: '==', left: key, right: value }, values)),
+        ],
+        outcome,
+      });
+  }
+  return clauses;
+}
+
+function conditionsOf({ op, left, right }: Fields, values: Values): readonly Condition[] {
+  const isNot = op === '!=';
+  const field = fields(left);
+  const meta = fields(field.meta).key;
+  const { protocol, field: payload } = fields(field.payload);
+  const isEqual = op === '==' || op === '!=' || op === 'in';
+  const list = isEqual ? listOf(right, values) : null;
+  if (meta === 'iif' || meta === 'iifname') return [inputOf(list, isNot)];
+  if (meta === 'l4proto') return [protocolOf(list, isNot)];
+  if (meta === 'nfproto' || meta === 'protocol') return [familyOf(list, isNot)];
+  if (fields(field.ct).key === 'state') return [statesOf(list, isNot)];
+  if (protocol === 'ip' || protocol === 'ip6') {
+    const family = protocol === 'ip' ? 4 : 6;
+    const of: Condition = { on: 'family', family, not: false };
+    if (payload === 'saddr') return [of, sourceOf(list, family, isNot)];
+    if (payload === 'protocol' || payload === 'nexthdr') return [of, protocolOf(list, isNot)];
+    return [of, unknown];
+  }
+  if (protocol === 'th' && payload === 'dport') return [portsOf(op, right, list)];
+  if (typeof protocol === 'string' && transports.has(protocol)) {
+    const of: Condition = { on: 'protocol', values: [protocol], not: false };
+    return [of, payload === 'dport' ? portsOf(op, right, list) : unknown];
+  }
+  return [unknown];
+}
+
+const transports: ReadonlySet<string> = new Set(['tcp', 'udp', 'udplite', 'sctp', 'dccp', 'icmp', 'icmpv6']);
+
+/** The values that the right side names; null where nobody here can tell. */
+function listOf(right: unknown, values: Values): readonly unknown[] | null {
+  if (typeof right === 'string' && right.startsWith('@')) return values(right.slice(1));
+  const { set } = fields(right);
+  if (Array.isArray(set)) return set;
+  return Array.isArray(right) ? right : [right];
+}
+
+function inputOf(list: readonly unknown[] | null, not: boolean): Condition {
+  if (list === null || !list.every((one) => typeof one === 'string')) return unknown;
+  if (list.every((name) => name === 'lo')) return { on: 'input', loopback: true, not };
+  const reachesLoopback = list.some(
+    (name) => name === 'lo' || (name.endsWith('*') && 'lo'.startsWith(name.slice(0, -1))),
+  );
+  return reachesLoopback ? unknown : { on: 'input', loopback: false, not };
+}
+
+function protocolOf(list: readonly unknown[] | null, not: boolean): Condition {
+  if (list === null || !list.every((one) => typeof one === 'string' || typeof one === 'number'))
+    return unknown;
+  return { on: 'protocol', values: list.map(String), not };
+}
+
+function familyOf(list: readonly unknown[] | null, not: boolean): Condition {
+  const [only] = list?.length === 1 ? list : [];
+  if (only === 'ipv4' || only === 'ip') return { on: 'family', family: 4, not };
+  return only === 'ipv6' || only === 'ip6' ? { on: 'family', family: 6, not } : unknown;
+}
+
+function statesOf(list: readonly unknown[] | null, not: boolean): Condition {
+  if (list === null || !list.every((one) => typeof one === 'string')) return unknown;
+  return { on: 'state', values: list, not };
+}
+
+function sourceOf(list: readonly unknown[] | null, family: 4 | 6, not: boolean): Condition {
+  const found = list?.map(addressesOf) ?? [null];
+  const ranges: (readonly [bigint, bigint])[] = [];
+  for (const one of found) {
+    if (one?.family !== family) return unknown;
+    ranges.push(one.range);
+  }
+  return { on: 'source', family, ranges: normalised(ranges), not };
+}
+
+function addressesOf(value: unknown): AddressRange | null {
+  if (typeof value === 'string') return addressRange(value);
+  const { prefix, range } = fields(value);
+  const { addr, len } = fields(prefix);
+  if (typeof addr === 'string' && typeof len === 'number') return addressRange(`${addr}/${len}`);
+  return Array.isArray(range) && range.every((end) => typeof end === 'string')
+    ? addressRange(range.join('-'))
+    : null;
+}
+
+function portsOf(op: unknown, right: unknown, list: readonly unknown[] | null): Condition {
+  if (list === null) {
+    const end =
+      typeof right === 'number' && right >= 0 && right <= 65_535 && Number.isInteger(right)
+        ? BigInt(right)
+        : null;
+    if (end === null) return unknown;
+    const ranges = compared(op, end);
+    return ranges === null ? unknown : { on: 'port', ranges, not: false };
+  }
+  const ranges: (readonly [bigint, bigint])[] = [];
+  for (const one of list) {
+    const { range } = fields(one);
+    const text = Array.isArray(range) ? range.join('-') : String(one);
+    const found = portRange(text);
+    if (found === null) return unknown;
+    ranges.push(found);
+  }
+  return { on: 'port', ranges: normalised(ranges), not: op === '!=' };
+}
+
+function compared(op: unknown, end: bigint): Ranges | null {
+  if (op === '<') return end === 0n ? [] : [[0n, end - 1n]];
+  if (op === '<=') return [[0n, end]];
+  if (op === '>') return end === 65_535n ? [] : [[end + 1n, 65_535n]];
+  return op === '>=' ? [[end, 65_535n]] : null;
+}
+
+function fields(value: unknown): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
+}

@@ -1,0 +1,82 @@
+/** Statements of a rule as `nft list ruleset` writes them, as far as it takes to be read by a person. */
+export function shownStatements(statements: readonly Readonly<Record<string, unknown>>[]): string {
+  return statements.map(statementText).join(' ');
+}
+
+export function shownElement(value: unknown): string {
+  if (Array.isArray(value) && value.length === 2) return `${valueText(value[0])} : ${shownVerdict(value[1])}`;
+  return valueText(value);
+}
+
+function statementText(statement: Readonly<Record<string, unknown>>): string {
+  const [key = ''] = Object.keys(statement);
+  const value = statement[key];
+  const own = fields(value);
+  switch (key) {
+    case 'match': {
+      const op = own.op === '==' || own.op === 'in' ? '' : `${String(own.op)} `;
+      return `${valueText(own.left)} ${op}${valueText(own.right)}`;
+    }
+    case 'vmap':
+      return `${valueText(own.key)} vmap ${valueText(own.data)}`;
+    case 'comment':
+      return `comment ${JSON.stringify(value)}`;
+    case 'counter':
+      return `counter name ${JSON.stringify(value)}`;
+    case 'reject':
+      return value === null
+        ? 'reject'
+        : `reject with ${String(own.type)}${own.expr === undefined ? '' : ` ${String(own.expr)}`}`;
+    case 'mangle':
+      return `${valueText(own.key)} set ${valueText(own.value)}`;
+    case 'xt':
+      return `xt ${String(own.type)} ${String(own.name)}`;
+    default:
+      return shownVerdict(statement);
+  }
+}
+
+function shownVerdict(value: unknown): string {
+  const own = fields(value);
+  const keys = Object.keys(own);
+  const [key = ''] = keys;
+  if (keys.length !== 1) return valueText(value);
+  if (own[key] === null) return key;
+  const target = fields(own[key]).target;
+  return typeof target === 'string' ? `${key} ${target}` : `${key} ${valueText(own[key])}`;
+}
+
+function valueText(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (Array.isArray(value)) return value.map(valueText).join(',');
+  const own = fields(value);
+  const keys = Object.keys(own);
+  const [key = ''] = keys;
+  if (keys.length !== 1) return JSON.stringify(value) ?? '';
+  const inner = fields(own[key]);
+  switch (key) {
+    case 'meta':
+      return plainMeta.has(inner.key) ? String(inner.key) : `meta ${String(inner.key)}`;
+    case 'ct':
+      return `ct ${inner.dir === undefined ? '' : `${String(inner.dir)} `}${String(inner.key)}`;
+    case 'payload':
+      if (inner.protocol !== undefined) return `${String(inner.protocol)} ${String(inner.field)}`;
+      return JSON.stringify(value);
+    case 'prefix':
+      return `${valueText(inner.addr)}/${String(inner.len)}`;
+    case 'range':
+      return Array.isArray(own.range) ? own.range.map(valueText).join('-') : JSON.stringify(value);
+    case 'concat':
+      return Array.isArray(own.concat) ? own.concat.map(valueText).join(' . ') : JSON.stringify(value);
+    case 'set':
+      return Array.isArray(own.set) ? `{ ${own.set.map(shownElement).join(', ')} }` : JSON.stringify(value);
+    default:
+      return JSON.stringify(value);
+  }
+}
+
+const plainMeta: ReadonlySet<unknown> = new Set(['iif', 'oif', 'iifname', 'oifname', 'skuid', 'skgid']);
+
+function fields(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
+}

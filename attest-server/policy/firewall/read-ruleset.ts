@@ -1,0 +1,206 @@
+import { type FirewallBaseline, type FirewallPart, nftOutput } from '../../protocol/firewall.ts';
+import { ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
+import { parseJson } from '../../protocol/parse-json.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import { parseIptablesSave, parseSavedRule, type SavedTable } from './iptables-save.ts';
+import { elementsIn, type NftChain, type NftTable, parseNft, parseNftRule } from './nft-json.ts';
+import {
+  type Chain,
+  chainKey,
+  type Family,
+  type NamedObject,
+  objectKey,
+  type Rule,
+  type Ruleset,
+} from './ruleset.ts';
+
+type Given = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy'>;
+
+/**
+ * The rules of a node in one model. Tables that iptables-save shows are taken from there, and nft's word on them counts
+ * only where it has more.
+ * @throws Rejection `malformed` with the field
+ */
+export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
+  const chains: Chain[] = [];
+  const objects: NamedObject[] = [];
+  const tables = parseNft(nft ?? []);
+  const shown = new Set<string>();
+  for (const family of ['ip', 'ip6'] as const) {
+    const saved = parseSaved(iptables[family], `firewall.iptables.${family}`, family);
+    const own = parseSaved(legacy[family], `firewall.legacy.${family}`, family);
+    if (saved.besideLegacy && legacy[family] === null)
+      throw new Rejection('malformed', `firewall field legacy.${family}: tables that exist were not listed`, {
+        field: `firewall.legacy.${family}`,
+      });
+    for (const table of saved.tables) {
+      if (saved.notShown.has(table.name)) continue;
+      const beside = tables.get(`${family} ${table.name}`) ?? null;
+      shown.add(`${family} ${table.name}`);
+      for (const chain of table.chains)
+        chains.push(made('iptables', family, table.name, withHook(chain, beside)));
+      if (beside !== null) chains.push(...unshown(beside, table));
+    }
+    for (const table of own.tables)
+      for (const chain of table.chains) chains.push(made('legacy', family, table.name, chain));
+  }
+  for (const table of tables.values()) {
+    const { family, name } = table;
+    if (table.dormant) objects.push(dormantTable(table));
+    objects.push(...table.objects);
+    if (shown.has(`${family} ${name}`)) continue;
+    for (const chain of table.chains.values())
+      chains.push(made('nft', family, name, table.dormant ? { ...chain, base: null } : chain));
+  }
+  return ordered(chains, objects);
+}
+
+/** @throws Rejection `malformed` */
+export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
+  if ('chains' in baseline) return rulesetOfCaptured(baseline);
+  const { nft } = baseline;
+  return rulesetOf({
+    nft: nft === undefined ? [] : parseJson(nft, nftOutput, 'reference', 'firewall.nft').nftables,
+    iptables: { ip: baseline['iptables-save'] ?? null, ip6: baseline['ip6tables-save'] ?? null },
+    legacy: { ip: baseline['iptables-legacy-save'] ?? '', ip6: baseline['ip6tables-legacy-save'] ?? '' },
+  });
+}
+
+/** Chains and objects that are compared: what a declared owner writes anew all the time is not. */
+export function comparedOf({ chains, objects }: Ruleset): Ruleset {
+  const compared = new Map<string, Chain>();
+  for (const [key, chain] of chains) if (chain.owner === null) compared.set(key, withoutPods(chain));
+  const named = [...objects].filter(([, { owner }]) => owner === null);
+  return { chains: compared, objects: new Map(named) };
+}
+
+/** What `rulesetOfBaseline` reads again as the same rules. */
+export function capturedOf(ruleset: Ruleset): FirewallBaseline {
+  const { chains, objects } = comparedOf(ruleset);
+  return {
+    chains: [...chains.values()].map(({ kind, family, table, name, base, rules }) => ({
+      kind,
+      family,
+      table,
+      name,
+      base: base === null ? null : { ...base, devices: [...base.devices] },
+      rules: rules.map(({ text }) => text),
+    })),
+    objects: [...objects.values()].map(({ owner: _owner, ...object }) => ({
+      ...object,
+      elements: [...object.elements],
+    })),
+  };
+}
+
+type Captured = Extract<FirewallBaseline, { readonly chains: unknown }>;
+
+function rulesetOfCaptured(baseline: Captured): Ruleset {
+  const objects = baseline.objects.map((object): NamedObject => ({ ...object, owner: null }));
+  const sets = new Map(
+    objects
+      .filter(({ type }) => type === 'set' || type === 'map')
+      .map((object) => [`${object.family} ${object.table} ${object.name}`, elementsIn(object)]),
+  );
+  const names = new Set(baseline.chains.map(chainKey));
+  const chains = baseline.chains.map(({ rules, ...chain }): Chain => {
+    const { kind, family, table } = chain;
+    const isChain = (name: string) =>
+      names.has(chainKey({ kind, family, table, name })) || ownerOfChain(family, table, name) !== null;
+    return {
+      ...chain,
+      owner: null,
+      rules: rules.map((text) =>
+        kind === 'nft'
+          ? parseNftRule(text, (name) => sets.get(`${family} ${table} ${name}`) ?? null)
+          : parseSavedRule(text, chain.name, isChain),
+      ),
+    };
+  });
+  return ordered(chains, objects);
+}
+
+function parseSaved(text: string | null, field: string, family: 'ip' | 'ip6') {
+  return parseIptablesSave(text ?? '', field, (table, chain) => ownerOfChain(family, table, chain) !== null);
+}
+
+function made(
+  kind: Chain['kind'],
+  family: Family,
+  table: string,
+  chain: NftChain | SavedTable['chains'][number],
+): Chain {
+  const { name, base, rules } = chain;
+  return {
+    kind,
+    family,
+    table,
+    name,
+    base,
+    rules,
+    owner: base === null ? ownerOf(kind, family, table, name) : null,
+  };
+}
+
+/** What a program writes by rule is its, but never a hook of the kernel. */
+function ownerOf(kind: Chain['kind'], family: Family, table: string, chain: string): string | null {
+  return ownerOfChain(family, table, chain)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
+}
+
+/** True where nobody can reach a base chain of the table: iptables-save does not show that. */
+function withHook(
+  chain: SavedTable['chains'][number],
+  beside: NftTable | null,
+): SavedTable['chains'][number] {
+  return beside?.dormant === true ? { ...chain, base: null } : chain;
+}
+
+/** Chains of a table of iptables in which nft shows more than iptables-save does, or another hook or policy. */
+function unshown(table: NftTable, saved: SavedTable): readonly Chain[] {
+  const known = new Map(saved.chains.map((chain) => [chain.name, chain]));
+  const more: Chain[] = [];
+  for (const chain of table.chains.values()) {
+    const other = known.get(chain.name);
+    const owner = chain.base === null ? ownerOfChain(table.family, table.name, chain.name) : null;
+    if (
+      owner !== null ||
+      (other !== undefined && chain.rules.length <= other.rules.length && hasHookOf(chain, other))
+    )
+      continue;
+    more.push(made('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain));
+  }
+  return more;
+}
+
+function hasHookOf({ base }: NftChain, { base: other }: SavedTable['chains'][number]): boolean {
+  return base?.hook === other?.hook && base?.priority === other?.priority && base?.policy === other?.policy;
+}
+
+function dormantTable({ family, name }: NftTable): NamedObject {
+  return {
+    family,
+    table: name,
+    type: 'table',
+    name,
+    head: '{"flags":["dormant"]}',
+    elements: [],
+    owner: null,
+  };
+}
+
+/** Rules of nat that lead into a chain of one pod: there is one for each pod of the node. */
+function withoutPods(chain: Chain): Chain {
+  if (chain.table !== 'nat' || chain.base === null || !chain.rules.some(isOfPod)) return chain;
+  return { ...chain, rules: chain.rules.filter((rule) => !isOfPod(rule)) };
+}
+
+function isOfPod({ text }: Rule): boolean {
+  return / -j CNI-[0-9a-f]{24}$/.test(text);
+}
+
+function ordered(chains: readonly Chain[], objects: readonly NamedObject[]): Ruleset {
+  const byKey = (a: readonly [string, unknown], b: readonly [string, unknown]) => (a[0] < b[0] ? -1 : 1);
+  const keyed = chains.map((chain) => [chainKey(chain), chain] as const).sort(byKey);
+  const named = objects.map((object) => [objectKey(object), object] as const).sort(byKey);
+  return { chains: new Map(keyed), objects: new Map(named) };
+}

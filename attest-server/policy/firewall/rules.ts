@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import { plainName } from '../../protocol/reference.ts';
+import type { Located } from '../file/policy-error.ts';
+import { fieldOf, listOf } from '../file/raw-value.ts';
+import type { GroupBase } from '../group.ts';
+import { type Opening, openingForm, parseOpening } from './opening.ts';
+import { parseRequirement, type Requirement, requirementForm } from './requirement.ts';
+
+/** What a group wants of the firewall of its nodes. */
+export interface FirewallRules {
+  /** Names of references, any of which may match; null: any active one of the group. */
+  readonly baseline: readonly string[] | null;
+  readonly require: readonly Requirement[];
+  readonly forbid: readonly Opening[];
+}
+
+const line = z.string().min(1, 'empty').max(512);
+
+export const firewallSchema = z.strictObject({
+  baseline: z
+    .union([
+      plainName,
+      z
+        .array(plainName)
+        .min(1, 'empty, so that no rules could match; leave it out for any of the group')
+        .max(64),
+    ])
+    .optional()
+    .describe(
+      'name of the reference that the rules must be like, or several, any of which; default: any active reference of the group',
+    ),
+  require: z
+    .array(line)
+    .min(1, 'empty: leave it out')
+    .max(256)
+    .optional()
+    .describe(`chains that must be there, with hook and policy where said: ${requirementForm}`),
+  forbid: z
+    .array(line)
+    .min(1, 'empty: leave it out')
+    .max(64)
+    .optional()
+    .describe(`new connections that nothing may accept: ${openingForm}`),
+});
+
+/** @param given fits the schema and has no contradictions */
+export function firewallRules(given: unknown): FirewallRules {
+  const { baseline, require = [], forbid = [] } = firewallSchema.parse(given ?? {});
+  return {
+    baseline: baseline === undefined ? null : typeof baseline === 'string' ? [baseline] : baseline,
+    require: require.map(parseRequirement).filter((one) => typeof one !== 'string'),
+    forbid: forbid.map(parseOpening).filter((one) => typeof one !== 'string'),
+  };
+}
+
+/** Reads the raw value: what is no sentence of its language is told beside the faults of the schema. */
+export function firewallContradictions(given: unknown): Located[] {
+  const faults = (key: 'require' | 'forbid', parse: (text: string) => unknown): Located[] =>
+    listOf(fieldOf(given, key))
+      .slice(0, 256)
+      .flatMap((text, index) => {
+        const parsed = typeof text === 'string' && text !== '' ? parse(text) : null;
+        return typeof parsed === 'string' ? [{ path: [key, index], text: parsed }] : [];
+      });
+  return [...faults('require', parseRequirement), ...faults('forbid', parseOpening)];
+}
+
+/** What is allowed, and may not be what was meant. */
+export function firewallDoubts(rules: FirewallRules, { require, severity }: GroupBase): Located[] {
+  const written = [
+    ['require', rules.require.length > 0],
+    ['forbid', rules.forbid.length > 0],
+    ['baseline', rules.baseline !== null],
+  ] as const;
+  const first = written.find(([, isWritten]) => isWritten)?.[0];
+  if (first === undefined) return [];
+  if (!require.includes('firewall'))
+    return [{ path: ['firewall', first], text: 'require does not name firewall, so this is only reported' }];
+  const weight = severity.fw_policy_open ?? 'fail';
+  if (rules.forbid.length > 0 && weight !== 'fail')
+    return [
+      {
+        path: ['severity', 'fw_policy_open'],
+        text: `${weight} only, so that firewall.forbid refuses nothing`,
+      },
+    ];
+  return [];
+}

@@ -1,0 +1,244 @@
+import { ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
+import type { Clause, Condition } from './clause.ts';
+import { isUntracking } from './iptables-save.ts';
+import type { Opening } from './opening.ts';
+import { areEqual, intersect, type Ranges, subtract } from './ranges.ts';
+import { baseText, type Chain, chainOf, type Ruleset } from './ruleset.ts';
+
+/** How packets that an opening speaks of come in; one line for each base chain that lets them. */
+export interface Way {
+  readonly family: 4 | 6;
+  readonly through: readonly string[];
+}
+
+/**
+ * The ways by which some packet of it may be accepted. Nothing is missed: what nobody here can tell may match a rule
+ * that accepts, and may not match one that drops. Chains of declared owners are passed through.
+ */
+export function waysIn(ruleset: Ruleset, opening: Opening): readonly Way[] {
+  const walk = { ruleset, untracked: isUntracked(ruleset), steps: 0 };
+  return ([4, 6] as const).flatMap((family) => {
+    const sources = opening.sources[family];
+    if (sources.length === 0) return [];
+    const packets: Packets = { family, protocol: opening.protocol, ports: opening.ports, sources };
+    const hooked = chainsAt(ruleset, opening.hook, family);
+    if (hooked.length === 0)
+      return [{ family, through: [`no chain stands at the hook ${opening.hook} for ${words[family]}`] }];
+    const through: string[] = [];
+    for (const chain of hooked) {
+      const accepted = acceptedBy(walk, chain, packets);
+      // Each chain of a hook is asked: one that drops is enough.
+      if (accepted === null) return [];
+      through.push(accepted);
+    }
+    return [{ family, through }];
+  });
+}
+
+const words = { 4: 'IPv4', 6: 'IPv6' } as const;
+
+/** In the order in which the kernel asks them. */
+export function chainsAt({ chains }: Ruleset, hook: string, family: 4 | 6): readonly Chain[] {
+  return [...chains.values()]
+    .filter(
+      (chain) =>
+        chain.base?.hook === hook &&
+        chain.base.type !== 'nat' &&
+        (chain.family === 'inet' || chain.family === (family === 4 ? 'ip' : 'ip6')),
+    )
+    .sort((a, b) => (a.base?.priority ?? 0) - (b.base?.priority ?? 0));
+}
+
+/** New connections may be of no state at all where a rule takes them out of tracking. */
+function isUntracked({ chains }: Ruleset): boolean {
+  for (const { kind, rules } of chains.values())
+    if (rules.some(({ text }) => (kind === 'nft' ? text.includes('"notrack"') : isUntracking(text))))
+      return true;
+  return false;
+}
+
+/** A set of packets, which rules take parts of. */
+interface Packets {
+  readonly family: 4 | 6;
+  readonly protocol: string | null;
+  readonly ports: Ranges;
+  readonly sources: Ranges;
+}
+
+interface Walk {
+  readonly ruleset: Ruleset;
+  readonly untracked: boolean;
+  steps: number;
+}
+
+/** Rules that are looked at for one opening; a ruleset that takes more is one that nobody can tell. */
+const mostSteps = 400_000;
+/** As deep as the kernel follows jumps. */
+const deepest = 16;
+
+/** The rule that accepts some of them, or may; null where none does. */
+function acceptedBy(walk: Walk, chain: Chain, packets: Packets): string | null {
+  const { accepted, rest } = follow(walk, chain, packets, 0);
+  if (accepted !== null) return accepted;
+  if (rest === null || chain.base?.policy === 'drop') return null;
+  return `${nameOf(chain)}: ${chain.base === null ? '' : baseText(chain.base)}`;
+}
+
+interface Followed {
+  readonly accepted: string | null;
+  /** Those that come back from the chain; null: none. */
+  readonly rest: Packets | null;
+}
+
+function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Followed {
+  if (depth > deepest)
+    return { accepted: `${nameOf(chain)}: jumps deeper than the kernel follows`, rest: null };
+  let live = packets;
+  // Whoever returns is one of those that were here then.
+  let returned: Packets | null = null;
+  for (const rule of chain.rules)
+    for (const clause of rule.clauses()) {
+      walk.steps += 1;
+      if (walk.steps > mostSteps)
+        return { accepted: `${nameOf(chain)}: too many rules to be followed`, rest: null };
+      const match = matchOf(walk, clause, live);
+      if (match === null) continue;
+      const { outcome } = clause;
+      const here = () => `${nameOf(chain)}: ${rule.shown()}`;
+      let taken = true;
+      switch (outcome.do) {
+        case 'accept':
+        case 'perhaps':
+          return { accepted: here(), rest: null };
+        case 'continue':
+          taken = false;
+          break;
+        case 'return':
+          returned ??= live;
+          break;
+        case 'drop':
+          break;
+        case 'jump':
+        case 'goto': {
+          const target = chainOf(walk.ruleset, chain, outcome.chain);
+          const sub =
+            target === undefined || target.owner !== null
+              ? beyond(chain, outcome.chain, match.within, here)
+              : follow(walk, target, match.within, depth + 1);
+          if (sub.accepted !== null) return sub;
+          if (sub.rest === null) break;
+          if (outcome.do === 'goto') returned ??= live;
+          else taken = false;
+          if (outcome.do === 'jump' && match.left === null) live = sub.rest;
+          break;
+        }
+      }
+      if (!taken) continue;
+      if (match.left === null) return { accepted: null, rest: returned };
+      live = match.left;
+    }
+  return { accepted: null, rest: returned ?? live };
+}
+
+/** Into a chain of which no rules are judged: a declared owner's lets packets go on, any other may do all. */
+function beyond(
+  { kind, family, table }: Chain,
+  name: string,
+  packets: Packets,
+  here: () => string,
+): Followed {
+  const owner =
+    ownerOfChain(family, table, name)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
+  return owner === null ? { accepted: here(), rest: null } : { accepted: null, rest: packets };
+}
+
+interface Match {
+  /** Those that may match. */
+  readonly within: Packets;
+  /** Those that may not have matched; null: all matched. */
+  readonly left: Packets | null;
+}
+
+/** Null where none of them matches. */
+function matchOf({ untracked }: Walk, { conditions }: Clause, packets: Packets): Match | null {
+  let within = packets;
+  let isUnsure = false;
+  for (const condition of conditions) {
+    const one = holds(condition, within, untracked);
+    if (one === 'never') return null;
+    if (one === 'perhaps') isUnsure = true;
+    else if (one !== 'always') within = one;
+  }
+  if (isUnsure) return { within, left: packets };
+  const samePorts = areEqual(within.ports, packets.ports);
+  const sameSources = areEqual(within.sources, packets.sources);
+  if (samePorts && sameSources) return { within, left: null };
+  // What is left of both at once is no set of ports beside a set of addresses.
+  if (!samePorts && !sameSources) return { within, left: packets };
+  const left = samePorts
+    ? { ...packets, sources: subtract(packets.sources, within.sources) }
+    : { ...packets, ports: subtract(packets.ports, within.ports) };
+  return { within, left };
+}
+
+type Holds = 'always' | 'never' | 'perhaps' | Packets;
+
+function holds(condition: Condition, packets: Packets, untracked: boolean): Holds {
+  switch (condition.on) {
+    case 'unknown':
+      return 'perhaps';
+    case 'protocol': {
+      if (packets.protocol === null) return 'perhaps';
+      const own = numberOf(packets.protocol);
+      return condition.values.some((value) => numberOf(value) === own) !== condition.not ? 'always' : 'never';
+    }
+    case 'family':
+      return (condition.family === packets.family) !== condition.not ? 'always' : 'never';
+    case 'input':
+      // They come from outside.
+      if (condition.loopback) return condition.not ? 'always' : 'never';
+      return 'perhaps';
+    case 'state': {
+      const isNew = condition.values.includes('new') !== condition.not;
+      const isNone = condition.values.includes('untracked') !== condition.not;
+      if (untracked && isNew !== isNone) return 'perhaps';
+      return isNew ? 'always' : 'never';
+    }
+    case 'port': {
+      if (packets.protocol === null) return 'perhaps';
+      const ports = condition.not
+        ? subtract(packets.ports, condition.ranges)
+        : intersect(packets.ports, condition.ranges);
+      if (ports.length === 0) return 'never';
+      return areEqual(ports, packets.ports) ? 'always' : { ...packets, ports };
+    }
+    case 'source': {
+      if (condition.family !== packets.family) return condition.not ? 'always' : 'never';
+      const sources = condition.not
+        ? subtract(packets.sources, condition.ranges)
+        : intersect(packets.sources, condition.ranges);
+      if (sources.length === 0) return 'never';
+      return areEqual(sources, packets.sources) ? 'always' : { ...packets, sources };
+    }
+  }
+}
+
+/** Protocols by number, as some versions print them. */
+const numbers: Readonly<Record<string, string>> = {
+  '1': 'icmp',
+  '6': 'tcp',
+  '17': 'udp',
+  '33': 'dccp',
+  '58': 'icmpv6',
+  'ipv6-icmp': 'icmpv6',
+  icmp6: 'icmpv6',
+  '132': 'sctp',
+  '136': 'udplite',
+};
+function numberOf(protocol: string): string {
+  return Object.hasOwn(numbers, protocol) ? (numbers[protocol] ?? protocol) : protocol;
+}
+
+function nameOf({ kind, family, table, name }: Chain): string {
+  return `${kind} ${family} ${table} ${name}`;
+}

@@ -1,0 +1,27 @@
+import type { Advice } from '../../protocol/advice.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
+
+/** What a person does next about a machine and its kernel as they run. */
+export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
+  ssh_reachable: [
+    'On the node, see what listens, and switch it off:',
+    '  ss -lntp',
+    '  systemctl disable --now ssh.service ssh.socket',
+    'If SSH is wanted in this group, write host: {ssh: report} into the policy. If nobody knows who started it, take the node out of service.',
+  ].join('\n'),
+  kernel_outdated:
+    'Install a newer kernel, and reboot the node into it. If it runs one that your distribution has mended under an old number, lower host.kernel.minimum.',
+  kernel_tainted: [
+    'See in the log of the kernel what set the mark:',
+    '  journalctl -k --grep taint',
+    'A mark stays until the next boot. If it was set on purpose, reboot the node without that, or leave the letter out of host.taints.forbid.',
+    'If nobody knows why it is there, treat the kernel as changed: take the node out of service.',
+  ].join('\n'),
+  lockdown_off:
+    'Boot with Secure Boot, or with lockdown=integrity on the command line: nothing switches lockdown on for good later.',
+  sysctl_policy: [
+    'Set the sysctl in a file below /etc/sysctl.d, and load it:',
+    '  sysctl --system',
+    'If it comes back, find out which program sets it.',
+  ].join('\n'),
+};

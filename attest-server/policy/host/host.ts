@@ -1,0 +1,106 @@
+import { LRUCache } from 'lru-cache';
+import type { HostFacts } from '../../protocol/facts.ts';
+import type { Aspect, Judgement } from '../aspect.ts';
+import type { Located } from '../file/policy-error.ts';
+import { breaksPolicy, type Finding } from '../finding.ts';
+import type { GroupBase } from '../group.ts';
+import { advice } from './advice.ts';
+import { isNotSaid, type Outcome, outcomesOf } from './outcomes.ts';
+import { type HostRules, hostRules, hostSchema } from './rules.ts';
+import { rememberedIn, type Standing, standing, toRemember } from './standing.ts';
+
+/**
+ * A machine and its kernel as they run, by the word of the node alone: root on it can lie. What its kernel was when it
+ * booted is judged by `boot`, and so is whether it may load another one (kexec).
+ */
+export const host: Aspect<'host', HostRules> = {
+  name: 'host',
+  schema: hostSchema,
+  // Kept as evidence, for people: no rule needs it, and no verdict waits for it.
+  parts: ['inventory'],
+  readsHost: true,
+  referenceKind: null,
+  advice,
+  rules: hostRules,
+  contradictions: () => [],
+  doubts: doubtsIn,
+  prepare(rules, { group, remembers }) {
+    const isAsked = rules.isWritten || group.require.includes('host');
+    const remembered = new LRUCache<string, Judged>({ max: mostRemembered });
+    return {
+      judge({ facts }, { past, unread }) {
+        // That the collector failed as a whole is found for all aspects at once, with its cause.
+        const isUnread = unread.some(({ name }) => name === 'host');
+        const said = facts?.host ?? nothing;
+        const key = `${isUnread} ${JSON.stringify(judgedFacts(said))}`;
+        const known = remembered.get(key);
+        const judged = known ?? judge(said, rules, isAsked, isUnread);
+        if (remembers && known === undefined) remembered.set(key, judged);
+        return isAsked ? besides(judged, past.memory[host.name]) : judged.judgement;
+      },
+    };
+  },
+};
+
+const nothing: HostFacts = {};
+/** By group: machines of one kind say the same, but for their ports. */
+const mostRemembered = 4096;
+
+/** Exactly what the rules read. */
+function judgedFacts({ kernel, tainted, lockdown, listening, ssh, sysctls, unread }: HostFacts): HostFacts {
+  return { kernel, tainted, lockdown, listening, ssh, sysctls, unread };
+}
+
+/** By the facts alone, whatever is remembered of the node. */
+interface Judged {
+  readonly outcomes: readonly Outcome[];
+  readonly judgement: Judgement;
+  /** The same, with what is to be remembered of it. */
+  readonly told: Judgement & { readonly next: Standing };
+}
+
+/**
+ * @param isAsked false: nobody asks for the aspect, so that only what the node says is judged, not what it leaves out, as
+ *   agents of earlier versions do
+ */
+function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: boolean): Judged {
+  const outcomes = outcomesOf(facts, rules);
+  const all = outcomes.flatMap(({ findings }) => findings);
+  const tellsMissing = isAsked && !isUnread;
+  const judgement: Judgement = {
+    findings: tellsMissing ? all : all.filter((finding) => !isNotSaid(finding)),
+    affirmed: !all.some(withholds),
+    source: 'host',
+  };
+  return { outcomes, judgement, told: { ...judgement, next: toRemember(all) } };
+}
+
+/** What is a warning by itself withholds nothing. */
+function withholds({ code, severity = 'fail' }: Finding): boolean {
+  return isNotSaid({ code }) || breaksPolicy({ code, severity });
+}
+
+/** What stood against the node stands until it is read again; it is written down where it is another. */
+function besides({ outcomes, judgement, told }: Judged, memory: unknown): Judgement {
+  const before = rememberedIn(memory);
+  if (before.length === 0) return told.next.length === 0 ? judgement : told;
+  const kept = standing(before, outcomes);
+  if (kept.length === 0) return areSame(before, told.next) ? judgement : told;
+  const again = kept.map((one) => ({ ...one, text: `${one.text} It has not been read again since.` }));
+  const next = [...told.next, ...kept];
+  const findings = [...judgement.findings, ...again];
+  return areSame(before, next) ? { ...judgement, findings } : { ...judgement, findings, next };
+}
+
+function areSame(a: Standing, b: Standing): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ code, actual }, index) => code === b[index]?.code && actual === b[index]?.actual)
+  );
+}
+
+/** Rules that are written down and refuse nothing. */
+function doubtsIn({ isWritten }: HostRules, { require }: GroupBase): Located[] {
+  if (!isWritten || require.includes('host')) return [];
+  return [{ path: ['host'], text: 'require does not name host, so this is only reported' }];
+}

@@ -1,0 +1,163 @@
+import type { HostFacts } from '../../protocol/facts.ts';
+import { compareKernels, parseKernelRelease } from '../../protocol/kernel-release.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Finding } from '../finding.ts';
+import type { HostRules, SysctlRule } from './rules.ts';
+import { taintsOf, taintText } from './taints.ts';
+
+/** What one rule finds on a node: nothing, that it is broken, or that it cannot be told. */
+export interface Outcome {
+  /** Of what breaks the rule. */
+  readonly code: ReasonCode;
+  readonly findings: readonly Finding[];
+}
+
+export function outcomesOf(facts: HostFacts, rules: HostRules): readonly Outcome[] {
+  const one = (code: ReasonCode, finding: Finding | null) => ({
+    code,
+    findings: finding === null ? [] : [finding],
+  });
+  return [
+    one('ssh_reachable', onSsh(facts, rules)),
+    one('kernel_tainted', onTaints(facts, rules)),
+    { code: 'sysctl_policy', findings: onSysctls(facts, rules) },
+    one('kernel_outdated', onKernel(facts, rules)),
+    one('lockdown_off', onLockdown(facts, rules)),
+  ];
+}
+
+/** The node did not give what the rule needs. */
+export function isNotSaid({ code }: Pick<Finding, 'code'>): boolean {
+  return code === 'facts_unavailable';
+}
+
+/** Whatever listens on a port of SSH is taken for SSH, on loopback too: a tunnel or a pod on the host's network reaches it. */
+function onSsh(facts: HostFacts, rules: HostRules): Finding | null {
+  if (rules.ssh === 'report') return null;
+  const { ssh, listening } = facts;
+  const sources = new Map<number, string>([[22, 'the usual port']]);
+  for (const port of rules.sshPorts) sources.set(port, 'host.sshPorts of the policy');
+  for (const { port, source } of ssh?.ports ?? []) if (port !== 22) sources.set(port, source);
+  const open = (listening ?? []).filter((port) => sources.has(port));
+  const running = (ssh?.daemons ?? []).filter(({ sockets }) => sockets !== null && sockets.length > 0);
+  if (open.length > 0 || running.length > 0)
+    return found('ssh_reachable', {
+      expected: 'no SSH that listens',
+      actual: shown([
+        ...open.map((port) => `port ${port} (${sources.get(port)})`),
+        ...running.map(({ name, sockets }) => `${name} on ${sockets?.join(', ')}`),
+      ]),
+      text: 'SSH listens on the node.',
+    });
+  if (listening === undefined || causeOf(facts, 'listening') !== null)
+    return missing(facts, 'listening', 'on which ports something listens');
+  if (ssh === undefined || causeOf(facts, 'ssh') !== null)
+    return missing(facts, 'ssh', 'where SSH is configured to listen');
+  const hidden = ssh.daemons.find(({ sockets }) => sockets === null);
+  if (hidden === undefined) return null;
+  return {
+    ...missing(facts, 'ssh', `on which sockets ${hidden.name} listens`),
+    actual: `${hidden.name} runs, and the agent may not see its sockets`,
+  };
+}
+
+function onTaints(facts: HostFacts, { forbiddenTaints }: HostRules): Finding | null {
+  if (forbiddenTaints.length === 0) return null;
+  if (facts.tainted === undefined) return missing(facts, 'tainted', 'how its kernel is tainted');
+  const set = taintsOf(facts.tainted);
+  const forbidden = forbiddenTaints.filter((letter) => set.includes(letter));
+  if (forbidden.length === 0) return null;
+  return found('kernel_tainted', {
+    expected: `none of ${forbiddenTaints.join(', ')}`,
+    actual: forbidden.map(taintText).join(', '),
+    text: 'The kernel says that it was changed while it ran, in a way that the policy forbids.',
+  });
+}
+
+function onSysctls(facts: HostFacts, { sysctls: rules }: HostRules): readonly Finding[] {
+  if (rules.length === 0) return [];
+  const given = facts.sysctls;
+  const valueOf = (name: string) =>
+    given !== undefined && Object.hasOwn(given, name) ? given[name] : undefined;
+  const absent = rules.filter(({ name }) => valueOf(name) === undefined).map(({ name }) => name);
+  const broken = rules.flatMap((rule) => {
+    const value = valueOf(rule.name);
+    return value === undefined || obeys(value, rule) ? [] : [{ rule, value }];
+  });
+  const findings: Finding[] = [];
+  if (broken.length > 0)
+    findings.push(
+      found('sysctl_policy', {
+        expected: shown(broken.map(({ rule }) => wanted(rule))),
+        actual: shown(broken.map(({ rule, value }) => `${rule.name} = ${value}`)),
+        text: 'Settings of the kernel are other than the policy wants.',
+      }),
+    );
+  if (absent.length > 0) findings.push(missing(facts, 'sysctls', shown(absent)));
+  return findings;
+}
+
+function obeys(value: string, { values, minimum }: SysctlRule): boolean {
+  if (values !== null) return values.some((one) => BigInt(one) === BigInt(value));
+  return minimum !== null && BigInt(value) >= BigInt(minimum);
+}
+
+function wanted({ name, values, minimum }: SysctlRule): string {
+  return values === null ? `${name} >= ${minimum}` : `${name} = ${values.join(' or ')}`;
+}
+
+function onKernel(facts: HostFacts, { minimumKernel }: HostRules): Finding | null {
+  if (minimumKernel === null) return null;
+  const { kernel } = facts;
+  const release = kernel === undefined ? null : parseKernelRelease(kernel);
+  if (kernel === undefined || release === null) return missing(facts, 'kernel', 'the release of its kernel');
+  if (compareKernels(release, minimumKernel.release) >= 0) return null;
+  return found('kernel_outdated', {
+    severity: 'warn',
+    expected: `${minimumKernel.text} or newer`,
+    actual: kernel,
+    text: 'The kernel that runs is older than the policy wants.',
+  });
+}
+
+const levels = ['none', 'integrity', 'confidentiality'] as const;
+
+function onLockdown(facts: HostFacts, { lockdown }: HostRules): Finding | null {
+  if (lockdown === null) return null;
+  if (facts.lockdown === undefined) return missing(facts, 'lockdown', 'how far its kernel is locked down');
+  if (levels.indexOf(facts.lockdown) >= levels.indexOf(lockdown)) return null;
+  return found('lockdown_off', {
+    severity: 'warn',
+    expected: lockdown === 'integrity' ? 'lockdown integrity or confidentiality' : 'lockdown confidentiality',
+    actual: facts.lockdown,
+    text: 'The kernel is not locked down, so root can change it while it runs.',
+  });
+}
+
+/** Of a list that a node may make long, what one line can hold. */
+function shown(parts: readonly string[]): string {
+  const few = parts.slice(0, 8);
+  return parts.length > few.length ? `${few.join('; ')}; and ${parts.length - few.length} more` : few.join('; ');
+}
+
+/** A fact that a rule needs and the node did not give. @param name of the fact, as `unread` of the facts has it */
+function missing(facts: HostFacts, name: keyof HostFacts, what: string): Finding {
+  const cause = causeOf(facts, name);
+  return {
+    code: 'facts_unavailable',
+    aspect: 'host',
+    source: 'host',
+    expected: what,
+    actual: cause ?? 'the node does not say it',
+    text: `The node does not say ${what}. So this is not proven.`,
+    evidence: null,
+  };
+}
+
+function causeOf({ unread }: HostFacts, name: string): string | null {
+  return unread !== undefined && Object.hasOwn(unread, name) ? (unread[name] ?? null) : null;
+}
+
+function found(code: ReasonCode, finding: Pick<Finding, 'expected' | 'actual' | 'text' | 'severity'>): Finding {
+  return { code, aspect: 'host', source: 'host', evidence: null, ...finding };
+}

@@ -1,0 +1,55 @@
+import type { Reference } from '../protocol/reference.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { Judge } from './aspect.ts';
+import { aspects } from './aspects.ts';
+import * as ofBoots from './boot/reference-reach.ts';
+import { judgedAlone } from './judged-alone.ts';
+import type { Policy, PolicyGroup } from './policy.ts';
+import { saysTheSame } from './reference-content.ts';
+
+export type SharedReference = ofBoots.SharedReference;
+
+/** Whether what a node of a group proved is like a reference. @param at milliseconds since the epoch */
+export type Likeness = (proven: Proven, node: string, group: PolicyGroup, at: number) => boolean;
+
+/** Null where this version has no aspect that compares nodes with references of this kind. */
+export function likenessTo(subject: Reference): Likeness | null {
+  if (subject.kind === 'boot') {
+    const isLike = ofBoots.likeness(subject);
+    return (proven, _node, group) => isLike(proven, group);
+  }
+  const aspect = aspects.find(({ referenceKind }) => referenceKind === subject.kind);
+  if (aspect === undefined) return null;
+  // As if it were in force, and nothing else: what it would affirm.
+  const alone: readonly Reference[] = [{ ...subject, state: 'active', expires: null }];
+  const judges = new Map<PolicyGroup, Judge>();
+  return (proven, name, group, at) => {
+    const judge =
+      judges.get(group) ??
+      aspect.prepare(group.rules[aspect.name], { group, references: alone, remembers: false });
+    judges.set(group, judge);
+    return judge.judge(proven, judgedAlone(name, proven), at).references?.includes(subject.name) ?? false;
+  };
+}
+
+/**
+ * Which active references affirm what this one names, by name. Of other kinds than boots: those that say the same.
+ * @param at milliseconds since the epoch; an expired one affirms nothing
+ */
+export function sharedWith(
+  subject: Reference,
+  references: readonly Reference[],
+  policy: Policy,
+  at: number,
+): readonly SharedReference[] {
+  if (subject.kind === 'boot') return ofBoots.sharedWith(subject, references, policy, at);
+  return references
+    .filter(
+      (other) =>
+        other.name !== subject.name &&
+        other.state === 'active' &&
+        (other.expires === null || Date.parse(other.expires) > at) &&
+        saysTheSame(subject, other),
+    )
+    .map(({ name }) => ({ name, whole: true, stages: [] }));
+}

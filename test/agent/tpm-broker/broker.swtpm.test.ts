@@ -1,0 +1,234 @@
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, before, describe, it } from 'mocha';
+import { openTpm } from 'node-tpm2';
+import { run, start } from 'node-tpm2/run';
+import { openBrokerTpm } from '../../../agent/tpm-broker/client.ts';
+import { makeCredential } from '../../../attest-server/verify/credential.ts';
+import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
+import { vouchFor } from '../../attest-server/real-agent.ts';
+import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { connectRaw } from './started-broker.ts';
+
+const program = join(import.meta.dirname, '../../../agent/main.ts');
+const log = recordedLog('debian13-shim-grub');
+const group = 65_532;
+/** A user without any right of root, in no group but its own. */
+const powerless = [
+  ...['--reuid', `${group}`, '--regid', `${group}`, '--clear-groups', '--bounding-set', '-all'],
+  ...['--inh-caps', '-all', '--ambient-caps', '-all', '--no-new-privs', '--'],
+];
+const bounds = { timeoutMs: 20_000, maxOutputBytes: 4096 };
+
+interface Program extends AsyncDisposable {
+  readonly child: ChildProcess;
+  said(): string;
+}
+
+describe('a TPM broker run by root', () => {
+  let folder = '';
+  let machine: FixtureMachine;
+  let world: TestServer;
+  let socket = '';
+  before(async function () {
+    this.timeout(60_000);
+    if (process.getuid?.() !== 0) this.skip();
+    folder = await mkdtemp(join(tmpdir(), 'assay-tpm-broker-'));
+    await chmod(folder, 0o755);
+    socket = join(folder, 'run/tpm.sock');
+    [machine, world] = await Promise.all([
+      startMachine({ log, dir: join(folder, 'machine') }),
+      startTestServer({ challengeEvery: 1, answerWithin: 20 }),
+    ]);
+    await chmod(machine.dir, 0o755);
+    await vouchFor(world, machine, 'node-1');
+    // The authority's file as an operator copies it to the node.
+    await writeFile(join(folder, 'ca.crt'), world.ca);
+  });
+  after(async () => {
+    await world?.[Symbol.asyncDispose]();
+    await machine?.dispose();
+    if (folder !== '') await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
+
+  function startProgram(command: string, args: readonly string[], env: Record<string, string> = {}): Program {
+    const child = start(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env });
+    let said = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    return {
+      child,
+      said: () => said,
+      async [Symbol.asyncDispose]() {
+        if (child.exitCode !== null || child.signalCode !== null) return;
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      },
+    };
+  }
+
+  /** As its unit runs it: the group of the socket is that of the agent, and there is no network. */
+  async function startBroker(): Promise<Program> {
+    const broker = startProgram('setpriv', [
+      ...['--regid', `${group}`, '--clear-groups', '--', 'unshare', '-n', process.execPath, program],
+      ...['--log-level', 'debug', 'tpm-broker', '--socket', socket, '--tcti', machine.tpm.tcti],
+    ]);
+    await waitFor(() => broker.said().includes('"code":"listening"'), broker);
+    return broker;
+  }
+
+  let states = 0;
+  async function startAgent(more: Record<string, string>): Promise<Program> {
+    const state = join(folder, `state-${states++}`);
+    await mkdir(state, { mode: 0o700 });
+    await chown(state, group, group);
+    return startProgram('setpriv', [...powerless, process.execPath, program, 'run'], {
+      ASSAY_AGENT_SERVERS: `127.0.0.1:${world.server.agentPort}`,
+      ASSAY_AGENT_NODE: 'node-1',
+      ASSAY_AGENT_CA_FILE: join(folder, 'ca.crt'),
+      ASSAY_AGENT_STATE_DIR: state,
+      ASSAY_AGENT_SYSROOT: machine.sysroot,
+      ...more,
+    });
+  }
+
+  it('lets an agent without rights prove its node, through restarts of the broker and of the TPM', async function () {
+    this.timeout(90_000);
+    const isTrusted = async () => {
+      const status = await world.status('node-1');
+      return status?.state === 'trusted' && status.bootId === machine.bootId;
+    };
+    await machine.powerCycle(log);
+    await using first = await startBroker();
+    await using agent = await startAgent({ ASSAY_AGENT_TPM_BROKER: socket });
+    await waitFor(isTrusted, agent);
+    assert.match(
+      await readFile(`/proc/${agent.child.pid}/status`, 'utf8'),
+      /^CapEff:\s0{16}$[\s\S]*^CapBnd:\s0{16}$/m,
+    );
+
+    // The TPM is reset under the broker, which has keys of before.
+    await machine.powerCycle(log);
+    await waitFor(isTrusted, agent);
+
+    first.child.kill('SIGKILL');
+    await once(first.child, 'exit');
+    await waitFor(() => agent.said().includes('systemctl status assay-tpm-broker'), agent);
+    assert.match(agent.said(), /"code":"tpm_broker"/);
+    assert.doesNotMatch(agent.said(), /unsupported_tpm/);
+    await machine.powerCycle(log);
+    await using second = await startBroker();
+    await waitFor(isTrusted, agent);
+    await second[Symbol.asyncDispose]();
+    assert.equal(second.child.exitCode, 0);
+  });
+
+  it('is the only way to the TPM for that agent', async function () {
+    this.timeout(60_000);
+    await using broker = await startBroker();
+    assert.equal(broker.child.exitCode, null);
+    await using agent = await startAgent({ ASSAY_AGENT_TCTI: machine.tpm.tcti });
+    await waitFor(() => agent.said().includes('"code":"unsupported_tpm"'), agent);
+    const tool = run('setpriv', [...powerless, 'tpm2_getrandom', '-T', machine.tpm.tcti, '8'], bounds);
+    await assert.rejects(tool, { code: 'failed' });
+  });
+
+  it('lets in root and its group, and nobody else (row 154)', async () => {
+    await using broker = await startBroker();
+    assert.equal(broker.child.exitCode, null);
+    const enter = (uid: string, gid: string) =>
+      run(
+        'setpriv',
+        [
+          ...['--reuid', uid, '--regid', gid, '--clear-groups', '--', process.execPath, '-e'],
+          `require('net').connect(${JSON.stringify(socket)}, () => process.exit(0)).on('error', () => process.exit(7))`,
+        ],
+        bounds,
+      );
+    await enter('0', '0');
+    await enter('65533', `${group}`);
+    await assert.rejects(enter('65533', '65533'), { code: 'failed', exitCode: 7 });
+  });
+
+  it('answers what the TPM itself answers', async () => {
+    await using _broker = await startBroker();
+    const through = openBrokerTpm(socket);
+    await using direct = await openTpm({ tcti: machine.tpm.tcti });
+    const [ek, ak] = [await direct.readEndorsementKey(), await direct.createAttestationKey()];
+    const [theirEk, theirAk, { banks }] = await Promise.all([
+      through.readEndorsementKey(),
+      through.createAttestationKey(),
+      through.readCapabilities(),
+    ]);
+    assert.deepEqual(theirEk, {
+      publicArea: ek.publicArea,
+      certificate: ek.certificate,
+      chain: [...ek.chain],
+    });
+    assert.deepEqual(theirAk, { publicArea: ak.publicArea, name: ak.name });
+    assert.deepEqual(banks, (await direct.readCapabilities()).banks);
+    const selection = { sha256: [0, 1, 7, 14] };
+    assert.deepEqual(await through.readPcrs(selection), await direct.readPcrs(selection));
+    const quote = await through.quote({ qualifyingData: randomBytes(32), selection });
+    assert.deepEqual(quote.pcrs, await direct.readPcrs(selection));
+  });
+
+  it('activates for the key of the fixed template alone, and writes the secret nowhere (row 155)', async () => {
+    await using broker = await startBroker();
+    const tpm = openBrokerTpm(socket);
+    const [{ publicArea }, { name }] = [await tpm.readEndorsementKey(), await tpm.createAttestationKey()];
+    const secret = randomBytes(32);
+    const right = makeCredential(publicArea, Buffer.from(name, 'hex'), secret, randomBytes);
+    assert.deepEqual(await tpm.activateCredential(right), secret);
+    const foreign = Buffer.from(`000b${'ab'.repeat(32)}`, 'hex');
+    const wrong = makeCredential(publicArea, foreign, secret, randomBytes);
+    await assert.rejects(tpm.activateCredential(wrong), { code: 'failed', tool: 'tpm2_activatecredential' });
+    // It costs nobody else his keys or his turn.
+    assert.deepEqual(await tpm.activateCredential(right), secret);
+    for (const text of [
+      secret.toString('hex'),
+      secret.toString('base64'),
+      right.credential.toString('base64'),
+    ])
+      assert(!broker.said().includes(text));
+  });
+
+  it('answers while fifteen others ask without end (row 153)', async function () {
+    this.timeout(60_000);
+    await using _broker = await startBroker();
+    const stop = new AbortController();
+    const floods = Array.from({ length: 15 }, async () => {
+      while (!stop.signal.aborted) {
+        await using client = await connectRaw(socket);
+        for (let answer: unknown = {}; answer !== null && !stop.signal.aborted; )
+          answer = await client.ask({ verb: 'readPCRs', selection: { sha256: [0] } });
+      }
+    });
+    await sleep(1000);
+    const tpm = openBrokerTpm(socket);
+    const began = performance.now();
+    for (let i = 0; i < 3; i++)
+      await tpm.quote({ qualifyingData: randomBytes(32), selection: { sha256: [0] } });
+    const ms = (performance.now() - began) / 3;
+    stop.abort();
+    await Promise.all(floods);
+    assert(ms < 5000, `${ms} ms for a quote`);
+  });
+});
+
+async function waitFor(found: () => boolean | Promise<boolean>, program: Program): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!(await found())) {
+    assert.equal(program.child.exitCode, null, program.said());
+    assert(performance.now() < end, program.said());
+    await sleep(20);
+  }
+}

@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { nextStep } from '../../../../attest-server/policy/advice.ts';
+import { appraise, createAppraiser, type NodePast, noPast } from '../../../../attest-server/policy/appraise.ts';
+import type { Policy } from '../../../../attest-server/policy/policy.ts';
+import { type Facts, type HostFacts, parseFacts } from '../../../../attest-server/protocol/facts.ts';
+import type { ReasonCode } from '../../../../attest-server/protocol/reasons.ts';
+import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
+import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { provenByHand } from '../../verify/made-by-hand.ts';
+import { madeProof, policyOf } from '../made-proof.ts';
+
+const at = Date.parse('2026-11-26T12:00:00Z');
+const proof = madeProof({});
+
+/** What an agent of this version says of a node on which all is well. */
+const well: HostFacts = {
+  kernel: '6.12.48+deb13-amd64',
+  tainted: 0,
+  lockdown: 'integrity',
+  listening: [6443, 10250],
+  ssh: { ports: [], sockets: [], daemons: [] },
+  sysctls: { 'kernel.kptr_restrict': '2', 'kernel.yama.ptrace_scope': '1', 'vm.mmap_min_addr': '65536' },
+};
+/** As an agent of 0.2.0 says it. */
+const earlier: HostFacts = { kernel: '6.12.48+deb13-amd64', os: 'Some System', kexecLoadDisabled: true };
+
+function saying(host: HostFacts | undefined, unavailable?: Facts['unavailable']): Proven {
+  const facts: Facts = {
+    purpose: 'attest',
+    node: 'one',
+    bootId: '0'.repeat(36),
+    helloDigest: '0'.repeat(64),
+    host,
+    unavailable,
+  };
+  // What a server would not take from the wire proves nothing here.
+  parseFacts(JSON.stringify(facts));
+  return provenByHand(proof, { facts });
+}
+
+const required = (...rules: readonly string[]) => policyOf('require: [identity, host]', ...rules);
+
+const judged = (host: HostFacts | undefined, policy: Policy = required(), past: NodePast = noPast) =>
+  appraise(saying(host), policy, { name: 'one', past }, [], at);
+
+function summary({ state, aspects, reasons }: Verdict): string {
+  const own = reasons.filter(({ aspect }) => aspect === 'host');
+  return [state, aspects.host?.status, ...own.map(({ code, severity }) => `${code} ${severity}`)].join(', ');
+}
+
+const of = (host: HostFacts | undefined, ...rules: readonly string[]) =>
+  summary(judged(host, required(...rules)).verdict);
+
+const affirmed = 'trusted, affirming';
+
+describe('a host, by its own word,', () => {
+  it('is affirmed where nothing is wrong, and self-reported', () => {
+    const { verdict } = judged(well);
+    assert.equal(summary(verdict), affirmed);
+    assert.equal(verdict.aspects.host?.source, 'host');
+    assert.equal(of(well, 'host: {kernel: {minimum: "6.12"}, lockdown: integrity, sysctls: {kernel.kptr_restrict: "2"}}'), affirmed);
+    assert.equal(summary(judged(well, policyOf('require: [identity, {host: tpm}]')).verdict), 'pending, affirming');
+  });
+
+  const cases: readonly (readonly [string, Partial<HostFacts>, string, ReasonCode, string])[] = [
+    ['listens on 22 (row 63)', { listening: [22] }, '', 'ssh_reachable', 'port 22 (the usual port)'],
+    [
+      'listens where its configuration says (row 63)',
+      { listening: [2222], ssh: { ports: [{ port: 2222, source: '/etc/ssh/sshd_config' }], sockets: [], daemons: [] } },
+      '',
+      'ssh_reachable',
+      'port 2222 (/etc/ssh/sshd_config)',
+    ],
+    ['listens where the policy looks', { listening: [8022] }, 'host: {sshPorts: [8022]}', 'ssh_reachable', 'port 8022 (host.sshPorts of the policy)'],
+    [
+      'has a daemon that listens anywhere (row 63)',
+      { listening: [4711], ssh: { ports: [], sockets: [], daemons: [{ name: 'sshd', sockets: ['[::]:4711'] }] } },
+      '',
+      'ssh_reachable',
+      'sshd on [::]:4711',
+    ],
+    [
+      'listens, whatever else could not be read',
+      { listening: [22], ssh: undefined, unread: { ssh: 'EACCES', listening: 'cut' } },
+      '',
+      'ssh_reachable',
+      'port 22 (the usual port)',
+    ],
+    ['has an unsigned module', { tainted: 1 << 13 }, '', 'kernel_tainted', 'E (an unsigned module was loaded)'],
+    [
+      'has a module loaded and one unloaded by force',
+      { tainted: 0b1010 },
+      '',
+      'kernel_tainted',
+      'F (a module was loaded by force), R (a module was unloaded by force)',
+    ],
+    ['has a mark that the policy forbids', { tainted: 1 }, 'host: {taints: {forbid: [P]}}', 'kernel_tainted', 'P (a proprietary module was loaded)'],
+    [
+      'has other sysctls',
+      { sysctls: { 'kernel.kptr_restrict': '0', 'kernel.yama.ptrace_scope': '0' } },
+      'host: {sysctls: {kernel.kptr_restrict: [1, 2], kernel.yama.ptrace_scope: {minimum: 1}}}',
+      'sysctl_policy',
+      'kernel.kptr_restrict = 0; kernel.yama.ptrace_scope = 0',
+    ],
+  ];
+  for (const [what, change, rule, code, actual] of cases)
+    it(`is broken where it ${what}`, () => {
+      const { verdict } = judged({ ...well, ...change }, required(...(rule === '' ? [] : [rule])));
+      assert.equal(summary(verdict), `untrusted, contraindicated, ${code} fail`);
+      assert.equal(verdict.reasons[0]?.actual, actual);
+      assert.equal(verdict.reasons[0]?.source, 'host');
+    });
+
+  it('is warned of where its kernel is old or not locked down, and stays trusted', () => {
+    assert.equal(of(well, 'host: {kernel: {minimum: "6.12.49"}}'), `${affirmed}, kernel_outdated warn`);
+    assert.equal(of({ ...well, lockdown: 'none' }, 'host: {lockdown: integrity}'), `${affirmed}, lockdown_off warn`);
+    assert.equal(of(well, 'host: {lockdown: confidentiality}'), `${affirmed}, lockdown_off warn`);
+    assert.equal(
+      of(well, 'host: {kernel: {minimum: "7.0"}}', 'severity: {kernel_outdated: fail}'),
+      'untrusted, contraindicated, kernel_outdated fail',
+    );
+  });
+
+  it('is affirmed with marks of signed drivers and of faults, and what the policy lets be', () => {
+    assert.equal(of({ ...well, tainted: (1 << 0) | (1 << 12) | (1 << 9) }), affirmed);
+    assert.equal(of({ ...well, tainted: 1 << 13 }, 'host: {taints: {forbid: []}}'), affirmed);
+    assert.equal(of({ ...well, tainted: 2 ** 40 }), affirmed);
+    assert.equal(of({ ...well, listening: [22] }, 'host: {ssh: report}'), affirmed);
+    assert.equal(of({ ...well, sysctls: {} }), affirmed);
+  });
+
+  const hidden: readonly (readonly [string, HostFacts, string, string])[] = [
+    ['which ports listen', { ...well, listening: undefined, unread: { listening: 'EACCES' } }, '', 'EACCES'],
+    ['all ports that listen', { ...well, unread: { listening: 'more than 4096 ports' } }, '', 'more than 4096 ports'],
+    ['where SSH is configured', { ...well, unread: { ssh: '/etc/ssh/sshd_config: EACCES' } }, '', '/etc/ssh/sshd_config: EACCES'],
+    [
+      'what its daemon listens on',
+      { ...well, ssh: { ports: [], sockets: [], daemons: [{ name: 'dropbear', sockets: null }] } },
+      '',
+      'dropbear runs, and the agent may not see its sockets',
+    ],
+    ['its taints', { ...well, tainted: undefined }, '', 'the node does not say it'],
+    ['its lockdown', { ...well, lockdown: undefined, unread: { lockdown: 'EPERM' } }, 'host: {lockdown: integrity}', 'EPERM'],
+    ['its kernel', { ...well, kernel: undefined }, 'host: {kernel: {minimum: "6.1"}}', 'the node does not say it'],
+    ['its kernel in a form of Linux', { ...well, kernel: 'unknown' }, 'host: {kernel: {minimum: "6.1"}}', 'the node does not say it'],
+    ['a sysctl', well, 'host: {sysctls: {kernel.sysrq: 0}}', 'the node does not say it'],
+  ];
+  for (const [what, host, rule, cause] of hidden)
+    it(`is not proven where it does not say ${what}, with the cause: never as it should be`, () => {
+      const { verdict } = judged(host, required(...(rule === '' ? [] : [rule])));
+      assert.equal(summary(verdict), 'pending, none, facts_unavailable fail');
+      assert.equal(verdict.reasons[0]?.actual, cause);
+    });
+
+  it('is pending, not broken, where its agent is of an earlier version', () => {
+    for (const host of [earlier, {}, undefined])
+      assert.equal(of(host), 'pending, none, facts_unavailable fail, facts_unavailable fail');
+    // Who asks for nothing of it is told nothing of what is missing.
+    for (const host of [earlier, undefined])
+      assert.equal(summary(judged(host, policyOf('require: [identity]')).verdict), 'trusted, none');
+    assert.equal(
+      summary(judged({ ...well, listening: [22] }, policyOf('require: [identity]')).verdict),
+      'trusted, none, ssh_reachable info',
+    );
+  });
+
+  it('is not proven once, where its collector failed as a whole', () => {
+    const proven = saying(undefined, { host: 'not read within 2000 ms' });
+    const { verdict } = appraise(proven, required(), { name: 'one' }, [], at);
+    assert.equal(summary(verdict), 'pending, none, facts_unavailable fail');
+    assert.equal(verdict.reasons[0]?.actual, 'not read within 2000 ms');
+  });
+
+  it('loses nothing without its inventory', () => {
+    const proven = saying(well, { inventory: 'the program gave no answer' });
+    assert.equal(summary(appraise(proven, required(), { name: 'one' }, [], at).verdict), affirmed);
+  });
+
+  it('says what to do about each of its codes', () => {
+    for (const code of ['ssh_reachable', 'kernel_outdated', 'kernel_tainted', 'lockdown_off', 'sysctl_policy'] as const)
+      assert.notEqual(nextStep({ code }), nextStep({ code: 'key_cycle' }), code);
+  });
+});
+
+describe('a host that was found to break a rule', () => {
+  const after = (host: HostFacts | undefined, past: NodePast) => {
+    const { verdict, next } = judged(host, required(), past);
+    return { text: summary(verdict), past: structuredClone({ ...past, memory: next.memory }) };
+  };
+
+  it('stays as untrusted as it was, until what shows it is read again (row 63)', () => {
+    let { text, past } = after({ ...well, listening: [22] }, noPast);
+    assert.equal(text, 'untrusted, contraindicated, ssh_reachable fail');
+    const unread = { ...well, listening: undefined, unread: { listening: 'EACCES' } };
+    for (const host of [unread, { ...well, unread: { ssh: 'x' } }, undefined, earlier]) {
+      ({ text, past } = after(host, past));
+      assert.ok(text.startsWith('untrusted, contraindicated, ssh_reachable fail'), text);
+      assert.ok(text.includes('facts_unavailable fail'), text);
+    }
+    ({ text, past } = after(well, past));
+    assert.equal(text, affirmed);
+    assert.equal(after(unread, past).text, 'pending, none, facts_unavailable fail');
+  });
+
+  it('is remembered by what it breaks alone', () => {
+    let { text, past } = after({ ...well, tainted: 2, listening: [22] }, noPast);
+    assert.equal(text, 'untrusted, contraindicated, ssh_reachable fail, kernel_tainted fail');
+    ({ text, past } = after({ ...well, tainted: undefined }, past));
+    assert.equal(text, 'untrusted, contraindicated, kernel_tainted fail, facts_unavailable fail');
+    ({ text, past } = after(well, past));
+    assert.equal(text, affirmed);
+  });
+
+  it('is not believed what stands against it in a form that nobody wrote', () => {
+    for (const memory of [null, 'x', [{}], [{ code: 'ssh_reachable' }], { code: 1 }])
+      assert.equal(after(earlier, { ...noPast, memory: { host: memory } }).text.split(', ')[0], 'pending');
+  });
+
+  it('is judged alike by an appraiser that remembers', () => {
+    const rules = required('host: {kernel: {minimum: "6.13"}, lockdown: integrity, sysctls: {kernel.sysrq: 0}}');
+    const remembering = createAppraiser(rules, []);
+    const said = [well, earlier, { ...well, listening: [22] }, { ...well, tainted: 2 }, undefined, {}];
+    const pasts = [noPast, { ...noPast, memory: judged({ ...well, listening: [22] }).next.memory }];
+    for (const host of [...said, ...said.toReversed()])
+      for (const past of pasts) {
+        const node = { name: 'one', past };
+        assert.deepEqual(remembering(saying(host), node, at), appraise(saying(host), rules, node, [], at));
+      }
+  });
+});

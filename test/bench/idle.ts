@@ -1,0 +1,130 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { run } from 'node-tpm2/run';
+import { startDaemon } from '../../swtpm-fixtures/daemon.ts';
+import { startMachine } from '../../swtpm-fixtures/machine.ts';
+import { startNodePrograms } from '../../swtpm-fixtures/node-programs.ts';
+import { ekDigestOf } from '../attest-server/real-agent.ts';
+import { startTestServer } from '../attest-server/running-server.ts';
+import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { memoryOf, timeOf } from './process-cost.ts';
+
+/** Of all programs of one node and their children, its TPM aside. */
+interface IdleFigures {
+  readonly seconds: number;
+  readonly challenge_every_s: number;
+  readonly challenges: number;
+  /** Percent of one core. */
+  readonly core_percent: Readonly<Record<string, number>>;
+  /** MiB: what they hold together, each page that several share counted once. */
+  readonly pss_mib: number;
+  readonly processes: Readonly<Record<string, { readonly rss_mib: number; readonly pss_mib: number }>>;
+  /** Beside it: a Node that does nothing. */
+  readonly bare_node_rss_mib: number;
+  readonly agent_to_bare_node: number;
+}
+
+const node = 'node-1';
+const every = 60;
+
+/** A node that is left alone, challenged every 60 s, with all that it watches. */
+export async function benchIdle(
+  full: boolean,
+  { seconds }: { readonly seconds?: number },
+): Promise<{
+  readonly idle: IdleFigures;
+}> {
+  const lasts = seconds ?? (full ? 300 : 60);
+  const folder = await mkdtemp(join(tmpdir(), 'assay-idle-'));
+  await using world = await startTestServer({ challengeEvery: every, unknownAfter: 3 * every });
+  await using machine = await startMachine({ log: recordedLog('debian13-shim-grub'), network: true });
+  try {
+    await world.pin(node, await ekDigestOf(machine));
+    await using programs = await startNodePrograms(machine, {
+      node,
+      dir: folder,
+      server: { port: world.server.agentPort },
+      trust: { caFile: world.server.caFile },
+    });
+    await world.until(() => world.verdicts.length > 0, 30_000);
+    await world.call('POST', '/v1/references', { node, name: node });
+    await using bare = await idleNode();
+    // What a start does once is over, and the collector of garbage had its time.
+    await sleep(10_000);
+    const times = async () =>
+      new Map(
+        await Promise.all(
+          [...programs.processes].map(async ([name, pid]) => [name, await timeOf(pid)] as const),
+        ),
+      );
+    const answered = () => world.verdicts.length;
+    const [before, challengesBefore] = [await times(), answered()];
+    const alone = watchAlone(machine.sysroot, lasts);
+    await sleep(lasts * 1_000);
+    const after = await times();
+    const spent = (name: string, kind: 'own' | 'children') =>
+      (after.get(name)?.[kind] ?? 0) - (before.get(name)?.[kind] ?? 0);
+    const percent = (ms: number) => Math.round((ms / lasts / 10) * 1_000) / 1_000;
+    const names = [...programs.processes.keys()];
+    const whole = names.reduce((sum, name) => sum + spent(name, 'own') + spent(name, 'children'), 0);
+    const firewall = spent('netfilter', 'own') + spent('netfilter', 'children');
+    const quote = ['agent', 'broker'].reduce(
+      (sum, name) => sum + spent(name, 'children'),
+      spent('broker', 'own'),
+    );
+    const watch = await alone;
+    const processes = Object.fromEntries(
+      await Promise.all(
+        [...programs.processes].map(async ([name, pid]) => {
+          const { rss, pss } = await memoryOf(pid);
+          return [name, { rss_mib: round(rss), pss_mib: round(pss) }] as const;
+        }),
+      ),
+    );
+    const bareRss = (await memoryOf(bare.pid)).rss;
+    return {
+      idle: {
+        seconds: lasts,
+        challenge_every_s: every,
+        challenges: answered() - challengesBefore,
+        core_percent: {
+          whole: percent(whole),
+          watch: percent(watch),
+          quote: percent(quote),
+          firewall: percent(firewall),
+          rest: percent(whole - watch - quote - firewall),
+        },
+        pss_mib: round(Object.values(processes).reduce((sum, { pss_mib }) => sum + pss_mib, 0)),
+        processes,
+        bare_node_rss_mib: round(bareRss),
+        agent_to_bare_node: Math.round(((processes.agent?.rss_mib ?? Number.NaN) / bareRss) * 100) / 100,
+      },
+    };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const round = (mib: number) => Math.round(mib * 10) / 10;
+
+async function idleNode(): Promise<AsyncDisposable & { readonly pid: number }> {
+  const daemon = await startDaemon(process.execPath, ['--eval', 'setInterval(() => {}, 1e6)']);
+  return {
+    pid: daemon.pid,
+    async [Symbol.asyncDispose]() {
+      await daemon.kill('SIGKILL');
+    },
+  };
+}
+
+/** Milliseconds that the same watching takes in a process of its own. */
+async function watchAlone(sysroot: string, seconds: number): Promise<number> {
+  const program = join(import.meta.dirname, 'watch-alone.ts');
+  const { stdout } = await run(process.execPath, [program, sysroot, String(seconds)], {
+    timeoutMs: (seconds + 60) * 1_000,
+    maxOutputBytes: 1_000,
+  });
+  return Number(stdout.toString());
+}
