@@ -28,6 +28,8 @@ export interface ServerSettings {
   readonly firstUsePerSource?: number;
   /** What one source may have; by default far more than a server gives, since all of a test is one source. */
   readonly sources?: Partial<Record<'connections' | 'connectionsPerSecond' | 'unprovenMiB', number>>;
+  /** Of the server, in its certificate; default: those of the loopback. */
+  readonly names?: readonly string[];
   /** Folders of authorities; default: that of forged TPMs. */
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
@@ -88,6 +90,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             stateDir,
             host: '127.0.0.1',
             agentPort,
+            names: settings.names,
             apiPort: 0,
             metricsPort: 0,
             policy: settings.policy ?? bootPolicyFile,

@@ -50,7 +50,7 @@ const names: Readonly<Record<string, readonly string[]>> = {
 const libraries = [/^libtss2-tcti-device\.so\.0/];
 /** What the disks, the network and the firewall of the node need of its kernel. */
 const modules =
-  /\/(?:dm-[a-z-]+|xts|loop|virtio_net|net_failover|failover|nf_tables|nf_conntrack|nf_defrag_ipv[46]|nfnetlink|nft_[a-z_]+|x_tables|xt_[a-z]+|ip6?_tables|ip6?table_filter|aesni-intel|cryptd|libcrc32c|crc32c_generic|ipt_REJECT|ip6t_REJECT|nf_reject_ipv[46])\.ko\.xz$/;
+  /\/(?:dm-[a-z-]+|xts|ecb|crypto_null|loop|virtio_net|net_failover|failover|nf_tables|nf_conntrack|nf_defrag_ipv[46]|nfnetlink|nft_[a-z_]+|x_tables|xt_[a-z]+|ip6?_tables|ip6?table_filter|aesni-intel|cryptd|libcrc32c|crc32c_generic|ipt_REJECT|ip6t_REJECT|nf_reject_ipv[46])\.ko\.xz$/;
 
 /** Groups and users that the units of manifests/host make. */
 const passwd = 'root:x:0:0::/root:/bin/sh\nassay:x:65532:65532::/:/bin/false\n';
@@ -67,6 +67,7 @@ mount -t tmpfs tmp /tmp
 mkdir -p /run/lock /run/cryptsetup /run/lvm /run/assay
 mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
+for module in crypto_null ecb dm-mod; do modprobe $module; done
 modprobe virtio_net
 modprobe dm-crypt
 modprobe loop
@@ -141,7 +142,8 @@ export async function writeNodeImage(
   const add = async (path: string, name: string) => {
     const real = await realpath(path);
     const file = root('usr/bin', basename(real));
-    await cp(real, file, { force: true, recursive: false, dereference: true });
+    await unlink(file).catch(() => undefined);
+    await copyFile(real, file);
     if (basename(real) !== name) await replaceLink(root('usr/bin', name), basename(real));
     for (const library of await librariesOf(real)) needed.add(library);
   };
