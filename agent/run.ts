@@ -14,6 +14,7 @@ import type { AgentConfig, ServerAddress } from './config.ts';
 import { startConversation } from './conversation.ts';
 import { type Identity, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
+import { watchFirewall } from './netfilter/client.ts';
 import { nodeReader, type ReadNode } from './node-reader.ts';
 import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
@@ -70,6 +71,8 @@ class Agent {
   readonly #changes = new Changes();
   /** Servers of 0.1.0: they refuse a hello that says what the agent speaks. */
   readonly #first = new Set<string>();
+  readonly #ended = new AbortController();
+  #watching: Promise<void> = Promise.resolve();
   #tpm: Promise<OpenTpm> | null = null;
 
   constructor(config: AgentConfig, dependencies: AgentDependencies) {
@@ -81,6 +84,7 @@ class Agent {
     const { logger, signal, onState, changes } = this.#with;
     changes?.addEventListener('changed', () => this.#changes.note('operator'), { signal });
     const state = await openStateDir(this.#config.stateDir);
+    this.#watchFirewall();
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
@@ -110,7 +114,22 @@ class Agent {
   }
 
   async close(): Promise<void> {
+    this.#ended.abort();
+    await this.#watching;
     await this.#closeTpm();
+  }
+
+  /** Below another root than / there are no rules of this kernel to listen to. */
+  #watchFirewall(): void {
+    const { netfilter, sysroot } = this.#config;
+    if (this.#with.collectors !== undefined || (netfilter === null && sysroot !== '/')) return;
+    const signal = AbortSignal.any([this.#with.signal, this.#ended.signal]);
+    this.#watching = watchFirewall(
+      netfilter,
+      () => this.#changes.note('firewall'),
+      signal,
+      this.#with.logger,
+    );
   }
 
   /** One connection, to its end. Tells whether the server gave a verdict. */
