@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -79,7 +79,7 @@ describe('the unit assay-tpm-broker.service', () => {
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
     text = await readFile(join(host, 'assay-tpm-broker.service'), 'utf8');
-    dropIn = await readFile(join(host, 'assay-agent.service.d/tpm-broker.conf'), 'utf8');
+    dropIn = await readFile(join(host, 'assay-agent.tpm-broker.conf'), 'utf8');
     await writeFile(join(folder, 'assay-agent'), '#!/bin/sh\n');
     await chmod(join(folder, 'assay-agent'), 0o755);
   });
@@ -133,7 +133,7 @@ describe('the unit assay-tpm-broker.service', () => {
     const agent = await readFile(join(host, 'assay-agent.service'), 'utf8');
     await mkdir(join(folder, 'assay-agent.service.d'), { recursive: true });
     const name = 'assay-agent.service.d/tpm-broker.conf';
-    await copyFile(join(host, name), join(folder, name));
+    await writeFile(join(folder, name), dropIn);
     const file = await install('assay-agent.service', agent);
     await install('assay-tpm-broker.service', text);
     const verify = (unit: string) =>
