@@ -66,6 +66,7 @@ async function openChecked(path: string, shown: string, group: number | null): P
     throw error;
   }
   const at = `/proc/self/fd/${handle.fd}`;
+  for (const name of await readdir(at)) if (temporaryName.test(name)) await removeOld(join(at, name));
   return {
     group,
     read: (name, most) => readBounded(join(at, name), most),
@@ -94,6 +95,15 @@ async function openChecked(path: string, shown: string, group: number | null): P
     folder: (name) => openChecked(join(at, name), join(shown, name), group),
     [Symbol.asyncDispose]: () => handle.close(),
   };
+}
+
+/** Of a run that was ended while it wrote; one that writes now is young. */
+const temporaryName = /^\..+\.[0-9a-f-]{36}$/;
+const oldMs = 600_000;
+
+async function removeOld(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => null);
+  if (found !== null && Date.now() - found.mtimeMs > oldMs) await rm(path, { force: true });
 }
 
 /** Its readers see it only once it has their group. */
