@@ -314,6 +314,22 @@ describe('what inspect says of disks', () => {
     assert(!JSON.stringify(said).includes('secret'));
   });
 
+  it('names no key that is no more, or that systemd keeps for some seconds only', () => {
+    const line = (flags: string, left: string, name: string) =>
+      `0a1b2c3d ${flags}     1 ${left.padStart(4)} 3f010000     0     0 user      ${name}: 12\n`;
+    const named = (...lines: readonly string[]) =>
+      parseKeyResidue(Buffer.from(lines.join('')), new Set(), new Set()).map(({ name }) => name);
+    assert.deepEqual(named(line('I--Q---', '2m', 'cryptsetup'), line('I--Q---', '59s', 'cryptsetup')), []);
+    assert.deepEqual(
+      named(line('I--Q---', 'expd', 'cryptsetup:a'), line('IR-Q---', 'perm', 'cryptsetup:b')),
+      [],
+    );
+    assert.deepEqual(named(line('I--Q---', '3m', 'cryptsetup'), line('I--Q---', '2m', 'cryptsetup:a')), [
+      '%user:cryptsetup',
+      '%user:cryptsetup:a',
+    ]);
+  });
+
   it('names the key that a token of a volume names, whatever it is called', async () => {
     const image = await volume('sda', '8:0');
     execFileSync('cryptsetup', ['token', 'add', '--key-description', 'node:disk', image]);
