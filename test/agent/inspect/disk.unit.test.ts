@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { ToolError } from 'node-tpm2/run';
+import { run, ToolError } from 'node-tpm2/run';
 import { deviceOf } from '../../../agent/inspect/block-devices.ts';
 import { diskTools, inspectDisk } from '../../../agent/inspect/disk.ts';
 import { parseInspectedFile } from '../../../agent/inspect/inspected-file.ts';
@@ -332,7 +332,10 @@ describe('what inspect says of disks', () => {
 
   it('names the key that a token of a volume names, whatever it is called', async () => {
     const image = await volume('sda', '8:0');
-    execFileSync('cryptsetup', ['token', 'add', '--key-description', 'node:disk', image]);
+    await run('cryptsetup', ['token', 'add', '--key-description', 'node:disk', image], {
+      timeoutMs: 10_000,
+      maxOutputBytes: 1024,
+    });
     await machine.put(
       'proc/keys',
       '0a1b2c3d I--Q---     1 perm 3f010000     0     0 user      node:disk: 12\n',

@@ -55,7 +55,7 @@ describe('the folder that inspect writes to', () => {
     assert.equal(out.group, null);
   });
 
-  it('is no link, and none leads to it', async () => {
+  it('is no link, and none leads to it (row 74)', async () => {
     await mkdir(join(base, 'real/inspect'), { recursive: true });
     await symlink(join(base, 'real'), join(base, 'run'));
     await refused();
@@ -68,7 +68,7 @@ describe('the folder that inspect writes to', () => {
     await refused();
   });
 
-  it('is nothing that another user owns, nor lies in such', async function () {
+  it('is nothing that another user owns, nor lies in such (row 74)', async function () {
     if (!isRoot) return this.skip();
     await mkdir(path, { recursive: true });
     await chown(path, 65_532, 0);
@@ -78,7 +78,7 @@ describe('the folder that inspect writes to', () => {
     await refused();
   });
 
-  it('is nothing that others may change, nor lies in such', async () => {
+  it('is nothing that others may change, nor lies in such (row 74)', async () => {
     await mkdir(path, { recursive: true });
     for (const folder of [path, join(base, 'run')]) {
       await chmod(folder, 0o775);
