@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
@@ -80,7 +80,10 @@ describe('where SSH is configured to listen', () => {
       const { unread, listening } = await readSsh(root, async () => []);
       assert.deepEqual([Object.keys(unread).sort(), listening], [['listening', 'ssh'], undefined]);
     }
+    await chmod(join(root, 'etc/ssh'), 0);
     await rm(join(root, main));
+    await assert.rejects(sshd());
+    await chmod(join(root, 'etc/ssh'), 0o755);
     await mkdir(join(root, main));
     await assert.rejects(sshd());
     await rm(join(root, main), { recursive: true });
