@@ -7,7 +7,7 @@ import { nodeReader } from '../../../agent/node-reader.ts';
  * Arguments: root, digests of files, paths that a policy protects.
  */
 const [sysroot = '/', files = '', paths = ''] = process.argv.slice(2);
-const list = collectors();
+const list = collectors(null);
 const read = nodeReader(list, sysroot, pino({ level: 'silent' }));
 const asked = {
   parts: list.flatMap(({ part }) => part ?? []),
