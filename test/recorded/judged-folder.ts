@@ -1,4 +1,6 @@
 import { hash } from 'node:crypto';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Aspect } from '../../attest-server/policy/aspect.ts';
 import { aspects } from '../../attest-server/policy/aspects.ts';
 import type { Policy } from '../../attest-server/policy/policy.ts';
@@ -15,8 +17,11 @@ import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { diskPartOfFolder } from './disk-folder.ts';
 import { firewallPartOfFolder } from './firewall-folder.ts';
 
-/** What a folder can be recorded of, and how it is read. */
-const readers = { disk: diskPartOfFolder, firewall: firewallPartOfFolder } as const;
+/** What a folder can be recorded of: the file without which it says nothing, and how it is read. */
+const readers = {
+  disk: { needs: 'mountinfo.txt', read: diskPartOfFolder },
+  firewall: { needs: 'nft.json', read: firewallPartOfFolder },
+} as const;
 export type Recorded = keyof typeof readers;
 export const recordedKinds: readonly Recorded[] = ['disk', 'firewall'];
 
@@ -59,7 +64,13 @@ function captured(kind: Recorded, proven: Proven): Reference {
 
 /** The node's word, which a quote signs, as in each answer over a connection. */
 async function proofOf(kind: Recorded, folder: string): Promise<Proven> {
-  const part = partOf(Buffer.from(JSON.stringify(await readers[kind](folder))));
+  const { needs, read } = readers[kind];
+  await access(join(folder, needs)).catch((cause: unknown) => {
+    throw new Error(`${join(folder, needs)} cannot be read: is that a folder with a recorded ${kind}?`, {
+      cause,
+    });
+  });
+  const part = partOf(Buffer.from(JSON.stringify(await read(folder))));
   const helloDigest = hash('sha256', 'hello');
   const session = { purpose: 'attest', node, helloDigest } as const;
   const facts = JSON.stringify({
