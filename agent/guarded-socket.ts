@@ -1,8 +1,8 @@
 import { lstat, mkdir, realpath, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname, resolve } from 'node:path';
-import { ToolError } from 'node-tpm2';
 import { acquireLock } from 'node-tpm2/lock';
+import { ToolError } from 'node-tpm2/run';
 
 export interface GuardedSocket {
   readonly server: Server;

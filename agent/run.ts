@@ -80,6 +80,8 @@ class Agent {
   readonly #changes = new Changes();
   /** Servers of 0.1.0: they refuse a hello that says what the agent speaks. */
   readonly #first = new Set<string>();
+  readonly #ended = new AbortController();
+  #watching: Promise<void> = Promise.resolve();
   #tpm: Promise<OpenTpm> | null = null;
 
   constructor(config: AgentConfig, dependencies: AgentDependencies) {
@@ -127,26 +129,32 @@ class Agent {
   }
 
   async close(): Promise<void> {
+    this.#ended.abort();
+    await this.#watching;
     await this.#closeTpm();
   }
 
+  /** What changes is told from now on, as far as there is somebody who asks. */
   #watch(paths: () => readonly string[]): Disposable {
-    const { sysroot, netfilter } = this.#config;
-    const { logger, signal } = this.#with;
-    const note = (what: string) => this.#changes.note(what);
-    const watching = new DisposableStack();
-    watching.use(startWatch(watched(sysroot, paths), note, logger));
-    const over = new AbortController();
-    watching.defer(() => over.abort());
-    // Below another root there are no rules of this kernel.
-    if (netfilter !== null || sysroot === '/')
-      void watchFirewall(
-        netfilter,
-        () => note('firewall'),
-        AbortSignal.any([signal, over.signal]),
-        logger,
-      ).catch((error: unknown) => logger.error(describe(error)));
-    return watching;
+    this.#watchFirewall();
+    return startWatch(
+      watched(this.#config.sysroot, paths),
+      (what) => this.#changes.note(what),
+      this.#with.logger,
+    );
+  }
+
+  /** Below another root than / there are no rules of this kernel to listen to. */
+  #watchFirewall(): void {
+    const { netfilter, sysroot } = this.#config;
+    if (this.#with.collectors !== undefined || (netfilter === null && sysroot !== '/')) return;
+    const signal = AbortSignal.any([this.#with.signal, this.#ended.signal]);
+    this.#watching = watchFirewall(
+      netfilter,
+      () => this.#changes.note('firewall'),
+      signal,
+      this.#with.logger,
+    );
   }
 
   /** One connection, to its end. Tells whether the server gave a verdict. */

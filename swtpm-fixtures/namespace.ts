@@ -11,6 +11,9 @@ export interface NetworkNamespace extends AsyncDisposable {
   run(program: string, args: readonly string[], input?: string): Promise<string>;
 }
 
+/** Of `workerRules`, as nft takes it. */
+export const inputChain = ['inet', 'filter', 'input'] as const;
+
 /** The host firewall of a worker: nothing comes in but what was asked for, and the kubelet from its own network. */
 export const workerRules = `table inet filter {
 	chain input {

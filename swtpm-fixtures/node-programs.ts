@@ -1,5 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { FixtureMachine } from './machine.ts';
 
@@ -11,46 +13,83 @@ export interface NodeSettings {
   /** How it knows the server. */
   readonly trust: { readonly caFile: string } | { readonly joinTokenFile: string };
   readonly logLevel?: string;
-  readonly watch?: boolean;
   /** Argv that comes before the arguments of `assay-agent`; default: it runs from source. */
   readonly program?: readonly [string, ...string[]];
 }
 
-/** The programs of Assay that run on a machine. */
+/** The programs of Assay that run on a machine: agent, tpm-broker, and netfilter where the machine has a network. */
 export interface NodePrograms extends AsyncDisposable {
-  readonly agent: Daemon;
-  /** By name. */
-  readonly processes: ReadonlyMap<string, number>;
+  /** Process ids by name. */
+  readonly processes: ReadonlyMap<'agent' | 'broker' | 'netfilter', number>;
 }
 
 const fromSource = [process.execPath, join(import.meta.dirname, '../agent/main.ts')] as const;
 
-/** Starts them, as the units of a host do. */
+/** Starts them, as the units of a host do; the agent comes last, since it asks the others. */
 export async function startNodePrograms(
   machine: FixtureMachine,
   settings: NodeSettings,
 ): Promise<NodePrograms> {
-  const { dir, node, server, trust, logLevel = 'info', watch = true, program = fromSource } = settings;
+  const { dir, node, server, trust, logLevel = 'info', program = fromSource } = settings;
+  const [first, ...rest] = program;
+  await using starting = new AsyncDisposableStack();
+  // A Unix socket's path has at most 107 bytes.
+  const run = await mkdtemp(join(tmpdir(), 'assay-run-'));
+  starting.defer(() => rm(run, { recursive: true, force: true }));
+  const processes = new Map<'agent' | 'broker' | 'netfilter', number>();
+  const begin = async (
+    name: 'agent' | 'broker' | 'netfilter',
+    argv: readonly [string, ...string[]],
+    socket: string | null,
+  ) => {
+    const daemon = await startDaemon(argv[0], argv.slice(1));
+    starting.defer(() => daemon.kill('SIGKILL'));
+    processes.set(name, daemon.pid);
+    if (socket !== null) await listens(daemon, name, socket);
+  };
+  const tpmBroker = join(run, 'tpm.sock');
+  await begin(
+    'broker',
+    [first, ...rest, 'tpm-broker', '--socket', tpmBroker, '--tcti', machine.tpm.tcti],
+    tpmBroker,
+  );
+  const { network } = machine;
+  const netfilter = network === null || typeof network === 'string' ? null : join(run, 'netfilter.sock');
+  if (network !== null && typeof network !== 'string' && netfilter !== null)
+    await begin('netfilter', network.inside(first, ...rest, 'netfilter', '--socket', netfilter), netfilter);
+
   const stateDir = join(dir, 'agent');
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   const config = join(dir, 'agent.yaml');
   const values = {
     servers: [`127.0.0.1:${server.port}`],
     node,
-    tcti: machine.tpm.tcti,
+    tpmBroker,
+    ...(netfilter !== null && { netfilter }),
     stateDir,
     sysroot: machine.sysroot,
-    watch,
     logLevel,
     ...trust,
   };
   await writeFile(config, JSON.stringify(values), { mode: 0o600 });
-  const agent = await startDaemon(program[0], [...program.slice(1), 'run', '--config', config]);
-  return {
-    agent,
-    processes: new Map([['agent', agent.pid]]),
-    async [Symbol.asyncDispose]() {
-      await agent.kill('SIGKILL');
-    },
-  };
+  await begin('agent', [first, ...rest, 'run', '--config', config], null);
+  const started = starting.move();
+  return { processes, [Symbol.asyncDispose]: () => started.disposeAsync() };
+}
+
+/** Resolves once the socket is there. @throws Error with what the program said where it ended before */
+async function listens(daemon: Daemon, name: string, socket: string): Promise<void> {
+  let said: string | null = null;
+  void daemon.ended.then((text) => {
+    said = text;
+  });
+  const isThere = () =>
+    access(socket).then(
+      () => true,
+      () => false,
+    );
+  for (let left = 1_000; !(await isThere()); left--) {
+    if (said !== null || left === 0) throw new Error(`${name} does not start: ${said ?? 'it is silent'}`);
+    await sleep(20);
+  }
 }

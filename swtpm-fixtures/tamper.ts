@@ -11,7 +11,9 @@ import { parseRawLog } from '../attest-server/verify/tpm/log-format.ts';
 import { digestsOf, remeasure } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
 
-export type Tampering = 'kernel' | 'cmdline' | 'secureboot';
+/** Parts of a boot that `tamper` can change. */
+export const tamperings = ['kernel', 'cmdline', 'secureboot'] as const;
+export type Tampering = (typeof tamperings)[number];
 
 /** The argument that is added to a tampered command line. */
 const addedArgument = 'init=/bin/sh';
@@ -23,7 +25,7 @@ const addedArgument = 'init=/bin/sh';
  * @throws Error where the log does not measure the component
  */
 export function tamper(log: Buffer, what: Tampering): Buffer {
-  const changes = tamperings[what](parseEventLog(log));
+  const changes = changesOf[what](parseEventLog(log));
   if (changes.size === 0)
     throw new Error(`this log does not measure ${components[what]}: choose another recorded boot`);
   return rewriteLog(log, changes);
@@ -47,7 +49,7 @@ const components: Readonly<Record<Tampering, string>> = {
 
 type Changes = Map<number, EventChange | 'drop'>;
 
-const tamperings: Readonly<Record<Tampering, (log: ParsedLog) => Changes>> = {
+const changesOf: Readonly<Record<Tampering, (log: ParsedLog) => Changes>> = {
   kernel: (log) => changed(log, contentOf(log, 'kernel')),
   cmdline: changeCommandLine,
   secureboot: switchSecureBootOff,

@@ -84,6 +84,12 @@ const rules: readonly Rule[] = [
   // Loose files; those that join rooms are in the list below.
   { room: server, values: [protocol, `${server}/policy/file`, ...looseFiles], types },
   { room: 'agent/node-tpm2', values: [] },
+  // A socket of this machine, and nothing of a network.
+  {
+    room: 'agent/tpm-broker',
+    values: [runner, `${protocol}/settings`, 'agent/agent-error', 'agent/tcti-setting'],
+    packages: ['zod', 'pino', 'node:fs/promises', 'node:net', 'node:path', 'node:timers/promises'],
+  },
   { room: 'agent', values: ['agent', protocol] },
   {
     room: 'swtpm-fixtures',

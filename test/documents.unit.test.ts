@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
 import { agentSettings } from '../agent/config.ts';
+import { brokerSettings } from '../agent/tpm-broker/config.ts';
 import { serverSettings } from '../attest-server/config.ts';
 import type { Setting, Settings } from '../attest-server/protocol/settings.ts';
 
@@ -11,15 +12,15 @@ const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const documents = globSync('{*,{docs,manifests}/*}.md', { cwd: root }).sort();
 
-describe('README.md', () => {
-  const readme = read('README.md');
-  for (const [program, settings] of [
-    ['server', serverSettings],
-    ['agent', agentSettings],
+describe('the tables of settings', () => {
+  for (const [program, settings, document] of [
+    ['server', serverSettings, 'README.md'],
+    ['agent', agentSettings, 'README.md'],
+    ['TPM broker', brokerSettings, 'docs/privileges.md'],
   ] as const)
-    it(`has every setting of the ${program} as it is`, () => {
+    it(`have every setting of the ${program} as it is`, () => {
       const table = settingsTable(settings);
-      assert.ok(readme.includes(`\n${table}\n`), `README.md wants this table:\n\n${table}\n`);
+      assert.ok(read(document).includes(`\n${table}\n`), `${document} wants this table:\n\n${table}\n`);
     });
 });
 

@@ -73,9 +73,9 @@ async function daemonOf(
   return { name, sockets: await socketsOf(proc, id, listening) };
 }
 
-/** The kernel shows each network at an inode of its own, to everybody; null where it shows none. */
+/** The kernel shows the sockets of each network at an inode of its own, to everybody; null where it shows none. */
 async function networkOf(proc: string, id: string): Promise<number | null> {
-  return stat(join(proc, id, 'net')).then(
+  return stat(join(proc, id, 'net/tcp')).then(
     ({ ino }) => ino,
     () => null,
   );

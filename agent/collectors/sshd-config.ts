@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { resolveBelow } from './below-root.ts';
 import { readBounded } from './read-bounded.ts';
@@ -35,8 +35,21 @@ export async function readSshdPorts(sysroot: string, signal?: AbortSignal): Prom
     for (const pattern of includes)
       for (const included of await matching(sysroot, pattern)) await read(included, depth + 1);
   };
+  await checkIsShown(sysroot);
   await read(sshdConfig, 0);
   return ports;
+}
+
+/** A unit of systemd hides a folder by one that is empty and has no rights, which root reads all the same. */
+async function checkIsShown(sysroot: string): Promise<void> {
+  const found = await stat(await resolveBelow(sysroot, posix.dirname(sshdConfig))).catch(notThere);
+  if (found !== null && (found.mode & 0o777) === 0) throw new Error('/etc/ssh is hidden from the agent');
+}
+
+function notThere(error: unknown): null {
+  const code = error instanceof Error && 'code' in error ? error.code : '';
+  if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+  throw error;
 }
 
 /**
@@ -102,11 +115,7 @@ async function matching(sysroot: string, pattern: string): Promise<readonly stri
 }
 
 async function namesIn(sysroot: string, folder: string): Promise<readonly string[]> {
-  const names = await readdir(await resolveBelow(sysroot, folder)).catch((error: unknown) => {
-    const code = error instanceof Error && 'code' in error ? error.code : '';
-    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
-    throw error;
-  });
+  const names = (await readdir(await resolveBelow(sysroot, folder)).catch(notThere)) ?? [];
   if (names.length > mostEntries) throw new Error(`/${folder} has more than ${mostEntries} entries`);
   return names;
 }

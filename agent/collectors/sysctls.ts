@@ -15,7 +15,7 @@ export async function readSysctls(sysroot: string, signal?: AbortSignal): Promis
   const isForeign = await isInOtherNetwork(sysroot);
   const names = sysctlNames.filter((name) => !(isForeign && name.startsWith('net.')));
   const values: Partial<Record<SysctlName, string>> = {};
-  let unread = isForeign ? 'the agent is in another network than the host: net.* are not the host\u2019s' : null;
+  let unread = isForeign ? 'the agent is in another network than the host: net.* are not of the host' : null;
   const read = await Promise.all(
     names.map((name) =>
       readBounded(join(sysroot, 'proc/sys', name.replaceAll('.', '/')), 64, signal).catch((error: unknown) => {
@@ -35,7 +35,7 @@ export async function readSysctls(sysroot: string, signal?: AbortSignal): Promis
 /** False for a recorded tree, in which no process looks. */
 async function isInOtherNetwork(sysroot: string): Promise<boolean> {
   const inodeOf = (process: string) =>
-    stat(join(sysroot, 'proc', process, 'net')).then(
+    stat(join(sysroot, 'proc', process, 'net/tcp')).then(
       ({ ino }) => ino,
       () => null,
     );

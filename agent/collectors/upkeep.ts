@@ -165,7 +165,7 @@ class StatusReader {
     else if (line.startsWith('Version: ')) this.#version = line.slice(9).trim();
     else if (line === '') {
       if (this.#isInstalled && runtimePackages.has(this.#name) && this.#found.length < mostRuntimes)
-        this.#found.push({ name: this.#name, version: this.#version.replace(/[^\x21-\x7e]/g, '?').slice(0, 64) });
+        this.#found.push({ name: this.#name, version: this.#version.replace(/[^\x21-\x7e]/g, '?').slice(0, 64) || '?' });
       this.#name = '';
       this.#version = '';
       this.#isInstalled = false;

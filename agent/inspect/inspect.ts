@@ -48,7 +48,7 @@ export async function runInspect(
   return isWritten ? 0 : 1;
 }
 
-export interface InspectOptions {
+interface InspectOptions {
   readonly parts: readonly InspectPart[];
   /** Stands for `/` when devices, /proc, /sys, /etc, /run and /boot are read. */
   readonly sysroot: string;
@@ -57,7 +57,7 @@ export interface InspectOptions {
 }
 
 /** How much was seen, for a log line; `null` for a part that was not asked for, a text where it could not be written. */
-export interface InspectSummary {
+interface InspectSummary {
   readonly out: string;
   /** False: the machine has no group `assay`, and nobody but root may read it. */
   readonly readable: boolean;
@@ -77,7 +77,7 @@ const looks = 3;
  * Reads what only root can and writes it where the agent reads it. One part that fails leaves the other alone.
  * @throws AgentError `out_folder`
  */
-export async function inspect({ parts, sysroot, out }: InspectOptions): Promise<InspectSummary> {
+async function inspect({ parts, sysroot, out }: InspectOptions): Promise<InspectSummary> {
   // The agent's user goes through the folders that lead there.
   process.umask(0o022);
   const root = resolve(sysroot);

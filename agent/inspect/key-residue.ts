@@ -22,13 +22,18 @@ export function parseKeyResidue(
   const found = new Set<string>();
   for (const line of bytes.toString('latin1').split('\n')) {
     // serial flags usage time-out permissions uid gid type description: bytes
-    const [, type, said] =
-      /^\s*[0-9a-f]{1,8} \S{7}\s+\d+\s+\S+\s+[0-9a-f]{1,8}\s+-?\d+\s+-?\d+ (\S+)\s+(.*)$/.exec(line) ?? [];
+    const [, flags = '', left = '', type, said] =
+      /^\s*[0-9a-f]{1,8} (\S{7})\s+\d+\s+(\S+)\s+[0-9a-f]{1,8}\s+-?\d+\s+-?\d+ (\S+)\s+(.*)$/.exec(line) ??
+      [];
     if ((type !== 'user' && type !== 'logon') || said === undefined) continue;
     const name = said.replace(/: \d+$/, '');
+    const isGone = left === 'expd' || /[RDi]/.test(flags);
+    // What systemd-cryptsetup was told at the console it keeps for 150 seconds, for the next volume.
+    const endsSoon = name === 'cryptsetup' && /^(?:\d+s|[0-2]m)$/.test(left);
     const uuid = /^cryptsetup:([0-9a-fA-F-]{36})/.exec(name)?.[1]?.toLowerCase();
     const opens = /^cryptsetup(?:[:.-]|$)/.test(name) || named.has(name);
-    if (!opens || (type === 'logon' && uuid !== undefined && active.has(uuid))) continue;
+    const isNormal = type === 'logon' && uuid !== undefined && active.has(uuid);
+    if (isGone || endsSoon || !opens || isNormal) continue;
     found.add(`%${type}:${name}`);
   }
   return [...found].map((name) => ({ where: 'keyring' as const, name: name.slice(0, 4096) }));

@@ -55,17 +55,18 @@ async function openChecked(path: string, shown: string, group: number | null): P
   const found = await lstat(path);
   if ((found.mode & 0o170000) !== 0o040000) throw refused(shown, 'is no folder');
   const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  const at = `/proc/self/fd/${handle.fd}`;
   try {
     const { mode, uid, gid } = await handle.stat();
     if (uid !== process.getuid?.()) throw refused(shown, `is of user ${uid}`);
     if ((mode & 0o022) !== 0) throw refused(shown, 'may be changed by others');
     if (group !== null && gid !== group) await handle.chown(uid, group);
     if ((mode & 0o7777) !== 0o750) await handle.chmod(0o750);
+    for (const name of await readdir(at)) if (temporaryName.test(name)) await removeOld(join(at, name));
   } catch (error) {
     await handle.close();
     throw error;
   }
-  const at = `/proc/self/fd/${handle.fd}`;
   return {
     group,
     read: (name, most) => readBounded(join(at, name), most),
@@ -94,6 +95,15 @@ async function openChecked(path: string, shown: string, group: number | null): P
     folder: (name) => openChecked(join(at, name), join(shown, name), group),
     [Symbol.asyncDispose]: () => handle.close(),
   };
+}
+
+/** Of a run that was ended while it wrote; one that writes now is young. */
+const temporaryName = /^\..+\.[0-9a-f-]{36}$/;
+const oldMs = 600_000;
+
+async function removeOld(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => null);
+  if (found !== null && Date.now() - found.mtimeMs > oldMs) await rm(path, { force: true });
 }
 
 /** Its readers see it only once it has their group. */

@@ -1,7 +1,7 @@
 import { run, ToolError } from 'node-tpm2/run';
 
 /** Milliseconds for one piece of one device. */
-export const deviceWithin = 2_000;
+const deviceWithin = 2_000;
 
 export interface Piece {
   readonly path: string;

@@ -7,7 +7,7 @@ export async function deniedText(path: string, isDevice: boolean): Promise<strin
   const user = userName();
   const closed = await closedFolder(path);
   if (closed !== null)
-    return `the user ${user} may not enter the folder ${closed}, in which the TPM's ${isDevice ? 'device' : 'socket'} ${path} is: open it to a group of ${user} (chgrp GROUP ${closed}; chmod g+rx ${closed})`;
+    return `the user ${user} may not enter the folder ${closed}, in which the TPM's ${isDevice ? 'device' : 'socket'} ${path} is: open it to a group of ${user} (chgrp GROUP ${closed}; chmod g+${isDevice ? 'x' : 'rx'} ${closed})`;
   const { mode, gid } = await stat(path);
   const group = await groupName(gid);
   const what = `the user ${user} may not open the TPM ${path} (mode ${(mode & 0o777).toString(8)}, group ${group})`;

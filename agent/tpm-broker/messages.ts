@@ -36,7 +36,6 @@ const request = z.discriminatedUnion('verb', [
 export type Request = z.input<typeof request>;
 /** A request as it was checked. */
 export type CheckedRequest = z.output<typeof request>;
-export type Verb = Request['verb'];
 
 const toolName = 'tpm-broker';
 

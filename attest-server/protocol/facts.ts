@@ -5,8 +5,9 @@ import { nodeName } from './messages.ts';
 import { parseJson } from './parse-json.ts';
 import { Rejection } from './rejection.ts';
 
-/** `unread` of the facts: what was meant to be said and could not be read. */
+/** On one line. */
 const cause = z.string().regex(/^[\x20-\x7e]{0,256}$/);
+const word = z.string().regex(/^[\x21-\x7e]{1,64}$/);
 const port = z.int().min(1).max(65_535);
 /** `0.0.0.0:22`, `[::]:22` */
 const socket = z.string().regex(/^[0-9a-f.:[\]]{3,64}$/);
@@ -40,26 +41,26 @@ export const facts = z.object({
       listening: z.array(port).max(limits.listening),
       ssh: z.object({
         /** Where its configuration has SSH listen, besides 22, and which file says so. */
-        ports: z.array(z.object({ port, source: z.string().max(256) })).max(32),
+        ports: z.array(z.object({ port, source: cause })).max(32),
         /** Those that listen on 22 or on one of these ports. */
         sockets: z.array(socket).max(32),
         /** Daemons that run in the host's network; `sockets` null where it may not be seen which are theirs. */
-        daemons: z.array(z.object({ name: z.string().max(16), sockets: z.array(socket).max(16).nullable() })).max(16),
+        daemons: z.array(z.object({ name: word, sockets: z.array(socket).max(16).nullable() })).max(16),
       }),
       /** By name, as far as the kernel has them: see sysctls.ts. */
       sysctls: z
         .record(z.string().regex(/^[a-z0-9_.]{1,64}$/), z.string().regex(/^-?[0-9]{1,20}$/))
         .refine((given) => Object.keys(given).length <= 128, 'too many sysctls'),
       /** Whether the clock is set by others, and by what; null where no file says whether it is. */
-      timeSync: z.object({ by: z.string().max(32), synchronized: z.boolean().nullable() }),
+      timeSync: z.object({ by: word, synchronized: z.boolean().nullable() }),
       /** The package manager asks for a reboot. */
       rebootRequired: z.boolean(),
       /** The newest kernel below /boot, as it calls itself. */
-      newestKernel: z.string().max(128),
+      newestKernel: z.string().regex(/^[\x21-\x7e]{1,128}$/),
       /** Packages that the package manager knows newer ones of. */
       updates: z.object({ all: z.int().min(0), security: z.int().min(0).nullable() }),
       /** Container runtimes that are installed as packages. */
-      runtimes: z.array(z.object({ name: z.string().max(32), version: z.string().max(64) })).max(8),
+      runtimes: z.array(z.object({ name: word, version: word })).max(8),
       /** Why one of these is missing or not complete, by its name. */
       unread: z
         .record(z.string().regex(/^[A-Za-z0-9]{1,32}$/), cause)

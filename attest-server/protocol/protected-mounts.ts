@@ -25,13 +25,11 @@ export function comesWithContainers(
   if (mount.type !== 'overlay') return false;
   const layers = overlayLayers(mount);
   const under = byId.get(mount.parent) ?? null;
-  return (
-    layers !== null &&
-    layers.every((layer) => {
-      const at = find(layer);
-      return at !== null && at !== mount && (at === under || standing.has(at));
-    })
-  );
+  const isHeld = (layer: string) => {
+    const at = find(layer);
+    return at !== null && at !== mount && (at === under || standing.has(at));
+  };
+  return layers?.every(isHeld) ?? false;
 }
 
 export interface MountsAround {

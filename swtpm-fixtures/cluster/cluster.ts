@@ -10,9 +10,11 @@ import { logLines } from '../../attest-server/protocol/log-lines.ts';
 import type { NodeState, Verdict } from '../../attest-server/protocol/verdict.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openAuthority, type TpmAuthority } from '../authority.ts';
-import { type Daemon, startDaemon } from '../daemon.ts';
 import { withMadeFiles } from '../loader-files.ts';
 import { type FixtureMachine, startMachine } from '../machine.ts';
+import { inputChain, openNamespace } from '../namespace.ts';
+import { type NodePrograms, startNodePrograms } from '../node-programs.ts';
+import { type Tampering, tamper } from '../tamper.ts';
 import type { Narrator } from './narrator.ts';
 import { createOperator, type Operator } from './operator.ts';
 import { describeVerdict } from './sentences.ts';
@@ -47,6 +49,8 @@ export interface ClusterNode {
   startAgent(joinTokenFile?: string): Promise<void>;
   /** Cuts the power, boots with this log, and starts the agent. */
   reboot(log: Buffer): Promise<void>;
+  /** Changes the machine: a boot by a power cycle, firewall and disk while it runs. @throws Error without a firewall */
+  change(what: Tampering | 'firewall' | 'disk'): Promise<void>;
   powerOff(): Promise<void>;
 }
 
@@ -54,6 +58,8 @@ export interface Cluster extends AsyncDisposable {
   readonly dir: string;
   readonly server: RunningServer;
   readonly nodes: readonly ClusterNode[];
+  /** Why the nodes have no firewall, which the policy then does not require; null where they have one. */
+  readonly noFirewall: string | null;
   readonly operator: Operator;
   state(node: string): { state: NodeState; codes: readonly string[] } | null;
   /** Whether a verdict since the node's latest boot carried that code. */
@@ -80,18 +86,23 @@ const nameOf = (index: number) => `node-${index + 1}`;
  * The shipped `strict` policy with a group for each model of machine, since each model boots something else.
  * A reference of a group is what that group's nodes are compared with.
  */
-function policyFor(count: number, models: readonly string[]): string {
+function policyFor(count: number, models: readonly string[], hasFirewall: boolean): string {
+  const aspects = ['identity', 'boot', 'disk', ...(hasFirewall ? ['firewall'] : []), 'host'];
   const groups = models.map((model, at) => {
     const nodes = Array.from({ length: count }, (_, index) => index).filter(
       (index) => index % models.length === at,
     );
-    return { name: model, nodes: nodes.map(nameOf), mode: 'enforce', require: ['identity', 'boot'] };
+    return {
+      name: model,
+      nodes: nodes.map(nameOf),
+      mode: 'enforce',
+      require: [...aspects],
+      ...(hasFirewall && { firewall: { forbid: ['input tcp 22 from anywhere'] } }),
+    };
   });
   const used = groups.filter(({ nodes }) => nodes.length > 0);
   return stringify({ apiVersion: 'assay.dev/v1', kind: 'Policy', groups: used });
 }
-
-const agentProgram = join(import.meta.dirname, '../../agent/main.ts');
 
 /** Makes the machines, boots them, and starts the server. No agent runs yet. */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
@@ -107,7 +118,8 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       seen.set(name, new Set());
     };
     const authority = await openAuthority(join(dir, 'tpm-authority'));
-    const server = await startOnUsualPorts(options, authority, (entry) => {
+    const noFirewall = await whyNoFirewall();
+    const server = await startOnUsualPorts(options, authority, noFirewall === null, (entry) => {
       const before = latest.get(entry.node);
       latest.set(entry.node, entry.verdict);
       if (
@@ -129,6 +141,8 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     });
     resources.defer(() => server.close());
     narrator.say('The attestation server is up. It trusts nobody yet.');
+    if (noFirewall !== null)
+      narrator.say(`The nodes have no firewall, and the policy requires none: ${noFirewall}`);
 
     const nodes = await Promise.all(
       Array.from({ length: options.nodes }, async (_, index) => {
@@ -158,6 +172,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       dir,
       server,
       nodes,
+      noFirewall,
       operator,
       state: (name) => {
         const verdict = latest.get(name);
@@ -216,12 +231,13 @@ type Recorded = NonNullable<Parameters<typeof startServer>[1]['recorded']>;
 async function startOnUsualPorts(
   options: ClusterOptions,
   { rootsDir }: TpmAuthority,
+  hasFirewall: boolean,
   recorded: Recorded,
 ): Promise<RunningServer> {
   const { formatters, timestamp } = logLines;
   const logger = pino({ level: options.logLevel, base: null, formatters, timestamp }, pino.destination(2));
   const policyFile = join(options.dir, 'strict.yaml');
-  await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings));
+  await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings, hasFirewall));
   const start = (ports: Readonly<Record<string, number>>) =>
     startServer(
       serverConfig(
@@ -258,6 +274,14 @@ function takenPort(error: unknown): number | null {
   return isTaken && 'port' in error && typeof error.port === 'number' ? error.port : null;
 }
 
+/** What is missing on this computer for a network of each node's own. */
+async function whyNoFirewall(): Promise<string | null> {
+  const tried = await openNamespace();
+  if (typeof tried === 'string') return tried;
+  await tried[Symbol.asyncDispose]();
+  return null;
+}
+
 async function makeNode(
   name: string,
   recording: string,
@@ -271,46 +295,47 @@ async function makeNode(
   );
   const home = join(dir, 'nodes', name);
   await mkdir(home, { recursive: true, mode: 0o700 });
-  const machine = await startMachine({ log, dir: home, authority });
+  const machine = await startMachine({ log, dir: home, authority, network: true });
   const tpm = await openTpm({ tcti: machine.tpm.tcti });
   const { publicArea } = await tpm.readEndorsementKey();
   await tpm.close();
-  const stateDir = join(home, 'agent');
-  let agent: Daemon | null = null;
+  let programs: NodePrograms | null = null;
   let joinToken: string | undefined;
 
   const stopAgent = async () => {
-    await agent?.kill('SIGKILL');
-    agent = null;
+    await programs?.[Symbol.asyncDispose]();
+    programs = null;
   };
   const startAgent = async (joinTokenFile?: string) => {
     joinToken = joinTokenFile ?? joinToken;
-    const config = join(home, 'agent.yaml');
-    const trust = joinToken === undefined ? { caFile: server.caFile } : { joinTokenFile: joinToken };
-    const settings = {
-      servers: [`127.0.0.1:${server.agentPort}`],
+    programs = await startNodePrograms(machine, {
       node: name,
-      tcti: machine.tpm.tcti,
-      stateDir,
-      sysroot: machine.sysroot,
-      logLevel: 'info',
-      ...trust,
-    };
-    await writeFile(config, JSON.stringify(settings), { mode: 0o600 });
-    agent = await startDaemon(process.execPath, [agentProgram, 'run', '--config', config]);
+      dir: home,
+      server: { port: server.agentPort },
+      trust: joinToken === undefined ? { caFile: server.caFile } : { joinTokenFile: joinToken },
+    });
   };
-  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const reboot = async (next: Buffer) => {
+    await stopAgent();
+    await machine.powerCycle(next);
+    forget(name);
+    await startAgent();
+  };
   return {
     name,
     machine,
     log,
     ekDigest: createHash('sha256').update(publicArea).digest('hex'),
     startAgent,
-    async reboot(next) {
-      await stopAgent();
-      await machine.powerCycle(next);
-      forget(name);
-      await startAgent();
+    reboot,
+    async change(what) {
+      if (what === 'disk') return machine.bindOver(true);
+      if (what !== 'firewall') return reboot(tamper(log, what));
+      const { network } = machine;
+      if (network === null || typeof network === 'string')
+        throw new Error(`${name} has no firewall${network === null ? '' : `: ${network}`}`);
+      // Before all others: what an attacker adds to come in again.
+      await network.run('nft', ['insert', 'rule', ...inputChain, 'tcp', 'dport', '22', 'accept']);
     },
     async powerOff() {
       await stopAgent();

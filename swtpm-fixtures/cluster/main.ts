@@ -28,7 +28,10 @@ const program = new Command('npm start --')
   )
   .option('--nodes <n>', 'how many nodes, at least 3', countOfNodes, 3)
   .addOption(
-    new Option('--tamper <what>', 'what changes in the second boot of node-2')
+    new Option(
+      '--tamper <what>',
+      'what changes on node-2: in its second boot, or (firewall, disk) while it runs',
+    )
       .choices(changes)
       .default('kernel'),
   )

@@ -1,8 +1,7 @@
 import { once } from 'node:events';
-import { tamper } from '../tamper.ts';
 import type { Cluster } from './cluster.ts';
 import type { Narrator } from './narrator.ts';
-import { changes } from './story.ts';
+import { changed, changes } from './story.ts';
 import { mayRead, readTypedLines } from './typed-lines.ts';
 
 /** Keeps the cluster up until it is interrupted, and lets the reader change machines by typing. */
@@ -12,7 +11,7 @@ export async function stayUp(cluster: Cluster, narrator: Narrator, signal: Abort
     `Agents connect to 127.0.0.1:${agentPort}, the API is https://127.0.0.1:${apiPort}, metrics are http://127.0.0.1:${metricsPort}/metrics`,
     'In another terminal, in this folder:  npx assay get nodes   npx assay why node-2   npx assay history node-1',
     mayRead()
-      ? 'Here, type:  tamper node-1 kernel|cmdline|secureboot   restore node-2   off node-3     Ctrl-C ends it.'
+      ? 'Here, type:  tamper node-1 kernel|cmdline|secureboot|firewall|disk   restore node-2   off node-3     Ctrl-C ends it.'
       : 'It runs in the background and reads nothing there: fg brings it back, then type help. Ctrl-C there, or kill, ends it.',
   ])
     narrator.say(line);
@@ -27,7 +26,7 @@ export async function stayUp(cluster: Cluster, narrator: Narrator, signal: Abort
   clearInterval(alive);
 }
 
-const usage = 'Type: tamper NODE kernel|cmdline|secureboot, restore NODE, off NODE';
+const usage = 'Type: tamper NODE kernel|cmdline|secureboot|firewall|disk, restore NODE, off NODE';
 
 async function obey(cluster: Cluster, narrator: Narrator, line: string): Promise<void> {
   if (line === '') return;
@@ -38,8 +37,8 @@ async function obey(cluster: Cluster, narrator: Narrator, line: string): Promise
     return narrator.say(`The nodes are ${cluster.nodes.map((each) => each.name).join(', ')}.`);
   const change = changes.find((each) => each === what);
   if (verb === 'tamper' && change !== undefined && change !== 'none') {
-    narrator.say(`${node.name} loses power and boots with another ${change}.`);
-    await node.reboot(tamper(node.log, change));
+    narrator.say(`${node.name} ${changed[change]}.`);
+    await node.change(change);
   } else if (verb === 'restore') {
     narrator.say(`${node.name} loses power and boots as it was recorded.`);
     await node.reboot(node.log);

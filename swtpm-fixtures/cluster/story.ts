@@ -1,10 +1,10 @@
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
-import { tamper } from '../tamper.ts';
+import { tamperings } from '../tamper.ts';
 import type { Cluster, ClusterNode } from './cluster.ts';
 import type { Narrator } from './narrator.ts';
 
-/** The part of the second boot of node-2 that may change. */
-export const changes = ['kernel', 'cmdline', 'secureboot', 'none'] as const;
+/** What may change on node-2: a part of its second boot, or something while it runs. */
+export const changes = [...tamperings, 'firewall', 'disk', 'none'] as const;
 export type Change = (typeof changes)[number];
 
 /** The reason code that each change must lead to. */
@@ -12,6 +12,8 @@ const expectedCode: Readonly<Record<Change, string | null>> = {
   kernel: 'kernel_unknown',
   cmdline: 'cmdline_policy',
   secureboot: 'secureboot_off',
+  firewall: 'fw_drift',
+  disk: 'mount_not_encrypted',
   none: null,
 };
 
@@ -55,12 +57,13 @@ export async function tellStory(
   expectReboot(first);
 
   const { tamper: change } = options;
-  narrator.say(
-    `${second.name} loses power and boots again${change === 'none' ? ', unchanged' : ` with ${changed[change]}`}.`,
-  );
-  await second.reboot(change === 'none' ? second.log : tamper(second.log, change));
+  if (change === 'firewall' && cluster.noFirewall !== null)
+    throw new Error(`--tamper firewall needs nodes with a firewall: ${cluster.noFirewall}`);
+  narrator.say(`${second.name} ${changed[change]}.`);
+  if (change === 'none') await second.reboot(second.log);
+  else await second.change(change);
   await expect(second, change === 'none' ? 'trusted' : 'untrusted', expectedCode[change]);
-  expectReboot(second);
+  if (change !== 'firewall' && change !== 'disk') expectReboot(second);
 
   if (options.powerLoss) {
     narrator.say(`${third.name} loses power for good. Silence is never trusted.`);
@@ -87,11 +90,15 @@ export async function tellStory(
   return ok;
 }
 
-const changed = {
-  kernel: 'another kernel',
-  cmdline: 'another kernel command line',
-  secureboot: 'Secure Boot switched off',
-} as const;
+/** As a sentence about a node. */
+export const changed: Readonly<Record<Change, string>> = {
+  kernel: 'loses power and boots again with another kernel',
+  cmdline: 'loses power and boots again with another kernel command line',
+  secureboot: 'loses power and boots again with Secure Boot switched off',
+  firewall: 'runs on, and somebody puts a rule first in its firewall that lets SSH in',
+  disk: 'runs on, and somebody binds an unencrypted directory over its container storage',
+  none: 'loses power and boots again, unchanged',
+};
 
 /** Each TPM is bound to a name: one by a join token, the others by an inventory. */
 async function enrol({ nodes, operator }: Cluster, narrator: Narrator, byToken: ClusterNode): Promise<void> {
@@ -116,9 +123,17 @@ async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
   const unknown = cluster.nodes.filter((node) => cluster.state(node.name)?.codes.includes('no_reference'));
   if (unknown.length === 0) return;
   narrator.say(
-    'The operator vouches for what they booted: `assay reference capture` makes it the reference.',
+    'The operator vouches for what they booted, their disks and their firewalls: `assay reference capture` makes references.',
   );
-  for (const { name } of unknown) await cluster.operator.assay('reference', 'capture', name, '--name', name);
+  const kinds = cluster.noFirewall === null ? ['boot', 'disk', 'firewall'] : ['boot', 'disk'];
+  await Promise.all(
+    unknown.map(async ({ name }) => {
+      for (const kind of kinds) {
+        const reference = kind === 'boot' ? name : `${name}-${kind}`;
+        await cluster.operator.assay('reference', 'capture', name, '--name', reference, '--kind', kind);
+      }
+    }),
+  );
 }
 
 async function settled(cluster: Cluster, { name }: ClusterNode): Promise<boolean> {

@@ -31,6 +31,7 @@ describe("an agent's configuration", () => {
       servers: [{ host: 'assay.example', port: 8443 }],
       node: 'node-1',
       tcti: 'device:/dev/tpmrm0',
+      tpmBroker: null,
       stateDir: '/var/lib/assay-agent',
       caFile: '/etc/assay/ca.pem',
       joinTokenFile: null,

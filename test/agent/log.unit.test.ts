@@ -78,6 +78,7 @@ describe('what an agent logs', function () {
       caFile: null,
       joinTokenFile: join(folder, 'token'),
       tcti: 'device:/dev/no-such-tpm',
+      tpmBroker: null,
       stateDir: join(folder, 'state'),
       sysroot: '/',
       logLevel: 'debug',

@@ -64,13 +64,13 @@ export async function benchIdle(
     const alone = watchAlone(machine.sysroot, lasts);
     await sleep(lasts * 1_000);
     const after = await times();
-    const spent = (name: string, kind: 'own' | 'children') =>
+    const spent = (name: 'agent' | 'broker' | 'netfilter', kind: 'own' | 'children') =>
       (after.get(name)?.[kind] ?? 0) - (before.get(name)?.[kind] ?? 0);
     const percent = (ms: number) => Math.round((ms / lasts / 10) * 1_000) / 1_000;
     const names = [...programs.processes.keys()];
     const whole = names.reduce((sum, name) => sum + spent(name, 'own') + spent(name, 'children'), 0);
     const firewall = spent('netfilter', 'own') + spent('netfilter', 'children');
-    const quote = ['agent', 'broker'].reduce(
+    const quote = (['agent', 'broker'] as const).reduce(
       (sum, name) => sum + spent(name, 'children'),
       spent('broker', 'own'),
     );

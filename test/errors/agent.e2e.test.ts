@@ -170,7 +170,7 @@ describe('an agent that cannot work advises the right thing', () => {
       await mkdir(folder);
       await writeFile(join(folder, 'sock'), '');
       await chmod(folder, isRoot ? 0o700 : 0o000);
-      await says({ tcti: `swtpm:path=${folder}/sock` }, [`may not enter the folder ${folder}`, 'chmod g+x']);
+      await says({ tcti: `swtpm:path=${folder}/sock` }, [`may not enter the folder ${folder}`, 'chmod g+rx']);
       await chmod(folder, 0o700);
     });
   });

@@ -45,7 +45,7 @@ export function paragraph(reason: ReasonView, reading: Reading, node: string | n
   ];
   const head = wrapped(`${reason.code}: ${readable(reason.text, reading)}`, reading.width - 2);
   const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, reading)).join('');
-  const detail = (reason.detail ?? []).map((line) => `      ${line}\n`).join('');
+  const detail = (reason.detail ?? []).map((line) => `      ${printable(line)}\n`).join('');
   const next = steps('    next', reason.next ?? adviceOn(reason.code, { node }), 15, reading);
   return `${head.map((line) => `  ${line}\n`).join('')}${body}${detail}${next}`;
 }

@@ -94,11 +94,9 @@ function judgeAnew(
     'fault' in parsed
       ? { findings: [unreadPart(parsed.fault)], affirmed: false, references: [] }
       : judgeDisk(parsed, rules, enrolledOf(node.name, enrolled, rules, at));
-  const shared = node.sharedVolumes.map(({ mark, nodes }) =>
-    sharedKey(mark.split(':')[0] ?? '', nodes, 'server'),
-  );
+  const shared = sharedFindings(node.sharedVolumes);
   const evidence = { digest, position: 'part' };
-  const found = [...shared.slice(0, 4), ...own.findings].map((finding) => ({ ...finding, evidence }));
+  const found = [...shared, ...own.findings].map((finding) => ({ ...finding, evidence }));
   const before = diskMemoryIn(node.past.memory);
   const seen = found.find(breaks);
   const isWhole = !found.some(({ code }) => code === 'facts_unavailable');
@@ -128,6 +126,16 @@ function judgeAnew(
       next,
     },
   };
+}
+
+/** One for each group of nodes: who has the same key has, as a rule, the same UUID. */
+function sharedFindings(volumes: readonly SharedVolume[]): readonly Finding[] {
+  const byNodes = new Map<string, { readonly kind: string; readonly nodes: readonly string[] }>();
+  for (const { mark, nodes } of volumes) {
+    const kind = mark.startsWith('key:') ? 'key' : 'uuid';
+    if (kind === 'key' || !byNodes.has(nodes.join())) byNodes.set(nodes.join(), { kind, nodes });
+  }
+  return [...byNodes.values()].slice(0, 4).map(({ kind, nodes }) => sharedKey(kind, nodes, 'server'));
 }
 
 function parsedPart(bytes: Buffer): DiskPart | { readonly fault: string } {

@@ -84,11 +84,11 @@ export function missingPath(path: string): Finding {
   });
 }
 
-export function notEncrypted(path: string, detail: Detail): Finding {
+export function notEncrypted(path: string, on: string, detail: Detail): Finding {
   return found(
     'mount_not_encrypted',
     `${path} is not encrypted: what is stored there can be read by whoever has the disk.`,
-    { expected: 'an encrypted volume', actual: detail[1] ?? null },
+    { expected: 'an encrypted volume', actual: on },
     detail,
   );
 }

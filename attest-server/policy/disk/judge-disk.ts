@@ -90,7 +90,9 @@ function judgeTable(
       continue;
     }
     const layer = layers.ofMount(mount);
-    const detail = [path === real ? path : `${path} -> ${real}`, ...drawn(layer, mostDrawn)];
+    const link = path === real ? [] : [`${path} -> ${real}`];
+    const above = mount.mountPoint === real ? [] : [real];
+    const detail = [...(link.length > 0 ? link : above), ...drawn(layer, mostDrawn)];
     const hidden = table.filter((one) => one.mountPoint === real && one !== mount);
     const isHidden = hidden.some((one) => layers.ofMount(one).coverage === 'encrypted');
     note(layer, crypts, detail);
@@ -164,7 +166,7 @@ function coverFindings(
   // Told of the mapping itself: luks_null_cipher.
   if (layer.coverage === 'null') return [];
   const isMixed = layer.below.some(({ coverage }) => coverage === 'encrypted');
-  return [isHidden || isMixed ? notCovered(path, mount, detail) : notEncrypted(path, detail)];
+  return [isHidden || isMixed ? notCovered(path, mount, detail) : notEncrypted(path, layer.text, detail)];
 }
 
 /** Attack: two volumes of one node, of which one is a copy. A header that was read at two places is one. */

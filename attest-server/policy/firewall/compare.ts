@@ -1,4 +1,4 @@
-import { type DiffLine, diffLines } from './line-diff.ts';
+import { type DiffLine, diffLines } from '../line-diff.ts';
 import { shownText } from './nft-json.ts';
 import { baseText, type Chain, isIdle, type NamedObject, type Rule, type Ruleset } from './ruleset.ts';
 

@@ -22,11 +22,19 @@ export function nftClauses(statements: readonly Fields[], values: Values): reado
       if (own.type !== 'target') conditions.push(unknown);
     } else {
       const outcome = verdictOf(statement);
+      if (key === 'reject') conditions.push(...ofReject(own.type));
       if (outcome !== null) return [...clauses, { conditions, outcome }];
       if (!harmless.has(key)) conditions.push(unknown);
     }
   }
   return clauses;
+}
+
+/** nft shows no match for what an answer of that kind takes for granted. */
+function ofReject(type: unknown): readonly Condition[] {
+  if (type === 'tcp reset') return [{ on: 'protocol', values: ['tcp'], not: false }];
+  if (type === 'icmp') return [{ on: 'family', family: 4, not: false }];
+  return type === 'icmpv6' ? [{ on: 'family', family: 6, not: false }] : [];
 }
 
 /** Statements after which every packet goes on. */
@@ -115,6 +123,7 @@ function ofMap({ key, data }: Fields, conditions: readonly Condition[], values: 
 function conditionsOf({ op, left, right }: Fields, values: Values): readonly Condition[] {
   const isNot = op === '!=';
   const field = fields(left);
+  if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
   const meta = fields(field.meta).key;
   const { protocol, field: payload } = fields(field.payload);
   const isEqual = op === '==' || op === '!=' || op === 'in';
@@ -136,6 +145,18 @@ function conditionsOf({ op, left, right }: Fields, values: Values): readonly Con
     return [of, payload === 'dport' ? portsOf(op, right, list) : unknown];
   }
   return [unknown];
+}
+
+/** Whoever matches has in each field one of the values there; the other way round that holds for a single element alone. */
+function ofConcatenation(lefts: readonly unknown[], right: unknown, values: Values): readonly Condition[] {
+  const elements = listOf(right, values)?.map((one) => fields(one).concat) ?? null;
+  if (elements === null || !elements.every((one) => Array.isArray(one) && one.length === lefts.length))
+    return [unknown];
+  const conditions = lefts.flatMap((left, index) => {
+    const set = elements.map((one) => (Array.isArray(one) ? one[index] : null));
+    return conditionsOf({ op: '==', left, right: { set } }, values);
+  });
+  return elements.length === 1 ? conditions : [...conditions, unknown];
 }
 
 const transports: ReadonlySet<string> = new Set(['tcp', 'udp', 'udplite', 'sctp', 'dccp', 'icmp', 'icmpv6']);

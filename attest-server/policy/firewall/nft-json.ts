@@ -158,7 +158,7 @@ function addRule(table: OpenTable, value: Json, fault: Fault): void {
     const statement = objectOf(one);
     if (statement === null || Object.keys(statement).length !== 1)
       throw fault('not a statement of one member');
-    addStatement(statements, statement, fault);
+    addStatement(statements, statement, table.family, fault);
   }
   const { comment } = value;
   if (typeof comment === 'string') statements.push({ comment: withoutIds(comment) });
@@ -188,7 +188,7 @@ function lazily<T>(make: () => T): () => T {
 }
 
 /** Adds one statement as it is compared: without counts and state, in one order. */
-function addStatement(statements: Json[], statement: Json, fault: Fault): void {
+function addStatement(statements: Json[], statement: Json, family: Family, fault: Fault): void {
   const [key = ''] = Object.keys(statement);
   const value = statement[key];
   // An anonymous counter changes nothing but itself.
@@ -197,7 +197,7 @@ function addStatement(statements: Json[], statement: Json, fault: Fault): void {
     statements.push({ match: matchOf(objectOf(value) ?? {}, fault) });
     return;
   }
-  if (key === 'limit') {
+  if (key === 'limit' && objectOf(value) !== null) {
     const { burst, inv, rate_unit: unit, burst_unit: burstUnit, ...others } = objectOf(value) ?? {};
     const own = {
       ...others,
@@ -216,8 +216,10 @@ function addStatement(statements: Json[], statement: Json, fault: Fault): void {
   }
   if (key === 'reject') {
     const { type, expr } = objectOf(value) ?? {};
-    // `reject` alone sends this one; some versions print it.
-    const isUsual = type !== 'tcp reset' && (expr === undefined || expr === 'port-unreachable');
+    // `reject` alone sends this one; some versions print it. Another family's would not be sent for every packet.
+    const isOwn =
+      type === undefined || type === (family === 'ip' ? 'icmp' : family === 'ip6' ? 'icmpv6' : 'icmpx');
+    const isUsual = isOwn && (expr === undefined || expr === 'port-unreachable');
     statements.push({ reject: isUsual ? null : canonical(value, fault) });
     return;
   }
@@ -280,24 +282,18 @@ function withoutImplied(statements: readonly Json[], family: Family): readonly J
 }
 
 /** What changes by itself: it is no part of what somebody wrote. */
-const state: ReadonlySet<string> = new Set([
-  'family',
-  'table',
-  'name',
-  'handle',
-  'packets',
-  'bytes',
-  'used',
-  'elem',
-  'comment',
-]);
+const state: ReadonlySet<string> = new Set(['family', 'table', 'name', 'handle', 'elem', 'comment']);
+const moving: Readonly<Record<string, readonly string[]>> = {
+  counter: ['packets', 'bytes'],
+  quota: ['used', 'used_unit'],
+};
 
 function namedObject(table: OpenTable, type: string, value: Json, fault: Fault): NamedObject {
   const name = nameOf(value.name, fault);
   const { family, name: tableName } = table;
   const kept: Record<string, unknown> = {};
   for (const key of Object.keys(value).sort())
-    if (!state.has(key))
+    if (!state.has(key) && !(Object.hasOwn(moving, type) && moving[type]?.includes(key)))
       kept[key] = key === 'flags' || key === 'dev' ? wordsIn(value[key]) : canonical(value[key], fault);
   const isSet = type === 'set' || type === 'map';
   const given = Array.isArray(value.elem) ? value.elem : value.elem === undefined ? [] : [value.elem];

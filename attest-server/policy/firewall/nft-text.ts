@@ -43,7 +43,8 @@ function shownVerdict(value: unknown): string {
   if (keys.length !== 1) return valueText(value);
   if (own[key] === null) return key;
   const target = fields(own[key]).target;
-  return typeof target === 'string' ? `${key} ${target}` : `${key} ${valueText(own[key])}`;
+  if (typeof target === 'string') return `${key} ${target}`;
+  return `${key} ${typeof own[key] === 'string' ? own[key] : JSON.stringify(own[key])}`;
 }
 
 function valueText(value: unknown): string {

@@ -13,10 +13,15 @@ export function normalised(ranges: Ranges): Ranges {
   const joined: [bigint, bigint][] = [];
   for (const [from, to] of sorted) {
     const last = joined.at(-1);
-    if (last !== undefined && from <= last[1] + 1n) last[1] = to > last[1] ? to : last[1];
+    if (last !== undefined && from <= last[1] + 1n) last[1] = larger(last[1], to);
     else joined.push([from, to]);
   }
   return joined;
+}
+
+function larger(a: bigint, b: bigint): bigint {
+  if (a > b) return a;
+  return b;
 }
 
 export function intersect(a: Ranges, b: Ranges): Ranges {
@@ -24,10 +29,11 @@ export function intersect(a: Ranges, b: Ranges): Ranges {
   for (let i = 0, j = 0; i < a.length && j < b.length; ) {
     const [aFrom, aTo] = a[i]!;
     const [bFrom, bTo] = b[j]!;
-    const from = aFrom > bFrom ? aFrom : bFrom;
-    const to = aTo < bTo ? aTo : bTo;
+    const from = larger(aFrom, bFrom);
+    const isFirst = aTo < bTo;
+    const to = isFirst ? aTo : bTo;
     if (from <= to) both.push([from, to]);
-    if (aTo < bTo) i++;
+    if (isFirst) i++;
     else j++;
   }
   return both;

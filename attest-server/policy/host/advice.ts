@@ -5,7 +5,7 @@ import type { ReasonCode } from '../../protocol/reasons.ts';
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ssh_reachable: [
     'On the node, see what listens, and switch it off:',
-    '  ss -lntp',
+    '  systemctl status ssh.service sshd.service ssh.socket',
     '  systemctl disable --now ssh.service ssh.socket',
     'If SSH is wanted in this group, write host: {ssh: report} into the policy. If nobody knows who started it, take the node out of service.',
   ].join('\n'),
@@ -21,7 +21,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Boot with Secure Boot, or with lockdown=integrity on the command line: nothing switches lockdown on for good later.',
   sysctl_policy: [
     'Set the sysctl in a file below /etc/sysctl.d, and load it:',
-    '  sysctl --system',
+    '  systemctl restart systemd-sysctl.service',
     'If it comes back, find out which program sets it.',
   ].join('\n'),
 };

@@ -1,5 +1,6 @@
 import type { HostFacts } from '../../protocol/facts.ts';
 import { compareKernels, parseKernelRelease } from '../../protocol/kernel-release.ts';
+import { outsideText } from '../../protocol/printable.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { Finding } from '../finding.ts';
 import type { HostRules, SysctlRule } from './rules.ts';
@@ -115,7 +116,7 @@ function onKernel(facts: HostFacts, { minimumKernel }: HostRules): Finding | nul
   return found('kernel_outdated', {
     severity: 'warn',
     expected: `${minimumKernel.text} or newer`,
-    actual: kernel,
+    actual: outsideText(kernel),
     text: 'The kernel that runs is older than the policy wants.',
   });
 }

@@ -14,6 +14,9 @@ import { limits } from '../../../attest-server/protocol/limits.ts';
 
 const { signal } = new AbortController();
 
+/** Of an empty root: nothing is configured, and why it is not known what listens. */
+const unsaid = ['arch', 'ssh', 'unread'];
+
 describe('the collectors', () => {
   let root = '';
   beforeEach(async () => {
@@ -102,7 +105,7 @@ describe('the collectors', () => {
   });
 
   it('leave out what a machine does not say', async () => {
-    assert.deepEqual(Object.keys(await readHost()), ['arch']);
+    assert.deepEqual(Object.keys(await readHost()), unsaid);
     await rm(join(root, 'proc'), { recursive: true });
     await assert.rejects(readBootId(root));
   });
@@ -130,8 +133,9 @@ describe('the collectors', () => {
     assert.deepEqual([kexecLoadDisabled, lockdown], [false, 'integrity']);
     await put('proc/sys/kernel/kexec_load_disabled', '1');
     await put('sys/kernel/security/lockdown', 'nonsense');
-    const { arch: _, ...rest } = await readHost();
+    const { arch: _, ssh, unread, ...rest } = await readHost();
     assert.deepEqual(rest, { kexecLoadDisabled: true });
+    assert.deepEqual([ssh, Object.keys(unread ?? {})], [{ ports: [], sockets: [], daemons: [] }, ['listening']]);
   });
 
   it('say when the kernel started, by its own clock', async () => {
@@ -148,10 +152,64 @@ describe('the collectors', () => {
     await put(id, '4C4C4544-0042-3510-8052-B4C04F4D5132\n');
     assert.equal((await readHost()).systemUuid, '4c4c4544-0042-3510-8052-b4c04f4d5132');
     await put(id, 'Not Settable');
-    assert.deepEqual(Object.keys(await readHost()), ['arch']);
+    assert.deepEqual(Object.keys(await readHost()), unsaid);
     await rm(join(root, id));
     await mkdir(join(root, id));
-    assert.deepEqual(Object.keys(await readHost()), ['arch']);
+    assert.deepEqual(Object.keys(await readHost()), unsaid);
+  });
+
+  it('say how the kernel is tainted, and its sysctls as far as it has them', async () => {
+    await put('proc/sys/kernel/tainted', '12289\n');
+    await put('proc/sys/kernel/yama/ptrace_scope', '1\n');
+    await put('proc/sys/net/ipv4/conf/all/rp_filter', '2\n');
+    await put('proc/sys/kernel/sysrq', 'nonsense\n');
+    await put('proc/sys/kernel/hostname', '7\n');
+    const { tainted, sysctls } = await readHost();
+    assert.equal(tainted, 12_289);
+    assert.deepEqual(sysctls, { 'kernel.yama.ptrace_scope': '1', 'net.ipv4.conf.all.rp_filter': '2' });
+    for (const nonsense of ['', 'P', '-1', '1'.repeat(16)]) {
+      await put('proc/sys/kernel/tainted', nonsense);
+      assert.equal((await readHost()).tainted, undefined, nonsense);
+    }
+  });
+
+  it('say what keeps the clock right, as far as a file says that it is', async () => {
+    await put('run/chrony/chronyd.pid', '1');
+    assert.deepEqual((await readHost()).timeSync, { by: 'chrony', synchronized: null });
+    await mkdir(join(root, 'run/systemd/timesync'), { recursive: true });
+    assert.deepEqual((await readHost()).timeSync, { by: 'systemd-timesyncd', synchronized: false });
+    await put('run/systemd/timesync/synchronized', '');
+    assert.deepEqual((await readHost()).timeSync, { by: 'systemd-timesyncd', synchronized: true });
+  });
+
+  it('say which reboot, kernel and updates wait', async () => {
+    await put('var/lib/dpkg/status', '');
+    for (const release of ['6.9.12-amd64', '6.12.48+deb13-amd64', '6.12.9-amd64', 'old'])
+      await put(`boot/vmlinuz-${release}`, '');
+    await put('var/lib/update-notifier/updates-available', '\n12 updates can be applied immediately.\n3 of these updates are standard security updates.\n');
+    const facts = await readHost();
+    assert.deepEqual([facts.rebootRequired, facts.newestKernel], [false, '6.12.48+deb13-amd64']);
+    assert.deepEqual(facts.updates, { all: 12, security: 3 });
+    await put('run/reboot-required', '*** System restart required ***\n');
+    await put('var/lib/update-notifier/updates-available', '1 update can be applied immediately.\n');
+    const later = await readHost();
+    assert.deepEqual([later.rebootRequired, later.updates], [true, { all: 1, security: null }]);
+  });
+
+  it('say which container runtimes are installed as packages, and read the list again where it is another one', async () => {
+    const entry = (name: string, status: string, version: string) =>
+      `Package: ${name}\nStatus: ${status}\nDescription: x\n Package: podman\nVersion: ${version}\n\n`;
+    const others = entry('bash', 'install ok installed', '5.2').repeat(3000);
+    await put('var/lib/dpkg/status', others + entry('containerd', 'install ok installed', '1.7.24~ds1-6') + entry('docker.io', 'deinstall ok config-files', '26'));
+    const read = host();
+    const runtimes = async () => {
+      const facts = await read.read(root, signal);
+      assert(!(facts instanceof Unavailable));
+      return facts.runtimes;
+    };
+    assert.deepEqual(await runtimes(), [{ name: 'containerd', version: '1.7.24~ds1-6' }]);
+    await put('var/lib/dpkg/status', entry('cri-o', 'install ok installed', '1.32.0'));
+    assert.deepEqual(await runtimes(), [{ name: 'cri-o', version: '1.32.0' }]);
   });
 
   it('take control characters out and cut what is too long', async () => {

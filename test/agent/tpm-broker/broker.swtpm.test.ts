@@ -10,6 +10,7 @@ import { after, before, describe, it } from 'mocha';
 import { openTpm } from 'node-tpm2';
 import { run, start } from 'node-tpm2/run';
 import { openBrokerTpm } from '../../../agent/tpm-broker/client.ts';
+import { encodeFrame } from '../../../agent/tpm-broker/frames.ts';
 import { makeCredential } from '../../../attest-server/verify/credential.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { vouchFor } from '../../attest-server/real-agent.ts';
@@ -179,6 +180,36 @@ describe('a TPM broker run by root', () => {
     assert.deepEqual(await through.readPcrs(selection), await direct.readPcrs(selection));
     const quote = await through.quote({ qualifyingData: randomBytes(32), selection });
     assert.deepEqual(quote.pcrs, await direct.readPcrs(selection));
+  });
+
+  it('answers one while others send what is no request, or what it does not do (rows 151, 152)', async () => {
+    await using broker = await startBroker();
+    const said: unknown[] = [];
+    const send = async (bytes: Buffer) => {
+      await using client = await connectRaw(socket);
+      client.socket.write(bytes);
+      said.push(JSON.parse(String((await client.next())?.payload)).error.code);
+      await client.closed;
+    };
+    const ask = (request: object) => send(encodeFrame('json', Buffer.from(JSON.stringify(request))));
+    await using half = await connectRaw(socket);
+    half.socket.write(Buffer.from([1, 0, 0, 1]));
+    await using _silent = await connectRaw(socket);
+    await send(randomBytes(70_000).fill(0x7f, 0, 1));
+    await send(Buffer.from([1, 0xff, 0xff, 0xff, 0xff]));
+    await send(encodeFrame('json', Buffer.alloc(4097, 0x20)));
+    await ask({ verb: 'extend', pcr: 7 });
+    await ask({ verb: 'quote', qualifyingData: 'AAAA', selection: { sha256: [0] } });
+    await ask({
+      verb: 'quote',
+      qualifyingData: Buffer.alloc(32).toString('base64'),
+      selection: { 'sha1:0 -c x': [0] },
+    });
+    await ask({ verb: 'activate', credential: 'AAAA', secret: 'AAAA', context: '/etc/passwd' });
+    assert.deepEqual(said, new Array(7).fill('bad_input'));
+    assert.equal((await openBrokerTpm(socket).readPcrs({ sha256: [0] })).sha256?.length, 32);
+    // Nothing of it was asked of the TPM.
+    assert.doesNotMatch(broker.said(), /tpm_fault/);
   });
 
   it('activates for the key of the fixed template alone, and writes the secret nowhere (row 155)', async () => {

@@ -77,9 +77,11 @@ describe('a kernel that another one may replace', () => {
     assert.equal(summary(judged(host, log, strict)), 'untrusted, kexec_possible fail');
   });
 
-  it('is none where it is locked down, disabled, or nothing is said', () => {
+  it('is none where what the TPM vouches for locks it down, it is disabled, or nothing is said', () => {
     assert.equal(summary(judged({ kexecLoadDisabled: true, lockdown: 'none' })), 'trusted');
-    assert.equal(summary(judged({ kexecLoadDisabled: false, lockdown: 'integrity' })), 'trusted');
+    // The word of the node on its lockdown is judged by `host`, and only there.
+    const said = judged({ kexecLoadDisabled: false, lockdown: 'integrity' });
+    assert.equal(summary(said), 'trusted, kexec_possible warn');
     assert.equal(summary(judged({})), 'trusted');
     assert.equal(summary(judged({ kexecLoadDisabled: false }, locked)), 'trusted');
     const forInit = siblingLog(log, { text: (text) => text.replace(' ro ', ' ro -- lockdown=integrity ') });

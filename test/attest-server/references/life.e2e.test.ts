@@ -115,7 +115,11 @@ describe('a step of a reference’s life, over kept evidence', () => {
           'reference.revoke',
           { kind: 'boot', from: 'staged', to: 'revoked', reason: 'because', affirmedBy: 'second workers' },
         ],
-        ['token:admin', 'reference.restore', { kind: 'boot', from: 'revoked', to: 'staged', reason: 'because' }],
+        [
+          'token:admin',
+          'reference.restore',
+          { kind: 'boot', from: 'revoked', to: 'staged', reason: 'because' },
+        ],
       ],
     );
   });

@@ -136,7 +136,13 @@ describe('the life of a reference', () => {
         ['workers-3', true],
       ],
     );
-    const detail = { kind: 'boot', from: 'staged', to: 'revoked', reason: 'mistaken', affirmedBy: 'workers-2 workers-3' };
+    const detail = {
+      kind: 'boot',
+      from: 'staged',
+      to: 'revoked',
+      reason: 'mistaken',
+      affirmedBy: 'workers-2 workers-3',
+    };
     assert.deepEqual(world.events.at(-1)?.detail, detail);
   });
 

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { agentSettings } from '../../../agent/config.ts';
+import { brokerSettings } from '../../../agent/tpm-broker/config.ts';
 import { serverSettings } from '../../../attest-server/config.ts';
 
 const host = join(import.meta.dirname, '../../../manifests/host');
@@ -70,6 +71,85 @@ for (const [name, settings] of [
       await output('systemd-sysusers', '--dry-run', join(host, 'assay.sysusers.conf'));
     });
   });
+
+describe('the unit assay-tpm-broker.service', () => {
+  let folder = '';
+  let text = '';
+  let dropIn = '';
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
+    text = await readFile(join(host, 'assay-tpm-broker.service'), 'utf8');
+    dropIn = await readFile(join(host, 'assay-agent.tpm-broker.conf'), 'utf8');
+    await writeFile(join(folder, 'assay-agent'), '#!/bin/sh\n');
+    await chmod(join(folder, 'assay-agent'), 0o755);
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  /** Installs the unit below that folder, for a machine on which the program is. */
+  async function install(name: string, unit: string): Promise<string> {
+    const file = join(folder, name);
+    await writeFile(file, unit.replace('ExecStart=assay-agent', `ExecStart=${join(folder, 'assay-agent')}`));
+    return file;
+  }
+
+  it('is one that systemd takes without a word', async () => {
+    const verify = async (unit: string) =>
+      output(
+        ...['systemd-analyze', 'verify', '--man=no', '--recursive-errors=no'],
+        await install('assay-tpm-broker.service', unit),
+      );
+    assert.equal(await verify(text), '');
+    await assert.rejects(verify(text.replace('PrivateNetwork=yes', 'PrivateNetwork=perhaps')), ToolError);
+  });
+
+  it('gives its service few rights, by the list of systemd-analyze security', async () => {
+    const rate = (most: number) =>
+      output(
+        ...['systemd-analyze', 'security', '--no-pager', '--offline=true', `--threshold=${most}`],
+        join(host, 'assay-tpm-broker.service'),
+      );
+    await rate(mostExposed);
+    await assert.rejects(rate(1), ToolError);
+  });
+
+  it('has one device, no network and no capability', () => {
+    assert.deepEqual(valuesOf(text, 'DeviceAllow'), ['/dev/tpmrm0 rw']);
+    assert.deepEqual(valuesOf(text, 'DevicePolicy'), ['closed']);
+    assert.deepEqual(valuesOf(text, 'PrivateNetwork'), ['yes']);
+    assert.deepEqual(valuesOf(text, 'RestrictAddressFamilies'), ['AF_UNIX']);
+    assert.deepEqual(valuesOf(text, 'CapabilityBoundingSet'), ['']);
+  });
+
+  it('makes the folder of the socket on which the program listens, for its group alone', async () => {
+    assert.equal(brokerSettings.socket.schema.parse(undefined), '/run/assay/tpm.sock');
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectory'), ['assay']);
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectoryMode'), ['0750']);
+    const [group] = valuesOf(text, 'Group');
+    const users = await readFile(join(host, 'assay.sysusers.conf'), 'utf8');
+    assert.match(users, new RegExp(`^m assay-agent ${group}$`, 'm'));
+  });
+
+  it('lets the agent go without device and capabilities, by a drop-in that systemd takes', async () => {
+    const agent = await readFile(join(host, 'assay-agent.service'), 'utf8');
+    await mkdir(join(folder, 'assay-agent.service.d'), { recursive: true });
+    const name = 'assay-agent.service.d/tpm-broker.conf';
+    await writeFile(join(folder, name), dropIn);
+    const file = await install('assay-agent.service', agent);
+    await install('assay-tpm-broker.service', text);
+    const verify = (unit: string) =>
+      output('systemd-analyze', 'verify', '--man=no', '--recursive-errors=no', unit);
+    assert.equal(await verify(file), '');
+    await writeFile(join(folder, name), `${dropIn}PrivateTmp=perhaps\n`);
+    await assert.rejects(verify(file), ToolError);
+    assert.deepEqual(valuesOf(dropIn, 'CapabilityBoundingSet'), ['']);
+    assert.deepEqual(valuesOf(dropIn, 'AmbientCapabilities'), ['']);
+    assert.deepEqual(valuesOf(dropIn, 'DeviceAllow'), ['']);
+    assert.deepEqual(valuesOf(dropIn, 'Environment'), [
+      `${agentSettings.tpmBroker.variable}=${brokerSettings.socket.schema.parse(undefined)}`,
+    ]);
+    assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), ['', 'assay']);
+  });
+});
 
 /** The unit's own, whatever section they are in. */
 function valuesOf(unit: string, key: string): string[] {

@@ -177,6 +177,21 @@ describe('a host, by its own word,', () => {
     assert.equal(summary(appraise(proven, required(), { name: 'one' }, [], at).verdict), affirmed);
   });
 
+  it('row 72: shows what the node says of its kernel on one line, and takes no other text with more than that', () => {
+    const { verdict } = judged({ ...well, kernel: '5.1\n\u001b[2J\u202e<b>' }, required('host: {kernel: {minimum: "6.12"}}'));
+    assert.equal(verdict.reasons[0]?.actual, '5.1\\u000a\\u001b[2J\\u202e<b>');
+    const ssh = { ports: [], sockets: [], daemons: [] };
+    for (const change of [
+      { ssh: { ...ssh, ports: [{ port: 2222, source: 'a\nb' }] } },
+      { ssh: { ...ssh, daemons: [{ name: 'ss\u001bhd', sockets: null }] } },
+      { ssh: { ...ssh, sockets: ['0.0.0.0:22\n'] } },
+      { unread: { ssh: 'a\rb' } },
+      { sysctls: { 'kernel.sysrq': '1\n' } },
+      { runtimes: [{ name: 'docker', version: '1\u0007' }] },
+    ])
+      assert.throws(() => saying({ ...well, ...change }), { code: 'malformed' });
+  });
+
   it('says what to do about each of its codes', () => {
     for (const code of ['ssh_reachable', 'kernel_outdated', 'kernel_tainted', 'lockdown_off', 'sysctl_policy'] as const)
       assert.notEqual(nextStep({ code }), nextStep({ code: 'key_cycle' }), code);
