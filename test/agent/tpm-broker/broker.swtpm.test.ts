@@ -157,6 +157,9 @@ describe('a TPM broker run by root', () => {
     await enter('0', '0');
     await enter('65533', `${group}`);
     await assert.rejects(enter('65533', '65533'), { code: 'failed', exitCode: 7 });
+    // Its folder alone would do; the socket is no less closed.
+    await chmod(join(folder, 'run'), 0o755);
+    await assert.rejects(enter('65533', '65533'), { code: 'failed', exitCode: 7 });
   });
 
   it('answers what the TPM itself answers', async () => {
