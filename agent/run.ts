@@ -22,7 +22,7 @@ import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
 import { openBrokerTpm } from './tpm-broker/client.ts';
 import { readVersion } from './version.ts';
-import { startWatch, watched } from './watch/watch.ts';
+import { startWatch, type Watch, watched } from './watch/watch.ts';
 
 /** What an agent does, as it does it; the verdict is the server's word. */
 export type AgentState =
@@ -102,12 +102,15 @@ class Agent {
       logger,
     );
     let protectedPaths: readonly string[] = [];
-    const readNode: ReadNode = (asked) => {
-      protectedPaths = asked.paths ?? [];
+    using watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
+    const readNode: ReadNode = async (asked) => {
+      const paths = asked.paths ?? [];
+      const isNew = paths.join() !== protectedPaths.join();
+      protectedPaths = paths;
+      // Before the answer: what changes after it is then told.
+      if (isNew) await watch?.look();
       return read(asked);
     };
-    // From before the first answer, so that nothing changes unseen between the two.
-    using _watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
       const server = this.#config.servers[turn % this.#config.servers.length];
@@ -135,7 +138,7 @@ class Agent {
   }
 
   /** What changes is told from now on, as far as there is somebody who asks. */
-  #watch(paths: () => readonly string[]): Disposable {
+  #watch(paths: () => readonly string[]): Watch {
     this.#watchFirewall();
     return startWatch(
       watched(this.#config.sysroot, paths),

@@ -66,9 +66,19 @@ export function mountTable(volume: Volume): string {
   ].join('\n');
 }
 
-/** The same after a directory of the unencrypted root disk was bound over it: what is written now goes there. */
-export function boundOver(volume: Volume): string {
-  return `${mountTable(volume)}35 34 254:0 /srv/plain /${dockerPath} rw,noatime - ext4 /dev/vda rw\n`;
+/** What containers are stored on. */
+export type Storage = 'encrypted' | 'bound over' | 'plain';
+
+/**
+ * The table of such a machine. `bound over`: a directory of the unencrypted root disk lies over the volume. `plain`: the
+ * volume was unmounted, and that directory is in its place.
+ */
+export function mountTableOf(volume: Volume, storage: Storage): string {
+  const encrypted = mountTable(volume);
+  if (storage === 'encrypted') return encrypted;
+  const plain = (parent: number) =>
+    `35 ${parent} 254:0 /srv/plain /${dockerPath} rw,noatime - ext4 /dev/vda rw\n`;
+  return storage === 'bound over' ? encrypted + plain(34) : encrypted.replace(/^34 .*\n/m, plain(27));
 }
 
 /** disk.json, as `inspect` writes it: header and live mapping, each of which only root can read. */

@@ -7,13 +7,13 @@ import { imaLogPath } from '../agent/collectors/ima-log.ts';
 import type { TpmAuthority } from './authority.ts';
 import { type BootOptions, banksOf, bootTpm } from './boot.ts';
 import {
-  boundOver,
   diskFiles,
   diskLinks,
   inspectedDisk,
   inspectedPath,
-  mountTable,
+  mountTableOf,
   mountTablePath,
+  type Storage,
   type Volume,
   volumeOf,
 } from './disk.ts';
@@ -46,8 +46,8 @@ export interface FixtureMachine extends AsyncDisposable {
   readonly bootId: string | null;
   /** Its network, made anew at every boot; a text says why this computer can have none. Null where none was wanted. */
   readonly network: NetworkNamespace | string | null;
-  /** Binds an unencrypted directory over the container storage, or takes it away again: no boot is needed for that. */
-  bindOver(isBound: boolean): Promise<void>;
+  /** Changes what containers are stored on, while it runs. */
+  mountStorage(storage: Storage): Promise<void>;
   /** Cuts the power (or shuts down, if `orderly`) and boots with this log. */
   powerCycle(log: Buffer, options?: BootOptions): Promise<void>;
   /** Cuts the power; the TPM answers no command until the next `powerCycle`. */
@@ -132,9 +132,8 @@ class Machine implements FixtureMachine {
     this.#bootId = bootId;
   }
 
-  async bindOver(isBound: boolean): Promise<void> {
-    const { volume } = this.#is;
-    await this.#replace(mountTablePath, isBound ? boundOver(volume) : mountTable(volume));
+  async mountStorage(storage: Storage): Promise<void> {
+    await this.#replace(mountTablePath, mountTableOf(this.#is.volume, storage));
   }
 
   async powerOff(): Promise<void> {

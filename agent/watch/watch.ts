@@ -29,13 +29,14 @@ export const watched = (sysroot: string, paths: () => readonly string[]): readon
 const burst = 3;
 const oneInSeconds = 5;
 
+export interface Watch extends Disposable {
+  /** Looks now, and once more after a look that is under way: before an answer about something that is new to it. */
+  look(): Promise<void>;
+}
+
 /** Looks once a second, until it is disposed of. */
-export function startWatch(
-  list: readonly Watched[],
-  note: (what: string) => void,
-  logger: Logger,
-): Disposable {
-  const look = lookout(list, note, (what, error) =>
+export function startWatch(list: readonly Watched[], note: (what: string) => void, logger: Logger): Watch {
+  const lookOnce = lookout(list, note, (what, error) =>
     logger.warn(
       { code: 'watch', what, text: error instanceof Error ? error.message : String(error) },
       'what changes here is not seen at once, only by the next challenge',
@@ -43,11 +44,17 @@ export function startWatch(
   );
   let timer: NodeJS.Timeout;
   let isOver = false;
+  let last = Promise.resolve();
+  const look = () => {
+    last = last.then(lookOnce);
+    return last;
+  };
   const next = () => {
     timer = setTimeout(() => void look().finally(() => isOver || next()), 1_000).unref();
   };
   void look().finally(() => isOver || next());
   return {
+    look,
     [Symbol.dispose]() {
       isOver = true;
       clearTimeout(timer);

@@ -329,7 +329,7 @@ async function makeNode(
     startAgent,
     reboot,
     async change(what) {
-      if (what === 'disk') return machine.bindOver(true);
+      if (what === 'disk') return machine.mountStorage('plain');
       if (what !== 'firewall') return reboot(tamper(log, what));
       const { network } = machine;
       if (network === null || typeof network === 'string')

@@ -96,7 +96,7 @@ export const changed: Readonly<Record<Change, string>> = {
   cmdline: 'loses power and boots again with another kernel command line',
   secureboot: 'loses power and boots again with Secure Boot switched off',
   firewall: 'runs on, and somebody puts a rule first in its firewall that lets SSH in',
-  disk: 'runs on, and somebody binds an unencrypted directory over its container storage',
+  disk: 'runs on, and somebody mounts an unencrypted directory in the place of its container storage',
   none: 'loses power and boots again, unchanged',
 };
 

@@ -17,6 +17,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { Command } from 'commander';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
+import { agentFlags } from './agent-flags.ts';
 
 /**
  * `npm run build`: a package of plain JavaScript, file for file, with what it reads at run time, the packages that it
@@ -178,6 +179,7 @@ else {
 
 /** A shell that becomes the program: no second process, and no wait for the machine's Node. */
 function launcher(name: string, start: string): string {
+  const flags = name === 'assay-agent' ? agentFlags.map((flag) => ` ${flag}`).join('') : '';
   return `#!/bin/sh
 # Starts ${name} with the Node.js that it is tested with, a package of its own; else with the machine's.
 package=$(readlink -f "$0") && package=\${package%/bin/*}
@@ -187,9 +189,9 @@ beside=\${package%/*}
 [ "\${beside##*/}" = node_modules ] || beside=
 for modules in "$package/node_modules" \${beside:+"$beside"}; do
   node=$modules/node-linux-$arch/bin/node
-  if [ -x "$node" ]; then exec "$node" "$package/${start}" "$@"; fi
+  if [ -x "$node" ]; then exec "$node"${flags} "$package/${start}" "$@"; fi
 done
-if command -v node >/dev/null; then exec node "$package/${start}" "$@"; fi
+if command -v node >/dev/null; then exec node${flags} "$package/${start}" "$@"; fi
 echo "${name}: there is no Node.js, and 24 or newer is needed: install it, or install assay with its optional packages" >&2
 exit 1
 `;

@@ -4,11 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'node-tpm2/run';
 import { startDaemon } from '../../swtpm-fixtures/daemon.ts';
-import { startMachine } from '../../swtpm-fixtures/machine.ts';
-import { startNodePrograms } from '../../swtpm-fixtures/node-programs.ts';
-import { ekDigestOf } from '../attest-server/real-agent.ts';
-import { startTestServer } from '../attest-server/running-server.ts';
-import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { startWatchedNode } from '../agent/watch/watched-node.ts';
+import { builtAgent } from './built-agent.ts';
 import { memoryOf, timeOf } from './process-cost.ts';
 
 /** Of all programs of one node and their children, its TPM aside. */
@@ -26,7 +23,6 @@ interface IdleFigures {
   readonly agent_to_bare_node: number;
 }
 
-const node = 'node-1';
 const every = 60;
 
 /** A node that is left alone, challenged every 60 s, with all that it watches. */
@@ -38,18 +34,10 @@ export async function benchIdle(
 }> {
   const lasts = seconds ?? (full ? 300 : 60);
   const folder = await mkdtemp(join(tmpdir(), 'assay-idle-'));
-  await using world = await startTestServer({ challengeEvery: every, unknownAfter: 3 * every });
-  await using machine = await startMachine({ log: recordedLog('debian13-shim-grub'), network: true });
   try {
-    await world.pin(node, await ekDigestOf(machine));
-    await using programs = await startNodePrograms(machine, {
-      node,
-      dir: folder,
-      server: { port: world.server.agentPort },
-      trust: { caFile: world.server.caFile },
-    });
-    await world.until(() => world.verdicts.length > 0, 30_000);
-    await world.call('POST', '/v1/references', { node, name: node });
+    const program = await builtAgent(join(folder, 'dist'));
+    await using watched = await startWatchedNode({ challengeEvery: every, program });
+    const { world, machine, programs } = watched;
     await using bare = await idleNode();
     // What a start does once is over, and the collector of garbage had its time.
     await sleep(10_000);

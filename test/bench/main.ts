@@ -7,6 +7,7 @@ import { benchAudit } from './audit.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
+import { benchDetection } from './detection.ts';
 import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
 import { benchStart } from './start.ts';
@@ -29,6 +30,7 @@ const benches: Readonly<
   start: async () => ({ start_ms: await benchStart() }),
   agent: async () => ({ agent: await benchAgent() }),
   idle: benchIdle,
+  detection: benchDetection,
   audit: async (full) => ({ audit: await benchAudit(full) }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,

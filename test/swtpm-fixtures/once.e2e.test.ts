@@ -35,6 +35,8 @@ describe('npm start -- --once -o json', function () {
     ['kernel', 'kernel_unknown'],
     ['cmdline', 'cmdline_policy'],
     ['secureboot', 'secureboot_off'],
+    ['firewall', 'fw_drift'],
+    ['disk', 'mount_not_encrypted'],
   ] as const)
     it(`reports a changed ${change} in one object a line, and exits 0`, async () => {
       const { exit, out, err } = await runOnce('-o', 'json', '--tamper', change);

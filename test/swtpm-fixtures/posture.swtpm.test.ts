@@ -49,9 +49,9 @@ describe('what a fixture machine says of its disk and firewall', () => {
   });
 
   it('has a directory bound over that storage when it is told so, and not any more after that', async () => {
-    await machine.bindOver(true);
+    await machine.mountStorage('bound over');
     equal(await dockerDevice(), '254:0');
-    await machine.bindOver(false);
+    await machine.mountStorage('encrypted');
     equal(await dockerDevice(), '253:0');
   });
 

@@ -5,12 +5,12 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { lookout, type Watched, watched } from '../../../agent/watch/watch.ts';
 import {
-  boundOver,
   diskFiles,
   dockerPath,
   inspectedDisk,
   inspectedPath,
   mountTable,
+  mountTableOf,
   mountTablePath,
   volumeOf,
 } from '../../../swtpm-fixtures/disk.ts';
@@ -65,7 +65,11 @@ describe('what an agent looks at each second', () => {
   });
 
   const atOnce: readonly (readonly [string, string, () => Promise<void>])[] = [
-    ['a directory that is bound over a path', 'mounts', () => put(mountTablePath, boundOver(volume))],
+    [
+      'a directory that is bound over a path',
+      'mounts',
+      () => put(mountTablePath, mountTableOf(volume, 'bound over')),
+    ],
     ['a table of mounts that is gone', 'mounts', () => unlink(join(sysroot, mountTablePath))],
     ['another mapping in the place of one', 'mappings', () => put('sys/block/dm-0/dm/uuid', 'LVM-x\n')],
     ['a mapping that is new', 'mappings', () => put('sys/block/dm-7/dm/uuid', 'CRYPT-PLAIN-x\n')],
@@ -160,7 +164,7 @@ describe('what an agent looks at each second', () => {
 
   it('says nothing of mounts while no path is protected, nor because one is from now on', async () => {
     protectedPaths = [];
-    await put(mountTablePath, boundOver(volume));
+    await put(mountTablePath, mountTableOf(volume, 'bound over'));
     await seconds(2);
     protectedPaths = ['/var/lib/docker'];
     await seconds(2);
@@ -183,7 +187,7 @@ describe('what an agent looks at each second', () => {
       (what) => faults.push(what),
     );
     await seconds(2);
-    await put(mountTablePath, boundOver(volume));
+    await put(mountTablePath, mountTableOf(volume, 'bound over'));
     await seconds(2);
     deepEqual([told, faults, asked], [['mounts'], ['broken'], 4]);
   });
