@@ -7,4 +7,11 @@ import { loaderFiles } from './loader-files.ts';
 import { userSpaceLog } from './user-space-log.ts';
 
 /** Every collector, for one agent: what they remember is its own. */
-export const collectors = (): readonly Collector[] => [bootLog(), userSpaceLog, imaLog, host(), loaderFiles, inventory()];
+export const collectors = (): readonly Collector[] => [
+  bootLog(),
+  userSpaceLog,
+  imaLog,
+  host(),
+  loaderFiles,
+  inventory(),
+];

@@ -66,7 +66,9 @@ async function daemonOf(
   listening: readonly ListeningSocket[],
   signal?: AbortSignal,
 ): Promise<SshDaemon | null> {
-  const name = (await readBounded(join(proc, id, 'comm'), 64, signal).catch(() => null))?.toString('latin1').trim();
+  const name = (await readBounded(join(proc, id, 'comm'), 64, signal).catch(() => null))
+    ?.toString('latin1')
+    .trim();
   if (name === undefined || !names.has(name)) return null;
   const own = await networkOf(proc, id);
   if (network !== null && own !== null && own !== network) return null;

@@ -135,7 +135,10 @@ describe('the collectors', () => {
     await put('sys/kernel/security/lockdown', 'nonsense');
     const { arch: _, ssh, unread, ...rest } = await readHost();
     assert.deepEqual(rest, { kexecLoadDisabled: true });
-    assert.deepEqual([ssh, Object.keys(unread ?? {})], [{ ports: [], sockets: [], daemons: [] }, ['listening']]);
+    assert.deepEqual(
+      [ssh, Object.keys(unread ?? {})],
+      [{ ports: [], sockets: [], daemons: [] }, ['listening']],
+    );
   });
 
   it('say when the kernel started, by its own clock', async () => {
@@ -186,7 +189,10 @@ describe('the collectors', () => {
     await put('var/lib/dpkg/status', '');
     for (const release of ['6.9.12-amd64', '6.12.48+deb13-amd64', '6.12.9-amd64', 'old'])
       await put(`boot/vmlinuz-${release}`, '');
-    await put('var/lib/update-notifier/updates-available', '\n12 updates can be applied immediately.\n3 of these updates are standard security updates.\n');
+    await put(
+      'var/lib/update-notifier/updates-available',
+      '\n12 updates can be applied immediately.\n3 of these updates are standard security updates.\n',
+    );
     const facts = await readHost();
     assert.deepEqual([facts.rebootRequired, facts.newestKernel], [false, '6.12.48+deb13-amd64']);
     assert.deepEqual(facts.updates, { all: 12, security: 3 });
@@ -200,7 +206,12 @@ describe('the collectors', () => {
     const entry = (name: string, status: string, version: string) =>
       `Package: ${name}\nStatus: ${status}\nDescription: x\n Package: podman\nVersion: ${version}\n\n`;
     const others = entry('bash', 'install ok installed', '5.2').repeat(3000);
-    await put('var/lib/dpkg/status', others + entry('containerd', 'install ok installed', '1.7.24~ds1-6') + entry('docker.io', 'deinstall ok config-files', '26'));
+    await put(
+      'var/lib/dpkg/status',
+      others +
+        entry('containerd', 'install ok installed', '1.7.24~ds1-6') +
+        entry('docker.io', 'deinstall ok config-files', '26'),
+    );
     const read = host();
     const runtimes = async () => {
       const facts = await read.read(root, signal);

@@ -10,8 +10,8 @@ import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { host } from '../../../agent/collectors/host.ts';
 import { appraise } from '../../../attest-server/policy/appraise.ts';
 import { type HostFacts, parseFacts } from '../../../attest-server/protocol/facts.ts';
-import { provenByHand } from '../../attest-server/verify/made-by-hand.ts';
 import { madeProof, policyOf } from '../../attest-server/policy/made-proof.ts';
+import { provenByHand } from '../../attest-server/verify/made-by-hand.ts';
 
 const { signal } = new AbortController();
 const collector = join(import.meta.dirname, '../../../agent/collectors/host.ts');
@@ -53,7 +53,11 @@ describe('SSH on a host whose network is a real one', () => {
   }
 
   /** A process in a network of its own, or in that of another one; the first is process 1 of the root. */
-  async function listens(name: string, places: readonly string[], beside?: ChildProcess): Promise<ChildProcess> {
+  async function listens(
+    name: string,
+    places: readonly string[],
+    beside?: ChildProcess,
+  ): Promise<ChildProcess> {
     const network = beside === undefined ? ['unshare', '-n'] : ['nsenter', '-t', String(beside.pid), '-n'];
     const [program = '', ...args] = [...network, process.execPath, '-e', listener, name, ...places];
     const child = start(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -132,13 +136,27 @@ describe('SSH on a host whose network is a real one', () => {
     const asNobody = async (): Promise<HostFacts> => {
       const program = `import(process.argv[1]).then(async ({ host }) => console.log(JSON.stringify(await host().read(process.argv[2], new AbortController().signal))))`;
       await run('chmod', ['-R', 'a+rX', root], { timeoutMs: 10_000, maxOutputBytes: 1024 });
-      await run('chmod', ['600', join(root, 'etc/ssh/sshd_config')], { timeoutMs: 10_000, maxOutputBytes: 1024 });
-      const args = ['--reuid=65532', '--regid=65532', '--clear-groups', '--bounding-set=-all', '--inh-caps=-all'];
+      await run('chmod', ['600', join(root, 'etc/ssh/sshd_config')], {
+        timeoutMs: 10_000,
+        maxOutputBytes: 1024,
+      });
+      const args = [
+        '--reuid=65532',
+        '--regid=65532',
+        '--clear-groups',
+        '--bounding-set=-all',
+        '--inh-caps=-all',
+      ];
       const { stdout } = await run('setpriv', [...args, process.execPath, '-e', program, collector, root], {
         timeoutMs: 30_000,
         maxOutputBytes: 65_536,
       });
-      const identity = { purpose: 'attest', node: 'one', bootId: '0'.repeat(36), helloDigest: '0'.repeat(64) };
+      const identity = {
+        purpose: 'attest',
+        node: 'one',
+        bootId: '0'.repeat(36),
+        helloDigest: '0'.repeat(64),
+      };
       return parseFacts(JSON.stringify({ ...identity, host: JSON.parse(stdout.toString()) })).host ?? {};
     };
     const facts = await asNobody();
