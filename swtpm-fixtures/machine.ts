@@ -6,6 +6,7 @@ import { bootLogPath } from '../agent/collectors/boot-log.ts';
 import { imaLogPath } from '../agent/collectors/ima-log.ts';
 import type { TpmAuthority } from './authority.ts';
 import { type BootOptions, banksOf, bootTpm } from './boot.ts';
+import { hostFiles } from './host-files.ts';
 import { startKernel } from './kernel.ts';
 import { filesOf } from './loader-files.ts';
 import { launchTpm, type SoftwareTpm } from './tpm.ts';
@@ -104,6 +105,7 @@ async function writeSysroot(sysroot: string, bootId: string, log: Buffer, ima: B
     'proc/stat': `cpu  0 0 0 0 0 0 0 0 0 0\nbtime ${Math.floor(Date.now() / 1000)}\n`,
     'proc/sys/kernel/random/boot_id': `${bootId}\n`,
     'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
+    ...hostFiles,
     [bootLogPath]: log,
     [imaLogPath]: ima,
     ...Object.fromEntries(filesOf(log)),
