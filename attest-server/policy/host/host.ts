@@ -32,7 +32,7 @@ export const host: Aspect<'host', HostRules> = {
         // That the collector failed as a whole is found for all aspects at once, with its cause.
         const isUnread = unread.some(({ name }) => name === 'host');
         const said = facts?.host ?? nothing;
-        const key = `${isUnread} ${JSON.stringify(judgedFacts(said))}`;
+        const key = keyOf(said, rules, isUnread);
         const known = remembered.get(key);
         const judged = known ?? judge(said, rules, isAsked, isUnread);
         if (remembers && known === undefined) remembered.set(key, judged);
@@ -46,9 +46,19 @@ const nothing: HostFacts = {};
 /** By group: machines of one kind say the same, but for their ports. */
 const mostRemembered = 4096;
 
-/** Exactly what the rules read. */
-function judgedFacts({ kernel, tainted, lockdown, listening, ssh, sysctls, unread }: HostFacts): HostFacts {
-  return { kernel, tainted, lockdown, listening, ssh, sysctls, unread };
+/** Exactly what these rules read: what no rule asks about would make a key of each node. */
+function keyOf(facts: HostFacts, rules: HostRules, isUnread: boolean): string {
+  const { listening, ssh, sysctls, unread } = facts;
+  return JSON.stringify([
+    isUnread,
+    facts.tainted,
+    unread,
+    // The ports as one text, which is quicker than a list of them.
+    rules.ssh === 'closed' ? [listening === undefined ? null : listening.join(), ssh] : null,
+    rules.minimumKernel === null ? null : facts.kernel,
+    rules.lockdown === null ? null : facts.lockdown,
+    rules.sysctls.map(({ name }) => sysctls?.[name]),
+  ]);
 }
 
 /** By the facts alone, whatever is remembered of the node. */
