@@ -4,6 +4,9 @@ import { rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { z } from 'zod';
+import { Unavailable } from '../../../../agent/collectors/collector.ts';
+import { collectors } from '../../../../agent/collectors/list.ts';
 import { type FixtureMachine, startMachine } from '../../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { agentsOf, startAgent, vouchFor } from '../../real-agent.ts';
@@ -54,4 +57,30 @@ describe('a node of strict whose host opens SSH', () => {
     await rename(kept, closed);
     await reaches('trusted', []);
   });
+
+  it('has its inventory kept with the evidence, and loses nothing where there is none', async () => {
+    await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10 });
+    await vouchFor(world, machine, node);
+    const taken = Buffer.from('{"system":{"model":"X1"}}');
+    let isThere = false;
+    const others = collectors().filter(({ name }) => name !== 'inventory');
+    await using _agent = await startAgent(machine, node, agentsOf(world), [
+      ...others,
+      {
+        name: 'inventory',
+        part: 'inventory',
+        read: async () => (isThere ? taken : new Unavailable('the program gave no answer')),
+      },
+    ]);
+    const partOf = async () =>
+      bundle.parse(await world.call('GET', `/v1/nodes/${node}/bundle`)).parts.inventory?.bytes ?? null;
+    const already = world.verdicts.length;
+    await world.until(() => world.verdicts.length > already + 1, 10_000);
+    assert.deepEqual([(await world.status(node))?.verdict?.state, await partOf()], ['trusted', null]);
+    isThere = true;
+    await world.until(async () => (await partOf()) === taken.toString('base64'), 10_000);
+    assert.equal((await world.status(node))?.verdict?.state, 'trusted');
+  });
 });
+
+const bundle = z.object({ parts: z.record(z.string(), z.object({ bytes: z.string().optional() })) });
