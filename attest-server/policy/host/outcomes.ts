@@ -46,7 +46,7 @@ function onSsh(facts: HostFacts, rules: HostRules): Finding | null {
       expected: 'no SSH that listens',
       actual: shown([
         ...open.map((port) => `port ${port} (${sources.get(port)})`),
-        ...running.map(({ name, sockets }) => `${name} on ${sockets?.join(', ')}`),
+        ...running.map(({ name, sockets }) => `${name} on ${sockets?.slice(0, 4).join(', ')}`),
       ]),
       text: 'SSH listens on the node.',
     });

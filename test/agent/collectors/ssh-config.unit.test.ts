@@ -70,6 +70,11 @@ describe('where SSH is configured to listen', () => {
       );
     });
 
+  it('is in the configuration of the vendor, too', async () => {
+    await put('usr/etc/ssh/sshd_config', 'Port 2222\n');
+    assert.deepEqual(await sshd(), ['2222 /usr/etc/ssh/sshd_config']);
+  });
+
   it('is in the files that are included too, in each folder, to any depth that sshd takes', async () => {
     await put(main, 'Include /etc/ssh/sshd_config.d/*.conf more/[ab].conf\nPort 22\n');
     await put('etc/ssh/sshd_config.d/50-a.conf', 'Port 2222\n');
