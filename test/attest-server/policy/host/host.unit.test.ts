@@ -238,6 +238,17 @@ describe('a host, by its own word,', () => {
     assert.equal(verdict.reasons[0]?.actual, 'not read within 2000 ms');
   });
 
+  it('is not proven where the collector of how it runs failed, which costs no boot', () => {
+    const proven = saying(earlier, { running: 'not read within 5000 ms' });
+    const { verdict } = appraise(proven, required(), { name: 'one' }, [], at);
+    assert.equal(summary(verdict), 'pending, none, facts_unavailable fail, facts_unavailable fail');
+    const own = verdict.reasons.filter(({ code }) => code === 'facts_unavailable');
+    assert.deepEqual(
+      own.map(({ aspect, actual }) => [aspect, actual]),
+      own.map(() => ['host', 'not read within 5000 ms']),
+    );
+  });
+
   it('loses nothing without its inventory', () => {
     const proven = saying(well, { inventory: 'the program gave no answer' });
     assert.equal(summary(appraise(proven, required(), { name: 'one' }, [], at).verdict), affirmed);
