@@ -148,12 +148,13 @@ describe('the collector of disks', () => {
       `50 34 0:50 / ${docker}/overlay2/x/merged rw - overlay overlay rw,${layers('up')}`,
       `50 34 0:50 / ${docker}/overlay2/x/merged rw - overlay overlay rw,lowerdir+=/srv/plain,${layers(`${docker}/up`)}`,
       `50 34 0:50 / ${docker}/v rw - fuse.proc x rw`,
+      `50 51 0:50 / ${docker}/p/sys/fs/x rw - overlay overlay rw,lowerdir=${docker}/p/1/root/srv,upperdir=${docker}/p/1/root/up,workdir=${docker}/w`,
     ];
     const root = await rootOf('01-luks2');
     const table = await readFile(join(root, 'proc/1/mountinfo'));
     for (const line of attacks) {
       await writeFile(join(root, 'proc/1/mountinfo'), table);
-      await mountToo(root, line);
+      await mountToo(root, line, `51 34 0:22 / ${docker}/p rw - proc proc rw`);
       const part = await read(root);
       assert.ok(part.mounts.includes(line), line);
       if (!line.includes(' 253:0 ')) assert.equal(judged(part).affirmed, false, line);
