@@ -127,8 +127,7 @@ export class Layers {
     const claim = claimOf(uuid);
     if (table === null || table.length === 0) {
       if (claim === null) return stackedOn(`${name} ${kindOf(uuid)}`, below());
-      const cause =
-        'cause' in this.#inspected ? this.#inspected.cause : 'assay-agent inspect gave no table of it';
+      const cause = this.#unreadOf(device.device) ?? 'assay-agent inspect gave no table of it';
       const crypt = this.#crypt(device, claim, []);
       return {
         text: `${name} crypt by its name, ${cause}`,
@@ -170,6 +169,12 @@ export class Layers {
       crypts: [crypt, ...rest.crypts],
       below: lower,
     };
+  }
+
+  /** Why what only root can read of a device is not there; null where nothing was said. */
+  #unreadOf(device: string): string | null {
+    if ('cause' in this.#inspected) return this.#inspected.cause;
+    return this.#inspected.unreadable.find((one) => one.device === device)?.cause ?? null;
   }
 
   #crypt(device: BlockDevice, claim: Claim | null, targets: Crypt['targets']): Crypt {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -185,6 +186,28 @@ describe('the collector of disks', () => {
     assert.match(value.cause, /254:48/);
   });
 
+  it('is read anew where a device was gone and is there at the second look', async () => {
+    const root = await rootOf('05-lvm-on-luks2');
+    const good = await read(root);
+    const device = join(root, 'sys/devices/vdd/dev');
+    const looks = async (restoreAt: number) => {
+      await rm(device, { force: true });
+      const signal = AbortSignal.timeout(5_000);
+      let looked = 0;
+      // The collector asks it before each piece that it reads.
+      signal.throwIfAborted = () => {
+        looked += 1;
+        if (looked === restoreAt) writeFileSync(device, '254:48\n');
+      };
+      return { value: await disk.read(root, signal, asked), looked: () => looked };
+    };
+    const failed = await looks(-1);
+    assert.ok(failed.value instanceof Unavailable);
+    const second = await looks(Math.ceil(failed.looked() / 2) + 1);
+    assert.ok(Buffer.isBuffer(second.value));
+    assert.deepEqual(parseDiskPart(second.value), good);
+  });
+
   it('says that what inspect wrote is missing, old, of the future or damaged', async () => {
     const cause = async (root: string) => {
       const { inspected } = await read(root);
@@ -198,6 +221,18 @@ describe('the collector of disks', () => {
     assert.match((await cause(root)) ?? '', /not JSON/);
     await rm(join(root, 'run/assay/inspect/disk.json'));
     assert.match((await cause(root)) ?? '', /nothing/);
+  });
+
+  it('says why a mapping has no table', async () => {
+    const root = await rootOf('01-luks2');
+    const path = join(root, 'run/assay/inspect/disk.json');
+    const file = JSON.parse(await readFile(path, 'utf8'));
+    await writeFile(path, JSON.stringify({ ...file, tables: {}, tablesUnread: 'dmsetup: not found' }));
+    const found = judged(await read(root));
+    assert.deepEqual(found.findings.map(({ code, actual }) => [code, actual])[0], [
+      'facts_unavailable',
+      'dmsetup: not found',
+    ]);
   });
 
   it('finds the devices of a btrfs by the kernel’s list', async () => {
