@@ -15,7 +15,7 @@ export interface NftRuleset {
   readonly iptables: { readonly ip: boolean; readonly ip6: boolean };
   /** Rules of chains that hold one which nft shows by the name of its extension alone, by `chainKey`. */
   readonly hidden: ReadonlyMap<string, number>;
-  readonly baseChains: ReadonlySet<string>;
+  readonly baseChains: BaseChains;
   /** That are to be compared. */
   readonly rules: number;
 }
@@ -24,14 +24,25 @@ export interface NftRuleset {
 export const chainKey = (family: string, table: string, chain: string): string =>
   [family, table, chain].join('\0');
 
-/** @throws NetfilterFault `malformed`, `hidden_rules` */
+/** What makes each a base chain, as one text, by `chainKey`. */
+export type BaseChains = ReadonlyMap<string, string>;
+
+/** The same for the same hook, or hooks, priority and policy. */
+export function hookOf(chain: Readonly<Record<string, unknown>>): string {
+  const { type, hook, prio, policy, dev } = chain;
+  return JSON.stringify([type, hook, prio, policy, dev]);
+}
+
+/** @throws NetfilterFault `malformed` */
 export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
   const listed = membersOf(text);
-  const baseChains = new Set(
-    listed
-      .filter(({ kind, value }) => kind === 'chain' && 'hook' in value)
-      .map(({ value }) => chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name'))),
-  );
+  const baseChains = new Map<string, string>();
+  for (const { kind, value } of listed)
+    if (kind === 'chain' && 'hook' in value)
+      baseChains.set(
+        chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name')),
+        hookOf(value),
+      );
   const kept: Placed[] = [];
   const iptables = { ip: false, ip6: false };
   const rulesOf = new Map<string, number>();
@@ -94,8 +105,14 @@ function membersOf(text: string): readonly Member[] {
     const [entry, ...others] = isValue(member) ? Object.entries(member) : [];
     if (entry === undefined || others.length > 0 || !isValue(entry[1]))
       throw new NetfilterFault('malformed', 'nft wrote a member that is no object of one member');
+    checkName(entry[0]);
     return { kind: entry[0], value: entry[1] };
   });
+}
+
+/** Names of members are nft's own: no other is copied. */
+function checkName(key: string): void {
+  if (key === '__proto__') throw new NetfilterFault('malformed', 'nft wrote a member __proto__');
 }
 
 function isValue(value: unknown): value is Value {
@@ -141,16 +158,17 @@ const order = (kind: string): string =>
   kind === 'table' ? '0' : kind === 'chain' ? '1' : kind === 'rule' ? '3' : `2${kind}`;
 
 /** What traffic moves in an object with a name, besides its handle. */
-const moving: Readonly<Record<string, readonly string[]>> = {
-  counter: ['packets', 'bytes'],
-  quota: ['used'],
-};
+const moving: ReadonlyMap<string, readonly string[]> = new Map([
+  ['counter', ['packets', 'bytes']],
+  ['quota', ['used']],
+]);
 
 /** The value without handles, counts and elements that time out. */
 function steadied(value: Value, kind: string): Value {
   const out: Record<string, unknown> = {};
   for (const [key, member] of Object.entries(value)) {
-    if (key === 'handle' || key === 'index' || moving[kind]?.includes(key)) continue;
+    checkName(key);
+    if (key === 'handle' || key === 'index' || moving.get(kind)?.includes(key)) continue;
     if (key === 'comment' && typeof member === 'string') out[key] = withoutIds(member);
     else if (key === 'elem' && (kind === 'set' || kind === 'map')) {
       const elements = elementsOf(member);
@@ -172,6 +190,7 @@ function calm(value: unknown, depth: number): unknown {
   if (!isValue(value)) return value;
   const out: Record<string, unknown> = {};
   for (const [key, member] of Object.entries(value)) {
+    checkName(key);
     if (key === 'set' && Array.isArray(member))
       out[key] = sorted(member.map((each) => calm(each, depth + 1)));
     else if ((key === 'counter' || key === 'last') && isValue(member)) out[key] = null;

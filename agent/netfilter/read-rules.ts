@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
-import { type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
+import { type BaseChains, type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
 import { OwnedSum } from './owned-rules.ts';
 import { parseSavedTables, type SavedTables } from './saved-tables.ts';
 import { hasNoNfTables, legacyTables, type Netns, outputOf } from './tools.ts';
@@ -12,8 +12,8 @@ export interface Listing {
   readonly bytes: Buffer;
   /** SHA-256 of it without what `owned` says: what is compared. */
   readonly compared: string;
-  /** By `chainKey`: what a chain of a declared name is if it has a hook. */
-  readonly baseChains: ReadonlySet<string>;
+  /** Their rules are compared, whatever their names. */
+  readonly baseChains: BaseChains;
   readonly hasLegacy: boolean;
 }
 
@@ -67,7 +67,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   return {
     bytes,
     compared: createHash('sha256').update(compared).digest('hex'),
-    baseChains: ruleset?.baseChains ?? new Set(),
+    baseChains: ruleset?.baseChains ?? new Map(),
     hasLegacy: legacyIp !== null || legacyIp6 !== null,
   };
 }

@@ -77,6 +77,25 @@ describe('changes of the rules', () => {
     assert.deepEqual((await watch?.read())?.bytes, bytes);
   }).timeout(60_000);
 
+  it('by a full sync of kube-proxy with nft start no reading either, and another policy does (row 62)', async () => {
+    await space.sh(`nft add table ip kube-proxy
+      nft add chain ip kube-proxy input '{ type filter hook input priority -110; policy accept; }'`);
+    await listen();
+    await space.sh(`
+      for i in $(seq 20); do
+        printf '%s\\n' 'add table ip kube-proxy' 'add chain ip kube-proxy service' 'flush chain ip kube-proxy service' \
+          'add chain ip kube-proxy input { type filter hook input priority -110; policy accept; }' \
+          'flush chain ip kube-proxy input' 'add rule ip kube-proxy input jump service' \
+          'add map ip kube-proxy ips { type ipv4_addr : verdict; }' 'flush map ip kube-proxy ips' \
+          "add element ip kube-proxy ips { 10.0.0.$i : goto service }" \
+          "add rule ip kube-proxy service tcp dport $i accept" | nft -f -
+      done`);
+    await until(() => (watch?.counts.ignored ?? 0) >= 80, 'the events arrived');
+    assert.deepEqual([watch?.counts.readings, moved], [1, []]);
+    await space.sh("nft add chain ip kube-proxy input '{ policy drop; }'");
+    await until(() => moved.length === 1, 'the policy');
+  });
+
   it('of elements that time out start a reading and are not told', async () => {
     await listen({ everyMs: 100 });
     await space.sh("nft add element inet t out '{ 1.2.3.4 timeout 1h }'");
