@@ -35,10 +35,9 @@ export function hookOf(chain: Readonly<Record<string, unknown>>): string {
 
 /** @throws NetfilterFault `malformed` */
 export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
-  const listed = membersOf(text);
   const baseChains = new Map<string, string>();
-  for (const { kind, value } of listed)
-    if (kind === 'chain' && 'hook' in value)
+  for (const { value } of membersOf(text, 'chain'))
+    if ('hook' in value)
       baseChains.set(
         chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name')),
         hookOf(value),
@@ -47,7 +46,9 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
   const iptables = { ip: false, ip6: false };
   const rulesOf = new Map<string, number>();
   const hidden = new Set<string>();
-  for (const [index, { kind, value }] of listed.entries()) {
+  let index = 0;
+  for (const { kind, value } of membersOf(text)) {
+    index++;
     if (kind === 'metainfo') {
       kept.push({ place: ['', '', '', ''], index, member: { [kind]: value } });
       continue;
@@ -92,22 +93,68 @@ interface Member {
   readonly value: Value;
 }
 
-function membersOf(text: string): readonly Member[] {
-  let whole: unknown;
-  try {
-    whole = JSON.parse(text);
-  } catch (cause) {
-    throw new NetfilterFault('malformed', 'nft wrote what is no JSON', cause);
+/**
+ * One after the other, since most are left out: thousands of services would fill the memory of this program.
+ * @param only members of this kind, the others are not even parsed
+ */
+function* membersOf(text: string, only?: string): Generator<Member> {
+  const begin = /^\s*\{\s*"nftables"\s*:\s*\[\s*/.exec(text)?.[0];
+  if (begin === undefined) throw new NetfilterFault('malformed', 'nft wrote no JSON with a member nftables');
+  const start = only === undefined ? null : `{"${only}"`;
+  let at = begin.length;
+  for (let isFirst = true; text[at] !== ']' || !isFirst; isFirst = false) {
+    const end = endOfMember(text, at);
+    if (start === null || text.startsWith(start, at)) yield memberOf(text.slice(at, end));
+    at = skipBlanks(text, end);
+    if (text[at] === ']') break;
+    if (text[at] !== ',') throw new NetfilterFault('malformed', `nft wrote no list of members, at ${at}`);
+    at = skipBlanks(text, at + 1);
   }
-  const listed = isValue(whole) ? whole.nftables : null;
-  if (!Array.isArray(listed)) throw new NetfilterFault('malformed', 'nft wrote no member nftables');
-  return listed.map((member: unknown) => {
-    const [entry, ...others] = isValue(member) ? Object.entries(member) : [];
-    if (entry === undefined || others.length > 0 || !isValue(entry[1]))
-      throw new NetfilterFault('malformed', 'nft wrote a member that is no object of one member');
-    checkName(entry[0]);
-    return { kind: entry[0], value: entry[1] };
-  });
+  if (!/^\]\s*\}\s*$/.test(text.slice(at, at + 64)) || text.length > at + 64)
+    throw new NetfilterFault('malformed', 'nft wrote something after its list');
+}
+
+function skipBlanks(text: string, from: number): number {
+  let at = from;
+  while (at < text.length && text.charCodeAt(at) <= 0x20) at++;
+  return at;
+}
+
+/** Behind the bracket that closes the one at `from`; brackets within strings are none. */
+function endOfMember(text: string, from: number): number {
+  let depth = 0;
+  for (let at = from; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === 0x22) at = endOfString(text, at);
+    else if (code === 0x7b) depth++;
+    else if (code === 0x7d && --depth === 0) return at + 1;
+    if (depth === 0) break;
+  }
+  throw new NetfilterFault('malformed', `nft wrote a member that does not end, at ${from}`);
+}
+
+/** The mark that closes the string which begins at `from`. */
+function endOfString(text: string, from: number): number {
+  for (let at = text.indexOf('"', from + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let marks = 0;
+    while (text.charCodeAt(at - 1 - marks) === 0x5c) marks++;
+    if (marks % 2 === 0) return at;
+  }
+  return text.length;
+}
+
+function memberOf(text: string): Member {
+  let member: unknown;
+  try {
+    member = JSON.parse(text);
+  } catch (cause) {
+    throw new NetfilterFault('malformed', 'nft wrote a member that is no JSON', cause);
+  }
+  const [entry, ...others] = isValue(member) ? Object.entries(member) : [];
+  if (entry === undefined || others.length > 0 || !isValue(entry[1]))
+    throw new NetfilterFault('malformed', 'nft wrote a member that is no object of one member');
+  checkName(entry[0]);
+  return { kind: entry[0], value: entry[1] };
 }
 
 /** Names of members are nft's own: no other is copied. */
