@@ -33,6 +33,7 @@ describe("an agent's configuration", () => {
       tcti: 'device:/dev/tpmrm0',
       stateDir: '/var/lib/assay-agent',
       caFile: '/etc/assay/ca.pem',
+      netfilter: null,
       joinTokenFile: null,
       sysroot: '/',
       logLevel: 'info',

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { ownerOfChain, ownerOfTable, withoutIds } from '../../../attest-server/protocol/owned-chains.ts';
+import {
+  chainOwners,
+  ownerOfChain,
+  ownerOfTable,
+  withoutIds,
+} from '../../../attest-server/protocol/owned-chains.ts';
 
 describe('a chain of a declared owner', () => {
   for (const [chain, owner, as] of [
@@ -36,6 +41,11 @@ describe('a chain of a declared owner', () => {
     it(`is not ${chain || 'one without a name'}`, () => {
       assert.equal(ownerOfChain('ip', 'filter', chain), null);
     });
+
+  it('is of one whom the list names once', () => {
+    const owners = chainOwners.map(({ owner }) => owner);
+    assert.equal(new Set(owners).size, owners.length);
+  });
 
   it('is in a table of iptables, for IPv4 or IPv6', () => {
     assert.equal(ownerOfChain('inet', 'filter', 'KUBE-SERVICES'), null);

@@ -120,12 +120,12 @@ describe('the unit assay-netfilter.service', () => {
     const [group] = valuesOf(text, 'Group');
     const users = await readFile(join(host, 'assay.sysusers.conf'), 'utf8');
     assert.match(users, new RegExp(`^m assay-agent ${group}$`, 'm'));
-    const dropIn = await readFile(join(host, 'assay-agent.service.d/netfilter.conf'), 'utf8');
+    const dropIn = await readFile(join(host, 'assay-agent.netfilter.conf'), 'utf8');
     assert.deepEqual(valuesOf(dropIn, 'Environment'), [`${agentSettings.netfilter.variable}=${socket}`]);
     assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), [group]);
     await mkdir(join(folder, 'assay-agent.service.d'));
     const place = 'assay-agent.service.d/netfilter.conf';
-    await copyFile(join(host, place), join(folder, place));
+    await copyFile(join(host, 'assay-agent.netfilter.conf'), join(folder, place));
     await verify(name, text);
     assert.equal(
       await verify('assay-agent.service', await readFile(join(host, 'assay-agent.service'), 'utf8')),
