@@ -60,6 +60,9 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
     const chain = kind === 'rule' ? nameOf(value, 'chain') : kind === 'chain' ? nameOf(value, 'name') : null;
     const key = chain === null ? null : chainKey(family, table, chain);
     const isBase = key !== null && baseChains.has(key);
+    // Rules of a hook must not be taken for those of a declared owner.
+    if (kind === 'chain' && 'hook' in value && !isBase)
+      throw new NetfilterFault('malformed', 'nft wrote a base chain in a form that is not known');
     const steady = steadied(value, kind);
     const owner = kind === 'table' ? null : ownerOf(family, table, chain, kind, isBase);
     if (owner !== null) {
@@ -100,11 +103,12 @@ interface Member {
 function* membersOf(text: string, only?: string): Generator<Member> {
   const begin = /^\s*\{\s*"nftables"\s*:\s*\[\s*/.exec(text)?.[0];
   if (begin === undefined) throw new NetfilterFault('malformed', 'nft wrote no JSON with a member nftables');
-  const start = only === undefined ? null : `{"${only}"`;
+  const start = only === undefined ? null : new RegExp(`\\{\\s*"${only}"`, 'y');
   let at = begin.length;
   for (let isFirst = true; text[at] !== ']' || !isFirst; isFirst = false) {
     const end = endOfMember(text, at);
-    if (start === null || text.startsWith(start, at)) yield memberOf(text.slice(at, end));
+    if (start !== null) start.lastIndex = at;
+    if (start === null || start.test(text)) yield memberOf(text.slice(at, end));
     at = skipBlanks(text, end);
     if (text[at] === ']') break;
     if (text[at] !== ',') throw new NetfilterFault('malformed', `nft wrote no list of members, at ${at}`);

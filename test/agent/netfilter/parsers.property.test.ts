@@ -93,6 +93,42 @@ describe('whatever a program of the firewall writes', () => {
     );
   });
 
+  it('is the same ruleset in whatever way nft sets blanks', () => {
+    const parse = (text: string) => valueBy(() => parseNftRuleset(text, new OwnedSum())) ?? null;
+    fc.assert(
+      fc.property(fc.array(member), fc.constantFrom(1, 2, '\t', '\n'), (nftables, blanks) => {
+        assert.deepEqual(
+          parse(JSON.stringify({ nftables }, null, blanks)),
+          parse(JSON.stringify({ nftables })),
+        );
+      }),
+    );
+  });
+
+  it('is a fault where it is cut, or goes on', () => {
+    const text = JSON.stringify({
+      nftables: [{ metainfo: { a: '"]}\\\\' } }, { table: { family: 'ip', name: 't' } }],
+    });
+    const parse = (given: string) => valueBy(() => parseNftRuleset(given, new OwnedSum()));
+    assert.equal(parse(text)?.members.length, 2);
+    for (let length = 0; length < text.length; length++) assert.equal(parse(text.slice(0, length)), null);
+    for (const rest of ['x', ',', ' {}', ' '.repeat(100) + ']']) assert.equal(parse(text + rest), null);
+  });
+
+  it('shows a hook whatever its chain is named, also where its name is escaped', () => {
+    const hooked = JSON.stringify({
+      nftables: [
+        { chain: { family: 'ip', table: 'filter', name: 'KUBE-X', hook: 'input' } },
+        { rule: { family: 'ip', table: 'filter', chain: 'KUBE-X', expr: [{ accept: null }] } },
+      ],
+    });
+    assert.equal(parseNftRuleset(hooked, new OwnedSum()).members.length, 2);
+    assert.equal(
+      valueBy(() => parseNftRuleset(hooked.replace('"chain":{', '"ch\\u0061in":{'), new OwnedSum())),
+      null,
+    );
+  });
+
   it('is not nested too deep to be read', () => {
     const expr = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
     const text = `{"nftables":[{"rule":{"family":"ip","table":"t","chain":"c","expr":${expr}}}]}`;
