@@ -32,6 +32,8 @@ export async function readRules(where: Netns, signal?: AbortSignal): Promise<Lis
 }
 
 const mostRules = 50_000;
+/** As the form of the part has it. */
+const mostOwned = 16_384;
 
 async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   const owned = new OwnedSum();
@@ -58,7 +60,10 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
     iptables: { ip: saved.ip?.text ?? null, ip6: saved.ip6?.text ?? null },
     legacy: { ip: legacyIp?.text ?? null, ip6: legacyIp6?.text ?? null },
   });
-  const bytes = Buffer.from(`${compared.slice(0, -1)},"owned":${JSON.stringify(owned.end())}}`);
+  const sums = owned.end();
+  if (sums.length > mostOwned)
+    throw new NetfilterFault('too_large', `${sums.length} chains of declared owners: more than ${mostOwned}`);
+  const bytes = Buffer.from(`${compared.slice(0, -1)},"owned":${JSON.stringify(sums)}}`);
   if (bytes.length > limits.parts.firewall)
     throw new NetfilterFault(
       'too_large',

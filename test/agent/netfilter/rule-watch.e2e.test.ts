@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -185,6 +185,36 @@ describe('changes of the rules', () => {
       await rm(folder, { recursive: true });
     }
   });
+
+  for (const [what, code, script] of [
+    ['it may not', 'not_permitted', 'echo "Operation not permitted (you must be root)" >&2; exit 1'],
+    ['there is no nft', 'missing_program', null],
+  ] as const)
+    it(`are not listened to again and again where ${what}`, async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'assay-netfilter-hopeless-'));
+      try {
+        for (const name of ['nsenter', 'setpriv', 'bash'])
+          await symlink(`/usr/bin/${name}`, join(folder, name));
+        if (script !== null) {
+          await writeFile(join(folder, 'nft'), `#!/usr/bin/bash\n${script}\n`);
+          await chmod(join(folder, 'nft'), 0o755);
+        }
+        const codes: string[] = [];
+        const warn = ({ code }: { readonly code: string }) => codes.push(code);
+        watch = new RuleWatch({
+          netns: space.netns,
+          env: { PATH: folder },
+          logger: { info: () => {}, warn },
+          onMoved: () => {},
+        });
+        await until(() => codes.length > 0, 'the fault');
+        // The first of several attempts would come within a quarter of a second.
+        await sleep(800);
+        assert.deepEqual([codes, watch.counts.lost], [[code], 1]);
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    });
 
   it('are listened to by a child that ends with the watch', async () => {
     await listen();
