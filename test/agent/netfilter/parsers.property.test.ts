@@ -112,7 +112,7 @@ describe('whatever a program of the firewall writes', () => {
     const parse = (given: string) => valueBy(() => parseNftRuleset(given, new OwnedSum()));
     assert.equal(parse(text)?.members.length, 2);
     for (let length = 0; length < text.length; length++) assert.equal(parse(text.slice(0, length)), null);
-    for (const rest of ['x', ',', ' {}', ' '.repeat(100) + ']']) assert.equal(parse(text + rest), null);
+    for (const rest of ['x', ',', ' {}', `${' '.repeat(100)}]`]) assert.equal(parse(text + rest), null);
   });
 
   it('shows a hook whatever its chain is named, also where its name is escaped', () => {
