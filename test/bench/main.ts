@@ -7,6 +7,7 @@ import { benchAudit } from './audit.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
+import { benchFirewall } from './firewall.ts';
 import { benchGrowth } from './growth.ts';
 import { benchStart } from './start.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
@@ -28,6 +29,7 @@ const benches: Readonly<
   start: async () => ({ start_ms: await benchStart() }),
   agent: async () => ({ agent: await benchAgent() }),
   audit: async (full) => ({ audit: await benchAudit(full) }),
+  firewall: async () => ({ firewall: benchFirewall() }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,

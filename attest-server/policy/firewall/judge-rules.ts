@@ -18,7 +18,7 @@ import { comparedOf, rulesetOf } from './read-ruleset.ts';
 import { chainsNamed, type Requirement } from './requirement.ts';
 import type { FirewallRules } from './rules.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
-import { waysIn } from './walk.ts';
+import { wayFinder } from './walk.ts';
 
 /** A reference, its rules read. */
 export interface Baseline {
@@ -70,8 +70,9 @@ export function judgeRules(
     if (missing !== null) findings.push(missing);
     findings.push(drift(baseline.name, digest, differences, calicoHostPolicies(whole)));
   }
+  const waysOf = wayFinder(node);
   for (const opening of rules.forbid) {
-    const ways = waysIn(node, opening);
+    const ways = waysOf(opening);
     if (ways.length > 0) findings.push(openAgainst(opening, digest, ways));
   }
   for (const required of rules.require) {

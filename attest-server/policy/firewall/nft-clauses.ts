@@ -1,13 +1,13 @@
-import { type Clause, type Condition, type Outcome, unknown } from './clause.ts';
+import { type Clause, type Condition, type Outcome, protocolName, unknown } from './clause.ts';
+import { fields, type JsonObject } from './json-object.ts';
 import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
 
 /** Of a named set or map; null where nobody here knows them. */
 export type Elements = readonly unknown[] | null;
 type Values = (name: string) => Elements;
-type Fields = Readonly<Record<string, unknown>>;
 
 /** What the statements of a rule do: one clause, and one for each element of a verdict map. */
-export function nftClauses(statements: readonly Fields[], values: Values): readonly Clause[] {
+export function nftClauses(statements: readonly JsonObject[], values: Values): readonly Clause[] {
   const clauses: Clause[] = [];
   const conditions: Condition[] = [];
   for (const statement of statements) {
@@ -95,7 +95,11 @@ function verdictOf(statement: unknown): Outcome | null {
   }
 }
 
-function ofMap({ key, data }: Fields, conditions: readonly Condition[], values: Values): readonly Clause[] {
+function ofMap(
+  { key, data }: JsonObject,
+  conditions: readonly Condition[],
+  values: Values,
+): readonly Clause[] {
   const named = typeof data === 'string' && data.startsWith('@') ? values(data.slice(1)) : null;
   const { set } = fields(data);
   const elements = Array.isArray(set) ? set : named;
@@ -120,7 +124,7 @@ function ofMap({ key, data }: Fields, conditions: readonly Condition[], values: 
   return clauses;
 }
 
-function conditionsOf({ op, left, right }: Fields, values: Values): readonly Condition[] {
+function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly Condition[] {
   const isNot = op === '!=';
   const field = fields(left);
   if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
@@ -141,7 +145,7 @@ function conditionsOf({ op, left, right }: Fields, values: Values): readonly Con
   }
   if (protocol === 'th' && payload === 'dport') return [portsOf(op, right, list)];
   if (typeof protocol === 'string' && transports.has(protocol)) {
-    const of: Condition = { on: 'protocol', values: [protocol], not: false };
+    const of: Condition = { on: 'protocol', values: [protocolName(protocol)], not: false };
     return [of, payload === 'dport' ? portsOf(op, right, list) : unknown];
   }
   return [unknown];
@@ -181,7 +185,7 @@ function inputOf(list: readonly unknown[] | null, not: boolean): Condition {
 function protocolOf(list: readonly unknown[] | null, not: boolean): Condition {
   if (list === null || !list.every((one) => typeof one === 'string' || typeof one === 'number'))
     return unknown;
-  return { on: 'protocol', values: list.map(String), not };
+  return { on: 'protocol', values: list.map((one) => protocolName(String(one))), not };
 }
 
 function familyOf(list: readonly unknown[] | null, not: boolean): Condition {
@@ -241,8 +245,4 @@ function compared(op: unknown, end: bigint): Ranges | null {
   if (op === '<=') return [[0n, end]];
   if (op === '>') return end === 65_535n ? [] : [[end + 1n, 65_535n]];
   return op === '>=' ? [[end, 65_535n]] : null;
-}
-
-function fields(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
 }

@@ -16,7 +16,17 @@ export interface Way {
  * that accepts, and may not match one that drops. Chains of declared owners are passed through.
  */
 export function waysIn(ruleset: Ruleset, opening: Opening): readonly Way[] {
-  const walk = { ruleset, untracked: isUntracked(ruleset), steps: 0 };
+  return wayFinder(ruleset)(opening);
+}
+
+/** The same for many openings. */
+export function wayFinder(ruleset: Ruleset): (opening: Opening) => readonly Way[] {
+  const untracked = isUntracked(ruleset);
+  return (opening) => find({ ruleset, untracked, steps: 0 }, opening);
+}
+
+function find(walk: Walk, opening: Opening): readonly Way[] {
+  const { ruleset } = walk;
   return ([4, 6] as const).flatMap((family) => {
     const sources = opening.sources[family];
     if (sources.length === 0) return [];
@@ -189,8 +199,7 @@ function holds(condition: Condition, packets: Packets, untracked: boolean): Hold
       return 'perhaps';
     case 'protocol': {
       if (packets.protocol === null) return 'perhaps';
-      const own = numberOf(packets.protocol);
-      return condition.values.some((value) => numberOf(value) === own) !== condition.not ? 'always' : 'never';
+      return condition.values.includes(packets.protocol) !== condition.not ? 'always' : 'never';
     }
     case 'family':
       return (condition.family === packets.family) !== condition.not ? 'always' : 'never';
@@ -221,22 +230,6 @@ function holds(condition: Condition, packets: Packets, untracked: boolean): Hold
       return areEqual(sources, packets.sources) ? 'always' : { ...packets, sources };
     }
   }
-}
-
-/** Protocols by number, as some versions print them. */
-const numbers: Readonly<Record<string, string>> = {
-  '1': 'icmp',
-  '6': 'tcp',
-  '17': 'udp',
-  '33': 'dccp',
-  '58': 'icmpv6',
-  'ipv6-icmp': 'icmpv6',
-  icmp6: 'icmpv6',
-  '132': 'sctp',
-  '136': 'udplite',
-};
-function numberOf(protocol: string): string {
-  return Object.hasOwn(numbers, protocol) ? (numbers[protocol] ?? protocol) : protocol;
 }
 
 function nameOf({ kind, family, table, name }: Chain): string {
