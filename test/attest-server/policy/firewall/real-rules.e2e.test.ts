@@ -134,10 +134,7 @@ describe('real rules in a network namespace', function () {
     },
     {
       what: 'the base chain of its owner is gone (row 61)',
-      steps: [
-        nft('flush chain ip kube-proxy filter-input'),
-        nft('delete chain ip kube-proxy filter-input'),
-      ],
+      steps: [nft('flush chain ip kube-proxy filter-input'), nft('delete chain ip kube-proxy filter-input')],
       codes: ['fw_drift', 'fw_missing_chain'],
     },
     {
