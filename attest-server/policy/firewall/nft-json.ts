@@ -1,7 +1,7 @@
 import { ownerOfTable, withoutIds } from '../../protocol/owned-chains.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { fields, isJsonObject, type JsonObject } from './json-object.ts';
-import { type Elements, nftClauses } from './nft-clauses.ts';
+import { type Elements, namedElements, nftClauses } from './nft-clauses.ts';
 import { shownElement, shownStatements } from './nft-text.ts';
 import { type Base, type Chain, type Family, type NamedObject, objectKey, type Rule } from './ruleset.ts';
 
@@ -159,24 +159,21 @@ function addRule(table: OpenTable, value: JsonObject, fault: Fault): void {
 }
 
 function ruleOf(statements: readonly JsonObject[], values: (name: string) => Elements): Rule {
-  let clauses: Rule['clauses'] | null = null;
+  let clauses: ReturnType<Rule['clauses']> | null = null;
   return {
     text: JSON.stringify(statements),
     shown: () => shownStatements(statements),
     clauses: () => {
-      clauses ??= lazily(() => nftClauses(statements, values));
-      return clauses();
+      if (clauses !== null) return clauses;
+      const made = nftClauses(statements, values);
+      // Those of a large map are made again each time: many rules may ask it.
+      if (made.length <= mostKept) clauses = made;
+      return made;
     },
   };
 }
 
-function lazily<T>(make: () => T): () => T {
-  let made: T | null = null;
-  return () => {
-    made ??= make();
-    return made;
-  };
-}
+const mostKept = 16;
 
 /** Adds one statement as it is compared: without counts and state, in one order. */
 function addStatement(statements: JsonObject[], statement: JsonObject, family: Family, fault: Fault): void {
@@ -291,7 +288,7 @@ function namedObject(table: OpenTable, type: string, value: JsonObject, fault: F
   if (isSet) {
     const flags = wordsIn(value.flags);
     const moves = flags.includes('dynamic') || flags.includes('timeout') || value.timeout !== undefined;
-    table.values.set(name, moves ? null : elements);
+    table.values.set(name, moves ? null : namedElements(elements));
   }
   const made = {
     family,
@@ -319,7 +316,7 @@ const daySeconds = 86_400;
 
 /** The elements of a captured reference, as rules ask for them. */
 export function elementsIn({ head, elements }: Pick<NamedObject, 'head' | 'elements'>): Elements {
-  return /"(dynamic|timeout)"/.test(head) ? null : elements.map((text) => JSON.parse(text));
+  return /"(dynamic|timeout)"/.test(head) ? null : namedElements(elements.map((text) => JSON.parse(text)));
 }
 
 /** An element as a person reads it. */

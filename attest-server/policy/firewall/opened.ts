@@ -19,16 +19,16 @@ const mostTold = 8;
 /**
  * Asks both sides about packets of the rules that differ, and about some that no rule speaks of: what only the node may
  * accept was opened. It may miss what no rule that differs tells of; that is a difference all the same.
+ * @param waysNow finds those of the node
  */
 export function openedSince(
   baseline: Ruleset,
-  node: Ruleset,
+  waysNow: (opening: Opening) => readonly Way[],
   differences: readonly Difference[],
   spokenOf: () => Ranges,
 ): readonly Opened[] {
   const opened: Opened[] = [];
   const waysBefore = wayFinder(baseline);
-  const waysNow = wayFinder(node);
   for (const probe of [...usual(spokenOf()), ...ofRules(differences)])
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;

@@ -19,10 +19,17 @@ export function waysIn(ruleset: Ruleset, opening: Opening): readonly Way[] {
   return wayFinder(ruleset)(opening);
 }
 
-/** The same for many openings. */
+/** The same for many openings, all of which together take a bounded time. */
 export function wayFinder(ruleset: Ruleset): (opening: Opening) => readonly Way[] {
   const untracked = isUntracked(ruleset);
-  return (opening) => find({ ruleset, untracked, steps: 0 }, opening);
+  let left = mostStepsInAll;
+  return (opening) => {
+    const walk = { ruleset, untracked, steps: Math.max(0, mostSteps - left) };
+    const before = walk.steps;
+    const ways = find(walk, opening);
+    left -= walk.steps - before;
+    return ways;
+  };
 }
 
 function find(walk: Walk, opening: Opening): readonly Way[] {
@@ -81,8 +88,9 @@ interface Walk {
   steps: number;
 }
 
-/** Rules that are looked at for one opening; a ruleset that takes more is one that nobody can tell. */
+/** Rules, and ranges in them, that are looked at for one opening; where it takes more, nobody can tell. */
 const mostSteps = 400_000;
+const mostStepsInAll = 2_000_000;
 /** As deep as the kernel follows jumps. */
 const deepest = 16;
 
@@ -170,10 +178,12 @@ interface Match {
 }
 
 /** Null where none of them matches. */
-function matchOf({ untracked }: Walk, { conditions }: Clause, packets: Packets): Match | null {
+function matchOf(walk: Walk, { conditions }: Clause, packets: Packets): Match | null {
+  const { untracked } = walk;
   let within = packets;
   let isUnsure = false;
   for (const condition of conditions) {
+    if (condition.on === 'port' || condition.on === 'source') walk.steps += condition.ranges.length >> 6;
     const one = holds(condition, within, untracked);
     if (one === 'never') return null;
     if (one === 'perhaps') isUnsure = true;
@@ -188,8 +198,12 @@ function matchOf({ untracked }: Walk, { conditions }: Clause, packets: Packets):
   const left = samePorts
     ? { ...packets, sources: subtract(packets.sources, within.sources) }
     : { ...packets, ports: subtract(packets.ports, within.ports) };
-  return { within, left };
+  // Whoever drops one address after the other leaves many pieces: it is no error to take too many packets for left.
+  const isInPieces = left.sources.length > mostPieces || left.ports.length > mostPieces;
+  return { within, left: isInPieces ? packets : left };
 }
+
+const mostPieces = 32;
 
 type Holds = 'always' | 'never' | 'perhaps' | Packets;
 
