@@ -20,6 +20,7 @@ const needed = [
 /** The needs of tests beside them. */
 const ofTests = [
   { program: 'systemd-analyze', package: 'systemd', why: 'judges the units of manifests/host' },
+  { program: 'cryptsetup', package: 'cryptsetup-bin', why: 'makes LUKS volumes in files' },
   { program: 'promtool', package: 'promtool', why: 'tries the alert rules on series, as Prometheus would' },
 ];
 

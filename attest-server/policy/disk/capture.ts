@@ -4,6 +4,7 @@ import type { Proven } from '../../verify/proven.ts';
 import type { CapturedAs } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { isNullCipher } from './crypt-target.ts';
+import { bare } from './layers.ts';
 import { luksVolume } from './luks-metadata.ts';
 
 /**
@@ -13,14 +14,18 @@ import { luksVolume } from './luks-metadata.ts';
 export function captureDisk({ parts }: Proven, { name, state, group, node, by, at }: CapturedAs): Reference {
   const bytes = parts.disk?.bytes ?? null;
   if (bytes === null) throw new CaptureError(`${node} sent nothing about its disks`);
-  const { inspected } = parseDiskPart(bytes);
+  const { inspected, devices } = parseDiskPart(bytes);
   if ('cause' in inspected)
     throw new CaptureError(`${node} does not show its LUKS headers: ${inspected.cause}`);
-  const [unreadable] = inspected.unreadable;
-  if (unreadable !== undefined)
-    throw new CaptureError(`${node} could not read the header of ${unreadable.device}: ${unreadable.cause}`);
-  if (inspected.headers.length === 0) throw new CaptureError(`${node} has no LUKS volume in use`);
-  const volumes = inspected.headers.map((header) => {
+  // Devices that no path stands on are not the node's to be enrolled.
+  const open = devices.flatMap(({ mapping }) =>
+    mapping === null ? [] : (/^CRYPT-LUKS[12]-([0-9a-f]{32})-/i.exec(mapping.uuid)?.[1]?.toLowerCase() ?? []),
+  );
+  if (open.length === 0) throw new CaptureError(`${node} has no LUKS volume below the protected paths`);
+  const volumes = [...new Set(open)].map((opened) => {
+    const header = inspected.headers.find((one) => bare(one.uuid) === opened);
+    if (header === undefined)
+      throw new CaptureError(`${node} does not show the LUKS header ${opened}, by which a volume was opened`);
     const volume = luksVolume(header);
     const of = `the LUKS header of ${header.device} of ${node}`;
     if ('fault' in volume) throw new CaptureError(`${of} cannot be read: ${volume.fault}`);

@@ -28,12 +28,14 @@ export const disk: Aspect<'disk', DiskRules> = {
   contradictions: contradictionsIn,
   doubts: doubtsIn,
   prepare(rules, { group, references, remembers }) {
+    const isRequired = group.require.includes('disk');
     const ready = { rules, enrolled: enrolledReferences(group.name, rules, references) };
     const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
     return {
       judge(proven, node, at) {
         const part = proven.parts.disk;
-        if (part === undefined) return unread(node, node.unread.length > 0 ? [] : [noPart]);
+        if (part === undefined)
+          return unread(node, isRequired && !isSaidUnread(node) ? [noPart] : []);
         const known = remembers ? (remembered.get(node.name) ?? null) : null;
         const now = isStill(known, part.digest, node, at) ? known : judgeAnew(proven, node, ready, at);
         if (now === null) return unread(node, [unreadPart('it was only named, and nobody has it')]);
@@ -94,11 +96,9 @@ function judgeAnew(
     'fault' in parsed
       ? { findings: [unreadPart(parsed.fault)], affirmed: false, references: [] }
       : judgeDisk(parsed, rules, enrolledOf(node.name, enrolled, rules, at));
-  const shared = node.sharedVolumes.map(({ mark, nodes }) =>
-    sharedKey(mark.split(':')[0] ?? '', nodes, 'server'),
-  );
+  const shared = sharedFindings(node.sharedVolumes);
   const evidence = { digest, position: 'part' };
-  const found = [...shared.slice(0, 4), ...own.findings].map((finding) => ({ ...finding, evidence }));
+  const found = [...shared, ...own.findings].map((finding) => ({ ...finding, evidence }));
   const before = diskMemoryIn(node.past.memory);
   const seen = found.find(breaks);
   const isWhole = !found.some(({ code }) => code === 'facts_unavailable');
@@ -130,6 +130,16 @@ function judgeAnew(
   };
 }
 
+/** One for each group of nodes: who has the same key has, as a rule, the same UUID. */
+function sharedFindings(volumes: readonly SharedVolume[]): readonly Finding[] {
+  const byNodes = new Map<string, { readonly kind: string; readonly nodes: readonly string[] }>();
+  for (const { mark, nodes } of volumes) {
+    const kind = mark.startsWith('key:') ? 'key' : 'uuid';
+    if (kind === 'key' || !byNodes.has(nodes.join())) byNodes.set(nodes.join(), { kind, nodes });
+  }
+  return [...byNodes.values()].slice(0, 4).map(({ kind, nodes }) => sharedKey(kind, nodes, 'server'));
+}
+
 function parsedPart(bytes: Buffer): DiskPart | { readonly fault: string } {
   try {
     return parseDiskPart(bytes);
@@ -150,6 +160,11 @@ function unread({ past }: JudgedNode, findings: readonly Finding[]): Judgement {
 /** What is remembered is shown beside what is seen, which has the layers. */
 function withoutDetail({ detail: _, severity: __, ...finding }: Finding): DiskMemory['against'] {
   return finding;
+}
+
+/** That the collector failed is found for all aspects at once. */
+function isSaidUnread({ unread: said }: JudgedNode): boolean {
+  return said.some(({ name }) => name === 'disk');
 }
 
 const again = ' It has not been read again since.';

@@ -106,7 +106,10 @@ function secondVersion({ uuid, metadata: text }: LuksHeader): LuksVolume | { rea
     keyslots: eachCanonical(keyslots),
     tokens: eachCanonical(tokens),
     segments: eachCanonical(segments),
-    digests: eachCanonical(digests),
+    // Which keyslots lead to the key stands in them too, and is told of the keyslots themselves.
+    digests: eachCanonical(
+      Object.fromEntries(Object.entries(digests).map(([id, { keyslots: _, ...digest }]) => [id, digest])),
+    ),
     ciphers: encrypted.map(([, { encryption }]) => encryption ?? ''),
     keyBytes: sizes.size === 1 ? ([...sizes][0] ?? null) : null,
     reencryption: reencryptionOf(parsed, config?.requirements?.mandatory ?? []),

@@ -29,6 +29,7 @@ export interface MadeMachine {
     change?: NonNullable<Parameters<typeof madeQuote>[2]> & {
       readonly occasion?: Partial<Occasion>;
       readonly userSpace?: Buffer;
+      readonly disk?: Buffer;
     },
   ): Answer;
 }
@@ -103,7 +104,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
       ak: checkAttestationKey(tpm.ak.publicArea, akName),
       banks,
     },
-    answer(at, { occasion = {}, userSpace, ...quoted } = {}) {
+    answer(at, { occasion = {}, userSpace, disk, ...quoted } = {}) {
       const nonce = randomBytes(32);
       const made: Occasion = { node: name, hello, channel, ...occasion };
       const all = { resetCount: 7, restartCount: 1, clock: BigInt(at), ...quoted };
@@ -111,6 +112,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
       const parts: Parts = {
         ...(bootLog && { boot: partOf(bootLog) }),
         ...(userSpace && { userSpace: partOf(userSpace) }),
+        ...(disk && { disk: partOf(disk) }),
       };
       const challenge: Challenge = {
         type: 'challenge',
@@ -124,7 +126,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
         evidence: tpm.evidenceOfParts(
           challenge,
           made,
-          userSpace === undefined ? {} : { userSpace },
+          { ...(userSpace && { userSpace }), ...(disk && { disk }) },
           (signed) => madeQuote(tpm.ak, signed, all),
         ),
         nonce,

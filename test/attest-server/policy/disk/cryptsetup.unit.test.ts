@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
+import { disk } from '../../../../attest-server/policy/disk/disk.ts';
+import type { DiskPart, LuksHeader } from '../../../../attest-server/protocol/disk.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import { codesOf, group, judged, madeDevice, proofWith } from './made-disk.ts';
+
+const quick = ['--batch-mode', '--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
+
+describe('a volume that cryptsetup made', () => {
+  let dir = '';
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-luks-'));
+    await writeFile(join(dir, 'key'), 'one');
+    await writeFile(join(dir, 'other'), 'two');
+  });
+  after(() => rm(dir, { recursive: true, force: true }));
+
+  const cryptsetup = async (...args: readonly string[]) =>
+    (await run('cryptsetup', args, { timeoutMs: 20_000, maxOutputBytes: 1024 * 1024 })).stdout.toString();
+
+  async function made(name: string, ...options: readonly string[]): Promise<string> {
+    const image = join(dir, name);
+    await writeFile(image, '');
+    await truncate(image, 20 * 1024 * 1024);
+    await cryptsetup('luksFormat', ...quick, ...options, image, join(dir, 'key'));
+    return image;
+  }
+
+  /** As it would be shown once it is open and mounted: the mapping is what its header says. */
+  async function shown(image: string, opened?: string): Promise<DiskPart> {
+    const uuid = (await cryptsetup('luksUUID', image)).trim();
+    const metadata = await cryptsetup('luksDump', '--dump-json-metadata', image);
+    const cipher = /"segments":[\s\S]*?"encryption":\s*"([^"]+)"/.exec(metadata)?.[1] ?? '';
+    const header: LuksHeader = {
+      device: '8:1',
+      detachedAt: null,
+      version: 2,
+      uuid,
+      digest: null,
+      metadata,
+      luks1: null,
+    };
+    const bare = (opened ?? uuid).replaceAll('-', '');
+    const bytes = /"key_size":\s*(\d+)/.exec(metadata)?.[1];
+    const table = [`0 8192 crypt ${cipher} :${bytes}:logon:cryptsetup:${uuid}-d0 0 8:1 32768`];
+    return {
+      version: 1,
+      paths: ['docker', 'containerd', 'kubelet'].map((each) => ({
+        path: `/var/lib/${each}`,
+        real: each === 'docker' ? '/var/lib/docker' : null,
+      })),
+      mounts: ['1 0 8:0 / / rw - ext4 /dev/sda rw', '2 1 253:0 / /var/lib/docker rw - ext4 /dev/mapper/d rw'],
+      devices: [
+        madeDevice('253:0', 'dm-0', {
+          slaves: ['8:1'],
+          mapping: { name: 'd', uuid: `CRYPT-LUKS2-${bare}-d`, table },
+        }),
+        madeDevice('8:1', 'sda1', { partitionOf: '8:0' }),
+        madeDevice('8:0', 'sda'),
+      ],
+      inspected: { at: '2026-11-25T00:00:00Z', headers: [header], unreadable: [], swaps: [], residue: [] },
+    };
+  }
+
+  const enrol = (part: DiskPart): Reference =>
+    disk.capture!(proofWith(part), { name: 'r', state: 'active', group, node: 'n', by: 'me', at: 0 });
+
+  it('is right as LUKS2 with the usual cipher, and known by its reference', async () => {
+    const part = await shown(await made('good', '--type', 'luks2'));
+    assert.deepEqual(codesOf(judged(part)), []);
+    assert.equal(judged(part, { references: [enrol(part)] }).affirmed, true);
+  });
+
+  it('is not with another cipher', async () => {
+    const image = await made(
+      'cbc',
+      '--type',
+      'luks2',
+      '--cipher',
+      'aes-cbc-essiv:sha256',
+      '--key-size',
+      '256',
+    );
+    assert.deepEqual(codesOf(judged(await shown(image))), ['luks_cipher']);
+  });
+
+  it('gets a key more, or a token (row 55)', async () => {
+    const image = await made('two', '--type', 'luks2');
+    const references = [enrol(await shown(image))];
+    await cryptsetup('token', 'add', '--key-description', 'installer', image);
+    assert.deepEqual(codesOf(judged(await shown(image), { references })), ['luks_extra_keyslot']);
+    await cryptsetup('luksAddKey', ...quick, '--key-file', join(dir, 'key'), image, join(dir, 'other'));
+    assert.deepEqual(codesOf(judged(await shown(image), { references })), ['luks_extra_keyslot']);
+    assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
+  });
+
+  it('gets another passphrase, or is formatted anew (rows 51 and 107)', async () => {
+    const image = await made('again', '--type', 'luks2');
+    const part = await shown(image);
+    const references = [enrol(part)];
+    const uuid = (await cryptsetup('luksUUID', image)).trim();
+    await cryptsetup(
+      'luksChangeKey',
+      ...quick,
+      '--key-slot',
+      '0',
+      '--key-file',
+      join(dir, 'key'),
+      image,
+      join(dir, 'other'),
+    );
+    assert.deepEqual(codesOf(judged(await shown(image), { references })), ['luks_header_changed']);
+    await made('again', '--type', 'luks2', '--uuid', uuid);
+    assert.deepEqual(codesOf(judged(await shown(image), { references })), ['luks_header_changed']);
+    await made('again', '--type', 'luks2');
+    assert.deepEqual(codesOf(judged(await shown(image, uuid))), ['luks_header_changed']);
+  });
+
+  it('begins to be reencrypted (row 53)', async () => {
+    const image = await made('re', '--type', 'luks2');
+    await cryptsetup('reencrypt', ...quick, '--init-only', '--key-file', join(dir, 'key'), image);
+    assert.ok(codesOf(judged(await shown(image))).includes('luks_reencrypt_state'));
+  });
+});
