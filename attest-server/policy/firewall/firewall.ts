@@ -45,7 +45,7 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
       pcrs: {},
       components: [],
       events: [],
-      firewall: capturedOf(rulesetOf(parsed(bytes, node))),
+      firewall: captured(bytes, node),
       captured: { by, node, at: new Date(at).toISOString() },
     };
   },
@@ -122,11 +122,12 @@ function judgeBytes(
   }
 }
 
-function parsed(bytes: Buffer, node: string) {
+function captured(bytes: Buffer, node: string): NonNullable<Reference['firewall']> {
   try {
-    return parseFirewallPart(bytes);
+    return capturedOf(rulesetOf(parseFirewallPart(bytes)));
   } catch (cause) {
-    throw new CaptureError(`what ${node} sent of its firewall cannot be read`, { cause });
+    if (!(cause instanceof Rejection)) throw cause;
+    throw new CaptureError(`what ${node} sent of its firewall cannot be read: ${cause.message}`, { cause });
   }
 }
 

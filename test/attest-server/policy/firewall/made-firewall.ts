@@ -54,7 +54,9 @@ export function judged(
     lines.length === 0
       ? plain
       : policyOf('require: [firewall]', 'firewall:', ...lines.map((line) => `  ${line}`));
-  return appraise(provenWith(part), policy, { name: 'one', past }, references, at).verdict;
+  const { verdict } = appraise(provenWith(part), policy, { name: 'one', past }, references, at);
+  // Of the boot, nothing was proven here.
+  return { ...verdict, reasons: verdict.reasons.filter(({ aspect }) => aspect === 'firewall') };
 }
 
 /** Codes of what fails, in order of their names. */

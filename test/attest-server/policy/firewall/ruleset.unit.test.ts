@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import {
+  capturedOf,
+  comparedOf,
+  rulesetOf,
+  rulesetOfBaseline,
+} from '../../../../attest-server/policy/firewall/read-ruleset.ts';
+import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { firewallPartOfFolder } from '../../../recorded/firewall-folder.ts';
+import { partWith, recordedNode } from './made-firewall.ts';
+
+type Members = NonNullable<FirewallPart['nft']>;
+const chain = (given: object) => ({
+  chain: {
+    family: 'inet',
+    table: 't',
+    name: 'input',
+    type: 'filter',
+    hook: 'input',
+    policy: 'drop',
+    ...given,
+  },
+});
+const ruleOf = (expr: readonly object[], more = {}) => ({
+  rule: { family: 'inet', table: 't', chain: 'input', expr, ...more },
+});
+const made = (...members: Members) =>
+  partWith({ nft: [{ table: { family: 'inet', name: 't' } }, ...members] });
+const canonical = (part: FirewallPart) => JSON.stringify(capturedOf(rulesetOf(part)));
+const match = (left: object, right: unknown, op = '==') => ({ match: { op, left, right } });
+const state = { ct: { key: 'state' } };
+const dport = { payload: { protocol: 'tcp', field: 'dport' } };
+
+/** Two ways in which versions print one thing. */
+const same: readonly (readonly [string, Members, Members])[] = [
+  ['a priority by its name', [chain({ prio: 0 })], [chain({ prio: 'filter' })]],
+  ['a priority beside a name', [chain({ prio: -310 })], [chain({ prio: 'raw - 10' })]],
+  [
+    'handles',
+    [chain({ prio: 0, handle: 4 }), ruleOf([{ accept: null }], { handle: 7 })],
+    [chain({ prio: 0, handle: 9 }), ruleOf([{ accept: null }])],
+  ],
+  ['a default policy', [chain({ prio: 0, policy: 'accept' })], [chain({ prio: 0, policy: undefined })]],
+  [
+    'counters',
+    [chain({ prio: 0 }), ruleOf([{ counter: { packets: 1, bytes: 2 } }, { drop: null }])],
+    [chain({ prio: 0 }), ruleOf([{ counter: null }, { drop: null }])],
+  ],
+  [
+    'a list of states',
+    [chain({ prio: 0 }), ruleOf([match(state, ['related', 'established'], 'in'), { accept: null }])],
+    [chain({ prio: 0 }), ruleOf([match(state, { set: ['established', 'related'] }), { accept: null }])],
+  ],
+  [
+    'the order of an anonymous set',
+    [chain({ prio: 0 }), ruleOf([match(dport, { set: [443, 80] })])],
+    [chain({ prio: 0 }), ruleOf([match(dport, { set: [80, 443] })])],
+  ],
+  [
+    'an implied protocol',
+    [chain({ prio: 0 }), ruleOf([match({ meta: { key: 'l4proto' } }, 'tcp'), match(dport, 22)])],
+    [chain({ prio: 0 }), ruleOf([match(dport, 22)])],
+  ],
+  [
+    'the usual reject',
+    [chain({ prio: 0 }), ruleOf([{ reject: { type: 'icmpx', expr: 'port-unreachable' } }])],
+    [chain({ prio: 0 }), ruleOf([{ reject: null }])],
+  ],
+  [
+    'the usual burst',
+    [chain({ prio: 0 }), ruleOf([{ limit: { rate: 3, per: 'second', burst: 5 } }])],
+    [chain({ prio: 0 }), ruleOf([{ limit: { rate: 3, per: 'second' } }])],
+  ],
+  [
+    'elements of a set in another order',
+    [{ set: { family: 'inet', table: 't', name: 's', type: 'inet_service', elem: [1, 2] } }],
+    [
+      {
+        set: {
+          family: 'inet',
+          table: 't',
+          name: 's',
+          type: 'inet_service',
+          handle: 3,
+          elem: [2, { elem: { val: 1, counter: { packets: 3 } } }],
+        },
+      },
+    ],
+  ],
+  [
+    'elements that time out',
+    [{ set: { family: 'inet', table: 't', name: 's', type: 'inet_service', flags: ['timeout'] } }],
+    [
+      {
+        set: {
+          family: 'inet',
+          table: 't',
+          name: 's',
+          type: 'inet_service',
+          flags: 'timeout',
+          elem: [{ elem: { val: 7, timeout: 60, expires: 3 } }],
+        },
+      },
+    ],
+  ],
+  [
+    'the state of a counter and a quota',
+    [
+      { counter: { family: 'inet', table: 't', name: 'c', packets: 1, bytes: 2 } },
+      { quota: { family: 'inet', table: 't', name: 'q', bytes: 9, used: 1 } },
+    ],
+    [
+      { counter: { family: 'inet', table: 't', name: 'c', packets: 5, bytes: 6 } },
+      { quota: { family: 'inet', table: 't', name: 'q', bytes: 9, used: 3 } },
+    ],
+  ],
+  [
+    'devices of a flowtable',
+    [{ flowtable: { family: 'inet', table: 't', name: 'f', hook: 'ingress', prio: 0, dev: ['b', 'a'] } }],
+    [{ flowtable: { family: 'inet', table: 't', name: 'f', hook: 'ingress', prio: 0, dev: ['a', 'b'] } }],
+  ],
+  [
+    'a hash of Calico in a comment',
+    [chain({ prio: 0 }), ruleOf([{ drop: null }], { comment: 'cali:abcdefghijklmnop; x' })],
+    [chain({ prio: 0 }), ruleOf([{ drop: null }], { comment: 'cali:ponmlkjihgfedcba; x' })],
+  ],
+];
+
+/** What looks alike, and is not the same. */
+const other: readonly (readonly [string, Members, Members])[] = [
+  [
+    'two named limits',
+    [chain({ prio: 0 }), ruleOf([{ limit: 'a' }, { drop: null }])],
+    [chain({ prio: 0 }), ruleOf([{ limit: 'b' }, { drop: null }])],
+  ],
+  [
+    'two quotas',
+    [{ quota: { family: 'inet', table: 't', name: 'q', bytes: 9 } }],
+    [{ quota: { family: 'inet', table: 't', name: 'q', bytes: 10 } }],
+  ],
+  [
+    'a named counter',
+    [chain({ prio: 0 }), ruleOf([{ counter: 'a' }])],
+    [chain({ prio: 0 }), ruleOf([{ counter: 'b' }])],
+  ],
+  [
+    'not these states',
+    [chain({ prio: 0 }), ruleOf([match(state, ['new'], '!=')])],
+    [chain({ prio: 0 }), ruleOf([match(state, ['new'], 'in')])],
+  ],
+  [
+    'a reject of another family',
+    [chain({ prio: 0 }), ruleOf([{ reject: { type: 'icmp', expr: 'port-unreachable' } }])],
+    [chain({ prio: 0 }), ruleOf([{ reject: null }])],
+  ],
+  [
+    'an element for years',
+    [{ set: { family: 'inet', table: 't', name: 's', type: 'inet_service', flags: ['timeout'] } }],
+    [
+      {
+        set: {
+          family: 'inet',
+          table: 't',
+          name: 's',
+          type: 'inet_service',
+          flags: ['timeout'],
+          elem: [{ elem: { val: 7, timeout: 99_999_999, expires: 3 } }],
+        },
+      },
+    ],
+  ],
+  [
+    'the order of rules',
+    [chain({ prio: 0 }), ruleOf([{ drop: null }]), ruleOf([{ accept: null }])],
+    [chain({ prio: 0 }), ruleOf([{ accept: null }]), ruleOf([{ drop: null }])],
+  ],
+];
+
+describe('one model of what several versions print', () => {
+  for (const [what, one, two] of same)
+    it(`has one form for ${what}`, () => assert.equal(canonical(made(...one)), canonical(made(...two))));
+  for (const [what, one, two] of other)
+    it(`tells apart ${what}`, () => assert.notEqual(canonical(made(...one)), canonical(made(...two))));
+
+  it('has one form for counters and ids of iptables', () => {
+    const text = (counts: string, prefix: string, id: string) =>
+      partWith({
+        legacy: {
+          ip: `# Generated by somebody\n*filter\n:INPUT DROP ${counts}\n:FORWARD ACCEPT ${counts}\n:OUTPUT ACCEPT ${counts}\n${prefix}-A INPUT -m comment --comment "name: \\"x\\" id: \\"${id}\\"" -j DROP\nCOMMIT\n`,
+          ip6: null,
+        },
+      });
+    assert.equal(
+      canonical(text('[0:0]', '', 'a'.repeat(64))),
+      canonical(text('[12:3456]', '[7:8] ', 'b'.repeat(64))),
+    );
+  });
+
+  for (const folder of [
+    'fw-01-worker-iptables-nft',
+    'fw-04-worker-legacy',
+    'fw-05-worker-nft',
+    'kube-proxy-iptables',
+    'kube-proxy-nftables',
+  ])
+    it(`reads again what it captured of ${folder}`, async () => {
+      const ruleset = rulesetOf(await firewallPartOfFolder(recordedNode(folder)));
+      const again = rulesetOfBaseline(JSON.parse(JSON.stringify(capturedOf(ruleset))));
+      const plain = ({ chains, objects }: typeof ruleset) => [
+        [...chains].map(([key, { base, rules }]) => [
+          key,
+          base,
+          rules.map((rule) => [rule.text, rule.shown(), rule.clauses()]),
+        ]),
+        [...objects],
+      ];
+      assert.deepEqual(plain(again), plain(comparedOf(ruleset)));
+    });
+
+  it('counts rules of iptables over nf_tables once', async () => {
+    const { chains } = rulesetOf(await firewallPartOfFolder(recordedNode('fw-01-worker-iptables-nft')));
+    assert.deepEqual(
+      [...chains.keys()].filter((key) => key.startsWith('nft')),
+      [],
+    );
+    assert.equal(chains.get('iptables ip filter INPUT')?.rules.length, 3);
+  });
+
+  it('takes a chain from both where nft shows more of it than iptables', async () => {
+    const part = await firewallPartOfFolder(recordedNode('fw-01-worker-iptables-nft'));
+    const more = { rule: { family: 'ip', table: 'filter', chain: 'INPUT', expr: [{ accept: null }] } };
+    const { chains } = rulesetOf({ ...part, nft: [...(part.nft ?? []), more] });
+    assert.equal(chains.get('nft ip filter INPUT')?.rules.length, 4);
+  });
+});
+
+describe('a part that cannot be a ruleset', () => {
+  const saved = (ip: string) => partWith({ iptables: { ip, ip6: null } });
+  for (const [what, part] of [
+    ['a text that is cut off', saved('*filter\n:INPUT DROP [0:0]\n')],
+    ['an error in place of rules', saved('Permission denied (you must be root)\n')],
+    ['a rule of no chain', saved('*filter\n-A INPUT -j DROP\nCOMMIT\n')],
+    ['a table twice', saved('*filter\nCOMMIT\n*filter\nCOMMIT\n')],
+    ['a policy of a chain that has none', saved('*filter\n:MINE DROP [0:0]\nCOMMIT\n')],
+    [
+      'an open quotation mark',
+      saved('*filter\n:INPUT DROP [0:0]\n-A INPUT -m comment --comment "x -j DROP\nCOMMIT\n'),
+    ],
+    [
+      'legacy tables that were not listed',
+      saved('# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n'),
+    ],
+    ['two members in one', partWith({ nft: [{ table: { family: 'ip', name: 't' }, chain: {} }] })],
+    ['a chain of no table', made({ chain: { family: 'ip', table: 'x', name: 'c' } })],
+    ['a rule of no chain in nft', made(ruleOf([{ accept: null }]))],
+    ['a hook without a priority', made(chain({}))],
+    ['another policy', made(chain({ prio: 0, policy: 'perhaps' }))],
+    [
+      'a rule that is nested too deep',
+      made(chain({ prio: 0 }), ruleOf([match({}, JSON.parse(`${'{"a":'.repeat(60)}1${'}'.repeat(60)}`))])),
+    ],
+  ] as const)
+    it(`is refused: ${what}`, () => {
+      assert.throws(
+        () => capturedOf(rulesetOf(part)),
+        (error: unknown) => error instanceof Rejection && error.code === 'malformed',
+      );
+    });
+});
