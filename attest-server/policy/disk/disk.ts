@@ -37,8 +37,7 @@ export const disk: Aspect<'disk', DiskRules> = {
     return {
       judge(proven, node, at) {
         const part = proven.parts.disk;
-        if (part === undefined)
-          return unread(node, isRequired && !isSaidUnread(node) ? [noPart] : []);
+        if (part === undefined) return unread(node, isRequired && !isSaidUnread(node) ? [noPart] : []);
         const known = remembers ? (remembered.get(node.name) ?? null) : null;
         const now = isStill(known, part.digest, node, at) ? known : judgeAnew(proven, node, ready, at);
         if (now === null) return unread(node, [unreadPart('it was only named, and nobody has it')]);

@@ -180,6 +180,6 @@ function otherVolume(part: DiskPart): DiskPart {
     .replaceAll(old, uuid)
     .replaceAll(old.replaceAll('-', ''), uuid.replaceAll('-', ''));
   return headerOtherwise(parseDiskPart(Buffer.from(text)), (metadata) =>
-    metadata.replace(/"digest":"[A-Za-z0-9]/, '"digest":"/'),
+    metadata.replace(/"digest":"[A-Za-z0-9]/, '"digest":"+'),
   );
 }
