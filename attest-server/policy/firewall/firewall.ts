@@ -9,6 +9,8 @@ import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { type Finding, unproven } from '../finding.ts';
 import { advice } from './advice.ts';
+import { describeFirewall } from './describe.ts';
+import { draftFirewall, observeFirewall } from './draft.ts';
 import { noReference, unreadable } from './findings.ts';
 import { type Baseline, baselineOf, judgeRules } from './judge-rules.ts';
 import { capturedOf, rulesetOf, rulesetOfBaseline } from './read-ruleset.ts';
@@ -48,6 +50,9 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
       captured: { by, node, at: new Date(at).toISOString() },
     };
   },
+  describe: describeFirewall,
+  observe: observeFirewall,
+  draft: draftFirewall,
   prepare(rules, { group, references, remembers }) {
     const baselines = prepared(rules, group, references);
     const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
