@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { agentSettings } from '../../../agent/config.ts';
+import { inspectedFor, inspectFolder } from '../../../agent/inspect/inspected-file.ts';
+import { readers } from '../../../agent/inspect/out-folder.ts';
 import { brokerSettings } from '../../../agent/tpm-broker/config.ts';
 import { serverSettings } from '../../../attest-server/config.ts';
 
@@ -148,6 +150,53 @@ describe('the unit assay-tpm-broker.service', () => {
       `${agentSettings.tpmBroker.variable}=${brokerSettings.socket.schema.parse(undefined)}`,
     ]);
     assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), ['', 'assay']);
+  });
+});
+
+describe('the units that start assay-agent inspect', () => {
+  const names = ['service', 'timer', 'path'].map((kind) => `assay-inspect.${kind}`);
+  let folder = '';
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
+    await writeFile(join(folder, 'assay-agent'), '#!/bin/sh\n', { mode: 0o755 });
+    for (const name of names) {
+      const text = await readFile(join(host, name), 'utf8');
+      const installed = `ExecStart=${join(folder, 'assay-agent')}`;
+      await writeFile(join(folder, name), text.replace('ExecStart=assay-agent', installed));
+    }
+  });
+  after(() => rm(folder, { recursive: true }));
+  const unit = (name: string) => readFile(join(host, name), 'utf8');
+
+  it('are ones that systemd takes without a word', async () => {
+    const files = names.map((name) => join(folder, name));
+    const args = ['verify', '--man=no', '--recursive-errors=no'];
+    assert.equal(await output('systemd-analyze', ...args, ...files), '');
+  });
+
+  it('give few rights to what runs as root, by the list of systemd-analyze security', async () => {
+    const args = ['security', '--no-pager', '--offline=true', `--threshold=${mostExposed}`];
+    await output('systemd-analyze', ...args, join(host, 'assay-inspect.service'));
+  });
+
+  it('write where the agent reads, for the group that assay.sysusers.conf gives it', async () => {
+    const text = await unit('assay-inspect.service');
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectory'), [inspectFolder.replace('run/', '')]);
+    assert.deepEqual(valuesOf(text, 'Group'), [readers]);
+    assert.match(await unit('assay.sysusers.conf'), new RegExp(`^m assay-agent ${readers}$`, 'm'));
+  });
+
+  it('start it more often than what it writes grows old, and after what changed last', async () => {
+    const text = await unit('assay-inspect.service');
+    assert.deepEqual(valuesOf(await unit('assay-inspect.timer'), 'OnUnitActiveSec'), ['1h']);
+    assert.ok(3_600_000 < inspectedFor);
+    // Not after it: what a path unit would fire for while its service runs is lost.
+    assert.deepEqual(valuesOf(text, 'ExecStartPre'), ['sleep 2']);
+    assert.deepEqual(valuesOf(text, 'ExecStartPost'), []);
+    assert.deepEqual(valuesOf(await unit('assay-inspect.path'), 'PathChanged'), [
+      '/dev/mapper',
+      '/run/cryptsetup',
+    ]);
   });
 });
 
