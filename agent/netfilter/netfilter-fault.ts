@@ -34,15 +34,14 @@ export function faultOf(error: unknown): NetfilterFault {
 }
 
 function codeOf(error: unknown, text: string): NetfilterFaultCode {
-  if (!(error instanceof ToolError)) {
-    const code = error instanceof Error && 'code' in error ? error.code : '';
-    return code === 'EACCES' || code === 'EPERM' ? 'not_permitted' : 'failed';
-  }
-  if (error.code === 'missing_program' || error.code === 'timeout' || error.code === 'aborted')
-    return error.code;
-  if (error.code === 'output_bound') return 'too_large';
+  if (error instanceof ToolError) {
+    if (error.code === 'missing_program' || error.code === 'timeout' || error.code === 'aborted')
+      return error.code;
+    if (error.code === 'output_bound') return 'too_large';
+  } else if (error instanceof Error && 'code' in error)
+    return error.code === 'EACCES' || error.code === 'EPERM' ? 'not_permitted' : 'failed';
   if (/nsenter: (?:cannot open|reassociate to namespace)/.test(text)) return 'namespace_gone';
-  // What nsenter says where it finds no program.
+  // What nsenter and setpriv say where they find no program.
   if (/failed to execute .*No such file/.test(text)) return 'missing_program';
   if (/xtables lock|[Rr]esource temporarily unavailable/.test(text)) return 'locked';
   return /not permitted|Permission denied|must be root/.test(text) ? 'not_permitted' : 'failed';

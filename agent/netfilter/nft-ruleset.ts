@@ -15,7 +15,7 @@ export interface NftRuleset {
   readonly iptables: { readonly ip: boolean; readonly ip6: boolean };
   /** Rules of chains that hold one which nft shows by the name of its extension alone, by `chainKey`. */
   readonly hidden: ReadonlyMap<string, number>;
-  readonly baseChains: ReadonlySet<string>;
+  readonly baseChains: BaseChains;
   /** That are to be compared. */
   readonly rules: number;
 }
@@ -24,19 +24,31 @@ export interface NftRuleset {
 export const chainKey = (family: string, table: string, chain: string): string =>
   [family, table, chain].join('\0');
 
-/** @throws NetfilterFault `malformed`, `hidden_rules` */
+/** What makes each a base chain, as one text, by `chainKey`. */
+export type BaseChains = ReadonlyMap<string, string>;
+
+/** The same for the same hook, or hooks, priority and policy. */
+export function hookOf(chain: Readonly<Record<string, unknown>>): string {
+  const { type, hook, prio, policy, dev } = chain;
+  return JSON.stringify([type, hook, prio, policy, dev]);
+}
+
+/** @throws NetfilterFault `malformed` */
 export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
-  const listed = membersOf(text);
-  const baseChains = new Set(
-    listed
-      .filter(({ kind, value }) => kind === 'chain' && 'hook' in value)
-      .map(({ value }) => chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name'))),
-  );
+  const baseChains = new Map<string, string>();
+  for (const { value } of membersOf(text, 'chain'))
+    if ('hook' in value)
+      baseChains.set(
+        chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name')),
+        hookOf(value),
+      );
   const kept: Placed[] = [];
   const iptables = { ip: false, ip6: false };
   const rulesOf = new Map<string, number>();
   const hidden = new Set<string>();
-  for (const [index, { kind, value }] of listed.entries()) {
+  let index = 0;
+  for (const { kind, value } of membersOf(text)) {
+    index++;
     if (kind === 'metainfo') {
       kept.push({ place: ['', '', '', ''], index, member: { [kind]: value } });
       continue;
@@ -48,6 +60,9 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
     const chain = kind === 'rule' ? nameOf(value, 'chain') : kind === 'chain' ? nameOf(value, 'name') : null;
     const key = chain === null ? null : chainKey(family, table, chain);
     const isBase = key !== null && baseChains.has(key);
+    // Rules of a hook must not be taken for those of a declared owner.
+    if (kind === 'chain' && 'hook' in value && !isBase)
+      throw new NetfilterFault('malformed', 'nft wrote a base chain in a form that is not known');
     const steady = steadied(value, kind);
     const owner = kind === 'table' ? null : ownerOf(family, table, chain, kind, isBase);
     if (owner !== null) {
@@ -81,21 +96,74 @@ interface Member {
   readonly value: Value;
 }
 
-function membersOf(text: string): readonly Member[] {
-  let whole: unknown;
-  try {
-    whole = JSON.parse(text);
-  } catch (cause) {
-    throw new NetfilterFault('malformed', 'nft wrote what is no JSON', cause);
+/**
+ * One after the other, since most are left out: thousands of services would fill the memory of this program.
+ * @param only members of this kind, the others are not even parsed
+ */
+function* membersOf(text: string, only?: string): Generator<Member> {
+  const begin = /^\s*\{\s*"nftables"\s*:\s*\[\s*/.exec(text)?.[0];
+  if (begin === undefined) throw new NetfilterFault('malformed', 'nft wrote no JSON with a member nftables');
+  const start = only === undefined ? null : new RegExp(`\\{\\s*"${only}"`, 'y');
+  let at = begin.length;
+  for (let isFirst = true; text[at] !== ']' || !isFirst; isFirst = false) {
+    const end = endOfMember(text, at);
+    if (start !== null) start.lastIndex = at;
+    if (start === null || start.test(text)) yield memberOf(text.slice(at, end));
+    at = skipBlanks(text, end);
+    if (text[at] === ']') break;
+    if (text[at] !== ',') throw new NetfilterFault('malformed', `nft wrote no list of members, at ${at}`);
+    at = skipBlanks(text, at + 1);
   }
-  const listed = isValue(whole) ? whole.nftables : null;
-  if (!Array.isArray(listed)) throw new NetfilterFault('malformed', 'nft wrote no member nftables');
-  return listed.map((member: unknown) => {
-    const [entry, ...others] = isValue(member) ? Object.entries(member) : [];
-    if (entry === undefined || others.length > 0 || !isValue(entry[1]))
-      throw new NetfilterFault('malformed', 'nft wrote a member that is no object of one member');
-    return { kind: entry[0], value: entry[1] };
-  });
+  if (!/^\]\s*\}\s*$/.test(text.slice(at, at + 64)) || text.length > at + 64)
+    throw new NetfilterFault('malformed', 'nft wrote something after its list');
+}
+
+function skipBlanks(text: string, from: number): number {
+  let at = from;
+  while (at < text.length && text.charCodeAt(at) <= 0x20) at++;
+  return at;
+}
+
+/** Behind the bracket that closes the one at `from`; brackets within strings are none. */
+function endOfMember(text: string, from: number): number {
+  let depth = 0;
+  for (let at = from; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === 0x22) at = endOfString(text, at);
+    else if (code === 0x7b) depth++;
+    else if (code === 0x7d && --depth === 0) return at + 1;
+    if (depth === 0) break;
+  }
+  throw new NetfilterFault('malformed', `nft wrote a member that does not end, at ${from}`);
+}
+
+/** The mark that closes the string which begins at `from`. */
+function endOfString(text: string, from: number): number {
+  for (let at = text.indexOf('"', from + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let marks = 0;
+    while (text.charCodeAt(at - 1 - marks) === 0x5c) marks++;
+    if (marks % 2 === 0) return at;
+  }
+  return text.length;
+}
+
+function memberOf(text: string): Member {
+  let member: unknown;
+  try {
+    member = JSON.parse(text);
+  } catch (cause) {
+    throw new NetfilterFault('malformed', 'nft wrote a member that is no JSON', cause);
+  }
+  const [entry, ...others] = isValue(member) ? Object.entries(member) : [];
+  if (entry === undefined || others.length > 0 || !isValue(entry[1]))
+    throw new NetfilterFault('malformed', 'nft wrote a member that is no object of one member');
+  checkName(entry[0]);
+  return { kind: entry[0], value: entry[1] };
+}
+
+/** Names of members are nft's own: no other is copied. */
+function checkName(key: string): void {
+  if (key === '__proto__') throw new NetfilterFault('malformed', 'nft wrote a member __proto__');
 }
 
 function isValue(value: unknown): value is Value {
@@ -141,16 +209,17 @@ const order = (kind: string): string =>
   kind === 'table' ? '0' : kind === 'chain' ? '1' : kind === 'rule' ? '3' : `2${kind}`;
 
 /** What traffic moves in an object with a name, besides its handle. */
-const moving: Readonly<Record<string, readonly string[]>> = {
-  counter: ['packets', 'bytes'],
-  quota: ['used'],
-};
+const moving: ReadonlyMap<string, readonly string[]> = new Map([
+  ['counter', ['packets', 'bytes']],
+  ['quota', ['used']],
+]);
 
 /** The value without handles, counts and elements that time out. */
 function steadied(value: Value, kind: string): Value {
   const out: Record<string, unknown> = {};
   for (const [key, member] of Object.entries(value)) {
-    if (key === 'handle' || key === 'index' || moving[kind]?.includes(key)) continue;
+    checkName(key);
+    if (key === 'handle' || key === 'index' || moving.get(kind)?.includes(key)) continue;
     if (key === 'comment' && typeof member === 'string') out[key] = withoutIds(member);
     else if (key === 'elem' && (kind === 'set' || kind === 'map')) {
       const elements = elementsOf(member);
@@ -172,6 +241,7 @@ function calm(value: unknown, depth: number): unknown {
   if (!isValue(value)) return value;
   const out: Record<string, unknown> = {};
   for (const [key, member] of Object.entries(value)) {
+    checkName(key);
     if (key === 'set' && Array.isArray(member))
       out[key] = sorted(member.map((each) => calm(each, depth + 1)));
     else if ((key === 'counter' || key === 'last') && isValue(member)) out[key] = null;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
-import { type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
+import { type BaseChains, type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
 import { OwnedSum } from './owned-rules.ts';
 import { parseSavedTables, type SavedTables } from './saved-tables.ts';
 import { hasNoNfTables, legacyTables, type Netns, outputOf } from './tools.ts';
@@ -12,8 +12,8 @@ export interface Listing {
   readonly bytes: Buffer;
   /** SHA-256 of it without what `owned` says: what is compared. */
   readonly compared: string;
-  /** By `chainKey`: what a chain of a declared name is if it has a hook. */
-  readonly baseChains: ReadonlySet<string>;
+  /** Their rules are compared, whatever their names. */
+  readonly baseChains: BaseChains;
   readonly hasLegacy: boolean;
 }
 
@@ -32,6 +32,8 @@ export async function readRules(where: Netns, signal?: AbortSignal): Promise<Lis
 }
 
 const mostRules = 50_000;
+/** As the form of the part has it. */
+const mostOwned = 16_384;
 
 async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   const owned = new OwnedSum();
@@ -58,7 +60,10 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
     iptables: { ip: saved.ip?.text ?? null, ip6: saved.ip6?.text ?? null },
     legacy: { ip: legacyIp?.text ?? null, ip6: legacyIp6?.text ?? null },
   });
-  const bytes = Buffer.from(`${compared.slice(0, -1)},"owned":${JSON.stringify(owned.end())}}`);
+  const sums = owned.end();
+  if (sums.length > mostOwned)
+    throw new NetfilterFault('too_large', `${sums.length} chains of declared owners: more than ${mostOwned}`);
+  const bytes = Buffer.from(`${compared.slice(0, -1)},"owned":${JSON.stringify(sums)}}`);
   if (bytes.length > limits.parts.firewall)
     throw new NetfilterFault(
       'too_large',
@@ -67,7 +72,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   return {
     bytes,
     compared: createHash('sha256').update(compared).digest('hex'),
-    baseChains: ruleset?.baseChains ?? new Set(),
+    baseChains: ruleset?.baseChains ?? new Map(),
     hasLegacy: legacyIp !== null || legacyIp6 !== null,
   };
 }

@@ -1,29 +1,36 @@
 import { ownerOfChain, ownerOfTable } from '../../attest-server/protocol/owned-chains.ts';
-import { chainKey } from './nft-ruleset.ts';
+import { type BaseChains, chainKey, hookOf } from './nft-ruleset.ts';
 
 /**
  * Whether a line of `nft -j monitor` names something that is compared. One that cannot be read does.
- * @param baseChains that the last listing showed, by `chainKey`: their rules are compared, whatever their name
+ * @param baseChains that the last listing showed: their rules are compared, whatever their names
  */
-export function concernsCompared(line: string, baseChains: ReadonlySet<string>): boolean {
+export function concernsCompared(line: string, baseChains: BaseChains): boolean {
   const about = aboutOf(line);
   if (about === null) return true;
-  const { kind, family, table, chain, hasHook } = about;
-  // That a table is there, and what hooks it has, is compared even where its rules are not.
-  if (kind === 'table' || table === null || hasHook) return true;
-  if (ownerOfTable(family, table) !== null)
-    return kind === 'chain' && (chain === null || baseChains.has(chainKey(family, table, chain)));
-  if (chain === null || ownerOfChain(family, table, chain) === null) return true;
-  return baseChains.has(chainKey(family, table, chain));
+  const { verb, kind, family, table, chain, hook } = about;
+  // That a table is there is compared even where its rules are not.
+  if (kind === 'table' || table === null) return true;
+  const before = chain === null ? undefined : baseChains.get(chainKey(family, table, chain));
+  if (ownerOfTable(family, table) !== null) {
+    if (kind !== 'chain' || chain === null) return kind === 'chain';
+    // kube-proxy writes its hooks anew with each full sync: the same are no change.
+    return hook === null ? before !== undefined : verb !== 'add' || hook !== before;
+  }
+  return (
+    chain === null || hook !== null || before !== undefined || ownerOfChain(family, table, chain) === null
+  );
 }
 
 interface About {
+  readonly verb: string;
   readonly kind: string;
   readonly family: string;
   readonly table: string | null;
   /** Of a rule, or that it is. */
   readonly chain: string | null;
-  readonly hasHook: boolean;
+  /** As `hookOf` has it; null where it is no base chain. */
+  readonly hook: string | null;
 }
 
 /** `{"add": {"rule": {"family", "table", "chain", …}}}` */
@@ -36,18 +43,27 @@ function aboutOf(line: string): About | null {
   }
   const object = onlyOf(event);
   const member = object === null ? null : onlyOf(object.value);
-  if (member === null) return null;
+  if (object === null || member === null || !isValue(member.value)) return null;
   const { key: kind, value } = member;
-  if (typeof value !== 'object' || value === null) return null;
-  const family = 'family' in value && typeof value.family === 'string' ? value.family : '';
-  const table = 'table' in value && typeof value.table === 'string' ? value.table : null;
-  const named =
-    kind === 'rule' ? 'chain' in value && value.chain : kind === 'chain' && 'name' in value && value.name;
-  return { kind, family, table, chain: typeof named === 'string' ? named : null, hasHook: 'hook' in value };
+  const text = (key: string): string | null => {
+    const found = value[key];
+    return typeof found === 'string' ? found : null;
+  };
+  return {
+    verb: object.key,
+    kind,
+    family: text('family') ?? '',
+    table: text('table'),
+    chain: kind === 'rule' ? text('chain') : kind === 'chain' ? text('name') : null,
+    hook: kind === 'chain' && 'hook' in value ? hookOf(value) : null,
+  };
+}
+
+function isValue(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function onlyOf(value: unknown): { readonly key: string; readonly value: unknown } | null {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
-  const [entry, ...others] = Object.entries(value);
+  const [entry, ...others] = isValue(value) ? Object.entries(value) : [];
   return entry === undefined || others.length > 0 ? null : { key: entry[0], value: entry[1] };
 }

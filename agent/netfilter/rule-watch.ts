@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { backOff } from '../back-off.ts';
 import { runMonitor } from './monitor.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
+import type { BaseChains } from './nft-ruleset.ts';
 import type { Listing } from './read-rules.ts';
 import { concernsCompared } from './rule-event.ts';
 import { RuleReader } from './rule-reader.ts';
@@ -33,7 +34,7 @@ export class RuleWatch implements AsyncDisposable {
   readonly #monitoring: Promise<void>;
   readonly #legacyTimer: NodeJS.Timeout;
   #state: string | null = null;
-  #baseChains: ReadonlySet<string> = new Set();
+  #baseChains: BaseChains = new Map();
   #hasLegacy = false;
   #timer: NodeJS.Timeout | undefined;
   #lastAt = -Infinity;

@@ -34,6 +34,7 @@ describe("an agent's configuration", () => {
       tpmBroker: null,
       stateDir: '/var/lib/assay-agent',
       caFile: '/etc/assay/ca.pem',
+      netfilter: null,
       joinTokenFile: null,
       sysroot: '/',
       watch: true,

@@ -76,6 +76,7 @@ describe('what an agent logs', function () {
       servers: [`127.0.0.1:${server.port}`],
       node: 'node-1',
       caFile: null,
+      netfilter: null,
       joinTokenFile: join(folder, 'token'),
       tcti: 'device:/dev/no-such-tpm',
       tpmBroker: null,

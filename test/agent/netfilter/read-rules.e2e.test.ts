@@ -292,8 +292,9 @@ describe('rules that cannot be read', () => {
   });
 
   it('are a fault where they are more bytes than a server takes', async () => {
-    const rule = `{"rule": {"family": "inet", "table": "t", "chain": "c", "expr": []}}`;
-    const nft = `printf '{"nftables": [{"metainfo": {}}'; yes ', ${rule}' | head -n ${Math.ceil(limits.parts.firewall / 60)}; echo ']}'`;
+    const rule = `{"rule": {"family": "inet", "table": "t", "chain": "c", "comment": "${'x'.repeat(400)}"}}`;
+    const count = Math.ceil(limits.parts.firewall / 400);
+    const nft = `printf '{"nftables": [{"metainfo": {}}'; yes ', ${rule}' | head -n ${count}; echo ']}'`;
     await assert.rejects(readBy({ nft }), { code: 'too_large' });
   });
 

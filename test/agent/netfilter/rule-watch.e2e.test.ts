@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -76,6 +76,25 @@ describe('changes of the rules', () => {
     // Nor is the part another: nothing would be sent.
     assert.deepEqual((await watch?.read())?.bytes, bytes);
   }).timeout(60_000);
+
+  it('by a full sync of kube-proxy with nft start no reading either, and another policy does (row 62)', async () => {
+    await space.sh(`nft add table ip kube-proxy
+      nft add chain ip kube-proxy input '{ type filter hook input priority -110; policy accept; }'`);
+    await listen();
+    await space.sh(`
+      for i in $(seq 20); do
+        printf '%s\\n' 'add table ip kube-proxy' 'add chain ip kube-proxy service' 'flush chain ip kube-proxy service' \
+          'add chain ip kube-proxy input { type filter hook input priority -110; policy accept; }' \
+          'flush chain ip kube-proxy input' 'add rule ip kube-proxy input jump service' \
+          'add map ip kube-proxy ips { type ipv4_addr : verdict; }' 'flush map ip kube-proxy ips' \
+          "add element ip kube-proxy ips { 10.0.0.$i : goto service }" \
+          "add rule ip kube-proxy service tcp dport $i accept" | nft -f -
+      done`);
+    await until(() => (watch?.counts.ignored ?? 0) >= 80, 'the events arrived');
+    assert.deepEqual([watch?.counts.readings, moved], [1, []]);
+    await space.sh("nft add chain ip kube-proxy input '{ policy drop; }'");
+    await until(() => moved.length === 1, 'the policy');
+  });
 
   it('of elements that time out start a reading and are not told', async () => {
     await listen({ everyMs: 100 });
@@ -166,6 +185,36 @@ describe('changes of the rules', () => {
       await rm(folder, { recursive: true });
     }
   });
+
+  for (const [what, code, script] of [
+    ['it may not', 'not_permitted', 'echo "Operation not permitted (you must be root)" >&2; exit 1'],
+    ['there is no nft', 'missing_program', null],
+  ] as const)
+    it(`are not listened to again and again where ${what}`, async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'assay-netfilter-hopeless-'));
+      try {
+        for (const name of ['nsenter', 'setpriv', 'bash'])
+          await symlink(`/usr/bin/${name}`, join(folder, name));
+        if (script !== null) {
+          await writeFile(join(folder, 'nft'), `#!/usr/bin/bash\n${script}\n`);
+          await chmod(join(folder, 'nft'), 0o755);
+        }
+        const codes: string[] = [];
+        const warn = ({ code }: { readonly code: string }) => codes.push(code);
+        watch = new RuleWatch({
+          netns: space.netns,
+          env: { PATH: folder },
+          logger: { info: () => {}, warn },
+          onMoved: () => {},
+        });
+        await until(() => codes.length > 0, 'the fault');
+        // The first of several attempts would come within a quarter of a second.
+        await sleep(800);
+        assert.deepEqual([codes, watch.counts.lost], [[code], 1]);
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    });
 
   it('are listened to by a child that ends with the watch', async () => {
     await listen();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmod, lstat, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import { limits } from '../../../attest-server/protocol/limits.ts';
 import { type Namespace, openNamespace, until } from './namespace.ts';
 
 const logger = { info: () => {}, warn: () => {} };
+const root = join(import.meta.dirname, '../../..');
 const soon = () => AbortSignal.timeout(10_000);
 
 describe('assay-agent netfilter', () => {
@@ -148,18 +149,26 @@ describe('assay-agent netfilter', () => {
     });
   });
 
-  it('runs as a program, in its own namespace, and takes the place of one that was killed', async () => {
+  it('runs as a program with the rights of its unit alone, and takes the place of one that was killed', async () => {
+    await space.sh(
+      'iptables-nft -P INPUT DROP; iptables-legacy -P INPUT DROP; ip6tables-legacy -P INPUT DROP',
+    );
+    const unit = await readFile(join(root, 'manifests/host/assay-netfilter.service'), 'utf8');
+    const [, given = ''] = /^CapabilityBoundingSet=(.*)$/m.exec(unit) ?? [];
+    const rights = ['-all', ...given.split(' ').map((name) => `+${name.slice('CAP_'.length).toLowerCase()}`)];
     for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
       const program = start(
         'nsenter',
         [
-          `--net=${space.netns}`,
-          '--',
-          process.execPath,
-          join(import.meta.dirname, '../../../agent/main.ts'),
-          'netfilter',
-          '--socket',
-          socket,
+          ...[
+            `--net=${space.netns}`,
+            '--',
+            'setpriv',
+            `--bounding-set=${rights.join()}`,
+            '--no-new-privs',
+            '--',
+          ],
+          ...[process.execPath, join(root, 'agent/main.ts'), 'netfilter', '--socket', socket],
         ],
         { stdio: ['ignore', 'ignore', 'pipe'] },
       );
@@ -169,7 +178,9 @@ describe('assay-agent netfilter', () => {
         said += text;
       });
       await until(() => said.includes('"listens"'), 'it listens', 20_000);
-      parseFirewallPart(await askForRules(socket, soon()));
+      const part = parseFirewallPart(await askForRules(socket, soon()));
+      assert.ok(part.nft !== null && part.iptables.ip !== null && part.legacy.ip !== null);
+      assert.ok(part.legacy.ip6 !== null);
       program.kill(signal);
       assert.deepEqual(await closed, signal === 'SIGKILL' ? [null, 'SIGKILL'] : [0, null]);
     }
