@@ -1,5 +1,5 @@
 import type { Server, Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextLoop, setTimeout as sleep } from 'node:timers/promises';
 import { ToolError } from 'node-tpm2';
 import { encodeFrame, FrameError, FrameReader } from './frames.ts';
 import { busyFault, type CheckedRequest, faultAnswer, parseRequest, requestBounds } from './messages.ts';
@@ -41,11 +41,13 @@ export function serve(server: Server, { verbs, on, bounds = brokerBounds }: Brok
     try {
       return await verbs.run(request);
     } catch (error) {
-      const fault = error instanceof ToolError ? error : unexpected(error);
+      const fault = asFault(error);
       on({ code: 'tpm_fault', verb: request.verb, error: fault });
       return fault;
     }
   });
+  // No descriptor is left for another client, for example: it is gone, and those that are there go on.
+  server.on('error', () => on({ code: 'client_refused', why: 'no_place' }));
   server.on('connection', (socket) => {
     const connection = new Connection(socket, turns, bounds, on);
     places.add(connection);
@@ -61,6 +63,8 @@ export function serve(server: Server, { verbs, on, bounds = brokerBounds }: Brok
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await turns.close();
+      // The answer to the last verb is being written.
+      await nextLoop();
       for (const connection of places) connection.end();
       await closed;
     },
@@ -75,8 +79,9 @@ function idlest(places: Iterable<Connection>, newcomer: Connection): Connection 
   return found;
 }
 
-function unexpected(cause: unknown): ToolError {
-  // A fault of the program may name anything: it goes to no client.
+/** A fault of the program may name anything: it goes to no client. */
+function asFault(cause: unknown): ToolError {
+  if (cause instanceof ToolError) return cause;
   return new ToolError('the TPM broker failed: see its log', { code: 'failed', tool: 'tpm-broker', cause });
 }
 
@@ -217,8 +222,9 @@ class Connection {
       if (this.#socket.destroyed) return;
       const isFrame = error instanceof FrameError;
       this.#on({ code: 'client_refused', why: isFrame ? 'frame' : 'request' });
-      const text = error instanceof Error ? error.message : 'not taken';
-      this.refuse(new ToolError(text, { code: 'bad_input', tool: 'tpm-broker' }));
+      this.refuse(
+        isFrame ? new ToolError(error.message, { code: 'bad_input', tool: 'tpm-broker' }) : asFault(error),
+      );
       return;
     }
     this.#isBusy = false;
@@ -262,6 +268,10 @@ class Connection {
   async #send(outcome: Outcome | null): Promise<void> {
     if (outcome === null) return;
     const isSecret = Buffer.isBuffer(outcome);
+    if (this.#socket.destroyed) {
+      if (isSecret) outcome.fill(0);
+      return;
+    }
     const payload = isSecret ? outcome : Buffer.from(JSON.stringify(jsonOf(outcome)));
     const frame = encodeFrame(isSecret ? 'secret' : 'json', payload);
     payload.fill(0);

@@ -91,6 +91,7 @@ async function bind(server: Server, socket: string): Promise<void> {
   });
   process.umask(before);
   await listening;
+  server.removeAllListeners('error');
   const { mode } = await lstat(socket);
   if ((mode & 0o777) === 0o660) return;
   server.close();

@@ -142,7 +142,7 @@ describe('a TPM broker run by root', () => {
     await assert.rejects(tool, { code: 'failed' });
   });
 
-  it('lets in root and its group, and nobody else (row 154)', async () => {
+  it('lets in root and its group, and nobody else, who is told why (row 154)', async () => {
     await using broker = await startBroker();
     assert.equal(broker.child.exitCode, null);
     const enter = (uid: string, gid: string) =>
@@ -157,6 +157,14 @@ describe('a TPM broker run by root', () => {
     await enter('0', '0');
     await enter('65533', `${group}`);
     await assert.rejects(enter('65533', '65533'), { code: 'failed', exitCode: 7 });
+    // Its folder alone would do; the socket is no less closed.
+    await chmod(join(folder, 'run'), 0o755);
+    await assert.rejects(enter('65533', '65533'), { code: 'failed', exitCode: 7 });
+    await chmod(join(folder, 'run'), 0o700);
+    await using agent = await startAgent({ ASSAY_AGENT_TPM_BROKER: socket });
+    await waitFor(() => agent.said().includes('take it into the group of that socket'), agent);
+    assert.match(agent.said(), /"code":"tpm_broker"/);
+    await chmod(join(folder, 'run'), 0o750);
   });
 
   it('answers what the TPM itself answers', async () => {
