@@ -31,6 +31,8 @@ const ofMachines = [
   { program: 'mkfs.vfat', package: 'dosfstools', why: 'makes the file system that it boots from' },
   { program: 'mcopy', package: 'mtools', why: 'puts files into it' },
   { program: 'busybox', package: 'busybox-static', why: 'what runs in it' },
+  { program: 'dmsetup', package: 'dmsetup', why: 'shows the mappings of its volumes' },
+  { program: 'xz', package: 'xz-utils', why: 'unpacks modules of its kernel' },
 ];
 
 const install = ['apt-get', 'install', '-y', '--no-install-recommends'];

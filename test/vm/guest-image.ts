@@ -40,14 +40,20 @@ export async function guestInitrd(extend: Buffer | null): Promise<Buffer> {
 }
 
 /** A cpio archive of the kind that Linux unpacks at its start ("newc"): folders first, then files that may be run. */
-function newc(files: Files): Buffer {
-  const folders = ['bin', 'dev', 'proc', 'sys'];
+export function newc(files: Files): Buffer {
+  const folders = new Set(['bin', 'dev', 'proc', 'sys', ...Object.keys(files).flatMap(foldersOf)]);
   const parts = [
-    ...folders.map((name) => entry(name, 0o040755, Buffer.alloc(0))),
+    ...[...folders].map((name) => entry(name, 0o040755, Buffer.alloc(0))),
     ...Object.entries(files).map(([name, content]) => entry(name, 0o100755, Buffer.from(content))),
     entry('TRAILER!!!', 0, Buffer.alloc(0)),
   ];
   return Buffer.concat(parts);
+}
+
+/** Each comes before what is in it. */
+function foldersOf(path: string): readonly string[] {
+  const parts = path.split('/').slice(0, -1);
+  return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
 }
 
 let inode = 0;

@@ -347,6 +347,8 @@ describe('what inspect says of disks', () => {
   it('is not said at all where swap, keys or the list of devices cannot be read', async () => {
     await machine.put('proc/swaps', 'Filename\nwhat is this\n');
     await assert.rejects(inspected(), RangeError);
+    await machine.put('proc/swaps', `Filename\n${'/x file 1 0 -2\n'.repeat(65)}`);
+    await assert.rejects(inspected(), RangeError);
     await machine.put('proc/swaps', '');
     await writeFile(machine.at('proc/keys'), Buffer.alloc(5 * 1024 * 1024));
     await assert.rejects(inspected(), RangeError);

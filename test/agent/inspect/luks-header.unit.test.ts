@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { addKey, cryptsetup, luksImage, overwrite, parsed, parsedBytes, quick } from './made-machine.ts';
@@ -125,6 +126,21 @@ describe('the header of a LUKS volume', () => {
     const both = parsedBytes(changed([4100, Buffer.from('x')], [16_384 + 4100, Buffer.from('x')]));
     assert.equal(both.header, null);
     assert.equal(both.faults.length, 2);
+  });
+
+  it('is the one that was written, or none and its fault, whatever bytes are changed', () => {
+    const { header } = parsedBytes(whole);
+    const change = fc.tuple(fc.nat(32_767), fc.uint8Array({ minLength: 1, maxLength: 64 }));
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 8 }), fc.boolean(), (changes, isVolume) => {
+        const bytes = Buffer.from(whole.subarray(0, 65_536));
+        for (const [at, written] of changes) bytes.set(written, at);
+        const found = parsedBytes(bytes, isVolume);
+        if (found.header !== null) assert.equal(found.header.digest, header?.digest);
+        else assert(found.faults.length > 0 || !bytes.subarray(0, 6).equals(whole.subarray(0, 6)));
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it('is the newer one of two copies, which cryptsetup would take', async () => {
