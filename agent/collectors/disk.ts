@@ -73,7 +73,7 @@ async function readDisk(
   const told = new Set<Mount>(standing);
   for (const mount of table)
     if (protectedPaths.some((path) => isToldOf(mount, path, around))) told.add(mount);
-  const { tables, inspected: saw } = inspected;
+  const { tables, tablesUnread, inspected: saw } = inspected;
   const devices = new BlockDevices(root, signal, tables);
   const tellFile = (file: string) => {
     const at = isAbsolute(file) ? findOrNull(find, file) : null;
@@ -101,7 +101,7 @@ async function readDisk(
     paths: asked.map((path, index) => ({ path, real: reals[index] ?? null })),
     mounts,
     devices: devices.all(),
-    inspected: saw,
+    inspected: withoutTables(saw, devices.all(), tablesUnread),
   };
 }
 
@@ -141,18 +141,35 @@ function asBytes(path: string): string {
 interface InspectedNow {
   readonly inspected: DiskPart['inspected'];
   readonly tables: InspectedFile['tables'];
+  readonly tablesUnread: string | null;
+}
+
+/** Why a mapping has no table stands beside what else could not be read of it. */
+function withoutTables(
+  saw: DiskPart['inspected'],
+  devices: DiskPart['devices'],
+  cause: string | null,
+): DiskPart['inspected'] {
+  if ('cause' in saw || cause === null) return saw;
+  const open = devices.filter(({ mapping }) => mapping !== null && mapping.table === null);
+  const unreadable = [...open.map(({ device }) => ({ device, cause })), ...saw.unreadable];
+  return { ...saw, unreadable: unreadable.slice(0, 64) };
 }
 
 /** What only root can read, as `assay-agent inspect` wrote it; or why that is not there, or does not count. */
 async function readInspected(root: string, signal: AbortSignal): Promise<InspectedNow> {
-  const none = (cause: string): InspectedNow => ({ inspected: { cause: outsideText(cause) }, tables: {} });
+  const none = (cause: string): InspectedNow => ({
+    inspected: { cause: outsideText(cause) },
+    tables: {},
+    tablesUnread: null,
+  });
   try {
     const bytes = await readBounded(join(root, inspectFolder, inspectedDiskFile), inspectedDiskBytes, signal);
     if (bytes === null)
       return none('assay-agent inspect has written nothing: systemctl enable --now assay-inspect.timer');
-    const { inspected, tables } = parseInspectedFile(bytes);
+    const { inspected, tables, tablesUnread } = parseInspectedFile(bytes);
     const fault = ageFault(inspected.at, Date.now());
-    return fault === null ? { inspected, tables } : none(fault);
+    return fault === null ? { inspected, tables, tablesUnread } : none(fault);
   } catch (error) {
     signal.throwIfAborted();
     return none(error instanceof Error ? error.message : String(error));

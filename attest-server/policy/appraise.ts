@@ -184,10 +184,13 @@ function join({ group, policy, judges }: PreparedGroup, judgements: readonly Jud
   const results: Partial<Record<AspectName, AspectResult>> = {};
   for (let i = 0; i < judges.length; i++) {
     const { findings, affirmed, references = [], source } = judgements[i]!;
+    const { name: aspect } = judges[i]!.aspect;
+    // Of what nobody asks for and the node does not show, nothing is said.
+    if (!affirmed && findings.length === 0 && !require.includes(aspect)) continue;
     const own = findings.map((finding) => weigh(finding, group));
     reasons.push(...own);
     const by = affirmed && references.length > 0 ? { references } : {};
-    results[judges[i]!.aspect.name] = { status: statusOf(own, affirmed), source, ...by };
+    results[aspect] = { status: statusOf(own, affirmed), source, ...by };
   }
   if (reasons.length > 1) reasons.sort(byWeight);
   const state = stateOf({ require, aspects: results, reasons }, group.vouched);

@@ -12,7 +12,10 @@ const name = z.string().max(256);
 const device = z.string().regex(/^\d{1,10}:\d{1,10}$/);
 const cause = z.string().max(256);
 
-/** A block device, as /sys/dev/block has it. */
+/**
+ * A block device, as /sys/dev/block has it. Besides, the anonymous device (`0:45`) of a btrfs, called `btrfs UUID`: its
+ * slaves are the devices that /sys/fs/btrfs lists for it.
+ */
 const blockDevice = z.strictObject({
   device,
   /** `sda1`, `dm-0` */

@@ -27,7 +27,9 @@ export function comesWithContainers(
   const under = byId.get(mount.parent) ?? null;
   const isHeld = (layer: string) => {
     const at = find(layer);
-    return at !== null && at !== mount && (at === under || standing.has(at));
+    // Attack: by /proc/1/root a layer leads anywhere.
+    if (at === null || at === mount || kernelFileSystems.has(at.type)) return false;
+    return at === under || standing.has(at);
   };
   return layers?.every(isHeld) ?? false;
 }

@@ -217,7 +217,9 @@ function headerOf(name: string, dump: string, devices: readonly BlockDevice[]): 
   const uuid = /^UUID:\s+(\S+)/m.exec(dump)?.[1];
   const version = Number(/^Version:\s+(\d)/m.exec(dump)?.[1]);
   if (uuid === undefined || (version !== 1 && version !== 2)) return null;
-  const own = deviceOf(`/dev/${name.replace(/^(dev_|mapper_)/, '')}`, devices);
+  // `mapper_vg-lv`, `_dev_vg_lv`: LVM writes the name of a mapping with a dash.
+  const short = name.replace(/^_?dev_/, '').replace(/^mapper_/, '');
+  const own = deviceOf(`/dev/${short}`, devices) ?? deviceOf(`/dev/${short.replace('_', '-')}`, devices);
   const digits = uuid.replaceAll('-', '');
   const mapping = devices.find((one) => one.mapping?.uuid.includes(`-${digits}-`));
   const device = own ?? mapping?.slaves[0] ?? mapping?.device;

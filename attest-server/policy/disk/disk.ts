@@ -28,12 +28,13 @@ export const disk: Aspect<'disk', DiskRules> = {
   contradictions: contradictionsIn,
   doubts: doubtsIn,
   prepare(rules, { group, references, remembers }) {
+    const isRequired = group.require.includes('disk');
     const ready = { rules, enrolled: enrolledReferences(group.name, rules, references) };
     const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
     return {
       judge(proven, node, at) {
         const part = proven.parts.disk;
-        if (part === undefined) return unread(node, node.unread.length > 0 ? [] : [noPart]);
+        if (part === undefined) return unread(node, isRequired && !isSaidUnread(node) ? [noPart] : []);
         const known = remembers ? (remembered.get(node.name) ?? null) : null;
         const now = isStill(known, part.digest, node, at) ? known : judgeAnew(proven, node, ready, at);
         if (now === null) return unread(node, [unreadPart('it was only named, and nobody has it')]);
@@ -158,6 +159,11 @@ function unread({ past }: JudgedNode, findings: readonly Finding[]): Judgement {
 /** What is remembered is shown beside what is seen, which has the layers. */
 function withoutDetail({ detail: _, severity: __, ...finding }: Finding): DiskMemory['against'] {
   return finding;
+}
+
+/** That the collector failed is found for all aspects at once. */
+function isSaidUnread({ unread: said }: JudgedNode): boolean {
+  return said.some(({ name }) => name === 'disk');
 }
 
 const again = ' It has not been read again since.';

@@ -116,7 +116,7 @@ function judgeTable(
   const references = new Set<string>();
   const isUnknown = enrolled.isDemanded && enrolled.volumes.length === 0;
   if (isUnknown) findings.push(noReference(rules.references ?? []));
-  findings.push(...copiesIn([...crypts.keys()]));
+  findings.push(...copiesIn([...crypts.keys()].slice(0, mostCompared), layers));
   for (const [crypt, detail] of crypts) {
     const judged = cryptFindings(
       crypt,
@@ -136,6 +136,8 @@ function judgeTable(
 }
 
 const mostDrawn = 24;
+/** Open volumes that are compared with all headers of the node. */
+const mostCompared = 16;
 const mostSubmounts = 8;
 const mostFindings = 64;
 
@@ -169,16 +171,14 @@ function coverFindings(
   return [isHidden || isMixed ? notCovered(path, mount, detail) : notEncrypted(path, layer.text, detail)];
 }
 
-/** Attack: two volumes of one node, of which one is a copy. A header that was read at two places is one. */
-function copiesIn(crypts: readonly Crypt[]): readonly Finding[] {
-  const holders = new Map<string, Crypt>();
+/** Volumes of one node, of which one is a copy of the other. */
+function copiesIn(crypts: readonly Crypt[], layers: Layers): readonly Finding[] {
   for (const crypt of crypts) {
-    const { header } = crypt;
-    for (const mark of header === null ? [] : marksOf(header)) {
-      const other = holders.get(mark);
-      holders.set(mark, crypt);
-      if (other === undefined || other.header?.device === header?.device) continue;
-      return [sharedKey(mark.split(':')[0] ?? '', [other.name, crypt.name], 'host')];
+    const marks = new Set(crypt.header === null ? [] : marksOf(crypt.header));
+    for (const other of marks.size === 0 ? [] : layers.headersBeside(crypt)) {
+      const mark = marksOf(other).findLast((one) => marks.has(one));
+      if (mark !== undefined)
+        return [sharedKey(mark.startsWith('key:') ? 'key' : 'uuid', [crypt.name, other.device], 'host')];
     }
   }
   return [];

@@ -127,8 +127,7 @@ export class Layers {
     const claim = claimOf(uuid);
     if (table === null || table.length === 0) {
       if (claim === null) return stackedOn(`${name} ${kindOf(uuid)}`, below());
-      const cause =
-        'cause' in this.#inspected ? this.#inspected.cause : 'assay-agent inspect gave no table of it';
+      const cause = this.#unreadOf(device.device) ?? 'assay-agent inspect gave no table of it';
       const crypt = this.#crypt(device, claim, []);
       return {
         text: `${name} crypt by its name, ${cause}`,
@@ -145,9 +144,11 @@ export class Layers {
         ...new Set(targets.map((target) => (target?.kind === 'other' ? target.type : (target?.kind ?? '?')))),
       ];
       // A mapping that encrypts a part of itself does not encrypt.
-      return stackedOn(`${name} ${types.join(', ').slice(0, 64) || 'empty'}`, below(), crypts.length > 0);
+      const layer = stackedOn(`${name} ${types.join(', ').slice(0, 64)}`, below(), crypts.length > 0);
+      // While a volume is reencrypted its mapping is made of others; its header says so.
+      return claim === null ? layer : { ...layer, crypts: [this.#crypt(device, claim, []), ...layer.crypts] };
     }
-    const crypt = this.#crypt(device, claim, crypts);
+    const crypt = this.#crypt(device, claim ?? helperOf(uuid), crypts);
     const text = [
       `${name} crypt`,
       names[crypt.kind],
@@ -170,29 +171,44 @@ export class Layers {
     };
   }
 
+  /** Why what only root can read of a device is not there; null where nothing was said. */
+  #unreadOf(device: string): string | null {
+    if ('cause' in this.#inspected) return this.#inspected.cause;
+    return this.#inspected.unreadable.find((one) => one.device === device)?.cause ?? null;
+  }
+
   #crypt(device: BlockDevice, claim: Claim | null, targets: Crypt['targets']): Crypt {
-    const on = this.#devicesUnder(device);
+    const on = this.#devicesUnder(device, isOfVolume);
     const { kind, uuid } = claim ?? { kind: 'plain', uuid: null };
     const crypt = { device, name: device.mapping?.name ?? device.name, kind, uuid, targets };
     if ('cause' in this.#inspected) return { ...crypt, header: null, unreadable: this.#inspected.cause };
     const { headers, unreadable } = this.#inspected;
-    const its = headers.filter((header) => on.has(header.device));
+    const its = headers.filter((one) => on.has(one.device));
     const header = its.find((one) => bare(one.uuid) === uuid) ?? its[0] ?? null;
     const fault = unreadable.find((one) => on.has(one.device));
     return { ...crypt, header, unreadable: fault?.cause ?? null };
   }
 
-  /** The mapping, and what it stands on, down to where the next one that encrypts begins. */
-  #devicesUnder(top: BlockDevice): ReadonlySet<string> {
+  /**
+   * Attack: two volumes of one node, of which one is a copy. Headers of other devices than the mapping and all that it
+   * stands on: legs of a RAID and paths to one disk show one header.
+   */
+  headersBeside({ device, header }: Crypt): readonly LuksHeader[] {
+    if ('cause' in this.#inspected || header === null || header.detachedAt !== null) return [];
+    const under = this.#devicesUnder(device, () => true);
+    const { headers } = this.#inspected;
+    return headers.filter((one) => one.detachedAt === null && !under.has(one.device));
+  }
+
+  /** A device, and what it stands on. @param isPassed false: what it stands on in its turn is left out */
+  #devicesUnder(top: BlockDevice, isPassed: (device: BlockDevice) => boolean): ReadonlySet<string> {
     const under = new Set([top.device]);
     const open = [...top.slaves];
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       if (under.has(next)) continue;
       under.add(next);
       const device = this.#devices.get(next);
-      const isPassed =
-        device !== undefined && device.mapping !== null && claimOf(device.mapping.uuid) === null;
-      if (isPassed) open.push(...device.slaves);
+      if (device !== undefined && isPassed(device)) open.push(...device.slaves);
     }
     return under;
   }
@@ -236,6 +252,17 @@ function claimOf(uuid: string): Claim | null {
   if (/^CRYPT-(SUBDEV|INTEGRITY|VERITY)-/.test(uuid)) return null;
   if (uuid.startsWith('CRYPT-TEMP-')) return { kind: 'temporary', uuid: null };
   return uuid.startsWith('CRYPT-') ? { kind: 'plain', uuid: null } : null;
+}
+
+/** What stands between a volume's mapping and the device that has its header: integrity, LVM, a reencryption. */
+function isOfVolume({ mapping }: BlockDevice): boolean {
+  const claim = mapping === null ? null : claimOf(mapping.uuid);
+  return mapping !== null && (claim === null || claim.kind === 'temporary');
+}
+
+/** A mapping that cryptsetup made below that of a volume. */
+function helperOf(uuid: string): Claim | null {
+  return uuid.startsWith('CRYPT-SUBDEV-') ? { kind: 'temporary', uuid: null } : null;
 }
 
 const names: Readonly<Record<Crypt['kind'], string>> = {

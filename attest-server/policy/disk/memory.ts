@@ -21,7 +21,7 @@ const memory = z.object({
   volumes: z.array(z.string().max(64)).max(256),
   against: finding.nullable(),
 });
-export const noMemory: DiskMemory = { volumes: [], against: null };
+const noMemory: DiskMemory = { volumes: [], against: null };
 
 /** What it remembered; only this aspect writes it, and a bundle may hold anything. */
 export function diskMemoryIn({ disk }: Past['memory']): DiskMemory {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -148,12 +149,13 @@ describe('the collector of disks', () => {
       `50 34 0:50 / ${docker}/overlay2/x/merged rw - overlay overlay rw,${layers('up')}`,
       `50 34 0:50 / ${docker}/overlay2/x/merged rw - overlay overlay rw,lowerdir+=/srv/plain,${layers(`${docker}/up`)}`,
       `50 34 0:50 / ${docker}/v rw - fuse.proc x rw`,
+      `50 51 0:50 / ${docker}/p/sys/fs/x rw - overlay overlay rw,lowerdir=${docker}/p/1/root/srv,upperdir=${docker}/p/1/root/up,workdir=${docker}/w`,
     ];
     const root = await rootOf('01-luks2');
     const table = await readFile(join(root, 'proc/1/mountinfo'));
     for (const line of attacks) {
       await writeFile(join(root, 'proc/1/mountinfo'), table);
-      await mountToo(root, line);
+      await mountToo(root, line, `51 34 0:22 / ${docker}/p rw - proc proc rw`);
       const part = await read(root);
       assert.ok(part.mounts.includes(line), line);
       if (!line.includes(' 253:0 ')) assert.equal(judged(part).affirmed, false, line);
@@ -184,6 +186,28 @@ describe('the collector of disks', () => {
     assert.match(value.cause, /254:48/);
   });
 
+  it('is read anew where a device was gone and is there at the second look', async () => {
+    const root = await rootOf('05-lvm-on-luks2');
+    const good = await read(root);
+    const device = join(root, 'sys/devices/vdd/dev');
+    const looks = async (restoreAt: number) => {
+      await rm(device, { force: true });
+      const signal = AbortSignal.timeout(5_000);
+      let looked = 0;
+      // The collector asks it before each piece that it reads.
+      signal.throwIfAborted = () => {
+        looked += 1;
+        if (looked === restoreAt) writeFileSync(device, '254:48\n');
+      };
+      return { value: await disk.read(root, signal, asked), looked: () => looked };
+    };
+    const failed = await looks(-1);
+    assert.ok(failed.value instanceof Unavailable);
+    const second = await looks(Math.ceil(failed.looked() / 2) + 1);
+    assert.ok(Buffer.isBuffer(second.value));
+    assert.deepEqual(parseDiskPart(second.value), good);
+  });
+
   it('says that what inspect wrote is missing, old, of the future or damaged', async () => {
     const cause = async (root: string) => {
       const { inspected } = await read(root);
@@ -197,6 +221,18 @@ describe('the collector of disks', () => {
     assert.match((await cause(root)) ?? '', /not JSON/);
     await rm(join(root, 'run/assay/inspect/disk.json'));
     assert.match((await cause(root)) ?? '', /nothing/);
+  });
+
+  it('says why a mapping has no table', async () => {
+    const root = await rootOf('01-luks2');
+    const path = join(root, 'run/assay/inspect/disk.json');
+    const file = JSON.parse(await readFile(path, 'utf8'));
+    await writeFile(path, JSON.stringify({ ...file, tables: {}, tablesUnread: 'dmsetup: not found' }));
+    const found = judged(await read(root));
+    assert.deepEqual(found.findings.map(({ code, actual }) => [code, actual])[0], [
+      'facts_unavailable',
+      'dmsetup: not found',
+    ]);
   });
 
   it('finds the devices of a btrfs by the kernel’s list', async () => {

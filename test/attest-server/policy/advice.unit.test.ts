@@ -30,7 +30,12 @@ describe('what to do next', () => {
       const lines = linesOf(nextStep({ code, reference: 'workers-1', actual: 'worker-9' }, known));
       for (const line of lines) {
         assert.equal(line, line.trimEnd(), code);
-        if (isCommand(line)) assert.match(line, /^ {2}(?:assay [a-z]|(?:systemctl|journalctl|ls) )/, code);
+        if (isCommand(line))
+          assert.match(
+            line,
+            /^ {2}(?:assay [a-z]|(?:systemctl|journalctl|ls|findmnt|lsblk|cryptsetup) )/,
+            code,
+          );
         // Prose names a command only where it is no step of its own.
         else assert.doesNotMatch(line, /assay (?!reference compute --help)[a-z]+ [a-z]/, `${code}: ${line}`);
       }

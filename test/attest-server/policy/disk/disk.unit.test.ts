@@ -173,6 +173,22 @@ describe('what lies below /var/lib/docker', () => {
     assert.deepEqual(codesOf(judged(on('254:64'))), ['mount_not_encrypted']);
   });
 
+  it('is being reencrypted while it is open, through the mappings that cryptsetup makes for that (row 53)', () => {
+    for (const helper of ['CRYPT-SUBDEV-x-hot', 'CRYPT-TEMP-hot']) {
+      const part = add(
+        headerOtherwise(good, (text) =>
+          text.replace('"keyslots":{', '"keyslots":{"1":{"type":"reencrypt"},'),
+        ),
+        madeDevice('253:0', 'dm-0', {
+          slaves: ['253:1'],
+          ...mappingOf('d', luks(uuid, 'd'), '0 9 linear 253:1 0'),
+        }),
+        madeDevice('253:1', 'dm-1', { slaves: ['254:48'], ...mappingOf('hot', helper, crypt('254:48')) }),
+      );
+      assert.ok(codesOf(judged(part, { rules: { keyslots: 2 } })).includes('luks_reencrypt_state'), helper);
+    }
+  });
+
   it('is being reencrypted or decrypted, by each sign of it (row 53)', () => {
     const signs: readonly ((text: string) => string)[] = [
       (text) => text.replace('"config":{', '"config":{"requirements":{"mandatory":["online-reencrypt-v2"]},'),
@@ -231,6 +247,17 @@ describe('what lies below /var/lib/docker', () => {
       }),
     );
     assert.deepEqual(codesOf(judged(both)), ['luks_key_shared']);
+  });
+
+  it('was copied to a disk that nobody opened; the legs of a RAID are no copies (row 55)', () => {
+    const copy = seenOtherwise(good, { headers: [header('254:48'), header('254:64')] });
+    assert.deepEqual(codesOf(judged(copy)), ['luks_key_shared']);
+    const raid = add(
+      seenOtherwise(good, { headers: [header('9:0'), header('254:48'), header('254:64')] }),
+      madeDevice('253:0', 'dm-0', { slaves: ['9:0'], ...mappingOf('d', luks(uuid, 'd'), crypt('9:0')) }),
+      madeDevice('9:0', 'md0', { slaves: ['254:48', '254:64'], raid: { level: 'raid1' } }),
+    );
+    assert.deepEqual(codesOf(judged(raid)), []);
   });
 
   it('left its key in a keyring or a file, or memory goes to an unencrypted swap (row 56)', () => {
