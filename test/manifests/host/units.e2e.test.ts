@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { agentSettings } from '../../../agent/config.ts';
+import { inspectedFor, inspectFolder } from '../../../agent/inspect/inspected-file.ts';
+import { readers } from '../../../agent/inspect/out-folder.ts';
+import { netfilterConfig } from '../../../agent/netfilter/config.ts';
 import { brokerSettings } from '../../../agent/tpm-broker/config.ts';
 import { serverSettings } from '../../../attest-server/config.ts';
 
@@ -148,6 +151,115 @@ describe('the unit assay-tpm-broker.service', () => {
       `${agentSettings.tpmBroker.variable}=${brokerSettings.socket.schema.parse(undefined)}`,
     ]);
     assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), ['', 'assay']);
+  });
+});
+
+describe('the units that start assay-agent inspect', () => {
+  const names = ['service', 'timer', 'path'].map((kind) => `assay-inspect.${kind}`);
+  let folder = '';
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
+    await writeFile(join(folder, 'assay-agent'), '#!/bin/sh\n', { mode: 0o755 });
+    for (const name of names) {
+      const text = await readFile(join(host, name), 'utf8');
+      const installed = `ExecStart=${join(folder, 'assay-agent')}`;
+      await writeFile(join(folder, name), text.replace('ExecStart=assay-agent', installed));
+    }
+  });
+  after(() => rm(folder, { recursive: true }));
+  const unit = (name: string) => readFile(join(host, name), 'utf8');
+
+  it('are ones that systemd takes without a word', async () => {
+    const files = names.map((name) => join(folder, name));
+    const args = ['verify', '--man=no', '--recursive-errors=no'];
+    assert.equal(await output('systemd-analyze', ...args, ...files), '');
+  });
+
+  it('give few rights to what runs as root, by the list of systemd-analyze security', async () => {
+    const args = ['security', '--no-pager', '--offline=true', `--threshold=${mostExposed}`];
+    await output('systemd-analyze', ...args, join(host, 'assay-inspect.service'));
+  });
+
+  it('write where the agent reads, for the group that assay.sysusers.conf gives it', async () => {
+    const text = await unit('assay-inspect.service');
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectory'), [inspectFolder.replace('run/', '')]);
+    assert.deepEqual(valuesOf(text, 'Group'), [readers]);
+    assert.match(await unit('assay.sysusers.conf'), new RegExp(`^m assay-agent ${readers}$`, 'm'));
+  });
+
+  it('start it more often than what it writes grows old, and after what changed last', async () => {
+    const text = await unit('assay-inspect.service');
+    assert.deepEqual(valuesOf(await unit('assay-inspect.timer'), 'OnUnitActiveSec'), ['1h']);
+    assert.ok(3_600_000 < inspectedFor);
+    // Not after it: what a path unit would fire for while its service runs is lost.
+    assert.deepEqual(valuesOf(text, 'ExecStartPre'), ['sleep 2']);
+    assert.deepEqual(valuesOf(text, 'ExecStartPost'), []);
+    assert.deepEqual(valuesOf(await unit('assay-inspect.path'), 'PathChanged'), [
+      '/dev/mapper',
+      '/run/cryptsetup',
+    ]);
+  });
+});
+
+describe('the unit assay-netfilter.service', () => {
+  const name = 'assay-netfilter.service';
+  let folder = '';
+  let text = '';
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
+    text = await readFile(join(host, name), 'utf8');
+    await writeFile(join(folder, 'assay-agent'), '#!/bin/sh\n');
+    await chmod(join(folder, 'assay-agent'), 0o755);
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  /** What systemd finds wrong with it on a machine on which the program is installed. */
+  async function verify(file: string, unit: string): Promise<string> {
+    const installed = unit.replace('ExecStart=assay-agent', `ExecStart=${join(folder, 'assay-agent')}`);
+    await writeFile(join(folder, file), installed);
+    return output('systemd-analyze', 'verify', '--man=no', '--recursive-errors=no', join(folder, file));
+  }
+
+  it('is one that systemd takes without a word', async () => {
+    assert.equal(await verify(name, text), '');
+    await assert.rejects(verify(name, text.replace('PrivateTmp=yes', 'PrivateTmp=perhaps')), ToolError);
+  });
+
+  it('gives its service few rights, by the list of systemd-analyze security', async () => {
+    const rate = (most: number) =>
+      output(
+        ...['systemd-analyze', 'security', '--no-pager', '--offline=true', `--threshold=${most}`],
+        join(host, name),
+      );
+    await rate(mostExposed);
+    await assert.rejects(rate(1), ToolError);
+  });
+
+  it('has the two capabilities that reading takes, and no address to speak to', () => {
+    assert.deepEqual(valuesOf(text, 'CapabilityBoundingSet'), ['CAP_NET_ADMIN CAP_NET_RAW']);
+    assert.deepEqual(valuesOf(text, 'IPAddressDeny'), ['any']);
+    assert.deepEqual(valuesOf(text, 'SocketBindDeny'), ['any']);
+  });
+
+  it('makes the folder of its socket for its group alone, and the agent asks there by a drop-in', async () => {
+    const { socket } = netfilterConfig({}, {});
+    assert.equal(socket, '/run/assay/netfilter.sock');
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectory'), ['assay']);
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectoryMode'), ['0750']);
+    const [group] = valuesOf(text, 'Group');
+    const users = await readFile(join(host, 'assay.sysusers.conf'), 'utf8');
+    assert.match(users, new RegExp(`^m assay-agent ${group}$`, 'm'));
+    const dropIn = await readFile(join(host, 'assay-agent.netfilter.conf'), 'utf8');
+    assert.deepEqual(valuesOf(dropIn, 'Environment'), [`${agentSettings.netfilter.variable}=${socket}`]);
+    assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), [group]);
+    await mkdir(join(folder, 'assay-agent.service.d'));
+    const place = 'assay-agent.service.d/netfilter.conf';
+    await copyFile(join(host, 'assay-agent.netfilter.conf'), join(folder, place));
+    await verify(name, text);
+    assert.equal(
+      await verify('assay-agent.service', await readFile(join(host, 'assay-agent.service'), 'utf8')),
+      '',
+    );
   });
 });
 

@@ -63,7 +63,7 @@ describe('a node of strict whose host opens SSH', () => {
     await vouchFor(world, machine, node);
     const taken = Buffer.from('{"system":{"model":"X1"}}');
     let isThere = false;
-    const others = collectors().filter(({ name }) => name !== 'inventory');
+    const others = collectors(null).filter(({ name }) => name !== 'inventory');
     await using _agent = await startAgent(machine, node, agentsOf(world), [
       ...others,
       {
