@@ -38,7 +38,7 @@ export const selection = z.partialRecord(z.enum(pcrBanks), pcrIndices);
 export type PcrSelection = z.infer<typeof selection>;
 
 /** An absolute path without `.`, `..` and empty components, of printable ASCII. */
-export const protectedPath = z
+const protectedPath = z
   .string()
   .max(1024)
   .regex(/^\/$|^(\/(?!\.{1,2}(\/|$))[\x21-\x2e\x30-\x7e]+)+$/, 'not an absolute path');
