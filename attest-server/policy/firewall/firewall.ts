@@ -56,10 +56,11 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   prepare(rules, { group, references, remembers }) {
     const baselines = prepared(rules, group, references);
     const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
+    const isRequired = group.require.includes('firewall');
     return {
       judge({ parts }, node, at) {
         const { firewall: part } = parts;
-        if (part?.bytes == null) return withPast(unsent(part, node), node);
+        if (part?.bytes == null) return withPast(unsent(part, node, isRequired), node);
         const active = baselines.filter(({ expires }) => at < expires);
         const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
         let judgement = remembered.get(key);
@@ -135,14 +136,15 @@ function captured(bytes: Buffer, node: string): NonNullable<Reference['firewall'
 }
 
 /** Where a node says why, that is found for all aspects at once. */
-function unsent(part: ProvenPart | undefined, { unread }: JudgedNode): Judgement {
+function unsent(part: ProvenPart | undefined, { unread }: JudgedNode, isRequired: boolean): Judgement {
   const isSaid = unread.some(({ name }) => name === 'firewall');
   const text =
     part === undefined
       ? 'The node sent nothing of its firewall.'
       : 'The rules that the node named were not sent.';
   return {
-    findings: isSaid ? [] : [unreadable('no cause was given', text)],
+    // Of what nobody asks for and the node does not show, nothing is said.
+    findings: isSaid || (part === undefined && !isRequired) ? [] : [unreadable('no cause was given', text)],
     affirmed: false,
     source: 'host',
   };
