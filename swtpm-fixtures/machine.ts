@@ -17,6 +17,7 @@ import {
   type Volume,
   volumeOf,
 } from './disk.ts';
+import { hostFiles } from './host-files.ts';
 import { startKernel } from './kernel.ts';
 import { filesOf } from './loader-files.ts';
 import { type NetworkNamespace, openNamespace, workerRules } from './namespace.ts';
@@ -186,7 +187,15 @@ async function writeSysroot(
   volume: Volume,
 ): Promise<void> {
   const files: Readonly<Record<string, string | Buffer>> = {
-    ...hostFiles(bootId),
+    'etc/os-release':
+      'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n',
+    'proc/version': 'Linux version 6.12.48+deb13-amd64 (fixture) #1 SMP PREEMPT_DYNAMIC\n',
+    'proc/stat': `cpu  0 0 0 0 0 0 0 0 0 0\nbtime ${Math.floor(Date.now() / 1000)}\n`,
+    'proc/sys/kernel/random/boot_id': `${bootId}\n`,
+    'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
+    'etc/ssh/sshd_config': 'Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin no\nUsePAM yes\n',
+    'etc/ssh/sshd_config.d/50-worker.conf': 'PasswordAuthentication no\n',
+    ...hostFiles,
     ...diskFiles(volume, new Date()),
     [bootLogPath]: log,
     [imaLogPath]: ima,
@@ -201,25 +210,4 @@ async function writeSysroot(
     await mkdir(join(sysroot, dirname(path)), { recursive: true });
     await symlink(target, join(sysroot, path));
   }
-}
-
-/** A worker of Debian 13 as it should be: an untainted kernel, and nothing that listens but its kubelet. */
-function hostFiles(bootId: string): Readonly<Record<string, string>> {
-  const sockets =
-    '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n';
-  return {
-    'etc/os-release':
-      'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="13"\n',
-    'etc/ssh/sshd_config': 'Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin no\nUsePAM yes\n',
-    'etc/ssh/sshd_config.d/50-worker.conf': 'PasswordAuthentication no\n',
-    'proc/version': 'Linux version 6.12.48+deb13-amd64 (fixture) #1 SMP PREEMPT_DYNAMIC\n',
-    'proc/stat': `cpu  0 0 0 0 0 0 0 0 0 0\nbtime ${Math.floor(Date.now() / 1000)}\n`,
-    'proc/sys/kernel/random/boot_id': `${bootId}\n`,
-    'proc/sys/kernel/osrelease': '6.12.48+deb13-amd64\n',
-    'proc/sys/kernel/tainted': '0\n',
-    'proc/1/comm': 'systemd\n',
-    'proc/1/net/tcp': `${sockets}   0: 0100007F:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20718 1 0000000000000000 100 0 0 10 0\n`,
-    'proc/1/net/tcp6': `  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 00000000000000000000000000000000:280A 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20719 1 0000000000000000 100 0 0 10 0\n`,
-    'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
-  };
 }

@@ -3,74 +3,42 @@ import { join } from 'node:path';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import type { FactsCollector } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
-import { readSsh } from './ssh.ts';
-import { sshDaemons } from './ssh-daemons.ts';
-import { readSysctls } from './sysctls.ts';
-import { upkeep } from './upkeep.ts';
 
-/**
- * What the machine says of itself and of its kernel; what cannot be told is left out, with its cause where a policy may
- * need it. For one agent: what it remembers of daemons and packages is its own.
- */
-export function host(): FactsCollector {
-  const findDaemons = sshDaemons();
-  const readUpkeep = upkeep();
-  return {
-    name: 'host',
-    part: null,
-    // A boot is not proven without it, and small files are late on a machine that is busy.
-    within: 2_000,
-    async read(sysroot, signal) {
-      const unread: Record<string, string> = {};
-      const read = async (path: string) =>
-        (await readBounded(join(sysroot, path), most, signal))?.toString('utf8') ?? null;
-      // Kept from some by the kernel, which is no reason to say nothing of the rest.
-      const tryRead = (path: string, fact?: keyof HostFacts) =>
-        read(path).catch((error: unknown) => {
-          signal.throwIfAborted();
-          if (fact !== undefined) unread[fact] = error instanceof Error ? error.message : String(error);
-          return null;
-        });
-      const [version, release, manufacturer, commandLine, kexec, lockdown, stat, uuid, tainted] =
-        await Promise.all([
-          read('proc/version'),
-          read('etc/os-release'),
-          read('sys/class/dmi/id/sys_vendor'),
-          read('proc/cmdline'),
-          tryRead('proc/sys/kernel/kexec_load_disabled'),
-          tryRead('sys/kernel/security/lockdown', 'lockdown'),
-          tryRead('proc/stat'),
-          tryRead('sys/class/dmi/id/product_uuid'),
-          tryRead('proc/sys/kernel/tainted', 'tainted'),
-        ]);
-      const [ssh, sysctls, kept] = await Promise.all([
-        readSsh(sysroot, findDaemons, signal),
-        readSysctls(sysroot, signal),
-        readUpkeep(sysroot, signal),
-      ]);
-      Object.assign(unread, ssh.unread);
-      if (sysctls.unread !== null) unread.sysctls = sysctls.unread;
-      const facts: HostFacts = {
-        kernel: plain(/^Linux version (\S+)/.exec(version ?? '')?.[1], 128),
-        os: plain(/^PRETTY_NAME=(["']?)(.*)\1$/m.exec(release ?? '')?.[2], 128),
-        arch: arch(),
-        manufacturer: plain(manufacturer, 64),
-        commandLine: lineOf(commandLine),
-        kexecLoadDisabled: switchOf(kexec),
-        lockdown: levelOf(lockdown),
-        bootTime: timeOf(stat),
-        systemUuid: uuidOf(uuid),
-        tainted: maskOf(tainted),
-        listening: ssh.listening,
-        ssh: ssh.ssh,
-        sysctls: Object.keys(sysctls.values).length === 0 ? undefined : sysctls.values,
-        ...kept,
-        unread: causesOf(unread),
-      };
-      return facts;
-    },
-  };
-}
+/** What the machine says of itself and of its kernel; what cannot be told is left out. */
+export const host: FactsCollector = {
+  name: 'host',
+  part: null,
+  // A boot is not proven without it, and small files are late on a machine that is busy.
+  within: 2_000,
+  async read(sysroot, signal) {
+    const read = async (path: string) =>
+      (await readBounded(join(sysroot, path), most, signal))?.toString('utf8') ?? null;
+    // Kept from some by the kernel, which is no reason to say nothing of the rest.
+    const tryRead = (path: string) => read(path).catch(() => null);
+    const [version, release, manufacturer, commandLine, kexec, lockdown, stat, uuid] = await Promise.all([
+      read('proc/version'),
+      read('etc/os-release'),
+      read('sys/class/dmi/id/sys_vendor'),
+      read('proc/cmdline'),
+      tryRead('proc/sys/kernel/kexec_load_disabled'),
+      tryRead('sys/kernel/security/lockdown'),
+      tryRead('proc/stat'),
+      tryRead('sys/class/dmi/id/product_uuid'),
+    ]);
+    const facts: HostFacts = {
+      kernel: plain(/^Linux version (\S+)/.exec(version ?? '')?.[1], 128),
+      os: plain(/^PRETTY_NAME=(["']?)(.*)\1$/m.exec(release ?? '')?.[2], 128),
+      arch: arch(),
+      manufacturer: plain(manufacturer, 64),
+      commandLine: lineOf(commandLine),
+      kexecLoadDisabled: switchOf(kexec),
+      lockdown: levelOf(lockdown),
+      bootTime: timeOf(stat),
+      systemUuid: uuidOf(uuid),
+    };
+    return facts;
+  },
+};
 
 /** Of one file. */
 const most = 16_384;
@@ -96,20 +64,6 @@ function switchOf(text: string | null): boolean | undefined {
 function levelOf(text: string | null): HostFacts['lockdown'] {
   const level = /\[(\w+)\]/.exec(text ?? '')?.[1];
   return level === 'none' || level === 'integrity' || level === 'confidentiality' ? level : undefined;
-}
-
-function maskOf(text: string | null): number | undefined {
-  const digits = text?.trim() ?? '';
-  return /^\d{1,15}$/.test(digits) ? Number(digits) : undefined;
-}
-
-/** As facts may hold them. */
-function causesOf(unread: Readonly<Record<string, string>>): HostFacts['unread'] {
-  const causes = Object.entries(unread);
-  if (causes.length === 0) return undefined;
-  return Object.fromEntries(
-    causes.map(([name, cause]) => [name, cause.replace(/[^\x20-\x7e]/g, '?').slice(0, 256)]),
-  );
 }
 
 function timeOf(stat: string | null): number | undefined {

@@ -18,7 +18,9 @@ const [machine, firmware, board, devices, os, programs] = await Promise.all([
 
 process.stdout.write(
   JSON.stringify({
-    ...(machine !== null && { system: texts(machine, ['manufacturer', 'model', 'version', 'serial', 'sku']) }),
+    ...(machine !== null && {
+      system: texts(machine, ['manufacturer', 'model', 'version', 'serial', 'sku']),
+    }),
     ...(firmware !== null && { bios: texts(firmware, ['vendor', 'version', 'releaseDate', 'revision']) }),
     ...(board !== null && { baseboard: texts(board, ['manufacturer', 'model', 'version', 'serial']) }),
     ...(os !== null && { os: texts(os, ['distro', 'release', 'codename', 'kernel', 'arch']) }),

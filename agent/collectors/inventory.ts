@@ -48,11 +48,7 @@ export function inventory(
 /** One kernel has one name for each of its boots. */
 async function isThisMachine(sysroot: string): Promise<boolean> {
   if (sysroot === '/') return true;
-  const [there, here] = await Promise.all(
-    [sysroot, '/'].map((root) =>
-      readBootId(root).catch(() => null),
-    ),
-  );
+  const [there, here] = await Promise.all([sysroot, '/'].map((root) => readBootId(root).catch(() => null)));
   return there !== null && there === here && (await isKernels(sysroot));
 }
 

@@ -6,6 +6,7 @@ import { host } from './host.ts';
 import { imaLog } from './ima-log.ts';
 import { inventory } from './inventory.ts';
 import { loaderFiles } from './loader-files.ts';
+import { running } from './running.ts';
 import { userSpaceLog } from './user-space-log.ts';
 
 /** Every collector, for one agent: what they remember is its own. The socket is that of netfilter, or null. */
@@ -15,7 +16,8 @@ export const collectors = (netfilter: string | null): readonly Collector[] => [
   imaLog,
   disk,
   firewall(netfilter),
-  host(),
+  host,
+  running(),
   loaderFiles,
   inventory(),
 ];

@@ -1,4 +1,4 @@
-import { open, lstat } from 'node:fs/promises';
+import { lstat, open } from 'node:fs/promises';
 import { SocketAddress } from 'node:net';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,10 @@ export interface ListeningSocket {
  * tables in proc/net itself, where a running kernel has a link to the network of whoever looks.
  * @throws Error where the host's table is not there or may not be read, or is in no form of Linux
  */
-export async function readListening(sysroot: string, signal?: AbortSignal): Promise<readonly ListeningSocket[]> {
+export async function readListening(
+  sysroot: string,
+  signal?: AbortSignal,
+): Promise<readonly ListeningSocket[]> {
   const folder = await hostNetwork(sysroot);
   const [first, second] = await Promise.all([
     readTable(join(folder, 'tcp'), 4, signal),
@@ -47,7 +50,11 @@ const mostBytes = 16 * 1024 * 1024;
 const mostSockets = 8192;
 
 /** Null where there is no such table. */
-async function readTable(path: string, family: 4 | 6, signal?: AbortSignal): Promise<ListeningSocket[] | null> {
+async function readTable(
+  path: string,
+  family: 4 | 6,
+  signal?: AbortSignal,
+): Promise<ListeningSocket[] | null> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
     file = await open(path, 'r');

@@ -12,8 +12,8 @@ export interface SshDaemon {
 
 const names: ReadonlySet<string> = new Set(['sshd', 'dropbear', 'tinysshd']);
 const mostProcesses = 65_536;
-const mostDaemons = 16;
-const mostSockets = 16;
+const mostDaemons = 8;
+const mostSockets = 8;
 const mostDescriptors = 1024;
 /** Read at once: a node has some hundreds of processes, and a thread waits for each. */
 const together = 16;
@@ -66,7 +66,9 @@ async function daemonOf(
   listening: readonly ListeningSocket[],
   signal?: AbortSignal,
 ): Promise<SshDaemon | null> {
-  const name = (await readBounded(join(proc, id, 'comm'), 64, signal).catch(() => null))?.toString('latin1').trim();
+  const name = (await readBounded(join(proc, id, 'comm'), 64, signal).catch(() => null))
+    ?.toString('latin1')
+    .trim();
   if (name === undefined || !names.has(name)) return null;
   const own = await networkOf(proc, id);
   if (network !== null && own !== null && own !== network) return null;

@@ -104,7 +104,10 @@ export function parseSocketUnit(
 
 /** A backslash at the end of a line continues it. The line number is that of what was joined. */
 function joined(text: string): readonly string[] {
-  return text.replace(/\\\n/g, ' ').split('\n').map((line) => line.trim());
+  return text
+    .replace(/\\\n/g, ' ')
+    .split('\n')
+    .map((line) => line.trim());
 }
 
 async function namesIn(sysroot: string, folder: string, signal?: AbortSignal): Promise<readonly string[]> {

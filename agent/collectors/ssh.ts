@@ -1,9 +1,8 @@
-import { join } from 'node:path';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { resolveBelow } from './below-root.ts';
-import { readBounded } from './read-bounded.ts';
 import { type ListeningSocket, readListening, socketText } from './listening.ts';
+import { readBounded } from './read-bounded.ts';
 import type { SshDaemon } from './ssh-daemons.ts';
 import { portOf, type SshPort } from './ssh-ports.ts';
 import { readSocketPorts } from './ssh-sockets.ts';
@@ -47,7 +46,10 @@ export async function readSsh(
   const ssh = {
     ports: ports.slice(0, mostPorts),
     sockets: [...new Set(own.map(socketText))].sort().slice(0, mostSockets),
-    daemons: (found ?? []).map(({ name, sockets }) => ({ name, sockets: sockets === null ? null : [...sockets] })),
+    daemons: (found ?? []).map(({ name, sockets }) => ({
+      name,
+      sockets: sockets === null ? null : [...sockets],
+    })),
   };
   if (listening === null) return { ssh, unread };
   const open = [...new Set(listening.map(({ port }) => port))].filter((port) => port > 0);
@@ -64,7 +66,8 @@ const mostSockets = 32;
 function distinct(ports: readonly SshPort[]): SshPort[] {
   const byPort = new Map<number, SshPort>();
   for (const { port, source } of ports)
-    if (!byPort.has(port)) byPort.set(port, { port, source: source.replace(/[^\x20-\x7e]/g, '?').slice(0, 256) });
+    if (!byPort.has(port))
+      byPort.set(port, { port, source: source.replace(/[^\x20-\x7e]/g, '?').slice(0, 256) });
   return [...byPort.values()];
 }
 
@@ -76,7 +79,8 @@ async function readOptionPorts(sysroot: string, signal?: AbortSignal): Promise<r
   const ports: SshPort[] = [];
   for (const path of optionFiles) {
     const bytes = await readBounded(await resolveBelow(sysroot, path), 16_384, signal);
-    for (const word of parseOptionPorts(bytes?.toString('latin1') ?? '')) ports.push({ port: word, source: `/${path}` });
+    for (const word of parseOptionPorts(bytes?.toString('latin1') ?? ''))
+      ports.push({ port: word, source: `/${path}` });
   }
   return ports;
 }
@@ -84,6 +88,8 @@ async function readOptionPorts(sysroot: string, signal?: AbortSignal): Promise<r
 export function parseOptionPorts(text: string): readonly number[] {
   const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
   return lines
-    .flatMap((line) => [...line.matchAll(/(?:(?:^|[\s"'=])-p ?(?:\S{1,64}:)?|\bPort[= ]|^DROPBEAR_PORT=["']?)(\d{1,5})\b/gi)])
+    .flatMap((line) => [
+      ...line.matchAll(/(?:(?:^|[\s"'=])-p ?(?:\S{1,64}:)?|\bPort[= ]|^DROPBEAR_PORT=["']?)(\d{1,5})\b/gi),
+    ])
     .flatMap(([, digits = '']) => portOf(digits) ?? []);
 }

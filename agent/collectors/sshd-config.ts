@@ -4,8 +4,8 @@ import { resolveBelow } from './below-root.ts';
 import { readBounded } from './read-bounded.ts';
 import { portBehind, portOf, type SshPort } from './ssh-ports.ts';
 
-/** Below the root. */
-const sshdConfig = 'etc/ssh/sshd_config';
+/** Below the root; some systems have the one of the vendor below /usr. */
+const sshdConfigs = ['etc/ssh/sshd_config', 'usr/etc/ssh/sshd_config'];
 /** Of one file. */
 const mostBytes = 128 * 1024;
 const mostFiles = 128;
@@ -23,7 +23,7 @@ export async function readSshdPorts(sysroot: string, signal?: AbortSignal): Prom
   let files = 0;
   const read = async (path: string, depth: number): Promise<void> => {
     if (depth > deepest) throw new Error(`/${path} is included more than ${deepest} deep`);
-    if (++files > mostFiles) throw new Error(`/${sshdConfig} includes more than ${mostFiles} files`);
+    if (++files > mostFiles) throw new Error(`sshd’s configuration has more than ${mostFiles} files`);
     const place = await resolveBelow(sysroot, path);
     const bytes = await readBounded(place, mostBytes, signal);
     if (bytes === null) {
@@ -35,15 +35,17 @@ export async function readSshdPorts(sysroot: string, signal?: AbortSignal): Prom
     for (const pattern of includes)
       for (const included of await matching(sysroot, pattern)) await read(included, depth + 1);
   };
-  await checkIsShown(sysroot);
-  await read(sshdConfig, 0);
+  for (const path of sshdConfigs) {
+    await checkIsShown(sysroot, posix.dirname(path));
+    await read(path, 0);
+  }
   return ports;
 }
 
 /** A unit of systemd hides a folder by one that is empty and has no rights, which root reads all the same. */
-async function checkIsShown(sysroot: string): Promise<void> {
-  const found = await stat(await resolveBelow(sysroot, posix.dirname(sshdConfig))).catch(notThere);
-  if (found !== null && (found.mode & 0o777) === 0) throw new Error('/etc/ssh is hidden from the agent');
+async function checkIsShown(sysroot: string, folder: string): Promise<void> {
+  const found = await stat(await resolveBelow(sysroot, folder)).catch(notThere);
+  if (found !== null && (found.mode & 0o777) === 0) throw new Error(`/${folder} is hidden from the agent`);
 }
 
 function notThere(error: unknown): null {

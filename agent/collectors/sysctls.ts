@@ -18,11 +18,13 @@ export async function readSysctls(sysroot: string, signal?: AbortSignal): Promis
   let unread = isForeign ? 'the agent is in another network than the host: net.* are not of the host' : null;
   const read = await Promise.all(
     names.map((name) =>
-      readBounded(join(sysroot, 'proc/sys', name.replaceAll('.', '/')), 64, signal).catch((error: unknown) => {
-        signal?.throwIfAborted();
-        unread ??= error instanceof Error ? error.message : String(error);
-        return null;
-      }),
+      readBounded(join(sysroot, 'proc/sys', name.replaceAll('.', '/')), 64, signal).catch(
+        (error: unknown) => {
+          signal?.throwIfAborted();
+          unread ??= error instanceof Error ? error.message : String(error);
+          return null;
+        },
+      ),
     ),
   );
   for (const [index, name] of names.entries()) {

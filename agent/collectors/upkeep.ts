@@ -37,9 +37,12 @@ const isThere = (path: string) =>
 /** systemd-timesyncd says in a file that the clock is right; chrony and ntpd have none that says it. */
 async function readTimeSync(sysroot: string): Promise<Upkeep['timeSync'] | null> {
   const [timesyncd, synchronized, chrony, ntpd] = await Promise.all(
-    ['run/systemd/timesync', 'run/systemd/timesync/synchronized', 'run/chrony/chronyd.pid', 'run/ntpd.pid'].map(
-      (path) => isThere(join(sysroot, path)),
-    ),
+    [
+      'run/systemd/timesync',
+      'run/systemd/timesync/synchronized',
+      'run/chrony/chronyd.pid',
+      'run/ntpd.pid',
+    ].map((path) => isThere(join(sysroot, path))),
   );
   if (timesyncd) return { by: 'systemd-timesyncd', synchronized: synchronized === true };
   if (chrony) return { by: 'chrony', synchronized: null };
@@ -129,13 +132,6 @@ async function readStatus(path: string, signal?: AbortSignal): Promise<NonNullab
   }
 }
 
-/** The runtimes in a text in the form of dpkg's status. */
-export function parseDpkgStatus(text: string): NonNullable<Upkeep['runtimes']> {
-  const packages = new StatusReader();
-  packages.add(text);
-  return packages.end();
-}
-
 const mostRuntimes = 8;
 const longestRest = 65_536;
 
@@ -165,7 +161,10 @@ class StatusReader {
     else if (line.startsWith('Version: ')) this.#version = line.slice(9).trim();
     else if (line === '') {
       if (this.#isInstalled && runtimePackages.has(this.#name) && this.#found.length < mostRuntimes)
-        this.#found.push({ name: this.#name, version: this.#version.replace(/[^\x21-\x7e]/g, '?').slice(0, 64) || '?' });
+        this.#found.push({
+          name: this.#name,
+          version: this.#version.replace(/[^\x21-\x7e]/g, '?').slice(0, 64) || '?',
+        });
       this.#name = '';
       this.#version = '';
       this.#isInstalled = false;

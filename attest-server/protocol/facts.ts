@@ -71,9 +71,7 @@ export const facts = z.object({
   /** SHA-256 of each part that does not grow, but for `boot`, which stands in the binding. */
   parts: z.partialRecord(z.enum(partNames), z.string().regex(/^[0-9a-f]{64}$/)).optional(),
   /** Which collectors failed or were late, and why: by their part's name, or `host`. */
-  unavailable: z
-    .record(z.string().regex(/^[A-Za-z0-9]{1,32}$/), cause)
-    .optional(),
+  unavailable: z.record(z.string().regex(/^[A-Za-z0-9]{1,32}$/), cause).optional(),
 });
 export type Facts = z.infer<typeof facts>;
 /** What the node says of its machine and kernel. */

@@ -159,7 +159,7 @@ describe('an agent on a software TPM', () => {
     await runAgent(config, {
       logger: pino({ level: 'silent' }),
       signal: stop.signal,
-      collectors: [{ name: 'boot', part: 'boot', within: 50, read: late }, host()],
+      collectors: [{ name: 'boot', part: 'boot', within: 50, read: late }, host],
       onState: ({ phase }) => {
         if (phase === 'verdict') stop.abort();
       },

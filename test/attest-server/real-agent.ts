@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { pino } from 'pino';
+import type { Collector } from '../../agent/collectors/collector.ts';
 import { type AgentState, runAgent } from '../../agent/run.ts';
 import type { FixtureMachine } from '../../swtpm-fixtures/machine.ts';
 import type { TestServer } from './running-server.ts';
@@ -14,11 +15,12 @@ export interface RealAgent extends AsyncDisposable {
   readonly states: readonly AgentState[];
 }
 
-/** Starts it against this server, or another that the authority's file vouches for. */
+/** Starts it against this server, or another that the authority's file vouches for. @param collectors default: all of them */
 export async function startAgent(
   machine: FixtureMachine,
   node: string,
   server: { readonly port: number; readonly caFile: string; readonly watch?: boolean },
+  collectors?: readonly Collector[],
 ): Promise<RealAgent> {
   const stateDir = await mkdtemp(join(tmpdir(), 'assay-agent-'));
   const stop = new AbortController();
@@ -40,6 +42,7 @@ export async function startAgent(
     logger: pino({ level: 'silent' }),
     signal: stop.signal,
     onState: (state) => states.push(state),
+    ...(collectors !== undefined && { collectors }),
   });
   ended.catch(() => undefined);
   return {

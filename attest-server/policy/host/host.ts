@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { HostFacts } from '../../protocol/facts.ts';
+import type { Facts, HostFacts } from '../../protocol/facts.ts';
 import type { Aspect, Judgement } from '../aspect.ts';
 import type { Located } from '../file/policy-error.ts';
 import { breaksPolicy, type Finding } from '../finding.ts';
@@ -31,8 +31,8 @@ export const host: Aspect<'host', HostRules> = {
       judge({ facts }, { past, unread }) {
         // That the collector failed as a whole is found for all aspects at once, with its cause.
         const isUnread = unread.some(({ name }) => name === 'host');
-        const said = facts?.host ?? nothing;
-        const key = `${isUnread} ${JSON.stringify(judgedFacts(said))}`;
+        const said = saidIn(facts);
+        const key = keyOf(said, rules, isUnread);
         const known = remembered.get(key);
         const judged = known ?? judge(said, rules, isAsked, isUnread);
         if (remembers && known === undefined) remembered.set(key, judged);
@@ -43,12 +43,37 @@ export const host: Aspect<'host', HostRules> = {
 };
 
 const nothing: HostFacts = {};
+
+/** The agent's collector of how a host runs; `host` is that of what it is. */
+const collector = 'running';
+
+/** What the node says of the host. Where its collector gave nothing, its cause is that of each fact that is missing. */
+function saidIn(facts: Facts | null): HostFacts {
+  const said = facts?.host ?? nothing;
+  const cause = facts?.unavailable?.[collector];
+  if (cause === undefined) return said;
+  return {
+    ...said,
+    unread: { tainted: cause, listening: cause, ssh: cause, sysctls: cause, ...said.unread },
+  };
+}
+
 /** By group: machines of one kind say the same, but for their ports. */
 const mostRemembered = 4096;
 
-/** Exactly what the rules read. */
-function judgedFacts({ kernel, tainted, lockdown, listening, ssh, sysctls, unread }: HostFacts): HostFacts {
-  return { kernel, tainted, lockdown, listening, ssh, sysctls, unread };
+/** Exactly what these rules read: what no rule asks about would make a key of each node. */
+function keyOf(facts: HostFacts, rules: HostRules, isUnread: boolean): string {
+  const { listening, ssh, sysctls, unread } = facts;
+  return JSON.stringify([
+    isUnread,
+    facts.tainted,
+    unread,
+    // The ports as one text, which is quicker than a list of them.
+    rules.ssh === 'closed' ? [listening === undefined ? null : listening.join(), ssh] : null,
+    rules.minimumKernel === null ? null : facts.kernel,
+    rules.lockdown === null ? null : facts.lockdown,
+    rules.sysctls.map(({ name }) => sysctls?.[name]),
+  ]);
 }
 
 /** By the facts alone, whatever is remembered of the node. */

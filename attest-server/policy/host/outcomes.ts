@@ -46,7 +46,7 @@ function onSsh(facts: HostFacts, rules: HostRules): Finding | null {
       expected: 'no SSH that listens',
       actual: shown([
         ...open.map((port) => `port ${port} (${sources.get(port)})`),
-        ...running.map(({ name, sockets }) => `${name} on ${sockets?.join(', ')}`),
+        ...running.map(({ name, sockets }) => `${name} on ${sockets?.slice(0, 4).join(', ')}`),
       ]),
       text: 'SSH listens on the node.',
     });
@@ -78,11 +78,11 @@ function onTaints(facts: HostFacts, { forbiddenTaints }: HostRules): Finding | n
 function onSysctls(facts: HostFacts, { sysctls: rules }: HostRules): readonly Finding[] {
   if (rules.length === 0) return [];
   const given = facts.sysctls;
-  const valueOf = (name: string) =>
+  const givenOf = (name: string) =>
     given !== undefined && Object.hasOwn(given, name) ? given[name] : undefined;
-  const absent = rules.filter(({ name }) => valueOf(name) === undefined).map(({ name }) => name);
+  const absent = rules.filter(({ name }) => givenOf(name) === undefined).map(({ name }) => name);
   const broken = rules.flatMap((rule) => {
-    const value = valueOf(rule.name);
+    const value = givenOf(rule.name);
     return value === undefined || obeys(value, rule) ? [] : [{ rule, value }];
   });
   const findings: Finding[] = [];
@@ -138,7 +138,9 @@ function onLockdown(facts: HostFacts, { lockdown }: HostRules): Finding | null {
 /** Of a list that a node may make long, what one line can hold. */
 function shown(parts: readonly string[]): string {
   const few = parts.slice(0, 8);
-  return parts.length > few.length ? `${few.join('; ')}; and ${parts.length - few.length} more` : few.join('; ');
+  return parts.length > few.length
+    ? `${few.join('; ')}; and ${parts.length - few.length} more`
+    : few.join('; ');
 }
 
 /** A fact that a rule needs and the node did not give. @param name of the fact, as `unread` of the facts has it */
@@ -159,6 +161,9 @@ function causeOf({ unread }: HostFacts, name: string): string | null {
   return unread !== undefined && Object.hasOwn(unread, name) ? (unread[name] ?? null) : null;
 }
 
-function found(code: ReasonCode, finding: Pick<Finding, 'expected' | 'actual' | 'text' | 'severity'>): Finding {
+function found(
+  code: ReasonCode,
+  finding: Pick<Finding, 'expected' | 'actual' | 'text' | 'severity'>,
+): Finding {
   return { code, aspect: 'host', source: 'host', evidence: null, ...finding };
 }

@@ -84,7 +84,9 @@ export const hostSchema = z.strictObject({
   ssh: z
     .enum(['closed', 'report'])
     .optional()
-    .describe('closed: no SSH listens on the node; report: what listens is kept as evidence; default: closed'),
+    .describe(
+      'closed: no SSH listens on the node; report: what listens is kept as evidence; default: closed',
+    ),
   sshPorts: z
     .array(z.int().min(1).max(65_535))
     .min(1, 'empty: leave it out')

@@ -26,7 +26,9 @@ export function standing(before: Standing, outcomes: readonly Outcome[]): Standi
 
 /** As `rememberedIn` gives it: what it weighs follows from the code, or the policy. */
 export function toRemember(findings: readonly Finding[]): Standing {
-  return findings.filter((finding) => !isNotSaid(finding)).map((finding) => ({ severity: 'fail', ...finding }));
+  return findings
+    .filter((finding) => !isNotSaid(finding))
+    .map((finding) => ({ severity: 'fail', ...finding }));
 }
 
 const none: Standing = [];

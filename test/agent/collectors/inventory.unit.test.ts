@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
@@ -67,7 +67,10 @@ describe('the inventory', () => {
   it('is not taken of this machine for a tree that was recorded elsewhere', async () => {
     const root = await mkdtemp(join(tmpdir(), 'assay-inventory-'));
     await mkdir(join(root, 'proc/sys/kernel/random'), { recursive: true });
-    await writeFile(join(root, 'proc/sys/kernel/random/boot_id'), `${'a'.repeat(8)}-8b86-d011-b42d-00cf4fc964ff\n`);
+    await writeFile(
+      join(root, 'proc/sys/kernel/random/boot_id'),
+      `${'a'.repeat(8)}-8b86-d011-b42d-00cf4fc964ff\n`,
+    );
     const collector = inventory(() => assert.fail('it was taken'));
     assert.equal(await collector.read(root, signal), null);
     await rm(root, { recursive: true });

@@ -40,20 +40,40 @@ describe('where SSH is configured to listen', () => {
   const main = 'etc/ssh/sshd_config';
   const configs: readonly (readonly [string, string, readonly number[]])[] = [
     ['each Port counts', 'Port 2222\nport 2200\n', [2222, 2200]],
-    ['with an equals sign, quotes, blanks and a comment', ' Port = "2222" # the other one\nPORT=2200\r\n', [2222, 2200]],
-    ['an address with a port', 'ListenAddress 10.0.0.1:2222\nListenAddress [::1]:2200\nListenAddress host:2022\n', [2222, 2200, 2022]],
+    [
+      'with an equals sign, quotes, blanks and a comment',
+      ' Port = "2222" # the other one\nPORT=2200\r\n',
+      [2222, 2200],
+    ],
+    [
+      'an address with a port',
+      'ListenAddress 10.0.0.1:2222\nListenAddress [::1]:2200\nListenAddress host:2022\n',
+      [2222, 2200, 2022],
+    ],
     ['an address without one', 'ListenAddress 10.0.0.1\nListenAddress ::\nListenAddress [fe80::1]\n', []],
     ['in a routing domain', 'ListenAddress 0.0.0.0:2222 rdomain 4\n', [2222]],
     ['by the name of the service', 'Port ssh\n', [22]],
     ['not what is commented out', '#Port 2222\n  # Port 2222\n', []],
-    ['not what is under a condition, as sshd refuses it there', 'Match User a\n  Port 2222\nMatch Address 10.0.0.0/8\n Port 2223\n', []],
+    [
+      'not what is under a condition, as sshd refuses it there',
+      'Match User a\n  Port 2222\nMatch Address 10.0.0.0/8\n Port 2223\n',
+      [],
+    ],
     ['but under Match all', 'Match User a\n X11Forwarding no\nMatch all\n  Port 2222\n', [2222]],
   ];
   for (const [what, text, ports] of configs)
     it(`is read as sshd reads it: ${what}`, async () => {
       await put(main, text);
-      assert.deepEqual(await sshd(), ports.map((port) => `${port} /${main}`));
+      assert.deepEqual(
+        await sshd(),
+        ports.map((port) => `${port} /${main}`),
+      );
     });
+
+  it('is in the configuration of the vendor, too', async () => {
+    await put('usr/etc/ssh/sshd_config', 'Port 2222\n');
+    assert.deepEqual(await sshd(), ['2222 /usr/etc/ssh/sshd_config']);
+  });
 
   it('is in the files that are included too, in each folder, to any depth that sshd takes', async () => {
     await put(main, 'Include /etc/ssh/sshd_config.d/*.conf more/[ab].conf\nPort 22\n');
@@ -74,7 +94,15 @@ describe('where SSH is configured to listen', () => {
   });
 
   it('is never nowhere, where a configuration is garbage, too large or leads out of sight', async () => {
-    for (const garbage of ['Port', 'Port 0', 'Port 65536', 'Port x', 'ListenAddress 0.0.0.0:y', 'Port 22\0', '#'.repeat(140_000)]) {
+    for (const garbage of [
+      'Port',
+      'Port 0',
+      'Port 65536',
+      'Port x',
+      'ListenAddress 0.0.0.0:y',
+      'Port 22\0',
+      '#'.repeat(140_000),
+    ]) {
       await put(main, garbage);
       await assert.rejects(sshd(), Error, garbage.slice(0, 20));
       const { unread, listening } = await readSsh(root, async () => []);
@@ -91,32 +119,53 @@ describe('where SSH is configured to listen', () => {
     await assert.rejects(sshd());
     await put('etc/static/sshd_config', 'Port 2222\n');
     assert.deepEqual(await sshd(), [`2222 /${main}`]);
-    await put('etc/static/sshd_config', `Include ${Array.from({ length: 200 }, (_, i) => `${i}.conf`).join(' ')}\n`);
+    await put(
+      'etc/static/sshd_config',
+      `Include ${Array.from({ length: 200 }, (_, i) => `${i}.conf`).join(' ')}\n`,
+    );
     await assert.rejects(sshd());
   });
 
   const unit = 'usr/lib/systemd/system/ssh.socket';
 
   it('is in the socket units of systemd, with their drop-ins', async () => {
-    await put(unit, '[Unit]\nListenStream=1\n[Socket]\nListenStream=22\nListenStream = 0.0.0.0:2222\nListenStream=[::]:2200\nAccept=no\n');
+    await put(
+      unit,
+      '[Unit]\nListenStream=1\n[Socket]\nListenStream=22\nListenStream = 0.0.0.0:2222\nListenStream=[::]:2200\nAccept=no\n',
+    );
     assert.deepEqual(await systemd(), [`22 /${unit}`, `2222 /${unit}`, `2200 /${unit}`]);
-    await put('run/systemd/generator/ssh.socket.d/addresses.conf', '[Socket]\nListenStream=\nListenStream=0.0.0.0:2022\n');
+    await put(
+      'run/systemd/generator/ssh.socket.d/addresses.conf',
+      '[Socket]\nListenStream=\nListenStream=0.0.0.0:2022\n',
+    );
     assert.deepEqual(await systemd(), ['2022 /run/systemd/generator/ssh.socket.d/addresses.conf']);
     await put('etc/systemd/system/ssh.socket.d/z.conf', '[Socket]\nListenStream=4022\n');
     await put('etc/systemd/system/ssh.socket.d/addresses.conf', '# of the administrator\n');
-    assert.deepEqual((await systemd()).map((text) => text.split(' ')[0]), ['22', '2222', '2200', '4022']);
+    assert.deepEqual(
+      (await systemd()).map((text) => text.split(' ')[0]),
+      ['22', '2222', '2200', '4022'],
+    );
   });
 
   it('is in the unit that wins, in none that is masked, and in those of other names for SSH', async () => {
     await put(unit, '[Socket]\nListenStream=22\n');
     await put('etc/systemd/system/ssh.socket', '[Socket]\nListenStream=2222\n');
-    await put('usr/lib/systemd/system/sshd-unix-local.socket', '[Socket]\nListenStream=/run/ssh-unix-local/socket\nListenStream=vsock::22\nListenStream=@abstract\n');
+    await put(
+      'usr/lib/systemd/system/sshd-unix-local.socket',
+      '[Socket]\nListenStream=/run/ssh-unix-local/socket\nListenStream=vsock::22\nListenStream=@abstract\n',
+    );
     await put('usr/lib/systemd/system/dropbear.socket', '[Socket]\nListenStream=2022\n');
     await put('usr/lib/systemd/system/other.socket', '[Socket]\nListenStream=80\n');
-    assert.deepEqual((await systemd()).map((text) => text.split(' ')[0]), ['2222', '2022']);
+    assert.deepEqual(
+      (await systemd()).map((text) => text.split(' ')[0]),
+      ['2222', '2022'],
+    );
     await rm(join(root, 'etc/systemd/system/ssh.socket'));
     await link('etc/systemd/system/ssh.socket', '/dev/null');
-    assert.deepEqual((await systemd()).map((text) => text.split(' ')[0]), ['2022']);
+    assert.deepEqual(
+      (await systemd()).map((text) => text.split(' ')[0]),
+      ['2022'],
+    );
     await rm(join(root, 'etc/systemd/system/ssh.socket'));
     await link('etc/systemd/system/ssh.socket', '/somewhere/else');
     await assert.rejects(systemd());
@@ -128,7 +177,10 @@ describe('where SSH is configured to listen', () => {
   it('is in the options of start scripts', () => {
     assert.deepEqual(parseOptionPorts('SSHD_OPTS="-p 2222"\n#SSHD_OPTS="-p 1"\n'), [2222]);
     assert.deepEqual(parseOptionPorts('OPTIONS="-u0 -o Port=2200"\n'), [2200]);
-    assert.deepEqual(parseOptionPorts('DROPBEAR_PORT=2022\nDROPBEAR_EXTRA_ARGS="-p 10.0.0.1:2023"\n'), [2022, 2023]);
+    assert.deepEqual(
+      parseOptionPorts('DROPBEAR_PORT=2022\nDROPBEAR_EXTRA_ARGS="-p 10.0.0.1:2023"\n'),
+      [2022, 2023],
+    );
     assert.deepEqual(parseOptionPorts('# SSHD_OPTS=\nSSHD_OPTS=\n'), []);
   });
 
@@ -142,8 +194,29 @@ describe('where SSH is configured to listen', () => {
   });
 
   it('is any text, which gives ports or an error', () => {
-    const words = fc.constantFrom('Port', 'ListenAddress', 'Match', 'all', 'Include', '=', ' ', '\n', '"', '22', '[::]:', '#', '[Socket]', 'ListenStream=', '\\\n', '*');
-    const text = fc.oneof(fc.string({ unit: 'binary' }), fc.array(words).map((some) => some.join(' ')), fc.array(words).map((some) => some.join('')));
+    const words = fc.constantFrom(
+      'Port',
+      'ListenAddress',
+      'Match',
+      'all',
+      'Include',
+      '=',
+      ' ',
+      '\n',
+      '"',
+      '22',
+      '[::]:',
+      '#',
+      '[Socket]',
+      'ListenStream=',
+      '\\\n',
+      '*',
+    );
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.array(words).map((some) => some.join(' ')),
+      fc.array(words).map((some) => some.join('')),
+    );
     const isPort = (port: number) => assert.ok(Number.isInteger(port) && port >= 1 && port <= 65_535);
     fc.assert(
       fc.property(text, (given) => {
@@ -156,7 +229,11 @@ describe('where SSH is configured to listen', () => {
           try {
             parse().forEach(isPort);
           } catch (error) {
-            assert(error instanceof Error && !(error instanceof assert.AssertionError) && !(error instanceof TypeError));
+            assert(
+              error instanceof Error &&
+                !(error instanceof assert.AssertionError) &&
+                !(error instanceof TypeError),
+            );
           }
       }),
     );
@@ -165,17 +242,36 @@ describe('where SSH is configured to listen', () => {
 
 describe('the table of TCP sockets', () => {
   it('gives those that listen, whatever their address is', () => {
-    const four = heading + line('00000000:0016', '0A', 11) + line('0100007F:08AE', '0A', 12) + line('0100007F:0050', '01', 13);
+    const four =
+      heading +
+      line('00000000:0016', '0A', 11) +
+      line('0100007F:08AE', '0A', 12) +
+      line('0100007F:0050', '01', 13);
     assert.deepEqual(parseListening(four, 4).map(socketText), ['0.0.0.0:22', '127.0.0.1:2222']);
-    const six = heading + line(`${'0'.repeat(32)}:0016`, '0A', 11) + line(`${'0'.repeat(24)}01000000:08AE`, '0A', 12);
+    const six =
+      heading + line(`${'0'.repeat(32)}:0016`, '0A', 11) + line(`${'0'.repeat(24)}01000000:08AE`, '0A', 12);
     assert.deepEqual(parseListening(six, 6).map(socketText), ['[::]:22', '[::1]:2222']);
-    assert.deepEqual(parseListening(four, 4).map(({ inode }) => inode), ['11', '12']);
+    assert.deepEqual(
+      parseListening(four, 4).map(({ inode }) => inode),
+      ['11', '12'],
+    );
     assert.deepEqual(parseListening(heading, 4), []);
   });
 
   it('is never empty where it is none, cut short or of another form', () => {
     const good = line('00000000:0016', '0A', 11);
-    for (const text of ['', '\n', good, heading.trimEnd(), `${heading}${good.slice(0, 40)}`, `${heading}\n`, `${heading}   0: x\n`, heading + line('000000:0016', '0A', 1), heading + line('00000000:16', '0A', 1), heading + good.replace(' 11 ', ' x ')])
+    for (const text of [
+      '',
+      '\n',
+      good,
+      heading.trimEnd(),
+      `${heading}${good.slice(0, 40)}`,
+      `${heading}\n`,
+      `${heading}   0: x\n`,
+      heading + line('000000:0016', '0A', 1),
+      heading + line('00000000:16', '0A', 1),
+      heading + good.replace(' 11 ', ' x '),
+    ])
       assert.throws(() => parseListening(text, 4), Error, JSON.stringify(text));
     assert.throws(() => parseListening(heading + good, 6));
   });

@@ -7,14 +7,14 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { run, start } from 'node-tpm2/run';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
-import { host } from '../../../agent/collectors/host.ts';
+import { running } from '../../../agent/collectors/running.ts';
 import { appraise } from '../../../attest-server/policy/appraise.ts';
 import { type HostFacts, parseFacts } from '../../../attest-server/protocol/facts.ts';
-import { provenByHand } from '../../attest-server/verify/made-by-hand.ts';
 import { madeProof, policyOf } from '../../attest-server/policy/made-proof.ts';
+import { provenByHand } from '../../attest-server/verify/made-by-hand.ts';
 
 const { signal } = new AbortController();
-const collector = join(import.meta.dirname, '../../../agent/collectors/host.ts');
+const collector = join(import.meta.dirname, '../../../agent/collectors/running.ts');
 
 /** Listens where its arguments say, under the name that is the first of them. */
 const listener = `
@@ -53,7 +53,11 @@ describe('SSH on a host whose network is a real one', () => {
   }
 
   /** A process in a network of its own, or in that of another one; the first is process 1 of the root. */
-  async function listens(name: string, places: readonly string[], beside?: ChildProcess): Promise<ChildProcess> {
+  async function listens(
+    name: string,
+    places: readonly string[],
+    beside?: ChildProcess,
+  ): Promise<ChildProcess> {
     const network = beside === undefined ? ['unshare', '-n'] : ['nsenter', '-t', String(beside.pid), '-n'];
     const [program = '', ...args] = [...network, process.execPath, '-e', listener, name, ...places];
     const child = start(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -66,7 +70,7 @@ describe('SSH on a host whose network is a real one', () => {
   }
 
   async function said(): Promise<HostFacts> {
-    const facts = await host().read(root, signal);
+    const facts = await running().read(root, signal);
     assert(!(facts instanceof Unavailable));
     return facts;
   }
@@ -112,7 +116,7 @@ describe('SSH on a host whose network is a real one', () => {
   it('is reachable where the process of a daemon listens, wherever that is, and not in the network of a container (row 63)', async () => {
     const init = await listens('init', []);
     await listens('sshd', ['4711/4']);
-    const read = host();
+    const read = running();
     const now = async () => {
       const facts = await read.read(root, signal);
       assert(!(facts instanceof Unavailable));
@@ -130,15 +134,29 @@ describe('SSH on a host whose network is a real one', () => {
     const init = await listens('init', []);
     await put('etc/ssh/sshd_config', 'Port 22\n');
     const asNobody = async (): Promise<HostFacts> => {
-      const program = `import(process.argv[1]).then(async ({ host }) => console.log(JSON.stringify(await host().read(process.argv[2], new AbortController().signal))))`;
+      const program = `import(process.argv[1]).then(async ({ running }) => console.log(JSON.stringify(await running().read(process.argv[2], new AbortController().signal))))`;
       await run('chmod', ['-R', 'a+rX', root], { timeoutMs: 10_000, maxOutputBytes: 1024 });
-      await run('chmod', ['600', join(root, 'etc/ssh/sshd_config')], { timeoutMs: 10_000, maxOutputBytes: 1024 });
-      const args = ['--reuid=65532', '--regid=65532', '--clear-groups', '--bounding-set=-all', '--inh-caps=-all'];
+      await run('chmod', ['600', join(root, 'etc/ssh/sshd_config')], {
+        timeoutMs: 10_000,
+        maxOutputBytes: 1024,
+      });
+      const args = [
+        '--reuid=65532',
+        '--regid=65532',
+        '--clear-groups',
+        '--bounding-set=-all',
+        '--inh-caps=-all',
+      ];
       const { stdout } = await run('setpriv', [...args, process.execPath, '-e', program, collector, root], {
         timeoutMs: 30_000,
         maxOutputBytes: 65_536,
       });
-      const identity = { purpose: 'attest', node: 'one', bootId: '0'.repeat(36), helloDigest: '0'.repeat(64) };
+      const identity = {
+        purpose: 'attest',
+        node: 'one',
+        bootId: '0'.repeat(36),
+        helloDigest: '0'.repeat(64),
+      };
       return parseFacts(JSON.stringify({ ...identity, host: JSON.parse(stdout.toString()) })).host ?? {};
     };
     const facts = await asNobody();

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import { run } from '../../../agent/node-tpm2/run.ts';
@@ -40,6 +42,28 @@ describe('the process runner', () => {
     const began = performance.now();
     await assert.rejects(run('sh', ['-c', script], { ...bounds, timeoutMs: 100 }), { code: 'timeout' });
     assert.ok(performance.now() - began < 3000);
+  });
+
+  it('lets its own program end while another one runs in the background, which then ends too', async () => {
+    const chatty =
+      "process.stdout.on('error', () => process.exit()); console.log(process.pid); setInterval(() => console.log('.'), 20)";
+    const module = JSON.stringify(join(import.meta.dirname, '../../../agent/node-tpm2/run.ts'));
+    const program = `
+      import { run } from ${module};
+      import { readFileSync } from 'node:fs';
+      const options = { timeoutMs: 60_000, maxOutputBytes: 1 << 20, background: true };
+      run(process.execPath, ['-e', process.argv[1]], options).catch(() => {});
+      const children = () => readFileSync('/proc/self/task/' + process.pid + '/children', 'latin1').trim();
+      console.log(children());
+    `;
+    const args = ['--input-type=module', '-e', program, chatty];
+    const { stdout } = await run(process.execPath, args, { timeoutMs: 20_000, maxOutputBytes: 4096 });
+    const child = stdout.toString().trim();
+    assert.match(child, /^\d+$/);
+    for (let tries = 0; existsSync(`/proc/${child}`); tries++) {
+      assert.ok(tries < 500, 'it runs on');
+      await sleep(20);
+    }
   });
 
   it('kills a program at its output bound', async () => {

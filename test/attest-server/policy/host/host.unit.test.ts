@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
-import { appraise, createAppraiser, type NodePast, noPast } from '../../../../attest-server/policy/appraise.ts';
+import {
+  appraise,
+  createAppraiser,
+  type NodePast,
+  noPast,
+} from '../../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
 import { type Facts, type HostFacts, parseFacts } from '../../../../attest-server/protocol/facts.ts';
 import type { ReasonCode } from '../../../../attest-server/protocol/reasons.ts';
@@ -59,23 +64,44 @@ describe('a host, by its own word,', () => {
     const { verdict } = judged(well);
     assert.equal(summary(verdict), affirmed);
     assert.equal(verdict.aspects.host?.source, 'host');
-    assert.equal(of(well, 'host: {kernel: {minimum: "6.12"}, lockdown: integrity, sysctls: {kernel.kptr_restrict: "2"}}'), affirmed);
-    assert.equal(summary(judged(well, policyOf('require: [identity, {host: tpm}]')).verdict), 'pending, affirming');
+    assert.equal(
+      of(
+        well,
+        'host: {kernel: {minimum: "6.12"}, lockdown: integrity, sysctls: {kernel.kptr_restrict: "2"}}',
+      ),
+      affirmed,
+    );
+    assert.equal(
+      summary(judged(well, policyOf('require: [identity, {host: tpm}]')).verdict),
+      'pending, affirming',
+    );
   });
 
   const cases: readonly (readonly [string, Partial<HostFacts>, string, ReasonCode, string])[] = [
     ['listens on 22 (row 63)', { listening: [22] }, '', 'ssh_reachable', 'port 22 (the usual port)'],
     [
       'listens where its configuration says (row 63)',
-      { listening: [2222], ssh: { ports: [{ port: 2222, source: '/etc/ssh/sshd_config' }], sockets: [], daemons: [] } },
+      {
+        listening: [2222],
+        ssh: { ports: [{ port: 2222, source: '/etc/ssh/sshd_config' }], sockets: [], daemons: [] },
+      },
       '',
       'ssh_reachable',
       'port 2222 (/etc/ssh/sshd_config)',
     ],
-    ['listens where the policy looks', { listening: [8022] }, 'host: {sshPorts: [8022]}', 'ssh_reachable', 'port 8022 (host.sshPorts of the policy)'],
+    [
+      'listens where the policy looks',
+      { listening: [8022] },
+      'host: {sshPorts: [8022]}',
+      'ssh_reachable',
+      'port 8022 (host.sshPorts of the policy)',
+    ],
     [
       'has a daemon that listens anywhere (row 63)',
-      { listening: [4711], ssh: { ports: [], sockets: [], daemons: [{ name: 'sshd', sockets: ['[::]:4711'] }] } },
+      {
+        listening: [4711],
+        ssh: { ports: [], sockets: [], daemons: [{ name: 'sshd', sockets: ['[::]:4711'] }] },
+      },
       '',
       'ssh_reachable',
       'sshd on [::]:4711',
@@ -87,7 +113,13 @@ describe('a host, by its own word,', () => {
       'ssh_reachable',
       'port 22 (the usual port)',
     ],
-    ['has an unsigned module', { tainted: 1 << 13 }, '', 'kernel_tainted', 'E (an unsigned module was loaded)'],
+    [
+      'has an unsigned module',
+      { tainted: 1 << 13 },
+      '',
+      'kernel_tainted',
+      'E (an unsigned module was loaded)',
+    ],
     [
       'has a module loaded and one unloaded by force',
       { tainted: 0b1010 },
@@ -95,7 +127,13 @@ describe('a host, by its own word,', () => {
       'kernel_tainted',
       'F (a module was loaded by force), R (a module was unloaded by force)',
     ],
-    ['has a mark that the policy forbids', { tainted: 1 }, 'host: {taints: {forbid: [P]}}', 'kernel_tainted', 'P (a proprietary module was loaded)'],
+    [
+      'has a mark that the policy forbids',
+      { tainted: 1 },
+      'host: {taints: {forbid: [P]}}',
+      'kernel_tainted',
+      'P (a proprietary module was loaded)',
+    ],
     [
       'has other sysctls',
       { sysctls: { 'kernel.kptr_restrict': '0', 'kernel.yama.ptrace_scope': '0' } },
@@ -114,7 +152,10 @@ describe('a host, by its own word,', () => {
 
   it('is warned of where its kernel is old or not locked down, and stays trusted', () => {
     assert.equal(of(well, 'host: {kernel: {minimum: "6.12.49"}}'), `${affirmed}, kernel_outdated warn`);
-    assert.equal(of({ ...well, lockdown: 'none' }, 'host: {lockdown: integrity}'), `${affirmed}, lockdown_off warn`);
+    assert.equal(
+      of({ ...well, lockdown: 'none' }, 'host: {lockdown: integrity}'),
+      `${affirmed}, lockdown_off warn`,
+    );
     assert.equal(of(well, 'host: {lockdown: confidentiality}'), `${affirmed}, lockdown_off warn`);
     assert.equal(
       of(well, 'host: {kernel: {minimum: "7.0"}}', 'severity: {kernel_outdated: fail}'),
@@ -132,8 +173,18 @@ describe('a host, by its own word,', () => {
 
   const hidden: readonly (readonly [string, HostFacts, string, string])[] = [
     ['which ports listen', { ...well, listening: undefined, unread: { listening: 'EACCES' } }, '', 'EACCES'],
-    ['all ports that listen', { ...well, unread: { listening: 'more than 4096 ports' } }, '', 'more than 4096 ports'],
-    ['where SSH is configured', { ...well, unread: { ssh: '/etc/ssh/sshd_config: EACCES' } }, '', '/etc/ssh/sshd_config: EACCES'],
+    [
+      'all ports that listen',
+      { ...well, unread: { listening: 'more than 4096 ports' } },
+      '',
+      'more than 4096 ports',
+    ],
+    [
+      'where SSH is configured',
+      { ...well, unread: { ssh: '/etc/ssh/sshd_config: EACCES' } },
+      '',
+      '/etc/ssh/sshd_config: EACCES',
+    ],
     [
       'what its daemon listens on',
       { ...well, ssh: { ports: [], sockets: [], daemons: [{ name: 'dropbear', sockets: null }] } },
@@ -141,9 +192,24 @@ describe('a host, by its own word,', () => {
       'dropbear runs, and the agent may not see its sockets',
     ],
     ['its taints', { ...well, tainted: undefined }, '', 'the node does not say it'],
-    ['its lockdown', { ...well, lockdown: undefined, unread: { lockdown: 'EPERM' } }, 'host: {lockdown: integrity}', 'EPERM'],
-    ['its kernel', { ...well, kernel: undefined }, 'host: {kernel: {minimum: "6.1"}}', 'the node does not say it'],
-    ['its kernel in a form of Linux', { ...well, kernel: 'unknown' }, 'host: {kernel: {minimum: "6.1"}}', 'the node does not say it'],
+    [
+      'its lockdown',
+      { ...well, lockdown: undefined, unread: { lockdown: 'EPERM' } },
+      'host: {lockdown: integrity}',
+      'EPERM',
+    ],
+    [
+      'its kernel',
+      { ...well, kernel: undefined },
+      'host: {kernel: {minimum: "6.1"}}',
+      'the node does not say it',
+    ],
+    [
+      'its kernel in a form of Linux',
+      { ...well, kernel: 'unknown' },
+      'host: {kernel: {minimum: "6.1"}}',
+      'the node does not say it',
+    ],
     ['a sysctl', well, 'host: {sysctls: {kernel.sysrq: 0}}', 'the node does not say it'],
   ];
   for (const [what, host, rule, cause] of hidden)
@@ -172,13 +238,27 @@ describe('a host, by its own word,', () => {
     assert.equal(verdict.reasons[0]?.actual, 'not read within 2000 ms');
   });
 
+  it('is not proven where the collector of how it runs failed, which costs no boot', () => {
+    const proven = saying(earlier, { running: 'not read within 5000 ms' });
+    const { verdict } = appraise(proven, required(), { name: 'one' }, [], at);
+    assert.equal(summary(verdict), 'pending, none, facts_unavailable fail, facts_unavailable fail');
+    const own = verdict.reasons.filter(({ code }) => code === 'facts_unavailable');
+    assert.deepEqual(
+      own.map(({ aspect, actual }) => [aspect, actual]),
+      own.map(() => ['host', 'not read within 5000 ms']),
+    );
+  });
+
   it('loses nothing without its inventory', () => {
     const proven = saying(well, { inventory: 'the program gave no answer' });
     assert.equal(summary(appraise(proven, required(), { name: 'one' }, [], at).verdict), affirmed);
   });
 
   it('row 72: shows what the node says of its kernel on one line, and takes no other text with more than that', () => {
-    const { verdict } = judged({ ...well, kernel: '5.1\n\u001b[2J\u202e<b>' }, required('host: {kernel: {minimum: "6.12"}}'));
+    const { verdict } = judged(
+      { ...well, kernel: '5.1\n\u001b[2J\u202e<b>' },
+      required('host: {kernel: {minimum: "6.12"}}'),
+    );
     assert.equal(verdict.reasons[0]?.actual, '5.1\\u000a\\u001b[2J\\u202e<b>');
     const ssh = { ports: [], sockets: [], daemons: [] };
     for (const change of [
@@ -193,47 +273,58 @@ describe('a host, by its own word,', () => {
   });
 
   it('says what to do about each of its codes', () => {
-    for (const code of ['ssh_reachable', 'kernel_outdated', 'kernel_tainted', 'lockdown_off', 'sysctl_policy'] as const)
+    for (const code of [
+      'ssh_reachable',
+      'kernel_outdated',
+      'kernel_tainted',
+      'lockdown_off',
+      'sysctl_policy',
+    ] as const)
       assert.notEqual(nextStep({ code }), nextStep({ code: 'key_cycle' }), code);
   });
 });
 
 describe('a host that was found to break a rule', () => {
-  const after = (host: HostFacts | undefined, past: NodePast) => {
+  const judgedAfter = (host: HostFacts | undefined, past: NodePast) => {
     const { verdict, next } = judged(host, required(), past);
     return { text: summary(verdict), past: structuredClone({ ...past, memory: next.memory }) };
   };
 
   it('stays as untrusted as it was, until what shows it is read again (row 63)', () => {
-    let { text, past } = after({ ...well, listening: [22] }, noPast);
+    let { text, past } = judgedAfter({ ...well, listening: [22] }, noPast);
     assert.equal(text, 'untrusted, contraindicated, ssh_reachable fail');
     const unread = { ...well, listening: undefined, unread: { listening: 'EACCES' } };
     for (const host of [unread, { ...well, unread: { ssh: 'x' } }, undefined, earlier]) {
-      ({ text, past } = after(host, past));
+      ({ text, past } = judgedAfter(host, past));
       assert.ok(text.startsWith('untrusted, contraindicated, ssh_reachable fail'), text);
       assert.ok(text.includes('facts_unavailable fail'), text);
     }
-    ({ text, past } = after(well, past));
+    ({ text, past } = judgedAfter(well, past));
     assert.equal(text, affirmed);
-    assert.equal(after(unread, past).text, 'pending, none, facts_unavailable fail');
+    assert.equal(judgedAfter(unread, past).text, 'pending, none, facts_unavailable fail');
   });
 
   it('is remembered by what it breaks alone', () => {
-    let { text, past } = after({ ...well, tainted: 2, listening: [22] }, noPast);
+    let { text, past } = judgedAfter({ ...well, tainted: 2, listening: [22] }, noPast);
     assert.equal(text, 'untrusted, contraindicated, ssh_reachable fail, kernel_tainted fail');
-    ({ text, past } = after({ ...well, tainted: undefined }, past));
+    ({ text, past } = judgedAfter({ ...well, tainted: undefined }, past));
     assert.equal(text, 'untrusted, contraindicated, kernel_tainted fail, facts_unavailable fail');
-    ({ text, past } = after(well, past));
+    ({ text, past } = judgedAfter(well, past));
     assert.equal(text, affirmed);
   });
 
   it('is not believed what stands against it in a form that nobody wrote', () => {
     for (const memory of [null, 'x', [{}], [{ code: 'ssh_reachable' }], { code: 1 }])
-      assert.equal(after(earlier, { ...noPast, memory: { host: memory } }).text.split(', ')[0], 'pending');
+      assert.equal(
+        judgedAfter(earlier, { ...noPast, memory: { host: memory } }).text.split(', ')[0],
+        'pending',
+      );
   });
 
   it('is judged alike by an appraiser that remembers', () => {
-    const rules = required('host: {kernel: {minimum: "6.13"}, lockdown: integrity, sysctls: {kernel.sysrq: 0}}');
+    const rules = required(
+      'host: {kernel: {minimum: "6.13"}, lockdown: integrity, sysctls: {kernel.sysrq: 0}}',
+    );
     const remembering = createAppraiser(rules, []);
     const said = [well, earlier, { ...well, listening: [22] }, { ...well, tainted: 2 }, undefined, {}];
     const pasts = [noPast, { ...noPast, memory: judged({ ...well, listening: [22] }).next.memory }];

@@ -43,7 +43,10 @@ describe('rules on a host', () => {
     ['host: {sysctls: {kernel.sysrq: []}}', ['groups.0.host.sysctls.kernel.sysrq']],
     ['host: {sysctls: {kernel.sysrq: yes}}', ['groups.0.host.sysctls.kernel.sysrq']],
     ['host: {sysctls: {kernel.hostname: 1}}', ['groups.0.host.sysctls.kernel.hostname']],
-    ['host: {sysctls: {kernel.kexec_load_disabled: 1}}', ['groups.0.host.sysctls.kernel.kexec_load_disabled']],
+    [
+      'host: {sysctls: {kernel.kexec_load_disabled: 1}}',
+      ['groups.0.host.sysctls.kernel.kexec_load_disabled'],
+    ],
     ['host: {firewall: on}', ['groups.0.host.firewall']],
   ];
   for (const [line, fields] of wrong)
@@ -60,12 +63,14 @@ describe('rules on a host', () => {
   });
 
   it('are doubted where nothing requires the aspect, or it refuses nothing', () => {
-    const doubts = (...lines: readonly string[]) => warningsOf(policyOf(...lines)).map(({ path }) => path.slice(2).join('.'));
+    const doubts = (...lines: readonly string[]) =>
+      warningsOf(policyOf(...lines)).map(({ path }) => path.slice(2).join('.'));
     assert.deepEqual(doubts('host: {ssh: closed}'), ['host']);
     assert.deepEqual(doubts('require: [identity, host]', 'host: {ssh: closed}'), []);
-    assert.deepEqual(doubts('require: [identity, host]', 'severity: {ssh_reachable: info, lockdown_off: info}'), [
-      'severity.ssh_reachable',
-    ]);
+    assert.deepEqual(
+      doubts('require: [identity, host]', 'severity: {ssh_reachable: info, lockdown_off: info}'),
+      ['severity.ssh_reachable'],
+    );
   });
 
   it('know each bit of a mask by its letter, and others by their number', () => {
