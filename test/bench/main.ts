@@ -8,6 +8,7 @@ import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
 import { benchDetection } from './detection.ts';
+import { benchFirewall } from './firewall.ts';
 import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
 import { benchStart } from './start.ts';
@@ -32,6 +33,7 @@ const benches: Readonly<
   idle: benchIdle,
   detection: benchDetection,
   audit: async (full) => ({ audit: await benchAudit(full) }),
+  firewall: async () => ({ firewall: benchFirewall() }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,

@@ -29,3 +29,21 @@ export interface Clause {
 }
 
 export const unknown: Condition = { on: 'unknown' };
+
+/** By number, and by older names, as some versions print them. */
+const names = new Map([
+  ['1', 'icmp'],
+  ['6', 'tcp'],
+  ['17', 'udp'],
+  ['33', 'dccp'],
+  ['58', 'icmpv6'],
+  ['132', 'sctp'],
+  ['136', 'udplite'],
+  ['ipv6-icmp', 'icmpv6'],
+  ['icmp6', 'icmpv6'],
+]);
+
+/** The one name of a protocol, by which conditions are compared. */
+export function protocolName(protocol: string): string {
+  return names.get(protocol) ?? protocol;
+}

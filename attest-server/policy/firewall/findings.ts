@@ -1,3 +1,4 @@
+import { outsideText } from '../../protocol/printable.ts';
 import type { Finding } from '../finding.ts';
 import { type Difference, isMissingChain, shownDifferences, sumOf } from './compare.ts';
 import type { DualHook } from './dual-tables.ts';
@@ -30,7 +31,7 @@ export function unreadable(cause: string, text: string): Finding {
     aspect,
     source: 'host',
     expected: 'the part firewall',
-    actual: cause,
+    actual: outsideText(cause),
     text: `${text} So nothing of the firewall is proven.`,
     evidence: null,
   };
@@ -44,7 +45,8 @@ export function drift(
 ): Finding {
   const [first] = differences;
   const more = differences.length - 1;
-  const where = first === undefined ? '' : ` in ${first.name}${more > 0 ? ` and ${more} more` : ''}`;
+  const where =
+    first === undefined ? '' : ` in ${outsideText(first.name)}${more > 0 ? ` and ${more} more` : ''}`;
   return {
     code: 'fw_drift',
     aspect,
@@ -52,9 +54,12 @@ export function drift(
     expected: `the rules of reference ${reference}`,
     actual: sumOf(differences),
     text: `The rules of the firewall differ from reference ${reference}${where}: ${sumOf(differences)}.`,
-    evidence: { digest, position: first?.name ?? 'rules' },
+    evidence: { digest, position: outsideText(first?.name ?? 'rules') },
     reference,
-    detail: [...(calico === null ? [] : [calico]), ...shownDifferences(differences, mostLines)],
+    detail: [
+      ...(calico === null ? [] : [calico]),
+      ...shownDifferences(differences, mostLines).map(outsideText),
+    ],
   };
 }
 
@@ -70,12 +75,12 @@ export function missingChains(
     code: 'fw_missing_chain',
     aspect,
     source: 'host',
-    expected: first.name,
+    expected: outsideText(first.name),
     actual: null,
-    text: `${missing.length === 1 ? `Chain ${first.name} is` : `${missing.length} chains are`} in reference ${reference} and not on the node.`,
-    evidence: { digest, position: first.name },
+    text: `${missing.length === 1 ? `Chain ${outsideText(first.name)} is` : `${missing.length} chains are`} in reference ${reference} and not on the node.`,
+    evidence: { digest, position: outsideText(first.name) },
     reference,
-    detail: missing.map(({ name, before }) => `- ${name} ${before?.head ?? ''}`.trimEnd()),
+    detail: missing.map(({ name, before }) => outsideText(`- ${name} ${before?.head ?? ''}`.trimEnd())),
   };
 }
 
@@ -96,11 +101,11 @@ export function noLongerClosed(
     aspect,
     source: 'host',
     expected: `closed, as in reference ${reference}`,
-    actual: dropped.length > 0 ? first : (opened[0]?.way.through.join('; ') ?? first),
+    actual: outsideText(dropped.length > 0 ? first : (opened[0]?.way.through.join('; ') ?? first)),
     text: `The node lets in what reference ${reference} keeps out.`,
     evidence: { digest, position: 'rules' },
     reference,
-    detail: lines,
+    detail: lines.map(outsideText),
   };
 }
 
@@ -110,10 +115,10 @@ export function openAgainst(opening: Opening, digest: string, ways: readonly Way
     aspect,
     source: 'host',
     expected: `not open: ${opening.text}`,
-    actual: ways.map((way) => `${versionOf(way)} by ${way.through.join('; ')}`).join(', '),
+    actual: outsideText(ways.map((way) => `${versionOf(way)} by ${way.through.join('; ')}`).join(', ')),
     text: `The policy forbids "${opening.text}", and the rules may let it in.`,
     evidence: { digest, position: opening.hook },
-    detail: ways.flatMap((way) => [`${opening.hook} ${versionOf(way)}`, ...throughOf(way)]),
+    detail: ways.flatMap((way) => [`${opening.hook} ${versionOf(way)}`, ...throughOf(way)]).map(outsideText),
   };
 }
 
@@ -151,7 +156,7 @@ export function dualTables(hooks: readonly DualHook[], digest: string, isKnown: 
     actual: hooks.map(({ hook }) => hook).join(', '),
     text: 'Rules are in nf_tables and in iptables-legacy for the same hook.',
     evidence: { digest, position: hooks[0]?.hook ?? 'rules' },
-    detail: hooks.map(({ hook, chains }) => `${hook}: ${chains.join(', ')}`),
+    detail: hooks.map(({ hook, chains }) => outsideText(`${hook}: ${chains.join(', ')}`)),
     ...(isKnown && { severity: 'warn' }),
   };
 }

@@ -156,7 +156,9 @@ function withPast(judgement: Judgement, { past, unread }: JudgedNode): Judgement
     !unread.some(({ name }) => name === 'firewall');
   if (isRead) {
     const against = judgement.findings.find(breaks) ?? null;
-    return against === null && before === null ? judgement : { ...judgement, next: { against } };
+    if (against === null && before === null) return judgement;
+    // Its lines are in the verdict: what is remembered of each node is short.
+    return { ...judgement, next: { against: against === null ? null : { ...against, detail: undefined } } };
   }
   if (before === null || unread.some(({ name }) => name === 'firewall')) return judgement;
   const stays: Finding = { ...before, text: `${before.text} It has not been read again since.` };

@@ -1,6 +1,6 @@
 import { withoutIds } from '../../protocol/owned-chains.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import { type Clause, type Condition, type Outcome, unknown } from './clause.ts';
+import { type Clause, type Condition, type Outcome, protocolName, unknown } from './clause.ts';
 import { addressRange, normalised, portRange } from './ranges.ts';
 import type { Base, Rule } from './ruleset.ts';
 
@@ -148,6 +148,12 @@ function wordsOf(line: string): readonly Word[] | null {
       at += 1;
       continue;
     }
+    const plain = plainWord(line, at);
+    if (plain > at) {
+      words.push({ text: line.slice(at, plain), quoted: false });
+      at = plain;
+      continue;
+    }
     let text = '';
     let quoted = false;
     let open = false;
@@ -166,6 +172,17 @@ function wordsOf(line: string): readonly Word[] | null {
     words.push({ text, quoted });
   }
   return words;
+}
+
+/** Where the word that begins here ends, if nothing in it is quoted; else here. */
+function plainWord(line: string, start: number): number {
+  let at = start;
+  for (; at < line.length; at++) {
+    const code = line.charCodeAt(at);
+    if (code === 34) return start;
+    if (code === 32 || code === 9) break;
+  }
+  return at;
 }
 
 function ruleOf(words: readonly Word[], isChain: (name: string) => boolean): Rule {
@@ -252,7 +269,7 @@ const passing: ReadonlySet<string> = new Set([
 
 /** True for a rule after which packets are of no connection that the kernel knows. */
 export function isUntracking(text: string): boolean {
-  return / -j (CT --notrack|NOTRACK)\b/.test(text);
+  return text.includes(' -j CT --notrack') || text.includes(' -j NOTRACK');
 }
 
 function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): Clause {
@@ -303,7 +320,7 @@ function conditionOf(option: string, values: readonly string[], not: boolean): C
       return null;
     case '-p':
     case '--protocol':
-      return value === 'all' || value === '0' ? null : { on: 'protocol', values: [value], not };
+      return value === 'all' || value === '0' ? null : { on: 'protocol', values: [protocolName(value)], not };
     case '-s':
     case '--source':
     case '--src-range':

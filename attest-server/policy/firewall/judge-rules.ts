@@ -18,7 +18,7 @@ import { comparedOf, rulesetOf } from './read-ruleset.ts';
 import { chainsNamed, type Requirement } from './requirement.ts';
 import type { FirewallRules } from './rules.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
-import { waysIn } from './walk.ts';
+import { wayFinder } from './walk.ts';
 
 /** A reference, its rules read. */
 export interface Baseline {
@@ -60,20 +60,23 @@ export function judgeRules(
   const whole = rulesetOf(part);
   const node = comparedOf(whole);
   const nearest = nearestOf(baselines, node);
+  const waysOf = wayFinder(node);
+  // What is forbidden is asked first: the time that all openings take together is bounded.
+  const forbidden = rules.forbid.flatMap((opening) => {
+    const ways = waysOf(opening);
+    return ways.length === 0 ? [] : [openAgainst(opening, digest, ways)];
+  });
   const findings: Finding[] = [];
   if (nearest !== null && nearest.differences.length > 0) {
     const { baseline, differences } = nearest;
-    const opened = openedSince(baseline.ruleset, node, differences, baseline.spokenOf);
+    const opened = openedSince(baseline.ruleset, waysOf, differences, baseline.spokenOf);
     const closed = noLongerClosed(baseline.name, digest, droppedNoMore(baseline.ruleset, node), opened);
     const missing = missingChains(baseline.name, digest, differences);
     if (closed !== null) findings.push(closed);
     if (missing !== null) findings.push(missing);
     findings.push(drift(baseline.name, digest, differences, calicoHostPolicies(whole)));
   }
-  for (const opening of rules.forbid) {
-    const ways = waysIn(node, opening);
-    if (ways.length > 0) findings.push(openAgainst(opening, digest, ways));
-  }
+  findings.push(...forbidden);
   for (const required of rules.require) {
     const finding = lackOf(required, node, digest);
     if (finding !== null) findings.push(finding);

@@ -1,13 +1,38 @@
-import { type Clause, type Condition, type Outcome, unknown } from './clause.ts';
+import { type Clause, type Condition, type Outcome, protocolName, unknown } from './clause.ts';
+import { fields, type JsonObject } from './json-object.ts';
 import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
 
-/** Of a named set or map; null where nobody here knows them. */
-export type Elements = readonly unknown[] | null;
+/** Of a named set or map; null where nobody here knows them. Many rules may ask one set: it is read once. */
+export type Elements = NamedElements | null;
+export interface NamedElements {
+  readonly list: readonly unknown[];
+  readonly addresses: (family: 4 | 6) => Ranges | null;
+  readonly ports: () => Ranges | null;
+}
+
+export function namedElements(list: readonly unknown[]): NamedElements {
+  const known = new Map<4 | 6 | 'ports', Ranges | null>();
+  const once = (what: 4 | 6 | 'ports', read: () => Ranges | null) => {
+    const found = known.get(what);
+    if (found !== undefined) return found;
+    const made = read();
+    known.set(what, made);
+    return made;
+  };
+  return {
+    list,
+    addresses: (family) => once(family, () => addressesIn(list, family)),
+    ports: () => once('ports', () => portsIn(list)),
+  };
+}
+
+/** Of a named set, how many elements may become conditions or clauses of each rule that names it. */
+const mostElements = 64;
+
 type Values = (name: string) => Elements;
-type Fields = Readonly<Record<string, unknown>>;
 
 /** What the statements of a rule do: one clause, and one for each element of a verdict map. */
-export function nftClauses(statements: readonly Fields[], values: Values): readonly Clause[] {
+export function nftClauses(statements: readonly JsonObject[], values: Values): readonly Clause[] {
   const clauses: Clause[] = [];
   const conditions: Condition[] = [];
   for (const statement of statements) {
@@ -95,10 +120,18 @@ function verdictOf(statement: unknown): Outcome | null {
   }
 }
 
-function ofMap({ key, data }: Fields, conditions: readonly Condition[], values: Values): readonly Clause[] {
-  const named = typeof data === 'string' && data.startsWith('@') ? values(data.slice(1)) : null;
+const mostInMap = 256;
+
+function ofMap(
+  { key, data }: JsonObject,
+  conditions: readonly Condition[],
+  values: Values,
+): readonly Clause[] {
   const { set } = fields(data);
-  const elements = Array.isArray(set) ? set : named;
+  const elements = Array.isArray(set) ? set : (namedBy(data, values)?.list ?? null);
+  // More of them than anybody walks through for each rule that asks the map.
+  if (elements !== null && elements.length > mostInMap)
+    return [{ conditions: [...conditions, unknown], outcome: { do: 'perhaps' } }];
   if (elements === null) return [{ conditions: [...conditions, unknown], outcome: { do: 'perhaps' } }];
   const clauses: Clause[] = [];
   for (const element of elements) {
@@ -120,7 +153,7 @@ function ofMap({ key, data }: Fields, conditions: readonly Condition[], values: 
   return clauses;
 }
 
-function conditionsOf({ op, left, right }: Fields, values: Values): readonly Condition[] {
+function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly Condition[] {
   const isNot = op === '!=';
   const field = fields(left);
   if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
@@ -135,14 +168,14 @@ function conditionsOf({ op, left, right }: Fields, values: Values): readonly Con
   if (protocol === 'ip' || protocol === 'ip6') {
     const family = protocol === 'ip' ? 4 : 6;
     const of: Condition = { on: 'family', family, not: false };
-    if (payload === 'saddr') return [of, sourceOf(list, family, isNot)];
+    if (payload === 'saddr') return [of, sourceOf(addresses(right, list, values, family), family, isNot)];
     if (payload === 'protocol' || payload === 'nexthdr') return [of, protocolOf(list, isNot)];
     return [of, unknown];
   }
-  if (protocol === 'th' && payload === 'dport') return [portsOf(op, right, list)];
+  if (protocol === 'th' && payload === 'dport') return [portsOf(op, right, portsNamed(right, list, values))];
   if (typeof protocol === 'string' && transports.has(protocol)) {
-    const of: Condition = { on: 'protocol', values: [protocol], not: false };
-    return [of, payload === 'dport' ? portsOf(op, right, list) : unknown];
+    const of: Condition = { on: 'protocol', values: [protocolName(protocol)], not: false };
+    return [of, payload === 'dport' ? portsOf(op, right, portsNamed(right, list, values)) : unknown];
   }
   return [unknown];
 }
@@ -161,9 +194,15 @@ function ofConcatenation(lefts: readonly unknown[], right: unknown, values: Valu
 
 const transports: ReadonlySet<string> = new Set(['tcp', 'udp', 'udplite', 'sctp', 'dccp', 'icmp', 'icmpv6']);
 
+/** Undefined where it is no name of a set. */
+function namedBy(right: unknown, values: Values): Elements | undefined {
+  return typeof right === 'string' && right.startsWith('@') ? values(right.slice(1)) : undefined;
+}
+
 /** The values that the right side names; null where nobody here can tell. */
 function listOf(right: unknown, values: Values): readonly unknown[] | null {
-  if (typeof right === 'string' && right.startsWith('@')) return values(right.slice(1));
+  const named = namedBy(right, values);
+  if (named !== undefined) return named !== null && named.list.length <= mostElements ? named.list : null;
   const { set } = fields(right);
   if (Array.isArray(set)) return set;
   return Array.isArray(right) ? right : [right];
@@ -181,7 +220,7 @@ function inputOf(list: readonly unknown[] | null, not: boolean): Condition {
 function protocolOf(list: readonly unknown[] | null, not: boolean): Condition {
   if (list === null || !list.every((one) => typeof one === 'string' || typeof one === 'number'))
     return unknown;
-  return { on: 'protocol', values: list.map(String), not };
+  return { on: 'protocol', values: list.map((one) => protocolName(String(one))), not };
 }
 
 function familyOf(list: readonly unknown[] | null, not: boolean): Condition {
@@ -195,14 +234,29 @@ function statesOf(list: readonly unknown[] | null, not: boolean): Condition {
   return { on: 'state', values: list, not };
 }
 
-function sourceOf(list: readonly unknown[] | null, family: 4 | 6, not: boolean): Condition {
-  const found = list?.map(addressesOf) ?? [null];
+function sourceOf(ranges: Ranges | null, family: 4 | 6, not: boolean): Condition {
+  return ranges === null ? unknown : { on: 'source', family, ranges, not };
+}
+
+function addresses(
+  right: unknown,
+  list: readonly unknown[] | null,
+  values: Values,
+  family: 4 | 6,
+): Ranges | null {
+  const named = namedBy(right, values);
+  if (named !== undefined) return named?.addresses(family) ?? null;
+  return list === null ? null : addressesIn(list, family);
+}
+
+function addressesIn(list: readonly unknown[], family: 4 | 6): Ranges | null {
   const ranges: (readonly [bigint, bigint])[] = [];
-  for (const one of found) {
-    if (one?.family !== family) return unknown;
+  for (const value of list) {
+    const one = addressesOf(value);
+    if (one?.family !== family) return null;
     ranges.push(one.range);
   }
-  return { on: 'source', family, ranges: normalised(ranges), not };
+  return normalised(ranges);
 }
 
 function addressesOf(value: unknown): AddressRange | null {
@@ -215,25 +269,28 @@ function addressesOf(value: unknown): AddressRange | null {
     : null;
 }
 
-function portsOf(op: unknown, right: unknown, list: readonly unknown[] | null): Condition {
-  if (list === null) {
-    const end =
-      typeof right === 'number' && right >= 0 && right <= 65_535 && Number.isInteger(right)
-        ? BigInt(right)
-        : null;
-    if (end === null) return unknown;
-    const ranges = compared(op, end);
-    return ranges === null ? unknown : { on: 'port', ranges, not: false };
-  }
+function portsOf(op: unknown, right: unknown, ranges: Ranges | null): Condition {
+  if (ranges !== null) return { on: 'port', ranges, not: op === '!=' };
+  const isPort = typeof right === 'number' && Number.isInteger(right) && right >= 0 && right <= 65_535;
+  const bound = isPort ? compared(op, BigInt(right)) : null;
+  return bound === null ? unknown : { on: 'port', ranges: bound, not: false };
+}
+
+function portsNamed(right: unknown, list: readonly unknown[] | null, values: Values): Ranges | null {
+  const named = namedBy(right, values);
+  if (named !== undefined) return named?.ports() ?? null;
+  return list === null ? null : portsIn(list);
+}
+
+function portsIn(list: readonly unknown[]): Ranges | null {
   const ranges: (readonly [bigint, bigint])[] = [];
   for (const one of list) {
     const { range } = fields(one);
-    const text = Array.isArray(range) ? range.join('-') : String(one);
-    const found = portRange(text);
-    if (found === null) return unknown;
+    const found = portRange(Array.isArray(range) ? range.join('-') : String(one));
+    if (found === null) return null;
     ranges.push(found);
   }
-  return { on: 'port', ranges: normalised(ranges), not: op === '!=' };
+  return normalised(ranges);
 }
 
 function compared(op: unknown, end: bigint): Ranges | null {
@@ -241,8 +298,4 @@ function compared(op: unknown, end: bigint): Ranges | null {
   if (op === '<=') return [[0n, end]];
   if (op === '>') return end === 65_535n ? [] : [[end + 1n, 65_535n]];
   return op === '>=' ? [[end, 65_535n]] : null;
-}
-
-function fields(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
 }

@@ -1,6 +1,7 @@
 import { ownerOfTable, withoutIds } from '../../protocol/owned-chains.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import { type Elements, nftClauses } from './nft-clauses.ts';
+import { fields, isJsonObject, type JsonObject } from './json-object.ts';
+import { type Elements, namedElements, nftClauses } from './nft-clauses.ts';
 import { shownElement, shownStatements } from './nft-text.ts';
 import { type Base, type Chain, type Family, type NamedObject, objectKey, type Rule } from './ruleset.ts';
 
@@ -34,8 +35,8 @@ export function parseNft(
     const [type] = keys;
     if (type === undefined || keys.length > 1) throw fault('not an object of one member');
     if (type === 'metainfo') continue;
-    const value = objectOf(member[type]);
-    if (value === null) throw fault('not an object');
+    const value = member[type];
+    if (!isJsonObject(value)) throw fault('not an object');
     const family = familyOf(value.family);
     if (family === null) throw fault('no family that is known');
     if (type === 'table') {
@@ -73,10 +74,7 @@ export function parseNftRule(text: string, values: (name: string) => Elements): 
     throw fault('not JSON');
   }
   if (!Array.isArray(statements)) throw fault('not a list of statements');
-  return ruleOf(
-    statements.map((one) => objectOf(one) ?? {}),
-    values,
-  );
+  return ruleOf(statements.map(fields), values);
 }
 
 interface OpenTable extends NftTable {
@@ -87,11 +85,6 @@ interface OpenTable extends NftTable {
 }
 
 type Fault = (what: string) => Rejection;
-export type Json = Readonly<Record<string, unknown>>;
-
-export function objectOf(value: unknown): Json | null {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : null;
-}
 
 const families: ReadonlySet<unknown> = new Set(['ip', 'ip6', 'inet', 'arp', 'bridge', 'netdev']);
 function familyOf(value: unknown): Family | null {
@@ -108,7 +101,7 @@ function wordsIn(value: unknown): readonly string[] {
   return list.filter((one) => typeof one === 'string').sort();
 }
 
-function addChain(table: OpenTable, value: Json, fault: Fault): void {
+function addChain(table: OpenTable, value: JsonObject, fault: Fault): void {
   const name = nameOf(value.name, fault);
   if (table.chains.has(name)) throw fault('a chain for the second time');
   table.chains.set(name, {
@@ -118,7 +111,7 @@ function addChain(table: OpenTable, value: Json, fault: Fault): void {
   });
 }
 
-function baseOf({ type, hook, prio, policy, dev }: Json, { family }: OpenTable, fault: Fault): Base {
+function baseOf({ type, hook, prio, policy, dev }: JsonObject, { family }: OpenTable, fault: Fault): Base {
   if (typeof type !== 'string' || typeof hook !== 'string') throw fault('a base chain without type or hook');
   const priority = priorityOf(prio, family);
   if (priority === null) throw fault('no priority that is known');
@@ -149,16 +142,14 @@ function priorityOf(value: unknown, family: Family): number | null {
   return start === undefined ? null : start + (sign === '-' ? -1 : 1) * Number(offset);
 }
 
-function addRule(table: OpenTable, value: Json, fault: Fault): void {
+function addRule(table: OpenTable, value: JsonObject, fault: Fault): void {
   const chain = table.chains.get(nameOf(value.chain, fault));
   if (chain === undefined) throw fault('a rule of no chain');
   if (!Array.isArray(value.expr)) throw fault('a rule without its list of statements');
-  const statements: Json[] = [];
+  const statements: JsonObject[] = [];
   for (const one of value.expr) {
-    const statement = objectOf(one);
-    if (statement === null || Object.keys(statement).length !== 1)
-      throw fault('not a statement of one member');
-    addStatement(statements, statement, table.family, fault);
+    if (!isJsonObject(one) || Object.keys(one).length !== 1) throw fault('not a statement of one member');
+    addStatement(statements, one, table.family, fault);
   }
   const { comment } = value;
   if (typeof comment === 'string') statements.push({ comment: withoutIds(comment) });
@@ -167,38 +158,35 @@ function addRule(table: OpenTable, value: Json, fault: Fault): void {
   );
 }
 
-function ruleOf(statements: readonly Json[], values: (name: string) => Elements): Rule {
-  let clauses: Rule['clauses'] | null = null;
+function ruleOf(statements: readonly JsonObject[], values: (name: string) => Elements): Rule {
+  let clauses: ReturnType<Rule['clauses']> | null = null;
   return {
     text: JSON.stringify(statements),
     shown: () => shownStatements(statements),
     clauses: () => {
-      clauses ??= lazily(() => nftClauses(statements, values));
-      return clauses();
+      if (clauses !== null) return clauses;
+      const made = nftClauses(statements, values);
+      // Those of a large map are made again each time: many rules may ask it.
+      if (made.length <= mostKept) clauses = made;
+      return made;
     },
   };
 }
 
-function lazily<T>(make: () => T): () => T {
-  let made: T | null = null;
-  return () => {
-    made ??= make();
-    return made;
-  };
-}
+const mostKept = 16;
 
 /** Adds one statement as it is compared: without counts and state, in one order. */
-function addStatement(statements: Json[], statement: Json, family: Family, fault: Fault): void {
+function addStatement(statements: JsonObject[], statement: JsonObject, family: Family, fault: Fault): void {
   const [key = ''] = Object.keys(statement);
   const value = statement[key];
   // An anonymous counter changes nothing but itself.
   if (key === 'counter' && typeof value !== 'string') return;
   if (key === 'match') {
-    statements.push({ match: matchOf(objectOf(value) ?? {}, fault) });
+    statements.push({ match: matchOf(fields(value), fault) });
     return;
   }
-  if (key === 'limit' && objectOf(value) !== null) {
-    const { burst, inv, rate_unit: unit, burst_unit: burstUnit, ...others } = objectOf(value) ?? {};
+  if (key === 'limit' && isJsonObject(value)) {
+    const { burst, inv, rate_unit: unit, burst_unit: burstUnit, ...others } = fields(value);
     const own = {
       ...others,
       ...(burst !== undefined && burst !== 5 && burst !== 0 && { burst }),
@@ -209,13 +197,13 @@ function addStatement(statements: Json[], statement: Json, family: Family, fault
     statements.push({ limit: canonical(own, fault) });
     return;
   }
-  if (key === 'quota' && objectOf(value) !== null) {
-    const { used: _used, used_unit: _unit, ...others } = objectOf(value) ?? {};
+  if (key === 'quota' && isJsonObject(value)) {
+    const { used: _used, used_unit: _unit, ...others } = fields(value);
     statements.push({ quota: canonical(others, fault) });
     return;
   }
   if (key === 'reject') {
-    const { type, expr } = objectOf(value) ?? {};
+    const { type, expr } = fields(value);
     // `reject` alone sends this one; some versions print it. Another family's would not be sent for every packet.
     const isOwn =
       type === undefined || type === (family === 'ip' ? 'icmp' : family === 'ip6' ? 'icmpv6' : 'icmpx');
@@ -226,14 +214,14 @@ function addStatement(statements: Json[], statement: Json, family: Family, fault
   statements.push({ [key]: canonical(value, fault) });
 }
 
-function matchOf({ op, left, right }: Json, fault: Fault): Json {
+function matchOf({ op, left, right }: JsonObject, fault: Fault): JsonObject {
   const field = canonical(left, fault);
   const value = canonical(right, fault);
-  const ct = objectOf(objectOf(field)?.ct);
+  const ct = fields(fields(field).ct);
   // One list of states has three forms, which say the same.
-  const isStates = ct?.key === 'state' && (op === 'in' || op === '==' || op === undefined);
+  const isStates = ct.key === 'state' && (op === 'in' || op === '==' || op === undefined);
   if (!isStates) return { op: op === undefined ? '==' : canonical(op, fault), left: field, right: value };
-  const states = objectOf(value)?.set ?? value;
+  const states = fields(value).set ?? value;
   return { op: 'in', left: field, right: wordsIn(states).length > 0 ? wordsIn(states) : states };
 }
 
@@ -244,14 +232,13 @@ const deepest = 24;
 function canonical(value: unknown, fault: Fault, depth = 0): unknown {
   if (depth > deepest) throw fault('nested too deep');
   if (Array.isArray(value)) return value.map((one) => canonical(one, fault, depth + 1));
-  const object = objectOf(value);
-  if (object === null) return value;
-  const element = objectOf(object.elem);
-  if (element !== null && element.val !== undefined && Object.keys(object).length === 1)
-    return canonical(element.val, fault, depth + 1);
+  if (!isJsonObject(value)) return value;
+  const keys = Object.keys(value);
+  const { val } = fields(value.elem);
+  if (val !== undefined && keys.length === 1) return canonical(val, fault, depth + 1);
   const made: Record<string, unknown> = {};
-  for (const key of Object.keys(object).sort()) {
-    const own = canonical(object[key], fault, depth + 1);
+  for (const key of keys.sort()) {
+    const own = canonical(value[key], fault, depth + 1);
     made[key] = key === 'set' && Array.isArray(own) ? sortedByText(own) : own;
   }
   return made;
@@ -266,13 +253,13 @@ function sortedByText(values: readonly unknown[]): readonly unknown[] {
 }
 
 /** Without a match that the next one implies: some versions print it, others do not. */
-function withoutImplied(statements: readonly Json[], family: Family): readonly Json[] {
+function withoutImplied(statements: readonly JsonObject[], family: Family): readonly JsonObject[] {
   return statements.filter((statement, index) => {
-    const { op, left, right } = objectOf(statement.match) ?? {};
-    const meta = objectOf(objectOf(left)?.meta)?.key;
+    const { op, left, right } = fields(statement.match);
+    const meta = fields(fields(left).meta).key;
     if (op !== '==' || (meta !== 'l4proto' && meta !== 'nfproto' && meta !== 'protocol')) return true;
-    const next = objectOf(objectOf(statements[index + 1]?.match)?.left);
-    const protocol = objectOf(next?.payload)?.protocol;
+    const next = fields(fields(statements[index + 1]?.match).left);
+    const { protocol } = fields(next.payload);
     if (protocol === undefined) return true;
     if (meta === 'l4proto') return right !== protocol;
     const version =
@@ -288,7 +275,7 @@ const moving: Readonly<Record<string, readonly string[]>> = {
   quota: ['used', 'used_unit'],
 };
 
-function namedObject(table: OpenTable, type: string, value: Json, fault: Fault): NamedObject {
+function namedObject(table: OpenTable, type: string, value: JsonObject, fault: Fault): NamedObject {
   const name = nameOf(value.name, fault);
   const { family, name: tableName } = table;
   const kept: Record<string, unknown> = {};
@@ -301,7 +288,7 @@ function namedObject(table: OpenTable, type: string, value: Json, fault: Fault):
   if (isSet) {
     const flags = wordsIn(value.flags);
     const moves = flags.includes('dynamic') || flags.includes('timeout') || value.timeout !== undefined;
-    table.values.set(name, moves ? null : elements);
+    table.values.set(name, moves ? null : namedElements(elements));
   }
   const made = {
     family,
@@ -320,8 +307,8 @@ function namedObject(table: OpenTable, type: string, value: Json, fault: Fault):
 /** An element that times out within a day is the work of traffic; what lets somebody in for years is not. */
 function isLasting(element: unknown): boolean {
   const key: unknown = Array.isArray(element) ? element[0] : element;
-  const own = objectOf(objectOf(key)?.elem);
-  if (own === null) return true;
+  const { elem: own } = fields(key);
+  if (!isJsonObject(own)) return true;
   return typeof own.timeout === 'number' ? own.timeout > daySeconds : own.expires === undefined;
 }
 
@@ -329,7 +316,7 @@ const daySeconds = 86_400;
 
 /** The elements of a captured reference, as rules ask for them. */
 export function elementsIn({ head, elements }: Pick<NamedObject, 'head' | 'elements'>): Elements {
-  return /"(dynamic|timeout)"/.test(head) ? null : elements.map((text) => JSON.parse(text));
+  return /"(dynamic|timeout)"/.test(head) ? null : namedElements(elements.map((text) => JSON.parse(text)));
 }
 
 /** An element as a person reads it. */

@@ -1,5 +1,7 @@
+import { fields, type JsonObject } from './json-object.ts';
+
 /** Statements of a rule as `nft list ruleset` writes them, as far as it takes to be read by a person. */
-export function shownStatements(statements: readonly Readonly<Record<string, unknown>>[]): string {
+export function shownStatements(statements: readonly JsonObject[]): string {
   return statements.map(statementText).join(' ');
 }
 
@@ -8,7 +10,7 @@ export function shownElement(value: unknown): string {
   return valueText(value);
 }
 
-function statementText(statement: Readonly<Record<string, unknown>>): string {
+function statementText(statement: JsonObject): string {
   const [key = ''] = Object.keys(statement);
   const value = statement[key];
   const own = fields(value);
@@ -77,7 +79,3 @@ function valueText(value: unknown): string {
 }
 
 const plainMeta: ReadonlySet<unknown> = new Set(['iif', 'oif', 'iifname', 'oifname', 'skuid', 'skgid']);
-
-function fields(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
-}

@@ -3,7 +3,7 @@ import { type Difference, rulesThat } from './compare.ts';
 import type { Opening } from './opening.ts';
 import { allAddresses, allPorts, intersect, normalised, type Ranges, subtract } from './ranges.ts';
 import type { Rule, Ruleset } from './ruleset.ts';
-import { chainsAt, type Way, waysIn } from './walk.ts';
+import { chainsAt, type Way, wayFinder } from './walk.ts';
 
 /** What the node lets in and the baseline does not. */
 export interface Opened {
@@ -19,21 +19,23 @@ const mostTold = 8;
 /**
  * Asks both sides about packets of the rules that differ, and about some that no rule speaks of: what only the node may
  * accept was opened. It may miss what no rule that differs tells of; that is a difference all the same.
+ * @param waysNow finds those of the node
  */
 export function openedSince(
   baseline: Ruleset,
-  node: Ruleset,
+  waysNow: (opening: Opening) => readonly Way[],
   differences: readonly Difference[],
   spokenOf: () => Ranges,
 ): readonly Opened[] {
   const opened: Opened[] = [];
+  const waysBefore = wayFinder(baseline);
   for (const probe of [...usual(spokenOf()), ...ofRules(differences)])
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;
       const opening: Opening = { ...probe, hook };
-      const ways = waysIn(node, opening);
+      const ways = waysNow(opening);
       if (ways.length === 0) continue;
-      const before = new Set(waysIn(baseline, opening).map(({ family }) => family));
+      const before = new Set(waysBefore(opening).map(({ family }) => family));
       for (const way of ways) {
         const isKnown = opened.some(
           (one) => one.hook === hook && one.way.through.join() === way.through.join(),

@@ -9,6 +9,7 @@ export const allAddresses = {
 
 /** Sorted, and joined where they touch. */
 export function normalised(ranges: Ranges): Ranges {
+  if (ranges.length < 2) return ranges;
   const sorted = [...ranges].sort((a, b) => (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
   const joined: [bigint, bigint][] = [];
   for (const [from, to] of sorted) {
@@ -145,10 +146,10 @@ function groupsOf(text: string): readonly bigint[] | null {
 function dotted(text: string): bigint | null {
   const found = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
   if (found === null) return null;
-  let value = 0n;
+  let value = 0;
   for (const part of found.slice(1)) {
     if (Number(part) > 255) return null;
-    value = (value << 8n) | BigInt(part);
+    value = value * 256 + Number(part);
   }
-  return value;
+  return BigInt(value);
 }

@@ -128,18 +128,12 @@ function made(
   kind: Chain['kind'],
   family: Family,
   table: string,
-  chain: NftChain | SavedTable['chains'][number],
+  { name, base, rules }: NftChain | SavedTable['chains'][number],
 ): Chain {
-  const { name, base, rules } = chain;
-  return {
-    kind,
-    family,
-    table,
-    name,
-    base,
-    rules,
-    owner: base === null ? ownerOf(kind, family, table, name) : null,
-  };
+  const owner = base === null ? ownerOf(kind, family, table, name) : null;
+  // Of a table that is one owner's alone, agents send what its base chains are, and no rules.
+  const isWhole = kind === 'nft' && ownerOfTable(family, table) !== null;
+  return { kind, family, table, name, base, rules: isWhole ? [] : rules, owner };
 }
 
 /** What a program writes by rule is its, but never a hook of the kernel. */

@@ -16,7 +16,24 @@ export interface Way {
  * that accepts, and may not match one that drops. Chains of declared owners are passed through.
  */
 export function waysIn(ruleset: Ruleset, opening: Opening): readonly Way[] {
-  const walk = { ruleset, untracked: isUntracked(ruleset), steps: 0 };
+  return wayFinder(ruleset)(opening);
+}
+
+/** The same for many openings, all of which together take a bounded time. */
+export function wayFinder(ruleset: Ruleset): (opening: Opening) => readonly Way[] {
+  const untracked = isUntracked(ruleset);
+  let left = mostStepsInAll;
+  return (opening) => {
+    const walk = { ruleset, untracked, steps: Math.max(0, mostSteps - left) };
+    const before = walk.steps;
+    const ways = find(walk, opening);
+    left -= walk.steps - before;
+    return ways;
+  };
+}
+
+function find(walk: Walk, opening: Opening): readonly Way[] {
+  const { ruleset } = walk;
   return ([4, 6] as const).flatMap((family) => {
     const sources = opening.sources[family];
     if (sources.length === 0) return [];
@@ -71,8 +88,9 @@ interface Walk {
   steps: number;
 }
 
-/** Rules that are looked at for one opening; a ruleset that takes more is one that nobody can tell. */
+/** Rules, and ranges in them, that are looked at for one opening; where it takes more, nobody can tell. */
 const mostSteps = 400_000;
+const mostStepsInAll = 2_000_000;
 /** As deep as the kernel follows jumps. */
 const deepest = 16;
 
@@ -160,10 +178,12 @@ interface Match {
 }
 
 /** Null where none of them matches. */
-function matchOf({ untracked }: Walk, { conditions }: Clause, packets: Packets): Match | null {
+function matchOf(walk: Walk, { conditions }: Clause, packets: Packets): Match | null {
+  const { untracked } = walk;
   let within = packets;
   let isUnsure = false;
   for (const condition of conditions) {
+    if (condition.on === 'port' || condition.on === 'source') walk.steps += condition.ranges.length >> 6;
     const one = holds(condition, within, untracked);
     if (one === 'never') return null;
     if (one === 'perhaps') isUnsure = true;
@@ -178,8 +198,12 @@ function matchOf({ untracked }: Walk, { conditions }: Clause, packets: Packets):
   const left = samePorts
     ? { ...packets, sources: subtract(packets.sources, within.sources) }
     : { ...packets, ports: subtract(packets.ports, within.ports) };
-  return { within, left };
+  // Whoever drops one address after the other leaves many pieces: it is no error to take too many packets for left.
+  const isInPieces = left.sources.length > mostPieces || left.ports.length > mostPieces;
+  return { within, left: isInPieces ? packets : left };
 }
+
+const mostPieces = 32;
 
 type Holds = 'always' | 'never' | 'perhaps' | Packets;
 
@@ -189,8 +213,7 @@ function holds(condition: Condition, packets: Packets, untracked: boolean): Hold
       return 'perhaps';
     case 'protocol': {
       if (packets.protocol === null) return 'perhaps';
-      const own = numberOf(packets.protocol);
-      return condition.values.some((value) => numberOf(value) === own) !== condition.not ? 'always' : 'never';
+      return condition.values.includes(packets.protocol) !== condition.not ? 'always' : 'never';
     }
     case 'family':
       return (condition.family === packets.family) !== condition.not ? 'always' : 'never';
@@ -221,22 +244,6 @@ function holds(condition: Condition, packets: Packets, untracked: boolean): Hold
       return areEqual(sources, packets.sources) ? 'always' : { ...packets, sources };
     }
   }
-}
-
-/** Protocols by number, as some versions print them. */
-const numbers: Readonly<Record<string, string>> = {
-  '1': 'icmp',
-  '6': 'tcp',
-  '17': 'udp',
-  '33': 'dccp',
-  '58': 'icmpv6',
-  'ipv6-icmp': 'icmpv6',
-  icmp6: 'icmpv6',
-  '132': 'sctp',
-  '136': 'udplite',
-};
-function numberOf(protocol: string): string {
-  return Object.hasOwn(numbers, protocol) ? (numbers[protocol] ?? protocol) : protocol;
 }
 
 function nameOf({ kind, family, table, name }: Chain): string {

@@ -252,6 +252,41 @@ describe('a forbidden opening', () => {
       assert.equal(isOpen(part, opening), open);
     });
 
+  it('is told within a bounded time behind thousands of blocked addresses', () => {
+    const blocked = Array.from(
+      { length: 10_000 },
+      (_, i) => `-A INPUT -s 9.${i >> 8}.${i & 255}.1/32 -j DROP`,
+    );
+    const started = performance.now();
+    assert.equal(isOpen(with4(blocked), ssh), false);
+    assert.equal(isOpen(with4([...blocked, '-A INPUT -s 8.8.8.8/32 -j ACCEPT']), ssh), true);
+    assert.ok(performance.now() - started < 3000);
+  });
+
+  it('is read of large sets once, however many rules name them', () => {
+    const at = { family: 'inet', table: 't' };
+    const elem = Array.from({ length: 10_000 }, (_, i) => `10.${i >> 8}.${i & 255}.2`);
+    const bySet = {
+      ...at,
+      chain: 'input',
+      expr: [
+        { match: { op: '==', left: { payload: { protocol: 'ip', field: 'saddr' } }, right: '@s' } },
+        { drop: null },
+      ],
+    };
+    const part = partWith({
+      nft: [
+        { table: { family: 'inet', name: 't' } },
+        { chain: { ...at, name: 'input', type: 'filter', hook: 'input', prio: 0, policy: 'drop' } },
+        { set: { ...at, name: 's', type: 'ipv4_addr', elem } },
+        ...Array.from({ length: 1000 }, () => ({ rule: bySet })),
+      ],
+    });
+    const started = performance.now();
+    assert.equal(isOpen(part, ssh), false);
+    assert.ok(performance.now() - started < 3000);
+  });
+
   it('is told within a bounded time for chains that multiply', () => {
     const names = Array.from({ length: 14 }, (_, index) => `C${index}`);
     const rules = names.flatMap((name, index) =>

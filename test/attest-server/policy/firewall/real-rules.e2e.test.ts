@@ -133,9 +133,9 @@ describe('real rules in a network namespace', function () {
       codes: [],
     },
     {
-      what: 'its base chain drops no more what it should (row 61)',
-      steps: [nft('flush chain ip kube-proxy filter-input')],
-      codes: ['fw_drift'],
+      what: 'the base chain of its owner is gone (row 61)',
+      steps: [nft('flush chain ip kube-proxy filter-input'), nft('delete chain ip kube-proxy filter-input')],
+      codes: ['fw_drift', 'fw_missing_chain'],
     },
     {
       what: 'SSH is opened for IPv6 alone (row 61)',

@@ -1,0 +1,96 @@
+import type { Finding } from '../../attest-server/policy/finding.ts';
+import { baselineOf, judgeRules } from '../../attest-server/policy/firewall/judge-rules.ts';
+import { parseOpening } from '../../attest-server/policy/firewall/opening.ts';
+import {
+  capturedOf,
+  rulesetOf,
+  rulesetOfBaseline,
+} from '../../attest-server/policy/firewall/read-ruleset.ts';
+import { type FirewallPart, parseFirewallPart } from '../../attest-server/protocol/firewall.ts';
+import { cpuMs, median } from './cpu-time.ts';
+
+export interface FirewallFigures {
+  /** Medians, milliseconds of CPU time of one core: 10,000 rules of iptables, and of nft, read, compared with a baseline of which one differs, and judged. */
+  readonly iptables_10k_ms: number;
+  readonly nft_10k_ms: number;
+  /** The same with every rule in another place. */
+  readonly reversed_10k_ms: number;
+  readonly iptables_50k_ms: number;
+}
+
+/** Canonicalising and comparing a large firewall. */
+export function benchFirewall(): FirewallFigures {
+  return {
+    iptables_10k_ms: judging(iptables(rulesOf(10_000)), iptables(changed(rulesOf(10_000)))),
+    nft_10k_ms: judging(nft(10_000, 0), nft(10_000, 1)),
+    reversed_10k_ms: judging(iptables(rulesOf(10_000)), iptables(rulesOf(10_000).reverse())),
+    iptables_50k_ms: judging(iptables(rulesOf(50_000)), iptables(changed(rulesOf(50_000)))),
+  };
+}
+
+const opening = parseOpening('input tcp 22 from anywhere but 10.0.0.0/8');
+
+function judging(before: FirewallPart, after: FirewallPart): number {
+  const baseline = baselineOf('good', rulesetOfBaseline(capturedOf(rulesetOf(before))));
+  const bytes = Buffer.from(JSON.stringify(after));
+  const rules = { require: [], forbid: typeof opening === 'string' ? [] : [opening] };
+  const times: number[] = [];
+  let findings: readonly Finding[] = [];
+  for (let round = 0; round < 7; round++) {
+    times.push(
+      cpuMs(() => {
+        findings = judgeRules(parse(bytes), '0'.repeat(64), rules, [baseline]).findings;
+      }),
+    );
+    if (!findings.some(({ code }) => code === 'fw_drift')) throw new Error('a change was not found');
+  }
+  return Math.round(median(times));
+}
+
+/** A text may be larger here than a node may send. */
+function parse(bytes: Buffer): FirewallPart {
+  return bytes.length <= 512 * 1024 ? parseFirewallPart(bytes) : JSON.parse(bytes.toString('utf8'));
+}
+
+function rulesOf(count: number): string[] {
+  return Array.from(
+    { length: count },
+    (_, i) =>
+      `-A INPUT -s 10.${i >> 16}.${(i >> 8) & 255}.${i & 255}/32 -p tcp -m tcp --dport ${1024 + (i % 60_000)} -j ACCEPT`,
+  );
+}
+
+function changed(rules: readonly string[]): string[] {
+  return ['-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT', ...rules.slice(0, -1)];
+}
+
+function part(given: Partial<FirewallPart>): FirewallPart {
+  const none = { ip: null, ip6: null };
+  return { version: 1, nft: [], iptables: none, legacy: none, owned: [], ...given };
+}
+
+function iptables(rules: readonly string[]): FirewallPart {
+  const head = ['*filter', ':INPUT DROP [0:0]', ':FORWARD DROP [0:0]', ':OUTPUT ACCEPT [0:0]'];
+  return part({ iptables: { ip: [...head, ...rules, 'COMMIT', ''].join('\n'), ip6: null } });
+}
+
+function nft(count: number, first: number): FirewallPart {
+  const at = { family: 'inet', table: 't' } as const;
+  const match = (protocol: string, field: string, right: unknown) => ({
+    match: { op: '==', left: { payload: { protocol, field } }, right },
+  });
+  const rules = Array.from({ length: count }, (_, i) => ({
+    rule: {
+      ...at,
+      chain: 'input',
+      expr: [
+        match('ip', 'saddr', `10.1.${(i >> 8) & 255}.${i & 255}`),
+        match('tcp', 'dport', 1024 + i),
+        { counter: { packets: i, bytes: i } },
+        { accept: null },
+      ],
+    },
+  })).slice(first);
+  const chain = { ...at, name: 'input', type: 'filter', hook: 'input', prio: 0, policy: 'drop' };
+  return part({ nft: [{ table: { family: 'inet', name: 't' } }, { chain }, ...rules] });
+}
