@@ -49,3 +49,12 @@ function newestFirst(of: (node: NodeView) => string | null): Order {
     return left === null || right === null ? byText(of)(a, b) : byText(of)(b, a);
   };
 }
+
+/** In the order in which states are counted for people. */
+export const countedStates: readonly NodeState[] = [
+  'trusted',
+  'untrusted',
+  'pending',
+  'unknown',
+  'unsupported',
+];

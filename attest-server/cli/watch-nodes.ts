@@ -13,6 +13,8 @@ export interface Watch {
   readonly format: Format;
   /** Milliseconds. */
   readonly every: number;
+  /** Milliseconds after which it ends by itself; null: never. */
+  readonly longest: number | null;
   /** What is watched, as it is now, in order. */
   readonly read: () => Promise<NamedNodes>;
   /** Lines of a table, one for each node; with the heading where they are the first. */
@@ -24,8 +26,12 @@ export interface Watch {
  * more is shown once as it is now. A server that does not answer is asked again.
  */
 export async function watchNodes(watch: Watch): Promise<void> {
-  const { io, client, every } = watch;
-  const interrupted = io.interrupted();
+  const { io, client, every, longest } = watch;
+  const byHand = io.interrupted();
+  const interrupted =
+    longest === null
+      ? byHand
+      : AbortSignal.any([byHand, AbortSignal.timeout(Math.min(longest, longestTimer))]);
   const end = () => client.close();
   interrupted.addEventListener('abort', end, { once: true });
   try {
@@ -48,12 +54,15 @@ export async function watchNodes(watch: Watch): Promise<void> {
       }
     }
   } catch (error) {
-    // Ctrl-C is how one ends it.
+    // Ctrl-C, or the time that was given, is how it ends.
     if (!interrupted.aborted) throw error;
   } finally {
     interrupted.removeEventListener('abort', end);
   }
 }
+
+/** A timer of more would fire at once. */
+const longestTimer = 2 ** 31 - 1;
 
 type Known = Map<string, NodeView>;
 

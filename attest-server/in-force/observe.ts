@@ -1,10 +1,11 @@
 import { activeReferences, type Observation, observe } from '../policy/draft/observation.ts';
+import { postureObserver } from '../policy/draft/posture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 import type { SimulatePorts } from './simulate.ts';
 
-export interface ObservePorts extends KeptProofPorts, Pick<SimulatePorts, 'labelsOf'> {
+export interface ObservePorts extends KeptProofPorts, Pick<SimulatePorts, 'labelsOf' | 'now'> {
   references(): Promise<readonly Reference[]>;
   /** The policy in force. */
   policy(): Policy;
@@ -17,11 +18,13 @@ export async function observeKept(
 ): Promise<Paged<Observation> & { readonly unseen: readonly string[] }> {
   const unseen: string[] = [];
   const references = await ports.references();
+  const postureOf = postureObserver(references, ports.now());
   const { items, next } = await overKeptProofs(ports, page, (kept) => {
     if (kept.proven !== null) {
       const { name } = kept.node;
       const group = groupOf(ports.policy(), name, ports.labelsOf(name));
-      return [observe(kept.proven, kept.node, activeReferences(group, references))];
+      const posture = postureOf(kept.proven, name, group);
+      return [observe(kept.proven, kept.node, activeReferences(group, references), posture)];
     }
     unseen.push(kept.node.name);
     return [];

@@ -34,6 +34,10 @@ export interface Aspect<Name extends AspectName, Rules> {
   capture?(proven: Proven, about: CapturedAs): Reference;
   /** What such a reference says, as lines of text for people; two references are told apart by these. */
   describe?(reference: Reference): readonly string[];
+  /** What a node shows of it, small, as JSON, to draft rules by; null where it shows nothing. Without it none are drafted. */
+  observe?(proven: Proven): Readonly<Record<string, unknown>> | null;
+  /** Rules for nodes of one kind, at least one, by what they showed; null where that is nothing. */
+  draft?(nodes: readonly ObservedNode[]): Drafted | null;
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
@@ -44,6 +48,25 @@ export interface Aspect<Name extends AspectName, Rules> {
   prepare(rules: Rules, context: Prepared): Judge;
   /** What a person does next about its codes. */
   readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
+}
+
+/** What a node showed of an aspect when rules are drafted. */
+export interface ObservedNode {
+  readonly node: string;
+  /** As its `observe` gave it, or another version's; null where the node showed nothing. */
+  readonly said: unknown;
+  /** Active references of the aspect's kind that affirm the node. */
+  readonly references: readonly string[];
+}
+
+/** Rules for a draft of a policy. */
+export interface Drafted {
+  /** What stands under the aspect's key. */
+  readonly rules: Readonly<Record<string, unknown>>;
+  /** Every node keeps them today; else they stand in a comment, and nothing requires them. */
+  readonly holds: boolean;
+  /** For people, a line each; whatever they hold, they end up in comments. */
+  readonly notes: readonly string[];
 }
 
 /** What a captured reference is called, and who vouches for it. */

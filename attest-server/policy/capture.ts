@@ -46,8 +46,8 @@ function capturedKinds(): string {
   return ['boot', ...others].join(', ');
 }
 
-/** The same by one aspect, for a group with these rules of it. */
-export function captureBy<Name extends AspectName, Rules>(
+/** By one aspect, for a group with these rules of it. */
+function captureBy<Name extends AspectName, Rules>(
   aspect: Aspect<Name, Rules>,
   rules: Rules,
   answers: readonly VouchedFor[],

@@ -3,7 +3,7 @@ import { listOf, referenceView, sharedReference } from './api.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
-import { type NodeState, nodeStateSchema, reasonSchema } from './verdict.ts';
+import { aspectSchema, type NodeState, nodeStateSchema, reasonSchema } from './verdict.ts';
 
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;
@@ -69,6 +69,13 @@ const observation = z.object({
     })
     .nullable(),
   references: z.array(plainName),
+  /** What it shows of other aspects: in each aspect's own words, and the active references that affirm it. */
+  posture: z
+    .partialRecord(
+      aspectSchema,
+      z.object({ said: z.record(z.string(), z.unknown()), references: z.array(plainName) }),
+    )
+    .default({}),
 });
 export const observationsAnswer = z.object({
   items: z.array(observation),

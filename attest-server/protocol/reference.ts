@@ -123,6 +123,17 @@ export const reference = z.strictObject({
 });
 export type Reference = z.infer<typeof reference>;
 
+/** What a reference of its kind must hold and does not, or holds and must not; null where it is whole. */
+export function contentFault(given: Reference): string | null {
+  for (const kind of ['disk', 'firewall'] as const) {
+    if (given.kind === kind && given[kind] === undefined)
+      return `it is of kind ${kind} and has no member ${kind}`;
+    if (given.kind !== kind && given[kind] !== undefined)
+      return `it is of kind ${given.kind} and has a member ${kind}`;
+  }
+  return null;
+}
+
 /**
  * Files that its loader read and nobody has seen, as the log calls them: the reference's word on them counts for the node
  * that it was captured on alone, unless another node sends the same file.

@@ -1,7 +1,7 @@
 import pLimit from 'p-limit';
 import type { Policy } from '../policy/policy.ts';
 import { type SharedReference, sharedWith } from '../policy/reference-reach.ts';
-import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import { contentFault, type Reference, type ReferenceAction } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { ReferenceStore } from './ports.ts';
@@ -80,6 +80,9 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
     async add({ changed: _elsewhere, ...reference }, actor) {
       if ((await store.list()).some(({ name }) => name === reference.name))
         throw new NotNow(`a reference named ${reference.name} already exists`);
+      // Empty means refuse: a reference without content would be compared with nothing.
+      const fault = contentFault(reference);
+      if (fault !== null) throw new NotNow(`reference ${reference.name} cannot be taken in: ${fault}`);
       const { name } = reference;
       const at = new Date(now()).toISOString();
       // Whoever brings it vouches for it, whatever the file says of itself.

@@ -41,8 +41,14 @@ export async function judgeFolder(
   folder: string,
   baseline: string | null,
 ): Promise<JudgedFolder> {
-  const references = baseline === null ? [] : [captured(kind, await proofOf(kind, baseline))];
-  const verdict = verdictOn(await proofOf(kind, folder), policyFor(kind), { name: node }, references, at);
+  const references = baseline === null ? [] : [captured(kind, await provenFolder(kind, baseline))];
+  const verdict = verdictOn(
+    await provenFolder(kind, folder),
+    policyFor(kind),
+    { name: node },
+    references,
+    at,
+  );
   return { state: verdict.state, reasons: verdict.reasons.filter(({ aspect }) => aspect === kind) };
 }
 
@@ -63,7 +69,7 @@ function captured(kind: Recorded, proven: Proven): Reference {
 }
 
 /** The node's word, which a quote signs, as in each answer over a connection. */
-async function proofOf(kind: Recorded, folder: string): Promise<Proven> {
+export async function provenFolder(kind: Recorded, folder: string): Promise<Proven> {
   const { needs, read } = readers[kind];
   await access(join(folder, needs)).catch((cause: unknown) => {
     throw new Error(`${join(folder, needs)} cannot be read: is that a folder with a recorded ${kind}?`, {

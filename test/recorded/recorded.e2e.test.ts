@@ -12,7 +12,11 @@ import { judgeFolder, type Recorded, recordedKinds } from './judged-folder.ts';
 
 const nodes = join(import.meta.dirname, '../../swtpm-fixtures/recorded-nodes');
 const rows = recordedKinds
-  .flatMap((kind) => readFileSync(join(nodes, kind, 'EXPECTED.tsv'), 'utf8').split('\n').slice(1))
+  .flatMap((kind) =>
+    readFileSync(join(nodes, kind, 'EXPECTED.tsv'), 'utf8')
+      .split('\n')
+      .slice(1),
+  )
   .filter((line) => line !== '')
   .map((line) => {
     const [folder = '', baseline = '', codes = '', why = ''] = line.split('\t');

@@ -105,7 +105,7 @@ async function withRevocation(client: Client, node: string, ek: string, error: u
     `Where the board or its TPM was exchanged, free ${holder.name} first, and approve again:`,
     `  assay enrol revoke ${holder.name} --reason 'the board was exchanged'`,
     `  assay enrol approve ${node} --ek ${ek}`,
-  ].join('\n  ');
+  ].join('\n');
   return new CliError(error.message, hint, error.exitCode, error);
 }
 
@@ -115,7 +115,7 @@ export function calledRevoke(words: readonly string[]): CliError {
   const node = first === 'node' || first === 'nodes' ? second : first;
   return new CliError(
     'a node is deleted by revoking its enrolment',
-    `That frees its name; its TPM needs a new approval:\n    assay enrol revoke ${node ?? 'NODE'} --reason WHY`,
+    `That frees its name; its TPM needs a new approval:\n  assay enrol revoke ${node ?? 'NODE'} --reason WHY`,
     exit.usage,
   );
 }

@@ -8,7 +8,7 @@ import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { parseDuration } from '../moment.ts';
-import { compareBy } from '../node-order.ts';
+import { compareBy, countedStates } from '../node-order.ts';
 import { nodeTable } from '../node-table.ts';
 import { type Format, print, printNodes } from '../output.ts';
 import { checkAllFound, type NamedNodes, readNamedNodes, readNodes } from '../read-nodes.ts';
@@ -24,7 +24,7 @@ export interface GetOptions {
   readonly watch?: boolean;
   readonly interval: string;
   readonly wait?: string;
-  readonly timeout: string;
+  readonly timeout?: string;
   readonly utc?: boolean;
 }
 
@@ -34,7 +34,7 @@ export async function getNodes(
   names: readonly string[],
   options: GetOptions,
 ): Promise<void> {
-  const { output: format, utc = false, headers, watch = false, timeout: longest } = options;
+  const { output: format, utc = false, headers, watch = false, timeout: longest = '60s' } = options;
   const wanted = options.wait === undefined ? null : stateOf(options.wait);
   const timeout = parseDuration(longest, '--timeout') * 1000;
   const every = parseDuration(options.interval, '--interval') * 1000;
@@ -60,7 +60,8 @@ export async function getNodes(
     });
   if (watch) {
     const { watchNodes } = await import('../watch-nodes.ts');
-    return watchNodes({ io, client, format, every, read, rows });
+    const end = options.timeout === undefined ? null : timeout;
+    return watchNodes({ io, client, format, every, longest: end, read, rows });
   }
   const found = await waitFor(read, wanted, io.now() + timeout, io.now);
   const { nodes } = found;
@@ -143,7 +144,7 @@ function stateOf(given: string): NodeState {
 function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
   if (nodes.length === 0) return areNamed ? '' : 'no nodes\n';
   if (nodes.length === 1) return '';
-  const counts = ['trusted', 'untrusted', 'pending', 'unknown', 'unsupported'].flatMap((state) => {
+  const counts = countedStates.flatMap((state) => {
     const count = nodes.filter((node) => node.state === state).length;
     return count === 0 ? [] : [`${count} ${state}`];
   });

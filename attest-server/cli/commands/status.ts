@@ -1,8 +1,8 @@
 import { type StatusView, statusView } from '../../protocol/server-api.ts';
-import { nodeStates } from '../../protocol/verdict.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';
 import { relative, utc } from '../moment.ts';
+import { countedStates } from '../node-order.ts';
 import { type Format, print } from '../output.ts';
 import { fields } from '../table.ts';
 
@@ -58,7 +58,7 @@ function page(status: StatusView, host: string, now: number): string {
 }
 
 function countsOf(nodes: StatusView['nodes']): string {
-  const counts = nodeStates.flatMap((state) => (nodes[state] > 0 ? [`${nodes[state]} ${state}`] : []));
+  const counts = countedStates.flatMap((state) => (nodes[state] > 0 ? [`${nodes[state]} ${state}`] : []));
   return counts.length === 0 ? 'none' : counts.join(', ');
 }
 

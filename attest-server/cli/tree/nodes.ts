@@ -36,7 +36,10 @@ export function addNodes(program: Command, context: CliContext): Command {
       '--wait <state>',
       'wait until every node listed is pending, trusted, untrusted, unknown, unsupported',
     )
-    .option('--timeout <duration>', 'longest time for --wait: 90s, 5m, 1h', '60s')
+    .option(
+      '--timeout <duration>',
+      'longest time for --wait (default 60s) and --watch (default none): 90s, 5m, 1h',
+    )
     .addOption(utcOption())
     .action(async (names: readonly string[], options: GetOptions) =>
       (await import('../commands/get.ts')).getNodes(context, names, options),

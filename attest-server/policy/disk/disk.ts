@@ -7,6 +7,7 @@ import { type Finding, unproven } from '../finding.ts';
 import { advice } from './advice.ts';
 import { captureDisk } from './capture.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
+import { draftDisk, observeDisk } from './draft.ts';
 import { type EnrolledReferences, enrolledOf, enrolledReferences } from './enrolled.ts';
 import { noPart, sharedKey, unreadPart } from './findings.ts';
 import { type DiskJudgement, judgeDisk } from './judge-disk.ts';
@@ -24,6 +25,8 @@ export const disk: Aspect<'disk', DiskRules> = {
   advice,
   paths: ({ paths }) => paths.map(({ path }) => path),
   capture: captureDisk,
+  observe: observeDisk,
+  draft: draftDisk,
   rules: diskRules,
   contradictions: contradictionsIn,
   doubts: doubtsIn,

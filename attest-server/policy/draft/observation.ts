@@ -6,6 +6,7 @@ import type { Proven } from '../../verify/proven.ts';
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
 import { isComparedBy } from '../boot/reference-set.ts';
 import type { PolicyGroup } from '../policy.ts';
+import type { Posture } from './posture.ts';
 
 /** An image as a group of machines has it in common. */
 export interface ObservedImage {
@@ -26,6 +27,8 @@ export interface Observation {
   readonly boot: ObservedBoot | null;
   /** The active references that the node is compared with at present. */
   readonly references: readonly string[];
+  /** What it shows of the other aspects. */
+  readonly posture: Posture;
 }
 
 export interface ObservedBoot {
@@ -44,6 +47,7 @@ export function observe(
   proven: Proven,
   node: { readonly name: string; readonly tpmClass: TpmClass; readonly manufacturer: string | null },
   references: readonly string[],
+  posture: Posture = {},
 ): Observation {
   const { banks, boot } = proven;
   const isPattern = boot?.problems.every((problem) => isOfUnusedBank(problem, boot.problems, banks)) ?? false;
@@ -54,6 +58,7 @@ export function observe(
     kernel: proven.facts?.host?.kernel ?? null,
     boot: boot === null || !isPattern ? null : bootOf(boot.state),
     references,
+    posture,
   };
 }
 
@@ -63,7 +68,7 @@ export function activeReferences(
   references: readonly Reference[],
 ): readonly string[] {
   return references
-    .filter((one) => one.state === 'active' && isComparedBy(name, rules.boot, one))
+    .filter((one) => one.kind === 'boot' && one.state === 'active' && isComparedBy(name, rules.boot, one))
     .map((one) => one.name);
 }
 

@@ -1,4 +1,7 @@
+import { stringify } from 'yaml';
 import { nodeName } from '../../protocol/messages.ts';
+import type { Drafted } from '../aspect.ts';
+import { aspects, type BuiltAspect } from '../aspects.ts';
 import { globMatches } from '../glob.ts';
 import type { Observation, ObservedBoot, ObservedImage } from './observation.ts';
 
@@ -13,6 +16,8 @@ export interface SuggestedFrom {
 
 interface Alike {
   readonly nodes: readonly string[];
+  /** Each of them. */
+  readonly each: readonly Observation[];
   readonly like: Observation;
   readonly references: ReadonlySet<string>;
 }
@@ -55,7 +60,10 @@ export function suggestPolicy({ observations, withoutTpm: claimed, unseen }: Sug
 
 /** The largest groups first; those of one size in the order of their names. */
 function alike(observations: readonly Observation[]): readonly Alike[] {
-  const groups = new Map<string, { nodes: string[]; like: Observation; references: Set<string> }>();
+  const groups = new Map<
+    string,
+    { nodes: string[]; each: Observation[]; like: Observation; references: Set<string> }
+  >();
   const latest = new Map(observations.map((each) => [each.node, each]));
   for (const like of [...latest.values()].sort((a, b) => (a.node < b.node ? -1 : 1))) {
     const { tpmClass, manufacturer, boot } = like;
@@ -64,15 +72,20 @@ function alike(observations: readonly Observation[]): readonly Alike[] {
       ...[boot?.loaders, boot?.kernels].map((images) => images?.map(({ digest }) => digest)),
     ]);
     const known = groups.get(key);
-    const group = known ?? { nodes: [], like, references: new Set<string>() };
+    const group = known ?? { nodes: [], each: [], like, references: new Set<string>() };
     group.nodes.push(like.node);
+    group.each.push(like);
     for (const name of like.references) group.references.add(name);
     groups.set(key, group);
   }
   return [...groups.values()].sort((a, b) => b.nodes.length - a.nodes.length);
 }
 
-function draft({ nodes, like, references }: Alike, all: readonly string[], names: Set<string>): string[] {
+function draft(
+  { nodes, each, like, references }: Alike,
+  all: readonly string[],
+  names: Set<string>,
+): string[] {
   const { boot, tpmClass, manufacturer, kernel } = like;
   const about = [
     comment(`${nodes.length === 1 ? '1 node' : `${nodes.length} nodes`} alike:`),
@@ -94,12 +107,48 @@ function draft({ nodes, like, references }: Alike, all: readonly string[], names
     `  - name: ${groupName(like, names)}`,
     `    nodes: ${listOf(globs)}`,
     '    mode: observe',
-    ...rulesFor(boot, references),
+    ...rulesFor(boot, references, drafts(each)),
   ]);
 }
 
-function rulesFor(boot: Observation['boot'], references: ReadonlySet<string>): string[] {
-  if (boot === null) return ['    require: [identity]'];
+/** What each aspect makes of these nodes that drafts rules. */
+function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, Drafted])[] {
+  return aspects.flatMap(({ name, schema, contradictions, draft: draftRules }) => {
+    const seen = each.map(({ node, posture }) => {
+      const { said = null, references = [] } = posture[name] ?? {};
+      return { node, said, references };
+    });
+    const drafted = draftRules?.(seen) ?? null;
+    if (drafted === null) return [];
+    // What a node calls its paths may be no rule.
+    const isRule =
+      schema?.safeParse(drafted.rules).success === true && contradictions(drafted.rules).length === 0;
+    return [[name, { ...drafted, holds: drafted.holds && isRule }] as const];
+  });
+}
+
+const longestNote = 240;
+
+/** By the word of the nodes alone: what all of them keep is written as a rule, the rest as a comment. */
+function draftedRules([name, { rules, holds, notes }]: readonly [BuiltAspect, Drafted]): string[] {
+  const text = stringify({ [name]: rules }, { collectionStyle: 'flow', lineWidth: 0 })
+    .replace(/\s*\n\s*/g, ' ')
+    .trim();
+  const line = `${name}: ${text.slice(text.indexOf(':') + 1, -1).trim()}`;
+  return [
+    ...notes.map((note) => `  ${comment(`${name}, as the nodes say: ${note.slice(0, longestNote)}`)}`),
+    holds ? `    ${line}` : `  ${comment(`${line}   (some would fail today)`)}`,
+  ];
+}
+
+function rulesFor(
+  boot: Observation['boot'],
+  references: ReadonlySet<string>,
+  drafted: ReturnType<typeof drafts>,
+): string[] {
+  const posture = drafted.filter(([, { holds }]) => holds).map(([name]) => name);
+  const others = drafted.flatMap(draftedRules);
+  if (boot === null) return [`    require: [${['identity', ...posture].join(', ')}]`, ...others];
   const known = [...references].sort().slice(0, mostGlobs);
   const rules = [
     ...(known.length === 0
@@ -118,8 +167,9 @@ function rulesFor(boot: Observation['boot'], references: ReadonlySet<string>): s
   ];
   return [
     '    # These machines can prove both; a boot without a reference is pending.',
-    '    require: [identity, boot]',
+    `    require: [${['identity', 'boot', ...posture].join(', ')}]`,
     ...(rules.length === 0 ? [] : ['    boot:', ...rules]),
+    ...others,
   ];
 }
 

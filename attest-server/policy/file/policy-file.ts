@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
+import type { z } from 'zod';
 import { shapeWords } from '../../protocol/shape-words.ts';
 import { offsetOf } from '../../protocol/yaml-offset.ts';
 import { type Enrolment, type Policy, plainEnrolments } from '../policy.ts';
@@ -49,7 +50,7 @@ function parseDocumentOf(text: string, file: string, methods: readonly Enrolment
   const result = policySchema.safeParse(raw, { reportInput: true, error: shapeWords });
   const explain = issueExplainer();
   const located = [
-    ...(result.success ? [] : result.error.issues.flatMap(explain)),
+    ...(result.success ? [] : ofRightKind(result.error.issues).flatMap(explain)),
     ...contradictionsIn(raw, methods),
   ];
   if (!result.success || located.length > 0) throw new PolicyError(file, place(located, document, lines));
@@ -116,3 +117,12 @@ function place(located: readonly Located[], document: Document, lines: LineCount
 function inOrder(faults: readonly PolicyFault[]): PolicyFault[] {
   return [...faults].sort((a, b) => a.line - b.line);
 }
+
+/** How long a text is where a list must stand is no fault that anybody could mend. */
+function ofRightKind(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
+  const placeOf = ({ path }: z.core.$ZodIssue) => path.join('.');
+  const wrong = new Set(issues.filter(({ code }) => code === 'invalid_type').map(placeOf));
+  return issues.filter((one) => !sizes.has(one.code) || !wrong.has(placeOf(one)));
+}
+
+const sizes: ReadonlySet<string> = new Set(['too_small', 'too_big']);

@@ -9,6 +9,8 @@ import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { type Finding, unproven } from '../finding.ts';
 import { advice } from './advice.ts';
+import { describeFirewall } from './describe.ts';
+import { draftFirewall, observeFirewall } from './draft.ts';
 import { noReference, unreadable } from './findings.ts';
 import { type Baseline, baselineOf, judgeRules } from './judge-rules.ts';
 import { capturedOf, rulesetOf, rulesetOfBaseline } from './read-ruleset.ts';
@@ -48,13 +50,17 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
       captured: { by, node, at: new Date(at).toISOString() },
     };
   },
+  describe: describeFirewall,
+  observe: observeFirewall,
+  draft: draftFirewall,
   prepare(rules, { group, references, remembers }) {
     const baselines = prepared(rules, group, references);
     const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
+    const isRequired = group.require.includes('firewall');
     return {
       judge({ parts }, node, at) {
         const { firewall: part } = parts;
-        if (part?.bytes == null) return withPast(unsent(part, node), node);
+        if (part?.bytes == null) return withPast(unsent(part, node, isRequired), node);
         const active = baselines.filter(({ expires }) => at < expires);
         const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
         let judgement = remembered.get(key);
@@ -130,14 +136,15 @@ function captured(bytes: Buffer, node: string): NonNullable<Reference['firewall'
 }
 
 /** Where a node says why, that is found for all aspects at once. */
-function unsent(part: ProvenPart | undefined, { unread }: JudgedNode): Judgement {
+function unsent(part: ProvenPart | undefined, { unread }: JudgedNode, isRequired: boolean): Judgement {
   const isSaid = unread.some(({ name }) => name === 'firewall');
   const text =
     part === undefined
       ? 'The node sent nothing of its firewall.'
       : 'The rules that the node named were not sent.';
   return {
-    findings: isSaid ? [] : [unreadable('no cause was given', text)],
+    // Of what nobody asks for and the node does not show, nothing is said.
+    findings: isSaid || (part === undefined && !isRequired) ? [] : [unreadable('no cause was given', text)],
     affirmed: false,
     source: 'host',
   };

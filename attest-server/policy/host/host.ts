@@ -5,6 +5,7 @@ import type { Located } from '../file/policy-error.ts';
 import { breaksPolicy, type Finding } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
 import { advice } from './advice.ts';
+import { draftHost, observeHost } from './draft.ts';
 import { isNotSaid, type Outcome, outcomesOf } from './outcomes.ts';
 import { type HostRules, hostRules, hostSchema } from './rules.ts';
 import { rememberedIn, type Standing, standing, toRemember } from './standing.ts';
@@ -21,6 +22,8 @@ export const host: Aspect<'host', HostRules> = {
   readsHost: true,
   referenceKind: null,
   advice,
+  observe: observeHost,
+  draft: draftHost,
   rules: hostRules,
   contradictions: () => [],
   doubts: doubtsIn,

@@ -200,6 +200,10 @@ describe('get nodes', () => {
       assert.equal(await done, 0);
     });
 
+    it('ends by itself once the time is over that was given', async () => {
+      assert.equal(await watch('--timeout 1s').done, 0);
+    });
+
     it('is silent while only the time of the verdict moves', async () => {
       const { out } = watch('');
       await until(() => out() !== '');

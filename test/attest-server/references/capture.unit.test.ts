@@ -1,17 +1,21 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import type { ReferenceKind } from '../../../attest-server/protocol/reference.ts';
 import { type CapturePorts, createCapture } from '../../../attest-server/references/capture.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { provenFolder } from '../../recorded/judged-folder.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { now, reasonOf, statusOf, verdictOf } from '../http/api-fixture.ts';
 import { madeProof, policyOf, verdictOn } from '../policy/made-proof.ts';
 
+const recordedNodes = join(import.meta.dirname, '../../../swtpm-fixtures/recorded-nodes');
 const good = recordedLog('debian13-shim-grub');
 const otherKernel = tamper(good, 'kernel');
 const ownInitrd = (log: Buffer) => siblingLog(log, { initrd: true });
@@ -37,6 +41,7 @@ describe('a capture', () => {
     boots: Readonly<Record<string, Buffer | null>>,
     { policy = policyOf(), separate = false, ports = {} }: Circumstances = {},
     name = 'workers-1',
+    kind: ReferenceKind = 'boot',
   ) {
     const proofs = new Map<string, Proven>(
       Object.entries(boots).map(([node, log]) => [digestOf(node), madeProof({ log })]),
@@ -57,7 +62,7 @@ describe('a capture', () => {
       },
       ...ports,
     });
-    return capture({ nodes: Object.keys(boots), name, kind: 'boot', staged: false, actor: 'token:ann' });
+    return capture({ nodes: Object.keys(boots), name, kind, staged: false, actor: 'token:ann' });
   }
 
   const names = async () => (await store.references.list()).map(({ name }) => name);
@@ -128,6 +133,51 @@ describe('a capture', () => {
     const both = { 'worker-1': good, 'worker-2': sibling };
     const made = await captured(both, { policy: policyOf('boot: {explained: [1]}') });
     assert.equal(made.length, 2);
+  });
+
+  it('of a firewall is a reference of that kind, under a name that no other kind has, and the audit log says so', async () => {
+    const [worker, open] = await Promise.all(
+      ['fw-01-worker-iptables-nft', 'fw-02-worker-ssh-open'].map((folder) =>
+        provenFolder('firewall', join(recordedNodes, 'firewall', folder)),
+      ),
+    );
+    const shown = new Map([
+      [digestOf('worker-1'), worker],
+      [digestOf('worker-2'), open],
+    ]);
+    const ports: Partial<CapturePorts> = {
+      async prove(_node, digest) {
+        const proven = shown.get(digest) ?? null;
+        return proven === null ? { proven, note: 'its evidence was erased' } : { proven };
+      },
+    };
+    await captured({ 'worker-9': good }, {}, 'rules-2');
+    const both = { 'worker-1': null, 'worker-2': null };
+    await assert.rejects(captured(both, { ports }, 'rules', 'firewall'), { name: 'NotNow' });
+    const made = await captured(both, { ports }, 'filter', 'firewall');
+    assert.deepEqual(
+      made.map(({ kind, name, captured: from }) => [kind, name, from?.node]),
+      [
+        ['firewall', 'filter', 'worker-1'],
+        ['firewall', 'filter-2', 'worker-2'],
+      ],
+    );
+    const entry = (await store.audit.entries({ limit: 10 })).at(-1);
+    assert.deepEqual([entry?.subject, entry?.detail.kind], ['filter-2', 'firewall']);
+    await assert.rejects(captured({ 'worker-1': good }, {}, 'boots', 'firewall'), { name: 'CaptureError' });
+    assert.deepEqual(await names(), ['filter', 'filter-2', 'rules-2']);
+  });
+
+  it('of a disk of which two nodes have copies is no model', async () => {
+    const shared: Partial<CapturePorts> = {
+      status: (node) =>
+        statusOf(node, verdictOf({ reasons: [reasonOf('luks_key_shared')] }), {
+          evidenceDigest: digestOf(node),
+        }),
+    };
+    const disk = captured({ 'worker-1': good }, { ports: shared }, 'disk', 'disk');
+    await assert.rejects(disk, { code: 'luks_key_shared' });
+    assert.equal((await captured({ 'worker-1': good }, { ports: shared }, 'boots')).length, 1);
   });
 
   it('is staged where another person must approve it', async () => {

@@ -120,6 +120,24 @@ describe('the life of a reference', () => {
     assert.equal((await life.change('workers-2', 'restore', 'now', 'token:eve'))?.reference.state, 'retired');
   });
 
+  it('takes in none that has nothing of its kind, or something of another one', async () => {
+    const { world, life } = lifeOf('staged');
+    const rules = { 'iptables-save': '*filter\n:INPUT DROP [0:0]\nCOMMIT\n' };
+    const empty: Reference = { ...referenceOf('rules'), kind: 'firewall' };
+    for (const brought of [
+      empty,
+      { ...empty, kind: 'disk' as const },
+      { ...referenceOf('b'), firewall: rules },
+    ])
+      await assert.rejects(life.add(brought, 'token:ann'), { name: 'NotNow' });
+    assert.equal((await life.add({ ...empty, firewall: rules }, 'token:ann')).kind, 'firewall');
+    assert.deepEqual(world.events.at(-1)?.detail, {
+      kind: 'firewall',
+      state: empty.state,
+      group: empty.group,
+    });
+  });
+
   it('says in the audit log and in its answer which active references affirm what was revoked', async () => {
     const { world, life } = lifeOf('staged');
     for (const [name, state] of [

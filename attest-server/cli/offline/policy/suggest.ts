@@ -1,7 +1,8 @@
 import { basename, resolve } from 'node:path';
 import { activeReferences, observe } from '../../../policy/draft/observation.ts';
+import { postureObserver } from '../../../policy/draft/posture.ts';
 import { type SuggestedFrom, suggestPolicy } from '../../../policy/draft/suggest.ts';
-import { groupOf } from '../../../policy/policy.ts';
+import { groupOf, unmatched } from '../../../policy/policy.ts';
 import { parseBundle } from '../../../protocol/bundle.ts';
 import { observationsAnswer } from '../../../protocol/policy-api.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -52,13 +53,12 @@ function fromBundles(paths: readonly string[]): SuggestedFrom {
       const name = proven.facts?.node ?? bundle.context?.node ?? file;
       const manufacturer = proven.facts?.host?.manufacturer ?? null;
       const policy = contextPolicy(bundle);
-      const references =
-        policy === null
-          ? []
-          : activeReferences(groupOf(policy, name, bundle.context?.labels), contextReferences(bundle));
-      observations.push(
-        observe(proven, { name, tpmClass: bundle.context?.tpmClass ?? 'unknown', manufacturer }, references),
-      );
+      const known = contextReferences(bundle);
+      const group = policy === null ? unmatched : groupOf(policy, name, bundle.context?.labels);
+      const references = policy === null ? [] : activeReferences(group, known);
+      const posture = postureObserver(policy === null ? [] : known, 0)(proven, name, group);
+      const node = { name, tpmClass: bundle.context?.tpmClass ?? 'unknown', manufacturer } as const;
+      observations.push(observe(proven, node, references, posture));
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;
       unseen.push(file);

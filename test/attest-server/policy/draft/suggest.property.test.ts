@@ -23,6 +23,7 @@ function seen(node: string, boot: ObservedBoot | null = shimGrub): Observation {
     kernel: '6.12.1',
     boot,
     references: ['debian-13'],
+    posture: {},
   };
 }
 
@@ -86,6 +87,13 @@ describe('a drafted policy', () => {
       }),
       sbatLevel: fc.constant(null),
     });
+    const observed = (said: fc.Arbitrary<object>) =>
+      fc.record({
+        said: fc
+          .oneof(said, fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 2 }))
+          .map((one) => ({ ...one })),
+        references: fc.constantFrom(['rules-1'], []),
+      });
     const observation = fc.record({
       node: fc.oneof(fc.constantFrom('worker-1', 'worker-2', 'a.b', '9'), text),
       tpmClass: fc.constantFrom('discrete' as const, 'unknown' as const),
@@ -93,6 +101,27 @@ describe('a drafted policy', () => {
       kernel: fc.option(text),
       boot: fc.option(boot),
       references: fc.constantFrom(['debian-13'], []),
+      posture: fc.record(
+        {
+          disk: observed(
+            fc.record({
+              paths: fc.array(
+                fc.record({ path: fc.oneof(fc.constant('/var/lib/docker'), text), encrypted: fc.boolean() }),
+                { maxLength: 2 },
+              ),
+            }),
+          ),
+          firewall: observed(fc.constant({})),
+          host: observed(
+            fc.record({
+              kernel: fc.oneof(fc.constant('6.12.1'), text),
+              ssh: fc.constantFrom('closed', 'open', null),
+              against: fc.array(text, { maxLength: 2 }),
+            }),
+          ),
+        },
+        { requiredKeys: [] },
+      ),
     });
     fc.assert(
       fc.property(

@@ -151,6 +151,7 @@ describe('a policy file', () => {
     ['tpm: maybe', ['tpm']],
     ['tpmClass: [unknown]', ['tpmClass.0']],
     ['tpmClass: []', ['tpmClass']],
+    ['tpmClass: discrete', ['tpmClass']],
     ['freshness: 0', ['freshness']],
     ['freshness: 90000', ['freshness']],
     ['require: [{boot: host}]', ['require.0']],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { diffLines } from '../../../../attest-server/policy/firewall/line-diff.ts';
+import { diffLines } from '../../../../attest-server/policy/line-diff.ts';
 import { parseOpening } from '../../../../attest-server/policy/firewall/opening.ts';
 import {
   addressRange,

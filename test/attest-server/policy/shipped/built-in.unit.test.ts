@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { builtAspects } from '../../../../attest-server/policy/aspects.ts';
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { policyJsonSchema } from '../../../../attest-server/policy/file/policy-schema.ts';
 
@@ -28,6 +29,11 @@ describe('each shipped policy', () => {
     it(`${name} names the schema for editors`, () =>
       assert.match(text, /^# yaml-language-server: \$schema=\.\.\/file\/policy\.schema\.json$/m));
   }
+
+  it('strict says itself what it requires, so that a copy of it requires the same', () => {
+    const text = readFileSync(join(folder, 'shipped', 'strict.yaml'), 'utf8');
+    assert.deepEqual(checkPolicy(text, 'copy.yaml').policy.groups[0]?.require, builtAspects);
+  });
 
   it('is more than the schema says of what it refuses', () =>
     assert.equal(
