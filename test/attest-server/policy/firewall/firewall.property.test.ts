@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { diffLines } from '../../../../attest-server/policy/line-diff.ts';
 import { parseOpening } from '../../../../attest-server/policy/firewall/opening.ts';
 import {
   addressRange,
@@ -15,6 +14,7 @@ import {
   rulesetOfBaseline,
 } from '../../../../attest-server/policy/firewall/read-ruleset.ts';
 import { waysIn } from '../../../../attest-server/policy/firewall/walk.ts';
+import { diffLines } from '../../../../attest-server/policy/line-diff.ts';
 import { parseFirewallPart } from '../../../../attest-server/protocol/firewall.ts';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { partWith } from './made-firewall.ts';
