@@ -193,6 +193,8 @@ async function writeSysroot(
     'proc/stat': `cpu  0 0 0 0 0 0 0 0 0 0\nbtime ${Math.floor(Date.now() / 1000)}\n`,
     'proc/sys/kernel/random/boot_id': `${bootId}\n`,
     'sys/class/dmi/id/sys_vendor': 'Assay fixture\n',
+    'etc/ssh/sshd_config': 'Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin no\nUsePAM yes\n',
+    'etc/ssh/sshd_config.d/50-worker.conf': 'PasswordAuthentication no\n',
     ...hostFiles,
     ...diskFiles(volume, new Date()),
     [bootLogPath]: log,
