@@ -92,7 +92,9 @@ describe('parts of evidence, over a real connection', () => {
     });
 
   it('are refused where nobody has them, or nobody asked for them', async () => {
-    const disk = Buffer.from('a disk');
+    const files = Buffer.from('a list of files');
+    // The one part that is asked for by the digests of files alone.
+    assert.ok(!askedParts.includes('loaderFiles'));
     await peer.close();
     await refused('malformed', (agent, asked) =>
       agent.send(evidence(agent, asked, { userSpace: Buffer.from('unheard of') })),
@@ -101,8 +103,8 @@ describe('parts of evidence, over a real connection', () => {
     const other = { ...(await world.status(node)) };
     const agent = await introduce(world, tpm, node, { hello: later });
     const asked = await agent.challenge();
-    agent.send(binaryFrame('part', disk));
-    agent.send(evidence(agent, asked, { disk }));
+    agent.send(binaryFrame('part', files));
+    agent.send(evidence(agent, asked, { loaderFiles: files }));
     assert.equal(await agent.refusal(), 'malformed');
     assert.equal((await world.status(node))?.verifiedAt, other.verifiedAt);
   });
