@@ -72,7 +72,12 @@ function distinct(ports: readonly SshPort[]): SshPort[] {
 }
 
 /** Options that start scripts give a daemon, below the root. */
-const optionFiles = ['etc/default/ssh', 'etc/sysconfig/sshd', 'etc/default/dropbear'];
+const optionFiles = [
+  'etc/default/ssh',
+  'etc/sysconfig/sshd',
+  'etc/default/dropbear',
+  'etc/sysconfig/dropbear',
+];
 
 /** Of `SSHD_OPTS="-p 2222"`, `OPTIONS="-o Port=2222"` and `DROPBEAR_PORT=2222`. */
 async function readOptionPorts(sysroot: string, signal?: AbortSignal): Promise<readonly SshPort[]> {
@@ -89,7 +94,9 @@ export function parseOptionPorts(text: string): readonly number[] {
   const lines = text.split('\n').filter((line) => !/^\s*#/.test(line));
   return lines
     .flatMap((line) => [
-      ...line.matchAll(/(?:(?:^|[\s"'=])-p ?(?:\S{1,64}:)?|\bPort[= ]|^DROPBEAR_PORT=["']?)(\d{1,5})\b/gi),
+      ...line.matchAll(
+        /(?:(?:^|[\s"'=])-[a-z]{0,8}p ?(?:\S{1,64}:)?|(?:\b|-o)Port[= ]|^DROPBEAR_PORT=["']?)(\d{1,5})\b/gi,
+      ),
     ])
     .flatMap(([, digits = '']) => portOf(digits) ?? []);
 }

@@ -71,11 +71,9 @@ export function isPlainPath(path: string): boolean {
 /** `mountOf` for many paths of one table; paths are one character a byte here, as those in the table are. */
 export function mountFinder(table: readonly Mount[]): (path: string) => Mount | null {
   const known = new Set(table.map(({ id }) => id));
-  const on = new Map(
-    table
-      .filter(({ id, parent }) => id !== parent)
-      .map((mount) => [`${mount.parent} ${mount.mountPoint}`, mount]),
-  );
+  const places = new Step();
+  for (const mount of table)
+    if (mount.id !== mount.parent) places.at(mount.mountPoint).on.set(mount.parent, mount);
   const root = table.find(
     ({ id, parent, mountPoint }) => mountPoint === '/' && (id === parent || !known.has(parent)),
   );
@@ -84,21 +82,37 @@ export function mountFinder(table: readonly Mount[]): (path: string) => Mount | 
       throw new RangeError(`${JSON.stringify(path)} is not an absolute path without links`);
     if (root === undefined) return null;
     let at = root;
-    let prefix = '';
+    let place: Step | undefined = places;
     for (const component of path.split('/').slice(1)) {
-      prefix += `/${component}`;
+      place = place.below.get(component);
+      // Nothing is mounted any deeper.
+      if (place === undefined) return at;
       // Each step goes to a mount that was not seen yet, or a table that bites its tail would hold us for ever.
-      for (
-        let left = table.length, next = on.get(`${at.id} ${prefix}`);
-        next !== undefined && left > 0;
-        left -= 1
-      ) {
+      for (let left = place.on.size, next = place.on.get(at.id); next !== undefined && left > 0; left -= 1) {
         at = next;
-        next = on.get(`${at.id} ${prefix}`);
+        next = place.on.get(at.id);
       }
     }
     return at;
   };
+}
+
+/** A component of mount points. Attack: names of thousands of components, which must not be put together at each of them. */
+class Step {
+  readonly below = new Map<string, Step>();
+  /** By the mount that they lie on. */
+  readonly on = new Map<number, Mount>();
+
+  /** The place of a path, which is made. */
+  at(path: string): Step {
+    let place: Step = this;
+    for (const component of path.split('/').slice(1)) {
+      const next = place.below.get(component) ?? new Step();
+      place.below.set(component, next);
+      place = next;
+    }
+    return place;
+  }
 }
 
 interface Place {

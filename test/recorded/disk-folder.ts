@@ -35,15 +35,18 @@ export async function diskPartOfFolder(folder: string): Promise<DiskPart> {
     tables,
     states,
   );
-  const headers = [...(await each(/^luksDump-(.+)\.txt$/))].flatMap(([name, dump]) => {
-    const header = headerOf(name, dump, devices);
-    return header === null ? [] : [[name, header] as const];
-  });
+  const dumps = new Map([
+    // Only the JSON was recorded: the mapping that was opened by it says its UUID.
+    ...(await each(/^luksDump-(.+)\.json$/)).map(([name]) => [name, dumpOfMapping(name, devices)] as const),
+    ...(await each(/^luksDump-(.+)\.txt$/)),
+  ]);
   const found = await Promise.all(
-    headers.map(async ([name, header]) => ({
-      ...header,
-      metadata: header.version === 2 ? (await text(`luksDump-${name}.json`)) || null : null,
-    })),
+    [...dumps].flatMap(([name, dump]) => {
+      const header = headerOf(name, dump, devices);
+      if (header === null) return [];
+      const metadata = text(`luksDump-${name}.json`).then((json) => json || luks2Metadata(dump));
+      return [metadata.then((json) => ({ ...header, metadata: header.version === 2 ? json : null }))];
+    }),
   );
   const swaps = (await text('swaps.txt'))
     .split('\n')
@@ -65,7 +68,9 @@ export async function diskPartOfFolder(folder: string): Promise<DiskPart> {
     paths: [
       {
         path: docker,
-        real: await dockerOf(await text('stat-docker.txt'), await text('findmnt-docker.json')),
+        real: names.includes('stat-docker.txt')
+          ? await dockerOf(await text('stat-docker.txt'), await text('findmnt-docker.json'))
+          : docker,
       },
       ...['/var/lib/containerd', '/var/lib/kubelet'].map((path) => ({
         path,
@@ -229,6 +234,59 @@ function headerOf(name: string, dump: string, devices: readonly BlockDevice[]): 
   return version === 2
     ? { ...header, version, luks1: null }
     : { ...header, version, luks1: firstVersion(dump) };
+}
+
+/** The two lines of a dump by which a header is found, of what was open on its device. */
+function dumpOfMapping(name: string, devices: readonly BlockDevice[]): string {
+  const own = deviceOf(`/dev/${name.replace(/^mapper_/, '')}`, devices);
+  const on = devices.filter(({ slaves }) => own !== null && slaves.includes(own));
+  const [, ...parts] =
+    on
+      .map(({ mapping }) => /^CRYPT-LUKS2-(.{8})(.{4})(.{4})(.{4})(.{12})-/.exec(mapping?.uuid ?? ''))
+      .find((match) => match !== null) ?? [];
+  return parts.length === 0 ? '' : `Version: 2\nUUID: ${parts.join('-')}\n`;
+}
+
+/** What the text of `luksDump` says of LUKS2, as JSON of its form; null where it has no segment. */
+function luks2Metadata(dump: string): string | null {
+  const objects = (heading: string): readonly (readonly [id: string, type: string, fields: string])[] => {
+    const section = new RegExp(`^${heading}:[ \\t]*\\n((?:[ \\t].*\\n?)*)`, 'm').exec(dump)?.[1] ?? '';
+    return [...section.matchAll(/^ {2}(\d+): (\S+).*\n?((?:\t.*\n?)*)/gm)].map(
+      ([, id = '', type = '', fields = '']) => [id, type, fields],
+    );
+  };
+  const field = (fields: string, name: string) =>
+    new RegExp(`^\\t${name}:[ \\t]*(.*(?:\\n\\t {2,}[0-9a-f ]+)*)`, 'm').exec(fields)?.[1]?.trim();
+  const bytes = (fields: string, name: string) =>
+    Buffer.from((field(fields, name) ?? '').replace(/\s+/g, ''), 'hex').toString('base64');
+  const [segments, keyslots] = [objects('Data segments'), objects('Keyslots')];
+  if (segments.length === 0) return null;
+  const required = /^Requirements:\s*(\S.*)$/m.exec(dump)?.[1]?.split(/\s+/) ?? [];
+  return JSON.stringify({
+    keyslots: Object.fromEntries(
+      keyslots.map(([id, type, fields]) => [
+        id,
+        { type, key_size: Number.parseInt(field(fields, 'Key') ?? '0', 10) / 8 },
+      ]),
+    ),
+    tokens: Object.fromEntries(objects('Tokens').map(([id, type]) => [id, { type }])),
+    segments: Object.fromEntries(
+      segments.map(([id, type, fields]) => [id, { type, encryption: field(fields, 'cipher') }]),
+    ),
+    digests: Object.fromEntries(
+      objects('Digests').map(([id, type, fields]) => [
+        id,
+        {
+          type,
+          keyslots: keyslots.filter(([, , its]) => field(its, 'Digest ID') === id).map(([slot]) => slot),
+          segments: segments.map(([segment]) => segment),
+          salt: bytes(fields, 'Salt'),
+          digest: bytes(fields, 'Digest'),
+        },
+      ]),
+    ),
+    config: { requirements: { mandatory: required } },
+  });
 }
 
 function firstVersion(dump: string): LuksHeader['luks1'] {

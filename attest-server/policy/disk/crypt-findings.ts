@@ -66,7 +66,8 @@ export function cryptFindings(
         detail,
       ),
     );
-  else if (slotsOf(volume).length > rules.keyslots)
+  // A reencryption adds keyslots of its own, and is told already.
+  else if (volume.reencryption === null && slotsOf(volume).length > rules.keyslots)
     findings.push(
       extraKeyslots(
         name,

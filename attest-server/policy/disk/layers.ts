@@ -72,7 +72,9 @@ export class Layers {
     const place = `${shown(mountPoint)}  ${type}`;
     if (type === 'overlay') return this.#overlay(mount);
     if (memory.has(type)) return plain(`${place}, memory, which may be swapped out`);
-    if (stacked.has(type)) return plain(`${place}, which nobody can look into from outside`);
+    // Attack: of `fuseblk` the kernel names a device, and its program may store elsewhere.
+    if (stacked.has(type) || type.startsWith('fuse'))
+      return plain(`${place}, which nobody can look into from outside`);
     if (on === undefined)
       return device.startsWith('0:')
         ? plain(`${place}, of which the kernel names no device`)

@@ -106,9 +106,13 @@ function secondVersion({ uuid, metadata: text }: LuksHeader): LuksVolume | { rea
     keyslots: eachCanonical(keyslots),
     tokens: eachCanonical(tokens),
     segments: eachCanonical(segments),
-    // Which keyslots lead to the key stands in them too, and is told of the keyslots themselves.
+    // Which keyslots lead to the key stands in them too, and is told of the keyslots themselves: so is a key of no segment.
     digests: eachCanonical(
-      Object.fromEntries(Object.entries(digests).map(([id, { keyslots: _, ...digest }]) => [id, digest])),
+      Object.fromEntries(
+        Object.entries(digests)
+          .filter(([, digest]) => digest.segments.length > 0)
+          .map(([id, { keyslots: _, ...digest }]) => [id, digest]),
+      ),
     ),
     ciphers: encrypted.map(([, { encryption }]) => encryption ?? ''),
     keyBytes: sizes.size === 1 ? ([...sizes][0] ?? null) : null,

@@ -182,6 +182,7 @@ describe('where SSH is configured to listen', () => {
       [2022, 2023],
     );
     assert.deepEqual(parseOptionPorts('# SSHD_OPTS=\nSSHD_OPTS=\n'), []);
+    assert.deepEqual(parseOptionPorts('SSHD_OPTS="-oPort=2218 -Dp 2219"'), [2218, 2219]);
   });
 
   it('is found by links as the node follows them, which never lead out of its root', async () => {

@@ -99,6 +99,13 @@ describe('a volume that cryptsetup made', () => {
     assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
   });
 
+  it('gets a key that opens nothing (row 55)', async () => {
+    const image = await made('unbound', '--type', 'luks2');
+    const references = [enrol(await shown(image))];
+    await cryptsetup('luksAddKey', ...quick, '--unbound', '--key-size', '512', image, join(dir, 'other'));
+    assert.deepEqual(codesOf(judged(await shown(image), { references })), ['luks_extra_keyslot']);
+  });
+
   it('gets another passphrase, or is formatted anew (rows 51 and 107)', async () => {
     const image = await made('again', '--type', 'luks2');
     const part = await shown(image);

@@ -203,6 +203,14 @@ describe('what lies below /var/lib/docker', () => {
         ),
         `sign ${index}`,
       );
+    // The keyslots of the new key and of the reencryption itself come with it.
+    const begun = headerOtherwise(good, (text) =>
+      text.replace(
+        '"keyslots":{',
+        '"keyslots":{"1":{"type":"reencrypt"},"2":{"type":"luks2","key_size":64},',
+      ),
+    );
+    assert.deepEqual(codesOf(judged(begun)), ['luks_reencrypt_state']);
   });
 
   it('has a directory, an overlay, or an unencrypted loop device over it or below it (row 54)', () => {
@@ -218,6 +226,10 @@ describe('what lies below /var/lib/docker', () => {
       [
         'a network file system below it',
         with_(good, mount(40, 34, '0:41', '/', '/var/lib/docker/v', 'nfs4')),
+      ],
+      [
+        'a file system of a program',
+        with_(good, mount(40, 34, '253:0', '/', '/var/lib/docker/v', 'fuseblk')),
       ],
     ];
     for (const [what, part] of cases) assert.deepEqual(codesOf(judged(part)), ['path_not_covered'], what);
@@ -600,6 +612,18 @@ describe('what lies below /var/lib/docker', () => {
     assert.ok(JSON.stringify(part).length < limits.parts.disk);
     const started = performance.now();
     assert.equal(judged(part).affirmed, false);
+    assert.ok(performance.now() - started < 1_000);
+  });
+
+  it('is judged in bounded time where names of mounts have thousands of components', () => {
+    const deep = '/a'.repeat(7_000);
+    const below = Array.from({ length: 16 }, (_, index) =>
+      mount(100 + index, 34, '253:0', '/', `/var/lib/docker${deep}/${index}`),
+    );
+    const part = with_(good, ...below);
+    assert.ok(JSON.stringify(part).length < limits.parts.disk);
+    const started = performance.now();
+    assert.equal(judged(part).affirmed, true);
     assert.ok(performance.now() - started < 1_000);
   });
 

@@ -107,6 +107,29 @@ describe('a folder of the same recorder', () => {
     assert.deepEqual(await changed('01-luks2', {}, { 'dmsetup-table': 'other' }), []);
   });
 
+  it('has little more than what a judgement needs', async () => {
+    const needed = ['mountinfo.txt', 'sys-block.txt', 'sys-dm-uuid.txt', 'dmsetup-table.txt'];
+    const judgedBy = async (name: string, dump: string) => {
+      const folder = await mkdtemp(join(tmpdir(), 'assay-recorded-'));
+      try {
+        for (const file of await readdir(join(recordedDisks, name)))
+          if (needed.includes(file) || (file.startsWith('luksDump-') && file.endsWith(dump)))
+            await cp(join(recordedDisks, name, file), join(folder, file));
+        return codesOf(judged(await diskPartOfFolder(folder)));
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    };
+    for (const dump of ['.txt', '.json']) {
+      assert.deepEqual(await judgedBy('01-luks2', dump), [], dump);
+      assert.deepEqual(await judgedBy('14-luks2-partition', dump), [], dump);
+      assert.deepEqual(await judgedBy('07-luks2-cipher-null', dump), ['luks_null_cipher'], dump);
+      assert.deepEqual(await judgedBy('09-bind-over', dump), ['path_not_covered'], dump);
+      assert.deepEqual(await judgedBy('02-plain-ext4', dump), ['mount_not_encrypted'], dump);
+    }
+    assert.deepEqual(await judgedBy('04-luks1', '.txt'), ['luks_version']);
+  });
+
   it('has something mounted below the path, or a keyslot more', async () => {
     const below = line('40 34 254:64 / /var/lib/docker/volumes rw - ext4 /dev/vde rw');
     assert.deepEqual(await changed('01-luks2', { 'mountinfo.txt': below }), ['path_not_covered']);
