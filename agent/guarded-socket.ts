@@ -95,6 +95,9 @@ async function bind(server: Server, socket: string, refused: Refused): Promise<v
   });
   process.umask(before);
   await listening;
+  server.removeAllListeners('error');
+  // No descriptor is left for another client, for example: it is gone, and those that are there go on.
+  server.on('error', () => {});
   const { mode } = await lstat(socket);
   if ((mode & 0o777) === 0o660) return;
   server.close();

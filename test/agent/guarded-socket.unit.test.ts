@@ -5,17 +5,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import { type ListeningSocket, listen } from '../../../agent/tpm-broker/socket.ts';
+import { AgentError } from '../../agent/agent-error.ts';
+import { type GuardedSocket, listenGuarded } from '../../agent/guarded-socket.ts';
 
 const refused = { name: 'AgentError', code: 'tpm_broker' };
+const listen = (path: string) =>
+  listenGuarded(path, (text, cause) => new AgentError('tpm_broker', text, { cause }));
 
-describe('the socket of the TPM broker', () => {
+describe('the socket of a program of root', () => {
   let folder = '';
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-socket-'));
   });
   afterEach(() => rm(folder, { recursive: true }));
-  const end = async ({ server, release }: ListeningSocket) => {
+  const end = async ({ server, release }: GuardedSocket) => {
     await new Promise((resolve) => server.close(resolve));
     await release();
   };
