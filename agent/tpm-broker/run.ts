@@ -35,10 +35,11 @@ export async function runBroker(
     const report = limited(logger);
     const broker = serve(listening.server, { verbs, on: report });
     logger.info({ code: 'listening', socket, tcti }, 'the TPM broker listens');
-    await ended(signal);
+    await ended(AbortSignal.any([signal, listening.lost]));
     const timer = setTimeout(() => overdue.abort(), graceMs);
     await broker.close();
     clearTimeout(timer);
+    if (!signal.aborted) listening.lost.throwIfAborted();
     logger.info({ code: 'stopped' }, 'the TPM broker has ended');
   } finally {
     listening.server.close();
