@@ -6,6 +6,11 @@ import { ToolError } from 'node-tpm2/run';
 
 export interface GuardedSocket {
   readonly server: Server;
+  /**
+   * Aborts, with what is to be said of it, once clients no longer find this socket: its folder was removed, or something
+   * else is in its place. The kernel tells its listener nothing of that.
+   */
+  readonly lost: AbortSignal;
   /** Lets another program take its place, once the server is closed. */
   release(): Promise<void>;
 }
@@ -18,7 +23,11 @@ export type Refused = (text: string, cause?: unknown) => Error;
  * guard, since Node.js does not tell who is at the other end.
  * @throws what `refused` makes, where others could put another socket in its place, or one is answered there already
  */
-export async function listenGuarded(path: string, refused: Refused): Promise<GuardedSocket> {
+export async function listenGuarded(
+  path: string,
+  refused: Refused,
+  lookEvery = usuallyEvery,
+): Promise<GuardedSocket> {
   const socket = resolve(path);
   // sun_path has 108 bytes with its zero (unix(7)); a longer one would be cut.
   if (Buffer.byteLength(socket) > 107)
@@ -33,12 +42,23 @@ export async function listenGuarded(path: string, refused: Refused): Promise<Gua
     await removeStale(socket, taken, refused);
     const server = createServer();
     await bind(server, socket, refused);
-    return { server, release };
+    const { lost, stop } = await watchPlace(socket, lookEvery, refused);
+    return {
+      server,
+      lost,
+      async release() {
+        stop();
+        await release();
+      },
+    };
   } catch (error) {
     await release();
     throw error;
   }
 }
+
+/** Milliseconds from one look at its place to the next. */
+const usuallyEvery = 5_000;
 
 /** Each folder on the way is a real one that only root or this user can change; /tmp protects what is in it. */
 async function checkFolder(folder: string, refused: Refused): Promise<void> {
@@ -54,8 +74,12 @@ async function checkFolder(folder: string, refused: Refused): Promise<void> {
     if (uid !== 0 && uid !== process.getuid?.())
       throw refused(`the folder ${at} belongs to user ${uid}, who could put another socket there`);
     const isProtected = at !== folder && (mode & 0o1000) !== 0;
-    if ((mode & 0o022) !== 0 && !isProtected)
-      throw refused(`others may write the folder ${at}, and put another socket there: chmod go-w ${at}`);
+    if ((mode & 0o022) !== 0 && !isProtected) {
+      // Nobody is to take the rights of /tmp away.
+      const isShared = (mode & 0o1000) !== 0;
+      const next = isShared ? 'choose a folder in it that is of root alone' : `chmod go-w ${at}`;
+      throw refused(`others may write the folder ${at}, and put another socket there: ${next}`);
+    }
     if (at === '/') return;
   }
 }
@@ -95,10 +119,32 @@ async function bind(server: Server, socket: string, refused: Refused): Promise<v
   });
   process.umask(before);
   await listening;
+  server.removeAllListeners('error');
+  // No descriptor is left for another client, for example: it is gone, and those that are there go on.
+  server.on('error', () => {});
   const { mode } = await lstat(socket);
   if ((mode & 0o777) === 0o660) return;
   server.close();
   throw refused(`${socket} got the mode ${(mode & 0o777).toString(8)}, not 660`);
+}
+
+async function watchPlace(
+  socket: string,
+  every: number,
+  refused: Refused,
+): Promise<{ readonly lost: AbortSignal; readonly stop: () => void }> {
+  const lost = new AbortController();
+  const { dev, ino } = await lstat(socket);
+  const timer = setInterval(async () => {
+    const found = await lstat(socket).catch((error: unknown) => (isCode(error, 'ENOENT') ? null : 'unseen'));
+    if (found === 'unseen' || (found?.dev === dev && found.ino === ino)) return;
+    clearInterval(timer);
+    const why = found === null ? 'was removed' : 'is another one now';
+    lost.abort(
+      refused(`the socket ${socket} ${why}: nobody can ask this program, which is to be started again`),
+    );
+  }, every).unref();
+  return { lost: lost.signal, stop: () => clearInterval(timer) };
 }
 
 function isCode(error: unknown, code: string): boolean {

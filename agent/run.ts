@@ -67,6 +67,8 @@ interface OpenTpm {
 
 /** A machine without a TPM looks for one again this often. */
 const lookAgainMs = 60_000;
+/** Milliseconds that an answer waits for a look of the watch. */
+const lookedWithin = 1_000;
 
 const serverFault =
   'the server cannot judge or store the evidence of this node. The fault is at the server, not here; the agent tries again';
@@ -103,12 +105,16 @@ class Agent {
     );
     let protectedPaths: readonly string[] = [];
     using watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
+    // Below a file system that hangs it never ends; the answer comes all the same, and says what was not read.
+    const look = async () => {
+      if (watch !== null) await Promise.race([watch.look(), sleep(lookedWithin, undefined, { ref: false })]);
+    };
     const readNode: ReadNode = async (asked) => {
       protectedPaths = asked.paths ?? [];
       // Before and after: else nobody would tell that it is again as it was, where it was another for this answer alone.
-      await watch?.look();
+      await look();
       const collected = await read(asked);
-      await watch?.look();
+      await look();
       return collected;
     };
     let failures = 0;

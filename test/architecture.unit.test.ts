@@ -87,8 +87,12 @@ const rules: readonly Rule[] = [
   // A socket of this machine, and nothing of a network.
   {
     room: 'agent/tpm-broker',
-    values: [runner, `${protocol}/settings`, 'agent/agent-error', 'agent/tcti-setting'],
-    packages: ['zod', 'pino', 'node:fs/promises', 'node:net', 'node:path', 'node:timers/promises'],
+    values: [
+      runner,
+      `${protocol}/settings`,
+      ...['agent-error', 'guarded-socket', 'tcti-setting'].map((file) => `agent/${file}`),
+    ],
+    packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
   },
   { room: 'agent', values: ['agent', protocol] },
   {

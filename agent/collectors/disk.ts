@@ -21,7 +21,7 @@ import {
 import { BlockDevices, DeviceGone } from './block-devices.ts';
 import { type PartCollector, Unavailable } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
-import { resolveBelow } from './resolve-below.ts';
+import { resolveAllBelow } from './resolve-below.ts';
 
 /**
  * What lies below the paths that a policy protects, read from files alone: the mounts as the host sees them, and every
@@ -56,10 +56,10 @@ async function readDisk(
   asked: readonly string[],
 ): Promise<DiskPart | Unavailable> {
   const root = await realpath(sysroot);
-  const [bytes, inspected, ...reals] = await Promise.all([
+  const [bytes, inspected, reals] = await Promise.all([
     readBounded(join(root, mountTable), mostOfMountTable, signal),
     readInspected(root, signal),
-    ...asked.map((path) => resolveBelow(root, path)),
+    resolveAllBelow(root, asked),
   ]);
   if (bytes === null) return new Unavailable(`there is no /${mountTable}`);
   const table = parseMountTable(bytes);

@@ -4,12 +4,22 @@ import { lstat, readlink } from 'node:fs/promises';
 const mostLinks = 40;
 
 /**
+ * As `resolveBelow`, one path after the other: on a file system that hangs each would hold one of the four threads that
+ * read files, and with them the whole agent.
+ */
+export async function resolveAllBelow(root: string, paths: readonly string[]): Promise<(string | null)[]> {
+  const reals: (string | null)[] = [];
+  for (const path of paths) reals.push(await resolveBelow(root, path));
+  return reals;
+}
+
+/**
  * What an absolute path leads to for the host whose root is the folder `root`: links are followed below it, `..` never
  * leads out, and an absolute link begins at it again.
  * @returns as the host names it; null where there is no such file or folder
  * @throws Error where a folder may not be searched, or there are too many links
  */
-export async function resolveBelow(root: string, path: string): Promise<string | null> {
+async function resolveBelow(root: string, path: string): Promise<string | null> {
   const left = path.split('/').reverse();
   const done: string[] = [];
   let links = 0;

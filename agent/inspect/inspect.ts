@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
+import { AgentError } from '../agent-error.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import { inspectBoot } from './boot.ts';
 import { bootFolder } from './boot-index.ts';
@@ -81,6 +82,9 @@ async function inspect({ parts, sysroot, out }: InspectOptions): Promise<Inspect
   // The agent's user goes through the folders that lead there.
   process.umask(0o022);
   const root = resolve(sysroot);
+  // One that was mistyped is not made.
+  const found = await stat(root).catch(() => null);
+  if (!found?.isDirectory()) throw new AgentError('out_folder', `there is no folder ${root}: see --sysroot`);
   const folder = resolve(out ?? join(root, inspectFolder));
   const groups = await readBounded(join(root, 'etc/group'), 4 * 1024 * 1024);
   await using written = await openOutFolder(folder, groups);

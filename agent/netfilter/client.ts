@@ -67,7 +67,10 @@ async function open(socket: string, signal: AbortSignal): Promise<Socket> {
   } catch (cause) {
     client.destroy();
     const text = cause instanceof Error ? cause.message : String(cause);
-    throw new NetfilterFault('unreachable', `assay-agent netfilter cannot be asked: ${text}`, cause);
+    const next = /\bEACCES\b/.test(text)
+      ? `take this user into the group of that socket (ls -l ${socket}), and start this program again`
+      : 'systemctl status assay-netfilter';
+    throw new NetfilterFault('unreachable', `assay-agent netfilter cannot be asked: ${text}: ${next}`, cause);
   }
   // What ends it is thrown by who reads from it.
   client.on('error', () => {});

@@ -27,6 +27,10 @@ const variables = {
   netns: 'ASSAY_NETFILTER_NETNS',
   logLevel: 'ASSAY_NETFILTER_LOG_LEVEL',
 } as const satisfies Record<Key, string>;
+const flagOf = { socket: '--socket', netns: '--netns', logLevel: '--log-level' } as const satisfies Record<
+  Key,
+  string
+>;
 
 /**
  * By flags, which win, and variables; docs/privileges.md has them as a table. Without the schema library: it would be
@@ -39,7 +43,7 @@ export function netfilterConfig(
 ): NetfilterConfig {
   const faults: ConfigFault[] = [];
   const fault = (key: Key, text: string) =>
-    faults.push({ key, also: [variables[key]], file: null, line: null, text });
+    faults.push({ key, also: [variables[key], flagOf[key]], file: null, line: null, text });
   const given = (key: Key) => flags[key] ?? environment[variables[key]];
   const pathOf = (key: Key): string | null => {
     const text = given(key);

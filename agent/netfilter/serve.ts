@@ -36,7 +36,7 @@ export async function runNetfilter(
   { socket, ...where }: NetfilterOptions,
   { logger, signal, onListening }: NetfilterDependencies,
 ): Promise<void> {
-  const { server, release } = await listenGuarded(
+  const { server, lost, release } = await listenGuarded(
     socket,
     (text, cause) => new AgentError('netfilter', text, { cause }),
   );
@@ -60,13 +60,15 @@ export async function runNetfilter(
   });
   logger.info({ code: 'listens', socket, netns: where.netns }, 'answers with the rules of the firewall');
   onListening?.(() => watch.counts);
-  if (!signal.aborted) await once(signal, 'abort');
+  const over = AbortSignal.any([signal, lost]);
+  if (!over.aborted) await once(over, 'abort');
   for (const client of clients) client.destroy();
   const closed = once(server, 'close');
   server.close();
   await closed;
   await watch[Symbol.asyncDispose]();
   await release();
+  if (!signal.aborted) lost.throwIfAborted();
 }
 
 /** One request after the other; who sends anything else, or does not wait for its answer, is not served. */

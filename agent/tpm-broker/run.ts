@@ -1,8 +1,9 @@
 import { ToolError } from 'node-tpm2';
 import type { Logger } from 'pino';
+import { AgentError } from '../agent-error.ts';
+import { listenGuarded } from '../guarded-socket.ts';
 import { type BrokerEvent, serve } from './broker.ts';
 import type { BrokerConfig } from './config.ts';
-import { listen } from './socket.ts';
 import { openVerbs } from './verbs.ts';
 
 export interface BrokerDependencies {
@@ -22,7 +23,7 @@ export async function runBroker(
   { socket, tcti }: BrokerConfig,
   { logger, signal }: BrokerDependencies,
 ): Promise<void> {
-  const listening = await listen(socket);
+  const listening = await listenGuarded(socket, refused);
   const overdue = new AbortController();
   const verbs = openVerbs(tcti, overdue.signal);
   try {
@@ -34,10 +35,11 @@ export async function runBroker(
     const report = limited(logger);
     const broker = serve(listening.server, { verbs, on: report });
     logger.info({ code: 'listening', socket, tcti }, 'the TPM broker listens');
-    await ended(signal);
+    await ended(AbortSignal.any([signal, listening.lost]));
     const timer = setTimeout(() => overdue.abort(), graceMs);
     await broker.close();
     clearTimeout(timer);
+    if (!signal.aborted) listening.lost.throwIfAborted();
     logger.info({ code: 'stopped' }, 'the TPM broker has ended');
   } finally {
     listening.server.close();
@@ -69,6 +71,10 @@ function limited(logger: Logger): (event: BrokerEvent) => void {
       return logger.error({ ...fields, text: error.cause.message }, 'the broker failed');
     logger.warn(fields, 'the TPM did not do what was asked');
   };
+}
+
+function refused(text: string, cause?: unknown): AgentError {
+  return new AgentError('tpm_broker', text, { cause });
 }
 
 function ended(signal: AbortSignal): Promise<void> {

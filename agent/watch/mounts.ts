@@ -6,7 +6,7 @@ import {
   isBelow,
   overlayLayers,
 } from '../../attest-server/protocol/protected-mounts.ts';
-import { resolveBelow } from '../collectors/resolve-below.ts';
+import { resolveAllBelow } from '../collectors/resolve-below.ts';
 import { readNow } from './read-now.ts';
 import type { Watched } from './watch.ts';
 
@@ -34,7 +34,7 @@ export function mounts(sysroot: string, paths: () => readonly string[]): Watched
       if (before !== null && looks % linksEvery !== 0 && now.join() === asked.join() && bytes.equals(before))
         return text;
       const copy = Buffer.from(bytes);
-      const reals = await Promise.all(now.map((path) => resolveBelow(sysroot, path)));
+      const reals = await resolveAllBelow(sysroot, now);
       text = hash('sha256', JSON.stringify([reals, concerning(copy, reals)]), 'hex');
       before = copy;
       asked = now;

@@ -45,9 +45,11 @@ const unread = [
 /** About what is refused before it is judged, and what the server says itself. */
 const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   evidence_overdue: [
-    'Check that the node is up and its agent runs. The log of the agent says whether it reaches the server. On the node:',
+    'Check that the node is up and its agent runs. The log of the agent says whether it reaches the server and its TPM. On the node:',
     '  systemctl status assay-agent',
     '  journalctl -u assay-agent -n 20',
+    'Where a program of its own holds the TPM, check that too:',
+    '  systemctl status assay-tpm-broker',
     'If the agent runs, the server may refuse what it sends. The audit log has the codes of these refusals:',
     '  assay audit export - | grep NODE',
   ].join('\n'),
@@ -55,7 +57,11 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Nothing is wrong with the node: the server could not judge or store its answer. See /readyz and the log of the server. The state recovers by itself.',
   evidence_raced: 'Wait: this usually passes. If it stays, find out what extends PCRs all the time.',
   facts_unavailable: unread,
-  fw_unreadable: unread,
+  fw_unreadable: [
+    'Where a program of its own reads the rules, check on the node that it runs:',
+    '  systemctl status assay-netfilter',
+    unread,
+  ].join('\n'),
   enrolment_pending: [
     'See which TPMs wait for an approval, with their digests:',
     '  assay enrol list',

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { listenGuarded } from '../../../agent/guarded-socket.ts';
 import {
   type BrokerBounds,
   type BrokerEvent,
@@ -10,7 +11,6 @@ import {
 } from '../../../agent/tpm-broker/broker.ts';
 import { encodeFrame, type Frame, FrameReader } from '../../../agent/tpm-broker/frames.ts';
 import { answerBounds } from '../../../agent/tpm-broker/messages.ts';
-import { listen } from '../../../agent/tpm-broker/socket.ts';
 import type { Verbs } from '../../../agent/tpm-broker/verbs.ts';
 
 /** A broker in this process, in front of verbs that the test gives. */
@@ -26,7 +26,7 @@ export async function startBroker(
   const folder = await mkdtemp(join(tmpdir(), 'assay-broker-'));
   const socket = join(folder, 'tpm.sock');
   const events: BrokerEvent[] = [];
-  const { server, release } = await listen(socket);
+  const { server, release } = await listenGuarded(socket, (text, cause) => new Error(text, { cause }));
   const parts = { verbs: { run }, on: (event: BrokerEvent) => events.push(event) };
   const broker = serve(server, { ...parts, bounds: Object.assign({ ...brokerBounds }, bounds) });
   return {

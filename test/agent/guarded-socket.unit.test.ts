@@ -1,21 +1,25 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { chmod, lstat, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import { type ListeningSocket, listen } from '../../../agent/tpm-broker/socket.ts';
+import { AgentError } from '../../agent/agent-error.ts';
+import { type GuardedSocket, listenGuarded } from '../../agent/guarded-socket.ts';
 
 const refused = { name: 'AgentError', code: 'tpm_broker' };
+const listen = (path: string, lookEvery?: number) =>
+  listenGuarded(path, (text, cause) => new AgentError('tpm_broker', text, { cause }), lookEvery);
 
-describe('the socket of the TPM broker', () => {
+describe('the socket of a program of root', () => {
   let folder = '';
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-socket-'));
   });
   afterEach(() => rm(folder, { recursive: true }));
-  const end = async ({ server, release }: ListeningSocket) => {
+  const end = async ({ server, release }: GuardedSocket) => {
     await new Promise((resolve) => server.close(resolve));
     await release();
   };
@@ -83,6 +87,40 @@ describe('the socket of the TPM broker', () => {
     const started = both.filter((each) => each.status === 'fulfilled');
     assert.equal(started.length, 1);
     for (const { value } of started) await end(value);
+  });
+
+  for (const [what, change] of [
+    [
+      'its folder was removed and made again',
+      async (folder: string) => {
+        await rm(folder, { recursive: true });
+        await mkdir(folder, { mode: 0o750 });
+      },
+    ],
+    [
+      'something else is in its place',
+      async (folder: string) => {
+        await rm(join(folder, 'tpm.sock'));
+        await symlink('/dev/null', join(folder, 'tpm.sock'));
+      },
+    ],
+  ] as const)
+    it(`says so, for a start anew, where ${what}`, async () => {
+      const inner = join(folder, 'run');
+      const listening = await listen(join(inner, 'tpm.sock'), 10);
+      assert.equal(listening.lost.aborted, false);
+      const lost = once(listening.lost, 'abort');
+      await change(inner);
+      await lost;
+      assert.throws(() => listening.lost.throwIfAborted(), refused);
+      await end(listening);
+      await rm(join(inner, 'tpm.sock'), { force: true });
+      await end(await listen(join(inner, 'tpm.sock')));
+    });
+
+  it('leaves the folder that everybody shares as it is', async () => {
+    await chmod(folder, 0o1777);
+    await assert.rejects(listen(join(folder, 'tpm.sock')), (error: Error) => !/chmod/.test(error.message));
   });
 
   it('has a path that a socket can have', async () => {
