@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { z } from 'zod';
+import { parseBundle } from '../../attest-server/protocol/bundle.ts';
+import { parseDiskPart } from '../../attest-server/protocol/disk.ts';
 import type { Verdict } from '../../attest-server/protocol/verdict.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { debianKernel } from './debian-kernel.ts';
@@ -37,6 +39,7 @@ umask 007
 /usr/bin/setpriv --regid 65532 --init-groups --reuid 0 $program netfilter --socket /run/assay/netfilter.sock >/run/netfilter.log 2>&1 &
 $program inspect
 /usr/bin/setpriv --reuid 65532 --regid 65532 --clear-groups --inh-caps=-all --bounding-set=-all $program run --config /etc/assay/agent.yaml >/run/agent.log 2>&1 &
+echo $! >/run/agent.pid
 `;
 const inspect = 'node /opt/assay/agent/main.js inspect disk';
 const format = (device: string, options = '') =>
@@ -88,25 +91,27 @@ describe('a virtual machine whose kernel encrypts disks', function () {
   });
   after(() => resources.disposeAsync());
 
-  /** The findings on the disk of the first verdict from now on that has these codes. */
+  /** The verdict on evidence of from now on, once what stands against the disk are these codes. */
   async function finds(...codes: readonly string[]): Promise<Verdict> {
-    const from = world.verdicts.length;
-    const wanted = codes.join();
-    const shown = (verdict: Verdict) =>
-      verdict.reasons
-        .filter((reason) => reason.aspect === 'disk' && reason.severity === 'fail')
-        .map(({ code }) => code);
+    const from = Date.now();
     const found = await world
-      .until(() => {
-        const latest = world.verdicts.at(-1)?.verdict;
-        const isNew = world.verdicts.length > from || latest !== undefined;
-        return isNew && latest !== undefined && shown(latest).sort().join() === wanted ? latest : null;
+      .until(async () => {
+        const status = await world.status(node);
+        // It was challenged at most some seconds before it was judged.
+        if (status === null || (status.verifiedAt ?? 0) < from + 5_000) return null;
+        const { verdict } = status;
+        const against = verdict?.reasons.filter(
+          ({ aspect, severity }) => aspect === 'disk' && severity === 'fail',
+        );
+        return against?.map(({ code }) => code).join() === codes.join() ? verdict : null;
       }, 120_000)
       .catch(() => null);
     if (found !== null) return found;
     const said = await guest.shell('tail -n 20 /run/agent.log /run/broker.log /run/netfilter.log');
     const last = world.verdicts.at(-1)?.verdict.reasons;
-    return assert.fail(`not ${wanted || 'without findings'}: ${JSON.stringify(last, null, 1)}\n${said}`);
+    return assert.fail(
+      `not ${codes.join() || 'without findings'}: ${JSON.stringify(last, null, 1)}\n${said}`,
+    );
   }
 
   it('is trusted with LUKS2 below /var/lib/docker, by an agent without rights, its broker and its helpers', async () => {
@@ -120,7 +125,7 @@ describe('a virtual machine whose kernel encrypts disks', function () {
     await world.call('POST', `/v1/enrolments/${node}/approve`, { ek });
     const { state, aspects } = await finds();
     assert.deepEqual([state, aspects.disk], ['trusted', { status: 'affirming', source: 'host' }]);
-    const rights = await guest.shell("grep -h '^\\(Uid\\|CapEff\\)' /proc/$(pgrep -f 'main.js run')/status");
+    const rights = await guest.shell("grep -h '^\\(Uid\\|CapEff\\)' /proc/$(cat /run/agent.pid)/status");
     assert.match(rights, /^Uid:\s+65532\s+65532\s+65532\s+65532\nCapEff:\s+0{16}\n/);
   });
 
@@ -150,6 +155,12 @@ describe('a virtual machine whose kernel encrypts disks', function () {
     );
     const { state } = await finds();
     assert.equal(state, 'trusted');
+    const { parts } = parseBundle(JSON.stringify(await world.call('GET', `/v1/nodes/${node}/bundle`)));
+    const { devices } = parseDiskPart(Buffer.from(parts?.disk?.bytes ?? '', 'base64'));
+    assert.deepEqual(devices.flatMap(({ mapping }) => mapping?.uuid.slice(0, 4) ?? []).toSorted(), [
+      'CRYP',
+      'LVM-',
+    ]);
   });
 
   it('is untrusted with a mapping that encrypts nothing, though its header is one of LUKS2 (row 50)', async () => {
