@@ -104,12 +104,12 @@ class Agent {
     let protectedPaths: readonly string[] = [];
     using watch = this.#config.watch ? this.#watch(() => protectedPaths) : null;
     const readNode: ReadNode = async (asked) => {
-      const paths = asked.paths ?? [];
-      const isNew = paths.join() !== protectedPaths.join();
-      protectedPaths = paths;
-      // Before the answer: what changes after it is then told.
-      if (isNew) await watch?.look();
-      return read(asked);
+      protectedPaths = asked.paths ?? [];
+      // Before and after: else nobody would tell that it is again as it was, where it was another for this answer alone.
+      await watch?.look();
+      const collected = await read(asked);
+      await watch?.look();
+      return collected;
     };
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {

@@ -13,7 +13,7 @@ export const mountTablePath = 'proc/1/mountinfo';
 /** What `assay-agent inspect` leaves for the agent. */
 export const inspectedPath = `${inspectFolder}/${inspectedDiskFile}`;
 
-/** The second disk: virtio, the whole of it LUKS2, a file system on the mapping. */
+/** The second disk: the whole of it LUKS2, a file system on the mapping. */
 export function volumeOf(uuid: string): Volume {
   return { uuid, mapping: 'docker_crypt' };
 }

@@ -4,8 +4,13 @@ import { dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
 import { agentSettings } from '../agent/config.ts';
+import { netfilterConfig } from '../agent/netfilter/config.ts';
 import { brokerSettings } from '../agent/tpm-broker/config.ts';
 import { serverSettings } from '../attest-server/config.ts';
+import { builtAspects } from '../attest-server/policy/aspects.ts';
+import { knownKeys } from '../attest-server/policy/file/policy-schema.ts';
+import { partNames } from '../attest-server/protocol/evidence.ts';
+import { facts } from '../attest-server/protocol/facts.ts';
 import type { Setting, Settings } from '../attest-server/protocol/settings.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -24,6 +29,64 @@ describe('the tables of settings', () => {
     });
 });
 
+describe('docs/privileges.md', () => {
+  const sectionOf = (heading: string) =>
+    read('docs/privileges.md')
+      .split(/\n(?=## )/)
+      .find((text) => text.startsWith(`## ${heading}\n`)) ?? '';
+
+  it('has every setting of netfilter, with the variable and the default that it has', () => {
+    const rows = [
+      ...sectionOf('Netfilter').matchAll(
+        /^\| `(\w+)` \| `(\w+)`, `(--[\w-]+)` \| (?:`([^`]+)`|its own) \|/gm,
+      ),
+    ];
+    const defaults: Readonly<Record<string, unknown>> = { ...netfilterConfig({}, {}) };
+    assert.deepEqual(
+      rows.map(([, key]) => key),
+      Object.keys(defaults),
+    );
+    for (const [, key = '', variable = '', , shown] of rows) {
+      assert.equal(shown ?? null, defaults[key], key);
+      const given = key === 'logLevel' ? 'debug' : '/tmp/given';
+      assert.equal({ ...netfilterConfig({ [variable]: given }, {}) }[key as keyof typeof defaults], given);
+    }
+  });
+
+  it('has a source for every part of evidence and for all that a node says of its host', () => {
+    const named = sectionOf('Facts');
+    const host = Object.keys(facts.shape.host.unwrap().shape).filter((name) => name !== 'kernel');
+    assert.deepEqual(
+      [...partNames, ...host].filter((name) => !named.includes(`\`${name}\``)),
+      [],
+    );
+  });
+});
+
+describe('docs/policy.md', () => {
+  const page = read('docs/policy.md');
+  const keysIn = (text: string) => [...text.matchAll(/^\| `([\w.]+)` \|/gm)].map(([, key = '']) => key);
+
+  it('has each key of a group once: in the table, or among those that are not built', () => {
+    const [section = ''] = /^## A group$[\s\S]*?^## /m.exec(page) ?? [];
+    const [unbuilt = ''] = /not built yet:[^.]*\./.exec(section) ?? [];
+    const named = [...unbuilt.matchAll(/`(\w+)/g)].map(([, key = '']) => key);
+    assert.deepEqual([...keysIn(section), ...named].sort(), [...knownKeys(['groups', 0])].sort());
+  });
+
+  it('has each key of the aspects for which the node itself vouches, once', () => {
+    const wanted = ['disk', 'firewall', 'host'].flatMap((aspect) =>
+      knownKeys(['groups', 0, aspect]).map((key) => `${aspect}.${key}`),
+    );
+    assert.deepEqual(
+      keysIn(page)
+        .filter((key) => key.includes('.'))
+        .sort(),
+      wanted.sort(),
+    );
+  });
+});
+
 describe('the tour in README.md', () => {
   it('writes files where no check of this repository reads them', () => {
     const [, tour = ''] = /^## A tour[^\n]*$([\s\S]*?)^## /m.exec(read('README.md')) ?? [];
@@ -40,6 +103,27 @@ describe('the tour in README.md', () => {
 });
 
 describe('the documents', () => {
+  it('count the aspects that are built as they are', () => {
+    const named = builtAspects.map((name) => `\`${name}\``);
+    const list = `${named.slice(0, -1).join(', ')} and ${named.at(-1)}`;
+    assert.ok(read('ARCHITECTURE.md').includes(`Five are built: ${list};`));
+    const [notBuilt = ''] = /^Not built yet:$[\s\S]*?^## /m.exec(read('README.md')) ?? [];
+    assert.ok(notBuilt.includes('`runtime`'));
+    assert.deepEqual(
+      named.filter((name) => notBuilt.includes(name)),
+      [],
+    );
+  });
+
+  for (const document of documents)
+    it(`${document} has no row of a table twice`, () => {
+      const rows = read(document)
+        .replace(/^```[\s\S]*?^```/gm, '')
+        .split('\n\n')
+        .flatMap((table) => repeated(table.split('\n').filter((line) => /^\| [^|]+ \|/.test(line))));
+      assert.deepEqual(rows, []);
+    });
+
   for (const document of documents)
     it(`${document} links to what is there`, () => {
       const faults = linksIn(read(document)).filter((link) => !leadsSomewhere(document, link));
@@ -78,6 +162,11 @@ function defaultOf({ schema }: Setting): string {
   const value: unknown = schema.parse(undefined);
   if (value === null) return 'none';
   return (Array.isArray(value) ? value : [value]).map((one) => `\`${one}\``).join(', ');
+}
+
+function repeated(lines: readonly string[]): readonly string[] {
+  const heads = lines.map((line) => line.split('|')[1]);
+  return lines.filter((_, index) => heads.indexOf(heads[index]) !== index);
 }
 
 /** Targets of the links to this repository, without those in code. */

@@ -1,24 +1,31 @@
 import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
-import type { Reason } from '../protocol/verdict.ts';
+import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
+import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
 
-const byCode = new Map(aspects.flatMap(({ advice }) => Object.entries(advice)));
+/** Of a code that several aspects know, and a reason that names none: the word of the first of the list. */
+const byCode = new Map(aspects.toReversed().flatMap(({ advice }) => Object.entries(advice)));
+const byAspect = new Map<AspectName, Aspect<AspectName, unknown>['advice']>(
+  aspects.map(({ name, advice }) => [name, advice]),
+);
 
 /**
- * What a person does next about a reason: the word of the aspect that knows the code, else that of the protocol.
+ * What a person does next about a reason: the word of its aspect on the code, else that of the protocol.
  * @param known of the node; what the reason itself says of it need not be in it
  */
 export function nextStep(
   {
     code,
+    aspect,
     reference,
     outOfForce,
     actual,
-  }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'reference' | 'outOfForce' | 'actual'>>,
+  }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'actual'>>,
   known: Known = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
-  const step = adviceOn(code, { ...known, twin, reference: reference ?? null }, byCode.get(code));
+  const own = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
+  const step = adviceOn(code, { ...known, twin, reference: reference ?? null }, own);
   return outOfForce === undefined ? step : `${putInForce(outOfForce)}\n${step}`;
 }
 

@@ -219,7 +219,7 @@ describe('a conversation', () => {
 
   it('says what it speaks, unless the server is known to refuse that', () => {
     for (const [saysWhatItSpeaks, speaks] of [
-      [true, ['parts', 'codes', 'files']],
+      [true, ['parts', 'codes', 'files', 'paths']],
       [false, undefined],
     ] as const) {
       const channel = new FakeChannel();

@@ -80,6 +80,7 @@ describe('what an agent logs', function () {
       joinTokenFile: join(folder, 'token'),
       tcti: 'device:/dev/no-such-tpm',
       tpmBroker: null,
+      watch: true,
       stateDir: join(folder, 'state'),
       sysroot: '/',
       logLevel: 'debug',

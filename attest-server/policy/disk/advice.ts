@@ -5,7 +5,7 @@ const compromised =
   'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Encrypt the volume anew before it is used again.';
 const capture = [
   'If the change is wanted, and you vouch for the node, capture its headers:',
-  '  assay reference capture NODE --name NEW_NAME --kind disk',
+  '  assay reference capture NODE --kind disk --name NEW_NAME-disk',
 ].join('\n');
 
 /** What a person does next about a disk. */
@@ -21,6 +21,11 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  findmnt --submounts --real',
     'If the path does not exist there on purpose, give the node a group of its own, or write the name of a set in the policy (disk.paths).',
     compromised,
+  ].join('\n'),
+  no_reference: [
+    'Capture the headers of the node, if you vouch for it:',
+    '  assay reference capture NODE --kind disk --name NEW_NAME-disk',
+    'And name the reference in the policy (disk.references).',
   ].join('\n'),
   luks_version: [
     'Encrypt the volume with LUKS2; LUKS1 can be converted while it is closed:',

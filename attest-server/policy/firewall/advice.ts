@@ -10,7 +10,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'The lines below the reason say what changed: + is new on the node, - is gone.',
     setBack,
     'If the change is right, make a reference of it, from a node that has it:',
-    '  assay reference capture NODE --kind firewall --name NAME',
+    '  assay reference capture NODE --kind firewall --name NEW_NAME-firewall',
   ].join('\n'),
   fw_missing_chain: [
     'A chain that keeps packets out, or leads to one that does, is gone. Start the program that loads the rules.',
@@ -27,7 +27,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   no_reference: [
     'Capture the rules of a node that you vouch for:',
-    '  assay reference capture NODE --kind firewall --name NAME',
+    '  assay reference capture NODE --kind firewall --name NEW_NAME-firewall',
     'Or write them: a file of kind firewall with the text of iptables-save or nft -j (docs/firewall.md), and import it:',
     '  assay reference import FILE',
   ].join('\n'),

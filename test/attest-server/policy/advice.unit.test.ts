@@ -60,6 +60,22 @@ describe('what to do next', () => {
     ]);
   });
 
+  it('is that of the aspect whose reason it is, where several know the code', () => {
+    const commands = (aspect: 'boot' | 'disk' | 'firewall') =>
+      linesOf(nextStep({ code: 'no_reference', aspect }, known)).filter((line) => line.includes(' capture '));
+    assert.deepEqual(commands('boot'), [
+      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
+    ]);
+    assert.match(
+      commands('firewall').join(),
+      /^ {2}assay reference capture worker-3 --kind firewall --name worker-3-20261126-cdcdcd-firewall$/,
+    );
+    assert.match(
+      commands('disk').join(),
+      /^ {2}assay reference capture worker-3 --kind disk --name worker-3-20261126-cdcdcd-disk$/,
+    );
+  });
+
   it('leaves out steps that need what is not there, and keeps the word where nothing is known', () => {
     const few = nextStep({ code: 'kernel_unknown' }, { node: 'worker-3' });
     assert.doesNotMatch(few, /--evidence/);

@@ -78,6 +78,16 @@ describe('what a collector could not read', () => {
     assert.equal(verdict.reasons[0]?.severity, 'info');
   });
 
+  it('is not told where the group does not require the aspect, and the node never showed it', () => {
+    const verdict = judged(
+      saying(good, { disk: 'x', firewall: 'x' }),
+      sentLog,
+      policyOf('require: [identity]'),
+    );
+    assert.deepEqual(codesOf(verdict), []);
+    assert.deepEqual([verdict.aspects.disk, verdict.aspects.firewall], [undefined, undefined]);
+  });
+
   it('is an empty cause, where the node names none', () => {
     assert.equal(judged(saying(withoutLog(), { boot: '' })).reasons[0]?.actual, 'no cause was given');
   });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { rename, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
@@ -9,21 +10,33 @@ import { Unavailable } from '../../../../agent/collectors/collector.ts';
 import { collectors } from '../../../../agent/collectors/list.ts';
 import { type FixtureMachine, startMachine } from '../../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { bootPolicyFile } from '../../boot-policy.ts';
 import { agentsOf, startAgent, vouchFor } from '../../real-agent.ts';
 import { startTestServer } from '../../running-server.ts';
 
 const node = 'node-1';
 const listener = `require('node:net').createServer().listen(22, '0.0.0.0', () => process.stdout.write('listens'));`;
 
-describe('a node of strict whose host opens SSH', () => {
+describe('a node whose host opens SSH, where the policy asks for its host', () => {
   let machine: FixtureMachine;
+  let dir = '';
+  let policy = '';
   before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-host-'));
+    policy = join(dir, 'policy.yaml');
+    await writeFile(
+      policy,
+      (await readFile(bootPolicyFile, 'utf8')).replace('identity, boot', 'identity, boot, host'),
+    );
     machine = await startMachine({ log: recordedLog('debian13-shim-grub') });
   });
-  after(() => machine?.dispose());
+  after(async () => {
+    await machine?.dispose();
+    await rm(dir, { recursive: true, force: true });
+  });
 
   it('is untrusted at once, stays so when it hides what listens, and is trusted when it is closed again (row 63)', async () => {
-    await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10 });
+    await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10, policy });
     await vouchFor(world, machine, node);
     const good = await world.status(node);
     assert.deepEqual(good?.verdict?.aspects.host, { status: 'affirming', source: 'host' });

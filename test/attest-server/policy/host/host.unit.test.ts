@@ -224,7 +224,7 @@ describe('a host, by its own word,', () => {
       assert.equal(of(host), 'pending, none, facts_unavailable fail, facts_unavailable fail');
     // Who asks for nothing of it is told nothing of what is missing.
     for (const host of [earlier, undefined])
-      assert.equal(summary(judged(host, policyOf('require: [identity]')).verdict), 'trusted, none');
+      assert.equal(summary(judged(host, policyOf('require: [identity]')).verdict), 'trusted, ');
     assert.equal(
       summary(judged({ ...well, listening: [22] }, policyOf('require: [identity]')).verdict),
       'trusted, none, ssh_reachable info',
