@@ -88,7 +88,7 @@ async function readDisk(
   }
   if ('at' in saw)
     for (const { device } of saw.swaps)
-      if (device !== null) for (const file of await devices.add(device)) tellFile(file);
+      if (device !== null) for (const file of await devices.add(device).catch(goneSince)) tellFile(file);
   for (const mount of told) await devices.addMount(mount);
 
   const sent = withParents(told, byId);
@@ -103,6 +103,12 @@ async function readDisk(
     devices: devices.all(),
     inspected: withoutTables(saw, devices.all(), tablesUnread),
   };
+}
+
+/** `inspect` saw the swap some time ago. What the paths lie on is told all the same, and the swap without its device. */
+function goneSince(error: unknown): readonly string[] {
+  if (error instanceof DeviceGone) return [];
+  throw error;
 }
 
 /** At the path, or below it and not left out. */

@@ -71,9 +71,7 @@ export function isPlainPath(path: string): boolean {
 /** `mountOf` for many paths of one table; paths are one character a byte here, as those in the table are. */
 export function mountFinder(table: readonly Mount[]): (path: string) => Mount | null {
   const known = new Set(table.map(({ id }) => id));
-  const places = new Step();
-  for (const mount of table)
-    if (mount.id !== mount.parent) places.at(mount.mountPoint).on.set(mount.parent, mount);
+  const places = stepsTo(table);
   const root = table.find(
     ({ id, parent, mountPoint }) => mountPoint === '/' && (id === parent || !known.has(parent)),
   );
@@ -84,13 +82,17 @@ export function mountFinder(table: readonly Mount[]): (path: string) => Mount | 
     let at = root;
     let place: Step | undefined = places;
     for (const component of path.split('/').slice(1)) {
-      place = place.below.get(component);
+      place = place.below?.get(component);
       // Nothing is mounted any deeper.
       if (place === undefined) return at;
       // Each step goes to a mount that was not seen yet, or a table that bites its tail would hold us for ever.
-      for (let left = place.on.size, next = place.on.get(at.id); next !== undefined && left > 0; left -= 1) {
+      for (
+        let left = place.on?.size ?? 0, next = place.on?.get(at.id);
+        next !== undefined && left > 0;
+        left -= 1
+      ) {
         at = next;
-        next = place.on.get(at.id);
+        next = place.on?.get(at.id);
       }
     }
     return at;
@@ -98,21 +100,29 @@ export function mountFinder(table: readonly Mount[]): (path: string) => Mount | 
 }
 
 /** A component of mount points. Attack: names of thousands of components, which must not be put together at each of them. */
-class Step {
-  readonly below = new Map<string, Step>();
+interface Step {
+  /** Made once something is in them: there are many steps. */
+  below: Map<string, Step> | null;
   /** By the mount that they lie on. */
-  readonly on = new Map<number, Mount>();
+  on: Map<number, Mount> | null;
+}
 
-  /** The place of a path, which is made. */
-  at(path: string): Step {
-    let place: Step = this;
-    for (const component of path.split('/').slice(1)) {
-      const next = place.below.get(component) ?? new Step();
+/** The steps from `/` to all mount points. */
+function stepsTo(table: readonly Mount[]): Step {
+  const top: Step = { below: null, on: null };
+  for (const mount of table) {
+    if (mount.id === mount.parent) continue;
+    let place = top;
+    for (const component of mount.mountPoint.split('/').slice(1)) {
+      place.below ??= new Map();
+      const next = place.below.get(component) ?? { below: null, on: null };
       place.below.set(component, next);
       place = next;
     }
-    return place;
+    place.on ??= new Map();
+    place.on.set(mount.parent, mount);
   }
+  return top;
 }
 
 interface Place {

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { BlockDevice, DiskPart, LuksHeader } from '../../attest-server/protocol/disk.ts';
-import { mountOf, parseMountTable } from '../../attest-server/protocol/mount-table.ts';
+import { type Mount, mountOf, parseMountTable } from '../../attest-server/protocol/mount-table.ts';
 
 /** When folders count as recorded: nothing is judged by it. */
 const at = '2026-11-25T00:00:00.000Z';
@@ -28,13 +28,14 @@ export async function diskPartOfFolder(folder: string): Promise<DiskPart> {
   const lsblk = partsIn(await text('lsblk-b.json'), await text('lsblk.json'));
   const tables = tablesOf(await text('dmsetup-table.txt'), await each(/^dmsetup-table-(.+)\.txt$/));
   const states = new Map(await each(/^status-(.+)\.txt$/));
-  const devices = devicesOf(
+  const listedDevices = devicesOf(
     await text('sys-block.txt'),
     await text('sys-dm-uuid.txt'),
     lsblk,
     tables,
     states,
   );
+  const devices = [...listedDevices, ...btrfsOf(table, await text('blkid.txt'), listedDevices)];
   const dumps = new Map([
     // Only the JSON was recorded: the mapping that was opened by it says its UUID.
     ...(await each(/^luksDump-(.+)\.json$/)).map(([name]) => [name, dumpOfMapping(name, devices)] as const),
@@ -190,6 +191,31 @@ function devicesOf(
       raid: type.startsWith('raid') || type === 'linear' ? { level: type } : null,
     };
   });
+}
+
+/** The anonymous device of each btrfs, as an agent tells it: of all devices that have its UUID. */
+function btrfsOf(
+  table: readonly Mount[],
+  blkid: string,
+  devices: readonly BlockDevice[],
+): readonly BlockDevice[] {
+  const uuids = new Map(
+    [...blkid.matchAll(/^(\S+): .*\bUUID="([^"]+)".* TYPE="btrfs"/gm)].map(([, path = '', uuid = '']) => [
+      deviceOf(path, devices),
+      uuid,
+    ]),
+  );
+  const made = new Map<string, BlockDevice>();
+  for (const { type, device, source } of table) {
+    const on = type === 'btrfs' && device.startsWith('0:') ? deviceOf(source, devices) : null;
+    if (on === null) continue;
+    const uuid = uuids.get(on);
+    const others = [...uuids].flatMap(([other, its]) => (other !== null && its === uuid ? [other] : []));
+    const slaves = [...new Set([on, ...others])];
+    const name = `btrfs ${uuid ?? ''}`.trim();
+    made.set(device, { device, name, slaves, partitionOf: null, mapping: null, loop: null, raid: null });
+  }
+  return [...made.values()];
 }
 
 function mutable(lines: readonly string[] | null): string[] | null {

@@ -186,6 +186,18 @@ describe('the collector of disks', () => {
     assert.match(value.cause, /254:48/);
   });
 
+  it('shows what is wrong with a path though swap went since inspect saw it', async () => {
+    const root = await rootOf('02-plain-ext4');
+    const path = join(root, 'run/assay/inspect/disk.json');
+    const file = JSON.parse(await readFile(path, 'utf8'));
+    const swaps = [{ path: '/dev/zram0', device: '252:0' }];
+    await writeFile(path, JSON.stringify({ ...file, inspected: { ...file.inspected, swaps } }));
+    assert.deepEqual(
+      judged(await read(root)).findings.map(({ code }) => code),
+      ['mount_not_encrypted', 'facts_unavailable'],
+    );
+  });
+
   it('is read anew where a device was gone and is there at the second look', async () => {
     const root = await rootOf('05-lvm-on-luks2');
     const good = await read(root);

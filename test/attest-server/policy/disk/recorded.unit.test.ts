@@ -52,7 +52,7 @@ describe('a folder of the same recorder', () => {
       await cp(join(recordedDisks, name), folder, { recursive: true });
       for (const [file, edit] of Object.entries(edits)) {
         const path = join(folder, file);
-        await writeFile(path, edit(await readFile(path, 'utf8')));
+        await writeFile(path, edit(await readFile(path, 'utf8').catch(() => '')));
       }
       for (const file of await readdir(folder))
         for (const [from, to] of Object.entries(names))
@@ -89,6 +89,19 @@ describe('a folder of the same recorder', () => {
     });
     assert.deepEqual(await changed('01-luks2', raid('dm-0')), []);
     assert.deepEqual(await changed('01-luks2', raid('dm-0 vde')), ['mount_not_encrypted']);
+  });
+
+  it('has a btrfs, of which one device may be bare', async () => {
+    const btrfs = {
+      'mountinfo.txt': (text: string) => text.replace(/ 253:0 (.*) - ext4 /, ' 0:40 $1 - btrfs '),
+    };
+    const both = ['mapper/docker_crypt', 'vde'].map(
+      (name) => `/dev/${name}: UUID="a1" UUID_SUB="b" TYPE="btrfs"`,
+    );
+    assert.deepEqual(await changed('01-luks2', btrfs), []);
+    assert.deepEqual(await changed('01-luks2', { ...btrfs, 'blkid.txt': line(both.join('\n')) }), [
+      'mount_not_encrypted',
+    ]);
   });
 
   it('has swap on a bare disk, an encrypted one, or in a file', async () => {
