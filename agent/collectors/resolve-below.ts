@@ -3,25 +3,33 @@ import { lstat, readlink } from 'node:fs/promises';
 /** What Linux follows at most. */
 const mostLinks = 40;
 
+/** What a path leads to, and every place that was looked at on the way, as the host names them. */
+export interface Resolved {
+  /** Null where there is no such file or folder. */
+  readonly real: string | null;
+  readonly looked: readonly string[];
+}
+
 /**
  * As `resolveBelow`, one path after the other: on a file system that hangs each would hold one of the four threads that
  * read files, and with them the whole agent.
  */
-export async function resolveAllBelow(root: string, paths: readonly string[]): Promise<(string | null)[]> {
-  const reals: (string | null)[] = [];
-  for (const path of paths) reals.push(await resolveBelow(root, path));
-  return reals;
+export async function resolveAllBelow(root: string, paths: readonly string[]): Promise<readonly Resolved[]> {
+  const all: Resolved[] = [];
+  for (const path of paths) all.push(await resolveBelow(root, path));
+  return all;
 }
 
 /**
  * What an absolute path leads to for the host whose root is the folder `root`: links are followed below it, `..` never
  * leads out, and an absolute link begins at it again.
- * @returns as the host names it; null where there is no such file or folder
- * @throws Error where a folder may not be searched, or there are too many links
+ * @throws Error where a folder may not be searched, a link's text is no UTF-8, or there are too many links
  */
-async function resolveBelow(root: string, path: string): Promise<string | null> {
+async function resolveBelow(root: string, path: string): Promise<Resolved> {
+  const prefix = root === '/' ? '' : root;
   const left = path.split('/').reverse();
   const done: string[] = [];
+  const looked: string[] = [];
   let links = 0;
   for (let next = left.pop(); next !== undefined; next = left.pop()) {
     if (next === '' || next === '.') continue;
@@ -29,21 +37,24 @@ async function resolveBelow(root: string, path: string): Promise<string | null> 
       done.pop();
       continue;
     }
-    const place = `${root}/${[...done, next].join('/')}`;
-    const found = await lstat(place).catch((error: unknown) => {
+    const own = `/${[...done, next].join('/')}`;
+    looked.push(own);
+    const found = await lstat(prefix + own).catch((error: unknown) => {
       if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
         return null;
       throw error;
     });
-    if (found === null) return null;
+    if (found === null) return { real: null, looked };
     if (!found.isSymbolicLink()) {
       done.push(next);
       continue;
     }
     if (++links > mostLinks) throw new Error(`${path} has more than ${mostLinks} links`);
-    const target = await readlink(place);
+    const target = await readlink(prefix + own);
+    // Attack: a name that cannot be told would be one that does not exist.
+    if (target.includes('\ufffd')) throw new Error(`${path} leads to a name that is no UTF-8`);
     if (target.startsWith('/')) done.length = 0;
     left.push(...target.split('/').reverse());
   }
-  return `/${done.join('/')}`;
+  return { real: `/${done.join('/')}`, looked };
 }

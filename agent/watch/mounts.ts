@@ -34,7 +34,7 @@ export function mounts(sysroot: string, paths: () => readonly string[]): Watched
       if (before !== null && looks % linksEvery !== 0 && now.join() === asked.join() && bytes.equals(before))
         return text;
       const copy = Buffer.from(bytes);
-      const reals = await resolveAllBelow(sysroot, now);
+      const reals = (await resolveAllBelow(sysroot, now)).map(({ real }) => real);
       text = hash('sha256', JSON.stringify([reals, concerning(copy, reals)]), 'hex');
       before = copy;
       asked = now;

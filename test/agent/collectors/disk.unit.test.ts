@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { disk } from '../../../agent/collectors/disk.ts';
 import { type DiskPart, parseDiskPart } from '../../../attest-server/protocol/disk.ts';
@@ -261,6 +262,51 @@ describe('the collector of disks', () => {
     assert.equal(judged(part).affirmed, true);
     await link(root, join(root, 'sys/devices/vde'), 'sys/fs/btrfs/aaaa/devices/vde');
     assert.equal(judged(await read(root)).affirmed, false);
+  });
+
+  it('does not take for the host’s what this program alone sees, or does not see', async function () {
+    if (process.getuid?.() !== 0) return this.skip();
+    const file = join(import.meta.dirname, '../../../agent/collectors/disk.ts');
+    const program = `
+      import { disk } from ${JSON.stringify(file)};
+      const [path, root = '/'] = process.argv.slice(1);
+      const part = await disk.read(root, AbortSignal.timeout(5_000), [path]).catch((error) => ({ cause: error.message }));
+      process.stdout.write(part.cause ?? JSON.stringify(JSON.parse(part.toString()).paths));`;
+    const look = async (before: string, path: string, root = '/') => {
+      const script = `${before}; exec "$0" --input-type=module --eval "$1" "$2" "$3"`;
+      const argv = ['--mount', 'bash', '-euc', script, process.execPath, program, path, root];
+      const { stdout } = await run('unshare', argv, { timeoutMs: 30_000, maxOutputBytes: 65_536 });
+      return stdout.toString();
+    };
+    const none = JSON.stringify([{ path: '/var/lib/not there', real: null }]);
+    const absent = '/var/lib/not there';
+    const bound = await mkdtemp(join(dir, 'bound-'));
+    assert.equal(await look(':', absent), none);
+    // As a container has the root of its host.
+    assert.equal(await look(`mount --rbind / ${bound}`, absent, bound), none);
+    assert.equal(await look('mount -o bind /var /var', absent), none);
+    // As units hide what is not needed.
+    for (const hidden of ['/var', '/var/lib'])
+      assert.match(
+        await look(`mount -t tmpfs none ${hidden}`, absent),
+        new RegExp(`another ${hidden} than the host`),
+      );
+    assert.match(
+      await look(`mount --rbind / ${bound}; mount -t tmpfs none ${bound}/var`, absent, bound),
+      /another .var/,
+    );
+    for (const own of ['/proc/self/fd/0', '/proc/self/root/etc', '/dev/fd/0'])
+      assert.match(await look(':', own), /^\/proc.* shows each program something else/);
+  });
+
+  it('does not say that a name does not exist which is no UTF-8', async () => {
+    const root = await rootOf('00-no-mount');
+    await rm(join(root, docker), { recursive: true });
+    const name = Buffer.from('/data/\xff', 'latin1');
+    await mkdir(join(root, 'data'));
+    await mkdir(Buffer.concat([Buffer.from(root), name]));
+    await symlink(name, join(root, docker));
+    await assert.rejects(async () => disk.read(root, AbortSignal.timeout(5_000), asked), /no UTF-8/);
   });
 
   it('has no mount table, or no sysfs', async () => {

@@ -9,7 +9,7 @@ import { run, start } from 'node-tpm2/run';
 const bounds = { timeoutMs: 10_000, maxOutputBytes: 4096 };
 const file = join(import.meta.dirname, '../../../agent/collectors/resolve-below.ts');
 
-/** A folder whose lookups wait for ever, as those of a file server that is away: nobody answers this automounter. */
+/** A folder whose lookups wait for ever, as those of a file server that is away: nobody answers for it. */
 describe('paths below a file system that hangs', () => {
   let dir = '';
   let hanging = '';

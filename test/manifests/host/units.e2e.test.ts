@@ -151,6 +151,12 @@ describe('the unit assay-tpm-broker.service', () => {
       `${agentSettings.tpmBroker.variable}=${brokerSettings.socket.schema.parse(undefined)}`,
     ]);
     assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), ['', 'assay']);
+    // What the unit hides for its capability, the agent must see once it has none: protected paths lie there.
+    for (const setting of ['TemporaryFileSystem', 'InaccessiblePaths']) {
+      const [reset, ...hidden] = valuesOf(dropIn, setting);
+      assert.equal(reset, '');
+      assert.doesNotMatch(hidden.join(' '), /(^|[ -])\/(var|srv|mnt|media|data)\b/);
+    }
   });
 });
 
