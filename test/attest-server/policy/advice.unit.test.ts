@@ -62,7 +62,9 @@ describe('what to do next', () => {
 
   it('is that of the aspect whose reason it is, where several know the code', () => {
     const commands = (aspect: 'boot' | 'disk' | 'firewall') =>
-      linesOf(nextStep({ code: 'no_reference', aspect }, known)).filter((line) => line.includes(' capture '));
+      linesOf(nextStep({ code: 'no_reference', aspect }, known)).filter((line) =>
+        line.startsWith('  assay reference capture '),
+      );
     assert.deepEqual(commands('boot'), [
       '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
     ]);
