@@ -16,8 +16,15 @@ export interface NftRuleset {
   /** Rules of chains that hold one which nft shows by the name of its extension alone, by `chainKey`. */
   readonly hidden: ReadonlyMap<string, number>;
   readonly baseChains: BaseChains;
+  /** Of each chain in order, by `chainKey`: what they do, and which members they are. */
+  readonly rulesOf: ReadonlyMap<string, readonly ListedRule[]>;
   /** That are to be compared. */
   readonly rules: number;
+}
+
+export interface ListedRule {
+  readonly expr: unknown;
+  readonly member: unknown;
 }
 
 /** Each in one text: no name of nft can hold the separator. */
@@ -44,7 +51,7 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
       );
   const kept: Placed[] = [];
   const iptables = { ip: false, ip6: false };
-  const rulesOf = new Map<string, number>();
+  const rulesOf = new Map<string, ListedRule[]>();
   const hidden = new Set<string>();
   let index = 0;
   for (const { kind, value } of membersOf(text)) {
@@ -73,18 +80,22 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
       );
       continue;
     }
+    const member = { [kind]: steady };
     if (kind === 'rule' && key !== null) {
-      rulesOf.set(key, (rulesOf.get(key) ?? 0) + 1);
+      const rules = rulesOf.get(key) ?? [];
+      rules.push({ expr: steady.expr, member });
+      rulesOf.set(key, rules);
       if (hasExtension(value)) hidden.add(key);
     }
     const name = kind === 'rule' ? (chain ?? '') : kind === 'table' ? '' : nameOf(value, 'name');
-    kept.push({ place: [family, table, order(kind), name], index, member: { [kind]: steady } });
+    kept.push({ place: [family, table, order(kind), name], index, member });
   }
   return {
     members: kept.sort(byPlace).map(({ member }) => member),
     iptables,
-    hidden: new Map([...hidden].map((key) => [key, rulesOf.get(key) ?? 0])),
+    hidden: new Map([...hidden].map((key) => [key, rulesOf.get(key)?.length ?? 0])),
     baseChains,
+    rulesOf,
     rules: kept.filter(({ place }) => place[2] === '3').length,
   };
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../attest-server/protocol/limits.ts';
+import { isShownByIptables } from '../../attest-server/protocol/shown-by-iptables.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import { type BaseChains, type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
 import { OwnedSum } from './owned-rules.ts';
@@ -56,7 +57,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
     );
   const compared = JSON.stringify({
     version: 1,
-    nft: ruleset?.members ?? null,
+    nft: ruleset === null ? null : withoutSaved(ruleset, [saved.ip, saved.ip6]),
     iptables: { ip: saved.ip?.text ?? null, ip6: saved.ip6?.text ?? null },
     legacy: { ip: legacyIp?.text ?? null, ip6: legacyIp6?.text ?? null },
   });
@@ -130,10 +131,25 @@ async function listLegacy(
   return saved;
 }
 
+/** Without the rules of chains of which iptables-save says all: the server takes them from there. */
+function withoutSaved(
+  { members, rulesOf }: NftRuleset,
+  saved: readonly (SavedTables | null)[],
+): readonly unknown[] {
+  const left = new Set<unknown>();
+  for (const [key, rules] of rulesOf) {
+    const lines = saved.map((tables) => tables?.rules.get(key)).find((found) => found !== undefined);
+    if (lines?.length !== rules.length) continue;
+    if (rules.every(({ expr }, index) => isShownByIptables(expr, lines[index] ?? '')))
+      for (const { member } of rules) left.add(member);
+  }
+  return members.filter((member) => !left.has(member));
+}
+
 /** Each chain that nft shows in part must be one that iptables shows as a whole. */
 function checkNothingHidden(ruleset: NftRuleset, saved: readonly (SavedTables | null)[]): void {
   for (const [key, rules] of ruleset.hidden) {
-    if (saved.some((tables) => tables?.rules.get(key) === rules)) continue;
+    if (saved.some((tables) => tables?.rules.get(key)?.length === rules)) continue;
     throw new NetfilterFault(
       'hidden_rules',
       `chain ${key.split('\0').join(' ')} has rules of xtables that no program shows as a whole`,

@@ -6,8 +6,8 @@ import type { OwnedSum } from './owned-rules.ts';
 export interface SavedTables {
   /** As `iptables-save` writes it: tables and chains by name, counts zero, no comments, no owned chains. */
   readonly text: string;
-  /** Rules, by `chainKey`. */
-  readonly rules: ReadonlyMap<string, number>;
+  /** Of each chain that is not left out, by `chainKey`. */
+  readonly rules: ReadonlyMap<string, readonly string[]>;
   readonly count: number;
   readonly tables: ReadonlySet<string>;
 }
@@ -82,7 +82,7 @@ function joined(
   owned: OwnedSum,
 ): SavedTables {
   const lines: string[] = [];
-  const counts = new Map<string, number>();
+  const counts = new Map<string, readonly string[]>();
   let count = 0;
   for (const [table, chains] of [...tables].sort(byName)) {
     const kept: Chain[] = [];
@@ -91,7 +91,7 @@ function joined(
       const owner = chain.policy === '-' ? ownerOfChain(family, table, name) : null;
       if (owner === null) {
         kept.push(chain);
-        counts.set(chainKey(family, table, name), chain.rules.length);
+        counts.set(chainKey(family, table, name), chain.rules);
         count += chain.rules.length;
         continue;
       }

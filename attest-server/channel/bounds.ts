@@ -13,7 +13,7 @@ export const bounds = {
   /** Messages that something changed on the node, each of which asks to be challenged. */
   changes: { burst: 3, perSecond: 1 },
   /** Parts of evidence that came for an open challenge, which wait for the message that names them. */
-  parts: { count: 16, bytes: 4 * 1024 * 1024 },
+  parts: { count: 16, bytes: 6 * 1024 * 1024 },
   /** A challenge to all: so many milliseconds for each connection, and no more than this in all. */
   spread: { each: 2, most: 10_000 },
   /** Bytes that wait for a peer which does not read. */

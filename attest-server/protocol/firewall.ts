@@ -1,13 +1,15 @@
 import { z } from 'zod';
+import { limits } from './limits.ts';
 import { parseJson } from './parse-json.ts';
 
 /**
  * The part `firewall` of evidence: JSON, UTF-8. It shows the rules of the host's network namespace, as `assay-agent
  * netfilter` reads them: nft's whole ruleset, and both kinds of iptables for IPv4 and IPv6. All of it is the node's
  * word. Left out on the node, and nothing else: counters, handles, elements that time out, and the rules of chains
- * that a declared owner (owned-chains.ts) writes, of which stays what `owned` says.
+ * that a declared owner (owned-chains.ts) writes, of which stays what `owned` says; and of nft, rules of a chain that
+ * iptables-save shows as a whole (shown-by-iptables.ts).
  */
-const text = z.string().max(512 * 1024);
+const text = z.string().max(limits.parts.firewall);
 const family = z.enum(['ip', 'ip6', 'inet', 'arp', 'bridge', 'netdev']);
 
 /** By `iptables-save` and `ip6tables-save`; null where this kind has no table: nothing was made by looking. */

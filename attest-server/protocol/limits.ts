@@ -11,7 +11,8 @@ const parts: Readonly<Record<PartName, number>> = {
   /** Without an IMA policy it is one entry, of some 110 bytes. */
   ima: 256 * 1024,
   disk: 256 * 1024,
-  firewall: 512 * 1024,
+  /** 10,000 rules of iptables, of 200 bytes each. */
+  firewall: 2 * 1024 * 1024,
   inventory: 256 * 1024,
 };
 

@@ -7,6 +7,7 @@ import {
   rulesetOfBaseline,
 } from '../../attest-server/policy/firewall/read-ruleset.ts';
 import { type FirewallPart, parseFirewallPart } from '../../attest-server/protocol/firewall.ts';
+import { limits } from '../../attest-server/protocol/limits.ts';
 import { cpuMs, median } from './cpu-time.ts';
 
 export interface FirewallFigures {
@@ -49,7 +50,9 @@ function judging(before: FirewallPart, after: FirewallPart): number {
 
 /** A text may be larger here than a node may send. */
 function parse(bytes: Buffer): FirewallPart {
-  return bytes.length <= 512 * 1024 ? parseFirewallPart(bytes) : JSON.parse(bytes.toString('utf8'));
+  return bytes.length <= limits.parts.firewall
+    ? parseFirewallPart(bytes)
+    : JSON.parse(bytes.toString('utf8'));
 }
 
 function rulesOf(count: number): string[] {

@@ -13,6 +13,8 @@ export interface NftTable {
   readonly dormant: boolean;
   readonly chains: Map<string, NftChain>;
   readonly objects: readonly NamedObject[];
+  /** Of its sets and maps, as rules ask for them. */
+  readonly values: (name: string) => Elements;
 }
 
 export interface NftChain extends Pick<Chain, 'name' | 'base'> {
@@ -43,13 +45,15 @@ export function parseNft(
       const name = nameOf(value.name, fault);
       const key = `${family} ${name}`;
       if (tables.has(key)) throw fault('a table for the second time');
+      const elements = new Map<string, Elements>();
       tables.set(key, {
         family,
         name,
         dormant: wordsIn(value.flags).includes('dormant'),
         chains: new Map(),
         objects: [],
-        values: new Map(),
+        elements,
+        values: (name) => elements.get(name) ?? null,
         keys: new Set(),
       });
       continue;
@@ -79,8 +83,7 @@ export function parseNftRule(text: string, values: (name: string) => Elements): 
 
 interface OpenTable extends NftTable {
   readonly objects: NamedObject[];
-  /** Of sets and maps, as rules ask for them. */
-  readonly values: Map<string, Elements>;
+  readonly elements: Map<string, Elements>;
   readonly keys: Set<string>;
 }
 
@@ -153,9 +156,7 @@ function addRule(table: OpenTable, value: JsonObject, fault: Fault): void {
   }
   const { comment } = value;
   if (typeof comment === 'string') statements.push({ comment: withoutIds(comment) });
-  chain.rules.push(
-    ruleOf(withoutImplied(statements, table.family), (name) => table.values.get(name) ?? null),
-  );
+  chain.rules.push(ruleOf(withoutImplied(statements, table.family), table.values));
 }
 
 function ruleOf(statements: readonly JsonObject[], values: (name: string) => Elements): Rule {
@@ -288,7 +289,7 @@ function namedObject(table: OpenTable, type: string, value: JsonObject, fault: F
   if (isSet) {
     const flags = wordsIn(value.flags);
     const moves = flags.includes('dynamic') || flags.includes('timeout') || value.timeout !== undefined;
-    table.values.set(name, moves ? null : namedElements(elements));
+    table.elements.set(name, moves ? null : namedElements(elements));
   }
   const made = {
     family,

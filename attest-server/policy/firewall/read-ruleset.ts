@@ -2,6 +2,7 @@ import { type FirewallBaseline, type FirewallPart, nftOutput } from '../../proto
 import { ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
 import { parseJson } from '../../protocol/parse-json.ts';
 import { Rejection } from '../../protocol/rejection.ts';
+import { isShownByIptables } from '../../protocol/shown-by-iptables.ts';
 import { parseIptablesSave, parseSavedRule, type SavedTable } from './iptables-save.ts';
 import { elementsIn, type NftChain, type NftTable, parseNft, parseNftRule } from './nft-json.ts';
 import {
@@ -38,7 +39,7 @@ export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
       const beside = tables.get(`${family} ${table.name}`) ?? null;
       shown.add(`${family} ${table.name}`);
       for (const chain of table.chains)
-        chains.push(made('iptables', family, table.name, withHook(chain, beside)));
+        chains.push(made('iptables', family, table.name, withNft(withHook(chain, beside), beside)));
       if (beside !== null) chains.push(...unshown(beside, table));
     }
     for (const table of own.tables)
@@ -111,7 +112,7 @@ function rulesetOfCaptured(baseline: Captured): Ruleset {
       ...chain,
       owner: null,
       rules: rules.map((text) =>
-        kind === 'nft'
+        kind === 'nft' || text.startsWith('[')
           ? parseNftRule(text, (name) => sets.get(`${family} ${table} ${name}`) ?? null)
           : parseSavedRule(text, chain.name, isChain),
       ),
@@ -149,6 +150,22 @@ function withHook(
   return beside?.dormant === true ? { ...chain, base: null } : chain;
 }
 
+/** Rules in which nft shows more than iptables-save: nft's word on them is compared, and says what they do. */
+function withNft(chain: SavedTable['chains'][number], beside: NftTable | null): SavedTable['chains'][number] {
+  const shown = beside?.chains.get(chain.name)?.rules ?? [];
+  // An agent leaves out the rules of a chain that iptables-save shows as a whole.
+  if (beside === null || shown.length !== chain.rules.length) return chain;
+  const rules = chain.rules.map((saved, index) => {
+    const rule = shown[index];
+    const statements: unknown = rule === undefined ? [] : JSON.parse(rule.text);
+    if (rule === undefined || isShownByIptables(statements, saved.text)) return saved;
+    if (!Array.isArray(statements) || !rule.text.includes('"xt"')) return rule;
+    // Of an extension nft knows the name alone: the rest is iptables' to say.
+    return parseNftRule(JSON.stringify([...statements, { iptables: saved.text }]), beside.values);
+  });
+  return { ...chain, rules };
+}
+
 /** Chains of a table of iptables in which nft shows more than iptables-save does, or another hook or policy. */
 function unshown(table: NftTable, saved: SavedTable): readonly Chain[] {
   const known = new Map(saved.chains.map((chain) => [chain.name, chain]));
@@ -158,7 +175,9 @@ function unshown(table: NftTable, saved: SavedTable): readonly Chain[] {
     const owner = chain.base === null ? ownerOfChain(table.family, table.name, chain.name) : null;
     if (
       owner !== null ||
-      (other !== undefined && chain.rules.length <= other.rules.length && hasHookOf(chain, other))
+      (other !== undefined &&
+        (chain.rules.length === 0 || chain.rules.length === other.rules.length) &&
+        hasHookOf(chain, other))
     )
       continue;
     more.push(made('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain));

@@ -68,9 +68,8 @@ export function chainsAt({ chains }: Ruleset, hook: string, family: 4 | 6): read
 
 /** New connections may be of no state at all where a rule takes them out of tracking. */
 function isUntracked({ chains }: Ruleset): boolean {
-  for (const { kind, rules } of chains.values())
-    if (rules.some(({ text }) => (kind === 'nft' ? text.includes('"notrack"') : isUntracking(text))))
-      return true;
+  for (const { rules } of chains.values())
+    if (rules.some(({ text }) => text.includes('"notrack"') || isUntracking(text))) return true;
   return false;
 }
 

@@ -224,6 +224,7 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     ['a log', (session) => session.binary(binaryFrame('bootLog', Buffer.alloc(limits.parts.boot, 1)))],
     ['the same', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)))],
     ['another', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 2)))],
+    ['a third', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 3)))],
     ['one more', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse too_large'],
   ],
   'evidence names no part that was not asked for': [
