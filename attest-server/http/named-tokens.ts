@@ -35,7 +35,7 @@ export function createNamedTokens(store: TokenStore, now: () => number): NamedTo
         { id, name, role, secretHash, createdBy: actor, createdAt: at, expiresAt },
         { at, actor, action: 'token.create', subject: name, code: null, detail: { id, role, expiresAt } },
       );
-      return added ? `assay.${id}.${secret}` : null;
+      return added ? { text: `assay.${id}.${secret}`, expiresAt } : null;
     },
 
     list: () => store.list(),

@@ -119,7 +119,7 @@ export interface NamedTokens {
   /** Takes the `Authorization` header; null where it carries no token of ours. */
   authenticate(authorization: string | undefined): Promise<Caller | ExpiredToken | null>;
   /** Gives the token's text, which is stored nowhere; null where a token of that name holds. */
-  create(request: TokenRequest): Promise<string | null>;
+  create(request: TokenRequest): Promise<{ readonly text: string; readonly expiresAt: number | null } | null>;
   list(): Promise<readonly ApiToken[]>;
   /** False where there is none of that name. */
   revoke(name: string, actor: string): Promise<boolean>;

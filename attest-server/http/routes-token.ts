@@ -21,14 +21,14 @@ export const tokenRoutes: readonly Route[] = [
     status: 201,
     problems: [409],
     answer: api.tokenAnswer,
-    async handle({ namedTokens, now }, { message, caller }) {
+    async handle({ namedTokens }, { message, caller }) {
       const { name, role, ttlSeconds } = await readBody(message, api.tokenRequest, bodyBytes);
       const ttlMs = ttlSeconds === null ? null : ttlSeconds * 1000;
-      const expiresAt = ttlMs === null ? null : new Date(now() + ttlMs).toISOString();
-      const token = await namedTokens.create({ name, role, ttlMs, actor: actorOf(caller) });
-      if (token === null)
+      const made = await namedTokens.create({ name, role, ttlMs, actor: actorOf(caller) });
+      if (made === null)
         throw new HttpProblem(409, `a token named ${name} already exists: revoke it, or choose another name`);
-      return { status: 201, body: { name, role, token, expiresAt } };
+      const expiresAt = made.expiresAt === null ? null : new Date(made.expiresAt).toISOString();
+      return { status: 201, body: { name, role, token: made.text, expiresAt } };
     },
   }),
   route('DELETE', '/v1/tokens/{name}', 'admin', {

@@ -325,7 +325,8 @@ export function portsOf(world: World): ApiPorts {
         world.revoked ? null : (tokens[header?.replace('Bearer ', '') ?? ''] ?? null),
     },
     namedTokens: {
-      create: async ({ name }) => (name === 'taken' ? null : `text of ${name}`),
+      create: async ({ name, ttlMs }) =>
+        name === 'taken' ? null : { text: `text of ${name}`, expiresAt: ttlMs === null ? null : now + ttlMs },
       list: async () => [takenToken],
       revoke: async (name) => name === 'taken',
     },
