@@ -4,6 +4,7 @@ import { pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Proven, QuotedBank } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
 import { advice } from './advice.ts';
 import {
@@ -307,14 +308,4 @@ function judgeValues(
     asReferenced: enough && !sentBootLog && revoked === null,
     references: match === undefined ? [] : [match.reference.name],
   };
-}
-
-/** The time around `at` in which no reference expires. */
-function spanAround(expiries: readonly number[], at: number): readonly [from: number, until: number] {
-  let from = Number.NEGATIVE_INFINITY;
-  let until = Number.POSITIVE_INFINITY;
-  for (const time of expiries)
-    if (time <= at) from = Math.max(from, time);
-    else until = Math.min(until, time);
-  return [from, until];
 }

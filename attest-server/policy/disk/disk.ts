@@ -3,6 +3,7 @@ import { type DiskPart, parseDiskPart } from '../../protocol/disk.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, SharedVolume } from '../aspect.ts';
+import { spanAround } from '../expiry-span.ts';
 import { type Finding, unproven } from '../finding.ts';
 import { advice } from './advice.ts';
 import { captureDisk } from './capture.ts';
@@ -187,14 +188,4 @@ function sharedText(volumes: readonly SharedVolume[]): string {
 function pastText({ past }: JudgedNode): string {
   const { volumes, against } = diskMemoryIn(past.memory);
   return `${against?.code ?? ''} ${against?.text ?? ''} ${volumes.join(' ')}`;
-}
-
-/** The time around `at` in which no reference expires. */
-function spanAround(expiries: readonly number[], at: number): readonly [from: number, until: number] {
-  let from = Number.NEGATIVE_INFINITY;
-  let until = Number.POSITIVE_INFINITY;
-  for (const time of expiries)
-    if (time <= at) from = Math.max(from, time);
-    else until = Math.min(until, time);
-  return [from, until];
 }
