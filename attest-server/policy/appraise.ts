@@ -142,10 +142,12 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
     const isMissed = prepared.group.require.includes(name) || against[name] !== undefined;
-    const missing = unreadBy(aspect, unread).filter(
-      // Nobody asks for it, and the node never showed it: there is nothing to tell.
-      (one) => isMissed || one.name === 'host' || past.sentParts.includes(one.name),
-    );
+    const itsOwn = unreadBy(aspect, unread);
+    // Nobody asks for it, and the node never showed it: there is nothing to tell.
+    const missing =
+      isMissed || itsOwn.length === 0
+        ? itsOwn
+        : itsOwn.filter((one) => one.name === 'host' || past.sentParts.includes(one.name));
     const own = judge.judge(proven, judged, at);
     const judgement = missing.length === 0 ? own : withUnread(own, name, missing, against[name] ?? null);
     if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
