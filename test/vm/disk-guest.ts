@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { run } from 'node-tpm2/run';
+import { type DebianKernel, debianKernel } from './debian-kernel.ts';
 import { type Files, newc } from './guest-image.ts';
 
 const bounds = { timeoutMs: 300_000, maxOutputBytes: 64 * 1024 * 1024 };
@@ -35,7 +36,8 @@ poweroff -f
 export async function inDiskGuest(script: string): Promise<ReadonlyMap<string, string>> {
   const dir = await mkdtemp(join(tmpdir(), 'assay-disk-guest-'));
   try {
-    const kernel = await debianKernel(join(dir, 'packages'));
+    await using kernel = await debianKernel();
+    await writeFile(join(dir, 'vmlinuz'), kernel.image);
     const app = join(dir, 'app');
     await run(process.execPath, [join(repository, 'swtpm-fixtures/set-up/build.ts'), '--out', app], bounds);
     const initrd = newc({
@@ -43,7 +45,7 @@ export async function inDiskGuest(script: string): Promise<ReadonlyMap<string, s
       script,
       'bin/busybox': await readFile('/usr/bin/busybox'),
       ...(await withLibraries([...programs, process.execPath])),
-      ...(await kernel.modules()),
+      ...(await unpackedModules(kernel)),
       ...(await filesIn(app, 'app')),
     });
     await writeFile(join(dir, 'initrd'), initrd);
@@ -52,7 +54,7 @@ export async function inDiskGuest(script: string): Promise<ReadonlyMap<string, s
       [
         ...['-accel', 'tcg,thread=multi', '-cpu', 'Nehalem', '-smp', '2', '-m', '2048'],
         ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
-        ...['-kernel', kernel.path, '-initrd', join(dir, 'initrd')],
+        ...['-kernel', join(dir, 'vmlinuz'), '-initrd', join(dir, 'initrd')],
         ...['-append', 'console=ttyS0 quiet panic=-1 no_timer_check'],
       ],
       bounds,
@@ -66,25 +68,13 @@ export async function inDiskGuest(script: string): Promise<ReadonlyMap<string, s
   }
 }
 
-async function debianKernel(dir: string) {
-  await run('mkdir', ['-p', dir], bounds);
-  const { stdout } = await run('apt-cache', ['depends', 'linux-image-cloud-amd64'], bounds);
-  const name = /linux-image-\d\S+/.exec(stdout.toString())?.[0];
-  if (name === undefined) throw new Error('apt-cache knows no linux-image-cloud-amd64: run apt-get update');
-  // apt-get writes where it runs.
-  await run('env', ['-C', dir, 'apt-get', '-qq', 'download', name], bounds);
-  for (const file of await readdir(dir)) await run('dpkg-deb', ['-x', join(dir, file), dir], bounds);
-  return {
-    path: join(dir, 'boot', name.replace('linux-image', 'vmlinuz')),
-    modules: async (): Promise<Files> => {
-      const found = globSync(`usr/lib/modules/*/kernel/**/{${modules.join()}}.ko.xz`, { cwd: dir });
-      const files = found.map(async (path) => {
-        const { stdout: module } = await run('xz', ['-dc', join(dir, path)], bounds);
-        return [`modules/${path.slice(path.lastIndexOf('/') + 1, -'.xz'.length)}`, module] as const;
-      });
-      return Object.fromEntries(await Promise.all(files));
-    },
-  };
+async function unpackedModules({ modules: folder }: DebianKernel): Promise<Files> {
+  const found = globSync(`kernel/**/{${modules.join()}}.ko.xz`, { cwd: folder });
+  const files = found.map(async (path) => {
+    const { stdout: module } = await run('xz', ['-dc', join(folder, path)], bounds);
+    return [`modules/${path.slice(path.lastIndexOf('/') + 1, -'.xz'.length)}`, module] as const;
+  });
+  return Object.fromEntries(await Promise.all(files));
 }
 
 /** Programs as `/usr/bin/NAME`, and each library where it is here. */
