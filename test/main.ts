@@ -1,21 +1,12 @@
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { start } from 'node-tpm2/run';
+import { type Batches, batchesOf } from './batches.ts';
 import { type Check, checks, fixes, importRules } from './checks.ts';
+import { runMocha, type Totals } from './mocha-process.ts';
 
-interface Totals {
-  passed: number;
-  failed: number;
-  skipped: number;
-  /** Titles of the tests that failed. */
-  failures?: readonly string[];
-}
-
-/**
- * Files that one process of mocha runs. A process that has run hundreds is three times as slow as those that share them:
- * what it keeps of each is looked at by every collection of garbage.
- */
-const filesAtOnce = 25;
+/** Two processes keep two processors busy: a test waits often. With more, tests of this machine's speed would fail. */
+const atATime = 2;
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
 /** Runs when it is named, which `npm run test:vm` does: virtual machines take a minute each. */
@@ -29,6 +20,9 @@ const env = Object.fromEntries(
     return value === undefined ? [] : [[name, value]];
   }),
 );
+
+const nothing: Totals = { passed: 0, failed: 0, skipped: 0, failures: [], files: {} };
+const endingSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 const [verb, ...args] = process.argv.slice(2);
 if (verb === 'fix') await runAll(fixes);
@@ -49,22 +43,19 @@ async function test(): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const totals = args.length === 0 ? await runAll(checks) : { passed: 0, failed: 0, skipped: 0 };
+  const ran = args.length === 0 ? [await runAll(checks)] : [];
   const options = others.filter((arg) => !arg.endsWith('.ts'));
-  const named = others.filter((arg) => arg.endsWith('.ts'));
+  const named = others.filter((arg) => arg.endsWith('.ts')).flatMap((arg) => globSync(arg, { cwd: root }));
   const files = named.length > 0 ? named : testFiles(chosen.length > 0 ? chosen : groups);
   if (files.length === 0) {
-    console.log(`no test files in ${chosen.join(', ')}`);
-    totals.failed += 1;
+    const failure = `no test files in ${chosen.join(', ')}`;
+    ran.push({ ...nothing, failed: 1, failures: [failure] });
   }
-  const failures: string[] = [];
-  for (let at = 0; at < files.length; at += filesAtOnce) {
-    const ran = await runMocha([...options, ...files.slice(at, at + filesAtOnce)]);
-    add(totals, ran);
-    failures.push(...(ran.failures ?? []));
-  }
+  ran.push(...(await runBatches(batchesOf(files), options)));
+  const totals = joined(ran);
   process.exitCode = totals.failed > 0 ? 1 : 0;
-  for (const title of failures) console.log(`FAILED  ${title}`);
+  showSlowest(totals.files);
+  for (const title of totals.failures) console.log(`FAILED  ${title}`);
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 }
 
@@ -78,41 +69,51 @@ function testFiles(chosen: readonly string[]): string[] {
   return chosen.flatMap((group) => globSync(`test/**/*.${group}.test.ts`, { cwd: root }).sort());
 }
 
-function add(totals: Totals, more: Totals): void {
-  totals.passed += more.passed;
-  totals.failed += more.failed;
-  totals.skipped += more.skipped;
+/** Two batches at a time, then one after the other those that bear no company. A signal ends all that runs. */
+async function runBatches({ sideBySide, alone }: Batches, options: readonly string[]): Promise<Totals[]> {
+  const ending = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    console.log(`${signal}: ends the tests that run`);
+    ending.abort(signal);
+  };
+  for (const signal of endingSignals) process.on(signal, onSignal);
+  const ran: Totals[] = [];
+  const shown = sideBySide.length > 1 ? 'whole' : 'live';
+  const work = async (queue: (readonly string[])[], shown: 'live' | 'whole') => {
+    for (let files = queue.shift(); files !== undefined && !ending.signal.aborted; files = queue.shift())
+      ran.push(await runMocha({ args: [...options, ...files], env, shown, signal: ending.signal }));
+  };
+  const queue = [...sideBySide];
+  await Promise.all(Array.from({ length: atATime }, () => work(queue, shown)));
+  await work([...alone], 'live');
+  for (const signal of endingSignals) process.off(signal, onSignal);
+  // As if there had been no listener: the caller learns by which signal this ended.
+  if (ending.signal.aborted) process.kill(process.pid, ending.signal.reason);
+  return ran;
 }
 
-/** A run that ends without its totals (a crash, an exit inside a test) counts as one failure. */
-async function runMocha(mochaArgs: readonly string[]): Promise<Totals> {
-  const mocha = join(bin, 'mocha', 'bin', 'mocha.js');
-  const reporter = join(import.meta.dirname, 'reporter.mjs');
-  const child = start(process.execPath, [mocha, '--reporter', reporter, ...mochaArgs], {
-    env,
-    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
-  });
-  // Ctrl-C reaches the whole group by itself; a SIGTERM only us.
-  const passOn = () => child.kill('SIGTERM');
-  process.on('SIGTERM', passOn);
-  let said = '';
-  child.stdio[3]?.on('data', (bytes: Buffer) => {
-    said += bytes.toString('utf8');
-  });
-  const code = await exitOf(child);
-  process.off('SIGTERM', passOn);
-  const [head = '', ...failures] = said.split('\n').filter((line) => line !== '');
-  const match = /^(\d+) (\d+) (\d+)$/.exec(head);
-  if (match === null) {
-    console.log(`mocha ended with ${code} before it was done`);
-    return { passed: 0, failed: 1, skipped: 0 };
-  }
-  return { passed: Number(match[1]), failed: Number(match[2]), skipped: Number(match[3]), failures };
+function joined(all: readonly Totals[]): Totals {
+  const sum = (count: (totals: Totals) => number) => all.reduce((total, totals) => total + count(totals), 0);
+  return {
+    passed: sum(({ passed }) => passed),
+    failed: sum(({ failed }) => failed),
+    skipped: sum(({ skipped }) => skipped),
+    failures: all.flatMap(({ failures }) => failures),
+    files: Object.assign({}, ...all.map(({ files }) => files)),
+  };
+}
+
+/** So that whoever adds a slow test sees it. */
+function showSlowest(files: Totals['files']): void {
+  const slowest = Object.entries(files).sort(([, one], [, other]) => other - one);
+  if (slowest.length < 11) return;
+  for (const [file, ms] of slowest.slice(0, 10))
+    console.log(`${(ms / 1000).toFixed(1).padStart(6)} s  ${file}`);
 }
 
 /** Runs the checks in turn, each one line; one that fails shows what it said. */
 async function runAll(list: readonly Check[]): Promise<Totals> {
-  const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
+  const failures: string[] = [];
   for (const { name, command } of list) {
     const before = performance.now();
     const child = start(process.execPath, [join(bin, command[0]), ...command.slice(1)], {
@@ -128,13 +129,11 @@ async function runAll(list: readonly Check[]): Promise<Totals> {
     const code = await exitOf(child);
     const seconds = ((performance.now() - before) / 1000).toFixed(1);
     console.log(`${code === 0 ? 'ok    ' : 'FAILED'}  ${name} (${seconds} s)`);
-    if (code === 0) totals.passed += 1;
-    else {
-      totals.failed += 1;
-      console.log(Buffer.concat(said).toString('utf8'));
-    }
+    if (code === 0) continue;
+    failures.push(name);
+    console.log(Buffer.concat(said).toString('utf8'));
   }
-  return totals;
+  return { ...nothing, passed: list.length - failures.length, failed: failures.length, failures };
 }
 
 function exitOf(child: ReturnType<typeof start>): Promise<number | string> {

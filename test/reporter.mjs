@@ -1,16 +1,28 @@
 import { writeSync } from 'node:fs';
+import { relative } from 'node:path';
 import Mocha from 'mocha';
 
-const { EVENT_RUN_END } = Mocha.Runner.constants;
+const { EVENT_RUN_END, EVENT_SUITE_BEGIN, EVENT_SUITE_END } = Mocha.Runner.constants;
 
-/** mocha's Spec, which at the end also writes `passed failed skipped` to file descriptor 3, for test/main.ts, and a line for each failure. */
+/** mocha's Spec, which at the end also writes its totals as one line of JSON to file descriptor 3, for test/mocha-process.ts. */
 export default class Reporter extends Mocha.reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
+    /** Milliseconds of each file, from the begin of its groups to their end. */
+    const files = {};
+    let begun = 0;
+    runner.on(EVENT_SUITE_BEGIN, (suite) => {
+      if (suite.parent?.root) begun = performance.now();
+    });
+    runner.on(EVENT_SUITE_END, (suite) => {
+      if (!suite.parent?.root) return;
+      const file = relative(process.cwd(), suite.file);
+      files[file] = (files[file] ?? 0) + Math.round(performance.now() - begun);
+    });
     runner.once(EVENT_RUN_END, () => {
-      const { passes, failures, pending } = this.stats;
-      const failed = this.failures.map((test) => `${test.fullTitle().replace(/\s+/g, ' ')}\n`);
-      writeSync(3, `${passes} ${failures} ${pending}\n${failed.join('')}`);
+      const { passes: passed, failures: failed, pending: skipped } = this.stats;
+      const failures = this.failures.map((test) => test.fullTitle().replace(/\s+/g, ' '));
+      writeSync(3, JSON.stringify({ passed, failed, skipped, failures, files }));
     });
   }
 }

@@ -1,0 +1,45 @@
+export interface Batches {
+  /** Each is for one process; two run side by side. */
+  readonly sideBySide: readonly (readonly string[])[];
+  /** Run after those, one after the other. */
+  readonly alone: readonly (readonly string[])[];
+}
+
+/** The slow groups come first: what is left at the end, when one of two processes has no work, is short. */
+export function batchesOf(files: readonly string[]): Batches {
+  const isPure = (file: string) => /\.(unit|property|vectors)\.test\.ts$/.test(file);
+  const others = files.filter((file) => !measuring.includes(file));
+  return {
+    sideBySide: [
+      ...dealt(
+        others.filter((file) => !isPure(file)),
+        filesAtOnce.programs,
+      ),
+      ...dealt(others.filter(isPure), filesAtOnce.pure),
+    ],
+    alone: dealt(
+      files.filter((file) => measuring.includes(file)),
+      filesAtOnce.pure,
+    ),
+  };
+}
+
+/** Deals files out like cards: neighbours are often equally slow, and come into different batches. */
+function dealt(files: readonly string[], atOnce: number): string[][] {
+  const hands = Array.from({ length: Math.ceil(files.length / atOnce) }, (): string[] => []);
+  for (const [index, file] of files.entries()) hands[index % hands.length]?.push(file);
+  return hands;
+}
+
+/** What is measured there (answers due in a time, seconds until something is noticed) means little beside another process. */
+const measuring: readonly string[] = [
+  'test/agent/watch/detection.e2e.test.ts',
+  'test/attest-server/channel/flood.e2e.test.ts',
+  'test/attest-server/door/door.e2e.test.ts',
+];
+
+/**
+ * A process that has run hundreds of files is three times as slow as those that share them: what it keeps of each is looked
+ * at by every collection of garbage. The slow ones are fewer, so that both processes end at nearly the same time.
+ */
+const filesAtOnce = { pure: 16, programs: 4 };

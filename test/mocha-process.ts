@@ -1,0 +1,92 @@
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { start } from 'node-tpm2/run';
+import { z } from 'zod';
+
+/** What `reporter.mjs` writes at the end of a run. */
+const totals = z.strictObject({
+  passed: z.int(),
+  failed: z.int(),
+  skipped: z.int(),
+  /** Titles of the tests that failed. */
+  failures: z.array(z.string()),
+  /** Milliseconds of each file. */
+  files: z.record(z.string(), z.number()),
+});
+
+export type Totals = Readonly<z.infer<typeof totals>>;
+
+export interface MochaRun {
+  /** Files and options for mocha. */
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** `live` shows each test as it ends; `whole` prints all at once when the run ends. */
+  readonly shown: 'live' | 'whole';
+  /** Ends mocha, and what its tests started. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs mocha in a process. One that ends without its totals (a crash, an exit inside a test) counts as one failure. */
+export async function runMocha({ args, env, shown, signal }: MochaRun): Promise<Totals> {
+  const mocha = join(import.meta.dirname, '..', 'node_modules', 'mocha', 'bin', 'mocha.js');
+  const reporter = join(import.meta.dirname, 'reporter.mjs');
+  using output = shown === 'whole' ? keptOutput() : null;
+  const stream = output === null ? 'inherit' : output.fd;
+  const child = start(process.execPath, [mocha, '--reporter', reporter, ...args], {
+    env,
+    stdio: ['ignore', stream, stream, 'pipe'],
+    // A group of its own, with all that its tests start: a signal to the group ends them too.
+    detached: true,
+  });
+  const end = () => endGroup(child.pid);
+  signal.addEventListener('abort', end, { once: true });
+  let said = '';
+  child.stdio[3]?.on('data', (bytes: Buffer) => {
+    said += bytes.toString('utf8');
+  });
+  const ended = await new Promise<number | string>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, by) => resolve(code ?? by ?? 'no status'));
+  });
+  signal.removeEventListener('abort', end);
+  if (output !== null) process.stdout.write(output.text());
+  const read = readTotals(said);
+  if (read !== null) return read;
+  const failure = `mocha ended with ${ended} before it was done: ${args.join(' ')}`;
+  console.log(failure);
+  return { passed: 0, failed: 1, skipped: 0, failures: [failure], files: {} };
+}
+
+function endGroup(leader: number | undefined): void {
+  if (leader === undefined) return;
+  try {
+    process.kill(-leader, 'SIGTERM');
+  } catch (error) {
+    // It ended meanwhile.
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
+}
+
+/** A file without a name, not a pipe: a program that a test left behind would hold a pipe open, and the run would not end. */
+function keptOutput(): { readonly fd: number; text(): string } & Disposable {
+  const folder = mkdtempSync(join(tmpdir(), 'assay-test-output-'));
+  const fd = openSync(join(folder, 'output'), 'w+');
+  rmSync(folder, { recursive: true });
+  return {
+    fd,
+    text() {
+      const bytes = Buffer.alloc(fstatSync(fd).size);
+      return bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, 0));
+    },
+    [Symbol.dispose]: () => closeSync(fd),
+  };
+}
+
+function readTotals(said: string): Totals | null {
+  try {
+    return totals.parse(JSON.parse(said));
+  } catch {
+    return null;
+  }
+}
