@@ -1,11 +1,11 @@
 export interface Batches {
-  /** Each is for one process; two run side by side. */
+  /** Each is for one process, and two of them run side by side. */
   readonly sideBySide: readonly (readonly string[])[];
   /** Run after those, one after the other. */
   readonly alone: readonly (readonly string[])[];
 }
 
-/** The slow groups come first: what is left at the end, when one of two processes has no work, is short. */
+/** Tests of whole programs come first, and last those that compute. */
 export function batchesOf(files: readonly string[]): Batches {
   const isPure = (file: string) => /\.(unit|property|vectors)\.test\.ts$/.test(file);
   const others = files.filter((file) => !measuring.includes(file));
@@ -40,6 +40,6 @@ const measuring: readonly string[] = [
 
 /**
  * A process that has run hundreds of files is three times as slow as those that share them: what it keeps of each is looked
- * at by every collection of garbage. The slow ones are fewer, so that both processes end at nearly the same time.
+ * at by every collection of garbage. Few slow ones at once let both ends meet.
  */
-const filesAtOnce = { pure: 16, programs: 4 };
+const filesAtOnce = { pure: 16, programs: 3 };

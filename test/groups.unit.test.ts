@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { globSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'mocha';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { start } from 'node-tpm2/run';
+import { batchesOf } from './batches.ts';
 import { endOf } from './swtpm-fixtures/end-of.ts';
 
 const program = join(import.meta.dirname, 'main.ts');
@@ -29,5 +36,103 @@ describe('npm test -- ARGUMENTS', () => {
       const { code, stdout } = await run('--grep', 'nothing is called that', file);
       assert.deepEqual([code, stdout.trimEnd().split('\n').at(-1)], [0, '0 passed, 0 failed, 0 skipped']);
     }
+  });
+});
+
+describe('the processes of npm test', () => {
+  let folder = '';
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-groups-'));
+  });
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+
+  async function testFile(name: string, body: string): Promise<string> {
+    const file = join(folder, name);
+    await writeFile(file, `describe('${name}', () => { it('does', async () => { ${body} }); });\n`);
+    return file;
+  }
+
+  it('run side by side, and their totals, failures and slowest files are told together at the end', async () => {
+    const files = await Promise.all(
+      Array.from({ length: 40 }, (_, index) => testFile(`${index}.unit.test.ts`, '')),
+    );
+    const failing = await testFile('failing.e2e.test.ts', "throw new Error('no');");
+    const { code, stdout } = await run(...files, failing);
+    assert.equal(code, 1);
+    const lines = stdout.trimEnd().split('\n');
+    assert.deepEqual(lines.slice(-2), ['FAILED  failing.e2e.test.ts does', '40 passed, 1 failed, 0 skipped']);
+    const slowest = lines.slice(-12, -2);
+    assert(
+      slowest.every((line) => /^ +\d+\.\d s {2}\S+\.test\.ts$/.test(line)),
+      slowest.join('\n'),
+    );
+  });
+
+  it('count as failed where one ends before its tests do', async () => {
+    const crashing = await testFile('crashing.e2e.test.ts', 'process.exit(0);');
+    const passing = await testFile('passing.unit.test.ts', '');
+    const { code, stdout } = await run(crashing, passing);
+    assert.equal(code, 1);
+    assert.match(stdout, /^FAILED {2}mocha ended with 0 before it was done: .*crashing\.e2e\.test\.ts$/m);
+    assert.match(stdout, /^1 passed, 1 failed, 0 skipped\n$/m);
+  });
+
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    it(`end with all that their tests started on ${signal}`, async () => {
+      const hanging = await Promise.all(
+        ['one.e2e', 'other.unit'].map((name) => testFile(`${name}.test.ts`, hang(join(folder, name)))),
+      );
+      const child = start(process.execPath, [program, 'test', ...hanging], { stdio: 'ignore' });
+      const ended = once(child, 'exit');
+      const pids = await Promise.all(['one.e2e', 'other.unit'].map((name) => pidIn(join(folder, name))));
+      child.kill(signal);
+      assert.deepEqual(await ended, [null, signal]);
+      // Whoever is ended is gone a moment later.
+      for (const pid of pids) while (await isAlive(pid)) await sleep(10);
+    });
+});
+
+/** The body of a test that starts a program, says which in a file, and never ends. */
+const hang = (file: string) => `
+  const { spawn } = await import('node:child_process');
+  const { renameSync, writeFileSync } = await import('node:fs');
+  writeFileSync('${file}.new', String(spawn('sleep', ['60']).pid));
+  renameSync('${file}.new', '${file}');
+  await new Promise((resolve) => setTimeout(resolve, 60_000));`;
+
+async function pidIn(file: string): Promise<number> {
+  for (;;) {
+    const text = await readFile(file, 'utf8').catch(() => null);
+    if (text !== null) return Number(text);
+    await sleep(10);
+  }
+}
+
+/** Not as a zombie, which its parent has not asked for yet. */
+async function isAlive(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
+  return status !== null && !/^\d+ \(.*\) Z/.test(status);
+}
+
+describe('the batches of npm test', () => {
+  const root = join(import.meta.dirname, '..');
+  const all = globSync('test/**/*.{unit,property,vectors,swtpm,e2e}.test.ts', { cwd: root });
+  const { sideBySide, alone } = batchesOf(all);
+
+  it('have each file once', () => {
+    assert.deepEqual([...sideBySide, ...alone].flat().sort(), all.sort());
+  });
+
+  it('keep to themselves the files that measure time', () => {
+    assert.deepEqual(alone.flat().sort(), [
+      'test/agent/watch/detection.e2e.test.ts',
+      'test/attest-server/channel/flood.e2e.test.ts',
+      'test/attest-server/door/door.e2e.test.ts',
+    ]);
+  });
+
+  it('are those of whole programs first, and then those that compute', () => {
+    const kinds = sideBySide.map((files) => files.some((file) => /\.(swtpm|e2e)\.test\.ts$/.test(file)));
+    assert.deepEqual(kinds, [...kinds].sort().reverse());
   });
 });

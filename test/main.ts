@@ -5,9 +5,6 @@ import { type Batches, batchesOf } from './batches.ts';
 import { type Check, checks, fixes, importRules } from './checks.ts';
 import { runMocha, type Totals } from './mocha-process.ts';
 
-/** Two processes keep two processors busy: a test waits often. With more, tests of this machine's speed would fail. */
-const atATime = 2;
-
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
 /** Runs when it is named, which `npm run test:vm` does: virtual machines take a minute each. */
 const apart = ['vm'];
@@ -69,25 +66,28 @@ function testFiles(chosen: readonly string[]): string[] {
   return chosen.flatMap((group) => globSync(`test/**/*.${group}.test.ts`, { cwd: root }).sort());
 }
 
-/** Two batches at a time, then one after the other those that bear no company. A signal ends all that runs. */
+/**
+ * Two batches at a time: one from the begin of the list, where tests wait for programs, and one from its end, where they
+ * compute. Then one after the other those that bear no company. A signal ends all that runs.
+ */
 async function runBatches({ sideBySide, alone }: Batches, options: readonly string[]): Promise<Totals[]> {
   const ending = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {
-    console.log(`${signal}: ends the tests that run`);
+    console.log(`${signal}: the tests that run are ended`);
     ending.abort(signal);
   };
   for (const signal of endingSignals) process.on(signal, onSignal);
   const ran: Totals[] = [];
-  const shown = sideBySide.length > 1 ? 'whole' : 'live';
-  const work = async (queue: (readonly string[])[], shown: 'live' | 'whole') => {
-    for (let files = queue.shift(); files !== undefined && !ending.signal.aborted; files = queue.shift())
+  const work = async (next: () => readonly string[] | undefined, shown: 'live' | 'whole') => {
+    for (let files = next(); files !== undefined && !ending.signal.aborted; files = next())
       ran.push(await runMocha({ args: [...options, ...files], env, shown, signal: ending.signal }));
   };
-  const queue = [...sideBySide];
-  await Promise.all(Array.from({ length: atATime }, () => work(queue, shown)));
-  await work([...alone], 'live');
+  const [queue, last] = [[...sideBySide], [...alone]];
+  const shown = queue.length > 1 ? 'whole' : 'live';
+  await Promise.all([work(() => queue.shift(), shown), work(() => queue.pop(), shown)]);
+  await work(() => last.shift(), 'live');
   for (const signal of endingSignals) process.off(signal, onSignal);
-  // As if there had been no listener: the caller learns by which signal this ended.
+  // As if nobody had listened: the caller learns by which signal this ended.
   if (ending.signal.aborted) process.kill(process.pid, ending.signal.reason);
   return ran;
 }

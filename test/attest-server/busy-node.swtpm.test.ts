@@ -98,8 +98,11 @@ describe('the real agent on a node that does not hold still', () => {
       return now?.state === 'unknown' ? now : null;
     });
     assert.equal(status.verdict?.reasons[0]?.code, 'evidence_overdue');
-    const counted = await world.metric('assay_refusals_total{code="evidence_raced"}');
-    assert(counted >= 2, String(counted));
+    // A busy machine may be slower to lose rounds than the node is to age.
+    const counted = await world.until(async () => {
+      const count = await world.metric('assay_refusals_total{code="evidence_raced"}');
+      return count >= 2 ? count : null;
+    });
     assert(quotes > 4 * counted, `${quotes} quotes`);
     const entries = (await world.audit()).filter(({ code }) => code === 'evidence_raced');
     assert.deepEqual([entries.length, entries[0]?.subject], [1, 'node-1']);

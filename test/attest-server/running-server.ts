@@ -67,7 +67,7 @@ export interface TestServer extends AsyncDisposable {
   metrics(): Promise<string>;
   audit(): Promise<readonly AuditEntry[]>;
   status(node: string): Promise<NodeStatus | null>;
-  /** Resolves once `found` gives something, or fails after the time. */
+  /** Resolves once `found` gives something, or fails after the time: 15 seconds, if none is given. */
   until<T>(found: () => T | Promise<T>, withinMs?: number): Promise<NonNullable<T>>;
   /** Ends the server and starts it again on the same state and agent port. @param meanwhile done while it is down */
   restart(meanwhile?: () => Promise<void>): Promise<void>;
@@ -162,7 +162,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
     },
     audit: () => store.audit.entries({ limit: 10_000 }),
     status: (node) => store.verdicts.status(node),
-    async until(found, withinMs = 5_000) {
+    async until(found, withinMs = 15_000) {
       for (const end = performance.now() + withinMs; ; await sleep(10)) {
         const value = await found();
         if (value) return value;
