@@ -41,7 +41,9 @@ async function test(): Promise<void> {
     return;
   }
   const ran = args.length === 0 ? [await runAll(checks)] : [];
-  const options = others.filter((arg) => !arg.endsWith('.ts'));
+  // What a batch says goes into a file first, where mocha sees no terminal.
+  const colour = process.stdout.isTTY && env.NO_COLOR === undefined ? ['--color'] : [];
+  const options = [...colour, ...others.filter((arg) => !arg.endsWith('.ts'))];
   const named = others.filter((arg) => arg.endsWith('.ts')).flatMap((arg) => globSync(arg, { cwd: root }));
   const files = named.length > 0 ? named : testFiles(chosen.length > 0 ? chosen : groups);
   if (files.length === 0) {

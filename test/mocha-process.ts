@@ -33,10 +33,12 @@ export async function runMocha({ args, env, shown, signal }: MochaRun): Promise<
   const reporter = join(import.meta.dirname, 'reporter.mjs');
   using output = shown === 'whole' ? keptOutput() : null;
   const stream = output === null ? 'inherit' : output.fd;
-  const child = start(process.execPath, [mocha, '--reporter', reporter, ...args], {
+  const argv = [process.execPath, mocha, '--reporter', reporter, ...args];
+  // It leads a group, with all that its tests start, so that a signal to the group ends them too. Where this process is
+  // killed, the kernel kills it.
+  const child = start('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
     env,
     stdio: ['ignore', stream, stream, 'pipe'],
-    // A group of its own, with all that its tests start: a signal to the group ends them too.
     detached: true,
   });
   const end = () => endGroup(child.pid);
