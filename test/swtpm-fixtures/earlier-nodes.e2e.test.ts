@@ -13,7 +13,7 @@ const cli = join(import.meta.dirname, '../../attest-server/cli/main.ts');
 const connection = z.object({ server: z.string(), tokenFile: z.string(), caFile: z.string() });
 
 describe('npm start in a folder of before', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
 
   it('revokes the nodes that an earlier run had and this one has not, says so, and lets them come back', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'assay-earlier-'));
