@@ -31,8 +31,11 @@ function dealt(files: readonly string[], atOnce: number): string[][] {
   return hands;
 }
 
-/** They count what is done in a time (answers of those due), which beside another process says nothing. */
-const measuring: readonly string[] = ['test/attest-server/channel/flood.e2e.test.ts'];
+/** They count what is done in a time (answers of those due, connections a second), which beside another process says nothing. */
+const measuring: readonly string[] = [
+  'test/attest-server/channel/flood.e2e.test.ts',
+  'test/attest-server/door/door.e2e.test.ts',
+];
 
 /**
  * A process that has run hundreds of files is three times as slow as those that share them: what it keeps of each is looked
