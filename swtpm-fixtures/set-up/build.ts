@@ -77,6 +77,7 @@ try {
   ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
   copyPackages();
+  leaveOutLocales();
   writeFileSync(join(out, 'package.json'), packageJson());
   writeProgram('assay.js', "#!/usr/bin/env node\nimport './attest-server/cli/assay.mjs';\n");
   writeProgram('assay-server.js', startOf('assay-server', './attest-server/main.js'));
@@ -137,6 +138,16 @@ function copyPackages(): void {
       filter: (file) => !isUnread.test(file.slice(from.length)),
     });
   }
+}
+
+/** Zod's messages in fifty languages, of which none is asked for but English: each program would load and keep them. */
+function leaveOutLocales(): void {
+  const folder = join(out, 'node_modules/zod/v4/locales');
+  const english = "export { default as en } from './en.js';\n";
+  if (!readFileSync(join(folder, 'index.js'), 'utf8').includes('export { default as en } from'))
+    throw new Error('zod has its languages elsewhere: leaveOutLocales is to be mended');
+  for (const file of readdirSync(folder)) if (file !== 'en.js') rmSync(join(folder, file));
+  writeFileSync(join(folder, 'index.js'), english);
 }
 
 /** No name in it is node-tpm2. The pinned Node alone is asked for: it is not of every machine, and large. */
