@@ -307,8 +307,7 @@ class Agent {
     const { signal } = this.#with;
     let tpm: AgentTpm | null = null;
     try {
-      tpm =
-        tpmBroker === null ? await openOwnTpm({ tcti, signal }) : openBrokerTpm(tpmBroker, { signal });
+      tpm = tpmBroker === null ? await openOwnTpm({ tcti, signal }) : openBrokerTpm(tpmBroker, { signal });
       return { tpm, identity: await readIdentity(tpm) };
     } catch (error) {
       await tpm?.close();
