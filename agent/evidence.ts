@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
-import { type Quote, type QuoteRequest, ToolError } from 'node-tpm2';
+import type { Quote, QuoteRequest } from 'node-tpm2';
+import { ToolError } from 'node-tpm2/run';
 import { nonceBytes, qualifyingData } from '../attest-server/protocol/binding.ts';
 import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { Facts } from '../attest-server/protocol/facts.ts';

@@ -3,7 +3,7 @@ import { Argument, Command, CommanderError, Option } from 'commander';
 import { type Logger, pino } from 'pino';
 import { ConfigError } from '../attest-server/protocol/config-error.ts';
 import { logLines } from '../attest-server/protocol/log-lines.ts';
-import type { LogLevel } from '../attest-server/protocol/settings.ts';
+import type { ConfigFile, LogLevel } from '../attest-server/protocol/settings.ts';
 import type { AgentConfig } from './config.ts';
 import { readVersion } from './version.ts';
 
@@ -26,9 +26,8 @@ program
     // Loads zod and the protocol, as the rest of `run` does: 0.12 s of CPU time, for which --version does not wait.
     const { agentSettings, agentValues, configOf } = await import('./config.ts');
     const { formerNames } = await import('../attest-server/protocol/settings.ts');
-    const { readConfigFile } = await import('../attest-server/protocol/config-file.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
-    const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
+    const file = path === undefined ? null : await readConfig(path);
     const sources = { file, environment: process.env, flags: { logLevel } };
     const settings = agentValues(sources);
     const logger = createLogger(settings.logLevel, { node: settings.node });
@@ -121,6 +120,12 @@ function stopSignal(): AbortSignal {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   return stop.signal;
+}
+
+/** What reads YAML is loaded only where there is a file. */
+async function readConfig(path: string): Promise<ConfigFile> {
+  const { readConfigFile } = await import('../attest-server/protocol/config-file.ts');
+  return readConfigFile(path, () => readFile(path, 'utf8'));
 }
 
 async function run(config: AgentConfig, logger: Logger): Promise<void> {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openTpm, ToolError } from 'node-tpm2';
+import type { TpmOptions } from 'node-tpm2';
+import { ToolError } from 'node-tpm2/run';
 import type { Logger } from 'pino';
 import { adviceOn } from '../attest-server/protocol/advice.ts';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
@@ -306,7 +307,7 @@ class Agent {
     const { signal } = this.#with;
     let tpm: AgentTpm | null = null;
     try {
-      tpm = tpmBroker === null ? await openTpm({ tcti, signal }) : openBrokerTpm(tpmBroker, { signal });
+      tpm = tpmBroker === null ? await openOwnTpm({ tcti, signal }) : openBrokerTpm(tpmBroker, { signal });
       return { tpm, identity: await readIdentity(tpm) };
     } catch (error) {
       await tpm?.close();
@@ -330,6 +331,12 @@ class Agent {
     const { joinTokenFile } = this.#config;
     return joinTokenFile === null ? Promise.resolve(null) : readJoinToken(joinTokenFile);
   }
+}
+
+/** Its code is loaded only where no broker holds the TPM. */
+async function openOwnTpm(options: TpmOptions): Promise<AgentTpm> {
+  const { openTpm } = await import('node-tpm2');
+  return openTpm(options);
 }
 
 const addressOf = ({ host, port }: ServerAddress) => `${host}:${port}`;

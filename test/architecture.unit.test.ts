@@ -129,6 +129,8 @@ const impure: readonly (readonly [RegExp, string])[] = [
 interface Import {
   readonly from: string;
   readonly typeOnly: boolean;
+  /** Loaded only when that line is reached. */
+  readonly late: boolean;
 }
 
 describe('the architecture', () => {
@@ -220,6 +222,27 @@ describe('the architecture', () => {
     assert.deepEqual(faults, []);
   });
 
+  // An agent that is left alone holds what it loaded for as long as the node runs.
+  it('loads into the agent nothing of what a broker and netfilter do for it', () => {
+    const loaded = new Set(['agent/main.ts', 'agent/config.ts', 'agent/run.ts']);
+    for (const file of loaded)
+      for (const { from, typeOnly, late } of importsOf(read(file))) {
+        const target = typeOnly || late ? null : resolve(file, from);
+        if (target !== null) loaded.add(target);
+      }
+    const forOthers = [
+      /^agent\/node-tpm2\/(?!run|pcrs|tool-error|response-code)/,
+      /^agent\/netfilter\/(?!client|messages|netfilter-fault)/,
+      /^agent\/tpm-broker\/(?!client|frames|messages)/,
+      /^attest-server\/protocol\/config-file\.ts$/,
+    ];
+    assert.ok(loaded.has('agent/netfilter/client.ts') && loaded.has('agent/tpm-broker/client.ts'));
+    assert.deepEqual(
+      [...loaded].filter((file) => forOthers.some((pattern) => pattern.test(file))),
+      [],
+    );
+  });
+
   it('reaches a database through one door only', () => {
     const faults = files.filter(
       (file) =>
@@ -304,10 +327,10 @@ function importsOf(source: string): readonly Import[] {
   const code = withoutComments(source);
   const found: Import[] = [];
   for (const match of code.matchAll(/^\s*(?:import|export)\s+(?:([^'";]*?)\sfrom\s+)?['"]([^'"]+)['"]/gm)) {
-    found.push({ from: match[2] ?? '', typeOnly: isTypeOnly(match[1]) });
+    found.push({ from: match[2] ?? '', typeOnly: isTypeOnly(match[1]), late: false });
   }
   for (const match of code.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*\)/g)) {
-    found.push({ from: match[1] ?? '', typeOnly: false });
+    found.push({ from: match[1] ?? '', typeOnly: false, late: true });
   }
   return found;
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { askForRules } from '../netfilter/client.ts';
 import { NetfilterFault } from '../netfilter/netfilter-fault.ts';
-import { RuleReader } from '../netfilter/rule-reader.ts';
+import type { RuleReader } from '../netfilter/rule-reader.ts';
 import { type PartCollector, Unavailable } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 
@@ -14,7 +14,7 @@ export const recordedRulesPath = 'run/assay/netfilter/rules.json';
  * @param socket of `assay-agent netfilter`; null: this process reads them itself, where it has the right
  */
 export function firewall(socket: string | null): PartCollector {
-  const inside = new RuleReader({ netns: null });
+  let inside: Promise<RuleReader> | null = null;
   return {
     name: 'firewall',
     part: 'firewall',
@@ -23,7 +23,10 @@ export function firewall(socket: string | null): PartCollector {
     async read(sysroot, signal) {
       try {
         if (socket !== null) return checked(await askForRules(socket, signal));
-        if (sysroot === '/') return (await inside.read(signal)).bytes;
+        if (sysroot === '/') {
+          inside ??= readerOfOwn();
+          return (await (await inside).read(signal)).bytes;
+        }
         return (await recorded(sysroot, signal)) ?? notHere;
       } catch (error) {
         if (error instanceof NetfilterFault) return new Unavailable(`${error.code}: ${error.message}`);
@@ -31,6 +34,12 @@ export function firewall(socket: string | null): PartCollector {
       }
     },
   };
+}
+
+/** What reads rules is loaded only where nobody else does. */
+async function readerOfOwn(): Promise<RuleReader> {
+  const { RuleReader } = await import('../netfilter/rule-reader.ts');
+  return new RuleReader({ netns: null });
 }
 
 const notHere = new Unavailable(

@@ -6,7 +6,6 @@ import { limits } from '../../attest-server/protocol/limits.ts';
 import { backOff } from '../back-off.ts';
 import { longest, parseSaid, request } from './messages.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
-import { RuleWatch } from './rule-watch.ts';
 
 /** The part `firewall`, by `assay-agent netfilter`. @throws NetfilterFault, its own or `unreachable`, `malformed` */
 export async function askForRules(socket: string, signal: AbortSignal): Promise<Buffer> {
@@ -34,6 +33,9 @@ export async function watchFirewall(
 ): Promise<void> {
   if (signal.aborted) return;
   if (source === null) {
+    // What reads rules is loaded only where nobody else does.
+    const { RuleWatch } = await import('./rule-watch.ts');
+    if (signal.aborted) return;
     await using _watch = new RuleWatch({ netns: null, logger, onMoved });
     await once(signal, 'abort');
     return;

@@ -25,6 +25,7 @@ function compile() {
   published.exports = {
     '.': { types: './dist/index.d.ts', default: './dist/index.js' },
     './lock': { types: './dist/lock.d.ts', default: './dist/lock.js' },
+    './pcrs': { types: './dist/pcrs.d.ts', default: './dist/pcrs.js' },
     './run': { types: './dist/run.d.ts', default: './dist/run.js' },
     './package.json': './package.json',
   };

@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { parseFailedCommand, parseResponseCode } from './response-code.ts';
 import { ToolError } from './tool-error.ts';
 
-export { ToolError, type ToolErrorCode } from './tool-error.ts';
+export { ToolError, type ToolErrorCode, toolErrorCodes } from './tool-error.ts';
 
 export interface RunOptions {
   /** Written to the program's standard input, which is then closed. The place for a secret. */

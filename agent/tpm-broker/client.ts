@@ -1,13 +1,7 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type Bank,
-  type PcrSelection,
-  type PcrValues,
-  type Quote,
-  type QuoteRequest,
-  ToolError,
-} from 'node-tpm2';
+import type { Bank, PcrSelection, PcrValues, Quote, QuoteRequest } from 'node-tpm2';
+import { ToolError } from 'node-tpm2/run';
 import { AgentError } from '../agent-error.ts';
 import { encodeFrame, type Frame, FrameReader } from './frames.ts';
 import { answerBounds, answers, checkNoFault, decodeValues, isBusy, type Request } from './messages.ts';

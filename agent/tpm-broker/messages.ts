@@ -1,4 +1,5 @@
-import { banks, type PcrValues, ToolError, toolErrorCodes } from 'node-tpm2';
+import { banks, type PcrValues } from 'node-tpm2/pcrs';
+import { ToolError, toolErrorCodes } from 'node-tpm2/run';
 import { z } from 'zod';
 import type { FrameBounds } from './frames.ts';
 

@@ -17,7 +17,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { Command } from 'commander';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { agentFlags } from './agent-flags.ts';
+import { agentFlags, flagsOfAnyNode } from './agent-flags.ts';
 
 /**
  * `npm run build`: a package of plain JavaScript, file for file, with what it reads at run time, the packages that it
@@ -62,10 +62,7 @@ const parsed = <T>(file: string, schema: z.ZodType<T>): T =>
 
 try {
   makeEmpty(out);
-  await run('tsc', process.execPath, [
-    join(root, 'node_modules/typescript/bin/tsc'),
-    ...['-p', join(root, 'tsconfig.build.json'), '--outDir', out, '--pretty', 'false'],
-  ]);
+  await compile('-p', join(root, 'tsconfig.build.json'), '--outDir', out);
   for (const file of globSync('**/*.js', { cwd: out })) bindNodeTpm2(join(out, file));
   const readAtRunTime = ['attest-server/**/*.{pem,yaml}', 'attest-server/policy/file/policy.schema.json'];
   const beside = [
@@ -77,6 +74,8 @@ try {
   ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
   copyPackages();
+  leaveOutLocales();
+  await leaveOutComments('zod');
   writeFileSync(join(out, 'package.json'), packageJson());
   writeProgram('assay.js', "#!/usr/bin/env node\nimport './attest-server/cli/assay.mjs';\n");
   writeProgram('assay-server.js', startOf('assay-server', './attest-server/main.js'));
@@ -100,6 +99,11 @@ async function run(name: string, program: string, args: readonly string[]): Prom
   const child = start(program, args, { stdio: ['ignore', 2, 2] });
   const [code, signal] = await once(child, 'exit');
   if (code !== 0) throw new Error(`${name} ended with ${code ?? signal}`);
+}
+
+async function compile(...args: readonly string[]): Promise<void> {
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  await run('tsc', process.execPath, [tsc, '--pretty', 'false', ...args]);
 }
 
 /** `node-tpm2` would be looked for in node_modules, where its files are TypeScript: it stands at its own path here. */
@@ -137,6 +141,30 @@ function copyPackages(): void {
       filter: (file) => !isUnread.test(file.slice(from.length)),
     });
   }
+}
+
+/** Zod's messages in fifty languages, of which none is asked for but English: each program would load and keep them. */
+function leaveOutLocales(): void {
+  const folder = join(out, 'node_modules/zod/v4/locales');
+  const english = "export { default as en } from './en.js';\n";
+  if (!readFileSync(join(folder, 'index.js'), 'utf8').includes('export { default as en } from'))
+    throw new Error('zod has its languages elsewhere: leaveOutLocales is to be mended');
+  for (const file of readdirSync(folder)) if (file !== 'en.js') rmSync(join(folder, file));
+  writeFileSync(join(folder, 'index.js'), english);
+}
+
+/** A program keeps the text of each module that it loads. Of zod's more than half is comments, and they make it two bytes a letter. */
+async function leaveOutComments(name: string): Promise<void> {
+  const from = join(out, `${name}-with-comments`);
+  const to = join(out, 'node_modules', name);
+  renameSync(to, from);
+  cpSync(from, to, { recursive: true });
+  await compile(
+    ...['--ignoreConfig', '--allowJs', '--noCheck', '--noResolve', '--removeComments', '--types', ''],
+    ...['--target', 'esnext', '--module', 'preserve', '--rootDir', from, '--outDir', to],
+    ...globSync('**/*.js', { cwd: from }).map((file) => join(from, file)),
+  );
+  rmSync(from, { recursive: true });
 }
 
 /** No name in it is node-tpm2. The pinned Node alone is asked for: it is not of every machine, and large. */
@@ -179,7 +207,8 @@ else {
 
 /** A shell that becomes the program: no second process, and no wait for the machine's Node. */
 function launcher(name: string, start: string): string {
-  const flags = name === 'assay-agent' ? agentFlags.map((flag) => ` ${flag}`).join('') : '';
+  const flagsOf = (flags: readonly string[]) =>
+    name === 'assay-agent' ? flags.map((flag) => ` ${flag}`).join('') : '';
   return `#!/bin/sh
 # Starts ${name} with the Node.js that it is tested with, a package of its own; else with the machine's.
 package=$(readlink -f "$0") && package=\${package%/bin/*}
@@ -189,9 +218,9 @@ beside=\${package%/*}
 [ "\${beside##*/}" = node_modules ] || beside=
 for modules in "$package/node_modules" \${beside:+"$beside"}; do
   node=$modules/node-linux-$arch/bin/node
-  if [ -x "$node" ]; then exec "$node"${flags} "$package/${start}" "$@"; fi
+  if [ -x "$node" ]; then exec "$node"${flagsOf(agentFlags)} "$package/${start}" "$@"; fi
 done
-if command -v node >/dev/null; then exec node${flags} "$package/${start}" "$@"; fi
+if command -v node >/dev/null; then exec node${flagsOf(flagsOfAnyNode)} "$package/${start}" "$@"; fi
 echo "${name}: there is no Node.js, and 24 or newer is needed: install it, or install assay with its optional packages" >&2
 exit 1
 `;
