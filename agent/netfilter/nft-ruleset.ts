@@ -1,5 +1,6 @@
 import {
   iptablesTables,
+  isHostChain,
   ownerOfChain,
   ownerOfTable,
   withoutIds,
@@ -187,7 +188,7 @@ function nameOf(value: Value, key: string): string {
   throw new NetfilterFault('malformed', `nft wrote a member without ${key}`);
 }
 
-/** A base chain of a declared table stays itself; what it holds is left out. */
+/** A base chain of a declared table stays itself; what it holds is left out, but for host endpoints. */
 function ownerOf(
   family: string,
   table: string,
@@ -195,6 +196,7 @@ function ownerOf(
   kind: string,
   isBase: boolean,
 ): { readonly owner: string; readonly as: string } | null {
+  if (chain !== null && isHostChain(family, table, chain)) return null;
   const whole = ownerOfTable(family, table);
   if (whole !== null) return kind === 'chain' && isBase ? null : { owner: whole, as: chain ?? '*' };
   return chain === null || isBase ? null : ownerOfChain(family, table, chain);

@@ -41,7 +41,7 @@ export function drift(
   reference: string,
   digest: string,
   differences: readonly Difference[],
-  calico: string | null,
+  host: readonly string[],
 ): Finding {
   const [first] = differences;
   const more = differences.length - 1;
@@ -56,10 +56,7 @@ export function drift(
     text: `The rules of the firewall differ from reference ${reference}${where}: ${sumOf(differences)}.`,
     evidence: { digest, position: outsideText(first?.name ?? 'rules') },
     reference,
-    detail: [
-      ...(calico === null ? [] : [calico]),
-      ...shownDifferences(differences, mostLines).map(outsideText),
-    ],
+    detail: [...host.map(outsideText), ...shownDifferences(differences, mostLines).map(outsideText)],
   };
 }
 

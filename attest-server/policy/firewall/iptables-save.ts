@@ -231,6 +231,7 @@ const plainModules: ReadonlySet<string> = new Set([
   'dccp',
   'multiport',
   'comment',
+  'mark',
   'iprange',
   'icmp',
   'icmp6',
@@ -276,6 +277,7 @@ function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): C
   const conditions: Condition[] = [];
   let outcome: Outcome = { do: 'continue' };
   let not = false;
+  let module = '';
   for (let i = 2; i < words.length; ) {
     const { text: option } = words[i]!;
     i += 1;
@@ -294,7 +296,10 @@ function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): C
       // What follows are the options of the target.
       break;
     }
-    const condition = conditionOf(option, values, not);
+    if (option === '-m' || option === '--match') module = value;
+    // Of a connection it would be, by the module connmark.
+    const isMark = option === '--mark' && module === 'mark';
+    const condition = isMark ? markOf(value, not) : conditionOf(option, values, not);
     if (condition !== null) conditions.push(condition);
     not = false;
   }
@@ -348,9 +353,17 @@ function conditionOf(option: string, values: readonly string[], not: boolean): C
 }
 
 function inputOf(name: string, not: boolean): Condition {
-  if (name === 'lo') return { on: 'input', loopback: true, not };
+  const names = [name];
+  if (name === 'lo') return { on: 'input', loopback: true, names, not };
   const reachesLoopback = name.endsWith('+') && 'lo'.startsWith(name.slice(0, -1));
-  return reachesLoopback ? unknown : { on: 'input', loopback: false, not };
+  return reachesLoopback ? unknown : { on: 'input', loopback: false, names, not };
+}
+
+/** `0x1`, or `0x0/0x10000` */
+function markOf(text: string, not: boolean): Condition {
+  const found = /^(0x[0-9a-fA-F]{1,8})(?:\/(0x[0-9a-fA-F]{1,8}))?$/.exec(text);
+  const [, value, mask = '0xffffffff'] = found ?? [];
+  return value === undefined ? unknown : { on: 'mark', value: BigInt(value), mask: BigInt(mask), not };
 }
 
 function sourceOf(text: string, not: boolean): Condition {

@@ -1,6 +1,5 @@
 import type { FirewallPart } from '../../protocol/firewall.ts';
 import type { Finding } from '../finding.ts';
-import { calicoHostPolicies } from './calico-host.ts';
 import { compareRulesets, type Difference } from './compare.ts';
 import { dualHooks } from './dual-tables.ts';
 import {
@@ -12,6 +11,7 @@ import {
   noLongerClosed,
   openAgainst,
 } from './findings.ts';
+import { endpointInterfaces, hostPolicies } from './host-endpoint.ts';
 import { droppedNoMore, openedSince, portsSpokenOf } from './opened.ts';
 import type { Ranges } from './ranges.ts';
 import { comparedOf, rulesetOf } from './read-ruleset.ts';
@@ -26,13 +26,17 @@ export interface Baseline {
   /** `comparedOf`. */
   readonly ruleset: Ruleset;
   readonly spokenOf: () => Ranges;
+  /** Of Calico's host endpoints. */
+  readonly interfaces: readonly string[];
 }
 
 export function baselineOf(name: string, ruleset: Ruleset): Baseline {
   let ports: Ranges | null = null;
+  const compared = comparedOf(ruleset);
   return {
     name,
-    ruleset: comparedOf(ruleset),
+    ruleset: compared,
+    interfaces: endpointInterfaces(compared),
     spokenOf: () => {
       ports ??= portsSpokenOf(ruleset);
       return ports;
@@ -57,8 +61,7 @@ export function judgeRules(
   rules: Pick<FirewallRules, 'require' | 'forbid'>,
   baselines: readonly Baseline[],
 ): JudgedRules {
-  const whole = rulesetOf(part);
-  const node = comparedOf(whole);
+  const node = comparedOf(rulesetOf(part));
   const nearest = nearestOf(baselines, node);
   const waysOf = wayFinder(node);
   // What is forbidden is asked first: the time that all openings take together is bounded.
@@ -69,12 +72,12 @@ export function judgeRules(
   const findings: Finding[] = [];
   if (nearest !== null && nearest.differences.length > 0) {
     const { baseline, differences } = nearest;
-    const opened = openedSince(baseline.ruleset, waysOf, differences, baseline.spokenOf);
+    const opened = openedSince(baseline, waysOf, differences);
     const closed = noLongerClosed(baseline.name, digest, droppedNoMore(baseline.ruleset, node), opened);
     const missing = missingChains(baseline.name, digest, differences);
     if (closed !== null) findings.push(closed);
     if (missing !== null) findings.push(missing);
-    findings.push(drift(baseline.name, digest, differences, calicoHostPolicies(whole)));
+    findings.push(drift(baseline.name, digest, differences, hostLines(baseline, node)));
   }
   findings.push(...forbidden);
   for (const required of rules.require) {
@@ -94,6 +97,14 @@ export function judgeRules(
     );
   }
   return { findings, like: nearest?.differences.length === 0 ? nearest.baseline.name : null };
+}
+
+/** What host endpoints do now, and where that is another thing, what they did. */
+function hostLines({ ruleset }: Baseline, node: Ruleset): readonly string[] {
+  const before = hostPolicies(ruleset);
+  const now = hostPolicies(node);
+  if (before === now) return now === null ? [] : [now];
+  return [now ?? 'Calico host policies: none', `in the baseline: ${before ?? 'none'}`];
 }
 
 interface Nearest {

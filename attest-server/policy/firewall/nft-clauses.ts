@@ -159,6 +159,8 @@ function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly
   if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
   const meta = fields(field.meta).key;
   const { protocol, field: payload } = fields(field.payload);
+  const masked = maskedMark(left);
+  if (masked !== null) return [markOf(op, right, masked)];
   const isEqual = op === '==' || op === '!=' || op === 'in';
   const list = isEqual ? listOf(right, values) : null;
   if (meta === 'iif' || meta === 'iifname') return [inputOf(list, isNot)];
@@ -210,11 +212,29 @@ function listOf(right: unknown, values: Values): readonly unknown[] | null {
 
 function inputOf(list: readonly unknown[] | null, not: boolean): Condition {
   if (list === null || !list.every((one) => typeof one === 'string')) return unknown;
-  if (list.every((name) => name === 'lo')) return { on: 'input', loopback: true, not };
+  if (list.every((name) => name === 'lo')) return { on: 'input', loopback: true, names: list, not };
   const reachesLoopback = list.some(
     (name) => name === 'lo' || (name.endsWith('*') && 'lo'.startsWith(name.slice(0, -1))),
   );
-  return reachesLoopback ? unknown : { on: 'input', loopback: false, not };
+  return reachesLoopback ? unknown : { on: 'input', loopback: false, names: list, not };
+}
+
+/** Which bits of the mark are asked about: `meta mark`, or `meta mark & 0x10000`; null where it is something else. */
+function maskedMark(left: unknown): bigint | null {
+  const field = fields(left);
+  if (fields(field.meta).key === 'mark') return 0xffff_ffffn;
+  const [of, mask] = Array.isArray(field['&']) ? field['&'] : [];
+  return fields(fields(of).meta).key === 'mark' && isWord(mask) ? BigInt(mask) : null;
+}
+
+function markOf(op: unknown, right: unknown, mask: bigint): Condition {
+  return (op === '==' || op === '!=') && isWord(right)
+    ? { on: 'mark', value: BigInt(right), mask, not: op === '!=' }
+    : unknown;
+}
+
+function isWord(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
 }
 
 function protocolOf(list: readonly unknown[] | null, not: boolean): Condition {

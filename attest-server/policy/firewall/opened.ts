@@ -22,14 +22,14 @@ const mostTold = 8;
  * @param waysNow finds those of the node
  */
 export function openedSince(
-  baseline: Ruleset,
+  { ruleset, spokenOf, interfaces }: Before,
   waysNow: (opening: Opening) => readonly Way[],
   differences: readonly Difference[],
-  spokenOf: () => Ranges,
 ): readonly Opened[] {
   const opened: Opened[] = [];
-  const waysBefore = wayFinder(baseline);
-  for (const probe of [...usual(spokenOf()), ...ofRules(differences)])
+  const waysBefore = wayFinder(ruleset);
+  const probes = [...usual(spokenOf()), ...ofRules(differences)];
+  for (const probe of probes.flatMap((one) => [one, ...byEach(interfaces, one)]))
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;
       const opening: Opening = { ...probe, hook };
@@ -44,6 +44,21 @@ export function openedSince(
       }
     }
   return opened;
+}
+
+interface Before {
+  readonly ruleset: Ruleset;
+  readonly spokenOf: () => Ranges;
+  /** By which packets come that a host endpoint of its own decides on: any other one may be open. */
+  readonly interfaces: readonly string[];
+}
+
+const mostInterfaces = 4;
+
+function byEach(interfaces: readonly string[], probe: Probe): readonly Probe[] {
+  return interfaces
+    .slice(0, mostInterfaces)
+    .map((input) => ({ ...probe, input, text: `${probe.text}, by ${input}` }));
 }
 
 /** Base chains of the baseline that drop, by hook and family, where nothing of the node drops any more. */
@@ -86,6 +101,7 @@ function usual(spokenOf: Ranges): readonly Probe[] {
     text,
     protocol,
     ports,
+    input: null,
     sources: allAddresses,
   });
   const rest =
@@ -141,5 +157,6 @@ function probeOf(rule: Rule, conditions: readonly Condition[]): Probe | null {
       };
   }
   const isEmpty = ports.length === 0 || (sources[4].length === 0 && sources[6].length === 0);
-  return isEmpty ? null : { text: `what this rule speaks of: ${rule.shown()}`, protocol, ports, sources };
+  const text = `what this rule speaks of: ${rule.shown()}`;
+  return isEmpty ? null : { text, protocol, ports, input: null, sources };
 }

@@ -1,8 +1,9 @@
 import { type FirewallBaseline, type FirewallPart, nftOutput } from '../../protocol/firewall.ts';
-import { ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
+import { declaredChain, isHostChain, ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
 import { parseJson } from '../../protocol/parse-json.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { isShownByIptables } from '../../protocol/shown-by-iptables.ts';
+import { withoutPolicies } from './host-endpoint.ts';
 import { parseIptablesSave, parseSavedRule, type SavedTable } from './iptables-save.ts';
 import { elementsIn, type NftChain, type NftTable, parseNft, parseNftRule } from './nft-json.ts';
 import {
@@ -67,10 +68,11 @@ export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
   });
 }
 
-/** Chains and objects that are compared: what a declared owner writes anew all the time is not. */
+/** Chains and objects that are compared: what a declared owner writes anew all the time, and by policies, is not. */
 export function comparedOf({ chains, objects }: Ruleset): Ruleset {
   const compared = new Map<string, Chain>();
-  for (const [key, chain] of chains) if (chain.owner === null) compared.set(key, withoutPods(chain));
+  for (const [key, chain] of chains)
+    if (chain.owner === null) compared.set(key, withoutPolicies(withoutPods(chain)));
   const named = [...objects].filter(([, { owner }]) => owner === null);
   return { chains: compared, objects: new Map(named) };
 }
@@ -107,7 +109,7 @@ function rulesetOfCaptured(baseline: Captured): Ruleset {
   const chains = baseline.chains.map(({ rules, ...chain }): Chain => {
     const { kind, family, table } = chain;
     const isChain = (name: string) =>
-      names.has(chainKey({ kind, family, table, name })) || ownerOfChain(family, table, name) !== null;
+      names.has(chainKey({ kind, family, table, name })) || declaredChain(family, table, name) !== null;
     return {
       ...chain,
       owner: null,
@@ -122,7 +124,7 @@ function rulesetOfCaptured(baseline: Captured): Ruleset {
 }
 
 function parseSaved(text: string | null, field: string, family: 'ip' | 'ip6') {
-  return parseIptablesSave(text ?? '', field, (table, chain) => ownerOfChain(family, table, chain) !== null);
+  return parseIptablesSave(text ?? '', field, (table, chain) => declaredChain(family, table, chain) !== null);
 }
 
 function made(
@@ -132,13 +134,14 @@ function made(
   { name, base, rules }: NftChain | SavedTable['chains'][number],
 ): Chain {
   const owner = base === null ? ownerOf(kind, family, table, name) : null;
-  // Of a table that is one owner's alone, agents send what its base chains are, and no rules.
-  const isWhole = kind === 'nft' && ownerOfTable(family, table) !== null;
+  // Of a table that is one owner's alone, agents send what its base chains are, and no rules but those of the host.
+  const isWhole = kind === 'nft' && ownerOfTable(family, table) !== null && !isHostChain(family, table, name);
   return { kind, family, table, name, base, rules: isWhole ? [] : rules, owner };
 }
 
 /** What a program writes by rule is its, but never a hook of the kernel. */
 function ownerOf(kind: Chain['kind'], family: Family, table: string, chain: string): string | null {
+  if (isHostChain(family, table, chain)) return null;
   return ownerOfChain(family, table, chain)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
 }
 

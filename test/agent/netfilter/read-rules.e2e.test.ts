@@ -140,6 +140,15 @@ describe('the rules of a network namespace', () => {
       'one more hook in a declared table',
       "nft add chain ip kube-proxy more '{ type filter hook input priority -300; policy accept; }'",
     ],
+    [
+      'a failsafe port of Calico',
+      'iptables-nft -N cali-failsafe-in; iptables-nft -A cali-failsafe-in -p tcp --dport 8080 -j ACCEPT',
+    ],
+    [
+      'what Calico jumps to from a hook of its nft table',
+      `nft add table ip calico; nft add chain ip calico filter-INPUT '{ type filter hook input priority 0; }'
+       nft add rule ip calico filter-INPUT accept`,
+    ],
     ['the chain that Docker leaves to people', 'iptables-nft -A DOCKER-USER -j ACCEPT'],
   ] as const)
     it(`have another digest after ${what} changed (row 61)`, async () => {
@@ -166,6 +175,11 @@ describe('the rules of a network namespace', () => {
     [
       'workloads of Calico',
       'iptables-nft -N cali-tw-cali0123456789a; iptables-nft -A cali-tw-cali0123456789a -j DROP',
+    ],
+    [
+      'workloads and policies of Calico with nft',
+      `nft add chain ip calico filter-cali-tw-x; nft add rule ip calico filter-cali-tw-x drop
+       nft add chain ip calico filter-cali-pi-x; nft add rule ip calico filter-FORWARD jump filter-cali-tw-x`,
     ],
     ['endpoints of Cilium', 'iptables-nft -N CILIUM_FORWARD; iptables-nft -A CILIUM_FORWARD -j ACCEPT'],
     [

@@ -299,20 +299,4 @@ describe('a reference of the firewall', () => {
     const written = { ...bare, firewall: { nft: JSON.stringify({ nftables: part.nft }) } };
     assert.equal(judged(part, [referenceSchema.parse(written)]).state, 'trusted');
   });
-
-  it('recognises what Calico does on the host, where its rules are there', async () => {
-    const part = await firewallPartOfFolder(recordedNode('calico-host'));
-    const changed = {
-      ...part,
-      iptables: {
-        ...part.iptables,
-        ip: part.iptables.ip?.replace('-A INPUT -m', '-A INPUT -j LOG\n-A INPUT -m') ?? null,
-      },
-    };
-    const drift = judged(changed, [referenceOf(part)]).reasons.find(({ code }) => code === 'fw_drift');
-    assert.equal(
-      drift?.detail?.[0],
-      'Calico host policies: default deny present, failsafe ports tcp 22, udp 68',
-    );
-  });
 });
