@@ -367,4 +367,5 @@ const start = `
   iptables-nft -A OUTPUT -m comment --comment "cali:AAAAAAAAAAAAAAAA" -j cali-OUTPUT
   iptables-nft -t nat -P OUTPUT ACCEPT
   nft add chain ip filter KUBE-HOOKED '{ type filter hook input priority -10; policy accept; }'
+  nft add table ip calico; nft add chain ip calico filter-FORWARD '{ type filter hook forward priority 0; }'
   ip6tables-legacy -P FORWARD ACCEPT`;
