@@ -60,6 +60,20 @@ export function drift(
   };
 }
 
+/** @param revocation who revoked it, when and why */
+export function revokedRules(reference: string, revocation: string, digest: string): Finding {
+  return {
+    code: 'revoked_reference',
+    aspect,
+    source: 'host',
+    expected: 'rules that nobody revoked',
+    actual: reference,
+    text: `The rules of the firewall are those of reference ${reference}; ${revocation}.`,
+    evidence: { digest, position: 'rules' },
+    reference,
+  };
+}
+
 export function missingChains(
   reference: string,
   digest: string,

@@ -10,6 +10,7 @@ import {
   missingChains,
   noLongerClosed,
   openAgainst,
+  revokedRules,
 } from './findings.ts';
 import { endpointInterfaces, hostPolicies } from './host-endpoint.ts';
 import { droppedNoMore, openedSince, portsSpokenOf } from './opened.ts';
@@ -44,6 +45,12 @@ export function baselineOf(name: string, ruleset: Ruleset): Baseline {
   };
 }
 
+/** A reference that somebody revoked. */
+export interface RevokedBaseline extends Baseline {
+  /** Who, when and why, in words. */
+  readonly revocation: string;
+}
+
 export interface JudgedRules {
   readonly findings: readonly Finding[];
   /** The reference that has exactly these rules; null: none. */
@@ -53,6 +60,7 @@ export interface JudgedRules {
 /**
  * @param digest of the part
  * @param baselines any of which the rules may be like
+ * @param revoked none of which they may be like, also where an active one says the same
  * @throws Rejection `malformed` where the part is no ruleset
  */
 export function judgeRules(
@@ -60,6 +68,7 @@ export function judgeRules(
   digest: string,
   rules: Pick<FirewallRules, 'require' | 'forbid'>,
   baselines: readonly Baseline[],
+  revoked: readonly RevokedBaseline[],
 ): JudgedRules {
   const node = comparedOf(rulesetOf(part));
   const nearest = nearestOf(baselines, node);
@@ -69,7 +78,10 @@ export function judgeRules(
     const ways = waysOf(opening);
     return ways.length === 0 ? [] : [openAgainst(opening, digest, ways)];
   });
-  const findings: Finding[] = [];
+  const findings: Finding[] = revoked
+    .filter(({ ruleset }) => compareRulesets(ruleset, node).length === 0)
+    .slice(0, 1)
+    .map(({ name, revocation }) => revokedRules(name, revocation, digest));
   if (nearest !== null && nearest.differences.length > 0) {
     const { baseline, differences } = nearest;
     const opened = openedSince(baseline, waysOf, differences);

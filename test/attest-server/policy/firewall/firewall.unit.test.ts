@@ -62,7 +62,6 @@ describe('the firewall of a node', () => {
   for (const [what, change] of [
     ['staged', { state: 'staged' }],
     ['retired', { state: 'retired' }],
-    ['revoked', { state: 'revoked' }],
     ['expired', { expires: new Date(at).toISOString() }],
     ['of another group', { group: 'others' }],
     ['of another kind', { kind: 'boot' }],
@@ -92,6 +91,38 @@ describe('the firewall of a node', () => {
       reasons.map(({ code, reference: of }) => [code, of]),
       [['fw_drift', 'baseline']],
     );
+  });
+
+  it('has rules that were revoked, which an active reference does not mend', () => {
+    const changed = {
+      at: '2026-11-20T12:00:00Z',
+      by: 'token:bob',
+      action: 'revoke',
+      from: 'active',
+      reason: 'too open',
+    } as const;
+    const revoked: Reference = { ...reference, name: 'old', state: 'revoked', changed };
+    const verdict = judged(good, [reference, revoked]);
+    assert.deepEqual([verdict.state, failing(verdict)], ['untrusted', ['revoked_reference']]);
+    assert.match(
+      verdict.reasons[0]?.text ?? '',
+      /old; token:bob revoked it on 2026-11-20T12:00:00Z \(too open\)/,
+    );
+    // Named or not, it counts for its group; for another group only where that names it.
+    assert.deepEqual(failing(judged(good, [reference, revoked], ['baseline: baseline'])), [
+      'revoked_reference',
+    ]);
+    const ofOthers: Reference = { ...revoked, group: 'others' };
+    assert.deepEqual(failing(judged(good, [reference, ofOthers])), []);
+    assert.deepEqual(failing(judged(good, [reference, ofOthers], ['baseline: [baseline, old]'])), [
+      'revoked_reference',
+    ]);
+    // Rules that differ from what was revoked are not revoked.
+    const other = {
+      ...good,
+      iptables: { ...good.iptables, ip: `${good.iptables.ip}`.replace('INPUT DROP', 'INPUT ACCEPT') },
+    };
+    assert.ok(!failing(judged(other, [reference, revoked])).includes('revoked_reference'));
   });
 
   it('is compared with what its policy names alone', () => {
