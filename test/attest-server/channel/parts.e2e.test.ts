@@ -115,6 +115,27 @@ describe('parts of evidence, over a real connection', () => {
       agent.send(binaryFrame('part', long));
       agent.send(evidence(agent, asked, { userSpace: long }));
     }));
+
+  it('may all come with the first answer, each as large as it may be', async () => {
+    await peer.close();
+    const large = Buffer.concat([bootLog, Buffer.alloc(limits.parts.boot - bootLog.length)]);
+    const firewall = Buffer.alloc(limits.parts.firewall, 'x');
+    peer = await introduce(world, tpm, node, { hello: later });
+    const challenge = await peer.challenge();
+    const others = [
+      records,
+      firewall,
+      Buffer.alloc(limits.parts.disk, 'y'),
+      Buffer.alloc(limits.parts.ima, 'z'),
+    ];
+    for (const bytes of [large, ...others]) peer.send(binaryFrame('part', bytes));
+    const parts = { userSpace: records, firewall, disk: others[2]!, ima: others[3]! };
+    const at = { node, hello: peer.hello, channel: peer.channel, bootLog: large };
+    peer.send(tpm.evidenceOfParts(challenge, at, parts, quote));
+    // The policy asks for the boot alone.
+    assert.equal((await peer.verdict()).state, 'trusted');
+    await peer.close();
+  });
 });
 
 describe('connections of one node in two roles', () => {
