@@ -32,7 +32,6 @@ export async function readRules(where: Netns, signal?: AbortSignal): Promise<Lis
   }
 }
 
-const mostRules = 50_000;
 /** As the form of the part has it. */
 const mostOwned = 16_384;
 
@@ -50,10 +49,10 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   };
   if (ruleset !== null) checkNothingHidden(ruleset, [saved.ip, saved.ip6]);
   const count = (ruleset?.rules ?? 0) + (legacyIp?.count ?? 0) + (legacyIp6?.count ?? 0);
-  if (count > mostRules)
+  if (count > limits.rules.count)
     throw new NetfilterFault(
       'too_many_rules',
-      `${count} rules that are to be compared: more than ${mostRules}`,
+      `${count} rules that are to be compared: more than ${limits.rules.count}`,
     );
   const compared = JSON.stringify({
     version: 1,

@@ -37,6 +37,13 @@ export interface Clause {
 
 export const unknown: Condition = { on: 'unknown' };
 
+/** Attack: thousands of conditions of one rule, asked for each opening. Nobody is to tell then. */
+export function followable(conditions: readonly Condition[]): readonly Condition[] {
+  return conditions.length > mostConditions ? [unknown] : conditions;
+}
+
+const mostConditions = 64;
+
 /** By number, and by older names, as some versions print them. */
 const names = new Map([
   ['1', 'icmp'],

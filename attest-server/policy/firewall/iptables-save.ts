@@ -1,6 +1,7 @@
+import { limits } from '../../protocol/limits.ts';
 import { withoutIds } from '../../protocol/owned-chains.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import { type Clause, type Condition, type Outcome, protocolName, unknown } from './clause.ts';
+import { type Clause, type Condition, followable, type Outcome, protocolName, unknown } from './clause.ts';
 import { addressRange, normalised, portRange } from './ranges.ts';
 import type { Base, Rule } from './ruleset.ts';
 
@@ -44,6 +45,7 @@ export function parseIptablesSave(
     number += 1;
     const fault = (what: string) =>
       new Rejection('malformed', `${field} line ${number}: ${what}`, { field: `${field} line ${number}` });
+    if (line.length > limits.rules.text) throw fault('too long');
     if (line.trim() === '') continue;
     if (line.startsWith('#')) {
       const hidden = /^# Table [`']([\w-]{1,64})' is incompatible/.exec(line)?.[1];
@@ -303,7 +305,7 @@ function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): C
     if (condition !== null) conditions.push(condition);
     not = false;
   }
-  return { conditions, outcome };
+  return { conditions: followable(conditions), outcome };
 }
 
 function outcomeOf(target: string, goes: boolean, isChain: (name: string) => boolean): Outcome {
@@ -367,7 +369,7 @@ function markOf(text: string, not: boolean): Condition {
 }
 
 function sourceOf(text: string, not: boolean): Condition {
-  const found = text.split(',').map(addressRange);
+  const found = listed(text).map(addressRange);
   const family = found[0]?.family;
   if (family === undefined || found.some((one) => one?.family !== family)) return unknown;
   return {
@@ -378,8 +380,16 @@ function sourceOf(text: string, not: boolean): Condition {
   };
 }
 
+/** iptables itself prints 15 of them at most; empty where there are more. */
+function listed(text: string): readonly string[] {
+  const list = text.split(',', mostListed + 1);
+  return list.length > mostListed ? [] : list;
+}
+
+const mostListed = 64;
+
 function portsOf(text: string, not: boolean): Condition {
-  const found = text.split(',').map(portRange);
-  if (found.includes(null)) return unknown;
+  const found = listed(text).map(portRange);
+  if (found.length === 0 || found.includes(null)) return unknown;
   return { on: 'port', ranges: normalised(found.filter((one) => one !== null)), not };
 }

@@ -1,4 +1,4 @@
-import { type Clause, type Condition, type Outcome, protocolName, unknown } from './clause.ts';
+import { type Clause, type Condition, followable, type Outcome, protocolName, unknown } from './clause.ts';
 import { fields, type JsonObject } from './json-object.ts';
 import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
 
@@ -26,6 +26,9 @@ export function namedElements(list: readonly unknown[]): NamedElements {
   };
 }
 
+/** Of a set without a name: more than anybody writes into one rule. */
+const mostAnonymous = 1024;
+
 /** Of a named set, how many elements may become conditions or clauses of each rule that names it. */
 const mostElements = 64;
 
@@ -34,26 +37,31 @@ type Values = (name: string) => Elements;
 /** What the statements of a rule do: one clause, and one for each element of a verdict map. */
 export function nftClauses(statements: readonly JsonObject[], values: Values): readonly Clause[] {
   const clauses: Clause[] = [];
-  const conditions: Condition[] = [];
+  let conditions: readonly Condition[] = [];
   for (const statement of statements) {
+    // Attack: a rule of nothing but maps, each of which multiplies what is to be followed.
+    if (clauses.length > mostInMap) return [anything];
     const [key = ''] = Object.keys(statement);
     const own = fields(statement[key]);
-    if (key === 'match') conditions.push(...conditionsOf(own, values));
+    if (key === 'match') conditions = followable([...conditions, ...conditionsOf(own, values)]);
     else if (key === 'vmap') clauses.push(...ofMap(own, conditions, values));
     else if (key === 'xt') {
       const outcome = own.type === 'target' ? extension(own.name) : null;
       if (outcome !== null) return [...clauses, { conditions, outcome }];
       // What it wants of a packet stands in the text of iptables-save alone.
-      if (own.type !== 'target') conditions.push(unknown);
+      if (own.type !== 'target') conditions = followable([...conditions, unknown]);
     } else {
       const outcome = verdictOf(statement);
-      if (key === 'reject') conditions.push(...ofReject(own.type));
+      if (key === 'reject') conditions = [...conditions, ...ofReject(own.type)];
       if (outcome !== null) return [...clauses, { conditions, outcome }];
-      if (!harmless.has(key)) conditions.push(unknown);
+      if (!harmless.has(key)) conditions = followable([...conditions, unknown]);
     }
   }
   return clauses;
 }
+
+/** What nobody here can tell: it may accept, and it may not. */
+const anything: Clause = { conditions: [unknown], outcome: { do: 'perhaps' } };
 
 /** nft shows no match for what an answer of that kind takes for granted. */
 function ofReject(type: unknown): readonly Condition[] {
@@ -206,7 +214,7 @@ function listOf(right: unknown, values: Values): readonly unknown[] | null {
   const named = namedBy(right, values);
   if (named !== undefined) return named !== null && named.list.length <= mostElements ? named.list : null;
   const { set } = fields(right);
-  if (Array.isArray(set)) return set;
+  if (Array.isArray(set)) return set.length <= mostAnonymous ? set : null;
   return Array.isArray(right) ? right : [right];
 }
 

@@ -1,4 +1,5 @@
 import { type FirewallBaseline, type FirewallPart, nftOutput } from '../../protocol/firewall.ts';
+import { limits } from '../../protocol/limits.ts';
 import { declaredChain, isHostChain, ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
 import { parseJson } from '../../protocol/parse-json.ts';
 import { Rejection } from '../../protocol/rejection.ts';
@@ -21,9 +22,10 @@ type Given = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy'>;
 /**
  * The rules of a node in one model. Tables that iptables-save shows are taken from there, and nft's word on them counts
  * only where it has more.
- * @throws Rejection `malformed` with the field
+ * @throws Rejection `malformed` with the field, `too_large`
  */
 export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
+  checkSize({ nft, iptables, legacy });
   const chains: Chain[] = [];
   const objects: NamedObject[] = [];
   const tables = parseNft(nft ?? []);
@@ -57,7 +59,33 @@ export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
   return ordered(chains, objects);
 }
 
-/** @throws Rejection `malformed` */
+/** Attack: a part full of the shortest rules and chains, each of which costs more than it takes. Before anything is made. */
+function checkSize({ nft, iptables, legacy }: Given): void {
+  let rules = 0;
+  let chains = 0;
+  let others = 0;
+  for (const member of nft ?? []) {
+    if ('rule' in member) rules++;
+    else if ('chain' in member) chains++;
+    else others++;
+  }
+  for (const text of [iptables.ip, iptables.ip6, legacy.ip, legacy.ip6]) {
+    for (let at = 0; text !== null && at >= 0 && at < text.length; at = text.indexOf('\n', at) + 1 || -1)
+      if (text[at] === ':') chains++;
+      else rules++;
+  }
+  for (const [what, count, most] of [
+    ['rules', rules, limits.rules.count],
+    ['chains', chains, limits.rules.chains],
+    ['named objects', others, limits.rules.objects],
+  ] as const)
+    if (count > most)
+      throw new Rejection('too_large', `firewall: ${count} ${what}, and ${most} are read at most`, {
+        field: 'firewall',
+      });
+}
+
+/** @throws Rejection `malformed`, `too_large` */
 export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
   if ('chains' in baseline) return rulesetOfCaptured(baseline);
   const { nft } = baseline;

@@ -96,8 +96,8 @@ interface Walk {
 }
 
 /** Rules, and ranges in them, that are looked at for one opening; where it takes more, nobody can tell. */
-const mostSteps = 400_000;
-const mostStepsInAll = 2_000_000;
+const mostSteps = 200_000;
+const mostStepsInAll = 800_000;
 /** As deep as the kernel follows jumps. */
 const deepest = 16;
 
@@ -122,8 +122,11 @@ function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Foll
   let live = packets;
   // Whoever returns is one of those that were here then.
   let returned: Packets | null = null;
-  for (const rule of chain.rules)
-    for (const clause of rule.clauses()) {
+  for (const rule of chain.rules) {
+    const clauses = rule.clauses();
+    // Those of a map are made anew each time.
+    if (clauses.length > 1) walk.steps += 4 * clauses.length;
+    for (const clause of clauses) {
       walk.steps += 1;
       if (walk.steps > mostSteps)
         return { accepted: `${nameOf(chain)}: too many rules to be followed`, rest: null };
@@ -168,6 +171,7 @@ function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Foll
       if (match.left === null) return { accepted: null, rest: returned };
       live = match.left;
     }
+  }
   return { accepted: null, rest: returned ?? live };
 }
 
@@ -209,7 +213,8 @@ function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: b
   let within = packets;
   let isUnsure = false;
   for (const condition of conditions) {
-    if (condition.on === 'port' || condition.on === 'source') walk.steps += condition.ranges.length >> 6;
+    if (condition.on === 'port') walk.steps += (condition.ranges.length + within.ports.length) >> 4;
+    else if (condition.on === 'source') walk.steps += (condition.ranges.length + within.sources.length) >> 4;
     const one = holds(walk, condition, within, isHost);
     if (one === 'never') return null;
     if (one === 'perhaps') isUnsure = true;
@@ -229,7 +234,7 @@ function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: b
   return { within, left: isInPieces ? packets : left };
 }
 
-const mostPieces = 32;
+const mostPieces = 16;
 
 type Holds = 'always' | 'never' | 'perhaps' | Packets;
 
