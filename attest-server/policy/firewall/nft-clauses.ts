@@ -44,6 +44,7 @@ export function nftClauses(statements: readonly JsonObject[], values: Values): r
     const [key = ''] = Object.keys(statement);
     const own = fields(statement[key]);
     if (key === 'match') conditions = followable([...conditions, ...conditionsOf(own, values)]);
+    else if (key === 'opaque') return [...clauses, anything];
     else if (key === 'vmap') clauses.push(...ofMap(own, conditions, values));
     else if (key === 'xt') {
       const outcome = own.type === 'target' ? extension(own.name) : null;

@@ -152,8 +152,10 @@ function addRule(table: OpenTable, value: JsonObject, fault: Fault): void {
   if (!Array.isArray(value.expr)) throw fault('a rule without its list of statements');
   const statements: JsonObject[] = [];
   for (const one of value.expr) {
-    if (!isJsonObject(one) || Object.keys(one).length !== 1) throw fault('not a statement of one member');
-    addStatement(statements, one, table.family, fault);
+    // What nobody here knows the form of is compared all the same.
+    if (!isJsonObject(one) || Object.keys(one).length !== 1)
+      statements.push({ opaque: canonical(one, fault) });
+    else addStatement(statements, one, table.family, fault);
   }
   const { comment } = value;
   if (typeof comment === 'string') statements.push({ comment: withoutIds(comment) });
