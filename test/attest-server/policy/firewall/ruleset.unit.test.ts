@@ -316,7 +316,7 @@ describe('a part that is made to cost a server much', () => {
       made(
         map,
         chain({ prio: 0 }),
-        ...times(17_000, () => ruleOf([{ vmap: { key: tcpDport, data: '@m' } }])),
+        ...times(13_000, () => ruleOf([{ vmap: { key: tcpDport, data: '@m' } }])),
       ),
     ],
     [
@@ -344,7 +344,7 @@ describe('a part that is made to cost a server much', () => {
       'ports without end',
       save(
         times(
-          140,
+          90,
           (i) =>
             `-A INPUT -p tcp -m multiport --dports ${times(3000, (k) => (k * 21 + i) % 65536).join(',')} -j DROP`,
         ),
