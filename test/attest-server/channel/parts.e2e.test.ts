@@ -11,6 +11,7 @@ import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { assertRefused, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { partWith } from '../policy/firewall/made-firewall.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
@@ -116,10 +117,13 @@ describe('parts of evidence, over a real connection', () => {
       agent.send(evidence(agent, asked, { userSpace: long }));
     }));
 
-  it('may all come with the first answer, each as large as it may be', async () => {
+  it('may all come with the first answer, each as large as it may be, and too many rules are not read (row 160)', async () => {
     await peer.close();
     const large = Buffer.concat([bootLog, Buffer.alloc(limits.parts.boot - bootLog.length)]);
-    const firewall = Buffer.alloc(limits.parts.firewall, 'x');
+    const rules = Array.from({ length: 100_000 }, () => '-A INPUT -j LOG').join('\n');
+    const ip = `*filter\n:INPUT DROP [0:0]\n${rules}\nCOMMIT\n`;
+    const text = JSON.stringify(partWith({ iptables: { ip, ip6: null } }));
+    const firewall = Buffer.from(text.padEnd(limits.parts.firewall));
     peer = await introduce(world, tpm, node, { hello: later });
     const challenge = await peer.challenge();
     const others = [
@@ -133,7 +137,8 @@ describe('parts of evidence, over a real connection', () => {
     const at = { node, hello: peer.hello, channel: peer.channel, bootLog: large };
     peer.send(tpm.evidenceOfParts(challenge, at, parts, quote));
     // The policy asks for the boot alone.
-    assert.equal((await peer.verdict()).state, 'trusted');
+    const { state, codes } = await peer.verdict();
+    assert.deepEqual([state, codes.filter((code) => code.startsWith('fw_'))], ['trusted', ['fw_unreadable']]);
     await peer.close();
   });
 });
