@@ -10,8 +10,8 @@ import { binaryFrame, type Challenge } from '../../../attest-server/protocol/mes
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { assertRefused, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
-import { startTestServer, type TestServer } from '../running-server.ts';
 import { partWith } from '../policy/firewall/made-firewall.ts';
+import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
