@@ -299,7 +299,7 @@ function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): C
       break;
     }
     if (option === '-m' || option === '--match') module = value;
-    // Of a connection it would be, by the module connmark.
+    // By another module it would be the mark of a connection.
     const isMark = option === '--mark' && module === 'mark';
     const condition = isMark ? markOf(value, not) : conditionOf(option, values, not);
     if (condition !== null) conditions.push(condition);
