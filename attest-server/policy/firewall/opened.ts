@@ -33,7 +33,8 @@ export function openedSince(
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;
       const opening: Opening = { ...probe, hook };
-      const ways = waysNow(opening);
+      // That the rules differ is told all the same.
+      const ways = waysNow(opening).filter(({ isFollowed }) => isFollowed);
       if (ways.length === 0) continue;
       const before = new Set(waysBefore(opening).map(({ family }) => family));
       for (const way of ways) {

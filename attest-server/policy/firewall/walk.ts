@@ -10,6 +10,8 @@ import { baseText, type Chain, chainOf, type Ruleset } from './ruleset.ts';
 export interface Way {
   readonly family: 4 | 6;
   readonly through: readonly string[];
+  /** False where that took more steps than anybody follows: it may be no way. */
+  readonly isFollowed: boolean;
 }
 
 /**
@@ -44,7 +46,13 @@ function find(walk: Walk, opening: Opening): readonly Way[] {
     const packets: Packets = { family, protocol, ports, sources, input };
     const hooked = chainsAt(ruleset, opening.hook, family);
     if (hooked.length === 0)
-      return [{ family, through: [`no chain stands at the hook ${opening.hook} for ${words[family]}`] }];
+      return [
+        {
+          family,
+          through: [`no chain stands at the hook ${opening.hook} for ${words[family]}`],
+          isFollowed: true,
+        },
+      ];
     const through: string[] = [];
     for (const chain of hooked) {
       const accepted = acceptedBy(walk, chain, packets);
@@ -52,7 +60,7 @@ function find(walk: Walk, opening: Opening): readonly Way[] {
       if (accepted === null) return [];
       through.push(accepted);
     }
-    return [{ family, through }];
+    return [{ family, through, isFollowed: walk.steps <= mostSteps }];
   });
 }
 
@@ -97,7 +105,7 @@ interface Walk {
 
 /** Rules, and ranges in them, that are looked at for one opening; where it takes more, nobody can tell. */
 const mostSteps = 200_000;
-const mostStepsInAll = 800_000;
+const mostStepsInAll = 600_000;
 /** As deep as the kernel follows jumps. */
 const deepest = 16;
 
@@ -213,8 +221,9 @@ function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: b
   let within = packets;
   let isUnsure = false;
   for (const condition of conditions) {
-    if (condition.on === 'port') walk.steps += (condition.ranges.length + within.ports.length) >> 4;
-    else if (condition.on === 'source') walk.steps += (condition.ranges.length + within.sources.length) >> 4;
+    if (condition.on === 'port') walk.steps += (condition.ranges.length >> 6) + (within.ports.length >> 4);
+    else if (condition.on === 'source')
+      walk.steps += (condition.ranges.length >> 6) + (within.sources.length >> 4);
     const one = holds(walk, condition, within, isHost);
     if (one === 'never') return null;
     if (one === 'perhaps') isUnsure = true;

@@ -125,6 +125,12 @@ describe('the firewall of a node', () => {
     assert.ok(!failing(judged(other, [reference, revoked])).includes('revoked_reference'));
   });
 
+  it('differs, and is not called open, where it has more rules than are followed for each question', () => {
+    const many = Array.from({ length: 25_000 }, (_, i) => `-A INPUT -s 10.${i >> 8}.${i & 255}.1/32 -j DROP`);
+    const fewer = many.slice(0, 100);
+    assert.deepEqual(failing(judged(node(many), [referenceOf(node(fewer))])), ['fw_drift']);
+  });
+
   it('is compared with what its policy names alone', () => {
     const elsewhere: Reference = { ...reference, name: 'named', group: 'others' };
     assert.equal(judged(good, [elsewhere], ['baseline: named']).state, 'trusted');
