@@ -72,7 +72,7 @@ function checkSize({ nft, iptables, legacy }: Given): void {
   for (const text of [iptables.ip, iptables.ip6, legacy.ip, legacy.ip6]) {
     for (let at = 0; text !== null && at >= 0 && at < text.length; at = text.indexOf('\n', at) + 1 || -1)
       if (text[at] === ':') chains++;
-      else rules++;
+      else if (text[at] === '-' || text[at] === '[') rules++;
   }
   for (const [what, count, most] of [
     ['rules', rules, limits.rules.count],

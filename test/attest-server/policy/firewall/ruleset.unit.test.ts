@@ -275,6 +275,11 @@ describe('a part that is made to cost a server much', () => {
   const times = <T>(count: number, of: (index: number) => T): T[] =>
     Array.from({ length: count }, (_, i) => of(i));
 
+  it('is read where it has as many rules as may be', () => {
+    const part = save(times(50_000, () => '-A INPUT -j LOG'));
+    assert.equal(rulesetOf(part).chains.get('iptables ip filter INPUT')?.rules.length, 50_000);
+  });
+
   for (const [what, part] of [
     ['too many rules', save(times(50_001, () => '-A INPUT -j LOG'))],
     [
