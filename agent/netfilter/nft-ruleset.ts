@@ -1,5 +1,6 @@
 import {
   iptablesTables,
+  isHostChain,
   ownerOfChain,
   ownerOfTable,
   withoutIds,
@@ -11,11 +12,13 @@ import type { OwnedSum } from './owned-rules.ts';
 export interface NftRuleset {
   /** Members, each an object of one member: tables by family and name, in each its chains and sets by name, then rules. */
   readonly members: readonly unknown[];
-  /** Families whose tables are of a name that iptables uses: it may have written them. */
-  readonly iptables: { readonly ip: boolean; readonly ip6: boolean };
+  /** Tables of a name that iptables uses: it may have written them. */
+  readonly iptables: { readonly ip: ReadonlySet<string>; readonly ip6: ReadonlySet<string> };
   /** Rules of chains that hold one which nft shows by the name of its extension alone, by `chainKey`. */
   readonly hidden: ReadonlyMap<string, number>;
   readonly baseChains: BaseChains;
+  /** Chains that are to be compared, with the policy of base chains, by `chainKey`. */
+  readonly policies: ReadonlyMap<string, string | null>;
   /** Of each chain in order, by `chainKey`: what they do, and which members they are. */
   readonly rulesOf: ReadonlyMap<string, readonly ListedRule[]>;
   /** That are to be compared. */
@@ -50,9 +53,10 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
         hookOf(value),
       );
   const kept: Placed[] = [];
-  const iptables = { ip: false, ip6: false };
+  const iptables = { ip: new Set<string>(), ip6: new Set<string>() };
   const rulesOf = new Map<string, ListedRule[]>();
   const hidden = new Set<string>();
+  const policies = new Map<string, string | null>();
   let index = 0;
   for (const { kind, value } of membersOf(text)) {
     index++;
@@ -63,7 +67,7 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
     const family = nameOf(value, 'family');
     const table = nameOf(value, kind === 'table' ? 'name' : 'table');
     if (kind === 'table' && (family === 'ip' || family === 'ip6') && iptablesTables.has(table))
-      iptables[family] = true;
+      iptables[family].add(table);
     const chain = kind === 'rule' ? nameOf(value, 'chain') : kind === 'chain' ? nameOf(value, 'name') : null;
     const key = chain === null ? null : chainKey(family, table, chain);
     const isBase = key !== null && baseChains.has(key);
@@ -81,6 +85,8 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
       continue;
     }
     const member = { [kind]: steady };
+    if (kind === 'chain' && key !== null)
+      policies.set(key, isBase && typeof value.policy === 'string' ? value.policy : null);
     if (kind === 'rule' && key !== null) {
       const rules = rulesOf.get(key) ?? [];
       rules.push({ expr: steady.expr, member });
@@ -95,6 +101,7 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
     iptables,
     hidden: new Map([...hidden].map((key) => [key, rulesOf.get(key)?.length ?? 0])),
     baseChains,
+    policies,
     rulesOf,
     rules: kept.filter(({ place }) => place[2] === '3').length,
   };
@@ -187,7 +194,7 @@ function nameOf(value: Value, key: string): string {
   throw new NetfilterFault('malformed', `nft wrote a member without ${key}`);
 }
 
-/** A base chain of a declared table stays itself; what it holds is left out. */
+/** A base chain of a declared table stays itself; what it holds is left out, but for host endpoints. */
 function ownerOf(
   family: string,
   table: string,
@@ -195,6 +202,7 @@ function ownerOf(
   kind: string,
   isBase: boolean,
 ): { readonly owner: string; readonly as: string } | null {
+  if (chain !== null && isHostChain(family, table, chain)) return null;
   const whole = ownerOfTable(family, table);
   if (whole !== null) return kind === 'chain' && isBase ? null : { owner: whole, as: chain ?? '*' };
   return chain === null || isBase ? null : ownerOfChain(family, table, chain);
@@ -294,6 +302,6 @@ function sorted(values: readonly unknown[]): readonly unknown[] {
 }
 
 /** Something of xtables, of which nft's JSON tells no more than the name. */
-function hasExtension({ expr }: Value): boolean {
+export function hasExtension({ expr }: Value): boolean {
   return Array.isArray(expr) && expr.some((each: unknown) => isValue(each) && 'xt' in each);
 }

@@ -6,6 +6,7 @@ import { type BaseChains, type NftRuleset, parseNftRuleset } from './nft-ruleset
 import { OwnedSum } from './owned-rules.ts';
 import { parseSavedTables, type SavedTables } from './saved-tables.ts';
 import { hasNoNfTables, legacyTables, type Netns, outputOf } from './tools.ts';
+import { isUnprintable, savedWithout } from './unprintable-rules.ts';
 
 /** The rules of one network namespace, once. */
 export interface Listing {
@@ -32,7 +33,6 @@ export async function readRules(where: Netns, signal?: AbortSignal): Promise<Lis
   }
 }
 
-const mostRules = 50_000;
 /** As the form of the part has it. */
 const mostOwned = 16_384;
 
@@ -50,10 +50,10 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   };
   if (ruleset !== null) checkNothingHidden(ruleset, [saved.ip, saved.ip6]);
   const count = (ruleset?.rules ?? 0) + (legacyIp?.count ?? 0) + (legacyIp6?.count ?? 0);
-  if (count > mostRules)
+  if (count > limits.rules.count)
     throw new NetfilterFault(
       'too_many_rules',
-      `${count} rules that are to be compared: more than ${mostRules}`,
+      `${count} rules that are to be compared: more than ${limits.rules.count}`,
     );
   const compared = JSON.stringify({
     version: 1,
@@ -68,7 +68,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   if (bytes.length > limits.parts.firewall)
     throw new NetfilterFault(
       'too_large',
-      `the rules take ${bytes.length} bytes: more than ${limits.parts.firewall}, which a server takes`,
+      `the ${count} rules take ${bytes.length} bytes: more than ${limits.parts.firewall}, which a server takes`,
     );
   return {
     bytes,
@@ -103,12 +103,14 @@ async function listIptables(
   owned: OwnedSum,
   signal?: AbortSignal,
 ): Promise<SavedTables | null> {
-  if (!ruleset?.iptables[family]) return null;
+  if (ruleset === null || ruleset.iptables[family].size === 0) return null;
   const program = family === 'ip' ? 'iptables-nft-save' : 'ip6tables-nft-save';
   const text = await outputOf(where, program, [], signal).catch((fault: unknown) => {
+    if (!(fault instanceof NetfilterFault)) throw fault;
     // nft itself shows these rules as a whole.
     const isOfNft = ruleset.hidden.size === 0;
-    if (fault instanceof NetfilterFault && fault.code === 'missing_program' && isOfNft) return null;
+    if (fault.code === 'missing_program' && isOfNft) return null;
+    if (isUnprintable(fault)) return savedWithout(where, family, ruleset, signal);
     throw fault;
   });
   return text === null ? null : parseSavedTables(text, 'iptables', family, owned);

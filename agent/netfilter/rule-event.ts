@@ -1,4 +1,4 @@
-import { ownerOfChain, ownerOfTable } from '../../attest-server/protocol/owned-chains.ts';
+import { isHostChain, ownerOfChain, ownerOfTable } from '../../attest-server/protocol/owned-chains.ts';
 import { type BaseChains, chainKey, hookOf } from './nft-ruleset.ts';
 
 /**
@@ -12,8 +12,10 @@ export function concernsCompared(line: string, baseChains: BaseChains): boolean 
   // That a table is there is compared even where its rules are not.
   if (kind === 'table' || table === null) return true;
   const before = chain === null ? undefined : baseChains.get(chainKey(family, table, chain));
+  if (kind === 'rule' && chain !== null && isHostChain(family, table, chain)) return true;
   if (ownerOfTable(family, table) !== null) {
     if (kind !== 'chain' || chain === null) return kind === 'chain';
+    if (hook === null && isHostChain(family, table, chain)) return true;
     // kube-proxy writes its hooks anew with each full sync: the same are no change.
     return hook === null ? before !== undefined : verb !== 'add' || hook !== before;
   }

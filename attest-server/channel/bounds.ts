@@ -1,11 +1,14 @@
 import { limits } from '../protocol/limits.ts';
 
+/** All parts of one answer, each as large as it may be: where a node has much to say, its first answer has all of it. */
+const allParts = Object.values(limits.parts).reduce((sum, bytes) => sum + bytes, 0);
+
 /** How much a peer may send before it has proven anything, and how fast any peer may speak. */
 export const bounds = {
-  /** Bytes that one connection may send: until its keys are known a hello, then a boot log and evidence. */
+  /** Bytes that one connection may send: until its keys are known a hello, then parts and evidence. */
   sent: {
     beforeOpen: limits.textFrame + 16 * 1024,
-    beforeProof: limits.parts.boot + 64 + 2 * limits.textFrame,
+    beforeProof: allParts + 2 * limits.textFrame,
     afterRefusal: 16 * 1024,
   },
   /** Frames, pings and pongs: so many at once, and so many a second. An answer to a challenge costs nothing. */

@@ -44,7 +44,7 @@ export type FirewallPart = z.infer<typeof firewallPart>;
 export const nftOutput = z.object({ nftables: z.array(z.record(z.string(), z.unknown())).max(200_000) });
 
 const name = z.string().min(1).max(256);
-const rule = z.string().max(64 * 1024);
+const rule = z.string().max(limits.rules.text);
 const written = z.string().max(4 * 1024 * 1024);
 
 /** Rules as `policy/firewall` compares them, whichever version of a tool had printed them. */
@@ -70,7 +70,7 @@ const captured = z.strictObject({
         rules: z.array(rule).max(65_536),
       }),
     )
-    .max(16_384),
+    .max(limits.rules.chains),
   /** Sets, maps, flowtables and named objects of nft tables. */
   objects: z
     .array(
@@ -80,10 +80,10 @@ const captured = z.strictObject({
         type: name,
         name,
         head: rule,
-        elements: z.array(rule).max(65_536),
+        elements: z.array(rule).max(limits.rules.elements),
       }),
     )
-    .max(16_384),
+    .max(limits.rules.objects),
 });
 
 /** The rules of a reference of kind `firewall`: captured, or as a person wrote them, in the words of the tools. */

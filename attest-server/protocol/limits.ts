@@ -32,6 +32,16 @@ export const limits = {
   facts: 64 * 1024,
   /** Digests of parts that a challenge may name as held: to an agent of 0.1.0, and to one that speaks `parts`. */
   holds: { first: 4, most: 32 },
+  /** Of a firewall, what is compared: agents send no more, and more of any is none that anybody wrote. */
+  rules: {
+    count: 50_000,
+    chains: 16_384,
+    /** Sets, maps and what else has a name; and elements of one. */
+    objects: 16_384,
+    elements: 65_536,
+    /** Characters of one rule, or element, as it is compared. */
+    text: 64 * 1024,
+  },
   /** Ports on which a node says that something listens. */
   listening: 4096,
   /** Of a node that a policy protects. */

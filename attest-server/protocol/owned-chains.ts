@@ -38,14 +38,34 @@ export const chainOwners: readonly ChainOwner[] = [
   { owner: 'docker', chains: /^DOCKER(?:-(?!USER$)|$)/ },
 ];
 
+/**
+ * Chains of Calico by which a host endpoint keeps connections from the node itself (felix/rules, v3.31): they come with
+ * the configuration of the node, and no workload changes them. So their rules are sent, compared and walked through.
+ */
+const hostChains = /^cali-(?:INPUT|OUTPUT|failsafe-(?:in|out)|(?:from|to)-host-endpoint(?:-.+)?|[ft]h-.+)$/;
+/** Of the nft table `calico`, where each chain's name begins with that of the table it would be in. */
+const hostHooks: ReadonlySet<string> = new Set(['filter-INPUT', 'filter-OUTPUT']);
+
+export function isHostChain(family: string, table: string, chain: string): boolean {
+  if (family !== 'ip' && family !== 'ip6') return false;
+  if (table === 'filter') return hostChains.test(chain);
+  if (table !== 'calico' || !chain.startsWith('filter-')) return false;
+  return hostHooks.has(chain) || hostChains.test(chain.slice('filter-'.length));
+}
+
 export interface OwnedChain {
   readonly owner: string;
   /** Under which name its rules are summed up: its own, or `KUBE-SVC-*`. */
   readonly as: string;
 }
 
-/** Null where nobody declared it. Whether it is a base chain, whose rules stay, is for the caller to see. */
+/** Null where its rules are not left out. Whether it is a base chain, whose rules stay, is for the caller to see. */
 export function ownerOfChain(family: string, table: string, chain: string): OwnedChain | null {
+  return isHostChain(family, table, chain) ? null : declaredChain(family, table, chain);
+}
+
+/** Also of a host chain: a rule leads into it, although whoever wrote a baseline may have left its rules out. */
+export function declaredChain(family: string, table: string, chain: string): OwnedChain | null {
   if ((family !== 'ip' && family !== 'ip6') || !iptablesTables.has(table)) return null;
   for (const { owner, chains, numbered } of chainOwners) {
     if (!chains.test(chain)) continue;

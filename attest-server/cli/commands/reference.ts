@@ -5,6 +5,7 @@ import { reference, referenceKinds } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { relative, tableTime, utc } from '../moment.ts';
+import { withNftJson } from '../offline/nft-text.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
 import { table } from '../table.ts';
@@ -83,7 +84,7 @@ export async function importReference(
   file: string,
   { staged = false, output: format }: { readonly staged?: boolean; readonly output: Format },
 ): Promise<void> {
-  const read = readReference(resolve(io.cwd, file));
+  const read = await withNftJson(readReference(resolve(io.cwd, file)), file);
   if (read.state !== 'active' && read.state !== 'staged')
     throw new CliError(
       `reference ${read.name} is ${read.state}`,

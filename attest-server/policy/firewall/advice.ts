@@ -25,6 +25,11 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Rules stand in nf_tables and in iptables-legacy at once, and whoever lists one of them sees half. Find out which program writes which.',
     'Move all of them to one kind, and delete the tables of the other.',
   ].join('\n'),
+  revoked_reference: [
+    'Somebody revoked the rules that the node has. Give it the rules of a reference that is in force.',
+    'If the revocation was a mistake, take it back:',
+    '  assay reference restore REFERENCE --reason "revoked by mistake"',
+  ].join('\n'),
   no_reference: [
     'Capture the rules of a node that you vouch for:',
     '  assay reference capture NODE --kind firewall --name NEW_NAME-firewall',

@@ -12,8 +12,15 @@ export type Condition =
     }
   | { readonly on: 'family'; readonly family: 4 | 6; readonly not: boolean }
   | { readonly on: 'state'; readonly values: readonly string[]; readonly not: boolean }
-  /** The interface by which it comes: `loopback` where it can be no other one. */
-  | { readonly on: 'input'; readonly loopback: boolean; readonly not: boolean }
+  /** The interface by which it comes: `loopback` where it can be no other one; names, which may end with + or *. */
+  | {
+      readonly on: 'input';
+      readonly loopback: boolean;
+      readonly names: readonly string[];
+      readonly not: boolean;
+    }
+  /** The packet's mark, of which the bits of the mask count. */
+  | { readonly on: 'mark'; readonly value: bigint; readonly mask: bigint; readonly not: boolean }
   /** Nobody here can tell: it may match, and it may not. */
   | { readonly on: 'unknown' };
 
@@ -29,6 +36,13 @@ export interface Clause {
 }
 
 export const unknown: Condition = { on: 'unknown' };
+
+/** Attack: thousands of conditions of one rule, asked for each opening. Nobody is to tell then. */
+export function followable(conditions: readonly Condition[]): readonly Condition[] {
+  return conditions.length > mostConditions ? [unknown] : conditions;
+}
+
+const mostConditions = 64;
 
 /** By number, and by older names, as some versions print them. */
 const names = new Map([

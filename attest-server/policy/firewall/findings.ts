@@ -41,7 +41,7 @@ export function drift(
   reference: string,
   digest: string,
   differences: readonly Difference[],
-  calico: string | null,
+  host: readonly string[],
 ): Finding {
   const [first] = differences;
   const more = differences.length - 1;
@@ -56,10 +56,21 @@ export function drift(
     text: `The rules of the firewall differ from reference ${reference}${where}: ${sumOf(differences)}.`,
     evidence: { digest, position: outsideText(first?.name ?? 'rules') },
     reference,
-    detail: [
-      ...(calico === null ? [] : [calico]),
-      ...shownDifferences(differences, mostLines).map(outsideText),
-    ],
+    detail: [...host.map(outsideText), ...shownDifferences(differences, mostLines).map(outsideText)],
+  };
+}
+
+/** @param revocation who revoked it, when and why */
+export function revokedRules(reference: string, revocation: string, digest: string): Finding {
+  return {
+    code: 'revoked_reference',
+    aspect,
+    source: 'host',
+    expected: 'rules that nobody revoked',
+    actual: reference,
+    text: `The rules of the firewall are those of reference ${reference}; ${revocation}.`,
+    evidence: { digest, position: 'rules' },
+    reference,
   };
 }
 

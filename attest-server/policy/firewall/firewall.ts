@@ -12,7 +12,7 @@ import { advice } from './advice.ts';
 import { describeFirewall } from './describe.ts';
 import { draftFirewall, observeFirewall } from './draft.ts';
 import { noReference, unreadable } from './findings.ts';
-import { type Baseline, baselineOf, judgeRules } from './judge-rules.ts';
+import { type Baseline, baselineOf, judgeRules, type RevokedBaseline } from './judge-rules.ts';
 import { capturedOf, rulesetOf, rulesetOfBaseline } from './read-ruleset.ts';
 import {
   type FirewallRules,
@@ -54,7 +54,8 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   observe: observeFirewall,
   draft: draftFirewall,
   prepare(rules, { group, references, remembers }) {
-    const baselines = prepared(rules, group, references);
+    const baselines = prepared(rules, group, references, 'active');
+    const revoked = prepared(rules, group, references, 'revoked');
     const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
     const isRequired = group.require.includes('firewall');
     return {
@@ -65,7 +66,7 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
         const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
         let judgement = remembered.get(key);
         if (judgement === undefined) {
-          judgement = judgeBytes(part.bytes, part.digest, rules, active, group.name);
+          judgement = judgeBytes(part.bytes, part.digest, rules, { active, revoked }, group.name);
           if (remembers) remembered.set(key, judgement);
         }
         return withPast(judgement, node);
@@ -77,24 +78,30 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
 /** Rules whose judgement is remembered, by group: nodes of a kind have the same. */
 const mostRemembered = 1024;
 
-interface PreparedBaseline extends Baseline {
+interface PreparedBaseline extends RevokedBaseline {
   /** Milliseconds since the epoch; infinity where it does not expire. */
   readonly expires: number;
 }
 
-/** A reference whose rules cannot be read is none: nothing is like it. */
+/** Named by the policy, or of the group: what is revoked counts there, too. One whose rules cannot be read is none. */
 function prepared(
   { baseline }: FirewallRules,
   group: Prepared['group'],
   references: readonly Reference[],
+  wanted: 'active' | 'revoked',
 ): readonly PreparedBaseline[] {
   return references.flatMap((reference) => {
     const { name, state, expires, firewall: rules } = reference;
-    const isNamed = baseline?.includes(name) ?? reference.group === group.name;
-    if (!isNamed || state !== 'active' || rules === undefined) return [];
+    const isOfGroup = reference.group === group.name;
+    const isNamed = baseline?.includes(name) ?? isOfGroup;
+    if (!(isNamed || (isOfGroup && wanted === 'revoked')) || state !== wanted || rules === undefined)
+      return [];
     try {
       const made = baselineOf(name, rulesetOfBaseline(rules));
-      return [{ ...made, expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires) }];
+      const revocation = revocationOf(reference);
+      return [
+        { ...made, revocation, expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires) },
+      ];
     } catch (error) {
       if (error instanceof Rejection) return [];
       throw error;
@@ -102,15 +109,21 @@ function prepared(
   });
 }
 
+/** A file that says of itself that it is revoked says not who did that. */
+function revocationOf({ changed }: Reference): string {
+  if (changed?.action !== 'revoke') return 'that reference was revoked';
+  return `${changed.by} revoked it on ${changed.at} (${changed.reason})`;
+}
+
 function judgeBytes(
   bytes: Buffer,
   digest: string,
   rules: FirewallRules,
-  active: readonly Baseline[],
+  { active, revoked }: { readonly active: readonly Baseline[]; readonly revoked: readonly RevokedBaseline[] },
   group: string,
 ): Judgement {
   try {
-    const { findings, like } = judgeRules(parseFirewallPart(bytes), digest, rules, active);
+    const { findings, like } = judgeRules(parseFirewallPart(bytes), digest, rules, active, revoked);
     const none = active.length === 0 ? [noReference(group, rules.baseline)] : [];
     const all = [...findings, ...none];
     const isClean = all.every(({ severity = 'fail' }) => severity !== 'fail');

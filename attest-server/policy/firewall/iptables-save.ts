@@ -1,6 +1,7 @@
+import { limits } from '../../protocol/limits.ts';
 import { withoutIds } from '../../protocol/owned-chains.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import { type Clause, type Condition, type Outcome, protocolName, unknown } from './clause.ts';
+import { type Clause, type Condition, followable, type Outcome, protocolName, unknown } from './clause.ts';
 import { addressRange, normalised, portRange } from './ranges.ts';
 import type { Base, Rule } from './ruleset.ts';
 
@@ -44,6 +45,7 @@ export function parseIptablesSave(
     number += 1;
     const fault = (what: string) =>
       new Rejection('malformed', `${field} line ${number}: ${what}`, { field: `${field} line ${number}` });
+    if (line.length > limits.rules.text) throw fault('too long');
     if (line.trim() === '') continue;
     if (line.startsWith('#')) {
       const hidden = /^# Table [`']([\w-]{1,64})' is incompatible/.exec(line)?.[1];
@@ -231,6 +233,7 @@ const plainModules: ReadonlySet<string> = new Set([
   'dccp',
   'multiport',
   'comment',
+  'mark',
   'iprange',
   'icmp',
   'icmp6',
@@ -276,6 +279,7 @@ function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): C
   const conditions: Condition[] = [];
   let outcome: Outcome = { do: 'continue' };
   let not = false;
+  let module = '';
   for (let i = 2; i < words.length; ) {
     const { text: option } = words[i]!;
     i += 1;
@@ -294,11 +298,14 @@ function clauseOf(words: readonly Word[], isChain: (name: string) => boolean): C
       // What follows are the options of the target.
       break;
     }
-    const condition = conditionOf(option, values, not);
+    if (option === '-m' || option === '--match') module = value;
+    // By another module it would be the mark of a connection.
+    const isMark = option === '--mark' && module === 'mark';
+    const condition = isMark ? markOf(value, not) : conditionOf(option, values, not);
     if (condition !== null) conditions.push(condition);
     not = false;
   }
-  return { conditions, outcome };
+  return { conditions: followable(conditions), outcome };
 }
 
 function outcomeOf(target: string, goes: boolean, isChain: (name: string) => boolean): Outcome {
@@ -348,13 +355,21 @@ function conditionOf(option: string, values: readonly string[], not: boolean): C
 }
 
 function inputOf(name: string, not: boolean): Condition {
-  if (name === 'lo') return { on: 'input', loopback: true, not };
+  const names = [name];
+  if (name === 'lo') return { on: 'input', loopback: true, names, not };
   const reachesLoopback = name.endsWith('+') && 'lo'.startsWith(name.slice(0, -1));
-  return reachesLoopback ? unknown : { on: 'input', loopback: false, not };
+  return reachesLoopback ? unknown : { on: 'input', loopback: false, names, not };
+}
+
+/** `0x1`, or `0x0/0x10000` */
+function markOf(text: string, not: boolean): Condition {
+  const found = /^(0x[0-9a-fA-F]{1,8})(?:\/(0x[0-9a-fA-F]{1,8}))?$/.exec(text);
+  const [, value, mask = '0xffffffff'] = found ?? [];
+  return value === undefined ? unknown : { on: 'mark', value: BigInt(value), mask: BigInt(mask), not };
 }
 
 function sourceOf(text: string, not: boolean): Condition {
-  const found = text.split(',').map(addressRange);
+  const found = listed(text).map(addressRange);
   const family = found[0]?.family;
   if (family === undefined || found.some((one) => one?.family !== family)) return unknown;
   return {
@@ -365,8 +380,16 @@ function sourceOf(text: string, not: boolean): Condition {
   };
 }
 
+/** iptables itself prints 15 of them at most; empty where there are more. */
+function listed(text: string): readonly string[] {
+  const list = text.split(',', mostListed + 1);
+  return list.length > mostListed ? [] : list;
+}
+
+const mostListed = 64;
+
 function portsOf(text: string, not: boolean): Condition {
-  const found = text.split(',').map(portRange);
-  if (found.includes(null)) return unknown;
+  const found = listed(text).map(portRange);
+  if (found.length === 0 || found.includes(null)) return unknown;
   return { on: 'port', ranges: normalised(found.filter((one) => one !== null)), not };
 }

@@ -1,6 +1,5 @@
 import type { FirewallPart } from '../../protocol/firewall.ts';
 import type { Finding } from '../finding.ts';
-import { calicoHostPolicies } from './calico-host.ts';
 import { compareRulesets, type Difference } from './compare.ts';
 import { dualHooks } from './dual-tables.ts';
 import {
@@ -11,7 +10,9 @@ import {
   missingChains,
   noLongerClosed,
   openAgainst,
+  revokedRules,
 } from './findings.ts';
+import { endpointInterfaces, hostPolicies } from './host-endpoint.ts';
 import { droppedNoMore, openedSince, portsSpokenOf } from './opened.ts';
 import type { Ranges } from './ranges.ts';
 import { comparedOf, rulesetOf } from './read-ruleset.ts';
@@ -26,18 +27,28 @@ export interface Baseline {
   /** `comparedOf`. */
   readonly ruleset: Ruleset;
   readonly spokenOf: () => Ranges;
+  /** Of Calico's host endpoints. */
+  readonly interfaces: readonly string[];
 }
 
 export function baselineOf(name: string, ruleset: Ruleset): Baseline {
   let ports: Ranges | null = null;
+  const compared = comparedOf(ruleset);
   return {
     name,
-    ruleset: comparedOf(ruleset),
+    ruleset: compared,
+    interfaces: endpointInterfaces(compared),
     spokenOf: () => {
       ports ??= portsSpokenOf(ruleset);
       return ports;
     },
   };
+}
+
+/** A reference that somebody revoked. */
+export interface RevokedBaseline extends Baseline {
+  /** Who, when and why, in words. */
+  readonly revocation: string;
 }
 
 export interface JudgedRules {
@@ -49,6 +60,7 @@ export interface JudgedRules {
 /**
  * @param digest of the part
  * @param baselines any of which the rules may be like
+ * @param revoked none of which they may be like, also where an active one says the same
  * @throws Rejection `malformed` where the part is no ruleset
  */
 export function judgeRules(
@@ -56,9 +68,9 @@ export function judgeRules(
   digest: string,
   rules: Pick<FirewallRules, 'require' | 'forbid'>,
   baselines: readonly Baseline[],
+  revoked: readonly RevokedBaseline[],
 ): JudgedRules {
-  const whole = rulesetOf(part);
-  const node = comparedOf(whole);
+  const node = comparedOf(rulesetOf(part));
   const nearest = nearestOf(baselines, node);
   const waysOf = wayFinder(node);
   // What is forbidden is asked first: the time that all openings take together is bounded.
@@ -66,15 +78,18 @@ export function judgeRules(
     const ways = waysOf(opening);
     return ways.length === 0 ? [] : [openAgainst(opening, digest, ways)];
   });
-  const findings: Finding[] = [];
+  const findings: Finding[] = revoked
+    .filter(({ ruleset }) => compareRulesets(ruleset, node).length === 0)
+    .slice(0, 1)
+    .map(({ name, revocation }) => revokedRules(name, revocation, digest));
   if (nearest !== null && nearest.differences.length > 0) {
     const { baseline, differences } = nearest;
-    const opened = openedSince(baseline.ruleset, waysOf, differences, baseline.spokenOf);
+    const opened = openedSince(baseline, waysOf, differences);
     const closed = noLongerClosed(baseline.name, digest, droppedNoMore(baseline.ruleset, node), opened);
     const missing = missingChains(baseline.name, digest, differences);
     if (closed !== null) findings.push(closed);
     if (missing !== null) findings.push(missing);
-    findings.push(drift(baseline.name, digest, differences, calicoHostPolicies(whole)));
+    findings.push(drift(baseline.name, digest, differences, hostLines(baseline, node)));
   }
   findings.push(...forbidden);
   for (const required of rules.require) {
@@ -94,6 +109,14 @@ export function judgeRules(
     );
   }
   return { findings, like: nearest?.differences.length === 0 ? nearest.baseline.name : null };
+}
+
+/** What host endpoints do now, and where that is another thing, what they did. */
+function hostLines({ ruleset }: Baseline, node: Ruleset): readonly string[] {
+  const before = hostPolicies(ruleset);
+  const now = hostPolicies(node);
+  if (before === now) return now === null ? [] : [now];
+  return [now ?? 'Calico host policies: none', `in the baseline: ${before ?? 'none'}`];
 }
 
 interface Nearest {

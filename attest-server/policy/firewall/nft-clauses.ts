@@ -1,4 +1,4 @@
-import { type Clause, type Condition, type Outcome, protocolName, unknown } from './clause.ts';
+import { type Clause, type Condition, followable, type Outcome, protocolName, unknown } from './clause.ts';
 import { fields, type JsonObject } from './json-object.ts';
 import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
 
@@ -26,6 +26,9 @@ export function namedElements(list: readonly unknown[]): NamedElements {
   };
 }
 
+/** Of a set without a name: more than anybody writes into one rule. */
+const mostAnonymous = 1024;
+
 /** Of a named set, how many elements may become conditions or clauses of each rule that names it. */
 const mostElements = 64;
 
@@ -34,26 +37,32 @@ type Values = (name: string) => Elements;
 /** What the statements of a rule do: one clause, and one for each element of a verdict map. */
 export function nftClauses(statements: readonly JsonObject[], values: Values): readonly Clause[] {
   const clauses: Clause[] = [];
-  const conditions: Condition[] = [];
+  let conditions: readonly Condition[] = [];
   for (const statement of statements) {
+    // Attack: a rule of nothing but maps, each of which multiplies what is to be followed.
+    if (clauses.length > mostInMap) return [anything];
     const [key = ''] = Object.keys(statement);
     const own = fields(statement[key]);
-    if (key === 'match') conditions.push(...conditionsOf(own, values));
+    if (key === 'match') conditions = followable([...conditions, ...conditionsOf(own, values)]);
+    else if (key === 'opaque') return [...clauses, anything];
     else if (key === 'vmap') clauses.push(...ofMap(own, conditions, values));
     else if (key === 'xt') {
       const outcome = own.type === 'target' ? extension(own.name) : null;
       if (outcome !== null) return [...clauses, { conditions, outcome }];
       // What it wants of a packet stands in the text of iptables-save alone.
-      if (own.type !== 'target') conditions.push(unknown);
+      if (own.type !== 'target') conditions = followable([...conditions, unknown]);
     } else {
       const outcome = verdictOf(statement);
-      if (key === 'reject') conditions.push(...ofReject(own.type));
+      if (key === 'reject') conditions = [...conditions, ...ofReject(own.type)];
       if (outcome !== null) return [...clauses, { conditions, outcome }];
-      if (!harmless.has(key)) conditions.push(unknown);
+      if (!harmless.has(key)) conditions = followable([...conditions, unknown]);
     }
   }
   return clauses;
 }
+
+/** What nobody here can tell: it may accept, and it may not. */
+const anything: Clause = { conditions: [unknown], outcome: { do: 'perhaps' } };
 
 /** nft shows no match for what an answer of that kind takes for granted. */
 function ofReject(type: unknown): readonly Condition[] {
@@ -159,6 +168,8 @@ function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly
   if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
   const meta = fields(field.meta).key;
   const { protocol, field: payload } = fields(field.payload);
+  const masked = maskedMark(left);
+  if (masked !== null) return [markOf(op, right, masked)];
   const isEqual = op === '==' || op === '!=' || op === 'in';
   const list = isEqual ? listOf(right, values) : null;
   if (meta === 'iif' || meta === 'iifname') return [inputOf(list, isNot)];
@@ -204,17 +215,35 @@ function listOf(right: unknown, values: Values): readonly unknown[] | null {
   const named = namedBy(right, values);
   if (named !== undefined) return named !== null && named.list.length <= mostElements ? named.list : null;
   const { set } = fields(right);
-  if (Array.isArray(set)) return set;
+  if (Array.isArray(set)) return set.length <= mostAnonymous ? set : null;
   return Array.isArray(right) ? right : [right];
 }
 
 function inputOf(list: readonly unknown[] | null, not: boolean): Condition {
   if (list === null || !list.every((one) => typeof one === 'string')) return unknown;
-  if (list.every((name) => name === 'lo')) return { on: 'input', loopback: true, not };
+  if (list.every((name) => name === 'lo')) return { on: 'input', loopback: true, names: list, not };
   const reachesLoopback = list.some(
     (name) => name === 'lo' || (name.endsWith('*') && 'lo'.startsWith(name.slice(0, -1))),
   );
-  return reachesLoopback ? unknown : { on: 'input', loopback: false, not };
+  return reachesLoopback ? unknown : { on: 'input', loopback: false, names: list, not };
+}
+
+/** Which bits of the mark are asked about: `meta mark`, or `meta mark & 0x10000`; null where it is something else. */
+function maskedMark(left: unknown): bigint | null {
+  const field = fields(left);
+  if (fields(field.meta).key === 'mark') return 0xffff_ffffn;
+  const [of, mask] = Array.isArray(field['&']) ? field['&'] : [];
+  return fields(fields(of).meta).key === 'mark' && isWord(mask) ? BigInt(mask) : null;
+}
+
+function markOf(op: unknown, right: unknown, mask: bigint): Condition {
+  return (op === '==' || op === '!=') && isWord(right)
+    ? { on: 'mark', value: BigInt(right), mask, not: op === '!=' }
+    : unknown;
+}
+
+function isWord(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
 }
 
 function protocolOf(list: readonly unknown[] | null, not: boolean): Condition {

@@ -1,3 +1,4 @@
+import { limits } from '../../protocol/limits.ts';
 import { ownerOfTable, withoutIds } from '../../protocol/owned-chains.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { fields, isJsonObject, type JsonObject } from './json-object.ts';
@@ -151,12 +152,16 @@ function addRule(table: OpenTable, value: JsonObject, fault: Fault): void {
   if (!Array.isArray(value.expr)) throw fault('a rule without its list of statements');
   const statements: JsonObject[] = [];
   for (const one of value.expr) {
-    if (!isJsonObject(one) || Object.keys(one).length !== 1) throw fault('not a statement of one member');
-    addStatement(statements, one, table.family, fault);
+    // What nobody here knows the form of is compared all the same.
+    if (!isJsonObject(one) || Object.keys(one).length !== 1)
+      statements.push({ opaque: canonical(one, fault) });
+    else addStatement(statements, one, table.family, fault);
   }
   const { comment } = value;
   if (typeof comment === 'string') statements.push({ comment: withoutIds(comment) });
-  chain.rules.push(ruleOf(withoutImplied(statements, table.family), table.values));
+  const rule = ruleOf(withoutImplied(statements, table.family), table.values);
+  if (rule.text.length > limits.rules.text) throw fault('a rule that is too long');
+  chain.rules.push(rule);
 }
 
 function ruleOf(statements: readonly JsonObject[], values: (name: string) => Elements): Rule {
@@ -285,6 +290,7 @@ function namedObject(table: OpenTable, type: string, value: JsonObject, fault: F
       kept[key] = key === 'flags' || key === 'dev' ? wordsIn(value[key]) : canonical(value[key], fault);
   const isSet = type === 'set' || type === 'map';
   const given = Array.isArray(value.elem) ? value.elem : value.elem === undefined ? [] : [value.elem];
+  if (given.length > limits.rules.elements) throw fault('too many elements');
   const elements = sortedByText(given.filter(isLasting).map((one) => canonical(one, fault)));
   if (isSet) {
     const flags = wordsIn(value.flags);

@@ -22,18 +22,19 @@ const mostTold = 8;
  * @param waysNow finds those of the node
  */
 export function openedSince(
-  baseline: Ruleset,
+  { ruleset, spokenOf, interfaces }: Before,
   waysNow: (opening: Opening) => readonly Way[],
   differences: readonly Difference[],
-  spokenOf: () => Ranges,
 ): readonly Opened[] {
   const opened: Opened[] = [];
-  const waysBefore = wayFinder(baseline);
-  for (const probe of [...usual(spokenOf()), ...ofRules(differences)])
+  const waysBefore = wayFinder(ruleset);
+  const probes = [...usual(spokenOf()), ...ofRules(differences)];
+  for (const probe of probes.flatMap((one) => [one, ...byEach(interfaces, one)]))
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;
       const opening: Opening = { ...probe, hook };
-      const ways = waysNow(opening);
+      // That the rules differ is told all the same.
+      const ways = waysNow(opening).filter(({ isFollowed }) => isFollowed);
       if (ways.length === 0) continue;
       const before = new Set(waysBefore(opening).map(({ family }) => family));
       for (const way of ways) {
@@ -44,6 +45,21 @@ export function openedSince(
       }
     }
   return opened;
+}
+
+interface Before {
+  readonly ruleset: Ruleset;
+  readonly spokenOf: () => Ranges;
+  /** By which packets come that a host endpoint of its own decides on: any other one may be open. */
+  readonly interfaces: readonly string[];
+}
+
+const mostInterfaces = 4;
+
+function byEach(interfaces: readonly string[], probe: Probe): readonly Probe[] {
+  return interfaces
+    .slice(0, mostInterfaces)
+    .map((input) => ({ ...probe, input, text: `${probe.text}, by ${input}` }));
 }
 
 /** Base chains of the baseline that drop, by hook and family, where nothing of the node drops any more. */
@@ -86,6 +102,7 @@ function usual(spokenOf: Ranges): readonly Probe[] {
     text,
     protocol,
     ports,
+    input: null,
     sources: allAddresses,
   });
   const rest =
@@ -102,19 +119,26 @@ function usual(spokenOf: Ranges): readonly Probe[] {
 
 function ofRules(differences: readonly Difference[]): readonly Probe[] {
   const probes: Probe[] = [];
-  for (const difference of differences) {
-    const gained = [...rulesThat('added', difference), ...rulesThat('moved-to', difference)];
-    const lost = [...rulesThat('removed', difference), ...rulesThat('moved-to', difference)];
-    for (const rule of [...gained.filter(mayLetIn), ...lost.filter(mayKeepOut)]) {
-      if (probes.length >= mostProbes) return probes;
+  let looked = 0;
+  const look = (rules: readonly Rule[], may: (rule: Rule) => boolean) => {
+    for (const rule of rules) {
+      if (probes.length >= mostProbes || ++looked > mostLookedAt) return;
+      if (!may(rule)) continue;
       for (const { conditions } of rule.clauses()) {
         const probe = probeOf(rule, conditions);
         if (probe !== null && probes.length < mostProbes) probes.push(probe);
       }
     }
+  };
+  for (const difference of differences) {
+    look([...rulesThat('added', difference), ...rulesThat('moved-to', difference)], mayLetIn);
+    look([...rulesThat('removed', difference), ...rulesThat('moved-to', difference)], mayKeepOut);
   }
   return probes;
 }
+
+/** Attack: thousands of rules that differ, each of a map that is read to see what it does. */
+const mostLookedAt = 1024;
 
 function mayLetIn(rule: Rule): boolean {
   return rule.clauses().some(({ outcome }) => outcome.do !== 'drop' && outcome.do !== 'continue');
@@ -141,5 +165,6 @@ function probeOf(rule: Rule, conditions: readonly Condition[]): Probe | null {
       };
   }
   const isEmpty = ports.length === 0 || (sources[4].length === 0 && sources[6].length === 0);
-  return isEmpty ? null : { text: `what this rule speaks of: ${rule.shown()}`, protocol, ports, sources };
+  const text = `what this rule speaks of: ${rule.shown()}`;
+  return isEmpty ? null : { text, protocol, ports, input: null, sources };
 }

@@ -16,6 +16,8 @@ export interface Opening {
   /** Null: any. */
   readonly protocol: string | null;
   readonly ports: Ranges;
+  /** The interface by which they come; null: any. */
+  readonly input: string | null;
   /** By family, from where; empty: not by this family. */
   readonly sources: { readonly 4: Ranges; readonly 6: Ranges };
 }
@@ -60,6 +62,7 @@ export function parseOpening(text: string): Opening | string {
     hook,
     protocol: protocol === 'any' ? null : protocol,
     ports,
+    input: null,
     sources,
   };
 }

@@ -1,8 +1,10 @@
 import { type FirewallBaseline, type FirewallPart, nftOutput } from '../../protocol/firewall.ts';
-import { ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
+import { limits } from '../../protocol/limits.ts';
+import { declaredChain, isHostChain, ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
 import { parseJson } from '../../protocol/parse-json.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { isShownByIptables } from '../../protocol/shown-by-iptables.ts';
+import { withoutPolicies } from './host-endpoint.ts';
 import { parseIptablesSave, parseSavedRule, type SavedTable } from './iptables-save.ts';
 import { elementsIn, type NftChain, type NftTable, parseNft, parseNftRule } from './nft-json.ts';
 import {
@@ -20,9 +22,10 @@ type Given = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy'>;
 /**
  * The rules of a node in one model. Tables that iptables-save shows are taken from there, and nft's word on them counts
  * only where it has more.
- * @throws Rejection `malformed` with the field
+ * @throws Rejection `malformed` with the field, `too_large`
  */
 export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
+  checkSize({ nft, iptables, legacy });
   const chains: Chain[] = [];
   const objects: NamedObject[] = [];
   const tables = parseNft(nft ?? []);
@@ -56,7 +59,33 @@ export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
   return ordered(chains, objects);
 }
 
-/** @throws Rejection `malformed` */
+/** Attack: a part full of the shortest rules and chains, each of which costs more than it takes. Before anything is made. */
+function checkSize({ nft, iptables, legacy }: Given): void {
+  let rules = 0;
+  let chains = 0;
+  let others = 0;
+  for (const member of nft ?? []) {
+    if ('rule' in member) rules++;
+    else if ('chain' in member) chains++;
+    else others++;
+  }
+  for (const text of [iptables.ip, iptables.ip6, legacy.ip, legacy.ip6]) {
+    for (let at = 0; text !== null && at >= 0 && at < text.length; at = text.indexOf('\n', at) + 1 || -1)
+      if (text[at] === ':') chains++;
+      else if (text[at] === '-' || text[at] === '[') rules++;
+  }
+  for (const [what, count, most] of [
+    ['rules', rules, limits.rules.count],
+    ['chains', chains, limits.rules.chains],
+    ['named objects', others, limits.rules.objects],
+  ] as const)
+    if (count > most)
+      throw new Rejection('too_large', `firewall: ${count} ${what}, and ${most} are read at most`, {
+        field: 'firewall',
+      });
+}
+
+/** @throws Rejection `malformed`, `too_large` */
 export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
   if ('chains' in baseline) return rulesetOfCaptured(baseline);
   const { nft } = baseline;
@@ -67,10 +96,11 @@ export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
   });
 }
 
-/** Chains and objects that are compared: what a declared owner writes anew all the time is not. */
+/** Chains and objects that are compared: what a declared owner writes anew all the time, and by policies, is not. */
 export function comparedOf({ chains, objects }: Ruleset): Ruleset {
   const compared = new Map<string, Chain>();
-  for (const [key, chain] of chains) if (chain.owner === null) compared.set(key, withoutPods(chain));
+  for (const [key, chain] of chains)
+    if (chain.owner === null) compared.set(key, withoutPolicies(withoutPods(chain)));
   const named = [...objects].filter(([, { owner }]) => owner === null);
   return { chains: compared, objects: new Map(named) };
 }
@@ -107,7 +137,7 @@ function rulesetOfCaptured(baseline: Captured): Ruleset {
   const chains = baseline.chains.map(({ rules, ...chain }): Chain => {
     const { kind, family, table } = chain;
     const isChain = (name: string) =>
-      names.has(chainKey({ kind, family, table, name })) || ownerOfChain(family, table, name) !== null;
+      names.has(chainKey({ kind, family, table, name })) || declaredChain(family, table, name) !== null;
     return {
       ...chain,
       owner: null,
@@ -122,7 +152,7 @@ function rulesetOfCaptured(baseline: Captured): Ruleset {
 }
 
 function parseSaved(text: string | null, field: string, family: 'ip' | 'ip6') {
-  return parseIptablesSave(text ?? '', field, (table, chain) => ownerOfChain(family, table, chain) !== null);
+  return parseIptablesSave(text ?? '', field, (table, chain) => declaredChain(family, table, chain) !== null);
 }
 
 function made(
@@ -132,13 +162,14 @@ function made(
   { name, base, rules }: NftChain | SavedTable['chains'][number],
 ): Chain {
   const owner = base === null ? ownerOf(kind, family, table, name) : null;
-  // Of a table that is one owner's alone, agents send what its base chains are, and no rules.
-  const isWhole = kind === 'nft' && ownerOfTable(family, table) !== null;
+  // Of a table that is one owner's alone, agents send what its base chains are, and no rules but those of the host.
+  const isWhole = kind === 'nft' && ownerOfTable(family, table) !== null && !isHostChain(family, table, name);
   return { kind, family, table, name, base, rules: isWhole ? [] : rules, owner };
 }
 
 /** What a program writes by rule is its, but never a hook of the kernel. */
 function ownerOf(kind: Chain['kind'], family: Family, table: string, chain: string): string | null {
+  if (isHostChain(family, table, chain)) return null;
   return ownerOfChain(family, table, chain)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
 }
 

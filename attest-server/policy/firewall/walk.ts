@@ -1,6 +1,7 @@
-import { ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
+import { declaredChain, isHostChain, ownerOfTable } from '../../protocol/owned-chains.ts';
 import type { Clause, Condition } from './clause.ts';
 import { isUntracking } from './iptables-save.ts';
+import { settable } from './marks.ts';
 import type { Opening } from './opening.ts';
 import { areEqual, intersect, type Ranges, subtract } from './ranges.ts';
 import { baseText, type Chain, chainOf, type Ruleset } from './ruleset.ts';
@@ -9,11 +10,14 @@ import { baseText, type Chain, chainOf, type Ruleset } from './ruleset.ts';
 export interface Way {
   readonly family: 4 | 6;
   readonly through: readonly string[];
+  /** False where that took more steps than anybody follows: it may be no way. */
+  readonly isFollowed: boolean;
 }
 
 /**
  * The ways by which some packet of it may be accepted. Nothing is missed: what nobody here can tell may match a rule
- * that accepts, and may not match one that drops. Chains of declared owners are passed through.
+ * that accepts, and may not match one that drops. Chains of declared owners are passed through: what policies of Calico
+ * accept, which they say by a mark, is theirs.
  */
 export function waysIn(ruleset: Ruleset, opening: Opening): readonly Way[] {
   return wayFinder(ruleset)(opening);
@@ -22,9 +26,10 @@ export function waysIn(ruleset: Ruleset, opening: Opening): readonly Way[] {
 /** The same for many openings, all of which together take a bounded time. */
 export function wayFinder(ruleset: Ruleset): (opening: Opening) => readonly Way[] {
   const untracked = isUntracked(ruleset);
+  const marks = settable(ruleset);
   let left = mostStepsInAll;
   return (opening) => {
-    const walk = { ruleset, untracked, steps: Math.max(0, mostSteps - left) };
+    const walk = { ruleset, untracked, marks, steps: Math.max(0, mostSteps - left) };
     const before = walk.steps;
     const ways = find(walk, opening);
     left -= walk.steps - before;
@@ -37,10 +42,17 @@ function find(walk: Walk, opening: Opening): readonly Way[] {
   return ([4, 6] as const).flatMap((family) => {
     const sources = opening.sources[family];
     if (sources.length === 0) return [];
-    const packets: Packets = { family, protocol: opening.protocol, ports: opening.ports, sources };
+    const { protocol, ports, input } = opening;
+    const packets: Packets = { family, protocol, ports, sources, input };
     const hooked = chainsAt(ruleset, opening.hook, family);
     if (hooked.length === 0)
-      return [{ family, through: [`no chain stands at the hook ${opening.hook} for ${words[family]}`] }];
+      return [
+        {
+          family,
+          through: [`no chain stands at the hook ${opening.hook} for ${words[family]}`],
+          isFollowed: true,
+        },
+      ];
     const through: string[] = [];
     for (const chain of hooked) {
       const accepted = acceptedBy(walk, chain, packets);
@@ -48,7 +60,7 @@ function find(walk: Walk, opening: Opening): readonly Way[] {
       if (accepted === null) return [];
       through.push(accepted);
     }
-    return [{ family, through }];
+    return [{ family, through, isFollowed: walk.steps <= mostSteps }];
   });
 }
 
@@ -79,17 +91,21 @@ interface Packets {
   readonly protocol: string | null;
   readonly ports: Ranges;
   readonly sources: Ranges;
+  /** The interface by which they come; null: any. */
+  readonly input: string | null;
 }
 
 interface Walk {
   readonly ruleset: Ruleset;
   readonly untracked: boolean;
+  /** Bits of a mark that some rule may set. */
+  readonly marks: bigint;
   steps: number;
 }
 
 /** Rules, and ranges in them, that are looked at for one opening; where it takes more, nobody can tell. */
-const mostSteps = 400_000;
-const mostStepsInAll = 2_000_000;
+const mostSteps = 200_000;
+const mostStepsInAll = 600_000;
 /** As deep as the kernel follows jumps. */
 const deepest = 16;
 
@@ -110,15 +126,19 @@ interface Followed {
 function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Followed {
   if (depth > deepest)
     return { accepted: `${nameOf(chain)}: jumps deeper than the kernel follows`, rest: null };
+  const isHost = isHostChain(chain.family, chain.table, chain.name);
   let live = packets;
   // Whoever returns is one of those that were here then.
   let returned: Packets | null = null;
-  for (const rule of chain.rules)
-    for (const clause of rule.clauses()) {
+  for (const rule of chain.rules) {
+    const clauses = rule.clauses();
+    // Those of a map are made anew each time.
+    if (clauses.length > 1) walk.steps += 4 * clauses.length;
+    for (const clause of clauses) {
       walk.steps += 1;
       if (walk.steps > mostSteps)
         return { accepted: `${nameOf(chain)}: too many rules to be followed`, rest: null };
-      const match = matchOf(walk, clause, live);
+      const match = matchOf(walk, clause, live, isHost);
       if (match === null) continue;
       const { outcome } = clause;
       const here = () => `${nameOf(chain)}: ${rule.shown()}`;
@@ -137,6 +157,11 @@ function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Foll
           break;
         case 'jump':
         case 'goto': {
+          // What pods send to their node is decided there, and is not what comes from outside.
+          if (isHost && isOfWorkloads(clause, outcome.chain)) {
+            taken = false;
+            break;
+          }
           const target = chainOf(walk.ruleset, chain, outcome.chain);
           const sub =
             target === undefined || target.owner !== null
@@ -154,8 +179,23 @@ function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Foll
       if (match.left === null) return { accepted: null, rest: returned };
       live = match.left;
     }
+  }
   return { accepted: null, rest: returned ?? live };
 }
+
+/** Attack: another interface, or all packets, sent there past the host endpoints. */
+function isOfWorkloads({ conditions }: Clause, chain: string): boolean {
+  if (!/^(?:filter-)?cali-wl-to-host$/.test(chain)) return false;
+  return conditions.some(
+    (condition) =>
+      condition.on === 'input' &&
+      !condition.not &&
+      condition.names.every((name) => ofWorkloads.has(name.replace(/[+*]$/, ''))),
+  );
+}
+
+/** What names of pods' interfaces begin with: Calico's own, OpenStack's, and those of three clouds. */
+const ofWorkloads: ReadonlySet<string> = new Set(['cali', 'tap', 'eni', 'azv', 'gke']);
 
 /** Into a chain of which no rules are judged: a declared owner's lets packets go on, any other may do all. */
 function beyond(
@@ -165,7 +205,7 @@ function beyond(
   here: () => string,
 ): Followed {
   const owner =
-    ownerOfChain(family, table, name)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
+    declaredChain(family, table, name)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
   return owner === null ? { accepted: here(), rest: null } : { accepted: null, rest: packets };
 }
 
@@ -177,13 +217,14 @@ interface Match {
 }
 
 /** Null where none of them matches. */
-function matchOf(walk: Walk, { conditions }: Clause, packets: Packets): Match | null {
-  const { untracked } = walk;
+function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: boolean): Match | null {
   let within = packets;
   let isUnsure = false;
   for (const condition of conditions) {
-    if (condition.on === 'port' || condition.on === 'source') walk.steps += condition.ranges.length >> 6;
-    const one = holds(condition, within, untracked);
+    if (condition.on === 'port') walk.steps += (condition.ranges.length >> 6) + (within.ports.length >> 4);
+    else if (condition.on === 'source')
+      walk.steps += (condition.ranges.length >> 6) + (within.sources.length >> 4);
+    const one = holds(walk, condition, within, isHost);
     if (one === 'never') return null;
     if (one === 'perhaps') isUnsure = true;
     else if (one !== 'always') within = one;
@@ -202,11 +243,11 @@ function matchOf(walk: Walk, { conditions }: Clause, packets: Packets): Match | 
   return { within, left: isInPieces ? packets : left };
 }
 
-const mostPieces = 32;
+const mostPieces = 16;
 
 type Holds = 'always' | 'never' | 'perhaps' | Packets;
 
-function holds(condition: Condition, packets: Packets, untracked: boolean): Holds {
+function holds({ untracked, marks }: Walk, condition: Condition, packets: Packets, isHost: boolean): Holds {
   switch (condition.on) {
     case 'unknown':
       return 'perhaps';
@@ -219,7 +260,13 @@ function holds(condition: Condition, packets: Packets, untracked: boolean): Hold
     case 'input':
       // They come from outside.
       if (condition.loopback) return condition.not ? 'always' : 'never';
-      return 'perhaps';
+      if (packets.input === null) return 'perhaps';
+      return isOneOf(packets.input, condition.names) !== condition.not ? 'always' : 'never';
+    case 'mark': {
+      // Between Calico's host chains, nobody marks a packet whose policies are not followed.
+      if (!isHost || (condition.mask & marks) !== 0n) return 'perhaps';
+      return (condition.value === 0n) !== condition.not ? 'always' : 'never';
+    }
     case 'state': {
       const isNew = condition.values.includes('new') !== condition.not;
       const isNone = condition.values.includes('untracked') !== condition.not;
@@ -243,6 +290,10 @@ function holds(condition: Condition, packets: Packets, untracked: boolean): Hold
       return areEqual(sources, packets.sources) ? 'always' : { ...packets, sources };
     }
   }
+}
+
+function isOneOf(input: string, names: readonly string[]): boolean {
+  return names.some((name) => (/[+*]$/.test(name) ? input.startsWith(name.slice(0, -1)) : input === name));
 }
 
 function nameOf({ kind, family, table, name }: Chain): string {

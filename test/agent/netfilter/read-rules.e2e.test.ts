@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { type Listing, readRules } from '../../../agent/netfilter/read-rules.ts';
 import { parseFirewallPart } from '../../../attest-server/protocol/firewall.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
+import { judged, referenceOf } from '../../attest-server/policy/firewall/made-firewall.ts';
 import { type Namespace, openNamespace } from './namespace.ts';
 
 /** Real nft, iptables-nft and iptables-legacy in a network namespace of their own. */
@@ -140,6 +141,15 @@ describe('the rules of a network namespace', () => {
       'one more hook in a declared table',
       "nft add chain ip kube-proxy more '{ type filter hook input priority -300; policy accept; }'",
     ],
+    [
+      'a failsafe port of Calico',
+      'iptables-nft -N cali-failsafe-in; iptables-nft -A cali-failsafe-in -p tcp --dport 8080 -j ACCEPT',
+    ],
+    [
+      'what Calico jumps to from a hook of its nft table',
+      `nft add table ip calico; nft add chain ip calico filter-INPUT '{ type filter hook input priority 0; }'
+       nft add rule ip calico filter-INPUT accept`,
+    ],
     ['the chain that Docker leaves to people', 'iptables-nft -A DOCKER-USER -j ACCEPT'],
   ] as const)
     it(`have another digest after ${what} changed (row 61)`, async () => {
@@ -166,6 +176,11 @@ describe('the rules of a network namespace', () => {
     [
       'workloads of Calico',
       'iptables-nft -N cali-tw-cali0123456789a; iptables-nft -A cali-tw-cali0123456789a -j DROP',
+    ],
+    [
+      'workloads and policies of Calico with nft',
+      `nft add chain ip calico filter-cali-tw-x; nft add rule ip calico filter-cali-tw-x drop
+       nft add chain ip calico filter-cali-pi-x; nft add rule ip calico filter-FORWARD jump filter-cali-tw-x`,
     ],
     ['endpoints of Cilium', 'iptables-nft -N CILIUM_FORWARD; iptables-nft -A CILIUM_FORWARD -j ACCEPT'],
     [
@@ -200,6 +215,28 @@ describe('the rules of a network namespace', () => {
     );
     assert.match(part.iptables.ip ?? '', /^-A FORWARD -j KUBE-FORWARD$/m);
     assert.doesNotMatch(part.iptables.ip ?? '', /KUBE-SVC/);
+  });
+
+  it('show a rule that iptables has no words for by the word of nft, and those beside it by that of iptables (row 61)', async () => {
+    await space.sh(`
+      iptables-nft -P INPUT DROP; iptables-nft -N MORE
+      iptables-nft -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
+      iptables-nft -A MORE -m statistic --mode random --probability 0.5 -j RETURN`);
+    const before = partOf(await read());
+    await space.sh('nft insert rule ip filter INPUT meta skuid 0 accept');
+    const after = await read();
+    assert.match(
+      partOf(after).iptables.ip ?? '',
+      /^-A INPUT\n-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT$/m,
+    );
+    const verdict = judged(after.bytes, [referenceOf(before)]);
+    const drift = verdict.reasons.find(({ code }) => code === 'fw_drift');
+    assert.equal(drift?.actual, '1 added');
+    assert.ok(drift.detail?.includes('+ skuid 0 accept'), String(drift.detail));
+    await space.sh(
+      'nft delete rule ip filter INPUT handle $(nft -a list chain ip filter INPUT | sed -n "s/.*skuid.*handle //p")',
+    );
+    assert.deepEqual(partOf(await read()), before);
   });
 
   it('are no rules where a rule is hidden in a comment with a line break: the fault is said', async () => {
@@ -237,6 +274,14 @@ describe('rules that cannot be read', () => {
       ...(proc !== undefined && { proc }),
     });
   }
+
+  it('are a fault where iptables has no words for a rule of which nft has the name alone', async () => {
+    await space.sh('iptables-nft -A INPUT -m recent --name x --rcheck -j ACCEPT');
+    const script = 'echo "iptables: Parsing nftables rule failed" >&2; exit 3';
+    await assert.rejects(readBy({ 'iptables-nft-save': script, 'iptables-nft': script }), {
+      code: 'hidden_rules',
+    });
+  });
 
   const saved = '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n';
   for (const [what, code, scripts] of [
@@ -353,4 +398,5 @@ const start = `
   iptables-nft -A OUTPUT -m comment --comment "cali:AAAAAAAAAAAAAAAA" -j cali-OUTPUT
   iptables-nft -t nat -P OUTPUT ACCEPT
   nft add chain ip filter KUBE-HOOKED '{ type filter hook input priority -10; policy accept; }'
+  nft add table ip calico; nft add chain ip calico filter-FORWARD '{ type filter hook forward priority 0; }'
   ip6tables-legacy -P FORWARD ACCEPT`;

@@ -96,6 +96,29 @@ describe('changes of the rules', () => {
     await until(() => moved.length === 1, 'the policy');
   });
 
+  it('of pods of Calico start no reading, and a failsafe port of its host endpoints does (row 61, row 62)', async () => {
+    const calico = join(import.meta.dirname, '../../../swtpm-fixtures/recorded-nodes/firewall');
+    await space.sh(`iptables-nft-restore ${calico}/calico-host/rules.restore
+      nft -f ${calico}/calico-host-nftables/rules.nft`);
+    await listen();
+    await space.sh(`
+      for i in $(seq 20); do
+        printf '%s\n' '*filter' ':cali-FORWARD - [0:0]' ":cali-tw-cali$i - [0:0]" ':cali-pri-_pods - [0:0]' \
+          "-A cali-FORWARD -o cali$i -j cali-tw-cali$i" "-A cali-tw-cali$i -j cali-pri-_pods" \
+          "-A cali-pri-_pods -p tcp --dport $i -j ACCEPT" COMMIT | iptables-nft-restore --noflush
+        printf '%s\n' 'add chain ip calico filter-cali-tw-cali1' 'flush chain ip calico filter-cali-tw-cali1' \
+          "add rule ip calico filter-cali-tw-cali1 tcp dport $i accept" \
+          "add element ip calico cali40s-workers { 10.1.2.$((i + 10)) }" | nft -f -
+      done`);
+    await until(() => (watch?.counts.ignored ?? 0) >= 100, 'the events arrived');
+    assert.deepEqual([watch?.counts.readings, moved], [1, []]);
+    await space.sh('iptables-nft -A cali-failsafe-in -p tcp --dport 8080 -j ACCEPT');
+    await until(() => moved.length === 1, 'the port');
+    await until(() => watch?.counts.readings === 2, 'a reading');
+    await space.sh('nft flush chain ip calico filter-cali-fh-any-interface-at-all');
+    await until(() => moved.length === 2, 'the host endpoint');
+  });
+
   it('of elements that time out start a reading and are not told', async () => {
     await listen({ everyMs: 100 });
     await space.sh("nft add element inet t out '{ 1.2.3.4 timeout 1h }'");

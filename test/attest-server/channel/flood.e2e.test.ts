@@ -80,7 +80,7 @@ describe('floods and slow peers, beside an honest agent', () => {
       const copy = await introduce(world, tpm, node, { from: other });
       await copy.challenge();
       const log = binaryFrame('bootLog', Buffer.alloc(1024 * 1024));
-      for (let times = 0; times < 3; times++) copy.send(log);
+      for (let times = 0; times < 6; times++) copy.send(log);
       assert.equal(await copy.refusal(), 'too_large');
     });
     await goesOn('one');

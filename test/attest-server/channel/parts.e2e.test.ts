@@ -10,6 +10,7 @@ import { binaryFrame, type Challenge } from '../../../attest-server/protocol/mes
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { assertRefused, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { partWith } from '../policy/firewall/made-firewall.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
@@ -115,6 +116,31 @@ describe('parts of evidence, over a real connection', () => {
       agent.send(binaryFrame('part', long));
       agent.send(evidence(agent, asked, { userSpace: long }));
     }));
+
+  it('may all come with the first answer, each as large as it may be, and too many rules are not read (row 160)', async () => {
+    await peer.close();
+    const large = Buffer.concat([bootLog, Buffer.alloc(limits.parts.boot - bootLog.length)]);
+    const rules = Array.from({ length: 100_000 }, () => '-A INPUT -j LOG').join('\n');
+    const ip = `*filter\n:INPUT DROP [0:0]\n${rules}\nCOMMIT\n`;
+    const text = JSON.stringify(partWith({ iptables: { ip, ip6: null } }));
+    const firewall = Buffer.from(text.padEnd(limits.parts.firewall));
+    peer = await introduce(world, tpm, node, { hello: later });
+    const challenge = await peer.challenge();
+    const others = [
+      records,
+      firewall,
+      Buffer.alloc(limits.parts.disk, 'y'),
+      Buffer.alloc(limits.parts.ima, 'z'),
+    ];
+    for (const bytes of [large, ...others]) peer.send(binaryFrame('part', bytes));
+    const parts = { userSpace: records, firewall, disk: others[2]!, ima: others[3]! };
+    const at = { node, hello: peer.hello, channel: peer.channel, bootLog: large };
+    peer.send(tpm.evidenceOfParts(challenge, at, parts, quote));
+    // The policy asks for the boot alone.
+    const { state, codes } = await peer.verdict();
+    assert.deepEqual([state, codes.filter((code) => code.startsWith('fw_'))], ['trusted', ['fw_unreadable']]);
+    await peer.close();
+  });
 });
 
 describe('connections of one node in two roles', () => {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import {
   chainOwners,
+  declaredChain,
+  isHostChain,
   ownerOfChain,
   ownerOfTable,
   withoutIds,
@@ -15,7 +17,10 @@ describe('a chain of a declared owner', () => {
     ['KUBE-FIREWALL', 'kube-proxy', 'KUBE-FIREWALL'],
     ['KUBE-ROUTER-INPUT', 'kube-router', 'KUBE-ROUTER-INPUT'],
     ['KUBE-POD-FW-ABCDEFGHIJKLMNOP', 'kube-router', 'KUBE-POD-FW-*'],
-    ['cali-INPUT', 'calico', 'cali-INPUT'],
+    ['cali-FORWARD', 'calico', 'cali-FORWARD'],
+    ['cali-fhfw-eth0', 'calico', 'cali-fhfw-eth0'],
+    ['cali-from-wl-dispatch', 'calico', 'cali-from-wl-dispatch'],
+    ['cali-pi-default.workers', 'calico', 'cali-pi-*'],
     ['cali-tw-cali0123456789a', 'calico', 'cali-tw-*'],
     ['CILIUM_FORWARD', 'cilium', 'CILIUM_FORWARD'],
     ['FLANNEL-FWD', 'flannel', 'FLANNEL-FWD'],
@@ -40,6 +45,37 @@ describe('a chain of a declared owner', () => {
   ])
     it(`is not ${chain || 'one without a name'}`, () => {
       assert.equal(ownerOfChain('ip', 'filter', chain), null);
+    });
+
+  for (const chain of [
+    'cali-INPUT',
+    'cali-OUTPUT',
+    'cali-failsafe-in',
+    'cali-failsafe-out',
+    'cali-from-host-endpoint',
+    'cali-from-host-endpoint-e',
+    'cali-fh-eth0',
+    'cali-th-any-interface-at-all',
+  ])
+    it(`is sent with its rules where a host endpoint of Calico is: ${chain}`, () => {
+      assert.deepEqual(
+        [
+          isHostChain('ip', 'filter', chain),
+          isHostChain('ip6', 'calico', `filter-${chain}`),
+          ownerOfChain('ip', 'filter', chain),
+          declaredChain('ip', 'filter', chain)?.owner,
+        ],
+        [true, true, null, 'calico'],
+      );
+      assert.deepEqual(
+        [
+          isHostChain('ip', 'raw', chain),
+          isHostChain('ip', 'calico', chain),
+          isHostChain('inet', 'filter', chain),
+        ],
+        [false, false, false],
+      );
+      assert.equal(ownerOfChain('ip', 'raw', chain)?.owner, 'calico');
     });
 
   it('is of one whom the list names once', () => {

@@ -23,6 +23,7 @@ async function shownAfter(...steps: readonly Step[]): Promise<readonly FirewallP
 const kube = ['iptables-nft-restore', join(recordedNode('kube-proxy-iptables'), 'rules.restore')];
 const kubeNft = ['nft', '-f', join(recordedNode('kube-proxy-nftables'), 'rules.nft')];
 const calico = ['iptables-nft-restore', join(recordedNode('calico-host'), 'rules.restore')];
+const calicoNft = ['nft', '-f', join(recordedNode('calico-host-nftables'), 'rules.nft')];
 const cilium = ['iptables-nft-restore', join(recordedNode('cilium'), 'rules.restore')];
 const words = (line: string) => line.split(' ');
 const ip = (line: string) => ['iptables-nft', ...words(line)];
@@ -163,7 +164,95 @@ describe('real rules in a network namespace', function () {
     {
       what: 'an ACCEPT stands before the jump into Calico (row 61)',
       steps: [ip('-I INPUT -j ACCEPT')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'pods come and go (row 62)',
+      steps: [
+        ip('-N cali-tw-cali0123456789a'),
+        ip('-A cali-tw-cali0123456789a -j DROP'),
+        ip('-N cali-pro-_kJqfZpgUe7r2t4a-14'),
+        ip('-A cali-FORWARD -o cali+ -j cali-tw-cali0123456789a'),
+      ],
+      codes: [],
+    },
+    {
+      what: 'a tier of policies comes before the end of a host endpoint (row 62)',
+      steps: [
+        ip('-N cali-pi-_new'),
+        ip('-I cali-fh-eth0 5 -m mark --mark 0x0/0x2000000 -j cali-pi-_new'),
+        ip('-I cali-fh-eth0 6 -m mark --mark 0x1000000/0x1000000 -j RETURN'),
+        ip('-I cali-fh-eth0 7 -m mark --mark 0x0/0x2000000 -j DROP'),
+      ],
+      codes: [],
+    },
+    {
+      what: 'a failsafe port is added (row 61)',
+      steps: [ip('-A cali-failsafe-in -p tcp -m multiport --dports 8080 -j ACCEPT')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'the default deny of a host endpoint is removed (row 61)',
+      steps: [ip('-D cali-fh-eth0 6')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'a host endpoint returns before its default deny (row 61)',
+      steps: [ip('-I cali-fh-eth0 -m mark --mark 0x0/0x1000000 -j RETURN')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'every packet is marked as one that a policy accepted (row 61)',
+      steps: [ip('-I cali-fh-eth0 5 -j MARK --set-xmark 0x1000000/0x1000000')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'cali-INPUT is emptied (row 61)',
+      steps: [ip('-F cali-INPUT')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'the host endpoint is dispatched to no more (row 61)',
+      steps: [ip('-F cali-from-host-endpoint')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'connections that the node makes are not denied any more (row 61)',
+      steps: [ip('-D cali-th-eth0 2')],
       codes: ['fw_drift'],
+    },
+  ]);
+
+  judges('with Calico host endpoints in nftables mode', calicoNft, [
+    {
+      what: 'pods and policies change (row 62)',
+      steps: [
+        nft('add chain ip calico filter-cali-tw-cali1'),
+        nft('flush chain ip calico filter-cali-pi-default.workers'),
+        nft('add rule ip calico filter-cali-fw-cali0123456789a counter accept'),
+        nft('add element ip calico cali40s-workers { 10.1.2.9 }'),
+      ],
+      codes: [],
+    },
+    {
+      what: 'a failsafe port is added (row 61)',
+      steps: [nft('add rule ip calico filter-cali-failsafe-in tcp dport 8080 accept')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'the rules of a host endpoint are flushed (row 61)',
+      steps: [nft('flush chain ip calico filter-cali-fh-any-interface-at-all')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'filter-INPUT is emptied (row 61)',
+      steps: [nft('flush chain ip calico filter-INPUT')],
+      codes: ['fw_drift', 'fw_policy_open'],
+    },
+    {
+      what: 'every packet is marked as one that a policy accepted (row 61)',
+      steps: [nft('insert rule ip calico filter-cali-from-host-endpoint meta mark set mark or 0x01000000')],
+      codes: ['fw_drift', 'fw_policy_open'],
     },
   ]);
 

@@ -7,9 +7,11 @@ import {
   rulesetOfBaseline,
 } from '../../../../attest-server/policy/firewall/read-ruleset.ts';
 import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import { limits } from '../../../../attest-server/protocol/limits.ts';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { cpuMs } from '../../../bench/cpu-time.ts';
 import { firewallPartOfFolder } from '../../../recorded/firewall-folder.ts';
-import { partWith, recordedNode } from './made-firewall.ts';
+import { failing, judged, partWith, recordedNode, referenceOf } from './made-firewall.ts';
 
 type Members = NonNullable<FirewallPart['nft']>;
 const chain = (given: object) => ({
@@ -234,6 +236,141 @@ describe('one model of what several versions print', () => {
     const { chains } = rulesetOf({ ...part, nft: [...(part.nft ?? []), more] });
     assert.equal(chains.get('nft ip filter INPUT')?.rules.length, 4);
   });
+});
+
+describe('a statement of nft whose form nobody here knows', () => {
+  for (const statement of ['accept', ['accept'], { a: 1, b: 2 }, { jump: 'elsewhere' }, 7])
+    it(`is compared, and may let in: ${JSON.stringify(statement)}`, () => {
+      const part = (one: unknown) =>
+        made(chain({ prio: 0 }), { rule: { family: 'inet', table: 't', chain: 'input', expr: [one] } });
+      assert.notEqual(canonical(part(statement)), canonical(part({ drop: null })));
+      assert.equal(canonical(part(statement)), canonical(part(structuredClone(statement))));
+      const forbid = ['forbid: ["input tcp 22 from anywhere"]'];
+      assert.deepEqual(failing(judged(part(statement), [referenceOf(part(statement))], forbid)), [
+        'fw_policy_open',
+      ]);
+    });
+});
+
+describe('a part that is made to cost a server much', () => {
+  const tcpDport = { payload: { protocol: 'tcp', field: 'dport' } };
+  const all = Array.from({ length: 256 }, (_, port) => [port, { return: null }]);
+  const map = {
+    map: { family: 'inet', table: 't', name: 'm', type: 'inet_service', map: 'verdict', elem: all },
+  };
+  const save = (rules: readonly string[], chains: readonly string[] = []) =>
+    partWith({
+      iptables: {
+        ip: [
+          '*filter',
+          ':INPUT DROP [0:0]',
+          ...chains.map((one) => `:${one} - [0:0]`),
+          ...rules,
+          'COMMIT',
+          '',
+        ].join('\n'),
+        ip6: null,
+      },
+    });
+  const times = <T>(count: number, of: (index: number) => T): T[] =>
+    Array.from({ length: count }, (_, i) => of(i));
+
+  it('is read where it has as many rules as may be', () => {
+    const part = save(times(50_000, () => '-A INPUT -j LOG'));
+    assert.equal(rulesetOf(part).chains.get('iptables ip filter INPUT')?.rules.length, 50_000);
+  });
+
+  for (const [what, part] of [
+    ['too many rules', save(times(50_001, () => '-A INPUT -j LOG'))],
+    [
+      'too many chains',
+      save(
+        [],
+        times(16_385, (i) => `c${i}`),
+      ),
+    ],
+    [
+      'too many objects',
+      made(...times(16_385, (i) => ({ counter: { family: 'inet', table: 't', name: `c${i}` } }))),
+    ],
+    ['a line without end', save([`-A INPUT ${'-s 1 '.repeat(20_000)}`])],
+    [
+      'a rule without end',
+      made(chain({ prio: 0 }), ruleOf(times(20_000, () => ({ vmap: { key: tcpDport, data: '@m' } })))),
+    ],
+    [
+      'a set without end',
+      made({ set: { family: 'inet', table: 't', name: 's', type: 'mark', elem: times(65_537, (i) => i) } }),
+    ],
+  ] as const)
+    it(`is refused before anything is made of it: ${what} (row 160)`, () => {
+      assert.throws(() => rulesetOf(part), Rejection);
+    });
+
+  for (const [what, part] of [
+    [
+      'rules of maps alone',
+      made(
+        map,
+        chain({ prio: 0 }),
+        ...times(20, () => ruleOf(times(700, () => ({ vmap: { key: tcpDport, data: '@m' } })))),
+      ),
+    ],
+    [
+      'a map in each rule',
+      made(
+        map,
+        chain({ prio: 0 }),
+        ...times(13_000, () => ruleOf([{ vmap: { key: tcpDport, data: '@m' } }])),
+      ),
+    ],
+    [
+      'one address after the other',
+      save(times(40_000, (i) => `-A INPUT -s 10.${i >> 16}.${(i >> 8) & 255}.${(i * 7) & 255} -j DROP`)),
+    ],
+    [
+      'jumps that double',
+      save(
+        [
+          '-A INPUT -j c0',
+          ...times(15, (i) => times(2000, () => `-A c${i} -m mark --mark 0x1 -j c${i + 1}`)).flat(),
+        ],
+        times(17, (i) => `c${i}`),
+      ),
+    ],
+    [
+      'jumps in a circle',
+      save(
+        ['-A INPUT -j a', ...times(20_000, () => '-A a -j b'), ...times(20_000, () => '-A b -j a')],
+        ['a', 'b'],
+      ),
+    ],
+    [
+      'ports without end',
+      save(
+        times(
+          90,
+          (i) =>
+            `-A INPUT -p tcp -m multiport --dports ${times(3000, (k) => (k * 21 + i) % 65536).join(',')} -j DROP`,
+        ),
+      ),
+    ],
+  ] as const)
+    it(`is judged in bounded time and memory: ${what} (row 160)`, () => {
+      const reference = referenceOf(made(chain({ prio: 0 })));
+      const forbid = [
+        'forbid: ["input tcp 22 from anywhere", "forward any from anywhere", "input udp 53 from 10.0.0.0/8"]',
+      ];
+      const bytes = Buffer.from(JSON.stringify(part));
+      assert.ok(bytes.length < limits.parts.firewall);
+      let codes: readonly string[] = [];
+      const took = cpuMs(() => {
+        codes = failing(judged(bytes, [reference], forbid));
+      });
+      assert.ok(codes.includes('fw_drift'), codes.join());
+      // Some 0.2 s on an idle core; without bounds these take many seconds, or all memory there is.
+      assert.ok(took < 3_000, `${took} ms`);
+    }).timeout(30_000);
 });
 
 describe('a part that cannot be a ruleset', () => {
