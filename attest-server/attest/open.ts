@@ -35,11 +35,17 @@ export interface Attest extends AsyncDisposable {
   release(name: string, work: () => Promise<void>, akName?: string): Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   approveAgain(name: string, actor: string): Promise<boolean>;
+  /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
+  onRecorded(listener: AttestPorts['recorded']): void;
 }
 
 export async function openAttest(parts: AttestParts): Promise<Attest> {
   const { alive, now, monotonic, unknownAfter, duration, fault } = parts;
-  const attestation = await Attestation.open(parts, alive.lastAlive);
+  const listeners = [parts.recorded];
+  const recorded: AttestPorts['recorded'] = (entry, from) => {
+    for (const listener of listeners) listener(entry, from);
+  };
+  const attestation = await Attestation.open({ ...parts, recorded }, alive.lastAlive);
   const sweeper = startSweeper(
     [() => attestation.sweep(), () => alive.beat(now())],
     Math.min(1000, unknownAfter / 10),
@@ -89,6 +95,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
     failed: (name, error) => attestation.failed(name, error),
     release: (name, work, akName) => attestation.release(name, work, akName),
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
+    onRecorded: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {
       await sweeper[Symbol.asyncDispose]();
       await attestation.idle();

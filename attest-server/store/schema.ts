@@ -21,6 +21,10 @@ export interface Tables {
   readonly audit_keys: AuditKeyRow;
   readonly checkpoints: CheckpointRow;
   readonly retention: RetentionRow;
+  readonly cluster_decisions: ClusterDecisionRow;
+  readonly presence: PresenceRow;
+  readonly machines_without_tpm: MachineWithoutTpmRow;
+  readonly deliveries: DeliveryRow;
 }
 
 export interface NodeRow {
@@ -212,4 +216,38 @@ interface RetentionRow {
   readonly node: string;
   readonly kind: 'all' | 'transitions';
   readonly at: number;
+}
+
+/** What a person decided about marks. */
+interface ClusterDecisionRow {
+  readonly kind: 'pause' | 'latch' | 'hold' | 'exemption';
+  /** The node of an exemption; group, code and value of a hold; else empty. */
+  readonly key: string;
+  /** JSON */
+  readonly body: string;
+}
+
+/** Whether a node's Node is in the cluster. Without a row it is, or there is no cluster. */
+interface PresenceRow {
+  readonly ek_digest: string;
+  /** Since when the cluster has no Node of its name. */
+  readonly missing_since: number | null;
+  readonly gone_at: number | null;
+  readonly archived_at: number | null;
+}
+
+/** A machine that said it has no TPM, as its policy expects. */
+interface MachineWithoutTpmRow {
+  readonly node: string;
+  readonly seen_at: number;
+}
+
+/** A message to the webhook that has not arrived yet. */
+interface DeliveryRow {
+  readonly id: Generated<number>;
+  readonly at: number;
+  /** JSON */
+  readonly body: string;
+  readonly attempts: number;
+  readonly next_at: number;
 }

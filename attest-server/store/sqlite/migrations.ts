@@ -256,6 +256,31 @@ const migrations: readonly string[] = [
      and history.ek_digest = statuses.ek_digest
      order by at desc limit 1
    ) where verdict is not null;`,
+
+  // A server in a cluster: what people decided about marks, which nodes are gone, what is still to be told.
+  `create table cluster_decisions (
+     kind text not null,
+     key text not null,
+     body text not null,
+     primary key (kind, key)
+   ) strict;
+
+   create table presence (
+     ek_digest text primary key references nodes (ek_digest),
+     missing_since integer,
+     gone_at integer,
+     archived_at integer
+   ) strict;
+
+   create table machines_without_tpm (node text primary key, seen_at integer not null) strict;
+
+   create table deliveries (
+     id integer primary key autoincrement,
+     at integer not null,
+     body text not null,
+     attempts integer not null,
+     next_at integer not null
+   ) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -1,0 +1,189 @@
+import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
+
+export interface Taint {
+  readonly key: string;
+  readonly value?: string;
+  readonly effect: string;
+  readonly timeAdded?: string;
+}
+
+export interface NodeCondition {
+  readonly type: string;
+  readonly status: string;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly lastTransitionTime?: string;
+  readonly lastHeartbeatTime?: string;
+}
+
+/** A Node of the cluster as its API last told it: what the rooms of the server read, and no more of it is held. */
+export interface ClusterNode {
+  readonly name: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly Taint[];
+  readonly conditions: readonly NodeCondition[];
+  /** The id of its machine in a cloud. */
+  readonly providerId: string | null;
+  /** SMBIOS, as its kubelet says it. */
+  readonly systemUuid: string | null;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+}
+
+/** What the cluster has; kept up to date by a watch, so that reading it costs no request. */
+export interface ClusterNodes {
+  /** False until the first whole list is there: nothing may be concluded from an absence before. */
+  synced(): boolean;
+  get(name: string): ClusterNode | null;
+  all(): Iterable<ClusterNode>;
+  /** `after` is null once it is gone; a Node that is made anew has another uid. */
+  onChange(listener: (name: string, after: ClusterNode | null, before: ClusterNode | null) => void): void;
+}
+
+export type PatchOperation =
+  | { readonly op: 'test' | 'add' | 'replace'; readonly path: string; readonly value: unknown }
+  | { readonly op: 'remove'; readonly path: string };
+
+/** An answer of the API that is no success, or none at all. */
+export class ClusterError extends Error {
+  override readonly name = 'ClusterError';
+  /** `conflict`: what was tested is another by now. `unreachable`: also where no answer came in time. */
+  readonly reason: 'unreachable' | 'forbidden' | 'not_found' | 'conflict' | 'too_many' | 'invalid' | 'failed';
+  /** Milliseconds for which the API wants to be left alone; null where it says nothing. */
+  readonly retryAfter: number | null;
+
+  constructor(
+    reason: ClusterError['reason'],
+    text: string,
+    retryAfter: number | null = null,
+    cause?: unknown,
+  ) {
+    super(text, { cause });
+    this.reason = reason;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** What marking does in the cluster. Each method rejects with a ClusterError, and waits for no longer than its bound. */
+export interface ClusterWriter {
+  /** JSON patch of the Node. Gives the Node as it is afterwards. */
+  patchNode(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode>;
+  /** The same of its status. */
+  patchNodeStatus(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode>;
+  /** The Node as it is now, from the API itself. Null: there is none. */
+  readNode(name: string): Promise<ClusterNode | null>;
+  /** Server-side apply of the status of the NodeAttestation of that name, which is made where there is none. */
+  applyAttestation(node: ClusterNode, status: Readonly<Record<string, unknown>>): Promise<void>;
+  /** Names of all that are there. */
+  attestations(): Promise<readonly string[]>;
+  /** Where there is none, all is well. */
+  removeAttestation(name: string): Promise<void>;
+  /** An Event on the Node. */
+  event(node: ClusterNode, event: ClusterEvent): Promise<void>;
+  /** The latch as the cluster has it; null where there is none. */
+  readLatch(): Promise<ClusterLatch | null>;
+  /** Makes it, or adds groups to it: it never shrinks. */
+  applyLatch(latch: ClusterLatch): Promise<void>;
+  /** A key of a ConfigMap in the server's namespace, which is made where there is none. */
+  writeConfig(name: string, data: Readonly<Record<string, string>>): Promise<void>;
+  /** DaemonSets, and pods that wait for a node: what a dry run of the latch names. */
+  workloads(): Promise<Workloads>;
+  /** The uid of the namespace kube-system, which is that of the cluster. */
+  uid(): Promise<string>;
+}
+
+export interface ClusterEvent {
+  readonly type: 'Normal' | 'Warning';
+  /** A reason code in CamelCase, or a word such as `Trusted`. */
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface ClusterLatch {
+  /** Groups of the policy; empty: all of today and tomorrow. */
+  readonly groups: readonly string[];
+  readonly by: string;
+  /** RFC 3339. */
+  readonly enabledAt: string;
+}
+
+export interface Toleration {
+  readonly key?: string;
+  readonly operator?: string;
+  readonly value?: string;
+  readonly effect?: string;
+}
+
+export interface Workload {
+  readonly namespace: string;
+  readonly name: string;
+  readonly tolerations: readonly Toleration[];
+}
+
+export interface Workloads {
+  readonly daemonSets: readonly Workload[];
+  readonly pendingPods: readonly Workload[];
+}
+
+/** What is decided about nodes, as it was committed; `attest` fills it. */
+export interface Committed {
+  status(name: string): NodeStatus | null;
+  statuses(): readonly NodeStatus[];
+  onRecorded(listener: (entry: HistoryEntry, from: NodeStatus['state'] | null) => void): void;
+}
+
+/** A person stops all marking for a time. The loss of the label goes on. */
+export interface Pause {
+  readonly by: string;
+  readonly reason: string;
+  readonly at: number;
+}
+
+/** A person lets a node work although it is not trusted. Milliseconds since the epoch. */
+export interface Exemption {
+  readonly node: string;
+  readonly reason: string;
+  readonly by: string;
+  readonly at: number;
+  readonly until: number;
+}
+
+/** Taints that wait for a person. One of each group of nodes, code and value. */
+export interface Hold {
+  /** Group of the policy. */
+  readonly group: string;
+  readonly code: string;
+  /** Strongest digest of what differs; null where there is none. */
+  readonly value: string | null;
+  readonly at: number;
+  /** `held`: a person said so, and it stays. `released`: those nodes are tainted. `open`: nobody decided yet. */
+  readonly decision: 'open' | 'held' | 'released';
+  readonly by: string | null;
+  readonly reason: string | null;
+}
+
+export interface Latch {
+  readonly groups: readonly string[];
+  readonly by: string;
+  readonly at: number;
+}
+
+/** What people decided about marks. A resolved promise of a writing method means: committed, with its audit entry. */
+export interface MarkingStore {
+  pause(): Promise<Pause | null>;
+  setPause(pause: Pause | null, audit: AuditEvent): Promise<void>;
+  latch(): Promise<Latch | null>;
+  /** @throws Error where it would shrink */
+  setLatch(latch: Latch, audit: AuditEvent): Promise<void>;
+  holds(): Promise<readonly Hold[]>;
+  /** Replaces the one of its group, code and value. */
+  saveHold(hold: Hold, audit: AuditEvent): Promise<void>;
+  /** Those that hold no node any more. */
+  removeHolds(holds: readonly Hold[]): Promise<void>;
+  exemptions(): Promise<readonly Exemption[]>;
+  setExemption(exemption: Exemption, audit: AuditEvent): Promise<void>;
+  removeExemption(node: string, audit: AuditEvent): Promise<void>;
+}
