@@ -38,6 +38,7 @@ describe('a policy file', () => {
         vouched: [],
         rules: { ...rulesOf({}), identity: null, boot: defaultBootRules },
         freshness: null,
+        gate: { timeout: null, onTimeout: 'hold' },
         severity: {},
       },
     ]);
