@@ -212,7 +212,7 @@ export class Connection<Node> {
   /** A gate whose node is not enrolled is told whether it is to wait for that. */
   #gateOrder(code: ReasonCode): { readonly gate?: GateOrder } {
     const { hello } = this.session;
-    if (hello?.role !== 'gate' || !mayWait(code)) return {};
+    if (hello?.role !== 'gate' || !(mayWait(code) || code === 'unsupported_tpm')) return {};
     return { gate: { ...this.#ports.gateOf(hello.node), codes: [code] } };
   }
 
