@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
@@ -76,6 +77,9 @@ describe('a gate before kubelet', function () {
     assert.equal(await gate.ended, 0, gate.lines.join(''));
     await gate.shows('identity and boot are affirmed');
     assert.deepEqual(await stateOf(), ['pending', 'rebooted'], 'the gate alone makes no node trusted');
+    const bundle = await world.call('GET', `/v1/nodes/${node}/bundle`);
+    const { verdict } = verifyBundle(JSON.stringify(bundle), { now: Date.now() });
+    assert.deepEqual([verdict.state, verdict.reasons[0]?.code], ['pending', 'rebooted'], 'offline, too');
     assert.deepEqual(await openings(), [['server', 'affirmed', machine.bootId]]);
     assert.equal(await world.metric('assay_gate_openings_total{why="affirmed"}'), 1);
   });
