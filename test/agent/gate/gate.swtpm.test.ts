@@ -95,7 +95,7 @@ describe('a gate before kubelet', function () {
     assert.equal((await openings()).length, 1, 'one entry for one boot');
   });
 
-  it('holds a machine with a changed kernel, beside its agent, until an operator lets it go on (row 84)', async () => {
+  it('holds a machine with a changed kernel, beside its agent, until an operator lets it go on (row 45)', async () => {
     await machine.powerCycle(changed);
     const gate = gates.start(agentsOf(world));
     await gate.shows('kernel_unknown');
@@ -117,7 +117,7 @@ describe('a gate before kubelet', function () {
     assert.deepEqual(await stateOf(), ['untrusted', 'kernel_unknown'], 'that vouches for nothing');
   });
 
-  it('ends what the boot before was, and leaves the rest to the agent', async () => {
+  it('ends what the boot before was, and leaves the rest to the agent (row 114)', async () => {
     await machine.powerCycle(log);
     assert.equal(await gates.start(agentsOf(world)).ended, 0);
     assert.deepEqual(await stateOf(), ['pending', 'rebooted']);
@@ -183,7 +183,7 @@ describe('a gate before kubelet', function () {
     });
   });
 
-  it('cannot be used under the name of another node (rows 10, 95)', async () => {
+  it('cannot be used under the name of another node (row 10)', async () => {
     await obey('    mode: enforce\n');
     await using other = await gateOf(machine, 'node-2');
     const gate = other.start(agentsOf(world));
