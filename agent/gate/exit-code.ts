@@ -7,7 +7,7 @@ export function exitCodeOf(decision: Exclude<Decision, { do: 'wait' }>): number 
 }
 
 /** As the commands of `assay` end where something is held. */
-export const heldExit = 12;
+const heldExit = 12;
 
 export const openedExit: Readonly<Record<GateOpening, number>> = {
   affirmed: 0,

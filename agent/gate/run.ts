@@ -189,10 +189,7 @@ class Gate {
         verdict: (verdict) => {
           verdicts++;
           logger.info({ code: 'verdict', state: verdict.state, codes: verdict.codes }, 'the server judged');
-          if (verdict.authorities !== undefined)
-            trust
-              .learn(verdict.authorities, channel.peer)
-              .catch((error: unknown) => logger.error(describeFault(error)));
+          if (verdict.authorities !== undefined) this.#inTurn(trust.learn(verdict.authorities, channel.peer));
           if (verdicts === 1) this.#becomesProven(conversation, () => channel.close());
           this.#judged(verdict, trust.digests, witness, conversation);
         },
@@ -293,9 +290,15 @@ class Gate {
     this.#kept = kept;
     const state = this.#state;
     if (state === null) return;
-    this.#writing = this.#writing
-      .then(() => writeKept(state, kept))
-      .catch((error: unknown) => this.#with.logger.error(describeFault(error)));
+    this.#inTurn(this.#writing.then(() => writeKept(state, kept)));
+  }
+
+  /** What is to be on disk before this program ends. */
+  #inTurn(work: Promise<unknown>): void {
+    this.#writing = Promise.all([this.#writing, work]).then(
+      () => {},
+      (error: unknown) => this.#with.logger.error(describeFault(error)),
+    );
   }
 
   async #openState(): Promise<StateDir> {
