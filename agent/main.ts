@@ -142,6 +142,8 @@ command line or configuration.`,
       print: (line) => process.stdout.write(line),
       now: () => performance.now(),
     });
+    // A TPM that hangs must not keep this program, for which kubelet waits.
+    setTimeout(() => process.exit(), 1_000).unref();
   });
 
 function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Logger {

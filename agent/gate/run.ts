@@ -106,7 +106,8 @@ class Gate {
       await this.#farewell(decision);
     } else print('assay-gate: stopped before it let kubelet start\n');
     this.#decided.abort();
-    await connecting;
+    // A TPM or a server that hangs keeps nobody out.
+    await Promise.race([connecting, sleep(farewellWithin, undefined, { ref: false })]);
     return decision === null ? 1 : exitCodeOf(decision);
   }
 
@@ -264,8 +265,7 @@ class Gate {
     if (why !== null) {
       const opened = await this.#opened(why);
       if (opened !== null && proven !== null) proven.conversation.opened(opened);
-      // The server is told at the next boot.
-      else if (opened !== null) this.#keep({ ...this.#kept, untold: opened });
+      else if (opened !== null) await this.#keepUntold(opened);
     }
     await this.#writing;
     if (proven === null) return;
@@ -281,6 +281,16 @@ class Gate {
     } catch (error) {
       this.#with.logger.error(describeFault(error), 'the server is not told that the gate opened');
       return null;
+    }
+  }
+
+  /** The server is told at the next boot. */
+  async #keepUntold(opened: OpenedByItself): Promise<void> {
+    try {
+      await this.#openState();
+      this.#keep({ ...this.#kept, untold: opened });
+    } catch (error) {
+      this.#with.logger.error(describeFault(error), 'the server is not told that the gate opened');
     }
   }
 
@@ -301,8 +311,20 @@ class Gate {
     );
   }
 
-  async #openState(): Promise<StateDir> {
-    if (this.#state !== null) return this.#state;
+  #openState(): Promise<StateDir> {
+    if (this.#opening === null) {
+      const opening = this.#readState();
+      this.#opening = opening;
+      // Whoever awaits it is told; a folder that was mended is opened the next time.
+      opening.catch(() => {
+        this.#opening = null;
+      });
+    }
+    return this.#opening;
+  }
+  #opening: Promise<StateDir> | null = null;
+
+  async #readState(): Promise<StateDir> {
     const state = await openStateDir(this.#config.stateDir);
     this.#kept = await readKept(state);
     this.#state = state;
