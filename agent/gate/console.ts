@@ -23,6 +23,7 @@ export interface ConsoleParts {
 export class GateConsole {
   readonly #parts: ConsoleParts;
   #last = '';
+  #ignored = '';
 
   constructor(parts: ConsoleParts) {
     this.#parts = parts;
@@ -46,7 +47,6 @@ export class GateConsole {
     this.#ignored = why;
     this.#say(`what an operator left does not count: ${why}`);
   }
-  #ignored = '';
 
   ends(decision: Exclude<Decision, { do: 'wait' }>, { reason }: { readonly reason: string }): void {
     const { node } = this.#parts;

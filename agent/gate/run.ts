@@ -71,6 +71,8 @@ class Gate {
   #standing: Standing;
   #kept: Kept = nothingKept;
   #state: StateDir | null = null;
+  #opening: Promise<StateDir> | null = null;
+  #writing: Promise<void> = Promise.resolve();
   #wanted: Wanted = { code: 'not_asked', text: 'no server has answered yet', by: 'fault' };
   /** A conversation in which something was proven. */
   #proven: { readonly conversation: Conversation; readonly close: () => void } | null = null;
@@ -107,7 +109,7 @@ class Gate {
     } else print('assay-gate: stopped before it let kubelet start\n');
     this.#decided.abort();
     // A TPM or a server that hangs keeps nobody out.
-    await Promise.race([connecting, sleep(farewellWithin, undefined, { ref: false })]);
+    await soon(connecting);
     return decision === null ? 1 : exitCodeOf(decision);
   }
 
@@ -270,7 +272,7 @@ class Gate {
     await this.#writing;
     if (proven === null) return;
     proven.close();
-    await Promise.race([proven.conversation.closed, sleep(farewellWithin, undefined, { ref: false })]);
+    await soon(proven.conversation.closed);
   }
 
   /** Null where the boot cannot be named: an operator is not kept out for that. */
@@ -294,7 +296,6 @@ class Gate {
     }
   }
 
-  #writing: Promise<void> = Promise.resolve();
   #keep(kept: Kept): void {
     if (JSON.stringify(kept) === JSON.stringify(this.#kept)) return;
     this.#kept = kept;
@@ -322,7 +323,6 @@ class Gate {
     }
     return this.#opening;
   }
-  #opening: Promise<StateDir> | null = null;
 
   async #readState(): Promise<StateDir> {
     const state = await openStateDir(this.#config.stateDir);
@@ -352,6 +352,14 @@ class Gate {
     this.#identity = null;
     await tpm?.close();
   }
+}
+
+/** Waits for it, and not for long. The timer keeps the program alive meanwhile: else it would end before it has its exit code. */
+async function soon(work: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  const late = sleep(farewellWithin, undefined, { signal: done.signal }).catch(() => undefined);
+  await Promise.race([work, late]);
+  done.abort();
 }
 
 function ownOpening(why: GateOpening): OpenedByItself['why'] | null {
