@@ -168,7 +168,7 @@ export function agentValues(sources: SettingSources<typeof agentSettings>): Agen
 
 export function configOf(values: AgentValues): AgentConfig {
   return {
-    servers: values.servers.map(addressOf).filter((address) => address !== null),
+    servers: serverAddresses(values.servers),
     node: values.node,
     tcti: values.tcti,
     tpmBroker: values.tpmBroker === null ? null : resolve(values.tpmBroker),
@@ -180,6 +180,11 @@ export function configOf(values: AgentValues): AgentConfig {
     watch: values.watch,
     logLevel: values.logLevel,
   };
+}
+
+/** Of texts that the setting `servers` takes. */
+export function serverAddresses(texts: readonly string[]): readonly ServerAddress[] {
+  return texts.map(addressOf).filter((address) => address !== null);
 }
 
 function addressOf(text: string): ServerAddress | null {

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { firstParts } from '../attest-server/protocol/evidence.ts';
+import type { OpenedByItself } from '../attest-server/protocol/gate.ts';
 import type {
   Activate,
   Challenge,
@@ -22,6 +23,8 @@ import type { ReadNode } from './node-reader.ts';
 
 /** What one conversation needs of the agent. */
 export interface ConversationParts {
+  /** Default: the agent. */
+  readonly role?: 'agent' | 'gate';
   readonly node: string;
   readonly program: string;
   readonly identity: Identity;
@@ -60,6 +63,8 @@ export interface Conversation {
   auditRollback(): void;
   /** Says which authorities are trusted for the server, after an announcement. */
   trusts(authorities: readonly string[]): void;
+  /** Tells the server that this gate opened by itself. */
+  opened(opened: OpenedByItself): void;
 }
 
 /** Says hello and answers until the connection is over. */
@@ -137,6 +142,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
       channel.send(JSON.stringify({ type: 'error', code: 'audit_rollback' } satisfies ErrorMessage)),
     trusts: (authorities) =>
       channel.send(JSON.stringify({ type: 'trusts', authorities: [...authorities] } satisfies TrustsMessage)),
+    opened: (opened) => channel.send(JSON.stringify(opened)),
     changed: (what) =>
       channel.send(JSON.stringify({ type: 'changed', what: what.slice(0, 64) } satisfies ChangedMessage)),
   };
@@ -147,7 +153,7 @@ function helloText(parts: ConversationParts): string {
   const hello: Hello = {
     type: 'hello',
     versions: { protocol: [protocolVersion, protocolVersion], program: parts.program },
-    role: 'agent',
+    role: parts.role ?? 'agent',
     node: parts.node,
     banks: identity.banks,
     ek: identity.ek,

@@ -108,6 +108,43 @@ program
     await runNetfilter(config, { logger: createLogger(config.logLevel, {}), signal: stopSignal() });
   });
 
+program
+  .command('gate')
+  .description(
+    'hold until the server affirms identity and boot of this boot; its unit runs before kubelet (docs/gate.md)',
+  )
+  .option(
+    '--config <file>',
+    'configuration (YAML; docs/gate.md lists the keys); variables (ASSAY_GATE_SERVERS, …) win over it',
+  )
+  .option('--timeout <seconds>', 'hold kubelet for good after this time (ASSAY_GATE_TIMEOUT)')
+  .addHelpText(
+    'after',
+    `
+Ends with 0 where identity and boot are affirmed, or the node is only observed; 12 if its time is over and it holds;
+20 if an operator lets the node go on, 21 if its time is over and the policy does; 1 for a fault, 2 for a wrong
+command line or configuration.`,
+  )
+  .exitOverride()
+  .action(async ({ config: path, timeout }: { readonly config?: string; readonly timeout?: string }) => {
+    const { gateConfigOf, gateValues } = await import('./gate/config.ts');
+    const { readConfigFile } = await import('../attest-server/protocol/config-file.ts');
+    const { runGate } = await import('./gate/run.ts');
+    const { logLevel } = program.opts<{ readonly logLevel?: string }>();
+    const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
+    const settings = gateValues({ file, environment: process.env, flags: { logLevel, timeout } });
+    const logger = createLogger(settings.logLevel, { node: settings.node });
+    logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
+    process.exitCode = await runGate(gateConfigOf(settings), {
+      logger,
+      signal: stopSignal(),
+      print: (line) => process.stdout.write(line),
+      now: () => performance.now(),
+    });
+    // A TPM that hangs must not keep this program, for which kubelet waits.
+    setTimeout(() => process.exit(), 1_000).unref();
+  });
+
 function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Logger {
   const sync = pino.destination({ dest: 2, sync: true });
   return pino(

@@ -14,6 +14,7 @@ import type { Collector } from './collectors/collector.ts';
 import { collectors } from './collectors/list.ts';
 import type { AgentConfig, ServerAddress } from './config.ts';
 import { startConversation } from './conversation.ts';
+import { describeFault } from './describe-fault.ts';
 import type { QuotingTpm } from './evidence.ts';
 import { type Identity, type IdentityTpm, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
@@ -98,7 +99,7 @@ class Agent {
     const state = await openStateDir(this.#config.stateDir);
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
-    const witness = await openAuditWitness(state, (error) => logger.error(describe(error)));
+    const witness = await openAuditWitness(state, (error) => logger.error(describeFault(error)));
     const read = nodeReader(
       this.#with.collectors ?? collectors(this.#config.netfilter),
       this.#config.sysroot,
@@ -129,7 +130,7 @@ class Agent {
       } catch (error) {
         if (signal.aborted) return;
         if (!mayRetry(error)) throw error;
-        logger.warn({ ...describe(error), server: addressOf(server) }, 'not connected');
+        logger.warn({ ...describeFault(error), server: addressOf(server) }, 'not connected');
       }
       if (signal.aborted) return;
       onState?.({ phase: 'offline' });
@@ -221,7 +222,7 @@ class Agent {
                     );
                   conversation.trusts(trust.digests);
                 },
-                (error: unknown) => logger.error(describe(error)),
+                (error: unknown) => logger.error(describeFault(error)),
               );
             const rollback = witness.observe(verdict);
             if (rollback !== null && !toldRollback) {
@@ -233,7 +234,7 @@ class Agent {
               conversation.auditRollback();
             }
             if (!isEnrolled && !verdict.codes.some((code) => unknownNode.has(code)))
-              state.write('enrolled', '').catch((error: unknown) => logger.error(describe(error)));
+              state.write('enrolled', '').catch((error: unknown) => logger.error(describeFault(error)));
           },
           accepted: () => {
             disconnect = this.#changes.connect((what) => conversation.changed(what));
@@ -248,11 +249,11 @@ class Agent {
               logger.warn({ code: 'join_token' }, this.#whyNotJoined());
             // A node whose enrolment was revoked shows a token again: its operator may have put a new one there.
             if (isEnrolled && unknownNode.has(code))
-              state.remove('enrolled').catch((error: unknown) => logger.error(describe(error)));
+              state.remove('enrolled').catch((error: unknown) => logger.error(describeFault(error)));
           },
           fault: (error) => {
             tpmFailed ||= isOfTpm(error);
-            logger.error(describe(error), 'no answer was given');
+            logger.error(describeFault(error), 'no answer was given');
           },
         },
       });
@@ -313,7 +314,7 @@ class Agent {
       await tpm?.close();
       if (!(error instanceof ToolError) || !noUsableTpm.has(error.code)) throw error;
       this.#with.logger.error(
-        { ...describe(error), code: 'unsupported_tpm', cause: error.code },
+        { ...describeFault(error), code: 'unsupported_tpm', cause: error.code },
         'no usable TPM',
       );
       return { tpm: null, identity: noIdentity };
@@ -355,11 +356,4 @@ function isOfTpm(error: unknown): boolean {
 function mayRetry(error: unknown): boolean {
   if (error instanceof ToolError) return error.code !== 'bad_input';
   return error instanceof AgentError && error.retryable;
-}
-
-function describe(error: unknown): { readonly code: string; readonly text: string } {
-  if (error instanceof ToolError || error instanceof AgentError)
-    return { code: error.code, text: error.message };
-  const code = error instanceof Error && 'code' in error ? String(error.code) : 'failed';
-  return { code, text: error instanceof Error ? error.message : String(error) };
 }

@@ -10,6 +10,8 @@ const files = {
   /** Of a log that the server gave up: for a person, nothing reads it. */
   auditEarlier: 'audit-checkpoint.earlier.json',
   authorities: 'server-authorities.json',
+  /** Of a gate: what the server last told it. */
+  gate: 'gate.json',
 } as const;
 type FileName = keyof typeof files;
 

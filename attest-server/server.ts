@@ -110,6 +110,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       duration: metrics.duration,
       answered: report.answered,
       recorded: report.recorded,
+      gateOpened: report.gateOpened,
       storageFault: health.fault,
       fault,
     }),
@@ -160,6 +161,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       checkpoint: audit.shown,
       announce: tls.announce,
       trusts: tls.trusts,
+      gateOf: inForce.groups.gateOf,
+      gateOpened: report.gateSaid,
       refused: enrolment.refused,
       failed(error, about) {
         report.failed(error, about);

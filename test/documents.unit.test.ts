@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
 import { agentSettings } from '../agent/config.ts';
+import { gateSettings } from '../agent/gate/config.ts';
 import { netfilterConfig } from '../agent/netfilter/config.ts';
 import { brokerSettings } from '../agent/tpm-broker/config.ts';
 import { serverSettings } from '../attest-server/config.ts';
@@ -22,6 +23,7 @@ describe('the tables of settings', () => {
     ['server', serverSettings, 'README.md'],
     ['agent', agentSettings, 'README.md'],
     ['TPM broker', brokerSettings, 'docs/privileges.md'],
+    ['gate', gateSettings, 'docs/gate.md'],
   ] as const)
     it(`have every setting of the ${program} as it is`, () => {
       const table = settingsTable(settings);

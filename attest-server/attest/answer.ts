@@ -1,6 +1,12 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Part, Parts } from '../protocol/evidence.ts';
-import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
+import {
+  type EvidenceMessage,
+  type PcrBank,
+  type PcrSelection,
+  pcrBanks,
+  type Role,
+} from '../protocol/messages.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
@@ -24,6 +30,8 @@ export interface AttestedNode {
 
 /** One answer as it arrived, beside what the connection knows. */
 export interface Answer {
+  /** Whose connection it is; default the agent's. */
+  readonly by?: Role;
   readonly evidence: EvidenceMessage;
   readonly nonce: Buffer;
   readonly channel: Buffer;

@@ -1,13 +1,15 @@
 import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import { overdueVerdict, twinVerdict } from '../policy/appraise.ts';
+import { type Begun, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
+import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import type { GateOrder } from '../protocol/gate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
-import type { NodeState } from '../protocol/verdict.ts';
+import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import { Verifier } from '../verify/verifier.ts';
 import {
@@ -38,6 +40,8 @@ export interface Judged {
   readonly codes: readonly ReasonCode[];
   /** Parts that its connection need not show again. */
   readonly enough: readonly PartName[];
+  /** To a gate alone. */
+  readonly gate?: GateOrder;
 }
 
 /**
@@ -337,7 +341,8 @@ export class Attestation {
     const sequence = previous === null ? null : sequenceOf(previous);
     const memory = previous?.memory ?? {};
     // The part that came before shows what it showed before.
-    if (proven.parts.disk?.digest !== previous?.parts.disk)
+    const isGate = answer.by === 'gate';
+    if (!isGate && proven.parts.disk?.digest !== previous?.parts.disk)
       this.#volumes.note(node.name, shownVolumes(proven, this.#volumes.marksOf(node.name)));
     const past = {
       sequence,
@@ -350,7 +355,7 @@ export class Attestation {
     const { tpmClass = 'unknown' } = node;
     const { verdict, begun, next, enough } = appraise(
       proven,
-      { name: node.name, labels, tpmClass, past },
+      { name: node.name, labels, tpmClass, past, by: answer.by ?? 'agent' },
       at,
     );
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
@@ -366,6 +371,7 @@ export class Attestation {
         labels,
         previous: previousOf(previous, concurrent),
         banks: node.banks ?? undefined,
+        by: answer.by ?? 'agent',
       },
       context,
     );
@@ -390,6 +396,9 @@ export class Attestation {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
       this.#repeat(previous, status, kept, at);
+    } else if (!isSame && isGate && isKnown(previous, begun, verdict)) {
+      // The agent has proven as much, and more: that stays, and holds no longer for this.
+      if (newBytes > 0) budget.take(node.name, newBytes, at);
     } else {
       budget.take(node.name, kept.bytes.length + newBytes, at);
       const evidence = [kept, ...kept.shared];
@@ -402,7 +411,20 @@ export class Attestation {
     }
     this.#faults.forget(node.name);
     this.#ports.answered(verdict);
-    return { state: verdict.state, codes: verdict.reasons.map((reason) => reason.code), enough };
+    const codes = verdict.reasons.map((reason) => reason.code);
+    if (!isGate) return { state: verdict.state, codes, enough };
+    const gate = gateOrderOf(verdict, group);
+    const { resetCount, restartCount } = proven.clock;
+    if (gate.proven || gate.mode === 'observe')
+      this.#ports.gateOpened({
+        node: node.name,
+        why: gate.mode === 'observe' ? 'observe' : 'affirmed',
+        bootId: proven.facts?.bootId ?? null,
+        boot: `${resetCount}.${restartCount}`,
+        evidence: gate.proven ? kept.digest : null,
+        policy: verdict.policy,
+      });
+    return { state: verdict.state, codes, enough, gate };
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
@@ -485,6 +507,12 @@ const retryAfter = 60_000;
 function isHeldAsTwin({ state, verdict }: NodeStatus): boolean {
   const isSaid = verdict?.reasons.some(({ code }) => code === 'ek_already_bound') === true;
   return isSaid && state === 'untrusted';
+}
+
+/** What a gate says of the boot that was judged before, and was judged alike. */
+function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdict): boolean {
+  const before = previous?.verdict ?? null;
+  return before !== null && (begun?.verdict ?? null) === null && addsNothing(before, byGate);
 }
 
 function sentBefore(previous: NodeStatus | null): readonly PartName[] {

@@ -67,6 +67,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
       const judged = await attestation.judge(
         { ...record, ak, endorsementPath },
         {
+          by: session.hello?.role ?? 'agent',
           evidence: answer.evidence,
           nonce: answer.nonce,
           channel: session.channel,

@@ -3,6 +3,7 @@ import type { EvidenceRoom } from '../evidence/open.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { PartName } from '../protocol/evidence.ts';
+import type { GateOpening } from '../protocol/gate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
@@ -34,10 +35,25 @@ export interface AttestPorts {
   answered(verdict: Verdict): void;
   /** A verdict was committed, or accepted as equal to the one before. `from` is the state before it. */
   recorded(entry: HistoryEntry, from: NodeState | null): void;
+  /** A gate is told to let its node go on. */
+  gateOpened(opened: OpenedGate): void;
   /** Why nothing can be stored at present; null where all works. */
   storageFault(): StorageFault | null;
   /** A verdict that was said could not be written: the node counts as proven when it last was on disk. */
   fault(error: unknown, where: string): void;
+}
+
+/** Which gate, and for which boot. */
+export interface OpenedGate {
+  readonly node: string;
+  readonly why: Extract<GateOpening, 'affirmed' | 'observe'>;
+  /** Of the kernel, by the node's word; null where it says none. */
+  readonly bootId: string | null;
+  /** Counts of resets and restarts, as the TPM signs them. */
+  readonly boot: string;
+  /** Digest of what it showed; null where that was not asked. */
+  readonly evidence: string | null;
+  readonly policy: string;
 }
 
 /** What the counters of a TPM alone do not tell; see policy/sequence.ts. */

@@ -1,10 +1,11 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
+import type { GateOrder } from '../protocol/gate.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Hello, ServerMessage } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
+import { mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
@@ -179,17 +180,20 @@ export class Connection<Node> {
         return;
       case 'refuse':
         this.#refused(action.code, action.text, true);
-        this.#send({ type: 'error', code: action.code });
+        this.#send({ type: 'error', code: action.code, ...this.#gateOrder(action.code) });
         this.close(1008, action.code);
         return;
       case 'trusts':
         if (this.#node !== null && this.#probation === null)
           this.#ports.trusts(this.#ports.name(this.#node), action.authorities);
         return;
+      case 'opened':
+        if (this.#probation !== null) this.#refuseReport();
+        else if (this.name !== null) this.#ports.gateOpened(this.name, action.opened);
+        return;
       case 'note':
         if (this.#probation !== null) {
-          const { code, message } = unprovenReport();
-          this.#carryOut(this.session.refuse(code, message));
+          this.#refuseReport();
           return;
         }
         this.#refused(action.code, 'the agent reports it', false);
@@ -198,6 +202,18 @@ export class Connection<Node> {
         this.#schedule(this.#timings.challengeEvery);
         if (this.#wanted) this.challenge();
     }
+  }
+
+  #refuseReport(): void {
+    const { code, message } = unprovenReport();
+    this.#carryOut(this.session.refuse(code, message));
+  }
+
+  /** A gate whose node is not enrolled is told whether it is to wait for that. */
+  #gateOrder(code: ReasonCode): { readonly gate?: GateOrder } {
+    const { hello } = this.session;
+    if (hello?.role !== 'gate' || !(mayWait(code) || code === 'unsupported_tpm')) return {};
+    return { gate: { ...this.#ports.gateOf(hello.node), codes: [code] } };
   }
 
   #identify(hello: Hello, joinToken: string | null): void {
@@ -233,7 +249,7 @@ export class Connection<Node> {
           this.#wanted = true;
           return [];
         }
-        const { state, codes } = judged;
+        const { state, codes, gate } = judged;
         this.#schedule(this.#timings.challengeEvery);
         const name = this.#ports.name(this.#node);
         const { told, authorities } = this.#ports.announce(name, this.session.hello, this.#told);
@@ -247,6 +263,7 @@ export class Connection<Node> {
               codes: [...codes],
               ...this.#ports.checkpoint(),
               ...(authorities !== null && { authorities }),
+              ...(gate !== undefined && { gate }),
             },
           },
         ];

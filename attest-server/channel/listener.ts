@@ -139,7 +139,7 @@ export async function listen<Node>(
   };
   let isClosing = false;
   let emptied = () => {};
-  const report = () => ports.connections(proven.versions);
+  const report = () => ports.connections(proven.versions, proven.gates);
 
   const port = await start(server, options.host, options.port);
   return {

@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { Visitor } from '../door/door.ts';
 import type { AnnouncedAuthority } from '../protocol/authority.ts';
 import type { PartName } from '../protocol/evidence.ts';
+import type { GateOrder, OpenedByItself } from '../protocol/gate.ts';
 import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
@@ -58,7 +59,14 @@ export interface Identification<Node> {
 }
 
 /** What one answer came to. */
-export type Judgement = { readonly state: NodeState; readonly codes: readonly ReasonCode[] } | WantedFiles;
+export type Judgement = JudgedAnswer | WantedFiles;
+
+export interface JudgedAnswer {
+  readonly state: NodeState;
+  readonly codes: readonly ReasonCode[];
+  /** To a gate alone. */
+  readonly gate?: GateOrder;
+}
 
 /** It proves itself, and is judged once the node was asked for these files of its loader, by digest. */
 export interface WantedFiles {
@@ -102,6 +110,10 @@ export interface ChannelPorts<Node> {
   ): { readonly told: string | null; readonly authorities: AnnouncedAuthority[] | null };
   /** Which authorities a proven agent trusts since it was told of them. */
   trusts(name: string, authorities: readonly string[]): void;
+  /** What a gate does whose node nobody vouches for yet. @param name what it calls its node */
+  gateOf(name: string): GateOrder;
+  /** A proven gate says that it opened by itself. */
+  gateOpened(name: string, opened: OpenedByItself): void;
   /** Something was refused; `ek` is the digest of the endorsement key that was shown, `closed` says whether the conversation ended. */
   refused(
     code: ReasonCode,
@@ -116,8 +128,8 @@ export interface ChannelPorts<Node> {
   ): void;
   /** A fault of ours. */
   failed(error: unknown, about: { node: string | null }): void;
-  /** Connected agents by the version that they say. */
-  connections(versions: ReadonlyMap<string, number>): void;
+  /** Connected agents by the version that they say, and how many gates wait. */
+  connections(versions: ReadonlyMap<string, number>, gates: number): void;
   /** Milliseconds of a clock that nobody sets. */
   now(): number;
   /** Milliseconds since the epoch. */

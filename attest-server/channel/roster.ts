@@ -11,6 +11,7 @@ export interface Listed {
 export class Roster<Connection extends Listed> {
   readonly #byKey = new Map<string, Connection>();
   readonly #versions = new Tally();
+  #gates = 0;
 
   /** Agents by the version that they say. */
   get versions(): ReadonlyMap<string, number> {
@@ -20,6 +21,11 @@ export class Roster<Connection extends Listed> {
   /** Agents of whatever version. */
   get size(): number {
     return this.#versions.total;
+  }
+
+  /** Gates that wait: one that opens leaves. */
+  get gates(): number {
+    return this.#gates;
   }
 
   /** @returns the connection of this node and role before it; itself where it was there already */
@@ -46,6 +52,7 @@ export class Roster<Connection extends Listed> {
 
   #count({ session: { hello } }: Listed, change: number): void {
     if (hello?.role === 'agent') this.#versions.add(hello.versions.program, change);
+    else if (hello?.role === 'gate') this.#gates += change;
   }
 }
 

@@ -1,6 +1,7 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { lengthPrefixed, nonceBytes } from '../protocol/binding.ts';
 import { firstParts, type Parts } from '../protocol/evidence.ts';
+import type { OpenedByItself } from '../protocol/gate.ts';
 import { limits } from '../protocol/limits.ts';
 import {
   type AgentMessage,
@@ -49,7 +50,9 @@ export type Action =
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
   /** Count it, if the connection is proven; the conversation goes on. */
-  | { readonly do: 'note'; readonly code: ErrorMessage['code'] };
+  | { readonly do: 'note'; readonly code: ErrorMessage['code'] }
+  /** Write down, if the connection is proven, that the gate opened by itself. */
+  | { readonly do: 'opened'; readonly opened: OpenedByItself };
 
 type Phase = 'hello' | 'join-token' | 'identifying' | 'activating' | 'enrolling' | 'open' | 'closed';
 
@@ -78,6 +81,8 @@ export class Session {
   #files: ArrivedFiles | null = null;
   /** A node that flaps cannot make the server challenge without end. */
   readonly #changes = new Rate(bounds.changes, 0);
+  /** Of its gate, as told on this connection. */
+  #openings = 0;
   /** Until then a change is covered by the challenge that is to come for the one before. */
   #changeDue = 0;
 
@@ -210,6 +215,8 @@ export class Session {
         return [{ do: 'trusts', authorities: message.authorities }];
       case 'error':
         return this.#onError(message.code);
+      case 'opened':
+        return this.#onOpened(message);
     }
   }
 
@@ -283,6 +290,13 @@ export class Session {
     const after = this.#changes.reserve(now);
     this.#changeDue = now + after;
     return [{ do: 'challenge', after }];
+  }
+
+  #onOpened(opened: OpenedByItself): readonly Action[] {
+    if (this.#phase !== 'open') throw unprovenReport();
+    // One of this boot, and one that it could not tell before: each is an entry of the audit log.
+    if (++this.#openings > 2) throw outOfOrder('opened');
+    return [{ do: 'opened', opened }];
   }
 
   #onError(code: ErrorMessage['code']): readonly Action[] {

@@ -100,9 +100,7 @@ export function createRegistry(parts: RegistryParts): Registry {
         throw new Rejection('ek_already_bound', `the TPM of ${twin.name} came under the name ${hello.node}`);
       const holder = await store.node(hello.node);
       const bound =
-        holder === null
-          ? await methodFor(hello.node, keys, token, now)
-          : await byAnotherMachine(holder, keys);
+        holder === null ? await methodFor(hello, keys, token, now) : await byAnotherMachine(holder, keys);
       // Else another TPM under an enrolled name changes nothing, whatever else it brings.
       if (bound === null)
         throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
@@ -197,7 +195,7 @@ export function createRegistry(parts: RegistryParts): Registry {
   };
 
   async function methodFor(
-    node: string,
+    { node, role }: Hello,
     keys: CheckedKeys,
     token: string | null,
     now: number,
@@ -215,6 +213,9 @@ export function createRegistry(parts: RegistryParts): Registry {
     }
     const machine = await methodOfCloud(node, keys);
     if (machine !== null) return machine;
+    // What runs before kubelet is enrolled only where somebody named this very key.
+    if (role !== 'agent')
+      throw new Rejection('enrolment_pending', `nobody has named the endorsement key of ${node}`);
     if (
       token !== null &&
       !joinTokenPattern.test(token) &&

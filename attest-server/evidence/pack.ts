@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
 import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
-import type { PcrBank } from '../protocol/messages.ts';
+import type { PcrBank, Role } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
@@ -59,6 +59,8 @@ export interface Moment {
   readonly previous: Bundle['previous'];
   /** As they were fixed at enrolment, where that is known. */
   readonly banks?: readonly PcrBank[] | undefined;
+  /** Who answered; default the agent. */
+  readonly by?: Role;
 }
 
 /** The answer's own blob, and those that it names. */
@@ -127,6 +129,7 @@ export class Packer {
         tpmClass: node.tpmClass,
         labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
         banks: moment.banks && [...moment.banks],
+        by: moment.by === 'gate' ? moment.by : undefined,
       },
     };
     const { digest, bytes } = blob(JSON.stringify(kept));

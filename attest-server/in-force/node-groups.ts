@@ -1,10 +1,14 @@
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import { gateBefore } from '../policy/gate.ts';
 import { groupOf, type Policy, type PolicyGroup } from '../policy/policy.ts';
+import type { GateOrder } from '../protocol/gate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 
 /** Which rules apply to a node, by the policy in force and the node's labels. */
 export interface NodeGroups {
   of(node: string): PolicyGroup;
+  /** What its gate is told before anything is proven. */
+  gateOf(node: string): GateOrder;
   /** What policy says of a machine that has no TPM; null where it expects one. */
   absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
   /** Machines of which policy says that they have no TPM say so again and again; that is no event. */
@@ -23,6 +27,7 @@ export function createNodeGroups(
   };
   return {
     of,
+    gateOf: (node) => gateBefore(of(node)),
     absentBy,
     isExpected: (code, node) => code === 'unsupported_tpm' && node !== null && absentBy(node) !== null,
   };

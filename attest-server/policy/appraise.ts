@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { PartName } from '../protocol/evidence.ts';
+import type { Role } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
@@ -8,10 +9,20 @@ import type { Proven } from '../verify/proven.ts';
 import type { Judge, JudgedNode, Judgement, Past, SharedVolume } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
+import { byGateAlone, isProvenByGate, leftByGate } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
-import { againstIn, nextAgainst, pastBut, unreadBy, unreadIn, withAgainst, withUnread } from './unread.ts';
+import {
+  againstIn,
+  keptAgainst,
+  nextAgainst,
+  pastBut,
+  unreadBy,
+  unreadIn,
+  withAgainst,
+  withUnread,
+} from './unread.ts';
 
 export interface AppraisedNode {
   readonly name: string;
@@ -21,6 +32,8 @@ export interface AppraisedNode {
   readonly tpmClass?: TpmClass;
   /** What is remembered of it. Default nothing. */
   readonly past?: NodePast;
+  /** Who answered; a gate speaks of identity and boot alone. Default the agent. */
+  readonly by?: Role;
 }
 
 /** What was known of a node before this answer. */
@@ -139,8 +152,13 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const against = againstIn(memory);
   const judgements: Judgement[] = [];
   let enough = nothing;
+  const isGate = node.by === 'gate';
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
+    if (isGate && !isProvenByGate(name)) {
+      judgements.push(leftByGate(against[name] ?? null));
+      continue;
+    }
     const isMissed = prepared.group.require.includes(name) || against[name] !== undefined;
     const itsOwn = unreadBy(aspect, unread);
     // Nobody asks for it, and the node never showed it: there is nothing to tell.
@@ -156,13 +174,16 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
       enough = [...enough, ...own.enough];
     judgements.push(judgement);
   }
-  const verdict = joined(prepared, judgements);
+  const whole = joined(prepared, judgements);
+  const verdict = isGate ? byGateAlone(whole) : whole;
+  const read = isGate ? aspects.filter(({ name }) => isProvenByGate(name)) : aspects;
+  const next = nextAgainst(against, verdict.reasons, read, unread);
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
     next: {
       sequence: sequence.next,
-      memory: withAgainst(memory, nextAgainst(against, verdict.reasons, aspects, unread)),
+      memory: withAgainst(memory, isGate ? keptAgainst(against, next, isProvenByGate) : next),
     },
     enough,
   };

@@ -1,4 +1,5 @@
 import type { Bound } from '../protocol/enrolment-method.ts';
+import type { GateOrder } from '../protocol/gate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Aspect, Severity, Verdict } from '../protocol/verdict.ts';
@@ -22,5 +23,7 @@ export interface GroupBase {
   readonly vouched: readonly Aspect[];
   /** Seconds after which a verdict is overdue; null: as the server is set. */
   readonly freshness: number | null;
+  /** How long a gate holds kubelet back while identity and boot are not affirmed, and what it does then. */
+  readonly gate: Pick<GateOrder, 'timeout' | 'onTimeout'>;
   readonly severity: Readonly<Partial<Record<ReasonCode, Severity>>>;
 }

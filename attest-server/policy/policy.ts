@@ -25,6 +25,9 @@ export interface Policy {
   readonly groups: readonly PolicyGroup[];
 }
 
+/** What a gate does by a policy that says nothing of it. */
+export const holdsWithoutEnd: GroupBase['gate'] = { timeout: null, onTimeout: 'hold' };
+
 /** What holds for a node that no group of a written policy matches: seen, and never trusted, since no reference is its. */
 export const unmatched: PolicyGroup = {
   name: 'default',
@@ -38,6 +41,7 @@ export const unmatched: PolicyGroup = {
   vouched: [],
   rules: rulesOf({}),
   freshness: null,
+  gate: holdsWithoutEnd,
   severity: {},
 };
 

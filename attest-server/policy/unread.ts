@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { partNames } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
-import { type Aspect as AspectName, aspectSchema, type Reason, reasonSchema } from '../protocol/verdict.ts';
+import {
+  type Aspect as AspectName,
+  aspects as aspectNames,
+  aspectSchema,
+  type Reason,
+  reasonSchema,
+} from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Aspect, Judgement, Past, Unread } from './aspect.ts';
 import { breaksPolicy, type Finding } from './finding.ts';
@@ -85,6 +91,17 @@ export function nextAgainst(
     next[aspect] = kept ?? asFinding(reason);
   }
   return Object.keys(next).length === 0 ? nothing : next;
+}
+
+/** With what stood before against aspects of which nothing was said. */
+export function keptAgainst(
+  before: Against,
+  next: Against,
+  isSaid: (aspect: AspectName) => boolean,
+): Against {
+  const kept: Partial<Record<AspectName, Finding>> = { ...next };
+  for (const name of aspectNames) if (before[name] !== undefined && !isSaid(name)) kept[name] = before[name];
+  return Object.keys(kept).length === 0 ? nothing : kept;
 }
 
 /** The memory of a node with this in it. */

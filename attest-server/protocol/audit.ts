@@ -21,6 +21,8 @@ export const auditActions = {
   refuse: 'evidence, a connection or a request was refused',
   'refuse.count': 'once an hour: how many refusals have no entry of their own, by code',
   evidence_erased: 'old evidence was erased: its digests',
+  'gate.open':
+    'a gate let kubelet start: why, and for which boot. By the server’s word (`affirmed`, `observe`), or by its own (`operator`, `timeout`, `kept`), as the node says',
   backup: 'a copy of the database was made',
   'store.unreadable': 'a row of the database cannot be read, and was left out',
   'server.fault':

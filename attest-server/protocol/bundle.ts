@@ -97,6 +97,8 @@ export const bundle = z.strictObject({
       memory: z.record(z.string().max(64), z.unknown()).optional(),
       /** PCR banks as they were fixed at enrolment. */
       banks: z.array(z.enum(pcrBanks)).max(pcrBanks.length).optional(),
+      /** Left out where the agent answered. */
+      by: z.literal('gate').optional(),
     })
     .optional(),
 });

@@ -4,6 +4,7 @@ import { auditKeys } from './audit-key.ts';
 import { announcedAuthorities, trustedAuthorities } from './authority.ts';
 import { checkpointLength } from './checkpoint.ts';
 import { type PartName, partNames } from './evidence.ts';
+import { gateOrder, openedByItself } from './gate.ts';
 import { limits } from './limits.ts';
 import { namesPrototype } from './prototype-key.ts';
 import type { ReasonCode } from './reasons.ts';
@@ -68,7 +69,7 @@ const hello = z.object({
       .max(32)
       .regex(/^[0-9A-Za-z.+-]+$/),
   }),
-  role: z.enum(['agent', 'unlock']),
+  role: z.enum(['agent', 'unlock', 'gate']),
   node: nodeName,
   /** PCR banks that the TPM has allocated. Empty where the machine has no usable TPM. */
   banks: z.array(z.enum(pcrBanks)).max(4),
@@ -143,7 +144,15 @@ const reportedCodes = [
 /** What an agent that has proven itself may report. */
 const failure = z.strictObject({ type: z.literal('error'), code: z.enum(reportedCodes) });
 
-export const fromAgent = z.discriminatedUnion('type', [hello, activated, evidence, changed, trusts, failure]);
+export const fromAgent = z.discriminatedUnion('type', [
+  hello,
+  activated,
+  evidence,
+  changed,
+  trusts,
+  failure,
+  openedByItself,
+]);
 type Arrived = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
 export type Role = Hello['role'];
@@ -175,6 +184,7 @@ export type AgentMessage = Exclude<Arrived, { type: 'evidence' }> | EvidenceMess
 export const sentBy: Readonly<Record<Role, readonly AgentMessage['type'][]>> = {
   agent: ['hello', 'activated', 'evidence', 'changed', 'trusts', 'error'],
   unlock: ['hello', 'activated', 'evidence'],
+  gate: ['hello', 'activated', 'evidence', 'error', 'opened'],
 };
 
 const activate = z.strictObject({
@@ -215,7 +225,12 @@ const challenge = z.strictObject({
 const codeOfServer = z.string().regex(/^[a-z0-9_]{1,64}$/, 'not a reason code');
 
 /** Why the server closes the connection. */
-const refusal = z.strictObject({ type: z.literal('error'), code: codeOfServer });
+const refusal = z.strictObject({
+  type: z.literal('error'),
+  code: codeOfServer,
+  /** Only to a gate whose node nobody vouches for yet: whether it is to wait for that. */
+  gate: gateOrder.optional(),
+});
 
 /** What the agent may learn: its state and the codes, never an expected value. */
 const verdict = z.strictObject({
@@ -227,6 +242,8 @@ const verdict = z.strictObject({
   auditKeys: auditKeys.optional(),
   /** All authorities of the server, while one follows another; the agent answers with `trusts`. */
   authorities: announcedAuthorities.optional(),
+  /** Only to a gate. */
+  gate: gateOrder.optional(),
 });
 
 export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, refusal]);

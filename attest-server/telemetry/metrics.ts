@@ -1,6 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
+import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
 import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
@@ -31,8 +32,9 @@ export interface Metrics {
   ready(isReady: boolean): void;
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
   nodeStates(nodes: readonly NodeView[]): void;
-  /** Connected agents by the version that they say; versions that are none are counted as `other`. */
-  agents(versions: ReadonlyMap<string, number>): void;
+  /** Connected agents by the version that they say, those that are none as `other`; and gates that wait. */
+  agents(versions: ReadonlyMap<string, number>, gates: number): void;
+  gateOpened(why: GateOpening): void;
   request(method: string, route: string, status: number, seconds: number): void;
   /** Milliseconds since the epoch: until when the server's certificate and its authority are good. */
   certificatesExpire(server: { readonly notAfter: number; readonly authorityNotAfter: number }): void;
@@ -95,6 +97,12 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   ]);
   const transitions = counter('verdict_transitions_total', 'Changes of state', ['from', 'to']);
   const agents = gauge('agents', 'Connected agents by version', ['version']);
+  const gates = gauge(
+    'gates_waiting',
+    'Gates that are connected, have proven their TPM, and hold kubelet back',
+    [],
+  );
+  const gatesOpened = counter('gate_openings_total', 'Gates that let kubelet start, by why', ['why']);
   const requests = histogram('http_request_duration_seconds', 'Time to answer a request', [
     'method',
     'route',
@@ -165,6 +173,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     for (const to of nodeStates) if (from !== to) transitions.inc({ from, to }, 0);
   for (const port of ports) for (const bound of bounds) turnedAway.inc({ port, bound }, 0);
   for (const table of tables) unreadableRows.inc({ table }, 0);
+  for (const why of gateOpenings) gatesOpened.inc({ why }, 0);
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
@@ -192,10 +201,12 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       if (perNode) ofNodes = nodeSeries(views);
     },
     ready: (is) => isReady.set(is ? 1 : 0),
-    agents(versions) {
+    agents(versions, waiting) {
+      gates.set(waiting);
       agents.reset();
       for (const [version, count] of versions) agents.inc({ version: versionLabel(version) }, count);
     },
+    gateOpened: (why) => gatesOpened.inc({ why }),
     request: (method, route, status, seconds) =>
       requests.observe({ method: methodLabel(method), route, code: String(status) }, seconds),
     certificatesExpire({ notAfter, authorityNotAfter }) {

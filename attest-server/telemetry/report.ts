@@ -5,11 +5,13 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
+import type { OpenedByItself } from '../protocol/gate.ts';
 import { turnsUntrusted } from '../protocol/policy-api.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
 import type { NodeState } from '../protocol/verdict.ts';
+import { GateOpenings } from './gate-openings.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 import { Sparingly } from './sparingly.ts';
 
@@ -32,6 +34,10 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
   readonly answered: AttestPorts['answered'];
   readonly recorded: AttestPorts['recorded'];
+  /** A gate is told to let its node go on. */
+  readonly gateOpened: AttestPorts['gateOpened'];
+  /** A gate says that it did so by itself. */
+  gateSaid(node: string, opened: OpenedByItself): void;
   alert(alert: Parameters<Alert>[0] & Pick<Refusal, 'isEnrolled'>): void;
   /** A signature of an endorsement certificate is checked. */
   signatureChecked(): void;
@@ -125,6 +131,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   };
   const named = new Set<string>();
   const namedSources = new Sparingly();
+  const gateOpenings = new GateOpenings();
   let inForce: string | null = null;
   const report: Reporter = {
     answered({ reasons }) {
@@ -141,6 +148,23 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       else
         logger[state === 'untrusted' ? 'warn' : 'info'](fields, reasons[0]?.text ?? `the node is ${state}`);
       recorded(entry);
+    },
+
+    gateOpened({ node, why, boot, ...others }) {
+      if (!gateOpenings.isNew(node, `${why} ${boot}`, now())) return;
+      metrics.gateOpened(why);
+      const detail = { why, boot, ...others };
+      logger.info({ node, ...detail }, 'the gate of the node is open');
+      audit({ at: now(), actor: 'server', action: 'gate.open', subject: node, code: null, detail });
+    },
+
+    gateSaid(node, { why, bootId, reason }) {
+      if (!gateOpenings.isNew(node, `${why} ${bootId}`, now())) return;
+      metrics.gateOpened(why);
+      const detail = { why, bootId, reason: outsideText(reason) };
+      logger.warn({ node, ...detail }, 'the gate of the node opened by itself, as the node says');
+      const actor = `agent:${node}`;
+      audit({ at: now(), actor, action: 'gate.open', subject: node, code: null, detail });
     },
 
     refused(code, text, about) {

@@ -112,7 +112,8 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       if (hello?.authorities === undefined) return { told: null, authorities: null };
       const now = `${identity.stage} ${digests.join()}`;
       if (told === now) return { told, authorities: null };
-      if (told === null) trusts(node, hello.authorities);
+      // A gate is told, too, but the node is told once its agent is: that one runs on.
+      if (told === null && hello.role === 'agent') trusts(node, hello.authorities);
       const isKnown = identity.stage === 'settled' && hello.authorities.join() === identity.caDigest;
       return { told: now, authorities: isKnown ? null : [...identity.authorities] };
     },

@@ -111,6 +111,7 @@ async function replay(
         say({ type: 'error', code: action.code });
         return [];
       case 'note':
+      case 'opened':
       case 'trusts':
         return [];
     }

@@ -46,7 +46,8 @@ export function createSimulation(before: Basis | null, after: Basis): Simulate {
   const judging = ({ policy, references }: Basis) => {
     const appraise = createAppraiser(policy, references);
     return (...[proven, bundle, node, at]: Parameters<Simulate>): SimulatedSide => {
-      const { verdict, begun } = appraise(proven, { ...node, past: pastOf(bundle) }, at);
+      const by = bundle.context?.by ?? 'agent';
+      const { verdict, begun } = appraise(proven, { ...node, past: pastOf(bundle), by }, at);
       const reasons = withBegun(verdict.reasons, begun, bundle);
       return { state: verdict.state, group: verdict.group, reasons: reasons.slice(0, mostReasons) };
     };

@@ -1,5 +1,5 @@
 import { rulesOf } from '../aspects.ts';
-import type { PolicyGroup } from '../policy.ts';
+import { holdsWithoutEnd, type PolicyGroup } from '../policy.ts';
 import { groupInFile, requiredAspect } from './policy-schema.ts';
 
 /** A group as it is judged by: what the file leaves out has its default. @param given fits the grammar */
@@ -18,6 +18,7 @@ export function policyGroup(given: unknown): PolicyGroup {
     vouched: [...new Set(required.filter(({ byTpm }) => byTpm).map(({ name }) => name))],
     rules: rulesOf(file),
     freshness: file.freshness ?? null,
+    gate: file.gate ?? holdsWithoutEnd,
     severity: file.severity,
   };
 }

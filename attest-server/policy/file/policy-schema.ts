@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { gateActions, longestGateTimeout } from '../../protocol/gate.ts';
 import { reasonCodes } from '../../protocol/reasons.ts';
 import { plainName } from '../../protocol/reference.ts';
 import { aspects as aspectNames } from '../../protocol/verdict.ts';
@@ -80,6 +81,20 @@ const groupBase = z.strictObject({
     .max(86_400)
     .optional()
     .describe('seconds for which a verdict counts; never longer than the server is set to'),
+  gate: z
+    .strictObject({
+      timeout: z
+        .int()
+        .min(1)
+        .max(longestGateTimeout)
+        .describe('seconds that a gate waits for identity and boot to be affirmed'),
+      onTimeout: z
+        .enum(gateActions)
+        .default('hold')
+        .describe('hold: kubelet does not start; open: it starts, on a node that is not proven'),
+    })
+    .optional()
+    .describe('for nodes with a gate before kubelet (docs/gate.md); default: it waits without end'),
   reaction: z.literal('none', unsupported).optional(),
   severity: z
     .partialRecord(z.enum(reasonCodes), z.enum(['fail', 'warn', 'info']))

@@ -11,9 +11,12 @@ const usualChallenge = 60;
 /** What is allowed, and may not be what was meant. */
 export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
   const warnings = groups.flatMap((group, index) =>
-    [...ofReach(group, groups.slice(0, index)), ...ofAspects(group), ...ofFreshness(group)].map(
-      ({ path, text }) => ({ path: ['groups', index, ...path], text }),
-    ),
+    [
+      ...ofReach(group, groups.slice(0, index)),
+      ...ofAspects(group),
+      ...ofFreshness(group),
+      ...ofGate(group),
+    ].map(({ path, text }) => ({ path: ['groups', index, ...path], text })),
   );
   if (!groups.some(({ nodes, labels }) => nodes.some(isEverything) && Object.keys(labels).length === 0))
     warnings.push({
@@ -61,6 +64,13 @@ function ofSeverity({ require, severity }: PolicyGroup): Located[] {
     const text = `${weight} only: ${code} makes no node untrusted, although ${aspect.name} is required`;
     return [{ path: ['severity', code], text }];
   });
+}
+
+function ofGate({ gate, mode }: PolicyGroup): Located[] {
+  if (gate.timeout === null || mode !== 'observe') return [];
+  return [
+    { path: ['gate'], text: 'in mode observe a gate holds nothing back, so that this does nothing yet' },
+  ];
 }
 
 function ofFreshness({ freshness }: PolicyGroup): Located[] {

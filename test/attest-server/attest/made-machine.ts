@@ -63,6 +63,7 @@ export function madePorts(
     duration: () => {},
     answered: () => {},
     recorded: () => {},
+    gateOpened: () => {},
     storageFault: () => null,
     fault(error) {
       throw error;

@@ -117,6 +117,8 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
     checkpoint: () => null,
     announce: () => ({ told: null, authorities: null }),
     trusts() {},
+    gateOf: () => ({ mode: 'enforce', proven: false, codes: [], timeout: null, onTimeout: 'hold' }),
+    gateOpened() {},
     refused() {},
     failed: assert.ifError,
     connections() {},

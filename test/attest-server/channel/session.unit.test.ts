@@ -49,6 +49,7 @@ const evidenceOf = (byte: number, digests: Readonly<Record<string, string>>) => 
 const longRecords = Buffer.alloc(limits.parts.userSpace + 1);
 const changed = '{"type":"changed","what":"x"}';
 const trusts = `{"type":"trusts","authorities":["${'ab'.repeat(32)}"]}`;
+const opened = `{"type":"opened","why":"operator","bootId":"${'0'.repeat(36)}","reason":""}`;
 const raced = '{"type":"error","code":"evidence_raced"}';
 
 /** What an action is, in a word. */
@@ -83,6 +84,7 @@ const greeted = say('hello', hello, 0, 'identify');
 const known: Step = ['known', (session) => session.identified(null), 'challenge'];
 const candidate: Step = ['candidate', (session) => session.identified(wrapped()), 'send activate'];
 const open: readonly Step[] = [greeted, known];
+const openGate: readonly Step[] = [say('hello', hello.replace('"agent"', '"gate"'), 0, 'identify'), known];
 
 const tables: Readonly<Record<string, readonly Step[]>> = {
   'an enrolled node is asked at once': [...open, ask(1, 0), say('evidence', evidence(1), 50, 'judge')],
@@ -255,6 +257,23 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     known,
     say('error', raced, 0, 'refuse role_denied'),
   ],
+  'who holds the role of a gate tells of two openings on a connection: of this boot, and of one before': [
+    ...openGate,
+    say('error', raced, 0, 'note evidence_raced'),
+    say('opened', opened, 0, 'opened'),
+    say('opened', opened, 0, 'opened'),
+    say('opened', opened, 0, 'refuse malformed'),
+  ],
+  'a gate says nothing of changes': [...openGate, say('changed', changed, 0, 'refuse role_denied')],
+  'nor of authorities: the node is told of them once its agent is': [
+    ...openGate,
+    say('trusts', trusts, 0, 'refuse role_denied'),
+  ],
+  'a gate that has proven nothing has opened nothing': [
+    say('hello', hello.replace('"agent"', '"gate"'), 0, 'identify'),
+    say('opened', opened, 0, 'refuse identity_unproven'),
+  ],
+  'an agent opens no gate': [...open, say('opened', opened, 0, 'refuse role_denied')],
   'a boot log comes with its evidence, once': [
     ...open,
     ['early log', (session) => session.binary(binaryFrame('bootLog', Buffer.of(1))), 'refuse malformed'],

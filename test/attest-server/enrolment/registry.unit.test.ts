@@ -72,6 +72,20 @@ describe('the registry', () => {
     assert.equal(await store.enrolment.node('node-1'), null);
   });
 
+  it('enrols a gate only where somebody named its very key, and none for an enrolled name (row 95)', async () => {
+    allowed = () => true;
+    const gate = (node: string, digit: string, shown: string | null) =>
+      registry.identify({ ...hello(node), role: 'gate' }, keys(digit), shown, { at: 0, source });
+    await refused(gate('node-1', 'a', null), 'enrolment_pending');
+    await refused(gate('node-1', 'a', await token('node-1')), 'enrolment_pending');
+    await pin('node-1', 'a');
+    const found = await gate('node-1', 'a', null);
+    assert.ok('candidate' in found && found.candidate.bound === 'pin');
+    await registry.enrol(found.candidate, found.joinTokenId, tpm);
+    await refused(gate('node-1', 'b', await token('node-1')), 'enrolment_pending');
+    assert.equal((await store.enrolment.node('node-1'))?.ekDigest, 'a'.repeat(64));
+  });
+
   it('takes no join token of a TPM that no root vouches for; a pin of the key is enough', async () => {
     tpm = strange;
     const text = await token('node-1');

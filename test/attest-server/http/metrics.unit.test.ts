@@ -194,7 +194,7 @@ describe('the metrics', () => {
   it('take labels from closed sets, whatever agents and callers say', async () => {
     const metrics = createMetrics({ version: '0.1.0', perNode: true });
     const said = ['0.1.0', 'x"} 1\nevil 1', ...Array.from({ length: 50 }, (_, i) => `9.9.${i}`)];
-    metrics.agents(new Map(said.map((version) => [version, 1])));
+    metrics.agents(new Map(said.map((version) => [version, 1])), 0);
     metrics.request('EVIL\n', '/v1/nodes', 200, 0.1);
     metrics.attested('rejected', 'sig_invalid');
     metrics.attested('accepted', null);

@@ -93,6 +93,13 @@ describe("the server's authority while it is replaced", () => {
     assert.equal(authority.digest, both[1]);
   });
 
+  it('tells a gate, too, and does not count its node for that', async () => {
+    await authority.ports.rotate('token:admin');
+    const gate = { ...hello(...(await digests())), role: 'gate' as const };
+    assert.equal(authority.announce('node-1', gate, null).authorities?.length, 2);
+    assert.equal((await authority.ports.view()).untold, 2);
+  });
+
   it('does not count a node any more that comes without the next one', async () => {
     await authority.ports.rotate('token:admin');
     const [inForce = '', next = ''] = await digests();

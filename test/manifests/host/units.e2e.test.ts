@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { agentSettings } from '../../../agent/config.ts';
+import { gateSettings } from '../../../agent/gate/config.ts';
+import { openedExit } from '../../../agent/gate/exit-code.ts';
 import { inspectedFor, inspectFolder } from '../../../agent/inspect/inspected-file.ts';
 import { readers } from '../../../agent/inspect/out-folder.ts';
 import { netfilterConfig } from '../../../agent/netfilter/config.ts';
@@ -266,6 +268,56 @@ describe('the unit assay-netfilter.service', () => {
       await verify('assay-agent.service', await readFile(join(host, 'assay-agent.service'), 'utf8')),
       '',
     );
+  });
+});
+
+describe('the unit assay-gate.service', () => {
+  const name = 'assay-gate.service';
+  let folder = '';
+  let text = '';
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-unit-'));
+    text = await readFile(join(host, name), 'utf8');
+    await writeFile(join(folder, 'assay-agent'), '#!/bin/sh\n');
+    await chmod(join(folder, 'assay-agent'), 0o755);
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  it('is one that systemd takes without a word', async () => {
+    const verify = async (unit: string) => {
+      const program = `ExecStart=${join(folder, 'assay-agent')}`;
+      await writeFile(join(folder, name), unit.replace('ExecStart=assay-agent', program));
+      const flags = ['--man=no', '--recursive-errors=no'];
+      return output('systemd-analyze', 'verify', ...flags, join(folder, name));
+    };
+    assert.equal(await verify(text), '');
+    await assert.rejects(verify(text.replace('ProtectHome=yes', 'ProtectHome=perhaps')), ToolError);
+  });
+
+  it('gives its service few rights, by the list of systemd-analyze security', async () => {
+    const flags = ['--no-pager', '--offline=true', `--threshold=${mostExposed}`];
+    await output('systemd-analyze', 'security', ...flags, join(host, name));
+  });
+
+  it('lets kubelet start only once it has ended well, which an opening without proof is, too', () => {
+    assert.deepEqual(valuesOf(text, 'Type'), ['oneshot']);
+    assert.deepEqual(valuesOf(text, 'Before'), ['kubelet.service']);
+    assert.deepEqual(valuesOf(text, 'RequiredBy'), ['kubelet.service']);
+    assert.deepEqual(valuesOf(text, 'TimeoutStartSec'), ['infinity']);
+    assert.deepEqual(valuesOf(text, 'SuccessExitStatus'), [`${openedExit.operator} ${openedExit.timeout}`]);
+  });
+
+  it('has a user, a state folder and a place for operators of its own', async () => {
+    const users = await readFile(join(host, 'assay.sysusers.conf'), 'utf8');
+    const [user] = valuesOf(text, 'User');
+    assert.match(users, new RegExp(`^u ${user} `, 'm'));
+    assert.notEqual(user, 'assay-agent');
+    assert.equal(gateSettings.stateDir.schema.parse(undefined), '/var/lib/assay-gate');
+    assert.deepEqual(valuesOf(text, 'StateDirectory'), ['assay-gate']);
+    assert.deepEqual(valuesOf(text, 'StateDirectoryMode'), ['0700']);
+    assert.equal(gateSettings.openFile.schema.parse(undefined), '/run/assay/gate/open');
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectory'), ['assay/gate']);
+    assert.deepEqual(valuesOf(text, 'RuntimeDirectoryMode'), ['0700']);
   });
 });
 

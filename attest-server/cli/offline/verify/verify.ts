@@ -86,7 +86,8 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
   const labels = context?.labels ?? {};
   const asExported = judgement.policy === undefined && judgement.roots === undefined;
   const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
-  const judged = { name: node, labels, tpmClass, past: pastOf(bundle) };
+  const by = context?.by ?? ('agent' as const);
+  const judged = { name: node, labels, tpmClass, past: pastOf(bundle), by };
   const { verdict, begun } = appraise(proven, policy, judged, references, at);
   const { identity, ...others } = verdict.aspects;
   // An exporter who could choose the labels unseen could choose the group, and with it the rules.

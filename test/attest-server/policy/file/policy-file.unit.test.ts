@@ -38,6 +38,7 @@ describe('a policy file', () => {
         vouched: [],
         rules: { ...rulesOf({}), identity: null, boot: defaultBootRules },
         freshness: null,
+        gate: { timeout: null, onTimeout: 'hold' },
         severity: {},
       },
     ]);
@@ -84,6 +85,7 @@ describe('a policy file', () => {
     nodes: ["worker-*"]
     labels: {pool: workers}
     freshness: 120
+    gate: {timeout: 900}
     boot:
       references: [workers-2026-11]
       secureBoot: required
@@ -100,6 +102,7 @@ describe('a policy file', () => {
 `;
     const [group] = parsePolicy(text, 'p.yaml').groups;
     assert.deepEqual([group?.labels, group?.freshness], [{ pool: 'workers' }, 120]);
+    assert.deepEqual(group?.gate, { timeout: 900, onTimeout: 'hold' });
     assert.deepEqual(group?.rules.boot, {
       references: ['workers-2026-11'],
       secureBoot: 'required',
@@ -154,6 +157,9 @@ describe('a policy file', () => {
     ['tpmClass: discrete', ['tpmClass']],
     ['freshness: 0', ['freshness']],
     ['freshness: 90000', ['freshness']],
+    ['gate: {onTimeout: open}', ['gate.timeout']],
+    ['gate: {timeout: 0}', ['gate.timeout']],
+    ['gate: {timeout: 60, onTimeout: kept}', ['gate.onTimeout']],
     ['require: [{boot: host}]', ['require.0']],
     ['boot: {secureBoot: optional}', ['boot.secureBoot']],
     ['boot: {secureboot: required}', ['boot.secureboot']],

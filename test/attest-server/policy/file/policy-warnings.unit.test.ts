@@ -51,6 +51,8 @@ describe('a policy that may not be what was meant', () => {
     ],
     ['freshness: 60', ['4 groups.0.freshness']],
     ['freshness: 61', []],
+    ['gate: {timeout: 600}', ['4 groups.0.gate']],
+    ['mode: label, require: [identity, boot], gate: {timeout: 600}', []],
     ['tpm: absent', []],
   ] as const;
   for (const [fields, warnings] of table)
