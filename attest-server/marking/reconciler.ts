@@ -162,9 +162,19 @@ export class Reconciler {
     }
   }
 
-  /** Another decision of a person, or another server marked until now: what was left is not known any more. */
+  /** A person decided something, or what was decided has ended. */
   decisionsChanged(): void {
     this.#parts.breaker.decide(this.#parts.decisions.holds(), this.#parts.monotonic());
+    this.wakeAll();
+  }
+
+  /** This server marks from now on, and another one may have until now: what it did is nobody's tampering. */
+  tookOver(): void {
+    for (const known of this.#known.values()) {
+      known.left = null;
+      known.written = null;
+      known.events.length = 0;
+    }
     this.wakeAll();
   }
 
@@ -425,35 +435,50 @@ export class Reconciler {
 
   /** The resource and the Events of one Node: what is told to people and other programs. */
   async #tell(name: string): Promise<void> {
-    const { nodes, writer, decisions, now, monotonic } = this.#parts;
-    if (!nodes.synced() || !this.#parts.isLeader() || this.#attested === null) return;
+    const { nodes, isLeader, monotonic } = this.#parts;
+    if (!nodes.synced() || !isLeader() || this.#attested === null) return;
     if (monotonic() < Math.max(this.#talesClosedUntil, this.#closedUntil)) return;
     const node = this.#current(name);
     const known = this.#known.get(name);
-    try {
-      if (node === null) {
-        if (!this.#attested.has(name)) return;
-        await writer.removeAttestation(name);
-        this.#attested.delete(name);
-      } else if (known?.judged != null && known.marks !== null) {
-        if (known.attestDueAt <= monotonic()) {
-          const { judged, marks } = known;
-          const status = attestationStatus(judged, marks, decisions.exemption(name), now());
-          await this.#counted('attestation', () => writer.applyAttestation(node, status));
-          this.#attested.add(name);
-          known.attestedAs = transitionOf(judged, marks);
-          known.attestDueAt = monotonic() + hour;
-        }
-        for (let event = known.events[0]; event !== undefined; event = known.events[0]) {
-          const told = event;
-          await this.#counted('event', () => writer.event(node, told));
-          known.events.shift();
-        }
-      }
-      this.#taleFailures = 0;
-      this.#answered();
-    } catch (error) {
-      this.#notTold(error, name);
+    // One that is refused keeps the other from nobody.
+    const told = await Promise.allSettled([
+      this.#tellAttestation(name, node, known),
+      node === null || known === undefined ? null : this.#tellEvents(node, known),
+    ]);
+    const failed = told.find((one) => one.status === 'rejected');
+    if (failed !== undefined) {
+      this.#notTold(failed.reason, name);
+      return;
+    }
+    this.#taleFailures = 0;
+  }
+
+  async #tellAttestation(
+    name: string,
+    node: ClusterNode | null,
+    known: KnownNode | undefined,
+  ): Promise<void> {
+    const { writer, decisions, now, monotonic } = this.#parts;
+    if (node === null) {
+      if (this.#attested?.has(name) !== true) return;
+      await writer.removeAttestation(name);
+      this.#attested.delete(name);
+    } else if (known?.judged != null && known.marks !== null && known.attestDueAt <= monotonic()) {
+      const { judged, marks } = known;
+      const status = attestationStatus(judged, marks, decisions.exemption(name), now());
+      await this.#counted('attestation', () => writer.applyAttestation(node, status));
+      this.#attested?.add(name);
+      known.attestedAs = transitionOf(judged, marks);
+      known.attestDueAt = monotonic() + hour;
+    } else return;
+    this.#answered();
+  }
+
+  async #tellEvents(node: ClusterNode, { events }: KnownNode): Promise<void> {
+    for (let event = events.shift(); event !== undefined; event = events.shift()) {
+      const told = event;
+      // Lost where it is refused: the resource says how things are.
+      await this.#counted('event', () => this.#parts.writer.event(node, told));
     }
   }
 
