@@ -120,7 +120,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     lastSeen.flush().catch((error: unknown) => fault(error, 'last seen'));
   }, flushEvery);
   return {
-    identify: createIdentify({ store, registry, candidates, withoutTpm, paths, trust, now }),
+    identify: createIdentify({ store, registry, cluster, candidates, withoutTpm, paths, trust, now }),
     async enrol(peer) {
       const { name } = peer.record;
       let record = peer.record;
