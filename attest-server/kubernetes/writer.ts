@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   ClusterError,
+  type ClusterLease,
   type ClusterNode,
   type ClusterWriter,
   type PatchOperation,
@@ -41,6 +42,18 @@ const about = z.object({
 const latch = z.object({
   spec: z.object({ groups: z.array(z.string()).default([]), by: z.string(), enabledAt: z.string() }),
 });
+const lease = about.extend({
+  spec: z
+    .object({
+      holderIdentity: z.string().nullish(),
+      leaseDurationSeconds: z.number().nullish(),
+      renewTime: z.string().nullish(),
+      acquireTime: z.string().nullish(),
+      leaseTransitions: z.number().nullish(),
+    })
+    .default({}),
+});
+const ofLease = { resource: 'leases.coordination.k8s.io', name: 'assay-server', lane: 'reads' } as const;
 const configMap = about.extend({ data: z.record(z.string(), z.string()).nullish() });
 const tolerations = z
   .array(
@@ -59,6 +72,7 @@ const pod = about.extend({ spec: z.object({ tolerations }) });
 
 /** What the server changes in the cluster. */
 export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
+  const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const configMaps = `/api/v1/namespaces/${namespace}/configmaps`;
   const ask = async <T>(asked: Request, schema: z.ZodType<T>): Promise<T> => {
     const answer = schema.safeParse(await requests.json(asked));
@@ -260,8 +274,47 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
         throw new ClusterError('failed', 'get namespaces kube-system: the answer names no uid');
       return metadata.uid;
     },
+
+    async readLease() {
+      const found = await orNull(ask({ ...ofLease, verb: 'get', path: `${leases}/${ofLease.name}` }, lease));
+      return found && asLease(found);
+    },
+
+    async writeLease(wanted) {
+      const { name } = ofLease;
+      const { holder, durationSeconds, renewedAt, acquiredAt, transitions, resourceVersion } = wanted;
+      const body = {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata: { name, namespace, ...(resourceVersion !== null && { resourceVersion }) },
+        spec: {
+          // Given back: the field of a holder may not be empty.
+          ...(holder !== null && { holderIdentity: holder }),
+          leaseDurationSeconds: durationSeconds,
+          leaseTransitions: transitions,
+          ...(renewedAt !== null && { renewTime: renewedAt }),
+          ...(acquiredAt !== null && { acquireTime: acquiredAt }),
+        },
+      };
+      const asked: Request =
+        resourceVersion === null
+          ? { ...ofLease, verb: 'create', path: leases, body }
+          : { ...ofLease, verb: 'update', path: `${leases}/${name}`, body };
+      return asLease(await ask(asked, lease));
+    },
   };
   return writer;
+}
+
+function asLease({ metadata, spec }: z.infer<typeof lease>): ClusterLease {
+  return {
+    holder: spec.holderIdentity || null,
+    durationSeconds: spec.leaseDurationSeconds ?? 0,
+    renewedAt: spec.renewTime ?? null,
+    acquiredAt: spec.acquireTime ?? null,
+    transitions: spec.leaseTransitions ?? 0,
+    resourceVersion: metadata.resourceVersion ?? null,
+  };
 }
 
 const asNode: z.ZodType<ClusterNode> = z.unknown().transform((object, context) => {

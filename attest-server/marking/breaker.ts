@@ -194,7 +194,7 @@ export class Breaker {
     }
     const delays = new Map<string, Delay>();
     const ready: string[] = [];
-    const opened = new Map<string, HeldKey>();
+    const opened = new Map<string, { readonly held: HeldKey; readonly as: Delay }>();
     let carried = all.filter(({ isTainted }) => isTainted).length;
     let got = group.placed.length;
     for (const moment of group.placed) until = Math.min(until, moment + breakerWindow);
@@ -202,7 +202,6 @@ export class Breaker {
       const { name, key, drift } = node;
       if (key === null || drift === null || node.isTainted || !node.mayBeTainted) continue;
       const known = this.#holds.get(key);
-      const isNew = known === undefined && !opened.has(key);
       if (known?.hold.decision === 'released') {
         ready.push(name);
         continue;
@@ -210,21 +209,22 @@ export class Breaker {
       const end = known === undefined ? Number.POSITIVE_INFINITY : this.#endOf(known);
       const isOver = at >= end;
       if (!isOver) until = Math.min(until, end);
-      if ((known !== undefined || opened.has(key) || mass.has(key)) && !isOver) {
-        if (isNew) opened.set(key, { group: group.name, ...drift });
-        delays.set(name, 'breaker');
-      } else if (this.#inDoubt) delays.set(name, 'doubt');
-      else if (!isOver && carried >= mayCarry(base)) {
-        if (isNew) opened.set(key, { group: group.name, ...drift });
-        delays.set(name, 'standing_cap');
-      } else if (got >= mayGet(base)) delays.set(name, 'limiter');
+      const hold = (as: Delay) => {
+        if (known === undefined && !opened.has(key))
+          opened.set(key, { held: { group: group.name, ...drift }, as });
+        delays.set(name, opened.get(key)?.as ?? as);
+      };
+      if (!isOver && (known !== undefined || opened.has(key) || mass.has(key))) hold('breaker');
+      else if (this.#inDoubt) delays.set(name, 'doubt');
+      else if (!isOver && carried >= mayCarry(base)) hold('standing_cap');
+      else if (got >= mayGet(base)) delays.set(name, 'limiter');
       else {
         ready.push(name);
         carried += 1;
         got += 1;
       }
     }
-    return { delays, ready, mass, opened: [...opened.values()], until };
+    return { delays, ready, mass, opened: [...opened.values()].map(({ held }) => held), until };
   }
 
   #endOf({ hold, knownAt }: KnownHold): number {

@@ -19,8 +19,8 @@ export interface StoredNode {
     creationTimestamp: number;
     labels?: Record<string, string>;
   };
-  spec: { taints?: (Taint & Record<string, unknown>)[] };
-  status: { conditions?: (NodeCondition & Record<string, unknown>)[] };
+  spec: { taints?: Taint[] };
+  status: { conditions?: NodeCondition[] };
 }
 
 type Patched = Pick<ClusterWriter, 'patchNode' | 'patchNodeStatus' | 'readNode'>;
@@ -89,7 +89,9 @@ export class ModelCluster implements ClusterNodes, Patched, Told {
 
   taintsOf(name: string): readonly string[] {
     const taints = this.stored.get(name)?.spec.taints ?? [];
-    return taints.map(({ key, value, effect }) => `${key}${value === undefined ? '' : `=${value}`}:${effect}`);
+    return taints.map(
+      ({ key, value, effect }) => `${key}${value === undefined ? '' : `=${value}`}:${effect}`,
+    );
   }
 
   labelOf(name: string, label: string): string | undefined {
