@@ -196,7 +196,7 @@ export class Reconciler {
     for (const node of this.#parts.nodes.all()) {
       const known = this.#knownOf(node);
       const { judged } = this.#assess(node, known);
-      if (judged.drift !== null && isTainted(marksOn(node, keys), keys)) breaker.placed(node.name, at);
+      if (judged.drift !== null && isTainted(marksOn(node, keys), keys)) breaker.grant(node.name, at);
     }
     this.wakeAll();
   }
@@ -322,9 +322,8 @@ export class Reconciler {
     }
     let current = node;
     if (spec.actions.length > 0) {
+      if (judged.drift !== null && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
       current = await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
-      if (judged.drift !== null && spec.actions.some((action) => action === 'taint_add'))
-        breaker.placed(node.name, monotonic());
       this.#assess(current, known);
     }
     const later = statusPatch(current, marks.condition, now());
@@ -388,10 +387,13 @@ export class Reconciler {
 
   /** What this Node is worth and to carry now; the breaker learns of it. */
   #assess(node: ClusterNode, known: KnownNode): { readonly judged: JudgedNode; readonly marks: Marks } {
-    const { committed, decisions, breaker, keys, ownNode, report, groupOf, now, monotonic } = this.#parts;
+    const { committed, decisions, breaker, doubts, keys, ownNode, report, groupOf, now, monotonic } =
+      this.#parts;
     const { name } = node;
     const at = monotonic();
     const wall = now();
+    doubts.look(wall, at);
+    breaker.doubt(doubts.now(at).length > 0);
     const judged = judgedNode(committed.status(name), groupOf(name, node.labels), wall);
     known.steadiness.note(judged.state === 'trusted', at);
     const exemption = decisions.exemption(name);

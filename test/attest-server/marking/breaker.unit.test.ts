@@ -27,8 +27,8 @@ function groupOf(nodes: number, onExpiry: 'hold' | 'taint' = 'hold') {
     set(name, drift, false, at);
     const delay = breaker.delayOf(name, at);
     if (delay === null) {
+      breaker.grant(name, at);
       set(name, drift, true, at);
-      breaker.placed(name, at);
     }
     return delay;
   };

@@ -139,7 +139,10 @@ async function markAndCompare(cluster: ModelCluster, marks: Marks): Promise<void
   assert.equal(found.foreignForm, false);
   assert.equal(found.label, marks.label ? 'true' : null);
   const { status: is, reason, message } = found.condition ?? {};
-  assert.deepEqual(found.condition && { status: is, reason, message }, marks.condition && { ...marks.condition });
+  assert.deepEqual(
+    found.condition && { status: is, reason, message },
+    marks.condition && { ...marks.condition },
+  );
   // What is right already is not written again.
   assert.deepEqual(nodePatch(last, marks, keys).actions, []);
   assert.deepEqual(statusPatch(last, marks.condition, today).actions, []);
