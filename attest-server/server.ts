@@ -93,7 +93,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const { bundle, contextOf } = evidence;
   const inForce = rooms.use(
-    await openInForce({ policy, methods, store, bundle, contextOf, labelsOf, now, logger, report }),
+    await openInForce({
+      policy,
+      methods,
+      store,
+      latched: store.marking.latchedPolicy,
+      bundle,
+      contextOf,
+      labelsOf,
+      now,
+      logger,
+      report,
+    }),
   );
   const attest = rooms.use(
     await openAttest({
