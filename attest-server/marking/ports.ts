@@ -93,6 +93,26 @@ export interface ClusterWriter {
   workloads(): Promise<Workloads>;
   /** The uid of the namespace kube-system, which is that of the cluster. */
   uid(): Promise<string>;
+  /** The lease of servers in the server's own namespace; null where there is none. */
+  readLease(): Promise<ClusterLease | null>;
+  /**
+   * Makes it, or replaces the one that was read, and gives it as it is then.
+   * @throws ClusterError `conflict` where another one is there by now
+   */
+  writeLease(lease: ClusterLease): Promise<ClusterLease>;
+}
+
+/** Who marks: one server at most, and none without it (coordination.k8s.io/v1, Lease). */
+export interface ClusterLease {
+  /** Null: it was given back. */
+  readonly holder: string | null;
+  readonly durationSeconds: number;
+  /** RFC 3339; null where nobody said. */
+  readonly renewedAt: string | null;
+  readonly acquiredAt: string | null;
+  readonly transitions: number;
+  /** Null in one that is to be made. */
+  readonly resourceVersion: string | null;
 }
 
 export interface ClusterEvent {
@@ -132,7 +152,22 @@ export interface Workloads {
 export interface Committed {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
+  /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: (entry: HistoryEntry, from: NodeStatus['state'] | null) => void): void;
+}
+
+/** What people decided, as marking reads it: kept in memory, so that reading costs nothing. */
+export interface Decisions {
+  pause(): Pause | null;
+  /** Null where there is none, or it has ended. */
+  exemption(node: string): Exemption | null;
+  holds(): readonly Hold[];
+  /** Opens one: from now on `holds` has it, and it is kept. */
+  hold(hold: Hold): Promise<void>;
+  /** Ends those that hold no node any more. */
+  end(holds: readonly Hold[]): Promise<void>;
+  /** Told of each decision, also where one ended by itself. @param node null: it is about many */
+  onChange(listener: (node: string | null) => void): void;
 }
 
 /** A person stops all marking for a time. The loss of the label goes on. */
