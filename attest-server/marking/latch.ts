@@ -23,3 +23,19 @@ function ofCluster({ groups, by, enabledAt }: ClusterLatch): Latch {
   const at = Date.parse(enabledAt);
   return { groups, by, at: Number.isFinite(at) ? at : 0 };
 }
+
+/** Why a latched cluster is not unmarked; null where it may be. */
+export function refusedUnmarking(
+  latch: Latch | null,
+  given: { readonly clusterUid: string | null; readonly reason: string | null },
+  clusterUid: string,
+): string | null {
+  if (latch === null) return null;
+  const which = latch.groups.length === 0 ? 'all groups' : latch.groups.join(', ');
+  const on = `trust is enabled for good in this cluster (${which}, by ${latch.by})`;
+  if (given.clusterUid === null || given.reason === null)
+    return `${on}: say which cluster you mean, by its uid, and why`;
+  return given.clusterUid === clusterUid
+    ? null
+    : `${on}, and its uid is another one: this is another cluster`;
+}
