@@ -197,6 +197,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
+      cluster: null,
       capture: references.capture,
       referenceLife: references.life,
       bundle,

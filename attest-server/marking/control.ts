@@ -78,7 +78,10 @@ export interface Control {
   /** @throws ClusterError */
   tryTrust(groups: readonly string[]): Promise<TrustTrial & { readonly faults: readonly string[] }>;
   /** @returns why it cannot be, or the latch as it is then */
-  enableTrust(groups: readonly string[], by: string): Promise<{ readonly faults: readonly string[] } | ClusterShown>;
+  enableTrust(
+    groups: readonly string[],
+    by: string,
+  ): Promise<{ readonly faults: readonly string[] } | ClusterShown>;
   tryUnmark(): { readonly latched: boolean; readonly nodes: readonly OursOnNode[] };
   /**
    * Pauses all marking, and removes every mark.
