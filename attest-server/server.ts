@@ -98,7 +98,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const { bundle, contextOf } = evidence;
   const inForce = rooms.use(
-    await openInForce({ policy, methods, store, bundle, contextOf, labelsOf, now, logger, report }),
+    await openInForce({
+      policy,
+      methods,
+      store,
+      latched: store.marking.latchedPolicy,
+      bundle,
+      contextOf,
+      labelsOf,
+      now,
+      logger,
+      report,
+    }),
   );
   const attest = rooms.use(
     await openAttest({
@@ -191,6 +202,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
+      cluster: null,
       capture: references.capture,
       referenceLife: references.life,
       bundle,

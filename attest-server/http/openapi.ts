@@ -171,6 +171,7 @@ const tags = {
   tokens: 'Who may call this API',
   audit: 'What was done and by whom, and copies of the database',
   authority: 'The authority behind the certificate of the server',
+  cluster: 'The marks of nodes in a cluster, and what people decide about them',
   server: 'The server itself',
 } as const;
 
@@ -186,6 +187,7 @@ const tagByPart: Readonly<Record<string, keyof typeof tags>> = {
   audit: 'audit',
   backups: 'audit',
   authority: 'authority',
+  cluster: 'cluster',
 };
 
 function tagOf({ path }: Route): keyof typeof tags {

@@ -5,6 +5,7 @@ import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { Control } from '../marking/control.ts';
 import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
@@ -47,6 +48,8 @@ export interface ApiPorts {
   unsupported(): readonly UnsupportedNode[];
   /** The labels of nodes in their cluster; null where the server is in none. */
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
+  /** The marks of the cluster, and what people decide about them; null where the server is in none. */
+  readonly cluster: Control | null;
   /**
    * Makes references of what nodes last proved: one, or as many as it takes to cover them all.
    * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not

@@ -211,6 +211,7 @@ export interface Hold {
   readonly reason: string | null;
 }
 
+/** Trust that cannot be taken back: of these groups of the policy, empty for all of today and tomorrow. */
 export interface Latch {
   readonly groups: readonly string[];
   readonly by: string;
@@ -219,17 +220,20 @@ export interface Latch {
 
 /** What people decided about marks. A resolved promise of a writing method means: committed, with its audit entry. */
 export interface MarkingStore {
+  /** One that cannot be read any more is a pause: no mark is added. */
   pause(): Promise<Pause | null>;
   setPause(pause: Pause | null, audit: AuditEvent): Promise<void>;
+  /** One that cannot be read any more covers all groups. */
   latch(): Promise<Latch | null>;
   /** @throws Error where it would shrink */
   setLatch(latch: Latch, audit: AuditEvent): Promise<void>;
   holds(): Promise<readonly Hold[]>;
-  /** Replaces the one of its group, code and value. */
-  saveHold(hold: Hold, audit: AuditEvent): Promise<void>;
+  /** Each replaces the one of its group, code and value; all or none. */
+  saveHolds(holds: readonly { readonly hold: Hold; readonly audit: AuditEvent }[]): Promise<void>;
   /** Those that hold no node any more. */
-  removeHolds(holds: readonly Hold[]): Promise<void>;
+  removeHolds(holds: readonly { readonly hold: Hold; readonly audit: AuditEvent }[]): Promise<void>;
   exemptions(): Promise<readonly Exemption[]>;
   setExemption(exemption: Exemption, audit: AuditEvent): Promise<void>;
-  removeExemption(node: string, audit: AuditEvent): Promise<void>;
+  /** False, and nothing is written, where there is none. */
+  removeExemption(node: string, audit: AuditEvent): Promise<boolean>;
 }

@@ -15,6 +15,7 @@ import { type Listening, listenSecurely } from '../../../attest-server/http/list
 import type { ApiPorts, ApiToken } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { routes } from '../../../attest-server/http/routes.ts';
+import type { Control } from '../../../attest-server/marking/control.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import type { SharedReference } from '../../../attest-server/policy/boot/reference-reach.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
@@ -166,6 +167,7 @@ export interface World {
   readonly lastSeen: Map<string, Seen>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
+  cluster: Control | null;
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -209,6 +211,7 @@ export function emptyWorld(): World {
     connected: new Map(),
     lastSeen: new Map(),
     labels: null,
+    cluster: null,
     simulated: [],
     shared: [],
     decisions: [],
@@ -352,6 +355,7 @@ export function portsOf(world: World): ApiPorts {
     connected: (node) => world.connected.get(node) ?? null,
     lastSeen: (node) => world.lastSeen.get(node) ?? null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
+    cluster: world.cluster,
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {
