@@ -8,7 +8,10 @@ import { AgentError } from './agent-error.ts';
  */
 export async function readClusterToken(path: string): Promise<string> {
   const fault = (why: string, cause?: unknown) =>
-    new AgentError('cluster_token', `the token ${path} (clusterTokenFile) ${why}`, { retryable: true, cause });
+    new AgentError('cluster_token', `the token ${path} (clusterTokenFile) ${why}`, {
+      retryable: true,
+      cause,
+    });
   let text: string;
   try {
     await using file = await open(path);
@@ -19,6 +22,7 @@ export async function readClusterToken(path: string): Promise<string> {
     throw fault(`cannot be read${code}: mount a projected token with the audience assay there`, cause);
   }
   if (text.length > limits.enrolmentToken) throw fault(`is longer than ${limits.enrolmentToken} bytes`);
-  if (!/^[A-Za-z0-9._~+/=-]+$/.test(text)) throw fault('holds no token: it is empty, or has other characters');
+  if (!/^[A-Za-z0-9._~+/=-]+$/.test(text))
+    throw fault('holds no token: it is empty, or has other characters');
   return text;
 }

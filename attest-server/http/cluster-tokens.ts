@@ -24,15 +24,11 @@ export function createClusterTokens(users: ClusterUsers | null): ClusterTokens {
       } catch (error) {
         if (!(error instanceof Error) || error.name !== 'ClusterError') throw error;
         const isFlood = 'reason' in error && error.reason === 'too_many';
-        throw new HttpProblem(
-          isFlood ? 429 : 503,
-          `nobody could say whose token this is: ${error.message}`,
-          {
-            ...(!isFlood && { code: 'server_fault' as const }),
-            headers: { 'retry-after': '5' },
-            next: 'Try again, or use a token of this server, which needs no cluster:\n  assay --token-file FILE get nodes',
-          },
-        );
+        throw new HttpProblem(isFlood ? 429 : 503, `nobody could say whose token this is: ${error.message}`, {
+          ...(!isFlood && { code: 'server_fault' as const }),
+          headers: { 'retry-after': '5' },
+          next: 'Try again, or use a token of this server, which needs no cluster:\n  assay --token-file FILE get nodes',
+        });
       }
     },
   };

@@ -29,7 +29,8 @@ function judge(
   const isOther = wanted !== null && !wanted.includes(tpmClass);
   const affirmed = ekDigest !== null && !isOther;
   const uuid = facts?.host?.systemUuid;
-  const known = clusterUuid === null || uuid === undefined || isSameMachine(clusterUuid, uuid) ? null : clusterUuid;
+  const known =
+    clusterUuid === null || uuid === undefined || isSameMachine(clusterUuid, uuid) ? null : clusterUuid;
   if (affirmed && sequence.findings.length === 0 && twins.length === 0 && known === null) return good;
   const findings = sequence.findings.filter(({ aspect }) => aspect === 'identity');
   if (twins.length > 0) findings.unshift(sharedTpm(name, twins));
