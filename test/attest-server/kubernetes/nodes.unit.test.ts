@@ -101,7 +101,7 @@ describe('the Nodes of a cluster', () => {
     await knows(of, 'n1', 'n2');
     await until(() => api.watches === 1);
     api.dropWatches('expire', 'nodes');
-    await until(() => of.restarts.includes('gone'));
+    await until(() => of.restarts.includes('gone') && api.watches === 1);
     await knows(of, 'n1', 'n2');
     await api.stop();
     await api.as(administrator).request('DELETE', '/api/v1/nodes/n1');
