@@ -122,6 +122,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       evidence,
       inForce: inForce.current,
       labelsOf,
+      systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
       alive: state,
       duration: metrics.duration,
       answered: report.answered,
@@ -190,6 +191,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openHttp(config, tls.identity, doors, {
       store,
       statuses: attest,
+      clusterUsers: kubernetes && kubernetes.operators,
       enrolments: enrolment.approvals,
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
