@@ -36,7 +36,10 @@ describe('what the API of a cluster sends', () => {
 
   it('is refused as a line that never ends', async () => {
     const chunk = Buffer.alloc(1024 * 1024, 0x61);
-    await assert.rejects(Array.fromAsync(linesOf(fromChunks(Array.from({ length: 9 }, () => chunk)))), /bytes/);
+    await assert.rejects(
+      Array.fromAsync(linesOf(fromChunks(Array.from({ length: 9 }, () => chunk)))),
+      /bytes/,
+    );
   });
 
   it('is a Node, or none: any value gives one or a ZodError', () => {
@@ -129,8 +132,5 @@ function changed(value: object): fc.Arbitrary<unknown> {
 
 function pathsOf(value: unknown, path: readonly string[] = []): readonly string[][] {
   if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([key, inner]) => [
-    [...path, key],
-    ...pathsOf(inner, [...path, key]),
-  ]);
+  return Object.entries(value).flatMap(([key, inner]) => [[...path, key], ...pathsOf(inner, [...path, key])]);
 }

@@ -43,17 +43,20 @@ describe('the node of an agent’s token', () => {
   it('is the one that the API names for a token of the agent’s account, made for this server', async () => {
     answer = () => ({ status: statusOf(good) });
     assert.equal(await nodeOf(), 'node-1');
-    assert.deepEqual(asked.map(({ verb, path, body }) => [verb, path, body]), [
+    assert.deepEqual(
+      asked.map(({ verb, path, body }) => [verb, path, body]),
       [
-        'create',
-        '/apis/authentication.k8s.io/v1/tokenreviews',
-        {
-          apiVersion: 'authentication.k8s.io/v1',
-          kind: 'TokenReview',
-          spec: { token: 'a.b.c', audiences: ['assay'] },
-        },
+        [
+          'create',
+          '/apis/authentication.k8s.io/v1/tokenreviews',
+          {
+            apiVersion: 'authentication.k8s.io/v1',
+            kind: 'TokenReview',
+            spec: { token: 'a.b.c', audiences: ['assay'] },
+          },
+        ],
       ],
-    ]);
+    );
   });
 
   const bad: Readonly<Record<string, Status>> = {
@@ -216,7 +219,10 @@ describe('an operator of the cluster', () => {
       now += 100_000;
       return (await whoIs())?.name ?? '';
     };
-    assert.equal(await nameOf('system:serviceaccount:ci:deploy'), 'kubernetes:system:serviceaccount:ci:deploy');
+    assert.equal(
+      await nameOf('system:serviceaccount:ci:deploy'),
+      'kubernetes:system:serviceaccount:ci:deploy',
+    );
     const long = [await nameOf('a'.repeat(500)), await nameOf('a'.repeat(501))];
     const odd = [await nameOf('a\nb'), await nameOf('a?b'), await nameOf('a b'), await nameOf('a_b')];
     assert.equal(new Set([...long, ...odd]).size, 6);
