@@ -218,7 +218,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openHttp(config, tls.identity, doors, {
       store,
       statuses: attest,
-      clusterUsers: kubernetes && kubernetes.operators,
+      clusterUsers: kubernetes?.operators ?? null,
       enrolments: enrolment.approvals,
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
