@@ -94,6 +94,9 @@ export interface Control {
   }): Promise<Unmarked>;
 }
 
+/** How long whoever looks waits for an API that gives no answer, in milliseconds. */
+const patience = 500;
+
 export function createControl(parts: ControlParts): Control {
   const { decisions, keeper, nodes, writer, keys, marking, rules, stateOf, isEnrolled, now } = parts;
   let uid: string | null = null;
@@ -112,7 +115,7 @@ export function createControl(parts: ControlParts): Control {
       count += 1;
     }
     return {
-      uid: await readUid().catch(() => null),
+      uid: await Promise.race([readUid().catch(() => null), delay(patience, null, { ref: false })]),
       synced: nodes.synced(),
       nodes: count,
       lease: marking.lease(),
