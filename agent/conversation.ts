@@ -29,6 +29,8 @@ export interface ConversationParts {
   readonly tpm: (QuotingTpm & ActivatingTpm) | null;
   /** `<id>.<secret>`; null where none is to be shown. */
   readonly joinToken: string | null;
+  /** Of its service account in a cluster; null where none is to be shown. */
+  readonly clusterToken: string | null;
   /** The latest checkpoint of the server's audit log; null before the first. */
   readonly checkpoint?: string | null;
   /** Digests of the authorities that are trusted for the server. */
@@ -65,7 +67,9 @@ export interface Conversation {
 /** Says hello and answers until the connection is over. */
 export function startConversation(channel: Channel, parts: ConversationParts): Conversation {
   const { joinToken, on, tpm } = parts;
-  const hello = helloText(parts);
+  // A server of 0.1.0 is in no cluster, and would take the frame for nonsense.
+  const clusterToken = parts.saysWhatItSpeaks ? parts.clusterToken : null;
+  const hello = helloText(parts, clusterToken !== null);
   const connection = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
 
   // One answer at a time; a newer question replaces one that still waits, so a flood costs one place.
@@ -130,6 +134,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   });
   channel.send(hello);
   if (joinToken !== null) channel.send(binaryFrame('joinToken', Buffer.from(joinToken)));
+  if (clusterToken !== null) channel.send(binaryFrame('clusterToken', Buffer.from(clusterToken)));
   on.sent('hello');
   return {
     closed: channel.closed,
@@ -142,7 +147,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   };
 }
 
-function helloText(parts: ConversationParts): string {
+function helloText(parts: ConversationParts, showsClusterToken: boolean): string {
   const { identity, checkpoint, authorities } = parts;
   const hello: Hello = {
     type: 'hello',
@@ -154,6 +159,7 @@ function helloText(parts: ConversationParts): string {
     ak: identity.ak,
     joinToken: parts.joinToken !== null,
   };
+  if (showsClusterToken) hello.clusterToken = true;
   if (checkpoint != null) hello.checkpoint = checkpoint;
   if (authorities !== undefined) hello.authorities = [...authorities];
   if (parts.saysWhatItSpeaks) hello.speaks = [...spokenWords];

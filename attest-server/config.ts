@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { SourceBounds } from './door/bounds.ts';
+import type { KubernetesConfig } from './kubernetes/open.ts';
 import { timings } from './protocol/limits.ts';
+import { tokenAudience } from './protocol/marks.ts';
 import {
   type ConfigFile,
   type Contradiction,
@@ -31,6 +33,8 @@ export interface ServerConfig {
   readonly endorsementRoots: readonly string[];
   /** Absolute path of the program that knows whose TPM a machine of the cloud has; null: the cloud is not asked. */
   readonly cloudProgram: string | null;
+  /** Null: the server is in no cluster. */
+  readonly kubernetes: KubernetesConfig | null;
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly answerWithin: number;
@@ -68,6 +72,9 @@ const count = (most: number) => {
 };
 const seconds = upTo(86_400);
 const days = upTo(36_500);
+const notLabel = 'not the name of a namespace';
+const label = z.string(notLabel).regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, notLabel);
+const notAccount = 'not NAME or NAMESPACE/NAME of a service account';
 
 /** Every key of the server's configuration; README.md has them as a table. */
 export const serverSettings = {
@@ -133,8 +140,63 @@ export const serverSettings = {
       .nullable()
       .default(null)
       .describe(
-        "for clusters, not built yet: the server does not start with it. Absolute path of a program that gives, for a providerID, the digest of the machine's endorsement key",
+        "absolute path of a program that gives, for a providerID, the digest of the machine's endorsement key; needs `kubernetes.api`",
       ),
+  },
+  'kubernetes.api': {
+    variable: 'ASSAY_KUBERNETES_API',
+    schema: path
+      .default('none')
+      .describe(
+        'the cluster that the server is in: `none`, `pod` (by the service account of its pod), or the path of a kubeconfig',
+      ),
+  },
+  'kubernetes.namespace': {
+    variable: 'ASSAY_KUBERNETES_NAMESPACE',
+    schema: label
+      .nullable()
+      .default(null)
+      .describe(
+        "namespace of the server; without it that of its pod or of the kubeconfig's context, else `assay`",
+      ),
+  },
+  'kubernetes.agentAccount': {
+    variable: 'ASSAY_KUBERNETES_AGENT_ACCOUNT',
+    schema: z
+      .string(notAccount)
+      .regex(/^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/)?[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/, notAccount)
+      .default('assay-agent')
+      .describe("service account of agents: its name in the server's namespace, or `NAMESPACE/NAME`"),
+  },
+  'kubernetes.agentTokens': {
+    variable: 'ASSAY_KUBERNETES_AGENT_TOKENS',
+    schema: z
+      .enum(['always', 'nodes', 'never'], 'not one of always, nodes, never')
+      .default('always')
+      .describe(
+        'from which agents a token of the cluster is wanted at each connection: `always`, `nodes` (those under the name of a Node; machines outside of the cluster need none), `never`',
+      ),
+  },
+  'kubernetes.operatorAudience': {
+    variable: 'ASSAY_KUBERNETES_OPERATOR_AUDIENCE',
+    schema: z
+      .string('not an audience')
+      .regex(/^[\x21-\x7e]{1,253}$/, 'not an audience')
+      .default(tokenAudience)
+      .describe("audience of operators' tokens; `api` takes those that are made for the API of the cluster"),
+  },
+  'kubernetes.host': {
+    variable: 'KUBERNETES_SERVICE_HOST',
+    schema: z
+      .string('not a host name or address')
+      .regex(/^[0-9A-Za-z.:-]{1,253}$/, 'not a host name or address')
+      .default('kubernetes.default.svc')
+      .describe('where a pod reaches the API; the kubelet sets the variable'),
+  },
+  'kubernetes.port': {
+    variable: 'KUBERNETES_SERVICE_PORT',
+    unit: 'port',
+    schema: port.default(443).describe('the port for it'),
   },
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',
@@ -263,6 +325,19 @@ export function configOf(values: ServerValues): ServerConfig {
     logLevel: values.logLevel,
     endorsementRoots: values.endorsementRoots.filter((name) => name !== 'none'),
     cloudProgram: values.cloudProgram,
+    kubernetes:
+      values['kubernetes.api'] === 'none'
+        ? null
+        : {
+            api: values['kubernetes.api'],
+            host: values['kubernetes.host'],
+            port: values['kubernetes.port'],
+            namespace: values['kubernetes.namespace'],
+            agentAccount: values['kubernetes.agentAccount'],
+            agentTokens: values['kubernetes.agentTokens'],
+            operatorAudience:
+              values['kubernetes.operatorAudience'] === 'api' ? null : values['kubernetes.operatorAudience'],
+          },
     challengeEvery: values.challengeEverySeconds * 1000,
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,

@@ -14,6 +14,7 @@ import { openEvidence } from './evidence/open.ts';
 import { openHealth } from './health/open.ts';
 import { openHttp } from './http/open.ts';
 import { openInForce } from './in-force/open.ts';
+import { openKubernetes } from './kubernetes/open.ts';
 import { nextStep } from './policy/advice.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
@@ -41,7 +42,7 @@ export interface ServerOptions {
   readonly logger: Logger;
   /** Told of every verdict once it is committed. */
   readonly recorded?: (entry: HistoryEntry) => void;
-  /** Whom to ask about nodes; without it no policy may name the methods `cloud` and `vendor`. */
+  /** Whom to ask about nodes instead of the cluster of the configuration. */
   readonly cluster?: Cluster;
 }
 
@@ -51,13 +52,11 @@ export interface ServerOptions {
  * @throws PolicyError, StateInUse, Error for a state folder, port or store that cannot be used
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
-  const { logger, recorded = () => {}, cluster = null } = options;
+  const { logger, recorded = () => {} } = options;
   const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const startedAt = now();
-  const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
-  const methods = offeredMethods(cluster, cloudProgram);
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
@@ -65,6 +64,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
   );
   const { fault } = report;
+  const kubernetes =
+    config.kubernetes &&
+    rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
+  const cluster = options.cluster ?? kubernetes?.cluster ?? null;
+  const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
+  const methods = offeredMethods(cluster, cloudProgram);
   const onUnreadable = report.unreadable;
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
@@ -117,6 +122,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       evidence,
       inForce: inForce.current,
       labelsOf,
+      systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
       alive: state,
       duration: metrics.duration,
       answered: report.answered,
@@ -185,6 +191,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openHttp(config, tls.identity, doors, {
       store,
       statuses: attest,
+      clusterUsers: kubernetes && kubernetes.operators,
       enrolments: enrolment.approvals,
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,

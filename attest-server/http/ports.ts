@@ -22,12 +22,23 @@ import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/refe
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
 import type { Caller, Role } from './roles.ts';
 
+/** Whom the cluster knows. */
+export interface ClusterUsers {
+  /**
+   * Null where the cluster does not vouch for the token; the role is `none` where it grants nothing here.
+   * @param source from where it comes
+   * @throws an error named ClusterError where the cluster gave no answer
+   */
+  whoIs(token: string, source: string): Promise<Pick<Caller, 'name' | 'role'> | null>;
+}
+
 /** What the API needs of the rest of the server; `server.ts` fills it. */
 export interface ApiPorts {
   readonly store: ShownStore;
   readonly tokens: {
     authenticate(
       authorization: string | undefined,
+      address: string | undefined,
     ): Promise<Caller | ExpiredToken | null> | Caller | ExpiredToken | null;
   };
   /** Whoever is behind this connection showed a valid token. */

@@ -65,7 +65,7 @@ export class Breaker {
     const isSame = known !== undefined && known.key === key;
     if (isSame && known.isTainted === node.isTainted && known.mayBeTainted === node.mayBeTainted) return;
     const failedAt = isSame ? known.failedAt : since;
-    group.nodes.set(name, { ...node, name, key, failedAt });
+    group.nodes.set(name, { ...node, name, key, failedAt, isGranted: isSame && known.isGranted });
     group.decided = null;
   }
 
@@ -77,10 +77,15 @@ export class Breaker {
     this.#groupOf.delete(name);
   }
 
-  /** A taint of drift was put, or is found at a start: nobody knows then how long it is there. */
-  placed(name: string, at: number): void {
+  /**
+   * A taint of drift is being put: from now on nobody takes its place. So for one that is found at a start, since nobody knows
+   * how long it is there.
+   */
+  grant(name: string, at: number): void {
     const group = this.#groupOf.get(name);
-    if (group === undefined) return;
+    const node = group?.nodes.get(name);
+    if (group === undefined || node === undefined || node.isGranted) return;
+    group.nodes.set(name, { ...node, isGranted: true });
     group.placed.push(at);
     group.decided = null;
   }
@@ -194,37 +199,37 @@ export class Breaker {
     }
     const delays = new Map<string, Delay>();
     const ready: string[] = [];
-    const opened = new Map<string, HeldKey>();
-    let carried = all.filter(({ isTainted }) => isTainted).length;
+    const opened = new Map<string, { readonly held: HeldKey; readonly as: Delay }>();
+    let carried = all.filter(({ isTainted, isGranted }) => isTainted || isGranted).length;
     let got = group.placed.length;
     for (const moment of group.placed) until = Math.min(until, moment + breakerWindow);
     for (const node of all) {
       const { name, key, drift } = node;
       if (key === null || drift === null || node.isTainted || !node.mayBeTainted) continue;
       const known = this.#holds.get(key);
-      const isNew = known === undefined && !opened.has(key);
-      if (known?.hold.decision === 'released') {
+      if (node.isGranted || known?.hold.decision === 'released') {
         ready.push(name);
         continue;
       }
       const end = known === undefined ? Number.POSITIVE_INFINITY : this.#endOf(known);
       const isOver = at >= end;
       if (!isOver) until = Math.min(until, end);
-      if ((known !== undefined || opened.has(key) || mass.has(key)) && !isOver) {
-        if (isNew) opened.set(key, { group: group.name, ...drift });
-        delays.set(name, 'breaker');
-      } else if (this.#inDoubt) delays.set(name, 'doubt');
-      else if (!isOver && carried >= mayCarry(base)) {
-        if (isNew) opened.set(key, { group: group.name, ...drift });
-        delays.set(name, 'standing_cap');
-      } else if (got >= mayGet(base)) delays.set(name, 'limiter');
+      const hold = (as: Delay) => {
+        if (known === undefined && !opened.has(key))
+          opened.set(key, { held: { group: group.name, ...drift }, as });
+        delays.set(name, opened.get(key)?.as ?? as);
+      };
+      if (!isOver && (known !== undefined || opened.has(key) || mass.has(key))) hold('breaker');
+      else if (this.#inDoubt) delays.set(name, 'doubt');
+      else if (!isOver && carried >= mayCarry(base)) hold('standing_cap');
+      else if (got >= mayGet(base)) delays.set(name, 'limiter');
       else {
         ready.push(name);
         carried += 1;
         got += 1;
       }
     }
-    return { delays, ready, mass, opened: [...opened.values()], until };
+    return { delays, ready, mass, opened: [...opened.values()].map(({ held }) => held), until };
   }
 
   #endOf({ hold, knownAt }: KnownHold): number {
@@ -246,6 +251,7 @@ interface BreakerEntry extends BreakerNode {
   readonly name: string;
   readonly key: string | null;
   readonly failedAt: number;
+  readonly isGranted: boolean;
 }
 
 interface KnownHold {

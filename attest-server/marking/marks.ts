@@ -132,7 +132,9 @@ function has(taints: readonly MarkTaint[], wanted: string): boolean {
 }
 
 function isSame(a: readonly MarkTaint[], b: readonly MarkTaint[]): boolean {
-  return a.length === b.length && a.every((one) => b.some((two) => one.key === two.key && one.value === two.value));
+  return (
+    a.length === b.length && a.every((one) => b.some((two) => one.key === two.key && one.value === two.value))
+  );
 }
 
 /** While one of these is there, whoever made the machine restores its startup taint (kubernetes-sigs/karpenter #1772). */

@@ -21,7 +21,11 @@ const nothingToDo: NodePatch = { operations: [], actions: [] };
  * Makes the taints and the label of a Node what they are to be. It tests the resource version, so that positions in the
  * list of taints are those that were read; taints of others keep their place and their members.
  */
-export function nodePatch(node: ClusterNode, marks: Pick<Marks, 'taints' | 'label'>, keys: TaintKeys): NodePatch {
+export function nodePatch(
+  node: ClusterNode,
+  marks: Pick<Marks, 'taints' | 'label'>,
+  keys: TaintKeys,
+): NodePatch {
   const taints = taintChanges(node, marks.taints, keys);
   const label = labelChanges(node, marks.label);
   const actions = [...taints.actions, ...label.actions];

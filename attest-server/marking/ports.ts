@@ -50,8 +50,19 @@ export type PatchOperation =
 /** An answer of the API that is no success, or none at all. */
 export class ClusterError extends Error {
   override readonly name = 'ClusterError';
-  /** `conflict`: what was tested is another by now. `unreachable`: also where no answer came in time. */
-  readonly reason: 'unreachable' | 'forbidden' | 'not_found' | 'conflict' | 'too_many' | 'invalid' | 'failed';
+  /**
+   * `conflict`: what was tested is another by now. `unreachable`: also where no answer came in time. `gone`: what was
+   * told before cannot be continued, list all again.
+   */
+  readonly reason:
+    | 'unreachable'
+    | 'forbidden'
+    | 'not_found'
+    | 'conflict'
+    | 'gone'
+    | 'too_many'
+    | 'invalid'
+    | 'failed';
   /** Milliseconds for which the API wants to be left alone; null where it says nothing. */
   readonly retryAfter: number | null;
 

@@ -325,5 +325,5 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
 /** Who acts, as the audit log names him: a person or program with a token, or an address, which proves nothing. */
 function whoIs(actor: string): Pick<Refusal, 'address' | 'isProven'> {
-  return { address: actor.replace(/^address:/, ''), isProven: actor.startsWith('token:') };
+  return { address: actor.replace(/^address:/, ''), isProven: /^(token|kubernetes):/.test(actor) };
 }

@@ -64,6 +64,7 @@ function partsThat(tpm: ConversationParts['tpm'], more: Partial<ConversationPart
     identity: { ek: null, ak: null, banks: [] },
     tpm,
     joinToken: null,
+    clusterToken: null,
     saysWhatItSpeaks: true,
     readNode: async () => ({
       bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',

@@ -31,6 +31,7 @@ export async function startAgent(
     caFile: server.caFile,
     netfilter: null,
     joinTokenFile: null,
+    clusterTokenFile: null,
     logLevel: 'silent' as const,
     servers: [{ host: '127.0.0.1', port: server.port }],
     tcti: machine.tpm.tcti,

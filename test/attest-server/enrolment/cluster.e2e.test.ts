@@ -46,6 +46,8 @@ describe('a server in a cluster, over real connections', () => {
         providerIdOf: async (node) => machines.get(node) ?? null,
         nodeOfToken: async (token) => tokens.get(token) ?? null,
         labelsOf: (node) => labels.get(node) ?? {},
+        systemUuidOf: () => null,
+        wantsToken: (node) => node.startsWith('asked-'),
       },
     });
   });
@@ -58,8 +60,8 @@ describe('a server in a cluster, over real connections', () => {
     await writeFile(join(folder, machine), JSON.stringify({ ek: tpm.ekDigest }));
     machines.set(node, machine);
   }
-  async function attest(node: string, tpm: ForgedTpm, joinToken?: Buffer): Promise<string> {
-    const peer = await introduce(world, tpm, node, joinToken === undefined ? {} : { joinToken });
+  async function attest(node: string, tpm: ForgedTpm, clusterToken?: Buffer): Promise<string> {
+    const peer = await introduce(world, tpm, node, clusterToken === undefined ? {} : { clusterToken });
     peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
     const { state } = await peer.verdict();
     await peer.close();
@@ -108,11 +110,11 @@ describe('a server in a cluster, over real connections', () => {
 
   it('enrols a genuine TPM with a token of its node as vendor, and none with that of another', async () => {
     const token = `${'h'.repeat(40)}.${'c'.repeat(900)}.${'s'.repeat(340)}`;
-    const frame = binaryFrame('joinToken', Buffer.from(token));
+    const frame = binaryFrame('clusterToken', Buffer.from(token));
     tokens.set(token, 'scaled-1');
     const tpm = forgedTpm();
     await assertRefused(world, 'scaled-2', 'token_rejected', () =>
-      introduce(world, tpm, 'scaled-2', { joinToken: frame }),
+      introduce(world, tpm, 'scaled-2', { clusterToken: frame }),
     );
     await assertRefused(world, 'scaled-1', 'enrolment_pending', () => introduce(world, tpm, 'scaled-1'));
     assert.equal(await attest('scaled-1', tpm, frame), 'trusted');
