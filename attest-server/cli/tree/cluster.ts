@@ -2,9 +2,10 @@ import type { Command } from 'commander';
 import type { BreakerListOptions, HoldOptions } from '../commands/breaker.ts';
 import type { ExemptOptions } from '../commands/exempt.ts';
 import type { TrustOptions } from '../commands/trust.ts';
-import type { UnmarkOptions } from '../commands/unmark.ts';
+
 import type { Consent } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
+import type { DirectOptions } from '../offline/unmark/command.ts';
 import {
   consentOptions,
   type Formatted,
@@ -114,10 +115,26 @@ export function addCluster(program: Command, context: CliContext): void {
       )
       .option('--all', 'every node of the cluster; must be given')
       .option('--cluster-uid <uid>', 'under the latch: the uid of the namespace kube-system of that cluster')
-      .option('--reason <text>', 'the reason, for the audit log; needed under the latch'),
+      .option('--reason <text>', 'the reason, for the audit log; needed under the latch')
+      .option('--direct', 'where no server runs any more: ask the API of the cluster')
+      .option(
+        '--kubeconfig <file>',
+        'with --direct: which cluster, and as whom; default: as the pod this runs in',
+      )
+      .option(
+        '--namespace <namespace>',
+        'with --direct: that of the server; default: that of the pod or context',
+      )
+      .option(
+        '--taint-key <key>',
+        'with --direct: another key of taints that the server was set to',
+        several,
+      ),
   )
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (options: UnmarkOptions) =>
-      (await import('../commands/unmark.ts')).unmarkCluster(context, options),
+    .action(async ({ direct = false, ...options }: DirectOptions & { readonly direct?: boolean }) =>
+      direct
+        ? (await import('../offline/unmark/command.ts')).unmarkDirectly(context, options)
+        : (await import('../commands/unmark.ts')).unmarkCluster(context, options),
     );
 }

@@ -101,6 +101,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'trust status': ['assay trust status'],
   unmark: [
     'assay unmark --all --dry-run',
+    'assay unmark --all --direct --kubeconfig admin.conf',
     'assay unmark --all --cluster-uid 3d2c0c7e-8a52-4b3f-9a57-0e6c3f1f9d11 --reason "the cluster is given up"',
   ],
   backup: ['assay backup'],
