@@ -71,10 +71,16 @@ export async function unmarkAll(parts: UnmarkParts): Promise<Unmarked> {
     for (let looks = 0; looks < mostLooks && oursOn(nodes(), keys).length > 0; looks += 1)
       await wait(lookEvery);
   }
-  const attestations = await writer.attestations();
+  const attestations = await writer.attestations().catch(noneDefined);
   const limit = pLimit(atOnce);
   await Promise.all(attestations.map((name) => limit(() => writer.removeAttestation(name))));
   return { nodes: [...unmarked], attestations: attestations.length };
+}
+
+/** Where the custom resource was never defined, or is gone already, there are none. */
+function noneDefined(error: unknown): readonly string[] {
+  if (error instanceof ClusterError && error.reason === 'not_found') return [];
+  throw error;
 }
 
 const mostRounds = 3;

@@ -16,6 +16,7 @@ export interface UnmarkOptions extends Consent {
 /** `unmark --all`: every mark of every node goes, the label first; first it says from how many, and asks. */
 export async function unmarkCluster({ io, server }: CliContext, options: UnmarkOptions): Promise<void> {
   const { clusterUid = null, reason = null, output: format, dryRun = false } = options;
+  checkNotDirect(options);
   checkAll(options);
   const ask = questions(io, options);
   const client = await server();
@@ -38,6 +39,14 @@ export async function unmarkCluster({ io, server }: CliContext, options: UnmarkO
     () =>
       `the marks of ${counted(done.nodes.length, 'node')} are removed; nothing is marked until: assay resume\n`,
   );
+}
+
+/** Options of `--direct` without it. @throws CliError */
+function checkNotDirect(options: object): void {
+  const [first] = ['kubeconfig', 'namespace', 'taintKey'].filter((name) => Object.hasOwn(options, name));
+  if (first === undefined) return;
+  const option = first === 'taintKey' ? 'taint-key' : first;
+  throw new CliError(`--${option} goes with --direct`, 'Without it the server does the work.', exit.usage);
 }
 
 /** So that nobody means one node. @throws CliError */
