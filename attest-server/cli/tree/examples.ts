@@ -56,7 +56,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay reference compute --name workers-6.12 --group workers --kernel vmlinuz --initrd initrd.img --loader shimx64.efi --loader grubx64.efi --cmdline "root=/dev/vda1 ro" -f workers-6.12.json',
   ],
   'policy show': ['assay policy show', 'assay policy show -o json'],
-  'policy check': ['assay policy check policy.yaml', 'git show HEAD:policy.yaml | assay policy check -'],
+  'policy check': [
+    'assay policy check policy.yaml',
+    'assay policy check policy.yaml --latched',
+    'git show HEAD:policy.yaml | assay policy check -',
+  ],
   'policy schema': ['assay policy schema'],
   'policy simulate': [
     'assay policy simulate policy.yaml',
