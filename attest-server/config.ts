@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { SourceBounds } from './door/bounds.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
+import type { MarkingConfig } from './marking/open.ts';
 import { timings } from './protocol/limits.ts';
-import { tokenAudience } from './protocol/marks.ts';
+import { defaultTaintKeys, tokenAudience } from './protocol/marks.ts';
 import {
   type ConfigFile,
   type Contradiction,
@@ -35,6 +36,8 @@ export interface ServerConfig {
   readonly cloudProgram: string | null;
   /** Null: the server is in no cluster. */
   readonly kubernetes: KubernetesConfig | null;
+  /** How its Nodes are marked. */
+  readonly marking: MarkingConfig;
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly answerWithin: number;
@@ -74,6 +77,13 @@ const seconds = upTo(86_400);
 const days = upTo(36_500);
 const notLabel = 'not the name of a namespace';
 const label = z.string(notLabel).regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, notLabel);
+const notTaint = 'not the key of a taint: a name, or PREFIX/NAME';
+const taintKey = z
+  .string(notTaint)
+  .regex(
+    /^([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$/,
+    notTaint,
+  );
 const notAccount = 'not NAME or NAMESPACE/NAME of a service account';
 
 /** Every key of the server's configuration; README.md has them as a table. */
@@ -197,6 +207,42 @@ export const serverSettings = {
     variable: 'KUBERNETES_SERVICE_PORT',
     unit: 'port',
     schema: port.default(443).describe('the port for it'),
+  },
+  'marks.pendingTaint': {
+    variable: 'ASSAY_MARKS_PENDING_TAINT',
+    schema: taintKey
+      .default(defaultTaintKeys.pending)
+      .describe('key of the taint of a node that never proved itself: for autoscalers a startup taint'),
+  },
+  'marks.reprovingTaint': {
+    variable: 'ASSAY_MARKS_REPROVING_TAINT',
+    schema: taintKey
+      .default(defaultTaintKeys.reproving)
+      .describe('key of the taint of a known node that has not proven its boot; no startup taint'),
+  },
+  'marks.untrustedTaint': {
+    variable: 'ASSAY_MARKS_UNTRUSTED_TAINT',
+    schema: taintKey
+      .default(defaultTaintKeys.untrusted)
+      .describe('key of the taint of an untrusted node: for autoscalers a status taint'),
+  },
+  'marks.ownNode': {
+    variable: 'ASSAY_MARKS_OWN_NODE',
+    schema: z
+      .string('not the name of a Node')
+      .regex(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/, 'not the name of a Node')
+      .nullable()
+      .default(null)
+      .describe('the Node that the server runs on (`spec.nodeName` of its pod), which is never marked'),
+  },
+  'breaker.onExpiry': {
+    variable: 'ASSAY_BREAKER_ON_EXPIRY',
+    schema: z
+      .enum(['hold', 'taint'], 'not one of hold, taint')
+      .default('hold')
+      .describe(
+        'what becomes of taints that the breaker holds back and nobody decides about for half an hour: `hold` or `taint`',
+      ),
   },
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',
@@ -338,6 +384,15 @@ export function configOf(values: ServerValues): ServerConfig {
             operatorAudience:
               values['kubernetes.operatorAudience'] === 'api' ? null : values['kubernetes.operatorAudience'],
           },
+    marking: {
+      keys: {
+        pending: values['marks.pendingTaint'],
+        reproving: values['marks.reprovingTaint'],
+        untrusted: values['marks.untrustedTaint'],
+      },
+      ownNode: values['marks.ownNode'],
+      onExpiry: values['breaker.onExpiry'],
+    },
     challengeEvery: values.challengeEverySeconds * 1000,
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
@@ -367,6 +422,12 @@ function contradictionsIn(values: Partial<ServerValues>) {
       key: 'sources.connections',
       text: 'less than four times sources.connectionsPerSecond: a connection could lose its place within two seconds',
     });
+  const taints = ['marks.pendingTaint', 'marks.reprovingTaint', 'marks.untrustedTaint'] as const;
+  taints.forEach((key, index) => {
+    const same = taints.slice(0, index).find((other) => values[other] === values[key]);
+    if (same !== undefined && values[key] !== undefined)
+      found.push({ key, text: `the same as ${same}: each taint needs a key of its own` });
+  });
   if (isLess(transitionEvidenceDays, evidenceDays))
     found.push({
       key: 'transitionEvidenceDays',

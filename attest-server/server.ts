@@ -15,7 +15,9 @@ import { openHealth } from './health/open.ts';
 import { openHttp } from './http/open.ts';
 import { openInForce } from './in-force/open.ts';
 import { openKubernetes } from './kubernetes/open.ts';
+import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
+import { isLatched, notLatchable } from './policy/latch.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
@@ -164,6 +166,31 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
+  const marking =
+    kubernetes &&
+    rooms.use(
+      await openMarking(config.marking, {
+        nodes: kubernetes.nodes,
+        writer: kubernetes.writer,
+        committed: attest,
+        store: store.marking,
+        groupOf: (node, labels) => inForce.current().groupOf(node, labels).group,
+        rules: {
+          groups: () => inForce.policy().groups,
+          groupOf: (node) => inForce.groups.of(node).name,
+          isLatched,
+          notLatchable: (groups) => notLatchable(groups, inForce.policy().groups).map(({ text }) => text),
+        },
+        withPolicy: (store) => inForce.latch(store),
+        stateOf: (node) => attest.status(node)?.state ?? null,
+        isEnrolled: (node) => attest.status(node) !== null,
+        upgradedFor: state.upgradedFor(version, startedAt),
+        now,
+        monotonic,
+        report: report.marking,
+      }),
+    );
+  if (marking !== null) metrics.marking.figures(marking.figures);
   const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway: report.turnedAway }));
   metrics.unproven(doors.unproven);
   const agents = rooms.use(
@@ -191,7 +218,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openHttp(config, tls.identity, doors, {
       store,
       statuses: attest,
-      clusterUsers: kubernetes && kubernetes.operators,
+      clusterUsers: kubernetes?.operators ?? null,
       enrolments: enrolment.approvals,
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
@@ -204,7 +231,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
-      cluster: null,
+      cluster: marking && marking.control,
       capture: references.capture,
       referenceLife: references.life,
       bundle,
@@ -253,6 +280,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   tls.onChange(http.renew);
   inForce.onChange(agents.challengeNow);
   enrolment.onRevoked(agents.disconnect);
+  if (marking !== null) {
+    inForce.onChange(marking.rulesChanged);
+    enrolment.onRevoked(marking.wake);
+  }
 
   const opened = rooms.move();
   let closing: Promise<void> | null = null;

@@ -1,5 +1,6 @@
+import type { Delay } from '../protocol/marking.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Drift, MarkedGroup } from './judged-node.ts';
-import type { Delay } from './marks.ts';
 import type { Hold } from './ports.ts';
 
 /** In which failures are counted together, and taints of drift are rationed, in milliseconds. */
@@ -28,6 +29,7 @@ export type HeldKey = Pick<Hold, 'group' | 'code' | 'value'>;
 
 /** For people and metrics. */
 export interface FailingAlike extends HeldKey {
+  readonly code: ReasonCode;
   /** How many nodes fail so, how many of them carry the taint, and how many waits hold it back. */
   readonly nodes: number;
   readonly tainted: number;

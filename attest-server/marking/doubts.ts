@@ -1,8 +1,5 @@
+import type { Doubt } from '../protocol/marking.ts';
 import { breakerWindow } from './breaker.ts';
-
-/** Why the server does not trust its own view. */
-export const doubts = ['api', 'clock', 'upgrade'] as const;
-export type Doubt = (typeof doubts)[number];
 
 /** Of the wall clock against one that nobody sets, in milliseconds: references and verdicts end by the first. */
 const clockStep = 30_000;

@@ -1,3 +1,4 @@
+import type { Delay, Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { JudgedNode } from './judged-node.ts';
@@ -21,15 +22,6 @@ export interface MarkCondition {
   readonly reason: string;
   readonly message: string;
 }
-
-/** Why taints of drift wait. `limiter` ends by itself. */
-export type Delay = 'breaker' | 'standing_cap' | 'limiter' | 'doubt';
-export const delays = ['breaker', 'standing_cap', 'limiter', 'doubt'] as const satisfies readonly Delay[];
-export const suppressions = [
-  ...delays,
-  ...(['paused', 'exempt', 'control_plane', 'own_node', 'autoscaler', 'settling'] as const),
-] as const;
-export type Suppression = (typeof suppressions)[number];
 
 /** What counts besides the verdict. */
 export interface Circumstances {

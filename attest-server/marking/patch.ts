@@ -1,13 +1,8 @@
+import type { MarkAction } from '../protocol/marking.ts';
 import { type TaintKeys, trustedCondition, trustedLabel } from '../protocol/marks.ts';
 import type { MarkCondition, Marks } from './marks.ts';
 import { isOurKey, type MarkTaint, taintEffect } from './marks-on-node.ts';
 import type { ClusterNode, PatchOperation } from './ports.ts';
-
-export const markActions = [
-  ...(['taint_add', 'taint_remove', 'taint_change', 'label_add', 'label_remove'] as const),
-  ...(['condition_set', 'condition_remove'] as const),
-] as const;
-export type MarkAction = (typeof markActions)[number];
 
 /** A JSON patch (RFC 6902), and what it does in words; without operations where nothing is to be done. */
 export interface NodePatch {

@@ -1,5 +1,6 @@
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
+import type { ClusterErrorReason } from '../protocol/marking.ts';
 
 export interface Taint {
   readonly key: string;
@@ -54,15 +55,7 @@ export class ClusterError extends Error {
    * `conflict`: what was tested is another by now. `unreachable`: also where no answer came in time. `gone`: what was
    * told before cannot be continued, list all again.
    */
-  readonly reason:
-    | 'unreachable'
-    | 'forbidden'
-    | 'not_found'
-    | 'conflict'
-    | 'gone'
-    | 'too_many'
-    | 'invalid'
-    | 'failed';
+  readonly reason: ClusterErrorReason;
   /** Milliseconds for which the API wants to be left alone; null where it says nothing. */
   readonly retryAfter: number | null;
 

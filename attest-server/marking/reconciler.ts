@@ -1,3 +1,4 @@
+import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
 import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
 import { backOff } from './back-off.ts';
@@ -5,9 +6,9 @@ import type { Breaker, HeldKey } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
 import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts';
 import { type KnownNode, knownNode } from './known-node.ts';
-import { camelCase, firstSentence, type Marks, marksFor, type Suppression, sparedAs } from './marks.ts';
+import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
 import { hasSameMarks, type MarksOnNode, marksOn } from './marks-on-node.ts';
-import { type MarkAction, type NodePatch, nodePatch, statusPatch } from './patch.ts';
+import { type NodePatch, nodePatch, statusPatch } from './patch.ts';
 import {
   ClusterError,
   type ClusterEvent,
@@ -18,9 +19,6 @@ import {
   type Decisions,
 } from './ports.ts';
 import { WorkQueue } from './work-queue.ts';
-
-/** What is done in the cluster, as it is counted. */
-export type EnforcementAction = MarkAction | 'attestation' | 'event';
 
 export interface MarkingReport {
   acted(action: EnforcementAction, isDone: boolean): void;
@@ -34,6 +32,8 @@ export interface MarkingReport {
   tampered(node: string, text: string): void;
   /** A controller put its startup taint back: no attack. */
   startupTaintRestored(node: string): void;
+  /** No taint of drift is put while this lasts. */
+  doubted(doubt: Doubt): void;
   /** Taints of so many nodes wait for a person from now on. */
   opened(held: HeldKey, nodes: number): void;
   fault(error: unknown, where: string): void;
@@ -105,6 +105,7 @@ export class Reconciler {
   #failures = 0;
   #taleFailures = 0;
   readonly #opening = new Set<string>();
+  #doubted: readonly Doubt[] = [];
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
@@ -142,10 +143,13 @@ export class Reconciler {
 
   /** Does what is due by itself. */
   tick(): void {
-    const { nodes, doubts, breaker, decisions, now, monotonic } = this.#parts;
+    const { nodes, doubts, breaker, decisions, report, now, monotonic } = this.#parts;
     const at = monotonic();
     doubts.look(now(), at);
-    breaker.doubt(doubts.now(at).length > 0);
+    const doubted = doubts.now(at);
+    for (const doubt of doubted) if (!this.#doubted.includes(doubt)) report.doubted(doubt);
+    this.#doubted = doubted;
+    breaker.doubt(doubted.length > 0);
     if (!nodes.synced()) return;
     if (!this.#isAssessed) this.#assessAll(at);
     if (!this.#parts.isLeader()) return;

@@ -36,6 +36,7 @@ export const auditActions = {
   'cluster.pause': 'a person stopped the marking of nodes: why',
   'cluster.resume': 'nodes are marked again',
   'cluster.unmark': 'a person had all marks removed from the cluster: why, and from how many nodes',
+  'marks.tamper': 'somebody changed marks of a Node; they are put back as the verdict says',
   'breaker.open':
     'so many nodes of a group fail alike that their taints wait for a person: group, code, value, how many',
   'breaker.hold': 'a person said that those taints stay away',

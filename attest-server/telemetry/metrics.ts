@@ -6,6 +6,7 @@ import { clusterFaults, watchRestartReasons } from '../protocol/cluster.ts';
 import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
+import { type MarkingMetrics, markingMetrics } from './marking-metrics.ts';
 import { nodeSeries } from './node-series.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
@@ -17,6 +18,7 @@ export type ReloadedPart = (typeof reloadedParts)[number];
 
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
 export interface Metrics extends ClusterMetrics {
+  readonly marking: MarkingMetrics;
   attested(result: AttestationResult, reason: ReasonCode | null): void;
   /** A message or connection that was refused before anything was judged. */
   refused(code: ReasonCode): void;
@@ -192,6 +194,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   for (const cause of storageCauses) storageFault.set({ cause }, 0);
 
   return {
+    marking: markingMetrics(registry),
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),

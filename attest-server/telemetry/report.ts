@@ -4,12 +4,14 @@ import type { Noted, Refusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
+import type { MarkingParts } from '../marking/open.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { turnsUntrusted } from '../protocol/policy-api.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
 import type { NodeState } from '../protocol/verdict.ts';
+import { createMarkingReport } from './marking-report.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 import { Sparingly } from './sparingly.ts';
 
@@ -28,6 +30,7 @@ export interface AuditPort {
 }
 
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
+  readonly marking: MarkingParts['report'];
   /** Something was refused. @param about `isEnrolled`: a node has that name */
   refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
   readonly answered: AttestPorts['answered'];
@@ -126,7 +129,16 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   const named = new Set<string>();
   const namedSources = new Sparingly();
   let inForce: string | null = null;
+  const fault: Reporter['fault'] = (error, where) => {
+    if (isStorageFaulty && storageCauseOf(error) !== null) {
+      logger.debug({ err: error, where }, 'the server failed');
+      return;
+    }
+    logger.error({ err: error, where }, 'the server failed');
+  };
   const report: Reporter = {
+    marking: createMarkingReport({ logger, metrics, now, refusal, fault }),
+
     answered({ reasons }) {
       metrics.attested('accepted', reasons[0]?.code ?? null);
       for (const { severity, aspect } of reasons) if (severity === 'fail') metrics.checkFailed(aspect);
@@ -306,13 +318,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       for (const event of late.splice(0)) audit(event);
     },
 
-    fault(error, where) {
-      if (isStorageFaulty && storageCauseOf(error) !== null) {
-        logger.debug({ err: error, where }, 'the server failed');
-        return;
-      }
-      logger.error({ err: error, where }, 'the server failed');
-    },
+    fault,
   };
   return {
     report,

@@ -21,7 +21,9 @@ describe('the Nodes of a cluster', () => {
     api.faults.clear();
     await room?.[Symbol.asyncDispose]();
   });
-  const open = async (...[config, timings]: [Parameters<typeof opened>[1]?, Parameters<typeof opened>[2]?]) => {
+  const open = async (
+    ...[config, timings]: [Parameters<typeof opened>[1]?, Parameters<typeof opened>[2]?]
+  ) => {
     room = await opened(api, config, timings);
     return room;
   };
@@ -60,13 +62,19 @@ describe('the Nodes of a cluster', () => {
     const of = await open();
     const told: string[] = [];
     of.kubernetes.nodes.onChange((name, after, before) => {
-      if (after?.uid === before?.uid && JSON.stringify(after?.labels) === JSON.stringify(before?.labels)) return;
+      if (after?.uid === before?.uid && JSON.stringify(after?.labels) === JSON.stringify(before?.labels))
+        return;
       told.push(`${name} ${before?.labels.a ?? '-'} ${after?.labels.a ?? '-'} ${before?.uid === after?.uid}`);
     });
     await knows(of, 'n1');
     await api
       .as(kubelet('n1'))
-      .request('PATCH', '/api/v1/nodes/n1', { metadata: { labels: { a: 'b' } } }, 'application/merge-patch+json');
+      .request(
+        'PATCH',
+        '/api/v1/nodes/n1',
+        { metadata: { labels: { a: 'b' } } },
+        'application/merge-patch+json',
+      );
     await until(() => of.kubernetes.nodes.get('n1')?.labels.a === 'b');
     await api.createNode('n2');
     await knows(of, 'n1', 'n2');

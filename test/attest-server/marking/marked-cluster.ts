@@ -52,6 +52,7 @@ export class MarkedCluster {
       tampered: (node) => void this.told.push(`tampered ${node}`),
       startupTaintRestored: (node) => void this.told.push(`restored ${node}`),
       opened: (held, count) => void this.opened.push({ held, nodes: count }),
+      doubted: (doubt) => void this.told.push(`doubted ${doubt}`),
       fault: (error) => void this.faults.push(error),
     };
     this.reconciler = new Reconciler({
