@@ -77,7 +77,7 @@ const rules: readonly Rule[] = [
     values: [
       `${server}/cli`,
       protocol,
-      ...rooms('verify', 'policy', 'audit', 'keys', 'roots'),
+      ...rooms('verify', 'policy', 'audit', 'keys', 'roots', 'kubernetes', 'marking'),
       'agent/collectors',
       'agent/node-tpm2',
     ],

@@ -2,7 +2,7 @@ import type { KnownClaim } from '../enrolment/claims.ts';
 import { adviceOn } from '../protocol/advice.ts';
 import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
 import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
-import { exemptionView } from './exemption-view.ts';
+import { exemptionView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 

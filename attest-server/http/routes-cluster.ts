@@ -1,9 +1,9 @@
-import type { ClusterShown, Control, FailingShown } from '../marking/control.ts';
+import type { Control } from '../marking/control.ts';
 import type { Workload } from '../marking/ports.ts';
 import * as api from '../protocol/cluster-api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
-import { exemptionView, momentOf } from './exemption-view.ts';
+import { clusterView, exemptionView, holdView, pauseView } from './cluster-view.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
@@ -30,9 +30,7 @@ export const clusterRoutes: readonly Route[] = [
     async handle(ports, { message, caller }) {
       const control = controlOf(ports);
       const { reason } = await readBody(message, api.pauseRequest, bodyBytes);
-      const { by, reason: why, at } = await control.pause(actorOf(caller), reason);
-      const view: api.PauseView = { by, reason: why, at: momentOf(at) };
-      return { status: 201, body: view };
+      return { status: 201, body: pauseView(await control.pause(actorOf(caller), reason)) };
     },
   }),
   route('POST', '/v1/cluster/resume', 'operator', {
@@ -190,42 +188,6 @@ function controlOf({ cluster }: Pick<ApiPorts, 'cluster'>): Control {
       next: 'Name the cluster in its configuration: kubernetes (ASSAY_KUBERNETES).',
     });
   return cluster;
-}
-
-function clusterView(shown: ClusterShown): api.ClusterView {
-  const { uid, synced, nodes, lease, groups, pause, latch, failing, exemptions } = shown;
-  return {
-    uid,
-    synced,
-    nodes,
-    lease: lease && { holder: lease.holder, ours: lease.isOurs },
-    groups: [...groups],
-    pause: pause && { by: pause.by, reason: pause.reason, at: momentOf(pause.at) },
-    latch: latch && {
-      groups: [...latch.groups],
-      by: latch.by,
-      at: momentOf(latch.at),
-      inCluster: latch.inCluster,
-      faults: [...latch.faults],
-    },
-    failing: failing.map(holdView),
-    exemptions: exemptions.map(exemptionView),
-  };
-}
-
-function holdView({ group, code, value, nodes, tainted, waiting, hold }: FailingShown): api.HoldView {
-  return {
-    group,
-    code,
-    value,
-    nodes,
-    tainted,
-    waiting,
-    decision: hold?.decision ?? null,
-    at: hold === null ? null : momentOf(hold.at),
-    by: hold?.by ?? null,
-    reason: hold?.reason ?? null,
-  };
 }
 
 function workloadView({ namespace, name }: Workload): { namespace: string; name: string } {

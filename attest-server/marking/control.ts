@@ -94,9 +94,13 @@ export interface Control {
   }): Promise<Unmarked>;
 }
 
+/** How long whoever looks waits for an API that gives no answer, in milliseconds. */
+const patience = 500;
+
 export function createControl(parts: ControlParts): Control {
   const { decisions, keeper, nodes, writer, keys, marking, rules, stateOf, isEnrolled, now } = parts;
   let uid: string | null = null;
+  const taintKeys = Object.values(keys);
   const readUid = async () => {
     uid ??= await writer.uid();
     return uid;
@@ -112,7 +116,7 @@ export function createControl(parts: ControlParts): Control {
       count += 1;
     }
     return {
-      uid: await readUid().catch(() => null),
+      uid: await Promise.race([readUid().catch(() => null), delay(patience, null, { ref: false })]),
       synced: nodes.synced(),
       nodes: count,
       lease: marking.lease(),
@@ -164,7 +168,7 @@ export function createControl(parts: ControlParts): Control {
       await keeper.enable(latch);
       return shown();
     },
-    tryUnmark: () => ({ latched: decisions.latch() !== null, nodes: oursOn(nodes.all(), keys) }),
+    tryUnmark: () => ({ latched: decisions.latch() !== null, nodes: oursOn(nodes.all(), taintKeys) }),
     async unmark({ by, reason, clusterUid }) {
       const cluster = await readUid();
       // Of both places: a server that has just come back may not know the one of its cluster yet.
@@ -172,7 +176,12 @@ export function createControl(parts: ControlParts): Control {
       const refused = refusedUnmarking(latch, { clusterUid, reason }, cluster);
       if (refused !== null) throw new Rejection('latched', refused);
       await decisions.setPause(by, reason ?? 'all marks are removed');
-      const unmarked = await unmarkAll({ nodes: () => nodes.all(), writer, keys, wait: (ms) => delay(ms) });
+      const unmarked = await unmarkAll({
+        nodes: () => nodes.all(),
+        writer,
+        keys: taintKeys,
+        wait: (ms) => delay(ms),
+      });
       await decisions.unmarked(by, { reason, nodes: unmarked.nodes.length, latched: latch !== null });
       return unmarked;
     },

@@ -1,5 +1,5 @@
 import pLimit from 'p-limit';
-import { markPrefixes, type TaintKeys } from '../protocol/marks.ts';
+import { markPrefixes } from '../protocol/marks.ts';
 import { ClusterError, type ClusterNode, type ClusterWriter, type PatchOperation } from './ports.ts';
 
 export interface UnmarkParts {
@@ -9,8 +9,8 @@ export interface UnmarkParts {
     ClusterWriter,
     'patchNode' | 'patchNodeStatus' | 'readNode' | 'attestations' | 'removeAttestation'
   >;
-  /** Beside those of our prefix: taints may be set to others. */
-  readonly keys: TaintKeys;
+  /** Of taints, beside those of our prefix: a server may be set to others. */
+  readonly keys: readonly string[];
   readonly wait: (ms: number) => Promise<void>;
 }
 
@@ -46,7 +46,7 @@ const atOnce = 8;
 const mostTries = 8;
 
 /** Nodes that carry something of ours, also those of which no record tells. */
-export function oursOn(nodes: Iterable<ClusterNode>, keys: TaintKeys): readonly OursOnNode[] {
+export function oursOn(nodes: Iterable<ClusterNode>, keys: readonly string[]): readonly OursOnNode[] {
   return [...nodes]
     .map((node) => ({
       node: node.name,
@@ -63,9 +63,35 @@ export function oursOn(nodes: Iterable<ClusterNode>, keys: TaintKeys): readonly 
  * @throws UnmarkFailed where a Node still carries something of ours
  */
 export async function unmarkAll(parts: UnmarkParts): Promise<Unmarked> {
+  const { nodes, writer, keys, wait } = parts;
+  const unmarked = new Set<string>();
+  // A mark that was on its way when the pause began arrives late, and what we removed is told late.
+  for (let round = 0; round < mostRounds && oursOn(nodes(), keys).length > 0; round += 1) {
+    for (const name of await unmarkOnce(parts)) unmarked.add(name);
+    for (let looks = 0; looks < mostLooks && oursOn(nodes(), keys).length > 0; looks += 1)
+      await wait(lookEvery);
+  }
+  const attestations = await writer.attestations().catch(noneDefined);
+  const limit = pLimit(atOnce);
+  await Promise.all(attestations.map((name) => limit(() => writer.removeAttestation(name))));
+  return { nodes: [...unmarked], attestations: attestations.length };
+}
+
+/** Where the custom resource was never defined, or is gone already, there are none. */
+function noneDefined(error: unknown): readonly string[] {
+  if (error instanceof ClusterError && error.reason === 'not_found') return [];
+  throw error;
+}
+
+const mostRounds = 3;
+const mostLooks = 20;
+const lookEvery = 100;
+
+async function unmarkOnce(parts: UnmarkParts): Promise<readonly string[]> {
   const { nodes, writer, keys } = parts;
-  const marked = oursOn(nodes(), keys).map(({ node }) => node);
-  const labelled = oursOn(nodes(), keys).filter(({ labels }) => labels.length > 0);
+  const ours = oursOn(nodes(), keys);
+  const marked = ours.map(({ node }) => node);
+  const labelled = ours.filter(({ labels }) => labels.length > 0);
   await each(
     'the label',
     labelled.map(({ node }) => node),
@@ -76,10 +102,7 @@ export async function unmarkAll(parts: UnmarkParts): Promise<Unmarked> {
     const after = await changed(writer.patchNode, node, [...labelRemoval(node), ...taintRemoval(node, keys)]);
     return changed(writer.patchNodeStatus, after, conditionRemoval(after));
   });
-  const attestations = await writer.attestations();
-  const limit = pLimit(atOnce);
-  await Promise.all(attestations.map((name) => limit(() => writer.removeAttestation(name))));
-  return { nodes: marked, attestations: attestations.length };
+  return marked;
 }
 
 /** Does this to each Node as it is by then, again where it changed meanwhile; those that are gone need nothing. */
@@ -146,7 +169,7 @@ function labelRemoval({ labels }: ClusterNode): readonly PatchOperation[] {
     .map((label) => ({ op: 'remove', path: `/metadata/labels/${pointer(label)}` }));
 }
 
-function taintRemoval({ taints }: ClusterNode, keys: TaintKeys): readonly PatchOperation[] {
+function taintRemoval({ taints }: ClusterNode, keys: readonly string[]): readonly PatchOperation[] {
   return fromTheEnd(
     taints,
     ({ key }) => isOurTaint(key, keys),
@@ -189,8 +212,8 @@ function fromTheEnd<T>(
     .flat();
 }
 
-function isOurTaint(key: string, { pending, reproving, untrusted }: TaintKeys): boolean {
-  return isOurs(key) || key === pending || key === reproving || key === untrusted;
+function isOurTaint(key: string, keys: readonly string[]): boolean {
+  return isOurs(key) || keys.includes(key);
 }
 
 function isOurs(key: string): boolean {

@@ -3,12 +3,13 @@ import { beforeEach, describe, it } from 'mocha';
 import { refusedUnmarking } from '../../../attest-server/marking/latch.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { oursOn, UnmarkFailed, unmarkAll } from '../../../attest-server/marking/unmark.ts';
-import { defaultTaintKeys, trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { MadeCluster, madeClusterNode } from './made-cluster.ts';
 
 const ready = { type: 'Ready', status: 'True' };
 const foreignTaint = { key: 'example.com/mine', value: 'x', effect: 'NoExecute' };
-const keys = { ...defaultTaintKeys, pending: 'startup-taint.example.com/assay' };
+const startup = 'startup-taint.example.com/assay';
+const keys = [startup];
 
 describe('unmarking a cluster', () => {
   let cluster: MadeCluster;
@@ -28,7 +29,7 @@ describe('unmarking a cluster', () => {
           { key: 'assay.dev/untrusted', value: 'kernel_unknown', effect: 'NoSchedule' },
           { key: 'assay.dev/of-an-earlier-version', effect: 'NoSchedule' },
           { ...foreignTaint, effect: 'NoSchedule' },
-          { key: keys.pending, effect: 'NoSchedule' },
+          { key: startup, effect: 'NoSchedule' },
         ],
         conditions: [{ type: trustedCondition, status: 'False' }, ready],
       }),
