@@ -231,7 +231,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
-      cluster: marking && marking.control,
+      cluster: marking?.control ?? null,
       capture: references.capture,
       referenceLife: references.life,
       bundle,

@@ -80,7 +80,7 @@ function eventOf(name: string, node: ClusterNode, { type, reason, message }: Clu
   };
 }
 
-/** As metav1.Time is written: whole seconds. */
+/** As the API writes times: whole seconds. */
 function timestamp(at: number): string {
   return new Date(at).toISOString().replace(/\.\d+Z$/, 'Z');
 }

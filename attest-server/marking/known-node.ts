@@ -14,8 +14,9 @@ export interface KnownNode {
   left: MarksOnNode | null;
   /** The Node as our latest write left it, until the watch has told it. */
   written: ClusterNode | null;
-  /** When it was last written. */
+  /** When it was last written, and when only in other words. */
   wroteAt: number;
+  minorAt: number;
   /** Nothing is written of it before; when it is looked at again by itself. */
   notBefore: number;
   dueAt: number;
@@ -38,6 +39,7 @@ export function knownNode(uid: string): KnownNode {
     left: null,
     written: null,
     wroteAt: Number.NEGATIVE_INFINITY,
+    minorAt: Number.NEGATIVE_INFINITY,
     notBefore: Number.NEGATIVE_INFINITY,
     dueAt: Number.POSITIVE_INFINITY,
     failures: 0,

@@ -320,9 +320,13 @@ export class Reconciler {
         known.dueAt = until;
         return false;
       }
-    } else if (isMinor(there, spec, marks) && at < known.wroteAt + minorEvery) {
-      known.dueAt = Math.min(known.dueAt, known.wroteAt + minorEvery);
-      return false;
+    } else if (isMinor(there, spec, marks)) {
+      const next = known.minorAt + minorEvery;
+      if (at < next) {
+        known.dueAt = Math.min(known.dueAt, next);
+        return false;
+      }
+      known.minorAt = at;
     }
     let current = node;
     if (spec.actions.length > 0) {

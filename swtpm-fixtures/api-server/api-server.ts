@@ -8,10 +8,12 @@ import { openAuthorizer } from './authorizer.ts';
 import { bootstrapObjects } from './bootstrap-objects.ts';
 import { builtinTypes } from './builtin-types.ts';
 import { makeCertificate } from './certificate.ts';
+import { CustomResources, definitions } from './custom-resources.ts';
 import { parseJson } from './decode.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
 import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
+import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { type NodeOptions, nodeObject } from './node-object.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { ObjectStore } from './object-store.ts';
@@ -87,14 +89,22 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     let skew = 0;
     const now = () => Date.now() + skew;
     const restriction = options.nodeRestriction === false ? () => undefined : nodeRestriction(store);
+    const lifecycle = namespaceLifecycle(store);
     const admission: Admission = {
-      admit: restriction,
+      admit(attempt) {
+        lifecycle(attempt);
+        restriction(attempt);
+      },
       validate: () => undefined,
     };
+    const custom = new CustomResources(store);
     const authorizer = openAuthorizer(store, options.rbac !== false);
     const api = new Api({
       ...{ store, authorizer, admission, faults, log, now },
-      types: () => builtinTypes,
+      types: () => [...builtinTypes, definitions, ...custom.types()],
+      removed: (type, object) => {
+        if (type === definitions) custom.removeOf(object);
+      },
       questions: [],
       makers: [],
     });

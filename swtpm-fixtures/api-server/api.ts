@@ -5,10 +5,10 @@ import { type Action, type Authorizer, refusalOf } from './authorizer.ts';
 import { decodeBody, mediaTypeOf } from './decode.ts';
 import { discover, type VirtualResource, version } from './discovery.ts';
 import { errorOf, type Faults } from './faults.ts';
-import { isObject, type Json, type JsonObject } from './json.ts';
+import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
 import { listText } from './list.ts';
 import type { ObjectStore } from './object-store.ts';
-import { type Caller, ObjectVerbs } from './object-verbs.ts';
+import { type Caller, ObjectVerbs, type Outcome } from './object-verbs.ts';
 import type { RequestLog } from './request-log.ts';
 import { keyOf, type ResourceType, tableOf } from './resource-type.ts';
 import { matcherOf } from './selectors.ts';
@@ -23,6 +23,8 @@ export type Answer =
       readonly text: string;
       /** Seconds. */
       readonly retryAfter?: number;
+      /** For the header `Warning`. */
+      readonly warnings?: readonly string[];
     }
   | { readonly code: 200; readonly watch: Watch; readonly resource: string }
   /** The connection ends without an answer. */
@@ -45,6 +47,8 @@ export interface ApiParts {
   readonly faults: Faults;
   readonly log: RequestLog;
   readonly now: () => number;
+  /** An object of this type went for good. */
+  readonly removed: (type: ResourceType, object: KubeObject) => void;
 }
 
 export interface Maker {
@@ -59,9 +63,9 @@ export class Api {
   readonly #verbs: ObjectVerbs;
 
   constructor(parts: ApiParts) {
-    const { store, now, admission, log } = parts;
+    const { store, now, admission, log, removed } = parts;
     this.#parts = parts;
-    this.#verbs = new ObjectVerbs({ store, now, admission, wrote: (write) => log.note(write) });
+    this.#verbs = new ObjectVerbs({ store, now, admission, removed, wrote: (write) => log.note(write) });
   }
 
   /** Never rejects. */
@@ -103,14 +107,15 @@ export class Api {
       about === null
         ? { verb: request.method === 'HEAD' ? 'get' : request.method.toLowerCase(), path }
         : { ...about, name: about.name || about.onlyName };
-    const decision = this.#parts.authorizer.authorize(request.user, action);
-    if (!decision.allowed) {
-      const { group = '', resource = '', name = '' } = about ?? {};
-      const why = refusalOf(request.user, action);
-      if (about === null) throw new status.ApiError(403, 'Forbidden', `forbidden: ${why}`, {});
-      throw status.forbidden({ group, resource, name }, why);
-    }
+    this.#checkAllowed(request.user, action);
     return about === null ? this.#plain(path) : this.#resource(request, about);
+  }
+
+  #checkAllowed(user: User, action: Action): void {
+    if (this.#parts.authorizer.authorize(user, action).allowed) return;
+    const why = refusalOf(user, action);
+    if ('path' in action) throw new status.ApiError(403, 'Forbidden', `forbidden: ${why}`, {});
+    throw status.forbidden(action, why);
   }
 
   #plain(path: string): Answer {
@@ -152,6 +157,7 @@ export class Api {
     const caller: Caller = {
       user: request.user,
       manager: about.query.get('fieldManager') || managerOf(request.userAgent),
+      checkMayCreate: () => this.#checkAllowed(request.user, { ...about, verb: 'create' }),
     };
     switch (about.verb) {
       case 'get':
@@ -162,25 +168,25 @@ export class Api {
         return { code: 200, watch: openWatch(this.#parts.store, type, about), resource: type.plural };
       case 'create': {
         if (about.name !== '') throw status.methodNotAllowed(about, 'POST');
-        const { code, object } = this.#verbs.create(type, about, caller, neededBody(request));
-        return jsonAnswer(code, object);
+        const outcome = this.#verbs.create(type, about, caller, neededBody(request));
+        return outcomeAnswer(outcome);
       }
       case 'update': {
         if (about.name === '') throw status.methodNotAllowed(about, 'PUT');
-        const { code, object } = this.#verbs.update(type, about, caller, neededBody(request));
-        return jsonAnswer(code, object);
+        const outcome = this.#verbs.update(type, about, caller, neededBody(request));
+        return outcomeAnswer(outcome);
       }
       case 'patch': {
         if (about.name === '') throw status.methodNotAllowed(about, 'PATCH');
         const patchType = mediaTypeOf(request.contentType);
         const patch = decodeBody(request.body, request.contentType);
-        const { code, object } = this.#verbs.patch(type, about, caller, patchType, patch);
-        return jsonAnswer(code, object);
+        const outcome = this.#verbs.patch(type, about, caller, patchType, patch);
+        return outcomeAnswer(outcome);
       }
       case 'delete': {
         const options = optionsOf(request);
-        const { code, object } = this.#verbs.delete(type, about, caller, options);
-        return jsonAnswer(code, object);
+        const outcome = this.#verbs.delete(type, about, caller, options);
+        return outcomeAnswer(outcome);
       }
       case 'deletecollection':
         return this.#deleteAll(request, about, type, caller);
@@ -209,6 +215,10 @@ function answerOf(error: unknown): Answer {
       : status.internalError(error instanceof Error ? error.message : String(error));
   const answer = jsonAnswer(told.code, told.status());
   return told.retryAfter === null ? answer : { ...answer, retryAfter: told.retryAfter };
+}
+
+function outcomeAnswer({ code, object, warnings = [] }: Outcome): Answer {
+  return { ...jsonAnswer(code, object), ...(warnings.length > 0 && { warnings }) };
 }
 
 function jsonAnswer(code: number, object: JsonObject) {

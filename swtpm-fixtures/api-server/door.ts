@@ -175,11 +175,12 @@ async function readBody(request: IncomingMessage): Promise<Buffer | null> {
 }
 
 function send(response: ServerResponse, answer: Extract<Answer, { text: string }>, isHead: boolean): void {
-  const { code, contentType, text, retryAfter } = answer;
+  const { code, contentType, text, retryAfter, warnings = [] } = answer;
   const bytes = Buffer.from(text);
   response.writeHead(code, {
     'Content-Type': contentType,
     'Content-Length': bytes.length,
+    ...(warnings.length > 0 && { Warning: warnings.map((warning) => `299 - ${JSON.stringify(warning)}`) }),
     ...(retryAfter !== undefined && { 'Retry-After': String(retryAfter) }),
   });
   response.end(isHead ? undefined : bytes);

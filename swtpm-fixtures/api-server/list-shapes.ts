@@ -1,15 +1,19 @@
 /**
- * How lists of a type are merged, by path (`status.conditions`). A list that is not named is replaced as a
- * whole. Kubernetes' own types say it in their source (`listType`, `patchStrategy`), custom ones in their schema.
+ * How members of a type are merged, by path (`status.conditions`). A list that is not named is replaced as a
+ * whole, and a map member by member. Kubernetes' own types say it in their source (`listType`,
+ * `patchStrategy`), custom ones in their schema.
  */
 export type ListShapes = ReadonlyMap<string, ListShape>;
 
-export interface ListShape {
-  /** Members by which items are told apart; null: the item is its own key. */
-  readonly keys: readonly string[] | null;
-  /** Whether a strategic merge patch merges it too. */
-  readonly strategic: boolean;
-}
+export type ListShape =
+  | {
+      /** Members by which items are told apart; null: the item is its own key. */
+      readonly keys: readonly string[] | null;
+      /** Whether a strategic merge patch merges it too. */
+      readonly strategic: boolean;
+    }
+  /** A map that is replaced as a whole. */
+  | 'atomic';
 
 const both = (...keys: readonly string[]): ListShape => ({ keys, strategic: true });
 

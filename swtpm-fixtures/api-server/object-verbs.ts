@@ -1,9 +1,10 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
-import { asObject, decodeObject } from './decode.ts';
+import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
 import {
   isEqual,
+  isObject,
   type Json,
   type JsonObject,
   type KubeObject,
@@ -12,10 +13,11 @@ import {
   textsAt,
 } from './json.ts';
 import { applyJsonPatch } from './json-patch.ts';
+import { afterUpdate, apply, type Manager } from './managed-fields.ts';
 import { applyMergePatch } from './merge-patch.ts';
 import { checkMetadata, checkMetadataUpdate } from './metadata-rules.ts';
-import type { ObjectStore, Stored } from './object-store.ts';
-import { keyOf, type Part, type ResourceType, tableOf } from './resource-type.ts';
+import type { ObjectStore } from './object-store.ts';
+import { apiVersionOf, keyOf, type Part, type ResourceType, tableOf } from './resource-type.ts';
 import * as status from './status.ts';
 import { applyStrategicMerge } from './strategic-merge.ts';
 import type { User } from './users.ts';
@@ -39,17 +41,23 @@ export interface VerbParts {
   readonly now: () => number;
   readonly admission: Admission;
   readonly wrote: (write: Write) => void;
+  /** An object of this type went for good. */
+  readonly removed: (type: ResourceType, object: KubeObject) => void;
 }
 
 export interface Caller {
   readonly user: User;
   /** Who manages the fields that are written: `fieldManager`, or the first word of the user agent. */
   readonly manager: string;
+  /** Where a patch or a PUT would make the object: whether the caller may. @throws ApiError 403 */
+  readonly checkMayCreate: () => void;
 }
 
 export interface Outcome {
   readonly code: number;
   readonly object: JsonObject;
+  /** What was left out of the object, for the header `Warning`. */
+  readonly warnings?: readonly string[];
 }
 
 /** Reads and writes single objects of every type. */
@@ -61,30 +69,28 @@ export class ObjectVerbs {
   }
 
   get(type: ResourceType, request: ResourceRequest): KubeObject {
-    return this.#existing(type, request).object;
+    return this.#existing(type, request);
   }
 
   create(type: ResourceType, request: ResourceRequest, caller: Caller, body: Json): Outcome {
-    const object = this.#inPlace(type, request, withName(decodeObject(body, type)));
+    const { object: decoded, warnings } = this.#decoded(type, request, body);
+    const object = withName(decoded);
     if (object.metadata.resourceVersion !== '') {
       throw status.badRequest('resourceVersion should not be set on objects to be created');
     }
-    return { code: 201, object: this.#insert(type, request, caller, object) };
+    return { code: 201, object: this.#insert(type, request, caller, object), warnings };
   }
 
   update(type: ResourceType, request: ResourceRequest, caller: Caller, body: Json): Outcome {
-    const object = this.#inPlace(type, request, decodeObject(body, type));
-    const { name } = object.metadata;
-    if (name !== request.name) {
-      const text = `the name of the object (${name}) does not match the name on the URL (${request.name})`;
-      throw status.badRequest(text);
-    }
-    const stored = this.#find(type, request);
-    if (stored === null) {
+    const { object, warnings } = this.#decoded(type, request, body);
+    checkSameName(object, request);
+    const old = this.#find(type, request);
+    if (old === null) {
       if (!type.createOnUpdate || object.metadata.resourceVersion !== '') throw this.#missing(type, request);
-      return { code: 201, object: this.#insert(type, request, caller, object) };
+      caller.checkMayCreate();
+      return { code: 201, object: this.#insert(type, request, caller, object), warnings };
     }
-    return { code: 200, object: this.#replace(type, request, caller, stored, object) };
+    return { code: 200, object: this.#replace(type, request, caller, old, object), warnings };
   }
 
   patch(
@@ -94,19 +100,56 @@ export class ObjectVerbs {
     patchType: string,
     patch: Json,
   ): Outcome {
-    const stored = this.#existing(type, request);
-    const patched = asObject(patchedBy(patchType, stored.object, patch, type));
-    const object = this.#inPlace(type, request, decodeObject(patched, type));
-    if (object.metadata.name !== request.name) {
-      const text = `the name of the object (${object.metadata.name}) does not match the name on the URL (${request.name})`;
-      throw status.badRequest(text);
+    if (patchType.startsWith('application/apply-patch+')) return this.#apply(type, request, caller, patch);
+    const old = this.#existing(type, request);
+    const patched = asObject(patchedBy(patchType, old, patch, type));
+    const { object, warnings } = this.#decoded(type, request, patched);
+    checkSameName(object, request);
+    return { code: 200, object: this.#replace(type, request, caller, old, object), warnings };
+  }
+
+  /** Server-side apply: what is not there is made. */
+  #apply(type: ResourceType, request: ResourceRequest, caller: Caller, body: Json): Outcome {
+    const { query } = request;
+    const manager = query.get('fieldManager') ?? '';
+    if (manager === '') {
+      const cause = status.required('fieldManager', 'is required for apply patch');
+      throw status.invalid({ group: 'meta.k8s.io', resource: 'PatchOptions' }, [cause]);
     }
-    return { code: 200, object: this.#replace(type, request, caller, stored, object) };
+    const config = asObject(body);
+    if (textAt(config, 'kind') !== type.kind || textAt(config, 'apiVersion') !== apiVersionOf(type)) {
+      throw status.badRequest(
+        `an applied object of this path has the kind ${type.kind} of ${apiVersionOf(type)}`,
+      );
+    }
+    const named = { ...config, metadata: { name: request.name, ...asObject(config.metadata ?? {}) } };
+    const strict = { ...request, query: new URLSearchParams(query) };
+    strict.query.set('fieldValidation', 'Ignore');
+    const { object, warnings } = this.#decoded(type, strict, named);
+    if (object.metadata.managedFields !== undefined) {
+      throw status.badRequest('metadata.managedFields must be nil');
+    }
+    checkSameName(object, request);
+    const [unknown] = warnings;
+    if (unknown !== undefined) throw notInSchema(type, request, unknown);
+    const old = this.#find(type, request);
+    if (old === null && request.subresource !== '') throw this.#missing(type, request);
+    if (old === null) caller.checkMayCreate();
+    const wanted = withoutForeignPart(withoutDefaults(object, named), request.subresource, type);
+    const force = ['true', '1'].includes(query.get('force') ?? '');
+    const applied = apply(wanted, old, this.#manager(type, request, manager), force, type.lists);
+    const { uid, resourceVersion: _, creationTimestamp, ...rest } = applied.metadata;
+    const metadata =
+      old === null
+        ? rest
+        : { ...rest, uid, creationTimestamp, resourceVersion: object.metadata.resourceVersion };
+    const { object: whole } = this.#decoded(type, strict, { ...applied, metadata });
+    if (old === null) return { code: 201, object: this.#insert(type, request, caller, whole, true) };
+    return { code: 200, object: this.#replace(type, request, caller, old, whole, true) };
   }
 
   delete(type: ResourceType, request: ResourceRequest, caller: Caller, options: Json): Outcome {
-    const stored = this.#existing(type, request);
-    const { object } = stored;
+    const object = this.#existing(type, request);
     const named = this.#named(type, request);
     const { uid, resourceVersion } = object.metadata;
     const wanted = [
@@ -141,13 +184,10 @@ export class ObjectVerbs {
       const phase = type.plural === 'namespaces' && { status: { phase: 'Terminating' } };
       const marked = { ...object, metadata, ...phase };
       if (attempt.dryRun) return { code: 200, object: marked };
-      const after = this.#parts.store.put(tableOf(type), keyOf(request.namespace, request.name), marked);
-      this.#log(request, caller, object, after.object);
-      return { code: 200, object: after.object };
+      return { code: 200, object: this.#put(type, request, caller, object, marked) };
     }
     if (!attempt.dryRun) {
-      this.#parts.store.remove(tableOf(type), keyOf(request.namespace, request.name));
-      this.#log(request, caller, object, null);
+      this.#remove(type, request, caller, object);
     }
     const details = {
       name: request.name,
@@ -161,31 +201,34 @@ export class ObjectVerbs {
     };
   }
 
-  #insert(type: ResourceType, request: ResourceRequest, caller: Caller, decoded: KubeObject): KubeObject {
-    const name = decoded.metadata.name;
-    const key = keyOf(request.namespace, name);
+  #insert(
+    type: ResourceType,
+    request: ResourceRequest,
+    caller: Caller,
+    decoded: KubeObject,
+    isApplied = false,
+  ): KubeObject {
+    const { name } = decoded.metadata;
     const named = { ...request, name };
-    const prepared = type.strategy.prepareCreate(this.#born(decoded));
+    const born = type.strategy.prepareCreate(this.#born(decoded));
+    const manager = this.#manager(type, request, caller.manager);
+    const prepared = isApplied ? born : afterUpdate(born, null, manager, type.lists);
     const attempt = this.#attempt('CREATE', type, named, caller, prepared, null);
     this.#parts.admission.admit(attempt);
     this.#check(type, prepared, null, '');
     this.#parts.admission.validate(attempt);
-    if (this.#parts.store.get(tableOf(type), key) !== null)
-      throw status.alreadyExists(this.#named(type, named));
-    if (attempt.dryRun) return prepared;
-    const after = this.#parts.store.put(tableOf(type), key, prepared);
-    this.#log(named, caller, null, after.object);
-    return after.object;
+    if (this.#find(type, named) !== null) throw status.alreadyExists(this.#named(type, named));
+    return attempt.dryRun ? prepared : this.#put(type, named, caller, null, prepared);
   }
 
   #replace(
     type: ResourceType,
     request: ResourceRequest,
     caller: Caller,
-    stored: Stored,
+    old: KubeObject,
     decoded: KubeObject,
+    isApplied = false,
   ): KubeObject {
-    const old = stored.object;
     const part = partOf(request.subresource);
     const { resourceVersion, uid } = decoded.metadata;
     const named = this.#named(type, request);
@@ -195,36 +238,82 @@ export class ObjectVerbs {
         `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`,
       );
     }
-    if (resourceVersion === '' && !type.unconditionalUpdate) {
+    const attempt = this.#attempt('UPDATE', type, request, caller, decoded, old);
+    this.#parts.admission.admit(attempt);
+    if (resourceVersion === '' && !type.unconditionalUpdate && !isApplied) {
       const cause = status.invalidValue('metadata.resourceVersion', 0, 'must be specified for an update');
       throw status.invalid({ group: type.group, resource: type.kind, name: request.name }, [cause]);
     }
-    const attempt = this.#attempt('UPDATE', type, request, caller, decoded, old);
-    this.#parts.admission.admit(attempt);
     if (resourceVersion !== '' && resourceVersion !== old.metadata.resourceVersion) {
       throw status.conflict(named, status.staleObject);
     }
-    const prepared = type.strategy.prepareUpdate(this.#kept(decoded, old), old, part);
+    const updated = type.strategy.prepareUpdate(this.#kept(decoded, old), old, part);
+    const prepared = isApplied
+      ? withManagers(updated, decoded)
+      : afterUpdate(updated, old, this.#manager(type, request, caller.manager), type.lists);
     this.#check(type, prepared, old, part);
     this.#parts.admission.validate({ ...attempt, object: prepared });
     const isGone =
       prepared.metadata.deletionTimestamp !== undefined &&
       prepared.metadata.finalizers === undefined &&
       (type.plural !== 'namespaces' || textsAt(prepared, 'spec', 'finalizers').length === 0);
-    const key = keyOf(request.namespace, request.name);
     if (isGone) {
-      if (!attempt.dryRun) {
-        this.#parts.store.remove(tableOf(type), key);
-        this.#log(request, caller, old, null);
-      }
+      if (!attempt.dryRun) this.#remove(type, request, caller, old);
       return prepared;
     }
     // An update that changes nothing is none: no new version, nothing for watches.
     if (isEqual(prepared, old)) return old;
-    if (attempt.dryRun) return prepared;
-    const after = this.#parts.store.put(tableOf(type), key, prepared);
-    this.#log(request, caller, old, after.object);
-    return after.object;
+    return attempt.dryRun ? prepared : this.#put(type, request, caller, old, prepared);
+  }
+
+  #put(
+    type: ResourceType,
+    request: ResourceRequest,
+    caller: Caller,
+    before: KubeObject | null,
+    object: KubeObject,
+  ): KubeObject {
+    const stored = type.face?.toStored(object) ?? object;
+    const { object: put } = this.#parts.store.put(
+      tableOf(type),
+      keyOf(request.namespace, request.name),
+      stored,
+    );
+    const after = type.face?.toShown(put) ?? put;
+    this.#log(request, caller, before, after);
+    return after;
+  }
+
+  #remove(type: ResourceType, request: ResourceRequest, caller: Caller, object: KubeObject): void {
+    this.#parts.store.remove(tableOf(type), keyOf(request.namespace, request.name));
+    this.#parts.removed(type, object);
+    this.#log(request, caller, object, null);
+  }
+
+  /** In shape, in its place, and without what the type does not know; the request says how loud that is told. */
+  #decoded(
+    type: ResourceType,
+    request: ResourceRequest,
+    body: Json,
+  ): { readonly object: KubeObject; readonly warnings: readonly string[] } {
+    const decoded = decodeObject(body, type);
+    const pruned = type.strategy.prune?.(decoded) ?? { object: decoded, unknown: [] };
+    const unknown = [...pruned.unknown, ...unknownOfMetadata(body).map((name) => `metadata.${name}`)];
+    const warnings = unknown.map((name) => `unknown field "${name}"`);
+    const { apiVersion, kind, metadata } = decoded;
+    const object = this.#inPlace(type, request, { ...pruned.object, apiVersion, kind, metadata });
+    if (warnings.length === 0 || request.query.get('fieldValidation') !== 'Strict')
+      return { object, warnings };
+    const text = `strict decoding error: ${warnings.join(', ')}`;
+    if (request.verb !== 'patch') {
+      const what = `${type.kind} in version "${type.version}" cannot be handled as a ${type.kind}`;
+      throw status.badRequest(`${what}: ${text}`);
+    }
+    throw status.invalid({ group: '', resource: '' }, [status.invalidValue('patch', '', text)]);
+  }
+
+  #manager(type: ResourceType, { subresource }: ResourceRequest, name: string): Manager {
+    return { name, subresource, apiVersion: apiVersionOf(type), time: this.#timestamp() };
   }
 
   #born(object: KubeObject): KubeObject {
@@ -311,14 +400,15 @@ export class ObjectVerbs {
     });
   }
 
-  #find(type: ResourceType, { namespace, name }: ResourceRequest): Stored | null {
-    return this.#parts.store.get(tableOf(type), keyOf(namespace, name));
+  #find(type: ResourceType, { namespace, name }: ResourceRequest): KubeObject | null {
+    const object = this.#parts.store.get(tableOf(type), keyOf(namespace, name))?.object;
+    return object === undefined ? null : (type.face?.toShown(object) ?? object);
   }
 
-  #existing(type: ResourceType, request: ResourceRequest): Stored {
-    const stored = this.#find(type, request);
-    if (stored === null) throw this.#missing(type, request);
-    return stored;
+  #existing(type: ResourceType, request: ResourceRequest): KubeObject {
+    const object = this.#find(type, request);
+    if (object === null) throw this.#missing(type, request);
+    return object;
   }
 
   #missing(type: ResourceType, request: ResourceRequest): status.ApiError {
@@ -394,6 +484,58 @@ export function isDryRun({ query }: ResourceRequest): boolean {
     ]);
   }
   return values.length > 0;
+}
+
+function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {
+  if (metadata.name === name) return;
+  const text = `the name of the object (${metadata.name}) does not match the name on the URL (${name})`;
+  throw status.badRequest(text);
+}
+
+function notInSchema(
+  type: ResourceType,
+  { namespace, name }: ResourceRequest,
+  unknown: string,
+): status.ApiError {
+  const where = namespace === '' ? `/${name}` : `${namespace}/${name}`;
+  const what = `(${where}; ${apiVersionOf(type)}, Kind=${type.kind})`;
+  const field = unknown.replace(/^unknown field "|"$/g, '');
+  const text = `failed to create typed patch object ${what}: .${field}: field not declared in schema`;
+  return new status.ApiError(500, '', text);
+}
+
+/** What was said, and not what the schema adds: whoever applies owns only that. */
+function withoutDefaults(object: KubeObject, said: JsonObject): KubeObject {
+  return {
+    ...onlySaid(object, said),
+    apiVersion: object.apiVersion,
+    kind: object.kind,
+    metadata: object.metadata,
+  };
+}
+
+function onlySaid(object: JsonObject, said: JsonObject): JsonObject {
+  return Object.fromEntries(
+    Object.entries(object)
+      .filter(([name]) => Object.hasOwn(said, name))
+      .map(([name, member]) => {
+        const its = said[name];
+        return [name, isObject(member) && isObject(its) ? onlySaid(member, its) : member];
+      }),
+  );
+}
+
+/** Each door writes its own part: an applied status at the main one is not heard, nor the rest at `status`. */
+function withoutForeignPart(object: KubeObject, subresource: string, type: ResourceType): KubeObject {
+  const { apiVersion, kind, metadata, status: itsStatus, ...rest } = object;
+  if (!type.subresources.includes('status')) return object;
+  if (subresource !== 'status') return { ...rest, apiVersion, kind, metadata };
+  return { apiVersion, kind, metadata, ...(itsStatus !== undefined && { status: itsStatus }) };
+}
+
+function withManagers(object: KubeObject, { metadata: { managedFields } }: KubeObject): KubeObject {
+  const { managedFields: _, ...metadata } = object.metadata;
+  return { ...object, metadata: { ...metadata, ...(managedFields !== undefined && { managedFields }) } };
 }
 
 function partOf(subresource: string): Part {

@@ -39,7 +39,7 @@ function mergeObjects(target: JsonObject, patch: JsonObject, path: string, lists
 function mergeValues(target: Json | undefined, patch: Json, path: string, lists: ListShapes): Json {
   if (isObject(patch)) return mergeObjects(isObject(target) ? target : {}, patch, path, lists);
   const shape = lists.get(path);
-  if (!isList(patch) || !shape?.strategic) return patch;
+  if (!isList(patch) || shape === undefined || shape === 'atomic' || !shape.strategic) return patch;
   const before = isList(target) ? target : [];
   if (shape.keys === null) return [...before, ...patch.filter((item) => !has(before, item))];
   const [key = ''] = shape.keys;

@@ -34,6 +34,8 @@ export interface ServerSettings {
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
+  /** The cluster that the server is in, of whose agents no token is wanted. */
+  readonly kubeconfig?: string;
   readonly cloudProgram?: string;
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
@@ -100,6 +102,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             unknownAfterSeconds: settings.unknownAfter ?? 900,
             helloWithinSeconds: settings.helloWithin ?? 10,
             firstUsePerSource: settings.firstUsePerSource ?? 256,
+            'kubernetes.api': settings.kubeconfig ?? 'none',
+            'kubernetes.agentTokens': 'never',
             cloudProgram: settings.cloudProgram ?? null,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
