@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
+import { pruneBuiltin } from './builtin-fields.ts';
 import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
 import {
   isEqual,
@@ -293,7 +294,7 @@ export class ObjectVerbs {
     body: Json,
   ): { readonly object: KubeObject; readonly warnings: readonly string[] } {
     const decoded = decodeObject(body, type);
-    const pruned = type.strategy.prune?.(decoded) ?? { object: decoded, unknown: [] };
+    const pruned = type.strategy.prune?.(decoded) ?? pruneBuiltin(decoded, type.group, type.kind);
     const unknown = [...pruned.unknown, ...unknownOfMetadata(body).map((name) => `metadata.${name}`)];
     const warnings = unknown.map((name) => `unknown field "${name}"`);
     const { apiVersion, kind, metadata } = decoded;
