@@ -473,7 +473,7 @@ const patchTypes = [
   'application/apply-patch+yaml',
 ];
 
-export function isDryRun({ query }: ResourceRequest): boolean {
+function isDryRun({ query }: ResourceRequest): boolean {
   const values = query.getAll('dryRun').filter((value) => value !== '');
   if (values.some((value) => value !== 'All')) {
     throw status.invalid({ group: 'meta.k8s.io', resource: 'PatchOptions' }, [

@@ -7,7 +7,7 @@ import type { ObjectStore } from './object-store.ts';
 import { badRequest, conflict, invalid, invalidValue, notFound } from './status.ts';
 import { serviceAccount, type User } from './users.ts';
 
-export const issuer = 'https://kubernetes.default.svc.cluster.local';
+const issuer = 'https://kubernetes.default.svc.cluster.local';
 /** What a token is for that names no audience. */
 export const apiAudience = issuer;
 
