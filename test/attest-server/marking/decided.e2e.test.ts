@@ -9,11 +9,12 @@ import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
-import { serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
+import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
@@ -34,6 +35,7 @@ describe('what people decide about a cluster', () => {
     const policy = join(dir, 'policy.yaml');
     await writeFile(policy, policyOf('enforce'));
     api = await openApiServer({ rbac: false });
+    await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
     const kubeconfig = await api.kubeconfig(serviceAccount('assay', 'assay-server'));
     world = await startTestServer({ kubeconfig, policy });
   });
@@ -118,6 +120,10 @@ describe('what people decide about a cluster', () => {
     await world.until(() => !marksOf('node-1').includes('label'));
     assert.ok(!marksOf('node-1').includes('untrusted'), marksOf('node-1'));
     await world.call('POST', '/v1/cluster/resume', {});
+    // Two nodes of two: the second one waits for a person.
+    await world.until(async () => (await shown()).failing.some(({ decision }) => decision === 'open'));
+    assert.equal(marksOf('node-1'), 'False');
+    await world.call('POST', '/v1/cluster/breaker/release', { reason: 'it is bad', groups: ['workers'] });
     await reaches('node-1', untrusted);
     assert.equal(await answer('node-1', good, 9), 'trusted');
     await reaches('node-1', 'label True');
