@@ -283,7 +283,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   enrolment.onRevoked(agents.disconnect);
   if (marking !== null) {
     inForce.onChange(marking.rulesChanged);
-    enrolment.onRevoked(marking.wake);
+    enrolment.onRevoked(marking.revoked);
   }
 
   const opened = rooms.move();

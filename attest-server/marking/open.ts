@@ -54,6 +54,8 @@ export interface Marking extends AsyncDisposable {
   figures(): MarkingFigures;
   /** Something of this node is another: its record, or its group. */
   wake(node: string): void;
+  /** A node of this name is none any more. */
+  revoked(node: string): void;
   /** Other rules are in force. */
   rulesChanged(): void;
 }
@@ -135,11 +137,18 @@ export async function openMarking(
       rules: parts.rules,
       stateOf: parts.stateOf,
       isEnrolled: parts.isEnrolled,
+      committed,
+      ownNode,
       now,
     }),
     shown: (node) => reconciler.shown(node),
     figures: () => figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
     wake: (node) => reconciler.wake(node),
+    revoked(node) {
+      // Another machine may come under that name: nobody exempted it.
+      decisions.endExemption(node, 'server', 'its enrolment was revoked').catch(failed);
+      reconciler.wake(node);
+    },
     rulesChanged: () => reconciler.wakeAll(),
     async [Symbol.asyncDispose]() {
       for (const timer of timers) clearInterval(timer);
