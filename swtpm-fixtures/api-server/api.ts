@@ -39,6 +39,8 @@ export interface ApiParts {
   readonly store: ObjectStore;
   /** Those of custom resources come and go. */
   readonly types: () => readonly ResourceType[];
+  /** What stands at a path that is about no resource. */
+  readonly pages: ReadonlyMap<string, () => JsonObject>;
   readonly questions: readonly Question[];
   /** POST to a subresource that makes something else, such as a token. */
   readonly makers: readonly Maker[];
@@ -86,7 +88,7 @@ export class Api {
 
   async #struck(request: ApiRequest, about: ResourceRequest | null): Promise<Answer> {
     const { user } = request;
-    const effects = this.#parts.faults.strike(user, about, user.groups.includes('system:masters'));
+    const effects = this.#parts.faults.strike(user, about);
     for (const effect of effects) {
       if (effect.kind === 'latency') await delay(effect.ms, undefined, { ref: false });
       if (effect.kind === 'drop') return { code: 0 };
@@ -121,6 +123,8 @@ export class Api {
   #plain(path: string): Answer {
     if (path === '/version' || path === '/version/') return jsonAnswer(200, version);
     if (['/livez', '/readyz', '/healthz'].includes(path)) return textAnswer(200, 'ok');
+    const page = this.#parts.pages.get(path);
+    if (page !== undefined) return jsonAnswer(200, page());
     const found = discover(path.replace(/\/$/, ''), this.#parts.types(), this.#parts.questions);
     return found === null ? textAnswer(404, '404 page not found\n') : jsonAnswer(200, found);
   }

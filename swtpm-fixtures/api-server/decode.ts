@@ -27,7 +27,7 @@ export function parseJson(text: string): Json {
   }
 }
 
-export function parseYamlText(text: string): Json {
+function parseYamlText(text: string): Json {
   try {
     return jsonSchema.parse(parseYaml(text));
   } catch (cause) {

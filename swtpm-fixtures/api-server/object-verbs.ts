@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
+import { pruneBuiltin } from './builtin-fields.ts';
 import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
 import {
   isEqual,
@@ -274,18 +275,14 @@ export class ObjectVerbs {
     object: KubeObject,
   ): KubeObject {
     const stored = type.face?.toStored(object) ?? object;
-    const { object: put } = this.#parts.store.put(
-      tableOf(type),
-      keyOf(request.namespace, request.name),
-      stored,
-    );
+    const { object: put } = this.#parts.store.put(tableOf(type), keyIn(type, request), stored);
     const after = type.face?.toShown(put) ?? put;
     this.#log(request, caller, before, after);
     return after;
   }
 
   #remove(type: ResourceType, request: ResourceRequest, caller: Caller, object: KubeObject): void {
-    this.#parts.store.remove(tableOf(type), keyOf(request.namespace, request.name));
+    this.#parts.store.remove(tableOf(type), keyIn(type, request));
     this.#parts.removed(type, object);
     this.#log(request, caller, object, null);
   }
@@ -297,7 +294,7 @@ export class ObjectVerbs {
     body: Json,
   ): { readonly object: KubeObject; readonly warnings: readonly string[] } {
     const decoded = decodeObject(body, type);
-    const pruned = type.strategy.prune?.(decoded) ?? { object: decoded, unknown: [] };
+    const pruned = type.strategy.prune?.(decoded) ?? pruneBuiltin(decoded, type.group, type.kind);
     const unknown = [...pruned.unknown, ...unknownOfMetadata(body).map((name) => `metadata.${name}`)];
     const warnings = unknown.map((name) => `unknown field "${name}"`);
     const { apiVersion, kind, metadata } = decoded;
@@ -400,8 +397,8 @@ export class ObjectVerbs {
     });
   }
 
-  #find(type: ResourceType, { namespace, name }: ResourceRequest): KubeObject | null {
-    const object = this.#parts.store.get(tableOf(type), keyOf(namespace, name))?.object;
+  #find(type: ResourceType, request: ResourceRequest): KubeObject | null {
+    const object = this.#parts.store.get(tableOf(type), keyIn(type, request))?.object;
     return object === undefined ? null : (type.face?.toShown(object) ?? object);
   }
 
@@ -476,7 +473,7 @@ const patchTypes = [
   'application/apply-patch+yaml',
 ];
 
-export function isDryRun({ query }: ResourceRequest): boolean {
+function isDryRun({ query }: ResourceRequest): boolean {
   const values = query.getAll('dryRun').filter((value) => value !== '');
   if (values.some((value) => value !== 'All')) {
     throw status.invalid({ group: 'meta.k8s.io', resource: 'PatchOptions' }, [
@@ -484,6 +481,11 @@ export function isDryRun({ query }: ResourceRequest): boolean {
     ]);
   }
   return values.length > 0;
+}
+
+/** A namespace is in none, though its path reads as if it were in itself. */
+function keyIn({ namespaced }: ResourceType, { namespace, name }: ResourceRequest): string {
+  return keyOf(namespaced ? namespace : '', name);
 }
 
 function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {

@@ -134,7 +134,7 @@ export function unsupportedMediaType(accepted: readonly string[]): ApiError {
 }
 
 /** How a value stands in the text of a cause. */
-export function quoted(value: Json | undefined): string {
+function quoted(value: Json | undefined): string {
   if (typeof value === 'string') return JSON.stringify(value);
   return value === undefined ? 'null' : JSON.stringify(value);
 }
