@@ -242,7 +242,7 @@ export class ObjectVerbs {
     const attempt = this.#attempt('UPDATE', type, request, caller, decoded, old);
     this.#parts.admission.admit(attempt);
     if (resourceVersion === '' && !type.unconditionalUpdate && !isApplied) {
-      const cause = status.invalidValue('metadata.resourceVersion', 0, 'must be specified for an update');
+      const cause = status.missingVersion();
       throw status.invalid({ group: type.group, resource: type.kind, name: request.name }, [cause]);
     }
     if (resourceVersion !== '' && resourceVersion !== old.metadata.resourceVersion) {

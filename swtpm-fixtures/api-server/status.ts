@@ -151,6 +151,12 @@ export function invalidValue(field: string, value: Json | undefined, detail: str
   return { type: 'FieldValueInvalid', field, message: `Invalid value: ${quoted(value)}: ${detail}` };
 }
 
+/** An update of a type that is never changed blindly. */
+export function missingVersion(): Cause {
+  const message = 'Invalid value: 0x0: must be specified for an update';
+  return { type: 'FieldValueInvalid', field: 'metadata.resourceVersion', message };
+}
+
 export function duplicate(field: string, value: Json): Cause {
   return { type: 'FieldValueDuplicate', field, message: `Duplicate value: ${quoted(value)}` };
 }
