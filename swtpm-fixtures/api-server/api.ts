@@ -39,6 +39,8 @@ export interface ApiParts {
   readonly store: ObjectStore;
   /** Those of custom resources come and go. */
   readonly types: () => readonly ResourceType[];
+  /** What stands at a path that is about no resource. */
+  readonly pages: ReadonlyMap<string, () => JsonObject>;
   readonly questions: readonly Question[];
   /** POST to a subresource that makes something else, such as a token. */
   readonly makers: readonly Maker[];
@@ -121,6 +123,8 @@ export class Api {
   #plain(path: string): Answer {
     if (path === '/version' || path === '/version/') return jsonAnswer(200, version);
     if (['/livez', '/readyz', '/healthz'].includes(path)) return textAnswer(200, 'ok');
+    const page = this.#parts.pages.get(path);
+    if (page !== undefined) return jsonAnswer(200, page());
     const found = discover(path.replace(/\/$/, ''), this.#parts.types(), this.#parts.questions);
     return found === null ? textAnswer(404, '404 page not found\n') : jsonAnswer(200, found);
   }

@@ -64,8 +64,8 @@ export class ObjectStore {
     return found.sort(([one], [other]) => (one < other ? -1 : 1));
   }
 
-  size(table: string): number {
-    return this.#tables.get(table)?.size ?? 0;
+  tables(): readonly string[] {
+    return [...this.#tables.keys()];
   }
 
   put(table: string, key: string, object: KubeObject): Stored {

@@ -274,18 +274,14 @@ export class ObjectVerbs {
     object: KubeObject,
   ): KubeObject {
     const stored = type.face?.toStored(object) ?? object;
-    const { object: put } = this.#parts.store.put(
-      tableOf(type),
-      keyOf(request.namespace, request.name),
-      stored,
-    );
+    const { object: put } = this.#parts.store.put(tableOf(type), keyIn(type, request), stored);
     const after = type.face?.toShown(put) ?? put;
     this.#log(request, caller, before, after);
     return after;
   }
 
   #remove(type: ResourceType, request: ResourceRequest, caller: Caller, object: KubeObject): void {
-    this.#parts.store.remove(tableOf(type), keyOf(request.namespace, request.name));
+    this.#parts.store.remove(tableOf(type), keyIn(type, request));
     this.#parts.removed(type, object);
     this.#log(request, caller, object, null);
   }
@@ -400,8 +396,8 @@ export class ObjectVerbs {
     });
   }
 
-  #find(type: ResourceType, { namespace, name }: ResourceRequest): KubeObject | null {
-    const object = this.#parts.store.get(tableOf(type), keyOf(namespace, name))?.object;
+  #find(type: ResourceType, request: ResourceRequest): KubeObject | null {
+    const object = this.#parts.store.get(tableOf(type), keyIn(type, request))?.object;
     return object === undefined ? null : (type.face?.toShown(object) ?? object);
   }
 
@@ -484,6 +480,11 @@ export function isDryRun({ query }: ResourceRequest): boolean {
     ]);
   }
   return values.length > 0;
+}
+
+/** A namespace is in none, though its path reads as if it were in itself. */
+function keyIn({ namespaced }: ResourceType, { namespace, name }: ResourceRequest): string {
+  return keyOf(namespaced ? namespace : '', name);
 }
 
 function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {
