@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Cluster } from '../enrolment/cluster.ts';
 import type { ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
+import { Rejection } from '../protocol/rejection.ts';
 import { type Access, type AccessConfig, readAccess } from './access.ts';
 import { createAgentTokens } from './agent-tokens.ts';
 import { NodeCache } from './node-cache.ts';
@@ -84,13 +85,17 @@ function openWith(
     all: () => cache.all(),
     onChange: (listener) => cache.onChange(listener),
   };
-  const reviews = new TokenReviews({ requests, monotonic });
-  const nodeOfToken = createAgentTokens({ reviews, account: accountOf(config.agentAccount, namespace) });
+  const ofAgents = new TokenReviews({ requests, lane: 'agents', monotonic });
+  const ofPeople = new TokenReviews({ requests, lane: 'people', monotonic });
+  const nodeOfToken = createAgentTokens({
+    reviews: ofAgents,
+    account: accountOf(config.agentAccount, namespace),
+  });
   const labels: Readonly<Record<string, string>> = {};
   const wantsToken = {
     always: () => true,
     never: () => false,
-    // Before the first list nobody knows which names are Nodes: then it is wanted from all.
+    // While nobody knows which names are Nodes it is wanted from all.
     nodes: (name: string) => !watch.synced || cache.get(name) !== null,
   }[config.agentTokens];
   return {
@@ -98,7 +103,8 @@ function openWith(
     writer: createWriter({ requests, namespace, now }),
     cluster: {
       async providerIdOf(name) {
-        if (!watch.synced) throw new Error(`the cluster is not known at present: ${telling.text()}`);
+        if (!watch.synced)
+          throw new Rejection('enrolment_pending', `the cluster is not known at present: ${telling.text()}`);
         return cache.get(name)?.providerId ?? null;
       },
       nodeOfToken,
@@ -106,7 +112,7 @@ function openWith(
       systemUuidOf: (name) => cache.get(name)?.systemUuid ?? null,
       wantsToken,
     },
-    operators: createOperators({ reviews, requests, audience: config.operatorAudience, monotonic }),
+    operators: createOperators({ reviews: ofPeople, requests, audience: config.operatorAudience, monotonic }),
     namespace,
     fault: telling.fault,
     async [Symbol.asyncDispose]() {
