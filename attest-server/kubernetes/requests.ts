@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
+import type { Readable } from 'node:stream';
 import { ClusterError } from '../marking/ports.ts';
 import type { Access, Credentials, TlsOptions } from './access.ts';
 import { Lane } from './lane.ts';
@@ -105,7 +106,7 @@ export class Requests implements Disposable {
   }
 
   /** An answer that goes on until the signal. Its head comes in time, or not at all. @throws ClusterError */
-  async stream(asked: Request, signal: AbortSignal): Promise<IncomingMessage> {
+  async stream(asked: Request, signal: AbortSignal): Promise<Readable> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error('no answer in time')), this.#within);
     try {
