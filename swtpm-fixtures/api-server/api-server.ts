@@ -110,7 +110,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       const user = tokens.userOf(token);
       if (user === null) return serviceTokens.review(token, audiences);
       // A token file knows no audiences: its tokens are for the API itself.
-      return audiences.includes(apiAudience) ? { user, audiences: [apiAudience] } : 'invalid bearer token';
+      return audiences.includes(apiAudience) ? { user, audiences: [apiAudience] } : 'unknown';
     };
     const tokenRequest = {
       operation: 'CREATE',

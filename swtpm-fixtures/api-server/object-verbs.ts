@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
+import { pruneBuiltin } from './builtin-fields.ts';
 import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
 import {
   isEqual,
@@ -241,7 +242,7 @@ export class ObjectVerbs {
     const attempt = this.#attempt('UPDATE', type, request, caller, decoded, old);
     this.#parts.admission.admit(attempt);
     if (resourceVersion === '' && !type.unconditionalUpdate && !isApplied) {
-      const cause = status.invalidValue('metadata.resourceVersion', 0, 'must be specified for an update');
+      const cause = status.missingVersion();
       throw status.invalid({ group: type.group, resource: type.kind, name: request.name }, [cause]);
     }
     if (resourceVersion !== '' && resourceVersion !== old.metadata.resourceVersion) {
@@ -293,7 +294,7 @@ export class ObjectVerbs {
     body: Json,
   ): { readonly object: KubeObject; readonly warnings: readonly string[] } {
     const decoded = decodeObject(body, type);
-    const pruned = type.strategy.prune?.(decoded) ?? { object: decoded, unknown: [] };
+    const pruned = type.strategy.prune?.(decoded) ?? pruneBuiltin(decoded, type.group, type.kind);
     const unknown = [...pruned.unknown, ...unknownOfMetadata(body).map((name) => `metadata.${name}`)];
     const warnings = unknown.map((name) => `unknown field "${name}"`);
     const { apiVersion, kind, metadata } = decoded;
@@ -472,7 +473,7 @@ const patchTypes = [
   'application/apply-patch+yaml',
 ];
 
-export function isDryRun({ query }: ResourceRequest): boolean {
+function isDryRun({ query }: ResourceRequest): boolean {
   const values = query.getAll('dryRun').filter((value) => value !== '');
   if (values.some((value) => value !== 'All')) {
     throw status.invalid({ group: 'meta.k8s.io', resource: 'PatchOptions' }, [

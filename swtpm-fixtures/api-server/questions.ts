@@ -27,7 +27,7 @@ export function questions(review: Reviewer, authorizer: Authorizer): readonly Qu
         // Without a user there is an empty one, and what is wrong beside it.
         const status: JsonObject =
           typeof found === 'string'
-            ? { user: {}, error: found }
+            ? { user: {}, error: `[invalid bearer token, ${found}]` }
             : {
                 authenticated: true,
                 user: userInfo(found.user),

@@ -7,7 +7,7 @@ import type { ObjectStore } from './object-store.ts';
 import { badRequest, conflict, invalid, invalidValue, notFound } from './status.ts';
 import { serviceAccount, type User } from './users.ts';
 
-export const issuer = 'https://kubernetes.default.svc.cluster.local';
+const issuer = 'https://kubernetes.default.svc.cluster.local';
 /** What a token is for that names no audience. */
 export const apiAudience = issuer;
 
@@ -167,11 +167,11 @@ export class ServiceTokens {
 
   #verified(token: string): Claims | string {
     const [header = '', payload = '', signature = '', ...more] = token.split('.');
-    if (signature === '' || more.length > 0) return 'invalid bearer token';
+    if (signature === '' || more.length > 0) return 'unknown';
     const key = createPublicKey(this.#keys.privateKey);
     const bytes = Buffer.from(signature, 'base64url');
     const signed = Buffer.from(`${header}.${payload}`);
-    if (!verify('sha256', signed, { key, dsaEncoding: 'ieee-p1363' }, bytes)) return 'invalid bearer token';
+    if (!verify('sha256', signed, { key, dsaEncoding: 'ieee-p1363' }, bytes)) return 'unknown';
     const claims = claimsSchema.parse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8')));
     const now = Math.floor(this.#parts.now() / 1000);
     if (now >= claims.exp) return 'service account token has expired';
