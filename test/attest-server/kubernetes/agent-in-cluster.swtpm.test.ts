@@ -39,7 +39,10 @@ describe('an agent in a cluster', () => {
     const clusterTokenFile = join(folder, 'token');
     await using agent = await startAgent(machine, 'node-1', { ...agentsOf(world), clusterTokenFile });
     await world.until(() => agent.states.filter(({ phase }) => phase === 'offline').length >= 2, 10_000);
-    assert.equal(agent.states.some(({ phase }) => phase === 'sent'), false);
+    assert.equal(
+      agent.states.some(({ phase }) => phase === 'sent'),
+      false,
+    );
     await writeFile(clusterTokenFile, 'first.good.token');
     await world.until(() => world.verdicts.length > 0, 30_000);
     // As the kubelet does it: another file under the same name.
@@ -50,6 +53,9 @@ describe('an agent in a cluster', () => {
     const before = agent.states.filter(({ phase }) => phase === 'verdict').length;
     await world.restart();
     await world.until(() => agent.states.filter(({ phase }) => phase === 'verdict').length > before, 30_000);
-    assert.equal((await world.audit()).some(({ code }) => code === 'token_rejected'), false);
+    assert.equal(
+      (await world.audit()).some(({ code }) => code === 'token_rejected'),
+      false,
+    );
   });
 });
