@@ -19,8 +19,8 @@ export interface KubernetesConfig extends AccessConfig {
   readonly agentAccount: string;
   /** From whom a token is wanted: from every agent, from those of names that are Nodes, from nobody. */
   readonly agentTokens: 'always' | 'nodes' | 'never';
-  /** For whom tokens of operators are made; null: for the API itself. */
-  readonly operatorAudience: string | null;
+  /** For whom tokens of operators are made, null for the API itself; nobody comes by the cluster where there is none. */
+  readonly operators: { readonly audience: string | null } | null;
 }
 
 export interface KubernetesParts {
@@ -42,7 +42,8 @@ export interface Kubernetes extends AsyncDisposable {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
   readonly cluster: Cluster;
-  readonly operators: Operators;
+  /** Null: the cluster makes nobody an operator here. */
+  readonly operators: Operators | null;
   /** The server's own. */
   readonly namespace: string;
   /** Why the cluster is not known at present; null where it is. */
@@ -112,7 +113,8 @@ function openWith(
       systemUuidOf: (name) => cache.get(name)?.systemUuid ?? null,
       wantsToken,
     },
-    operators: createOperators({ reviews: ofPeople, requests, audience: config.operatorAudience, monotonic }),
+    operators:
+      config.operators && createOperators({ ...config.operators, reviews: ofPeople, requests, monotonic }),
     namespace,
     fault: telling.fault,
     async [Symbol.asyncDispose]() {

@@ -88,13 +88,15 @@ describe('the configuration of the server', () => {
       host: 'fd00::1',
       port: 6443,
       namespace: null,
-      agentAccount: 'assay-agent',
+      agentAccount: 'assay-agents/assay-agent',
       agentTokens: 'always',
-      operatorAudience: 'assay',
+      operators: { audience: 'assay' },
     });
     const file = 'kubernetes: {api: /etc/kubeconfig, agentAccount: a/b, operatorAudience: api}';
-    const { agentAccount, operatorAudience } = configOf(file).kubernetes ?? {};
-    assert.deepEqual([agentAccount, operatorAudience], ['a/b', null]);
+    const { agentAccount, operators } = configOf(file).kubernetes ?? {};
+    assert.deepEqual([agentAccount, operators], ['a/b', { audience: null }]);
+    const nobody = configOf('kubernetes: {api: pod, operatorAudience: none}').kubernetes;
+    assert.equal(nobody?.operators, null);
     const wrong = 'kubernetes: {agentAccount: a/b/c, agentTokens: sometimes, namespace: A, port: 0.5}';
     assert.deepEqual(keysOf(wrong).toSorted(), [
       'kubernetes.agentAccount',

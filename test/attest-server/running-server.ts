@@ -105,6 +105,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             cloudProgram: settings.cloudProgram ?? null,
             'kubernetes.api': settings.kubeconfig,
             'kubernetes.namespace': 'assay',
+            'kubernetes.agentAccount': 'assay-agent',
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,

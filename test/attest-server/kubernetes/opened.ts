@@ -52,7 +52,7 @@ export async function opened(
       namespace: null,
       agentAccount: 'assay-agent',
       agentTokens: 'always',
-      operatorAudience: 'assay',
+      operators: { audience: 'assay' },
       ...config,
     },
     {
