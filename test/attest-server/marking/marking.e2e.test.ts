@@ -28,7 +28,7 @@ describe('a server in a cluster', () => {
     // What a service account may do is tried with manifests/rbac.
     api = await openApiServer({ rbac: false });
     await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
-    world = await startTestServer({ kubeconfig: await api.kubeconfig(server) });
+    world = await startTestServer({ kubeconfig: await api.kubeconfig(server), agentTokens: 'never' });
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
@@ -141,7 +141,10 @@ describe('a server in a cluster', () => {
   });
 
   it('leaves all marks to the server that has the lease', async () => {
-    await using other = await startTestServer({ kubeconfig: await api.kubeconfig(server) });
+    await using other = await startTestServer({
+      kubeconfig: await api.kubeconfig(server),
+      agentTokens: 'never',
+    });
     await other.until(
       async () => (await other.metric('assay_reconcile_errors_total{reason="conflict"}')) === 0,
     );
