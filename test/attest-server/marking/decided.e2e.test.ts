@@ -37,7 +37,7 @@ describe('what people decide about a cluster', () => {
     api = await openApiServer({ rbac: false });
     await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
     const kubeconfig = await api.kubeconfig(serviceAccount('assay', 'assay-server'));
-    world = await startTestServer({ kubeconfig, policy });
+    world = await startTestServer({ kubeconfig, agentTokens: 'never', policy });
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
