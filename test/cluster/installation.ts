@@ -1,5 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { at, isObject, type Json, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import {
+  at,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  textAt,
+} from '../../swtpm-fixtures/api-server/json.ts';
 import type { ClusterClient, Reply } from './cluster-client.ts';
 import { collectionOf, manifestFiles, nameOf, objectsOf, pathOf } from './manifest-objects.ts';
 
@@ -26,7 +33,8 @@ export class Installation implements AsyncDisposable {
     try {
       for (const file of manifestFiles) {
         for (const object of objectsOf(file)) await installation.make(object);
-        if (file.startsWith('crds/')) await Promise.all(objectsOf(file).map((object) => established(client, object)));
+        if (file.startsWith('crds/'))
+          await Promise.all(objectsOf(file).map((object) => established(client, object)));
       }
       return installation;
     } catch (error) {
@@ -60,7 +68,8 @@ export async function eventually<T>(
   for (let wait = 10; ; wait = Math.min(wait * 2, 500)) {
     const found = await asked();
     if (found !== null) return found;
-    if (performance.now() > end) throw new Error(`after ${wellWithin / 1000} s still not so: ${what} ${saw()}`);
+    if (performance.now() > end)
+      throw new Error(`after ${wellWithin / 1000} s still not so: ${what} ${saw()}`);
     await sleep(wait);
   }
 }
@@ -91,7 +100,10 @@ function established(client: ClusterClient, definition: JsonObject): Promise<Jso
 }
 
 function collectionOfDefined(definition: JsonObject): string {
-  const [group, plural] = [textAt(definition, 'spec', 'group'), textAt(definition, 'spec', 'names', 'plural')];
+  const [group, plural] = [
+    textAt(definition, 'spec', 'group'),
+    textAt(definition, 'spec', 'names', 'plural'),
+  ];
   return `/apis/${group}/${textAt(listAt(definition, 'spec', 'versions')[0], 'name')}/${plural}`;
 }
 
@@ -166,7 +178,9 @@ function gone({ code }: Reply, ...wanted: readonly number[]): true | null {
 async function removeNamespace(client: ClusterClient, namespace: JsonObject): Promise<void> {
   const path = pathOf(namespace);
   const inIt = [
-    ...['pods', 'serviceaccounts', 'configmaps', 'events'].map((plural) => `/api/v1/namespaces/${nameOf(namespace)}/${plural}`),
+    ...['pods', 'serviceaccounts', 'configmaps', 'events'].map(
+      (plural) => `/api/v1/namespaces/${nameOf(namespace)}/${plural}`,
+    ),
     ...['roles', 'rolebindings'].map(
       (plural) => `/apis/rbac.authorization.k8s.io/v1/namespaces/${nameOf(namespace)}/${plural}`,
     ),

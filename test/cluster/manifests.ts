@@ -1,141 +1,25 @@
-import assert from 'node:assert/strict';
-import { after, before, type Context, describe, it } from 'mocha';
-import type { JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
-import { at, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
-import { type MarkCase, type MarksOfCase, conditionOfCases, markCases } from './mark-cases.ts';
-import { eventually } from './installation.ts';
-import { agent, controller, nodeOf, outcomeOf, personOf, type Person, server, userOf, World } from './world.ts';
-
-const merge = 'application/merge-patch+json';
-const apply = 'application/apply-patch+yaml';
-const attestations = '/apis/assay.dev/v1alpha1/nodeattestations';
-const latches = '/apis/assay.dev/v1alpha1/assaylatches';
-const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+import { after, before, describe } from 'mocha';
+import { describeAttestations } from './attestations.ts';
+import { describeLatch } from './latch.ts';
+import { describeMarks } from './marks.ts';
+import { describeRights } from './rights.ts';
+import { World } from './world.ts';
 
 /** What manifests/ promises, tried at an API server. @param kubeconfig null: there is none, and all is skipped */
 export function describeManifests(where: string, kubeconfig: (() => Promise<string>) | null): void {
   describe(`the manifests in ${where}`, function () {
     this.timeout(120_000);
     let world: World;
+    const worldOf = () => world;
     before(async function () {
       if (kubeconfig === null) this.skip();
       world = await World.open(await kubeconfig());
     });
     after(() => world?.[Symbol.asyncDispose]());
-
-    /** Skips what rests on a part of the API server that is off, and says so. */
-    const needs = (test: Context, feature: keyof World['features']) => {
-      const why = world.features[feature];
-      if (why === null) return;
-      console.log(`    skipped, ${feature} is off: ${why}`);
-      test.skip();
-    };
-
-    describe('marks', () => {
-      const nodes = new Map<string, string>();
-      before(async () => {
-        let made = 0;
-        for (const { old } of markCases) {
-          const key = JSON.stringify(old);
-          if (old === null || nodes.has(key)) continue;
-          made += 1;
-          const name = world.named(`${made}`);
-          await makeMarked(world, name, old);
-          nodes.set(key, name);
-        }
-        if (world.features.rbac !== null) return;
-        const [probe = ''] = nodes.values();
-        await eventually('the policy on marks acts', async () => {
-          const taints = [{ key: 'assay.dev/probe', effect: 'NoSchedule' }];
-          const path = `/api/v1/nodes/${probe}?dryRun=All`;
-          const reply = await world.ask({ method: 'PATCH', path, body: { spec: { taints } }, contentType: merge, as: controller });
-          return outcomeOf(reply) === 'assay-marks' ? true : null;
-        });
-      });
-
-      let created = 0;
-      for (const { title, who, old, next, status, isAllowed } of markCases) {
-        const where = status === true ? ' (status)' : '';
-        it(`${who} ${title}${where}: ${isAllowed ? 'let pass' : 'denied'}`, async function () {
-          needs(this, 'rbac');
-          if (who === 'kubelet' && world.features.nodeRestriction !== null) needs(this, 'nodeRestriction');
-          created += 1;
-          const name = old === null ? world.named(`new-${created}`) : (nodes.get(JSON.stringify(old)) ?? assert.fail());
-          const reply =
-            old === null
-              ? await world.ask({ method: 'POST', path: '/api/v1/nodes?dryRun=All', body: bodyOf(name, next), as: asOf(who, name) })
-              : await write(name, { who, old, next, ...(status && { status }) });
-          const outcome = outcomeOf(reply);
-          if (isAllowed) assert.equal(outcome, 'allowed');
-          // A kubelet's taints and labels are refused by NodeRestriction before.
-          else if (who !== 'kubelet') assert.equal(outcome, 'assay-marks');
-          else assert.match(outcome, /^assay-marks$|^403 Forbidden: .*is not allowed to/);
-        });
-      }
-
-      /** Changes what differs, as patches do, and leaves what others have on the Node. */
-      async function write(
-        name: string,
-        { who, old, next, status }: Pick<MarkCase, 'who' | 'next' | 'status'> & { readonly old: MarksOfCase },
-      ) {
-        const { body } = await world.ask({ method: 'GET', path: `/api/v1/nodes/${name}` });
-        const removed = Object.keys(old.labels ?? {}).filter((key) => next.labels?.[key] === undefined);
-        const labels = { ...next.labels, ...Object.fromEntries(removed.map((key) => [key, null])) };
-        const wanted = bodyOf(name, next);
-        const ours = new Set(listAt(bodyOf(name, old), 'spec', 'taints').map((taint) => textAt(taint, 'key')));
-        const others = listAt(body, 'spec', 'taints').filter((taint) => !ours.has(textAt(taint, 'key')));
-        const patch = {
-          ...(Object.keys(labels).length > 0 && { metadata: { labels } }),
-          ...(status === true
-            ? { status: { conditions: listAt(wanted, 'status', 'conditions') } }
-            : { spec: { taints: [...others, ...listAt(wanted, 'spec', 'taints')] } }),
-        };
-        const isUntouched = JSON.stringify(old.taints ?? []) === JSON.stringify(next.taints ?? []);
-        const { spec: _, ...withoutTaints } = patch;
-        return world.ask({
-          method: 'PATCH',
-          path: `/api/v1/nodes/${name}${status === true ? '/status' : ''}?dryRun=All`,
-          body: JSON.parse(JSON.stringify(isUntouched ? withoutTaints : patch)),
-          contentType: merge,
-          as: asOf(who, name),
-        });
-      }
-    });
+    describeRights(worldOf);
+    describeMarks(worldOf);
+    describeAttestations(worldOf);
+    // The last one, since it changes a definition.
+    describeLatch(worldOf);
   });
-}
-
-function asOf(who: MarkCase['who'], node: string) {
-  return userOf(who, node);
-}
-
-/** By an administrator, in the order in which it is allowed. */
-async function makeMarked(world: World, name: string, marks: MarksOfCase): Promise<void> {
-  const { labels, ...rest } = marks;
-  await world.installation.make(bodyOf(name, rest));
-  if (labels === undefined) return;
-  const path = `/api/v1/nodes/${name}`;
-  const reply = await world.ask({ method: 'PATCH', path, body: { metadata: { labels } }, contentType: merge });
-  assert.equal(reply.code, 200, reply.text);
-}
-
-function bodyOf(name: string, { taints, labels, condition, ready = 'KubeletReady' }: MarksOfCase): JsonObject {
-  const at = '2026-11-27T00:00:00Z';
-  const times = { lastHeartbeatTime: at, lastTransitionTime: at };
-  return nodeOf(name, {
-    ...(labels && { metadata: { labels } }),
-    spec: { taints: (taints ?? []).map(taintOf) },
-    status: {
-      conditions: [
-        { type: 'Ready', status: 'True', reason: ready, message: 'kubelet is posting', ...times },
-        ...(condition === undefined
-          ? []
-          : [{ type: conditionOfCases, status: condition, reason: 'Made', message: 'made', ...times }]),
-      ],
-    },
-  });
-}
-
-function taintOf(text: string): JsonObject {
-  const [, key = '', value, effect = 'NoSchedule'] = /^([^=:]+)(?:=([^:]*))?(?::(\w+))?$/.exec(text) ?? [];
-  return { key, ...(value !== undefined && { value }), effect };
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Context } from 'mocha';
 import { type JsonObject, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { kubelet, operator, serviceAccount, type User } from '../../swtpm-fixtures/api-server/users.ts';
 import { type Asked, ClusterClient, type Reply } from './cluster-client.ts';
@@ -83,10 +84,13 @@ export class World implements AsyncDisposable {
       [server, { group: '', resource: 'configmaps', namespace: 'assay', verb: 'create' }],
       [server, { group: '', resource: 'events', namespace: 'default', verb: 'create' }],
       [controller, { group: '', resource: 'nodes', verb: 'patch' }],
-      ...people.map((role) => [
-        personOf(role),
-        { group: 'assay.dev', resource: 'attestations', verb: role === 'exempt' ? 'exempt' : 'read' },
-      ] as const),
+      ...people.map(
+        (role) =>
+          [
+            personOf(role),
+            { group: 'assay.dev', resource: 'attestations', verb: role === 'exempt' ? 'exempt' : 'read' },
+          ] as const,
+      ),
     ] as const;
     for (const [user, attributes] of wanted) {
       await eventually(`${user.name} may ${attributes.verb}`, async () =>
@@ -102,6 +106,14 @@ export class World implements AsyncDisposable {
       this.client[Symbol.dispose]();
     }
   }
+}
+
+/** Skips a test that rests on a part of the API server that is off, and says so. */
+export function needs(test: Context, { features }: World, feature: keyof Features): void {
+  const why = features[feature];
+  if (why === null) return;
+  console.log(`    skipped, ${feature} is off: ${why}`);
+  test.skip();
 }
 
 /** A Node with nothing but its name, and these members of its own. */
@@ -122,7 +134,10 @@ export function outcomeOf({ code, body, text }: Reply): string {
   return policy ?? `${code} ${textAt(body, 'reason')}: ${textAt(body, 'message')}`;
 }
 
-export function userOf(who: 'server' | 'kubelet' | 'controller' | 'exempt' | 'admin', node: string): User | undefined {
+export function userOf(
+  who: 'server' | 'kubelet' | 'controller' | 'exempt' | 'admin',
+  node: string,
+): User | undefined {
   switch (who) {
     case 'server':
       return server;
@@ -151,13 +166,14 @@ const helpers: readonly JsonObject[] = [
       },
     ],
   },
-  ...[['controller', 'assay-test-controller'] as const, ...people.map((role) => [role, `assay-${role}`] as const)].map(
-    ([who, role]) => ({
-      apiVersion: `${rbac}/v1`,
-      kind: 'ClusterRoleBinding',
-      metadata: { name: `assay-test-${who}` },
-      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: role },
-      subjects: [{ apiGroup: rbac, kind: 'Group', name: `assay-test:${who}s` }],
-    }),
-  ),
+  ...[
+    ['controller', 'assay-test-controller'] as const,
+    ...people.map((role) => [role, `assay-${role}`] as const),
+  ].map(([who, role]) => ({
+    apiVersion: `${rbac}/v1`,
+    kind: 'ClusterRoleBinding',
+    metadata: { name: `assay-test-${who}` },
+    roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: role },
+    subjects: [{ apiGroup: rbac, kind: 'Group', name: `assay-test:${who}s` }],
+  })),
 ];
