@@ -6,7 +6,8 @@ import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';
 import type { LatchKeeper } from './latch-keeper.ts';
-import type { ClusterNodes, ClusterWriter, Exemption, Hold, Latch, Pause } from './ports.ts';
+import type { ClusterNodes, ClusterWriter, Committed, Exemption, Hold, Latch, Pause } from './ports.ts';
+import { type TrialMarks, type TriedVerdict, trialMarks } from './trial-marks.ts';
 import { type CoveredNode, type TrustTrial, trustTrial } from './trust.ts';
 import { type OursOnNode, oursOn, type Unmarked, unmarkAll } from './unmark.ts';
 
@@ -32,6 +33,9 @@ export interface ControlParts {
   /** As people see it; null: no node of that name is enrolled. */
   readonly stateOf: (node: string) => NodeState | null;
   readonly isEnrolled: (node: string) => boolean;
+  readonly committed: Pick<Committed, 'status'>;
+  /** The Node that this server runs on; null: not known. */
+  readonly ownNode: string | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -82,6 +86,8 @@ export interface Control {
     groups: readonly string[],
     by: string,
   ): Promise<{ readonly faults: readonly string[] } | ClusterShown>;
+  /** What a Node would be marked with by this verdict; null where the cluster has none of that name. */
+  tryMarks(node: string, tried: TriedVerdict): TrialMarks | null;
   tryUnmark(): { readonly latched: boolean; readonly nodes: readonly OursOnNode[] };
   /**
    * Pauses all marking, and removes every mark.
@@ -167,6 +173,12 @@ export function createControl(parts: ControlParts): Control {
       if (faults.length > 0) return { faults };
       await keeper.enable(latch);
       return shown();
+    },
+    tryMarks(name, tried) {
+      const node = nodes.get(name);
+      if (node === null) return null;
+      const by = { keys, ownNode: parts.ownNode, exemption: decisions.exemption(name), now: now() };
+      return trialMarks(tried, parts.committed.status(name), node, by);
     },
     tryUnmark: () => ({ latched: decisions.latch() !== null, nodes: oursOn(nodes.all(), taintKeys) }),
     async unmark({ by, reason, clusterUid }) {

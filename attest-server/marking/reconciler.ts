@@ -200,7 +200,7 @@ export class Reconciler {
     for (const node of this.#parts.nodes.all()) {
       const known = this.#knownOf(node);
       const { judged } = this.#assess(node, known);
-      if (judged.drift !== null && isTainted(marksOn(node, keys), keys)) breaker.grant(node.name, at);
+      if (judged.drift !== null && isTainted(marksOn(node, keys), judged, keys)) breaker.grant(node.name, at);
     }
     this.wakeAll();
   }
@@ -414,7 +414,7 @@ export class Reconciler {
       const breakable = {
         group: judged.group,
         drift: judged.drift,
-        isTainted: judged.drift !== null && isTainted(marksOn(node, keys), keys),
+        isTainted: judged.drift !== null && isTainted(marksOn(node, keys), judged, keys),
         mayBeTainted: isOn && (judged.state === 'untrusted' || judged.isReproving),
       };
       breaker.set(name, breakable, at, since);
@@ -597,8 +597,10 @@ function isOlder(told: ClusterNode, written: ClusterNode): boolean {
   return /^\d{1,20}$/.test(a) && /^\d{1,20}$/.test(b) ? BigInt(a) < BigInt(b) : a !== b;
 }
 
-function isTainted({ taints }: MarksOnNode, { untrusted, reproving }: TaintKeys): boolean {
-  return taints.some(({ key }) => key === untrusted || key === reproving);
+/** Whether it carries the taint that its state asks for. */
+function isTainted({ taints }: MarksOnNode, { state }: JudgedNode, keys: TaintKeys): boolean {
+  const wanted = state === 'untrusted' ? keys.untrusted : keys.reproving;
+  return taints.some(({ key }) => key === wanted);
 }
 
 /** The same marks in other words: they can wait, so that a node that changes each second loads no API. */

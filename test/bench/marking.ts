@@ -5,7 +5,8 @@ import { renewEvery } from '../../attest-server/marking/lease.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { openStore } from '../../attest-server/store/open.ts';
 import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
-import { serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
+import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
+import { namespaceOfServer } from '../attest-server/kubernetes/namespace-of-server.ts';
 import { madeStatus } from '../attest-server/marking/made-marking.ts';
 import { MarkedCluster } from '../attest-server/marking/marked-cluster.ts';
 import { inFolder } from './attestation.ts';
@@ -106,6 +107,7 @@ async function benchResync(): Promise<MarkingFigures['resync']> {
       machines.map(({ name, tpm }) => [name, tpm.ekDigest]),
     );
     await using api = await openApiServer({ rbac: false });
+    await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
     for (const { name } of machines) await api.createNode(name);
     api.log.clear();
     const kubeconfig = await api.kubeconfig(server);

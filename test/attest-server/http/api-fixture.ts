@@ -159,6 +159,7 @@ export interface World {
   readonly answering: Map<string, () => void>;
   rollback: string | null;
   policySource: string;
+  policyText: string;
   readonly faulty: { readonly part: string; readonly at: number; readonly text: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
@@ -204,6 +205,7 @@ export function emptyWorld(): World {
     answering: new Map(),
     rollback: null,
     policySource: '/etc/assay/policy.yaml',
+    policyText: 'kind: Policy\n',
     faulty: [],
     waiting: [],
     unsupported: [],
@@ -397,7 +399,7 @@ export function portsOf(world: World): ApiPorts {
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
     },
     policies: {
-      simulate: async () => ({ items: [], next: null }),
+      simulate: async () => ({ items: [], next: null, latched: [] }),
       async simulateReference(name, action, { after = '', limit }) {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         const found = world.references.find((reference) => reference.name === name);
@@ -418,7 +420,7 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     advise: nextStep,
-    policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
+    policy: () => ({ name: 'strict', revision: '0123456789ab', text: world.policyText, groups: [] }),
     ready: () => world.ready,
     challengeNow(node) {
       world.asked.push(node);

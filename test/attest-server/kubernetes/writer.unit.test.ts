@@ -127,19 +127,27 @@ describe('what the server writes into its cluster', () => {
   });
 
   it('is not waited for longer than its bound, and delays nothing else', async () => {
-    using _hang = api.faults.add({ verbs: ['patch'], resource: 'nodes', effect: { kind: 'hang', ms: 60_000 } });
-    const { writer, nodes } = room.kubernetes;
-    const started = performance.now();
-    const hanging = Array.from({ length: 8 }, () =>
-      refusal(writer.patchNode('n1', [{ op: 'add', path: '/spec/taints', value: [taint] }])),
-    );
+    using _hang = api.faults.add({
+      verbs: ['patch'],
+      resource: 'nodes',
+      effect: { kind: 'hang', ms: 60_000 },
+    });
+    await using other = await opened(api, {}, { requestWithin: 2_000 });
+    const { writer, nodes } = other.kubernetes;
+    let settled = 0;
+    const hanging = Array.from({ length: 8 }, async () => {
+      const error = await refusal(
+        writer.patchNode('n1', [{ op: 'add', path: '/spec/taints', value: [taint] }]),
+      );
+      settled += 1;
+      return error;
+    });
     await api.createNode('n2');
     await until(() => nodes.get('n2') !== null);
-    assert.deepEqual((await writer.workloads()).daemonSets, []);
-    assert.ok(performance.now() - started < 400);
+    assert.match(await writer.uid(), /^[0-9a-f-]{36}$/);
+    assert.equal(settled, 0);
     for (const { reason } of await Promise.all(hanging)) assert.equal(reason, 'unreachable');
-    assert.ok(performance.now() - started < 3_000);
-    assert.ok(room.asked.includes('patch nodes none'));
+    assert.ok(other.asked.includes('patch nodes none'));
   });
 
   it('says which definitions are missing, and keeps one NodeAttestation a node where they are there', async () => {

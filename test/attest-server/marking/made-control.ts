@@ -54,6 +54,8 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
       },
       stateOf: (node) => states.get(node) ?? null,
       isEnrolled: (node) => states.has(node),
+      committed: { status: () => null },
+      ownNode: null,
       now,
     }),
     decisions,

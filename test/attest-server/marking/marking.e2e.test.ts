@@ -4,11 +4,12 @@ import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
-import { kubelet, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
+import { administrator, kubelet, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
@@ -26,7 +27,8 @@ describe('a server in a cluster', () => {
   before(async () => {
     // What a service account may do is tried with manifests/rbac.
     api = await openApiServer({ rbac: false });
-    world = await startTestServer({ kubeconfig: await api.kubeconfig(server) });
+    await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
+    world = await startTestServer({ kubeconfig: await api.kubeconfig(server), agentTokens: 'never' });
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
@@ -139,7 +141,10 @@ describe('a server in a cluster', () => {
   });
 
   it('leaves all marks to the server that has the lease', async () => {
-    await using other = await startTestServer({ kubeconfig: await api.kubeconfig(server) });
+    await using other = await startTestServer({
+      kubeconfig: await api.kubeconfig(server),
+      agentTokens: 'never',
+    });
     await other.until(
       async () => (await other.metric('assay_reconcile_errors_total{reason="conflict"}')) === 0,
     );
