@@ -4,6 +4,7 @@ export type AgentErrorCode =
   | 'out_folder'
   | 'ca_file'
   | 'join_token'
+  | 'cluster_token'
   | 'tpm_broker'
   | 'netfilter'
   | 'server_identity'

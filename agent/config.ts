@@ -34,6 +34,8 @@ export interface AgentConfig {
   /** PEM of the only authority that may vouch for the server; null where the join token names it. */
   readonly caFile: string | null;
   readonly joinTokenFile: string | null;
+  /** Token of its service account, bound to the server's audience; null: the server asks for none. */
+  readonly clusterTokenFile: string | null;
   /** Stands for `/` when /proc, /sys and /etc are read. */
   readonly sysroot: string;
   /** Whether it looks once a second for what changed on the node, and says so. */
@@ -83,6 +85,15 @@ export const agentSettings = {
       .default(null)
       .describe(
         'file with a join token, which also names the authority. Either this or `caFile` is required',
+      ),
+  },
+  clusterTokenFile: {
+    variable: 'ASSAY_AGENT_CLUSTER_TOKEN_FILE',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'in a cluster, the projected token of its service account, with the audience `assay`; read anew at each connection',
       ),
   },
   tcti: {
@@ -176,6 +187,7 @@ export function configOf(values: AgentValues): AgentConfig {
     stateDir: resolve(values.stateDir),
     caFile: values.caFile === null ? null : resolve(values.caFile),
     joinTokenFile: values.joinTokenFile === null ? null : resolve(values.joinTokenFile),
+    clusterTokenFile: values.clusterTokenFile === null ? null : resolve(values.clusterTokenFile),
     sysroot: resolve(values.sysroot),
     watch: values.watch,
     logLevel: values.logLevel,

@@ -32,6 +32,8 @@ export interface ConversationParts {
   readonly tpm: (QuotingTpm & ActivatingTpm) | null;
   /** `<id>.<secret>`; null where none is to be shown. */
   readonly joinToken: string | null;
+  /** Of its service account in a cluster; null where none is to be shown. */
+  readonly clusterToken: string | null;
   /** The latest checkpoint of the server's audit log; null before the first. */
   readonly checkpoint?: string | null;
   /** Digests of the authorities that are trusted for the server. */
@@ -70,7 +72,9 @@ export interface Conversation {
 /** Says hello and answers until the connection is over. */
 export function startConversation(channel: Channel, parts: ConversationParts): Conversation {
   const { joinToken, on, tpm } = parts;
-  const hello = helloText(parts);
+  // A server of 0.1.0 is in no cluster, and would take the frame for nonsense.
+  const clusterToken = parts.saysWhatItSpeaks ? parts.clusterToken : null;
+  const hello = helloText(parts, clusterToken !== null);
   const connection = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
 
   // One answer at a time; a newer question replaces one that still waits, so a flood costs one place.
@@ -135,6 +139,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   });
   channel.send(hello);
   if (joinToken !== null) channel.send(binaryFrame('joinToken', Buffer.from(joinToken)));
+  if (clusterToken !== null) channel.send(binaryFrame('clusterToken', Buffer.from(clusterToken)));
   on.sent('hello');
   return {
     closed: channel.closed,
@@ -148,7 +153,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   };
 }
 
-function helloText(parts: ConversationParts): string {
+function helloText(parts: ConversationParts, showsClusterToken: boolean): string {
   const { identity, checkpoint, authorities } = parts;
   const hello: Hello = {
     type: 'hello',
@@ -160,6 +165,7 @@ function helloText(parts: ConversationParts): string {
     ak: identity.ak,
     joinToken: parts.joinToken !== null,
   };
+  if (showsClusterToken) hello.clusterToken = true;
   if (checkpoint != null) hello.checkpoint = checkpoint;
   if (authorities !== undefined) hello.authorities = [...authorities];
   if (parts.saysWhatItSpeaks) hello.speaks = [...spokenWords];

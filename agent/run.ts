@@ -10,6 +10,7 @@ import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
 import { Changes } from './changes.ts';
 import { type FrameTaker, openChannel } from './channel.ts';
+import { readClusterToken } from './cluster-token.ts';
 import type { Collector } from './collectors/collector.ts';
 import { collectors } from './collectors/list.ts';
 import type { AgentConfig, ServerAddress } from './config.ts';
@@ -177,6 +178,8 @@ class Agent {
   ): Promise<boolean> {
     const { logger, onState } = this.#with;
     const token = await this.#readToken();
+    const { clusterTokenFile } = this.#config;
+    const clusterToken = clusterTokenFile === null ? null : await readClusterToken(clusterTokenFile);
     const opened = this.#openTpm();
     const ended = new AbortController();
     const signal = AbortSignal.any([this.#with.signal, ended.signal]);
@@ -201,6 +204,7 @@ class Agent {
         readNode,
         saysWhatItSpeaks,
         joinToken: presented,
+        clusterToken,
         checkpoint: witness.checkpoint,
         authorities: trust.digests,
         on: {

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import type { SourceBounds } from './door/bounds.ts';
+import type { KubernetesConfig } from './kubernetes/open.ts';
+import type { MarkingConfig } from './marking/open.ts';
 import { timings } from './protocol/limits.ts';
+import { defaultTaintKeys, tokenAudience } from './protocol/marks.ts';
 import {
   type ConfigFile,
   type Contradiction,
@@ -31,6 +34,10 @@ export interface ServerConfig {
   readonly endorsementRoots: readonly string[];
   /** Absolute path of the program that knows whose TPM a machine of the cloud has; null: the cloud is not asked. */
   readonly cloudProgram: string | null;
+  /** Null: the server is in no cluster. */
+  readonly kubernetes: KubernetesConfig | null;
+  /** How its Nodes are marked. */
+  readonly marking: MarkingConfig;
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly answerWithin: number;
@@ -68,6 +75,16 @@ const count = (most: number) => {
 };
 const seconds = upTo(86_400);
 const days = upTo(36_500);
+const notLabel = 'not the name of a namespace';
+const label = z.string(notLabel).regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, notLabel);
+const notTaint = 'not the key of a taint: a name, or PREFIX/NAME';
+const taintKey = z
+  .string(notTaint)
+  .regex(
+    /^([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$/,
+    notTaint,
+  );
+const notAccount = 'not NAME or NAMESPACE/NAME of a service account';
 
 /** Every key of the server's configuration; README.md has them as a table. */
 export const serverSettings = {
@@ -133,7 +150,100 @@ export const serverSettings = {
       .nullable()
       .default(null)
       .describe(
-        "for clusters, not built yet: the server does not start with it. Absolute path of a program that gives, for a providerID, the digest of the machine's endorsement key",
+        "absolute path of a program that gives, for a providerID, the digest of the machine's endorsement key; needs `kubernetes.api`",
+      ),
+  },
+  'kubernetes.api': {
+    variable: 'ASSAY_KUBERNETES_API',
+    schema: path
+      .default('none')
+      .describe(
+        'the cluster that the server is in: `none`, `pod` (by the service account of its pod), or the path of a kubeconfig',
+      ),
+  },
+  'kubernetes.namespace': {
+    variable: 'ASSAY_KUBERNETES_NAMESPACE',
+    schema: label
+      .nullable()
+      .default(null)
+      .describe(
+        "namespace of the server; without it that of its pod or of the kubeconfig's context, else `assay`",
+      ),
+  },
+  'kubernetes.agentAccount': {
+    variable: 'ASSAY_KUBERNETES_AGENT_ACCOUNT',
+    schema: z
+      .string(notAccount)
+      .regex(/^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/)?[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/, notAccount)
+      .default('assay-agents/assay-agent')
+      .describe("service account of agents: `NAMESPACE/NAME`, or its name in the server's namespace"),
+  },
+  'kubernetes.agentTokens': {
+    variable: 'ASSAY_KUBERNETES_AGENT_TOKENS',
+    schema: z
+      .enum(['always', 'nodes', 'never'], 'not one of always, nodes, never')
+      .default('always')
+      .describe(
+        'from which agents a token of the cluster is wanted at each connection: `always`, `nodes` (those under the name of a Node; machines outside of the cluster need none), `never`',
+      ),
+  },
+  'kubernetes.operatorAudience': {
+    variable: 'ASSAY_KUBERNETES_OPERATOR_AUDIENCE',
+    schema: z
+      .string('not an audience')
+      .regex(/^[\x21-\x7e]{1,253}$/, 'not an audience')
+      .default(tokenAudience)
+      .describe(
+        'audience of the tokens by which people of the cluster use the API of the server; `api`: that of the API of the cluster; `none`: the cluster makes nobody an operator here',
+      ),
+  },
+  'kubernetes.host': {
+    variable: 'KUBERNETES_SERVICE_HOST',
+    schema: z
+      .string('not a host name or address')
+      .regex(/^[0-9A-Za-z.:-]{1,253}$/, 'not a host name or address')
+      .default('kubernetes.default.svc')
+      .describe('where a pod reaches the API; the kubelet sets the variable'),
+  },
+  'kubernetes.port': {
+    variable: 'KUBERNETES_SERVICE_PORT',
+    unit: 'port',
+    schema: port.default(443).describe('the port for it'),
+  },
+  'marks.pendingTaint': {
+    variable: 'ASSAY_MARKS_PENDING_TAINT',
+    schema: taintKey
+      .default(defaultTaintKeys.pending)
+      .describe('key of the taint of a node that never proved itself: for autoscalers a startup taint'),
+  },
+  'marks.reprovingTaint': {
+    variable: 'ASSAY_MARKS_REPROVING_TAINT',
+    schema: taintKey
+      .default(defaultTaintKeys.reproving)
+      .describe('key of the taint of a known node that has not proven its boot; no startup taint'),
+  },
+  'marks.untrustedTaint': {
+    variable: 'ASSAY_MARKS_UNTRUSTED_TAINT',
+    schema: taintKey
+      .default(defaultTaintKeys.untrusted)
+      .describe('key of the taint of an untrusted node: for autoscalers a status taint'),
+  },
+  'marks.ownNode': {
+    variable: 'ASSAY_MARKS_OWN_NODE',
+    schema: z
+      .string('not the name of a Node')
+      .regex(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/, 'not the name of a Node')
+      .nullable()
+      .default(null)
+      .describe('the Node that the server runs on (`spec.nodeName` of its pod), which is never marked'),
+  },
+  'breaker.onExpiry': {
+    variable: 'ASSAY_BREAKER_ON_EXPIRY',
+    schema: z
+      .enum(['hold', 'taint'], 'not one of hold, taint')
+      .default('hold')
+      .describe(
+        'what becomes of taints that the breaker holds back and nobody decides about for half an hour: `hold` or `taint`',
       ),
   },
   logLevel: {
@@ -263,6 +373,27 @@ export function configOf(values: ServerValues): ServerConfig {
     logLevel: values.logLevel,
     endorsementRoots: values.endorsementRoots.filter((name) => name !== 'none'),
     cloudProgram: values.cloudProgram,
+    kubernetes:
+      values['kubernetes.api'] === 'none'
+        ? null
+        : {
+            api: values['kubernetes.api'],
+            host: values['kubernetes.host'],
+            port: values['kubernetes.port'],
+            namespace: values['kubernetes.namespace'],
+            agentAccount: values['kubernetes.agentAccount'],
+            agentTokens: values['kubernetes.agentTokens'],
+            operators: operatorsOf(values['kubernetes.operatorAudience']),
+          },
+    marking: {
+      keys: {
+        pending: values['marks.pendingTaint'],
+        reproving: values['marks.reprovingTaint'],
+        untrusted: values['marks.untrustedTaint'],
+      },
+      ownNode: values['marks.ownNode'],
+      onExpiry: values['breaker.onExpiry'],
+    },
     challengeEvery: values.challengeEverySeconds * 1000,
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
@@ -283,6 +414,10 @@ export function configOf(values: ServerValues): ServerConfig {
   };
 }
 
+function operatorsOf(audience: string): KubernetesConfig['operators'] {
+  return audience === 'none' ? null : { audience: audience === 'api' ? null : audience };
+}
+
 function contradictionsIn(values: Partial<ServerValues>) {
   const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = values;
   const found: Contradiction<typeof serverSettings>[] = [];
@@ -292,6 +427,12 @@ function contradictionsIn(values: Partial<ServerValues>) {
       key: 'sources.connections',
       text: 'less than four times sources.connectionsPerSecond: a connection could lose its place within two seconds',
     });
+  const taints = ['marks.pendingTaint', 'marks.reprovingTaint', 'marks.untrustedTaint'] as const;
+  taints.forEach((key, index) => {
+    const same = taints.slice(0, index).find((other) => values[other] === values[key]);
+    if (same !== undefined && values[key] !== undefined)
+      found.push({ key, text: `the same as ${same}: each taint needs a key of its own` });
+  });
   if (isLess(transitionEvidenceDays, evidenceDays))
     found.push({
       key: 'transitionEvidenceDays',

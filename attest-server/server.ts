@@ -14,7 +14,10 @@ import { openEvidence } from './evidence/open.ts';
 import { openHealth } from './health/open.ts';
 import { openHttp } from './http/open.ts';
 import { openInForce } from './in-force/open.ts';
+import { openKubernetes } from './kubernetes/open.ts';
+import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
+import { isLatched, notLatchable } from './policy/latch.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
@@ -41,7 +44,7 @@ export interface ServerOptions {
   readonly logger: Logger;
   /** Told of every verdict once it is committed. */
   readonly recorded?: (entry: HistoryEntry) => void;
-  /** Whom to ask about nodes; without it no policy may name the methods `cloud` and `vendor`. */
+  /** Whom to ask about nodes instead of the cluster of the configuration. */
   readonly cluster?: Cluster;
 }
 
@@ -51,20 +54,25 @@ export interface ServerOptions {
  * @throws PolicyError, StateInUse, Error for a state folder, port or store that cannot be used
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
-  const { logger, recorded = () => {}, cluster = null } = options;
+  const { logger, recorded = () => {} } = options;
   const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const startedAt = now();
-  const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
-  const methods = offeredMethods(cluster, cloudProgram);
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
+  const upgradedFor = state.upgradedFor(version, startedAt);
   const { metrics, report, auditTo } = rooms.use(
     openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
   );
   const { fault } = report;
+  const kubernetes =
+    config.kubernetes &&
+    rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
+  const cluster = options.cluster ?? kubernetes?.cluster ?? null;
+  const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
+  const methods = offeredMethods(cluster, cloudProgram);
   const onUnreadable = report.unreadable;
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
@@ -93,7 +101,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const { bundle, contextOf } = evidence;
   const inForce = rooms.use(
-    await openInForce({ policy, methods, store, bundle, contextOf, labelsOf, now, logger, report }),
+    await openInForce({
+      policy,
+      methods,
+      store,
+      latched: store.marking.latchedPolicy,
+      bundle,
+      contextOf,
+      labelsOf,
+      now,
+      logger,
+      report,
+    }),
   );
   const attest = rooms.use(
     await openAttest({
@@ -106,6 +125,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       evidence,
       inForce: inForce.current,
       labelsOf,
+      systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
       alive: state,
       duration: metrics.duration,
       answered: report.answered,
@@ -148,6 +168,31 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
+  const marking =
+    kubernetes &&
+    rooms.use(
+      await openMarking(config.marking, {
+        nodes: kubernetes.nodes,
+        writer: kubernetes.writer,
+        committed: attest,
+        store: store.marking,
+        groupOf: (node, labels) => inForce.current().groupOf(node, labels).group,
+        rules: {
+          groups: () => inForce.policy().groups,
+          groupOf: (node) => inForce.groups.of(node).name,
+          isLatched,
+          notLatchable: (groups) => notLatchable(groups, inForce.policy().groups).map(({ text }) => text),
+        },
+        withPolicy: (store) => inForce.latch(store),
+        stateOf: (node) => attest.status(node)?.state ?? null,
+        isEnrolled: (node) => attest.status(node) !== null,
+        upgradedFor,
+        now,
+        monotonic,
+        report: report.marking,
+      }),
+    );
+  if (marking !== null) metrics.marking.figures(marking.figures);
   const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway: report.turnedAway }));
   metrics.unproven(doors.unproven);
   const agents = rooms.use(
@@ -177,6 +222,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openHttp(config, tls.identity, doors, {
       store,
       statuses: attest,
+      clusterUsers: kubernetes?.operators ?? null,
       enrolments: enrolment.approvals,
       importPins: enrolment.importPins,
       createJoinToken: enrolment.createJoinToken,
@@ -189,6 +235,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
+      cluster: marking?.control ?? null,
       capture: references.capture,
       referenceLife: references.life,
       bundle,
@@ -237,6 +284,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   tls.onChange(http.renew);
   inForce.onChange(agents.challengeNow);
   enrolment.onRevoked(agents.disconnect);
+  if (marking !== null) {
+    inForce.onChange(marking.rulesChanged);
+    enrolment.onRevoked(marking.revoked);
+  }
 
   const opened = rooms.move();
   let closing: Promise<void> | null = null;

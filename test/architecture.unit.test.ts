@@ -27,7 +27,7 @@ const rooms = (...names: readonly string[]): readonly string[] => names.map((nam
 /** Each has one opener, in `open.ts`, which server.ts calls. */
 const openedRooms = rooms(
   ...['attest', 'audit', 'channel', 'enrolment', 'evidence', 'http', 'in-force', 'references', 'roots'],
-  ...['door', 'health', 'state', 'store', 'telemetry', 'tls'],
+  ...['door', 'health', 'kubernetes', 'marking', 'state', 'store', 'telemetry', 'tls'],
 );
 /** What one room needs of another is a port that it declares, and server.ts fills: types at most. */
 const types = [...openedRooms, ...rooms('verify', 'policy', 'marking', 'keys')];
@@ -58,6 +58,8 @@ const rules: readonly Rule[] = [
     values: [protocol],
     types,
   })),
+  // The errors of the port that it fills are those of marking, which declares it.
+  { room: `${server}/kubernetes`, values: [protocol, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
   { room: `${server}/state`, values: [protocol, runner] },
   { room: `${server}/tls`, values: [protocol, `${server}/state`, runner], types },
@@ -75,7 +77,7 @@ const rules: readonly Rule[] = [
     values: [
       `${server}/cli`,
       protocol,
-      ...rooms('verify', 'policy', 'audit', 'keys', 'roots'),
+      ...rooms('verify', 'policy', 'audit', 'keys', 'roots', 'kubernetes', 'marking'),
       'agent/collectors',
       'agent/node-tpm2',
     ],
@@ -186,12 +188,13 @@ describe('the architecture', () => {
       .filter((target) => dirname(target) !== server);
     assert.deepEqual(
       opened.sort(),
-      // Besides: how an entry is chained and a key is known, for the store, the methods that a policy may name, and the advice of its aspects.
+      // Besides: what the latch covers, how an entry is chained and a key is known, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
         `${server}/audit/chain.ts`,
         `${server}/verify/endorsement.ts`,
         `${server}/policy/advice.ts`,
+        `${server}/policy/latch.ts`,
         `${server}/enrolment/methods.ts`,
       ].sort(),
     );

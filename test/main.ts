@@ -6,8 +6,11 @@ import { type Check, checks, fixes, importRules } from './checks.ts';
 import { runMocha, type Totals } from './mocha-process.ts';
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
-/** Runs when it is named, which `npm run test:vm` does: virtual machines take a minute each. */
-const apart = ['vm'];
+/**
+ * Run when they are named, which `npm run test:vm` and `test:cluster` do: virtual machines take a minute each, and
+ * KUBECONFIG may name a cluster that is not for tests.
+ */
+const apart = ['vm', 'cluster'];
 const root = join(import.meta.dirname, '..');
 const bin = join(root, 'node_modules');
 /** TERM and the colour switches reach the programs; the rest of the environment does not. */
@@ -40,6 +43,8 @@ async function test(): Promise<void> {
     process.exitCode = 2;
     return;
   }
+  const kubeconfig = process.env.KUBECONFIG;
+  if (chosen.includes('cluster') && kubeconfig !== undefined) env.KUBECONFIG = kubeconfig;
   const ran = args.length === 0 ? [await runAll(checks)] : [];
   // What a batch says goes into a file first, where mocha sees no terminal.
   const colour = process.stdout.isTTY && env.NO_COLOR === undefined ? ['--color'] : [];

@@ -184,6 +184,7 @@ class Gate {
       readNode: nodeReader([bootLog(), userSpaceLog, imaLog, host, loaderFiles], sysroot, logger),
       saysWhatItSpeaks: true,
       joinToken: null,
+      clusterToken: null,
       checkpoint: witness.checkpoint,
       authorities: trust.digests,
       on: {

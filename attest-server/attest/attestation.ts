@@ -348,6 +348,8 @@ export class Attestation {
       sequence,
       concurrent,
       twins: this.#twins.of(node.name),
+      // What many machines show names none.
+      clusterUuid: systemUuid === null ? null : this.#ports.systemUuidOf(node.name),
       sharedVolumes: this.#volumes.sharedBy(node.name),
       sentParts,
       memory,

@@ -29,6 +29,8 @@ export interface AttestPorts {
   inForce(): InForce;
   /** The node's labels in its cluster, by which groups may choose. */
   labelsOf(node: string): Readonly<Record<string, string>>;
+  /** SMBIOS, as its Node in the cluster says it; null where there is none. */
+  systemUuidOf(node: string): string | null;
   /** Seconds spent in one phase of an attestation. */
   duration(phase: 'verify' | 'appraise' | 'record' | 'total', seconds: number): void;
   /** Evidence was answered: with this verdict, which is on disk, or equal to the one that is. */

@@ -13,7 +13,7 @@ import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
 import { inCodesOf } from './first-codes.ts';
 import { Heartbeat } from './heartbeat.ts';
-import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
+import type { Carrier, ChannelPorts, ShownTokens, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { type Action, type Session, unprovenReport } from './session.ts';
 
@@ -155,7 +155,7 @@ export class Connection<Node> {
         this.#send(action.message);
         return;
       case 'identify':
-        this.#identify(action.hello, action.joinToken);
+        this.#identify(action.hello, action.tokens);
         return;
       case 'enrol':
         this.#attempt(async () => {
@@ -216,9 +216,9 @@ export class Connection<Node> {
     return { gate: { ...this.#ports.gateOf(hello.node), codes: [code] } };
   }
 
-  #identify(hello: Hello, joinToken: string | null): void {
+  #identify(hello: Hello, tokens: ShownTokens): void {
     this.#attempt(async () => {
-      const found = await this.#ports.identify(hello, joinToken, this.address);
+      const found = await this.#ports.identify(hello, tokens, this.address);
       this.#node = found.node;
       return this.session.identified(found.activation);
     });

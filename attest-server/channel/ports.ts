@@ -47,6 +47,14 @@ export interface Connected {
   readonly agent: string;
 }
 
+/** What an agent shows beside its keys. */
+export interface ShownTokens {
+  /** `<id>.<secret>` of a join token. */
+  readonly join: string | null;
+  /** Of its service account in the cluster. */
+  readonly cluster: string | null;
+}
+
 /** Who an agent turned out to be. */
 export interface Identification<Node> {
   readonly node: Node;
@@ -81,7 +89,7 @@ export interface JudgeRequest {
 /** What the channel needs of the rest; `server.ts` fills it. `Node` is opaque here. */
 export interface ChannelPorts<Node> {
   /** @param address where the connection comes from. @throws Rejection */
-  identify(hello: Hello, joinToken: string | null, address: string): Promise<Identification<Node>>;
+  identify(hello: Hello, tokens: ShownTokens, address: string): Promise<Identification<Node>>;
   /** Gives what it is from now on. @throws Rejection */
   enrol(node: Node): Promise<Node>;
   /** A connection proved itself for the first time: what it brought is looked at only now. */

@@ -23,12 +23,13 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { ArrivedFiles, ArrivedParts } from './arrived-parts.ts';
 import { bounds } from './bounds.ts';
+import type { ShownTokens } from './ports.ts';
 
 /** What the listener must do next. */
 export type Action =
   | { readonly do: 'send'; readonly message: ServerMessage }
   /** Find out who this is; answer with `identified`, or refuse. */
-  | { readonly do: 'identify'; readonly hello: Hello; readonly joinToken: string | null }
+  | { readonly do: 'identify'; readonly hello: Hello; readonly tokens: ShownTokens }
   /** The AK and the EK live in one TPM: bind them; answer with `enrolled`, or refuse. */
   | { readonly do: 'enrol' }
   /** The conversation stands, or the agent asks for it: challenge, `after` milliseconds at the latest. */
@@ -54,7 +55,7 @@ export type Action =
   /** Write down, if the connection is proven, that the gate opened by itself. */
   | { readonly do: 'opened'; readonly opened: OpenedByItself };
 
-type Phase = 'hello' | 'join-token' | 'identifying' | 'activating' | 'enrolling' | 'open' | 'closed';
+type Phase = 'hello' | 'tokens' | 'identifying' | 'activating' | 'enrolling' | 'open' | 'closed';
 
 /** How many nonces of each kind a session remembers, to tell a stale or replayed one from one that never was. */
 const remembered = 4;
@@ -69,8 +70,8 @@ export class Session {
   #hello: Introduction | null = null;
   #helloDigest = '';
   #claimedEk: string | null = null;
-  /** The whole of it while its join token is on the way. */
-  #waiting: Hello | null = null;
+  /** The whole of it and the tokens of it that came, while others are on the way. */
+  #waiting: { readonly hello: Hello; readonly tokens: Partial<ShownTokens> } | null = null;
   #activationSecret: Buffer | null = null;
   #challenge: { readonly message: Challenge; readonly nonce: Buffer; readonly deadline: number } | null =
     null;
@@ -121,11 +122,7 @@ export class Session {
   binary(frame: Buffer): readonly Action[] {
     return this.#guard(() => {
       const { kind, payload } = parseBinaryFrame(frame);
-      if (kind === 'joinToken') {
-        if (this.#waiting === null || payload.length > limits.enrolmentToken)
-          throw outOfOrder('a join token');
-        return this.#identify(this.#waiting, payload.toString('latin1'));
-      }
+      if (kind === 'joinToken' || kind === 'clusterToken') return this.#onToken(kind, payload);
       this.#onPart(kind, payload);
       return [];
     });
@@ -183,7 +180,16 @@ export class Session {
     }
   }
 
-  #onPart(kind: Exclude<BinaryKind, 'joinToken'>, payload: Buffer): void {
+  /** Each that the hello announces comes once. */
+  #onToken(kind: 'joinToken' | 'clusterToken', payload: Buffer): readonly Action[] {
+    const which = kind === 'joinToken' ? 'join' : 'cluster';
+    if (this.#waiting === null || which in this.#waiting.tokens || payload.length > limits.enrolmentToken)
+      throw outOfOrder(`a ${which} token`);
+    const { hello, tokens } = this.#waiting;
+    return this.#identify(hello, { ...tokens, [which]: payload.toString('latin1') });
+  }
+
+  #onPart(kind: Exclude<BinaryKind, 'joinToken' | 'clusterToken'>, payload: Buffer): void {
     const challenge = this.#challenge;
     if (this.#phase !== 'open' || challenge === null) throw outOfOrder('a part of evidence');
     if (kind === 'part' && challenge.message.parts === undefined) throw outOfOrder('a frame of a part');
@@ -223,20 +229,29 @@ export class Session {
   #onHello(hello: Hello, text: string): readonly Action[] {
     if (this.#phase !== 'hello') throw outOfOrder('hello');
     checkVersions(hello.versions.protocol);
-    const { ek, ak, joinToken, checkpoint, speaks, ...introduction } = hello;
+    const { ek, ak, joinToken, clusterToken, checkpoint, speaks, ...introduction } = hello;
     this.#hello = { ...introduction, speaks: knownWords(speaks) };
     this.#helloDigest = hash('sha256', text, 'hex');
     if (ek !== null) this.#claimedEk = hash('sha256', Buffer.from(ek.publicArea, 'base64'), 'hex');
-    if (!joinToken) return this.#identify(hello, null);
-    this.#phase = 'join-token';
-    this.#waiting = hello;
-    return [];
+    return this.#identify(hello, {
+      ...(!joinToken && { join: null }),
+      ...(clusterToken !== true && { cluster: null }),
+    });
   }
 
-  #identify(hello: Hello, joinToken: string | null): readonly Action[] {
+  /** Once all is there that the hello announces. */
+  #identify(hello: Hello, { join, cluster }: Partial<ShownTokens>): readonly Action[] {
+    if (join === undefined || cluster === undefined) {
+      this.#phase = 'tokens';
+      this.#waiting = {
+        hello,
+        tokens: { ...(join !== undefined && { join }), ...(cluster !== undefined && { cluster }) },
+      };
+      return [];
+    }
     this.#phase = 'identifying';
     this.#waiting = null;
-    return [{ do: 'identify', hello, joinToken }];
+    return [{ do: 'identify', hello, tokens: { join, cluster } }];
   }
 
   #onActivated(proof: string): readonly Action[] {

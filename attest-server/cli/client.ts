@@ -31,7 +31,7 @@ export class Refusal extends CliError {
   readonly code: string | null;
 
   constructor(status: number, code: string | null, text: string, hint: string | null) {
-    super(text, hint);
+    super(text, hint, code === 'latched' ? exit.held : exit.error);
     this.status = status;
     this.code = code;
   }
@@ -249,9 +249,15 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
       `${server.host} does not know ${path.replace(/\?.*/s, '')}`,
       'Use the command line of the same version as the server.',
     );
-  if (status === 404) return because(`not found: ${detail}`, `See what is known:\n  ${listing(path)}`);
+  if (status === 404)
+    return because(`not found: ${detail}`, said?.next ?? `See what is known:\n  ${listing(path)}`);
   if (said?.code === 'server_fault')
     return because(`the server cannot do this now: ${detail} (server_fault)`, said.next ?? null);
+  if (code === 'cluster_failed')
+    return because(
+      `the cluster did not do it: ${detail}`,
+      'See what the server says of the cluster:\n  assay status',
+    );
   if (status >= 500)
     return because(
       `the server failed: ${detail}`,
@@ -261,7 +267,7 @@ function refusal({ server, tokenFile }: ServerAccess, path: string, status: numb
   const given = detail.replace(/^(body|query)\./, '');
   // Reason codes are words that documents explain; the others say what the sentence says.
   const word = code !== null && isReasonCode(code) ? `${code}: ` : '';
-  return because(`the server refused: ${word}${given}`, hintOf(status));
+  return because(`the server refused: ${word}${given}`, said?.next ?? hintOf(status));
 }
 
 const anotherToken =
@@ -276,6 +282,7 @@ function listing(path: string): string {
   if (path.startsWith('/v1/tokens')) return 'assay token list';
   const [, ofNode] = /^\/v1\/nodes\/([^/]+)\/bundle\?evidence=/.exec(path) ?? [];
   if (ofNode !== undefined) return `assay history ${printable(decodeURIComponent(ofNode))} -o wide`;
+  if (path.startsWith('/v1/cluster/exemptions/')) return 'assay status';
   return path.startsWith('/v1/references/') ? 'assay reference list' : 'assay get nodes';
 }
 

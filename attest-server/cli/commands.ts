@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { CliContext } from './context.ts';
+import { addCluster } from './tree/cluster.ts';
 import { addEnrolment } from './tree/enrolment.ts';
 import { addEvidence } from './tree/evidence.ts';
 import { addExamples } from './tree/examples.ts';
@@ -19,6 +20,7 @@ export function addCommands(program: Command, context: CliContext): void {
   addReferences(program, get, context);
   addPolicies(program, get, context);
   addEnrolment(program, get, context);
+  addCluster(program, context);
   addServer(program, context);
   addShells(program, context);
   for (const command of [...program.commands, program.createHelp().visibleCommands(program).at(-1)])
@@ -32,6 +34,7 @@ const families: Readonly<Record<string, readonly string[]>> = {
   'Boots and evidence:': ['bundle', 'verify', 'eventlog', 'boot'],
   'References and policy:': ['reference', 'policy'],
   'Enrolment:': ['join-token', 'enrol', 'ek', 'delete', 'remove'],
+  'Marks in the cluster:': ['pause', 'resume', 'breaker', 'exempt', 'trust', 'unmark'],
   'Access to the server:': ['token', 'whoami', 'context'],
   'Server:': ['audit', 'backup', 'authority', 'status'],
 };

@@ -12,14 +12,14 @@ export interface TableOptions {
 }
 
 const columns = ['NAME', 'STATE', 'REASON', 'SINCE', 'BOOTED', 'VERIFIED', 'AGE'] as const;
-const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE'] as const;
+const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE', 'EXEMPT'] as const;
 
 /**
  * Nodes as a table. SINCE: in this state. BOOTED: when the boot began. VERIFIED: when it was last judged. AGE: since it was
  * enrolled. A state never stands without what it rests on.
  */
 export function nodeTable(nodes: readonly NodeView[], options: TableOptions): string {
-  const rows = nodes.map((node) => [...narrow(node, options), ...(options.wide ? wide(node) : [])]);
+  const rows = nodes.map((node) => [...narrow(node, options), ...(options.wide ? wide(node, options) : [])]);
   const text = table(options.wide ? [...columns, ...wideColumns] : columns, rows);
   const shown = options.colour ? coloured(text, nodes) : text;
   return options.headers ? shown : shown.slice(shown.indexOf('\n') + 1);
@@ -56,9 +56,20 @@ function bootedText({ bootedAt, bootSeenAt }: NodeView, now: number, absolute: b
   return absolute ? `before ${utc(bootSeenAt)}` : `>${ago(bootSeenAt, now)}`;
 }
 
-function wide(node: NodeView): string[] {
+function wide(node: NodeView, options: TableOptions): string[] {
   const own = selfReported(node).join(', ');
-  return [node.group, tpmText(node), node.kernel, node.policy, own, node.mode].map((cell) => cell || '-');
+  const { group, kernel, policy, mode } = node;
+  return [group, tpmText(node), kernel, policy, own, mode, exemptText(node, options)].map(
+    (cell) => cell || '-',
+  );
+}
+
+/** For how long yet. */
+function exemptText({ exemption }: NodeView, { utc: absolute, now }: TableOptions): string {
+  if (exemption === null) return '';
+  return absolute
+    ? utc(exemption.until)
+    : `for ${ago(new Date(now).toISOString(), Date.parse(exemption.until))}`;
 }
 
 /** `IFX firmware 0007005500000200 (discrete)`: as far as it is known. */

@@ -44,7 +44,7 @@ Each command has --help. Exit codes:
    2  wrong usage
   10  untrusted, evidence rejected, difference found, or the audit log is wrong
   11  pending, unknown, unsupported or not judged; or the server is not ready
-  12  held (no command of this version uses it)`,
+  12  held: taints wait for a person, or the latch does not allow it`,
     );
   addCommands(program, { version, io, server: () => openServer(program, io), exitWith });
   return program;

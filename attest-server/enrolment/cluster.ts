@@ -2,12 +2,23 @@ import { Rejection } from '../protocol/rejection.ts';
 
 /** What a cluster knows of its nodes. A rejected promise is the cluster's fault: nobody is bound by it. */
 export interface Cluster {
-  /** The id in its cloud of the machine behind a Node; null where there is no such Node, or it has none. */
+  /**
+   * The id in its cloud of the machine behind a Node; null where there is no such Node, or it has none.
+   * @throws Rejection `enrolment_pending` where the cluster is not known at present
+   */
   providerIdOf(node: string): Promise<string | null>;
-  /** The node that a token is bound to; null where it is not a good token of this cluster's agents. */
-  nodeOfToken(token: string): Promise<string | null>;
+  /**
+   * The node that a token is bound to; null where it is not a good token of this cluster's agents.
+   * @param source from where it comes: nobody may have many of them looked at
+   * @throws Rejection `token_rejected` where the cluster gave no answer
+   */
+  nodeOfToken(token: string, source: string): Promise<string | null>;
+  /** Whether the agent of a node of that name must show one at each connection. */
+  wantsToken(node: string): boolean;
   /** The labels of a Node as the cluster last told them, empty where there is no such Node. */
   labelsOf(node: string): Readonly<Record<string, string>>;
+  /** SMBIOS, as the kubelet of a Node says it; null where there is none. */
+  systemUuidOf(node: string): string | null;
 }
 
 /**
@@ -18,7 +29,7 @@ export type EkOfMachine = (providerId: string) => Promise<string | null>;
 
 /** Who speaks for nodes of a cluster; `ekOfMachine` is null where nobody asks the cloud. */
 export interface ClusterPorts {
-  readonly cluster: Omit<Cluster, 'labelsOf'>;
+  readonly cluster: Pick<Cluster, 'providerIdOf' | 'nodeOfToken'>;
   readonly ekOfMachine: EkOfMachine | null;
 }
 
@@ -40,15 +51,21 @@ export async function byCloud(
 }
 
 /**
- * Half of the method `vendor`: the cluster vouches that an agent of this node sent the token. That a maker vouches for
- * the TPM is found out once it has shown that the keys are its own.
+ * The cluster vouches that an agent of this node sent the token. For the method `vendor` this is one half: that a maker
+ * vouches for the TPM is found out once it has shown that the keys are its own.
  * @throws Rejection `token_rejected`
  */
-export async function checkVendorClaim(
-  { cluster }: ClusterPorts,
+export async function checkClusterToken(
+  cluster: Pick<Cluster, 'nodeOfToken'>,
   node: string,
-  token: string,
+  token: string | null,
+  source: string,
 ): Promise<void> {
-  if ((await cluster.nodeOfToken(token)) !== node)
+  if (token === null)
+    throw new Rejection(
+      'token_rejected',
+      `the agent of ${node} shows no token of the cluster: set clusterTokenFile to a projected token of its service account`,
+    );
+  if ((await cluster.nodeOfToken(token, source)) !== node)
     throw new Rejection('token_rejected', `the token is not one of an agent on ${node}`);
 }

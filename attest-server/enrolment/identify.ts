@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Identification } from '../channel/ports.ts';
+import type { Identification, ShownTokens } from '../channel/ports.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { mayWait } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -11,6 +11,7 @@ import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import type { EndorsementPath, EndorsementPaths, Followed, VouchedTpm } from '../verify/endorsement-paths.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import type { Claim } from './candidates.ts';
+import { type Cluster, checkClusterToken } from './cluster.ts';
 import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
 import type { Registry } from './registry.ts';
 import type { MachinesWithoutTpm } from './without-tpm.ts';
@@ -35,6 +36,8 @@ export interface Peer {
 export interface IdentifyParts {
   readonly store: Pick<EnrolmentStore, 'node'>;
   readonly registry: Registry;
+  /** Null: the server is in none. */
+  readonly cluster: Pick<Cluster, 'nodeOfToken' | 'wantsToken'> | null;
   readonly candidates: { note(claim: Claim, now: number): void };
   readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
   readonly paths: EndorsementPaths;
@@ -45,19 +48,19 @@ export interface IdentifyParts {
 }
 
 /** @param address where the connection comes from. @throws Rejection */
-export type Identify = (
-  hello: Hello,
-  joinToken: string | null,
-  address: string,
-) => Promise<Identification<Peer>>;
+export type Identify = (hello: Hello, tokens: ShownTokens, address: string) => Promise<Identification<Peer>>;
 
 /**
  * Who says hello: checks its keys, asks the registry, and makes the credential that only the TPM of both keys opens.
  * A TPM for which nobody vouched is noted down as a candidate.
  */
 export function createIdentify(parts: IdentifyParts): Identify {
-  const { registry, candidates, paths, trust, now } = parts;
-  return async (hello, joinToken, address) => {
+  const { registry, cluster, candidates, paths, trust, now } = parts;
+  return async (hello, tokens, address) => {
+    const source = sourceOf(address);
+    // Attack: a stolen TPM's machine, or a program in another pod, speaks for a node of the cluster.
+    if (hello.role === 'agent' && cluster?.wantsToken(hello.node) === true)
+      await checkClusterToken(cluster, hello.node, tokens.cluster, source);
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
     const ek = checkEndorsement({
@@ -83,8 +86,8 @@ export function createIdentify(parts: IdentifyParts): Identify {
       certificateSubject: ek.certificate?.subject ?? null,
       manufacturer: makerOf(ek),
     };
-    const arrival = { at: now(), source: sourceOf(address) };
-    const found = await registry.identify(hello, keys, joinToken, arrival).catch((error: unknown) => {
+    const arrival = { at: now(), source };
+    const found = await registry.identify(hello, keys, tokens, arrival).catch((error: unknown) => {
       if (isUndecided(error)) candidates.note(claim, now());
       throw error;
     });

@@ -6,10 +6,13 @@ import type { Cluster } from './cluster.ts';
  * @param cluster null: the server is in none
  * @throws Error for a cloud program that nobody would ask
  */
-export function offeredMethods(cluster: Cluster | null, cloudProgram: string | null): readonly Bound[] {
+export function offeredMethods(
+  cluster: Pick<Cluster, 'nodeOfToken'> | null,
+  cloudProgram: string | null,
+): readonly Bound[] {
   if (cluster === null && cloudProgram !== null)
     throw new Error(
-      'cloudProgram (ASSAY_CLOUD_PROGRAM) is asked about nodes of a cluster, and this server is in none: leave it out',
+      'cloudProgram (ASSAY_CLOUD_PROGRAM) is asked about nodes of a cluster, and this server is in none: set kubernetes.api (ASSAY_KUBERNETES_API), or leave it out',
     );
   const isOffered = { cloud: cloudProgram !== null, vendor: cluster !== null };
   return enrolmentMethods.filter((method) =>

@@ -85,6 +85,8 @@ export interface Enrolment
 
 /** How often what is known of candidates, and from where nodes last came, may go to the disk. */
 const flushEvery = 1_000;
+/** The same of machines that merely say that they have no TPM: anybody can say it, under any name. */
+const flushSeldom = 30_000;
 
 export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
   const { store, now, monotonic, logger, cluster, cloudProgram, authority, trust, groups } = parts;
@@ -100,7 +102,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
             logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
         });
   const mayEnrol = (node: string, by: Bound) => groups.of(node).enrolment.includes(by);
-  const withoutTpm = new MachinesWithoutTpm({ absentBy: groups.absentBy, now });
+  const withoutTpm = await MachinesWithoutTpm.open({ store, absentBy: groups.absentBy, now });
   const candidates = await Candidates.open(store);
   const registry = createRegistry({
     store,
@@ -119,8 +121,11 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     candidates.flush(now()).catch((error: unknown) => fault(error, 'candidates'));
     lastSeen.flush().catch((error: unknown) => fault(error, 'last seen'));
   }, flushEvery);
+  const flushingSeldom = setInterval(() => {
+    withoutTpm.flush().catch((error: unknown) => fault(error, 'machines without TPM'));
+  }, flushSeldom);
   return {
-    identify: createIdentify({ store, registry, candidates, withoutTpm, paths, trust, now }),
+    identify: createIdentify({ store, registry, cluster, candidates, withoutTpm, paths, trust, now }),
     async enrol(peer) {
       const { name } = peer.record;
       let record = peer.record;
@@ -177,8 +182,13 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     onRevoked: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {
       clearInterval(flushing);
+      clearInterval(flushingSeldom);
       // Where there is no room, it is not remembered: that is no reason to end badly.
-      for (const flush of [() => candidates.flush(now(), true), () => lastSeen.flush()])
+      for (const flush of [
+        () => candidates.flush(now(), true),
+        () => lastSeen.flush(),
+        () => withoutTpm.flush(),
+      ])
         await flush().catch((error: unknown) => {
           if (storageCauseOf(error) === null) throw error;
           fault(error, 'enrolment');

@@ -103,6 +103,13 @@ export interface Approval {
   readonly at: number;
 }
 
+/** A machine that said it has no TPM, as its policy expects. */
+export interface MachineWithoutTpm {
+  readonly node: string;
+  /** Milliseconds since the epoch. */
+  readonly seenAt: number;
+}
+
 /** Who is who, as it is remembered. A resolved promise of a writing method means: committed and synced to disk. */
 export interface EnrolmentStore {
   node(name: string): Promise<EnrolledNode | null>;
@@ -131,6 +138,13 @@ export interface EnrolmentStore {
   /** From where nodes last came, as far as that is known. */
   seen(): Promise<readonly (Seen & { readonly name: string })[]>;
   saveSeen(changed: readonly (Seen & { readonly ekDigest: string })[]): Promise<void>;
+
+  /** In the order in which they were last seen. */
+  machinesWithoutTpm(): Promise<readonly MachineWithoutTpm[]>;
+  saveMachinesWithoutTpm(change: {
+    readonly changed: readonly MachineWithoutTpm[];
+    readonly gone: readonly string[];
+  }): Promise<void>;
 
   pins(): Promise<readonly KeptPin[]>;
   pinFor(node: string): Promise<KeptPin | null>;

@@ -1,10 +1,11 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { ShownTokens } from '../channel/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';
-import { byCloud, type ClusterPorts, checkVendorClaim } from './cluster.ts';
+import { byCloud, type ClusterPorts, checkClusterToken } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 import type { EnrolledNode, EnrolmentStore, JoinToken, Pin, Superseded, TpmKeys } from './ports.ts';
 
@@ -34,10 +35,9 @@ export type Identified =
 
 export interface Registry {
   /**
-   * @param token a join token, or one of the cluster for this node
    * @throws Rejection `identity_claim_mismatch`, `ak_mismatch`, `ek_already_bound`, `token_rejected`, `enrolment_pending`
    */
-  identify(hello: Hello, keys: CheckedKeys, token: string | null, arrival: Arrival): Promise<Identified>;
+  identify(hello: Hello, keys: CheckedKeys, tokens: ShownTokens, arrival: Arrival): Promise<Identified>;
   /**
    * Another machine of the cloud takes the name of the one before.
    * @param vouched what the roots say of the TPM, which has activated its credential
@@ -64,8 +64,6 @@ interface MethodUsed {
 
 /** At most 24 h: a join token is for now. */
 const longestJoinTokenMs = 24 * 3600_000;
-/** What an agent shows of one: id and secret. Anything else may be a token of the cluster. */
-const joinTokenPattern = /^[\w-]{12}\.[\w-]{43}$/;
 
 export interface RegistryParts {
   readonly store: EnrolmentStore;
@@ -85,10 +83,11 @@ export function createRegistry(parts: RegistryParts): Registry {
   const { store, mayEnrol, alert, clusterPorts, firstUsePerSource } = parts;
   let firstUses: Promise<unknown> = Promise.resolve();
   return {
-    async identify(hello, keys, token, { at: now, source }) {
+    async identify(hello, keys, tokens, { at: now, source }) {
       const record = await store.nodeByEk(keys.ekDigest);
       if (record !== null) {
-        if (record.name !== hello.node && token !== null && (await isGood(token, hello.node, now)))
+        const { join } = tokens;
+        if (record.name !== hello.node && join !== null && (await isGood(join, hello.node, now)))
           throw doubleBinding(alert, { wanted: hello.node, holder: record.name, actor: 'server' }, [
             record.name,
           ]);
@@ -100,7 +99,9 @@ export function createRegistry(parts: RegistryParts): Registry {
         throw new Rejection('ek_already_bound', `the TPM of ${twin.name} came under the name ${hello.node}`);
       const holder = await store.node(hello.node);
       const bound =
-        holder === null ? await methodFor(hello, keys, token, now) : await byAnotherMachine(holder, keys);
+        holder === null
+          ? await methodFor(hello, keys, tokens, { at: now, source })
+          : await byAnotherMachine(holder, keys);
       // Else another TPM under an enrolled name changes nothing, whatever else it brings.
       if (bound === null)
         throw new Rejection('enrolment_pending', `another TPM is enrolled as ${hello.node}`);
@@ -197,8 +198,8 @@ export function createRegistry(parts: RegistryParts): Registry {
   async function methodFor(
     { node, role }: Hello,
     keys: CheckedKeys,
-    token: string | null,
-    now: number,
+    tokens: ShownTokens,
+    { at: now, source }: Arrival,
   ): Promise<MethodUsed> {
     const { ekDigest } = keys;
     const pin = await store.pinFor(node);
@@ -216,18 +217,13 @@ export function createRegistry(parts: RegistryParts): Registry {
     // What runs before kubelet is enrolled only where somebody named this very key.
     if (role !== 'agent')
       throw new Rejection('enrolment_pending', `nobody has named the endorsement key of ${node}`);
-    if (
-      token !== null &&
-      !joinTokenPattern.test(token) &&
-      clusterPorts !== null &&
-      mayEnrol(node, 'vendor')
-    ) {
-      await checkVendorClaim(clusterPorts, node, token);
+    if (tokens.cluster !== null && clusterPorts !== null && mayEnrol(node, 'vendor')) {
+      await checkClusterToken(clusterPorts.cluster, node, tokens.cluster, source);
       if (await store.wasRevoked(keys)) throw wasRevoked(node);
       return { by: 'vendor', who: 'cluster' };
     }
-    if (token !== null && mayEnrol(node, 'join-token')) {
-      const { id, by: who } = await checkJoinToken(token, node, now);
+    if (tokens.join !== null && mayEnrol(node, 'join-token')) {
+      const { id, by: who } = await checkJoinToken(tokens.join, node, now);
       return { by: 'join-token', who, joinTokenId: id };
     }
     // A key that a person took back does not come in again because it is the first.

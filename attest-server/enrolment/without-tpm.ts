@@ -1,3 +1,5 @@
+import type { EnrolmentStore, MachineWithoutTpm } from './ports.ts';
+
 /** A machine that said it has no TPM, of a kind of which policy says so too. */
 export interface UnsupportedNode {
   readonly name: string;
@@ -8,6 +10,7 @@ export interface UnsupportedNode {
 }
 
 export interface UnsupportedPorts {
+  readonly store: Pick<EnrolmentStore, 'machinesWithoutTpm' | 'saveMachinesWithoutTpm'>;
   /** The word of the policy in force; null where it says nothing of the sort about this name. */
   absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
   /** Milliseconds since the epoch. */
@@ -17,36 +20,93 @@ export interface UnsupportedPorts {
 const most = 1024;
 /** Agents come back within a minute; who stays away for a day is not there any more. */
 const fadesAfterMs = 24 * 60 * 60 * 1000;
+/** That a machine was seen again is written after this, not each minute. */
+const writtenEveryMs = 60 * 60 * 1000;
 
 /**
- * Which machines without a TPM were seen. It is their own word, unproven, so that it changes nothing but this list,
- * which a flood cannot make larger; that they are `unsupported` and no alarm is the word of the policy.
+ * Which machines without a TPM were seen, also before the server started. It is their own word, unproven, so that it
+ * changes nothing but this list, which a flood cannot make larger; that they are `unsupported` and no alarm is the word
+ * of the policy. What is new is written at each `flush`.
  */
 export class MachinesWithoutTpm {
   readonly #ports: UnsupportedPorts;
   /** In the order in which they were last seen. */
   readonly #seen = new Map<string, number>();
+  /** As the store has them. */
+  readonly #written = new Map<string, number>();
+  readonly #changed = new Set<string>();
 
-  constructor(ports: UnsupportedPorts) {
+  private constructor(ports: UnsupportedPorts) {
     this.#ports = ports;
+  }
+
+  static async open(ports: UnsupportedPorts): Promise<MachinesWithoutTpm> {
+    const machines = new MachinesWithoutTpm(ports);
+    for (const { node, seenAt } of await ports.store.machinesWithoutTpm()) {
+      machines.#written.set(node, seenAt);
+      machines.#put(node, seenAt);
+    }
+    machines.#fade();
+    return machines;
   }
 
   /** Notes a machine that says it has no TPM; false where policy does not expect that of it. */
   note(node: string): boolean {
     if (this.#ports.absentBy(node) === null) return false;
-    this.#seen.delete(node);
-    const [oldest] = this.#seen.keys();
-    if (this.#seen.size >= most && oldest !== undefined) this.#seen.delete(oldest);
-    this.#seen.set(node, this.#ports.now());
+    const now = this.#ports.now();
+    this.#put(node, now);
+    const written = this.#written.get(node);
+    if (written === undefined || now - written >= writtenEveryMs || now < written) this.#changed.add(node);
     return true;
   }
 
   /** By the policy that is in force now. */
   list(): readonly UnsupportedNode[] {
-    const since = this.#ports.now() - fadesAfterMs;
-    return [...this.#seen].flatMap(([name, at]) => {
-      const by = at < since ? null : this.#ports.absentBy(name);
+    this.#fade();
+    return [...this.#seen.keys()].flatMap((name) => {
+      const by = this.#ports.absentBy(name);
       return by === null ? [] : [{ name, ...by }];
     });
+  }
+
+  /** What was not written stays to be written. */
+  async flush(): Promise<void> {
+    this.#fade();
+    if (this.#changed.size === 0) return;
+    const names = [...this.#changed];
+    this.#changed.clear();
+    const changed: MachineWithoutTpm[] = [];
+    const gone: string[] = [];
+    for (const node of names) {
+      const seenAt = this.#seen.get(node);
+      if (seenAt === undefined) gone.push(node);
+      else changed.push({ node, seenAt });
+    }
+    try {
+      await this.#ports.store.saveMachinesWithoutTpm({ changed, gone });
+    } catch (error) {
+      for (const node of names) this.#changed.add(node);
+      throw error;
+    }
+    for (const { node, seenAt } of changed) this.#written.set(node, seenAt);
+    for (const node of gone) this.#written.delete(node);
+  }
+
+  #put(node: string, at: number): void {
+    this.#seen.delete(node);
+    const [oldest] = this.#seen.keys();
+    if (this.#seen.size >= most && oldest !== undefined) this.#drop(oldest);
+    this.#seen.set(node, at);
+  }
+
+  #fade(): void {
+    const since = this.#ports.now() - fadesAfterMs;
+    for (const [node, at] of this.#seen) if (at < since) this.#drop(node);
+  }
+
+  #drop(node: string): void {
+    this.#seen.delete(node);
+    if (this.#written.has(node)) this.#changed.add(node);
+    else this.#changed.delete(node);
   }
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { entityTag, isKnown } from './entity-tag.ts';
 import type { ApiPorts } from './ports.ts';
 import { Denial, HttpProblem, problemBody, problemOf } from './problem.ts';
-import { allows, type Caller } from './roles.ts';
+import { allows, type Caller, verbOf } from './roles.ts';
 import { type Answer, isTagged, type Route } from './route.ts';
 import { routes } from './routes.ts';
 import { readHeaders, securityHeaders } from './security-headers.ts';
@@ -89,7 +89,7 @@ async function authorize(
   known: () => void,
 ): Promise<Caller | null> {
   if (role === 'none') return null;
-  const caller = await tokens.authenticate(headers.authorization);
+  const caller = await tokens.authenticate(headers.authorization, socket.remoteAddress);
   const refused = {
     code: 'token_rejected',
     actor: `address:${socket.remoteAddress ?? ''}`,
@@ -109,7 +109,9 @@ async function authorize(
     throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
       code: 'role_denied',
       actor: caller.name,
-      next: `Use a token of that role. Whoever has the role admin makes one:\n  assay token create --name NAME --role ${role}`,
+      next: caller.name.startsWith('kubernetes:')
+        ? `Whoever administers the cluster grants it: the verb ${verbOf[role]} on attestations.assay.dev, by a ClusterRole`
+        : `Use a token of that role. Whoever has the role admin makes one:\n  assay token create --name NAME --role ${role}`,
     });
   return caller;
 }

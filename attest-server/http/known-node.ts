@@ -2,10 +2,14 @@ import type { KnownClaim } from '../enrolment/claims.ts';
 import { adviceOn } from '../protocol/advice.ts';
 import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
 import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
+import { exemptionView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
-type KnownPorts = Pick<ApiPorts, 'claims' | 'connected' | 'lastSeen' | 'affirmedBy' | 'mayEnrol' | 'now'>;
+type KnownPorts = Pick<
+  ApiPorts,
+  'claims' | 'connected' | 'lastSeen' | 'affirmedBy' | 'mayEnrol' | 'cluster' | 'now'
+>;
 
 /**
  * Adds to views of nodes in a list what the server knows besides: the connection, who answers for the references, and
@@ -66,7 +70,7 @@ export function refusedView(
   return { ...pendingView(name), reason: 'enrolment_pending', reasons, claims: claims.map(claimView) };
 }
 
-function withConnection(view: NodeView, { connected, lastSeen, affirmedBy }: KnownPorts): NodeView {
+function withConnection(view: NodeView, { connected, lastSeen, affirmedBy, cluster }: KnownPorts): NodeView {
   const names = new Set(Object.values(view.aspects).flatMap(({ references = [] }) => references));
   const references = [...names].flatMap((name) => {
     const by = affirmedBy(name);
@@ -75,7 +79,9 @@ function withConnection(view: NodeView, { connected, lastSeen, affirmedBy }: Kno
   const connection = connected(view.name);
   const { address = null, agent = null } = connection ?? lastSeen(view.name) ?? {};
   const connectedAt = connection === null ? null : new Date(connection.since).toISOString();
-  return { ...view, references, address, agent, connectedAt };
+  const exempt = cluster?.exemption(view.name) ?? null;
+  const exemption = exempt && exemptionView(exempt);
+  return { ...view, references, address, agent, connectedAt, exemption };
 }
 
 /** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */

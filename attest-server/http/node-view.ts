@@ -96,6 +96,7 @@ const unsaid = {
   agent: null,
   references: [],
   claims: [],
+  exemption: null,
   transitions: [],
 };
 

@@ -3,9 +3,10 @@ import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import { createApi } from './api.ts';
+import { createClusterTokens } from './cluster-tokens.ts';
 import { listenPlainly, listenSecurely } from './listen.ts';
 import { createNamedTokens } from './named-tokens.ts';
-import type { ApiPorts, HistoryStore, TokenStore } from './ports.ts';
+import type { ApiPorts, ClusterUsers, HistoryStore, TokenStore } from './ports.ts';
 import { createProbes, type ProbePorts } from './probes.ts';
 import { latestOr, type Statuses, shownStore } from './shown-store.ts';
 import { readTokens } from './tokens.ts';
@@ -34,6 +35,8 @@ export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTok
     readonly tokens: TokenStore;
   };
   readonly statuses: Statuses;
+  /** Null: the server is in no cluster. */
+  readonly clusterUsers: ClusterUsers | null;
   /** The evidence behind a verdict of this node, by its digest; null where none is kept. */
   readonly bundle: (node: string, digest: string) => Promise<Bundle | null>;
   /** Digests of evidence of this node that begin with these hex digits. */
@@ -58,9 +61,10 @@ export async function openHttp(
   doors: Pick<Doors, 'api' | 'metrics'>,
   parts: HttpParts,
 ): Promise<Http> {
-  const { statuses, metrics, bundle, evidenceNamed, ...ports } = parts;
+  const { statuses, metrics, bundle, evidenceNamed, clusterUsers, ...ports } = parts;
   let tokens = readTokens(stateDir);
   const namedTokens = createNamedTokens(parts.store.tokens, parts.now);
+  const clusterTokens = createClusterTokens(clusterUsers);
   const store = shownStore(parts.store, statuses);
   await using opened = new AsyncDisposableStack();
   const api = opened.use(
@@ -72,7 +76,10 @@ export async function openHttp(
         namedTokens,
         known: (socket) => doors.api.visitor(socket)?.prove(),
         tokens: {
-          authenticate: async (header) => tokens.authenticate(header) ?? namedTokens.authenticate(header),
+          authenticate: async (header, address) =>
+            tokens.authenticate(header) ??
+            (await namedTokens.authenticate(header)) ??
+            clusterTokens.authenticate(header, address),
         },
       }),
       { key, cert: chain },

@@ -131,8 +131,7 @@ type Problems = keyof typeof problems;
 function problemsOf({ role, path, body, problems: own = [] }: Route): readonly Problems[] {
   return [
     400,
-    ...(role === 'none' ? [] : ([401] as const)),
-    ...(role === 'none' || role === 'reader' ? [] : ([403] as const)),
+    ...(role === 'none' ? [] : ([401, 403] as const)),
     ...(path.includes('{') && !own.includes(404) ? ([404] as const) : []),
     ...(body === undefined ? [] : ([413, 415] as const)),
     ...own,
@@ -171,6 +170,7 @@ const tags = {
   tokens: 'Who may call this API',
   audit: 'What was done and by whom, and copies of the database',
   authority: 'The authority behind the certificate of the server',
+  cluster: 'The marks of nodes in a cluster, and what people decide about them',
   server: 'The server itself',
 } as const;
 
@@ -186,6 +186,7 @@ const tagByPart: Readonly<Record<string, keyof typeof tags>> = {
   audit: 'audit',
   backups: 'audit',
   authority: 'authority',
+  cluster: 'cluster',
 };
 
 function tagOf({ path }: Route): keyof typeof tags {

@@ -5,9 +5,11 @@ import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { Control } from '../marking/control.ts';
 import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
+import type { PolicyFault } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Advice, Known } from '../protocol/advice.ts';
 import type { ReasonView } from '../protocol/api.ts';
@@ -21,12 +23,23 @@ import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/refe
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
 import type { Caller, Role } from './roles.ts';
 
+/** Whom the cluster knows. */
+export interface ClusterUsers {
+  /**
+   * Null where the cluster does not vouch for the token; the role is `none` where it grants nothing here.
+   * @param source from where it comes
+   * @throws an error named ClusterError where the cluster gave no answer
+   */
+  whoIs(token: string, source: string): Promise<Pick<Caller, 'name' | 'role'> | null>;
+}
+
 /** What the API needs of the rest of the server; `server.ts` fills it. */
 export interface ApiPorts {
   readonly store: ShownStore;
   readonly tokens: {
     authenticate(
       authorization: string | undefined,
+      address: string | undefined,
     ): Promise<Caller | ExpiredToken | null> | Caller | ExpiredToken | null;
   };
   /** Whoever is behind this connection showed a valid token. */
@@ -47,6 +60,8 @@ export interface ApiPorts {
   unsupported(): readonly UnsupportedNode[];
   /** The labels of nodes in their cluster; null where the server is in none. */
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
+  /** The marks of the cluster, and what people decide about them; null where the server is in none. */
+  readonly cluster: Control | null;
   /**
    * Makes references of what nodes last proved: one, or as many as it takes to cover them all.
    * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
@@ -214,7 +229,10 @@ export interface PolicyPorts {
    * A page of nodes, their latest evidence judged by the policy in force and by this text.
    * @throws PolicyError for a policy that cannot be used; an error named TooManyTrials where many wait
    */
-  simulate(policy: { readonly text: string; readonly file: string }, page: NodePage): Promise<SimulatedPage>;
+  simulate(
+    policy: { readonly text: string; readonly file: string },
+    page: NodePage,
+  ): Promise<SimulatedPage & { readonly latched: readonly PolicyFault[] }>;
   /**
    * The same by the policy in force, as the references are and as they would be after this action; null where there is
    * none of that name.

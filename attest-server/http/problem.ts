@@ -67,12 +67,14 @@ export class Denial extends HttpProblem {
 
 /**
  * What is told of an error: a problem as it is, a Rejection by its code, a full queue as 429, storage that fails as 507 or
- * 503, anything else as a bare 500.
+ * 503, the API of a cluster as 502, anything else as a bare 500.
  */
 export function problemOf(error: unknown, advise: (cause: StorageCause) => string): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof Error && error.name === 'TooManyTrials')
     return new HttpProblem(429, error.message, { headers: { 'retry-after': '2' } });
+  if (error instanceof Error && (error.name === 'ClusterError' || error.name === 'UnmarkFailed'))
+    return new HttpProblem(502, error.message, { code: 'cluster_failed' });
   if (error instanceof Rejection) return new HttpProblem(409, error.message, { code: error.code });
   const cause = storageCauseOf(error);
   if (cause !== null)

@@ -2,8 +2,15 @@
 export const roles = ['none', 'reader', 'operator', 'admin'] as const;
 export type Role = (typeof roles)[number];
 
+/** What a cluster grants on its virtual resource `attestations.assay.dev`. */
+export const verbOf: Readonly<Record<Exclude<Role, 'none'>, string>> = {
+  reader: 'read',
+  operator: 'operate',
+  admin: 'administer',
+};
+
 export interface Caller {
-  /** As the audit log names it: `token:admin`. */
+  /** As the audit log names it: `token:admin`, `kubernetes:alice`. */
   readonly name: string;
   readonly role: Role;
   /** Milliseconds since the epoch; null: until the token is revoked. */

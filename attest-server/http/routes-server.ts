@@ -7,6 +7,7 @@ import {
   whoamiView,
 } from '../protocol/server-api.ts';
 import { nodeStates } from '../protocol/verdict.ts';
+import { clusterView } from './cluster-view.ts';
 import { listNodes } from './node-list.ts';
 import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
@@ -39,6 +40,7 @@ export const serverRoutes: readonly Route[] = [
     async handle(ports) {
       const { server, ready, policy } = ports;
       const { name, revision } = policy();
+      const cluster = ports.cluster && clusterView(await ports.cluster.shown());
       const view: StatusView = {
         version: server.version,
         startedAt: new Date(server.startedAt).toISOString(),
@@ -62,7 +64,8 @@ export const serverRoutes: readonly Route[] = [
               ? `assay policy check ${shellWord(server.policySource)}`
               : 'journalctl -u assay-server -n 50',
         })),
-        held: [...rollback(ports), ...(await heldNodes(ports))],
+        cluster,
+        held: [...rollback(ports), ...belowLatch(cluster, server), ...(await heldNodes(ports))],
       };
       return ok(view);
     },
@@ -87,6 +90,15 @@ function rollback({ audit }: ApiPorts): StatusView['held'] {
       next: 'assay audit resolve --reason "the database was restored from a copy"',
     },
   ];
+}
+
+/** The policy in force asks for less than the latch wants, as after a new installation. */
+function belowLatch(
+  cluster: StatusView['cluster'],
+  { policySource }: Pick<ApiPorts['server'], 'policySource'>,
+): StatusView['held'] {
+  const next = `assay policy check ${shellWord(policySource)} --latched`;
+  return (cluster?.latch?.faults ?? []).map((text) => ({ node: null, code: 'latched', text, next }));
 }
 
 async function heldNodes({ store }: ApiPorts): Promise<StatusView['held']> {

@@ -18,6 +18,7 @@ import { referenceNameFor } from './reference-name.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
+import { clusterRoutes } from './routes-cluster.ts';
 import { enrolmentRoutes } from './routes-enrolment.ts';
 import { policyRoutes } from './routes-policy.ts';
 import { referenceRoutes } from './routes-reference.ts';
@@ -193,6 +194,7 @@ export const routes: readonly Route[] = [
   }),
   ...auditRoutes,
   ...authorityRoutes,
+  ...clusterRoutes,
   ...enrolmentRoutes,
   ...policyRoutes,
   ...referenceRoutes,

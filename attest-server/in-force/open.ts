@@ -4,13 +4,15 @@ import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
+import { checkLatched } from '../policy/file/policy-file.ts';
 import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
-import { readPolicy } from './policy-source.ts';
-import { type ReloadedParts, reloadParts } from './reload.ts';
+import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
+import type { LatchedPolicy } from './ports.ts';
+import { logFault, type ReloadedParts, reloadParts } from './reload.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {
@@ -19,6 +21,7 @@ export interface InForceParts {
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Enrolment[];
   readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
+  readonly latched: LatchedPolicy;
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
   readonly contextOf: EvidenceRoom['contextOf'];
@@ -51,6 +54,8 @@ export interface RulesInForce extends AsyncDisposable {
   since(): number;
   /** Puts the stored references in force. */
   readReferences(): Promise<void>;
+  /** Keeps the policy in force as the one below which no other may go, and then stores the latch: no policy comes in between. */
+  latch(store: () => Promise<void>): Promise<void>;
   /** Told when other rules are in force: every node is to be judged by them. */
   onChange(listener: () => void): void;
   /** How all that can be read again is read: the policy, and the parts of other rooms. */
@@ -69,13 +74,24 @@ export interface FaultyPart {
 
 /** @throws PolicyError with every fault of the policy's file */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
-  const { policy: name, methods, store, bundle, contextOf, labelsOf, now, logger, report } = parts;
-  const first = await readPolicy(name, methods, logger);
+  const { policy: name, methods, store, latched, bundle, contextOf, labelsOf, now, logger, report } = parts;
+  const faulty = new Map<ReloadedPart, FaultyPart>();
+  const notReloaded = (part: ReloadedPart, text: string) => {
+    faulty.set(part, { part, at: now(), text });
+    report.notReloaded(part, text);
+  };
+  const keep = ({ text }: Policy) => latched.keep({ source: sourceOf(name), text });
+  const latch = await latched.read();
+  const { policy: first, refused } = await firstPolicy(name, methods, latch, logger);
+  if (latch !== null && latch.policy?.text !== first.text) await keep(first);
   let current = new InForce(first, await store.references.list(), contextOf);
   let since = now();
   report.policyInForce(first);
+  if (refused !== null) {
+    logFault('policy', refused, logger);
+    notReloaded('policy', refused.message);
+  }
   const listeners: (() => void)[] = [];
-  const faulty = new Map<ReloadedPart, FaultyPart>();
   // Else references that were read before one was revoked could take the place of those that were read after it.
   const oneByOne = pLimit(1);
   const put = (next: Policy | null) => oneByOne(() => putNow(next));
@@ -83,6 +99,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     const references = await store.references.list();
     // The policy that is in force by then: another one may have come meanwhile.
     const before = current.policy;
+    if (next !== null) await holdLatch(next, before);
     current = new InForce(next ?? before, references, contextOf);
     if (next !== null) {
       if (next.revision !== before.revision) since = now();
@@ -90,8 +107,14 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     }
     for (const listener of listeners) listener();
   };
+  const holdLatch = async (next: Policy, before: Policy) => {
+    const its = await latched.read();
+    if (its === null) return;
+    checkLatched(next, sourceOf(name), its.groups, before);
+    await keep(next);
+  };
   const policy = () => current.policy;
-  const trials = createTrials({ store, bundle, policy, labelsOf, methods, now });
+  const trials = createTrials({ store, bundle, latched, policy, labelsOf, methods, now });
   const closing = new AbortController();
   const comparisons = new Set<Promise<void>>();
   // It takes seconds in a large fleet, and the policy is in force meanwhile.
@@ -122,6 +145,11 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     affirmedBy: (name) => current.affirmedBy(name),
     since: () => since,
     readReferences: () => put(null),
+    latch: (storeIt) =>
+      oneByOne(async () => {
+        await keep(current.policy);
+        await storeIt();
+      }),
     onChange: (listener) => void listeners.push(listener),
     faulty: () => [...faulty.values()],
     reloader({ roots, certificate, tokens }) {
@@ -129,10 +157,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       const all = { policy: readPolicyAgain, roots, certificate, tokens };
       const told = {
         reloaded: (part: ReloadedPart) => void faulty.delete(part),
-        notReloaded(part: ReloadedPart, text: string) {
-          faulty.set(part, { part, at: now(), text });
-          report.notReloaded(part, text);
-        },
+        notReloaded,
       };
       return () => inTurn(() => reloadParts(all, logger, told));
     },

@@ -39,7 +39,7 @@ export async function reloadParts(
   if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');
 }
 
-function logFault(part: string, error: unknown, logger: Logger): void {
+export function logFault(part: string, error: unknown, logger: Logger): void {
   const stays = `the old ${part} stays in force`;
   if (!(error instanceof PolicyError)) logger.error({ part, err: error }, stays);
   else

@@ -1,5 +1,6 @@
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
+import type { ClusterErrorReason } from '../protocol/marking.ts';
 
 export interface Taint {
   readonly key: string;
@@ -35,7 +36,10 @@ export interface ClusterNode {
 
 /** What the cluster has; kept up to date by a watch, so that reading it costs no request. */
 export interface ClusterNodes {
-  /** False until the first whole list is there: nothing may be concluded from an absence before. */
+  /**
+   * False until the first whole list is there, and again where nothing was heard for three minutes: nothing may be
+   * concluded from an absence then.
+   */
   synced(): boolean;
   get(name: string): ClusterNode | null;
   all(): Iterable<ClusterNode>;
@@ -50,8 +54,11 @@ export type PatchOperation =
 /** An answer of the API that is no success, or none at all. */
 export class ClusterError extends Error {
   override readonly name = 'ClusterError';
-  /** `conflict`: what was tested is another by now. `unreachable`: also where no answer came in time. */
-  readonly reason: 'unreachable' | 'forbidden' | 'not_found' | 'conflict' | 'too_many' | 'invalid' | 'failed';
+  /**
+   * `conflict`: what was tested is another by now. `unreachable`: also where no answer came in time. `gone`: what was
+   * told before cannot be continued, list all again.
+   */
+  readonly reason: ClusterErrorReason;
   /** Milliseconds for which the API wants to be left alone; null where it says nothing. */
   readonly retryAfter: number | null;
 
@@ -93,6 +100,26 @@ export interface ClusterWriter {
   workloads(): Promise<Workloads>;
   /** The uid of the namespace kube-system, which is that of the cluster. */
   uid(): Promise<string>;
+  /** The lease of servers in the server's own namespace; null where there is none. */
+  readLease(): Promise<ClusterLease | null>;
+  /**
+   * Makes it, or replaces the one that was read, and gives it as it is then.
+   * @throws ClusterError `conflict` where another one is there by now
+   */
+  writeLease(lease: ClusterLease): Promise<ClusterLease>;
+}
+
+/** Who marks: one server at most, and none without it (coordination.k8s.io/v1, Lease). */
+export interface ClusterLease {
+  /** Null: it was given back. */
+  readonly holder: string | null;
+  readonly durationSeconds: number;
+  /** RFC 3339; null where nobody said. */
+  readonly renewedAt: string | null;
+  readonly acquiredAt: string | null;
+  readonly transitions: number;
+  /** Null in one that is to be made. */
+  readonly resourceVersion: string | null;
 }
 
 export interface ClusterEvent {
@@ -132,7 +159,22 @@ export interface Workloads {
 export interface Committed {
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
+  /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: (entry: HistoryEntry, from: NodeStatus['state'] | null) => void): void;
+}
+
+/** What people decided, as marking reads it: kept in memory, so that reading costs nothing. */
+export interface Decisions {
+  pause(): Pause | null;
+  /** Null where there is none, or it has ended. */
+  exemption(node: string): Exemption | null;
+  holds(): readonly Hold[];
+  /** Opens one: from now on `holds` has it, and it is kept. */
+  hold(hold: Hold): Promise<void>;
+  /** Ends those that hold no node any more. */
+  end(holds: readonly Hold[]): Promise<void>;
+  /** Told of each decision, also where one ended by itself. @param node null: it is about many */
+  onChange(listener: (node: string | null) => void): void;
 }
 
 /** A person stops all marking for a time. The loss of the label goes on. */
@@ -165,6 +207,7 @@ export interface Hold {
   readonly reason: string | null;
 }
 
+/** Trust that cannot be taken back: of these groups of the policy, empty for all of today and tomorrow. */
 export interface Latch {
   readonly groups: readonly string[];
   readonly by: string;
@@ -173,17 +216,20 @@ export interface Latch {
 
 /** What people decided about marks. A resolved promise of a writing method means: committed, with its audit entry. */
 export interface MarkingStore {
+  /** One that cannot be read any more is a pause: no mark is added. */
   pause(): Promise<Pause | null>;
   setPause(pause: Pause | null, audit: AuditEvent): Promise<void>;
+  /** One that cannot be read any more covers all groups. */
   latch(): Promise<Latch | null>;
   /** @throws Error where it would shrink */
   setLatch(latch: Latch, audit: AuditEvent): Promise<void>;
   holds(): Promise<readonly Hold[]>;
-  /** Replaces the one of its group, code and value. */
-  saveHold(hold: Hold, audit: AuditEvent): Promise<void>;
+  /** Each replaces the one of its group, code and value; all or none. */
+  saveHolds(holds: readonly { readonly hold: Hold; readonly audit: AuditEvent }[]): Promise<void>;
   /** Those that hold no node any more. */
-  removeHolds(holds: readonly Hold[]): Promise<void>;
+  removeHolds(holds: readonly { readonly hold: Hold; readonly audit: AuditEvent }[]): Promise<void>;
   exemptions(): Promise<readonly Exemption[]>;
   setExemption(exemption: Exemption, audit: AuditEvent): Promise<void>;
-  removeExemption(node: string, audit: AuditEvent): Promise<void>;
+  /** False, and nothing is written, where there is none. */
+  removeExemption(node: string, audit: AuditEvent): Promise<boolean>;
 }

@@ -44,6 +44,8 @@ export interface NodePast extends Past {
   readonly concurrent: boolean;
   /** Other nodes that are enrolled with the TPM of this one: none in a store that was never an earlier version's. */
   readonly twins: readonly string[];
+  /** SMBIOS, as its Node in the cluster says it. Default null: so for who judges offline. */
+  readonly clusterUuid?: string | null;
   /** Volumes that it shows in this answer and other nodes show, too. Default none: who judges offline knows no others. */
   readonly sharedVolumes?: readonly SharedVolume[];
 }
@@ -145,6 +147,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     past: pastBut(unread, past),
     sequence,
     twins: past.twins,
+    clusterUuid: past.clusterUuid ?? null,
     sharedVolumes: past.sharedVolumes ?? noVolumes,
     unread,
   };

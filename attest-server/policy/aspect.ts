@@ -118,6 +118,8 @@ export interface JudgedNode {
   readonly sequence: SequenceJudgement;
   /** Other nodes that are enrolled with its TPM. */
   readonly twins: readonly string[];
+  /** SMBIOS, as its Node in the cluster says it; null where there is none. */
+  readonly clusterUuid: string | null;
   /** Volumes that it shows and other nodes show, too. */
   readonly sharedVolumes: readonly SharedVolume[];
   /** What is missing for another reason than that the machine has none: it is found once for all aspects. */

@@ -63,6 +63,7 @@ export function weigh(
     text: finding.text,
     evidence: finding.evidence,
     ...(finding.signed && { signed: true }),
+    ...(finding.value !== undefined && { value: finding.value }),
     ...(finding.reference !== undefined && { reference: finding.reference }),
     ...(finding.outOfForce !== undefined && { outOfForce: finding.outOfForce }),
     ...(finding.detail !== undefined && finding.detail.length > 0 && { detail: bounded(finding.detail) }),

@@ -10,6 +10,7 @@ export function judgedAlone(name: string, proven: Proven): JudgedNode {
     past: { sentParts: [], memory: {} },
     sequence: judgeSequence(null, sightingOf(proven)),
     twins: [],
+    clusterUuid: null,
     sharedVolumes: [],
     unread: [],
   };

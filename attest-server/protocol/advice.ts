@@ -79,8 +79,15 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Another TPM answers in this node’s name: find out whether the machine or its TPM was exchanged.',
   ek_already_bound:
     'This name or TPM is already enrolled: find out whether the machine was exchanged or copied.',
-  identity_claim_mismatch: 'Find out which machine claims this name: its TPM is enrolled under another name.',
-  token_rejected: ['Make a new join token:', '  assay join-token create --node NODE --ttl 1h'].join('\n'),
+  identity_claim_mismatch: [
+    'If its TPM is enrolled under another name, find out which machine claims this name.',
+    'If agent and kubelet name two system UUIDs, find out whether this is the machine behind the Node. Some firmware shows them two for one machine: then the policy may give this code the severity info.',
+  ].join('\n'),
+  token_rejected: [
+    'If the node joins by a join token, make a new one:',
+    '  assay join-token create --node NODE --ttl 1h',
+    'In a cluster, check that clusterTokenFile of the agent names a projected token of its own service account, with the audience assay, on this node. The log of the server says what is wrong with it.',
+  ].join('\n'),
   ek_untrusted_root: [
     'Trust the root of the TPM’s maker: with endorsementRoots at the server, with --trust-roots offline.',
     'Or pin the key: write a file with the line NODE,SHA-256 of TPMT_PUBLIC in hex, and import it:',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { exemptionView } from './cluster-api.ts';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceKinds, referenceStates, referenceStep } from './reference.ts';
@@ -105,6 +106,8 @@ export const nodeView = z.object({
   agent: z.string().nullable().default(null),
   references: z.array(affirmedBy).default([]),
   claims: z.array(claim).default([]),
+  /** Until when a person lets it work although it is not trusted; null: nobody does. */
+  exemption: exemptionView.nullable().default(null),
   /** Its latest changes of state, the newest first; in the answer about one node only. */
   transitions: z.array(shownTransition).default([]),
 });

@@ -35,6 +35,19 @@ export const auditActions = {
   'audit_key.rotate': 'the audit log got a new key, which the old one signed',
   'audit_key.start_anew': 'the audit log got a key of a new origin, since the old one is lost',
   'audit.resolve': 'a person knows why the audit log is another one: the reason, and the first proof',
+  'cluster.pause': 'a person stopped the marking of nodes: why',
+  'cluster.resume': 'nodes are marked again',
+  'cluster.unmark': 'a person had all marks removed from the cluster: why, and from how many nodes',
+  'marks.tamper': 'somebody changed marks of a Node; they are put back as the verdict says',
+  'breaker.open':
+    'so many nodes of a group fail alike that their taints wait for a person: group, code, value, how many',
+  'breaker.hold': 'a person said that those taints stay away',
+  'breaker.release': 'a person, or a setting after its time, said that those nodes are tainted',
+  'breaker.close': 'no node fails so any more: nothing waits',
+  exempt: 'a person lets a node work although it is not trusted: why, and until when',
+  'exempt.end': 'an exemption ended: by its time (`server`), or by a person',
+  'trust.enable': 'trust cannot be taken back any more: for which groups of the policy',
+  'trust.restore': 'the latch was missing in the store or in the cluster, and was written there again',
   audit_rollback: 'the audit log is not the one that was signed, or that an agent saw',
 } as const satisfies Readonly<Record<string, string>>;
 export type AuditAction = keyof typeof auditActions;

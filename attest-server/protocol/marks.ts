@@ -25,3 +25,6 @@ export const latchResource = { plural: 'assaylatches', kind: 'AssayLatch', name:
 
 /** The audience of tokens that agents and people show to the server. */
 export const tokenAudience = 'assay';
+
+/** What carries one of these is ours, whichever version put it there. */
+export const markPrefixes = { own: 'assay.dev/', label: 'assay.node-restriction.kubernetes.io/' } as const;

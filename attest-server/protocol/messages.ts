@@ -85,6 +85,8 @@ const hello = z.object({
   ak: z.strictObject({ publicArea: base64(1024), name: z.string().regex(/^[0-9a-f]{4,132}$/) }).nullable(),
   /** True: the next frame is binary and carries the join token. */
   joinToken: z.boolean(),
+  /** True: a binary frame follows, after that of a join token, with the token of its service account in the cluster. */
+  clusterToken: z.boolean().optional(),
   /** The latest checkpoint of the server's audit log that this agent verified (checkpoint.ts). */
   checkpoint: z.string().max(checkpointLength).optional(),
   /** The authorities that this agent trusts for the server; without it none is announced to it. */
@@ -157,7 +159,8 @@ type Arrived = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
 export type Role = Hello['role'];
 /** What of a hello stays with its connection; keys are long, and looked at once. Of `speaks` what this version knows. */
-export interface Introduction extends Omit<Hello, 'ek' | 'ak' | 'joinToken' | 'checkpoint' | 'speaks'> {
+export interface Introduction
+  extends Omit<Hello, 'ek' | 'ak' | 'joinToken' | 'clusterToken' | 'checkpoint' | 'speaks'> {
   readonly speaks: readonly SpokenWord[];
 }
 export type Activated = z.infer<typeof activated>;
@@ -332,9 +335,15 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 
 /**
  * Kinds of binary frame: one byte, then the payload. `bootLog` is of 0.1.0; a `part` is any part of evidence, named by
- * its SHA-256 alone; a `file` is one that the challenge asks for.
+ * its SHA-256 alone; a `file` is one that the challenge asks for. Tokens follow the hello that announces them.
  */
-export const binaryKinds = { joinToken: 0x01, bootLog: 0x02, part: 0x03, file: 0x04 } as const;
+export const binaryKinds = {
+  joinToken: 0x01,
+  bootLog: 0x02,
+  part: 0x03,
+  file: 0x04,
+  clusterToken: 0x05,
+} as const;
 export type BinaryKind = keyof typeof binaryKinds;
 
 export function binaryFrame(kind: BinaryKind, payload: Uint8Array): Buffer {

@@ -19,6 +19,8 @@ const words = [
   'unsupported_media_type',
   /** Come again after `Retry-After` seconds. */
   'busy',
+  /** The API of the cluster gave no answer, or refused. */
+  'cluster_failed',
   /** A fault of the server's own. */
   'internal_error',
 ] as const;

@@ -45,6 +45,8 @@ export interface Reason {
   readonly outOfForce?: string | undefined;
   /** What a person reads below it, line by line: the layers of a disk, a difference. `printable`, at most `mostDetail` lines. */
   readonly detail?: readonly string[] | undefined;
+  /** Stage and strongest digest of what was measured instead: a change on many nodes is one change where it is the same. */
+  readonly value?: string | undefined;
   /** An allowed signer vouches for all that changed: measured Secure Boot authorities, none of which is unknown. */
   readonly signed?: true;
 }
@@ -93,6 +95,7 @@ export const reasonSchema = z.object({
   reference: z.string().optional(),
   outOfForce: z.string().optional(),
   detail: z.array(z.string()).readonly().optional(),
+  value: z.string().optional(),
   // Left out where nobody vouches, and by an earlier version.
   signed: z.literal(true).exactOptional(),
 }) satisfies z.ZodType<Reason>;

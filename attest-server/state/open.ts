@@ -6,6 +6,7 @@ import { ToolError } from 'node-tpm2/run';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 import { preparePrivateFolder } from './private-file.ts';
 import { openReserve, type Reserve } from './reserve.ts';
+import { upgradedFor } from './version-file.ts';
 
 /** The state folder, ours alone until this is disposed of or the process dies. */
 export interface State extends AsyncDisposable {
@@ -14,6 +15,11 @@ export interface State extends AsyncDisposable {
   readonly lastAlive: number | null;
   /** Notes that a server runs. @param now milliseconds since the epoch */
   beat(now: number): Promise<void>;
+  /**
+   * Milliseconds for which this version has been the one of this folder; null where no other one ran here before.
+   * @param now milliseconds since the epoch
+   */
+  upgradedFor(version: string, now: number): number | null;
   /** Room that is kept for the time when the disk is full. */
   readonly reserve: Reserve;
   /** Bytes on its file system, free for us and in all; null where it does not say. */
@@ -29,9 +35,11 @@ export async function openState(dir: string): Promise<State> {
   preparePrivateFolder(dir);
   const release = await lock(dir);
   try {
+    const lastAlive = await readLastAlive(dir);
     return {
       dir,
-      lastAlive: await readLastAlive(dir),
+      lastAlive,
+      upgradedFor: (version, now) => upgradedFor(dir, version, now, lastAlive !== null),
       beat: (now) => beat(dir, now),
       reserve: openReserve(dir),
       space: () => space(dir),

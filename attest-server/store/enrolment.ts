@@ -185,6 +185,23 @@ export function enrolmentStore(
             .execute();
       }),
 
+    async machinesWithoutTpm() {
+      const rows = await db.selectFrom('machines_without_tpm').selectAll().orderBy('seen_at').execute();
+      return rows.map(({ node, seen_at }) => ({ node, seenAt: seen_at }));
+    },
+
+    saveMachinesWithoutTpm: ({ changed, gone }) =>
+      forMachines(async (transaction) => {
+        for (const node of gone)
+          await transaction.deleteFrom('machines_without_tpm').where('node', '=', node).execute();
+        for (const { node, seenAt } of changed)
+          await transaction
+            .insertInto('machines_without_tpm')
+            .values({ node, seen_at: seenAt })
+            .onConflict((conflict) => conflict.column('node').doUpdateSet({ seen_at: seenAt }))
+            .execute();
+      }),
+
     pins: async () => (await pins.orderBy('node').execute()).map(pinOf),
 
     async pinFor(node) {

@@ -221,7 +221,7 @@ interface RetentionRow {
 /** What a person decided about marks. */
 interface ClusterDecisionRow {
   readonly kind: 'pause' | 'latch' | 'hold' | 'exemption';
-  /** The node of an exemption; group, code and value of a hold; else empty. */
+  /** The node of an exemption; group, code and value of a hold; `policy` beside the latch; else empty. */
   readonly key: string;
   /** JSON */
   readonly body: string;

@@ -1,10 +1,13 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
+import type { ClusterMetrics } from '../kubernetes/telling.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
+import { clusterFaults, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
 import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
+import { type MarkingMetrics, markingMetrics } from './marking-metrics.ts';
 import { nodeSeries } from './node-series.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
@@ -15,7 +18,8 @@ const reloadedParts = ['policy', 'roots', 'certificate', 'tokens'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
-export interface Metrics {
+export interface Metrics extends ClusterMetrics {
+  readonly marking: MarkingMetrics;
   attested(result: AttestationResult, reason: ReasonCode | null): void;
   /** A message or connection that was refused before anything was judged. */
   refused(code: ReasonCode): void;
@@ -137,6 +141,22 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   ]);
   const refusals = counter('refusals_total', 'Messages and connections that were refused', ['code']);
 
+  const kubeRequests = counter('kube_api_requests_total', 'Requests to the API of the cluster', [
+    'verb',
+    'resource',
+    'code',
+  ]);
+  const watchRestarts = counter(
+    'kube_watch_restarts_total',
+    'Times that the watch of the Nodes began again, by why it ended',
+    ['reason'],
+  );
+  const clusterFault = gauge(
+    'cluster_fault',
+    '1 while the Nodes of the cluster cannot be read, or a right is missing, else 0',
+    ['cause'],
+  );
+
   const turnedAway = counter(
     'door_refusals_total',
     'Connections refused by a limit, for one source or for all',
@@ -177,10 +197,13 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
+  for (const reason of watchRestartReasons) watchRestarts.inc({ reason }, 0);
+  for (const cause of clusterFaults) clusterFault.set({ cause }, 0);
   for (const cause of faultCauses) serverFaults.inc({ cause }, 0);
   for (const cause of storageCauses) storageFault.set({ cause }, 0);
 
   return {
+    marking: markingMetrics(registry),
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
@@ -226,6 +249,12 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     reloadFailed: (part) => reloadFailures.inc({ part }),
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
+    clusterAsked: (verb, resource, code) =>
+      kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),
+    clusterWatchRestarted: (reason) => watchRestarts.inc({ reason }),
+    clusterFaults(faults) {
+      for (const cause of clusterFaults) clusterFault.set({ cause }, faults.has(cause) ? 1 : 0);
+    },
     text: async () => `${await registry.metrics()}${ofNodes}`,
     contentType: registry.contentType,
   };

@@ -4,6 +4,7 @@ import type { Noted, Refusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
+import type { MarkingParts } from '../marking/open.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { OpenedByItself } from '../protocol/gate.ts';
 import { turnsUntrusted } from '../protocol/policy-api.ts';
@@ -12,6 +13,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import { GateOpenings } from './gate-openings.ts';
+import { createMarkingReport } from './marking-report.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
 import { Sparingly } from './sparingly.ts';
 
@@ -30,6 +32,7 @@ export interface AuditPort {
 }
 
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
+  readonly marking: MarkingParts['report'];
   /** Something was refused. @param about `isEnrolled`: a node has that name */
   refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
   readonly answered: AttestPorts['answered'];
@@ -133,7 +136,16 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   const namedSources = new Sparingly();
   const gateOpenings = new GateOpenings();
   let inForce: string | null = null;
+  const fault: Reporter['fault'] = (error, where) => {
+    if (isStorageFaulty && storageCauseOf(error) !== null) {
+      logger.debug({ err: error, where }, 'the server failed');
+      return;
+    }
+    logger.error({ err: error, where }, 'the server failed');
+  };
   const report: Reporter = {
+    marking: createMarkingReport({ logger, metrics, now, refusal, fault }),
+
     answered({ reasons }) {
       metrics.attested('accepted', reasons[0]?.code ?? null);
       for (const { severity, aspect } of reasons) if (severity === 'fail') metrics.checkFailed(aspect);
@@ -330,13 +342,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       for (const event of late.splice(0)) audit(event);
     },
 
-    fault(error, where) {
-      if (isStorageFaulty && storageCauseOf(error) !== null) {
-        logger.debug({ err: error, where }, 'the server failed');
-        return;
-      }
-      logger.error({ err: error, where }, 'the server failed');
-    },
+    fault,
   };
   return {
     report,
@@ -349,5 +355,5 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 
 /** Who acts, as the audit log names him: a person or program with a token, or an address, which proves nothing. */
 function whoIs(actor: string): Pick<Refusal, 'address' | 'isProven'> {
-  return { address: actor.replace(/^address:/, ''), isProven: actor.startsWith('token:') };
+  return { address: actor.replace(/^address:/, ''), isProven: /^(token|kubernetes):/.test(actor) };
 }

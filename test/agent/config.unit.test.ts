@@ -36,6 +36,7 @@ describe("an agent's configuration", () => {
       caFile: '/etc/assay/ca.pem',
       netfilter: null,
       joinTokenFile: null,
+      clusterTokenFile: null,
       sysroot: '/',
       watch: true,
       logLevel: 'info',

@@ -64,6 +64,7 @@ function partsThat(tpm: ConversationParts['tpm'], more: Partial<ConversationPart
     identity: { ek: null, ak: null, banks: [] },
     tpm,
     joinToken: null,
+    clusterToken: null,
     saysWhatItSpeaks: true,
     readNode: async () => ({
       bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
@@ -125,6 +126,28 @@ describe('a conversation', () => {
     assert(said.type === 'hello' && said.joinToken);
     assert(Buffer.isBuffer(token));
     assert.deepEqual(parseBinaryFrame(token), { kind: 'joinToken', payload: Buffer.from('id1.secret') });
+  });
+
+  it('shows the token of the cluster after that, and none to a server that would take it for nonsense', () => {
+    const shown = (more: Partial<ConversationParts>) => {
+      const channel = new FakeChannel();
+      startConversation(channel, partsThat(working, { clusterToken: 'a.b.c', ...more }));
+      const [hello, ...frames] = channel.sent;
+      const said = parseAgentMessage(String(hello));
+      assert(said.type === 'hello');
+      return [
+        said.clusterToken,
+        ...frames.map((frame) => {
+          assert(Buffer.isBuffer(frame));
+          const { kind, payload } = parseBinaryFrame(frame);
+          return `${kind} ${payload}`;
+        }),
+      ];
+    };
+    assert.deepEqual(shown({}), [true, 'clusterToken a.b.c']);
+    assert.deepEqual(shown({ joinToken: 'id1.s' }), [true, 'joinToken id1.s', 'clusterToken a.b.c']);
+    assert.deepEqual(shown({ saysWhatItSpeaks: false }), [undefined]);
+    assert.deepEqual(shown({ clusterToken: null }), [undefined]);
   });
 
   it('keeps one question waiting, however many are asked', async () => {

@@ -78,6 +78,7 @@ describe('what an agent logs', function () {
       caFile: null,
       netfilter: null,
       joinTokenFile: join(folder, 'token'),
+      clusterTokenFile: null,
       tcti: 'device:/dev/no-such-tpm',
       tpmBroker: null,
       watch: true,

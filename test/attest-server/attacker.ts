@@ -135,16 +135,18 @@ export async function introduce(
   world: TestServer,
   tpm: ForgedTpm,
   node: string,
-  change: { hello?: object; joinToken?: Buffer; from?: string } = {},
+  change: { hello?: object; joinToken?: Buffer; clusterToken?: Buffer; from?: string } = {},
 ): Promise<Peer & { readonly hello: string }> {
   const peer = await dial(world, change.from === undefined ? {} : { from: change.from });
   const hello = JSON.stringify({
     ...tpm.hello(node),
     ...(change.joinToken && { joinToken: true }),
+    ...(change.clusterToken && { clusterToken: true }),
     ...change.hello,
   });
   peer.send(hello);
   if (change.joinToken) peer.send(change.joinToken);
+  if (change.clusterToken) peer.send(change.clusterToken);
   if ((await world.store.enrolment.nodeByEk(tpm.ekDigest)) !== null) return { ...peer, hello };
   const message = await peer.peek();
   if (message?.type === 'activate') peer.send(tpm.activated(message, peer.channel, hello));

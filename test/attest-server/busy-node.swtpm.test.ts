@@ -78,6 +78,7 @@ describe('the real agent on a node that does not hold still', () => {
       program: '0.0.0',
       identity: await readIdentity(tpm),
       joinToken: null,
+      clusterToken: null,
       saysWhatItSpeaks: true,
       tpm: {
         activateCredential: (credential) => tpm.activateCredential(credential),

@@ -35,6 +35,10 @@ export interface ServerSettings {
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
   readonly cloudProgram?: string;
+  /** Path of a kubeconfig; default: the server is in no cluster. */
+  readonly kubeconfig?: string;
+  /** From whom it wants a token of that cluster; default: from all. */
+  readonly agentTokens?: 'always' | 'never';
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
@@ -101,6 +105,10 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             helloWithinSeconds: settings.helloWithin ?? 10,
             firstUsePerSource: settings.firstUsePerSource ?? 256,
             cloudProgram: settings.cloudProgram ?? null,
+            'kubernetes.api': settings.kubeconfig,
+            'kubernetes.namespace': 'assay',
+            'kubernetes.agentAccount': 'assay-agent',
+            'kubernetes.agentTokens': settings.agentTokens,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,

@@ -11,6 +11,7 @@ import { benchDetection } from './detection.ts';
 import { benchFirewall } from './firewall.ts';
 import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
+import { benchMarking } from './marking.ts';
 import { benchStart } from './start.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
@@ -34,6 +35,7 @@ const benches: Readonly<
   detection: benchDetection,
   audit: async (full) => ({ audit: await benchAudit(full) }),
   firewall: async () => ({ firewall: benchFirewall() }),
+  marking: async () => ({ marking: await benchMarking() }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,

@@ -7,6 +7,8 @@ export interface Order {
   readonly kind: 'assay' | 'bare';
   readonly stateDir: string;
   readonly challengeEveryMs: number;
+  /** The cluster that it is in; without it none. */
+  readonly kubeconfig?: string;
 }
 
 export interface Addresses {

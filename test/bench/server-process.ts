@@ -63,7 +63,7 @@ interface Running {
   close(): Promise<void>;
 }
 
-async function assay({ stateDir, challengeEveryMs }: Order): Promise<Running> {
+async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none' }: Order): Promise<Running> {
   const config = serverConfig(
     null,
     {},
@@ -75,6 +75,7 @@ async function assay({ stateDir, challengeEveryMs }: Order): Promise<Running> {
       metricsPort: 0,
       policy: bootPolicyFile,
       challengeEverySeconds: challengeEveryMs / 1000,
+      'kubernetes.api': kubeconfig,
     },
   );
   const server = await startServer(config, {

@@ -303,6 +303,7 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
           stateDir,
           netfilter: null,
           joinTokenFile,
+          clusterTokenFile: null,
           caFile: joinTokenFile === null ? world.server.caFile : null,
           servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
           tcti: machine.tpm.tcti,

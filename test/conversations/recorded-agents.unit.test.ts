@@ -90,7 +90,7 @@ async function replay(
         say(action.message);
         return [];
       case 'identify': {
-        const found = await rooms.identify(action.hello, action.joinToken);
+        const found = await rooms.identify(action.hello, action.tokens);
         peer = found.peer;
         return session.identified(found.isEnrolled ? null : recordedActivation(conversation));
       }

@@ -49,6 +49,7 @@ async function replay(release: Release, conversation: Conversation): Promise<voi
     identity: { ek: hello.ek, ak: hello.ak, banks: hello.banks },
     tpm,
     joinToken: recordedToken(release, conversation),
+    clusterToken: null,
     checkpoint: hello.checkpoint ?? null,
     authorities: hello.authorities ?? [],
     saysWhatItSpeaks: true,

@@ -1,5 +1,6 @@
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
+import type { ShownTokens } from '../../attest-server/channel/ports.ts';
 import type { Action, Session } from '../../attest-server/channel/session.ts';
 import { Candidates } from '../../attest-server/enrolment/candidates.ts';
 import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
@@ -28,7 +29,7 @@ export interface ServerRooms extends AsyncDisposable {
   /** What the recorded operator did. */
   operate(deed: Exclude<Step, { from: string }>, node: string): Promise<void>;
   /** @throws Rejection */
-  identify(hello: Hello, joinToken: string | null): Promise<{ peer: Peer; isEnrolled: boolean }>;
+  identify(hello: Hello, tokens: ShownTokens): Promise<{ peer: Peer; isEnrolled: boolean }>;
   /** @throws Rejection */
   enrol(peer: Peer): Promise<Peer>;
   /** @throws Rejection */
@@ -64,6 +65,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
   const identify = createIdentify({
     store: store.enrolment,
     registry,
+    cluster: null,
     candidates: await Candidates.open(store.enrolment),
     withoutTpm: { note: () => false },
     paths: new EndorsementPaths(() => {}),
@@ -92,8 +94,8 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
         inForce = new InForce(policy, await store.references.list(), keptContext);
       }
     },
-    async identify(hello, joinToken) {
-      const { node, activation } = await identify(hello, joinToken, '127.0.0.1');
+    async identify(hello, tokens) {
+      const { node, activation } = await identify(hello, tokens, '127.0.0.1');
       return { peer: node, isEnrolled: activation === null };
     },
     async enrol(peer) {

@@ -58,10 +58,17 @@ function stateOf(node: NodeView): readonly Line[] {
     ['Booted', bootedAt === null ? before : `${bootedAt} (the node says so; its TPM does not contradict it)`],
     ['Verified', node.verifiedAt ?? '-'],
     ['Counts until', node.expiresAt ?? '-'],
+    ...exemptionOf(node),
     ['Connected', connectedAt === null ? '-' : `since ${connectedAt}`],
     ['Address', node.address ?? '-'],
     ['Agent', agent === null ? '-' : `${agent} (the node says so)`],
   ];
+}
+
+function exemptionOf({ exemption }: NodeView): readonly Line[] {
+  if (exemption === null) return [];
+  const { until, by, reason } = exemption;
+  return [['Exempt', `until ${until}, by ${by}: ${reason}`]];
 }
 
 function machineOf(node: NodeView): readonly Line[] {

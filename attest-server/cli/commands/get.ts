@@ -148,5 +148,6 @@ function countsOf(nodes: readonly NodeView[], areNamed: boolean): string {
     const count = nodes.filter((node) => node.state === state).length;
     return count === 0 ? [] : [`${count} ${state}`];
   });
-  return `${nodes.length} nodes: ${counts.join(', ')}\n`;
+  const exempt = nodes.filter(({ exemption }) => exemption !== null).length;
+  return `${nodes.length} nodes: ${counts.join(', ')}${exempt > 0 ? `; ${exempt} exempt` : ''}\n`;
 }

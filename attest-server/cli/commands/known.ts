@@ -20,6 +20,7 @@ export function standing(node: NodeView, reading: Reading): string {
 function known(node: NodeView): readonly Line[] {
   return [
     ...(node.since === null ? [] : [['Since', utc(node.since)] as const]),
+    ...exemptOf(node),
     ...affirmed(node),
     ...enrolled(node),
     ...connection(node),
@@ -34,6 +35,13 @@ function known(node: NodeView): readonly Line[] {
       ],
     ),
   ];
+}
+
+/** It gets no taint of ours meanwhile; what it is stays as it is. */
+function exemptOf({ exemption }: NodeView): readonly Line[] {
+  if (exemption === null) return [];
+  const { until, by, reason } = exemption;
+  return [['Exempt', `from taints until ${utc(until)}, by ${by}: ${reason}`]];
 }
 
 const vouchers: Readonly<Record<Source, string>> = {

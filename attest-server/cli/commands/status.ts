@@ -5,6 +5,8 @@ import { relative, utc } from '../moment.ts';
 import { countedStates } from '../node-order.ts';
 import { type Format, print } from '../output.ts';
 import { fields } from '../table.ts';
+import { waitsForPerson } from './breaker.ts';
+import { latchText } from './trust.ts';
 
 /** `status`: how the server is; exits 0 where it is ready, 11 where it says that it is not. */
 export async function showStatus({ io, server, exitWith }: CliContext, format: Format): Promise<void> {
@@ -40,6 +42,7 @@ function page(status: StatusView, host: string, now: number): string {
         ] as const,
     ),
     ['Nodes', countsOf(nodes)],
+    ...clusterLines(status, now),
     [
       'Waiting',
       `${waiting === 1 ? '1 TPM' : `${waiting} TPMs`} for approval${waiting > 0 ? ': assay enrol list' : ''}`,
@@ -55,6 +58,43 @@ function page(status: StatusView, host: string, now: number): string {
       ['', `  ${next}`] as const,
     ]),
   ]);
+}
+
+type Line = readonly [label: string, text: string];
+
+/** Who marks, and what people decided about it. */
+function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
+  if (cluster === null) return [];
+  const { synced, nodes, lease, pause, latch, failing, exemptions } = cluster;
+  const waiting = failing.filter(waitsForPerson).reduce((sum, hold) => sum + hold.waiting, 0);
+  const who =
+    lease === null
+      ? 'no server marks them'
+      : lease.ours
+        ? 'this server marks them'
+        : `another server marks them: ${lease.holder}`;
+  return [
+    [
+      'Cluster',
+      synced ? `${nodes} nodes; ${who}` : 'its API has not listed all nodes yet, and nothing is marked',
+    ],
+    ...(pause === null
+      ? []
+      : ([
+          ['Paused', `by ${pause.by} ${relative(pause.at, now)}: ${pause.reason}`],
+          ['', '  assay resume'],
+        ] as const)),
+    [
+      'Breaker',
+      waiting === 0
+        ? 'no taint waits for a person'
+        : `the taints of ${waiting} nodes wait: assay breaker list`,
+    ],
+    ['Trust', latchText(latch, now)],
+    ...exemptions.map(
+      ({ node, until, by, reason }): Line => ['Exempt', `${node} until ${utc(until)}, by ${by}: ${reason}`],
+    ),
+  ];
 }
 
 function countsOf(nodes: StatusView['nodes']): string {

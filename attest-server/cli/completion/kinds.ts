@@ -51,6 +51,8 @@ const atServer = {
 /** By the command and the option; else by the option alone. */
 const options: Readonly<Record<string, Kind>> = {
   'get nodes --reason': reasonCodes,
+  'breaker hold --code': reasonCodes,
+  'breaker release --code': reasonCodes,
   'reference compute --state': ['staged', 'active'],
   'reference compute --via': ['grub', 'systemd-boot', 'firmware'],
   'verify --policy': 'files',
@@ -74,6 +76,7 @@ const names: Readonly<Record<string, Kind>> = {
   'boot diff b': 'nodes or files',
   'reference diff a': 'references or files',
   'reference diff b': 'references or files',
+  group: 'groups',
   name: 'references',
   node: 'nodes',
   file: 'files',

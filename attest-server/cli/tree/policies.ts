@@ -19,6 +19,10 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
       'check whether a policy is valid: reports each fault with file, line and field, and what looks doubtful; - is standard input',
     )
     .option('--references <dir>', 'also report which of these references count for one node only')
+    .option(
+      '--latched',
+      'also ask the server whether its latch lets this policy come into force; exits with 12 if not',
+    )
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (file: string, options: CheckOptions) =>
       (await import('../offline/policy/command.ts')).checkPolicyFile(context, file, options),

@@ -45,8 +45,14 @@ export function stageFinding(
       position: actual === null ? placeOf(expected) : `event ${actual.event}`,
     },
     reference: name,
+    ...changedValue(stage, actual),
     ...(isSigned && { signed: true }),
   };
+}
+
+function changedValue(stage: JudgedStage, actual: BootComponent | null): Pick<Finding, 'value'> {
+  const digest = actual === null ? null : strongestDigest(actual.digests);
+  return digest === null ? {} : { value: `${stage} ${digest}` };
 }
 
 function causeOf(
@@ -134,6 +140,7 @@ export function openFinding({ digest }: VouchedBoot, { stage, component }: OpenS
     actual: withDigest(nameOf(namedActual(component)), component.digests),
     text: `No reference knows the ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} of event ${component.event}. The policy allows that (scope ${stage}: unpinned).`,
     evidence: { digest, position: `event ${component.event}` },
+    ...changedValue(stage, component),
   };
 }
 

@@ -75,10 +75,10 @@ function ofAbsent(group: unknown): Located[] {
   }
   if (fieldOf(group, 'tpmClass') !== undefined)
     faults.push({ path: ['tpmClass'], text: 'tpm: absent has no TPM of any class; leave tpmClass out' });
-  if (marks(fieldOf(group, 'mode')))
+  if (fieldOf(group, 'mode') === 'label')
     faults.push({
       path: ['mode'],
-      text: 'tpm: absent is never trusted, so there is nothing to mark; use observe',
+      text: 'tpm: absent is never trusted, so it gets no label; use observe, or enforce for a taint',
     });
   return faults;
 }

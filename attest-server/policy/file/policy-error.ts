@@ -17,10 +17,13 @@ export class PolicyError extends Error {
   override readonly name = 'PolicyError';
   readonly file: string;
   readonly faults: readonly PolicyFault[];
+  /** `latched`: it is well written, and asks for less than a latched cluster may be asked for. */
+  readonly code: 'latched' | null;
 
-  constructor(file: string, faults: readonly PolicyFault[]) {
+  constructor(file: string, faults: readonly PolicyFault[], code: 'latched' | null = null) {
     super(faults.map(({ line, field, text }) => `${file}:${line}: ${field}: ${text}`).join('\n'));
     this.file = file;
     this.faults = faults;
+    this.code = code;
   }
 }

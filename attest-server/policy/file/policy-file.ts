@@ -3,6 +3,7 @@ import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { shapeWords } from '../../protocol/shape-words.ts';
 import { offsetOf } from '../../protocol/yaml-offset.ts';
+import { weakenedBy } from '../latch.ts';
 import { type Enrolment, type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';
 import { issueExplainer } from './explain-issue.ts';
@@ -38,6 +39,26 @@ export function parsePolicy(text: string, file: string, methods = plainEnrolment
 export function checkPolicy(text: string, file: string, methods = plainEnrolments): CheckedPolicy {
   const { policy, document, lines } = parseDocumentOf(text, file, methods);
   return { policy, warnings: place(warningsOf(policy), document, lines) };
+}
+
+/**
+ * That a policy asks for no less than the one before, where the latch holds it.
+ * @param latched names of groups; none: all
+ * @param before null: not known
+ * @throws PolicyError `latched`, with each place where it asks for less
+ */
+export function checkLatched(
+  policy: Policy,
+  file: string,
+  latched: readonly string[],
+  before: Policy | null,
+): void {
+  const located = weakenedBy(latched, before?.groups ?? null, policy.groups);
+  if (located.length === 0) return;
+  const lines = new LineCounter();
+  const { document } = readYaml(policy.text, file, lines);
+  const told = located.map(({ path, text }) => ({ path, text: `latched: ${text}` }));
+  throw new PolicyError(file, place(told, document, lines), 'latched');
 }
 
 function parseDocumentOf(text: string, file: string, methods: readonly Enrolment[]) {

@@ -60,6 +60,7 @@ export function madePorts(
     summaryEvery: 3_600_000,
     inForce: () => inForce,
     labelsOf: () => ({}),
+    systemUuidOf: () => null,
     duration: () => {},
     answered: () => {},
     recorded: () => {},

@@ -9,7 +9,7 @@ const channel = Buffer.alloc(32, 1);
 const secret = Buffer.alloc(32, 9);
 const nonce = Buffer.alloc(32, 3);
 const base64 = nonce.toString('base64');
-const hello = (joinToken: boolean) =>
+const hello = (joinToken: boolean, clusterToken?: boolean) =>
   JSON.stringify({
     type: 'hello',
     versions: { protocol: [1, 1], program: '1' },
@@ -19,6 +19,7 @@ const hello = (joinToken: boolean) =>
     ek: null,
     ak: null,
     joinToken,
+    clusterToken,
   });
 const challenge: Challenge = {
   type: 'challenge',
@@ -34,6 +35,8 @@ const challenge: Challenge = {
 const good: readonly string[] = [
   hello(false),
   hello(true),
+  hello(false, true),
+  hello(true, true),
   JSON.stringify({ type: 'activated', proof: '00'.repeat(32) }),
   JSON.stringify({
     type: 'evidence',
@@ -64,6 +67,7 @@ const frame = fc.oneof(
     Buffer.from('\x01id.secret'),
     Buffer.from('\x02log'),
     Buffer.from('\x03part'),
+    Buffer.from('\x05a.b.c'),
     Buffer.alloc(0),
   ),
 );

@@ -19,6 +19,9 @@ const hello = JSON.stringify({
 });
 const withToken = hello.replace('"joinToken":false', '"joinToken":true');
 const token = binaryFrame('joinToken', Buffer.from('id.secret'));
+const withClusterToken = hello.replace('"joinToken":', '"clusterToken":true,"joinToken":');
+const withBoth = withToken.replace('"joinToken":', '"clusterToken":true,"joinToken":');
+const clusterToken = binaryFrame('clusterToken', Buffer.from('head.claims.signature'));
 const secret = () => Buffer.alloc(32, 9);
 const wrapped = () => ({ credential: Buffer.of(1), encrypted: Buffer.of(2), secret: secret() });
 const proof = (of: Buffer = secret(), on = channel, frame = hello) =>
@@ -97,6 +100,37 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   'a join token follows its hello': [
     say('hello', withToken, 0),
     ['token', (session) => session.binary(token), 'identify'],
+  ],
+  'a token of the cluster follows its hello': [
+    say('hello', withClusterToken, 0),
+    ['token', (session) => session.binary(clusterToken), 'identify'],
+  ],
+  'both tokens may follow, in whichever order': [
+    say('hello', withBoth, 0),
+    ['token of the cluster', (session) => session.binary(clusterToken)],
+    ['join token', (session) => session.binary(token), 'identify'],
+  ],
+  'nothing but the tokens may follow a hello that announces them': [
+    say('hello', withBoth, 0),
+    ['join token', (session) => session.binary(token)],
+    say('evidence', evidence(1), 0, 'refuse identity_unproven'),
+  ],
+  'a token that came already is refused': [
+    say('hello', withBoth, 0),
+    ['join token', (session) => session.binary(token)],
+    ['again', (session) => session.binary(token), 'refuse malformed'],
+  ],
+  'a token of the cluster that was not announced is refused': [
+    say('hello', withToken, 0),
+    ['token', (session) => session.binary(clusterToken), 'refuse malformed'],
+  ],
+  'a token of the cluster that is too long is refused': [
+    say('hello', withClusterToken, 0),
+    [
+      'token',
+      (session) => session.binary(binaryFrame('clusterToken', Buffer.alloc(limits.enrolmentToken + 1))),
+      'refuse malformed',
+    ],
   ],
   'a token that is too long is refused': [
     say('hello', withToken, 0),
@@ -347,6 +381,23 @@ describe('a session', () => {
     assert.deepEqual(judged.parts, {
       boot: { digest: digestOf(log), bytes: log },
       userSpace: { digest: digestOf(records), bytes: records },
+    });
+  });
+
+  it('hands on each token as what it is, and keeps none', () => {
+    const shown = (text: string, ...frames: readonly Buffer[]) => {
+      const one = new Session(channel);
+      const [action] = [one.text(text, 0), ...frames.map((frame) => one.binary(frame))].flat();
+      assert(action?.do === 'identify');
+      assert.equal(JSON.stringify(one.hello).includes('oken'), false);
+      return action.tokens;
+    };
+    assert.deepEqual(shown(hello), { join: null, cluster: null });
+    assert.deepEqual(shown(withToken, token), { join: 'id.secret', cluster: null });
+    assert.deepEqual(shown(withClusterToken, clusterToken), { join: null, cluster: 'head.claims.signature' });
+    assert.deepEqual(shown(withBoth, token, clusterToken), {
+      join: 'id.secret',
+      cluster: 'head.claims.signature',
     });
   });
 

@@ -18,6 +18,7 @@ kind: Policy
 groups:
   - { name: cloud, nodes: ["cloud-*"], enrolment: [cloud] }
   - { name: scaled, nodes: ["scaled-*"], enrolment: [vendor] }
+  - { name: asked, nodes: ["asked-*"], enrolment: [pin] }
   - { name: others, nodes: ["*"], enrolment: [pin] }
 `;
 
@@ -46,6 +47,8 @@ describe('a server in a cluster, over real connections', () => {
         providerIdOf: async (node) => machines.get(node) ?? null,
         nodeOfToken: async (token) => tokens.get(token) ?? null,
         labelsOf: (node) => labels.get(node) ?? {},
+        systemUuidOf: () => null,
+        wantsToken: (node) => node.startsWith('asked-'),
       },
     });
   });
@@ -58,8 +61,8 @@ describe('a server in a cluster, over real connections', () => {
     await writeFile(join(folder, machine), JSON.stringify({ ek: tpm.ekDigest }));
     machines.set(node, machine);
   }
-  async function attest(node: string, tpm: ForgedTpm, joinToken?: Buffer): Promise<string> {
-    const peer = await introduce(world, tpm, node, joinToken === undefined ? {} : { joinToken });
+  async function attest(node: string, tpm: ForgedTpm, clusterToken?: Buffer): Promise<string> {
+    const peer = await introduce(world, tpm, node, clusterToken === undefined ? {} : { clusterToken });
     peer.send(tpm.evidence(await peer.challenge(), { node, hello: peer.hello, channel: peer.channel }));
     const { state } = await peer.verdict();
     await peer.close();
@@ -108,15 +111,37 @@ describe('a server in a cluster, over real connections', () => {
 
   it('enrols a genuine TPM with a token of its node as vendor, and none with that of another', async () => {
     const token = `${'h'.repeat(40)}.${'c'.repeat(900)}.${'s'.repeat(340)}`;
-    const frame = binaryFrame('joinToken', Buffer.from(token));
+    const frame = binaryFrame('clusterToken', Buffer.from(token));
     tokens.set(token, 'scaled-1');
     const tpm = forgedTpm();
     await assertRefused(world, 'scaled-2', 'token_rejected', () =>
-      introduce(world, tpm, 'scaled-2', { joinToken: frame }),
+      introduce(world, tpm, 'scaled-2', { clusterToken: frame }),
     );
     await assertRefused(world, 'scaled-1', 'enrolment_pending', () => introduce(world, tpm, 'scaled-1'));
     assert.equal(await attest('scaled-1', tpm, frame), 'trusted');
     assert.equal((await shown('scaled-1')).bound, 'vendor');
+  });
+
+  it('wants a token of the node at each connection, before anything else of the agent is looked at (row 13)', async () => {
+    const tpm = forgedTpm();
+    await world.pin('asked-1', tpm.ekDigest);
+    const frame = (token: string) => binaryFrame('clusterToken', Buffer.from(token));
+    tokens.set('of.this.node', 'asked-1');
+    tokens.set('of.another.node', 'asked-2');
+    const refusedWith = async (change: Parameters<typeof introduce>[3]) => {
+      const peer = await introduce(world, tpm, 'asked-1', change);
+      assert.equal(await peer.refusal(), 'token_rejected');
+    };
+    await assertRefused(world, 'asked-1', 'token_rejected', () => introduce(world, tpm, 'asked-1'));
+    assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
+    const before = await world.status('asked-1');
+    await refusedWith({});
+    await refusedWith({ clusterToken: frame('of.another.node') });
+    await refusedWith({ clusterToken: frame('made.up.token') });
+    assert.deepEqual(await world.status('asked-1'), before);
+    // Keys that are nonsense are not looked at without it.
+    await refusedWith({ hello: { ek: { publicArea: 'AAAA', certificate: null, chain: [] } } });
+    assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
   });
 
   it('takes the same policy again on reload; a server in no cluster takes it never', async () => {

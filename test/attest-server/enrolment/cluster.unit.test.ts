@@ -59,7 +59,9 @@ function identify(node: string, digit: string, token: string | null = null) {
     akPublicArea: Buffer.from(digit),
   };
   now += 1;
-  return registry.identify(hello(node), keys, token, { at: now, source: '10.0.0.1' });
+  const isJoin = token !== null && /^[\w-]{12}\.[\w-]{43}$/.test(token);
+  const tokens = { join: isJoin ? token : null, cluster: isJoin ? null : token };
+  return registry.identify(hello(node), keys, tokens, { at: now, source: '10.0.0.1' });
 }
 
 async function join(node: string, digit: string, token: string | null = null) {

@@ -17,6 +17,7 @@ const strange = unendorsed('ek_untrusted_root');
 let tpm = endorsed;
 const source = '10.0.0.1';
 const hour = 3600_000;
+const noTokens = { join: null, cluster: null };
 
 describe('the registry', () => {
   let store: Store;
@@ -48,7 +49,12 @@ describe('the registry', () => {
     now = 0,
     from = source,
   ) => {
-    const found = await registry.identify(hello(node), keys(digit), joinToken, { at: now, source: from });
+    const found = await registry.identify(
+      hello(node),
+      keys(digit),
+      { join: joinToken, cluster: null },
+      { at: now, source: from },
+    );
     if ('candidate' in found) await registry.enrol(found.candidate, found.joinTokenId, tpm);
     return found;
   };
@@ -75,7 +81,12 @@ describe('the registry', () => {
   it('enrols a gate only where somebody named its very key, and none for an enrolled name (row 95)', async () => {
     allowed = () => true;
     const gate = (node: string, digit: string, shown: string | null) =>
-      registry.identify({ ...hello(node), role: 'gate' }, keys(digit), shown, { at: 0, source });
+      registry.identify(
+        { ...hello(node), role: 'gate' },
+        keys(digit),
+        { join: shown, cluster: null },
+        { at: 0, source },
+      );
     await refused(gate('node-1', 'a', null), 'enrolment_pending');
     await refused(gate('node-1', 'a', await token('node-1')), 'enrolment_pending');
     await pin('node-1', 'a');
@@ -119,7 +130,9 @@ describe('the registry', () => {
   it('decides a race for one token by the store: one wins, the other is refused', async () => {
     const text = await token('node-1');
     const [one, other] = await Promise.all(
-      ['a', 'b'].map((digit) => registry.identify(hello('node-1'), keys(digit), text, { at: 0, source })),
+      ['a', 'b'].map((digit) =>
+        registry.identify(hello('node-1'), keys(digit), { join: text, cluster: null }, { at: 0, source }),
+      ),
     );
     assert.ok(one !== undefined && 'candidate' in one && other !== undefined && 'candidate' in other);
     const results = await Promise.allSettled([
@@ -142,7 +155,7 @@ describe('the registry', () => {
     await join('node-1', 'a');
     await refused(join('node-2', 'a'), 'identity_claim_mismatch');
     await refused(
-      registry.identify(hello('node-1'), { ...keys('a'), akName: `000b${'f'.repeat(64)}` }, null, {
+      registry.identify(hello('node-1'), { ...keys('a'), akName: `000b${'f'.repeat(64)}` }, noTokens, {
         at: 0,
         source,
       }),
@@ -170,7 +183,9 @@ describe('the registry', () => {
     allowed = () => true;
     const digits = ['a', 'b', 'c', 'd', 'e'];
     const found = await Promise.all(
-      digits.map((digit) => registry.identify(hello(`node-${digit}`), keys(digit), null, { at: 0, source })),
+      digits.map((digit) =>
+        registry.identify(hello(`node-${digit}`), keys(digit), noTokens, { at: 0, source }),
+      ),
     );
     const results = await Promise.allSettled(
       found.map(async (each) => {
@@ -198,7 +213,7 @@ describe('the registry', () => {
     ];
     await pin('node-2', 'b');
     for (const twin of twins) {
-      const identify = (node: string) => registry.identify(hello(node), twin, null, { at: 0, source });
+      const identify = (node: string) => registry.identify(hello(node), twin, noTokens, { at: 0, source });
       await refused(identify('node-2'), 'ek_already_bound');
       await refused(identify('node-1'), 'enrolment_pending');
     }

@@ -1,18 +1,36 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { MachinesWithoutTpm } from '../../../attest-server/enrolment/without-tpm.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
+
+const hour = 60 * 60 * 1000;
 
 describe('machines that say they have no TPM', () => {
   let now: number;
   let absent: RegExp;
+  let store: Store;
+  let saved: number;
   let machines: MachinesWithoutTpm;
-  beforeEach(() => {
-    now = 0;
-    absent = /^gpu-/;
-    machines = new MachinesWithoutTpm({
+  /** As a server that starts on the store opens it. */
+  const open = () =>
+    MachinesWithoutTpm.open({
+      store: {
+        machinesWithoutTpm: () => store.enrolment.machinesWithoutTpm(),
+        async saveMachinesWithoutTpm(change) {
+          saved += change.changed.length + change.gone.length;
+          await store.enrolment.saveMachinesWithoutTpm(change);
+        },
+      },
       absentBy: (node) => (absent.test(node) ? { group: 'gpu', mode: 'observe', policy: 'p@0' } : null),
       now: () => now,
     });
+  beforeEach(async () => {
+    now = 0;
+    saved = 0;
+    absent = /^gpu-/;
+    store = await openStore(':memory:', { chain: chainEntry });
+    machines = await open();
   });
   const names = () => machines.list().map(({ name }) => name);
 
@@ -26,7 +44,7 @@ describe('machines that say they have no TPM', () => {
     machines.note('gpu-2');
     absent = /^gpu-2/;
     assert.deepEqual(names(), ['gpu-2']);
-    now = 24 * 60 * 60 * 1000 + 1;
+    now = 24 * hour + 1;
     assert.deepEqual(names(), []);
   });
 
@@ -35,5 +53,47 @@ describe('machines that say they have no TPM', () => {
     assert.equal(names().length, 1024);
     machines.note('gpu-4999');
     assert.equal(names().at(-1), 'gpu-4999');
+  });
+
+  it('are known again after a restart, and fade by when they were last seen', async () => {
+    machines.note('gpu-1');
+    now = 2 * hour;
+    machines.note('gpu-2');
+    await machines.flush();
+    now = 24 * hour + 1;
+    machines = await open();
+    assert.deepEqual(names(), ['gpu-2']);
+    await machines.flush();
+    assert.deepEqual(
+      (await store.enrolment.machinesWithoutTpm()).map(({ node }) => node),
+      ['gpu-2'],
+    );
+  });
+
+  it('cost the disk a row an hour each, and the table holds no more than the list', async () => {
+    for (let minute = 0; minute < 119; minute++) {
+      now = minute * 60_000;
+      machines.note('gpu-1');
+      await machines.flush();
+    }
+    assert.equal(saved, 2);
+    for (let count = 0; count < 3000; count++) {
+      machines.note(`gpu-x${count}`);
+      if (count % 500 === 0) await machines.flush();
+    }
+    await machines.flush();
+    assert.equal((await store.enrolment.machinesWithoutTpm()).length, 1024);
+  });
+
+  it('are written later where the disk did not take them', async () => {
+    machines.note('gpu-1');
+    const { saveMachinesWithoutTpm } = store.enrolment;
+    store.enrolment.saveMachinesWithoutTpm = async () => {
+      throw new Error('no room');
+    };
+    await assert.rejects(machines.flush(), /no room/);
+    store.enrolment.saveMachinesWithoutTpm = saveMachinesWithoutTpm;
+    await machines.flush();
+    assert.deepEqual(await store.enrolment.machinesWithoutTpm(), [{ node: 'gpu-1', seenAt: 0 }]);
   });
 });

@@ -15,6 +15,7 @@ import { type Listening, listenSecurely } from '../../../attest-server/http/list
 import type { ApiPorts, ApiToken } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { routes } from '../../../attest-server/http/routes.ts';
+import type { Control } from '../../../attest-server/marking/control.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import type { SharedReference } from '../../../attest-server/policy/boot/reference-reach.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
@@ -158,6 +159,7 @@ export interface World {
   readonly answering: Map<string, () => void>;
   rollback: string | null;
   policySource: string;
+  policyText: string;
   readonly faulty: { readonly part: string; readonly at: number; readonly text: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
@@ -166,6 +168,7 @@ export interface World {
   readonly lastSeen: Map<string, Seen>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
+  cluster: Control | null;
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -202,6 +205,7 @@ export function emptyWorld(): World {
     answering: new Map(),
     rollback: null,
     policySource: '/etc/assay/policy.yaml',
+    policyText: 'kind: Policy\n',
     faulty: [],
     waiting: [],
     unsupported: [],
@@ -209,6 +213,7 @@ export function emptyWorld(): World {
     connected: new Map(),
     lastSeen: new Map(),
     labels: null,
+    cluster: null,
     simulated: [],
     shared: [],
     decisions: [],
@@ -352,6 +357,7 @@ export function portsOf(world: World): ApiPorts {
     connected: (node) => world.connected.get(node) ?? null,
     lastSeen: (node) => world.lastSeen.get(node) ?? null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
+    cluster: world.cluster,
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {
@@ -393,7 +399,7 @@ export function portsOf(world: World): ApiPorts {
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
     },
     policies: {
-      simulate: async () => ({ items: [], next: null }),
+      simulate: async () => ({ items: [], next: null, latched: [] }),
       async simulateReference(name, action, { after = '', limit }) {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         const found = world.references.find((reference) => reference.name === name);
@@ -414,7 +420,7 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     advise: nextStep,
-    policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
+    policy: () => ({ name: 'strict', revision: '0123456789ab', text: world.policyText, groups: [] }),
     ready: () => world.ready,
     challengeNow(node) {
       world.asked.push(node);

@@ -4,12 +4,15 @@ import { z } from 'zod';
 import { openApi } from '../../../attest-server/http/openapi.ts';
 import { routes } from '../../../attest-server/http/routes.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { madeClusterNode } from '../marking/made-cluster.ts';
+import { type MadeControl, madeControl } from '../marking/made-control.ts';
 import { madeProof } from '../policy/made-proof.ts';
 import {
   type ApiServer,
   ask,
   emptyWorld,
   enrolled,
+  now,
   referenceOf,
   startApi,
   statusOf,
@@ -61,10 +64,15 @@ const bodies: Readonly<Record<string, object>> = {
   revokeReference: { reason: 'it is bad' },
   restoreReference: { reason: 'it was a mistake' },
   createToken: { name: 'alice', role: 'reader' },
+  pauseMarking: { reason: 'the night' },
+  holdBreaker: { reason: 'the night' },
+  releaseBreaker: { reason: 'it is bad indeed' },
+  exemptNode: { node: 'node-1', reason: 'a demo', forSeconds: 60 },
 };
 
 describe('the description of the API', () => {
   let server: ApiServer;
+  let made: MadeControl;
   before(async () => {
     const world = emptyWorld();
     world.nodes.set('node-1', { enrolled: enrolled('node-1'), status: statusOf('node-1', verdictOf()) });
@@ -76,9 +84,26 @@ describe('the description of the API', () => {
       quotes: [{ attest: '', signature: '', pcrs: {} }],
       parts: {},
     });
+    made = await madeControl(() => now);
+    made.cluster.add(madeClusterNode('node-1'));
+    const [by, reason, value] = [null, null, null];
+    const hold = {
+      group: 'default',
+      code: 'kernel_unknown',
+      value,
+      at: now,
+      decision: 'open',
+      by,
+      reason,
+    } as const;
+    await made.decisions.hold(hold);
+    world.cluster = made.control;
     server = await startApi(world);
   });
-  after(() => server.close());
+  after(async () => {
+    await server.close();
+    await made[Symbol.asyncDispose]();
+  });
 
   const { paths, components, tags } = description.parse(openApi(routes));
   const operations = Object.entries(paths).flatMap(([path, methods]) =>

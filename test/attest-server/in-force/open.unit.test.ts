@@ -7,11 +7,14 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { openInForce, type RulesInForce } from '../../../attest-server/in-force/open.ts';
+import type { LatchedPolicy } from '../../../attest-server/in-force/ports.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { referenceOf } from '../http/api-fixture.ts';
 
 const policyOf = (name: string) =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: ${name}, nodes: ["*"]}\n`;
+
+const noLatch: LatchedPolicy = { read: async () => null, keep: async () => assert.fail('there is no latch') };
 
 describe('the rules in force', () => {
   let dir = '';
@@ -49,6 +52,7 @@ describe('the rules in force', () => {
           },
         },
       },
+      latched: noLatch,
       bundle: async () => null,
       contextOf: keptContext,
       labelsOf: () => ({}),

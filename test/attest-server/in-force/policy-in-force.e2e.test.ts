@@ -46,6 +46,8 @@ describe('a policy in force, over real connections', () => {
         providerIdOf: async () => null,
         nodeOfToken: async () => null,
         labelsOf: (node) => labels.get(node) ?? {},
+        systemUuidOf: () => null,
+        wantsToken: () => false,
       },
     });
     for (const node of ['brief-1', 'chip-1', 'node-1', 'node-2'])

@@ -33,6 +33,7 @@ export function startKeptAgent({ node, world, machine, folder, state, caFile }: 
     caFile: join(folder, caFile),
     netfilter: null,
     joinTokenFile: null,
+    clusterTokenFile: null,
     servers: [{ host: '127.0.0.1', port: world.server.agentPort }],
     logLevel: 'info' as const,
     tcti: machine.tpm.tcti,

@@ -9,24 +9,31 @@ import { exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readInput } from '../../read-file.ts';
 import { readReferences } from '../reference-file.ts';
+import { latchFaults } from './latch-faults.ts';
 import { checkPolicyText, placed, readPolicyText } from './text.ts';
 
 export interface CheckOptions {
   /** Folder of the references that it is to judge by. */
   readonly references?: string;
+  /** Hold it against the latch of the server, too. */
+  readonly latched?: boolean;
   readonly output: Format;
 }
 
 /** `policy check FILE`: exits 1 where the policy has a fault. */
 export async function checkPolicyFile(
-  { io, exitWith }: CliContext,
+  { io, server, exitWith }: CliContext,
   file: string,
-  { references: folder, output: format }: CheckOptions,
+  { references: folder, latched = false, output: format }: CheckOptions,
 ): Promise<void> {
   const text = file === '-' ? (await readInput(io, file)).toString('utf8') : readPolicyText(io, file);
   const checked = checkPolicyText(text, file);
-  const faults = checked instanceof PolicyError ? checked.faults : [];
-  const policy = checked instanceof PolicyError ? null : checked.policy;
+  const refused =
+    latched && !(checked instanceof PolicyError)
+      ? await latchFaults(await server(), checked.policy, file)
+      : null;
+  const faults = checked instanceof PolicyError ? checked.faults : (refused ?? []);
+  const policy = checked instanceof PolicyError || refused !== null ? null : checked.policy;
   const references = folder === undefined ? [] : readReferences(resolve(io.cwd, folder));
   const warnings = [
     ...(checked instanceof PolicyError ? [] : checked.warnings),
@@ -48,7 +55,7 @@ export async function checkPolicyFile(
     const groups = policy.groups.length === 1 ? '1 group' : `${policy.groups.length} groups`;
     return `${printable(file)} is valid: ${printable(answer.policy ?? '')}, ${groups}\n`;
   });
-  exitWith(policy === null ? exit.error : exit.ok);
+  exitWith(refused !== null ? exit.held : policy === null ? exit.error : exit.ok);
 }
 
 /** References that count for one node alone, where the policy wants them for more. */

@@ -40,6 +40,7 @@ const nodeOf = (proven: Proven, past = noPast): JudgedNode => ({
   name: 'n',
   tpmClass: 'unknown',
   twins: [],
+  clusterUuid: null,
   sharedVolumes: [],
   past,
   sequence: judgeSequence(null, sightingOf(proven)),

@@ -46,6 +46,7 @@ export function judgedNode({ shared = [], memory, node = 'n' }: JudgedBy = {}): 
     name: node,
     tpmClass: 'unknown',
     twins: [],
+    clusterUuid: null,
     sharedVolumes: shared,
     past: { ...noPast, memory: memory === undefined ? {} : { disk: memory } },
     sequence: judgeSequence(null, sightingOf(proof)),

@@ -1,0 +1,38 @@
+import { sourceOf } from '../protocol/source.ts';
+import type { ClusterUsers } from './ports.ts';
+import { HttpProblem } from './problem.ts';
+import type { Caller } from './roles.ts';
+
+/**
+ * What a Bearer token may be made of (RFC 6750, section 2.1). Ours begin with `assay.`, or have letters, digits, `_` and `-`
+ * alone: also one that is good no longer is shown to nobody else.
+ */
+const form = /^Bearer (?!assay\.)(?=[\w-]*[.~+/])([A-Za-z0-9._~+/-]{1,8192}=*)$/i;
+
+/** People and programs by their token of the cluster. */
+export interface ClusterTokens {
+  /** Null where the cluster does not vouch for it. @throws HttpProblem where the cluster gave no answer */
+  authenticate(authorization: string | undefined, address: string | undefined): Promise<Caller | null>;
+}
+
+/** @param users null: the server is in no cluster */
+export function createClusterTokens(users: ClusterUsers | null): ClusterTokens {
+  return {
+    async authenticate(authorization, address) {
+      const token = form.exec(authorization ?? '')?.[1];
+      if (users === null || token === undefined) return null;
+      try {
+        const user = await users.whoIs(token, sourceOf(address));
+        return user && { ...user, expiresAt: null };
+      } catch (error) {
+        if (!(error instanceof Error) || error.name !== 'ClusterError') throw error;
+        const isFlood = 'reason' in error && error.reason === 'too_many';
+        throw new HttpProblem(isFlood ? 429 : 503, `nobody could say whose token this is: ${error.message}`, {
+          ...(!isFlood && { code: 'server_fault' as const }),
+          headers: { 'retry-after': '5' },
+          next: 'Try again, or use a token of this server, which needs no cluster:\n  assay --token-file FILE get nodes',
+        });
+      }
+    },
+  };
+}

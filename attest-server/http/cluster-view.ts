@@ -1,0 +1,51 @@
+import type { ClusterShown, FailingShown } from '../marking/control.ts';
+import type { Exemption, Pause } from '../marking/ports.ts';
+import type * as api from '../protocol/cluster-api.ts';
+
+export function clusterView(shown: ClusterShown): api.ClusterView {
+  const { uid, synced, nodes, lease, groups, pause, latch, failing, exemptions } = shown;
+  return {
+    uid,
+    synced,
+    nodes,
+    lease: lease && { holder: lease.holder, ours: lease.isOurs },
+    groups: [...groups],
+    pause: pause && pauseView(pause),
+    latch: latch && {
+      groups: [...latch.groups],
+      by: latch.by,
+      at: momentOf(latch.at),
+      inCluster: latch.inCluster,
+      faults: [...latch.faults],
+    },
+    failing: failing.map(holdView),
+    exemptions: exemptions.map(exemptionView),
+  };
+}
+
+export function holdView({ group, code, value, nodes, tainted, waiting, hold }: FailingShown): api.HoldView {
+  return {
+    group,
+    code,
+    value,
+    nodes,
+    tainted,
+    waiting,
+    decision: hold?.decision ?? null,
+    at: hold === null ? null : momentOf(hold.at),
+    by: hold?.by ?? null,
+    reason: hold?.reason ?? null,
+  };
+}
+
+export function pauseView({ by, reason, at }: Pause): api.PauseView {
+  return { by, reason, at: momentOf(at) };
+}
+
+export function exemptionView({ node, reason, by, at, until }: Exemption): api.ExemptionView {
+  return { node, reason, by, at: momentOf(at), until: momentOf(until) };
+}
+
+function momentOf(at: number): string {
+  return new Date(at).toISOString();
+}

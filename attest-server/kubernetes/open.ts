@@ -1,0 +1,130 @@
+import type { Logger } from 'pino';
+import type { Cluster } from '../enrolment/cluster.ts';
+import type { ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import { type Access, type AccessConfig, readAccess } from './access.ts';
+import { createAgentTokens } from './agent-tokens.ts';
+import { NodeCache } from './node-cache.ts';
+import { NodeWatch, type WatchTimings } from './node-watch.ts';
+import { createOperators, type Operators } from './operators.ts';
+import { Requests } from './requests.ts';
+import { type ClusterMetrics, createTelling } from './telling.ts';
+import { TokenReviews } from './token-reviews.ts';
+import { createWriter } from './writer.ts';
+
+export interface KubernetesConfig extends AccessConfig {
+  /** The server's own; null: that of its pod, or of the kubeconfig's context. */
+  readonly namespace: string | null;
+  /** Service account of agents: its name in the server's namespace, or `namespace/name`. */
+  readonly agentAccount: string;
+  /** From whom a token is wanted: from every agent, from those of names that are Nodes, from nobody. */
+  readonly agentTokens: 'always' | 'nodes' | 'never';
+  /** For whom tokens of operators are made, null for the API itself; nobody comes by the cluster where there is none. */
+  readonly operators: { readonly audience: string | null } | null;
+}
+
+export interface KubernetesParts {
+  readonly logger: Logger;
+  readonly metrics: ClusterMetrics;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+}
+
+export interface KubernetesTimings extends Partial<WatchTimings> {
+  /** Milliseconds to wait for one's turn, and again for the answer. */
+  readonly requestWithin?: number;
+}
+
+/** The cluster that the server is in. */
+export interface Kubernetes extends AsyncDisposable {
+  readonly nodes: ClusterNodes;
+  readonly writer: ClusterWriter;
+  readonly cluster: Cluster;
+  /** Null: the cluster makes nobody an operator here. */
+  readonly operators: Operators | null;
+  /** The server's own. */
+  readonly namespace: string;
+  /** Why the cluster is not known at present; null where it is. */
+  fault(): ClusterError | null;
+}
+
+const usualNamespace = 'assay';
+
+/**
+ * Begins to read the cluster; an API that is not there is waited for by nobody.
+ * @throws Error where nothing says which API is meant, or with what right
+ */
+export async function openKubernetes(
+  config: KubernetesConfig,
+  parts: KubernetesParts,
+  timings: KubernetesTimings = {},
+): Promise<Kubernetes> {
+  return openWith(await readAccess(config), config, parts, timings);
+}
+
+function openWith(
+  access: Access,
+  config: KubernetesConfig,
+  { logger, metrics, now, monotonic }: KubernetesParts,
+  { requestWithin, ...timings }: KubernetesTimings,
+): Kubernetes {
+  const namespace = config.namespace ?? access.namespace ?? usualNamespace;
+  const telling = createTelling({ logger, metrics, monotonic, api: access.url.host });
+  const requests = new Requests({
+    access,
+    monotonic,
+    on: { asked: telling.asked },
+    ...(requestWithin !== undefined && { within: requestWithin }),
+  });
+  const cache = new NodeCache();
+  const watch = new NodeWatch({ requests, cache, monotonic, timings, on: telling.watch });
+  const nodes: ClusterNodes = {
+    synced: () => watch.synced,
+    get: (name) => cache.get(name),
+    all: () => cache.all(),
+    onChange: (listener) => cache.onChange(listener),
+  };
+  const ofAgents = new TokenReviews({ requests, lane: 'agents', monotonic });
+  const ofPeople = new TokenReviews({ requests, lane: 'people', monotonic });
+  const nodeOfToken = createAgentTokens({
+    reviews: ofAgents,
+    account: accountOf(config.agentAccount, namespace),
+  });
+  const labels: Readonly<Record<string, string>> = {};
+  const wantsToken = {
+    always: () => true,
+    never: () => false,
+    // While nobody knows which names are Nodes it is wanted from all.
+    nodes: (name: string) => !watch.synced || cache.get(name) !== null,
+  }[config.agentTokens];
+  return {
+    nodes,
+    writer: createWriter({ requests, namespace, now }),
+    cluster: {
+      async providerIdOf(name) {
+        if (!watch.synced)
+          throw new Rejection('enrolment_pending', `the cluster is not known at present: ${telling.text()}`);
+        return cache.get(name)?.providerId ?? null;
+      },
+      nodeOfToken,
+      labelsOf: (name) => cache.get(name)?.labels ?? labels,
+      systemUuidOf: (name) => cache.get(name)?.systemUuid ?? null,
+      wantsToken,
+    },
+    operators:
+      config.operators && createOperators({ ...config.operators, reviews: ofPeople, requests, monotonic }),
+    namespace,
+    fault: telling.fault,
+    async [Symbol.asyncDispose]() {
+      requests[Symbol.dispose]();
+      await watch[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function accountOf(setting: string, own: string): { readonly namespace: string; readonly name: string } {
+  const [name = '', namespace = own] = setting.split('/').reverse();
+  return { namespace, name };
+}

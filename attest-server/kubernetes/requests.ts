@@ -1,0 +1,230 @@
+import type { IncomingMessage } from 'node:http';
+import { Agent, request } from 'node:https';
+import type { Readable } from 'node:stream';
+import { ClusterError } from '../marking/ports.ts';
+import type { Access, Credentials, TlsOptions } from './access.ts';
+import { Lane } from './lane.ts';
+import { errorOf } from './status.ts';
+
+/** As the API's own rules of rights call it, with `apply` for a server-side apply. */
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'apply' | 'delete';
+
+export interface Request {
+  readonly verb: Verb;
+  /** Plural, with the subresource: `nodes/status`. */
+  readonly resource: string;
+  /** For people; empty of a list. */
+  readonly name: string;
+  /** Each part already encoded: `/api/v1/nodes/a`. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  /** Whether the body is a patch that tests what it changes. */
+  readonly tests?: boolean;
+  /** Requests of one lane wait for each other, and for nobody else. */
+  readonly lane: LaneName;
+}
+
+/** What waits for nothing else: marks, tokens of agents and of people, lists, and Events last. */
+const lanes = {
+  marks: { atOnce: 8, mayWait: 4096 },
+  agents: { atOnce: 8, mayWait: 1024 },
+  people: { atOnce: 4, mayWait: 256 },
+  reads: { atOnce: 4, mayWait: 64 },
+  events: { atOnce: 2, mayWait: 256 },
+} as const;
+type LaneName = keyof typeof lanes;
+
+export interface RequestEvents {
+  /** An answer came, with this HTTP status; null: none. */
+  readonly asked: (request: Pick<Request, 'verb' | 'resource'>, code: number | null) => void;
+}
+
+export interface RequestParts {
+  readonly access: Access;
+  readonly on: RequestEvents;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  /** Milliseconds to wait for one's turn, and again for the answer. */
+  readonly within?: number;
+}
+
+/** The longest answer: a page of a list of Nodes that name all their images. */
+const mostBytes = 64 * 1024 * 1024;
+/** Tokens are replaced within the hour; those who read them look once a minute. */
+const credentialsKept = 60_000;
+const methods = {
+  ...{ get: 'GET', list: 'GET', watch: 'GET' },
+  ...{ create: 'POST', update: 'PUT', patch: 'PATCH', apply: 'PATCH', delete: 'DELETE' },
+} as const satisfies Record<Verb, string>;
+const contentTypes: Readonly<Partial<Record<Verb, string>>> = {
+  patch: 'application/json-patch+json',
+  apply: 'application/apply-patch+yaml',
+};
+
+/** Asks the API of the cluster, within bounds of time and number. */
+export class Requests implements Disposable {
+  readonly #access: Access;
+  readonly #on: RequestEvents;
+  readonly #monotonic: () => number;
+  readonly #within: number;
+  readonly #ended = new AbortController();
+  readonly #lanes: Readonly<Record<LaneName, Lane>>;
+  #held: { readonly credentials: Credentials; readonly at: number } | null = null;
+  #agent: { readonly agent: Agent; readonly of: string; readonly tls: TlsOptions } | null = null;
+
+  constructor({ access, on, monotonic, within = 10_000 }: RequestParts) {
+    this.#access = access;
+    this.#on = on;
+    this.#monotonic = monotonic;
+    this.#within = within;
+    this.#lanes = {
+      marks: new Lane(lanes.marks),
+      agents: new Lane(lanes.agents),
+      people: new Lane(lanes.people),
+      reads: new Lane(lanes.reads),
+      events: new Lane(lanes.events),
+    };
+  }
+
+  /** The answer's JSON. @throws ClusterError */
+  async json(asked: Request): Promise<unknown> {
+    const lane = this.#lanes[asked.lane];
+    if (lane.isFull)
+      throw new ClusterError(
+        'too_many',
+        `${whatOf(asked)}: too many requests wait for the API of the cluster`,
+      );
+    using _place = await this.#enter(asked, lane);
+    const deadline = AbortSignal.timeout(this.#within);
+    const answer = await this.#send(asked, AbortSignal.any([deadline, this.#ended.signal]));
+    try {
+      return parse(await readAll(answer));
+    } catch (cause) {
+      throw new ClusterError('failed', `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
+    }
+  }
+
+  /** An answer that goes on until the signal. Its head comes in time, or not at all. @throws ClusterError */
+  async stream(asked: Request, signal: AbortSignal): Promise<Readable> {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new Error('no answer in time')), this.#within);
+    try {
+      return await this.#send(asked, AbortSignal.any([signal, late.signal, this.#ended.signal]));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#ended.abort(new Error('the server ends'));
+    this.#agent?.agent.destroy();
+  }
+
+  async #enter(asked: Request, lane: Lane): Promise<Disposable> {
+    try {
+      return await lane.enter(AbortSignal.any([AbortSignal.timeout(this.#within), this.#ended.signal]));
+    } catch (cause) {
+      throw new ClusterError('unreachable', `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
+    }
+  }
+
+  async #send(asked: Request, signal: AbortSignal): Promise<IncomingMessage> {
+    let answer: IncomingMessage;
+    try {
+      answer = await this.#open(asked, await this.#credentials(), signal);
+    } catch (cause) {
+      this.#on.asked(asked, null);
+      throw new ClusterError('unreachable', `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
+    }
+    const code = answer.statusCode ?? 0;
+    this.#on.asked(asked, code);
+    if (code >= 200 && code < 300) return answer;
+    // Another token may be there by now.
+    if (code === 401) this.#held = null;
+    const body = await readAll(answer)
+      .then(parse)
+      .catch(() => null);
+    const { tests = false } = asked;
+    throw errorOf({ code, body, retryAfter: answer.headers['retry-after'], what: whatOf(asked), tests });
+  }
+
+  #open(asked: Request, { headers, tls, agent }: Credentials, signal: AbortSignal): Promise<IncomingMessage> {
+    const { url } = this.#access;
+    const body = asked.body === undefined ? null : JSON.stringify(asked.body);
+    const query = new URLSearchParams({
+      ...asked.query,
+      ...(body !== null && { fieldManager: 'assay-server' }),
+    }).toString();
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        {
+          protocol: url.protocol,
+          hostname: url.hostname.replace(/^\[|\]$/g, ''),
+          port: url.port === '' ? 443 : url.port,
+          path: `${url.pathname.replace(/\/$/, '')}${asked.path}${query === '' ? '' : `?${query}`}`,
+          method: methods[asked.verb],
+          ...tls,
+          agent: agent ?? this.#agentFor(tls),
+          signal,
+          headers: {
+            ...headers,
+            accept: 'application/json',
+            'user-agent': 'assay-server',
+            ...(body !== null && {
+              'content-type': contentTypes[asked.verb] ?? 'application/json',
+              'content-length': String(Buffer.byteLength(body)),
+            }),
+          },
+        },
+        resolve,
+      );
+      sent.once('error', reject);
+      sent.end(body ?? undefined);
+    });
+  }
+
+  async #credentials(): Promise<Credentials> {
+    const now = this.#monotonic();
+    if (this.#held === null || now - this.#held.at >= credentialsKept)
+      this.#held = { credentials: await this.#access.credentials(), at: now };
+    return this.#held.credentials;
+  }
+
+  /** Connections are kept; others are made where authority or certificate are others. */
+  #agentFor(tls: TlsOptions): Agent {
+    if (this.#agent?.tls === tls) return this.#agent.agent;
+    const of = JSON.stringify([tls.ca, tls.cert, tls.key].map((part) => part?.toString()));
+    const agent =
+      this.#agent?.of === of ? this.#agent.agent : new Agent({ keepAlive: true, maxSockets: 64, timeout: 0 });
+    this.#agent = { agent, of, tls };
+    return agent;
+  }
+}
+
+function whatOf({ verb, resource, name }: Request): string {
+  return `${verb} ${resource}${name === '' ? '' : ` ${name}`}`;
+}
+
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'failed';
+  if (error.name === 'AbortError' || error.name === 'TimeoutError')
+    return 'no answer of the API of the cluster in time';
+  return 'code' in error ? `${String(error.code)}: ${error.message}` : error.message;
+}
+
+async function readAll(answer: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of answer) {
+    if (!Buffer.isBuffer(chunk)) continue;
+    length += chunk.length;
+    if (length > mostBytes) throw new Error(`an answer of more than ${mostBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function parse(bytes: Buffer): unknown {
+  return bytes.length === 0 ? null : JSON.parse(bytes.toString('utf8'));
+}

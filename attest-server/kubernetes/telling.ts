@@ -1,0 +1,99 @@
+import type { Logger } from 'pino';
+import type { ClusterError } from '../marking/ports.ts';
+import type { ClusterFault, WatchRestartReason } from '../protocol/cluster.ts';
+import type { NodeWatchParts } from './node-watch.ts';
+import type { Verb } from './requests.ts';
+
+/** What the room counts. */
+export interface ClusterMetrics {
+  /** @param code HTTP status; null: no answer */
+  clusterAsked(verb: Verb, resource: string, code: number | null): void;
+  clusterWatchRestarted(reason: WatchRestartReason): void;
+  /** What is wrong at present. */
+  clusterFaults(faults: ReadonlySet<ClusterFault>): void;
+}
+
+export interface TellingParts {
+  readonly logger: Logger;
+  readonly metrics: ClusterMetrics;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  /** Host and port of the API. */
+  readonly api: string;
+}
+
+/** Says in metrics and log how it goes with the API of the cluster: once where it begins and ends, not each time. */
+export interface Telling {
+  readonly asked: (request: { readonly verb: Verb; readonly resource: string }, code: number | null) => void;
+  readonly watch: NodeWatchParts['on'];
+  fault(): ClusterError | null;
+  text(): string;
+}
+
+/** A right that is missing is said again after this. */
+const againAfter = 600_000;
+const unreadableAgainAfter = 60_000;
+
+export function createTelling({ logger, metrics, monotonic, api }: TellingParts): Telling {
+  const forbidden = new Map<string, number>();
+  let fault: ClusterError | null = null;
+  let unreadableAt = Number.NEGATIVE_INFINITY;
+  const show = () => {
+    const faults = new Set<ClusterFault>();
+    if (forbidden.size > 0) faults.add('forbidden');
+    if (fault !== null) faults.add(faultOf(fault));
+    metrics.clusterFaults(faults);
+  };
+  show();
+  return {
+    asked({ verb, resource }, code) {
+      metrics.clusterAsked(verb, resource, code);
+      const right = `${verb === 'apply' ? 'patch' : verb} ${resource}`;
+      if (code === 403) {
+        const before = forbidden.get(right);
+        const now = monotonic();
+        if (before !== undefined && now - before < againAfter) return;
+        forbidden.set(right, now);
+        logger.error(
+          { code: 'cluster_forbidden', verb: right.split(' ')[0], resource },
+          `the server has no right to ${right} in its cluster (403): give its service account the roles of manifests/rbac`,
+        );
+        show();
+      } else if (code !== null && code < 300 && forbidden.delete(right)) show();
+    },
+    watch: {
+      restarted: metrics.clusterWatchRestarted,
+      fault(now) {
+        const isNew = now !== null && now.reason !== fault?.reason;
+        if (isNew) logger.error({ code: 'cluster_fault', api, reason: now.reason }, textOf(now, api));
+        if (now === null && fault !== null)
+          logger.info({ code: 'cluster', api }, 'the Nodes of the cluster are known again');
+        if (now === fault) return;
+        fault = now;
+        show();
+      },
+      unreadable(error) {
+        const now = monotonic();
+        if (now - unreadableAt < unreadableAgainAfter) return;
+        unreadableAt = now;
+        logger.error(
+          { err: error },
+          'the API of the cluster tells of a Node in a form that is none: it is left as it was',
+        );
+      },
+    },
+    fault: () => fault,
+    text: () => fault?.message ?? 'the Nodes were not listed yet',
+  };
+}
+
+function faultOf({ reason }: ClusterError): ClusterFault {
+  return reason === 'unreachable' || reason === 'forbidden' ? reason : 'failed';
+}
+
+const waiting =
+  'Verdicts go on; marks and enrolment by the cluster wait, and the server tries again by itself';
+
+function textOf(fault: ClusterError, api: string): string {
+  return `the Nodes of the cluster cannot be read from ${api}: ${fault.message}. ${waiting}`;
+}

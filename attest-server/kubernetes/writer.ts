@@ -1,0 +1,364 @@
+import { z } from 'zod';
+import {
+  ClusterError,
+  type ClusterLease,
+  type ClusterNode,
+  type ClusterWriter,
+  type PatchOperation,
+  type Workload,
+} from '../marking/ports.ts';
+import { attestationResource, latchResource, resourceGroup, resourceVersion } from '../protocol/marks.ts';
+import { createEvents } from './events.ts';
+import { parseNode } from './node.ts';
+import type { Request, Requests } from './requests.ts';
+
+export interface WriterParts {
+  readonly requests: Pick<Requests, 'json'>;
+  /** The server's own. */
+  readonly namespace: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+const apiVersion = `${resourceGroup}/${resourceVersion}`;
+const ours = `/apis/${apiVersion}`;
+const attestations = `${ours}/${attestationResource.plural}`;
+/** Objects of one page of a list, and how many workloads a dry run reads at most. */
+const perPage = 500;
+const mostWorkloads = 20_000;
+
+const items = z.object({
+  metadata: z.object({ continue: z.string().nullish() }).nullish(),
+  items: z.array(z.unknown()).nullish(),
+});
+const about = z.object({
+  metadata: z.object({
+    name: z.string(),
+    namespace: z.string().default(''),
+    resourceVersion: z.string().optional(),
+    uid: z.string().default(''),
+  }),
+});
+const latch = z.object({
+  spec: z.object({ groups: z.array(z.string()).default([]), by: z.string(), enabledAt: z.string() }),
+});
+const lease = about.extend({
+  spec: z
+    .object({
+      holderIdentity: z.string().nullish(),
+      leaseDurationSeconds: z.number().nullish(),
+      renewTime: z.string().nullish(),
+      acquireTime: z.string().nullish(),
+      leaseTransitions: z.number().nullish(),
+    })
+    .default({}),
+});
+const ofLease = { resource: 'leases.coordination.k8s.io', name: 'assay-server', lane: 'reads' } as const;
+const configMap = about.extend({ data: z.record(z.string(), z.string()).nullish() });
+const tolerations = z
+  .array(
+    z.object({
+      key: z.string().exactOptional(),
+      operator: z.string().exactOptional(),
+      value: z.string().exactOptional(),
+      effect: z.string().exactOptional(),
+    }),
+  )
+  .nullish();
+const daemonSet = about.extend({
+  spec: z.object({ template: z.object({ spec: z.object({ tolerations }) }) }),
+});
+const pod = about.extend({ spec: z.object({ tolerations }) });
+
+/** What the server changes in the cluster. */
+export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
+  const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+  const configMaps = `/api/v1/namespaces/${namespace}/configmaps`;
+  const ask = async <T>(asked: Request, schema: z.ZodType<T>): Promise<T> => {
+    const answer = schema.safeParse(await requests.json(asked));
+    if (answer.success) return answer.data;
+    const { verb, resource, name } = asked;
+    throw new ClusterError(
+      'failed',
+      `${verb} ${resource} ${name}: the API of the cluster answers with another kind of object`,
+      null,
+      answer.error,
+    );
+  };
+  const patch = (name: string, operations: readonly PatchOperation[], subresource: '' | '/status') =>
+    ask(
+      {
+        verb: 'patch',
+        resource: `nodes${subresource}`,
+        name,
+        path: `/api/v1/nodes/${encodeURIComponent(name)}${subresource}`,
+        body: operations,
+        tests: operations.some(({ op }) => op === 'test'),
+        lane: 'marks',
+      },
+      asNode,
+    );
+  const applyStatus = (name: string, status: Readonly<Record<string, unknown>>) =>
+    requests.json({
+      verb: 'apply',
+      resource: `${attestationResource.plural}.${resourceGroup}/status`,
+      name,
+      path: `${attestations}/${encodeURIComponent(name)}/status`,
+      query: { force: 'true' },
+      body: { apiVersion, kind: attestationResource.kind, metadata: { name }, status },
+      lane: 'marks',
+    });
+  const listAll = async <T>(asked: Omit<Request, 'verb' | 'name' | 'lane'>, schema: z.ZodType<T>) => {
+    const found: T[] = [];
+    let next = '';
+    do {
+      const query = { ...asked.query, limit: String(perPage), ...(next !== '' && { continue: next }) };
+      const page = await ask({ ...asked, query, verb: 'list', name: '', lane: 'reads' }, items);
+      for (const item of page.items ?? []) {
+        const parsed = schema.safeParse(item);
+        if (parsed.success) found.push(parsed.data);
+      }
+      next = page.metadata?.continue ?? '';
+    } while (next !== '' && found.length < mostWorkloads);
+    return found;
+  };
+
+  const writer: ClusterWriter = {
+    patchNode: (name, operations) => patch(name, operations, ''),
+    patchNodeStatus: (name, operations) => patch(name, operations, '/status'),
+
+    readNode: (name) =>
+      orNull(
+        ask(
+          {
+            verb: 'get',
+            resource: 'nodes',
+            name,
+            path: `/api/v1/nodes/${encodeURIComponent(name)}`,
+            lane: 'marks',
+          },
+          asNode,
+        ),
+      ),
+
+    async applyAttestation({ name }, status) {
+      try {
+        await applyStatus(name, status);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+        await requests
+          .json({
+            verb: 'apply',
+            resource: `${attestationResource.plural}.${resourceGroup}`,
+            name,
+            path: `${attestations}/${encodeURIComponent(name)}`,
+            query: { force: 'true' },
+            body: { apiVersion, kind: attestationResource.kind, metadata: { name } },
+            lane: 'marks',
+          })
+          .catch(asMissingDefinition);
+        await applyStatus(name, status);
+      }
+    },
+
+    async attestations() {
+      const resource = `${attestationResource.plural}.${resourceGroup}`;
+      const found = await listAll({ resource, path: attestations }, about).catch(asMissingDefinition);
+      return found.map(({ metadata }) => metadata.name);
+    },
+
+    async removeAttestation(name) {
+      await orNull(
+        requests.json({
+          verb: 'delete',
+          resource: `${attestationResource.plural}.${resourceGroup}`,
+          name,
+          path: `${attestations}/${encodeURIComponent(name)}`,
+          lane: 'marks',
+        }),
+      );
+    },
+
+    event: createEvents({ requests, now }),
+
+    async readLatch() {
+      const found = await orNull(
+        ask(
+          {
+            verb: 'get',
+            resource: `${latchResource.plural}.${resourceGroup}`,
+            name: latchResource.name,
+            path: `${ours}/${latchResource.plural}/${latchResource.name}`,
+            lane: 'reads',
+          },
+          latch,
+        ),
+      );
+      return found === null ? null : found.spec;
+    },
+
+    async applyLatch(wanted) {
+      const before = await writer.readLatch();
+      if (before !== null && covers(before.groups, wanted.groups)) return;
+      const groups =
+        before === null || wanted.groups.length === 0
+          ? wanted.groups
+          : [...new Set([...before.groups, ...wanted.groups])];
+      await requests
+        .json({
+          verb: 'apply',
+          resource: `${latchResource.plural}.${resourceGroup}`,
+          name: latchResource.name,
+          path: `${ours}/${latchResource.plural}/${latchResource.name}`,
+          query: { force: 'true' },
+          body: {
+            apiVersion,
+            kind: latchResource.kind,
+            metadata: { name: latchResource.name },
+            // Who switched it on first, and when, stays.
+            spec: { ...(before ?? wanted), groups },
+          },
+          lane: 'reads',
+        })
+        .catch(asMissingDefinition);
+    },
+
+    async writeConfig(name, data) {
+      const path = `${configMaps}/${encodeURIComponent(name)}`;
+      const asked = { resource: 'configmaps', name, lane: 'events' } as const;
+      const held = await orNull(ask({ ...asked, verb: 'get', path }, configMap));
+      const whole = (metadata: object) => ({
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name, namespace, ...metadata },
+        data: { ...held?.data, ...data },
+      });
+      if (held === null) await requests.json({ ...asked, verb: 'create', path: configMaps, body: whole({}) });
+      else
+        await requests.json({
+          ...asked,
+          verb: 'update',
+          path,
+          body: whole({ resourceVersion: held.metadata.resourceVersion }),
+        });
+    },
+
+    async workloads() {
+      const daemonSets = await listAll(
+        { resource: 'daemonsets.apps', path: '/apis/apps/v1/daemonsets' },
+        daemonSet,
+      );
+      const pods = await listAll(
+        {
+          resource: 'pods',
+          path: '/api/v1/pods',
+          query: { fieldSelector: 'spec.nodeName=,status.phase=Pending' },
+        },
+        pod,
+      );
+      return {
+        daemonSets: daemonSets.map(({ metadata, spec }) =>
+          workload(metadata, spec.template.spec.tolerations),
+        ),
+        pendingPods: pods.map(({ metadata, spec }) => workload(metadata, spec.tolerations)),
+      };
+    },
+
+    async uid() {
+      const name = 'kube-system';
+      const { metadata } = await ask(
+        { verb: 'get', resource: 'namespaces', name, path: `/api/v1/namespaces/${name}`, lane: 'reads' },
+        about,
+      );
+      if (metadata.uid === '')
+        throw new ClusterError('failed', 'get namespaces kube-system: the answer names no uid');
+      return metadata.uid;
+    },
+
+    async readLease() {
+      const found = await orNull(ask({ ...ofLease, verb: 'get', path: `${leases}/${ofLease.name}` }, lease));
+      return found && asLease(found);
+    },
+
+    async writeLease(wanted) {
+      const { name } = ofLease;
+      const { holder, durationSeconds, renewedAt, acquiredAt, transitions, resourceVersion } = wanted;
+      const body = {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata: { name, namespace, ...(resourceVersion !== null && { resourceVersion }) },
+        spec: {
+          // Given back: the field of a holder may not be empty.
+          ...(holder !== null && { holderIdentity: holder }),
+          leaseDurationSeconds: durationSeconds,
+          leaseTransitions: transitions,
+          ...(renewedAt !== null && { renewTime: renewedAt }),
+          ...(acquiredAt !== null && { acquireTime: acquiredAt }),
+        },
+      };
+      const asked: Request =
+        resourceVersion === null
+          ? { ...ofLease, verb: 'create', path: leases, body }
+          : { ...ofLease, verb: 'update', path: `${leases}/${name}`, body };
+      return asLease(await ask(asked, lease));
+    },
+  };
+  return writer;
+}
+
+function asLease({ metadata, spec }: z.infer<typeof lease>): ClusterLease {
+  return {
+    holder: spec.holderIdentity || null,
+    durationSeconds: spec.leaseDurationSeconds ?? 0,
+    renewedAt: spec.renewTime ?? null,
+    acquiredAt: spec.acquireTime ?? null,
+    transitions: spec.leaseTransitions ?? 0,
+    resourceVersion: metadata.resourceVersion ?? null,
+  };
+}
+
+const asNode: z.ZodType<ClusterNode> = z.unknown().transform((object, context) => {
+  try {
+    return parseNode(object);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'no Node' });
+    return z.NEVER;
+  }
+});
+
+/** Groups that are none stand for all of today and tomorrow. */
+function covers(held: readonly string[], wanted: readonly string[]): boolean {
+  if (held.length === 0) return true;
+  return wanted.length > 0 && wanted.every((group) => held.includes(group));
+}
+
+function workload(
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+  held: z.infer<typeof tolerations>,
+): Workload {
+  return { namespace, name, tolerations: held ?? [] };
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof ClusterError && error.reason === 'not_found';
+}
+
+async function orNull<T>(asked: Promise<T>): Promise<T | null> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (isNotFound(error)) return null;
+    throw error;
+  }
+}
+
+/** Of a kind of resource that the cluster does not know, not even the list is there. */
+function asMissingDefinition(error: unknown): never {
+  if (!isNotFound(error)) throw error;
+  throw new ClusterError(
+    'not_found',
+    `the cluster has no resources of ${apiVersion}: apply manifests/crds`,
+    null,
+    error,
+  );
+}

@@ -1,0 +1,226 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { TaintKeys } from '../protocol/marks.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { NodeState } from '../protocol/verdict.ts';
+import type { FailingAlike } from './breaker.ts';
+import type { HoldsMeant, KeptDecisions } from './decisions.ts';
+import { refusedUnmarking, unite } from './latch.ts';
+import type { LatchKeeper } from './latch-keeper.ts';
+import type { ClusterNodes, ClusterWriter, Committed, Exemption, Hold, Latch, Pause } from './ports.ts';
+import { type TrialMarks, type TriedVerdict, trialMarks } from './trial-marks.ts';
+import { type CoveredNode, type TrustTrial, trustTrial } from './trust.ts';
+import { type OursOnNode, oursOn, type Unmarked, unmarkAll } from './unmark.ts';
+
+export interface ControlParts {
+  readonly decisions: KeptDecisions;
+  readonly keeper: LatchKeeper;
+  readonly nodes: ClusterNodes;
+  readonly writer: ClusterWriter;
+  readonly keys: TaintKeys;
+  /** What fails alike, and who marks. */
+  readonly marking: {
+    failing(): readonly FailingAlike[];
+    lease(): { readonly holder: string; readonly isOurs: boolean } | null;
+  };
+  /** The policy in force. */
+  readonly rules: {
+    groups(): readonly Pick<GroupShown, 'name' | 'mode'>[];
+    groupOf(node: string): string;
+    isLatched(latched: readonly string[], group: string): boolean;
+    /** Why trust cannot be enabled for good for these groups; none: all. */
+    notLatchable(groups: readonly string[]): readonly string[];
+  };
+  /** As people see it; null: no node of that name is enrolled. */
+  readonly stateOf: (node: string) => NodeState | null;
+  readonly isEnrolled: (node: string) => boolean;
+  readonly committed: Pick<Committed, 'status'>;
+  /** The Node that this server runs on; null: not known. */
+  readonly ownNode: string | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+export interface GroupShown {
+  readonly name: string;
+  readonly mode: 'observe' | 'label' | 'enforce';
+  readonly latched: boolean;
+  readonly nodes: number;
+}
+
+/** Nodes that fail alike, and what was decided about them. */
+export interface FailingShown extends Omit<FailingAlike, 'isMass'> {
+  readonly hold: Hold | null;
+}
+
+export interface ClusterShown {
+  readonly uid: string | null;
+  readonly synced: boolean;
+  readonly nodes: number;
+  readonly lease: { readonly holder: string; readonly isOurs: boolean } | null;
+  readonly groups: readonly GroupShown[];
+  readonly pause: Pause | null;
+  readonly latch: (Latch & { readonly inCluster: boolean | null; readonly faults: readonly string[] }) | null;
+  readonly failing: readonly FailingShown[];
+  readonly exemptions: readonly Exemption[];
+}
+
+/** What people see of the marks of a cluster, and what they decide about them. */
+export interface Control {
+  shown(): Promise<ClusterShown>;
+  exemption(node: string): Exemption | null;
+  pause(by: string, reason: string): Promise<Pause>;
+  resume(by: string): Promise<boolean>;
+  /** Those that were decided; none where nothing is meant. */
+  decide(
+    decision: 'held' | 'released',
+    meant: HoldsMeant,
+    person: { readonly by: string; readonly reason: string },
+  ): Promise<readonly FailingShown[]>;
+  /** Null where no node of that name is known. */
+  exempt(exemption: Pick<Exemption, 'node' | 'reason' | 'by' | 'until'>): Promise<Exemption | null>;
+  endExemption(node: string, by: string): Promise<boolean>;
+  /** @throws ClusterError */
+  tryTrust(groups: readonly string[]): Promise<TrustTrial & { readonly faults: readonly string[] }>;
+  /** @returns why it cannot be, or the latch as it is then */
+  enableTrust(
+    groups: readonly string[],
+    by: string,
+  ): Promise<{ readonly faults: readonly string[] } | ClusterShown>;
+  /** What a Node would be marked with by this verdict; null where the cluster has none of that name. */
+  tryMarks(node: string, tried: TriedVerdict): TrialMarks | null;
+  tryUnmark(): { readonly latched: boolean; readonly nodes: readonly OursOnNode[] };
+  /**
+   * Pauses all marking, and removes every mark.
+   * @throws Rejection `latched`; ClusterError; UnmarkFailed
+   */
+  unmark(request: {
+    readonly by: string;
+    readonly reason: string | null;
+    readonly clusterUid: string | null;
+  }): Promise<Unmarked>;
+}
+
+/** How long whoever looks waits for an API that gives no answer, in milliseconds. */
+const patience = 500;
+
+export function createControl(parts: ControlParts): Control {
+  const { decisions, keeper, nodes, writer, keys, marking, rules, stateOf, isEnrolled, now } = parts;
+  let uid: string | null = null;
+  const taintKeys = Object.values(keys);
+  const readUid = async () => {
+    uid ??= await writer.uid();
+    return uid;
+  };
+  const failing = () => withDecisions(marking.failing(), decisions.holds());
+  const shown = async (): Promise<ClusterShown> => {
+    const latch = decisions.latch();
+    const counts = new Map<string, number>();
+    let count = 0;
+    for (const { name } of nodes.all()) {
+      const group = rules.groupOf(name);
+      counts.set(group, (counts.get(group) ?? 0) + 1);
+      count += 1;
+    }
+    return {
+      uid: await Promise.race([readUid().catch(() => null), delay(patience, null, { ref: false })]),
+      synced: nodes.synced(),
+      nodes: count,
+      lease: marking.lease(),
+      groups: rules.groups().map(({ name, mode }) => ({
+        name,
+        mode,
+        latched: latch !== null && rules.isLatched(latch.groups, name),
+        nodes: counts.get(name) ?? 0,
+      })),
+      pause: decisions.pause(),
+      latch: latch && {
+        ...latch,
+        inCluster: keeper.inCluster(),
+        faults: rules.notLatchable(latch.groups),
+      },
+      failing: failing(),
+      exemptions: decisions.exemptions(),
+    };
+  };
+  return {
+    shown,
+    exemption: (node) => decisions.exemption(node),
+    pause: (by, reason) => decisions.setPause(by, reason),
+    resume: (by) => decisions.resume(by),
+    async decide(decision, meant, person) {
+      const decided = await decisions.decide(decision, meant, person);
+      const its = new Set(decided.map(placeOf));
+      return failing().filter(({ hold }) => hold !== null && its.has(placeOf(hold)));
+    },
+    async exempt(exemption) {
+      if (nodes.get(exemption.node) === null && !isEnrolled(exemption.node)) return null;
+      return decisions.exempt(exemption);
+    },
+    endExemption: (node, by) => decisions.endExemption(node, by),
+    async tryTrust(groups) {
+      const covered: CoveredNode[] = [];
+      for (const { name } of nodes.all()) {
+        const group = rules.groupOf(name);
+        if (rules.isLatched(groups, group)) covered.push({ name, group, state: stateOf(name) ?? 'pending' });
+      }
+      const trial = trustTrial(covered, await writer.workloads(), keys);
+      return { ...trial, faults: rules.notLatchable(groups) };
+    },
+    async enableTrust(groups, by) {
+      const wanted: Latch = { groups, by, at: now() };
+      const latch = widened(decisions.latch(), wanted);
+      const faults = rules.notLatchable(latch.groups);
+      if (faults.length > 0) return { faults };
+      await keeper.enable(latch);
+      return shown();
+    },
+    tryMarks(name, tried) {
+      const node = nodes.get(name);
+      if (node === null) return null;
+      const by = { keys, ownNode: parts.ownNode, exemption: decisions.exemption(name), now: now() };
+      return trialMarks(tried, parts.committed.status(name), node, by);
+    },
+    tryUnmark: () => ({ latched: decisions.latch() !== null, nodes: oursOn(nodes.all(), taintKeys) }),
+    async unmark({ by, reason, clusterUid }) {
+      const cluster = await readUid();
+      // Of both places: a server that has just come back may not know the one of its cluster yet.
+      const latch = unite(decisions.latch(), await writer.readLatch());
+      const refused = refusedUnmarking(latch, { clusterUid, reason }, cluster);
+      if (refused !== null) throw new Rejection('latched', refused);
+      await decisions.setPause(by, reason ?? 'all marks are removed');
+      const unmarked = await unmarkAll({
+        nodes: () => nodes.all(),
+        writer,
+        keys: taintKeys,
+        wait: (ms) => delay(ms),
+      });
+      await decisions.unmarked(by, { reason, nodes: unmarked.nodes.length, latched: latch !== null });
+      return unmarked;
+    },
+  };
+}
+
+/** What was covered stays so. */
+function widened(before: Latch | null, wanted: Latch): Latch {
+  if (before === null || wanted.groups.length === 0) return wanted;
+  if (before.groups.length === 0) return { ...wanted, groups: [] };
+  return { ...wanted, groups: [...new Set([...before.groups, ...wanted.groups])].sort() };
+}
+
+function withDecisions(failing: readonly FailingAlike[], holds: readonly Hold[]): readonly FailingShown[] {
+  const left = new Map(holds.map((hold) => [placeOf(hold), hold]));
+  const shown = failing.map(({ isMass: _, ...alike }) => {
+    const hold = left.get(placeOf(alike)) ?? null;
+    left.delete(placeOf(alike));
+    return { ...alike, hold };
+  });
+  const empty = [...left.values()].map((hold) => {
+    const { group, code, value } = hold;
+    return { group, code, value, nodes: 0, tainted: 0, waiting: 0, hold };
+  });
+  return [...shown, ...empty];
+}
+
+function placeOf({ group, code, value }: Pick<Hold, 'group' | 'code' | 'value'>): string {
+  return JSON.stringify([group, code, value]);
+}

@@ -1,0 +1,50 @@
+import type { BreakerScope, Doubt, Suppression } from '../protocol/marking.ts';
+import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Mode } from '../protocol/verdict.ts';
+import type { Breaker } from './breaker.ts';
+import { hasMarks } from './marks-on-node.ts';
+import type { Reconciler } from './reconciler.ts';
+
+/** How it goes with the marks, for metrics. */
+export interface MarkingFigures {
+  /** Nodes that wait to be marked. */
+  readonly queue: number;
+  readonly isLeader: boolean;
+  /** Nodes by the mode of their group. */
+  readonly modes: ReadonlyMap<Mode, number>;
+  /** Nodes that lack a mark for a reason. */
+  readonly waiting: ReadonlyMap<Suppression, number>;
+  /** Nodes that lack a mark, or have one too many, for none. */
+  readonly wrong: number;
+  readonly open: ReadonlySet<BreakerScope>;
+  /** By code: the most nodes of one group that fail alike within ten minutes, where that opens the breaker. */
+  readonly mass: ReadonlyMap<ReasonCode, number>;
+}
+
+export function figuresOf(
+  reconciler: Pick<Reconciler, 'names' | 'shown' | 'queueLength'>,
+  breaker: Pick<Breaker, 'failing'>,
+  doubts: readonly Doubt[],
+  isLeader: boolean,
+  at: number,
+): MarkingFigures {
+  const modes = new Map<Mode, number>();
+  const waiting = new Map<Suppression, number>();
+  let wrong = 0;
+  for (const name of reconciler.names()) {
+    const shown = reconciler.shown(name);
+    if (shown === null) continue;
+    const { marks, judged, there } = shown;
+    const { mode } = judged.group;
+    modes.set(mode, (modes.get(mode) ?? 0) + 1);
+    if (marks.suppressed !== null) waiting.set(marks.suppressed, (waiting.get(marks.suppressed) ?? 0) + 1);
+    if (!hasMarks(there, marks)) wrong += 1;
+  }
+  const failing = breaker.failing(at);
+  const open = new Set<BreakerScope>(doubts);
+  if (waiting.has('breaker') || waiting.has('standing_cap')) open.add('drift');
+  const mass = new Map<ReasonCode, number>();
+  for (const { code, nodes, isMass } of failing)
+    if (isMass) mass.set(code, Math.max(mass.get(code) ?? 0, nodes));
+  return { queue: reconciler.queueLength, isLeader, modes, waiting, wrong, open, mass };
+}

@@ -1,0 +1,52 @@
+import type { JudgedNode } from './judged-node.ts';
+import type { Marks } from './marks.ts';
+import type { MarksOnNode } from './marks-on-node.ts';
+import type { ClusterEvent, ClusterNode } from './ports.ts';
+import { Steadiness } from './steadiness.ts';
+
+/** What the reconciler remembers of one Node while it runs. Moments are of a clock that nobody sets. */
+export interface KnownNode {
+  readonly uid: string;
+  readonly steadiness: Steadiness;
+  judged: JudgedNode | null;
+  marks: Marks | null;
+  /** The marks as they were when this server last looked at them, or left them; null before. */
+  left: MarksOnNode | null;
+  /** The Node as our latest write left it, until the watch has told it. */
+  written: ClusterNode | null;
+  /** When it was last written, and when only in other words. */
+  wroteAt: number;
+  minorAt: number;
+  /** Nothing is written of it before; when it is looked at again by itself. */
+  notBefore: number;
+  dueAt: number;
+  failures: number;
+  /** How often in a row somebody changed our marks, and when last. */
+  fights: number;
+  foughtAt: number;
+  /** What its NodeAttestation says; null: it is not known that there is one. */
+  attestedAs: string | null;
+  attestDueAt: number;
+  readonly events: ClusterEvent[];
+}
+
+export function knownNode(uid: string): KnownNode {
+  return {
+    uid,
+    steadiness: new Steadiness(),
+    judged: null,
+    marks: null,
+    left: null,
+    written: null,
+    wroteAt: Number.NEGATIVE_INFINITY,
+    minorAt: Number.NEGATIVE_INFINITY,
+    notBefore: Number.NEGATIVE_INFINITY,
+    dueAt: Number.POSITIVE_INFINITY,
+    failures: 0,
+    fights: 0,
+    foughtAt: Number.NEGATIVE_INFINITY,
+    attestedAs: null,
+    attestDueAt: Number.NEGATIVE_INFINITY,
+    events: [],
+  };
+}

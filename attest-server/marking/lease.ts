@@ -1,0 +1,112 @@
+import { ClusterError, type ClusterLease, type ClusterWriter } from './ports.ts';
+
+export interface LeaseParts {
+  readonly writer: Pick<ClusterWriter, 'readLease' | 'writeLease'>;
+  /** Who this process is: another one has another name, also on a copy of its state folder. */
+  readonly holder: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  /** Told when it is ours, or is not any more. */
+  readonly changed: (isHeld: boolean, by: string | null) => void;
+  /** Told why it could be neither read nor written. */
+  readonly failed: (error: ClusterError) => void;
+}
+
+/** Seconds for which a server that says nothing more keeps it; milliseconds between two renewals. */
+const durationSeconds = 30;
+export const renewEvery = 10_000;
+/** Without an answer for so long it counts as lost here, before another server may take it. */
+const surely = 20_000;
+
+/**
+ * The lease by which one server marks. Two servers by mistake would mark against each other: the one that finds it held
+ * waits until its holder has said nothing for its duration, by a clock of this process.
+ */
+export class Lease {
+  readonly #parts: LeaseParts;
+  #seen: ClusterLease | null = null;
+  /** When the lease of another one last moved. */
+  #movedAt = Number.NEGATIVE_INFINITY;
+  #renewedAt = Number.NEGATIVE_INFINITY;
+  #wasHeld = false;
+
+  constructor(parts: LeaseParts) {
+    this.#parts = parts;
+  }
+
+  isHeld(): boolean {
+    return this.#parts.monotonic() - this.#renewedAt < surely;
+  }
+
+  /** Who has it, as far as is known; null: nobody. */
+  holder(): string | null {
+    return this.isHeld() ? this.#parts.holder : (this.#seen?.holder ?? null);
+  }
+
+  /** Takes or renews it, where it may. Rejects never; to be called every `renewEvery`. */
+  async renew(): Promise<void> {
+    try {
+      await this.#renew();
+    } catch (error) {
+      if (!(error instanceof ClusterError)) throw error;
+      // Another one was quicker: what it wrote is read next time.
+      if (error.reason !== 'conflict') this.#parts.failed(error);
+    } finally {
+      this.tell();
+    }
+  }
+
+  /** Says whether it is held, where that is not as before. */
+  tell(): void {
+    const isHeld = this.isHeld();
+    if (isHeld === this.#wasHeld) return;
+    this.#wasHeld = isHeld;
+    this.#parts.changed(isHeld, this.holder());
+  }
+
+  async #renew(): Promise<void> {
+    const { writer, holder, now, monotonic } = this.#parts;
+    const asked = monotonic();
+    const found = await writer.readLease();
+    const isOurs = found?.holder === holder;
+    if (found !== null && found.holder !== null && !isOurs) {
+      const isSame = this.#seen?.holder === found.holder && this.#seen.renewedAt === found.renewedAt;
+      if (!isSame) this.#movedAt = asked;
+      this.#seen = found;
+      this.#renewedAt = Number.NEGATIVE_INFINITY;
+      if (asked - this.#movedAt < found.durationSeconds * 1000) return;
+    }
+    const at = microseconds(now());
+    this.#seen = await writer.writeLease({
+      holder,
+      durationSeconds,
+      renewedAt: at,
+      acquiredAt: isOurs ? (found.acquiredAt ?? at) : at,
+      transitions: (found?.transitions ?? 0) + (isOurs || found === null ? 0 : 1),
+      resourceVersion: found?.resourceVersion ?? null,
+    });
+    // From before the request: the answer may have taken long.
+    this.#renewedAt = asked;
+  }
+
+  /** Gives it back, so that the next server need not wait. */
+  async release(): Promise<void> {
+    if (!this.isHeld()) return;
+    this.#renewedAt = Number.NEGATIVE_INFINITY;
+    const { writer, holder } = this.#parts;
+    try {
+      const found = await writer.readLease();
+      if (found?.holder === holder) await writer.writeLease({ ...found, holder: null });
+    } catch (error) {
+      if (!(error instanceof ClusterError)) throw error;
+      this.#parts.failed(error);
+    }
+  }
+}
+
+/** `metav1.MicroTime`. */
+function microseconds(at: number): string {
+  return new Date(at).toISOString().replace('Z', '000Z');
+}

@@ -1,0 +1,60 @@
+import { type TaintKeys, trustedCondition, trustedLabel } from '../protocol/marks.ts';
+import type { Marks } from './marks.ts';
+import type { ClusterNode, NodeCondition } from './ports.ts';
+
+/** What of a Node is ours, as it is now. */
+export interface MarksOnNode {
+  readonly taints: readonly MarkTaint[];
+  /** Taints with a key of ours that no mark of ours looks like: another effect, or one too many. */
+  readonly foreignForm: boolean;
+  /** The value of the label; null where there is none. */
+  readonly label: string | null;
+  readonly condition: NodeCondition | null;
+}
+
+/** A taint of ours; its effect is `NoSchedule`, always. */
+export interface MarkTaint {
+  readonly key: string;
+  /** Empty where it has none. */
+  readonly value: string;
+}
+
+export const taintEffect = 'NoSchedule';
+
+export function marksOn(node: ClusterNode, keys: TaintKeys): MarksOnNode {
+  const taints: MarkTaint[] = [];
+  let foreignForm = false;
+  for (const { key, value = '', effect } of node.taints) {
+    if (!isOurKey(key, keys)) continue;
+    if (effect !== taintEffect || taints.some((one) => one.key === key)) foreignForm = true;
+    else taints.push({ key, value });
+  }
+  return {
+    taints,
+    foreignForm,
+    label: Object.hasOwn(node.labels, trustedLabel) ? (node.labels[trustedLabel] ?? '') : null,
+    condition: node.conditions.find(({ type }) => type === trustedCondition) ?? null,
+  };
+}
+
+export function isOurKey(key: string, { pending, reproving, untrusted }: TaintKeys): boolean {
+  return key === pending || key === reproving || key === untrusted;
+}
+
+/** Whether a Node carries what it is to carry; words of the condition do not count. */
+export function hasMarks({ taints, foreignForm, label, condition }: MarksOnNode, marks: Marks): boolean {
+  if (foreignForm || taints.length !== marks.taints.length) return false;
+  if ((label === 'true') !== marks.label || condition?.status !== marks.condition?.status) return false;
+  return marks.taints.every(({ key }) => taints.some((taint) => taint.key === key));
+}
+
+/** Whether two Nodes carry the same of ours: what a kubelet and other controllers write besides does not count. */
+export function hasSameMarks(a: MarksOnNode, b: MarksOnNode): boolean {
+  return textOf(a) === textOf(b);
+}
+
+function textOf({ taints, foreignForm, label, condition }: MarksOnNode): string {
+  const sorted = taints.map(({ key, value }) => `${key}=${value}`).sort();
+  const { status = '', reason = '', message = '' } = condition ?? {};
+  return JSON.stringify([sorted, foreignForm, label, condition === null ? null : [status, reason, message]]);
+}

@@ -1,0 +1,160 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { TaintKeys } from '../protocol/marks.ts';
+import { Breaker } from './breaker.ts';
+import { type Control, type ControlParts, createControl } from './control.ts';
+import { loadDecisions } from './decisions.ts';
+import { Doubts } from './doubts.ts';
+import { figuresOf, type MarkingFigures } from './figures.ts';
+import type { MarkedGroup } from './judged-node.ts';
+import { createLatchKeeper, type LatchKeeperParts } from './latch-keeper.ts';
+import { Lease, renewEvery } from './lease.ts';
+import type { Marks } from './marks.ts';
+import type { MarksOnNode } from './marks-on-node.ts';
+import type { ClusterNode, ClusterNodes, ClusterWriter, Committed, MarkingStore } from './ports.ts';
+import { type MarkingReport, Reconciler } from './reconciler.ts';
+
+export interface MarkingConfig {
+  readonly keys: TaintKeys;
+  /** The Node that this server runs on, which is never touched; null: not known. */
+  readonly ownNode: string | null;
+  /** What becomes of taints that wait for a person who does not come. */
+  readonly onExpiry: 'hold' | 'taint';
+}
+
+export interface MarkingParts {
+  readonly nodes: ClusterNodes;
+  readonly writer: ClusterWriter;
+  readonly committed: Committed;
+  readonly store: MarkingStore;
+  /** The group of the policy in force. */
+  readonly groupOf: (node: string, labels: ClusterNode['labels']) => MarkedGroup;
+  readonly rules: ControlParts['rules'];
+  readonly withPolicy: LatchKeeperParts['withPolicy'];
+  readonly stateOf: ControlParts['stateOf'];
+  readonly isEnrolled: ControlParts['isEnrolled'];
+  /** Milliseconds since this version first ran on this store; null: no other one did before. */
+  readonly upgradedFor: number | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  readonly report: MarkingReport &
+    LatchKeeperParts['report'] & {
+      /** Who marks from now on; null: nobody that is known. */
+      leaseMoved(isOurs: boolean, holder: string | null): void;
+    };
+}
+
+/** Marks the Nodes of the cluster. */
+export interface Marking extends AsyncDisposable {
+  readonly control: Control;
+  /** What a Node has and is to have; null where the cluster has none of that name. */
+  shown(node: string): { readonly there: MarksOnNode; readonly marks: Marks } | null;
+  figures(): MarkingFigures;
+  /** Something of this node is another: its record, or its group. */
+  wake(node: string): void;
+  /** A node of this name is none any more. */
+  revoked(node: string): void;
+  /** Other rules are in force. */
+  rulesChanged(): void;
+}
+
+/** Milliseconds between two looks at what is due, at the lease and at the latch. */
+export interface MarkingTimings {
+  readonly tickEvery: number;
+  readonly renewEvery: number;
+  readonly latchEvery: number;
+}
+const usualTimings: MarkingTimings = { tickEvery: 1000, renewEvery, latchEvery: 60_000 };
+
+/** @throws Error where what people decided cannot be read */
+export async function openMarking(
+  config: MarkingConfig,
+  parts: MarkingParts,
+  timings: MarkingTimings = usualTimings,
+): Promise<Marking> {
+  const { nodes, writer, committed, store, now, monotonic, report, groupOf } = parts;
+  const { keys, ownNode } = config;
+  const decisions = await loadDecisions({ store, now });
+  const keeper = createLatchKeeper({ decisions, writer, withPolicy: parts.withPolicy, report });
+  const breaker = new Breaker({ onExpiry: config.onExpiry });
+  const doubts = new Doubts(parts.upgradedFor, monotonic());
+  const lease = new Lease({
+    writer,
+    holder: `${hostname().slice(0, 200)}_${randomUUID().slice(0, 8)}`,
+    now,
+    monotonic,
+    changed(isHeld, holder) {
+      report.leaseMoved(isHeld, holder);
+      if (isHeld) reconciler.tookOver();
+    },
+    failed: (error) => report.failed(error, null),
+  });
+  const reconciler = new Reconciler({
+    nodes,
+    writer,
+    committed,
+    decisions,
+    groupOf,
+    isLeader: () => lease.isHeld(),
+    breaker,
+    doubts,
+    keys,
+    ownNode,
+    now,
+    monotonic,
+    random: Math.random,
+    report,
+  });
+  committed.onRecorded(({ node }) => reconciler.wake(node));
+  nodes.onChange((name) => reconciler.wake(name));
+  decisions.onChange((node) => (node === null ? reconciler.decisionsChanged() : reconciler.wake(node)));
+
+  const failed = (error: unknown) => report.fault(error, 'marking');
+  const timers = [
+    setInterval(() => {
+      lease.tell();
+      reconciler.tick();
+      decisions.endDue().catch(failed);
+    }, timings.tickEvery),
+    setInterval(() => void lease.renew().catch(failed), timings.renewEvery),
+    setInterval(() => void keeper.look().catch(failed), timings.latchEvery),
+  ];
+  const begun = Promise.all([lease.renew(), keeper.look()]).catch(failed);
+  const holder = () => {
+    const name = lease.holder();
+    return name === null ? null : { holder: name, isOurs: lease.isHeld() };
+  };
+  return {
+    control: createControl({
+      decisions,
+      keeper,
+      nodes,
+      writer,
+      keys,
+      marking: { failing: () => breaker.failing(monotonic()), lease: holder },
+      rules: parts.rules,
+      stateOf: parts.stateOf,
+      isEnrolled: parts.isEnrolled,
+      committed,
+      ownNode,
+      now,
+    }),
+    shown: (node) => reconciler.shown(node),
+    figures: () => figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
+    wake: (node) => reconciler.wake(node),
+    revoked(node) {
+      // Another machine may come under that name: nobody exempted it.
+      decisions.endExemption(node, 'server', 'its enrolment was revoked').catch(failed);
+      reconciler.wake(node);
+    },
+    rulesChanged: () => reconciler.wakeAll(),
+    async [Symbol.asyncDispose]() {
+      for (const timer of timers) clearInterval(timer);
+      await begun;
+      await reconciler.close();
+      await lease.release();
+    },
+  };
+}

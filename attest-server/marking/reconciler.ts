@@ -1,0 +1,631 @@
+import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
+import type { TaintKeys } from '../protocol/marks.ts';
+import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
+import { backOff } from './back-off.ts';
+import type { Breaker, HeldKey } from './breaker.ts';
+import type { Doubts } from './doubts.ts';
+import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts';
+import { type KnownNode, knownNode } from './known-node.ts';
+import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
+import { hasSameMarks, type MarksOnNode, marksOn } from './marks-on-node.ts';
+import { type NodePatch, nodePatch, statusPatch } from './patch.ts';
+import {
+  ClusterError,
+  type ClusterEvent,
+  type ClusterNode,
+  type ClusterNodes,
+  type ClusterWriter,
+  type Committed,
+  type Decisions,
+} from './ports.ts';
+import { WorkQueue } from './work-queue.ts';
+
+export interface MarkingReport {
+  acted(action: EnforcementAction, isDone: boolean): void;
+  /** A mark that a verdict asks for is not set, or not removed, from now on. */
+  suppressed(reason: Suppression): void;
+  /** A Node was looked at, and all of its marks are as they should be. */
+  reconciled(seconds: number): void;
+  /** The cluster did not do what was asked. */
+  failed(error: ClusterError, node: string | null): void;
+  /** Somebody changed marks of ours; they are put back. */
+  tampered(node: string, text: string): void;
+  /** A controller put its startup taint back: no attack. */
+  startupTaintRestored(node: string): void;
+  /** No taint of drift is put while this lasts. */
+  doubted(doubt: Doubt): void;
+  /** Taints of so many nodes wait for a person from now on. */
+  opened(held: HeldKey, nodes: number): void;
+  fault(error: unknown, where: string): void;
+}
+
+export interface ReconcilerParts {
+  readonly nodes: Pick<ClusterNodes, 'synced' | 'get' | 'all'>;
+  readonly writer: Pick<
+    ClusterWriter,
+    | 'patchNode'
+    | 'patchNodeStatus'
+    | 'readNode'
+    | 'applyAttestation'
+    | 'attestations'
+    | 'removeAttestation'
+    | 'event'
+  >;
+  readonly committed: Pick<Committed, 'status'>;
+  readonly decisions: Decisions;
+  /** The group of the policy in force. */
+  readonly groupOf: (node: string, labels: ClusterNode['labels']) => MarkedGroup;
+  /** Whether this server is the one that marks. */
+  readonly isLeader: () => boolean;
+  readonly breaker: Breaker;
+  readonly doubts: Doubts;
+  readonly keys: TaintKeys;
+  readonly ownNode: string | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  /** From 0 to 1. */
+  readonly random: () => number;
+  readonly report: MarkingReport;
+}
+
+/** Requests under way: marks before what is only told. */
+const workers = { marks: 8, tales: 2 };
+const hour = 3_600_000;
+/** Between two writes that only say the same in other words. */
+const minorEvery = 60_000;
+/** How often in a row a Node is read again because it is another by now. */
+const mostReads = 5;
+/** After which those who change our marks begin anew. */
+const peaceAfter = 600_000;
+const longestRetryAfter = 600_000;
+/** Failures in a row after which all writing waits. */
+const failuresOfAll = 3;
+/** Events of one Node that wait to be told. */
+const mostEvents = 4;
+
+/**
+ * Makes the marks in the cluster what the committed verdicts say. It is told that something may have changed (a verdict, a
+ * Node, a decision, a moment), reads how all is now, and writes what differs: nothing waits for it, and nothing that it was
+ * told is needed again. `tick` is to be called each second.
+ */
+export class Reconciler {
+  readonly #parts: ReconcilerParts;
+  readonly #known = new Map<string, KnownNode>();
+  readonly #marks = new WorkQueue((name) => this.#mark(name), workers.marks);
+  readonly #tales = new WorkQueue((name) => this.#tell(name), workers.tales);
+  /** Names of the NodeAttestations that are there; null until they were listed. */
+  #attested: Set<string> | null = null;
+  #isAssessed = false;
+  #isListing = false;
+  /** Nothing is written before. */
+  #closedUntil = Number.NEGATIVE_INFINITY;
+  #talesClosedUntil = Number.NEGATIVE_INFINITY;
+  #failures = 0;
+  #taleFailures = 0;
+  readonly #opening = new Set<string>();
+  #doubted: readonly Doubt[] = [];
+
+  constructor(parts: ReconcilerParts) {
+    this.#parts = parts;
+  }
+
+  /** Something about this node may be another. */
+  wake(name: string): void {
+    this.#marks.add(name);
+  }
+
+  /** The same of all Nodes, and of all that had one. */
+  wakeAll(): void {
+    for (const { name } of this.#parts.nodes.all()) this.wake(name);
+    for (const name of this.#known.keys()) this.wake(name);
+  }
+
+  /** How many Nodes wait to be marked. */
+  get queueLength(): number {
+    return this.#marks.length;
+  }
+
+  /** What a Node has, is to have, and why it has something else; null where the cluster has none of that name. */
+  shown(
+    name: string,
+  ): { readonly there: MarksOnNode; readonly marks: Marks; readonly judged: JudgedNode } | null {
+    const node = this.#current(name);
+    const known = this.#known.get(name);
+    if (node === null || known?.marks == null || known.judged === null) return null;
+    return { there: marksOn(node, this.#parts.keys), marks: known.marks, judged: known.judged };
+  }
+
+  names(): readonly string[] {
+    return [...this.#known.keys()];
+  }
+
+  /** Does what is due by itself. */
+  tick(): void {
+    const { nodes, doubts, breaker, decisions, report, now, monotonic } = this.#parts;
+    const at = monotonic();
+    doubts.look(now(), at);
+    const doubted = doubts.now(at);
+    for (const doubt of doubted) if (!this.#doubted.includes(doubt)) report.doubted(doubt);
+    this.#doubted = doubted;
+    breaker.doubt(doubted.length > 0);
+    if (!nodes.synced()) return;
+    if (!this.#isAssessed) this.#assessAll(at);
+    if (!this.#parts.isLeader()) return;
+    if (this.#attested === null) this.#listAttestations();
+    this.#open(at);
+    const ended = breaker.ended(at);
+    if (ended.length > 0) this.#decided(decisions.end(ended));
+    for (const name of breaker.ready(at)) this.wake(name);
+    const wall = now();
+    for (const [name, known] of this.#known) {
+      const end = known.judged?.expiresAt ?? null;
+      if (known.dueAt <= at || (end !== null && wall > end)) this.wake(name);
+      if (known.attestDueAt <= at || known.events.length > 0) this.#tales.add(name);
+    }
+  }
+
+  /** A person decided something, or what was decided has ended. */
+  decisionsChanged(): void {
+    this.#parts.breaker.decide(this.#parts.decisions.holds(), this.#parts.monotonic());
+    this.wakeAll();
+  }
+
+  /** This server marks from now on, and another one may have until now: what it did is nobody's tampering. */
+  tookOver(): void {
+    for (const known of this.#known.values()) {
+      known.left = null;
+      known.written = null;
+      known.events.length = 0;
+    }
+    this.wakeAll();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#marks.close(), this.#tales.close()]);
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    await this.#marks.idle();
+    await this.#tales.idle();
+  }
+
+  /** Before the first taint is put, all nodes are looked at: the breaker must know what fails already. */
+  #assessAll(at: number): void {
+    this.#isAssessed = true;
+    this.#parts.breaker.decide(this.#parts.decisions.holds(), at);
+    const { breaker, keys } = this.#parts;
+    for (const node of this.#parts.nodes.all()) {
+      const known = this.#knownOf(node);
+      const { judged } = this.#assess(node, known);
+      if (judged.drift !== null && isTainted(marksOn(node, keys), judged, keys)) breaker.grant(node.name, at);
+    }
+    this.wakeAll();
+  }
+
+  /** Which NodeAttestations are there is asked once: those of Nodes that are gone go. */
+  #listAttestations(): void {
+    const at = this.#parts.monotonic();
+    if (this.#isListing || at < this.#talesClosedUntil) return;
+    this.#isListing = true;
+    this.#parts.writer
+      .attestations()
+      .then(
+        (names) => {
+          this.#attested = new Set(names);
+          for (const name of names) {
+            const known = this.#known.get(name);
+            if (known?.marks == null || known.judged === null) continue;
+            known.attestedAs ??= transitionOf(known.judged, known.marks);
+            known.attestDueAt = this.#parts.monotonic() + hour * shareOfHour(name);
+          }
+          for (const name of names) if (!this.#known.has(name)) this.#tales.add(name);
+        },
+        (error: unknown) => this.#notTold(error, null),
+      )
+      .finally(() => {
+        this.#isListing = false;
+      });
+  }
+
+  #open(at: number): void {
+    const { breaker, decisions, report, now } = this.#parts;
+    for (const held of breaker.opened(at)) {
+      const key = JSON.stringify(held);
+      if (this.#opening.has(key)) continue;
+      this.#opening.add(key);
+      const { group, code, value } = held;
+      const kept = decisions
+        .hold({ group, code, value, at: now(), decision: 'open', by: null, reason: null })
+        .then(() =>
+          report.opened(held, breaker.failing(at).find((one) => isSameKey(one, held))?.waiting ?? 0),
+        )
+        .finally(() => this.#opening.delete(key));
+      this.#decided(kept);
+    }
+  }
+
+  #decided(work: Promise<void>): void {
+    const { breaker, decisions, monotonic, report } = this.#parts;
+    work.then(
+      () => breaker.decide(decisions.holds(), monotonic()),
+      (error: unknown) => report.fault(error, 'hold of the breaker'),
+    );
+  }
+
+  /** One Node, from how it is to how it should be. */
+  async #mark(name: string): Promise<void> {
+    const { monotonic, report } = this.#parts;
+    const started = monotonic();
+    try {
+      if (await this.#settle(name)) report.reconciled((monotonic() - started) / 1000);
+    } catch (error) {
+      this.#notMarked(name, error);
+    }
+  }
+
+  /** @returns false where it is put off */
+  async #settle(name: string): Promise<boolean> {
+    const { nodes, writer, monotonic } = this.#parts;
+    if (!nodes.synced() || !this.#isAssessed) return false;
+    let node = this.#current(name);
+    for (let reads = 0; ; reads += 1) {
+      if (node === null) {
+        this.#gone(name);
+        return true;
+      }
+      const known = this.#knownOf(node);
+      const { judged, marks } = this.#assess(node, known);
+      if (!this.#parts.isLeader()) return false;
+      this.#open(monotonic());
+      const wait = Math.max(known.notBefore, this.#closedUntil);
+      if (monotonic() < wait) {
+        known.dueAt = Math.min(known.dueAt, wait);
+        return false;
+      }
+      try {
+        const isDone = await this.#apply(node, known, judged, marks);
+        if (isDone) known.failures = 0;
+        return isDone;
+      } catch (error) {
+        const isStale =
+          error instanceof ClusterError && (error.reason === 'conflict' || error.reason === 'invalid');
+        if (!isStale || reads >= mostReads) throw error;
+        node = await writer.readNode(name);
+        this.#answered();
+      }
+    }
+  }
+
+  /** Writes what differs. @returns false where that is put off */
+  async #apply(node: ClusterNode, known: KnownNode, judged: JudgedNode, marks: Marks): Promise<boolean> {
+    const { keys, writer, breaker, now, monotonic } = this.#parts;
+    const at = monotonic();
+    const there = marksOn(node, keys);
+    const spec = nodePatch(node, marks, keys);
+    const status = statusPatch(node, marks.condition, now());
+    const isRight = spec.actions.length === 0 && status.actions.length === 0;
+    const isTouched = known.left !== null && !hasSameMarks(there, known.left);
+    known.left = there;
+    if (isRight) {
+      known.dueAt = this.#nextLook(known, at);
+      return true;
+    }
+    if (isTouched) {
+      const until = this.#fought(node, known, there, spec, at);
+      if (until > at) {
+        known.notBefore = until;
+        known.dueAt = until;
+        return false;
+      }
+    } else if (isMinor(there, spec, marks)) {
+      const next = known.minorAt + minorEvery;
+      if (at < next) {
+        known.dueAt = Math.min(known.dueAt, next);
+        return false;
+      }
+      known.minorAt = at;
+    }
+    let current = node;
+    if (spec.actions.length > 0) {
+      if (judged.drift !== null && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
+      current = await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
+      this.#assess(current, known);
+    }
+    const later = statusPatch(current, marks.condition, now());
+    if (later.actions.length > 0)
+      await this.#write(known, later, () => writer.patchNodeStatus(node.name, later.operations));
+    known.dueAt = this.#nextLook(known, monotonic());
+    return true;
+  }
+
+  async #write(
+    known: KnownNode,
+    { actions }: NodePatch,
+    write: () => Promise<ClusterNode>,
+  ): Promise<ClusterNode> {
+    const { report, monotonic, keys } = this.#parts;
+    try {
+      const node = await write();
+      for (const action of actions) report.acted(action, true);
+      known.written = node;
+      known.left = marksOn(node, keys);
+      known.wroteAt = monotonic();
+      this.#answered();
+      return node;
+    } catch (error) {
+      for (const action of actions) report.acted(action, false);
+      throw error;
+    }
+  }
+
+  /** Somebody else changed our marks. @returns when they are put back */
+  #fought(node: ClusterNode, known: KnownNode, there: MarksOnNode, spec: NodePatch, at: number): number {
+    const { report, keys } = this.#parts;
+    if (at - known.foughtAt > peaceAfter) known.fights = 0;
+    known.fights += 1;
+    known.foughtAt = at;
+    const isOnlyStartup =
+      spec.actions.every((action) => action === 'taint_remove') &&
+      spec.actions.length > 0 &&
+      there.taints.some(({ key }) => key === keys.pending) &&
+      known.judged?.state === 'trusted';
+    if (isOnlyStartup) {
+      report.startupTaintRestored(node.name);
+      return at + Math.min(300_000, 5000 * 2 ** Math.min(known.fights, 10));
+    }
+    report.tampered(node.name, `the marks of ${node.name} were changed: ${spokenOf(there, known.marks)}`);
+    this.#note(known, {
+      type: 'Warning',
+      reason: camelCase('label_tamper'),
+      message: 'Somebody changed the marks of Assay on this Node; they are put back as the verdict says.',
+    });
+    this.#tales.add(node.name);
+    if (known.fights <= 2) return at;
+    // What takes trust away is put back soon even in a fight; a fight must not load the API for all that.
+    const takesTrust = spec.actions.some((action) => action === 'label_remove' || action === 'taint_add');
+    return at + Math.min(takesTrust ? 5000 : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
+  }
+
+  #nextLook({ steadiness }: KnownNode, at: number): number {
+    return steadiness.settlesAt(at) ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** What this Node is worth and to carry now; the breaker learns of it. */
+  #assess(node: ClusterNode, known: KnownNode): { readonly judged: JudgedNode; readonly marks: Marks } {
+    const { committed, decisions, breaker, doubts, keys, ownNode, report, groupOf, now, monotonic } =
+      this.#parts;
+    const { name } = node;
+    const at = monotonic();
+    const wall = now();
+    doubts.look(wall, at);
+    breaker.doubt(doubts.now(at).length > 0);
+    const judged = judgedNode(committed.status(name), groupOf(name, node.labels), wall);
+    known.steadiness.note(judged.state === 'trusted', at);
+    const exemption = decisions.exemption(name);
+    const isSpared = sparedAs(node, ownNode) !== null;
+    const isFirst = known.judged === null;
+    if (judged.verdict === null || isSpared || judged.state === 'unsupported') breaker.forget(name);
+    else {
+      const since = isFirst && judged.since !== null ? Math.min(at, at - (wall - judged.since)) : at;
+      const isOn = judged.group.mode === 'enforce' && exemption === null;
+      const breakable = {
+        group: judged.group,
+        drift: judged.drift,
+        isTainted: judged.drift !== null && isTainted(marksOn(node, keys), judged, keys),
+        mayBeTainted: isOn && (judged.state === 'untrusted' || judged.isReproving),
+      };
+      breaker.set(name, breakable, at, since);
+    }
+    const marks = marksFor(judged, node, {
+      keys,
+      paused: decisions.pause() !== null,
+      exemption,
+      delay: breaker.delayOf(name, at),
+      isSettling: known.steadiness.settlesAt(at) !== null,
+      ownNode,
+    });
+    if (marks.suppressed !== null && marks.suppressed !== known.marks?.suppressed)
+      report.suppressed(marks.suppressed);
+    if (known.judged !== null && known.judged.state !== judged.state && judged.group.mode !== 'observe')
+      this.#note(known, eventOf(judged));
+    known.judged = judged;
+    known.marks = marks;
+    if (known.attestedAs !== transitionOf(judged, marks) && this.#attested !== null) known.attestDueAt = at;
+    if ((known.attestDueAt <= at || known.events.length > 0) && this.#parts.isLeader()) this.#tales.add(name);
+    return { judged, marks };
+  }
+
+  #note({ events }: KnownNode, event: ClusterEvent): void {
+    events.push(event);
+    if (events.length > mostEvents) events.shift();
+  }
+
+  /** The resource and the Events of one Node: what is told to people and other programs. */
+  async #tell(name: string): Promise<void> {
+    const { nodes, isLeader, monotonic } = this.#parts;
+    if (!nodes.synced() || !isLeader() || this.#attested === null) return;
+    if (monotonic() < Math.max(this.#talesClosedUntil, this.#closedUntil)) return;
+    const node = this.#current(name);
+    const known = this.#known.get(name);
+    // One that is refused keeps the other from nobody.
+    const told = await Promise.allSettled([
+      this.#tellAttestation(name, node, known),
+      node === null || known === undefined ? null : this.#tellEvents(node, known),
+    ]);
+    const failed = told.find((one) => one.status === 'rejected');
+    if (failed !== undefined) {
+      this.#notTold(failed.reason, name);
+      return;
+    }
+    this.#taleFailures = 0;
+  }
+
+  async #tellAttestation(
+    name: string,
+    node: ClusterNode | null,
+    known: KnownNode | undefined,
+  ): Promise<void> {
+    const { writer, decisions, now, monotonic } = this.#parts;
+    if (node === null) {
+      if (this.#attested?.has(name) !== true) return;
+      await writer.removeAttestation(name);
+      this.#attested.delete(name);
+    } else if (known?.judged != null && known.marks !== null && known.attestDueAt <= monotonic()) {
+      const { judged, marks } = known;
+      const status = attestationStatus(judged, marks, decisions.exemption(name), now());
+      await this.#counted('attestation', () => writer.applyAttestation(node, status));
+      this.#attested?.add(name);
+      known.attestedAs = transitionOf(judged, marks);
+      known.attestDueAt = monotonic() + hour;
+    } else return;
+    this.#answered();
+  }
+
+  async #tellEvents(node: ClusterNode, { events }: KnownNode): Promise<void> {
+    for (let event = events.shift(); event !== undefined; event = events.shift()) {
+      const told = event;
+      // Lost where it is refused: the resource says how things are.
+      await this.#counted('event', () => this.#parts.writer.event(node, told));
+    }
+  }
+
+  async #counted(action: EnforcementAction, work: () => Promise<void>): Promise<void> {
+    const { report } = this.#parts;
+    try {
+      await work();
+      report.acted(action, true);
+    } catch (error) {
+      report.acted(action, false);
+      throw error;
+    }
+  }
+
+  /** The Node as the watch told it, or as we left it where the watch has not got so far. */
+  #current(name: string): ClusterNode | null {
+    const told = this.#parts.nodes.get(name);
+    const known = this.#known.get(name);
+    if (told === null || known?.written == null) return told;
+    const { written } = known;
+    if (
+      told.uid === written.uid &&
+      isOlder(told, written) &&
+      this.#parts.monotonic() < known.wroteAt + staleFor
+    )
+      return written;
+    known.written = null;
+    return told;
+  }
+
+  #knownOf({ name, uid }: ClusterNode): KnownNode {
+    const known = this.#known.get(name);
+    if (known?.uid === uid) return known;
+    const fresh = knownNode(uid);
+    // A Node that is made anew is the same machine: what it was known for stays with it.
+    const next =
+      known === undefined ? fresh : { ...fresh, steadiness: known.steadiness, judged: known.judged };
+    this.#known.set(name, next);
+    return next;
+  }
+
+  #gone(name: string): void {
+    this.#known.delete(name);
+    this.#parts.breaker.forget(name);
+    if (this.#attested?.has(name)) this.#tales.add(name);
+  }
+
+  #answered(): void {
+    this.#failures = 0;
+    this.#parts.doubts.answered(true);
+  }
+
+  #notMarked(name: string, error: unknown): void {
+    const { report, monotonic, random } = this.#parts;
+    if (!(error instanceof ClusterError)) {
+      report.fault(error, `marking of ${name}`);
+      return;
+    }
+    // It vanished meanwhile: the watch will say so.
+    if (error.reason === 'not_found') return;
+    report.failed(error, name);
+    const at = monotonic();
+    this.#closeAfter(error, at);
+    const known = this.#known.get(name);
+    if (known === undefined) return;
+    known.failures += 1;
+    known.notBefore = at + backOff(known.failures, random);
+    known.dueAt = known.notBefore;
+  }
+
+  #notTold(error: unknown, name: string | null): void {
+    const { report, monotonic, random } = this.#parts;
+    if (!(error instanceof ClusterError)) {
+      report.fault(error, 'telling the cluster');
+      return;
+    }
+    report.failed(error, name);
+    const at = monotonic();
+    this.#closeAfter(error, at);
+    this.#taleFailures += 1;
+    this.#talesClosedUntil = at + backOff(this.#taleFailures, random);
+  }
+
+  /** Retry-After stops all that writes, and so does an API that answers nobody. */
+  #closeAfter({ reason, retryAfter }: ClusterError, at: number): void {
+    const { doubts, random } = this.#parts;
+    if (retryAfter !== null)
+      this.#closedUntil = Math.max(this.#closedUntil, at + Math.min(longestRetryAfter, retryAfter));
+    if (reason === 'conflict' || reason === 'invalid' || reason === 'not_found') return;
+    this.#failures += 1;
+    doubts.answered(false);
+    if (this.#failures >= failuresOfAll)
+      this.#closedUntil = Math.max(
+        this.#closedUntil,
+        at + backOff(this.#failures - failuresOfAll + 1, random),
+      );
+  }
+}
+
+/** For which our own write counts although the watch has not told it. */
+const staleFor = 30_000;
+
+function isOlder(told: ClusterNode, written: ClusterNode): boolean {
+  const [a, b] = [told.resourceVersion, written.resourceVersion];
+  // They are counters in all that is known, though no client is to rely on it: else for a while at most.
+  return /^\d{1,20}$/.test(a) && /^\d{1,20}$/.test(b) ? BigInt(a) < BigInt(b) : a !== b;
+}
+
+/** Whether it carries the taint that its state asks for. */
+function isTainted({ taints }: MarksOnNode, { state }: JudgedNode, keys: TaintKeys): boolean {
+  const wanted = state === 'untrusted' ? keys.untrusted : keys.reproving;
+  return taints.some(({ key }) => key === wanted);
+}
+
+/** The same marks in other words: they can wait, so that a node that changes each second loads no API. */
+function isMinor({ condition }: MarksOnNode, { actions }: NodePatch, marks: Marks): boolean {
+  return (
+    actions.every((action) => action === 'taint_change') && condition?.status === marks.condition?.status
+  );
+}
+
+function isSameKey(a: HeldKey, b: HeldKey): boolean {
+  return a.group === b.group && a.code === b.code && a.value === b.value;
+}
+
+function eventOf({ state, code, text }: JudgedNode): ClusterEvent {
+  const message = text === null ? `The node is ${state}.` : firstSentence(text);
+  return {
+    type: state === 'untrusted' ? 'Warning' : 'Normal',
+    reason: camelCase(state === 'trusted' ? 'trusted' : (code ?? state)),
+    message: `${state}: ${message}`,
+  };
+}
+
+function spokenOf({ taints, label, condition }: MarksOnNode, marks: Marks | null): string {
+  const found = taints.map(({ key, value }) => (value === '' ? key : `${key}=${value}`)).join(', ');
+  const wanted = marks?.taints.map(({ key, value }) => (value === '' ? key : `${key}=${value}`)).join(', ');
+  const labels = `label ${label ?? 'none'}, wanted ${marks?.label ? 'true' : 'none'}`;
+  return `taints ${found || 'none'}, wanted ${wanted || 'none'}; ${labels}; condition ${condition?.status ?? 'none'}, wanted ${marks?.condition?.status ?? 'none'}`;
+}

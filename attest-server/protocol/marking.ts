@@ -1,0 +1,45 @@
+/** Closed lists of what marking does and does not: labels of metrics, and words that the API shows. */
+
+/** What a patch of a Node does. */
+export const markActions = [
+  ...(['taint_add', 'taint_remove', 'taint_change', 'label_add', 'label_remove'] as const),
+  ...(['condition_set', 'condition_remove'] as const),
+] as const;
+export type MarkAction = (typeof markActions)[number];
+
+export const enforcementActions = [...markActions, 'attestation', 'event'] as const;
+export type EnforcementAction = (typeof enforcementActions)[number];
+
+/** Why a taint of drift waits; `limiter` and `doubt` end by themselves. */
+export const delays = ['breaker', 'standing_cap', 'limiter', 'doubt'] as const;
+export type Delay = (typeof delays)[number];
+
+/** Why a Node lacks a mark that its verdict asks for, or keeps one that it does not. */
+export const suppressions = [
+  ...delays,
+  ...(['paused', 'exempt', 'control_plane', 'own_node', 'autoscaler', 'settling'] as const),
+] as const;
+export type Suppression = (typeof suppressions)[number];
+
+/** Why the server does not trust its own view. */
+export const doubts = ['api', 'clock', 'upgrade'] as const;
+export type Doubt = (typeof doubts)[number];
+
+/** Why the breaker is open. `drift`: nodes fail alike, or too many carry a taint already, and a person decides. */
+export const breakerScopes = ['drift', ...doubts] as const;
+export type BreakerScope = (typeof breakerScopes)[number];
+
+/** What becomes of a request to the cluster that does not succeed. */
+export const clusterErrorReasons = [
+  ...([
+    'unreachable',
+    'forbidden',
+    'not_found',
+    'conflict',
+    'gone',
+    'too_many',
+    'invalid',
+    'failed',
+  ] as const),
+] as const;
+export type ClusterErrorReason = (typeof clusterErrorReasons)[number];

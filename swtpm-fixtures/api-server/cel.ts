@@ -1,0 +1,111 @@
+import { Environment, type Optional } from '@marcbachmann/cel-js';
+import { isList, isObject, type Json } from './json.ts';
+
+/** An expression that was checked once. */
+export interface Program {
+  /** @throws Error where it does not evaluate */
+  evaluate(variables: Readonly<Record<string, unknown>>): unknown;
+}
+
+export type Compiled = { readonly program: Program } | { readonly fault: string };
+
+/** Values of JSON as expressions see them: whole numbers are `int`. */
+export function celValue(value: Json): unknown {
+  if (typeof value === 'number') return Number.isInteger(value) ? BigInt(value) : value;
+  if (isList(value)) return value.map(celValue);
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, celValue(member)]));
+}
+
+/** Checks an expression against the variables that it may name. @param wanted its type; null: any */
+export function compile(
+  environment: Environment,
+  expression: string,
+  wanted: 'bool' | 'string' | null,
+): Compiled {
+  const checked = environment.check(expression);
+  if (!checked.valid) return { fault: firstLine(checked.error?.message ?? 'it is no expression') };
+  const { type = 'dyn' } = checked;
+  if (wanted !== null && type !== 'dyn' && type !== wanted) return { fault: `must evaluate to ${wanted}` };
+  const parsed = environment.parse(expression);
+  return { program: { evaluate: (variables) => parsed({ ...variables }) } };
+}
+
+/** The language with the libraries of Kubernetes that rules of this project use. */
+export function celEnvironment(variables: readonly string[]): Environment {
+  const environment = new Environment({ enableOptionalTypes: true });
+  registerLibraries(environment);
+  for (const name of variables) environment.registerVariable(name, 'dyn');
+  return environment;
+}
+
+class SetsLibrary {}
+
+function registerLibraries(environment: Environment): void {
+  environment
+    .registerOperator('optional == optional', (one: Optional, other: Optional) => {
+      if (!one.hasValue() || !other.hasValue()) return one.hasValue() === other.hasValue();
+      return isSame(one.value(), other.value());
+    })
+    .registerFunction('string.find(string): string', (text: string, pattern: string) => {
+      return new RegExp(pattern, 'u').exec(text)?.[0] ?? '';
+    })
+    .registerFunction('string.findAll(string): list<string>', (text: string, pattern: string) => {
+      return [...text.matchAll(new RegExp(pattern, 'gu'))].map(([found]) => found);
+    })
+    .registerFunction('string.replace(string, string): string', (text: string, old: string, by: string) => {
+      return text.replaceAll(old, by);
+    })
+    .registerFunction('list.isSorted(): bool', (list: readonly unknown[]) => {
+      return list.every((item, index) => index === 0 || isOrdered(list[index - 1], item));
+    })
+    .registerFunction('list.indexOf(dyn): int', (list: readonly unknown[], item: unknown) => {
+      return BigInt(list.findIndex((other) => isSame(other, item)));
+    })
+    .registerType('SetsLibrary', { ctor: SetsLibrary, fields: {} })
+    .registerConstant('sets', 'SetsLibrary', new SetsLibrary())
+    .registerFunction(
+      'SetsLibrary.contains(list, list): bool',
+      (_: unknown, all: unknown[], some: unknown[]) => {
+        return holds(all, some);
+      },
+    )
+    .registerFunction(
+      'SetsLibrary.equivalent(list, list): bool',
+      (_: unknown, one: unknown[], other: unknown[]) => {
+        return holds(one, other) && holds(other, one);
+      },
+    )
+    .registerFunction(
+      'SetsLibrary.intersects(list, list): bool',
+      (_: unknown, one: unknown[], other: unknown[]) => {
+        return one.some((item) => holds(other, [item]));
+      },
+    );
+}
+
+function holds(all: readonly unknown[], some: readonly unknown[]): boolean {
+  return some.every((item) => all.some((other) => isSame(other, item)));
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  return one === other || textOf(one) === textOf(other);
+}
+
+function isOrdered(one: unknown, other: unknown): boolean {
+  if (typeof one === 'string' && typeof other === 'string') return one <= other;
+  return Number(one) <= Number(other);
+}
+
+/** The same text for the same value, whatever the order of its members. */
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_, member: unknown) => {
+    if (typeof member === 'bigint') return `${member}n`;
+    if (typeof member !== 'object' || member === null || Array.isArray(member)) return member;
+    return Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)));
+  });
+}
+
+export function firstLine(text: string): string {
+  return text.split('\n')[0] ?? '';
+}

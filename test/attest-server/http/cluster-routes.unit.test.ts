@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { ClusterError } from '../../../attest-server/marking/ports.ts';
+import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
+import { nodeView } from '../../../attest-server/protocol/api.ts';
+import { clusterView, trustTrial, unmarkTrial } from '../../../attest-server/protocol/cluster-api.ts';
+import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { problem } from '../../../attest-server/protocol/problem.ts';
+import { madeClusterNode } from '../marking/made-cluster.ts';
+import { type MadeControl, madeControl } from '../marking/made-control.ts';
+import { type ApiServer, ask, emptyWorld, enrolled, now, startApi } from './api-fixture.ts';
+
+const alike = {
+  group: 'default',
+  code: 'kernel_unknown',
+  value: 'kernel abcd',
+  nodes: 5,
+  tainted: 1,
+  waiting: 4,
+  isMass: true,
+};
+const hold = { group: 'default', code: 'kernel_unknown', value: 'kernel abcd', at: now } as const;
+const because = (more: object = {}) => JSON.stringify({ reason: 'the night', ...more });
+
+describe('the API of marks', () => {
+  let made: MadeControl;
+  let server: ApiServer;
+  const world = emptyWorld();
+  beforeEach(async () => {
+    made = await madeControl(() => now);
+    world.cluster = made.control;
+    world.nodes.set('node-1', { enrolled: enrolled('node-1'), status: null });
+    made.cluster.add(madeClusterNode('node-1'), madeClusterNode('node-2'));
+    made.states.set('node-1', 'untrusted');
+    server = await startApi(world);
+  });
+  afterEach(async () => {
+    await server.close();
+    await made[Symbol.asyncDispose]();
+  });
+
+  const post = (path: string, body: string, token = 'operator-token') =>
+    ask(server, path, { method: 'POST', token, body });
+  const shown = async () => clusterView.parse(JSON.parse((await ask(server, '/v1/cluster')).text));
+  const codeOf = ({ text }: { readonly text: string }) => problem.parse(JSON.parse(text)).code;
+
+  it('shows groups, who marks, what fails alike, and that nothing is decided', async () => {
+    made.failing = [alike];
+    const view = await shown();
+    assert.deepEqual(
+      [view.uid, view.synced, view.nodes, view.lease, view.pause, view.latch, view.exemptions],
+      ['cluster-1', true, 2, { holder: 'server-1', ours: true }, null, null, []],
+    );
+    assert.deepEqual(view.groups, [{ name: 'default', mode: 'enforce', latched: false, nodes: 2 }]);
+    assert.deepEqual([view.failing[0]?.waiting, view.failing[0]?.decision], [4, null]);
+  });
+
+  it('pauses and resumes', async () => {
+    assert.equal((await post('/v1/cluster/pause', because())).status, 201);
+    assert.equal((await shown()).pause?.by, 'token:operator');
+    assert.equal((await post('/v1/cluster/pause', '{}')).status, 400);
+    assert.deepEqual(JSON.parse((await post('/v1/cluster/resume', '{}')).text), { wasPaused: true });
+    assert.deepEqual(JSON.parse((await post('/v1/cluster/resume', '{}')).text), { wasPaused: false });
+    assert.equal((await shown()).pause, null);
+  });
+
+  it('holds and releases what waits, and says where nothing does', async () => {
+    made.failing = [alike];
+    assert.equal((await post('/v1/cluster/breaker/release', because())).status, 404);
+    await made.decisions.hold({ ...hold, decision: 'open', by: null, reason: null });
+    const held = await post('/v1/cluster/breaker/hold', because({ groups: ['default'] }));
+    assert.deepEqual(JSON.parse(held.text).items, [
+      {
+        group: 'default',
+        code: 'kernel_unknown',
+        value: 'kernel abcd',
+        nodes: 5,
+        tainted: 1,
+        waiting: 4,
+        decision: 'held',
+        at: new Date(now).toISOString(),
+        by: 'token:operator',
+        reason: 'the night',
+      },
+    ]);
+    assert.equal((await post('/v1/cluster/breaker/hold', because())).status, 404);
+    assert.equal((await post('/v1/cluster/breaker/release', because({ groups: ['gpu'] }))).status, 404);
+    assert.equal(
+      (await post('/v1/cluster/breaker/release', because({ code: 'kernel_unknown' }))).status,
+      201,
+    );
+    assert.equal((await shown()).failing[0]?.decision, 'released');
+    assert.deepEqual(await made.actions(), [
+      'server breaker.open',
+      'token:operator breaker.hold',
+      'token:operator breaker.release',
+    ]);
+  });
+
+  it('exempts a node for a time, shows that with the node, and ends it', async () => {
+    const exempt = (more: object) => post('/v1/cluster/exemptions', because({ node: 'node-1', ...more }));
+    assert.equal((await exempt({ forSeconds: 7200 })).status, 201);
+    const view = nodeView.parse(JSON.parse((await ask(server, '/v1/nodes/node-1')).text));
+    assert.deepEqual(view.exemption, {
+      node: 'node-1',
+      reason: 'the night',
+      by: 'token:operator',
+      at: new Date(now).toISOString(),
+      until: new Date(now + 7_200_000).toISOString(),
+    });
+    assert.equal(view.state, 'pending');
+    const listed = JSON.parse((await ask(server, '/v1/nodes')).text);
+    assert.equal(listed.items[0].exemption.by, 'token:operator');
+    const end = () =>
+      ask(server, '/v1/cluster/exemptions/node-1', { method: 'DELETE', token: 'operator-token' });
+    assert.equal((await end()).status, 200);
+    assert.equal((await end()).status, 404);
+    assert.deepEqual((await shown()).exemptions, []);
+  });
+
+  for (const [what, body] of [
+    ['no end', {}],
+    ['two ends', { until: new Date(now + 1000).toISOString(), forSeconds: 1 }],
+    ['an end that has passed', { until: new Date(now).toISOString() }],
+    ['an end after 31 days', { until: new Date(now + 31 * 86_400_000).toISOString() }],
+    ['an end that is no moment', { until: 'tomorrow' }],
+    ['no reason', { forSeconds: 60, reason: undefined }],
+    ['a reason of two lines', { forSeconds: 60, reason: 'a\nb' }],
+  ] as const)
+    it(`refuses an exemption with ${what}`, async () => {
+      const answer = await post('/v1/cluster/exemptions', because({ node: 'node-1', ...body }));
+      assert.equal(answer.status, 400);
+      assert.deepEqual((await shown()).exemptions, []);
+    });
+
+  it('exempts a Node that nobody has enrolled, and none that is not there', async () => {
+    const exempt = (node: string) => post('/v1/cluster/exemptions', because({ node, forSeconds: 60 }));
+    assert.equal((await exempt('node-2')).status, 201);
+    assert.equal((await exempt('node-3')).status, 404);
+  });
+
+  it('says whom the latch would touch, and enables it in store and cluster', async () => {
+    const tolerant = ['pending', 'reproving', 'untrusted'].map((key) => ({
+      key: `assay.dev/${key}`,
+      operator: 'Exists',
+    }));
+    made.cluster.workloads = {
+      daemonSets: [
+        { namespace: 'kube-system', name: 'cni', tolerations: [{ operator: 'Exists' }] },
+        { namespace: 'assay', name: 'agent', tolerations: tolerant },
+        { namespace: 'logs', name: 'shipper', tolerations: tolerant.slice(1) },
+      ],
+      pendingPods: [{ namespace: 'shop', name: 'web-1', tolerations: [] }],
+    };
+    const trial = trustTrial.parse(JSON.parse((await ask(server, '/v1/cluster/trust')).text));
+    assert.deepEqual(trial, {
+      groups: [],
+      faults: [],
+      nodes: [
+        { name: 'node-1', group: 'default', state: 'untrusted' },
+        { name: 'node-2', group: 'default', state: 'pending' },
+      ],
+      daemonSets: [{ namespace: 'logs', name: 'shipper' }],
+      pendingPods: [{ namespace: 'shop', name: 'web-1' }],
+    });
+    assert.equal(made.cluster.latch, null);
+    assert.equal((await post('/v1/cluster/trust', '{}', 'admin-token')).status, 201);
+    assert.deepEqual((await made.cluster.writer.readLatch())?.groups, []);
+    const view = await shown();
+    assert.deepEqual(
+      [view.latch?.groups, view.latch?.by, view.latch?.inCluster, view.groups[0]?.latched],
+      [[], 'token:admin', true, true],
+    );
+    assert.equal((await post('/v1/cluster/trust', '{"groups":["default"]}', 'admin-token')).status, 201);
+    assert.deepEqual((await shown()).latch?.groups, [], 'it never shrinks');
+  });
+
+  it('refuses the latch while a covered group is in observe, or is none', async () => {
+    assert.equal((await post('/v1/cluster/trust', '{"groups":["gpu"]}', 'admin-token')).status, 409);
+    made.groups = observePolicy.groups;
+    assert.equal((await post('/v1/cluster/trust', '{}', 'admin-token')).status, 409);
+    const trial = trustTrial.parse(JSON.parse((await ask(server, '/v1/cluster/trust?groups=default')).text));
+    assert.match(trial.faults[0] ?? '', /observe/);
+    assert.deepEqual([made.cluster.latch, await made.actions()], [null, []]);
+  });
+
+  it('unmarks a latched cluster only by its uid, with a reason, (row 105)', async () => {
+    made.cluster.change('node-1', { labels: { [trustedLabel]: 'true' } });
+    await post('/v1/cluster/trust', '{}', 'admin-token');
+    const unmark = (body: object) => post('/v1/cluster/unmark', JSON.stringify(body), 'admin-token');
+    for (const body of [{}, { reason: 'moved' }, { clusterUid: 'cluster-2', reason: 'moved' }]) {
+      const refused = await unmark(body);
+      assert.deepEqual([refused.status, codeOf(refused)], [409, 'latched']);
+    }
+    assert.equal((await shown()).pause, null);
+    const trial = await ask(server, '/v1/cluster/unmark', { token: 'admin-token' });
+    assert.deepEqual(
+      unmarkTrial.parse(JSON.parse(trial.text)).nodes.map(({ node }) => node),
+      ['node-1'],
+    );
+    const done = await unmark({ clusterUid: 'cluster-1', reason: 'moved' });
+    assert.deepEqual(JSON.parse(done.text), { nodes: ['node-1'], attestations: 0 });
+    assert.deepEqual(made.cluster.nodesByName.get('node-1')?.labels, {});
+    const view = await shown();
+    assert.equal(view.pause?.reason, 'moved', 'else the marks would come back');
+    assert.deepEqual(view.latch?.groups, [], 'the latch stays');
+    assert.ok((await made.actions()).includes('token:admin cluster.unmark'));
+  });
+
+  it('reads the latch of the cluster before it unmarks: a new store knows nothing of it', async () => {
+    made.cluster.latch = { groups: [], by: 'token:admin', enabledAt: new Date(now).toISOString() };
+    assert.equal(codeOf(await post('/v1/cluster/unmark', '{}', 'admin-token')), 'latched');
+  });
+
+  it('says that the cluster is at fault where its API is', async () => {
+    made.cluster.faults.push(new ClusterError('unreachable', 'the API of the cluster gives no answer'));
+    const answer = await ask(server, '/v1/cluster/trust');
+    assert.deepEqual([answer.status, codeOf(answer)], [502, 'cluster_failed']);
+    made.cluster.faults.push(new ClusterError('unreachable', 'the API of the cluster gives no answer'));
+    assert.equal((await shown()).uid, null);
+    assert.equal(world.faults.length, 1, 'the log of the server says it, too');
+  });
+
+  it('is not there where the server is in no cluster', async () => {
+    world.cluster = null;
+    const other = await startApi(world);
+    for (const path of ['/v1/cluster', '/v1/cluster/trust'])
+      assert.equal((await ask(other, path)).status, 409);
+    const paused = await ask(other, '/v1/cluster/pause', {
+      method: 'POST',
+      token: 'operator-token',
+      body: because(),
+    });
+    assert.equal(paused.status, 409);
+    await other.close();
+  });
+});

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { pino } from 'pino';
+import { keptContext } from '../../../attest-server/evidence/pack.ts';
+import { openInForce } from '../../../attest-server/in-force/open.ts';
+import type { KeptPolicy, LatchedPolicy } from '../../../attest-server/in-force/ports.ts';
+import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
+
+const policyOf = (mode: string, name = 'workers') =>
+  `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - name: ${name}\n    nodes: ["*"]\n    mode: ${mode}\n    require: [identity, boot]\n`;
+
+describe('a policy under the latch', () => {
+  let dir = '';
+  let file = '';
+  let groups: readonly string[] | null;
+  let kept: KeptPolicy | null;
+  let refusals: string[];
+  const latched: LatchedPolicy = {
+    read: async () => groups && { groups, policy: kept },
+    keep: async (policy) => {
+      kept = policy;
+    },
+  };
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-latched-'));
+    file = join(dir, 'policy.yaml');
+    [groups, kept, refusals] = [null, null, []];
+    await writeFile(file, policyOf('enforce'));
+  });
+  afterEach(() => rm(dir, { recursive: true }));
+
+  const start = () =>
+    openInForce({
+      policy: file,
+      methods: ['pin'],
+      store: {
+        enrolment: { nodes: async () => [], node: async () => null },
+        verdicts: { status: async () => null },
+        references: { list: async () => [] },
+      },
+      latched,
+      bundle: async () => null,
+      contextOf: keptContext,
+      labelsOf: () => ({}),
+      now: () => 0,
+      logger: pino({ level: 'silent' }),
+      report: {
+        policyInForce() {},
+        notReloaded: (part, text) => void refusals.push(`${part} ${text}`),
+        policyCompared() {},
+        fault: (error) => assert.fail(String(error)),
+      },
+    });
+  type Rules = Awaited<ReturnType<typeof start>>;
+  const latch = (rules: Rules) =>
+    rules.latch(async () => {
+      groups = ['workers'];
+    });
+  const reload = (rules: Rules) => rules.reloader({ roots() {}, certificate() {}, tokens() {} })();
+  const mode = (rules: Rules) => rules.policy().groups[0]?.mode;
+
+  it('is refused whole where it asks for less: the old one stays, with line and field', async () => {
+    await using rules = await start();
+    await latch(rules);
+    await writeFile(file, policyOf('label'));
+    const refused = await reload(rules).catch((error: unknown) => error);
+    assert.ok(refused instanceof PolicyError);
+    assert.equal(refused.code, 'latched');
+    assert.deepEqual(
+      refused.faults.map(({ line, field }) => [line, field]),
+      [[6, 'groups.0.mode']],
+    );
+    assert.equal(mode(rules), 'enforce');
+    assert.match(rules.faulty()[0]?.text ?? '', /latched/);
+    assert.equal(kept?.text, policyOf('enforce'));
+  });
+
+  it('is refused by a server that starts, which goes on with the one that it had, (row 105)', async () => {
+    {
+      await using rules = await start();
+      await latch(rules);
+    }
+    await writeFile(file, policyOf('observe'));
+    await using rules = await start();
+    assert.equal(mode(rules), 'enforce');
+    assert.match(refusals.join(), /^policy .*:6: groups\.0\.mode: latched: /);
+    assert.deepEqual(
+      rules.faulty().map(({ part }) => part),
+      ['policy'],
+    );
+    await writeFile(file, policyOf('enforce'));
+    await reload(rules);
+    assert.deepEqual(rules.faulty(), []);
+  });
+
+  it('is the one below which no other goes, once it asks for more', async () => {
+    await writeFile(file, policyOf('label'));
+    await using rules = await start();
+    await latch(rules);
+    await writeFile(file, policyOf('enforce'));
+    await reload(rules);
+    assert.equal(kept?.text, policyOf('enforce'));
+    await writeFile(file, policyOf('label'));
+    await assert.rejects(reload(rules), PolicyError);
+    assert.equal(mode(rules), 'enforce');
+  });
+
+  it('may shrink as long as there is no latch, and nothing is kept', async () => {
+    await using rules = await start();
+    await writeFile(file, policyOf('observe'));
+    await reload(rules);
+    assert.equal(mode(rules), 'observe');
+    assert.equal(kept, null);
+  });
+
+  it('comes into force although it only observes where no other one is known, so that the server starts', async () => {
+    groups = [];
+    await writeFile(file, policyOf('observe'));
+    await using rules = await start();
+    assert.equal(mode(rules), 'observe');
+    await writeFile(file, policyOf('enforce'));
+    await reload(rules);
+    assert.equal(mode(rules), 'enforce');
+    assert.equal(kept?.text, policyOf('enforce'));
+  });
+
+  it('counts by what was kept, and by nothing where this version cannot read that', async () => {
+    [groups, kept] = [['workers'], { source: file, text: 'kind: Nonsense\n' }];
+    await writeFile(file, policyOf('label'));
+    await using rules = await start();
+    assert.equal(mode(rules), 'label');
+    assert.equal(kept?.text, policyOf('label'));
+  });
+});

@@ -1,0 +1,72 @@
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import type { FailingAlike } from '../../../attest-server/marking/breaker.ts';
+import { type Control, createControl } from '../../../attest-server/marking/control.ts';
+import { type KeptDecisions, loadDecisions } from '../../../attest-server/marking/decisions.ts';
+import { createLatchKeeper } from '../../../attest-server/marking/latch-keeper.ts';
+import { isLatched, notLatchable } from '../../../attest-server/policy/latch.ts';
+import { groupOf, type PolicyGroup } from '../../../attest-server/policy/policy.ts';
+import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
+import { defaultTaintKeys } from '../../../attest-server/protocol/marks.ts';
+import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import { MadeCluster } from './made-cluster.ts';
+
+/** What people decide about a made cluster, over a real store. */
+export interface MadeControl extends AsyncDisposable {
+  readonly control: Control;
+  readonly decisions: KeptDecisions;
+  readonly cluster: MadeCluster;
+  readonly store: Store;
+  readonly states: Map<string, NodeState>;
+  groups: readonly PolicyGroup[];
+  failing: readonly FailingAlike[];
+  actions(): Promise<readonly string[]>;
+}
+
+export async function madeControl(now: () => number): Promise<MadeControl> {
+  const store = await openStore(':memory:', { chain: chainEntry });
+  const decisions = await loadDecisions({ store: store.marking, now });
+  const cluster = new MadeCluster();
+  const keeper = createLatchKeeper({
+    decisions,
+    writer: cluster.writer,
+    withPolicy: (work) => work(),
+    report: { latchRestored() {}, latchUnkept() {} },
+  });
+  const states = new Map<string, NodeState>();
+  const policy = () => ({ ...strictPolicy, groups: made.groups });
+  const made: MadeControl = {
+    control: createControl({
+      decisions,
+      keeper,
+      nodes: cluster.nodes,
+      writer: cluster.writer,
+      keys: defaultTaintKeys,
+      marking: {
+        failing: () => made.failing,
+        lease: () => ({ holder: 'server-1', isOurs: true }),
+      },
+      rules: {
+        groups: () => made.groups,
+        groupOf: (node) => groupOf(policy(), node).name,
+        isLatched,
+        notLatchable: (groups) => notLatchable(groups, made.groups).map(({ text }) => text),
+      },
+      stateOf: (node) => states.get(node) ?? null,
+      isEnrolled: (node) => states.has(node),
+      committed: { status: () => null },
+      ownNode: null,
+      now,
+    }),
+    decisions,
+    cluster,
+    store,
+    states,
+    groups: strictPolicy.groups,
+    failing: [],
+    actions: async () =>
+      (await store.audit.entries({ limit: 100 })).map(({ actor, action }) => `${actor} ${action}`),
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  };
+  return made;
+}

@@ -1,0 +1,455 @@
+import assert from 'node:assert/strict';
+import { afterEach, describe, it } from 'mocha';
+import { ClusterError } from '../../../attest-server/marking/ports.ts';
+import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { hour, keys, madeStatus, today } from './made-marking.ts';
+import { MarkedCluster, type MarkedOptions } from './marked-cluster.ts';
+
+const minute = 60_000;
+const name = 'node-1';
+const drift = { state: 'untrusted', codes: ['kernel_unknown'], value: 'kernel sha256:aa' } as const;
+const failed = { state: 'untrusted', codes: ['counter_rollback'] } as const;
+const overdue = { state: 'unknown', codes: ['evidence_overdue'] } as const;
+const trusted = { state: 'trusted' } as const;
+const drifted = ['assay.dev/untrusted=kernel_unknown:NoSchedule'];
+
+describe('the reconciler', () => {
+  let opened: MarkedCluster[] = [];
+  afterEach(async () => {
+    for (const marked of opened) assert.deepEqual(marked.faults, []);
+    await Promise.all(opened.map(({ reconciler }) => reconciler.close()));
+    opened = [];
+  });
+  /** A cluster whose nodes are trusted and marked, and of which all was told. */
+  async function marking(options: MarkedOptions = {}): Promise<MarkedCluster> {
+    const marked = new MarkedCluster(options);
+    opened.push(marked);
+    await marked.settle();
+    await marked.settle();
+    marked.writes();
+    marked.told.length = 0;
+    return marked;
+  }
+
+  it('gives each trusted Node its label, its condition and its resource, and writes nothing more', async () => {
+    const marked = new MarkedCluster();
+    opened.push(marked);
+    await marked.settle();
+    const { cluster } = marked;
+    assert.equal(cluster.labelOf(name, trustedLabel), 'true');
+    assert.equal(cluster.conditionOf(name, trustedCondition)?.status, 'True');
+    assert.equal(cluster.attested.get(name)?.state, 'trusted');
+    marked.writes();
+    await marked.pass(minute);
+    reconcileAll(marked);
+    await marked.settle();
+    assert.deepEqual(marked.writes(), []);
+  });
+
+  it('taints a Node whose verdict fell, and says so once', async () => {
+    const marked = await marking();
+    marked.commit(name, failed);
+    await marked.settle();
+    assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/untrusted=counter_rollback:NoSchedule']);
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.equal(marked.cluster.conditionOf(name, trustedCondition)?.status, 'False');
+    assert.equal(marked.cluster.attested.get(name)?.state, 'untrusted');
+    assert.deepEqual(
+      marked.cluster.events.map(({ event }) => `${event.type} ${event.reason}`),
+      ['Warning CounterRollback'],
+    );
+    await marked.pass(minute);
+    assert.equal(marked.cluster.events.length, 1);
+  });
+
+  it('takes the taint away when the node is trusted again', async () => {
+    const marked = await marking();
+    marked.commit(name, failed);
+    await marked.settle();
+    marked.commit(name, trusted);
+    await marked.settle();
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), 'true');
+  });
+
+  it('marks a Node at its creation, before anything is known of it', async () => {
+    const marked = await marking();
+    marked.cluster.create('node-9', { createdAt: today });
+    await reconciled(marked);
+    assert.deepEqual(marked.cluster.taintsOf('node-9'), ['assay.dev/pending:NoSchedule']);
+  });
+
+  it('marks a Node again that was deleted and made anew to shed its taint (row 11)', async () => {
+    const marked = await marking();
+    marked.commit(name, failed);
+    await marked.settle();
+    marked.cluster.delete(name);
+    await reconciled(marked);
+    marked.cluster.create(name, { createdAt: today + marked.at });
+    await reconciled(marked);
+    assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/untrusted=counter_rollback:NoSchedule']);
+    assert.equal(marked.told.includes(`tampered ${name}`), false);
+  });
+
+  it('takes the label of a node that is silent, and adds no taint (row 64)', async () => {
+    const marked = await marking();
+    marked.commit(name, overdue);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
+  });
+
+  it('takes the label when a verdict ends, though nobody says so (row 68)', async () => {
+    const marked = await marking();
+    marked.statuses.set(name, madeStatus(name, trusted, { expiresAt: today + minute }));
+    reconcileAll(marked);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), 'true');
+    await marked.pass(minute + 2000);
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+  });
+
+  it('puts back what somebody changed, tells it, and leaves what is not ours (row 65)', async () => {
+    const marked = await marking();
+    marked.commit(name, failed);
+    await marked.settle();
+    marked.cluster.change(name, ({ metadata, spec, status }) => {
+      metadata.labels = { ...metadata.labels, [trustedLabel]: 'true', theirs: 'x' };
+      spec.taints = [{ key: 'theirs', effect: 'NoExecute' }];
+      status.conditions = [{ type: trustedCondition, status: 'True', reason: 'Trusted' }];
+    });
+    await reconciled(marked);
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.equal(marked.cluster.labelOf(name, 'theirs'), 'x');
+    assert.deepEqual(marked.cluster.taintsOf(name), [
+      'theirs:NoExecute',
+      'assay.dev/untrusted=counter_rollback:NoSchedule',
+    ]);
+    assert.equal(marked.cluster.conditionOf(name, trustedCondition)?.status, 'False');
+    assert.deepEqual(
+      marked.told.filter((one) => one.startsWith('tampered')),
+      [`tampered ${name}`],
+    );
+    await marked.settle();
+    assert.equal(marked.cluster.events.at(-1)?.event.reason, 'LabelTamper');
+  });
+
+  it('corrects a taint of its own key that somebody gave another effect', async () => {
+    const marked = await marking();
+    marked.cluster.change(name, ({ spec }) => {
+      spec.taints = [{ key: keys.untrusted, effect: 'NoExecute' }];
+    });
+    await reconciled(marked);
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
+    assert.ok(marked.told.includes(`tampered ${name}`));
+  });
+
+  it('does not fight for ever with somebody who changes the same mark again and again', async () => {
+    const marked = await marking();
+    for (let i = 0; i < 120; i++) {
+      marked.cluster.change(name, ({ metadata }) => {
+        metadata.labels = { ...metadata.labels, [trustedLabel]: 'false' };
+      });
+      await marked.pass(1000);
+    }
+    const patches = marked.writes().filter((one) => one === `patch ${name}`).length;
+    assert.ok(patches < 12, `${patches} patches in two minutes`);
+  });
+
+  it('sees no tampering where a controller restores its startup taint, and does not fight it (row 112)', async () => {
+    const marked = await marking({ nodes: 0 });
+    marked.cluster.create(name, { createdAt: today });
+    await reconciled(marked);
+    marked.commit(name, trusted);
+    await marked.settle();
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
+    marked.writes();
+    for (let i = 0; i < 60; i++) {
+      marked.cluster.change(name, ({ spec }) => {
+        spec.taints = [{ key: keys.pending, effect: 'NoSchedule' }];
+      });
+      await marked.pass(1000);
+    }
+    assert.equal(
+      marked.told.some((one) => one.startsWith('tampered')),
+      false,
+    );
+    assert.ok(marked.told.includes(`restored ${name}`));
+    assert.ok(marked.writes().filter((one) => one === `patch ${name}`).length <= 4);
+  });
+
+  it('keeps pending while Karpenter has not registered the machine, then removes it (row 112)', async () => {
+    const marked = await marking({ nodes: 0 });
+    marked.cluster.create(name, {
+      createdAt: today,
+      taints: [
+        { key: 'karpenter.sh/unregistered', effect: 'NoExecute' },
+        { key: keys.pending, effect: 'NoSchedule' },
+      ],
+    });
+    marked.commit(name, trusted);
+    await marked.settle();
+    assert.equal(marked.cluster.taintsOf(name).length, 2);
+    marked.cluster.change(name, ({ spec }) => void spec.taints?.shift());
+    await reconciled(marked);
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
+    assert.equal(
+      marked.told.some((one) => one.startsWith('tampered')),
+      false,
+    );
+  });
+
+  it('reads the Node again where it changed meanwhile, however often (a storm of conflicts)', async () => {
+    const marked = await marking();
+    let storm = 3;
+    marked.cluster.before = (request) => {
+      if (request !== 'patch' || storm-- <= 0) return;
+      // Somebody else is quicker, and the watch is late.
+      marked.cluster.isWatching = false;
+      marked.cluster.change(name, ({ metadata }) => {
+        metadata.labels = { ...metadata.labels, theirs: String(storm) };
+      });
+      marked.cluster.isWatching = true;
+    };
+    marked.commit(name, failed);
+    await reconciled(marked);
+    assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/untrusted=counter_rollback:NoSchedule']);
+    assert.equal(marked.cluster.labelOf(name, 'theirs'), '0');
+    assert.equal(
+      marked.told.some((one) => one.startsWith('tampered')),
+      false,
+    );
+  });
+
+  it('takes its own writes for no tampering while the watch is behind', async () => {
+    const marked = await marking();
+    marked.cluster.isWatching = false;
+    marked.commit(name, failed);
+    await marked.settle();
+    reconcileAll(marked);
+    await marked.settle();
+    marked.commit(name, trusted);
+    await marked.settle();
+    assert.equal(
+      marked.told.some((one) => one.startsWith('tampered')),
+      false,
+    );
+    assert.equal(
+      marked.told.some((one) => one.startsWith('error')),
+      false,
+    );
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
+  });
+
+  it('stops all writing for as long as the API asks', async () => {
+    const marked = await marking();
+    let asked = 0;
+    marked.cluster.before = () => {
+      asked += 1;
+      throw new ClusterError('too_many', 'slow down', 90_000);
+    };
+    marked.commit('node-1', failed);
+    await marked.settle();
+    marked.commit('node-2', failed);
+    const before = asked;
+    await marked.pass(80_000);
+    assert.equal(asked, before);
+    marked.cluster.before = () => {};
+    await marked.pass(70_000);
+    assert.deepEqual(marked.tainted(), ['node-1', 'node-2']);
+  });
+
+  it('asks an API that answers nobody ever more seldom, and marks when it is back', async () => {
+    const marked = await marking({ nodes: 50 });
+    let asked = 0;
+    marked.cluster.before = () => {
+      asked += 1;
+      throw new ClusterError('unreachable', 'no answer');
+    };
+    for (let i = 1; i <= 50; i++) marked.commit(`node-${i}`, failed);
+    await marked.pass(10 * minute);
+    assert.ok(asked < 200, `${asked} requests`);
+    marked.cluster.before = () => {};
+    await marked.pass(3 * minute);
+    assert.equal(marked.tainted().length, 50);
+  });
+
+  it('takes a Node that vanishes in mid-mark for gone, and removes its resource', async () => {
+    const marked = await marking();
+    marked.cluster.before = (request) => {
+      if (request === 'patch') marked.cluster.delete(name);
+    };
+    marked.commit(name, failed);
+    await marked.settle();
+    await marked.settle();
+    assert.equal(marked.cluster.attested.has(name), false);
+    assert.equal(
+      marked.told.some((one) => one.startsWith('error')),
+      false,
+    );
+  });
+
+  it('marks although the resource is not defined in the cluster', async () => {
+    const marked = await marking();
+    marked.cluster.before = (request) => {
+      if (request === 'apply') throw new ClusterError('not_found', 'no such resource: apply manifests/crds');
+    };
+    marked.commit(name, failed);
+    await marked.settle();
+    assert.deepEqual(marked.tainted(), [name]);
+    assert.equal(marked.cluster.events.length, 1);
+  });
+
+  it('changes nothing before the list of Nodes is there, and nothing without the lease', async () => {
+    const marked = new MarkedCluster();
+    opened.push(marked);
+    marked.cluster.isSynced = false;
+    await marked.pass(5000);
+    marked.cluster.isSynced = true;
+    marked.isLeader = false;
+    await marked.pass(5000);
+    assert.deepEqual(marked.writes(), []);
+    marked.isLeader = true;
+    reconcileAll(marked);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), 'true');
+  });
+
+  it('removes resources of Nodes that are gone since before it started', async () => {
+    const marked = new MarkedCluster();
+    opened.push(marked);
+    marked.cluster.attested.set('node-of-old', {});
+    await marked.settle();
+    assert.deepEqual([...marked.cluster.attested.keys()].sort(), ['node-1', 'node-2', 'node-3']);
+  });
+
+  it('refreshes each resource once an hour, and the others of that time not', async () => {
+    const marked = await marking();
+    await marked.pass(hour + 10 * minute);
+    const writes = marked.writes();
+    assert.deepEqual([...writes].sort(), ['apply node-1', 'apply node-2', 'apply node-3']);
+  });
+
+  it('holds the taints of a fleet that a wrong reference breaks, and a person releases them (row 67)', async () => {
+    const marked = await marking({ nodes: 30 });
+    for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    assert.equal(marked.tainted().length, 3);
+    assert.deepEqual(
+      marked.opened.map(({ held }) => held),
+      [{ group: 'workers', code: 'kernel_unknown', value: 'kernel sha256:aa' }],
+    );
+    for (let i = 1; i <= 30; i++) assert.equal(marked.cluster.labelOf(`node-${i}`, trustedLabel), undefined);
+    await marked.pass(hour);
+    assert.equal(marked.tainted().length, 3);
+    const [hold] = marked.decisions.holds();
+    assert.ok(hold);
+    await marked.decisions.hold({ ...hold, decision: 'released', by: 'token:admin', reason: 'it is real' });
+    marked.decisions.changed();
+    await marked.settle();
+    assert.equal(marked.tainted().length, 30);
+  });
+
+  it('removes taints while the breaker is open', async () => {
+    const marked = await marking({ nodes: 30 });
+    for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    const [one = ''] = marked.tainted();
+    marked.commit(one, trusted);
+    await marked.settle();
+    assert.deepEqual(marked.cluster.taintsOf(one), []);
+  });
+
+  it('tells at once where 21 of 100 nodes fail on purpose (row 101)', async () => {
+    const marked = await marking({ nodes: 100 });
+    for (let i = 1; i <= 21; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    assert.equal(marked.opened.length, 1);
+    assert.ok(marked.tainted().length <= 10);
+    assert.equal(marked.cluster.labelOf('node-21', trustedLabel), undefined);
+  });
+
+  it('keeps to the standing cap in a slow rollout of what nobody staged (row 111)', async () => {
+    const marked = await marking({ nodes: 20 });
+    for (let i = 1; i <= 20; i++) {
+      marked.commit(`node-${i}`, drift);
+      await marked.pass(15 * minute);
+    }
+    assert.equal(marked.tainted().length, 2);
+    assert.equal(marked.opened.length, 1);
+  });
+
+  it('counts the taints that it finds at a start against its limits', async () => {
+    const marked = new MarkedCluster({ nodes: 10 });
+    opened.push(marked);
+    marked.statuses.set(name, madeStatus(name, drift, { since: today - hour }));
+    marked.cluster.change(name, ({ spec }) => {
+      spec.taints = [{ key: keys.untrusted, value: 'kernel_unknown', effect: 'NoSchedule' }];
+    });
+    await marked.settle();
+    marked.commit('node-2', { ...drift, value: 'kernel sha256:bb' });
+    await marked.settle();
+    assert.deepEqual(marked.tainted(), [name]);
+  });
+
+  it('gives a node that flaps its marks back when it has kept its trust for five minutes', async () => {
+    const marked = await marking();
+    for (let i = 0; i < 3; i++) {
+      marked.commit(name, failed);
+      await marked.pass(5000);
+      marked.commit(name, trusted);
+      await marked.pass(5000);
+    }
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/untrusted=counter_rollback:NoSchedule']);
+    marked.writes();
+    await marked.pass(4 * minute);
+    assert.deepEqual(marked.writes(), []);
+    await marked.pass(2 * minute);
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), 'true');
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
+  });
+
+  it('writes other words for the same state at most once a minute', async () => {
+    const marked = await marking();
+    for (let i = 0; i < 60; i++) {
+      marked.commit(name, { state: 'untrusted', codes: [i % 2 === 0 ? 'counter_rollback' : 'malformed'] });
+      await marked.pass(1000);
+    }
+    assert.ok(marked.writes().filter((one) => one.startsWith('patch')).length <= 6);
+  });
+
+  it('writes nothing in observe but the resource, and removes what is ours', async () => {
+    const marked = await marking();
+    marked.group = { ...marked.group, mode: 'observe' };
+    reconcileAll(marked);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.equal(marked.cluster.conditionOf(name, trustedCondition), undefined);
+    marked.writes();
+    marked.commit(name, failed);
+    await marked.settle();
+    assert.deepEqual(marked.writes(), [`apply ${name}`]);
+  });
+
+  it('puts no taint of drift after a step of the clock, and does after ten minutes', async () => {
+    const marked = await marking();
+    marked.doubts.look(today + marked.at + hour, marked.at);
+    marked.doubts.look(today + marked.at, marked.at);
+    marked.commit(name, drift);
+    await marked.settle();
+    assert.deepEqual(marked.tainted(), []);
+    assert.ok(marked.told.includes('suppressed doubt'));
+    await marked.pass(11 * minute);
+    assert.deepEqual(marked.cluster.taintsOf(name), drifted);
+  });
+});
+
+function reconcileAll({ reconciler }: MarkedCluster): void {
+  reconciler.wakeAll();
+}
+
+/** Within milliseconds, without any time that passes. */
+async function reconciled({ reconciler }: MarkedCluster): Promise<void> {
+  await reconciler.idle();
+}
