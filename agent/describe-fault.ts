@@ -1,4 +1,4 @@
-import { ToolError } from 'node-tpm2';
+import { ToolError } from 'node-tpm2/run';
 import { AgentError } from './agent-error.ts';
 
 /** A fault as the log has it. */
