@@ -78,7 +78,10 @@ export function describeLatch(worldOf: () => World): void {
     it('keeps its definition, which may change in words alone', async () => {
       assert.equal(outcomeOf(await removed(definition)), 'assay-latch');
       const versions = versionsOfDefinition((version) => ({ ...version, served: false }));
-      assert.match(outcomeOf(await changed({ versions }, 'dryRun=All', definition)), /^assay-latch$|^422 Invalid/);
+      assert.match(
+        outcomeOf(await changed({ versions }, 'dryRun=All', definition)),
+        /^assay-latch$|^422 Invalid/,
+      );
       assert.equal(
         outcomeOf(await changed({ names: { shortNames: ['latch'] } }, 'dryRun=All', definition)),
         'allowed',
