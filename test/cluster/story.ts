@@ -24,6 +24,7 @@ const foreign = { key: 'example.com/theirs', value: 'x', effect: 'NoSchedule' };
 const within = 20_000;
 const merge = 'application/merge-patch+json';
 const agents = '/api/v1/namespaces/assay-agents';
+const events = '/api/v1/namespaces/default/events';
 
 /** Nodes that the cluster has besides are judged by the last group, and get no mark. */
 const policy = `apiVersion: assay.dev/v1
@@ -58,6 +59,7 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
       await writeFile(join(dir, 'kubeconfig'), await kubeconfigOf(world, await tokenFrom(path, {})), {
         mode: 0o600,
       });
+      resources.defer(removeEvents);
       server = resources.use(
         await startTestServer({
           kubeconfig: join(dir, 'kubeconfig'),
@@ -70,6 +72,15 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
       await resources.disposeAsync();
     });
 
+    /** What the server told of these nodes; nobody else removes it before its hour. */
+    async function removeEvents(): Promise<void> {
+      for (const node of nodes) {
+        const { body } = await world.ask({ method: 'GET', path: eventsOf(node) });
+        for (const event of listAt(body, 'items')) {
+          await world.ask({ method: 'DELETE', path: `${events}/${textAt(event, 'metadata', 'name')}` });
+        }
+      }
+    }
     async function tokenFrom(path: string, spec: JsonObject): Promise<string> {
       const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec };
       const reply = await world.ask({ method: 'POST', path, body });
@@ -188,10 +199,8 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
         const { body } = await world.ask({ method: 'GET', path });
         return textAt(body, 'status', 'state') === 'untrusted' && textAt(body, 'status', 'reason');
       }, within);
-      const selector = encodeURIComponent(`involvedObject.kind=Node,involvedObject.name=${two}`);
-      const events = `/api/v1/namespaces/default/events?fieldSelector=${selector}`;
       await server.until(async () => {
-        const { body } = await world.ask({ method: 'GET', path: events });
+        const { body } = await world.ask({ method: 'GET', path: eventsOf(two) });
         return listAt(body, 'items').some((event) => textAt(event, 'reason') === 'KernelUnknown');
       }, within);
     });
@@ -254,6 +263,11 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
       assert.deepEqual(listAt(left, 'items'), []);
     });
   });
+}
+
+function eventsOf(node: string): string {
+  const selector = encodeURIComponent(`involvedObject.kind=Node,involvedObject.name=${node}`);
+  return `${events}?fieldSelector=${selector}`;
 }
 
 /** As its pod would have it. */
