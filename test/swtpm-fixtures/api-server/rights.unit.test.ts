@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, verify } from 'node:crypto';
+import { request } from 'node:https';
 import { after, before, describe, it } from 'mocha';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { at, isObject, type Json, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
@@ -8,6 +9,7 @@ import {
   kubelet,
   operator,
   serviceAccount,
+  type User,
 } from '../../../swtpm-fixtures/api-server/users.ts';
 
 const merge = 'application/merge-patch+json';
@@ -150,6 +152,46 @@ describe('who is who to the API server of the tests', () => {
       operator('eve'),
     );
     assert.equal(at(own.body?.status ?? {}, 'allowed'), false);
+  });
+});
+
+describe('who acts for somebody else at the API server of the tests', () => {
+  let api: ApiServer;
+  before(async () => {
+    api = await openApiServer();
+    await api.createNode('n1');
+  });
+  after(() => api[Symbol.asyncDispose]());
+  const asked = (
+    user: User,
+    method: string,
+    path: string,
+    headers: Readonly<Record<string, string | string[]>>,
+  ) =>
+    new Promise<number>((resolve, reject) => {
+      const token = { authorization: `Bearer ${api.tokenOf(user)}` };
+      const options = { method, ca: api.authority, agent: false, headers: { ...token, ...headers } };
+      request(`${api.url}${path}`, options, (response) => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      })
+        .once('error', reject)
+        .end();
+    });
+
+  it('has the rights of that one, and not its own', async () => {
+    const node = { 'impersonate-user': 'system:node:n1', 'impersonate-group': 'system:nodes' };
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes/n1', node), 200);
+    assert.equal(await asked(administrator, 'DELETE', '/api/v1/nodes/n1', node), 403);
+    const nobody = { 'impersonate-user': 'system:serviceaccount:default:x' };
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes/n1', nobody), 403);
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes/n1', { 'impersonate-group': 'a' }), 400);
+  });
+
+  it('must be allowed to', async () => {
+    const admin = { 'impersonate-user': 'somebody', 'impersonate-group': ['a', 'system:masters'] };
+    assert.equal(await asked(operator('eve'), 'GET', '/api/v1/nodes', admin), 403);
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes', admin), 200);
   });
 });
 
