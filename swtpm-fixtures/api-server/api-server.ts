@@ -32,7 +32,7 @@ export interface ApiServerOptions {
   readonly rbac?: boolean;
   /** The admission plugin NodeRestriction; default: on. */
   readonly nodeRestriction?: boolean;
-  /** Changes that watches can go back to; default 10,000. */
+  /** Changes that watches can go back to; default 5,000. */
   readonly history?: number;
   /** Milliseconds until a new admission policy acts, as in a cluster, where it takes about a second; default 0. */
   readonly settleMs?: number;
@@ -79,7 +79,7 @@ export interface ApiServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-const usualHistory = 10_000;
+const usualHistory = 5_000;
 const usualBookmarkEvery = 60_000;
 
 export async function openApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {

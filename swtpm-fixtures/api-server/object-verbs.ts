@@ -10,6 +10,7 @@ import {
   type JsonObject,
   type KubeObject,
   type Metadata,
+  sharing,
   textAt,
   textsAt,
 } from './json.ts';
@@ -264,7 +265,7 @@ export class ObjectVerbs {
     }
     // An update that changes nothing is none: no new version, nothing for watches.
     if (isEqual(prepared, old)) return old;
-    return attempt.dryRun ? prepared : this.#put(type, request, caller, old, prepared);
+    return attempt.dryRun ? prepared : this.#put(type, request, caller, old, sharingWith(prepared, old));
   }
 
   #put(
@@ -486,6 +487,12 @@ function isDryRun({ query }: ResourceRequest): boolean {
 /** A namespace is in none, though its path reads as if it were in itself. */
 function keyIn({ namespaced }: ResourceType, { namespace, name }: ResourceRequest): string {
   return keyOf(namespaced ? namespace : '', name);
+}
+
+function sharingWith(object: KubeObject, old: KubeObject): KubeObject {
+  const { apiVersion, kind, metadata, ...body } = object;
+  const shared = Object.entries(body).map(([name, member]) => [name, sharing(member, old[name])] as const);
+  return { ...Object.fromEntries(shared), apiVersion, kind, metadata };
 }
 
 function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {
