@@ -133,7 +133,13 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       removed: (type, object) => {
         if (type === definitions) custom.removeOf(object);
       },
-      pages: new Map([['/openid/v1/jwks', () => serviceTokens.keySet()]]),
+      pages: new Map([
+        ['/openid/v1/jwks', () => serviceTokens.keySet()],
+        [
+          '/.well-known/openid-configuration',
+          () => serviceTokens.configuration(`https://127.0.0.1:${door.port}`),
+        ],
+      ]),
       questions: questions(reviewer, authorizer),
       makers: [
         {

@@ -65,7 +65,9 @@ describe('who is who to the API server of the tests', () => {
     const { body } = await tokenOf({ audiences: ['assay'], boundObjectRef: pod });
     const token = textAt(body ?? {}, 'status', 'token') ?? '';
     const [header = '', payload = '', signature = ''] = token.split('.');
-    const { body: keys } = await asked('GET', '/openid/v1/jwks');
+    const { body: found } = await asked('GET', '/.well-known/openid-configuration');
+    const { pathname } = new URL(textAt(found ?? {}, 'jwks_uri') ?? '');
+    const { body: keys } = await asked('GET', pathname);
     const [key] = listAt(keys ?? {}, 'keys');
     assert.ok(isObject(key));
     const publicKey = createPublicKey({ key: { ...key }, format: 'jwk' });
@@ -296,6 +298,25 @@ describe('admission policies of the API server of the tests', () => {
       const made = await withPolicy({ validations: [{ expression }] }, 422);
       assert.match(String(made.body?.message), /spec\.validations\[0\]\.expression/);
     }
+  });
+
+  it('act only after a moment, where the server is told so', async () => {
+    await using slow = await openApiServer({ settleMs: 1000 });
+    const ask = (method: string, path: string, body: Json) =>
+      slow.as(administrator).request(method, path, body, method === 'PATCH' ? merge : undefined);
+    await slow.createNode('n1');
+    const spec = { validations: [{ expression: 'false' }] };
+    await ask('POST', `${base}/validatingadmissionpolicies`, policy(spec));
+    await ask('POST', `${base}/validatingadmissionpolicybindings`, {
+      metadata: { name: 'marks' },
+      spec: { policyName: 'marks', validationActions: ['Deny'] },
+    });
+    const labelled = async (value: string) =>
+      (await ask('PATCH', '/api/v1/nodes/n1', { metadata: { labels: { a: value } } })).code;
+    slow.setClockSkew(-1000);
+    assert.equal(await labelled('b'), 200);
+    slow.setClockSkew(3000);
+    assert.equal(await labelled('c'), 422);
   });
 
   it('say nothing about themselves, so that a wrong one can be taken away', async () => {
