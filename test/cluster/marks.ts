@@ -77,7 +77,7 @@ export function describeMarks(worldOf: () => World): void {
       const wanted = bodyOf(name, next);
       const ours = new Set(listAt(bodyOf(name, old), 'spec', 'taints').map((taint) => textAt(taint, 'key')));
       const others = listAt(body, 'spec', 'taints').filter((taint) => !ours.has(textAt(taint, 'key')));
-      const patch = {
+      const patch: { metadata?: object; status?: object; spec?: object } = {
         ...(Object.keys(labels).length > 0 && { metadata: { labels } }),
         ...(status === true
           ? { status: { conditions: listAt(wanted, 'status', 'conditions') } }
