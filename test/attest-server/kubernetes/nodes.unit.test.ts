@@ -173,6 +173,24 @@ describe('the Nodes of a cluster', () => {
     await knows(of, 'n1');
   });
 
+  it('say whose agent must show a token, where machines outside of the cluster need none', async () => {
+    await api.createNode('n1');
+    await api.stop();
+    const of = await open({ agentTokens: 'nodes' });
+    const wanted = () => ['n1', 'outside'].map((name) => of.kubernetes.cluster.wantsToken(name));
+    assert.deepEqual(wanted(), [true, true]);
+    await api.start();
+    await knows(of, 'n1');
+    assert.deepEqual(wanted(), [true, false]);
+    for (const [agentTokens, is] of [
+      ['always', true],
+      ['never', false],
+    ] as const) {
+      await using other = await opened(api, { agentTokens });
+      assert.equal(other.kubernetes.cluster.wantsToken('outside'), is);
+    }
+  });
+
   it('are not asked for in a loop by an API that ends each watch at once', async () => {
     await api.createNode('n1');
     api.faults.add({ verbs: ['watch'], effect: { kind: 'failed' } });
