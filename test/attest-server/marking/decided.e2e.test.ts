@@ -194,4 +194,12 @@ describe('what people decide about a cluster', () => {
     await reaches('node-1', 'label True');
     await reaches('node-2', untrusted);
   });
+
+  it('ends an exemption with the enrolment: another machine of that name was not meant', async () => {
+    const body = { node: 'node-2', reason: 'a demo', forSeconds: 3600 };
+    await world.call('POST', '/v1/cluster/exemptions', body);
+    await world.call('POST', '/v1/enrolments/node-2/revoke', { reason: 'sold' });
+    await world.until(async () => (await shown()).exemptions.length === 0);
+    await reaches('node-2', 'pending=undefined Unknown');
+  });
 });
