@@ -13,6 +13,7 @@ import { CustomResources, definitions } from './custom-resources.ts';
 import { parseJson } from './decode.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
+import { impersonated } from './impersonation.ts';
 import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { type NodeOptions, nodeObject } from './node-object.ts';
@@ -147,6 +148,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
         const found = reviewer(token, [apiAudience]);
         return typeof found === 'string' ? null : found.user;
       },
+      actAs: (user, headers) => impersonated(user, headers, authorizer),
       handle: (request) => api.handle(request),
       now,
       bookmarkEvery: options.bookmarkEvery ?? usualBookmarkEvery,

@@ -9,6 +9,7 @@ import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts
 import { listText } from './list.ts';
 import type { ObjectStore } from './object-store.ts';
 import { type Caller, ObjectVerbs, type Outcome } from './object-verbs.ts';
+import { describeApi } from './openapi.ts';
 import type { RequestLog } from './request-log.ts';
 import { keyOf, type ResourceType, tableOf } from './resource-type.ts';
 import { matcherOf } from './selectors.ts';
@@ -125,7 +126,9 @@ export class Api {
     if (['/livez', '/readyz', '/healthz'].includes(path)) return textAnswer(200, 'ok');
     const page = this.#parts.pages.get(path);
     if (page !== undefined) return jsonAnswer(200, page());
-    const found = discover(path.replace(/\/$/, ''), this.#parts.types(), this.#parts.questions);
+    const its = path.replace(/\/$/, '');
+    const types = this.#parts.types();
+    const found = discover(its, types, this.#parts.questions) ?? describeApi(its, types);
     return found === null ? textAnswer(404, '404 page not found\n') : jsonAnswer(200, found);
   }
 

@@ -13,6 +13,8 @@ export interface DoorParts {
   readonly certificate: ServingCertificate;
   /** Null: nobody is known by this token. */
   readonly authenticate: (token: string) => User | null;
+  /** As whom a request is made. @throws ApiError */
+  readonly actAs: (user: User, headers: IncomingMessage['headersDistinct']) => User;
   readonly handle: (request: ApiRequest) => Promise<Answer>;
   /** What its clock shows. Milliseconds since the epoch. */
   readonly now: () => number;
@@ -105,10 +107,18 @@ export class Door implements AsyncDisposable {
       return;
     }
     const { method = 'GET', url = '/', headers } = request;
-    const user = this.#parts.authenticate(/^Bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1] ?? '');
-    if (user === null) {
+    const caller = this.#parts.authenticate(/^Bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1] ?? '');
+    if (caller === null) {
       this.#parts.unauthorized();
       sendError(response, unauthorized());
+      return;
+    }
+    let user: User;
+    try {
+      user = this.#parts.actAs(caller, request.headersDistinct);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      sendError(response, error);
       return;
     }
     const answer = await this.#parts.handle({
