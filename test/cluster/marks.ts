@@ -77,18 +77,17 @@ export function describeMarks(worldOf: () => World): void {
       const wanted = bodyOf(name, next);
       const ours = new Set(listAt(bodyOf(name, old), 'spec', 'taints').map((taint) => textAt(taint, 'key')));
       const others = listAt(body, 'spec', 'taints').filter((taint) => !ours.has(textAt(taint, 'key')));
+      const isUntouched = JSON.stringify(old.taints ?? []) === JSON.stringify(next.taints ?? []);
       const patch = {
         ...(Object.keys(labels).length > 0 && { metadata: { labels } }),
-        ...(status === true
-          ? { status: { conditions: listAt(wanted, 'status', 'conditions') } }
-          : { spec: { taints: [...others, ...listAt(wanted, 'spec', 'taints')] } }),
+        ...(status === true && { status: { conditions: listAt(wanted, 'status', 'conditions') } }),
+        ...(status !== true &&
+          !isUntouched && { spec: { taints: [...others, ...listAt(wanted, 'spec', 'taints')] } }),
       };
-      const isUntouched = JSON.stringify(old.taints ?? []) === JSON.stringify(next.taints ?? []);
-      const { spec: _, ...withoutTaints } = patch;
       return world.ask({
         method: 'PATCH',
         path: `/api/v1/nodes/${name}${status === true ? '/status' : ''}?dryRun=All`,
-        body: JSON.parse(JSON.stringify(isUntouched ? withoutTaints : patch)),
+        body: patch,
         contentType: merge,
         as: userOf(who, name),
       });

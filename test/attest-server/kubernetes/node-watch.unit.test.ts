@@ -150,7 +150,7 @@ describe('a watch of Nodes beside an API that lies', () => {
     });
     await until(() => said.watch.synced);
     const held = [...said.cache.all()];
-    assert.deepEqual([held.length, pages.every((size) => size === 250)], [5_000, true]);
+    assert.deepEqual([held.length, pages.every((size) => size === 100)], [5_000, true]);
     assert.ok(JSON.stringify(held).length < JSON.stringify(all).length / 10);
     // A relist of what is known tells nobody anything.
     let told = 0;

@@ -44,7 +44,7 @@ describe('the Nodes of a cluster', () => {
     assert.equal(of.kubernetes.nodes.synced(), false);
     await until(() => of.kubernetes.nodes.synced());
     assert.equal(names(of).length, 502);
-    assert.equal(of.asked.filter((line) => line === 'list nodes 200').length, 3);
+    assert.equal(of.asked.filter((line) => line === 'list nodes 200').length, 6);
     const node = of.kubernetes.nodes.get('worker');
     assert.deepEqual(
       [node?.labels.zone, node?.taints, node?.providerId, node?.systemUuid],
