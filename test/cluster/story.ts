@@ -8,14 +8,16 @@ import { clusterView, unmarkAnswer } from '../../attest-server/protocol/cluster-
 import { defaultTaintKeys, trustedCondition, trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { binaryFrame } from '../../attest-server/protocol/messages.ts';
 import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
-import { kubelet, type User } from '../../swtpm-fixtures/api-server/users.ts';
+import { kubelet, serviceAccount, type User } from '../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { introduce } from '../attest-server/attacker.ts';
+import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { eventually } from './installation.ts';
 import { agent, controller, needs, nodeOf, outcomeOf, personOf, World } from './world.ts';
 
 const good = recordedLog('debian13-sdboot-uki');
@@ -46,13 +48,14 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
     const pods = new Map<string, JsonObject>();
     let world: World;
     let server: TestServer;
+    let dir: string;
     let nodes: readonly [one: string, two: string, three: string];
     before(async function () {
       if (kubeconfig === null) this.skip();
       world = resources.use(await World.open(await kubeconfig()));
       needs(this, world, 'tokenRequest');
       nodes = [world.named('story-1'), world.named('story-2'), world.named('story-3')];
-      const dir = await mkdtemp(join(tmpdir(), 'assay-story-'));
+      dir = await mkdtemp(join(tmpdir(), 'assay-story-'));
       resources.defer(() => rm(dir, { recursive: true }));
       await writeFile(join(dir, 'policy.yaml'), policy);
       const path = '/api/v1/namespaces/assay/serviceaccounts/assay-server/token';
@@ -80,6 +83,10 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
           await world.ask({ method: 'DELETE', path: `${events}/${textAt(event, 'metadata', 'name')}` });
         }
       }
+    }
+    async function uidOfCluster(): Promise<string> {
+      const { body } = await world.ask({ method: 'GET', path: '/api/v1/namespaces/kube-system' });
+      return textAt(body, 'metadata', 'uid') ?? assert.fail('kube-system has no uid');
     }
     async function tokenFrom(path: string, spec: JsonObject): Promise<string> {
       const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec };
@@ -249,8 +256,7 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
       assert.deepEqual(at(body, 'spec', 'groups'), ['story']);
       assert.equal(outcomeOf(await world.ask({ method: 'DELETE', path: latch })), 'assay-latch');
       await assert.rejects(server.call('POST', '/v1/cluster/unmark', {}), /409 .*latched/);
-      const { body: system } = await world.ask({ method: 'GET', path: '/api/v1/namespaces/kube-system' });
-      const clusterUid = textAt(system, 'metadata', 'uid');
+      const clusterUid = await uidOfCluster();
       const done = unmarkAnswer.parse(
         await server.call('POST', '/v1/cluster/unmark', { clusterUid, reason: 'these tests end' }),
       );
@@ -261,6 +267,46 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
         path: '/apis/assay.dev/v1alpha1/nodeattestations',
       });
       assert.deepEqual(listAt(left, 'items'), []);
+    });
+
+    it('is unmarked without a server, too, by who may exempt and no more', async () => {
+      const [one] = nodes;
+      const trusted = { metadata: { labels: { [trustedLabel]: 'true' } } };
+      await server[Symbol.asyncDispose]();
+      assert.equal(await patched(one, trusted), 'allowed');
+      const name = 'assay-test-prune';
+      await world.installation.make({
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name, namespace: 'assay-agents' },
+      });
+      await world.installation.make({
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'ClusterRoleBinding',
+        metadata: { name },
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'assay-exempt' },
+        subjects: [{ kind: 'ServiceAccount', name, namespace: 'assay-agents' }],
+      });
+      const token = await tokenFrom(`${agents}/serviceaccounts/${name}/token`, {});
+      const file = join(dir, 'prune');
+      await writeFile(file, await kubeconfigOf(world, token), { mode: 0o600 });
+      const unmark = (...more: readonly string[]) =>
+        runAssay(
+          ['unmark', '--all', '--direct', '--kubeconfig', file, '--namespace', 'assay', '--yes', ...more],
+          {
+            now: Date.now,
+          },
+        );
+      await eventually('the new rights count', async () => {
+        const attributes = { group: '', resource: 'nodes', verb: 'list' };
+        return (await world.may(serviceAccount('assay-agents', name), attributes)) ? true : null;
+      });
+      const latched = await unmark();
+      assert.equal(latched.code, 12, latched.err);
+      const uid = await uidOfCluster();
+      const { code, err } = await unmark('--cluster-uid', uid, '--reason', 'these tests end');
+      assert.equal(code, 0, err);
+      assert.equal(await marksOf(one), '-');
     });
   });
 }
