@@ -65,6 +65,7 @@ export function madePorts(
     answered: () => {},
     recorded: () => {},
     storageFault: () => null,
+    presence: { isAway: () => false, recalled: () => {} },
     fault(error) {
       throw error;
     },

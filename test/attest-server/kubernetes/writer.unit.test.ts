@@ -127,7 +127,11 @@ describe('what the server writes into its cluster', () => {
   });
 
   it('is not waited for longer than its bound, and delays nothing else', async () => {
-    using _hang = api.faults.add({ verbs: ['patch'], resource: 'nodes', effect: { kind: 'hang', ms: 60_000 } });
+    using _hang = api.faults.add({
+      verbs: ['patch'],
+      resource: 'nodes',
+      effect: { kind: 'hang', ms: 60_000 },
+    });
     const { writer, nodes } = room.kubernetes;
     const started = performance.now();
     const hanging = Array.from({ length: 8 }, () =>
