@@ -52,6 +52,8 @@ export class Presence {
   readonly #recalled = new Set<string>();
   /** Nodes of names that no node in memory has, by uid: asked for once each, and again after a while. */
   readonly #asked = new Map<string, string>();
+  /** Names of Nodes that were removed since the last look: they may have been there for less than the time between two. */
+  readonly #left = new Set<string>();
   #askAgainAt = Number.NEGATIVE_INFINITY;
   #nodes: PresentNodes | null = null;
   #doubt: PresenceDoubt | null = null;
@@ -73,6 +75,9 @@ export class Presence {
   /** From now on it knows how the nodes are. */
   begin(nodes: PresentNodes): void {
     this.#nodes = nodes;
+    this.#ports.nodes?.onChange((name, after) => {
+      if (after === null && !this.#known.has(name) && this.#left.size < mostLeft) this.#left.add(name);
+    });
     for (const [name, known] of this.#known) known.verifiedAt = nodes.status(name)?.verifiedAt ?? null;
   }
 
@@ -250,7 +255,7 @@ export class Presence {
       this.#asked.clear();
       this.#askAgainAt = at + askAgainAfter;
     }
-    const unknown: string[] = [];
+    const unknown = [...this.#left].filter((name) => present.status(name) === null);
     for (const { name, uid } of nodes.all()) {
       if (this.#asked.get(name) === uid || present.status(name) !== null) continue;
       this.#asked.set(name, uid);
@@ -264,13 +269,16 @@ export class Presence {
 
   /** From now on these can be missed. */
   async #noteNew(nodes: NonNullable<PresencePorts['nodes']>, { statuses }: PresentNodes): Promise<void> {
-    const found = statuses().filter(({ name }) => !this.#known.has(name) && nodes.get(name) !== null);
+    const wasThere = (name: string) => this.#left.has(name) || nodes.get(name) !== null;
+    const found = statuses().filter(({ name }) => !this.#known.has(name) && wasThere(name));
+    const left = [...this.#left];
     for (let from = 0; from < found.length; from += mostAsked) {
       const some = found.slice(from, from + mostAsked);
       await this.#ports.store.noteNodes(some.map(({ ekDigest }) => ekDigest));
       for (const { name, ekDigest, verifiedAt } of some)
         this.#known.set(name, { ekDigest, away: here, missingSince: null, goneAt: null, verifiedAt });
     }
+    for (const name of left) this.#left.delete(name);
   }
 
   async #leave(names: readonly string[]): Promise<void> {
@@ -334,6 +342,7 @@ export class Presence {
 /** Of names in one query. */
 const mostAsked = 500;
 const askAgainAfter = 600_000;
+const mostLeft = 10_000;
 
 function isHeld({ state, sequence }: NodeStatus): boolean {
   return state === 'untrusted' || (sequence?.held ?? null) !== null;
