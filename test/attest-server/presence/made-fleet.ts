@@ -14,7 +14,7 @@ import { madeEvent } from '../store/made-records.ts';
 
 export const minute = 60_000;
 export const day = 86_400_000;
-export const config: PresenceConfig = { goneAfter: 10 * minute, archiveAfter: 30 * day };
+const config: PresenceConfig = { goneAfter: 10 * minute, archiveAfter: 30 * day };
 
 /** Real nodes over a real store, in a cluster in memory, and one clock for all of them, which the test moves. */
 export class Fleet {

@@ -144,6 +144,17 @@ describe('a node that leaves its cluster', () => {
     assert.deepEqual(fleet.told, ['doubt own_node']);
   });
 
+  it('is gone, too, where it enrolled and was never judged', async () => {
+    await fleet.enrol('node-4');
+    fleet.cluster.add(madeClusterNode('node-4'));
+    await fleet.pass(minute);
+    assert.ok((await fleet.listed()).includes('node-4 pending'));
+    fleet.cluster.nodesByName.delete('node-4');
+    await fleet.pass(12 * minute);
+    assert.deepEqual(await fleet.actions(), ['node.gone node-4']);
+    assert.equal((await fleet.listed()).length, 3);
+  });
+
   it('is told loudly where most of the fleet goes at once', async () => {
     fleet.down('node-1', 'node-2');
     await fleet.pass(12 * minute);
