@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { SourceBounds } from './door/bounds.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
 import type { MarkingConfig } from './marking/open.ts';
+import type { PresenceConfig } from './presence/presence.ts';
 import { timings } from './protocol/limits.ts';
 import { defaultTaintKeys, tokenAudience } from './protocol/marks.ts';
 import {
@@ -38,6 +39,8 @@ export interface ServerConfig {
   readonly kubernetes: KubernetesConfig | null;
   /** How its Nodes are marked. */
   readonly marking: MarkingConfig;
+  /** Nodes that are gone from the cluster. */
+  readonly presence: PresenceConfig;
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly answerWithin: number;
@@ -246,6 +249,27 @@ export const serverSettings = {
         'what becomes of taints that the breaker holds back and nobody decides about for half an hour: `hold` or `taint`',
       ),
   },
+  'gone.afterSeconds': {
+    variable: 'ASSAY_GONE_AFTER_SECONDS',
+    unit: 'seconds',
+    schema: z
+      .number('not a number')
+      .min(60, 'less than 60')
+      .max(86_400, 'more than 86,400')
+      .default(600)
+      .describe(
+        'how long a node without a Node in the cluster is silent before it is gone: out of lists, counts, series and alerts',
+      ),
+  },
+  'gone.archiveDays': {
+    variable: 'ASSAY_GONE_ARCHIVE_DAYS',
+    unit: 'days',
+    schema: days
+      .default(30)
+      .describe(
+        'how long a node is gone before its record is archived: its keys and history stay, the evidence of its latest verdict goes',
+      ),
+  },
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',
     flag: '--log-level',
@@ -393,6 +417,10 @@ export function configOf(values: ServerValues): ServerConfig {
       },
       ownNode: values['marks.ownNode'],
       onExpiry: values['breaker.onExpiry'],
+    },
+    presence: {
+      goneAfter: values['gone.afterSeconds'] * 1000,
+      archiveAfter: values['gone.archiveDays'] * 86_400_000,
     },
     challengeEvery: values.challengeEverySeconds * 1000,
     answerWithin: values.answerWithinSeconds * 1000,

@@ -18,6 +18,7 @@ import { openKubernetes } from './kubernetes/open.ts';
 import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
 import { isLatched, notLatchable } from './policy/latch.ts';
+import { openPresence } from './presence/open.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
@@ -100,11 +101,27 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     openEvidence({ store: store.evidence, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
   );
   const { bundle, contextOf } = evidence;
+  const presence = rooms.use(
+    await openPresence(config.presence, {
+      store: store.presence,
+      nodes: kubernetes?.nodes ?? null,
+      ownNode: config.marking.ownNode,
+      now,
+      monotonic,
+      report: report.presence,
+    }),
+  );
+  metrics.presence(presence.figures);
+  const present = async () => (await store.enrolment.nodes()).filter(({ name }) => !presence.isHidden(name));
   const inForce = rooms.use(
     await openInForce({
       policy,
       methods,
-      store,
+      store: {
+        enrolment: { node: store.enrolment.node, nodes: present },
+        references: store.references,
+        verdicts: store.verdicts,
+      },
       latched: store.marking.latchedPolicy,
       bundle,
       contextOf,
@@ -132,9 +149,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       recorded: report.recorded,
       gateOpened: report.gateOpened,
       storageFault: health.fault,
+      presence,
       fault,
     }),
   );
+  attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences({
       store: store.references,
@@ -218,6 +237,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       wallClock: now,
     }),
   );
+  rooms.use(presence.begin({ ...attest, isConnected: (node) => agents.connected(node) !== null }));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
       store,
@@ -235,6 +255,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
+      presence,
       cluster: marking?.control ?? null,
       capture: references.capture,
       referenceLife: references.life,

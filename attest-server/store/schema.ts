@@ -227,10 +227,10 @@ interface ClusterDecisionRow {
   readonly body: string;
 }
 
-/** Whether a node's Node is in the cluster. Without a row it is, or there is no cluster. */
+/** Whether a node's Node is in the cluster, which it was at some time. Without a row nobody misses it. */
 interface PresenceRow {
   readonly ek_digest: string;
-  /** Since when the cluster has no Node of its name. */
+  /** Since when the cluster has no Node of its name; written when it is gone. */
   readonly missing_since: number | null;
   readonly gone_at: number | null;
   readonly archived_at: number | null;

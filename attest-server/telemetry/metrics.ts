@@ -1,14 +1,15 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { ClusterMetrics } from '../kubernetes/telling.ts';
+import type { PresenceFigures } from '../presence/presence.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
-import { clusterFaults, watchRestartReasons } from '../protocol/cluster.ts';
+import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
 import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
 import { type MarkingMetrics, markingMetrics } from './marking-metrics.ts';
-import { nodeSeries } from './node-series.ts';
+import { isMissed, nodeSeries } from './node-series.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
 /** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
@@ -36,6 +37,8 @@ export interface Metrics extends ClusterMetrics {
   ready(isReady: boolean): void;
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
   nodeStates(nodes: readonly NodeView[]): void;
+  /** Asked at each scrape who is gone from the cluster. */
+  presence(of: () => PresenceFigures): void;
   /** Connected agents by the version that they say, those that are none as `other`; and gates that wait. */
   agents(versions: ReadonlyMap<string, number>, gates: number): void;
   gateOpened(why: GateOpening): void;
@@ -157,6 +160,31 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     ['cause'],
   );
 
+  const missing = gauge(
+    'nodes_missing',
+    'Nodes in the state unknown of which the cluster has no Node; after a while they are gone',
+    [],
+  );
+  let presence: Parameters<Metrics['presence']>[0] = () => ({ gone: 0, doubt: null });
+  new Gauge({
+    name: 'assay_nodes_gone',
+    help: 'Nodes that are gone from the cluster and silent; they are not counted by state',
+    registers,
+    collect() {
+      this.set(presence().gone);
+    },
+  });
+  new Gauge({
+    name: 'assay_presence_doubt',
+    help: '1 while no node is taken for gone, since the list of Nodes in the cluster cannot be true, else 0',
+    labelNames: ['cause'],
+    registers,
+    collect() {
+      const { doubt } = presence();
+      for (const cause of presenceDoubts) this.set({ cause }, cause === doubt ? 1 : 0);
+    },
+  });
+
   const turnedAway = counter(
     'door_refusals_total',
     'Connections refused by a limit, for one source or for all',
@@ -218,10 +246,14 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       failing.reset();
       for (const state of nodeStates)
         nodes.set({ state }, views.filter((view) => view.state === state).length);
+      missing.set(views.filter(isMissed).length);
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
       if (perNode) ofNodes = nodeSeries(views);
+    },
+    presence(of) {
+      presence = of;
     },
     ready: (is) => isReady.set(is ? 1 : 0),
     agents(versions, waiting) {

@@ -5,6 +5,7 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { MarkingParts } from '../marking/open.ts';
+import type { PresenceReport } from '../presence/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { OpenedByItself } from '../protocol/gate.ts';
 import { turnsUntrusted } from '../protocol/policy-api.ts';
@@ -15,6 +16,7 @@ import type { NodeState } from '../protocol/verdict.ts';
 import { GateOpenings } from './gate-openings.ts';
 import { createMarkingReport } from './marking-report.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
+import { createPresenceReport } from './presence-report.ts';
 import { Sparingly } from './sparingly.ts';
 
 interface ReporterParts {
@@ -33,6 +35,7 @@ export interface AuditPort {
 
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   readonly marking: MarkingParts['report'];
+  readonly presence: PresenceReport;
   /** Something was refused. @param about `isEnrolled`: a node has that name */
   refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
   readonly answered: AttestPorts['answered'];
@@ -145,6 +148,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   };
   const report: Reporter = {
     marking: createMarkingReport({ logger, metrics, now, refusal, fault }),
+    presence: createPresenceReport(logger, fault),
 
     answered({ reasons }) {
       metrics.attested('accepted', reasons[0]?.code ?? null);

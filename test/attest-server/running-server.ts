@@ -11,6 +11,7 @@ import type { HistoryEntry, NodeStatus } from '../../attest-server/attest/ports.
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
+import type { PresenceConfig } from '../../attest-server/presence/presence.ts';
 import type { AuditEntry } from '../../attest-server/protocol/audit.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openStore, type Store } from '../../attest-server/store/open.ts';
@@ -34,6 +35,8 @@ export interface ServerSettings {
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
+  /** Milliseconds. */
+  readonly presence?: PresenceConfig;
   readonly cloudProgram?: string;
   /** Path of a kubeconfig; default: the server is in no cluster. */
   readonly kubeconfig?: string;
@@ -120,6 +123,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         // A test looks again at once.
         scrapeKeptFor: 0,
         certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,
+        ...(settings.presence !== undefined && { presence: settings.presence }),
       },
       {
         logger: pino({ level: 'silent' }),
