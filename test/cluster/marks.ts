@@ -112,7 +112,7 @@ async function makeMarked(world: World, name: string, marks: MarksOfCase): Promi
 
 function bodyOf(
   name: string,
-  { taints, labels, condition, ready = 'KubeletReady' }: MarksOfCase,
+  { taints, labels, condition, ready = 'KubeletReady', more = 0 }: MarksOfCase,
 ): JsonObject {
   const at = '2026-11-27T00:00:00Z';
   const times = { lastHeartbeatTime: at, lastTransitionTime: at };
@@ -122,6 +122,10 @@ function bodyOf(
     status: {
       conditions: [
         { type: 'Ready', status: 'True', reason: ready, message: 'kubelet is posting', ...times },
+        ...Array.from({ length: more }, (_, index) => ({
+          ...{ type: `Other${index}`, status: 'False', reason: 'Made', message: 'made' },
+          ...times,
+        })),
         ...(condition === undefined
           ? []
           : [{ type: trustedCondition, status: condition, reason: 'Made', message: 'made', ...times }]),

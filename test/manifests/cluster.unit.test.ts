@@ -68,11 +68,19 @@ describe('manifests of a cluster', () => {
     assert.match(`${pending}=:NoSchedule`, new RegExp(startup ?? ''));
     for (const taint of Object.values(rest))
       assert.doesNotMatch(`${taint}=:NoSchedule`, new RegExp(startup ?? ''));
-    const prefixes = expressions.flatMap((text) =>
-      [...text.matchAll(/startsWith\('([^']+)'\)/g)].map(([, one = '']) => one),
-    );
-    assert.deepEqual([...new Set(prefixes)].sort(), [markPrefixes.own, markPrefixes.label].sort());
-    assert.ok(trustedLabel.startsWith(markPrefixes.label) && trustedCondition.startsWith(markPrefixes.own));
+    const named = expressions.flatMap((text) => [
+      ...[...text.matchAll(/startsWith\('([^']+)'\)/g)].map(([, one = '']) => one),
+      ...[...text.matchAll(/labels\[\??'([^']+)'\]/g)].map(([, one = '']) => one),
+    ]);
+    assert.deepEqual([...new Set(named)].sort(), [markPrefixes.own, trustedLabel].sort());
+    assert.ok(trustedCondition.startsWith(markPrefixes.own));
+  });
+
+  it('let the server pass before anything else is looked at', () => {
+    const [first] = listAt(policy, 'spec', 'matchConditions');
+    const { metadata } = objectsOf('rbac/server.yaml').find((one) => one.kind === 'ServiceAccount') ?? {};
+    const name = `system:serviceaccount:${textAt(metadata, 'namespace')}:${textAt(metadata, 'name')}`;
+    assert.equal(textAt(first, 'expression'), `request.userInfo.username != '${name}'`);
   });
 
   it('fail closed, and deny', () => {
