@@ -350,6 +350,19 @@ describe('the reconciler', () => {
     assert.equal(marked.tainted().length, 30);
   });
 
+  it('holds the taint of a Node that is made anew meanwhile, which is not free (row 11)', async () => {
+    const marked = await marking({ nodes: 30 });
+    for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    const held = [...marked.statuses.keys()].filter((one) => !marked.tainted().includes(one));
+    const [one = ''] = held;
+    marked.cluster.delete(one);
+    await marked.settle();
+    marked.cluster.create(one, { createdAt: today + marked.at + minute });
+    await marked.pass(minute);
+    assert.deepEqual(marked.cluster.taintsOf(one), ['assay.dev/reproving:NoSchedule']);
+  });
+
   it('goes on to hold after a restart what it held before', async () => {
     const marked = await marking({ nodes: 30 });
     for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
