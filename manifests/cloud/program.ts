@@ -12,7 +12,7 @@ export function cloudProgram(name: string, description: string): Command {
       .version(version)
       .argument('<providerID>', 'spec.providerID of the Node')
       // The server ends the program after 10 s: it says why before that.
-      .option('--within <seconds>', 'give up after this time; default: 8.5', secondsIn, 8.5)
+      .option('--within <seconds>', 'give up after this time', secondsIn, 8.5)
       .allowExcessArguments(false)
       .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   );

@@ -35,6 +35,7 @@ export interface ServerSettings {
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
   readonly cloudProgram?: string;
+  readonly cloudEnvironment?: Readonly<Record<string, string>>;
   /** Path of a kubeconfig; default: the server is in no cluster. */
   readonly kubeconfig?: string;
   /** From whom it wants a token of that cluster; default: from all. */
@@ -123,6 +124,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         logger: pino({ level: 'silent' }),
         recorded: (entry) => verdicts.push(entry),
         ...(settings.cluster !== undefined && { cluster: settings.cluster }),
+        ...(settings.cloudEnvironment !== undefined && { cloudEnvironment: settings.cloudEnvironment }),
       },
     );
   let server = await start(0);

@@ -17,8 +17,9 @@ const program = cloudProgram(
   'Tells whose vTPM a machine of Google Compute Engine has, by its Shielded VM identity.',
 )
   .option(
-    '--project <id...>',
-    'machines of these projects alone (ASSAY_CLOUD_GCE_PROJECTS, with commas); default: the project that this runs in',
+    '--project <id>',
+    'machines of this project alone, or of several where it is given several times (ASSAY_CLOUD_GCE_PROJECTS, with commas); default: the project that this runs in',
+    (id: string, before: readonly string[] = []) => [...before, id],
   )
   .option(
     '--token-file <file>',
