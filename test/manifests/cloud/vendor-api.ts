@@ -18,27 +18,31 @@ export interface Reply {
   readonly body?: string;
 }
 
+export type Replying = Reply | ((call: Call) => Reply);
+
 /** A cloud on the loopback. It answers in order, and with the last answer from then on. */
 export interface VendorApi extends AsyncDisposable {
   readonly url: URL;
   /** What it was asked since the last `answers`. */
   readonly calls: readonly Call[];
-  answers(...replies: readonly Reply[]): void;
+  answers(...replies: readonly Replying[]): void;
 }
 
 export async function openVendorApi(): Promise<VendorApi> {
   const calls: Call[] = [];
-  let replies: readonly Reply[] = [];
+  let replies: readonly Replying[] = [];
   const server = createServer((request, response) => {
     text(request).then(
       (body) => {
         const { method = '', url: path = '', headers } = request;
-        calls.push({ method, path, headers, body });
+        const call = { method, path, headers, body };
+        calls.push(call);
+        const reply = replies[calls.length - 1] ?? replies.at(-1) ?? { status: 500 };
         const {
           status = 200,
           headers: sent = {},
           body: answer = '',
-        } = replies[calls.length - 1] ?? replies.at(-1) ?? { status: 500 };
+        } = typeof reply === 'function' ? reply(call) : reply;
         response.writeHead(status, sent).end(answer);
       },
       () => response.destroy(),
