@@ -40,6 +40,8 @@ export interface ServerSettings {
   readonly kubeconfig?: string;
   /** From whom it wants a token of that cluster; default: from all. */
   readonly agentTokens?: 'always' | 'never';
+  /** Service account of its agents; default: one in the namespace of the server. */
+  readonly agentAccount?: string;
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
@@ -108,7 +110,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             cloudProgram: settings.cloudProgram ?? null,
             'kubernetes.api': settings.kubeconfig,
             'kubernetes.namespace': 'assay',
-            'kubernetes.agentAccount': 'assay-agent',
+            'kubernetes.agentAccount': settings.agentAccount ?? 'assay-agent',
             'kubernetes.agentTokens': settings.agentTokens,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
