@@ -28,7 +28,14 @@ const recorded = join(root, 'swtpm-fixtures/recorded/debian13-shim-grub/binary_b
 const manifest = z
   .looseObject({ version: z.string(), optionalDependencies: z.record(z.string(), z.string()) })
   .parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
-const commands = ['assay', 'assay-server', 'assay-agent', 'kubectl-assay'] as const;
+const commands = [
+  'assay',
+  'assay-server',
+  'assay-agent',
+  'assay-cloud-aws',
+  'assay-cloud-gce',
+  'kubectl-assay',
+] as const;
 const bounds = { timeoutMs: 120_000, maxOutputBytes: 1 << 20 };
 /** Nobody, where the tests run as root: an installation needs no rights. */
 const user = 65_534;
