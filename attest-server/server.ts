@@ -47,6 +47,8 @@ export interface ServerOptions {
   readonly recorded?: (entry: HistoryEntry) => void;
   /** Whom to ask about nodes instead of the cluster of the configuration. */
   readonly cluster?: Cluster;
+  /** Variables that the cloud program gets beside the few that every program gets. */
+  readonly cloudEnvironment?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -55,7 +57,7 @@ export interface ServerOptions {
  * @throws PolicyError, StateInUse, Error for a state folder, port or store that cannot be used
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
-  const { logger, recorded = () => {} } = options;
+  const { logger, recorded = () => {}, cloudEnvironment = {} } = options;
   const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
@@ -176,6 +178,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       logger,
       cluster,
       cloudProgram,
+      cloudEnvironment,
       authority: tls,
       trust: roots.trust,
       firstUsePerSource: config.firstUsePerSource,

@@ -38,6 +38,7 @@ export interface ServerSettings {
   /** Milliseconds. */
   readonly presence?: PresenceConfig;
   readonly cloudProgram?: string;
+  readonly cloudEnvironment?: Readonly<Record<string, string>>;
   /** Path of a kubeconfig; default: the server is in no cluster. */
   readonly kubeconfig?: string;
   /** From whom it wants a token of that cluster; default: from all. */
@@ -129,6 +130,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         logger: pino({ level: 'silent' }),
         recorded: (entry) => verdicts.push(entry),
         ...(settings.cluster !== undefined && { cluster: settings.cluster }),
+        ...(settings.cloudEnvironment !== undefined && { cloudEnvironment: settings.cloudEnvironment }),
       },
     );
   let server = await start(0);
