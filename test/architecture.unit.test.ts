@@ -27,7 +27,7 @@ const rooms = (...names: readonly string[]): readonly string[] => names.map((nam
 /** Each has one opener, in `open.ts`, which server.ts calls. */
 const openedRooms = rooms(
   ...['attest', 'audit', 'channel', 'enrolment', 'evidence', 'http', 'in-force', 'references', 'roots'],
-  ...['door', 'health', 'kubernetes', 'marking', 'state', 'store', 'telemetry', 'tls'],
+  ...['door', 'health', 'kubernetes', 'marking', 'state', 'store', 'telemetry', 'tls', 'webhook'],
 );
 /** What one room needs of another is a port that it declares, and server.ts fills: types at most. */
 const types = [...openedRooms, ...rooms('verify', 'policy', 'marking', 'keys')];
@@ -53,7 +53,7 @@ const rules: readonly Rule[] = [
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
   },
-  ...rooms('channel', 'door', 'health', 'telemetry', 'marking', 'keys').map((room) => ({
+  ...rooms('channel', 'door', 'health', 'telemetry', 'marking', 'keys', 'webhook').map((room) => ({
     room,
     values: [protocol],
     types,

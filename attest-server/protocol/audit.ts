@@ -46,7 +46,9 @@ export const auditActions = {
   'exempt.end': 'an exemption ended: by its time (`server`), or by a person',
   'trust.enable': 'trust cannot be taken back any more: for which groups of the policy',
   'trust.restore': 'the latch was missing in the store or in the cluster, and was written there again',
-  audit_rollback: 'the audit log is not the one that was signed, or that an agent saw',
+  'webhook.drop':
+    'the webhook was not told of what happened: why (`age`, `count`, `rejected`), from which entry on (`seq`), how many at first',
+  audit_rollback: 'the audit log is not the one that was signed, or that an agent or the cluster saw',
 } as const satisfies Readonly<Record<string, string>>;
 export type AuditAction = keyof typeof auditActions;
 

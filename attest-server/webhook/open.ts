@@ -20,6 +20,8 @@ export interface WebhookParts {
   readonly report: DeliveryReport;
 }
 
+const askEvery = 60_000;
+
 /** Milliseconds, and the bounds of what waits. */
 export interface WebhookTimings extends Partial<DeliveryBounds> {
   readonly lookEvery?: number;
@@ -65,20 +67,18 @@ export async function openWebhook(
   const send = (message: Told) =>
     post(message.id, message.body, { endpoint, now: now(), within, signal: ended.signal });
   let cluster: string | null = null;
-  let asked: Promise<void> | null = null;
+  let askAgainAt = Number.NEGATIVE_INFINITY;
   /** An API that is slow delays nothing: until it answers, messages name no cluster. */
   const askCluster = () => {
-    if (clusterUid === null || cluster !== null) return;
-    asked ??= clusterUid()
-      .then((uid) => {
+    if (clusterUid === null || cluster !== null || monotonic() < askAgainAt) return;
+    askAgainAt = monotonic() + askEvery;
+    // Why there is no answer is said by the room that asks.
+    clusterUid().then(
+      (uid) => {
         cluster = uid;
-      })
-      .catch(() => {
-        // Whoever marks says why; it is asked again.
-      })
-      .finally(() => {
-        asked = null;
-      });
+      },
+      () => {},
+    );
   };
   askCluster();
   const deliveries = await Deliveries.open({

@@ -168,6 +168,7 @@ export interface World {
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
   cluster: Control | null;
+  webhook: ApiPorts['webhook'];
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -212,6 +213,7 @@ export function emptyWorld(): World {
     lastSeen: new Map(),
     labels: null,
     cluster: null,
+    webhook: null,
     simulated: [],
     shared: [],
     decisions: [],
@@ -356,6 +358,7 @@ export function portsOf(world: World): ApiPorts {
     lastSeen: (node) => world.lastSeen.get(node) ?? null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
+    webhook: world.webhook,
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {
