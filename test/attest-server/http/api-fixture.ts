@@ -358,7 +358,9 @@ export function portsOf(world: World): ApiPorts {
     lastSeen: (node) => world.lastSeen.get(node) ?? null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
-    webhook: world.webhook,
+    get webhook() {
+      return world.webhook;
+    },
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {

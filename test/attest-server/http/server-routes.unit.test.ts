@@ -60,6 +60,36 @@ describe('the API about the server and who asks it', () => {
     assert.equal(statusView.parse(await get('/v1/status')).held.length, 1);
   });
 
+  it('says how the webhook is, and tries it for operators', async () => {
+    const post = (token: string) => ask(server, '/v1/webhook/test', { method: 'POST', token, body: '{}' });
+    assert.equal(statusView.parse(await get('/v1/status')).webhook, null);
+    assert.deepEqual(
+      [(await post('operator-token')).status, (await post('reader-token')).status],
+      [409, 403],
+    );
+    const shown = {
+      to: 'https://receiver.example',
+      waiting: 2,
+      oldestAt: new Date(now).toISOString(),
+      deliveredAt: null,
+      fault: 'the receiver answered 503',
+      dropped: 0,
+    };
+    const tried = { delivered: false, status: 503, text: 'the receiver answered 503', milliseconds: 7 };
+    const by: string[] = [];
+    world.webhook = {
+      shown: () => shown,
+      async test(actor) {
+        by.push(actor);
+        return tried;
+      },
+    };
+    assert.deepEqual(statusView.parse(await get('/v1/status')).webhook, shown);
+    const { status, text } = await post('operator-token');
+    world.webhook = null;
+    assert.deepEqual([status, JSON.parse(text), by], [201, tried, ['token:operator']]);
+  });
+
   it('quotes the name of a policy file for the shell that the command is pasted into', async () => {
     world.faulty.push({ part: 'policy', at: now, text: 'no' });
     world.policySource = "/etc/assay/it's; reboot/$(id).yaml";
