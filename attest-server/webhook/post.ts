@@ -30,7 +30,7 @@ const mostHeaderBytes = 16 * 1024;
 const mostAnswerBytes = 64 * 1024;
 
 /**
- * Sends one message, signed as Standard Webhooks 1.0.0 has it (standardwebhooks.com): HMAC-SHA256 over id, moment and body.
+ * Sends one message, signed as Standard Webhooks 1.0.0 has it: HMAC-SHA256 over id, moment and body.
  * Of the answer only status and `retry-after` count, and no redirect is followed.
  */
 export function post(

@@ -121,7 +121,7 @@ describe('a checkpoint in the cluster', () => {
       compare: async () => ({ isOwn: true, contradiction: null }),
       isRolledBack: () => false,
       monotonic: () => 0,
-      report: { contradictedByCluster: assert.fail, checkpointKept: assert.fail },
+      report: { contradictedByCluster: () => assert.fail(), checkpointKept: () => assert.fail() },
     });
     kept.signed('own 1');
     void kept.turn();

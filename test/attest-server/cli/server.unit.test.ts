@@ -66,18 +66,19 @@ describe('what assay says of the server', () => {
   });
 
   it('says how the webhook is, tries it, and exits with 1 where nothing arrives', async () => {
+    assert.equal((await assay('webhook test')).code, 1);
     const tried = { delivered: false, status: 503, text: 'the receiver answered 503', milliseconds: 7 };
-    world.webhook = {
-      shown: () => ({
-        to: 'https://receiver.example',
-        waiting: 2,
-        oldestAt: new Date(now).toISOString(),
-        deliveredAt: null,
-        fault: 'the receiver answered 503',
-        dropped: 3,
-      }),
-      test: async () => tried,
+    const shown = {
+      to: 'https://receiver.example',
+      waiting: 2,
+      oldestAt: new Date(now).toISOString(),
+      deliveredAt: null,
+      fault: 'the receiver answered 503',
+      dropped: 3,
     };
+    await server.close();
+    server = await startApi({ ...world, webhook: { shown: () => shown, test: async () => tried } });
+    operator = environmentOf(server, 'operator-token');
     const { out } = await assay('status');
     for (const text of [
       'https://receiver.example: ',
@@ -92,8 +93,6 @@ describe('what assay says of the server', () => {
       [answer.code, answer.out],
       [1, 'not delivered: the receiver answered 503, after 7 ms\n'],
     );
-    world.webhook = null;
-    assert.equal((await assay('webhook test')).code, 1);
   });
 
   it('says who one is', async () => {

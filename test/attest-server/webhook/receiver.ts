@@ -6,7 +6,6 @@ import {
   type Server,
 } from 'node:http';
 import { createServer as createHttps } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { type WebhookMessage, webhookMessage } from '../../../attest-server/protocol/webhook.ts';
 
 export interface Received {
@@ -61,7 +60,9 @@ export class Receiver implements AsyncDisposable {
   }
 
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    const address = this.#server.address();
+    if (address === null || typeof address === 'string') throw new Error('the receiver does not listen');
+    return address.port;
   }
 
   answers(how: Answer | ((received: Received) => Answer)): void {
