@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 import type { WebhookTestView, WebhookView } from '../protocol/webhook.ts';
@@ -21,6 +22,8 @@ export interface WebhookParts {
 }
 
 const askEvery = 60_000;
+/** Milliseconds for which events wait for its answer. */
+const clusterWithin = 2000;
 
 /** Milliseconds, and the bounds of what waits. */
 export interface WebhookTimings extends Partial<DeliveryBounds> {
@@ -68,19 +71,20 @@ export async function openWebhook(
     post(message.id, message.body, { endpoint, now: now(), within, signal: ended.signal });
   let cluster: string | null = null;
   let askAgainAt = Number.NEGATIVE_INFINITY;
-  /** An API that is slow delays nothing: until it answers, messages name no cluster. */
-  const askCluster = () => {
+  /** An API that is slow holds nothing for long: until it answers, messages name no cluster. */
+  const askCluster = async () => {
     if (clusterUid === null || cluster !== null || monotonic() < askAgainAt) return;
     askAgainAt = monotonic() + askEvery;
-    // Why there is no answer is said by the room that asks.
-    clusterUid().then(
+    const asked = clusterUid().then(
       (uid) => {
         cluster = uid;
       },
+      // Why there is no answer is said by the room that asks.
       () => {},
     );
+    const late = delay(clusterWithin, undefined, { ref: false, signal: ended.signal });
+    await Promise.race([asked, late.catch(() => {})]);
   };
-  askCluster();
   const deliveries = await Deliveries.open({
     store,
     post: send,
@@ -94,9 +98,8 @@ export async function openWebhook(
   });
   let turning: Promise<void> | null = null;
   const turn = () => {
-    askCluster();
-    turning ??= deliveries
-      .turn(ended.signal)
+    turning ??= askCluster()
+      .then(() => deliveries.turn(ended.signal))
       .catch((error: unknown) => {
         // Why nothing can be read or stored is said elsewhere; it goes on by itself.
         if (storageCauseOf(error) === null) report.fault(error, 'webhook');

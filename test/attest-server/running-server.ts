@@ -37,6 +37,7 @@ export interface ServerSettings {
   /** The cluster that the server is in, of whose agents no token is wanted. */
   readonly kubeconfig?: string;
   readonly cloudProgram?: string;
+  readonly webhook?: { readonly url: string; readonly secretFile: string };
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
@@ -105,6 +106,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'kubernetes.api': settings.kubeconfig ?? 'none',
             'kubernetes.agentTokens': 'never',
             cloudProgram: settings.cloudProgram ?? null,
+            'webhook.url': settings.webhook?.url ?? null,
+            'webhook.secretFile': settings.webhook?.secretFile ?? null,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,
