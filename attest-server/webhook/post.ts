@@ -46,6 +46,8 @@ export function post(
     method: 'POST',
     // A connection that the receiver closes just then would cost an attempt.
     agent: false,
+    // Whatever the environment says.
+    rejectUnauthorized: true,
     maxHeaderSize: mostHeaderBytes,
     signal: AbortSignal.any([deadline, signal]),
     headers: {
