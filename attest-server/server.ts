@@ -27,6 +27,7 @@ import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
 import { storedKeyDigest } from './verify/endorsement.ts';
 import { version } from './version.ts';
+import { openWebhook } from './webhook/open.ts';
 
 export interface RunningServer extends AsyncDisposable {
   readonly agentPort: number;
@@ -81,7 +82,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
   health.probeBy(store.probe);
-  const audit = rooms.use(await openAudit({ store, stateDir, now, logger, report }));
+  const audit = rooms.use(
+    await openAudit({
+      store,
+      stateDir,
+      now,
+      monotonic,
+      keeper: kubernetes?.checkpoints ?? null,
+      logger,
+      report,
+    }),
+  );
   auditTo(audit);
   const expire = metrics.certificatesExpire;
   const tls = rooms.use(
@@ -215,6 +226,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       }),
     );
   if (marking !== null) metrics.marking.figures(marking.figures);
+  const webhook = rooms.use(
+    await openWebhook(config.webhook, {
+      store: store.webhook,
+      clusterUid: kubernetes && (() => kubernetes.writer.uid()),
+      now,
+      monotonic,
+      audit: audit.write,
+      report: report.webhook,
+    }),
+  );
+  metrics.webhook.figures(webhook.figures);
   const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway: report.turnedAway }));
   metrics.unproven(doors.unproven);
   const agents = rooms.use(
@@ -265,6 +287,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle,
       evidenceNamed: evidence.named,
       audit: audit.ports,
+      webhook: webhook.told,
       authority: tls.ports,
       advise: (reason, known) =>
         reason.code === 'server_fault' && known.node != null
@@ -325,7 +348,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     metricsPort: http.metricsPort,
     caFile: tls.identity.caFile,
     challengeNow: agents.challengeNow,
-    reload: inForce.reloader({ roots: roots.read, certificate: tls.renew, tokens: http.readTokens }),
+    reload: inForce.reloader({
+      roots: roots.read,
+      certificate: tls.renew,
+      tokens: http.readTokens,
+      webhook: webhook.read,
+    }),
     close,
     [Symbol.asyncDispose]: close,
   };

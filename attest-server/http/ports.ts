@@ -22,6 +22,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
+import type { Webhook } from '../webhook/open.ts';
 import type { Caller, Role } from './roles.ts';
 
 /** Whom the cluster knows. */
@@ -96,6 +97,8 @@ export interface ApiPorts {
    */
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
+  /** Null where there is none. */
+  readonly webhook: Webhook['told'];
   readonly authority: AuthorityPorts;
   /** What a person does next about a reason, finished as far as the node is known. */
   advise(reason: ReasonView, known: Known): Advice;

@@ -74,6 +74,17 @@ const pod = about.extend({ spec: z.object({ tolerations }) });
 export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const configMaps = `/api/v1/namespaces/${namespace}/configmaps`;
+  const readConfigMap = (name: string) =>
+    orNull(
+      ask(
+        {
+          ...{ verb: 'get', resource: 'configmaps', lane: 'events' },
+          name,
+          path: `${configMaps}/${encodeURIComponent(name)}`,
+        },
+        wholeConfigMap,
+      ),
+    );
   const ask = async <T>(asked: Request, schema: z.ZodType<T>): Promise<T> => {
     const answer = schema.safeParse(await requests.json(asked));
     if (answer.success) return answer.data;
@@ -223,10 +234,15 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
         .catch(asMissingDefinition);
     },
 
+    readConfig: async (name) => {
+      const held = await readConfigMap(name);
+      return held && (held.data ?? {});
+    },
+
     async writeConfig(name, data) {
       const path = `${configMaps}/${encodeURIComponent(name)}`;
       const asked = { resource: 'configmaps', name, lane: 'events' } as const;
-      const held = await orNull(ask({ ...asked, verb: 'get', path }, wholeConfigMap));
+      const held = await readConfigMap(name);
       if (held === null) {
         const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data };
         await requests.json({ ...asked, verb: 'create', path: configMaps, body });

@@ -53,7 +53,9 @@ export const auditActions = {
   'node.back':
     'a node that was gone is there again: its Node (`node`) or a proof of its TPM (`tpm`) came back, or the server is in no cluster any more (`server`)',
   'node.archive': 'records of nodes that were gone for long are kept out of all lists: how many, and which',
-  audit_rollback: 'the audit log is not the one that was signed, or that an agent saw',
+  'webhook.drop':
+    'the webhook was not told of what happened: why (`age`, `count`, `rejected`), from which entry on (`seq`), how many at first',
+  audit_rollback: 'the audit log is not the one that was signed, or that an agent or the cluster saw',
 } as const satisfies Readonly<Record<string, string>>;
 export type AuditAction = keyof typeof auditActions;
 

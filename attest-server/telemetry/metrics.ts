@@ -10,17 +10,19 @@ import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
 import { type MarkingMetrics, markingMetrics } from './marking-metrics.ts';
 import { isMissed, nodeSeries } from './node-series.ts';
+import { type WebhookMetrics, webhookMetrics } from './webhook-metrics.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
 /** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
 export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 
-const reloadedParts = ['policy', 'roots', 'certificate', 'tokens'] as const;
+const reloadedParts = ['policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
 export interface Metrics extends ClusterMetrics {
   readonly marking: MarkingMetrics;
+  readonly webhook: WebhookMetrics;
   attested(result: AttestationResult, reason: ReasonCode | null): void;
   /** A message or connection that was refused before anything was judged. */
   refused(code: ReasonCode): void;
@@ -60,6 +62,8 @@ export interface Metrics extends ClusterMetrics {
   rowUnreadable(table: string): void;
   /** A checkpoint of the audit log was signed. @param size entries */
   checkpointed(size: number): void;
+  /** A checkpoint was written into the cluster, or could not be. */
+  checkpointKept(isKept: boolean): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -134,6 +138,11 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     'cause',
   ]);
   const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
+  const kept = counter(
+    'audit_checkpoint_writes_total',
+    'Times that the latest checkpoint was written into the cluster',
+    ['result'],
+  );
   const reloadFailures = counter(
     'reload_failures_total',
     'Parts that were faulty when the server read them again',
@@ -222,6 +231,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   for (const port of ports) for (const bound of bounds) turnedAway.inc({ port, bound }, 0);
   for (const table of tables) unreadableRows.inc({ table }, 0);
   for (const why of gateOpenings) gatesOpened.inc({ why }, 0);
+  for (const result of ['done', 'failed']) kept.inc({ result }, 0);
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
@@ -232,6 +242,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
 
   return {
     marking: markingMetrics(registry),
+    webhook: webhookMetrics(registry),
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
@@ -281,6 +292,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     reloadFailed: (part) => reloadFailures.inc({ part }),
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
+    checkpointKept: (isKept) => kept.inc({ result: isKept ? 'done' : 'failed' }),
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),
     clusterWatchRestarted: (reason) => watchRestarts.inc({ reason }),

@@ -45,6 +45,7 @@ export interface ServerSettings {
   readonly agentTokens?: 'always' | 'never';
   /** Service account of its agents; default: one in the namespace of the server. */
   readonly agentAccount?: string;
+  readonly webhook?: { readonly url: string; readonly secretFile: string };
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
@@ -115,6 +116,8 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'kubernetes.namespace': 'assay',
             'kubernetes.agentAccount': settings.agentAccount ?? 'assay-agent',
             'kubernetes.agentTokens': settings.agentTokens,
+            'webhook.url': settings.webhook?.url ?? null,
+            'webhook.secretFile': settings.webhook?.secretFile ?? null,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,

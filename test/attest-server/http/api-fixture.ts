@@ -172,6 +172,7 @@ export interface World {
   cluster: Control | null;
   /** Nodes that left the cluster. */
   readonly absences: Map<string, Absence>;
+  webhook: ApiPorts['webhook'];
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -218,6 +219,7 @@ export function emptyWorld(): World {
     labels: null,
     cluster: null,
     absences: new Map(),
+    webhook: null,
     simulated: [],
     shared: [],
     decisions: [],
@@ -368,6 +370,7 @@ export function portsOf(world: World): ApiPorts {
       absenceOf: (node) => world.absences.get(node) ?? null,
       readAbsence: async (node) => world.absences.get(node) ?? null,
     },
+    webhook: world.webhook,
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {
