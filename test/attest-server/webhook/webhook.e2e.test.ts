@@ -32,6 +32,7 @@ describe('a server in a cluster that has a webhook', () => {
     files = new ToldStore();
     world = await startTestServer({
       kubeconfig: await api.kubeconfig(serviceAccount('assay', 'assay-server')),
+      agentTokens: 'never',
       webhook: { url: `http://127.0.0.1:${receiver.port}/`, secretFile: files.secretFile },
     });
   });
