@@ -178,8 +178,8 @@ export const serverSettings = {
     schema: z
       .string(notAccount)
       .regex(/^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/)?[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/, notAccount)
-      .default('assay-agent')
-      .describe("service account of agents: its name in the server's namespace, or `NAMESPACE/NAME`"),
+      .default('assay-agents/assay-agent')
+      .describe("service account of agents: `NAMESPACE/NAME`, or its name in the server's namespace"),
   },
   'kubernetes.agentTokens': {
     variable: 'ASSAY_KUBERNETES_AGENT_TOKENS',
@@ -196,7 +196,9 @@ export const serverSettings = {
       .string('not an audience')
       .regex(/^[\x21-\x7e]{1,253}$/, 'not an audience')
       .default(tokenAudience)
-      .describe("audience of operators' tokens; `api` takes those that are made for the API of the cluster"),
+      .describe(
+        'audience of the tokens by which people of the cluster use the API of the server; `api`: that of the API of the cluster; `none`: the cluster makes nobody an operator here',
+      ),
   },
   'kubernetes.host': {
     variable: 'KUBERNETES_SERVICE_HOST',
@@ -405,8 +407,7 @@ export function configOf(values: ServerValues): ServerConfig {
             namespace: values['kubernetes.namespace'],
             agentAccount: values['kubernetes.agentAccount'],
             agentTokens: values['kubernetes.agentTokens'],
-            operatorAudience:
-              values['kubernetes.operatorAudience'] === 'api' ? null : values['kubernetes.operatorAudience'],
+            operators: operatorsOf(values['kubernetes.operatorAudience']),
           },
     marking: {
       keys: {
@@ -439,6 +440,10 @@ export function configOf(values: ServerValues): ServerConfig {
     certificateLookedAtEvery: 3_600_000,
     separateApprovals: values['approvals.separate'],
   };
+}
+
+function operatorsOf(audience: string): KubernetesConfig['operators'] {
+  return audience === 'none' ? null : { audience: audience === 'api' ? null : audience };
 }
 
 function contradictionsIn(values: Partial<ServerValues>) {

@@ -63,6 +63,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
+  const upgradedFor = state.upgradedFor(version, startedAt);
   const { metrics, report, auditTo } = rooms.use(
     openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
   );
@@ -203,7 +204,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         withPolicy: (store) => inForce.latch(store),
         stateOf: (node) => attest.status(node)?.state ?? null,
         isEnrolled: (node) => attest.status(node) !== null,
-        upgradedFor: state.upgradedFor(version, startedAt),
+        upgradedFor,
         now,
         monotonic,
         report: report.marking,
@@ -303,7 +304,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   enrolment.onRevoked(agents.disconnect);
   if (marking !== null) {
     inForce.onChange(marking.rulesChanged);
-    enrolment.onRevoked(marking.wake);
+    enrolment.onRevoked(marking.revoked);
   }
 
   const opened = rooms.move();

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The set-up behind `npm start`, `npm test` and `npm run test:vm|check|fix|recorded|bench|build|pack`. It runs under the machine's own
+// The set-up behind `npm start`, `npm test` and `npm run test:vm|test:cluster|check|fix|recorded|bench|build|pack`. It runs under the machine's own
 // Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -15,6 +15,7 @@ const verbs = {
   start: { program: ['swtpm-fixtures/cluster/main.ts'], debian: true },
   test: { program: ['test/main.ts', 'test'], debian: true, tests: true },
   'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
+  'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true },
   recorded: { program: ['test/recorded/main.ts'], debian: false },
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },

@@ -13,7 +13,7 @@ describe('npm test -- ARGUMENTS', () => {
       assert.deepEqual([code, stdout], [2, ''], stderr);
       assert.match(
         stderr,
-        /^no such group: (nope|test\/agent); .*\bunit, property, vectors, swtpm, e2e, vm\b/,
+        /^no such group: (nope|test\/agent); .*\bunit, property, vectors, swtpm, e2e, vm, cluster\b/,
       );
     }
   });

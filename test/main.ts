@@ -18,8 +18,11 @@ interface Totals {
 const filesAtOnce = 25;
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
-/** Runs when it is named, which `npm run test:vm` does: virtual machines take a minute each. */
-const apart = ['vm'];
+/**
+ * Run when they are named, which `npm run test:vm` and `test:cluster` do: virtual machines take a minute each, and
+ * KUBECONFIG may name a cluster that is not for tests.
+ */
+const apart = ['vm', 'cluster'];
 const root = join(import.meta.dirname, '..');
 const bin = join(root, 'node_modules');
 /** TERM and the colour switches reach the programs; the rest of the environment does not. */
@@ -49,6 +52,8 @@ async function test(): Promise<void> {
     process.exitCode = 2;
     return;
   }
+  const kubeconfig = process.env.KUBECONFIG;
+  if (chosen.includes('cluster') && kubeconfig !== undefined) env.KUBECONFIG = kubeconfig;
   const totals = args.length === 0 ? await runAll(checks) : { passed: 0, failed: 0, skipped: 0 };
   const options = others.filter((arg) => !arg.endsWith('.ts'));
   const named = others.filter((arg) => arg.endsWith('.ts'));

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { turnsUntrusted } from '../protocol/policy-api.ts';
+import { type MarksView, turnsUntrusted } from '../protocol/policy-api.ts';
 import { printable } from '../protocol/printable.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Client } from './client.ts';
@@ -14,6 +14,8 @@ export interface Simulated {
     readonly reasons: readonly { readonly code: string; readonly text: string }[];
   } | null;
   readonly changed: boolean;
+  /** Null, or left out, where it has no Node in a cluster. */
+  readonly marks?: { readonly before: MarksView | null; readonly after: MarksView } | null;
   readonly note: string | null;
 }
 
@@ -53,16 +55,36 @@ export function simulationText(items: readonly Simulated[], all: boolean): strin
 
 /** A table of nodes, and why each of them would change; empty where there is none. */
 export function changesText(shown: readonly Simulated[]): string {
-  const rows = shown.map(({ node, before, after, note }) => [
+  const isMarked = shown.some(({ marks }) => marks != null);
+  const rows = shown.map(({ node, before, after, marks, note }) => [
     node,
     before?.state ?? '-',
     after?.state ?? '-',
+    ...(isMarked ? [marks == null ? '-' : marksText(marks)] : []),
     note ?? (after?.reasons.map(({ code }) => code).join(', ') || '-'),
   ]);
+  const heading = ['NODE', 'NOW', 'THEN', ...(isMarked ? ['MARKS'] : []), 'REASONS'];
   const why = shown.flatMap(({ node, changed, after }) =>
     changed && after !== null && after.state !== 'trusted' && after.reasons[0] !== undefined
       ? [`${printable(node)}: ${after.reasons[0].code}: ${printable(after.reasons[0].text)}\n`]
       : [],
   );
-  return rows.length === 0 ? '' : `${table(['NODE', 'NOW', 'THEN', 'REASONS'], rows)}\n${why.join('')}`;
+  return rows.length === 0 ? '' : `${table(heading, rows)}\n${why.join('')}`;
+}
+
+/** `+assay.dev/untrusted=kernel_unknown, -label`: what would come and go. */
+function marksText({
+  before,
+  after,
+}: {
+  readonly before: MarksView | null;
+  readonly after: MarksView;
+}): string {
+  const [was, will] = [before, after].map((marks) => [
+    ...(marks?.label === true ? ['label'] : []),
+    ...(marks?.taints ?? []),
+  ]);
+  const comes = will?.filter((mark) => was?.includes(mark) !== true).map((mark) => `+${mark}`) ?? [];
+  const goes = was?.filter((mark) => will?.includes(mark) !== true).map((mark) => `-${mark}`) ?? [];
+  return [...comes, ...goes].join(', ') || 'the same';
 }

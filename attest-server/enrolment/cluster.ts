@@ -2,7 +2,10 @@ import { Rejection } from '../protocol/rejection.ts';
 
 /** What a cluster knows of its nodes. A rejected promise is the cluster's fault: nobody is bound by it. */
 export interface Cluster {
-  /** The id in its cloud of the machine behind a Node; null where there is no such Node, or it has none. */
+  /**
+   * The id in its cloud of the machine behind a Node; null where there is no such Node, or it has none.
+   * @throws Rejection `enrolment_pending` where the cluster is not known at present
+   */
   providerIdOf(node: string): Promise<string | null>;
   /**
    * The node that a token is bound to; null where it is not a good token of this cluster's agents.

@@ -131,8 +131,7 @@ type Problems = keyof typeof problems;
 function problemsOf({ role, path, body, problems: own = [] }: Route): readonly Problems[] {
   return [
     400,
-    ...(role === 'none' ? [] : ([401] as const)),
-    ...(role === 'none' || role === 'reader' ? [] : ([403] as const)),
+    ...(role === 'none' ? [] : ([401, 403] as const)),
     ...(path.includes('{') && !own.includes(404) ? ([404] as const) : []),
     ...(body === undefined ? [] : ([413, 415] as const)),
     ...own,

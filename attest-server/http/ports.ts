@@ -9,6 +9,7 @@ import type { Control } from '../marking/control.ts';
 import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
+import type { PolicyFault } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Absence } from '../presence/ports.ts';
 import type { Advice, Known } from '../protocol/advice.ts';
@@ -238,7 +239,10 @@ export interface PolicyPorts {
    * A page of nodes, their latest evidence judged by the policy in force and by this text.
    * @throws PolicyError for a policy that cannot be used; an error named TooManyTrials where many wait
    */
-  simulate(policy: { readonly text: string; readonly file: string }, page: NodePage): Promise<SimulatedPage>;
+  simulate(
+    policy: { readonly text: string; readonly file: string },
+    page: NodePage,
+  ): Promise<SimulatedPage & { readonly latched: readonly PolicyFault[] }>;
   /**
    * The same by the policy in force, as the references are and as they would be after this action; null where there is
    * none of that name.

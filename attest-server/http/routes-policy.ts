@@ -1,9 +1,11 @@
 import { z } from 'zod';
+import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { policyView } from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { observationsAnswer, simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
 import { readBody } from './body.ts';
+import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import { ok, type Route, route, routeWithQuery } from './route.ts';
 
@@ -50,12 +52,20 @@ export const policyRoutes: readonly Route[] = [
     problems: [429],
     maxBytes: bodyBytes,
     answer: simulateAnswer,
-    async handle({ policies }, { message }) {
+    async handle({ policies, cluster }, { message }) {
       const { policy, file, after, limit } = await readBody(message, simulateRequest, bodyBytes);
-      return ok(await policies.simulate({ text: policy, file }, { after, limit }).catch(refusedPolicy));
+      const page = await policies.simulate({ text: policy, file }, { after, limit }).catch(refusedPolicy);
+      return ok({ ...page, items: page.items.map((item) => withMarks(item, cluster)) });
     },
   }),
 ];
+
+function withMarks(item: SimulatedNode, cluster: ApiPorts['cluster']): object {
+  const { node, before, after } = item;
+  const then = after && (cluster?.tryMarks(node, after) ?? null);
+  if (then === null) return { ...item, marks: null };
+  return { ...item, marks: { before: before && (cluster?.tryMarks(node, before) ?? null), after: then } };
+}
 
 /** As a file has it: the rules of an aspect stand under its name, where it has any. */
 function groupView({ rules, ...group }: PolicyGroup): object {

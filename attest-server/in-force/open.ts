@@ -5,8 +5,7 @@ import type { EvidenceRoom } from '../evidence/open.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { checkLatched } from '../policy/file/policy-file.ts';
-import { isLatched, notLatchable } from '../policy/latch.ts';
-import type { Enrolment, Policy, PolicyGroup } from '../policy/policy.ts';
+import type { Enrolment, Policy } from '../policy/policy.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
@@ -57,23 +56,12 @@ export interface RulesInForce extends AsyncDisposable {
   readReferences(): Promise<void>;
   /** Keeps the policy in force as the one below which no other may go, and then stores the latch: no policy comes in between. */
   latch(store: () => Promise<void>): Promise<void>;
-  readonly latchRules: LatchRules;
   /** Told when other rules are in force: every node is to be judged by them. */
   onChange(listener: () => void): void;
   /** How all that can be read again is read: the policy, and the parts of other rooms. */
   reloader(others: Omit<ReloadedParts, 'policy'>): () => Promise<void>;
   /** What was faulty when it was last read again. */
   faulty(): readonly FaultyPart[];
-}
-
-/** What may be latched, by the policy in force. */
-export interface LatchRules {
-  groups(): readonly PolicyGroup[];
-  /** The name of a node's group. */
-  groupOf(node: string): string;
-  isLatched(latched: readonly string[], group: string): boolean;
-  /** Why these groups cannot be; none: all. */
-  notLatchable(groups: readonly string[]): readonly string[];
 }
 
 /** A part of the configuration whose old form is in force, since the new one has faults. */
@@ -126,7 +114,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     await keep(next);
   };
   const policy = () => current.policy;
-  const trials = createTrials({ store, bundle, policy, labelsOf, methods, now });
+  const trials = createTrials({ store, bundle, latched, policy, labelsOf, methods, now });
   const closing = new AbortController();
   const comparisons = new Set<Promise<void>>();
   // It takes seconds in a large fleet, and the policy is in force meanwhile.
@@ -145,15 +133,8 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     const comparison = compare(before, next).finally(() => comparisons.delete(comparison));
     comparisons.add(comparison);
   };
-  const groups = createNodeGroups(policy, labelsOf);
   return {
-    groups,
-    latchRules: {
-      groups: () => current.policy.groups,
-      groupOf: (node) => groups.of(node).name,
-      isLatched,
-      notLatchable: (names) => notLatchable(names, current.policy.groups).map(({ text }) => text),
-    },
+    groups: createNodeGroups(policy, labelsOf),
     trials,
     async prove(nodeName, digest) {
       const node = await store.enrolment.node(nodeName);

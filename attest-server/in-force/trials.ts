@@ -3,13 +3,15 @@ import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
-import { parsePolicy } from '../policy/file/policy-file.ts';
+import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
+import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Enrolment, groupOf, type Policy } from '../policy/policy.ts';
 import { likenessTo, sharedWith } from '../policy/reference-reach.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { KeptProofPorts, Page } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
+import type { LatchedPolicy } from './ports.ts';
 import { simulate } from './simulate.ts';
 
 export interface TrialParts {
@@ -19,6 +21,7 @@ export interface TrialParts {
     readonly verdicts: { status(node: string): Promise<Pick<NodeStatus, 'evidenceDigest'> | null> };
   };
   readonly bundle: KeptProofPorts['bundle'];
+  readonly latched: Pick<LatchedPolicy, 'read'>;
   readonly policy: () => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
@@ -44,7 +47,7 @@ class TooManyTrials extends Error {
 
 /** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
 export function createTrials(parts: TrialParts): Trials {
-  const { store, bundle, policy, labelsOf, methods, now } = parts;
+  const { store, bundle, latched, policy, labelsOf, methods, now } = parts;
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
@@ -60,13 +63,26 @@ export function createTrials(parts: TrialParts): Trials {
     labelsOf,
     now,
   };
+  const latchFaults = async (tried: Policy, file: string): Promise<readonly PolicyFault[]> => {
+    const its = await latched.read();
+    if (its === null) return [];
+    try {
+      checkLatched(tried, file, its.groups, policy());
+      return [];
+    } catch (error) {
+      if (error instanceof PolicyError) return error.faults;
+      throw error;
+    }
+  };
   return {
     async simulate({ text, file }, page) {
       const tried = parsePolicy(text, file, methods);
+      const faults = await latchFaults(tried, file);
       return inTurn(async () => {
         const references = await store.references.list();
         const before = { policy: policy(), references };
-        return simulate(ports, { before, after: { policy: tried, references } }, page);
+        const judged = await simulate(ports, { before, after: { policy: tried, references } }, page);
+        return { ...judged, latched: faults };
       });
     },
     simulateReference: async (name, action, page) =>

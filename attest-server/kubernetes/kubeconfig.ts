@@ -13,7 +13,9 @@ export async function kubeconfigAccess(path: string): Promise<Access> {
   try {
     config.loadFromFile(path);
   } catch (cause) {
-    throw unusable(path, cause instanceof Error ? cause.message : 'it cannot be read', cause);
+    // Below its first line that of a YAML parser shows the file, and tokens in it.
+    const said = cause instanceof Error ? cause.message.split('\n')[0] : undefined;
+    throw unusable(path, said ?? 'it cannot be read', cause);
   }
   const cluster = config.getCurrentCluster();
   if (cluster === null) throw unusable(path, 'its current-context names no cluster');

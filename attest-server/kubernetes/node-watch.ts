@@ -41,7 +41,7 @@ const defaultTimings: WatchTimings = {
   backOffFrom: 500,
   backOffTo: 30_000,
 };
-const perPage = '250';
+const perPage = '100';
 /** A watch that cannot go on from where it was: after so many attempts all is listed. */
 const attempts = 3;
 

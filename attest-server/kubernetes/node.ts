@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { ClusterNode } from '../marking/ports.ts';
+import type { ClusterNode, NodeCondition } from '../marking/ports.ts';
+import { trustedCondition } from '../protocol/marks.ts';
 import { nodeName } from '../protocol/messages.ts';
 
 const text = z.string().max(4096);
@@ -61,11 +62,17 @@ export function parseNode(object: unknown): ClusterNode {
     resourceVersion: about.resourceVersion,
     labels: about.labels ?? {},
     taints: spec?.taints ?? [],
-    conditions: status?.conditions ?? [],
+    conditions: (status?.conditions ?? []).map(shortened),
     providerId: spec?.providerID || null,
     systemUuid: status?.nodeInfo?.systemUUID || null,
     createdAt: Date.parse(about.creationTimestamp),
   };
+}
+
+/** Of others only the place counts, and their words are most of what a Node says. */
+function shortened(condition: NodeCondition): NodeCondition {
+  const { type, status } = condition;
+  return type === trustedCondition ? condition : { type, status };
 }
 
 /** The API writes a time that nobody set as null. */

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Cluster } from '../enrolment/cluster.ts';
 import type { ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
+import { Rejection } from '../protocol/rejection.ts';
 import { type Access, type AccessConfig, readAccess } from './access.ts';
 import { createAgentTokens } from './agent-tokens.ts';
 import { NodeCache } from './node-cache.ts';
@@ -18,8 +19,8 @@ export interface KubernetesConfig extends AccessConfig {
   readonly agentAccount: string;
   /** From whom a token is wanted: from every agent, from those of names that are Nodes, from nobody. */
   readonly agentTokens: 'always' | 'nodes' | 'never';
-  /** For whom tokens of operators are made; null: for the API itself. */
-  readonly operatorAudience: string | null;
+  /** For whom tokens of operators are made, null for the API itself; nobody comes by the cluster where there is none. */
+  readonly operators: { readonly audience: string | null } | null;
 }
 
 export interface KubernetesParts {
@@ -41,7 +42,8 @@ export interface Kubernetes extends AsyncDisposable {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
   readonly cluster: Cluster;
-  readonly operators: Operators;
+  /** Null: the cluster makes nobody an operator here. */
+  readonly operators: Operators | null;
   /** The server's own. */
   readonly namespace: string;
   /** Why the cluster is not known at present; null where it is. */
@@ -84,13 +86,17 @@ function openWith(
     all: () => cache.all(),
     onChange: (listener) => cache.onChange(listener),
   };
-  const reviews = new TokenReviews({ requests, monotonic });
-  const nodeOfToken = createAgentTokens({ reviews, account: accountOf(config.agentAccount, namespace) });
+  const ofAgents = new TokenReviews({ requests, lane: 'agents', monotonic });
+  const ofPeople = new TokenReviews({ requests, lane: 'people', monotonic });
+  const nodeOfToken = createAgentTokens({
+    reviews: ofAgents,
+    account: accountOf(config.agentAccount, namespace),
+  });
   const labels: Readonly<Record<string, string>> = {};
   const wantsToken = {
     always: () => true,
     never: () => false,
-    // Before the first list nobody knows which names are Nodes: then it is wanted from all.
+    // While nobody knows which names are Nodes it is wanted from all.
     nodes: (name: string) => !watch.synced || cache.get(name) !== null,
   }[config.agentTokens];
   return {
@@ -98,7 +104,8 @@ function openWith(
     writer: createWriter({ requests, namespace, now }),
     cluster: {
       async providerIdOf(name) {
-        if (!watch.synced) throw new Error(`the cluster is not known at present: ${telling.text()}`);
+        if (!watch.synced)
+          throw new Rejection('enrolment_pending', `the cluster is not known at present: ${telling.text()}`);
         return cache.get(name)?.providerId ?? null;
       },
       nodeOfToken,
@@ -106,7 +113,8 @@ function openWith(
       systemUuidOf: (name) => cache.get(name)?.systemUuid ?? null,
       wantsToken,
     },
-    operators: createOperators({ reviews, requests, audience: config.operatorAudience, monotonic }),
+    operators:
+      config.operators && createOperators({ ...config.operators, reviews: ofPeople, requests, monotonic }),
     namespace,
     fault: telling.fault,
     async [Symbol.asyncDispose]() {

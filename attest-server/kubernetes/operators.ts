@@ -101,7 +101,7 @@ async function mayDo(
         resourceAttributes: { group: resourceGroup, resource: 'attestations', verb },
       },
     },
-    lane: 'reviews',
+    lane: 'people',
   });
   const status = review.safeParse(answer).data?.status;
   return status?.allowed === true && !status.denied;

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
+import type { Readable } from 'node:stream';
 import { ClusterError } from '../marking/ports.ts';
-import type { Access, Credentials } from './access.ts';
+import type { Access, Credentials, TlsOptions } from './access.ts';
 import { Lane } from './lane.ts';
 import { errorOf } from './status.ts';
 
@@ -24,17 +25,18 @@ export interface Request {
   readonly lane: LaneName;
 }
 
-/** What waits for nothing else: marks, questions whose are these tokens, lists and watches, and Events last. */
+/** What waits for nothing else: marks, tokens of agents and of people, lists, and Events last. */
 const lanes = {
   marks: { atOnce: 8, mayWait: 4096 },
-  reviews: { atOnce: 8, mayWait: 1024 },
+  agents: { atOnce: 8, mayWait: 1024 },
+  people: { atOnce: 4, mayWait: 256 },
   reads: { atOnce: 4, mayWait: 64 },
   events: { atOnce: 2, mayWait: 256 },
 } as const;
 type LaneName = keyof typeof lanes;
 
 export interface RequestEvents {
-  /** An answer came, with this HTTP status; null: none. `allowed` is false where a right is missing. */
+  /** An answer came, with this HTTP status; null: none. */
   readonly asked: (request: Pick<Request, 'verb' | 'resource'>, code: number | null) => void;
 }
 
@@ -69,7 +71,7 @@ export class Requests implements Disposable {
   readonly #ended = new AbortController();
   readonly #lanes: Readonly<Record<LaneName, Lane>>;
   #held: { readonly credentials: Credentials; readonly at: number } | null = null;
-  #agent: { readonly agent: Agent; readonly of: string } | null = null;
+  #agent: { readonly agent: Agent; readonly of: string; readonly tls: TlsOptions } | null = null;
 
   constructor({ access, on, monotonic, within = 10_000 }: RequestParts) {
     this.#access = access;
@@ -78,7 +80,8 @@ export class Requests implements Disposable {
     this.#within = within;
     this.#lanes = {
       marks: new Lane(lanes.marks),
-      reviews: new Lane(lanes.reviews),
+      agents: new Lane(lanes.agents),
+      people: new Lane(lanes.people),
       reads: new Lane(lanes.reads),
       events: new Lane(lanes.events),
     };
@@ -98,12 +101,13 @@ export class Requests implements Disposable {
     try {
       return parse(await readAll(answer));
     } catch (cause) {
-      throw new ClusterError('failed', `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
+      const reason = deadline.aborted ? 'unreachable' : 'failed';
+      throw new ClusterError(reason, `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
     }
   }
 
   /** An answer that goes on until the signal. Its head comes in time, or not at all. @throws ClusterError */
-  async stream(asked: Request, signal: AbortSignal): Promise<IncomingMessage> {
+  async stream(asked: Request, signal: AbortSignal): Promise<Readable> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error('no answer in time')), this.#within);
     try {
@@ -146,7 +150,13 @@ export class Requests implements Disposable {
     throw errorOf({ code, body, retryAfter: answer.headers['retry-after'], what: whatOf(asked), tests });
   }
 
-  #open(asked: Request, { headers, tls, agent }: Credentials, signal: AbortSignal): Promise<IncomingMessage> {
+  #open(
+    asked: Request,
+    credentials: Credentials,
+    signal: AbortSignal,
+    isAgain = false,
+  ): Promise<IncomingMessage> {
+    const { headers, tls, agent } = credentials;
     const { url } = this.#access;
     const body = asked.body === undefined ? null : JSON.stringify(asked.body);
     const query = new URLSearchParams({
@@ -176,7 +186,12 @@ export class Requests implements Disposable {
         },
         resolve,
       );
-      sent.once('error', reject);
+      sent.once('error', (error) => {
+        // The API closed a connection that was kept, just when it was to be used: nothing was heard of the request.
+        const isStale = sent.reusedSocket && 'code' in error && error.code === 'ECONNRESET';
+        if (!isStale || isAgain) reject(error);
+        else this.#open(asked, credentials, signal, true).then(resolve, reject);
+      });
       sent.end(body ?? undefined);
     });
   }
@@ -189,11 +204,13 @@ export class Requests implements Disposable {
   }
 
   /** Connections are kept; others are made where authority or certificate are others. */
-  #agentFor(tls: Credentials['tls']): Agent {
+  #agentFor(tls: TlsOptions): Agent {
+    if (this.#agent?.tls === tls) return this.#agent.agent;
     const of = JSON.stringify([tls.ca, tls.cert, tls.key].map((part) => part?.toString()));
-    if (this.#agent?.of !== of)
-      this.#agent = { agent: new Agent({ keepAlive: true, maxSockets: 64, timeout: 0 }), of };
-    return this.#agent.agent;
+    const agent =
+      this.#agent?.of === of ? this.#agent.agent : new Agent({ keepAlive: true, maxSockets: 64, timeout: 0 });
+    this.#agent = { agent, of, tls };
+    return agent;
   }
 }
 

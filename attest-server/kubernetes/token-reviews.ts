@@ -15,6 +15,8 @@ export interface TokenUser {
 
 export interface TokenReviewParts {
   readonly requests: Pick<Requests, 'json'>;
+  /** Agents and people wait for each other nowhere. */
+  readonly lane: 'agents' | 'people';
   /** Milliseconds of a clock that nobody sets. */
   readonly monotonic: () => number;
 }
@@ -56,13 +58,15 @@ interface Held {
 /** Asks the API whose tokens these are. What is held of a token is its digest. */
 export class TokenReviews {
   readonly #requests: TokenReviewParts['requests'];
+  readonly #lane: TokenReviewParts['lane'];
   readonly #monotonic: () => number;
   readonly #held = new LRUCache<string, Held>({ max: most });
   readonly #sources = new LRUCache<string, Rate>({ max: bounds.sources });
   readonly #inAll: Rate;
 
-  constructor({ requests, monotonic }: TokenReviewParts) {
+  constructor({ requests, lane, monotonic }: TokenReviewParts) {
     this.#requests = requests;
+    this.#lane = lane;
     this.#monotonic = monotonic;
     this.#inAll = new Rate(bounds.inAll, monotonic());
   }
@@ -118,7 +122,7 @@ export class TokenReviews {
           kind: 'TokenReview',
           spec: { token, ...(audience !== null && { audiences: [audience] }) },
         },
-        lane: 'reviews',
+        lane: this.#lane,
       }),
     );
     if (!answer.success)

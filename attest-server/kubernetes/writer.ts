@@ -226,21 +226,14 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
     async writeConfig(name, data) {
       const path = `${configMaps}/${encodeURIComponent(name)}`;
       const asked = { resource: 'configmaps', name, lane: 'events' } as const;
-      const held = await orNull(ask({ ...asked, verb: 'get', path }, configMap));
-      const whole = (metadata: object) => ({
-        apiVersion: 'v1',
-        kind: 'ConfigMap',
-        metadata: { name, namespace, ...metadata },
-        data: { ...held?.data, ...data },
-      });
-      if (held === null) await requests.json({ ...asked, verb: 'create', path: configMaps, body: whole({}) });
-      else
-        await requests.json({
-          ...asked,
-          verb: 'update',
-          path,
-          body: whole({ resourceVersion: held.metadata.resourceVersion }),
-        });
+      const held = await orNull(ask({ ...asked, verb: 'get', path }, wholeConfigMap));
+      if (held === null) {
+        const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data };
+        await requests.json({ ...asked, verb: 'create', path: configMaps, body });
+      } else {
+        const body = { ...held, data: { ...held.data, ...data } };
+        await requests.json({ ...asked, verb: 'update', path, body });
+      }
     },
 
     async workloads() {
@@ -325,6 +318,9 @@ const asNode: z.ZodType<ClusterNode> = z.unknown().transform((object, context) =
     return z.NEVER;
   }
 });
+
+/** With all that others wrote into it: it is replaced as a whole. */
+const wholeConfigMap = configMap.extend({ metadata: configMap.shape.metadata.loose() }).loose();
 
 /** Groups that are none stand for all of today and tomorrow. */
 function covers(held: readonly string[], wanted: readonly string[]): boolean {

@@ -10,8 +10,7 @@ const undecidedFor = 30 * 60_000;
 
 /** How many nodes must fail alike to open it; how many taints of drift a group may get in a window, and may carry. */
 export const opensAt = (nodes: number): number => Math.max(3, nodes * 0.2);
-export const mayGet = (nodes: number): number => Math.max(1, Math.floor(nodes * 0.1));
-export const mayCarry = mayGet;
+export const tenthOf = (nodes: number): number => Math.max(1, Math.floor(nodes * 0.1));
 
 /** A node as the breaker sees it. */
 export interface BreakerNode {
@@ -223,8 +222,8 @@ export class Breaker {
       };
       if (!isOver && (known !== undefined || opened.has(key) || mass.has(key))) hold('breaker');
       else if (this.#inDoubt) delays.set(name, 'doubt');
-      else if (!isOver && carried >= mayCarry(base)) hold('standing_cap');
-      else if (got >= mayGet(base)) delays.set(name, 'limiter');
+      else if (!isOver && carried >= tenthOf(base)) hold('standing_cap');
+      else if (got >= tenthOf(base)) delays.set(name, 'limiter');
       else {
         ready.push(name);
         carried += 1;

@@ -6,7 +6,8 @@ import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';
 import type { LatchKeeper } from './latch-keeper.ts';
-import type { ClusterNodes, ClusterWriter, Exemption, Hold, Latch, Pause } from './ports.ts';
+import type { ClusterNodes, ClusterWriter, Committed, Exemption, Hold, Latch, Pause } from './ports.ts';
+import { type TrialMarks, type TriedVerdict, trialMarks } from './trial-marks.ts';
 import { type CoveredNode, type TrustTrial, trustTrial } from './trust.ts';
 import { type OursOnNode, oursOn, type Unmarked, unmarkAll } from './unmark.ts';
 
@@ -32,6 +33,9 @@ export interface ControlParts {
   /** As people see it; null: no node of that name is enrolled. */
   readonly stateOf: (node: string) => NodeState | null;
   readonly isEnrolled: (node: string) => boolean;
+  readonly committed: Pick<Committed, 'status'>;
+  /** The Node that this server runs on; null: not known. */
+  readonly ownNode: string | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -82,16 +86,18 @@ export interface Control {
     groups: readonly string[],
     by: string,
   ): Promise<{ readonly faults: readonly string[] } | ClusterShown>;
+  /** What a Node would be marked with by this verdict; null where the cluster has none of that name. */
+  tryMarks(node: string, tried: TriedVerdict): TrialMarks | null;
   tryUnmark(): { readonly latched: boolean; readonly nodes: readonly OursOnNode[] };
   /**
-   * Pauses all marking, and removes every mark.
+   * Pauses all marking, and removes every mark; or says why another server would put them back.
    * @throws Rejection `latched`; ClusterError; UnmarkFailed
    */
   unmark(request: {
     readonly by: string;
     readonly reason: string | null;
     readonly clusterUid: string | null;
-  }): Promise<Unmarked>;
+  }): Promise<Unmarked | { readonly refused: string }>;
 }
 
 /** How long whoever looks waits for an API that gives no answer, in milliseconds. */
@@ -104,6 +110,12 @@ export function createControl(parts: ControlParts): Control {
   const readUid = async () => {
     uid ??= await writer.uid();
     return uid;
+  };
+  /** Never green on missing data: a verdict that is over trusts nobody. */
+  const stateNow = (node: string): NodeState => {
+    const state = stateOf(node) ?? 'pending';
+    const expiresAt = parts.committed.status(node)?.expiresAt ?? null;
+    return state === 'trusted' && expiresAt !== null && expiresAt <= now() ? 'unknown' : state;
   };
   const failing = () => withDecisions(marking.failing(), decisions.holds());
   const shown = async (): Promise<ClusterShown> => {
@@ -155,7 +167,7 @@ export function createControl(parts: ControlParts): Control {
       const covered: CoveredNode[] = [];
       for (const { name } of nodes.all()) {
         const group = rules.groupOf(name);
-        if (rules.isLatched(groups, group)) covered.push({ name, group, state: stateOf(name) ?? 'pending' });
+        if (rules.isLatched(groups, group)) covered.push({ name, group, state: stateNow(name) });
       }
       const trial = trustTrial(covered, await writer.workloads(), keys);
       return { ...trial, faults: rules.notLatchable(groups) };
@@ -168,6 +180,12 @@ export function createControl(parts: ControlParts): Control {
       await keeper.enable(latch);
       return shown();
     },
+    tryMarks(name, tried) {
+      const node = nodes.get(name);
+      if (node === null) return null;
+      const by = { keys, ownNode: parts.ownNode, exemption: decisions.exemption(name), now: now() };
+      return trialMarks(tried, parts.committed.status(name), node, by);
+    },
     tryUnmark: () => ({ latched: decisions.latch() !== null, nodes: oursOn(nodes.all(), taintKeys) }),
     async unmark({ by, reason, clusterUid }) {
       const cluster = await readUid();
@@ -175,6 +193,9 @@ export function createControl(parts: ControlParts): Control {
       const latch = unite(decisions.latch(), await writer.readLatch());
       const refused = refusedUnmarking(latch, { clusterUid, reason }, cluster);
       if (refused !== null) throw new Rejection('latched', refused);
+      const lease = marking.lease();
+      if (lease !== null && !lease.isOurs)
+        return { refused: `another server marks these nodes (${lease.holder}): stop it first, or ask it` };
       await decisions.setPause(by, reason ?? 'all marks are removed');
       const unmarked = await unmarkAll({
         nodes: () => nodes.all(),

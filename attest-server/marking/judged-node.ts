@@ -80,7 +80,7 @@ function beganAnew(status: NodeStatus | null, trustedAt: number | null): boolean
 }
 
 /** All that counts against it must be drift: an attacker who changes the kernel as well hides behind no update. */
-function driftOf(state: NodeState, reasons: readonly Reason[]): Drift | null {
+export function driftOf(state: NodeState, reasons: readonly Reason[]): Drift | null {
   if (state !== 'untrusted' && state !== 'pending') return null;
   const against = reasons.filter(({ severity }) => severity === 'fail');
   const [first] = against;

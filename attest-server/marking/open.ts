@@ -54,16 +54,26 @@ export interface Marking extends AsyncDisposable {
   figures(): MarkingFigures;
   /** Something of this node is another: its record, or its group. */
   wake(node: string): void;
+  /** A node of this name is none any more. */
+  revoked(node: string): void;
   /** Other rules are in force. */
   rulesChanged(): void;
 }
 
-/** Milliseconds between two looks at what is due. */
-const tickEvery = 1000;
-const latchEvery = 60_000;
+/** Milliseconds between two looks at what is due, at the lease and at the latch. */
+export interface MarkingTimings {
+  readonly tickEvery: number;
+  readonly renewEvery: number;
+  readonly latchEvery: number;
+}
+const usualTimings: MarkingTimings = { tickEvery: 1000, renewEvery, latchEvery: 60_000 };
 
 /** @throws Error where what people decided cannot be read */
-export async function openMarking(config: MarkingConfig, parts: MarkingParts): Promise<Marking> {
+export async function openMarking(
+  config: MarkingConfig,
+  parts: MarkingParts,
+  timings: MarkingTimings = usualTimings,
+): Promise<Marking> {
   const { nodes, writer, committed, store, now, monotonic, report, groupOf } = parts;
   const { keys, ownNode } = config;
   const decisions = await loadDecisions({ store, now });
@@ -107,9 +117,9 @@ export async function openMarking(config: MarkingConfig, parts: MarkingParts): P
       lease.tell();
       reconciler.tick();
       decisions.endDue().catch(failed);
-    }, tickEvery),
-    setInterval(() => void lease.renew().catch(failed), renewEvery),
-    setInterval(() => void keeper.look().catch(failed), latchEvery),
+    }, timings.tickEvery),
+    setInterval(() => void lease.renew().catch(failed), timings.renewEvery),
+    setInterval(() => void keeper.look().catch(failed), timings.latchEvery),
   ];
   const begun = Promise.all([lease.renew(), keeper.look()]).catch(failed);
   const holder = () => {
@@ -127,11 +137,18 @@ export async function openMarking(config: MarkingConfig, parts: MarkingParts): P
       rules: parts.rules,
       stateOf: parts.stateOf,
       isEnrolled: parts.isEnrolled,
+      committed,
+      ownNode,
       now,
     }),
     shown: (node) => reconciler.shown(node),
     figures: () => figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
     wake: (node) => reconciler.wake(node),
+    revoked(node) {
+      // Another machine may come under that name: nobody exempted it.
+      decisions.endExemption(node, 'server', 'its enrolment was revoked').catch(failed);
+      reconciler.wake(node);
+    },
     rulesChanged: () => reconciler.wakeAll(),
     async [Symbol.asyncDispose]() {
       for (const timer of timers) clearInterval(timer);

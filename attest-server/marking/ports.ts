@@ -36,7 +36,10 @@ export interface ClusterNode {
 
 /** What the cluster has; kept up to date by a watch, so that reading it costs no request. */
 export interface ClusterNodes {
-  /** False until the first whole list is there: nothing may be concluded from an absence before. */
+  /**
+   * False until the first whole list is there, and again where nothing was heard for three minutes: nothing may be
+   * concluded from an absence then.
+   */
   synced(): boolean;
   get(name: string): ClusterNode | null;
   all(): Iterable<ClusterNode>;

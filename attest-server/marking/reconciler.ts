@@ -1,4 +1,4 @@
-import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
+import { type Doubt, delays, type EnforcementAction, type Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
 import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
 import { backOff } from './back-off.ts';
@@ -200,7 +200,7 @@ export class Reconciler {
     for (const node of this.#parts.nodes.all()) {
       const known = this.#knownOf(node);
       const { judged } = this.#assess(node, known);
-      if (judged.drift !== null && isTainted(marksOn(node, keys), keys)) breaker.grant(node.name, at);
+      if (judged.drift !== null && isTainted(marksOn(node, keys), judged, keys)) breaker.grant(node.name, at);
     }
     this.wakeAll();
   }
@@ -330,7 +330,10 @@ export class Reconciler {
     }
     let current = node;
     if (spec.actions.length > 0) {
-      if (judged.drift !== null && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
+      // What a Node gets that was made anew while its taint is held back is no taint of drift.
+      const isHeld = delays.some((delay) => delay === marks.suppressed);
+      if (judged.drift !== null && !isHeld && spec.actions.includes('taint_add'))
+        breaker.grant(node.name, at);
       current = await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
       this.#assess(current, known);
     }
@@ -414,7 +417,7 @@ export class Reconciler {
       const breakable = {
         group: judged.group,
         drift: judged.drift,
-        isTainted: judged.drift !== null && isTainted(marksOn(node, keys), keys),
+        isTainted: judged.drift !== null && isTainted(marksOn(node, keys), judged, keys),
         mayBeTainted: isOn && (judged.state === 'untrusted' || judged.isReproving),
       };
       breaker.set(name, breakable, at, since);
@@ -597,8 +600,10 @@ function isOlder(told: ClusterNode, written: ClusterNode): boolean {
   return /^\d{1,20}$/.test(a) && /^\d{1,20}$/.test(b) ? BigInt(a) < BigInt(b) : a !== b;
 }
 
-function isTainted({ taints }: MarksOnNode, { untrusted, reproving }: TaintKeys): boolean {
-  return taints.some(({ key }) => key === untrusted || key === reproving);
+/** Whether it carries the taint that its state asks for. */
+function isTainted({ taints }: MarksOnNode, { state }: JudgedNode, keys: TaintKeys): boolean {
+  const wanted = state === 'untrusted' ? keys.untrusted : keys.reproving;
+  return taints.some(({ key }) => key === wanted);
 }
 
 /** The same marks in other words: they can wait, so that a node that changes each second loads no API. */

@@ -2,7 +2,7 @@
 const lossesOfFlapping = 3;
 const within = 3_600_000;
 /** For which a node that flaps must keep its trust before it has its marks back, in milliseconds. */
-export const settlesIn = 5 * 60_000;
+const settlesIn = 5 * 60_000;
 
 /**
  * Whether a node keeps what it gains. To lose trust is told at once, always; to have it back takes a while for a node that

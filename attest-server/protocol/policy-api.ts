@@ -3,7 +3,7 @@ import { listOf, referenceView, sharedReference } from './api.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
-import { aspectSchema, type NodeState, nodeStateSchema, reasonSchema } from './verdict.ts';
+import { aspectSchema, modeSchema, type NodeState, nodeStateSchema, reasonSchema } from './verdict.ts';
 
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;
@@ -22,7 +22,15 @@ export const simulateRequest = simulatedPage.extend({
   file: z.string().min(1).max(255).default('policy.yaml'),
 });
 
-const side = z.object({ state: nodeStateSchema, group: z.string(), reasons: z.array(reasonSchema) });
+const side = z.object({
+  state: nodeStateSchema,
+  group: z.string(),
+  // A server of before does not say it.
+  mode: modeSchema.optional(),
+  reasons: z.array(reasonSchema),
+});
+const marks = z.object({ taints: z.array(z.string()), label: z.boolean() });
+export type MarksView = z.infer<typeof marks>;
 export const simulatedNode = z.object({
   node: z.string(),
   /** By what is in force, on the same evidence; null where there is none that can be judged. */
@@ -31,9 +39,14 @@ export const simulatedNode = z.object({
   changed: z.boolean(),
   /** Why there is nothing to compare. */
   note: z.string().nullable(),
+  /** What its Node would carry in the end, whatever the breaker delays; null where the cluster has no Node of that name. */
+  marks: z.object({ before: marks.nullable(), after: marks }).nullable().default(null),
 });
 export type SimulatedNodeView = z.infer<typeof simulatedNode>;
-export const simulateAnswer = listOf(simulatedNode);
+export const simulateAnswer = listOf(simulatedNode).extend({
+  /** Where the latch would refuse this policy. */
+  latched: z.array(z.object({ line: z.int(), field: z.string(), text: z.string() })).default([]),
+});
 
 /** A page of what a step of a reference's life would do. A server of before gives `items` and `next` alone. */
 export const referenceTrial = z.object({

@@ -3,22 +3,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Admission } from './admission.ts';
+import { admissionPolicies } from './admission-policies.ts';
 import { Api } from './api.ts';
 import { openAuthorizer } from './authorizer.ts';
 import { bootstrapObjects } from './bootstrap-objects.ts';
-import { builtinTypes } from './builtin-types.ts';
+import { builtinTypes, serviceAccounts } from './builtin-types.ts';
 import { makeCertificate } from './certificate.ts';
 import { CustomResources, definitions } from './custom-resources.ts';
 import { parseJson } from './decode.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
+import { impersonated } from './impersonation.ts';
 import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { type NodeOptions, nodeObject } from './node-object.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { ObjectStore } from './object-store.ts';
 import { timestampOf } from './object-verbs.ts';
+import { questions, type Reviewer } from './questions.ts';
 import { RequestLog } from './request-log.ts';
+import { apiAudience, ServiceTokens } from './service-tokens.ts';
 import { expired } from './status.ts';
 import { administrator, StaticTokens, type User } from './users.ts';
 import { errorLine } from './watch.ts';
@@ -28,8 +32,10 @@ export interface ApiServerOptions {
   readonly rbac?: boolean;
   /** The admission plugin NodeRestriction; default: on. */
   readonly nodeRestriction?: boolean;
-  /** Changes that watches can go back to; default 10,000. */
+  /** Changes that watches can go back to; default 5,000. */
   readonly history?: number;
+  /** Milliseconds until a new admission policy acts, as in a cluster, where it takes about a second; default 0. */
+  readonly settleMs?: number;
   /** Milliseconds between the bookmarks of a watch; default: a minute, as in a cluster. */
   readonly bookmarkEvery?: number;
 }
@@ -73,7 +79,7 @@ export interface ApiServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-const usualHistory = 10_000;
+const usualHistory = 5_000;
 const usualBookmarkEvery = 60_000;
 
 export async function openApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
@@ -88,6 +94,9 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     const log = new RequestLog();
     let skew = 0;
     const now = () => Date.now() + skew;
+    const authorizer = openAuthorizer(store, options.rbac !== false);
+    const settleMs = options.settleMs ?? 0;
+    const policies = admissionPolicies({ store, authorizer, now, settleMs });
     const restriction = options.nodeRestriction === false ? () => undefined : nodeRestriction(store);
     const lifecycle = namespaceLifecycle(store);
     const admission: Admission = {
@@ -95,22 +104,56 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
         lifecycle(attempt);
         restriction(attempt);
       },
-      validate: () => undefined,
+      validate: policies,
     };
     const custom = new CustomResources(store);
-    const authorizer = openAuthorizer(store, options.rbac !== false);
+    const reviewer: Reviewer = (token, audiences) => {
+      const user = tokens.userOf(token);
+      if (user === null) return serviceTokens.review(token, audiences);
+      // A token file knows no audiences: its tokens are for the API itself.
+      return audiences.includes(apiAudience) ? { user, audiences: [apiAudience] } : 'unknown';
+    };
+    const tokenRequest = {
+      operation: 'CREATE',
+      type: serviceAccounts,
+      subresource: 'token',
+      old: null,
+    } as const;
+    const serviceTokens = new ServiceTokens({
+      ...{ store, now },
+      admit(attempt) {
+        const whole = { ...tokenRequest, ...attempt, dryRun: false };
+        admission.admit(whole);
+        admission.validate(whole);
+      },
+    });
     const api = new Api({
       ...{ store, authorizer, admission, faults, log, now },
-      types: () => [...builtinTypes, definitions, ...custom.types()],
+      types: () => [...builtinTypes, ...custom.types()],
       removed: (type, object) => {
         if (type === definitions) custom.removeOf(object);
       },
-      questions: [],
-      makers: [],
+      pages: new Map([
+        ['/openid/v1/jwks', () => serviceTokens.keySet()],
+        [
+          '/.well-known/openid-configuration',
+          () => serviceTokens.configuration(`https://127.0.0.1:${door.port}`),
+        ],
+      ]),
+      questions: questions(reviewer, authorizer),
+      makers: [
+        {
+          ...{ plural: 'serviceaccounts', subresource: 'token' },
+          make: (request, body, user) => serviceTokens.make(request, body, user),
+        },
+      ],
     });
     const door = new Door({
       certificate,
-      authenticate: (token) => tokens.userOf(token),
+      authenticate(token, headers) {
+        const found = reviewer(token, [apiAudience]);
+        return typeof found === 'string' ? null : impersonated(found.user, headers, authorizer);
+      },
       handle: (request) => api.handle(request),
       now,
       bookmarkEvery: options.bookmarkEvery ?? usualBookmarkEvery,

@@ -9,6 +9,7 @@ import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts
 import { listText } from './list.ts';
 import type { ObjectStore } from './object-store.ts';
 import { type Caller, ObjectVerbs, type Outcome } from './object-verbs.ts';
+import { describeApi } from './openapi.ts';
 import type { RequestLog } from './request-log.ts';
 import { keyOf, type ResourceType, tableOf } from './resource-type.ts';
 import { matcherOf } from './selectors.ts';
@@ -39,6 +40,8 @@ export interface ApiParts {
   readonly store: ObjectStore;
   /** Those of custom resources come and go. */
   readonly types: () => readonly ResourceType[];
+  /** What stands at a path that is about no resource. */
+  readonly pages: ReadonlyMap<string, () => JsonObject>;
   readonly questions: readonly Question[];
   /** POST to a subresource that makes something else, such as a token. */
   readonly makers: readonly Maker[];
@@ -86,7 +89,7 @@ export class Api {
 
   async #struck(request: ApiRequest, about: ResourceRequest | null): Promise<Answer> {
     const { user } = request;
-    const effects = this.#parts.faults.strike(user, about, user.groups.includes('system:masters'));
+    const effects = this.#parts.faults.strike(user, about);
     for (const effect of effects) {
       if (effect.kind === 'latency') await delay(effect.ms, undefined, { ref: false });
       if (effect.kind === 'drop') return { code: 0 };
@@ -121,7 +124,11 @@ export class Api {
   #plain(path: string): Answer {
     if (path === '/version' || path === '/version/') return jsonAnswer(200, version);
     if (['/livez', '/readyz', '/healthz'].includes(path)) return textAnswer(200, 'ok');
-    const found = discover(path.replace(/\/$/, ''), this.#parts.types(), this.#parts.questions);
+    const page = this.#parts.pages.get(path);
+    if (page !== undefined) return jsonAnswer(200, page());
+    const its = path.replace(/\/$/, '');
+    const types = this.#parts.types();
+    const found = discover(its, types, this.#parts.questions) ?? describeApi(its, types);
     return found === null ? textAnswer(404, '404 page not found\n') : jsonAnswer(200, found);
   }
 

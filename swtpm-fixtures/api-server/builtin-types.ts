@@ -1,4 +1,7 @@
+import { checkBinding, checkPolicy } from './admission-policies.ts';
+import { definitions } from './custom-resources.ts';
 import { withoutEmptyLists } from './decode.ts';
+import { coreEvents, modernEvents } from './event-types.ts';
 import { isEqual, isObject, type KubeObject, without } from './json.ts';
 import { nodeLists, usualLists } from './list-shapes.ts';
 import { namespaceStrategy } from './namespace-rules.ts';
@@ -35,7 +38,7 @@ const usual = {
 const rbac = { ...usual, group: 'rbac.authorization.k8s.io', version: 'v1' };
 const admission = { ...usual, group: 'admissionregistration.k8s.io', version: 'v1', namespaced: false };
 
-export const nodes: ResourceType = {
+const nodes: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'nodes', singular: 'node', kind: 'Node', shortNames: ['no'] },
   namespaced: false,
@@ -44,7 +47,7 @@ export const nodes: ResourceType = {
   strategy: nodeStrategy,
 };
 
-export const namespaces: ResourceType = {
+const namespaces: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'namespaces', singular: 'namespace', kind: 'Namespace' },
   shortNames: ['ns'],
@@ -67,7 +70,7 @@ export const serviceAccounts: ResourceType = {
   unconditionalUpdate: false,
 };
 
-export const pods: ResourceType = {
+const pods: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'pods', singular: 'pod', kind: 'Pod', shortNames: ['po'] },
   subresources: ['status'],
@@ -84,6 +87,9 @@ export const builtinTypes: readonly ResourceType[] = [
   namespaces,
   serviceAccounts,
   pods,
+  coreEvents,
+  modernEvents,
+  definitions,
   {
     ...usual,
     ...{ group: '', version: 'v1', plural: 'configmaps', singular: 'configmap', kind: 'ConfigMap' },
@@ -117,7 +123,7 @@ export const builtinTypes: readonly ResourceType[] = [
     kind: 'ValidatingAdmissionPolicy',
     subresources: ['status'],
     unconditionalUpdate: false,
-    strategy: withGeneration(plainStrategy(true)),
+    strategy: { ...withGeneration(withPolicyDefaults(plainStrategy(true))), validate: checkPolicy },
   },
   {
     ...admission,
@@ -125,12 +131,30 @@ export const builtinTypes: readonly ResourceType[] = [
     singular: 'validatingadmissionpolicybinding',
     kind: 'ValidatingAdmissionPolicyBinding',
     unconditionalUpdate: false,
-    strategy: withGeneration(plainStrategy(false)),
+    strategy: { ...withGeneration(plainStrategy(false)), validate: checkBinding },
   },
 ];
 
+function withPolicyDefaults(strategy: Strategy): Strategy {
+  const complete = (object: KubeObject): KubeObject => {
+    const { spec } = object;
+    if (!isObject(spec)) return object;
+    const constraints = isObject(spec.matchConstraints) ? spec.matchConstraints : {};
+    const matchConstraints = {
+      ...{ matchPolicy: 'Equivalent', namespaceSelector: {}, objectSelector: {} },
+      ...constraints,
+    };
+    return { ...object, spec: { failurePolicy: 'Fail', ...spec, matchConstraints } };
+  };
+  return {
+    ...strategy,
+    prepareCreate: (object) => complete(strategy.prepareCreate(object)),
+    prepareUpdate: (object, old, part) => complete(strategy.prepareUpdate(object, old, part)),
+  };
+}
+
 /** Counts the changes of what is wanted: everything but metadata and status. */
-export function withGeneration(strategy: Strategy): Strategy {
+function withGeneration(strategy: Strategy): Strategy {
   const wanted = (object: KubeObject) => without(object, 'metadata', 'status');
   const counted = (object: KubeObject, generation: number): KubeObject => ({
     ...object,

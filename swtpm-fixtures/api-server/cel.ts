@@ -1,4 +1,4 @@
-import { Environment } from '@marcbachmann/cel-js';
+import { Environment, type Optional } from '@marcbachmann/cel-js';
 import { isList, isObject, type Json } from './json.ts';
 
 /** An expression that was checked once. */
@@ -43,6 +43,10 @@ class SetsLibrary {}
 
 function registerLibraries(environment: Environment): void {
   environment
+    .registerOperator('optional == optional', (one: Optional, other: Optional) => {
+      if (!one.hasValue() || !other.hasValue()) return one.hasValue() === other.hasValue();
+      return isSame(one.value(), other.value());
+    })
     .registerFunction('string.find(string): string', (text: string, pattern: string) => {
       return new RegExp(pattern, 'u').exec(text)?.[0] ?? '';
     })
@@ -93,8 +97,13 @@ function isOrdered(one: unknown, other: unknown): boolean {
   return Number(one) <= Number(other);
 }
 
+/** The same text for the same value, whatever the order of its members. */
 function textOf(value: unknown): string {
-  return JSON.stringify(value, (_, member: unknown) => (typeof member === 'bigint' ? `${member}n` : member));
+  return JSON.stringify(value, (_, member: unknown) => {
+    if (typeof member === 'bigint') return `${member}n`;
+    if (typeof member !== 'object' || member === null || Array.isArray(member)) return member;
+    return Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)));
+  });
 }
 
 export function firstLine(text: string): string {

@@ -1,6 +1,6 @@
 import type { ResourceRequest } from './api-request.ts';
 import { ApiError, conflict, forbidden, internalError, staleObject, tooManyRequests } from './status.ts';
-import type { User } from './users.ts';
+import { administrator, type User } from './users.ts';
 
 /** What goes wrong, with which requests, and how often. Empty conditions: all requests. */
 export interface Fault {
@@ -54,11 +54,11 @@ export class Faults {
   }
 
   /** Those that strike this request, in the order in which they were added. */
-  strike(user: User, request: ResourceRequest | null, isAdministrator: boolean): readonly Effect[] {
+  strike(user: User, request: ResourceRequest | null): readonly Effect[] {
     const struck: Effect[] = [];
     for (const active of this.#active) {
       const { fault } = active;
-      if (!isMeant(fault, user, request, isAdministrator)) continue;
+      if (!isMeant(fault, user, request)) continue;
       const isTurn = active.seen % (fault.every ?? 1) === 0;
       active.seen += 1;
       if (!isTurn || active.left === 0) continue;
@@ -89,14 +89,9 @@ export function errorOf(effect: Effect, request: ResourceRequest | null): ApiErr
   }
 }
 
-function isMeant(
-  fault: Fault,
-  user: User,
-  request: ResourceRequest | null,
-  isAdministrator: boolean,
-): boolean {
+function isMeant(fault: Fault, user: User, request: ResourceRequest | null): boolean {
   const { verbs, resource, subresource } = fault;
-  if (fault.user === undefined ? isAdministrator : fault.user !== user.name) return false;
+  if (fault.user === undefined ? user.name === administrator.name : fault.user !== user.name) return false;
   if (verbs !== undefined && (request === null || !verbs.includes(request.verb))) return false;
   if (resource !== undefined && resource !== request?.resource) return false;
   return subresource === undefined || subresource === request?.subresource;

@@ -8,55 +8,49 @@ import type { ListShapes } from './list-shapes.ts';
 export type FieldSet = ReadonlyMap<string, Json>;
 
 /** Nobody owns these: they are the object's identity, or the server's own. */
-const unowned: readonly string[] = [
+const unowned: ReadonlySet<string> = new Set([
   ...['apiVersion', 'kind'],
   ...['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'managedFields', 'creationTimestamp'].map(
     (name) => `metadata.${name}`,
   ),
   ...['deletionTimestamp', 'deletionGracePeriodSeconds', 'generateName'].map((name) => `metadata.${name}`),
-];
+]);
 
 export function fieldsOf(object: JsonObject, shapes: ListShapes): FieldSet {
   const found = new Map<string, Json>();
-  visit(object, [], '', shapes, found);
+  visit(object, '', '', shapes, found);
   return found;
 }
 
-/** A path as text, by which sets are compared. */
-function textOf(steps: readonly string[]): string {
-  return steps.join('\n');
-}
-
-function visit(
-  value: Json,
-  steps: readonly string[],
-  path: string,
-  shapes: ListShapes,
-  found: Map<string, Json>,
-): void {
+/** @param steps the path as text, by which sets are compared */
+function visit(value: Json, steps: string, path: string, shapes: ListShapes, found: Map<string, Json>): void {
   const shape = shapes.get(path);
   if (isObject(value) && shape !== 'atomic') {
     const members = Object.entries(value);
-    if (members.length === 0 && steps.length > 0) found.set(textOf(steps), value);
+    if (members.length === 0 && steps !== '') found.set(steps, value);
     for (const [name, member] of members) {
       const inner = path === '' ? name : `${path}.${name}`;
-      if (!unowned.includes(inner)) visit(member, [...steps, `f:${name}`], inner, shapes, found);
+      if (!unowned.has(inner)) visit(member, joined(steps, `f:${name}`), inner, shapes, found);
     }
     return;
   }
   if (!isList(value) || shape === undefined || shape === 'atomic') {
-    found.set(textOf(steps), value);
+    found.set(steps, value);
     return;
   }
-  if (value.length === 0) found.set(textOf(steps), value);
+  if (value.length === 0) found.set(steps, value);
   for (const item of value) {
-    const inner = [...steps, stepOf(item, shape.keys)];
-    if (shape.keys === null) found.set(textOf(inner), item);
+    const inner = joined(steps, stepOf(item, shape.keys));
+    if (shape.keys === null) found.set(inner, item);
     else {
-      found.set(textOf([...inner, '.']), true);
+      found.set(joined(inner, '.'), true);
       visit(item, inner, path, shapes, found);
     }
   }
+}
+
+function joined(steps: string, step: string): string {
+  return steps === '' ? step : `${steps}\n${step}`;
 }
 
 /** How an item of a list is named in a path. */
@@ -92,13 +86,13 @@ export function treeOf(paths: Iterable<string>): JsonObject {
 /** The paths of such a tree. */
 export function pathsOf(tree: Json | undefined): readonly string[] {
   const found: string[] = [];
-  const walk = (at: Json | undefined, steps: readonly string[]): void => {
+  const walk = (at: Json | undefined, steps: string): void => {
     if (!isObject(at)) return;
     const members = Object.entries(at);
-    if (members.length === 0 && steps.length > 0) found.push(textOf(steps));
-    for (const [step, inner] of members) walk(inner, [...steps, step]);
+    if (members.length === 0 && steps !== '') found.push(steps);
+    for (const [step, inner] of members) walk(inner, joined(steps, step));
   };
-  walk(tree, []);
+  walk(tree, '');
   return found;
 }
 

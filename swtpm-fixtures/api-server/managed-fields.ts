@@ -62,7 +62,9 @@ export function apply(
   const ownedByOthers = new Set(others.flatMap(({ paths }) => [...paths]));
   const merged = old === null ? config : withIdentity(mergeTyped(old, config, '', shapes), old);
   // What it applied before and does not any more goes, unless somebody else wants it too.
-  const dropped = [...(own?.paths ?? [])].filter((path) => !wanted.has(path) && !ownedByOthers.has(path));
+  const dropped = [...(own?.paths ?? [])].filter(
+    (path) => !wanted.has(path) && !ownedByOthers.has(path) && !isHeld(path, ownedByOthers),
+  );
   const pruned = dropped.reduce<Json>((value, path) => prune(value, path.split('\n'), '', shapes), merged);
   if (!isKubeObject(pruned)) throw new Error('an applied object lost its metadata');
   const after = fieldsOf(pruned, shapes);
@@ -81,6 +83,13 @@ export function apply(
 
 function isKubeObject(value: Json): value is KubeObject {
   return isObject(value) && isObject(value.metadata) && typeof value.kind === 'string';
+}
+
+/** An item of a list stays while somebody else owns something in it. */
+function isHeld(path: string, others: ReadonlySet<string>): boolean {
+  if (!path.endsWith('\n.')) return false;
+  const inside = path.slice(0, -1);
+  return [...others].some((other) => other.startsWith(inside));
 }
 
 /** A configuration says nothing of these, whatever stands in it. */
@@ -157,11 +166,16 @@ function conflictOf(conflicts: readonly { readonly entry: Entry; readonly path: 
     field: shownPath(path),
   }));
   const [first] = causes;
-  const message =
-    causes.length === 1
-      ? `Apply failed with 1 conflict: ${first?.message}: ${first?.field}`
-      : `Apply failed with ${causes.length} conflicts: ${causes.map(({ message: text, field }) => `${text}: ${field}`).join('\n')}`;
-  return new ApiError(409, 'Conflict', message, { causes });
+  if (causes.length === 1) {
+    const message = `Apply failed with 1 conflict: ${first?.message}: ${first?.field}`;
+    return new ApiError(409, 'Conflict', message, { causes });
+  }
+  const byManager = Map.groupBy(causes, ({ message }) => message);
+  const lines = [...byManager].map(([message, its]) =>
+    [`${message.replace(/^conflict /, 'conflicts ')}:`, ...its.map(({ field }) => `- ${field}`)].join('\n'),
+  );
+  const text = `Apply failed with ${causes.length} conflicts: ${lines.join('\n')}`;
+  return new ApiError(409, 'Conflict', text, { causes });
 }
 
 function managerText({ manager, operation, subresource, apiVersion }: Entry): string {

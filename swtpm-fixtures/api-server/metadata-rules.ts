@@ -74,11 +74,11 @@ export function checkLabelValue(field: string, value: string): readonly Cause[] 
   ];
 }
 
-export function isSubdomain(name: string): boolean {
+function isSubdomain(name: string): boolean {
   return name.length <= 253 && subdomain.test(name);
 }
 
-export function isDnsLabel(name: string): boolean {
+function isDnsLabel(name: string): boolean {
   return name.length <= 63 && label.test(name);
 }
 

@@ -40,7 +40,8 @@ function complete(object: KubeObject): KubeObject {
 function checkTaints(object: KubeObject): readonly Cause[] {
   const seen = new Set<string>();
   return listAt(object, 'spec', 'taints').flatMap((taint, index) => {
-    const field = `spec.taints[${index}]`;
+    // So the real one names them, although they stand in the spec.
+    const field = `metadata.taints[${index}]`;
     const [key = '', value = '', effect = ''] = ['key', 'value', 'effect'].map((name) => textAt(taint, name));
     const pair = `${key}:${effect}`;
     const isSecond = seen.has(pair);

@@ -13,6 +13,11 @@ export class Stored {
     this.#text ??= JSON.stringify(this.object);
     return this.#text;
   }
+
+  /** It is not shown any more, but to a watch that is late. */
+  forgetText(): void {
+    this.#text = undefined;
+  }
 }
 
 export interface StoredChange {
@@ -64,8 +69,8 @@ export class ObjectStore {
     return found.sort(([one], [other]) => (one < other ? -1 : 1));
   }
 
-  size(table: string): number {
-    return this.#tables.get(table)?.size ?? 0;
+  tables(): readonly string[] {
+    return [...this.#tables.keys()];
   }
 
   put(table: string, key: string, object: KubeObject): Stored {
@@ -124,5 +129,6 @@ export class ObjectStore {
       this.#forgotten = gone.at(-1)?.revision ?? this.#forgotten;
     }
     for (const listener of this.#listeners) listener(change);
+    change.before?.forgetText();
   }
 }

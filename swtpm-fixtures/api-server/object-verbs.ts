@@ -1,14 +1,16 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
+import { configurationOf, notInSchema } from './applied-configuration.ts';
+import { pruneBuiltin } from './builtin-fields.ts';
 import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
 import {
   isEqual,
-  isObject,
   type Json,
   type JsonObject,
   type KubeObject,
   type Metadata,
+  sharing,
   textAt,
   textsAt,
 } from './json.ts';
@@ -135,7 +137,7 @@ export class ObjectVerbs {
     const old = this.#find(type, request);
     if (old === null && request.subresource !== '') throw this.#missing(type, request);
     if (old === null) caller.checkMayCreate();
-    const wanted = withoutForeignPart(withoutDefaults(object, named), request.subresource, type);
+    const wanted = configurationOf(object, named, request.subresource, type);
     const force = ['true', '1'].includes(query.get('force') ?? '');
     const applied = apply(wanted, old, this.#manager(type, request, manager), force, type.lists);
     const { uid, resourceVersion: _, creationTimestamp, ...rest } = applied.metadata;
@@ -241,7 +243,7 @@ export class ObjectVerbs {
     const attempt = this.#attempt('UPDATE', type, request, caller, decoded, old);
     this.#parts.admission.admit(attempt);
     if (resourceVersion === '' && !type.unconditionalUpdate && !isApplied) {
-      const cause = status.invalidValue('metadata.resourceVersion', 0, 'must be specified for an update');
+      const cause = status.missingVersion();
       throw status.invalid({ group: type.group, resource: type.kind, name: request.name }, [cause]);
     }
     if (resourceVersion !== '' && resourceVersion !== old.metadata.resourceVersion) {
@@ -263,7 +265,7 @@ export class ObjectVerbs {
     }
     // An update that changes nothing is none: no new version, nothing for watches.
     if (isEqual(prepared, old)) return old;
-    return attempt.dryRun ? prepared : this.#put(type, request, caller, old, prepared);
+    return attempt.dryRun ? prepared : this.#put(type, request, caller, old, sharingWith(prepared, old));
   }
 
   #put(
@@ -274,18 +276,14 @@ export class ObjectVerbs {
     object: KubeObject,
   ): KubeObject {
     const stored = type.face?.toStored(object) ?? object;
-    const { object: put } = this.#parts.store.put(
-      tableOf(type),
-      keyOf(request.namespace, request.name),
-      stored,
-    );
+    const { object: put } = this.#parts.store.put(tableOf(type), keyIn(type, request), stored);
     const after = type.face?.toShown(put) ?? put;
     this.#log(request, caller, before, after);
     return after;
   }
 
   #remove(type: ResourceType, request: ResourceRequest, caller: Caller, object: KubeObject): void {
-    this.#parts.store.remove(tableOf(type), keyOf(request.namespace, request.name));
+    this.#parts.store.remove(tableOf(type), keyIn(type, request));
     this.#parts.removed(type, object);
     this.#log(request, caller, object, null);
   }
@@ -297,7 +295,7 @@ export class ObjectVerbs {
     body: Json,
   ): { readonly object: KubeObject; readonly warnings: readonly string[] } {
     const decoded = decodeObject(body, type);
-    const pruned = type.strategy.prune?.(decoded) ?? { object: decoded, unknown: [] };
+    const pruned = type.strategy.prune?.(decoded) ?? pruneBuiltin(decoded, type.group, type.kind);
     const unknown = [...pruned.unknown, ...unknownOfMetadata(body).map((name) => `metadata.${name}`)];
     const warnings = unknown.map((name) => `unknown field "${name}"`);
     const { apiVersion, kind, metadata } = decoded;
@@ -400,8 +398,8 @@ export class ObjectVerbs {
     });
   }
 
-  #find(type: ResourceType, { namespace, name }: ResourceRequest): KubeObject | null {
-    const object = this.#parts.store.get(tableOf(type), keyOf(namespace, name))?.object;
+  #find(type: ResourceType, request: ResourceRequest): KubeObject | null {
+    const object = this.#parts.store.get(tableOf(type), keyIn(type, request))?.object;
     return object === undefined ? null : (type.face?.toShown(object) ?? object);
   }
 
@@ -476,7 +474,7 @@ const patchTypes = [
   'application/apply-patch+yaml',
 ];
 
-export function isDryRun({ query }: ResourceRequest): boolean {
+function isDryRun({ query }: ResourceRequest): boolean {
   const values = query.getAll('dryRun').filter((value) => value !== '');
   if (values.some((value) => value !== 'All')) {
     throw status.invalid({ group: 'meta.k8s.io', resource: 'PatchOptions' }, [
@@ -486,51 +484,21 @@ export function isDryRun({ query }: ResourceRequest): boolean {
   return values.length > 0;
 }
 
+/** A namespace is in none, though its path reads as if it were in itself. */
+function keyIn({ namespaced }: ResourceType, { namespace, name }: ResourceRequest): string {
+  return keyOf(namespaced ? namespace : '', name);
+}
+
+function sharingWith(object: KubeObject, old: KubeObject): KubeObject {
+  const { apiVersion, kind, metadata, ...body } = object;
+  const shared = Object.entries(body).map(([name, member]) => [name, sharing(member, old[name])] as const);
+  return { ...Object.fromEntries(shared), apiVersion, kind, metadata };
+}
+
 function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {
   if (metadata.name === name) return;
   const text = `the name of the object (${metadata.name}) does not match the name on the URL (${name})`;
   throw status.badRequest(text);
-}
-
-function notInSchema(
-  type: ResourceType,
-  { namespace, name }: ResourceRequest,
-  unknown: string,
-): status.ApiError {
-  const where = namespace === '' ? `/${name}` : `${namespace}/${name}`;
-  const what = `(${where}; ${apiVersionOf(type)}, Kind=${type.kind})`;
-  const field = unknown.replace(/^unknown field "|"$/g, '');
-  const text = `failed to create typed patch object ${what}: .${field}: field not declared in schema`;
-  return new status.ApiError(500, '', text);
-}
-
-/** What was said, and not what the schema adds: whoever applies owns only that. */
-function withoutDefaults(object: KubeObject, said: JsonObject): KubeObject {
-  return {
-    ...onlySaid(object, said),
-    apiVersion: object.apiVersion,
-    kind: object.kind,
-    metadata: object.metadata,
-  };
-}
-
-function onlySaid(object: JsonObject, said: JsonObject): JsonObject {
-  return Object.fromEntries(
-    Object.entries(object)
-      .filter(([name]) => Object.hasOwn(said, name))
-      .map(([name, member]) => {
-        const its = said[name];
-        return [name, isObject(member) && isObject(its) ? onlySaid(member, its) : member];
-      }),
-  );
-}
-
-/** Each door writes its own part: an applied status at the main one is not heard, nor the rest at `status`. */
-function withoutForeignPart(object: KubeObject, subresource: string, type: ResourceType): KubeObject {
-  const { apiVersion, kind, metadata, status: itsStatus, ...rest } = object;
-  if (!type.subresources.includes('status')) return object;
-  if (subresource !== 'status') return { ...rest, apiVersion, kind, metadata };
-  return { apiVersion, kind, metadata, ...(itsStatus !== undefined && { status: itsStatus }) };
 }
 
 function withManagers(object: KubeObject, { metadata: { managedFields } }: KubeObject): KubeObject {

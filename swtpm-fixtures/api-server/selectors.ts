@@ -1,4 +1,4 @@
-import { at, type KubeObject } from './json.ts';
+import { at, type Json, type KubeObject, listAt, textAt, textsAt } from './json.ts';
 import { badRequest } from './status.ts';
 
 export type Matcher = (object: KubeObject) => boolean;
@@ -12,10 +12,31 @@ export function matcherOf(query: URLSearchParams): Matcher | null {
   return matchers.length === 0 ? null : (object) => matchers.every((matches) => matches(object));
 }
 
+/** A selector as objects hold it: `matchLabels` and `matchExpressions`. */
+export function matchesSelector(selector: Json, labels: Labels): boolean {
+  const wanted = at(selector, 'matchLabels');
+  const pairs = Object.entries(typeof wanted === 'object' && wanted !== null ? wanted : {});
+  if (pairs.some(([key, value]) => labelOf(labels, key) !== value)) return false;
+  return listAt(selector, 'matchExpressions').every((expression) => {
+    const value = labelOf(labels, textAt(expression, 'key') ?? '');
+    const isListed = value !== undefined && textsAt(expression, 'values').includes(value);
+    switch (textAt(expression, 'operator')) {
+      case 'In':
+        return isListed;
+      case 'NotIn':
+        return !isListed;
+      case 'Exists':
+        return value !== undefined;
+      default:
+        return value === undefined;
+    }
+  });
+}
+
 type Labels = Readonly<Record<string, string>>;
 
 /** `a=b,c!=d,e in (f,g),h notin (i),j,!k` */
-export function parseLabelSelector(text: string): readonly Matcher[] {
+function parseLabelSelector(text: string): readonly Matcher[] {
   return splitRequirements(text).map((requirement) => {
     const ofLabels = parseRequirement(requirement);
     return (object) => ofLabels(object.metadata.labels ?? {});

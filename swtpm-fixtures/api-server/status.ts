@@ -134,7 +134,7 @@ export function unsupportedMediaType(accepted: readonly string[]): ApiError {
 }
 
 /** How a value stands in the text of a cause. */
-export function quoted(value: Json | undefined): string {
+function quoted(value: Json | undefined): string {
   if (typeof value === 'string') return JSON.stringify(value);
   return value === undefined ? 'null' : JSON.stringify(value);
 }
@@ -149,6 +149,12 @@ export function required(field: string, detail = ''): Cause {
 
 export function invalidValue(field: string, value: Json | undefined, detail: string): Cause {
   return { type: 'FieldValueInvalid', field, message: `Invalid value: ${quoted(value)}: ${detail}` };
+}
+
+/** An update of a type that is never changed blindly. */
+export function missingVersion(): Cause {
+  const message = 'Invalid value: 0x0: must be specified for an update';
+  return { type: 'FieldValueInvalid', field: 'metadata.resourceVersion', message };
 }
 
 export function duplicate(field: string, value: Json): Cause {

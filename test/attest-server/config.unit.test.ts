@@ -79,6 +79,33 @@ describe('the configuration of the server', () => {
     assert.deepEqual(keysOf('cloudProgram: ek-of'), ['cloudProgram']);
   });
 
+  it('is in no cluster, or in the one that is named, with what a pod knows of it', () => {
+    assert.equal(serverConfig(null, {}).kubernetes, null);
+    const variables = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' };
+    assert.equal(serverConfig(null, variables).kubernetes, null);
+    assert.deepEqual(serverConfig(null, { ...variables, ASSAY_KUBERNETES_API: 'pod' }).kubernetes, {
+      api: 'pod',
+      host: 'fd00::1',
+      port: 6443,
+      namespace: null,
+      agentAccount: 'assay-agents/assay-agent',
+      agentTokens: 'always',
+      operators: { audience: 'assay' },
+    });
+    const file = 'kubernetes: {api: /etc/kubeconfig, agentAccount: a/b, operatorAudience: api}';
+    const { agentAccount, operators } = configOf(file).kubernetes ?? {};
+    assert.deepEqual([agentAccount, operators], ['a/b', { audience: null }]);
+    const nobody = configOf('kubernetes: {api: pod, operatorAudience: none}').kubernetes;
+    assert.equal(nobody?.operators, null);
+    const wrong = 'kubernetes: {agentAccount: a/b/c, agentTokens: sometimes, namespace: A, port: 0.5}';
+    assert.deepEqual(keysOf(wrong).toSorted(), [
+      'kubernetes.agentAccount',
+      'kubernetes.agentTokens',
+      'kubernetes.namespace',
+      'kubernetes.port',
+    ]);
+  });
+
   it('reports every fault at once, with its key, its variable and its line', () => {
     const faults = faultsOf('agentPort: 70000\nunknownThing: 1\nlogLevel: loud\n', { ASSAY_API_PORT: 'x' });
     assert.deepEqual(

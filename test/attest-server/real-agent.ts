@@ -19,7 +19,12 @@ export interface RealAgent extends AsyncDisposable {
 export async function startAgent(
   machine: FixtureMachine,
   node: string,
-  server: { readonly port: number; readonly caFile: string; readonly watch?: boolean },
+  server: {
+    readonly port: number;
+    readonly caFile: string;
+    readonly watch?: boolean;
+    readonly clusterTokenFile?: string;
+  },
   collectors?: readonly Collector[],
 ): Promise<RealAgent> {
   const stateDir = await mkdtemp(join(tmpdir(), 'assay-agent-'));
@@ -31,7 +36,7 @@ export async function startAgent(
     caFile: server.caFile,
     netfilter: null,
     joinTokenFile: null,
-    clusterTokenFile: null,
+    clusterTokenFile: server.clusterTokenFile ?? null,
     logLevel: 'silent' as const,
     servers: [{ host: '127.0.0.1', port: server.port }],
     tcti: machine.tpm.tcti,

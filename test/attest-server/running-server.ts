@@ -35,11 +35,15 @@ export interface ServerSettings {
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
-  /** The cluster that the server is in, of whose agents no token is wanted. */
-  readonly kubeconfig?: string;
   /** Milliseconds. */
   readonly presence?: PresenceConfig;
   readonly cloudProgram?: string;
+  /** Path of a kubeconfig; default: the server is in no cluster. */
+  readonly kubeconfig?: string;
+  /** From whom it wants a token of that cluster; default: from all. */
+  readonly agentTokens?: 'always' | 'never';
+  /** Service account of its agents; default: one in the namespace of the server. */
+  readonly agentAccount?: string;
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
@@ -105,9 +109,11 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             unknownAfterSeconds: settings.unknownAfter ?? 900,
             helloWithinSeconds: settings.helloWithin ?? 10,
             firstUsePerSource: settings.firstUsePerSource ?? 256,
-            'kubernetes.api': settings.kubeconfig ?? 'none',
-            'kubernetes.agentTokens': 'never',
             cloudProgram: settings.cloudProgram ?? null,
+            'kubernetes.api': settings.kubeconfig,
+            'kubernetes.namespace': 'assay',
+            'kubernetes.agentAccount': settings.agentAccount ?? 'assay-agent',
+            'kubernetes.agentTokens': settings.agentTokens,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,

@@ -5,7 +5,8 @@ import { renewEvery } from '../../attest-server/marking/lease.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { openStore } from '../../attest-server/store/open.ts';
 import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
-import { serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
+import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
+import { namespaceOfServer } from '../attest-server/kubernetes/namespace-of-server.ts';
 import { madeStatus } from '../attest-server/marking/made-marking.ts';
 import { MarkedCluster } from '../attest-server/marking/marked-cluster.ts';
 import { inFolder } from './attestation.ts';
@@ -106,16 +107,16 @@ async function benchResync(): Promise<MarkingFigures['resync']> {
       machines.map(({ name, tpm }) => [name, tpm.ekDigest]),
     );
     await using api = await openApiServer({ rbac: false });
+    await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
     for (const { name } of machines) await api.createNode(name);
     api.log.clear();
     const kubeconfig = await api.kubeconfig(server);
     const started = performance.now();
-    await using measured = await startMeasured({
-      kind: 'assay',
-      stateDir,
-      challengeEveryMs: 100_000,
-      kubeconfig,
-    });
+    await using measured = await startMeasured(
+      { kind: 'assay', stateDir, challengeEveryMs: 100_000, kubeconfig },
+      // As its unit in manifests/host starts it.
+      ['--max-semi-space-size=16'],
+    );
     let rss = 0;
     let cpu = 0;
     const isMarked = (name: string) =>

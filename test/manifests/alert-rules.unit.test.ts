@@ -105,6 +105,40 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayNodeNotTrustedForADay', labels: of({ node: 'node-2' }), value: '1d 1h 0m 0s' },
   ],
   [
+    'many nodes that fail alike',
+    [[`assay_mass_failure_nodes{instance="${instance}",code="kernel_unknown"}`, '0 30x90']],
+    '2m',
+    { alert: 'AssayMassFailure', labels: of({ code: 'kernel_unknown' }), value: '30' },
+  ],
+  [
+    'taints that are held back',
+    [
+      [`assay_circuit_breaker_open{instance="${instance}",scope="drift"}`, '0 1x90'],
+      [`assay_circuit_breaker_open{instance="${instance}",scope="clock"}`, '1x90'],
+    ],
+    '2m',
+    { alert: 'AssayCircuitBreakerOpen', labels: of({ scope: 'drift' }) },
+  ],
+  [
+    'nodes that lack their marks',
+    [
+      [`assay_enforcement_wrong_nodes{instance="${instance}"}`, '4x90'],
+      [`assay_enforcement_leader{instance="${instance}"}`, '1x90'],
+    ],
+    '11m',
+    { alert: 'AssayEnforcementDrift', labels: of(), value: '4' },
+  ],
+  [
+    'a cluster whose nodes nobody marks',
+    [
+      [`assay_enforcement_mode{instance="${instance}",mode="enforce"}`, '4x90'],
+      [`assay_enforcement_wrong_nodes{instance="${instance}"}`, '4x90'],
+      [`assay_enforcement_leader{instance="${instance}"}`, '0x90'],
+    ],
+    '11m',
+    { alert: 'AssayNobodyMarks', labels: {} },
+  ],
+  [
     'a server that is not ready',
     [[`assay_ready{instance="${instance}"}`, '0x90']],
     '5m',

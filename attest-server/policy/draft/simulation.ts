@@ -1,6 +1,6 @@
 import type { Bundle } from '../../protocol/bundle.ts';
 import type { Reference } from '../../protocol/reference.ts';
-import type { NodeState, Reason } from '../../protocol/verdict.ts';
+import type { Mode, NodeState, Reason } from '../../protocol/verdict.ts';
 import type { Proven } from '../../verify/proven.ts';
 import { type AppraisedNode, createAppraiser } from '../appraise.ts';
 import { pastOf, withBegun } from '../past.ts';
@@ -10,6 +10,7 @@ import type { Policy } from '../policy.ts';
 export interface SimulatedSide {
   readonly state: NodeState;
   readonly group: string;
+  readonly mode: Mode;
   readonly reasons: readonly Reason[];
 }
 
@@ -48,7 +49,8 @@ export function createSimulation(before: Basis | null, after: Basis): Simulate {
     return (...[proven, bundle, node, at]: Parameters<Simulate>): SimulatedSide => {
       const { verdict, begun } = appraise(proven, { ...node, past: pastOf(bundle) }, at);
       const reasons = withBegun(verdict.reasons, begun, bundle);
-      return { state: verdict.state, group: verdict.group, reasons: reasons.slice(0, mostReasons) };
+      const { state, group, mode } = verdict;
+      return { state, group, mode, reasons: reasons.slice(0, mostReasons) };
     };
   };
   const judgeBefore = before === null ? () => null : judging(before);

@@ -135,7 +135,10 @@ describe('the command line', () => {
     assert.equal(heading.replace(/ {2,}/g, '|'), 'NAME|STATE|REASON|SINCE|BOOTED|VERIFIED|AGE');
     assert.equal(first.replace(/ {2,}/g, '|'), 'node-1|trusted (identity, boot)|-|60m|60m|5s|0s');
     const wide = (await assay('get nodes -o wide')).out.split('\n')[0] ?? '';
-    assert.match(wide.replace(/ {2,}/g, '|'), /\|AGE\|GROUP\|TPM\|KERNEL\|POLICY\|SELF-REPORTED\|MODE$/);
+    assert.match(
+      wide.replace(/ {2,}/g, '|'),
+      /\|AGE\|GROUP\|TPM\|KERNEL\|POLICY\|SELF-REPORTED\|MODE\|EXEMPT$/,
+    );
     assert.match((await assay('get nodes -o wide')).out, / \(virtual\) /);
   });
 
@@ -248,6 +251,7 @@ describe('the command line', () => {
     const side = (state: NodeState, ...codes: readonly ReasonCode[]) => ({
       state,
       group: 'workers',
+      mode: 'enforce' as const,
       reasons: codes.map((code) => reasonOf(code)),
     });
     const untrusted = side('untrusted', 'revoked_reference');

@@ -19,6 +19,7 @@ import { environmentOf, type Ran, runAssay } from './cli-fixture.ts';
 const side = (state: NodeState, untrusted = state === 'untrusted') => ({
   state,
   group: 'workers',
+  mode: 'enforce' as const,
   reasons: untrusted ? [reasonOf('revoked_reference')] : [],
 });
 const simulated: readonly SimulatedNode[] = [

@@ -160,6 +160,7 @@ export interface World {
   readonly answering: Map<string, () => void>;
   rollback: string | null;
   policySource: string;
+  policyText: string;
   readonly faulty: { readonly part: string; readonly at: number; readonly text: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
@@ -207,6 +208,7 @@ export function emptyWorld(): World {
     answering: new Map(),
     rollback: null,
     policySource: '/etc/assay/policy.yaml',
+    policyText: 'kind: Policy\n',
     faulty: [],
     waiting: [],
     unsupported: [],
@@ -407,7 +409,7 @@ export function portsOf(world: World): ApiPorts {
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
     },
     policies: {
-      simulate: async () => ({ items: [], next: null }),
+      simulate: async () => ({ items: [], next: null, latched: [] }),
       async simulateReference(name, action, { after = '', limit }) {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         const found = world.references.find((reference) => reference.name === name);
@@ -428,7 +430,7 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     advise: nextStep,
-    policy: () => ({ name: 'strict', revision: '0123456789ab', text: 'kind: Policy\n', groups: [] }),
+    policy: () => ({ name: 'strict', revision: '0123456789ab', text: world.policyText, groups: [] }),
     ready: () => world.ready,
     challengeNow(node) {
       world.asked.push(node);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import type { Latched } from '../../../attest-server/in-force/ports.ts';
 import { createTrials } from '../../../attest-server/in-force/trials.ts';
 import { bundle } from '../../../attest-server/protocol/bundle.ts';
 import type { Reference, ReferenceAction } from '../../../attest-server/protocol/reference.ts';
@@ -38,7 +39,7 @@ const kept = bundle.parse({
   parts: { boot: { digest: hash('sha256', log), bytes: log.toString('base64') } },
 });
 
-function trialsOver(references: readonly Reference[], isLate = false) {
+function trialsOver(references: readonly Reference[], isLate = false, latched: Latched | null = null) {
   let asked = 0;
   return createTrials({
     store: {
@@ -52,6 +53,7 @@ function trialsOver(references: readonly Reference[], isLate = false) {
       },
     },
     bundle: async (_node, digest) => (digest === 'kept' ? kept : null),
+    latched: { read: async () => latched },
     policy: () => policyOf('require: [identity, boot]'),
     labelsOf: () => ({}),
     methods: [],
@@ -135,5 +137,27 @@ describe('a trial of a step of a reference’s life', () => {
     const trials = trialsOver([reference('active')]);
     assert.equal(await trials.simulateReference('none', 'revoke', { limit: 10 }), null);
     await assert.rejects(trials.simulateReference('boot', 'approve', { limit: 10 }), { name: 'NotNow' });
+  });
+});
+
+describe('a trial of a policy', () => {
+  const weaker = `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: workers, nodes: ["*"]}\n`;
+
+  it('says where the latch would refuse it, beside what it would make of nodes', async () => {
+    for (const [latched, fields] of [
+      [null, []],
+      [{ groups: ['others'], policy: null }, []],
+      [{ groups: ['workers'], policy: null }, ['groups.0.require', 'groups.0.mode']],
+    ] as const) {
+      const answer = await trialsOver([], false, latched).simulate(
+        { text: weaker, file: 'policy.yaml' },
+        { limit: 10 },
+      );
+      assert.deepEqual(
+        answer.latched.map(({ field }) => field),
+        fields,
+      );
+      assert.equal(answer.items.length, 2);
+    }
   });
 });

@@ -9,7 +9,7 @@ import type { ClusterMetrics } from '../../../attest-server/kubernetes/telling.t
 import type { ApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 
-export const server = serviceAccount('assay', 'assay-server');
+const server = serviceAccount('assay', 'assay-server');
 
 /** The room beside an API server of the tests, and what it counted and said. */
 export interface Opened extends AsyncDisposable {
@@ -52,7 +52,7 @@ export async function opened(
       namespace: null,
       agentAccount: 'assay-agent',
       agentTokens: 'always',
-      operatorAudience: 'assay',
+      operators: { audience: 'assay' },
       ...config,
     },
     {

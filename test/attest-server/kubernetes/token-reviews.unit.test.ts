@@ -32,7 +32,7 @@ beforeEach(() => {
   now = 0;
   asked = [];
   answer = () => ({ status: { authenticated: false } });
-  reviews = new TokenReviews({ requests, monotonic: () => now });
+  reviews = new TokenReviews({ requests, lane: 'agents', monotonic: () => now });
 });
 
 describe('the node of an agent’s token', () => {

@@ -132,18 +132,22 @@ describe('what the server writes into its cluster', () => {
       resource: 'nodes',
       effect: { kind: 'hang', ms: 60_000 },
     });
-    const { writer, nodes } = room.kubernetes;
-    const started = performance.now();
-    const hanging = Array.from({ length: 8 }, () =>
-      refusal(writer.patchNode('n1', [{ op: 'add', path: '/spec/taints', value: [taint] }])),
-    );
+    await using other = await opened(api, {}, { requestWithin: 2_000 });
+    const { writer, nodes } = other.kubernetes;
+    let settled = 0;
+    const hanging = Array.from({ length: 8 }, async () => {
+      const error = await refusal(
+        writer.patchNode('n1', [{ op: 'add', path: '/spec/taints', value: [taint] }]),
+      );
+      settled += 1;
+      return error;
+    });
     await api.createNode('n2');
     await until(() => nodes.get('n2') !== null);
-    assert.deepEqual((await writer.workloads()).daemonSets, []);
-    assert.ok(performance.now() - started < 400);
+    assert.match(await writer.uid(), /^[0-9a-f-]{36}$/);
+    assert.equal(settled, 0);
     for (const { reason } of await Promise.all(hanging)) assert.equal(reason, 'unreachable');
-    assert.ok(performance.now() - started < 3_000);
-    assert.ok(room.asked.includes('patch nodes none'));
+    assert.ok(other.asked.includes('patch nodes none'));
   });
 
   it('says which definitions are missing, and keeps one NodeAttestation a node where they are there', async () => {
@@ -216,12 +220,13 @@ describe('what the server writes into its cluster', () => {
     assert.equal(namespace, 'assay');
     await writer.writeConfig('assay-checkpoint', { checkpoint: 'one' });
     await asked('PUT', '/api/v1/namespaces/assay/configmaps/assay-checkpoint', {
-      metadata: { name: 'assay-checkpoint' },
+      metadata: { name: 'assay-checkpoint', labels: { team: 'a' } },
       data: { checkpoint: 'one', note: 'of a person' },
     });
     await writer.writeConfig('assay-checkpoint', { checkpoint: 'two' });
     const { body } = await asked('GET', '/api/v1/namespaces/assay/configmaps/assay-checkpoint');
     assert.deepEqual(at(body, 'data'), { checkpoint: 'two', note: 'of a person' });
+    assert.deepEqual(at(body, 'metadata', 'labels'), { team: 'a' });
   });
 
   it('reads DaemonSets and pods that wait for a node', async () => {

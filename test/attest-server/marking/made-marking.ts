@@ -17,7 +17,7 @@ export function madeGroup(given: Partial<MarkedGroup> = {}): MarkedGroup {
   return { name: 'workers', mode: 'enforce', tpm: 'required', require: ['identity', 'boot'], ...given };
 }
 
-export function madeReason(code: ReasonCode, given: Partial<Reason> = {}): Reason {
+function madeReason(code: ReasonCode, given: Partial<Reason> = {}): Reason {
   return {
     code,
     class: classOf(code),

@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { parse } from 'yaml';
 import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
-import { kubelet, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
+import { administrator, kubelet, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 const good = recordedLog('debian13-sdboot-uki');
+const definition = join(import.meta.dirname, '../../../manifests/crds/nodeattestations.yaml');
 const bad = tamper(good, 'kernel');
 const foreign = { key: 'theirs', value: 'x', effect: 'NoSchedule' };
 const server = serviceAccount('assay', 'assay-server');
@@ -26,7 +31,12 @@ describe('a server in a cluster', () => {
   before(async () => {
     // What a service account may do is tried with manifests/rbac.
     api = await openApiServer({ rbac: false });
-    world = await startTestServer({ kubeconfig: await api.kubeconfig(server) });
+    await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
+    const crd = parse(await readFile(definition, 'utf8'));
+    const target = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldValidation=Strict';
+    const defined = await api.as(administrator).request('POST', target, crd);
+    assert.equal(defined.code, 201, defined.text);
+    world = await startTestServer({ kubeconfig: await api.kubeconfig(server), agentTokens: 'never' });
   });
   after(async () => {
     await world?.[Symbol.asyncDispose]();
@@ -98,6 +108,31 @@ describe('a server in a cluster', () => {
     assert.equal(await world.metric('assay_circuit_breaker_open{scope="drift"}'), 0);
   });
 
+  it('says all of it in a resource of its own, and in an Event', async () => {
+    const read = async () => {
+      const target = '/apis/assay.dev/v1alpha1/nodeattestations/node-2';
+      const { body } = await api.as(administrator).request('GET', target);
+      const status = body?.status;
+      return isObject(status) && status.state === 'untrusted' ? status : null;
+    };
+    const { reason, codes, require, mode, group, marks } = await world.until(read);
+    assert.deepEqual(
+      { reason, require, mode, group },
+      {
+        ...{ reason: 'kernel_unknown', require: ['identity', 'boot'], mode: 'enforce', group: 'default' },
+      },
+    );
+    assert.ok(Array.isArray(codes) && codes[0] === 'kernel_unknown');
+    assert.deepEqual(marks, { taints: ['assay.dev/untrusted=kernel_unknown'], trustedLabel: false });
+    const told = await world.until(async () => {
+      const { body } = await api.as(administrator).request('GET', '/api/v1/events');
+      const items = Array.isArray(body?.items) ? body.items.filter(isObject) : [];
+      return items.find((one) => one.reason === 'KernelUnknown') ?? null;
+    });
+    assert.ok(isObject(told.involvedObject) && told.involvedObject.name === 'node-2');
+    assert.equal(told.type, 'Warning');
+  });
+
   it('puts back what the kubelet says of itself (row 65)', async () => {
     const lie = { type: trustedCondition, status: 'True', reason: 'Trusted', message: 'so I say' };
     const object = api.store.get('/nodes', 'node-2')?.object;
@@ -139,7 +174,10 @@ describe('a server in a cluster', () => {
   });
 
   it('leaves all marks to the server that has the lease', async () => {
-    await using other = await startTestServer({ kubeconfig: await api.kubeconfig(server) });
+    await using other = await startTestServer({
+      kubeconfig: await api.kubeconfig(server),
+      agentTokens: 'never',
+    });
     await other.until(
       async () => (await other.metric('assay_reconcile_errors_total{reason="conflict"}')) === 0,
     );

@@ -26,6 +26,7 @@ describe('a server whose nodes leave the cluster', () => {
     await api.createNode('control-plane');
     world = await startTestServer({
       kubeconfig: await api.kubeconfig(serviceAccount('assay', 'assay-server')),
+      agentTokens: 'never',
       challengeEvery: 2,
       unknownAfter: 2,
       presence: { goneAfter, archiveAfter: 4000 },

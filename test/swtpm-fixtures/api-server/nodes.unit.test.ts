@@ -73,7 +73,10 @@ describe('nodes of the API server of the tests', () => {
     const twice = [{ op: 'add', path: '/spec/taints', value: [taint, { ...taint, value: 'c' }] }];
     const { code, body } = await asked('PATCH', 'nodes/n1', twice, jsonPatch);
     assert.deepEqual([code, body?.reason], [422, 'Invalid']);
-    assert.match(String(body?.message), /spec\.taints\[1\]: Duplicate value/);
+    assert.match(
+      String(body?.message),
+      /metadata\.taints\[1\]: Duplicate value: .*taints must be unique by key and effect pair/,
+    );
   });
 
   it('replaces taints as a whole by a strategic merge, and merges conditions by their type', async () => {

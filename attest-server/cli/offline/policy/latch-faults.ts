@@ -4,6 +4,7 @@ import { enrolments, type Policy } from '../../../policy/policy.ts';
 import { policyView } from '../../../protocol/api.ts';
 import { clusterView } from '../../../protocol/cluster-api.ts';
 import type { Client } from '../../client.ts';
+import { CliError, exit } from '../../exit.ts';
 
 /** Where the latch of a server would refuse this policy after the one that is in force there; null: nowhere. */
 export async function latchFaults(
@@ -13,12 +14,27 @@ export async function latchFaults(
 ): Promise<readonly PolicyFault[] | null> {
   const { latch } = await client.get('/v1/cluster', clusterView);
   if (latch === null) return null;
-  const { name, text } = await client.get('/v1/policy', policyView);
+  const before = inForce(await client.get('/v1/policy', policyView));
   try {
-    checkLatched(policy, file, latch.groups, parsePolicy(text, name, enrolments));
+    checkLatched(policy, file, latch.groups, before);
     return null;
   } catch (error) {
     if (error instanceof PolicyError) return error.faults;
     throw error;
+  }
+}
+
+/** @throws CliError where a server of another version has one that this program cannot read */
+function inForce({ name, text }: { readonly name: string; readonly text: string }): Policy {
+  try {
+    return parsePolicy(text, name, enrolments);
+  } catch (cause) {
+    if (!(cause instanceof PolicyError)) throw cause;
+    throw new CliError(
+      'the policy in force at the server cannot be read by this version of the command line',
+      'Use the command line of the same version as the server.',
+      exit.error,
+      cause,
+    );
   }
 }

@@ -1,15 +1,20 @@
 import { resolve } from 'node:path';
-import { type SimulatedNodeView, simulateAnswer, turnsUntrusted } from '../../../protocol/policy-api.ts';
+import type { z } from 'zod';
+import { simulateAnswer, turnsUntrusted } from '../../../protocol/policy-api.ts';
+import { printable } from '../../../protocol/printable.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
+import { withShortDigests } from '../../readable.ts';
+import { counted } from '../../sentence.ts';
 import { readSimulation, type Simulated, simulationText } from '../../simulation.ts';
 import { bundlesIn } from '../files-in.ts';
 import { readReferences } from '../reference-file.ts';
+import { type BreakerAnswer, breakerAnswer } from './breaker-answer.ts';
 import { simulateBundle } from './simulate-bundle.ts';
-import { readPolicy } from './text.ts';
+import { placed, readPolicy } from './text.ts';
 
 export interface SimulateOptions {
   readonly bundles?: string;
@@ -18,7 +23,7 @@ export interface SimulateOptions {
   readonly output: Format;
 }
 
-/** `policy simulate FILE`: exits 10 where a node would turn untrusted. */
+/** `policy simulate FILE`: exits 10 where a node would turn untrusted, 12 where the latch would refuse the policy. */
 export async function simulatePolicy(
   { io, server, exitWith }: CliContext,
   file: string,
@@ -34,30 +39,51 @@ export async function simulatePolicy(
   const policy = readPolicy(io, file);
   const at = (path: string) => resolve(io.cwd, path);
   const references = options.references === undefined ? null : readReferences(at(options.references));
+  const asked =
+    options.bundles === undefined ? await simulatedByServer(await server(), policy.text, file) : null;
   const items: readonly Simulated[] =
-    options.bundles === undefined
-      ? await simulatedByServer(await server(), policy.text, file)
-      : bundlesIn(at(options.bundles)).map((path) =>
-          simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
-        );
+    asked?.items ??
+    bundlesIn(at(options.bundles ?? '')).map((path) =>
+      simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
+    );
   const untrusted = items.filter(turnsUntrusted);
   const changed = items.filter((item) => item.changed);
+  const latched = asked?.latched ?? [];
+  const breaker = asked === null ? null : breakerAnswer(asked.items);
   const answer = {
     policy: `${policy.name}@${policy.revision}`,
     nodes: items.length,
     changed: changed.length,
     untrusted: untrusted.length,
+    latched,
+    breaker,
     items: all || format !== 'table' ? items : changed,
   };
-  await print(io, format, answer, () => simulationText(items, all));
-  exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);
+  await print(io, format, answer, () => {
+    for (const fault of latched) io.err(`${printable(placed(file, fault))}\n`);
+    return `${simulationText(items, all)}${breakerText(breaker)}`;
+  });
+  if (latched.length > 0) exitWith(exit.held);
+  else exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);
 }
 
 async function simulatedByServer(
   client: Client,
   policy: string,
   file: string,
-): Promise<readonly SimulatedNodeView[]> {
+): Promise<z.output<typeof simulateAnswer>> {
   const body = { policy, file: file.slice(-255) };
-  return (await readSimulation(client, '/v1/policy/simulate', body, simulateAnswer)).items;
+  return readSimulation(client, '/v1/policy/simulate', body, simulateAnswer);
+}
+
+/** What the breaker would make of it. */
+function breakerText(answer: BreakerAnswer | null): string {
+  if (answer === null || answer.tainted + answer.waiting === 0) return '';
+  const { tainted, waiting, held } = answer;
+  const sum = `${counted(tainted, 'node')} would be tainted at once; the taints of ${waiting} would wait`;
+  const lines = held.map(
+    ({ group, code, value, nodes }) =>
+      `the breaker would hold ${counted(nodes, 'node')} of ${printable(group)}: ${code}${value === null ? '' : ` (${withShortDigests(printable(value))})`}`,
+  );
+  return [sum, ...lines].map((line) => `${line}\n`).join('');
 }

@@ -5,7 +5,6 @@ import { type Kubernetes, openKubernetes } from '../../../kubernetes/open.ts';
 import { refusedUnmarking, unite } from '../../../marking/latch.ts';
 import { ClusterError, type ClusterLease } from '../../../marking/ports.ts';
 import { oursOn, UnmarkFailed, unmarkAll } from '../../../marking/unmark.ts';
-import { tokenAudience } from '../../../protocol/marks.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { checkAll, latched, trialText, type UnmarkOptions } from '../../commands/unmark.ts';
 import { questions } from '../../confirm.ts';
@@ -56,7 +55,7 @@ async function open(io: CliIo, { kubeconfig, namespace }: DirectOptions): Promis
         namespace: namespace ?? null,
         agentAccount: 'assay-agent',
         agentTokens: 'never',
-        operatorAudience: tokenAudience,
+        operators: null,
       },
       {
         logger: pino({ level: 'silent' }),

@@ -1,0 +1,4 @@
+import { kubeconfigOfTests } from './kubeconfig-of-tests.ts';
+import { describeManifests } from './manifests.ts';
+
+describeManifests('a cluster', kubeconfigOfTests());
