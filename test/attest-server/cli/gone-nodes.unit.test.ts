@@ -61,8 +61,8 @@ describe('nodes that are gone from the cluster', () => {
   it('are described with since when', async () => {
     const { out } = await assay('describe node-2 --utc');
     assert.match(out, /^State: +unknown \(gone\)$/m);
-    assert.match(out, /^Missing: +since 2026-11-20T10:00:00\.000Z/m);
-    assert.match(out, /^Gone: +since 2026-11-20T10:10:00\.000Z$/m);
+    assert.match(out, /^Missing: +since 2026-11-20T10:00:00Z/m);
+    assert.match(out, /^Gone: +since 2026-11-20T10:10:00Z$/m);
     const { out: here } = await assay('describe node-1');
     assert.ok(!/^(Missing|Gone):/m.test(here), here);
   });

