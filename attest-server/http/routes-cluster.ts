@@ -175,7 +175,9 @@ export const clusterRoutes: readonly Route[] = [
     async handle(ports, { message, caller }) {
       const control = controlOf(ports);
       const { clusterUid, reason } = await readBody(message, api.unmarkRequest, bodyBytes);
-      const { nodes, attestations } = await control.unmark({ by: actorOf(caller), reason, clusterUid });
+      const done = await control.unmark({ by: actorOf(caller), reason, clusterUid });
+      if ('refused' in done) throw new HttpProblem(409, done.refused);
+      const { nodes, attestations } = done;
       return { status: 201, body: { nodes: [...nodes], attestations } };
     },
   }),
@@ -185,7 +187,7 @@ export const clusterRoutes: readonly Route[] = [
 function controlOf({ cluster }: Pick<ApiPorts, 'cluster'>): Control {
   if (cluster === null)
     throw new HttpProblem(409, 'this server is set to no cluster, and marks no nodes', {
-      next: 'Name the cluster in its configuration: kubernetes (ASSAY_KUBERNETES).',
+      next: 'Name the cluster in its configuration: kubernetes.api (ASSAY_KUBERNETES_API).',
     });
   return cluster;
 }

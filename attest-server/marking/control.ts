@@ -90,14 +90,14 @@ export interface Control {
   tryMarks(node: string, tried: TriedVerdict): TrialMarks | null;
   tryUnmark(): { readonly latched: boolean; readonly nodes: readonly OursOnNode[] };
   /**
-   * Pauses all marking, and removes every mark.
+   * Pauses all marking, and removes every mark; or says why another server would put them back.
    * @throws Rejection `latched`; ClusterError; UnmarkFailed
    */
   unmark(request: {
     readonly by: string;
     readonly reason: string | null;
     readonly clusterUid: string | null;
-  }): Promise<Unmarked>;
+  }): Promise<Unmarked | { readonly refused: string }>;
 }
 
 /** How long whoever looks waits for an API that gives no answer, in milliseconds. */
@@ -110,6 +110,12 @@ export function createControl(parts: ControlParts): Control {
   const readUid = async () => {
     uid ??= await writer.uid();
     return uid;
+  };
+  /** Never green on missing data: a verdict that is over trusts nobody. */
+  const stateNow = (node: string): NodeState => {
+    const state = stateOf(node) ?? 'pending';
+    const expiresAt = parts.committed.status(node)?.expiresAt ?? null;
+    return state === 'trusted' && expiresAt !== null && expiresAt <= now() ? 'unknown' : state;
   };
   const failing = () => withDecisions(marking.failing(), decisions.holds());
   const shown = async (): Promise<ClusterShown> => {
@@ -161,7 +167,7 @@ export function createControl(parts: ControlParts): Control {
       const covered: CoveredNode[] = [];
       for (const { name } of nodes.all()) {
         const group = rules.groupOf(name);
-        if (rules.isLatched(groups, group)) covered.push({ name, group, state: stateOf(name) ?? 'pending' });
+        if (rules.isLatched(groups, group)) covered.push({ name, group, state: stateNow(name) });
       }
       const trial = trustTrial(covered, await writer.workloads(), keys);
       return { ...trial, faults: rules.notLatchable(groups) };
@@ -187,6 +193,9 @@ export function createControl(parts: ControlParts): Control {
       const latch = unite(decisions.latch(), await writer.readLatch());
       const refused = refusedUnmarking(latch, { clusterUid, reason }, cluster);
       if (refused !== null) throw new Rejection('latched', refused);
+      const lease = marking.lease();
+      if (lease !== null && !lease.isOurs)
+        return { refused: `another server marks these nodes (${lease.holder}): stop it first, or ask it` };
       await decisions.setPause(by, reason ?? 'all marks are removed');
       const unmarked = await unmarkAll({
         nodes: () => nodes.all(),

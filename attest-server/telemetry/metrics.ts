@@ -269,7 +269,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
 
 const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
 /** Of the store, as its rows are called where one cannot be read. */
-const tables = ['audit', 'evidence', 'history', 'node', 'reference', 'status'] as const;
+const tables = ['audit', 'cluster_decisions', 'evidence', 'history', 'node', 'reference', 'status'] as const;
 const bounds: readonly HitBound[] = [
   ...(['rate', 'rate_in_all', 'places', 'places_in_all'] as const),
   ...(['bytes', 'bytes_in_all', 'deadline'] as const),

@@ -207,6 +207,15 @@ describe('the API of marks', () => {
     assert.ok((await made.actions()).includes('token:admin cluster.unmark'));
   });
 
+  it('unmarks nothing while another server marks: the marks would come back', async () => {
+    made.cluster.change('node-1', { labels: { [trustedLabel]: 'true' } });
+    made.isLeader = false;
+    const refused = await post('/v1/cluster/unmark', '{}', 'admin-token');
+    assert.deepEqual([refused.status, codeOf(refused)], [409, 'conflict']);
+    assert.deepEqual([(await shown()).pause, (await shown()).lease?.ours], [null, false]);
+    assert.equal(made.cluster.nodesByName.get('node-1')?.labels[trustedLabel], 'true');
+  });
+
   it('reads the latch of the cluster before it unmarks: a new store knows nothing of it', async () => {
     made.cluster.latch = { groups: [], by: 'token:admin', enabledAt: new Date(now).toISOString() };
     assert.equal(codeOf(await post('/v1/cluster/unmark', '{}', 'admin-token')), 'latched');

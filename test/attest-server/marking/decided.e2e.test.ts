@@ -18,6 +18,7 @@ import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
+import { defineResources } from './defined-resources.ts';
 
 const good = recordedLog('debian13-sdboot-uki');
 const bad = tamper(good, 'kernel');
@@ -36,6 +37,7 @@ describe('what people decide about a cluster', () => {
     await writeFile(policy, policyOf('enforce'));
     api = await openApiServer({ rbac: false });
     await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
+    await defineResources(api);
     const kubeconfig = await api.kubeconfig(serviceAccount('assay', 'assay-server'));
     world = await startTestServer({ kubeconfig, agentTokens: 'never', policy });
   });
@@ -162,6 +164,7 @@ describe('what people decide about a cluster', () => {
     );
     await world.restart();
     await world.until(async () => (await shown()).synced);
+    await world.until(async () => (await shown()).latch?.inCluster === true);
     const view = await shown();
     assert.deepEqual(
       [view.groups[0]?.mode, view.latch?.groups, view.latch?.faults],
@@ -193,5 +196,13 @@ describe('what people decide about a cluster', () => {
     await world.call('POST', '/v1/cluster/resume', {});
     await reaches('node-1', 'label True');
     await reaches('node-2', untrusted);
+  });
+
+  it('ends an exemption with the enrolment: another machine of that name was not meant', async () => {
+    const body = { node: 'node-2', reason: 'a demo', forSeconds: 3600 };
+    await world.call('POST', '/v1/cluster/exemptions', body);
+    await world.call('POST', '/v1/enrolments/node-2/revoke', { reason: 'sold' });
+    await world.until(async () => (await shown()).exemptions.length === 0);
+    await reaches('node-2', 'pending=undefined Unknown');
   });
 });

@@ -20,6 +20,7 @@ export interface MadeControl extends AsyncDisposable {
   readonly states: Map<string, NodeState>;
   groups: readonly PolicyGroup[];
   failing: readonly FailingAlike[];
+  isLeader: boolean;
   actions(): Promise<readonly string[]>;
 }
 
@@ -44,7 +45,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
       keys: defaultTaintKeys,
       marking: {
         failing: () => made.failing,
-        lease: () => ({ holder: 'server-1', isOurs: true }),
+        lease: () => ({ holder: 'server-1', isOurs: made.isLeader }),
       },
       rules: {
         groups: () => made.groups,
@@ -64,6 +65,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
     states,
     groups: strictPolicy.groups,
     failing: [],
+    isLeader: true,
     actions: async () =>
       (await store.audit.entries({ limit: 100 })).map(({ actor, action }) => `${actor} ${action}`),
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),

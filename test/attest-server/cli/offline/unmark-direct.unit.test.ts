@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { trustedCondition, trustedLabel } from '../../../../attest-server/protocol/marks.ts';
 import { type ApiServer, openApiServer } from '../../../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, operator } from '../../../../swtpm-fixtures/api-server/users.ts';
+import { defineResources } from '../../marking/defined-resources.ts';
 import { runAssay } from '../cli-fixture.ts';
 
 const node = z.object({
@@ -87,6 +88,34 @@ describe('unmark --direct', () => {
     await admin.request('DELETE', `${leases}/assay-server`);
     await admin.request('POST', leases, lease('2026-01-01T00:00:00.000000Z'));
     assert.equal((await unmark('--yes')).code, 0);
+  });
+
+  it('ends with 12 in a latched cluster until it is named by its uid, and leaves the latch (row 105)', async () => {
+    const admin = api.as(administrator);
+    const ours = '/apis/assay.dev/v1alpha1';
+    await defineResources(api);
+    const latch = {
+      apiVersion: 'assay.dev/v1alpha1',
+      kind: 'AssayLatch',
+      metadata: { name: 'cluster' },
+      spec: { groups: [], by: 'token:admin', enabledAt: '2026-11-20T12:00:00Z' },
+    };
+    assert.equal((await admin.request('POST', `${ours}/assaylatches`, latch)).code, 201);
+    const attestation = { apiVersion: latch.apiVersion, kind: 'NodeAttestation', metadata: { name: 'gone' } };
+    assert.equal((await admin.request('POST', `${ours}/nodeattestations`, attestation)).code, 201);
+    for (const words of [[], ['--reason', 'moved'], ['--cluster-uid', 'another', '--reason', 'moved']]) {
+      const refused = await unmark('--yes', ...words);
+      assert.deepEqual([refused.code, /latched/.test(refused.err)], [12, true], refused.err);
+    }
+    assert.equal((await found('good')).metadata.labels[trustedLabel], 'true');
+    const { body } = await admin.request('GET', '/api/v1/namespaces/kube-system');
+    const { metadata } = z.object({ metadata: z.object({ uid: z.string() }) }).parse(body);
+    const done = await unmark('--yes', '--cluster-uid', metadata.uid, '--reason', 'moved');
+    assert.equal(done.code, 0, done.err);
+    assert.equal((await found('good')).metadata.labels[trustedLabel], undefined);
+    assert.equal((await admin.request('GET', `${ours}/nodeattestations/gone`)).code, 404);
+    assert.equal((await admin.request('GET', `${ours}/assaylatches/cluster`)).code, 200);
+    await admin.request('DELETE', `${ours}/assaylatches/cluster`);
   });
 
   it('names the right that is missing, and has removed nothing', async () => {
