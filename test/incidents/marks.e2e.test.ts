@@ -30,12 +30,13 @@ describe('incidents: a wrong reference at night', function () {
     const { world, api } = site;
     night = { assay: (...words) => assay(world, words) };
     for (const node of [...workers, lab]) await site.add(node);
+    for (const node of [...workers, lab]) await site.reaches(node, 'pending Unknown');
     await site.answer('node-1', goodBoot, 7);
     await done('reference', 'capture', 'node-1', '--name', 'good-boot');
     await workersAnswer('trusted');
     assert.equal(await site.answer(lab, nextBoot, 7), 'untrusted');
     for (const node of workers) await site.reaches(node, 'label True');
-    await site.reaches(lab, 'untrusted=kernel_unknown False').catch(async () => { console.log(site.marksOf(lab), await night.assay('breaker','list')) });
+    await site.reaches(lab, 'untrusted=kernel_unknown False');
     api.store.listen(({ table }) => {
       if (table !== '/nodes') return;
       for (const node of workers) if (site.marksOf(node).includes('untrusted')) tainted.add(node);
