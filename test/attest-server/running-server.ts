@@ -39,6 +39,8 @@ export interface ServerSettings {
   readonly kubeconfig?: string;
   /** From whom it wants a token of that cluster; default: from all. */
   readonly agentTokens?: 'always' | 'never';
+  /** The Node that it runs on; default: it knows of none. */
+  readonly ownNode?: string;
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
@@ -109,6 +111,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'kubernetes.namespace': 'assay',
             'kubernetes.agentAccount': 'assay-agent',
             'kubernetes.agentTokens': settings.agentTokens,
+            'marks.ownNode': settings.ownNode,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,
