@@ -87,7 +87,10 @@ async function main(): Promise<number> {
       ...(marked !== null && once && { recordings: ['debian13-shim-grub'] }),
     });
     if (marked !== null && once) return (await tellClusterStory(cluster, marked, narrator)) ? 0 : 1;
-    for (const { name } of cluster.nodes) await marked?.register(name);
+    if (marked !== null) {
+      narrator.say('Each machine is a Node of a Kubernetes API server.');
+      for (const { name } of cluster.nodes) await marked.register(name);
+    }
     const ok = await tellStory(cluster, narrator, { tamper: flags.tamper, powerLoss: once });
     if (!once) await stayUp(cluster, marked, narrator, interrupted.signal);
     return ok ? 0 : 1;

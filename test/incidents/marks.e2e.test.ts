@@ -44,7 +44,7 @@ describe('incidents: a wrong reference at night', function () {
   });
   after(() => site?.[Symbol.asyncDispose]());
 
-  it('takes the label from every worker, and the taints wait for a person', async () => {
+  it('takes the label from every worker, and the taints wait for a person (row 67)', async () => {
     await done('reference', 'capture', lab, '--name', 'next-kernel', '--staged');
     await done('reference', 'approve', 'next-kernel', '--reason', 'the roll-out begins', '--yes');
     await done('reference', 'retire', 'good-boot', '--reason', 'the roll-out is over', '--yes');
