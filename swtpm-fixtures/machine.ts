@@ -49,6 +49,8 @@ export interface FixtureMachine extends AsyncDisposable {
   readonly network: NetworkNamespace | string | null;
   /** Changes what containers are stored on, while it runs. */
   mountStorage(storage: Storage): Promise<void>;
+  /** Until this is disposed of, `assay-agent inspect` has not run since the boot. */
+  withoutInspect(): Promise<AsyncDisposable>;
   /** Cuts the power (or shuts down, if `orderly`) and boots with this log. */
   powerCycle(log: Buffer, options?: BootOptions): Promise<void>;
   /** Cuts the power; the TPM answers no command until the next `powerCycle`. */
@@ -127,14 +129,17 @@ class Machine implements FixtureMachine {
     const bootId = randomUUID();
     await writeSysroot(this.sysroot, bootId, log, ima, this.#is.volume);
     if (this.#is.hasNetwork) this.#network = await openNamespace(workerRules);
-    this.#inspecting = setInterval(() => {
-      void this.#replace(inspectedPath, inspectedDisk(this.#is.volume, new Date()));
-    }, inspectEveryMs).unref();
+    this.#inspecting = setInterval(() => void this.#inspect(), inspectEveryMs).unref();
     this.#bootId = bootId;
   }
 
   async mountStorage(storage: Storage): Promise<void> {
     await this.#replace(mountTablePath, mountTableOf(this.#is.volume, storage));
+  }
+
+  async withoutInspect(): Promise<AsyncDisposable> {
+    await rm(join(this.sysroot, inspectedPath));
+    return { [Symbol.asyncDispose]: () => this.#inspect() };
   }
 
   async powerOff(): Promise<void> {
@@ -154,6 +159,10 @@ class Machine implements FixtureMachine {
     if (this.#network !== null && typeof this.#network !== 'string')
       await this.#network[Symbol.asyncDispose]();
     this.#network = null;
+  }
+
+  #inspect(): Promise<void> {
+    return this.#replace(inspectedPath, inspectedDisk(this.#is.volume, new Date()));
   }
 
   /** At once: whoever reads it meanwhile sees one or the other. */

@@ -35,6 +35,8 @@ export interface ClusterOptions {
   readonly recorded?: () => void;
   /** Names of recorded logs, given out in turn; default: those of six real machines. */
   readonly recordings?: readonly string[];
+  /** Of the Kubernetes API whose Nodes the server marks; default: it is in no cluster. */
+  readonly kubeconfig?: string;
 }
 
 /** One node: a machine with its TPM, and the agent that runs on it. */
@@ -47,8 +49,8 @@ export interface ClusterNode {
   readonly ekDigest: string;
   /** Starts the agent, as the machine's start-up does. */
   startAgent(joinTokenFile?: string): Promise<void>;
-  /** Cuts the power, boots with this log, and starts the agent. */
-  reboot(log: Buffer): Promise<void>;
+  /** Cuts the power, boots with this log, and starts the agent. @param uninspected done before its disks were looked at */
+  reboot(log: Buffer, uninspected?: () => Promise<void>): Promise<void>;
   /** Changes the machine: a boot by a power cycle, firewall and disk while it runs. @throws Error without a firewall */
   change(what: Tampering | 'firewall' | 'disk'): Promise<void>;
   powerOff(): Promise<void>;
@@ -251,6 +253,12 @@ async function startOnUsualPorts(
           challengeEverySeconds: options.challengeEvery / 1000,
           answerWithinSeconds: Math.min(30, (options.challengeEvery * 5) / 1000),
           unknownAfterSeconds: options.unknownAfter / 1000,
+          ...(options.kubeconfig !== undefined && {
+            'kubernetes.api': options.kubeconfig,
+            'kubernetes.namespace': 'assay',
+            // Its agents are in no pods.
+            'kubernetes.agentTokens': 'never',
+          }),
           ...ports,
         },
       ),
@@ -315,11 +323,13 @@ async function makeNode(
       trust: joinToken === undefined ? { caFile: server.caFile } : { joinTokenFile: joinToken },
     });
   };
-  const reboot = async (next: Buffer) => {
+  const reboot = async (next: Buffer, uninspected?: () => Promise<void>) => {
     await stopAgent();
     await machine.powerCycle(next);
     forget(name);
+    await using _late = uninspected === undefined ? null : await machine.withoutInspect();
     await startAgent();
+    await uninspected?.();
   };
   return {
     name,

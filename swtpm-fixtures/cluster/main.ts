@@ -5,12 +5,15 @@ import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { claimFolder } from './claim.ts';
 import { openCluster } from './cluster.ts';
+import { tellClusterStory } from './cluster-story.ts';
+import { openMarkedNodes } from './marked-nodes.ts';
 import { createNarrator } from './narrator.ts';
 import { stayUp } from './stay-up.ts';
 import { type Change, changes, tellStory } from './story.ts';
 
 interface Flags {
   readonly once?: true;
+  readonly cluster?: true;
   readonly nodes: number;
   readonly tamper: Change;
   readonly output: 'text' | 'json';
@@ -25,6 +28,10 @@ const program = new Command('npm start --')
   .option(
     '--once',
     'tell the story, check that each node reaches the expected state, and end; exit 0 only if all did',
+  )
+  .option(
+    '--cluster',
+    'beside a Kubernetes API server of this process, whose Nodes are marked; with --once, tell the story of these marks',
   )
   .option('--nodes <n>', 'how many nodes, at least 3', countOfNodes, 3)
   .addOption(
@@ -46,6 +53,8 @@ const program = new Command('npm start --')
 
 program.parse();
 const flags = program.opts<Flags>();
+if (flags.cluster === true && flags.once === true && flags.tamper !== 'kernel')
+  program.error('error: with --once --cluster, only a kernel is tampered with: leave --tamper away.');
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => interrupted.abort(new Error('interrupted')));
@@ -59,10 +68,12 @@ async function main(): Promise<number> {
   if (!once) await mkdir(dir, { recursive: true, mode: 0o700 });
   const narrator = createNarrator(flags.output, process.stdout);
   const timings = once
-    ? { challengeEvery: 1_000, unknownAfter: 3_000 }
+    ? // In the story of a cluster nobody falls silent: a slow computer is not to look like it.
+      { challengeEvery: 1_000, unknownAfter: flags.cluster === true ? 15_000 : 3_000 }
     : { challengeEvery: 5_000, unknownAfter: 15_000 };
   try {
     await using _claim = await claimFolder(dir);
+    await using marked = flags.cluster === true ? await openMarkedNodes(dir, interrupted.signal) : null;
     await using cluster = await openCluster({
       dir,
       nodes: flags.nodes,
@@ -71,9 +82,17 @@ async function main(): Promise<number> {
       ports: once ? 'free' : 'usual',
       narrator,
       signal: interrupted.signal,
+      ...(marked !== null && { kubeconfig: marked.kubeconfig }),
+      // The bounds of the breaker are those of a group: all nodes are of one.
+      ...(marked !== null && once && { recordings: ['debian13-shim-grub'] }),
     });
+    if (marked !== null && once) return (await tellClusterStory(cluster, marked, narrator)) ? 0 : 1;
+    if (marked !== null) {
+      narrator.say('Each machine is a Node of a Kubernetes API server.');
+      for (const { name } of cluster.nodes) await marked.register(name);
+    }
     const ok = await tellStory(cluster, narrator, { tamper: flags.tamper, powerLoss: once });
-    if (!once) await stayUp(cluster, narrator, interrupted.signal);
+    if (!once) await stayUp(cluster, marked, narrator, interrupted.signal);
     return ok ? 0 : 1;
   } catch (error) {
     // Ctrl-C reaches the tools that this started as well: one may have ended of it before this process heard of it.

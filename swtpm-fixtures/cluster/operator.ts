@@ -1,12 +1,14 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run } from 'node-tpm2/run';
+import { run, ToolError } from 'node-tpm2/run';
 import type { RunningServer } from '../../attest-server/server.ts';
 
 /** The person of the story: does everything through the command line, as a reader would. */
 export interface Operator {
   /** Runs `assay` with these arguments; gives what it printed. @throws ToolError where it failed */
   assay(...args: readonly string[]): Promise<string>;
+  /** Whether `assay` with these arguments ends with 12: something waits for a person. @throws ToolError for other faults */
+  isHeld(...args: readonly string[]): Promise<boolean>;
   /** The names of all that are enrolled. */
   nodes(): Promise<readonly string[]>;
   importKeys(pins: readonly { node: string; ekDigest: string }[]): Promise<void>;
@@ -41,6 +43,15 @@ export async function createOperator(dir: string, server: RunningServer): Promis
   };
   return {
     assay,
+    async isHeld(...args) {
+      try {
+        await assay(...args);
+        return false;
+      } catch (error) {
+        if (error instanceof ToolError && error.exitCode === 12) return true;
+        throw error;
+      }
+    },
     async nodes() {
       const names = await assay('get', 'nodes', '-o', 'name');
       return names.split('\n').filter((name) => name !== '');

@@ -1,15 +1,22 @@
 import { once } from 'node:events';
 import type { Cluster } from './cluster.ts';
+import type { MarkedNodes } from './marked-nodes.ts';
 import type { Narrator } from './narrator.ts';
 import { changed, changes } from './story.ts';
 import { mayRead, readTypedLines } from './typed-lines.ts';
 
 /** Keeps the cluster up until it is interrupted, and lets the reader change machines by typing. */
-export async function stayUp(cluster: Cluster, narrator: Narrator, signal: AbortSignal): Promise<void> {
+export async function stayUp(
+  cluster: Cluster,
+  marked: MarkedNodes | null,
+  narrator: Narrator,
+  signal: AbortSignal,
+): Promise<void> {
   const { agentPort, apiPort, metricsPort } = cluster.server;
   for (const line of [
     `Agents connect to 127.0.0.1:${agentPort}, the API is https://127.0.0.1:${apiPort}, metrics are http://127.0.0.1:${metricsPort}/metrics`,
     'In another terminal, in this folder:  npx assay get nodes   npx assay why node-2   npx assay history node-1',
+    ...(marked === null ? [] : linesOf(marked)),
     mayRead()
       ? 'Here, type:  tamper node-1 kernel|cmdline|secureboot|firewall|disk   restore node-2   off node-3     Ctrl-C ends it.'
       : 'It runs in the background and reads nothing there: fg brings it back, then type help. Ctrl-C there, or kill, ends it.',
@@ -24,6 +31,14 @@ export async function stayUp(cluster: Cluster, narrator: Narrator, signal: Abort
   const alive = setInterval(() => undefined, 60_000);
   if (!signal.aborted) await once(signal, 'abort');
   clearInterval(alive);
+}
+
+function linesOf({ url, kubeconfigOfPeople }: MarkedNodes): readonly string[] {
+  const kubectl = `kubectl --kubeconfig ${kubeconfigOfPeople}`;
+  return [
+    `The API server of Kubernetes is ${url}:  ${kubectl} describe nodes   ${kubectl} get nodeattestations -o yaml`,
+    'A group gets one taint for drift in ten minutes; the next ones wait:  npx assay breaker list',
+  ];
 }
 
 const usage = 'Type: tamper NODE kernel|cmdline|secureboot|firewall|disk, restore NODE, off NODE';

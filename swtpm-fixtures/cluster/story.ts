@@ -1,6 +1,6 @@
-import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 import { tamperings } from '../tamper.ts';
 import type { Cluster, ClusterNode } from './cluster.ts';
+import { Expectations, patience } from './expectations.ts';
 import type { Narrator } from './narrator.ts';
 
 /** What may change on node-2: a part of its second boot, or something while it runs. */
@@ -17,8 +17,6 @@ const expectedCode: Readonly<Record<Change, string | null>> = {
   none: null,
 };
 
-const patience = 20_000;
-
 /**
  * Tells the main job from the first boot to a power loss, and checks each step.
  * @returns whether every expectation held
@@ -28,33 +26,19 @@ export async function tellStory(
   narrator: Narrator,
   options: { tamper: Change; powerLoss: boolean },
 ): Promise<boolean> {
-  let ok = true;
-  const expect = async (node: ClusterNode, state: NodeState, code: string | null = null) => {
-    if (await cluster.reaches(node.name, state, code, patience)) return;
-    ok = false;
-    const now = cluster.state(node.name);
-    const wanted = code === null ? state : `${state} (${code})`;
-    narrator.say(
-      `EXPECTED ${node.name} to become ${wanted}; it is ${now?.state ?? 'not seen'} (${now?.codes.join(', ') ?? ''}).`,
-    );
-  };
-  const expectReboot = ({ name }: ClusterNode) => {
-    if (cluster.saw(name, 'rebooted')) return;
-    ok = false;
-    narrator.say(`EXPECTED ${name} to be known as rebooted before it was judged.`);
-  };
+  const expected = new Expectations(cluster, narrator);
   const [first, second, third] = cluster.nodes;
   if (first === undefined || second === undefined || third === undefined)
     throw new Error('the story needs three nodes');
 
   await enrol(cluster, narrator, third);
   await vouch(cluster, narrator);
-  for (const node of cluster.nodes) await expect(node, 'trusted');
+  for (const node of cluster.nodes) await expected.state(node, 'trusted');
 
   narrator.say(`${first.name} loses power and boots again, unchanged.`);
   await first.reboot(first.log);
-  await expect(first, 'trusted');
-  expectReboot(first);
+  await expected.state(first, 'trusted');
+  expected.rebooted(first);
 
   const { tamper: change } = options;
   if (change === 'firewall' && cluster.noFirewall !== null)
@@ -62,32 +46,18 @@ export async function tellStory(
   narrator.say(`${second.name} ${changed[change]}.`);
   if (change === 'none') await second.reboot(second.log);
   else await second.change(change);
-  await expect(second, change === 'none' ? 'trusted' : 'untrusted', expectedCode[change]);
-  if (change !== 'firewall' && change !== 'disk') expectReboot(second);
+  await expected.state(second, change === 'none' ? 'trusted' : 'untrusted', expectedCode[change]);
+  if (change !== 'firewall' && change !== 'disk') expected.rebooted(second);
 
   if (options.powerLoss) {
     narrator.say(`${third.name} loses power for good. Silence is never trusted.`);
     await third.powerOff();
-    await expect(third, 'unknown', 'evidence_overdue');
+    await expected.state(third, 'unknown', 'evidence_overdue');
   }
-  const states = cluster.nodes.map(({ name }) => cluster.state(name)?.state);
-  const count = (state: NodeState) => states.filter((each) => each === state).length;
-  const counts = {
-    nodes: states.length,
-    trusted: count('trusted'),
-    untrusted: count('untrusted'),
-    unknown: count('unknown'),
-  };
-  const untrusted = change === 'none' ? 0 : 1;
-  const unknown = options.powerLoss ? 1 : 0;
-  if (
-    counts.untrusted !== untrusted ||
-    counts.unknown !== unknown ||
-    counts.trusted !== states.length - untrusted - unknown
-  )
-    ok = false;
-  narrator.summary(counts, ok);
-  return ok;
+  return expected.sum({
+    untrusted: change === 'none' ? 0 : 1,
+    unknown: options.powerLoss ? 1 : 0,
+  });
 }
 
 /** As a sentence about a node. */
@@ -101,7 +71,11 @@ export const changed: Readonly<Record<Change, string>> = {
 };
 
 /** Each TPM is bound to a name: one by a join token, the others by an inventory. */
-async function enrol({ nodes, operator }: Cluster, narrator: Narrator, byToken: ClusterNode): Promise<void> {
+export async function enrol(
+  { nodes, operator }: Cluster,
+  narrator: Narrator,
+  byToken: ClusterNode,
+): Promise<void> {
   const pinned = nodes.filter((node) => node !== byToken);
   narrator.say(
     `The operator imports the endorsement keys of ${pinned.map(({ name }) => name).join(', ')} from an inventory.`,
@@ -136,7 +110,8 @@ async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
   );
 }
 
-async function settled(cluster: Cluster, { name }: ClusterNode): Promise<boolean> {
+/** Whether it was judged, or waits for a reference. */
+export async function settled(cluster: Cluster, { name }: ClusterNode): Promise<boolean> {
   const deadline = performance.now() + patience;
   while (performance.now() < deadline) {
     const now = cluster.state(name);

@@ -46,6 +46,8 @@ export interface ServerSettings {
   /** Service account of its agents; default: one in the namespace of the server. */
   readonly agentAccount?: string;
   readonly webhook?: { readonly url: string; readonly secretFile: string };
+  /** The Node that it runs on; default: it knows of none. */
+  readonly ownNode?: string;
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
@@ -118,6 +120,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'kubernetes.agentTokens': settings.agentTokens,
             'webhook.url': settings.webhook?.url ?? null,
             'webhook.secretFile': settings.webhook?.secretFile ?? null,
+            'marks.ownNode': settings.ownNode,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,

@@ -7,9 +7,15 @@ import {
   listAt,
   textAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
+import {
+  collectionOf,
+  manifestFiles,
+  nameOf,
+  objectsOf,
+  pathOf,
+} from '../../swtpm-fixtures/api-server/manifest-objects.ts';
 import type { User } from '../../swtpm-fixtures/api-server/users.ts';
 import type { ClusterClient, Reply } from './cluster-client.ts';
-import { collectionOf, manifestFiles, nameOf, objectsOf, pathOf } from './manifest-objects.ts';
 
 /** By this label a later run knows what an earlier one left behind. */
 const label = 'assay.dev/made-by-test';

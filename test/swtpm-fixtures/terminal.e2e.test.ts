@@ -22,8 +22,8 @@ describe('npm start at a terminal', function () {
   it('takes free ports where the usual ones are taken, and ends on Ctrl-C', async () => {
     await using taken = new AsyncDisposableStack();
     for (const port of [8443, 8444, 9464]) taken.use(await occupy(port));
-    await using terminal = openTerminal(`exec ${command}`);
-    await terminal.shows(/Ctrl-C ends it/);
+    await using terminal = openTerminal(`exec ${command} --cluster`);
+    await terminal.shows(/kubectl --kubeconfig \S+\/kubeconfig describe nodes[\s\S]*Ctrl-C ends it/);
     terminal.type('\x03');
     assert.equal(await terminal.ended, 0, terminal.said());
   });

@@ -1,95 +1,37 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'mocha';
 import { clusterView, unmarkAnswer } from '../../../attest-server/protocol/cluster-api.ts';
-import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
-import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
-import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
-import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { introduce } from '../attacker.ts';
-import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
-import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
-import { replayedValues } from '../policy/made-proof.ts';
-import { startTestServer, type TestServer } from '../running-server.ts';
-import { madeQuote } from '../verify/made-quote.ts';
-import { defineResources } from './defined-resources.ts';
+import type { TestServer } from '../running-server.ts';
+import { type ForgedSite, openForgedSite, sitePolicy } from './forged-site.ts';
 
 const good = recordedLog('debian13-sdboot-uki');
 const bad = tamper(good, 'kernel');
-const policyOf = (mode: string) =>
-  `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - name: workers\n    nodes: ["*"]\n    mode: ${mode}\n    require: [identity, boot]\n`;
-
 /** Each test goes on where the one before it ended. */
 describe('what people decide about a cluster', () => {
-  let api: ApiServer;
+  let site: ForgedSite;
   let world: TestServer;
-  let dir: string;
-  const tpms = new Map<string, ForgedTpm>();
   before(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'assay-decided-'));
-    const policy = join(dir, 'policy.yaml');
-    await writeFile(policy, policyOf('enforce'));
-    api = await openApiServer({ rbac: false });
-    await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
-    await defineResources(api);
-    const kubeconfig = await api.kubeconfig(serviceAccount('assay', 'assay-server'));
-    world = await startTestServer({ kubeconfig, agentTokens: 'never', policy });
+    site = await openForgedSite();
+    ({ world } = site);
   });
-  after(async () => {
-    await world?.[Symbol.asyncDispose]();
-    await api?.[Symbol.asyncDispose]();
-    await rm(dir, { recursive: true });
-  });
+  after(() => site?.[Symbol.asyncDispose]());
 
-  async function answer(node: string, bootLog: Buffer, resetCount: number): Promise<string> {
-    const tpm = tpms.get(node) ?? assert.fail();
-    const peer = await introduce(world, tpm, node);
-    const challenge = await peer.challenge();
-    peer.send(binaryFrame('bootLog', bootLog));
-    const sha256 = replayedValues(bootLog, 'sha256');
-    const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
-    const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };
-    const quote = (data: Buffer) =>
-      madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 1000) });
-    peer.send(tpm.evidence(challenge, occasion, { quote }));
-    const { state } = await peer.verdict();
-    await peer.close();
-    return state;
-  }
-  /** `-`, or taints of ours and the label. */
-  function marksOf(node: string): string {
-    const { metadata, spec, status } =
-      api.store.get('/nodes', node)?.object ?? assert.fail(`no Node ${node}`);
-    const taints = isObject(spec) && Array.isArray(spec.taints) ? spec.taints.filter(isObject) : [];
-    const conditions = isObject(status) && Array.isArray(status.conditions) ? status.conditions : [];
-    const condition = conditions.filter(isObject).find(({ type }) => type === trustedCondition);
-    const words = [
-      ...taints.map(({ key, value }) => `${String(key).replace('assay.dev/', '')}=${value}`),
-      ...(metadata.labels?.[trustedLabel] === 'true' ? ['label'] : []),
-      ...(condition === undefined ? [] : [String(condition.status)]),
-    ];
-    return words.join(' ') || '-';
-  }
-  const reaches = (node: string, marks: string) => world.until(() => marksOf(node) === marks, 10_000);
+  const answer = (node: string, bootLog: Buffer, resetCount: number) =>
+    site.answer(node, bootLog, resetCount);
+  const marksOf = (node: string) => site.marksOf(node);
+  const reaches = (node: string, marks: string) => site.reaches(node, marks);
   const shown = async () => clusterView.parse(await world.call('GET', '/v1/cluster'));
   const untrusted = 'untrusted=kernel_unknown False';
 
   it('begins with one node that is trusted and one that is not', async () => {
-    for (const node of ['node-1', 'node-2']) {
-      await api.createNode(node);
-      const tpm = forgedTpm();
-      tpms.set(node, tpm);
-      await world.pin(node, tpm.ekDigest);
-    }
+    for (const node of ['node-1', 'node-2']) await site.add(node);
     await answer('node-1', good, 7);
     await world.call('POST', '/v1/references', { node: 'node-1', name: 'good' });
-    for (const node of tpms.keys()) assert.equal(await answer(node, good, 7), 'trusted');
+    for (const node of ['node-1', 'node-2']) assert.equal(await answer(node, good, 7), 'trusted');
     assert.equal(await answer('node-2', bad, 8), 'untrusted');
     await reaches('node-1', 'label True');
     await reaches('node-2', untrusted);
@@ -132,7 +74,7 @@ describe('what people decide about a cluster', () => {
   });
 
   it('says in a trial which marks another policy would change', async () => {
-    const tried = { policy: policyOf('observe'), file: 'policy.yaml' };
+    const tried = { policy: sitePolicy('observe'), file: 'policy.yaml' };
     const { items, latched } = simulateAnswer.parse(await world.call('POST', '/v1/policy/simulate', tried));
     assert.deepEqual(
       items.map(({ node, marks }) => [node, marks]),
@@ -152,11 +94,11 @@ describe('what people decide about a cluster', () => {
 
   it('refuses a weaker policy once trust is enabled, also at a start', async () => {
     await world.call('POST', '/v1/cluster/trust', { groups: ['workers'] });
-    const file = join(dir, 'policy.yaml');
-    await writeFile(file, policyOf('observe'));
+    const file = site.policyFile;
+    await writeFile(file, sitePolicy('observe'));
     await assert.rejects(world.server.reload(), /policy\.yaml:6: groups\.0\.mode: latched: /);
     assert.equal((await shown()).groups[0]?.mode, 'enforce');
-    const tried = { policy: policyOf('observe'), file: 'policy.yaml' };
+    const tried = { policy: sitePolicy('observe'), file: 'policy.yaml' };
     const trial = simulateAnswer.parse(await world.call('POST', '/v1/policy/simulate', tried));
     assert.deepEqual(
       trial.latched.map(({ field }) => field),
@@ -203,6 +145,6 @@ describe('what people decide about a cluster', () => {
     await world.call('POST', '/v1/cluster/exemptions', body);
     await world.call('POST', '/v1/enrolments/node-2/revoke', { reason: 'sold' });
     await world.until(async () => (await shown()).exemptions.length === 0);
-    await reaches('node-2', 'pending=undefined Unknown');
+    await reaches('node-2', 'pending Unknown');
   });
 });

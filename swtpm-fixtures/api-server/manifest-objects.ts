@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { isObject, type JsonObject, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { isObject, type JsonObject, textAt } from './json.ts';
 
 const manifests = join(import.meta.dirname, '..', '..', 'manifests');
 
@@ -24,7 +24,7 @@ export function objectsOf(file: string): readonly JsonObject[] {
   });
 }
 
-/** Kinds of the manifests and of these tests: the plural, and whether they are in a namespace. */
+/** Kinds of the manifests, and of what tests make besides: the plural, and whether they are in a namespace. */
 const kinds: Readonly<Record<string, readonly [plural: string, namespaced: boolean]>> = {
   Namespace: ['namespaces', false],
   Node: ['nodes', false],
@@ -43,7 +43,7 @@ const kinds: Readonly<Record<string, readonly [plural: string, namespaced: boole
 export function collectionOf(object: JsonObject): string {
   const apiVersion = textAt(object, 'apiVersion') ?? '';
   const [plural, namespaced] = kinds[textAt(object, 'kind') ?? ''] ?? [];
-  if (plural === undefined) throw new Error(`a kind that these tests do not know: ${textAt(object, 'kind')}`);
+  if (plural === undefined) throw new Error(`a kind that is not known here: ${textAt(object, 'kind')}`);
   const base = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   const namespace = textAt(object, 'metadata', 'namespace');
   if (namespaced !== (namespace !== undefined))

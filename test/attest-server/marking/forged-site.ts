@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
+import { type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
+import type { NodeOptions } from '../../../swtpm-fixtures/api-server/node-object.ts';
+import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
+import { introduce } from '../attacker.ts';
+import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
+import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
+import { replayedValues } from '../policy/made-proof.ts';
+import { type ServerSettings, startTestServer, type TestServer } from '../running-server.ts';
+import { madeQuote } from '../verify/made-quote.ts';
+import { defineResources } from './defined-resources.ts';
+
+/** A server in a cluster, whose nodes have forged TPMs. */
+export interface ForgedSite extends AsyncDisposable {
+  readonly api: ApiServer;
+  readonly world: TestServer;
+  readonly policyFile: string;
+  /** Has the cluster and the server know it. */
+  add(node: string, options?: NodeOptions): Promise<void>;
+  /** Connects, answers the first challenge, and gives the state of the verdict. */
+  answer(node: string, bootLog: Buffer, resetCount: number): Promise<string>;
+  /** `-`, or taints with a key of ours, `label`, and the status of the condition. */
+  marksOf(node: string): string;
+  reaches(node: string, marks: string): Promise<void>;
+}
+
+/** Of one group for all nodes. */
+export const sitePolicy = (mode: string) =>
+  `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - name: workers\n    nodes: ["*"]\n    mode: ${mode}\n    require: [identity, boot]\n`;
+
+export async function openForgedSite(settings: ServerSettings = {}): Promise<ForgedSite> {
+  await using opened = new AsyncDisposableStack();
+  const dir = await mkdtemp(join(tmpdir(), 'assay-site-'));
+  opened.defer(() => rm(dir, { recursive: true }));
+  const policy = join(dir, 'policy.yaml');
+  await writeFile(policy, sitePolicy('enforce'));
+  const api = opened.use(await openApiServer({ rbac: false }));
+  await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
+  await defineResources(api);
+  const kubeconfig = await api.kubeconfig(serviceAccount('assay', 'assay-server'));
+  const world = opened.use(await startTestServer({ kubeconfig, agentTokens: 'never', policy, ...settings }));
+  const tpms = new Map<string, ForgedTpm>();
+  const marksOf = (node: string) =>
+    marksOn(api.store.get('/nodes', node)?.object ?? assert.fail(`no Node ${node}`));
+  const all = opened.move();
+  return {
+    api,
+    world,
+    policyFile: policy,
+    async add(node, options) {
+      await api.createNode(node, options);
+      const tpm = forgedTpm();
+      tpms.set(node, tpm);
+      await world.pin(node, tpm.ekDigest);
+    },
+    async answer(node, bootLog, resetCount) {
+      const tpm = tpms.get(node) ?? assert.fail();
+      const peer = await introduce(world, tpm, node);
+      const challenge = await peer.challenge();
+      peer.send(binaryFrame('bootLog', bootLog));
+      const sha256 = replayedValues(bootLog, 'sha256');
+      const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
+      const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };
+      const quote = (data: Buffer) =>
+        madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 1000) });
+      peer.send(tpm.evidence(challenge, occasion, { quote }));
+      const { state } = await peer.verdict();
+      await peer.close();
+      return state;
+    },
+    marksOf,
+    async reaches(node, marks) {
+      await world.until(() => marksOf(node) === marks);
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+function marksOn(node: JsonObject): string {
+  const taints = listAt(node, 'spec', 'taints').map((taint) => {
+    const value = textAt(taint, 'value') ?? '';
+    return `${textAt(taint, 'key')?.replace('assay.dev/', '')}${value === '' ? '' : `=${value}`}`;
+  });
+  const condition = listAt(node, 'status', 'conditions').find(
+    (each) => textAt(each, 'type') === trustedCondition,
+  );
+  return (
+    [
+      ...taints,
+      ...(textAt(node, 'metadata', 'labels', trustedLabel) === 'true' ? ['label'] : []),
+      ...(condition === undefined ? [] : [textAt(condition, 'status')]),
+    ].join(' ') || '-'
+  );
+}
