@@ -49,7 +49,7 @@ export interface ClusterNode {
   readonly ekDigest: string;
   /** Starts the agent, as the machine's start-up does. */
   startAgent(joinTokenFile?: string): Promise<void>;
-  /** Cuts the power, boots with this log, and starts the agent. @param uninspected done before its disks were looked at */
+  /** Cuts the power, boots with this log, and starts the agent. @param not inspected done before its disks were looked at */
   reboot(log: Buffer, uninspected?: () => Promise<void>): Promise<void>;
   /** Changes the machine: a boot by a power cycle, firewall and disk while it runs. @throws Error without a firewall */
   change(what: Tampering | 'firewall' | 'disk'): Promise<void>;

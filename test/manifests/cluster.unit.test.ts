@@ -13,7 +13,7 @@ import {
   trustedLabel,
 } from '../../attest-server/protocol/marks.ts';
 import { at, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
-import { manifestFiles, objectsOf } from '../cluster/manifest-objects.ts';
+import { manifestFiles, objectsOf } from '../../swtpm-fixtures/api-server/manifest-objects.ts';
 
 const manifests = join(import.meta.dirname, '..', '..', 'manifests');
 const [policy] = objectsOf('admission/marks.yaml');
