@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
+import { run, ToolError } from 'node-tpm2/run';
 import {
   attestationResource,
   defaultTaintKeys,
@@ -81,6 +82,35 @@ describe('manifests of a cluster', () => {
     const { metadata } = objectsOf('rbac/server.yaml').find((one) => one.kind === 'ServiceAccount') ?? {};
     const name = `system:serviceaccount:${textAt(metadata, 'namespace')}:${textAt(metadata, 'name')}`;
     assert.equal(textAt(first, 'expression'), `request.userInfo.username != '${name}'`);
+  });
+
+  it('have a job that unmarks as assay-exempt alone, in a pod without rights on its node', async () => {
+    const [account, binding, job] = objectsOf('jobs/unmark.yaml');
+    const name = textAt(account, 'metadata', 'name');
+    assert.equal(textAt(binding, 'roleRef', 'name'), 'assay-exempt');
+    assert.ok(
+      objectsOf('rbac/people.yaml').some((role) => textAt(role, 'metadata', 'name') === 'assay-exempt'),
+    );
+    assert.deepEqual(at(binding, 'subjects'), [{ kind: 'ServiceAccount', name, namespace: 'assay' }]);
+    const pod = at(job, 'spec', 'template', 'spec');
+    assert.equal(textAt(pod, 'serviceAccountName'), name);
+    assert.equal(at(pod, 'securityContext', 'runAsNonRoot'), true);
+    assert.equal(textAt(pod, 'securityContext', 'seccompProfile', 'type'), 'RuntimeDefault');
+    // It must run where every Node carries our taints.
+    assert.deepEqual(at(pod, 'tolerations'), [{ operator: 'Exists', effect: 'NoSchedule' }]);
+    const [container] = listAt(pod, 'containers');
+    assert.deepEqual(at(container, 'securityContext'), {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+    const main = join(manifests, '..', 'attest-server', 'cli', 'main.ts');
+    const args = listAt(container, 'args').map(String);
+    await assert.rejects(
+      run(process.execPath, [main, ...args], { timeoutMs: 60_000, maxOutputBytes: 64 * 1024 }),
+      // The command line is good; what it lacks is a pod.
+      (error) => error instanceof ToolError && error.exitCode === 1,
+    );
   });
 
   it('fail closed, and deny', () => {
