@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { SourceBounds } from './door/bounds.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
 import type { MarkingConfig } from './marking/open.ts';
+import type { PresenceConfig } from './presence/presence.ts';
 import { timings } from './protocol/limits.ts';
 import { defaultTaintKeys, tokenAudience } from './protocol/marks.ts';
 import {
@@ -16,6 +17,7 @@ import {
   type Settings,
   type SettingValues,
 } from './protocol/settings.ts';
+import type { WebhookConfig } from './webhook/endpoint.ts';
 
 /** What the server needs to start; built from file, environment and flags, complete and checked. */
 export interface ServerConfig {
@@ -38,6 +40,10 @@ export interface ServerConfig {
   readonly kubernetes: KubernetesConfig | null;
   /** How its Nodes are marked. */
   readonly marking: MarkingConfig;
+  /** Nodes that are gone from the cluster. */
+  readonly presence: PresenceConfig;
+  /** Whom to tell what happens; null: nobody. */
+  readonly webhook: WebhookConfig | null;
   /** Milliseconds. */
   readonly challengeEvery: number;
   readonly answerWithin: number;
@@ -85,6 +91,10 @@ const taintKey = z
     notTaint,
   );
 const notAccount = 'not NAME or NAMESPACE/NAME of a service account';
+
+const notWebhook =
+  'not https://HOST/PATH (http:// for an address of this machine only), without user, password and fragment';
+const webhookUrl = z.string(notWebhook).max(2048, notWebhook).refine(isWebhook, notWebhook);
 
 /** Every key of the server's configuration; README.md has them as a table. */
 export const serverSettings = {
@@ -246,6 +256,50 @@ export const serverSettings = {
         'what becomes of taints that the breaker holds back and nobody decides about for half an hour: `hold` or `taint`',
       ),
   },
+  'gone.afterSeconds': {
+    variable: 'ASSAY_GONE_AFTER_SECONDS',
+    unit: 'seconds',
+    schema: z
+      .number('not a number')
+      .min(60, 'less than 60')
+      .max(86_400, 'more than 86,400')
+      .default(600)
+      .describe(
+        'how long a node without a Node in the cluster is silent before it is gone: out of lists, counts, series and alerts',
+      ),
+  },
+  'gone.archiveDays': {
+    variable: 'ASSAY_GONE_ARCHIVE_DAYS',
+    unit: 'days',
+    schema: days
+      .default(30)
+      .describe(
+        'how long a node is gone before its record is archived: its keys and history stay, the evidence of its latest verdict goes',
+      ),
+  },
+  'webhook.url': {
+    variable: 'ASSAY_WEBHOOK_URL',
+    schema: webhookUrl
+      .nullable()
+      .default(null)
+      .describe(
+        'whom to tell what happens: an `https://` URL, or `http://` on this machine. The log shows it: secrets go into `webhook.secretFile`',
+      ),
+  },
+  'webhook.secretFile': {
+    variable: 'ASSAY_WEBHOOK_SECRET_FILE',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe('file of the secret that signs messages: `whsec_` and base64; one a line, the newest first'),
+  },
+  'webhook.caFile': {
+    variable: 'ASSAY_WEBHOOK_CA_FILE',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe("PEM of the authorities of the receiver's certificate; without it the public ones"),
+  },
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',
     flag: '--log-level',
@@ -394,6 +448,11 @@ export function configOf(values: ServerValues): ServerConfig {
       ownNode: values['marks.ownNode'],
       onExpiry: values['breaker.onExpiry'],
     },
+    presence: {
+      goneAfter: values['gone.afterSeconds'] * 1000,
+      archiveAfter: values['gone.archiveDays'] * 86_400_000,
+    },
+    webhook: webhookOf(values),
     challengeEvery: values.challengeEverySeconds * 1000,
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
@@ -418,6 +477,18 @@ function operatorsOf(audience: string): KubernetesConfig['operators'] {
   return audience === 'none' ? null : { audience: audience === 'api' ? null : audience };
 }
 
+function webhookOf(values: ServerValues): WebhookConfig | null {
+  const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = values;
+  return url === null || secretFile === null ? null : { url, secretFile, caFile };
+}
+
+function isWebhook(text: string): boolean {
+  const url = URL.parse(text);
+  if (url === null || url.username !== '' || url.password !== '' || url.hash !== '') return false;
+  const isHere = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(url.hostname);
+  return url.protocol === 'https:' || (url.protocol === 'http:' && isHere);
+}
+
 function contradictionsIn(values: Partial<ServerValues>) {
   const { challengeEverySeconds, unknownAfterSeconds, evidenceDays, transitionEvidenceDays } = values;
   const found: Contradiction<typeof serverSettings>[] = [];
@@ -433,6 +504,11 @@ function contradictionsIn(values: Partial<ServerValues>) {
     if (same !== undefined && values[key] !== undefined)
       found.push({ key, text: `the same as ${same}: each taint needs a key of its own` });
   });
+  const { 'webhook.url': url, 'webhook.secretFile': secretFile } = values;
+  if (typeof url === 'string' && secretFile === null)
+    found.push({ key: 'webhook.secretFile', text: 'is missing: webhook.url needs a secret that signs' });
+  if (url === null && typeof secretFile === 'string')
+    found.push({ key: 'webhook.url', text: 'is missing: webhook.secretFile is for nobody' });
   if (isLess(transitionEvidenceDays, evidenceDays))
     found.push({
       key: 'transitionEvidenceDays',

@@ -72,10 +72,14 @@ async function run(flags: Flags): Promise<void> {
   const { pino } = await import('pino');
   const { logLines } = await import('./protocol/log-lines.ts');
   const { startServer } = await import('./server.ts');
+  const { cloudEnvironment } = await import('./cloud-environment.ts');
   const { formatters, timestamp } = logLines;
   const logger = pino({ level: settings.logLevel, base: null, formatters, timestamp }, pino.destination(2));
   logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
-  const server = await startServer(configOf(settings), { logger });
+  const server = await startServer(configOf(settings), {
+    logger,
+    cloudEnvironment: cloudEnvironment(process.env),
+  });
   logger.info(
     { agents: server.agentPort, api: server.apiPort, metrics: server.metricsPort, ca: server.caFile },
     'the server listens',

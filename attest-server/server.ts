@@ -18,6 +18,7 @@ import { openKubernetes } from './kubernetes/open.ts';
 import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
 import { isLatched, notLatchable } from './policy/latch.ts';
+import { openPresence } from './presence/open.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
@@ -26,6 +27,7 @@ import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
 import { storedKeyDigest } from './verify/endorsement.ts';
 import { version } from './version.ts';
+import { openWebhook } from './webhook/open.ts';
 
 export interface RunningServer extends AsyncDisposable {
   readonly agentPort: number;
@@ -46,6 +48,8 @@ export interface ServerOptions {
   readonly recorded?: (entry: HistoryEntry) => void;
   /** Whom to ask about nodes instead of the cluster of the configuration. */
   readonly cluster?: Cluster;
+  /** Variables that the cloud program gets beside the few that every program gets. */
+  readonly cloudEnvironment?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -54,7 +58,7 @@ export interface ServerOptions {
  * @throws PolicyError, StateInUse, Error for a state folder, port or store that cannot be used
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
-  const { logger, recorded = () => {} } = options;
+  const { logger, recorded = () => {}, cloudEnvironment = {} } = options;
   const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
@@ -78,7 +82,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
   health.probeBy(store.probe);
-  const audit = rooms.use(await openAudit({ store, stateDir, now, logger, report }));
+  const audit = rooms.use(
+    await openAudit({
+      store,
+      stateDir,
+      now,
+      monotonic,
+      keeper: kubernetes?.checkpoints ?? null,
+      logger,
+      report,
+    }),
+  );
   auditTo(audit);
   const expire = metrics.certificatesExpire;
   const tls = rooms.use(
@@ -100,11 +114,27 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     openEvidence({ store: store.evidence, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
   );
   const { bundle, contextOf } = evidence;
+  const presence = rooms.use(
+    await openPresence(config.presence, {
+      store: store.presence,
+      nodes: kubernetes?.nodes ?? null,
+      ownNode: config.marking.ownNode,
+      now,
+      monotonic,
+      report: report.presence,
+    }),
+  );
+  metrics.presence(presence.figures);
+  const present = async () => (await store.enrolment.nodes()).filter(({ name }) => !presence.isHidden(name));
   const inForce = rooms.use(
     await openInForce({
       policy,
       methods,
-      store,
+      store: {
+        enrolment: { node: store.enrolment.node, nodes: present },
+        references: store.references,
+        verdicts: store.verdicts,
+      },
       latched: store.marking.latchedPolicy,
       bundle,
       contextOf,
@@ -132,9 +162,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       recorded: report.recorded,
       gateOpened: report.gateOpened,
       storageFault: health.fault,
+      presence,
       fault,
     }),
   );
+  attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences({
       store: store.references,
@@ -157,6 +189,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       logger,
       cluster,
       cloudProgram,
+      cloudEnvironment,
       authority: tls,
       trust: roots.trust,
       firstUsePerSource: config.firstUsePerSource,
@@ -193,6 +226,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       }),
     );
   if (marking !== null) metrics.marking.figures(marking.figures);
+  const webhook = rooms.use(
+    await openWebhook(config.webhook, {
+      store: store.webhook,
+      clusterUid: kubernetes && (() => kubernetes.writer.uid()),
+      now,
+      monotonic,
+      audit: audit.write,
+      report: report.webhook,
+    }),
+  );
+  metrics.webhook.figures(webhook.figures);
   const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway: report.turnedAway }));
   metrics.unproven(doors.unproven);
   const agents = rooms.use(
@@ -218,6 +262,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       wallClock: now,
     }),
   );
+  rooms.use(presence.begin({ ...attest, isConnected: (node) => agents.connected(node) !== null }));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
       store,
@@ -235,12 +280,14 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
+      presence,
       cluster: marking?.control ?? null,
       capture: references.capture,
       referenceLife: references.life,
       bundle,
       evidenceNamed: evidence.named,
       audit: audit.ports,
+      webhook: webhook.told,
       authority: tls.ports,
       advise: (reason, known) =>
         reason.code === 'server_fault' && known.node != null
@@ -301,7 +348,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     metricsPort: http.metricsPort,
     caFile: tls.identity.caFile,
     challengeNow: agents.challengeNow,
-    reload: inForce.reloader({ roots: roots.read, certificate: tls.renew, tokens: http.readTokens }),
+    reload: inForce.reloader({
+      roots: roots.read,
+      certificate: tls.renew,
+      tokens: http.readTokens,
+      webhook: webhook.read,
+    }),
     close,
     [Symbol.asyncDispose]: close,
   };

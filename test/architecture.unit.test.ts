@@ -27,7 +27,7 @@ const rooms = (...names: readonly string[]): readonly string[] => names.map((nam
 /** Each has one opener, in `open.ts`, which server.ts calls. */
 const openedRooms = rooms(
   ...['attest', 'audit', 'channel', 'enrolment', 'evidence', 'http', 'in-force', 'references', 'roots'],
-  ...['door', 'health', 'kubernetes', 'marking', 'state', 'store', 'telemetry', 'tls'],
+  ...['door', 'health', 'kubernetes', 'marking', 'presence', 'state', 'store', 'telemetry', 'tls', 'webhook'],
 );
 /** What one room needs of another is a port that it declares, and server.ts fills: types at most. */
 const types = [...openedRooms, ...rooms('verify', 'policy', 'marking', 'keys')];
@@ -53,11 +53,13 @@ const rules: readonly Rule[] = [
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
   },
-  ...rooms('channel', 'door', 'health', 'telemetry', 'marking', 'keys').map((room) => ({
-    room,
-    values: [protocol],
-    types,
-  })),
+  ...rooms('channel', 'door', 'health', 'telemetry', 'marking', 'presence', 'keys', 'webhook').map(
+    (room) => ({
+      room,
+      values: [protocol],
+      types,
+    }),
+  ),
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [protocol, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
@@ -97,6 +99,8 @@ const rules: readonly Rule[] = [
     packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
   },
   { room: 'agent', values: ['agent', protocol] },
+  // Programs of their own: of the server they know how a TPM's endorsement key looks.
+  { room: 'manifests/cloud', values: [`${server}/verify/endorsement-template`, `${server}/version`] },
   {
     room: 'swtpm-fixtures',
     values: [
@@ -136,7 +140,7 @@ interface Import {
 }
 
 describe('the architecture', () => {
-  const files = globSync('{agent,attest-server,swtpm-fixtures}/**/*.ts', { cwd: root })
+  const files = globSync('{agent,attest-server,manifests,swtpm-fixtures}/**/*.ts', { cwd: root })
     .filter((file) => !/(^|\/)(node_modules|dist)\//.test(file))
     .sort();
 

@@ -84,13 +84,17 @@ export class Attestation {
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
-      attestation.#statuses.set(status.name, { ...status, expiresAt });
-      attestation.#deadlines.set(status.name, expiresAt, ports.now());
-      attestation.#systemUuids.remember(status.name, status.systemUuid);
-      attestation.#volumes.note(status.name, diskMemoryIn(status.memory).volumes);
+      attestation.#remember({ ...status, expiresAt });
     }
     await attestation.#holdTwins();
     return attestation;
+  }
+
+  #remember(status: NodeStatus): void {
+    this.#statuses.set(status.name, status);
+    this.#deadlines.set(status.name, status.expiresAt, this.#ports.now());
+    this.#systemUuids.remember(status.name, status.systemUuid);
+    this.#volumes.note(status.name, diskMemoryIn(status.memory).volumes);
   }
 
   /** Attack: nodes of one TPM, from before that could not be. Whichever is silent now is not trusted any longer, either. */
@@ -156,15 +160,47 @@ export class Attestation {
     );
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-    return this.#lanes.inOrder(node.name, () =>
-      this.#record(node, { ...answer, parts }, proven, given).catch((error: unknown) => {
+    return this.#lanes.inOrder(node.name, async () => {
+      await this.#recallArchived(node.name);
+      return this.#record(node, { ...answer, parts }, proven, given).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
         const before = this.#statuses.get(node.name);
         this.#systemUuids.restore(node.name, before?.systemUuid ?? null);
         this.#volumes.note(node.name, diskMemoryIn(before?.memory ?? {}).volumes);
         throw error;
-      }),
-    );
+      });
+    });
+  }
+
+  /** Attack: a node stays away until its record is archived, so that what was held against it is forgotten. */
+  async #recallArchived(name: string): Promise<void> {
+    if (this.#statuses.has(name)) return;
+    const archived = await this.#ports.verdicts.archivedStatus(name);
+    if (archived === null) return;
+    this.#remember(archived);
+    this.#ports.presence.recalled(name);
+  }
+
+  /** Takes what is stored of a node into memory, where it is not there; null where none is enrolled. */
+  recall(name: string): Promise<NodeStatus | null> {
+    return this.#lanes.inOrder(name, async () => {
+      const known = this.#statuses.get(name);
+      if (known !== undefined) return known;
+      const found = await this.#ports.verdicts.status(name);
+      if (found !== null) this.#remember(found);
+      return found;
+    });
+  }
+
+  /** Does the work while no verdict of these nodes is under way, and knows nothing of those that it gives afterwards. */
+  archive(names: readonly string[], work: () => Promise<readonly string[]>): Promise<void> {
+    const whole = async () => {
+      for (const name of await work()) this.#forget(name);
+    };
+    return names.reduce<() => Promise<void>>(
+      (inner, name) => () => this.#lanes.inOrder(name, inner),
+      whole,
+    )();
   }
 
   /** The parts with the bytes of those that were only named, where the verifier needs them; `lost`: nobody has them. */
@@ -220,7 +256,7 @@ export class Attestation {
     if (this.#ports.monotonic() < this.#retryAt) return [];
     return [...this.#stored].flatMap(([name, stored]) => {
       const shown = this.#statuses.get(name);
-      return shown === undefined || this.#isOurFault(name) ? [] : [[shown, stored] as const];
+      return shown === undefined || this.#isOnlyShown(name) ? [] : [[shown, stored] as const];
     });
   }
 
@@ -237,7 +273,7 @@ export class Attestation {
       this.#unwritten.forget(name);
       this.#stored.set(name, stored);
     };
-    if (this.#isOurFault(name)) return showOnly();
+    if (this.#isOnlyShown(name)) return showOnly();
     try {
       const record = changeRecord(aged, now, [verdict], stored.state, []);
       await this.#commit(record, stored.state, async () => {
@@ -251,9 +287,10 @@ export class Attestation {
     }
   }
 
-  /** That the node is overdue is not its own doing, or cannot be stored. */
-  #isOurFault(name: string): boolean {
-    return this.#faults.of(name) !== null || this.#ports.storageFault() !== null;
+  /** That the node is overdue is not its own doing, cannot be stored, or tells nothing: its machine is switched off. */
+  #isOnlyShown(name: string): boolean {
+    const ports = this.#ports;
+    return this.#faults.of(name) !== null || ports.storageFault() !== null || ports.presence.isAway(name);
   }
 
   /** Another program wrote the node's row since it was read: what is there counts, and ages in its turn. */
@@ -271,21 +308,25 @@ export class Attestation {
   release(name: string, work: () => Promise<void>, akName?: string): Promise<void> {
     return this.#lanes.inOrder(name, async () => {
       await work();
-      this.#statuses.delete(name);
-      this.#stored.delete(name);
-      this.#faults.forget(name);
-      this.#deadlines.forget(name);
+      this.#forget(name);
       if (akName !== undefined) this.#verifier.forget(akName);
-      this.#systemUuids.forget(name);
-      this.#volumes.forget(name);
       this.#twins.forget(name);
-      this.#lost.delete(name);
-      this.#ports.evidence.logsPerBoot.forget(name);
-      this.#ports.evidence.budget.forget(name);
-      this.#ports.evidence.fileBudget.forget(name);
-      this.#files.forget(name);
-      this.#unwritten.forget(name);
     });
+  }
+
+  #forget(name: string): void {
+    this.#statuses.delete(name);
+    this.#stored.delete(name);
+    this.#faults.forget(name);
+    this.#deadlines.forget(name);
+    this.#systemUuids.forget(name);
+    this.#volumes.forget(name);
+    this.#lost.delete(name);
+    this.#ports.evidence.logsPerBoot.forget(name);
+    this.#ports.evidence.budget.forget(name);
+    this.#ports.evidence.fileBudget.forget(name);
+    this.#files.forget(name);
+    this.#unwritten.forget(name);
   }
 
   /**

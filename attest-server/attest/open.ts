@@ -31,6 +31,10 @@ export interface Attest extends AsyncDisposable {
   serverFault(name: string): FaultCause | null;
   /** The server failed while it judged this node, or stored what it proved. */
   failed(name: string, error: unknown): void;
+  /** Takes what is stored of a node into memory, where it is not there; null where none is enrolled. */
+  recall(name: string): Promise<NodeStatus | null>;
+  /** Does the work while no verdict of these nodes is under way, and knows nothing of those that it gives afterwards. */
+  archive(names: readonly string[], work: () => Promise<readonly string[]>): Promise<void>;
   /** Does the work when no verdict of this node is under way, and knows nothing of the node afterwards. */
   release(name: string, work: () => Promise<void>, akName?: string): Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
@@ -94,6 +98,8 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
     statuses: () => attestation.statuses(),
     serverFault: (name) => attestation.serverFault(name),
     failed: (name, error) => attestation.failed(name, error),
+    recall: (name) => attestation.recall(name),
+    archive: (names, work) => attestation.archive(names, work),
     release: (name, work, akName) => attestation.release(name, work, akName),
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
     onRecorded: (listener) => void listeners.push(listener),

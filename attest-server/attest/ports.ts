@@ -41,6 +41,12 @@ export interface AttestPorts {
   gateOpened(opened: OpenedGate): void;
   /** Why nothing can be stored at present; null where all works. */
   storageFault(): StorageFault | null;
+  readonly presence: {
+    /** Whether the node is missed in the cluster or gone: that it is overdue is shown, and not stored. */
+    isAway(name: string): boolean;
+    /** An archived node was taken into memory again. */
+    recalled(name: string): void;
+  };
   /** A verdict that was said could not be written: the node counts as proven when it last was on disk. */
   fault(error: unknown, where: string): void;
 }
@@ -162,6 +168,8 @@ export interface VerdictStore {
   statuses(): Promise<readonly NodeStatus[]>;
   /** What is on disk of one node; null where nothing is. @throws an error named UnreadableRow */
   status(name: string): Promise<NodeStatus | null>;
+  /** The same of an archived node, which `statuses` leaves out; null where it is none. */
+  archivedStatus(name: string): Promise<NodeStatus | null>;
   /** @throws Rejection `enrolment_pending` where the node is not enrolled under this key */
   recordChange(record: ChangeRecord): Promise<void>;
   /** Only over the row that was read; false, and nothing is written, where it is another one by now. */

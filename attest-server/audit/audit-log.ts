@@ -158,6 +158,11 @@ export class AuditLog {
     return text;
   }
 
+  /** Whether one of our keys signed it, also one that was lost. */
+  isOwn(note: string): boolean {
+    return this.#own(note) !== null;
+  }
+
   /** Agents keep what they saw of a log that was lost: up to here a person has said why. */
   #resolvedSize(): number {
     const path = this.#path('resolved');

@@ -5,6 +5,7 @@ import { timings } from '../protocol/limits.ts';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
 import { backUp } from './backup.ts';
+import { type CheckpointKeeper, ClusterCheckpoint } from './cluster-checkpoint.ts';
 import { paced } from './paced.ts';
 import type { AuditStore } from './ports.ts';
 import { createRefusalLog, type RefusalLog } from './refusals.ts';
@@ -14,6 +15,10 @@ export interface AuditParts {
   readonly stateDir: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  /** The cluster, as one more witness; null outside of one. */
+  readonly keeper: CheckpointKeeper | null;
   readonly logger: Logger;
   readonly report: {
     /** A checkpoint was signed. @param size entries */
@@ -22,6 +27,8 @@ export interface AuditParts {
     rolledBack(text: string): void;
     /** So says the checkpoint that an agent of this name brought. */
     contradicted(node: string, text: string): void;
+    contradictedByCluster(text: string): void;
+    checkpointKept(error: Error | null): void;
     fault(error: unknown, where: string): void;
   };
 }
@@ -41,11 +48,28 @@ export interface Audit extends AsyncDisposable {
 
 /** Of a page of entries, about. */
 const pageBytes = 1024 * 1024;
+/** Milliseconds between two looks whether a newer checkpoint is to be kept in the cluster. */
+const keepEvery = 1000;
 
 /** @throws Error where the store belongs to another key than the one in the state folder */
-export async function openAudit({ store, stateDir, now, logger, report }: AuditParts): Promise<Audit> {
+export async function openAudit(parts: AuditParts): Promise<Audit> {
+  const { store, stateDir, now, monotonic, keeper, logger, report } = parts;
   const { checkpointed: signed, rolledBack, contradicted, fault } = report;
   const log = await AuditLog.open({ store: store.audit, stateDir, now, signed, rolledBack });
+  const inCluster =
+    keeper &&
+    new ClusterCheckpoint({
+      keeper,
+      compare: async (note) => ({ isOwn: log.isOwn(note), contradiction: await log.contradicts(note) }),
+      isRolledBack: () => log.rollback !== null,
+      monotonic,
+      report,
+    });
+  const keep = () => {
+    if (log.shown !== null) inCluster?.signed(log.shown.checkpoint);
+    return inCluster?.turn();
+  };
+  const keeping = setInterval(() => void keep(), keepEvery);
   const signing = setInterval(() => {
     log.sign().catch((error: unknown) => fault(error, 'checkpoint'));
   }, timings.checkpointEvery);
@@ -107,9 +131,12 @@ export async function openAudit({ store, stateDir, now, logger, report }: AuditP
     async [Symbol.asyncDispose]() {
       clearInterval(signing);
       clearInterval(counting);
+      clearInterval(keeping);
       await writeCount().catch(noRoom);
       await Promise.allSettled(underWay);
       await log.sign().catch(noRoom);
+      if (log.shown !== null) inCluster?.signed(log.shown.checkpoint);
+      await inCluster?.close();
     },
   };
 }

@@ -25,8 +25,13 @@ export function nodeTable(nodes: readonly NodeView[], options: TableOptions): st
   return options.headers ? shown : shown.slice(shown.indexOf('\n') + 1);
 }
 
-/** `trusted (identity, boot)`: the aspects that the policy requires. */
-export function stateText({ state, require }: Pick<NodeView, 'state' | 'require'>): string {
+/** `trusted (identity, boot)`: the aspects that the policy requires. `unknown (gone)`: it left the cluster. */
+export function stateText({
+  state,
+  require,
+  goneSince,
+}: Pick<NodeView, 'state' | 'require' | 'goneSince'>): string {
+  if (goneSince !== null) return `${state} (gone)`;
   return state === 'trusted' ? `${state} (${require.join(', ')})` : state;
 }
 

@@ -4,7 +4,10 @@ import { CliError } from './exit.ts';
 
 const nodeList = listOf(nodeView);
 
-/** Every node that the server knows, or those that parameters of `GET /v1/nodes` choose, page by page. */
+/** Their TPMs and names are bound as before. */
+export const withGone: Readonly<Record<string, string>> = { all: 'true' };
+
+/** Every node that the server lists, or those that parameters of `GET /v1/nodes` choose, page by page. */
 export async function readNodes(
   server: Client,
   parameters: Readonly<Record<string, string>> = {},

@@ -46,7 +46,7 @@ export function createApprovals(parts: ApprovalParts): Approvals {
   const { store, candidates, mayEnrol, alert, now, release, approveAgain } = parts;
   return {
     async waiting() {
-      const [nodes, approvals] = await Promise.all([store.nodes(), store.approvals()]);
+      const [nodes, approvals] = await Promise.all([store.everyNode(), store.approvals()]);
       const names = new Set(nodes.map(({ name }) => name));
       const approved = new Set(approvals.map(({ node, ekDigest }) => `${node} ${ekDigest}`));
       return candidates
@@ -101,7 +101,7 @@ export function createApprovals(parts: ApprovalParts): Approvals {
     },
 
     async approveAll(actor) {
-      const found = (await store.nodes()).filter(({ bound }) => bound === 'first-use');
+      const found = (await store.everyNode()).filter(({ bound }) => bound === 'first-use');
       return store.approveFirstUse(found, firstUseApproval(actor));
     },
 

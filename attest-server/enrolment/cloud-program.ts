@@ -7,6 +7,8 @@ import type { EkOfMachine } from './cluster.ts';
 export interface CloudProgramParts {
   /** Absolute path. Its one argument is the providerID; it writes `{"ek":"<hex>"}`, or exits with 3: not known. */
   readonly program: string;
+  /** Added to the few variables that every program gets. */
+  readonly environment: Readonly<Record<string, string>>;
   /** Milliseconds, of any clock that goes forward. */
   readonly now: () => number;
   /** Told once of each run that gave no answer. */
@@ -53,14 +55,19 @@ export function createCloudProgram(parts: CloudProgramParts): EkOfMachine {
   };
 }
 
-async function ask({ program, timeoutMs = 10_000 }: CloudProgramParts, id: string): Promise<string | null> {
+async function ask(
+  { program, environment, timeoutMs = 10_000 }: CloudProgramParts,
+  id: string,
+): Promise<string | null> {
   if (!providerIdPattern.test(id))
     throw new Error(
       `the cloud program ${program} is not asked, because this is not a providerID: ${show(id)}`,
     );
   let text: string;
   try {
-    text = (await run(program, [id], { timeoutMs, maxOutputBytes: outputBytes })).stdout.toString('utf8');
+    text = (
+      await run(program, [id], { timeoutMs, maxOutputBytes: outputBytes, env: environment })
+    ).stdout.toString('utf8');
   } catch (error) {
     if (error instanceof ToolError && error.code === 'failed' && error.exitCode === notKnown) return null;
     throw error;

@@ -59,7 +59,8 @@ export function createIdentify(parts: IdentifyParts): Identify {
   return async (hello, tokens, address) => {
     const source = sourceOf(address);
     // Attack: a stolen TPM's machine, or a program in another pod, speaks for a node of the cluster.
-    if (hello.role === 'agent' && cluster?.wantsToken(hello.node) === true)
+    const wantsToken = cluster?.wantsToken(hello.node) === true;
+    if (wantsToken && hello.role === 'agent')
       await checkClusterToken(cluster, hello.node, tokens.cluster, source);
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
@@ -92,6 +93,19 @@ export function createIdentify(parts: IdentifyParts): Identify {
       throw error;
     });
     const enrolled = 'known' in found ? found.known : found.candidate;
+    // Attack: who has no token comes in another role, for which nobody vouches but itself.
+    if (
+      wantsToken &&
+      hello.role !== 'agent' &&
+      'candidate' in found &&
+      found.candidate.bound === 'first-use'
+    ) {
+      candidates.note(claim, now());
+      throw new Rejection(
+        'enrolment_pending',
+        `by first use the agent of ${hello.node} enrols, which shows a token of the cluster; the role ${hello.role} does not`,
+      );
+    }
     const isItsOwn = ekCertificate !== null && enrolled.ekCertificate?.equals(ekCertificate) === true;
     const followed = followedOnce(paths, ek, trust, now);
     const peer = {

@@ -32,6 +32,8 @@ export interface EnrolmentParts {
   readonly cluster: Cluster | null;
   /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
   readonly cloudProgram: string | null;
+  /** Where that finds its credentials. */
+  readonly cloudEnvironment: Readonly<Record<string, string>>;
   /** Of the server: its digest is part of each join token. */
   readonly authority: { readonly digest: string };
   /** Whom we trust to endorse TPMs at present. */
@@ -97,6 +99,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
       ? null
       : createCloudProgram({
           program: cloudProgram,
+          environment: parts.cloudEnvironment,
           now: monotonic,
           fault: (error) =>
             logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),

@@ -114,8 +114,10 @@ export interface MachineWithoutTpm {
 export interface EnrolmentStore {
   node(name: string): Promise<EnrolledNode | null>;
   nodeByEk(ekDigest: string): Promise<EnrolledNode | null>;
-  /** By name. */
+  /** By name, without those that are archived. */
   nodes(): Promise<readonly EnrolledNode[]>;
+  /** Those too: their keys and names are bound as before. */
+  everyNode(): Promise<readonly EnrolledNode[]>;
   /** The node that has this key, or this attestation key, under whatever public area. */
   holderOf(keys: Pick<TpmKeys, 'keyDigest' | 'akName'>): Promise<EnrolledNode | null>;
   /** Nodes of one TPM, each with each of the others: of before that could not be. */

@@ -1,5 +1,5 @@
 import type { NodeView } from '../protocol/api.ts';
-import { nodeView, unsupportedView } from './node-view.ts';
+import { nodeView, unsupportedView, withAbsence } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
 /** A node in a list; it is looked at closely only if it is shown. */
@@ -8,23 +8,33 @@ export interface ListedNode {
   readonly view: () => NodeView;
 }
 
-/** Every enrolled node, and those without a TPM of which policy says so, in the order of their names. */
-export async function listNodes({
-  store,
-  unsupported,
-  now,
-}: Pick<ApiPorts, 'unsupported' | 'now'> & {
+type ListPorts = Pick<ApiPorts, 'unsupported' | 'presence' | 'now'> & {
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
-}): Promise<ListedNode[]> {
+};
+
+/**
+ * Every enrolled node, and those without a TPM of which policy says so, in the order of their names.
+ * @param withGone also those that are gone from the cluster
+ */
+export async function listNodes(
+  { store, unsupported, presence, now }: ListPorts,
+  withGone = false,
+): Promise<ListedNode[]> {
   const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
   const byName = new Map(statuses.map((status) => [status.name, status]));
   const names = new Set(nodes.map(({ name }) => name));
   return [
-    ...nodes.map((enrolled) => ({
-      name: enrolled.name,
-      view: () =>
-        nodeView(byName.get(enrolled.name) ?? null, enrolled, now(), store.serverFault(enrolled.name)),
-    })),
+    ...nodes
+      .filter(({ name }) => withGone || !presence.isHidden(name))
+      .map((enrolled) => {
+        const { name } = enrolled;
+        const view = () =>
+          withAbsence(
+            nodeView(byName.get(name) ?? null, enrolled, now(), store.serverFault(name)),
+            presence.absenceOf(name),
+          );
+        return { name, view };
+      }),
     ...unsupported()
       .filter(({ name }) => !names.has(name))
       .map((node) => ({ name: node.name, view: () => unsupportedView(node) })),

@@ -1,6 +1,7 @@
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { Absence } from '../presence/ports.ts';
 import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import { type FaultCause, faultText } from '../protocol/server-fault.ts';
@@ -64,6 +65,13 @@ export function nodeView(
   };
 }
 
+/** The view with since when the node is away. */
+export function withAbsence(view: NodeView, absence: Absence | null): NodeView {
+  if (absence === null) return view;
+  const { missingSince, goneAt } = absence;
+  return { ...view, missingSince: rfc3339(missingSince), goneSince: rfc3339(goneAt) };
+}
+
 /** Null where only an earlier program knew it. */
 function sinceOf(status: NodeStatus | null, { enrolledAt }: EnrolledNode): number | null {
   if (status === null) return enrolledAt;
@@ -97,6 +105,8 @@ const unsaid = {
   references: [],
   claims: [],
   exemption: null,
+  missingSince: null,
+  goneSince: null,
   transitions: [],
 };
 

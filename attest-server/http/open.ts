@@ -6,7 +6,7 @@ import { createApi } from './api.ts';
 import { createClusterTokens } from './cluster-tokens.ts';
 import { listenPlainly, listenSecurely } from './listen.ts';
 import { createNamedTokens } from './named-tokens.ts';
-import type { ApiPorts, ClusterUsers, HistoryStore, TokenStore } from './ports.ts';
+import type { ApiPorts, ClusterUsers, TokenStore } from './ports.ts';
 import { createProbes, type ProbePorts } from './probes.ts';
 import { latestOr, type Statuses, shownStore } from './shown-store.ts';
 import { readTokens } from './tokens.ts';
@@ -30,7 +30,7 @@ export interface ShownCertificate {
 export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens' | 'bundle' | 'known'> {
   readonly store: {
     readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;
-    readonly verdicts: HistoryStore;
+    readonly verdicts: Parameters<typeof shownStore>[0]['verdicts'];
     readonly references: Pick<ReferenceStore, 'list'>;
     readonly tokens: TokenStore;
   };

@@ -11,6 +11,7 @@ import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { PolicyFault } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { Absence } from '../presence/ports.ts';
 import type { Advice, Known } from '../protocol/advice.ts';
 import type { ReasonView } from '../protocol/api.ts';
 import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
@@ -21,6 +22,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
+import type { Webhook } from '../webhook/open.ts';
 import type { Caller, Role } from './roles.ts';
 
 /** Whom the cluster knows. */
@@ -58,6 +60,14 @@ export interface ApiPorts {
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
+  /** Nodes that are gone from the cluster. */
+  readonly presence: {
+    /** Gone, and nothing is held against it. */
+    isHidden(node: string): boolean;
+    absenceOf(node: string): Absence | null;
+    /** The same of any node, also an archived one. */
+    readAbsence(node: string): Promise<Absence | null>;
+  };
   /** The labels of nodes in their cluster; null where the server is in none. */
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
   /** The marks of the cluster, and what people decide about them; null where the server is in none. */
@@ -87,6 +97,8 @@ export interface ApiPorts {
    */
   bundle(node: string, evidence: string | null): Promise<Bundle | null>;
   readonly audit: AuditPorts;
+  /** Null where there is none. */
+  readonly webhook: Webhook['told'];
   readonly authority: AuthorityPorts;
   /** What a person does next about a reason, finished as far as the node is known. */
   advise(reason: ReasonView, known: Known): Advice;
@@ -113,8 +125,9 @@ export interface ApiPorts {
 /** What the API and the metrics show of what is remembered. */
 export interface ShownStore extends HistoryStore {
   node(name: string): Promise<EnrolledNode | null>;
-  /** By name. */
+  /** By name, without those that are archived. */
   nodes(): Promise<readonly EnrolledNode[]>;
+  /** Of any node, also an archived one. */
   status(name: string): Promise<NodeStatus | null>;
   statuses(): Promise<readonly NodeStatus[]>;
   /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */

@@ -18,7 +18,7 @@ export function readiness({ ok, reason }: Readiness): Answer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
 
-export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'ready' | 'now' | 'fault'> {
+export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'presence' | 'ready' | 'now' | 'fault'> {
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
   /** Milliseconds for which the text of one scrape is that of all: whoever asks more often costs nothing. */
   readonly scrapeKeptFor: number;

@@ -7,11 +7,14 @@ import {
   whoamiView,
 } from '../protocol/server-api.ts';
 import { nodeStates } from '../protocol/verdict.ts';
+import { webhookTest } from '../protocol/webhook.ts';
+import { readBody } from './body.ts';
 import { clusterView } from './cluster-view.ts';
 import { listNodes } from './node-list.ts';
 import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
-import { ok, type Route, route } from './route.ts';
+import { HttpProblem } from './problem.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
 
 /** The server itself, and who asks it. */
 export const serverRoutes: readonly Route[] = [
@@ -65,9 +68,26 @@ export const serverRoutes: readonly Route[] = [
               : 'journalctl -u assay-server -n 50',
         })),
         cluster,
+        webhook: ports.webhook?.shown() ?? null,
         held: [...rollback(ports), ...belowLatch(cluster, server), ...(await heldNodes(ports))],
       };
       return ok(view);
+    },
+  }),
+  route('POST', '/v1/webhook/test', 'operator', {
+    operation: 'testWebhook',
+    summary: 'Send a message to the webhook now, and say what became of it',
+    body: nothing,
+    status: 201,
+    problems: [409],
+    answer: webhookTest,
+    async handle({ webhook }, { message, caller }) {
+      await readBody(message, nothing, bodyBytes);
+      if (webhook === null)
+        throw new HttpProblem(409, 'the server has no webhook', {
+          next: 'Set webhook.url and webhook.secretFile: docs/events.md.',
+        });
+      return { status: 201, body: await webhook.test(actorOf(caller)) };
     },
   }),
 ];

@@ -9,7 +9,7 @@ import { chooseNodes } from './choose-nodes.ts';
 import { findNode, noSuchNode } from './find-node.ts';
 import { knownAlone, knownOf, refusedView } from './known-node.ts';
 import { listNodes } from './node-list.ts';
-import { historyEntryView, nodeView, transitionView, unsupportedView } from './node-view.ts';
+import { historyEntryView, nodeView, transitionView, unsupportedView, withAbsence } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
 import { live, liveness, readiness, readinessView } from './probes.ts';
@@ -31,6 +31,10 @@ const shownTransitions = 5;
 const nodesPage = nodeFilter.extend({
   limit: z.coerce.number().int().min(1).max(1000).default(500),
   after: nodeName.optional(),
+  all: z
+    .enum(['true', 'false'], 'not true or false')
+    .default('false')
+    .describe('`true`: also nodes that are gone from the cluster'),
 });
 const bundleQuery = z.strictObject({
   evidence: z
@@ -53,12 +57,13 @@ let description: unknown;
 export const routes: readonly Route[] = [
   routeWithQuery('GET', '/v1/nodes', 'reader', {
     operation: 'listNodes',
-    summary: 'Enrolled nodes with their states: all, or those that the parameters choose',
+    summary:
+      'Enrolled nodes with their states: all that are not gone from the cluster, or those that the parameters choose',
     query: nodesPage,
     answer: api.listOf(api.nodeView),
-    async handle(ports, { query: { limit, after, ...filter } }) {
+    async handle(ports, { query: { limit, after, all, ...filter } }) {
       const withKnown = knownOf(ports);
-      const listed = (await listNodes(ports)).map(({ name, view }) => ({
+      const listed = (await listNodes(ports, all === 'true')).map(({ name, view }) => ({
         name,
         view: () => withKnown(view()),
       }));
@@ -76,7 +81,10 @@ export const routes: readonly Route[] = [
       const name = nodeName.safeParse(path.name).data ?? '';
       const enrolled = await store.node(name);
       if (enrolled !== null) {
-        const view = nodeView(await store.status(name), enrolled, now(), store.serverFault(name));
+        const view = withAbsence(
+          nodeView(await store.status(name), enrolled, now(), store.serverFault(name)),
+          await ports.presence.readAbsence(name),
+        );
         const transitions = await store.transitions(name, shownTransitions);
         return ok(
           advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),

@@ -1,4 +1,4 @@
-import type { NodeStatus } from '../attest/ports.ts';
+import type { NodeStatus, VerdictStore } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -18,7 +18,7 @@ export interface Statuses {
 export function shownStore(
   store: {
     readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;
-    readonly verdicts: HistoryStore;
+    readonly verdicts: HistoryStore & Pick<VerdictStore, 'archivedStatus'>;
     readonly references: Pick<ReferenceStore, 'list'>;
   },
   inMemory: Statuses,
@@ -31,7 +31,7 @@ export function shownStore(
     transitions: (name, limit) => verdicts.transitions(name, limit),
     references: () => references.list(),
     // The deadlines of a server that was down are extended in memory, so the states are too.
-    status: async (name) => inMemory.status(name),
+    status: async (name) => inMemory.status(name) ?? verdicts.archivedStatus(name),
     statuses: async () => inMemory.statuses(),
     serverFault: (name) => inMemory.serverFault(name),
   };

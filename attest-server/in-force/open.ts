@@ -152,9 +152,9 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       }),
     onChange: (listener) => void listeners.push(listener),
     faulty: () => [...faulty.values()],
-    reloader({ roots, certificate, tokens }) {
+    reloader({ roots, certificate, tokens, webhook }) {
       const inTurn = pLimit(1);
-      const all = { policy: readPolicyAgain, roots, certificate, tokens };
+      const all = { policy: readPolicyAgain, roots, certificate, tokens, webhook };
       const told = {
         reloaded: (part: ReloadedPart) => void faulty.delete(part),
         notReloaded,

@@ -11,7 +11,7 @@ export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<v
  * @throws what was wrong, once all parts were tried
  */
 export async function reloadParts(
-  { policy, roots, certificate, tokens }: ReloadedParts,
+  { policy, roots, certificate, tokens, webhook }: ReloadedParts,
   logger: Logger,
   report: {
     readonly reloaded: (part: ReloadedPart) => void;
@@ -24,6 +24,7 @@ export async function reloadParts(
     ['roots', roots],
     ['certificate', certificate],
     ['tokens', tokens],
+    ['webhook', webhook],
   ] as const;
   for (const [part, read] of parts)
     try {

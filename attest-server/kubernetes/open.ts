@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
+import type { CheckpointKeeper } from '../audit/cluster-checkpoint.ts';
 import type { Cluster } from '../enrolment/cluster.ts';
 import type { ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
+import { checkpointConfig } from '../protocol/marks.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { type Access, type AccessConfig, readAccess } from './access.ts';
 import { createAgentTokens } from './agent-tokens.ts';
@@ -41,6 +43,8 @@ export interface KubernetesTimings extends Partial<WatchTimings> {
 export interface Kubernetes extends AsyncDisposable {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
+  /** Of the audit log. */
+  readonly checkpoints: CheckpointKeeper;
   readonly cluster: Cluster;
   /** Null: the cluster makes nobody an operator here. */
   readonly operators: Operators | null;
@@ -99,9 +103,14 @@ function openWith(
     // While nobody knows which names are Nodes it is wanted from all.
     nodes: (name: string) => !watch.synced || cache.get(name) !== null,
   }[config.agentTokens];
+  const writer = createWriter({ requests, namespace, now });
   return {
     nodes,
-    writer: createWriter({ requests, namespace, now }),
+    writer,
+    checkpoints: {
+      read: () => writer.readConfig(checkpointConfig),
+      write: (data) => writer.writeConfig(checkpointConfig, data),
+    },
     cluster: {
       async providerIdOf(name) {
         if (!watch.synced)

@@ -101,7 +101,8 @@ export class Requests implements Disposable {
     try {
       return parse(await readAll(answer));
     } catch (cause) {
-      throw new ClusterError('failed', `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
+      const reason = deadline.aborted ? 'unreachable' : 'failed';
+      throw new ClusterError(reason, `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
     }
   }
 
@@ -149,7 +150,13 @@ export class Requests implements Disposable {
     throw errorOf({ code, body, retryAfter: answer.headers['retry-after'], what: whatOf(asked), tests });
   }
 
-  #open(asked: Request, { headers, tls, agent }: Credentials, signal: AbortSignal): Promise<IncomingMessage> {
+  #open(
+    asked: Request,
+    credentials: Credentials,
+    signal: AbortSignal,
+    isAgain = false,
+  ): Promise<IncomingMessage> {
+    const { headers, tls, agent } = credentials;
     const { url } = this.#access;
     const body = asked.body === undefined ? null : JSON.stringify(asked.body);
     const query = new URLSearchParams({
@@ -179,7 +186,12 @@ export class Requests implements Disposable {
         },
         resolve,
       );
-      sent.once('error', reject);
+      sent.once('error', (error) => {
+        // The API closed a connection that was kept, just when it was to be used: nothing was heard of the request.
+        const isStale = sent.reusedSocket && 'code' in error && error.code === 'ECONNRESET';
+        if (!isStale || isAgain) reject(error);
+        else this.#open(asked, credentials, signal, true).then(resolve, reject);
+      });
       sent.end(body ?? undefined);
     });
   }

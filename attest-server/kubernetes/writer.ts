@@ -74,6 +74,17 @@ const pod = about.extend({ spec: z.object({ tolerations }) });
 export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const configMaps = `/api/v1/namespaces/${namespace}/configmaps`;
+  const readConfigMap = (name: string) =>
+    orNull(
+      ask(
+        {
+          ...{ verb: 'get', resource: 'configmaps', lane: 'events' },
+          name,
+          path: `${configMaps}/${encodeURIComponent(name)}`,
+        },
+        wholeConfigMap,
+      ),
+    );
   const ask = async <T>(asked: Request, schema: z.ZodType<T>): Promise<T> => {
     const answer = schema.safeParse(await requests.json(asked));
     if (answer.success) return answer.data;
@@ -223,24 +234,22 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
         .catch(asMissingDefinition);
     },
 
+    readConfig: async (name) => {
+      const held = await readConfigMap(name);
+      return held && (held.data ?? {});
+    },
+
     async writeConfig(name, data) {
       const path = `${configMaps}/${encodeURIComponent(name)}`;
       const asked = { resource: 'configmaps', name, lane: 'events' } as const;
-      const held = await orNull(ask({ ...asked, verb: 'get', path }, configMap));
-      const whole = (metadata: object) => ({
-        apiVersion: 'v1',
-        kind: 'ConfigMap',
-        metadata: { name, namespace, ...metadata },
-        data: { ...held?.data, ...data },
-      });
-      if (held === null) await requests.json({ ...asked, verb: 'create', path: configMaps, body: whole({}) });
-      else
-        await requests.json({
-          ...asked,
-          verb: 'update',
-          path,
-          body: whole({ resourceVersion: held.metadata.resourceVersion }),
-        });
+      const held = await readConfigMap(name);
+      if (held === null) {
+        const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data };
+        await requests.json({ ...asked, verb: 'create', path: configMaps, body });
+      } else {
+        const body = { ...held, data: { ...held.data, ...data } };
+        await requests.json({ ...asked, verb: 'update', path, body });
+      }
     },
 
     async workloads() {
@@ -325,6 +334,9 @@ const asNode: z.ZodType<ClusterNode> = z.unknown().transform((object, context) =
     return z.NEVER;
   }
 });
+
+/** With all that others wrote into it: it is replaced as a whole. */
+const wholeConfigMap = configMap.extend({ metadata: configMap.shape.metadata.loose() }).loose();
 
 /** Groups that are none stand for all of today and tomorrow. */
 function covers(held: readonly string[], wanted: readonly string[]): boolean {

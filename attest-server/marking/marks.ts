@@ -92,9 +92,9 @@ function taintsOf(
   { keys, delay, isSettling }: Circumstances,
 ): Pick<Marks, 'taints' | 'suppressed'> {
   const unproven: MarkTaint = { key: everTrusted ? keys.reproving : keys.pending, value: '' };
-  /** Attack: the Node is deleted and made anew to shed its taint. */
+  /** Attack: the Node is deleted and made anew to shed its taint. The API tells whole seconds, so that one counts as later. */
   const withShed = (known: number | null): readonly MarkTaint[] =>
-    there.taints.length === 0 && node.createdAt > (known ?? 0) ? [unproven] : there.taints;
+    there.taints.length === 0 && node.createdAt + 1000 > (known ?? 0) ? [unproven] : there.taints;
   switch (state) {
     case 'trusted':
       if (isSettling) return { taints: there.taints, suppressed: 'settling' };

@@ -94,6 +94,8 @@ export interface ClusterWriter {
   readLatch(): Promise<ClusterLatch | null>;
   /** Makes it, or adds groups to it: it never shrinks. */
   applyLatch(latch: ClusterLatch): Promise<void>;
+  /** A ConfigMap in the server's namespace; null where there is none. */
+  readConfig(name: string): Promise<Readonly<Record<string, string>> | null>;
   /** A key of a ConfigMap in the server's namespace, which is made where there is none. */
   writeConfig(name: string, data: Readonly<Record<string, string>>): Promise<void>;
   /** DaemonSets, and pods that wait for a node: what a dry run of the latch names. */

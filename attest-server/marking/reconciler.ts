@@ -1,4 +1,4 @@
-import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
+import { type Doubt, delays, type EnforcementAction, type Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
 import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
 import { backOff } from './back-off.ts';
@@ -330,7 +330,10 @@ export class Reconciler {
     }
     let current = node;
     if (spec.actions.length > 0) {
-      if (judged.drift !== null && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
+      // What a Node gets that was made anew while its taint is held back is no taint of drift.
+      const isHeld = delays.some((delay) => delay === marks.suppressed);
+      if (judged.drift !== null && !isHeld && spec.actions.includes('taint_add'))
+        breaker.grant(node.name, at);
       current = await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
       this.#assess(current, known);
     }

@@ -108,6 +108,10 @@ export const nodeView = z.object({
   claims: z.array(claim).default([]),
   /** Until when a person lets it work although it is not trusted; null: nobody does. */
   exemption: exemptionView.nullable().default(null),
+  /** Since when the cluster has no Node of it while it is silent; null: it has, or the node is of no cluster. */
+  missingSince: moment.default(null),
+  /** Since when it is gone: in no list but that of all, and counted nowhere, unless something is held against it. */
+  goneSince: moment.default(null),
   /** Its latest changes of state, the newest first; in the answer about one node only. */
   transitions: z.array(shownTransition).default([]),
 });

@@ -48,7 +48,14 @@ export const auditActions = {
   'exempt.end': 'an exemption ended: by its time (`server`), or by a person',
   'trust.enable': 'trust cannot be taken back any more: for which groups of the policy',
   'trust.restore': 'the latch was missing in the store or in the cluster, and was written there again',
-  audit_rollback: 'the audit log is not the one that was signed, or that an agent saw',
+  'node.gone':
+    'a node left: the cluster has no Node of it, and its TPM is silent; since when. It is in no list, unless something is held against it',
+  'node.back':
+    'a node that was gone is there again: its Node (`node`) or a proof of its TPM (`tpm`) came back, or the server is in no cluster any more (`server`)',
+  'node.archive': 'records of nodes that were gone for long are kept out of all lists: how many, and which',
+  'webhook.drop':
+    'the webhook was not told of what happened: why (`age`, `count`, `rejected`), from which entry on (`seq`), how many at first',
+  audit_rollback: 'the audit log is not the one that was signed, or that an agent or the cluster saw',
 } as const satisfies Readonly<Record<string, string>>;
 export type AuditAction = keyof typeof auditActions;
 

@@ -5,3 +5,10 @@ export type WatchRestartReason = (typeof watchRestartReasons)[number];
 /** Why the cluster is not known, or not all may be done there. */
 export const clusterFaults = ['unreachable', 'forbidden', 'failed'] as const;
 export type ClusterFault = (typeof clusterFaults)[number];
+
+/**
+ * Why nothing is concluded from Nodes that the cluster does not have: it has none at all, not even the one that the server
+ * runs on, or most agents that are connected are of Nodes that it denies.
+ */
+export const presenceDoubts = ['empty', 'own_node', 'contradicted'] as const;
+export type PresenceDoubt = (typeof presenceDoubts)[number];

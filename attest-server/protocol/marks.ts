@@ -28,3 +28,6 @@ export const tokenAudience = 'assay';
 
 /** What carries one of these is ours, whichever version put it there. */
 export const markPrefixes = { own: 'assay.dev/', label: 'assay.node-restriction.kubernetes.io/' } as const;
+
+/** The ConfigMap in the server's namespace that holds the latest checkpoint of the audit log. */
+export const checkpointConfig = 'assay-audit-checkpoint';

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { tokenRoles } from './api.ts';
 import { clusterView } from './cluster-api.ts';
 import { type NodeState, reasonCodeSchema } from './verdict.ts';
+import { webhookView } from './webhook.ts';
 
 /** What the API says of the server itself (`/v1/version`, `/v1/status`) and of who asks (`/v1/whoami`). */
 export const versionView = z.object({ version: z.string() });
@@ -67,6 +68,8 @@ export const statusView = z.object({
     .default([]),
   /** Null where it marks no nodes; a server of before says nothing. */
   cluster: clusterView.nullable().default(null),
+  /** Null where nobody is told; a server of before says nothing. */
+  webhook: webhookView.nullable().default(null),
   /** What stays so until a person decides. */
   held: z.array(
     z.object({

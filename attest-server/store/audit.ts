@@ -178,7 +178,7 @@ function latestCheckpoint(db: Kysely<Tables>) {
 }
 
 /** A damaged entry stays in the list: left out, it could hide at the end of the log. Its hash does not fit. */
-function entryOf(row: AuditRow, onUnreadable: OnUnreadable): AuditEntry {
+export function entryOf(row: AuditRow, onUnreadable: OnUnreadable): AuditEntry {
   let detail: AuditEvent['detail'];
   try {
     detail = parseRow('audit', String(row.seq), () => parseDetail(row.detail));

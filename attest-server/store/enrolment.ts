@@ -17,6 +17,7 @@ import { tpmClasses } from '../protocol/tpm-class.ts';
 import type { Append } from './audit.ts';
 import { knownWord, optionalBuffer, toBuffer } from './columns.ts';
 import type { Database } from './database.ts';
+import { archivedKeys } from './presence.ts';
 import type { NodeRow, Tables } from './schema.ts';
 import { hot } from './statements.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
@@ -87,7 +88,12 @@ export function enrolmentStore(
       return Number(count);
     },
 
-    nodes: async () => parseRows(await enrolled.orderBy('name').execute(), nodeOf, onUnreadable),
+    async nodes() {
+      const rows = await enrolled.where('ek_digest', 'not in', archivedKeys(db)).orderBy('name').execute();
+      return parseRows(rows, nodeOf, onUnreadable);
+    },
+
+    everyNode: async () => parseRows(await enrolled.orderBy('name').execute(), nodeOf, onUnreadable),
 
     async enrol(node, event, joinTokenId, superseded) {
       if (superseded !== undefined) await settled();
@@ -167,6 +173,7 @@ export function enrolmentStore(
         .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
         .select(['name', 'seen_address', 'seen_agent'])
         .where('seen_address', 'is not', null)
+        .where('statuses.ek_digest', 'not in', archivedKeys(db))
         .execute();
       return rows.map(({ name, seen_address, seen_agent }) => ({
         name,
@@ -405,6 +412,7 @@ async function revokeRecord(
     .executeTakeFirstOrThrow();
   if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} is not enrolled`);
   await transaction.deleteFrom('statuses').where('ek_digest', '=', ekDigest).execute();
+  await transaction.deleteFrom('presence').where('ek_digest', '=', ekDigest).execute();
   // Whatever vouched before is used up: the TPM that comes again needs a new one.
   await takeBack(transaction, name, ekDigest);
   await transaction.deleteFrom('join_tokens').where('node', '=', name).where('used_at', 'is', null).execute();

@@ -4,12 +4,15 @@ import type { EvidenceStore } from '../evidence/ports.ts';
 import type { TokenStore } from '../http/ports.ts';
 import type { LatchedPolicy } from '../in-force/ports.ts';
 import type { MarkingStore } from '../marking/ports.ts';
+import type { PresenceStore } from '../presence/ports.ts';
 import type { ReferenceStore } from '../references/ports.ts';
+import type { WebhookStore } from '../webhook/ports.ts';
 import { auditAppender, auditStore, type ChainEntry } from './audit.ts';
 import type { WriteWatch } from './database.ts';
 import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
 import { markingStore } from './marking.ts';
+import { presenceStore } from './presence.ts';
 import { referenceStore } from './references.ts';
 import { openSqlite } from './sqlite/database.ts';
 import type { KeyDigest } from './sqlite/migrations.ts';
@@ -17,6 +20,7 @@ import { tokenStore } from './tokens.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 import { verdictWriter } from './verdict-writer.ts';
 import { type Verdicts, verdictStore } from './verdicts.ts';
+import { webhookStore } from './webhook.ts';
 
 /*
  * All SQL goes through one door, `Database` of database.ts, which the folder `sqlite` fills. PostgreSQL would be a folder
@@ -35,6 +39,8 @@ export interface Store extends AsyncDisposable {
   readonly references: ReferenceStore;
   readonly tokens: TokenStore;
   readonly marking: MarkingStore & { readonly latchedPolicy: LatchedPolicy };
+  readonly presence: PresenceStore;
+  readonly webhook: WebhookStore;
   readonly audit: AuditStore;
   /**
    * Writes a consistent copy, of mode 0600, while the store is in use.
@@ -77,6 +83,8 @@ export async function openStore(path: string, options: StoreOptions): Promise<St
     references: referenceStore(database, append, onUnreadable),
     tokens: tokenStore(database, append),
     marking: markingStore(database, append, onUnreadable),
+    presence: presenceStore(database, append),
+    webhook: webhookStore(database, onUnreadable),
     audit: auditStore(database, append, onUnreadable),
     backup: database.backup,
     probe: database.probe,

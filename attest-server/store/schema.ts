@@ -24,7 +24,7 @@ export interface Tables {
   readonly cluster_decisions: ClusterDecisionRow;
   readonly presence: PresenceRow;
   readonly machines_without_tpm: MachineWithoutTpmRow;
-  readonly deliveries: DeliveryRow;
+  readonly webhook_position: WebhookPositionRow;
 }
 
 export interface NodeRow {
@@ -227,10 +227,10 @@ interface ClusterDecisionRow {
   readonly body: string;
 }
 
-/** Whether a node's Node is in the cluster. Without a row it is, or there is no cluster. */
+/** Whether a node's Node is in the cluster, which it was at some time. Without a row nobody misses it. */
 interface PresenceRow {
   readonly ek_digest: string;
-  /** Since when the cluster has no Node of its name. */
+  /** Since when the cluster has no Node of its name; written when it is gone. */
   readonly missing_since: number | null;
   readonly gone_at: number | null;
   readonly archived_at: number | null;
@@ -242,12 +242,8 @@ interface MachineWithoutTpmRow {
   readonly seen_at: number;
 }
 
-/** A message to the webhook that has not arrived yet. */
-interface DeliveryRow {
-  readonly id: Generated<number>;
-  readonly at: number;
-  /** JSON */
-  readonly body: string;
-  readonly attempts: number;
-  readonly next_at: number;
+/** Up to which entry of the audit log the webhook was told. One row at most. */
+interface WebhookPositionRow {
+  readonly id: 1;
+  readonly seq: number;
 }

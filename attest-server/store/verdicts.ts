@@ -2,6 +2,7 @@ import type { Selectable } from 'kysely';
 import type { HistoryEntry, VerdictStore } from '../attest/ports.ts';
 import type { HistoryStore } from '../http/ports.ts';
 import type { Database } from './database.ts';
+import { archivedKeys } from './presence.ts';
 import type { Tables } from './schema.ts';
 import { hot } from './statements.ts';
 import { heldStatus, parseVerdict, statusOf } from './status-row.ts';
@@ -18,7 +19,16 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
     .selectAll('statuses')
     .select('nodes.name');
   const byName = hot<{ name: string }>()((value) => named.where('nodes.name', '=', value('name')).compile());
-  const everyone = hot()(() => named.orderBy('nodes.name').compile());
+  const archived = hot<{ name: string }>()((value) =>
+    named
+      .where('nodes.name', '=', value('name'))
+      .where('nodes.revoked_at', 'is', null)
+      .where('statuses.ek_digest', 'in', archivedKeys(db))
+      .compile(),
+  );
+  const everyone = hot()(() =>
+    named.where('statuses.ek_digest', 'not in', archivedKeys(db)).orderBy('nodes.name').compile(),
+  );
 
   return {
     recordChange: writer.change,
@@ -28,6 +38,11 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
 
     async status(name) {
       const [row] = (await db.executeQuery(byName({ name }))).rows;
+      return row === undefined ? null : statusOf(row);
+    },
+
+    async archivedStatus(name) {
+      const [row] = (await db.executeQuery(archived({ name }))).rows;
       return row === undefined ? null : statusOf(row);
     },
 

@@ -1,25 +1,28 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { ClusterMetrics } from '../kubernetes/telling.ts';
+import type { PresenceFigures } from '../presence/presence.ts';
 import { failingAspects, type NodeView } from '../protocol/api.ts';
-import { clusterFaults, watchRestartReasons } from '../protocol/cluster.ts';
+import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
 import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
 import { type MarkingMetrics, markingMetrics } from './marking-metrics.ts';
-import { nodeSeries } from './node-series.ts';
+import { isMissed, nodeSeries } from './node-series.ts';
+import { type WebhookMetrics, webhookMetrics } from './webhook-metrics.ts';
 
 export type Phase = 'verify' | 'appraise' | 'record' | 'total';
 /** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
 export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 
-const reloadedParts = ['policy', 'roots', 'certificate', 'tokens'] as const;
+const reloadedParts = ['policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
 export interface Metrics extends ClusterMetrics {
   readonly marking: MarkingMetrics;
+  readonly webhook: WebhookMetrics;
   attested(result: AttestationResult, reason: ReasonCode | null): void;
   /** A message or connection that was refused before anything was judged. */
   refused(code: ReasonCode): void;
@@ -36,6 +39,8 @@ export interface Metrics extends ClusterMetrics {
   ready(isReady: boolean): void;
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
   nodeStates(nodes: readonly NodeView[]): void;
+  /** Asked at each scrape who is gone from the cluster. */
+  presence(of: () => PresenceFigures): void;
   /** Connected agents by the version that they say, those that are none as `other`; and gates that wait. */
   agents(versions: ReadonlyMap<string, number>, gates: number): void;
   gateOpened(why: GateOpening): void;
@@ -57,6 +62,8 @@ export interface Metrics extends ClusterMetrics {
   rowUnreadable(table: string): void;
   /** A checkpoint of the audit log was signed. @param size entries */
   checkpointed(size: number): void;
+  /** A checkpoint was written into the cluster, or could not be. */
+  checkpointKept(isKept: boolean): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -131,6 +138,11 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     'cause',
   ]);
   const checkpointSize = gauge('audit_checkpoint_size', 'Entries that the latest checkpoint covers', []);
+  const kept = counter(
+    'audit_checkpoint_writes_total',
+    'Times that the latest checkpoint was written into the cluster',
+    ['result'],
+  );
   const reloadFailures = counter(
     'reload_failures_total',
     'Parts that were faulty when the server read them again',
@@ -156,6 +168,31 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     '1 while the Nodes of the cluster cannot be read, or a right is missing, else 0',
     ['cause'],
   );
+
+  const missing = gauge(
+    'nodes_missing',
+    'Nodes in the state unknown of which the cluster has no Node; after a while they are gone',
+    [],
+  );
+  let presence: Parameters<Metrics['presence']>[0] = () => ({ gone: 0, doubt: null });
+  new Gauge({
+    name: 'assay_nodes_gone',
+    help: 'Nodes that are gone from the cluster and silent; they are not counted by state',
+    registers,
+    collect() {
+      this.set(presence().gone);
+    },
+  });
+  new Gauge({
+    name: 'assay_presence_doubt',
+    help: '1 while no node is taken for gone, since the list of Nodes in the cluster cannot be true, else 0',
+    labelNames: ['cause'],
+    registers,
+    collect() {
+      const { doubt } = presence();
+      for (const cause of presenceDoubts) this.set({ cause }, cause === doubt ? 1 : 0);
+    },
+  });
 
   const turnedAway = counter(
     'door_refusals_total',
@@ -194,6 +231,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   for (const port of ports) for (const bound of bounds) turnedAway.inc({ port, bound }, 0);
   for (const table of tables) unreadableRows.inc({ table }, 0);
   for (const why of gateOpenings) gatesOpened.inc({ why }, 0);
+  for (const result of ['done', 'failed']) kept.inc({ result }, 0);
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
@@ -204,6 +242,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
 
   return {
     marking: markingMetrics(registry),
+    webhook: webhookMetrics(registry),
     attested: (result, reason) => attestations.inc({ result, reason: codeLabel(reason) }),
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
@@ -218,10 +257,14 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       failing.reset();
       for (const state of nodeStates)
         nodes.set({ state }, views.filter((view) => view.state === state).length);
+      missing.set(views.filter(isMissed).length);
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
       if (perNode) ofNodes = nodeSeries(views);
+    },
+    presence(of) {
+      presence = of;
     },
     ready: (is) => isReady.set(is ? 1 : 0),
     agents(versions, waiting) {
@@ -249,6 +292,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     reloadFailed: (part) => reloadFailures.inc({ part }),
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
+    checkpointKept: (isKept) => kept.inc({ result: isKept ? 'done' : 'failed' }),
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),
     clusterWatchRestarted: (reason) => watchRestarts.inc({ reason }),

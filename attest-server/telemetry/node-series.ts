@@ -11,17 +11,23 @@ export function nodeSeries(nodes: readonly NodeView[]): string {
   let reasons = headOf('node_reason_info', 'Always 1; the first reason of a node that is not trusted');
   let trusted = headOf('node_trusted', '1 where the node is trusted now, else 0');
   let successes = headOf('node_last_success_timestamp_seconds', 'When the node was last found trusted');
-  for (const { name, state, reason, reasons: all, trustedAt } of nodes) {
+  for (const view of nodes) {
+    const { name, state, reason, reasons: all, trustedAt } = view;
     const node = `node="${escaped(name)}"`;
     for (const each of nodeStates)
       states += `assay_node_state{${node},state="${each}"} ${each === state ? 1 : 0}\n`;
     trusted += `assay_node_trusted{${node}} ${state === 'trusted' ? 1 : 0}\n`;
     if (trustedAt !== null)
       successes += `assay_node_last_success_timestamp_seconds{${node}} ${Date.parse(trustedAt) / 1000}\n`;
-    if (state !== 'trusted' && reason !== null)
+    if (state !== 'trusted' && reason !== null && !isMissed(view))
       reasons += `assay_node_reason_info{${node},code="${reason}",class="${classOf(reason)}",signed="${isSigned(all)}"} 1\n`;
   }
   return `${states}${reasons}${trusted}${successes}`;
+}
+
+/** Silent, and its cluster does not expect it to be there: nobody is told of it, and soon it is gone. */
+export function isMissed({ state, missingSince }: NodeView): boolean {
+  return state === 'unknown' && missingSince !== null;
 }
 
 function headOf(name: string, help: string): string {

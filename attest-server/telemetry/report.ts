@@ -5,6 +5,7 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
 import type { MarkingParts } from '../marking/open.ts';
+import type { PresenceReport } from '../presence/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { OpenedByItself } from '../protocol/gate.ts';
 import { turnsUntrusted } from '../protocol/policy-api.ts';
@@ -12,9 +13,11 @@ import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
 import type { NodeState } from '../protocol/verdict.ts';
+import type { WebhookParts } from '../webhook/open.ts';
 import { GateOpenings } from './gate-openings.ts';
 import { createMarkingReport } from './marking-report.ts';
 import type { Metrics, ReloadedPart } from './metrics.ts';
+import { createPresenceReport } from './presence-report.ts';
 import { Sparingly } from './sparingly.ts';
 
 interface ReporterParts {
@@ -33,6 +36,8 @@ export interface AuditPort {
 
 export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   readonly marking: MarkingParts['report'];
+  readonly presence: PresenceReport;
+  readonly webhook: WebhookParts['report'];
   /** Something was refused. @param about `isEnrolled`: a node has that name */
   refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
   readonly answered: AttestPorts['answered'];
@@ -67,6 +72,10 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   rolledBack(text: string): void;
   /** So says the checkpoint that an agent of this name brought. */
   contradicted(node: string, text: string): void;
+  /** So says the checkpoint that the cluster kept. */
+  contradictedByCluster(text: string): void;
+  /** A checkpoint was written into the cluster; null: it was. */
+  checkpointKept(error: Error | null): void;
   /** A row of the store was left out because nobody can read it. */
   unreadable(row: Error & { readonly table: string; readonly key: string }): void;
   /** A write failed. @param isNew not for the cause for which the one before failed */
@@ -105,6 +114,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   /** Since the storage failed: entries that found no room here either, and answers that came to nothing. */
   const lost = { entries: 0, answers: 0 };
   let isStorageFaulty = false;
+  let isCheckpointLost = false;
   const audit = (event: AuditEvent): void => {
     auditLog.write(event).catch((error: unknown) => {
       const isKept = storageCauseOf(error) !== null && late.length < mostLate;
@@ -145,6 +155,14 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   };
   const report: Reporter = {
     marking: createMarkingReport({ logger, metrics, now, refusal, fault }),
+    presence: createPresenceReport(logger, fault),
+    webhook: {
+      delivered: metrics.webhook.delivered,
+      failing: (text) => logger.warn(`the webhook was not told of what happened: ${text}; it is tried again`),
+      works: (dropped) =>
+        logger[dropped > 0 ? 'warn' : 'info']({ dropped }, 'the webhook takes messages again'),
+      fault,
+    },
 
     answered({ reasons }) {
       metrics.attested('accepted', reasons[0]?.code ?? null);
@@ -292,6 +310,35 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
         { actor: `agent:${node}`, action: 'audit_rollback' },
         'error',
       );
+    },
+
+    contradictedByCluster(text) {
+      metrics.refused('audit_rollback');
+      const about = {
+        code: 'audit_rollback',
+        node: null,
+        isEnrolled: false,
+        address: 'cluster',
+        isProven: true,
+      } as const;
+      refusal(
+        { ...about, text },
+        { where: 'cluster' },
+        { actor: 'cluster', action: 'audit_rollback' },
+        'error',
+      );
+    },
+
+    checkpointKept(error) {
+      metrics.checkpointKept(error === null);
+      if (error === null) isCheckpointLost = false;
+      else if (!isCheckpointLost) {
+        isCheckpointLost = true;
+        logger.warn(
+          { err: error },
+          `the latest checkpoint of the audit log is not kept in the cluster: ${error.message}; it is tried again`,
+        );
+      }
     },
 
     failed(error, about) {

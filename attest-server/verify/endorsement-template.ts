@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { Rejection } from '../protocol/rejection.ts';
 import type { PublicArea } from './tpm/public-area.ts';
 
@@ -11,6 +12,25 @@ export function checkEndorsementTemplate({ bytes }: Pick<PublicArea, 'bytes'>): 
   throw new Rejection('malformed', 'the endorsement key is not made from a template of the TCG', {
     field: 'ek.publicArea',
   });
+}
+
+/**
+ * TPMT_PUBLIC of this key where a TPM made it from L-1 (RSA with 2048 bits) or L-2 (P-256), the templates of the keys that
+ * have no other name than "the RSA" or "the ECC endorsement key"; null for other keys.
+ */
+export function areaOfTemplate(key: KeyObject): Buffer | null {
+  const { kty, n, e, crv, x, y } = key.export({ format: 'jwk' });
+  const sized = (text = '') => {
+    const bytes = Buffer.from(text, 'base64url');
+    const size = Buffer.alloc(2);
+    size.writeUInt16BE(bytes.length);
+    return Buffer.concat([size, bytes]);
+  };
+  const [rsaTemplate, eccTemplate] = lowRange;
+  if (kty === 'RSA' && e === 'AQAB' && sized(n).length === 2 + 256)
+    return Buffer.concat([rsaTemplate, sized(n)]);
+  if (kty === 'EC' && crv === 'P-256') return Buffer.concat([eccTemplate, sized(x), sized(y)]);
+  return null;
 }
 
 /**
@@ -31,10 +51,15 @@ const [low, high] = ['000300b2', '000300f2'];
 const [aes128, aes256] = ['000600800043', '000601000043'];
 const nameAlgs = { sha256: '000b', sha384: '000c', sha512: '000d' } as const;
 
-/** TPMT_PUBLIC up to `unique`. Annexes B.3 (L-1, L-2) and B.4 (H-1 to H-7, but for H-5, whose curve we do not know). */
-const templates: readonly Buffer[] = [
+/** L-1 and L-2 of annex B.3. */
+const lowRange = [
   rsa(`000b${low}0020${policyA}${aes128}`, 2048),
   ecc(`000b${low}0020${policyA}${aes128}`, '0003'),
+] as const;
+
+/** TPMT_PUBLIC up to `unique`. Annexes B.3 (L-1, L-2) and B.4 (H-1 to H-7, but for H-5, whose curve we do not know). */
+const templates: readonly Buffer[] = [
+  ...lowRange,
   rsa(inHighRange('sha256', aes128), 2048),
   ecc(inHighRange('sha256', aes128), '0003'),
   ecc(inHighRange('sha384', aes256), '0004'),

@@ -32,7 +32,7 @@ export interface ApiServerOptions {
   readonly rbac?: boolean;
   /** The admission plugin NodeRestriction; default: on. */
   readonly nodeRestriction?: boolean;
-  /** Changes that watches can go back to; default 10,000. */
+  /** Changes that watches can go back to; default 5,000. */
   readonly history?: number;
   /** Milliseconds until a new admission policy acts, as in a cluster, where it takes about a second; default 0. */
   readonly settleMs?: number;
@@ -79,7 +79,7 @@ export interface ApiServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-const usualHistory = 10_000;
+const usualHistory = 5_000;
 const usualBookmarkEvery = 60_000;
 
 export async function openApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
@@ -133,7 +133,13 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       removed: (type, object) => {
         if (type === definitions) custom.removeOf(object);
       },
-      pages: new Map([['/openid/v1/jwks', () => serviceTokens.keySet()]]),
+      pages: new Map([
+        ['/openid/v1/jwks', () => serviceTokens.keySet()],
+        [
+          '/.well-known/openid-configuration',
+          () => serviceTokens.configuration(`https://127.0.0.1:${door.port}`),
+        ],
+      ]),
       questions: questions(reviewer, authorizer),
       makers: [
         {
@@ -144,11 +150,10 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     });
     const door = new Door({
       certificate,
-      authenticate(token) {
+      authenticate(token, headers) {
         const found = reviewer(token, [apiAudience]);
-        return typeof found === 'string' ? null : found.user;
+        return typeof found === 'string' ? null : impersonated(found.user, headers, authorizer);
       },
-      actAs: (user, headers) => impersonated(user, headers, authorizer),
       handle: (request) => api.handle(request),
       now,
       bookmarkEvery: options.bookmarkEvery ?? usualBookmarkEvery,

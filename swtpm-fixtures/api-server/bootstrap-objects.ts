@@ -31,6 +31,10 @@ export const bootstrapObjects: readonly (readonly [plural: string, object: JsonO
     { apiGroups: ['authentication.k8s.io'], resources: ['selfsubjectreviews'], verbs: ['create'] },
   ]),
   binding('system:basic-user', 'system:authenticated'),
+  role('system:service-account-issuer-discovery', [
+    { nonResourceURLs: ['/.well-known/openid-configuration', '/openid/v1/jwks'], verbs: ['get'] },
+  ]),
+  binding('system:service-account-issuer-discovery', 'system:serviceaccounts'),
   role('system:auth-delegator', [
     { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
     { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },

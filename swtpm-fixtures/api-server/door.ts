@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Answer } from './api.ts';
@@ -11,10 +11,8 @@ import type { Watch } from './watch.ts';
 
 export interface DoorParts {
   readonly certificate: ServingCertificate;
-  /** Null: nobody is known by this token. */
-  readonly authenticate: (token: string) => User | null;
-  /** As whom a request is made. @throws ApiError */
-  readonly actAs: (user: User, headers: IncomingMessage['headersDistinct']) => User;
+  /** Null: nobody is known by this token. @throws ApiError where somebody may not act for another */
+  readonly authenticate: (token: string, headers: IncomingHttpHeaders) => User | null;
   readonly handle: (request: ApiRequest) => Promise<Answer>;
   /** What its clock shows. Milliseconds since the epoch. */
   readonly now: () => number;
@@ -107,18 +105,15 @@ export class Door implements AsyncDisposable {
       return;
     }
     const { method = 'GET', url = '/', headers } = request;
-    const caller = this.#parts.authenticate(/^Bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1] ?? '');
-    if (caller === null) {
-      this.#parts.unauthorized();
-      sendError(response, unauthorized());
+    const token = /^Bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
+    const user = this.#userOf(token, headers);
+    if (user instanceof ApiError) {
+      sendError(response, user);
       return;
     }
-    let user: User;
-    try {
-      user = this.#parts.actAs(caller, request.headersDistinct);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      sendError(response, error);
+    if (user === null) {
+      this.#parts.unauthorized();
+      sendError(response, unauthorized());
       return;
     }
     const answer = await this.#parts.handle({
@@ -129,6 +124,15 @@ export class Door implements AsyncDisposable {
     if ('watch' in answer) this.#watch(response, answer.watch, answer.resource);
     else if (!('text' in answer)) request.socket.destroy();
     else send(response, answer, method === 'HEAD');
+  }
+
+  #userOf(token: string, headers: IncomingHttpHeaders): User | ApiError | null {
+    try {
+      return this.#parts.authenticate(token, headers);
+    } catch (error) {
+      if (error instanceof ApiError) return error;
+      throw error;
+    }
   }
 
   #watch(response: ServerResponse, watch: Watch, resource: string): void {

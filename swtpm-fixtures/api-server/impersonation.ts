@@ -1,37 +1,53 @@
-import type { Action, Authorizer } from './authorizer.ts';
-import { refusalOf } from './authorizer.ts';
+import type { IncomingHttpHeaders } from 'node:http';
+import { type Authorizer, refusalOf } from './authorizer.ts';
 import { badRequest, forbidden } from './status.ts';
-import type { User } from './users.ts';
+import { serviceAccount, type User } from './users.ts';
 
-type Headers = NodeJS.Dict<string[]>;
+const extraPrefix = 'impersonate-extra-';
 
-/** Who a request is made as: whoever may impersonate says so by headers. @throws ApiError */
-export function impersonated(user: User, headers: Headers, authorizer: Authorizer): User {
-  const [name] = headers['impersonate-user'] ?? [];
-  const groups = headers['impersonate-group'] ?? [];
-  if (name === undefined) {
-    if (groups.length > 0) throw badRequest('requested groups without impersonating a user');
-    return user;
+/** Who the request wants to be: the user, unless headers name somebody that the user may act for. @throws ApiError */
+export function impersonated(user: User, headers: IncomingHttpHeaders, authorizer: Authorizer): User {
+  const name = textOf(headers['impersonate-user']);
+  const groups = listOf(headers['impersonate-group']);
+  const uid = textOf(headers['impersonate-uid']);
+  const extra = Object.entries(headers)
+    .filter(([header]) => header.startsWith(extraPrefix))
+    .map(([header, value]) => [decodeURIComponent(header.slice(extraPrefix.length)), listOf(value)] as const);
+  if (name === '') {
+    if (groups.length === 0 && uid === '' && extra.length === 0) return user;
+    throw badRequest('requested a group, uid or extra without a user to impersonate');
   }
+  const check = (group: string, resource: string, wanted: string, namespace = '', subresource = ''): void => {
+    const action = { verb: 'impersonate', group, resource, subresource, namespace, name: wanted };
+    if (!authorizer.authorize(user, action).allowed) throw forbidden(action, refusalOf(user, action));
+  };
   const [, namespace, account] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(name) ?? [];
-  const actions: readonly Action[] = [
-    account === undefined
-      ? impersonation('users', name)
-      : impersonation('serviceaccounts', account, namespace),
-    ...groups.map((group) => impersonation('groups', group)),
-  ];
-  for (const action of actions) {
-    if (authorizer.authorize(user, action).allowed) continue;
-    const resource = 'resource' in action ? action.resource : '';
-    throw forbidden({ group: '', resource, name }, refusalOf(user, action));
+  if (namespace !== undefined && account !== undefined) check('', 'serviceaccounts', account, namespace);
+  else check('', 'users', name);
+  for (const group of groups) check('', 'groups', group);
+  if (uid !== '') check('authentication.k8s.io', 'uids', uid);
+  for (const [key, values] of extra) {
+    for (const value of values) check('authentication.k8s.io', 'userextras', value, '', key);
   }
-  const itsOwn =
-    namespace === undefined || groups.length > 0
-      ? groups
-      : ['system:serviceaccounts', `system:serviceaccounts:${namespace}`];
-  return { name, groups: [...new Set([...itsOwn, 'system:authenticated'])] };
+  // A service account brings its groups, unless others are named; everybody with a name is authenticated.
+  const own =
+    namespace !== undefined && account !== undefined && groups.length === 0
+      ? serviceAccount(namespace, account).groups
+      : groups;
+  return {
+    name,
+    groups: [...new Set([...own, 'system:authenticated'])],
+    ...(uid !== '' && { uid }),
+    ...(extra.length > 0 && { extra: Object.fromEntries(extra) }),
+  };
 }
 
-function impersonation(resource: string, name: string, namespace = ''): Action {
-  return { verb: 'impersonate', group: '', resource, subresource: '', namespace, name };
+/** Node joins what was sent several times. */
+function listOf(header: string | readonly string[] | undefined): readonly string[] {
+  const values = typeof header === 'string' ? header.split(',') : (header ?? []);
+  return values.map((value) => value.trim()).filter((value) => value !== '');
+}
+
+function textOf(header: string | readonly string[] | undefined): string {
+  return typeof header === 'string' ? header : '';
 }

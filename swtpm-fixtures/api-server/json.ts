@@ -72,6 +72,19 @@ export function isEqual(one: Json | undefined, other: Json | undefined): boolean
   return one === other || isDeepStrictEqual(one, other);
 }
 
+/** The same value, made of parts of `old` wherever they are equal: thousands of versions share what they have in common. */
+export function sharing(next: Json, old: Json | undefined): Json {
+  if (isList(next) && isList(old)) {
+    const items = next.map((item, index) => sharing(item, old[index]));
+    return items.length === old.length && items.every((item, index) => item === old[index]) ? old : items;
+  }
+  if (!isObject(next) || !isObject(old)) return next;
+  const members = Object.entries(next).map(([name, member]) => [name, sharing(member, old[name])] as const);
+  const isSame =
+    members.length === Object.keys(old).length && members.every(([name, member]) => member === old[name]);
+  return isSame ? old : Object.fromEntries(members);
+}
+
 /** Without these members. */
 export function without(object: JsonObject, ...names: readonly string[]): JsonObject {
   return Object.fromEntries(Object.entries(object).filter(([name]) => !names.includes(name)));

@@ -13,6 +13,11 @@ export class Stored {
     this.#text ??= JSON.stringify(this.object);
     return this.#text;
   }
+
+  /** It is not shown any more, but to a watch that is late. */
+  forgetText(): void {
+    this.#text = undefined;
+  }
 }
 
 export interface StoredChange {
@@ -124,5 +129,6 @@ export class ObjectStore {
       this.#forgotten = gone.at(-1)?.revision ?? this.#forgotten;
     }
     for (const listener of this.#listeners) listener(change);
+    change.before?.forgetText();
   }
 }

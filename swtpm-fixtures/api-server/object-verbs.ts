@@ -1,15 +1,16 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
+import { configurationOf, notInSchema } from './applied-configuration.ts';
 import { pruneBuiltin } from './builtin-fields.ts';
 import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
 import {
   isEqual,
-  isObject,
   type Json,
   type JsonObject,
   type KubeObject,
   type Metadata,
+  sharing,
   textAt,
   textsAt,
 } from './json.ts';
@@ -136,7 +137,7 @@ export class ObjectVerbs {
     const old = this.#find(type, request);
     if (old === null && request.subresource !== '') throw this.#missing(type, request);
     if (old === null) caller.checkMayCreate();
-    const wanted = withoutForeignPart(withoutDefaults(object, named), request.subresource, type);
+    const wanted = configurationOf(object, named, request.subresource, type);
     const force = ['true', '1'].includes(query.get('force') ?? '');
     const applied = apply(wanted, old, this.#manager(type, request, manager), force, type.lists);
     const { uid, resourceVersion: _, creationTimestamp, ...rest } = applied.metadata;
@@ -264,7 +265,7 @@ export class ObjectVerbs {
     }
     // An update that changes nothing is none: no new version, nothing for watches.
     if (isEqual(prepared, old)) return old;
-    return attempt.dryRun ? prepared : this.#put(type, request, caller, old, prepared);
+    return attempt.dryRun ? prepared : this.#put(type, request, caller, old, sharingWith(prepared, old));
   }
 
   #put(
@@ -488,51 +489,16 @@ function keyIn({ namespaced }: ResourceType, { namespace, name }: ResourceReques
   return keyOf(namespaced ? namespace : '', name);
 }
 
+function sharingWith(object: KubeObject, old: KubeObject): KubeObject {
+  const { apiVersion, kind, metadata, ...body } = object;
+  const shared = Object.entries(body).map(([name, member]) => [name, sharing(member, old[name])] as const);
+  return { ...Object.fromEntries(shared), apiVersion, kind, metadata };
+}
+
 function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {
   if (metadata.name === name) return;
   const text = `the name of the object (${metadata.name}) does not match the name on the URL (${name})`;
   throw status.badRequest(text);
-}
-
-function notInSchema(
-  type: ResourceType,
-  { namespace, name }: ResourceRequest,
-  unknown: string,
-): status.ApiError {
-  const where = namespace === '' ? `/${name}` : `${namespace}/${name}`;
-  const what = `(${where}; ${apiVersionOf(type)}, Kind=${type.kind})`;
-  const field = unknown.replace(/^unknown field "|"$/g, '');
-  const text = `failed to create typed patch object ${what}: .${field}: field not declared in schema`;
-  return new status.ApiError(500, '', text);
-}
-
-/** What was said, and not what the schema adds: whoever applies owns only that. */
-function withoutDefaults(object: KubeObject, said: JsonObject): KubeObject {
-  return {
-    ...onlySaid(object, said),
-    apiVersion: object.apiVersion,
-    kind: object.kind,
-    metadata: object.metadata,
-  };
-}
-
-function onlySaid(object: JsonObject, said: JsonObject): JsonObject {
-  return Object.fromEntries(
-    Object.entries(object)
-      .filter(([name]) => Object.hasOwn(said, name))
-      .map(([name, member]) => {
-        const its = said[name];
-        return [name, isObject(member) && isObject(its) ? onlySaid(member, its) : member];
-      }),
-  );
-}
-
-/** Each door writes its own part: an applied status at the main one is not heard, nor the rest at `status`. */
-function withoutForeignPart(object: KubeObject, subresource: string, type: ResourceType): KubeObject {
-  const { apiVersion, kind, metadata, status: itsStatus, ...rest } = object;
-  if (!type.subresources.includes('status')) return object;
-  if (subresource !== 'status') return { ...rest, apiVersion, kind, metadata };
-  return { apiVersion, kind, metadata, ...(itsStatus !== undefined && { status: itsStatus }) };
 }
 
 function withManagers(object: KubeObject, { metadata: { managedFields } }: KubeObject): KubeObject {

@@ -121,6 +121,17 @@ export class ServiceTokens {
     return { user, audiences: fitting };
   }
 
+  /** What `/.well-known/openid-configuration` shows. @param url of the API server */
+  configuration(url: string): JsonObject {
+    return {
+      issuer,
+      jwks_uri: `${url}/openid/v1/jwks`,
+      response_types_supported: ['id_token'],
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: ['ES256'],
+    };
+  }
+
   /** The public key, as `/openid/v1/jwks` shows it. */
   keySet(): JsonObject {
     const { kty = '', crv = '', x = '', y = '' } = this.#keys.publicKey.export({ format: 'jwk' });

@@ -38,6 +38,8 @@ const commands = {
   assay: 'assay.js',
   'assay-server': 'assay-server.js',
   'assay-agent': 'assay-agent.js',
+  'assay-cloud-aws': 'assay-cloud-aws.js',
+  'assay-cloud-gce': 'assay-cloud-gce.js',
   'kubectl-assay': 'assay.js',
 };
 
@@ -70,7 +72,7 @@ try {
     'LICENSE',
     '{README,SECURITY,CHANGELOG}.md',
     'docs/*.md',
-    'manifests/*/*',
+    'manifests/*/*.{conf,path,service,timer,yaml}',
   ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
   copyPackages();
@@ -80,6 +82,11 @@ try {
   writeProgram('assay.js', "#!/usr/bin/env node\nimport './attest-server/cli/assay.mjs';\n");
   writeProgram('assay-server.js', startOf('assay-server', './attest-server/main.js'));
   writeProgram('assay-agent.js', startOf('assay-agent', './agent/main.js'));
+  for (const cloud of ['aws', 'gce'])
+    writeProgram(
+      `assay-cloud-${cloud}.js`,
+      startOf(`assay-cloud-${cloud}`, `./manifests/cloud/${cloud}/main.js`),
+    );
   for (const [name, start] of Object.entries(commands)) writeProgram(`bin/${name}`, launcher(name, start));
   process.stderr.write(`build: the programs are in ${join(out, 'bin')}\n`);
   if (destination !== undefined) await pack(resolve(root, destination));

@@ -119,6 +119,36 @@ describe('the configuration of the server', () => {
     );
   });
 
+  it('takes a webhook over HTTPS, or on this machine, with the secret that signs', () => {
+    const keys = (url: string) => keysOf(`webhook:\n  url: "${url}"\n  secretFile: /s\n`);
+    for (const url of [
+      'https://receiver.example/assay?team=1',
+      'http://localhost:9000/',
+      'http://127.0.0.1/',
+      'http://[::1]:9/',
+    ])
+      assert.deepEqual(keys(url), [], url);
+    for (const url of [
+      ...['http://receiver.example/', 'http://127.0.0.1.example/', 'http://localhost.example/'],
+      ...[
+        'ftp://receiver.example/',
+        'https://user:secret@receiver.example/',
+        'https://a.example/#b',
+        'receiver',
+      ],
+    ])
+      assert.deepEqual(keys(url), ['webhook.url'], url);
+    assert.deepEqual(keysOf('webhook: {url: "https://receiver.example"}'), ['webhook.secretFile']);
+    assert.deepEqual(keysOf('webhook: {secretFile: /s}'), ['webhook.url']);
+    const environment = { ASSAY_WEBHOOK_URL: 'https://a.example/', ASSAY_WEBHOOK_SECRET_FILE: '/s' };
+    assert.deepEqual(serverConfig(null, environment).webhook, {
+      url: 'https://a.example/',
+      secretFile: '/s',
+      caFile: null,
+    });
+    assert.equal(serverConfig(null, {}).webhook, null);
+  });
+
   it('refuses times in which no node could stay trusted', () => {
     assert.deepEqual(keysOf('challengeEverySeconds: 60\nunknownAfterSeconds: 30\n'), ['unknownAfterSeconds']);
   });

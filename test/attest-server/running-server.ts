@@ -11,6 +11,7 @@ import type { HistoryEntry, NodeStatus } from '../../attest-server/attest/ports.
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
+import type { PresenceConfig } from '../../attest-server/presence/presence.ts';
 import type { AuditEntry } from '../../attest-server/protocol/audit.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openStore, type Store } from '../../attest-server/store/open.ts';
@@ -34,11 +35,17 @@ export interface ServerSettings {
   readonly endorsementRoots?: readonly string[];
   /** Default: the server is in none. */
   readonly cluster?: Cluster;
+  /** Milliseconds. */
+  readonly presence?: PresenceConfig;
   readonly cloudProgram?: string;
+  readonly cloudEnvironment?: Readonly<Record<string, string>>;
   /** Path of a kubeconfig; default: the server is in no cluster. */
   readonly kubeconfig?: string;
   /** From whom it wants a token of that cluster; default: from all. */
   readonly agentTokens?: 'always' | 'never';
+  /** Service account of its agents; default: one in the namespace of the server. */
+  readonly agentAccount?: string;
+  readonly webhook?: { readonly url: string; readonly secretFile: string };
   /** The Node that it runs on; default: it knows of none. */
   readonly ownNode?: string;
   /** Where the state folder is made; default: the folder for temporary files. */
@@ -109,8 +116,10 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             cloudProgram: settings.cloudProgram ?? null,
             'kubernetes.api': settings.kubeconfig,
             'kubernetes.namespace': 'assay',
-            'kubernetes.agentAccount': 'assay-agent',
+            'kubernetes.agentAccount': settings.agentAccount ?? 'assay-agent',
             'kubernetes.agentTokens': settings.agentTokens,
+            'webhook.url': settings.webhook?.url ?? null,
+            'webhook.secretFile': settings.webhook?.secretFile ?? null,
             'marks.ownNode': settings.ownNode,
             'sources.connections': settings.sources?.connections ?? 8_000,
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
@@ -121,11 +130,13 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         // A test looks again at once.
         scrapeKeptFor: 0,
         certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,
+        ...(settings.presence !== undefined && { presence: settings.presence }),
       },
       {
         logger: pino({ level: 'silent' }),
         recorded: (entry) => verdicts.push(entry),
         ...(settings.cluster !== undefined && { cluster: settings.cluster }),
+        ...(settings.cloudEnvironment !== undefined && { cloudEnvironment: settings.cloudEnvironment }),
       },
     );
   let server = await start(0);

@@ -112,12 +112,11 @@ async function benchResync(): Promise<MarkingFigures['resync']> {
     api.log.clear();
     const kubeconfig = await api.kubeconfig(server);
     const started = performance.now();
-    await using measured = await startMeasured({
-      kind: 'assay',
-      stateDir,
-      challengeEveryMs: 100_000,
-      kubeconfig,
-    });
+    await using measured = await startMeasured(
+      { kind: 'assay', stateDir, challengeEveryMs: 100_000, kubeconfig },
+      // As its unit in manifests/host starts it.
+      ['--max-semi-space-size=16'],
+    );
     let rss = 0;
     let cpu = 0;
     const isMarked = (name: string) =>

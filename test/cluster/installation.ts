@@ -7,8 +7,15 @@ import {
   listAt,
   textAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
+import {
+  collectionOf,
+  manifestFiles,
+  nameOf,
+  objectsOf,
+  pathOf,
+} from '../../swtpm-fixtures/api-server/manifest-objects.ts';
+import type { User } from '../../swtpm-fixtures/api-server/users.ts';
 import type { ClusterClient, Reply } from './cluster-client.ts';
-import { collectionOf, manifestFiles, nameOf, objectsOf, pathOf } from '../../swtpm-fixtures/api-server/manifest-objects.ts';
 
 /** By this label a later run knows what an earlier one left behind. */
 const label = 'assay.dev/made-by-test';
@@ -43,10 +50,10 @@ export class Installation implements AsyncDisposable {
     }
   }
 
-  /** Makes an object that goes at the end. An unknown member is an error. @returns as it is then */
-  async make(object: JsonObject): Promise<JsonObject> {
+  /** Makes an object that goes at the end. An unknown member is an error. @param as default: the administrator @returns as it is then */
+  async make(object: JsonObject, as?: User): Promise<JsonObject> {
     const path = `${collectionOf(object)}?fieldValidation=Strict`;
-    const reply = await this.client.ask({ method: 'POST', path, body: labelled(object) });
+    const reply = await this.client.ask({ method: 'POST', path, body: labelled(object), as });
     if (reply.code !== 201) throw new Error(`${pathOf(object)} was refused: ${reply.text}`);
     this.#made.push(object);
     return reply.body;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
 import { at, isObject, type Json, type JsonObject, listAt } from '../../swtpm-fixtures/api-server/json.ts';
-import { eventually } from './installation.ts';
 import { objectsOf } from '../../swtpm-fixtures/api-server/manifest-objects.ts';
+import { eventually } from './installation.ts';
 import { outcomeOf, type World } from './world.ts';
 
 const latches = '/apis/assay.dev/v1alpha1/assaylatches';

@@ -7,6 +7,8 @@ export interface MarksOfCase {
   readonly labels?: Readonly<Record<string, string>>;
   /** Status of the condition of ours. */
   readonly condition?: 'True' | 'False' | 'Unknown';
+  /** So many conditions of others beside. */
+  readonly more?: number;
   /** Of the kubelet's own condition: a heartbeat. */
   readonly ready?: string;
 }
@@ -33,6 +35,7 @@ const autoscaler = (what: string) => `${what}-taint.cluster-autoscaler.kubernete
 const foreign = 'example.com/theirs=x';
 const trusted = { [trustedLabel]: 'true' };
 const tainted = { taints: [untrusted], condition: 'False' } as const;
+const many = Array.from({ length: 129 }, (_, index) => `example.com/taint-${index}:PreferNoSchedule`);
 const plain = {};
 const trustedNode = { labels: trusted, condition: 'True' } as const;
 
@@ -54,6 +57,7 @@ export const markCases: readonly MarkCase[] = [
     ],
   ]),
   ...made(false, [
+    ['kubelet', 'registers with more taints than can be looked at', { taints: many }],
     ['kubelet', 'registers as untrusted', { taints: [untrusted] }],
     ['kubelet', 'registers with the label', { labels: trusted }],
     ['kubelet', 'registers with our condition', { condition: 'True' }],
@@ -150,12 +154,6 @@ export const markCases: readonly MarkCase[] = [
       { ...trustedNode, labels: { [trustedLabel]: 'yes' } },
     ],
     ['controller', 'removes the label', trustedNode, { condition: 'True' }],
-    [
-      'controller',
-      'sets another label of our prefix',
-      plain,
-      { labels: { 'assay.node-restriction.kubernetes.io/x': 'y' } },
-    ],
     ['kubelet', 'sets the label', plain, { labels: trusted }],
     ['kubelet', 'removes its taint', tainted, { ...tainted, taints: [] }],
     ['exempt', 'sets the label', plain, { labels: trusted }],
@@ -170,6 +168,7 @@ export const markCases: readonly MarkCase[] = [
         tainted,
         { ...tainted, ready: 'KubeletNotReady' },
       ],
+      ['kubelet', 'writes many conditions', trustedNode, { ...trustedNode, more: 100 }],
       ['server', 'sets the condition', plain, { condition: 'Unknown' }],
       ['server', 'changes the condition', tainted, { ...tainted, condition: 'True' }],
       ['exempt', 'removes the condition', tainted, { taints: [untrusted] }],
@@ -179,6 +178,7 @@ export const markCases: readonly MarkCase[] = [
   ...changes(
     false,
     [
+      ['kubelet', 'writes more conditions than can be looked at', trustedNode, { ...trustedNode, more: 128 }],
       ['kubelet', 'says that it is trusted', tainted, { ...tainted, condition: 'True' }],
       ['kubelet', 'sets the condition first', plain, { condition: 'True' }],
       ['kubelet', 'removes the condition', tainted, { taints: [untrusted] }],

@@ -77,18 +77,17 @@ export function describeMarks(worldOf: () => World): void {
       const wanted = bodyOf(name, next);
       const ours = new Set(listAt(bodyOf(name, old), 'spec', 'taints').map((taint) => textAt(taint, 'key')));
       const others = listAt(body, 'spec', 'taints').filter((taint) => !ours.has(textAt(taint, 'key')));
+      const isUntouched = JSON.stringify(old.taints ?? []) === JSON.stringify(next.taints ?? []);
       const patch = {
         ...(Object.keys(labels).length > 0 && { metadata: { labels } }),
-        ...(status === true
-          ? { status: { conditions: listAt(wanted, 'status', 'conditions') } }
-          : { spec: { taints: [...others, ...listAt(wanted, 'spec', 'taints')] } }),
+        ...(status === true && { status: { conditions: listAt(wanted, 'status', 'conditions') } }),
+        ...(status !== true &&
+          !isUntouched && { spec: { taints: [...others, ...listAt(wanted, 'spec', 'taints')] } }),
       };
-      const isUntouched = JSON.stringify(old.taints ?? []) === JSON.stringify(next.taints ?? []);
-      const { spec: _, ...withoutTaints } = patch;
       return world.ask({
         method: 'PATCH',
         path: `/api/v1/nodes/${name}${status === true ? '/status' : ''}?dryRun=All`,
-        body: JSON.parse(JSON.stringify(isUntouched ? withoutTaints : patch)),
+        body: patch,
         contentType: merge,
         as: userOf(who, name),
       });
@@ -113,7 +112,7 @@ async function makeMarked(world: World, name: string, marks: MarksOfCase): Promi
 
 function bodyOf(
   name: string,
-  { taints, labels, condition, ready = 'KubeletReady' }: MarksOfCase,
+  { taints, labels, condition, ready = 'KubeletReady', more = 0 }: MarksOfCase,
 ): JsonObject {
   const at = '2026-11-27T00:00:00Z';
   const times = { lastHeartbeatTime: at, lastTransitionTime: at };
@@ -123,6 +122,10 @@ function bodyOf(
     status: {
       conditions: [
         { type: 'Ready', status: 'True', reason: ready, message: 'kubelet is posting', ...times },
+        ...Array.from({ length: more }, (_, index) => ({
+          ...{ type: `Other${index}`, status: 'False', reason: 'Made', message: 'made' },
+          ...times,
+        })),
         ...(condition === undefined
           ? []
           : [{ type: trustedCondition, status: condition, reason: 'Made', message: 'made', ...times }]),

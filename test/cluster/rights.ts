@@ -94,8 +94,10 @@ const rights: readonly (readonly [
       'get,list,patch nodes',
       'patch nodes/status',
       'delete nodeattestations.assay.dev',
+      'get leases.coordination.k8s.io in assay called assay-server',
     ],
     [
+      'update leases.coordination.k8s.io in assay called assay-server',
       'mark,read,operate,administer attestations.assay.dev',
       'delete nodes',
       'patch,delete assaylatches.assay.dev',

@@ -112,9 +112,12 @@ export class World implements AsyncDisposable {
 export function needs(test: Context, { features }: World, feature: keyof Features): void {
   const why = features[feature];
   if (why === null) return;
-  console.log(`    skipped, ${feature} is off: ${why}`);
+  if (!told.has(feature)) console.log(`    SKIPPED where it rests on ${feature}, which is off: ${why}`);
+  told.add(feature);
   test.skip();
 }
+
+const told = new Set<keyof Features>();
 
 /** A Node with nothing but its name, and these members of its own. */
 export function nodeOf(name: string, { spec, metadata, status }: Partial<JsonObject>): JsonObject {

@@ -139,6 +139,15 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayNobodyMarks', labels: {} },
   ],
   [
+    'a webhook that takes nothing',
+    [
+      [`assay_webhook_oldest_timestamp_seconds{instance="${instance}"}`, '1x90'],
+      [`assay_webhook_queue_length{instance="${instance}"}`, '3x90'],
+    ],
+    '11m',
+    { alert: 'AssayWebhookFailing', labels: of(), value: '10m 59s' },
+  ],
+  [
     'a server that is not ready',
     [[`assay_ready{instance="${instance}"}`, '0x90']],
     '5m',

@@ -13,6 +13,8 @@ const sources = {
   assay: 'attest-server/cli/assay.mjs',
   'assay-server': 'attest-server/main.ts',
   'assay-agent': 'agent/main.ts',
+  'assay-cloud-aws': 'manifests/cloud/aws/main.ts',
+  'assay-cloud-gce': 'manifests/cloud/gce/main.ts',
 } as const;
 
 describe('the compiled programs', function () {

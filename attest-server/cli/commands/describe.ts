@@ -59,6 +59,7 @@ function stateOf(node: NodeView): readonly Line[] {
     ['Verified', node.verifiedAt ?? '-'],
     ['Counts until', node.expiresAt ?? '-'],
     ...exemptionOf(node),
+    ...absenceOf(node),
     ['Connected', connectedAt === null ? '-' : `since ${connectedAt}`],
     ['Address', node.address ?? '-'],
     ['Agent', agent === null ? '-' : `${agent} (the node says so)`],
@@ -69,6 +70,12 @@ function exemptionOf({ exemption }: NodeView): readonly Line[] {
   if (exemption === null) return [];
   const { until, by, reason } = exemption;
   return [['Exempt', `until ${until}, by ${by}: ${reason}`]];
+}
+
+function absenceOf({ missingSince, goneSince }: NodeView): readonly Line[] {
+  if (missingSince === null) return [];
+  const silent = `since ${missingSince}: its cluster has no Node of it, and it is silent`;
+  return [['Missing', silent], ...(goneSince === null ? [] : [['Gone', `since ${goneSince}`] as const])];
 }
 
 function machineOf(node: NodeView): readonly Line[] {

@@ -15,7 +15,7 @@ import { CliError, exit } from '../exit.ts';
 import { tableTime } from '../moment.ts';
 import { stateText } from '../node-table.ts';
 import { type Format, print } from '../output.ts';
-import { readNode, readNodes } from '../read-nodes.ts';
+import { readNode, readNodes, withGone } from '../read-nodes.ts';
 import { counted, listed } from '../sentence.ts';
 import { table } from '../table.ts';
 
@@ -81,7 +81,7 @@ async function approveAll(
 ): Promise<void> {
   const ask = questions(io, options);
   const client = await server();
-  const names = (await readNodes(client))
+  const names = (await readNodes(client, withGone))
     .filter(({ bound }) => bound === 'first-use')
     .map(({ name }) => name);
   const whom = `${counted(names.length, 'node')} bound by first use${names.length === 0 ? '' : `: ${listed(names, 100)}`}\n`;
@@ -98,7 +98,7 @@ async function approveAll(
 /** Where name or key are another enrolment's, the commands that free them, finished. */
 async function withRevocation(client: Client, node: string, ek: string, error: unknown): Promise<unknown> {
   if (!(error instanceof Refusal) || error.code !== 'ek_already_bound') return error;
-  const nodes = await readNodes(client);
+  const nodes = await readNodes(client, withGone);
   const holder = nodes.find((one) => one.ek === ek) ?? nodes.find(({ name }) => name === node);
   if (holder === undefined || (holder.name === node && holder.ek === ek)) return error;
   const hint = [

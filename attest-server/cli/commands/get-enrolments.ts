@@ -3,7 +3,7 @@ import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { tableTime } from '../moment.ts';
 import { type Format, print } from '../output.ts';
-import { readNode, readNodes } from '../read-nodes.ts';
+import { readNode, readNodes, withGone } from '../read-nodes.ts';
 import { shownDigits } from '../readable.ts';
 import { table } from '../table.ts';
 
@@ -22,7 +22,7 @@ export async function getEnrolments(
   { output: format, utc: absolute = false }: EnrolmentsOptions,
 ): Promise<void> {
   const client = await server();
-  const nodes = name === undefined ? await readNodes(client) : [await readNode(client, name)];
+  const nodes = name === undefined ? await readNodes(client, withGone) : [await readNode(client, name)];
   // A machine without a TPM is not enrolled, nor is one that merely claims a name.
   const enrolled = nodes.filter(({ bound }) => bound !== null);
   await print(io, format, { items: enrolled.map(enrolment), next: null }, () => {

@@ -11,7 +11,7 @@ import { parseDuration } from '../moment.ts';
 import { compareBy, countedStates } from '../node-order.ts';
 import { nodeTable } from '../node-table.ts';
 import { type Format, print, printNodes } from '../output.ts';
-import { checkAllFound, type NamedNodes, readNamedNodes, readNodes } from '../read-nodes.ts';
+import { checkAllFound, type NamedNodes, readNamedNodes, readNodes, withGone } from '../read-nodes.ts';
 
 export interface GetOptions {
   readonly output: Format;
@@ -19,6 +19,7 @@ export interface GetOptions {
   readonly reason?: readonly string[];
   readonly group?: readonly string[];
   readonly selector?: string;
+  readonly all?: boolean;
   readonly sortBy: string;
   readonly headers: boolean;
   readonly watch?: boolean;
@@ -91,7 +92,7 @@ function parametersOf(names: readonly string[], options: GetOptions): Readonly<R
   const issue = nodeFilter.safeParse(parameters).error?.issues[0];
   if (issue !== undefined)
     throw new CliError(`--${issue.path.join('.')}: ${issue.message}`, null, exit.usage);
-  return parameters;
+  return options.all === true ? { ...parameters, ...withGone } : parameters;
 }
 
 async function listed(

@@ -43,6 +43,7 @@ function page(status: StatusView, host: string, now: number): string {
     ),
     ['Nodes', countsOf(nodes)],
     ...clusterLines(status, now),
+    ...webhookLines(status, now),
     [
       'Waiting',
       `${waiting === 1 ? '1 TPM' : `${waiting} TPMs`} for approval${waiting > 0 ? ': assay enrol list' : ''}`,
@@ -94,6 +95,20 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
     ...exemptions.map(
       ({ node, until, by, reason }): Line => ['Exempt', `${node} until ${utc(until)}, by ${by}: ${reason}`],
     ),
+  ];
+}
+
+function webhookLines({ webhook }: StatusView, now: number): readonly Line[] {
+  if (webhook === null) return [];
+  const { to, waiting, oldestAt, deliveredAt, fault, dropped } = webhook;
+  const last =
+    deliveredAt === null ? 'nothing delivered since the start' : `delivered ${relative(deliveredAt, now)}`;
+  const queue =
+    oldestAt === null ? 'nothing waits' : `${waiting} wait, the oldest since ${relative(oldestAt, now)}`;
+  return [
+    ['Webhook', `${to}: ${last}; ${queue}`],
+    ...(fault === null ? [] : [['', fault] as const, ['', '  assay webhook test'] as const]),
+    ...(dropped === 0 ? [] : [['', `nobody was told of ${dropped} events`] as const]),
   ];
 }
 

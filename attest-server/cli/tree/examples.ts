@@ -115,6 +115,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'authority retire': ['assay authority retire'],
   'authority export': ['assay authority export assay-ca.crt'],
   status: ['assay status', 'assay status -o json'],
+  'webhook test': ['assay webhook test'],
   version: ['assay version', 'assay version --client'],
   whoami: ['assay whoami', 'assay whoami --token-file alice.token'],
   'context list': ['assay context list'],

@@ -24,6 +24,7 @@ export function addNodes(program: Command, context: CliContext): Command {
     .option('--reason <code>', 'only nodes with this code among their reasons', several)
     .option('--group <group>', 'only nodes of this group of the policy', several)
     .option('-l, --selector <labels>', 'only nodes with these labels in their cluster: key=value,key!=value')
+    .option('--all', 'also nodes that are gone from the cluster; one that is named is shown anyway')
     .option(
       '--sort-by <column>',
       'name, state (the worst first), reason, group; since, age, verified (the newest first)',

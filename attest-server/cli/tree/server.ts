@@ -61,6 +61,15 @@ export function addServer(program: Command, context: CliContext): void {
       (await import('../commands/status.ts')).showStatus(context, output),
     );
   program
+    .command('webhook')
+    .description('try what tells other programs of events')
+    .command('test')
+    .description('send a message to the webhook now; exits with 1 where it was not taken')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async ({ output }: Formatted) =>
+      (await import('../commands/webhook.ts')).tryWebhook(context, output),
+    );
+  program
     .command('version')
     .description('show the versions of this program and of the server')
     .option('--client', 'only the version of this program; asks no server')

@@ -274,13 +274,7 @@ const migrations: readonly string[] = [
 
    create table machines_without_tpm (node text primary key, seen_at integer not null) strict;
 
-   create table deliveries (
-     id integer primary key autoincrement,
-     at integer not null,
-     body text not null,
-     attempts integer not null,
-     next_at integer not null
-   ) strict;`,
+   create table webhook_position (id integer primary key check (id = 1), seq integer not null) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -66,6 +66,7 @@ export function madePorts(
     recorded: () => {},
     gateOpened: () => {},
     storageFault: () => null,
+    presence: { isAway: () => false, recalled: () => {} },
     fault(error) {
       throw error;
     },

@@ -19,7 +19,15 @@ describe('the audit log of a running server', () => {
     const open = async () => {
       const store = await openStore(':memory:', { chain: chainEntry });
       const telemetry = openTelemetry({ logger, version: '0.1.0', perNode: true, now, recorded: () => {} });
-      const audit = await openAudit({ store, stateDir, now, logger, report: telemetry.report });
+      const audit = await openAudit({
+        store,
+        stateDir,
+        now,
+        monotonic: now,
+        keeper: null,
+        logger,
+        report: telemetry.report,
+      });
       telemetry.auditTo(audit);
       const counted = /^assay_refusals_total\{code="audit_rollback"\} (\d+)$/m;
       const refused = async () => counted.exec(await telemetry.metrics.text())?.[1] ?? '0';

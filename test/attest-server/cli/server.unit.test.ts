@@ -65,6 +65,36 @@ describe('what assay says of the server', () => {
       assert.ok(lines.includes(line), out);
   });
 
+  it('says how the webhook is, tries it, and exits with 1 where nothing arrives', async () => {
+    assert.equal((await assay('webhook test')).code, 1);
+    const tried = { delivered: false, status: 503, text: 'the receiver answered 503', milliseconds: 7 };
+    const shown = {
+      to: 'https://receiver.example',
+      waiting: 2,
+      oldestAt: new Date(now).toISOString(),
+      deliveredAt: null,
+      fault: 'the receiver answered 503',
+      dropped: 3,
+    };
+    await server.close();
+    server = await startApi({ ...world, webhook: { shown: () => shown, test: async () => tried } });
+    operator = environmentOf(server, 'operator-token');
+    const { out } = await assay('status');
+    for (const text of [
+      'https://receiver.example: ',
+      '2 wait',
+      'answered 503',
+      'assay webhook test',
+      'of 3 events',
+    ])
+      assert.ok(out.includes(text), out);
+    const answer = await assay('webhook test');
+    assert.deepEqual(
+      [answer.code, answer.out],
+      [1, 'not delivered: the receiver answered 503, after 7 ms\n'],
+    );
+  });
+
   it('says who one is', async () => {
     const { out } = await assay('whoami');
     for (const word of ['token:operator', 'operator: ', server.url]) assert.ok(out.includes(word), out);

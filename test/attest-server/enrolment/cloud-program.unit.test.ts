@@ -28,6 +28,7 @@ describe('the cloud program', () => {
     writeFileSync(program, `#!${process.execPath}\n${notes}\n${does}\n`, { mode: 0o700 });
     return createCloudProgram({
       program,
+      environment: { AWS_ROLE_ARN: 'role' },
       timeoutMs,
       now: () => time,
       fault: (error) => faults.push(error),
@@ -46,6 +47,13 @@ describe('the cloud program', () => {
     assert.equal(await ekOf(machine), ek);
     assert.deepEqual(asked(), [machine]);
     assert.deepEqual(faults, []);
+  });
+
+  it('is told where its credentials are, and nothing else of the environment', async () => {
+    process.env.ASSAY_TEST_SECRET = 'secret';
+    const does = `const { AWS_ROLE_ARN, ASSAY_TEST_SECRET } = process.env; process.exitCode = AWS_ROLE_ARN === 'role' && ASSAY_TEST_SECRET === undefined ? 3 : 1;`;
+    assert.equal(await programThat(does)(machine), null);
+    delete process.env.ASSAY_TEST_SECRET;
   });
 
   it('says by exit status 3 that it does not know the machine, which is no fault', async () => {
@@ -80,7 +88,12 @@ describe('the cloud program', () => {
 
   it('binds nobody where it is not there', async () => {
     const program = join(folder, 'absent');
-    const ekOf = createCloudProgram({ program, now: () => time, fault: (error) => faults.push(error) });
+    const ekOf = createCloudProgram({
+      program,
+      environment: {},
+      now: () => time,
+      fault: (error) => faults.push(error),
+    });
     await refused(ekOf(machine));
     assert.ok(faults[0] instanceof ToolError && faults[0].code === 'missing_program');
   });

@@ -18,7 +18,7 @@ kind: Policy
 groups:
   - { name: cloud, nodes: ["cloud-*"], enrolment: [cloud] }
   - { name: scaled, nodes: ["scaled-*"], enrolment: [vendor] }
-  - { name: asked, nodes: ["asked-*"], enrolment: [pin] }
+  - { name: asked, nodes: ["asked-*"], enrolment: [pin, first-use] }
   - { name: others, nodes: ["*"], enrolment: [pin] }
 `;
 
@@ -133,6 +133,10 @@ describe('a server in a cluster, over real connections', () => {
       assert.equal(await peer.refusal(), 'token_rejected');
     };
     await assertRefused(world, 'asked-1', 'token_rejected', () => introduce(world, tpm, 'asked-1'));
+    // No other role enrols by itself what an agent must show a token for.
+    await assertRefused(world, 'asked-3', 'enrolment_pending', () =>
+      introduce(world, forgedTpm(), 'asked-3', { hello: { role: 'unlock' } }),
+    );
     assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
     const before = await world.status('asked-1');
     await refusedWith({});

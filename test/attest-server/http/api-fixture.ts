@@ -21,6 +21,7 @@ import type { SharedReference } from '../../../attest-server/policy/boot/referen
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
+import type { Absence } from '../../../attest-server/presence/ports.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
@@ -169,6 +170,9 @@ export interface World {
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
   cluster: Control | null;
+  /** Nodes that left the cluster. */
+  readonly absences: Map<string, Absence>;
+  webhook: ApiPorts['webhook'];
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
@@ -214,6 +218,8 @@ export function emptyWorld(): World {
     lastSeen: new Map(),
     labels: null,
     cluster: null,
+    absences: new Map(),
+    webhook: null,
     simulated: [],
     shared: [],
     decisions: [],
@@ -358,6 +364,13 @@ export function portsOf(world: World): ApiPorts {
     lastSeen: (node) => world.lastSeen.get(node) ?? null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
+    presence: {
+      isHidden: (node) =>
+        world.absences.get(node)?.goneAt != null && world.nodes.get(node)?.status?.state !== 'untrusted',
+      absenceOf: (node) => world.absences.get(node) ?? null,
+      readAbsence: async (node) => world.absences.get(node) ?? null,
+    },
+    webhook: world.webhook,
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
     importPins: async (pins) => {

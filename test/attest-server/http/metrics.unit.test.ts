@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { describe, it } from 'mocha';
 import { hitBounds } from '../../../attest-server/door/bounds.ts';
 import { listenPlainly } from '../../../attest-server/http/listen.ts';
-import { nodeView } from '../../../attest-server/http/node-view.ts';
+import { nodeView, withAbsence } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
 import { nodeStates } from '../../../attest-server/protocol/verdict.ts';
@@ -119,6 +119,33 @@ describe('the metrics', () => {
         ['fresh', 'enrolment_pending', 'service'],
       ],
     );
+  });
+
+  it('tell nobody of a silent node that its cluster does not have, and count it apart', async () => {
+    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    metrics.presence(() => ({ gone: 3, doubt: 'own_node' }));
+    const absence = { missingSince: now - 60_000, goneAt: null };
+    const silent = nodeView(
+      statusOf('silent', verdictOf(), { expiresAt: now - 1 }),
+      enrolled('silent'),
+      now,
+      null,
+    );
+    metrics.nodeStates([trusted, withAbsence(broken, absence), withAbsence(silent, absence)]);
+    const text = await metrics.text();
+    const reasons = parseSamples(text).filter(({ name }) => name === 'assay_node_reason_info');
+    assert.deepEqual(
+      reasons.map(({ labels }) => labels.node),
+      ['node-2'],
+    );
+    for (const line of [
+      'assay_nodes_missing 1',
+      'assay_nodes{state="unknown"} 1',
+      'assay_nodes_gone 3',
+      'assay_presence_doubt{cause="own_node"} 1',
+      'assay_presence_doubt{cause="empty"} 0',
+    ])
+      assert.ok(text.split('\n').includes(line), line);
   });
 
   it('call a change signed only where all that counts against the node is a signed change', async () => {

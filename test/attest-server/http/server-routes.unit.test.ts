@@ -60,6 +60,37 @@ describe('the API about the server and who asks it', () => {
     assert.equal(statusView.parse(await get('/v1/status')).held.length, 1);
   });
 
+  it('says how the webhook is, and tries it for operators', async () => {
+    const post = (to: ApiServer, token: string) =>
+      ask(to, '/v1/webhook/test', { method: 'POST', token, body: '{}' });
+    assert.equal(statusView.parse(await get('/v1/status')).webhook, null);
+    assert.equal((await post(server, 'operator-token')).status, 409);
+    const shown = {
+      to: 'https://receiver.example',
+      waiting: 2,
+      oldestAt: new Date(now).toISOString(),
+      deliveredAt: null,
+      fault: 'the receiver answered 503',
+      dropped: 0,
+    };
+    const tried = { delivered: false, status: 503, text: 'the receiver answered 503', milliseconds: 7 };
+    const by: string[] = [];
+    const test = async (actor: string) => {
+      by.push(actor);
+      return tried;
+    };
+    const telling = await startApi({ ...world, webhook: { shown: () => shown, test } });
+    try {
+      const status = await ask(telling, '/v1/status', { token: 'reader-token' });
+      assert.deepEqual(statusView.parse(JSON.parse(status.text)).webhook, shown);
+      assert.equal((await post(telling, 'reader-token')).status, 403);
+      const answer = await post(telling, 'operator-token');
+      assert.deepEqual([answer.status, JSON.parse(answer.text), by], [201, tried, ['token:operator']]);
+    } finally {
+      await telling.close();
+    }
+  });
+
   it('quotes the name of a policy file for the shell that the command is pasted into', async () => {
     world.faulty.push({ part: 'policy', at: now, text: 'no' });
     world.policySource = "/etc/assay/it's; reboot/$(id).yaml";

@@ -59,7 +59,8 @@ describe('a policy under the latch', () => {
     rules.latch(async () => {
       groups = ['workers'];
     });
-  const reload = (rules: Rules) => rules.reloader({ roots() {}, certificate() {}, tokens() {} })();
+  const reload = (rules: Rules) =>
+    rules.reloader({ roots() {}, certificate() {}, tokens() {}, webhook() {} })();
   const mode = (rules: Rules) => rules.policy().groups[0]?.mode;
 
   it('is refused whole where it asks for less: the old one stays, with line and field', async () => {

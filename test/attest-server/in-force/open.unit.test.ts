@@ -76,7 +76,7 @@ describe('the rules in force', () => {
   });
 
   const group = () => rules.policy().groups[0]?.name;
-  const reloader = () => rules.reloader({ roots() {}, certificate() {}, tokens() {} });
+  const reloader = () => rules.reloader({ roots() {}, certificate() {}, tokens() {}, webhook() {} });
 
   it('keep a policy that is read again where references change in the same moment', async () => {
     const reload = reloader();

@@ -130,6 +130,38 @@ describe('a watch of Nodes beside an API that lies', () => {
     assert.deepEqual(said.restarts.slice(0, 2), ['silent', 'failed']);
   });
 
+  it('reads 5,000 Nodes page by page, and holds a tenth of what each is', async () => {
+    const images = Array.from({ length: 50 }, (_, index) => ({
+      names: [`registry.example/team/service-${index}@sha256:${'0'.repeat(64)}`],
+      sizeBytes: index,
+    }));
+    const status = { conditions: [{ type: 'Ready', status: 'True', message: 'kubelet is ready' }], images };
+    const all = Array.from({ length: 5_000 }, (_, index) => nodeOf(`n${index}`, `${index}`, { status }));
+    const pages: number[] = [];
+    await using said = new Said(({ query }) => {
+      const from = Number(query?.continue ?? 0);
+      const to = from + Number(query?.limit);
+      pages.push(to - from);
+      const more = to < all.length ? { continue: String(to) } : {};
+      // As it comes from the network: new objects each time.
+      return JSON.parse(
+        JSON.stringify({ metadata: { resourceVersion: '9', ...more }, items: all.slice(from, to) }),
+      );
+    });
+    await until(() => said.watch.synced);
+    const held = [...said.cache.all()];
+    assert.deepEqual([held.length, pages.every((size) => size === 100)], [5_000, true]);
+    assert.ok(JSON.stringify(held).length < JSON.stringify(all).length / 10);
+    // A relist of what is known tells nobody anything.
+    let told = 0;
+    said.cache.onChange(() => {
+      told += 1;
+    });
+    said.say({ type: 'ERROR', object: { code: 410 } });
+    await until(() => said.streams.length === 2);
+    assert.equal(told, 0);
+  });
+
   it('is not lost where a list is forgotten between two of its pages', async () => {
     let pages = 0;
     await using said = new Said(({ query }) => {

@@ -44,7 +44,7 @@ describe('the Nodes of a cluster', () => {
     assert.equal(of.kubernetes.nodes.synced(), false);
     await until(() => of.kubernetes.nodes.synced());
     assert.equal(names(of).length, 502);
-    assert.equal(of.asked.filter((line) => line === 'list nodes 200').length, 3);
+    assert.equal(of.asked.filter((line) => line === 'list nodes 200').length, 6);
     const node = of.kubernetes.nodes.get('worker');
     assert.deepEqual(
       [node?.labels.zone, node?.taints, node?.providerId, node?.systemUuid],
@@ -171,6 +171,24 @@ describe('the Nodes of a cluster', () => {
     assert.deepEqual(names(of), ['n1']);
     await api.start();
     await knows(of, 'n1');
+  });
+
+  it('say whose agent must show a token, where machines outside of the cluster need none', async () => {
+    await api.createNode('n1');
+    await api.stop();
+    const of = await open({ agentTokens: 'nodes' });
+    const wanted = () => ['n1', 'outside'].map((name) => of.kubernetes.cluster.wantsToken(name));
+    assert.deepEqual(wanted(), [true, true]);
+    await api.start();
+    await knows(of, 'n1');
+    assert.deepEqual(wanted(), [true, false]);
+    for (const [agentTokens, is] of [
+      ['always', true],
+      ['never', false],
+    ] as const) {
+      await using other = await opened(api, { agentTokens });
+      assert.equal(other.kubernetes.cluster.wantsToken('outside'), is);
+    }
   });
 
   it('are not asked for in a loop by an API that ends each watch at once', async () => {

@@ -218,14 +218,17 @@ describe('what the server writes into its cluster', () => {
   it('keeps what others wrote into its ConfigMap', async () => {
     const { writer, namespace } = room.kubernetes;
     assert.equal(namespace, 'assay');
+    assert.equal(await writer.readConfig('assay-checkpoint'), null);
     await writer.writeConfig('assay-checkpoint', { checkpoint: 'one' });
     await asked('PUT', '/api/v1/namespaces/assay/configmaps/assay-checkpoint', {
-      metadata: { name: 'assay-checkpoint' },
+      metadata: { name: 'assay-checkpoint', labels: { team: 'a' } },
       data: { checkpoint: 'one', note: 'of a person' },
     });
     await writer.writeConfig('assay-checkpoint', { checkpoint: 'two' });
     const { body } = await asked('GET', '/api/v1/namespaces/assay/configmaps/assay-checkpoint');
     assert.deepEqual(at(body, 'data'), { checkpoint: 'two', note: 'of a person' });
+    assert.deepEqual(at(body, 'metadata', 'labels'), { team: 'a' });
+    assert.deepEqual(await writer.readConfig('assay-checkpoint'), at(body, 'data'));
   });
 
   it('reads DaemonSets and pods that wait for a node', async () => {

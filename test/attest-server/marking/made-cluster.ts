@@ -68,6 +68,7 @@ export class MadeCluster {
       this.#answer('apply latch', () => {
         this.latch = latch;
       }),
+    readConfig: () => this.#answer('get config', () => null),
     writeConfig: () => this.#answer('config', () => {}),
     workloads: () => this.#answer('list workloads', () => this.workloads),
     uid: () => this.#answer('get uid', () => 'cluster-1'),

@@ -30,9 +30,11 @@ export class MarkedCluster {
   readonly cluster = new ModelCluster();
   readonly decisions = new MadeDecisions();
   readonly statuses = new Map<string, NodeStatus>();
-  readonly breaker: Breaker;
-  readonly doubts = new Doubts(null, 0);
-  readonly reconciler: Reconciler;
+  breaker: Breaker;
+  doubts = new Doubts(null, 0);
+  reconciler: Reconciler;
+  readonly #parts: Partial<ReconcilerParts>;
+  readonly #report: MarkingReport;
   readonly told: string[] = [];
   readonly opened: { readonly held: HeldKey; readonly nodes: number }[] = [];
   readonly faults: unknown[] = [];
@@ -55,7 +57,16 @@ export class MarkedCluster {
       doubted: (doubt) => void this.told.push(`doubted ${doubt}`),
       fault: (error) => void this.faults.push(error),
     };
-    this.reconciler = new Reconciler({
+    this.#parts = parts;
+    this.#report = report;
+    this.reconciler = this.#open();
+    this.cluster.onChange((name) => this.reconciler.wake(name));
+    this.decisions.onChange(() => this.reconciler.decisionsChanged());
+    for (let i = 1; i <= nodes; i++) this.join(`node-${i}`);
+  }
+
+  #open(): Reconciler {
+    return new Reconciler({
       nodes: this.cluster,
       writer: this.cluster,
       committed: { status: (name) => this.statuses.get(name) ?? null },
@@ -69,12 +80,18 @@ export class MarkedCluster {
       now: () => today + this.at,
       monotonic: () => this.at,
       random: () => 0.5,
-      report,
-      ...parts,
+      report: this.#report,
+      ...this.#parts,
     });
-    this.cluster.onChange((name) => this.reconciler.wake(name));
-    this.decisions.onChange(() => this.reconciler.decisionsChanged());
-    for (let i = 1; i <= nodes; i++) this.join(`node-${i}`);
+  }
+
+  /** Another process takes over: of this one nothing is left but what is stored. */
+  async restart(): Promise<void> {
+    await this.reconciler.close();
+    this.breaker = new Breaker({ onExpiry: 'hold' });
+    this.doubts = new Doubts(null, this.at);
+    this.reconciler = this.#open();
+    await this.settle();
   }
 
   /** A Node that is trusted, and has the marks of that. */

@@ -155,6 +155,17 @@ const cases: readonly Case[] = [
     condition: 'False KernelUnknown',
   },
   {
+    name: 'a Node that is made anew within the second of its verdict is not free (row 11)',
+    verdict: drift,
+    status: { since: today + 900 },
+    node: { createdAt: today },
+    by: { delay: 'limiter' },
+    taints: ['assay.dev/reproving='],
+    label: false,
+    condition: 'False KernelUnknown',
+    suppressed: 'limiter',
+  },
+  {
     name: 'a Node that is made anew while the breaker holds its taint is not free (row 11)',
     verdict: drift,
     node: { createdAt: today },

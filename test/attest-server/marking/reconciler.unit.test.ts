@@ -350,6 +350,57 @@ describe('the reconciler', () => {
     assert.equal(marked.tainted().length, 30);
   });
 
+  it('holds the taint of a Node that is made anew meanwhile, which is not free (row 11)', async () => {
+    const marked = await marking({ nodes: 30 });
+    for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    const held = [...marked.statuses.keys()].filter((one) => !marked.tainted().includes(one));
+    const [one = ''] = held;
+    marked.cluster.delete(one);
+    await marked.settle();
+    marked.cluster.create(one, { createdAt: today + marked.at + minute });
+    await marked.pass(minute);
+    assert.deepEqual(marked.cluster.taintsOf(one), ['assay.dev/reproving:NoSchedule']);
+  });
+
+  it('goes on to hold after a restart what it held before', async () => {
+    const marked = await marking({ nodes: 30 });
+    for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    const tainted = marked.tainted();
+    await marked.pass(20 * minute);
+    await marked.restart();
+    await marked.pass(20 * minute);
+    assert.deepEqual(marked.tainted(), tainted);
+    assert.equal(marked.opened.length, 1);
+  });
+
+  it('tells a right that is missing, and does what it may', async () => {
+    const marked = await marking();
+    marked.cluster.before = (request) => {
+      if (request === 'patch status') throw new ClusterError('forbidden', 'no right to patch nodes/status');
+    };
+    marked.commit(name, failed);
+    await marked.settle();
+    assert.deepEqual(marked.tainted(), [name]);
+    assert.ok(marked.told.includes(`error forbidden ${name}`));
+    assert.ok(marked.told.includes('failed condition_set'));
+    marked.cluster.before = () => {};
+    await marked.pass(5000);
+    assert.equal(marked.cluster.conditionOf(name, trustedCondition)?.status, 'False');
+  });
+
+  it('decides about thousands of nodes that fail at once, in a moment', async function () {
+    this.timeout(60_000);
+    const marked = await marking({ nodes: 2000 });
+    const before = process.cpuUsage();
+    for (let i = 1; i <= 2000; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    const { user } = process.cpuUsage(before);
+    assert.equal(marked.tainted().length, 200);
+    assert.ok(user < 10_000_000, `${user / 1e6} s`);
+  });
+
   it('removes taints while the breaker is open', async () => {
     const marked = await marking({ nodes: 30 });
     for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, verify } from 'node:crypto';
+import { request } from 'node:https';
 import { after, before, describe, it } from 'mocha';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { at, isObject, type Json, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
@@ -8,6 +9,7 @@ import {
   kubelet,
   operator,
   serviceAccount,
+  type User,
 } from '../../../swtpm-fixtures/api-server/users.ts';
 
 const merge = 'application/merge-patch+json';
@@ -63,7 +65,9 @@ describe('who is who to the API server of the tests', () => {
     const { body } = await tokenOf({ audiences: ['assay'], boundObjectRef: pod });
     const token = textAt(body ?? {}, 'status', 'token') ?? '';
     const [header = '', payload = '', signature = ''] = token.split('.');
-    const { body: keys } = await asked('GET', '/openid/v1/jwks');
+    const { body: found } = await asked('GET', '/.well-known/openid-configuration');
+    const { pathname } = new URL(textAt(found ?? {}, 'jwks_uri') ?? '');
+    const { body: keys } = await asked('GET', pathname);
     const [key] = listAt(keys ?? {}, 'keys');
     assert.ok(isObject(key));
     const publicKey = createPublicKey({ key: { ...key }, format: 'jwk' });
@@ -150,6 +154,46 @@ describe('who is who to the API server of the tests', () => {
       operator('eve'),
     );
     assert.equal(at(own.body?.status ?? {}, 'allowed'), false);
+  });
+});
+
+describe('who acts for somebody else at the API server of the tests', () => {
+  let api: ApiServer;
+  before(async () => {
+    api = await openApiServer();
+    await api.createNode('n1');
+  });
+  after(() => api[Symbol.asyncDispose]());
+  const asked = (
+    user: User,
+    method: string,
+    path: string,
+    headers: Readonly<Record<string, string | string[]>>,
+  ) =>
+    new Promise<number>((resolve, reject) => {
+      const token = { authorization: `Bearer ${api.tokenOf(user)}` };
+      const options = { method, ca: api.authority, agent: false, headers: { ...token, ...headers } };
+      request(`${api.url}${path}`, options, (response) => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      })
+        .once('error', reject)
+        .end();
+    });
+
+  it('has the rights of that one, and not its own', async () => {
+    const node = { 'impersonate-user': 'system:node:n1', 'impersonate-group': 'system:nodes' };
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes/n1', node), 200);
+    assert.equal(await asked(administrator, 'DELETE', '/api/v1/nodes/n1', node), 403);
+    const nobody = { 'impersonate-user': 'system:serviceaccount:default:x' };
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes/n1', nobody), 403);
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes/n1', { 'impersonate-group': 'a' }), 400);
+  });
+
+  it('must be allowed to', async () => {
+    const admin = { 'impersonate-user': 'somebody', 'impersonate-group': ['a', 'system:masters'] };
+    assert.equal(await asked(operator('eve'), 'GET', '/api/v1/nodes', admin), 403);
+    assert.equal(await asked(administrator, 'GET', '/api/v1/nodes', admin), 200);
   });
 });
 
@@ -254,6 +298,25 @@ describe('admission policies of the API server of the tests', () => {
       const made = await withPolicy({ validations: [{ expression }] }, 422);
       assert.match(String(made.body?.message), /spec\.validations\[0\]\.expression/);
     }
+  });
+
+  it('act only after a moment, where the server is told so', async () => {
+    await using slow = await openApiServer({ settleMs: 1000 });
+    const ask = (method: string, path: string, body: Json) =>
+      slow.as(administrator).request(method, path, body, method === 'PATCH' ? merge : undefined);
+    await slow.createNode('n1');
+    const spec = { validations: [{ expression: 'false' }] };
+    await ask('POST', `${base}/validatingadmissionpolicies`, policy(spec));
+    await ask('POST', `${base}/validatingadmissionpolicybindings`, {
+      metadata: { name: 'marks' },
+      spec: { policyName: 'marks', validationActions: ['Deny'] },
+    });
+    const labelled = async (value: string) =>
+      (await ask('PATCH', '/api/v1/nodes/n1', { metadata: { labels: { a: value } } })).code;
+    slow.setClockSkew(-1000);
+    assert.equal(await labelled('b'), 200);
+    slow.setClockSkew(3000);
+    assert.equal(await labelled('c'), 422);
   });
 
   it('say nothing about themselves, so that a wrong one can be taken away', async () => {

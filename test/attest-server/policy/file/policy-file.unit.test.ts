@@ -218,10 +218,12 @@ describe('a policy file', () => {
   describe('for machines without a TPM', () => {
     const absent = '  - {name: gpu, nodes: ["gpu-*"], tpm: absent';
     it('says so', () => assert.equal(parsePolicy(`${head}${absent}}\n`, 'p.yaml').groups[0]?.tpm, 'absent'));
+    it('takes mode: enforce as the wish for a taint', () =>
+      assert.equal(parsePolicy(`${head}${absent}, mode: enforce}\n`, 'p.yaml').groups[0]?.mode, 'enforce'));
     const contradictions = [
       ['require: [identity, boot]', 'require'],
       ['boot: {secureBoot: required}', 'boot'],
-      ['mode: enforce', 'mode'],
+      ['mode: label', 'mode'],
       ['tpmClass: [discrete]', 'tpmClass'],
     ] as const;
     for (const [field, place] of contradictions)

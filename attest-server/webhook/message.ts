@@ -1,0 +1,119 @@
+import type { AuditEntry } from '../protocol/audit.ts';
+import { outsideText } from '../protocol/printable.ts';
+import { classOf, isReasonCode } from '../protocol/reasons.ts';
+import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import {
+  loggedEvents,
+  mostMessageBytes,
+  mostReasons,
+  type WebhookEvent,
+  type WebhookMessage,
+} from '../protocol/webhook.ts';
+
+export interface Told {
+  readonly id: string;
+  /** JSON. */
+  readonly body: string;
+}
+
+/** The verdict that an entry is about, and the state before it. */
+export interface Transition {
+  readonly verdict: Verdict;
+  readonly from: NodeState | null;
+}
+
+const mostDetails = 20;
+
+/**
+ * What is sent of an entry of the audit log; null where it is no event. The same entry gives the same id, also where the
+ * log was put back and another entry has its number.
+ * @param cluster its uid, where it is known
+ */
+export function messageOf(
+  entry: AuditEntry,
+  transition: Transition | null,
+  cluster: string | null,
+): Told | null {
+  const event = eventOf(entry.action);
+  if (event === null) return null;
+  const { isOfNode, says, next } = loggedEvents[event];
+  const { seq, hash, at, actor, subject, code, detail } = entry;
+  const node = isOfNode ? outsideText(subject) : null;
+  const all = transition?.verdict.reasons ?? [];
+  const reasons = all
+    .slice(0, mostReasons)
+    .map((reason) => ({ code: reason.code, class: reason.class, text: outsideText(reason.text) }));
+  const state = event === 'node.state' ? (transition?.verdict.state ?? null) : null;
+  const own = typeof detail.text === 'string' ? outsideText(detail.text) : says;
+  return told({
+    id: `evt_${seq}_${hash.slice(0, 16)}`,
+    at: new Date(at).toISOString(),
+    event,
+    cluster,
+    node,
+    subject: outsideText(subject),
+    state,
+    from: transition?.from ?? null,
+    reasons: reasons.length === 0 ? codeAlone(code, own) : reasons,
+    moreReasons: all.length - reasons.length,
+    text: event === 'node.state' ? (reasons[0]?.text ?? `the node is ${state ?? 'judged'}`) : own,
+    by: outsideText(actor),
+    detail: Object.fromEntries(
+      Object.entries(detail)
+        .slice(0, mostDetails)
+        .map(([key, value]) => [key.slice(0, 64), typeof value === 'string' ? outsideText(value) : value]),
+    ),
+    next: next?.replace('NODE', node ?? '') ?? null,
+  });
+}
+
+/** What a person sends to see whether it arrives. */
+export function trialMessage(id: string, at: number, by: string, cluster: string | null): Told {
+  return told({
+    id,
+    at: new Date(at).toISOString(),
+    event: 'webhook.test',
+    cluster,
+    node: null,
+    subject: 'webhook',
+    state: null,
+    from: null,
+    reasons: [],
+    moreReasons: 0,
+    text: 'a person tries the webhook; nothing happened',
+    by: outsideText(by),
+    detail: {},
+    next: null,
+  });
+}
+
+function eventOf(action: string): keyof typeof loggedEvents | null {
+  return byAction.get(action) ?? null;
+}
+
+const byAction = new Map<string, Exclude<WebhookEvent, 'webhook.test'>>();
+for (const [event, { action }] of entriesOf(loggedEvents)) byAction.set(action, event);
+
+function entriesOf<K extends string, V>(record: Readonly<Record<K, V>>): readonly (readonly [K, V])[] {
+  const entries: (readonly [K, V])[] = [];
+  for (const key in record) entries.push([key, record[key]]);
+  return entries;
+}
+
+function codeAlone(code: string | null, text: string): WebhookMessage['reasons'] {
+  if (code === null) return [];
+  return [{ code: outsideText(code), class: isReasonCode(code) ? classOf(code) : null, text }];
+}
+
+function told(message: WebhookMessage): Told {
+  const body = JSON.stringify(message);
+  if (Buffer.byteLength(body) <= mostMessageBytes) return { id: message.id, body };
+  const short = { ...message, reasons: message.reasons.slice(0, 1), detail: {} };
+  return {
+    id: message.id,
+    body: JSON.stringify({
+      ...short,
+      moreReasons: message.moreReasons + message.reasons.length - short.reasons.length,
+    }),
+  };
+}

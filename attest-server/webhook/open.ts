@@ -1,0 +1,143 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { AuditEvent } from '../protocol/audit.ts';
+import { storageCauseOf } from '../protocol/server-fault.ts';
+import type { WebhookTestView, WebhookView } from '../protocol/webhook.ts';
+import { Deliveries, type DeliveryBounds, type DeliveryReport } from './deliveries.ts';
+import { type Endpoint, readEndpoint, type WebhookConfig } from './endpoint.ts';
+import { type Told, trialMessage } from './message.ts';
+import type { WebhookStore } from './ports.ts';
+import { post } from './post.ts';
+
+export interface WebhookParts {
+  readonly store: WebhookStore;
+  /** The uid of the cluster; null outside of one. */
+  readonly clusterUid: (() => Promise<string>) | null;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  readonly audit: (event: AuditEvent) => Promise<void>;
+  readonly report: DeliveryReport;
+}
+
+const askEvery = 60_000;
+/** Milliseconds for which events wait for its answer. */
+const clusterWithin = 2000;
+
+/** Milliseconds, and the bounds of what waits. */
+export interface WebhookTimings extends Partial<DeliveryBounds> {
+  readonly lookEvery?: number;
+  /** For one attempt. */
+  readonly within?: number;
+}
+
+/** Tells one receiver what happens. */
+export interface Webhook extends AsyncDisposable {
+  /** Null: there is none. */
+  readonly told: {
+    shown(): WebhookView;
+    /** Sends one message now, whatever waits. */
+    test(by: string): Promise<WebhookTestView>;
+  } | null;
+  /** How many wait, and since when; milliseconds since the epoch. */
+  figures(): { readonly waiting: number; readonly oldest: number | null };
+  /** Reads secret and authorities again; where they are faulty, those of before stay. @throws Error that names the file */
+  read(): void;
+}
+
+/** @throws Error where secret or authorities cannot be read */
+export async function openWebhook(
+  config: WebhookConfig | null,
+  parts: WebhookParts,
+  timings: WebhookTimings = {},
+): Promise<Webhook> {
+  if (config === null) {
+    // Else the receiver of another day would be told what happened meanwhile.
+    if ((await parts.store.position()) !== null)
+      await parts.store.setPosition(null).catch((error: unknown) => parts.report.fault(error, 'webhook'));
+    return {
+      told: null,
+      figures: () => ({ waiting: 0, oldest: null }),
+      read: () => {},
+      async [Symbol.asyncDispose]() {},
+    };
+  }
+  const { store, clusterUid, now, monotonic, audit, report } = parts;
+  const { lookEvery = 1000, within = 10_000, ...bounds } = timings;
+  let endpoint: Endpoint = readEndpoint(config);
+  const ended = new AbortController();
+  const send = (message: Told) =>
+    post(message.id, message.body, { endpoint, now: now(), within, signal: ended.signal });
+  let cluster: string | null = null;
+  let askAgainAt = Number.NEGATIVE_INFINITY;
+  /** An API that is slow holds nothing for long: until it answers, messages name no cluster. */
+  const askCluster = async () => {
+    if (clusterUid === null || cluster !== null || monotonic() < askAgainAt) return;
+    askAgainAt = monotonic() + askEvery;
+    const asked = clusterUid().then(
+      (uid) => {
+        cluster = uid;
+      },
+      // Why there is no answer is said by the room that asks.
+      () => {},
+    );
+    const late = delay(clusterWithin, undefined, { ref: false, signal: ended.signal });
+    await Promise.race([asked, late.catch(() => {})]);
+  };
+  const deliveries = await Deliveries.open({
+    store,
+    post: send,
+    cluster: () => cluster,
+    now,
+    monotonic,
+    random: Math.random,
+    audit,
+    report,
+    bounds,
+  });
+  let turning: Promise<void> | null = null;
+  const turn = () => {
+    turning ??= askCluster()
+      .then(() => deliveries.turn(ended.signal))
+      .catch((error: unknown) => {
+        // Why nothing can be read or stored is said elsewhere; it goes on by itself.
+        if (storageCauseOf(error) === null) report.fault(error, 'webhook');
+      })
+      .finally(() => {
+        turning = null;
+      });
+  };
+  const timer = setInterval(turn, lookEvery);
+  return {
+    told: {
+      shown: () => ({
+        to: endpoint.url.origin,
+        waiting: deliveries.length,
+        oldestAt: rfc3339(deliveries.oldest),
+        deliveredAt: rfc3339(deliveries.state.deliveredAt),
+        fault: deliveries.state.fault,
+        dropped: deliveries.state.dropped,
+      }),
+      async test(by) {
+        const started = monotonic();
+        const { result, status, text } = await send(trialMessage(`test_${randomUUID()}`, now(), by, cluster));
+        const milliseconds = Math.round(monotonic() - started);
+        return { delivered: result === 'delivered', status, text, milliseconds };
+      },
+    },
+    figures: () => ({ waiting: deliveries.length, oldest: deliveries.oldest }),
+    read() {
+      endpoint = readEndpoint(config);
+    },
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      ended.abort(new Error('the server ends'));
+      await turning;
+    },
+  };
+}
+
+function rfc3339(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
+}

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import { z } from 'zod';
+import { auditActions } from '../../../attest-server/protocol/audit.ts';
+import { loggedEvents, webhookEvents, webhookMessage } from '../../../attest-server/protocol/webhook.ts';
+
+const docs = join(import.meta.dirname, '..', '..', '..', 'docs');
+const page = readFileSync(join(docs, 'events.md'), 'utf8');
+
+/** The names of the first column of a section's table. */
+function namesIn(heading: string): readonly string[] {
+  const section = page.split(/\n(?=## )/).find((each) => each.startsWith(`## ${heading}\n`)) ?? '';
+  return [...section.matchAll(/^\| (`.+?`) \|/gm)].flatMap(([, cell = '']) =>
+    cell.split(', ').map((name) => name.replaceAll('`', '')),
+  );
+}
+
+describe('docs/events.md', () => {
+  it('has each event once', () => {
+    assert.deepEqual([...namesIn('The events')].sort(), [...webhookEvents].sort());
+  });
+
+  it('has each member of a message once', () => {
+    assert.deepEqual(namesIn('The message'), [
+      ...['id', 'at', 'event', 'cluster', 'node', 'subject', 'state', 'from', 'reasons', 'moreReasons'],
+      ...['text', 'by', 'detail', 'next'],
+    ]);
+    assert.deepEqual([...namesIn('The message')].sort(), Object.keys(webhookMessage.shape).sort());
+  });
+
+  it('has the schema of messages beside it, as the server sends them', () => {
+    const file: unknown = JSON.parse(readFileSync(join(docs, 'events.schema.json'), 'utf8'));
+    assert.deepEqual(file, z.toJSONSchema(webhookMessage, { io: 'input' }));
+  });
+});
+
+describe('an event', () => {
+  it('is made of an action of the audit log, and no two of the same', () => {
+    const actions = Object.values(loggedEvents).map(({ action }) => action);
+    assert.equal(new Set(actions).size, actions.length);
+    for (const action of actions) assert.ok(action in auditActions, action);
+  });
+});

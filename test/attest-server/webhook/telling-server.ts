@@ -1,0 +1,29 @@
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
+import { openWebhook } from '../../../attest-server/webhook/open.ts';
+
+/** Tells the webhook at argv[4] of ten events that it writes into the store at argv[2], until it is killed. */
+const [, , path = '', secretFile = '', url = ''] = process.argv;
+const store = await openStore(path, { chain: chainEntry });
+const report = { delivered() {}, failing() {}, works() {}, fault() {} };
+await openWebhook(
+  { url, secretFile, caFile: null },
+  {
+    store: store.webhook,
+    clusterUid: null,
+    now: Date.now,
+    monotonic: () => performance.now(),
+    audit: (event) => store.audit.append(event),
+    report,
+  },
+  { lookEvery: 5 },
+);
+for (let count = 0; count < 10; count += 1)
+  await store.audit.append({
+    at: Date.now(),
+    actor: `token:${count}`,
+    action: 'cluster.pause',
+    subject: 'cluster',
+    code: null,
+    detail: {},
+  });

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import {
+  attestationResource,
+  defaultTaintKeys,
+  latchResource,
+  markPrefixes,
+  resourceGroup,
+  resourceVersion,
+  trustedCondition,
+  trustedLabel,
+} from '../../attest-server/protocol/marks.ts';
+import { at, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { manifestFiles, objectsOf } from '../../swtpm-fixtures/api-server/manifest-objects.ts';
+
+const manifests = join(import.meta.dirname, '..', '..', 'manifests');
+const [policy] = objectsOf('admission/marks.yaml');
+const expressions = ['matchConditions', 'variables', 'validations']
+  .flatMap((part) => listAt(policy, 'spec', part))
+  .map((one) => textAt(one, 'expression') ?? '');
+
+describe('manifests of a cluster', () => {
+  it('are all in the list of those that tests apply', () => {
+    const found = globSync('{crds,admission,rbac}/*', { cwd: manifests });
+    assert.deepEqual(found.sort(), [...manifestFiles].sort());
+  });
+
+  it('define the resources by the names that the server uses', () => {
+    for (const [file, { plural, kind }] of [
+      ['crds/nodeattestations.yaml', attestationResource],
+      ['crds/assaylatches.yaml', latchResource],
+    ] as const) {
+      const [definition] = objectsOf(file);
+      assert.deepEqual(
+        [textAt(definition, 'metadata', 'name'), textAt(definition, 'spec', 'names', 'kind')],
+        [`${plural}.${resourceGroup}`, kind],
+      );
+      const versions = listAt(definition, 'spec', 'versions').map((version) => textAt(version, 'name'));
+      assert.deepEqual(versions, [resourceVersion]);
+    }
+  });
+
+  it('keep what the latch rests on when a chart is removed', () => {
+    for (const file of ['crds/assaylatches.yaml', 'admission/latch.yaml'] as const) {
+      for (const object of objectsOf(file)) {
+        assert.equal(at(object, 'metadata', 'annotations', 'helm.sh/resource-policy'), 'keep');
+      }
+    }
+  });
+
+  it('protect the marks that the server sets, by one pattern in every place', () => {
+    const patterns = expressions.flatMap((text) =>
+      [...text.matchAll(/matches\('([^']+)'\)/g)].map(([, one]) => one),
+    );
+    const [startup] = patterns.filter((pattern) => pattern?.includes('pending'));
+    const [key, ...others] = [...new Set(patterns.filter((pattern) => pattern !== startup))];
+    assert.deepEqual(others, []);
+    const isOurs = new RegExp(key ?? '');
+    for (const taint of Object.values(defaultTaintKeys)) assert.match(taint, isOurs);
+    for (const prefix of ['startup-taint', 'status-taint'])
+      assert.match(`${prefix}.cluster-autoscaler.kubernetes.io/assay-x`, isOurs);
+    for (const taint of ['node.kubernetes.io/not-ready', 'xassay.dev/a', 'assay.development/a']) {
+      assert.doesNotMatch(taint, isOurs);
+    }
+    const { pending, ...rest } = defaultTaintKeys;
+    assert.match(`${pending}=:NoSchedule`, new RegExp(startup ?? ''));
+    for (const taint of Object.values(rest))
+      assert.doesNotMatch(`${taint}=:NoSchedule`, new RegExp(startup ?? ''));
+    const named = expressions.flatMap((text) => [
+      ...[...text.matchAll(/startsWith\('([^']+)'\)/g)].map(([, one = '']) => one),
+      ...[...text.matchAll(/labels\[\??'([^']+)'\]/g)].map(([, one = '']) => one),
+    ]);
+    assert.deepEqual([...new Set(named)].sort(), [markPrefixes.own, trustedLabel].sort());
+    assert.ok(trustedCondition.startsWith(markPrefixes.own));
+  });
+
+  it('let the server pass before anything else is looked at', () => {
+    const [first] = listAt(policy, 'spec', 'matchConditions');
+    const { metadata } = objectsOf('rbac/server.yaml').find((one) => one.kind === 'ServiceAccount') ?? {};
+    const name = `system:serviceaccount:${textAt(metadata, 'namespace')}:${textAt(metadata, 'name')}`;
+    assert.equal(textAt(first, 'expression'), `request.userInfo.username != '${name}'`);
+  });
+
+  it('fail closed, and deny', () => {
+    for (const file of ['marks', 'latch', 'attestations'] as const) {
+      const [its, binding] = objectsOf(`admission/${file}.yaml`);
+      assert.equal(textAt(its, 'spec', 'failurePolicy'), 'Fail');
+      assert.deepEqual(at(binding, 'spec', 'validationActions'), ['Deny']);
+      assert.equal(textAt(binding, 'spec', 'policyName'), textAt(its, 'metadata', 'name'));
+      // A parameter that is missing would stop every heartbeat, or let everything pass.
+      assert.equal(at(its, 'spec', 'paramKind'), undefined);
+      // What has line breaks has a message beside it, else the API takes no such policy.
+      for (const validation of listAt(its, 'spec', 'validations')) assert.ok(textAt(validation, 'message'));
+    }
+  });
+});
