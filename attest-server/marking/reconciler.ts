@@ -330,10 +330,10 @@ export class Reconciler {
     }
     let current = node;
     if (spec.actions.length > 0) {
-      // What a Node gets that was made anew while its taint is held back is no taint of drift.
+      // No taint of drift is what a Node gets before its first proof, or anew while its own is held back.
+      const isOfDrift = judged.drift !== null && (judged.state === 'untrusted' || judged.isReproving);
       const isHeld = delays.some((delay) => delay === marks.suppressed);
-      if (judged.drift !== null && !isHeld && spec.actions.includes('taint_add'))
-        breaker.grant(node.name, at);
+      if (isOfDrift && !isHeld && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
       current = await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
       this.#assess(current, known);
     }

@@ -49,8 +49,8 @@ export interface ClusterNode {
   readonly ekDigest: string;
   /** Starts the agent, as the machine's start-up does. */
   startAgent(joinTokenFile?: string): Promise<void>;
-  /** Cuts the power, boots with this log, and starts the agent. @param not inspected done before its disks were looked at */
-  reboot(log: Buffer, uninspected?: () => Promise<void>): Promise<void>;
+  /** Cuts the power, boots with this log, and starts the agent. @param beforeInspect done before its disks were looked at */
+  reboot(log: Buffer, beforeInspect?: () => Promise<void>): Promise<void>;
   /** Changes the machine: a boot by a power cycle, firewall and disk while it runs. @throws Error without a firewall */
   change(what: Tampering | 'firewall' | 'disk'): Promise<void>;
   powerOff(): Promise<void>;
@@ -323,13 +323,13 @@ async function makeNode(
       trust: joinToken === undefined ? { caFile: server.caFile } : { joinTokenFile: joinToken },
     });
   };
-  const reboot = async (next: Buffer, uninspected?: () => Promise<void>) => {
+  const reboot = async (next: Buffer, beforeInspect?: () => Promise<void>) => {
     await stopAgent();
     await machine.powerCycle(next);
     forget(name);
-    await using _late = uninspected === undefined ? null : await machine.withoutInspect();
+    await using _late = beforeInspect === undefined ? null : await machine.withoutInspect();
     await startAgent();
-    await uninspected?.();
+    await beforeInspect?.();
   };
   return {
     name,

@@ -363,6 +363,18 @@ describe('the reconciler', () => {
     assert.deepEqual(marked.cluster.taintsOf(one), ['assay.dev/reproving:NoSchedule']);
   });
 
+  it('counts no taint of a Node that never was trusted against the share of drift', async () => {
+    const marked = await marking();
+    const first = { state: 'pending', codes: ['no_reference'] } as const;
+    marked.statuses.set('node-9', madeStatus('node-9', first, { trustedAt: null }));
+    marked.cluster.create('node-9', { createdAt: today });
+    await marked.settle();
+    assert.deepEqual(marked.cluster.taintsOf('node-9'), ['assay.dev/pending:NoSchedule']);
+    marked.commit(name, drift);
+    await marked.settle();
+    assert.deepEqual(marked.cluster.taintsOf(name), drifted);
+  });
+
   it('goes on to hold after a restart what it held before', async () => {
     const marked = await marking({ nodes: 30 });
     for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
