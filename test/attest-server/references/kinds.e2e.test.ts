@@ -132,7 +132,7 @@ describe('references of every kind, at one server', () => {
     );
     const view = nodeView.parse(await world.call('GET', '/v1/nodes/node-1'));
     assert.deepEqual(view.aspects.firewall, { status: 'affirming', source: 'host', references: ['rules'] });
-    assert.match((await assay('get', 'nodes', '-o', 'wide')).out, /^node-1 .* disk, firewall +observe$/m);
+    assert.match((await assay('get', 'nodes', '-o', 'wide')).out, /^node-1 .* disk, firewall +observe /m);
     const why = (await assay('why', 'node-1')).out.replaceAll(/ +/g, ' ');
     assert.match(why, /^ affirmed identity signed by its TPM$/m);
     assert.match(why, /^ affirmed boot signed by its TPM, like reference boots/m);
