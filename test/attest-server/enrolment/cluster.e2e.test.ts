@@ -137,6 +137,13 @@ describe('a server in a cluster, over real connections', () => {
     await assertRefused(world, 'asked-3', 'enrolment_pending', () =>
       introduce(world, forgedTpm(), 'asked-3', { hello: { role: 'unlock' } }),
     );
+    // Nor does another role prove what an agent without a token may not.
+    const other = await introduce(world, tpm, 'asked-1', { hello: { role: 'unlock' } });
+    const { hello, channel } = other;
+    other.send(tpm.evidence(await other.challenge(), { node: 'asked-1', hello, channel }));
+    assert.equal((await other.verdict()).state, 'pending');
+    assert.equal((await world.status('asked-1'))?.state, 'pending');
+    await other.close();
     assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
     const before = await world.status('asked-1');
     await refusedWith({});
