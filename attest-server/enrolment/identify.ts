@@ -167,6 +167,7 @@ async function noTpm(hello: Hello, { store, withoutTpm }: IdentifyParts): Promis
       'identity_unproven',
       `${hello.node} is enrolled with a TPM, but this agent says that it has none`,
     );
-  withoutTpm.note(hello.node);
+  // Attack: names of machines that are none, in a role that needs no token, push out those of others.
+  if (hello.role === 'agent') withoutTpm.note(hello.node);
   return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
 }

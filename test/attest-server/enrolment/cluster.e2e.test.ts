@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { pino } from 'pino';
+import { z } from 'zod';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
@@ -19,6 +20,7 @@ groups:
   - { name: cloud, nodes: ["cloud-*"], enrolment: [cloud] }
   - { name: scaled, nodes: ["scaled-*"], enrolment: [vendor] }
   - { name: asked, nodes: ["asked-*"], enrolment: [pin, first-use] }
+  - { name: gpu, nodes: ["gpu-*"], tpm: absent }
   - { name: others, nodes: ["*"], enrolment: [pin] }
 `;
 
@@ -153,6 +155,23 @@ describe('a server in a cluster, over real connections', () => {
     // Keys that are nonsense are not looked at without it.
     await refusedWith({ hello: { ek: { publicArea: 'AAAA', certificate: null, chain: [] } } });
     assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
+  });
+
+  it('lists no machine without a TPM on the word of a role that shows no token', async () => {
+    const noTpm = { ek: null, ak: null, banks: [] };
+    const listed = async () => {
+      const list = z.object({ items: z.array(z.object({ name: z.string() })) });
+      const { items } = list.parse(await world.call('GET', '/v1/nodes'));
+      return items.map(({ name }) => name).filter((name) => name.startsWith('gpu-'));
+    };
+    for (const role of ['gate', 'unlock'])
+      await (await introduce(world, forgedTpm(), 'gpu-9', { hello: { ...noTpm, role } })).receive();
+    assert.deepEqual(await listed(), []);
+    tokens.set('of.gpu.1', 'gpu-1');
+    const clusterToken = binaryFrame('clusterToken', Buffer.from('of.gpu.1'));
+    const peer = await introduce(world, forgedTpm(), 'gpu-1', { hello: noTpm, clusterToken });
+    assert.equal(await peer.refusal(), 'unsupported_tpm');
+    assert.deepEqual(await listed(), ['gpu-1']);
   });
 
   it('takes the same policy again on reload; a server in no cluster takes it never', async () => {
