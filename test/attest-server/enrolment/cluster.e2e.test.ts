@@ -30,6 +30,8 @@ describe('a server in a cluster, over real connections', () => {
   let policyFile: string;
   const machines = new Map<string, string>();
   const tokens = new Map<string, string>();
+  /** By whom tokens were shown. */
+  const askers: string[] = [];
   const labels = new Map<string, Record<string, string>>();
 
   before(async () => {
@@ -47,7 +49,10 @@ describe('a server in a cluster, over real connections', () => {
       cloudProgram,
       cluster: {
         providerIdOf: async (node) => machines.get(node) ?? null,
-        nodeOfToken: async (token) => tokens.get(token) ?? null,
+        nodeOfToken: async (token, source) => {
+          askers.push(source);
+          return tokens.get(token) ?? null;
+        },
         labelsOf: (node) => labels.get(node) ?? {},
         systemUuidOf: () => null,
         wantsToken: (node) => node.startsWith('asked-'),
@@ -155,6 +160,27 @@ describe('a server in a cluster, over real connections', () => {
     // Keys that are nonsense are not looked at without it.
     await refusedWith({ hello: { ek: { publicArea: 'AAAA', certificate: null, chain: [] } } });
     assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
+  });
+
+  it('counts the tokens of an enrolled node by itself, and all others by their address (row 13)', async () => {
+    const tpm = forgedTpm();
+    await world.pin('asked-7', tpm.ekDigest);
+    tokens.set('of.asked.7', 'asked-7');
+    const frame = binaryFrame('clusterToken', Buffer.from('of.asked.7'));
+    const asked = async (own: ForgedTpm, hello: object = {}) => {
+      askers.length = 0;
+      const peer = await introduce(world, own, 'asked-7', { clusterToken: frame, hello });
+      await peer.peek();
+      await peer.close();
+      return askers;
+    };
+    assert.deepEqual(await asked(tpm), ['127.0.0.1']);
+    assert.equal(await attest('asked-7', tpm, frame), 'trusted');
+    assert.deepEqual(await asked(tpm), ['the enrolled asked-7']);
+    // Attack: a stranger beside it, under its name, with all that is no secret but the keys.
+    assert.deepEqual(await asked(forgedTpm()), ['127.0.0.1']);
+    assert.deepEqual(await asked(tpm, { ak: forgedTpm().hello('asked-7').ak }), ['127.0.0.1']);
+    assert.deepEqual(await asked(tpm, { ek: forgedTpm().hello('asked-7').ek }), ['127.0.0.1']);
   });
 
   it('lists no machine without a TPM on the word of a role that shows no token', async () => {
