@@ -382,7 +382,7 @@ export class Attestation {
     const sequence = previous === null ? null : sequenceOf(previous);
     const memory = previous?.memory ?? {};
     // The part that came before shows what it showed before.
-    const isGate = answer.by === 'gate';
+    const isGate = (answer.by ?? 'agent') !== 'agent';
     if (!isGate && proven.parts.disk?.digest !== previous?.parts.disk)
       this.#volumes.note(node.name, shownVolumes(proven, this.#volumes.marksOf(node.name)));
     const past = {
@@ -455,7 +455,7 @@ export class Attestation {
     this.#faults.forget(node.name);
     this.#ports.answered(verdict);
     const codes = verdict.reasons.map((reason) => reason.code);
-    if (!isGate) return { state: verdict.state, codes, enough };
+    if (answer.by !== 'gate') return { state: verdict.state, codes, enough };
     const gate = gateOrderOf(verdict, group);
     const { resetCount, restartCount } = proven.clock;
     if (gate.proven || gate.mode === 'observe')

@@ -9,7 +9,7 @@ export interface Cluster {
   providerIdOf(node: string): Promise<string | null>;
   /**
    * The node that a token is bound to; null where it is not a good token of this cluster's agents.
-   * @param source from where it comes: nobody may have many of them looked at
+   * @param source from where it comes, or which enrolled node shows it: nobody may have many of them looked at
    * @throws Rejection `token_rejected` where the cluster gave no answer
    */
   nodeOfToken(token: string, source: string): Promise<string | null>;

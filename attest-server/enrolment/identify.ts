@@ -61,7 +61,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     // Attack: a stolen TPM's machine, or a program in another pod, speaks for a node of the cluster.
     const wantsToken = cluster?.wantsToken(hello.node) === true;
     if (wantsToken && hello.role === 'agent')
-      await checkClusterToken(cluster, hello.node, tokens.cluster, source);
+      await checkClusterToken(cluster, hello.node, tokens.cluster, await whoAsks(hello, source, parts));
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
     const ek = checkEndorsement({
@@ -135,6 +135,17 @@ export function createIdentify(parts: IdentifyParts): Identify {
   };
 }
 
+/**
+ * By whom tokens are counted: a node that shows the very keys it is enrolled with counts by itself, so that no stranger
+ * behind its address uses up what it is asked about with. Nothing of the keys is looked at but that they are the same.
+ */
+async function whoAsks({ node, ek, ak }: Hello, source: string, { store }: IdentifyParts): Promise<string> {
+  if (ek === null || ak === null) return source;
+  const known = await store.node(node);
+  if (known === null || known.akName !== ak.name) return source;
+  return known.ekPublicArea.equals(Buffer.from(ek.publicArea, 'base64')) ? `the enrolled ${node}` : source;
+}
+
 /** True for what a person may decide otherwise. */
 export function isUndecided(error: unknown): boolean {
   return error instanceof Rejection && mayWait(error.code);
@@ -167,6 +178,7 @@ async function noTpm(hello: Hello, { store, withoutTpm }: IdentifyParts): Promis
       'identity_unproven',
       `${hello.node} is enrolled with a TPM, but this agent says that it has none`,
     );
-  withoutTpm.note(hello.node);
+  // Attack: names of machines that are none, in a role that needs no token, push out those of others.
+  if (hello.role === 'agent') withoutTpm.note(hello.node);
   return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
 }

@@ -129,7 +129,7 @@ export class Packer {
         tpmClass: node.tpmClass,
         labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
         banks: moment.banks && [...moment.banks],
-        by: moment.by === 'gate' ? moment.by : undefined,
+        by: (moment.by ?? 'agent') === 'agent' ? undefined : 'gate',
       },
     };
     const { digest, bytes } = blob(JSON.stringify(kept));

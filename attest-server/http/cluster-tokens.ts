@@ -4,10 +4,10 @@ import { HttpProblem } from './problem.ts';
 import type { Caller } from './roles.ts';
 
 /**
- * What a Bearer token may be made of (RFC 6750, section 2.1). Ours begin with `assay.`, or have letters, digits, `_` and `-`
- * alone: also one that is good no longer is shown to nobody else.
+ * What a Bearer token may be made of (RFC 6750, section 2.1). Ours begin with `assay.` or `assay-join.`, or have letters,
+ * digits, `_` and `-` alone: also one that is good no longer, or is for another door, is shown to nobody else.
  */
-const form = /^Bearer (?!assay\.)(?=[\w-]*[.~+/])([A-Za-z0-9._~+/-]{1,8192}=*)$/i;
+const form = /^Bearer (?!assay(?:-join)?\.)(?=[\w-]*[.~+/])([A-Za-z0-9._~+/-]{1,8192}=*)$/i;
 
 /** People and programs by their token of the cluster. */
 export interface ClusterTokens {

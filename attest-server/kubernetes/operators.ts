@@ -108,11 +108,13 @@ async function mayDo(
 }
 
 const longest = 128;
+const changed = /~[0-9a-f]{12}$/;
 
 /** Printable and bounded; what is changed for it keeps a part that tells it from others. */
 function actorOf(username: string): string {
   const shown = printable(username, longest).replaceAll(' ', '_');
-  return shown === username
+  // Attack: a name that is chosen to be the changed form of another.
+  return shown === username && !changed.test(username)
     ? shown
     : `${shown.slice(0, longest - 13)}~${hash('sha256', username, 'hex').slice(0, 12)}`;
 }

@@ -21,6 +21,10 @@ export interface Request {
   readonly body?: unknown;
   /** Whether the body is a patch that tests what it changes. */
   readonly tests?: boolean;
+  /** The body holds a secret: an error repeats nothing of what the API says, which may be what it was sent. */
+  readonly isSecret?: boolean;
+  /** Bytes of the longest answer; default: a page of a list of Nodes that name all their images. */
+  readonly longest?: number;
   /** Requests of one lane wait for each other, and for nobody else. */
   readonly lane: LaneName;
 }
@@ -49,7 +53,6 @@ export interface RequestParts {
   readonly within?: number;
 }
 
-/** The longest answer: a page of a list of Nodes that name all their images. */
 const mostBytes = 64 * 1024 * 1024;
 /** Tokens are replaced within the hour; those who read them look once a minute. */
 const credentialsKept = 60_000;
@@ -99,7 +102,7 @@ export class Requests implements Disposable {
     const deadline = AbortSignal.timeout(this.#within);
     const answer = await this.#send(asked, AbortSignal.any([deadline, this.#ended.signal]));
     try {
-      return parse(await readAll(answer));
+      return parse(await readAll(answer, asked.longest));
     } catch (cause) {
       const reason = deadline.aborted ? 'unreachable' : 'failed';
       throw new ClusterError(reason, `${whatOf(asked)}: ${textOf(cause)}`, null, cause);
@@ -143,11 +146,17 @@ export class Requests implements Disposable {
     if (code >= 200 && code < 300) return answer;
     // Another token may be there by now.
     if (code === 401) this.#held = null;
-    const body = await readAll(answer)
+    const said = await readAll(answer, asked.longest)
       .then(parse)
       .catch(() => null);
-    const { tests = false } = asked;
-    throw errorOf({ code, body, retryAfter: answer.headers['retry-after'], what: whatOf(asked), tests });
+    const { tests = false, isSecret = false } = asked;
+    throw errorOf({
+      code,
+      body: isSecret ? null : said,
+      retryAfter: answer.headers['retry-after'],
+      what: whatOf(asked),
+      tests,
+    });
   }
 
   #open(
@@ -225,18 +234,24 @@ function textOf(error: unknown): string {
   return 'code' in error ? `${String(error.code)}: ${error.message}` : error.message;
 }
 
-async function readAll(answer: IncomingMessage): Promise<Buffer> {
+async function readAll(answer: IncomingMessage, longest = mostBytes): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of answer) {
     if (!Buffer.isBuffer(chunk)) continue;
     length += chunk.length;
-    if (length > mostBytes) throw new Error(`an answer of more than ${mostBytes} bytes`);
+    if (length > longest) throw new Error(`an answer of more than ${longest} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
 }
 
 function parse(bytes: Buffer): unknown {
-  return bytes.length === 0 ? null : JSON.parse(bytes.toString('utf8'));
+  if (bytes.length === 0) return null;
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    // The error of JSON.parse repeats a piece of what came.
+    throw new Error('the answer is no JSON');
+  }
 }

@@ -21,15 +21,27 @@ export interface TokenReviewParts {
   readonly monotonic: () => number;
 }
 
-/** Anybody may send tokens: so many are looked at, at once and a second, of one source and in all. */
+/**
+ * Anybody may send tokens: so many are looked at, at once and a second, of one source and in all. Tokens that were good
+ * before, and sources of good ones, have as much in all beside that: strangers use up nothing of it.
+ */
 const bounds = {
   ofSource: { burst: 64, perSecond: 8 },
   inAll: { burst: 2048, perSecond: 100 },
   sources: 4096,
+  /** Milliseconds for which a source is known by a good token. */
+  knownFor: 3_600_000,
 } as const;
 /** Milliseconds for which an answer counts. A token that was taken back counts for no longer. */
 const keptFor = { good: 60_000, bad: 10_000 } as const;
 const most = 16_384;
+/** Bytes of an answer, and of what is kept of all answers: a user may be in many groups. */
+const longest = 256 * 1024;
+const mostKept = 16 * 1024 * 1024;
+/** RFC 6750, section 2.1. What is none is shown to nobody, else one token would have as many forms as one likes. */
+const form = /^[A-Za-z0-9._~+/-]+=*$/;
+
+const anonymous = 'system:anonymous';
 
 const review = z.object({
   status: z
@@ -51,8 +63,9 @@ const review = z.object({
 interface Held {
   readonly at: number;
   readonly answer: Promise<TokenUser | null>;
-  /** Once it is there. */
-  isGood: boolean | null;
+  /** Null until it is there. */
+  readonly isGood: boolean | null;
+  readonly size: number;
 }
 
 /** Asks the API whose tokens these are. What is held of a token is its digest. */
@@ -60,15 +73,24 @@ export class TokenReviews {
   readonly #requests: TokenReviewParts['requests'];
   readonly #lane: TokenReviewParts['lane'];
   readonly #monotonic: () => number;
-  readonly #held = new LRUCache<string, Held>({ max: most });
+  readonly #held = new LRUCache<string, Held>({
+    max: most,
+    maxSize: mostKept,
+    sizeCalculation: ({ size }) => size,
+  });
   readonly #sources = new LRUCache<string, Rate>({ max: bounds.sources });
   readonly #inAll: Rate;
+  readonly #ofKnown: Rate;
+  /** Digests of tokens that were good, and when a source last sent a good one. */
+  readonly #wereGood = new LRUCache<string, true>({ max: most });
+  readonly #knownSources = new LRUCache<string, number>({ max: bounds.sources });
 
   constructor({ requests, lane, monotonic }: TokenReviewParts) {
     this.#requests = requests;
     this.#lane = lane;
     this.#monotonic = monotonic;
     this.#inAll = new Rate(bounds.inAll, monotonic());
+    this.#ofKnown = new Rate(bounds.inAll, monotonic());
   }
 
   /**
@@ -78,17 +100,24 @@ export class TokenReviews {
    * @throws ClusterError where it gave no answer, or was not asked because too much is asked
    */
   async whoseIs(token: string, audience: string | null, source: string): Promise<TokenUser | null> {
+    if (!form.test(token)) return null;
     const now = this.#monotonic();
     const key = hash('sha256', `${audience ?? ''}\0${token}`, 'hex');
     const held = this.#held.get(key);
     if (held !== undefined && now - held.at < keptFor[held.isGood === false ? 'bad' : 'good'])
       return held.answer;
-    const answer = this.#turn(source).then(() => this.#ask(token, audience));
-    const entry: Held = { at: now, answer, isGood: null };
+    const answer = this.#turn(key, source).then(() => this.#ask(token, audience));
+    const entry: Held = { at: now, answer, isGood: null, size: 1 };
     this.#held.set(key, entry);
     try {
       const user = await answer;
-      entry.isGood = user !== null;
+      if (this.#held.peek(key) === entry)
+        this.#held.set(key, { ...entry, isGood: user !== null, size: JSON.stringify(user).length });
+      if (user === null) this.#wereGood.delete(key);
+      else {
+        this.#wereGood.set(key, true);
+        this.#knownSources.set(source, now);
+      }
       return user;
     } catch (error) {
       // No answer is no answer: the next one asks again.
@@ -97,17 +126,24 @@ export class TokenReviews {
     }
   }
 
-  async #turn(source: string): Promise<void> {
+  async #turn(key: string, source: string): Promise<void> {
     const now = this.#monotonic();
-    let ofSource = this.#sources.get(source);
-    if (ofSource === undefined) {
-      ofSource = new Rate(bounds.ofSource, now);
-      this.#sources.set(source, ofSource);
-    }
-    if (!ofSource.take(now))
+    const wasGood = this.#wereGood.has(key);
+    if (!wasGood && !this.#ofSource(source, now).take(now))
       throw new ClusterError('too_many', `too many tokens came from ${source}: come again later`);
-    if (!this.#inAll.take(now))
+    const knownAt = this.#knownSources.get(source);
+    const isKnown = wasGood || (knownAt !== undefined && now - knownAt < bounds.knownFor);
+    if (!(isKnown ? this.#ofKnown : this.#inAll).take(now))
       throw new ClusterError('too_many', 'too many tokens are to be looked at: come again later');
+  }
+
+  #ofSource(source: string, now: number): Rate {
+    let rate = this.#sources.get(source);
+    if (rate === undefined) {
+      rate = new Rate(bounds.ofSource, now);
+      this.#sources.set(source, rate);
+    }
+    return rate;
   }
 
   async #ask(token: string, audience: string | null): Promise<TokenUser | null> {
@@ -123,6 +159,8 @@ export class TokenReviews {
           spec: { token, ...(audience !== null && { audiences: [audience] }) },
         },
         lane: this.#lane,
+        isSecret: true,
+        longest,
       }),
     );
     if (!answer.success)
@@ -133,7 +171,8 @@ export class TokenReviews {
         answer.error,
       );
     const { authenticated, audiences, user } = answer.data.status;
-    if (!authenticated || user == null || user.username === '') return null;
+    // Nobody stands behind the name of whoever has not said who he is.
+    if (!authenticated || user == null || user.username === '' || user.username === anonymous) return null;
     // Attack: a token for another audience. An API that knows no audiences answers with none, and does not count.
     if (audience !== null && !(audiences ?? []).includes(audience)) return null;
     return {

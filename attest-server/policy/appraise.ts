@@ -32,7 +32,7 @@ export interface AppraisedNode {
   readonly tpmClass?: TpmClass;
   /** What is remembered of it. Default nothing. */
   readonly past?: NodePast;
-  /** Who answered; a gate speaks of identity and boot alone. Default the agent. */
+  /** Who answered; whoever runs before the agent speaks of identity and boot alone, as a gate does. Default the agent. */
   readonly by?: Role;
 }
 
@@ -155,7 +155,8 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const against = againstIn(memory);
   const judgements: Judgement[] = [];
   let enough = nothing;
-  const isGate = node.by === 'gate';
+  // Attack: a role that shows no token of the cluster is taken for the agent, which must show one.
+  const isGate = (node.by ?? 'agent') !== 'agent';
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
     if (isGate && !isProvenByGate(name)) {

@@ -97,7 +97,7 @@ export const bundle = z.strictObject({
       memory: z.record(z.string().max(64), z.unknown()).optional(),
       /** PCR banks as they were fixed at enrolment. */
       banks: z.array(z.enum(pcrBanks)).max(pcrBanks.length).optional(),
-      /** Left out where the agent answered. */
+      /** Left out where the agent answered; any other role is judged as a gate. */
       by: z.literal('gate').optional(),
     })
     .optional(),

@@ -11,20 +11,29 @@ export function settable({ chains }: Ruleset): bigint {
 }
 
 function settableBy(text: string): bigint {
-  if (text.startsWith('[')) return /"(?:mangle|xt)"/.test(text) ? settableByNft(text) : 0n;
-  if (!/ -[jg] (?:MARK|CONNMARK|HMARK|TPROXY|SET)(?: |$)/.test(text)) return 0n;
+  if (text.startsWith('[')) return /"(?:mangle|xt|queue)"/.test(text) ? settableByNft(text) : 0n;
+  if (!/ -[jg] (?:MARK|CONNMARK|HMARK|TPROXY|SET|NFQUEUE|QUEUE)(?: |$)/.test(text)) return 0n;
   return changeOf(text)?.value ?? all;
 }
 
-/** Targets of xtables after which a packet may have another mark. */
-const marking: ReadonlySet<unknown> = new Set(['MARK', 'CONNMARK', 'HMARK', 'TPROXY', 'SET']);
+/** Targets of xtables after which a packet may have another mark: also that which a program gives back. */
+const marking: ReadonlySet<unknown> = new Set([
+  'MARK',
+  'CONNMARK',
+  'HMARK',
+  'TPROXY',
+  'SET',
+  'NFQUEUE',
+  'QUEUE',
+]);
 
 function settableByNft(text: string): bigint {
   const statements = statementsOf(text);
   // Of an extension, the line of iptables-save stands behind the statements.
   const saved = statements.map(({ iptables }) => iptables).find((line) => typeof line === 'string');
   let bits = saved === undefined ? 0n : settableBy(saved);
-  for (const { mangle, xt } of statements) {
+  for (const { mangle, xt, queue } of statements) {
+    if (queue !== undefined) bits |= all;
     if (saved === undefined && marking.has(fields(xt).name)) bits |= all;
     const { key, value } = fields(mangle);
     if (fields(fields(key).meta).key === 'mark') bits |= changeByNft(value)?.value ?? all;

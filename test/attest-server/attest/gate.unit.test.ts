@@ -40,7 +40,11 @@ describe('a gate that answers', () => {
       null,
     );
   };
-  const judge = (by: 'agent' | 'gate', at: number, change: Parameters<MadeMachine['answer']>[1] = {}) => {
+  const judge = (
+    by: 'agent' | 'gate' | 'unlock',
+    at: number,
+    change: Parameters<MadeMachine['answer']>[1] = {},
+  ) => {
     now = at;
     return verdictOf(attestation.judge(machine.node, { ...machine.answer(at, change), by }));
   };
@@ -75,6 +79,16 @@ describe('a gate that answers', () => {
     await attestation.sweep();
     assert.equal(status()?.state, 'unknown', 'the agent is silent');
     assert.deepEqual(await history(), ['pending', 'trusted', 'unknown']);
+  });
+
+  it('is no other than any role beside the agent’s, but that one is told no order', async () => {
+    await open(observePolicy);
+    const { state, gate } = await judge('unlock', minute);
+    assert.deepEqual([state, gate, openings], ['pending', undefined, []]);
+    assert.equal((await judge('agent', 2 * minute)).state, 'trusted');
+    const before = status();
+    await judge('unlock', 4 * minute);
+    assert.deepEqual(status(), before);
   });
 
   it('tells of a boot that its node is only observed, with nothing that was shown', async () => {

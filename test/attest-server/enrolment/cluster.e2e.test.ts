@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { pino } from 'pino';
+import { z } from 'zod';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
@@ -19,6 +20,7 @@ groups:
   - { name: cloud, nodes: ["cloud-*"], enrolment: [cloud] }
   - { name: scaled, nodes: ["scaled-*"], enrolment: [vendor] }
   - { name: asked, nodes: ["asked-*"], enrolment: [pin, first-use] }
+  - { name: gpu, nodes: ["gpu-*"], tpm: absent }
   - { name: others, nodes: ["*"], enrolment: [pin] }
 `;
 
@@ -28,6 +30,8 @@ describe('a server in a cluster, over real connections', () => {
   let policyFile: string;
   const machines = new Map<string, string>();
   const tokens = new Map<string, string>();
+  /** By whom tokens were shown. */
+  const askers: string[] = [];
   const labels = new Map<string, Record<string, string>>();
 
   before(async () => {
@@ -45,7 +49,10 @@ describe('a server in a cluster, over real connections', () => {
       cloudProgram,
       cluster: {
         providerIdOf: async (node) => machines.get(node) ?? null,
-        nodeOfToken: async (token) => tokens.get(token) ?? null,
+        nodeOfToken: async (token, source) => {
+          askers.push(source);
+          return tokens.get(token) ?? null;
+        },
         labelsOf: (node) => labels.get(node) ?? {},
         systemUuidOf: () => null,
         wantsToken: (node) => node.startsWith('asked-'),
@@ -137,6 +144,13 @@ describe('a server in a cluster, over real connections', () => {
     await assertRefused(world, 'asked-3', 'enrolment_pending', () =>
       introduce(world, forgedTpm(), 'asked-3', { hello: { role: 'unlock' } }),
     );
+    // Nor does another role prove what an agent without a token may not.
+    const other = await introduce(world, tpm, 'asked-1', { hello: { role: 'unlock' } });
+    const { hello, channel } = other;
+    other.send(tpm.evidence(await other.challenge(), { node: 'asked-1', hello, channel }));
+    assert.equal((await other.verdict()).state, 'pending');
+    assert.equal((await world.status('asked-1'))?.state, 'pending');
+    await other.close();
     assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
     const before = await world.status('asked-1');
     await refusedWith({});
@@ -146,6 +160,44 @@ describe('a server in a cluster, over real connections', () => {
     // Keys that are nonsense are not looked at without it.
     await refusedWith({ hello: { ek: { publicArea: 'AAAA', certificate: null, chain: [] } } });
     assert.equal(await attest('asked-1', tpm, frame('of.this.node')), 'trusted');
+  });
+
+  it('counts the tokens of an enrolled node by itself, and all others by their address (row 13)', async () => {
+    const tpm = forgedTpm();
+    await world.pin('asked-7', tpm.ekDigest);
+    tokens.set('of.asked.7', 'asked-7');
+    const frame = binaryFrame('clusterToken', Buffer.from('of.asked.7'));
+    const asked = async (own: ForgedTpm, hello: object = {}) => {
+      askers.length = 0;
+      const peer = await introduce(world, own, 'asked-7', { clusterToken: frame, hello });
+      await peer.peek();
+      await peer.close();
+      return askers;
+    };
+    assert.deepEqual(await asked(tpm), ['127.0.0.1']);
+    assert.equal(await attest('asked-7', tpm, frame), 'trusted');
+    assert.deepEqual(await asked(tpm), ['the enrolled asked-7']);
+    // Attack: a stranger beside it, under its name, with all that is no secret but the keys.
+    assert.deepEqual(await asked(forgedTpm()), ['127.0.0.1']);
+    assert.deepEqual(await asked(tpm, { ak: forgedTpm().hello('asked-7').ak }), ['127.0.0.1']);
+    assert.deepEqual(await asked(tpm, { ek: forgedTpm().hello('asked-7').ek }), ['127.0.0.1']);
+  });
+
+  it('lists no machine without a TPM on the word of a role that shows no token', async () => {
+    const noTpm = { ek: null, ak: null, banks: [] };
+    const listed = async () => {
+      const list = z.object({ items: z.array(z.object({ name: z.string() })) });
+      const { items } = list.parse(await world.call('GET', '/v1/nodes'));
+      return items.map(({ name }) => name).filter((name) => name.startsWith('gpu-'));
+    };
+    for (const role of ['gate', 'unlock'])
+      await (await introduce(world, forgedTpm(), 'gpu-9', { hello: { ...noTpm, role } })).receive();
+    assert.deepEqual(await listed(), []);
+    tokens.set('of.gpu.1', 'gpu-1');
+    const clusterToken = binaryFrame('clusterToken', Buffer.from('of.gpu.1'));
+    const peer = await introduce(world, forgedTpm(), 'gpu-1', { hello: noTpm, clusterToken });
+    assert.equal(await peer.refusal(), 'unsupported_tpm');
+    assert.deepEqual(await listed(), ['gpu-1']);
   });
 
   it('takes the same policy again on reload; a server in no cluster takes it never', async () => {

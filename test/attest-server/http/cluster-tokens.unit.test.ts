@@ -40,6 +40,7 @@ describe('a token of the cluster at the API', () => {
       `Bearer ${'a_-9'.repeat(20)}`,
       `Bearer assay.${'a'.repeat(12)}.${'b'.repeat(43)}`,
       `bearer ASSAY.${'a'.repeat(12)}.${'b'.repeat(43)}`,
+      `Bearer assay-join.v1.${'a'.repeat(12)}.${'b'.repeat(43)}.${'c'.repeat(64)}`,
       'Bearer a b.c',
       'Bearer a.b\u0000',
       `Bearer a.${'b'.repeat(9_000)}`,

@@ -93,6 +93,33 @@ describe('a request to the API of a cluster', () => {
     assert.ok(performance.now() - started < 3_000);
   });
 
+  it('repeats nothing that it sent where that is secret, though the API says it back, nor bytes that are none of a text', async () => {
+    const { requests } = open();
+    using _requests = requests;
+    const body = { spec: { token: 'head.secret.tail' } };
+    const asked = { ...get, verb: 'create', body, isSecret: true, longest: 1_000 } as const;
+    const message = 'spec.token: Invalid value: head.secret.tail';
+    for (const [code, text] of [
+      [400, JSON.stringify({ message })],
+      [200, 'head.secret.tail'],
+      [200, '{"head.secret.tail\u001b'],
+      [200, JSON.stringify({ message: 'x'.repeat(1_000) })],
+    ] as const) {
+      answer = (_message, response) => {
+        response.statusCode = code;
+        response.end(text);
+      };
+      const error = await fault(requests.json(asked));
+      assert.match(error.message, /^[\x20-\x7e]*$/);
+      assert.equal(String(error.cause ?? '').includes('secret'), false);
+    }
+    answer = (_message, response) => {
+      response.statusCode = 400;
+      response.end(JSON.stringify({ message: 'what is wrong' }));
+    };
+    assert.match((await fault(requests.json(get))).message, /what is wrong/);
+  });
+
   it('waits for its turn within its bound, and is refused where too many wait', async () => {
     answer = () => {};
     const { requests } = open(150);

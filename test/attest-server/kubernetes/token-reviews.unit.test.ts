@@ -127,6 +127,61 @@ describe('the node of an agent’s token', () => {
     assert.equal(await nodeOf('good.too', '192.0.2.1'), 'node-1');
   });
 
+  it('is asked for again where it was good before, however many come from beside it or from strangers', async () => {
+    answer = ({ body }) => ({
+      status: String(Object(body).spec.token).startsWith('good') ? statusOf(good) : { authenticated: false },
+    });
+    assert.equal(await nodeOf('good.1', '192.0.2.1'), 'node-1');
+    now += 60_000;
+    const flood = async (source: (count: number) => string) => {
+      for (let count = 0; count < 3_000; count++)
+        await nodeOf(`made.up.${now}.${count}`, source(count)).catch(() => {});
+    };
+    // Behind one address: an agent that comes again is asked about, one that never came waits its turn.
+    await flood(() => '192.0.2.1');
+    assert.equal(await nodeOf('good.1', '192.0.2.1'), 'node-1');
+    await assert.rejects(nodeOf('good.2', '192.0.2.1'), Rejection);
+    now += 60_000;
+    // From everywhere: also a new token of an address from which a good one came.
+    await flood((count) => `10.${count >> 8}.${count & 255}.1`);
+    assert.equal(await nodeOf('good.1', '203.0.113.9'), 'node-1');
+    assert.equal(await nodeOf('good.2', '192.0.2.1'), 'node-1');
+    await assert.rejects(nodeOf('good.3', '203.0.113.10'), Rejection);
+    // What was taken back has nothing of its own any more.
+    answer = () => ({ status: { authenticated: false } });
+    now += 60_000;
+    assert.equal(await nodeOf('good.1', '198.51.100.1'), null);
+    await flood((count) => `10.${count >> 8}.${count & 255}.2`);
+    now += 10_000;
+    await flood(() => '198.51.100.1');
+    await assert.rejects(nodeOf('good.1', '198.51.100.1'), Rejection);
+  });
+
+  it('is none of what is no token, and nobody is asked about it: one token has no second form', async () => {
+    answer = () => ({ status: statusOf(good) });
+    for (const text of ['', 'a.b.c\n', ' a.b.c', 'a b', 'a\u0000b', '\u00e9', '='])
+      assert.equal(await nodeOf(text), null);
+    assert.equal(asked.length, 0);
+  });
+
+  it('is asked for with a bound on the answer, of which an error repeats no word', async () => {
+    await nodeOf();
+    assert.deepEqual(
+      asked.map(({ isSecret, longest }) => [isSecret, longest]),
+      [[true, 262_144]],
+    );
+  });
+
+  it('is kept within bounds, however much the API says of whose it is', async () => {
+    answer = () => ({ status: statusOf({ ...good, groups: ['g'.repeat(200_000)] }) });
+    for (let count = 0; count < 200; count++) await nodeOf(`a.b.${count}`, `10.0.${count}.1`);
+    assert.equal(asked.length, 200);
+    await nodeOf('a.b.199');
+    assert.equal(asked.length, 200);
+    await nodeOf('a.b.0');
+    assert.equal(asked.length, 201, 'the oldest had to go');
+  });
+
   it('is not asked for without end by many sources together', async () => {
     for (let count = 0; count < 5_000; count++)
       await nodeOf(`made.up.${count}`, `10.${count >> 8}.${count & 255}.1`).catch(() => {});
@@ -186,6 +241,12 @@ describe('an operator of the cluster', () => {
     assert.equal((await whoIs(null))?.role, 'admin');
   });
 
+  it('is nobody under the name that stands for nobody', async () => {
+    user = { username: 'system:anonymous', groups: ['system:unauthenticated'] };
+    allowed = ['administer'];
+    assert.equal(await whoIs(), null);
+  });
+
   it('loses within a minute what the cluster grants no longer', async () => {
     allowed = ['administer'];
     const operators = createOperators({ reviews, requests, audience: 'assay', monotonic: () => now });
@@ -225,8 +286,12 @@ describe('an operator of the cluster', () => {
     );
     const long = [await nameOf('a'.repeat(500)), await nameOf('a'.repeat(501))];
     const odd = [await nameOf('a\nb'), await nameOf('a?b'), await nameOf('a b'), await nameOf('a_b')];
-    assert.equal(new Set([...long, ...odd]).size, 6);
-    for (const name of [...long, ...odd]) assert.match(name, /^kubernetes:[\x21-\x7e]{1,128}$/);
+    // Attack: somebody is given the very name that another's became.
+    const taken = [...long, ...odd].map((name) => name.replace('kubernetes:', ''));
+    const same: string[] = [];
+    for (const name of taken) same.push(await nameOf(name));
+    assert.equal(new Set([...long, ...odd, ...same]).size, 10);
+    for (const name of [...long, ...odd, ...same]) assert.match(name, /^kubernetes:[\x21-\x7e]{1,128}$/);
   });
 });
 

@@ -32,8 +32,12 @@ const brokenFirewall = {
   },
 };
 
-const by = (role: 'agent' | 'gate', proven: Proven, policy: Policy = whole, past: NodePast = sentAll) =>
-  appraise(proven, policy, { name: 'one', past, by: role }, references, at);
+const by = (
+  role: 'agent' | 'gate' | 'unlock',
+  proven: Proven,
+  policy: Policy = whole,
+  past: NodePast = sentAll,
+) => appraise(proven, policy, { name: 'one', past, by: role }, references, at);
 const gate = (...args: [Proven, Policy?, NodePast?]): Verdict => by('gate', ...args).verdict;
 const codes = ({ reasons }: Verdict) => reasons.map(({ code, severity }) => `${code} ${severity}`);
 const order = (verdict: Verdict) => gateOrderOf(verdict, { mode: verdict.mode, gate: holdsWithoutEnd });
@@ -54,6 +58,11 @@ describe('what a gate proves', () => {
   it('makes no node trusted, although its policy asks for nothing more', () => {
     assert.equal(by('agent', good, bootOnly).verdict.state, 'trusted');
     assert.equal(gate(good, bootOnly).state, 'pending');
+  });
+
+  it('is what any role proves that is not the agent’s, for none of them shows a token of the cluster (row 13)', () => {
+    assert.deepEqual(by('unlock', good), by('gate', good));
+    assert.equal(by('unlock', good, bootOnly).verdict.state, 'pending');
   });
 
   it('makes a node untrusted that booted another kernel, and tells the gate why', () => {

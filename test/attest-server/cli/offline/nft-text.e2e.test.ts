@@ -47,6 +47,22 @@ describe('a baseline in the words of nft', () => {
   for (const [what, text, said] of [
     ['no words of nft', 'table inet x { chain }', /line 1:22-22: Error: syntax error/],
     ['another file', 'table inet x { }; include "/etc/passwd"', /^Write all rules into/],
+    ['another file, over two lines', 'include \\\n  "/etc/shadow"', /^Write all rules into/],
+    [
+      'another file, behind a line',
+      'define x = 1 \\\n\n;include\\\n\\\n"/etc/shadow"',
+      /^Write all rules into/,
+    ],
+    [
+      'a list that is named so often that nft has no room for it',
+      `define p = { ${Array.from({ length: 10_000 }, (_, port) => 2 * port + 1).join()} }
+table inet x {
+  chain y {
+${'    tcp dport $p accept\n'.repeat(2_000)}
+  }
+}`,
+      /[Mm]emory/,
+    ],
     ['another file, on a line of its own', 'include "/etc/passwd"', /^Write all rules into/],
   ] as const)
     it(`is refused where it has ${what}, with the place`, async () => {

@@ -112,11 +112,26 @@ describe('host endpoints of Calico', () => {
     assert.deepEqual(failing(verdict), ['fw_policy_open']);
   });
 
-  it('are open to all where some rule of the node sets the mark by which policies accept (row 61)', () => {
-    const mangle =
-      '*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j MARK --set-xmark 0x1000000/0x1000000\nCOMMIT\n';
-    const ip = `${part.iptables.ip ?? ''}${mangle}`;
-    const marked = { ...part, iptables: { ...part.iptables, ip } };
-    assert.deepEqual(failing(judged(marked, [referenceOf(part)])), ['fw_drift', 'fw_policy_open']);
+  for (const target of ['MARK --set-xmark 0x1000000/0x1000000', 'NFQUEUE --queue-num 0'])
+    it(`are open to all where some rule of the node sets the mark by which policies accept: ${target} (row 61)`, () => {
+      const mangle = `*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j ${target}\nCOMMIT\n`;
+      const ip = `${part.iptables.ip ?? ''}${mangle}`;
+      const marked = { ...part, iptables: { ...part.iptables, ip } };
+      assert.deepEqual(failing(judged(marked, [referenceOf(part)])), ['fw_drift', 'fw_policy_open']);
+    });
+
+  it('are open to all where a program may set that mark, in nftables mode (row 61)', () => {
+    const hook = { type: 'filter', hook: 'prerouting', prio: -150, policy: 'accept' };
+    const at = { family: 'ip', table: 'mine' };
+    const nft = [
+      ...(ofNft.nft ?? []),
+      { table: { family: 'ip', name: 'mine', handle: 1 } },
+      { chain: { family: 'ip', table: 'mine', name: 'in', handle: 1, ...hook } },
+      { rule: { ...at, chain: 'in', handle: 2, expr: [{ queue: { num: 0 } }] } },
+    ];
+    assert.deepEqual(failing(judged({ ...ofNft, nft }, [referenceOf(ofNft)])), [
+      'fw_drift',
+      'fw_policy_open',
+    ]);
   });
 });
