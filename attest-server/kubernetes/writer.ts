@@ -39,8 +39,11 @@ const about = z.object({
     uid: z.string().default(''),
   }),
 });
+/** That it is there is what counts: one whose content was taken away holds for all groups. */
 const latch = z.object({
-  spec: z.object({ groups: z.array(z.string()).default([]), by: z.string(), enabledAt: z.string() }),
+  spec: z
+    .object({ groups: z.array(z.string()).default([]), by: z.string(), enabledAt: z.string() })
+    .catch({ groups: [], by: 'unknown', enabledAt: '' }),
 });
 const lease = about.extend({
   spec: z

@@ -186,6 +186,16 @@ describe('what the server writes into its cluster', () => {
     assert.deepEqual(await writer.readLatch(), { ...first, groups: [] });
   });
 
+  it('takes a latch whose content was taken away for one of all groups', async () => {
+    await define();
+    const { writer } = room.kubernetes;
+    await writer.applyLatch({ groups: ['b'], by: 'token:alice', enabledAt: '2026-11-20T12:00:00Z' });
+    const path = '/apis/assay.dev/v1alpha1/assaylatches/cluster';
+    const { body } = await asked('GET', path);
+    await asked('PUT', path, { ...body, spec: { groups: 'none' } });
+    assert.deepEqual((await writer.readLatch())?.groups, []);
+  });
+
   it('tells an Event on the Node, and counts the same one that follows within minutes', async () => {
     const { writer } = room.kubernetes;
     const event = { type: 'Warning', reason: 'KernelUnknown', message: 'the kernel is another one' } as const;
