@@ -6,7 +6,10 @@ import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';
 import type { LatchKeeper } from './latch-keeper.ts';
+import type { Marks } from './marks.ts';
+import type { MarksOnNode } from './marks-on-node.ts';
 import type { ClusterNodes, ClusterWriter, Committed, Exemption, Hold, Latch, Pause } from './ports.ts';
+import { type ShownMarks, shownMarks } from './shown-marks.ts';
 import { type TrialMarks, type TriedVerdict, trialMarks } from './trial-marks.ts';
 import { type CoveredNode, type TrustTrial, trustTrial } from './trust.ts';
 import { type OursOnNode, oursOn, type Unmarked, unmarkAll } from './unmark.ts';
@@ -21,6 +24,12 @@ export interface ControlParts {
   readonly marking: {
     failing(): readonly FailingAlike[];
     lease(): { readonly holder: string; readonly isOurs: boolean } | null;
+    /** Null where the cluster has no Node of that name, or nobody looked at it yet. */
+    shown(node: string): {
+      readonly there: MarksOnNode;
+      readonly marks: Marks;
+      readonly tamperedAt: number | null;
+    } | null;
   };
   /** The policy in force. */
   readonly rules: {
@@ -68,6 +77,8 @@ export interface ClusterShown {
 export interface Control {
   shown(): Promise<ClusterShown>;
   exemption(node: string): Exemption | null;
+  /** What its Node has and is to have; null where that is not known. */
+  marksOf(node: string): ShownMarks | null;
   pause(by: string, reason: string): Promise<Pause>;
   resume(by: string): Promise<boolean>;
   /** Those that were decided; none where nothing is meant. */
@@ -151,6 +162,10 @@ export function createControl(parts: ControlParts): Control {
   return {
     shown,
     exemption: (node) => decisions.exemption(node),
+    marksOf(node) {
+      const shown = marking.shown(node);
+      return shown && shownMarks(shown.there, shown.marks, shown.tamperedAt);
+    },
     pause: (by, reason) => decisions.setPause(by, reason),
     resume: (by) => decisions.resume(by),
     async decide(decision, meant, person) {

@@ -4,7 +4,7 @@ import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { clusterView, trustTrial, unmarkTrial } from '../../../attest-server/protocol/cluster-api.ts';
-import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { defaultTaintKeys, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
 import { madeClusterNode } from '../marking/made-cluster.ts';
 import { type MadeControl, madeControl } from '../marking/made-control.ts';
@@ -95,6 +95,27 @@ describe('the API of marks', () => {
       'token:operator breaker.hold',
       'token:operator breaker.release',
     ]);
+  });
+
+  it('shows the marks of a node beside it, and nothing where none are known', async () => {
+    const untrusted = { key: defaultTaintKeys.untrusted, value: 'kernel_unknown' };
+    made.marks.set('node-1', {
+      there: { taints: [untrusted], foreignForm: false, label: 'false', condition: null },
+      marks: { taints: [], label: false, condition: null, suppressed: 'exempt' },
+      tamperedAt: now,
+    });
+    const marksOf = async (node: string) =>
+      nodeView.parse(JSON.parse((await ask(server, `/v1/nodes/${node}`)).text)).marks;
+    assert.deepEqual(await marksOf('node-1'), {
+      there: { taints: ['assay.dev/untrusted=kernel_unknown'], label: false },
+      wanted: { taints: [], label: false },
+      suppressed: 'exempt',
+      tamperedAt: new Date(now).toISOString(),
+    });
+    const { items } = JSON.parse((await ask(server, '/v1/nodes')).text);
+    assert.equal(items[0].marks.suppressed, 'exempt');
+    made.marks.clear();
+    assert.equal(await marksOf('node-1'), null);
   });
 
   it('exempts a node for a time, shows that with the node, and ends it', async () => {
