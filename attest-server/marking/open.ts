@@ -31,6 +31,7 @@ export interface MarkingParts {
   readonly withPolicy: LatchKeeperParts['withPolicy'];
   readonly stateOf: ControlParts['stateOf'];
   readonly isEnrolled: ControlParts['isEnrolled'];
+  readonly clusterFault: ControlParts['clusterFault'];
   /** Milliseconds since this version first ran on this store; null: no other one did before. */
   readonly upgradedFor: number | null;
   /** Milliseconds since the epoch. */
@@ -137,6 +138,7 @@ export async function openMarking(
       rules: parts.rules,
       stateOf: parts.stateOf,
       isEnrolled: parts.isEnrolled,
+      clusterFault: parts.clusterFault,
       committed,
       ownNode,
       now,

@@ -80,6 +80,8 @@ export const clusterView = z.object({
   /** Whether all Nodes are known by now, and how many. */
   synced: z.boolean(),
   nodes: z.int(),
+  /** Why they cannot be read at present; null where they can. */
+  fault: z.string().nullable().default(null),
   /** Who marks; null where no server does. */
   lease: z.object({ holder: z.string(), ours: z.boolean() }).nullable(),
   groups: z.array(

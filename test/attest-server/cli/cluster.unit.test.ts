@@ -140,6 +140,16 @@ describe('the commands about marks', () => {
     assert.doesNotMatch((await assay(['describe', 'node-1'])).out, /Exempt/);
   });
 
+  it('say in the status that the API of the cluster gives no answer, and that nobody marks', async () => {
+    made.fault = 'list nodes: ECONNREFUSED';
+    const { out } = await assay(['status']);
+    assert.match(
+      out,
+      /its API cannot be read, so marks wait \(verdicts do not\): list nodes: ECONNREFUSED$/m,
+    );
+    assert.equal(JSON.parse((await assay(['status', '-o', 'json'])).out).cluster.fault, made.fault);
+  });
+
   it('show what the Node of a node carries, and why it is not as its verdict says', async () => {
     const untrusted = { key: defaultTaintKeys.untrusted, value: 'kernel_unknown' };
     const bare = { taints: [], foreignForm: false, label: null, condition: null };

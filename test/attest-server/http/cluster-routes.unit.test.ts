@@ -6,6 +6,7 @@ import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { clusterView, trustTrial, unmarkTrial } from '../../../attest-server/protocol/cluster-api.ts';
 import { defaultTaintKeys, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
+import { statusView } from '../../../attest-server/protocol/server-api.ts';
 import { madeClusterNode } from '../marking/made-cluster.ts';
 import { type MadeControl, madeControl } from '../marking/made-control.ts';
 import { type ApiServer, ask, emptyWorld, enrolled, now, startApi } from './api-fixture.ts';
@@ -95,6 +96,16 @@ describe('the API of marks', () => {
       'token:operator breaker.hold',
       'token:operator breaker.release',
     ]);
+  });
+
+  it('sends whoever has a policy that the latch refuses to the check that knows the latch', async () => {
+    world.faulty.push({ part: 'policy', at: now, text: 'latched' });
+    const nextOf = async () =>
+      statusView.parse(JSON.parse((await ask(server, '/v1/status')).text)).faulty[0]?.next ?? '';
+    assert.match(await nextOf(), /^assay policy check \S+$/);
+    await made.control.enableTrust([], 'token:admin');
+    assert.match(await nextOf(), /^assay policy check \S+ --latched$/);
+    world.faulty.length = 0;
   });
 
   it('shows the marks of a node beside it, and nothing where none are known', async () => {
