@@ -208,7 +208,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         withPolicy: (store) => inForce.latch(store),
         stateOf: (node) => attest.status(node)?.state ?? null,
         isEnrolled: (node) => attest.status(node) !== null,
-        clusterFault: () => kubernetes.fault()?.message ?? null,
+        clusterFaults: kubernetes.faults,
         upgradedFor,
         now,
         monotonic,

@@ -4,12 +4,12 @@ import type { ShownMarks } from '../marking/shown-marks.ts';
 import type * as api from '../protocol/cluster-api.ts';
 
 export function clusterView(shown: ClusterShown): api.ClusterView {
-  const { uid, synced, nodes, fault, lease, groups, pause, latch, failing, exemptions } = shown;
+  const { uid, synced, nodes, apiFaults, lease, groups, pause, latch, failing, exemptions } = shown;
   return {
     uid,
     synced,
     nodes,
-    fault,
+    faults: [...apiFaults],
     lease: lease && { holder: lease.holder, ours: lease.isOurs },
     groups: [...groups],
     pause: pause && pauseView(pause),

@@ -45,8 +45,8 @@ export interface ControlParts {
   readonly committed: Pick<Committed, 'status'>;
   /** The Node that this server runs on; null: not known. */
   readonly ownNode: string | null;
-  /** Why the Nodes cannot be read at present; null where they can. */
-  readonly clusterFault: () => string | null;
+  /** What is wrong with the API of the cluster at present, a sentence each. */
+  readonly clusterFaults: () => readonly string[];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -66,8 +66,8 @@ export interface FailingShown extends Omit<FailingAlike, 'isMass'> {
 export interface ClusterShown {
   readonly uid: string | null;
   readonly synced: boolean;
-  /** Why the Nodes cannot be read at present; null where they can. */
-  readonly fault: string | null;
+  /** What is wrong with the API of the cluster at present, a sentence each. */
+  readonly apiFaults: readonly string[];
   readonly nodes: number;
   readonly lease: { readonly holder: string; readonly isOurs: boolean } | null;
   readonly groups: readonly GroupShown[];
@@ -145,7 +145,7 @@ export function createControl(parts: ControlParts): Control {
     return {
       uid: await Promise.race([readUid().catch(() => null), delay(patience, null, { ref: false })]),
       synced: nodes.synced(),
-      fault: parts.clusterFault(),
+      apiFaults: parts.clusterFaults(),
       nodes: count,
       lease: marking.lease(),
       groups: rules.groups().map(({ name, mode }) => ({

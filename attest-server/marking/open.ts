@@ -31,7 +31,7 @@ export interface MarkingParts {
   readonly withPolicy: LatchKeeperParts['withPolicy'];
   readonly stateOf: ControlParts['stateOf'];
   readonly isEnrolled: ControlParts['isEnrolled'];
-  readonly clusterFault: ControlParts['clusterFault'];
+  readonly clusterFaults: ControlParts['clusterFaults'];
   /** Milliseconds since this version first ran on this store; null: no other one did before. */
   readonly upgradedFor: number | null;
   /** Milliseconds since the epoch. */
@@ -138,7 +138,7 @@ export async function openMarking(
       rules: parts.rules,
       stateOf: parts.stateOf,
       isEnrolled: parts.isEnrolled,
-      clusterFault: parts.clusterFault,
+      clusterFaults: parts.clusterFaults,
       committed,
       ownNode,
       now,

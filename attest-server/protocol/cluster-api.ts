@@ -80,8 +80,8 @@ export const clusterView = z.object({
   /** Whether all Nodes are known by now, and how many. */
   synced: z.boolean(),
   nodes: z.int(),
-  /** Why they cannot be read at present; null where they can. */
-  fault: z.string().nullable().default(null),
+  /** What is wrong with the API of the cluster at present: it gives no answer, or a right is missing. */
+  faults: z.array(z.string()).default([]),
   /** Who marks; null where no server does. */
   lease: z.object({ holder: z.string(), ours: z.boolean() }).nullable(),
   groups: z.array(

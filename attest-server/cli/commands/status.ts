@@ -65,7 +65,7 @@ type Line = readonly [label: string, text: string];
 /** Who marks, and what people decided about it. */
 function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
   if (cluster === null) return [];
-  const { synced, nodes, fault, lease, pause, latch, failing, exemptions } = cluster;
+  const { synced, nodes, faults, lease, pause, latch, failing, exemptions } = cluster;
   const waiting = failing.filter(waitsForPerson).reduce((sum, hold) => sum + hold.waiting, 0);
   const who =
     lease === null
@@ -78,9 +78,7 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
       'Cluster',
       synced ? `${nodes} nodes; ${who}` : 'its API has not listed all nodes yet, and nothing is marked',
     ],
-    ...(fault === null
-      ? []
-      : [['', `its API cannot be read, so marks wait (verdicts do not): ${fault}`] as const]),
+    ...faults.map((fault): Line => ['', `marks wait, verdicts do not: ${fault}`]),
     ...(pause === null
       ? []
       : ([

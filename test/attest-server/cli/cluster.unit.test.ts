@@ -140,14 +140,12 @@ describe('the commands about marks', () => {
     assert.doesNotMatch((await assay(['describe', 'node-1'])).out, /Exempt/);
   });
 
-  it('say in the status that the API of the cluster gives no answer, and that nobody marks', async () => {
-    made.fault = 'list nodes: ECONNREFUSED';
+  it('say in the status that the API of the cluster gives no answer, or which right is missing', async () => {
+    made.faults = ['the Nodes cannot be read: ECONNREFUSED', 'the server has no right to patch nodes'];
     const { out } = await assay(['status']);
-    assert.match(
-      out,
-      /its API cannot be read, so marks wait \(verdicts do not\): list nodes: ECONNREFUSED$/m,
-    );
-    assert.equal(JSON.parse((await assay(['status', '-o', 'json'])).out).cluster.fault, made.fault);
+    for (const fault of made.faults)
+      assert.match(out, new RegExp(`^ +marks wait, verdicts do not: ${fault}$`, 'm'));
+    assert.deepEqual(JSON.parse((await assay(['status', '-o', 'json'])).out).cluster.faults, made.faults);
   });
 
   it('show what the Node of a node carries, and why it is not as its verdict says', async () => {

@@ -21,7 +21,7 @@ export interface MadeControl extends AsyncDisposable {
   groups: readonly PolicyGroup[];
   failing: readonly FailingAlike[];
   isLeader: boolean;
-  fault: string | null;
+  faults: readonly string[];
   /** Of which Nodes marks are known. */
   readonly marks: Map<string, Looked>;
   actions(): Promise<readonly string[]>;
@@ -61,7 +61,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
       },
       stateOf: (node) => states.get(node) ?? null,
       isEnrolled: (node) => states.has(node),
-      clusterFault: () => made.fault,
+      clusterFaults: () => made.faults,
       committed: { status: () => null },
       ownNode: null,
       now,
@@ -73,7 +73,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
     groups: strictPolicy.groups,
     failing: [],
     isLeader: true,
-    fault: null,
+    faults: [],
     marks: new Map(),
     actions: async () =>
       (await store.audit.entries({ limit: 100 })).map(({ actor, action }) => `${actor} ${action}`),
