@@ -78,7 +78,7 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
       'Cluster',
       synced ? `${nodes} nodes; ${who}` : 'its API has not listed all nodes yet, and nothing is marked',
     ],
-    ...faults.map((fault): Line => ['', `marks wait, verdicts do not: ${fault}`]),
+    ...faults.map((fault): Line => ['', `wrong with its API: ${fault}`]),
     ...(pause === null
       ? []
       : ([

@@ -143,8 +143,7 @@ describe('the commands about marks', () => {
   it('say in the status that the API of the cluster gives no answer, or which right is missing', async () => {
     made.faults = ['the Nodes cannot be read: ECONNREFUSED', 'the server has no right to patch nodes'];
     const { out } = await assay(['status']);
-    for (const fault of made.faults)
-      assert.match(out, new RegExp(`^ +marks wait, verdicts do not: ${fault}$`, 'm'));
+    for (const fault of made.faults) assert.match(out, new RegExp(`^ +wrong with its API: ${fault}$`, 'm'));
     assert.deepEqual(JSON.parse((await assay(['status', '-o', 'json'])).out).cluster.faults, made.faults);
   });
 
