@@ -11,7 +11,7 @@ const untrusted = (
   mode: 'observe' | 'enforce',
   marks: SimulatedNodeView['marks'],
 ): SimulatedNodeView => {
-  const verdict = { state: 'untrusted', group: 'default', reasons: [reasonOf('kernel_unknown')] } as const;
+  const verdict = { state: 'untrusted' as const, group: 'default', reasons: [reasonOf('kernel_unknown')] };
   return {
     node,
     before: { ...verdict, mode: 'observe' },
