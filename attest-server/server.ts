@@ -219,6 +219,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         withPolicy: (store) => inForce.latch(store),
         stateOf: (node) => attest.status(node)?.state ?? null,
         isEnrolled: (node) => attest.status(node) !== null,
+        clusterFaults: kubernetes.faults,
         upgradedFor,
         now,
         monotonic,

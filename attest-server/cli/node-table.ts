@@ -1,5 +1,6 @@
 import type { NodeView } from '../protocol/api.ts';
 import type { NodeState } from '../protocol/verdict.ts';
+import { marksCell } from './marks-text.ts';
 import { ago, tableTime, utc } from './moment.ts';
 import { table } from './table.ts';
 
@@ -12,7 +13,7 @@ export interface TableOptions {
 }
 
 const columns = ['NAME', 'STATE', 'REASON', 'SINCE', 'BOOTED', 'VERIFIED', 'AGE'] as const;
-const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE', 'EXEMPT'] as const;
+const wideColumns = ['GROUP', 'TPM', 'KERNEL', 'POLICY', 'SELF-REPORTED', 'MODE', 'MARKS', 'EXEMPT'] as const;
 
 /**
  * Nodes as a table. SINCE: in this state. BOOTED: when the boot began. VERIFIED: when it was last judged. AGE: since it was
@@ -64,7 +65,7 @@ function bootedText({ bootedAt, bootSeenAt }: NodeView, now: number, absolute: b
 function wide(node: NodeView, options: TableOptions): string[] {
   const own = selfReported(node).join(', ');
   const { group, kernel, policy, mode } = node;
-  return [group, tpmText(node), kernel, policy, own, mode, exemptText(node, options)].map(
+  return [group, tpmText(node), kernel, policy, own, mode, marksCell(node), exemptText(node, options)].map(
     (cell) => cell || '-',
   );
 }

@@ -44,12 +44,14 @@ export function simulationText(items: readonly Simulated[], all: boolean): strin
   const changed = items.filter((item) => item.changed).length;
   const untrusted = items.filter(turnsUntrusted).length;
   const unjudged = items.filter(({ after }) => after === null).length;
+  const marked = items.filter((item) => !item.changed && changesMarks(item)).length;
   const sums = [
     `${changed} of ${items.length} nodes would change`,
+    ...(marked > 0 ? [`of ${marked} more the marks alone`] : []),
     ...(untrusted > 0 ? [`${untrusted} would turn untrusted`] : []),
     ...(unjudged > 0 ? [`${unjudged} cannot be judged (--all says why)`] : []),
   ];
-  const rows = changesText(all ? items : items.filter((item) => item.changed));
+  const rows = changesText(all ? items : items.filter((item) => item.changed || changesMarks(item)));
   return `${rows}${sums.join('; ')}\n`;
 }
 
@@ -72,6 +74,13 @@ export function changesText(shown: readonly Simulated[]): string {
   return rows.length === 0 ? '' : `${table(heading, rows)}\n${why.join('')}`;
 }
 
+/** A policy that changes the mode alone changes no verdict, and yet what a Node carries. */
+function changesMarks({ marks }: Simulated): boolean {
+  return marks != null && marksText(marks) !== unchanged;
+}
+
+const unchanged = 'the same';
+
 /** `+assay.dev/untrusted=kernel_unknown, -label`: what would come and go. */
 function marksText({
   before,
@@ -86,5 +95,5 @@ function marksText({
   ]);
   const comes = will?.filter((mark) => was?.includes(mark) !== true).map((mark) => `+${mark}`) ?? [];
   const goes = was?.filter((mark) => will?.includes(mark) !== true).map((mark) => `-${mark}`) ?? [];
-  return [...comes, ...goes].join(', ') || 'the same';
+  return [...comes, ...goes].join(', ') || unchanged;
 }

@@ -1,13 +1,15 @@
 import type { ClusterShown, FailingShown } from '../marking/control.ts';
 import type { Exemption, Pause } from '../marking/ports.ts';
+import type { ShownMarks } from '../marking/shown-marks.ts';
 import type * as api from '../protocol/cluster-api.ts';
 
 export function clusterView(shown: ClusterShown): api.ClusterView {
-  const { uid, synced, nodes, lease, groups, pause, latch, failing, exemptions } = shown;
+  const { uid, synced, nodes, apiFaults, lease, groups, pause, latch, failing, exemptions } = shown;
   return {
     uid,
     synced,
     nodes,
+    faults: [...apiFaults],
     lease: lease && { holder: lease.holder, ours: lease.isOurs },
     groups: [...groups],
     pause: pause && pauseView(pause),
@@ -44,6 +46,19 @@ export function pauseView({ by, reason, at }: Pause): api.PauseView {
 
 export function exemptionView({ node, reason, by, at, until }: Exemption): api.ExemptionView {
   return { node, reason, by, at: momentOf(at), until: momentOf(until) };
+}
+
+export function marksView({ there, wanted, suppressed, tamperedAt }: ShownMarks): api.MarksView {
+  return {
+    there: carriedView(there),
+    wanted: carriedView(wanted),
+    suppressed,
+    tamperedAt: tamperedAt === null ? null : momentOf(tamperedAt),
+  };
+}
+
+function carriedView({ taints, label }: ShownMarks['there']): api.MarksView['there'] {
+  return { taints: [...taints], label };
 }
 
 function momentOf(at: number): string {

@@ -2,7 +2,7 @@ import type { KnownClaim } from '../enrolment/claims.ts';
 import { adviceOn } from '../protocol/advice.ts';
 import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
 import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
-import { exemptionView } from './cluster-view.ts';
+import { exemptionView, marksView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
@@ -81,7 +81,9 @@ function withConnection(view: NodeView, { connected, lastSeen, affirmedBy, clust
   const connectedAt = connection === null ? null : new Date(connection.since).toISOString();
   const exempt = cluster?.exemption(view.name) ?? null;
   const exemption = exempt && exemptionView(exempt);
-  return { ...view, references, address, agent, connectedAt, exemption };
+  const found = cluster?.marksOf(view.name) ?? null;
+  const marks = found && marksView(found);
+  return { ...view, references, address, agent, connectedAt, exemption, marks };
 }
 
 /** @param since of a trusted node what came after it is told, in milliseconds since the epoch; null: nothing is */

@@ -105,6 +105,7 @@ const unsaid = {
   references: [],
   claims: [],
   exemption: null,
+  marks: null,
   missingSince: null,
   goneSince: null,
   transitions: [],

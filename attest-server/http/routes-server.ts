@@ -64,7 +64,7 @@ export const serverRoutes: readonly Route[] = [
           text,
           next:
             part === 'policy'
-              ? `assay policy check ${shellWord(server.policySource)}`
+              ? `assay policy check ${shellWord(server.policySource)}${cluster?.latch == null ? '' : ' --latched'}`
               : 'journalctl -u assay-server -n 50',
         })),
         cluster,

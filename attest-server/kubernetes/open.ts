@@ -52,6 +52,8 @@ export interface Kubernetes extends AsyncDisposable {
   readonly namespace: string;
   /** Why the cluster is not known at present; null where it is. */
   fault(): ClusterError | null;
+  /** What is wrong at present, a sentence each. */
+  faults(): readonly string[];
 }
 
 const usualNamespace = 'assay';
@@ -126,6 +128,7 @@ function openWith(
       config.operators && createOperators({ ...config.operators, reviews: ofPeople, requests, monotonic }),
     namespace,
     fault: telling.fault,
+    faults: telling.faults,
     async [Symbol.asyncDispose]() {
       requests[Symbol.dispose]();
       await watch[Symbol.asyncDispose]();

@@ -27,6 +27,8 @@ export interface Telling {
   readonly asked: (request: { readonly verb: Verb; readonly resource: string }, code: number | null) => void;
   readonly watch: NodeWatchParts['on'];
   fault(): ClusterError | null;
+  /** What is wrong at present, a sentence each: the Nodes cannot be read, a right is missing. */
+  faults(): readonly string[];
   text(): string;
 }
 
@@ -83,6 +85,10 @@ export function createTelling({ logger, metrics, monotonic, api }: TellingParts)
       },
     },
     fault: () => fault,
+    faults: () => [
+      ...(fault === null ? [] : [`the Nodes cannot be read: ${fault.message}`]),
+      ...[...forbidden.keys()].map((right) => `the server has no right to ${right} (manifests/rbac)`),
+    ],
     text: () => fault?.message ?? 'the Nodes were not listed yet',
   };
 }

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { JudgedNode } from './judged-node.ts';
 import { camelCase, firstSentence, type Marks } from './marks.ts';
+import { taintText } from './marks-on-node.ts';
 import { seconds } from './patch.ts';
 import type { Exemption } from './ports.ts';
 
@@ -33,7 +34,7 @@ export function attestationStatus(
     ...(verifiedAt !== null && { verifiedAt: seconds(verifiedAt) }),
     selfReported: selfReported.map(([name]) => name).sort(),
     marks: {
-      taints: marks.taints.map(({ key, value }) => (value === '' ? key : `${key}=${value}`)),
+      taints: marks.taints.map(taintText),
       trustedLabel: marks.label,
       ...(marks.suppressed !== null && { suppressed: marks.suppressed }),
       ...(exemption !== null && { exemptUntil: seconds(exemption.until) }),

@@ -6,7 +6,10 @@ import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';
 import type { LatchKeeper } from './latch-keeper.ts';
+import type { Marks } from './marks.ts';
+import type { MarksOnNode } from './marks-on-node.ts';
 import type { ClusterNodes, ClusterWriter, Committed, Exemption, Hold, Latch, Pause } from './ports.ts';
+import { type ShownMarks, shownMarks } from './shown-marks.ts';
 import { type TrialMarks, type TriedVerdict, trialMarks } from './trial-marks.ts';
 import { type CoveredNode, type TrustTrial, trustTrial } from './trust.ts';
 import { type OursOnNode, oursOn, type Unmarked, unmarkAll } from './unmark.ts';
@@ -21,6 +24,12 @@ export interface ControlParts {
   readonly marking: {
     failing(): readonly FailingAlike[];
     lease(): { readonly holder: string; readonly isOurs: boolean } | null;
+    /** Null where the cluster has no Node of that name, or nobody looked at it yet. */
+    shown(node: string): {
+      readonly there: MarksOnNode;
+      readonly marks: Marks;
+      readonly tamperedAt: number | null;
+    } | null;
   };
   /** The policy in force. */
   readonly rules: {
@@ -36,6 +45,8 @@ export interface ControlParts {
   readonly committed: Pick<Committed, 'status'>;
   /** The Node that this server runs on; null: not known. */
   readonly ownNode: string | null;
+  /** What is wrong with the API of the cluster at present, a sentence each. */
+  readonly clusterFaults: () => readonly string[];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -55,6 +66,8 @@ export interface FailingShown extends Omit<FailingAlike, 'isMass'> {
 export interface ClusterShown {
   readonly uid: string | null;
   readonly synced: boolean;
+  /** What is wrong with the API of the cluster at present, a sentence each. */
+  readonly apiFaults: readonly string[];
   readonly nodes: number;
   readonly lease: { readonly holder: string; readonly isOurs: boolean } | null;
   readonly groups: readonly GroupShown[];
@@ -68,6 +81,8 @@ export interface ClusterShown {
 export interface Control {
   shown(): Promise<ClusterShown>;
   exemption(node: string): Exemption | null;
+  /** What its Node has and is to have; null where that is not known. */
+  marksOf(node: string): ShownMarks | null;
   pause(by: string, reason: string): Promise<Pause>;
   resume(by: string): Promise<boolean>;
   /** Those that were decided; none where nothing is meant. */
@@ -130,6 +145,7 @@ export function createControl(parts: ControlParts): Control {
     return {
       uid: await Promise.race([readUid().catch(() => null), delay(patience, null, { ref: false })]),
       synced: nodes.synced(),
+      apiFaults: parts.clusterFaults(),
       nodes: count,
       lease: marking.lease(),
       groups: rules.groups().map(({ name, mode }) => ({
@@ -151,6 +167,10 @@ export function createControl(parts: ControlParts): Control {
   return {
     shown,
     exemption: (node) => decisions.exemption(node),
+    marksOf(node) {
+      const shown = marking.shown(node);
+      return shown && shownMarks(shown.there, shown.marks, shown.tamperedAt);
+    },
     pause: (by, reason) => decisions.setPause(by, reason),
     resume: (by) => decisions.resume(by),
     async decide(decision, meant, person) {

@@ -24,6 +24,8 @@ export interface KnownNode {
   /** How often in a row somebody changed our marks, and when last. */
   fights: number;
   foughtAt: number;
+  /** When somebody last changed our marks, by the clock of the wall; null: nobody did. */
+  tamperedAt: number | null;
   /** What its NodeAttestation says; null: it is not known that there is one. */
   attestedAs: string | null;
   attestDueAt: number;
@@ -45,6 +47,7 @@ export function knownNode(uid: string): KnownNode {
     failures: 0,
     fights: 0,
     foughtAt: Number.NEGATIVE_INFINITY,
+    tamperedAt: null,
     attestedAs: null,
     attestDueAt: Number.NEGATIVE_INFINITY,
     events: [],

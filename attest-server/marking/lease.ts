@@ -40,9 +40,12 @@ export class Lease {
     return this.#parts.monotonic() - this.#renewedAt < surely;
   }
 
-  /** Who has it, as far as is known; null: nobody. */
+  /** Who has it, as far as is known; null: nobody. One that was ours and was not renewed is nobody's. */
   holder(): string | null {
-    return this.isHeld() ? this.#parts.holder : (this.#seen?.holder ?? null);
+    const { holder } = this.#parts;
+    if (this.isHeld()) return holder;
+    const seen = this.#seen?.holder ?? null;
+    return seen === holder ? null : seen;
   }
 
   /** Takes or renews it, where it may. Rejects never; to be called every `renewEvery`. */

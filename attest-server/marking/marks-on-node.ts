@@ -19,6 +19,11 @@ export interface MarkTaint {
   readonly value: string;
 }
 
+/** `key`, or `key=value`. */
+export function taintText({ key, value }: MarkTaint): string {
+  return value === '' ? key : `${key}=${value}`;
+}
+
 export const taintEffect = 'NoSchedule';
 
 export function marksOn(node: ClusterNode, keys: TaintKeys): MarksOnNode {
@@ -54,7 +59,7 @@ export function hasSameMarks(a: MarksOnNode, b: MarksOnNode): boolean {
 }
 
 function textOf({ taints, foreignForm, label, condition }: MarksOnNode): string {
-  const sorted = taints.map(({ key, value }) => `${key}=${value}`).sort();
+  const sorted = taints.map(taintText).sort();
   const { status = '', reason = '', message = '' } = condition ?? {};
   return JSON.stringify([sorted, foreignForm, label, condition === null ? null : [status, reason, message]]);
 }

@@ -9,8 +9,6 @@ import { figuresOf, type MarkingFigures } from './figures.ts';
 import type { MarkedGroup } from './judged-node.ts';
 import { createLatchKeeper, type LatchKeeperParts } from './latch-keeper.ts';
 import { Lease, renewEvery } from './lease.ts';
-import type { Marks } from './marks.ts';
-import type { MarksOnNode } from './marks-on-node.ts';
 import type { ClusterNode, ClusterNodes, ClusterWriter, Committed, MarkingStore } from './ports.ts';
 import { type MarkingReport, Reconciler } from './reconciler.ts';
 
@@ -33,6 +31,7 @@ export interface MarkingParts {
   readonly withPolicy: LatchKeeperParts['withPolicy'];
   readonly stateOf: ControlParts['stateOf'];
   readonly isEnrolled: ControlParts['isEnrolled'];
+  readonly clusterFaults: ControlParts['clusterFaults'];
   /** Milliseconds since this version first ran on this store; null: no other one did before. */
   readonly upgradedFor: number | null;
   /** Milliseconds since the epoch. */
@@ -49,8 +48,6 @@ export interface MarkingParts {
 /** Marks the Nodes of the cluster. */
 export interface Marking extends AsyncDisposable {
   readonly control: Control;
-  /** What a Node has and is to have; null where the cluster has none of that name. */
-  shown(node: string): { readonly there: MarksOnNode; readonly marks: Marks } | null;
   figures(): MarkingFigures;
   /** Something of this node is another: its record, or its group. */
   wake(node: string): void;
@@ -133,15 +130,19 @@ export async function openMarking(
       nodes,
       writer,
       keys,
-      marking: { failing: () => breaker.failing(monotonic()), lease: holder },
+      marking: {
+        failing: () => breaker.failing(monotonic()),
+        lease: holder,
+        shown: (node) => reconciler.shown(node),
+      },
       rules: parts.rules,
       stateOf: parts.stateOf,
       isEnrolled: parts.isEnrolled,
+      clusterFaults: parts.clusterFaults,
       committed,
       ownNode,
       now,
     }),
-    shown: (node) => reconciler.shown(node),
     figures: () => figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
     wake: (node) => reconciler.wake(node),
     revoked(node) {

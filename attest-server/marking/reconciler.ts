@@ -7,7 +7,7 @@ import type { Doubts } from './doubts.ts';
 import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts';
 import { type KnownNode, knownNode } from './known-node.ts';
 import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
-import { hasSameMarks, type MarksOnNode, marksOn } from './marks-on-node.ts';
+import { hasSameMarks, type MarksOnNode, marksOn, taintText } from './marks-on-node.ts';
 import { type NodePatch, nodePatch, statusPatch } from './patch.ts';
 import {
   ClusterError,
@@ -128,13 +128,17 @@ export class Reconciler {
   }
 
   /** What a Node has, is to have, and why it has something else; null where the cluster has none of that name. */
-  shown(
-    name: string,
-  ): { readonly there: MarksOnNode; readonly marks: Marks; readonly judged: JudgedNode } | null {
+  shown(name: string): {
+    readonly there: MarksOnNode;
+    readonly marks: Marks;
+    readonly judged: JudgedNode;
+    readonly tamperedAt: number | null;
+  } | null {
     const node = this.#current(name);
     const known = this.#known.get(name);
     if (node === null || known?.marks == null || known.judged === null) return null;
-    return { there: marksOn(node, this.#parts.keys), marks: known.marks, judged: known.judged };
+    const { marks, judged, tamperedAt } = known;
+    return { there: marksOn(node, this.#parts.keys), marks, judged, tamperedAt };
   }
 
   names(): readonly string[] {
@@ -366,7 +370,7 @@ export class Reconciler {
 
   /** Somebody else changed our marks. @returns when they are put back */
   #fought(node: ClusterNode, known: KnownNode, there: MarksOnNode, spec: NodePatch, at: number): number {
-    const { report, keys } = this.#parts;
+    const { report, keys, now } = this.#parts;
     if (at - known.foughtAt > peaceAfter) known.fights = 0;
     known.fights += 1;
     known.foughtAt = at;
@@ -379,6 +383,7 @@ export class Reconciler {
       report.startupTaintRestored(node.name);
       return at + Math.min(300_000, 5000 * 2 ** Math.min(known.fights, 10));
     }
+    known.tamperedAt = now();
     report.tampered(node.name, `the marks of ${node.name} were changed: ${spokenOf(there, known.marks)}`);
     this.#note(known, {
       type: 'Warning',
@@ -627,8 +632,8 @@ function eventOf({ state, code, text }: JudgedNode): ClusterEvent {
 }
 
 function spokenOf({ taints, label, condition }: MarksOnNode, marks: Marks | null): string {
-  const found = taints.map(({ key, value }) => (value === '' ? key : `${key}=${value}`)).join(', ');
-  const wanted = marks?.taints.map(({ key, value }) => (value === '' ? key : `${key}=${value}`)).join(', ');
+  const found = taints.map(taintText).join(', ');
+  const wanted = marks?.taints.map(taintText).join(', ');
   const labels = `label ${label ?? 'none'}, wanted ${marks?.label ? 'true' : 'none'}`;
   return `taints ${found || 'none'}, wanted ${wanted || 'none'}; ${labels}; condition ${condition?.status ?? 'none'}, wanted ${marks?.condition?.status ?? 'none'}`;
 }

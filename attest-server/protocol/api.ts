@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { exemptionView } from './cluster-api.ts';
+import { exemptionView, marksView } from './cluster-api.ts';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceKinds, referenceStates, referenceStep } from './reference.ts';
@@ -108,6 +108,8 @@ export const nodeView = z.object({
   claims: z.array(claim).default([]),
   /** Until when a person lets it work although it is not trusted; null: nobody does. */
   exemption: exemptionView.nullable().default(null),
+  /** The marks of its Node; null where the cluster has none of its name, nobody looked at it yet, or there is no cluster. */
+  marks: marksView.nullable().default(null),
   /** Since when the cluster has no Node of it while it is silent; null: it has, or the node is of no cluster. */
   missingSince: moment.default(null),
   /** Since when it is gone: in no list but that of all, and counted nowhere, unless something is held against it. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { suppressions } from './marking.ts';
 import { nodeName } from './messages.ts';
 import { modeSchema, nodeStateSchema } from './verdict.ts';
 
@@ -57,12 +58,30 @@ export const exemptionView = z.object({
 });
 export type ExemptionView = z.infer<typeof exemptionView>;
 
+const carried = z.object({
+  /** Keys of ours, `KEY` or `KEY=VALUE`. */
+  taints: z.array(z.string()),
+  /** Whether the label says `true`. */
+  label: z.boolean(),
+});
+export const marksView = z.object({
+  there: carried,
+  wanted: carried,
+  /** Why its Node lacks a mark that its verdict asks for, or keeps one that it does not; null: as the verdict says. */
+  suppressed: z.enum(suppressions).nullable(),
+  /** When somebody last changed them; null: nobody since the server started. */
+  tamperedAt: moment.nullable(),
+});
+export type MarksView = z.infer<typeof marksView>;
+
 export const clusterView = z.object({
   /** Of its namespace kube-system; null where the API did not say it yet. */
   uid: z.string().nullable(),
   /** Whether all Nodes are known by now, and how many. */
   synced: z.boolean(),
   nodes: z.int(),
+  /** What is wrong with the API of the cluster at present: it gives no answer, or a right is missing. */
+  faults: z.array(z.string()).default([]),
   /** Who marks; null where no server does. */
   lease: z.object({ holder: z.string(), ours: z.boolean() }).nullable(),
   groups: z.array(

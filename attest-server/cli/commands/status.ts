@@ -66,7 +66,7 @@ type Line = readonly [label: string, text: string];
 /** Who marks, and what people decided about it. */
 function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
   if (cluster === null) return [];
-  const { synced, nodes, lease, pause, latch, failing, exemptions } = cluster;
+  const { synced, nodes, faults, lease, pause, latch, failing, exemptions } = cluster;
   const waiting = failing.filter(waitsForPerson).reduce((sum, hold) => sum + hold.waiting, 0);
   const who =
     lease === null
@@ -79,6 +79,7 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
       'Cluster',
       synced ? `${nodes} nodes; ${who}` : 'its API has not listed all nodes yet, and nothing is marked',
     ],
+    ...faults.map((fault): Line => ['', `wrong with its API: ${fault}`]),
     ...(pause === null
       ? []
       : ([

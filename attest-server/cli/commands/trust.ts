@@ -77,12 +77,16 @@ function trialText({ groups, nodes, daemonSets, pendingPods }: TrustTrialView): 
     );
   const lines = [
     `it covers ${groups.length === 0 ? 'all groups' : listed(groups)}, now ${counted(nodes.length, 'node')}, and each node that joins later`,
-    unproven.length === 0
-      ? 'each of them is trusted'
-      : `${counted(unproven.length, 'node')} not trusted now: ${listed(
-          unproven.map(({ name, state }) => `${name} (${state})`),
-          mostNamed,
-        )}`,
+    ...(nodes.length === 0
+      ? []
+      : [
+          unproven.length === 0
+            ? 'each of them is trusted'
+            : `${counted(unproven.length, 'node')} not trusted now: ${listed(
+                unproven.map(({ name, state }) => `${name} (${state})`),
+                mostNamed,
+              )}`,
+        ]),
     daemonSets.length === 0
       ? 'every DaemonSet tolerates the taints'
       : `${counted(daemonSets.length, 'DaemonSet')} without toleration, which start on no node before its proof: ${places(daemonSets)}`,

@@ -137,7 +137,7 @@ describe('the command line', () => {
     const wide = (await assay('get nodes -o wide')).out.split('\n')[0] ?? '';
     assert.match(
       wide.replace(/ {2,}/g, '|'),
-      /\|AGE\|GROUP\|TPM\|KERNEL\|POLICY\|SELF-REPORTED\|MODE\|EXEMPT$/,
+      /\|AGE\|GROUP\|TPM\|KERNEL\|POLICY\|SELF-REPORTED\|MODE\|MARKS\|EXEMPT$/,
     );
     assert.match((await assay('get nodes -o wide')).out, / \(virtual\) /);
   });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { Control } from '../../../attest-server/marking/control.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { defaultTaintKeys, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import {
   type ApiServer,
   emptyWorld,
@@ -138,6 +138,58 @@ describe('the commands about marks', () => {
     assert.equal((await exempt('--end')).code, 0);
     assert.equal((await exempt('--end')).code, 1);
     assert.doesNotMatch((await assay(['describe', 'node-1'])).out, /Exempt/);
+  });
+
+  it('say in the status that the API of the cluster gives no answer, or which right is missing', async () => {
+    made.faults = ['the Nodes cannot be read: ECONNREFUSED', 'the server has no right to patch nodes'];
+    const { out } = await assay(['status']);
+    for (const fault of made.faults) assert.match(out, new RegExp(`^ +wrong with its API: ${fault}$`, 'm'));
+    assert.deepEqual(JSON.parse((await assay(['status', '-o', 'json'])).out).cluster.faults, made.faults);
+  });
+
+  it('show what the Node of a node carries, and why it is not as its verdict says', async () => {
+    const untrusted = { key: defaultTaintKeys.untrusted, value: 'kernel_unknown' };
+    const bare = { taints: [], foreignForm: false, label: null, condition: null };
+    const none = { taints: [], label: false, condition: null, suppressed: null };
+    const cases = [
+      [
+        { there: bare, marks: { ...none, suppressed: 'breaker' } },
+        /none; its taint waits .*: assay breaker list$/,
+        'none (breaker)',
+      ],
+      [
+        { there: { ...bare, taints: [untrusted] }, marks: { ...none, taints: [untrusted] } },
+        /taint assay.dev\/untrusted=kernel_unknown$/,
+        'untrusted',
+      ],
+      [{ there: { ...bare, label: 'true' }, marks: none }, /label trusted; to be none$/, 'label'],
+      [
+        { there: bare, marks: none, tamperedAt: now },
+        /none; label_tamper: somebody changed them, last 20\d\d-.*; they are put back$/,
+        'none',
+      ],
+    ] as const;
+    for (const [looked, text, cell] of cases) {
+      made.marks.set('node-1', { tamperedAt: null, ...looked });
+      const lineOf = async (words: readonly string[], label: RegExp) => {
+        const { out } = await assay(words);
+        return label.exec(out.replace(/\n {8,}/g, ' '))?.[1] ?? assert.fail(out);
+      };
+      assert.match(await lineOf(['describe', 'node-1'], /^Marks: +(.*)$/m), text);
+      assert.match(await lineOf(['why', 'node-1'], /^ {2}marks +(.*)$/m), text);
+      const { out } = await assay(['get', 'nodes', '-o', 'wide', '--no-headers']);
+      assert.equal(out.split(/ {2,}/).at(-2), cell);
+    }
+    made.marks.clear();
+    assert.doesNotMatch((await assay(['describe', 'node-1'])).out, /Marks/);
+  });
+
+  it('enable trust for a group without nodes without a word of who is trusted', async () => {
+    made.cluster.nodesByName.clear();
+    token = 'admin-token';
+    const dry = await assay(['trust', 'enable', '--dry-run']);
+    assert.match(dry.out, /now 0 nodes/);
+    assert.doesNotMatch(dry.out, /trusted/);
   });
 
   for (const [what, words] of [

@@ -4,8 +4,9 @@ import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { clusterView, trustTrial, unmarkTrial } from '../../../attest-server/protocol/cluster-api.ts';
-import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { defaultTaintKeys, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
+import { statusView } from '../../../attest-server/protocol/server-api.ts';
 import { madeClusterNode } from '../marking/made-cluster.ts';
 import { type MadeControl, madeControl } from '../marking/made-control.ts';
 import { type ApiServer, ask, emptyWorld, enrolled, now, startApi } from './api-fixture.ts';
@@ -95,6 +96,37 @@ describe('the API of marks', () => {
       'token:operator breaker.hold',
       'token:operator breaker.release',
     ]);
+  });
+
+  it('sends whoever has a policy that the latch refuses to the check that knows the latch', async () => {
+    world.faulty.push({ part: 'policy', at: now, text: 'latched' });
+    const nextOf = async () =>
+      statusView.parse(JSON.parse((await ask(server, '/v1/status')).text)).faulty[0]?.next ?? '';
+    assert.match(await nextOf(), /^assay policy check \S+$/);
+    await made.control.enableTrust([], 'token:admin');
+    assert.match(await nextOf(), /^assay policy check \S+ --latched$/);
+    world.faulty.length = 0;
+  });
+
+  it('shows the marks of a node beside it, and nothing where none are known', async () => {
+    const untrusted = { key: defaultTaintKeys.untrusted, value: 'kernel_unknown' };
+    made.marks.set('node-1', {
+      there: { taints: [untrusted], foreignForm: false, label: 'false', condition: null },
+      marks: { taints: [], label: false, condition: null, suppressed: 'exempt' },
+      tamperedAt: now,
+    });
+    const marksOf = async (node: string) =>
+      nodeView.parse(JSON.parse((await ask(server, `/v1/nodes/${node}`)).text)).marks;
+    assert.deepEqual(await marksOf('node-1'), {
+      there: { taints: ['assay.dev/untrusted=kernel_unknown'], label: false },
+      wanted: { taints: [], label: false },
+      suppressed: 'exempt',
+      tamperedAt: new Date(now).toISOString(),
+    });
+    const { items } = JSON.parse((await ask(server, '/v1/nodes')).text);
+    assert.equal(items[0].marks.suppressed, 'exempt');
+    made.marks.clear();
+    assert.equal(await marksOf('node-1'), null);
   });
 
   it('exempts a node for a time, shows that with the node, and ends it', async () => {

@@ -143,12 +143,13 @@ describe('the Nodes of a cluster', () => {
     const of = await open();
     await until(() => of.restarts.length >= 2);
     assert.deepEqual(of.faults(), ['forbidden']);
+    assert.ok(of.kubernetes.faults().some((fault) => fault.includes('no right to list nodes')));
     const said = of.lines.find(({ code }) => code === 'cluster_forbidden');
     assert.match(said?.msg ?? '', /no right to list nodes/);
     assert.equal(of.lines.filter(({ code }) => code === 'cluster_forbidden').length, 1);
     api.faults.clear();
     await knows(of);
-    assert.deepEqual(of.faults(), []);
+    assert.deepEqual([of.faults(), of.kubernetes.faults()], [[], []]);
   });
 
   it('are not waited for where the API hangs: the watch begins again', async () => {

@@ -1,6 +1,6 @@
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { FailingAlike } from '../../../attest-server/marking/breaker.ts';
-import { type Control, createControl } from '../../../attest-server/marking/control.ts';
+import { type Control, type ControlParts, createControl } from '../../../attest-server/marking/control.ts';
 import { type KeptDecisions, loadDecisions } from '../../../attest-server/marking/decisions.ts';
 import { createLatchKeeper } from '../../../attest-server/marking/latch-keeper.ts';
 import { isLatched, notLatchable } from '../../../attest-server/policy/latch.ts';
@@ -21,8 +21,13 @@ export interface MadeControl extends AsyncDisposable {
   groups: readonly PolicyGroup[];
   failing: readonly FailingAlike[];
   isLeader: boolean;
+  faults: readonly string[];
+  /** Of which Nodes marks are known. */
+  readonly marks: Map<string, Looked>;
   actions(): Promise<readonly string[]>;
 }
+
+type Looked = NonNullable<ReturnType<ControlParts['marking']['shown']>>;
 
 export async function madeControl(now: () => number): Promise<MadeControl> {
   const store = await openStore(':memory:', { chain: chainEntry });
@@ -46,6 +51,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
       marking: {
         failing: () => made.failing,
         lease: () => ({ holder: 'server-1', isOurs: made.isLeader }),
+        shown: (node) => made.marks.get(node) ?? null,
       },
       rules: {
         groups: () => made.groups,
@@ -55,6 +61,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
       },
       stateOf: (node) => states.get(node) ?? null,
       isEnrolled: (node) => states.has(node),
+      clusterFaults: () => made.faults,
       committed: { status: () => null },
       ownNode: null,
       now,
@@ -66,6 +73,8 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
     groups: strictPolicy.groups,
     failing: [],
     isLeader: true,
+    faults: [],
+    marks: new Map(),
     actions: async () =>
       (await store.audit.entries({ limit: 100 })).map(({ actor, action }) => `${actor} ${action}`),
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),

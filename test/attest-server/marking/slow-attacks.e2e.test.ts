@@ -70,6 +70,7 @@ describe('marks in a cluster, over hours', () => {
           withPolicy: (store) => store(),
           stateOf: (name) => statuses.get(name)?.state ?? null,
           isEnrolled: (name) => statuses.has(name),
+          clusterFaults: () => [],
           upgradedFor: null,
           now: () => today + at,
           monotonic: () => at,

@@ -1,0 +1,50 @@
+import type { NodeView } from '../protocol/api.ts';
+import type { MarksView } from '../protocol/cluster-api.ts';
+import type { Suppression } from '../protocol/marking.ts';
+import { utc } from './moment.ts';
+
+/** What the Node of a node carries, and why it is not as its verdict says; null where that is not known. */
+export function marksText({ marks, mode }: Pick<NodeView, 'marks' | 'mode'>): string | null {
+  if (marks === null) return null;
+  const { there, wanted, suppressed, tamperedAt } = marks;
+  const is = carriedText(there);
+  const isRight = is === carriedText(wanted);
+  return [
+    `${is}${mode === 'observe' ? ' (its group is in mode observe)' : ''}`,
+    ...(isRight ? [] : [`to be ${carriedText(wanted)}`]),
+    ...(suppressed === null ? [] : [whys[suppressed]]),
+    ...(tamperedAt === null
+      ? []
+      : [`label_tamper: somebody changed them, last ${utc(tamperedAt)}; they are put back`]),
+  ].join('; ');
+}
+
+/** The same for a table: `untrusted`, `none (breaker)`. */
+export function marksCell({ marks }: Pick<NodeView, 'marks'>): string {
+  if (marks === null) return '';
+  const { there, suppressed } = marks;
+  const names = [
+    ...there.taints.map((taint) => taint.replace(/=.*$/s, '').replace(/^.*\//s, '')),
+    ...(there.label ? ['label'] : []),
+  ];
+  return `${names.join('+') || 'none'}${suppressed === null ? '' : ` (${suppressed})`}`;
+}
+
+function carriedText({ taints, label }: MarksView['there']): string {
+  const all = [...taints.map((taint) => `taint ${taint}`), ...(label ? ['label trusted'] : [])];
+  return all.join(', ') || 'none';
+}
+
+const whys: Readonly<Record<Suppression, string>> = {
+  breaker: 'its taint waits for a person, since many nodes fail alike: assay breaker list',
+  standing_cap: 'its taint waits for a person, since a tenth of its group carries one: assay breaker list',
+  limiter: 'its taint follows by itself, since too many came within ten minutes',
+  doubt: 'its taint waits while the server doubts what it sees (the API, its clock, or an upgrade)',
+  paused: 'a person paused all marking: assay status',
+  exempt: 'it is exempt from taints',
+  control_plane: 'a control plane is never marked',
+  own_node: 'the server runs on it, so it is never marked',
+  autoscaler: 'its machine is not registered yet',
+  settling:
+    'it lost its trust several times within an hour, and is marked once it has kept it for five minutes',
+};
