@@ -24,6 +24,10 @@ export interface KnownNode {
   /** How often in a row somebody changed our marks, and when last. */
   fights: number;
   foughtAt: number;
+  /** When the marks that somebody changed are put back; null where nobody did. */
+  putBackAt: number | null;
+  /** What was asked for when it last had what was asked; null before. */
+  asked: string | null;
   /** What its NodeAttestation says; null: it is not known that there is one. */
   attestedAs: string | null;
   attestDueAt: number;
@@ -45,6 +49,8 @@ export function knownNode(uid: string): KnownNode {
     failures: 0,
     fights: 0,
     foughtAt: Number.NEGATIVE_INFINITY,
+    putBackAt: null,
+    asked: null,
     attestedAs: null,
     attestDueAt: Number.NEGATIVE_INFINITY,
     events: [],

@@ -30,6 +30,15 @@ export function nodePatch(
     : { operations: [...sameVersion(node), ...taints.operations, ...label.operations], actions };
 }
 
+/** Takes the label away and tests nothing but the label: it has no position that another write could move. */
+export function labelRemoval({ labels }: ClusterNode): NodePatch {
+  const { operations, actions } = labelChanges({ labels }, false);
+  return {
+    operations: [{ op: 'test', path: labelPath, value: labels[trustedLabel] }, ...operations],
+    actions,
+  };
+}
+
 /** Makes the condition what it is to be; a part of the Node that is patched apart. @param at milliseconds since the epoch */
 export function statusPatch(node: ClusterNode, wanted: MarkCondition | null, at: number): NodePatch {
   const index = node.conditions.findIndex(({ type }) => type === trustedCondition);
@@ -124,8 +133,9 @@ function taintOf({ key, value }: MarkTaint): Readonly<Record<string, string>> {
   return value === '' ? { key, effect: taintEffect } : { key, value, effect: taintEffect };
 }
 
-function labelChanges({ labels }: ClusterNode, wanted: boolean): NodePatch {
-  const path = `/metadata/labels/${trustedLabel.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+const labelPath = `/metadata/labels/${trustedLabel.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+
+function labelChanges({ labels }: Pick<ClusterNode, 'labels'>, wanted: boolean): NodePatch {
   const found = Object.hasOwn(labels, trustedLabel) ? labels[trustedLabel] : undefined;
   if (wanted && found !== 'true') {
     const isFirst = Object.keys(labels).length === 0;
@@ -133,12 +143,12 @@ function labelChanges({ labels }: ClusterNode, wanted: boolean): NodePatch {
       operations: [
         isFirst
           ? { op: 'add', path: '/metadata/labels', value: { [trustedLabel]: 'true' } }
-          : { op: 'add', path, value: 'true' },
+          : { op: 'add', path: labelPath, value: 'true' },
       ],
       actions: ['label_add'],
     };
   }
   if (!wanted && found !== undefined)
-    return { operations: [{ op: 'remove', path }], actions: ['label_remove'] };
+    return { operations: [{ op: 'remove', path: labelPath }], actions: ['label_remove'] };
   return nothingToDo;
 }

@@ -2,13 +2,13 @@ import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.
 import type { TaintKeys } from '../protocol/marks.ts';
 import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
 import { backOff } from './back-off.ts';
-import type { Breaker, HeldKey } from './breaker.ts';
+import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
 import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts';
 import { type KnownNode, knownNode } from './known-node.ts';
 import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
 import { hasSameMarks, type MarksOnNode, marksOn } from './marks-on-node.ts';
-import { type NodePatch, nodePatch, statusPatch } from './patch.ts';
+import { labelRemoval, type NodePatch, nodePatch, statusPatch } from './patch.ts';
 import {
   ClusterError,
   type ClusterEvent,
@@ -17,6 +17,7 @@ import {
   type ClusterWriter,
   type Committed,
   type Decisions,
+  type Hold,
 } from './ports.ts';
 import { WorkQueue } from './work-queue.ts';
 
@@ -104,6 +105,8 @@ export class Reconciler {
   #talesClosedUntil = Number.NEGATIVE_INFINITY;
   #failures = 0;
   #taleFailures = 0;
+  /** Nodes of which a write was refused since one succeeded. */
+  readonly #refused = new Set<string>();
   readonly #opening = new Set<string>();
   #doubted: readonly Doubt[] = [];
 
@@ -230,21 +233,30 @@ export class Reconciler {
       });
   }
 
+  /** At most once a second, and all at once: many values cost no more than one. */
   #open(at: number): void {
     const { breaker, decisions, report, now } = this.#parts;
-    for (const held of breaker.opened(at)) {
-      const key = JSON.stringify(held);
-      if (this.#opening.has(key)) continue;
-      this.#opening.add(key);
-      const { group, code, value } = held;
-      const kept = decisions
-        .hold({ group, code, value, at: now(), decision: 'open', by: null, reason: null })
-        .then(() =>
-          report.opened(held, breaker.failing(at).find((one) => isSameKey(one, held))?.waiting ?? 0),
-        )
-        .finally(() => this.#opening.delete(key));
-      this.#decided(kept);
-    }
+    const opened = breaker.opened(at).filter((held) => !this.#opening.has(keyOf(held)));
+    if (opened.length === 0) return;
+    for (const held of opened) this.#opening.add(keyOf(held));
+    const waiting = new Map(breaker.failing(at).map((one) => [keyOf(one), one.waiting]));
+    const kept = decisions
+      .hold(
+        ...opened.map(
+          ({ group, code, value }): Hold => ({
+            ...{ group, code, value, at: now() },
+            ...{ decision: 'open', by: null, reason: null },
+          }),
+        ),
+      )
+      .then(() => {
+        breaker.decide(decisions.holds(), at);
+        for (const held of opened) report.opened(held, waiting.get(keyOf(held)) ?? 0);
+      })
+      .finally(() => {
+        for (const held of opened) this.#opening.delete(keyOf(held));
+      });
+    this.#decided(kept);
   }
 
   #decided(work: Promise<void>): void {
@@ -279,7 +291,6 @@ export class Reconciler {
       const known = this.#knownOf(node);
       const { judged, marks } = this.#assess(node, known);
       if (!this.#parts.isLeader()) return false;
-      this.#open(monotonic());
       const wait = Math.max(known.notBefore, this.#closedUntil);
       if (monotonic() < wait) {
         known.dueAt = Math.min(known.dueAt, wait);
@@ -309,15 +320,19 @@ export class Reconciler {
     const isRight = spec.actions.length === 0 && status.actions.length === 0;
     const isTouched = known.left !== null && !hasSameMarks(there, known.left);
     known.left = there;
+    const asked = askedOf(marks);
     if (isRight) {
+      known.asked = asked;
+      known.putBackAt = null;
       known.dueAt = this.#nextLook(known, at);
       return true;
     }
-    if (isTouched) {
-      const until = this.#fought(node, known, there, spec, at);
-      if (until > at) {
-        known.notBefore = until;
-        known.dueAt = until;
+    if (isTouched && known.putBackAt === null) known.putBackAt = this.#fought(node, known, there, spec, at);
+    if (known.putBackAt !== null) {
+      if (takesTrust(spec)) known.putBackAt = Math.min(known.putBackAt, at + soonest);
+      // Attack: a kubelet edits its condition without end. A fight delays no verdict, and no edit prolongs the wait.
+      if (at < known.putBackAt && known.asked === asked) {
+        known.dueAt = known.putBackAt;
         return false;
       }
     } else if (isMinor(there, spec, marks)) {
@@ -331,14 +346,34 @@ export class Reconciler {
     let current = node;
     if (spec.actions.length > 0) {
       if (judged.drift !== null && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
-      current = await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
+      current = await this.#writeSpec(node, known, spec);
       this.#assess(current, known);
     }
     const later = statusPatch(current, marks.condition, now());
     if (later.actions.length > 0)
       await this.#write(known, later, () => writer.patchNodeStatus(node.name, later.operations));
+    known.asked = asked;
+    known.putBackAt = null;
     known.dueAt = this.#nextLook(known, monotonic());
     return true;
+  }
+
+  /** The label goes by itself where all together is refused: no object at its bound, and no storm of writes, keeps it. */
+  async #writeSpec(node: ClusterNode, known: KnownNode, spec: NodePatch): Promise<ClusterNode> {
+    const { writer } = this.#parts;
+    try {
+      return await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
+    } catch (error) {
+      if (!(error instanceof ClusterError) || !spec.actions.includes('label_remove')) throw error;
+      if (!['conflict', 'invalid', 'failed', 'forbidden'].includes(error.reason)) throw error;
+      const alone = labelRemoval(node);
+      await this.#write(known, alone, () => writer.patchNode(node.name, alone.operations)).catch(
+        (again: unknown) => {
+          if (!(again instanceof ClusterError)) throw again;
+        },
+      );
+      throw error;
+    }
   }
 
   async #write(
@@ -385,8 +420,7 @@ export class Reconciler {
     this.#tales.add(node.name);
     if (known.fights <= 2) return at;
     // What takes trust away is put back soon even in a fight; a fight must not load the API for all that.
-    const takesTrust = spec.actions.some((action) => action === 'label_remove' || action === 'taint_add');
-    return at + Math.min(takesTrust ? 5000 : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
+    return at + Math.min(takesTrust(spec) ? soonest : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
   }
 
   #nextLook({ steadiness }: KnownNode, at: number): number {
@@ -538,6 +572,7 @@ export class Reconciler {
 
   #answered(): void {
     this.#failures = 0;
+    this.#refused.clear();
     this.#parts.doubts.answered(true);
   }
 
@@ -551,7 +586,7 @@ export class Reconciler {
     if (error.reason === 'not_found') return;
     report.failed(error, name);
     const at = monotonic();
-    this.#closeAfter(error, at);
+    this.#closeAfter(error, at, name);
     const known = this.#known.get(name);
     if (known === undefined) return;
     known.failures += 1;
@@ -567,17 +602,22 @@ export class Reconciler {
     }
     report.failed(error, name);
     const at = monotonic();
-    this.#closeAfter(error, at);
+    this.#closeAfter(error, at, name);
     this.#taleFailures += 1;
     this.#talesClosedUntil = at + backOff(this.#taleFailures, random);
   }
 
   /** Retry-After stops all that writes, and so does an API that answers nobody. */
-  #closeAfter({ reason, retryAfter }: ClusterError, at: number): void {
+  #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string | null): void {
     const { doubts, random } = this.#parts;
     if (retryAfter !== null)
       this.#closedUntil = Math.max(this.#closedUntil, at + Math.min(longestRetryAfter, retryAfter));
     if (reason === 'conflict' || reason === 'invalid' || reason === 'not_found') return;
+    if (name !== null && (reason === 'failed' || reason === 'forbidden')) {
+      // Attack: a node makes its own object such that nothing can be written of it. It waits alone, and closes nothing.
+      this.#refused.add(name);
+      if (this.#refused.size < Math.max(failuresOfAll, this.#known.size / 10)) return;
+    }
     this.#failures += 1;
     doubts.answered(false);
     if (this.#failures >= failuresOfAll)
@@ -586,6 +626,18 @@ export class Reconciler {
         at + backOff(this.#failures - failuresOfAll + 1, random),
       );
   }
+}
+
+/** After which what takes trust away is put back, even in a fight. */
+const soonest = 5000;
+
+function takesTrust({ actions }: NodePatch): boolean {
+  return actions.some((action) => action === 'label_remove' || action === 'taint_add');
+}
+
+/** What a verdict asks for; in which words does not count. */
+function askedOf({ taints, label }: Marks): string {
+  return JSON.stringify([taints.map(({ key }) => key).sort(), label]);
 }
 
 /** For which our own write counts although the watch has not told it. */
@@ -608,10 +660,6 @@ function isMinor({ condition }: MarksOnNode, { actions }: NodePatch, marks: Mark
   return (
     actions.every((action) => action === 'taint_change') && condition?.status === marks.condition?.status
   );
-}
-
-function isSameKey(a: HeldKey, b: HeldKey): boolean {
-  return a.group === b.group && a.code === b.code && a.value === b.value;
 }
 
 function eventOf({ state, code, text }: JudgedNode): ClusterEvent {

@@ -13,6 +13,7 @@ export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
   const warnings = groups.flatMap((group, index) =>
     [
       ...ofReach(group, groups.slice(0, index)),
+      ...ofLabels(group),
       ...ofAspects(group),
       ...ofFreshness(group),
       ...ofGate(group),
@@ -32,6 +33,21 @@ function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located
   if (!nodes.every((glob) => hiding(glob) !== undefined)) return [];
   const name = hiding(nodes[0] ?? '')?.name;
   return [{ path: ['nodes'], text: `this group never applies: group ${name} above matches all its nodes` }];
+}
+
+/** Attack: a kubelet gives its own Node another label, and so moves to a group that asks for less. */
+function ofLabels({ labels }: PolicyGroup): Located[] {
+  return Object.keys(labels).flatMap((label) => {
+    if (isBeyondKubelets(label)) return [];
+    const text = `a kubelet can give its own Node the label ${label} or drop it, and so choose its group: choose by names, or by a label below node-restriction.kubernetes.io/`;
+    return [{ path: ['labels', label], text }];
+  });
+}
+
+/** What NodeRestriction keeps a kubelet from changing. */
+function isBeyondKubelets(label: string): boolean {
+  const [domain = ''] = label.split('/');
+  return label.includes('/') && /(^|\.)node-restriction\.kubernetes\.io$/.test(domain);
 }
 
 function ofAspects(group: PolicyGroup): Located[] {

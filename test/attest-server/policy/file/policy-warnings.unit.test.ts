@@ -54,6 +54,14 @@ describe('a policy that may not be what was meant', () => {
     ['gate: {timeout: 600}', ['4 groups.0.gate']],
     ['mode: label, require: [identity, boot], gate: {timeout: 600}', []],
     ['tpm: absent', []],
+    ['labels: {gpu: "true"}', ['4 groups.0.labels.gpu']],
+    ['labels: {topology.kubernetes.io/zone: a}', ['4 groups.0.labels.topology.kubernetes.io/zone']],
+    ['labels: {example.node-restriction.kubernetes.io/tier: a}', []],
+    ['labels: {node-restriction.kubernetes.io/tier: a}', []],
+    [
+      'labels: {notnode-restriction.kubernetes.io/tier: a}',
+      ['4 groups.0.labels.notnode-restriction.kubernetes.io/tier'],
+    ],
   ] as const;
   for (const [fields, warnings] of table)
     it(`${warnings.length === 0 ? 'passes without a word' : 'is warned of'}: ${fields}`, () =>
