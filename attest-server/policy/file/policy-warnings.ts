@@ -44,11 +44,26 @@ function ofLabels({ labels }: PolicyGroup): Located[] {
   });
 }
 
-/** What NodeRestriction keeps a kubelet from changing. */
+/** What NodeRestriction keeps a kubelet from changing: labels of Kubernetes but those that kubelets have for themselves. */
 function isBeyondKubelets(label: string): boolean {
-  const [domain = ''] = label.split('/');
-  return label.includes('/') && /(^|\.)node-restriction\.kubernetes\.io$/.test(domain);
+  const domain = label.slice(0, Math.max(0, label.indexOf('/')));
+  const isBelow = (wide: string) => domain === wide || domain.endsWith(`.${wide}`);
+  if (isBelow('node-restriction.kubernetes.io')) return true;
+  if (!isBelow('kubernetes.io') && !isBelow('k8s.io')) return false;
+  return !ofKubelets.some((own) => label === own || isBelow(own));
 }
+
+const ofKubelets = [
+  ...['kubelet.kubernetes.io', 'node.kubernetes.io'],
+  ...['hostname', 'os', 'arch', 'instance-type'].flatMap((name) => [
+    `kubernetes.io/${name}`,
+    `beta.kubernetes.io/${name}`,
+  ]),
+  ...['topology.kubernetes.io', 'failure-domain.beta.kubernetes.io'].flatMap((domain) => [
+    `${domain}/zone`,
+    `${domain}/region`,
+  ]),
+];
 
 function ofAspects(group: PolicyGroup): Located[] {
   if (group.tpm === 'absent') return [];
