@@ -10,6 +10,7 @@ export interface NodePatch {
   readonly actions: readonly MarkAction[];
 }
 
+const versionPath = '/metadata/resourceVersion';
 const nothingToDo: NodePatch = { operations: [], actions: [] };
 
 /**
@@ -31,12 +32,25 @@ export function nodePatch(
 }
 
 /** Takes the label away and tests nothing but the label: it has no position that another write could move. */
-export function labelRemoval({ labels }: ClusterNode): NodePatch {
+export function labelRemoval({ labels }: Pick<ClusterNode, 'labels'>): NodePatch {
   const { operations, actions } = labelChanges({ labels }, false);
   return {
     operations: [{ op: 'test', path: labelPath, value: labels[trustedLabel] }, ...operations],
     actions,
   };
+}
+
+/**
+ * The same without a test of the version, for an object that others write without end: each position is tested by its key,
+ * and a list is only made where there still is none.
+ */
+export function withoutVersion({ operations, actions }: NodePatch): NodePatch {
+  const made = operations.filter(
+    ({ op, path }) => op === 'add' && ['/spec/taints', '/metadata/labels'].includes(path),
+  );
+  const rest = operations.filter(({ op, path }) => op !== 'test' || path !== versionPath);
+  const none = made.map(({ path }): PatchOperation => ({ op: 'test', path, value: null }));
+  return { operations: [...none, ...rest], actions };
 }
 
 /** Makes the condition what it is to be; a part of the Node that is patched apart. @param at milliseconds since the epoch */
@@ -83,7 +97,7 @@ export function seconds(at: number): string {
 }
 
 function sameVersion({ resourceVersion }: ClusterNode): readonly PatchOperation[] {
-  return [{ op: 'test', path: '/metadata/resourceVersion', value: resourceVersion }];
+  return [{ op: 'test', path: versionPath, value: resourceVersion }];
 }
 
 /** Nothing at a position is touched that is not ours there. */

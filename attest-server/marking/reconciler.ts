@@ -8,7 +8,7 @@ import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts'
 import { type KnownNode, knownNode } from './known-node.ts';
 import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
 import { hasSameMarks, type MarksOnNode, marksOn } from './marks-on-node.ts';
-import { labelRemoval, type NodePatch, nodePatch, statusPatch } from './patch.ts';
+import { labelRemoval, type NodePatch, nodePatch, statusPatch, withoutVersion } from './patch.ts';
 import {
   ClusterError,
   type ClusterEvent,
@@ -358,20 +358,30 @@ export class Reconciler {
     return true;
   }
 
-  /** The label goes by itself where all together is refused: no object at its bound, and no storm of writes, keeps it. */
-  async #writeSpec(node: ClusterNode, known: KnownNode, spec: NodePatch): Promise<ClusterNode> {
+  /**
+   * Attack: a kubelet writes its own Node without end, or makes it as large as it may be. What takes trust away is
+   * written all the same, and the label goes by itself where all together is refused.
+   */
+  async #writeSpec(
+    { name, labels }: Pick<ClusterNode, 'name' | 'labels'>,
+    known: KnownNode,
+    spec: NodePatch,
+  ) {
     const { writer } = this.#parts;
+    const write = (patch: NodePatch) =>
+      this.#write(known, patch, () => writer.patchNode(name, patch.operations));
     try {
-      return await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
+      return await write(spec);
     } catch (error) {
-      if (!(error instanceof ClusterError) || !spec.actions.includes('label_remove')) throw error;
-      if (!['conflict', 'invalid', 'failed', 'forbidden'].includes(error.reason)) throw error;
-      const alone = labelRemoval(node);
-      await this.#write(known, alone, () => writer.patchNode(node.name, alone.operations)).catch(
-        (again: unknown) => {
-          if (!(again instanceof ClusterError)) throw again;
-        },
-      );
+      if (!(error instanceof ClusterError) || !takesTrust(spec)) throw error;
+      const { reason } = error;
+      if (reason === 'conflict' || reason === 'invalid') {
+        const done = await write(withoutVersion(spec)).catch(noSuccess);
+        if (done !== null) return done;
+      }
+      const isAnswered = ['conflict', 'invalid', 'failed', 'forbidden'].includes(reason);
+      if (isAnswered && spec.actions.includes('label_remove'))
+        await write(labelRemoval({ labels })).catch(noSuccess);
       throw error;
     }
   }
@@ -630,6 +640,11 @@ export class Reconciler {
 
 /** After which what takes trust away is put back, even in a fight. */
 const soonest = 5000;
+
+function noSuccess(error: unknown): null {
+  if (error instanceof ClusterError) return null;
+  throw error;
+}
 
 function takesTrust({ actions }: NodePatch): boolean {
   return actions.some((action) => action === 'label_remove' || action === 'taint_add');

@@ -207,6 +207,26 @@ describe('the reconciler', () => {
     }
   });
 
+  it('taints a Node that its kubelet writes without end, and keeps what others wrote meanwhile (row 65)', async () => {
+    const marked = await marking();
+    let writes = 0;
+    marked.cluster.before = (request, node) => {
+      if (request !== 'patch' || node !== name) return;
+      writes += 1;
+      marked.cluster.change(name, ({ spec, status }) => {
+        status.conditions = [{ type: 'Ready', status: 'True', message: `${writes}` }];
+        if (writes === 1) spec.taints = [{ key: 'theirs', effect: 'NoExecute' }];
+      });
+    };
+    marked.commit(name, failed);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.deepEqual(marked.cluster.taintsOf(name), [
+      'theirs:NoExecute',
+      'assay.dev/untrusted=counter_rollback:NoSchedule',
+    ]);
+  });
+
   it('closes nothing for other nodes where all writes of one are refused', async () => {
     const marked = await marking();
     marked.cluster.before = (request, node) => {
@@ -223,10 +243,10 @@ describe('the reconciler', () => {
   it('keeps all that it decides of many values in one step', async () => {
     const marked = await marking({ nodes: 100 });
     let steps = 0;
-    const { hold } = marked.decisions;
+    const hold = marked.decisions.hold.bind(marked.decisions);
     marked.decisions.hold = (...holds) => {
       steps += 1;
-      return hold.apply(marked.decisions, holds);
+      return hold(...holds);
     };
     for (let i = 1; i <= 100; i++) marked.commit(`node-${i}`, { ...drift, value: `initrd sha256:${i}` });
     await marked.settle();
@@ -280,6 +300,8 @@ describe('the reconciler', () => {
 
   it('reads the Node again where it changed meanwhile, however often (a storm of conflicts)', async () => {
     const marked = await marking();
+    marked.commit(name, failed);
+    await marked.settle();
     let storm = 3;
     marked.cluster.before = (request) => {
       if (request !== 'patch' || storm-- <= 0) return;
@@ -290,9 +312,9 @@ describe('the reconciler', () => {
       });
       marked.cluster.isWatching = true;
     };
-    marked.commit(name, failed);
+    marked.commit(name, trusted);
     await reconciled(marked);
-    assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/untrusted=counter_rollback:NoSchedule']);
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
     assert.equal(marked.cluster.labelOf(name, 'theirs'), '0');
     assert.equal(
       marked.told.some((one) => one.startsWith('tampered')),
