@@ -83,6 +83,7 @@ const peaceAfter = 600_000;
 const longestRetryAfter = 600_000;
 /** Failures in a row after which all writing waits. */
 const failuresOfAll = 3;
+const openEvery = 1000;
 /** Events of one Node that wait to be told. */
 const mostEvents = 4;
 
@@ -107,6 +108,7 @@ export class Reconciler {
   #taleFailures = 0;
   /** Nodes of which a write was refused since one succeeded. */
   readonly #refused = new Set<string>();
+  #openedAt = Number.NEGATIVE_INFINITY;
   readonly #opening = new Set<string>();
   #doubted: readonly Doubt[] = [];
 
@@ -233,11 +235,12 @@ export class Reconciler {
       });
   }
 
-  /** At most once a second, and all at once: many values cost no more than one. */
+  /** At once, and then what there is once a second: thousands of values cost little more than one. */
   #open(at: number): void {
     const { breaker, decisions, report, now } = this.#parts;
     const opened = breaker.opened(at).filter((held) => !this.#opening.has(keyOf(held)));
     if (opened.length === 0) return;
+    this.#openedAt = at;
     for (const held of opened) this.#opening.add(keyOf(held));
     const waiting = new Map(breaker.failing(at).map((one) => [keyOf(one), one.waiting]));
     const kept = decisions
@@ -291,6 +294,7 @@ export class Reconciler {
       const known = this.#knownOf(node);
       const { judged, marks } = this.#assess(node, known);
       if (!this.#parts.isLeader()) return false;
+      if (monotonic() >= this.#openedAt + openEvery) this.#open(monotonic());
       const wait = Math.max(known.notBefore, this.#closedUntil);
       if (monotonic() < wait) {
         known.dueAt = Math.min(known.dueAt, wait);
@@ -345,7 +349,9 @@ export class Reconciler {
     }
     let current = node;
     if (spec.actions.length > 0) {
-      if (judged.drift !== null && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
+      // A Node that was made anew gets a taint for that, also while the one of its drift waits.
+      const isDue = judged.drift !== null && breaker.delayOf(node.name, at) === null;
+      if (isDue && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
       current = await this.#writeSpec(node, known, spec);
       this.#assess(current, known);
     }

@@ -489,6 +489,22 @@ describe('the reconciler', () => {
     assert.ok(user < 10_000_000, `${user / 1e6} s`);
   });
 
+  it('holds the taint of drift also where a Node is made anew, which carries another one until its proof', async () => {
+    const marked = await marking({ nodes: 30 });
+    for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    const tainted = marked.tainted();
+    assert.equal(tainted.length, 3);
+    for (let i = 1; i <= 30; i++) {
+      if (tainted.includes(`node-${i}`)) continue;
+      marked.cluster.delete(`node-${i}`);
+      marked.cluster.create(`node-${i}`, { createdAt: today + marked.at });
+    }
+    await marked.pass(60_000);
+    assert.deepEqual(marked.tainted(), tainted);
+    assert.deepEqual(marked.cluster.taintsOf('node-30'), ['assay.dev/reproving:NoSchedule']);
+  });
+
   it('removes taints while the breaker is open', async () => {
     const marked = await marking({ nodes: 30 });
     for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
