@@ -16,18 +16,25 @@ const taint = z.preprocess(
   }),
 );
 
+/** Attack: a kubelet writes something of its Node so long that nobody reads it, and is marked no more. */
+const clipped = z
+  .string()
+  .nullish()
+  .transform((value) => (value ?? '').slice(0, 4096));
+const clippedOrNone = z
+  .string()
+  .transform((value) => value.slice(0, 4096))
+  .exactOptional();
+
 const condition = z.preprocess(
   withoutNull,
   z.object({
-    type: text,
-    status: text,
-    reason: text.exactOptional(),
-    message: z
-      .string()
-      .transform((value) => value.slice(0, 4096))
-      .exactOptional(),
-    lastTransitionTime: text.exactOptional(),
-    lastHeartbeatTime: text.exactOptional(),
+    type: clipped,
+    status: clipped,
+    reason: clippedOrNone,
+    message: clippedOrNone,
+    lastTransitionTime: clippedOrNone,
+    lastHeartbeatTime: clippedOrNone,
   }),
 );
 
@@ -41,11 +48,11 @@ const metadata = z.object({
 
 const node = z.object({
   metadata,
-  spec: z.object({ taints: z.array(taint).max(1024).nullish(), providerID: text.nullish() }).nullish(),
+  spec: z.object({ taints: z.array(taint).nullish(), providerID: clipped }).nullish(),
   status: z
     .object({
-      conditions: z.array(condition).max(1024).nullish(),
-      nodeInfo: z.object({ systemUUID: text.nullish() }).nullish(),
+      conditions: z.array(condition).nullish(),
+      nodeInfo: z.object({ systemUUID: clipped }).nullish(),
     })
     .nullish(),
 });

@@ -129,10 +129,10 @@ export class Breaker {
   /** Holds without a node for a whole window. One that a person wants stays. */
   ended(at: number): readonly Hold[] {
     const ended: Hold[] = [];
+    if (this.#holds.size === 0) return ended;
+    const failing = new Set([...this.#groups.values()].flatMap(keysOf));
     for (const known of this.#holds.values()) {
-      const nodes = this.#groups.get(known.hold.group)?.nodes.values() ?? [];
-      const key = keyOf(known.hold);
-      const isEmpty = ![...nodes].some((node) => node.key === key);
+      const isEmpty = !failing.has(keyOf(known.hold));
       known.emptySince = isEmpty ? (known.emptySince ?? at) : null;
       if (known.emptySince === null || known.hold.decision === 'held') continue;
       if (at - known.emptySince >= breakerWindow) ended.push(known.hold);
@@ -268,6 +268,10 @@ interface Decided {
   readonly opened: readonly HeldKey[];
   /** It holds until then, if nothing happens. */
   readonly until: number;
+}
+
+function keysOf({ nodes }: Group): readonly string[] {
+  return [...nodes.values()].flatMap(({ key }) => key ?? []);
 }
 
 export function keyOf({ group, code, value }: HeldKey): string {

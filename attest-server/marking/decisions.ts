@@ -152,8 +152,18 @@ class LoadedDecisions implements KeptDecisions {
   endDue(): Promise<void> {
     return this.#oneByOne(async () => {
       for (const { node, until } of [...this.#exemptions.values()])
-        if (until <= this.#now()) await this.#end(node, 'server', { reason: 'its time is over' });
+        if (until <= this.#now()) await this.#endOver(node);
     });
+  }
+
+  /** It counts no more, also where that cannot be stored. */
+  async #endOver(node: string): Promise<void> {
+    try {
+      await this.#end(node, 'server', { reason: 'its time is over' });
+    } catch (error) {
+      this.#tell(node);
+      throw error;
+    }
   }
 
   async #end(node: string, by: string, detail: AuditEvent['detail']): Promise<void> {
@@ -163,16 +173,16 @@ class LoadedDecisions implements KeptDecisions {
   }
 
   // In force at once: while it cannot be stored it holds all the more.
-  async hold(hold: Hold): Promise<void> {
-    const key = keyOf(hold);
-    if (this.#holds.has(key)) return;
-    this.#holds.set(key, hold);
+  async hold(...holds: readonly Hold[]): Promise<void> {
+    const fresh = holds.filter((hold) => !this.#holds.has(keyOf(hold)));
+    if (fresh.length === 0) return;
+    for (const hold of fresh) this.#holds.set(keyOf(hold), hold);
     this.#tell(null);
     await this.#oneByOne(async () => {
-      const kept = this.#holds.get(key);
-      if (kept === undefined) return;
-      const audit = this.#holdEvent('server', 'breaker.open', kept, {});
-      await this.#store.saveHolds([{ hold: kept, audit }]);
+      const kept = fresh.flatMap((hold) => this.#holds.get(keyOf(hold)) ?? []);
+      await this.#store.saveHolds(
+        kept.map((hold) => ({ hold, audit: this.#holdEvent('server', 'breaker.open', hold, {}) })),
+      );
     });
   }
 

@@ -26,6 +26,10 @@ export interface KnownNode {
   foughtAt: number;
   /** When somebody last changed our marks, by the clock of the wall; null: nobody did. */
   tamperedAt: number | null;
+  /** When the marks that somebody changed are put back; null where nobody did. */
+  putBackAt: number | null;
+  /** What was asked for when it last had what was asked; null before. */
+  asked: string | null;
   /** What its NodeAttestation says; null: it is not known that there is one. */
   attestedAs: string | null;
   attestDueAt: number;
@@ -48,6 +52,8 @@ export function knownNode(uid: string): KnownNode {
     fights: 0,
     foughtAt: Number.NEGATIVE_INFINITY,
     tamperedAt: null,
+    putBackAt: null,
+    asked: null,
     attestedAs: null,
     attestDueAt: Number.NEGATIVE_INFINITY,
     events: [],

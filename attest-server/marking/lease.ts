@@ -17,6 +17,8 @@ export interface LeaseParts {
 /** Seconds for which a server that says nothing more keeps it; milliseconds between two renewals. */
 const durationSeconds = 30;
 export const renewEvery = 10_000;
+/** A lease of a hundred years would end all marking: whoever says nothing for so long has it no more. */
+const longestSeconds = 600;
 /** Without an answer for so long it counts as lost here, before another server may take it. */
 const surely = 20_000;
 
@@ -79,7 +81,7 @@ export class Lease {
       if (!isSame) this.#movedAt = asked;
       this.#seen = found;
       this.#renewedAt = Number.NEGATIVE_INFINITY;
-      if (asked - this.#movedAt < found.durationSeconds * 1000) return;
+      if (asked - this.#movedAt < Math.min(found.durationSeconds, longestSeconds) * 1000) return;
     }
     const at = microseconds(now());
     this.#seen = await writer.writeLease({

@@ -44,7 +44,7 @@ export interface Circumstances {
 export function marksFor(judged: JudgedNode, node: ClusterNode, by: Circumstances): Marks {
   const there = marksOn(node, by.keys);
   const { mode } = judged.group;
-  const wanted: Wanted = mode === 'observe' ? nothing : { ...wantedOf(judged, node, there, by) };
+  const wanted = withKept(mode === 'observe' ? nothing : wantedOf(judged, node, there, by), node, there, by);
   const condition = mode === 'observe' ? null : conditionOf(judged, by);
   const spared = sparedAs(node, by.ownNode);
   if (by.paused) {
@@ -59,7 +59,7 @@ export function marksFor(judged: JudgedNode, node: ClusterNode, by: Circumstance
   if (spared !== null)
     return {
       // What it got as a worker goes as a worker's does: a label that comes later frees nobody.
-      taints: there.taints.filter(({ key }) => wanted.taints.some((taint) => taint.key === key)),
+      taints: wanted.taints.length > 0 ? there.taints : [],
       label: false,
       condition: null,
       suppressed: wanted.taints.length > 0 || wanted.label ? spared : null,
@@ -80,9 +80,18 @@ function wantedOf(judged: JudgedNode, node: ClusterNode, there: MarksOnNode, by:
   const settling = judged.state === 'trusted' && by.isSettling ? 'settling' : null;
   if (judged.group.mode !== 'enforce') return { taints: [], label, suppressed: settling };
   const { taints, suppressed } = taintsOf(judged, node, there, by);
-  const kept = keptForAutoscaler(node, there, by.keys).filter(({ key }) => !has(taints, key));
-  if (kept.length === 0) return { taints, label, suppressed };
-  return { taints: [...taints, ...kept], label, suppressed: suppressed ?? 'autoscaler' };
+  return { taints, label, suppressed };
+}
+
+/** In each mode: an autoscaler that finds its startup taint gone leaves the machine unusable. */
+function withKept(wanted: Wanted, node: ClusterNode, there: MarksOnNode, { keys }: Circumstances): Wanted {
+  const kept = keptForAutoscaler(node, there, keys).filter(({ key }) => !has(wanted.taints, key));
+  if (kept.length === 0) return wanted;
+  return {
+    ...wanted,
+    taints: [...wanted.taints, ...kept],
+    suppressed: wanted.suppressed ?? 'autoscaler',
+  };
 }
 
 function taintsOf(

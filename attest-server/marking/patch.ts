@@ -10,6 +10,7 @@ export interface NodePatch {
   readonly actions: readonly MarkAction[];
 }
 
+const versionPath = '/metadata/resourceVersion';
 const nothingToDo: NodePatch = { operations: [], actions: [] };
 
 /**
@@ -28,6 +29,28 @@ export function nodePatch(
   return actions.length === 0
     ? nothingToDo
     : { operations: [...sameVersion(node), ...taints.operations, ...label.operations], actions };
+}
+
+/** Takes the label away and tests nothing but the label: it has no position that another write could move. */
+export function labelRemoval({ labels }: Pick<ClusterNode, 'labels'>): NodePatch {
+  const { operations, actions } = labelChanges({ labels }, false);
+  return {
+    operations: [{ op: 'test', path: labelPath, value: labels[trustedLabel] }, ...operations],
+    actions,
+  };
+}
+
+/**
+ * The same without a test of the version, for an object that others write without end: each position is tested by its key,
+ * and a list is only made where there still is none.
+ */
+export function withoutVersion({ operations, actions }: NodePatch): NodePatch {
+  const made = operations.filter(
+    ({ op, path }) => op === 'add' && ['/spec/taints', '/metadata/labels'].includes(path),
+  );
+  const rest = operations.filter(({ op, path }) => op !== 'test' || path !== versionPath);
+  const none = made.map(({ path }): PatchOperation => ({ op: 'test', path, value: null }));
+  return { operations: [...none, ...rest], actions };
 }
 
 /** Makes the condition what it is to be; a part of the Node that is patched apart. @param at milliseconds since the epoch */
@@ -74,7 +97,7 @@ export function seconds(at: number): string {
 }
 
 function sameVersion({ resourceVersion }: ClusterNode): readonly PatchOperation[] {
-  return [{ op: 'test', path: '/metadata/resourceVersion', value: resourceVersion }];
+  return [{ op: 'test', path: versionPath, value: resourceVersion }];
 }
 
 /** Nothing at a position is touched that is not ours there. */
@@ -124,8 +147,9 @@ function taintOf({ key, value }: MarkTaint): Readonly<Record<string, string>> {
   return value === '' ? { key, effect: taintEffect } : { key, value, effect: taintEffect };
 }
 
-function labelChanges({ labels }: ClusterNode, wanted: boolean): NodePatch {
-  const path = `/metadata/labels/${trustedLabel.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+const labelPath = `/metadata/labels/${trustedLabel.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+
+function labelChanges({ labels }: Pick<ClusterNode, 'labels'>, wanted: boolean): NodePatch {
   const found = Object.hasOwn(labels, trustedLabel) ? labels[trustedLabel] : undefined;
   if (wanted && found !== 'true') {
     const isFirst = Object.keys(labels).length === 0;
@@ -133,12 +157,12 @@ function labelChanges({ labels }: ClusterNode, wanted: boolean): NodePatch {
       operations: [
         isFirst
           ? { op: 'add', path: '/metadata/labels', value: { [trustedLabel]: 'true' } }
-          : { op: 'add', path, value: 'true' },
+          : { op: 'add', path: labelPath, value: 'true' },
       ],
       actions: ['label_add'],
     };
   }
   if (!wanted && found !== undefined)
-    return { operations: [{ op: 'remove', path }], actions: ['label_remove'] };
+    return { operations: [{ op: 'remove', path: labelPath }], actions: ['label_remove'] };
   return nothingToDo;
 }

@@ -171,8 +171,8 @@ export interface Decisions {
   /** Null where there is none, or it has ended. */
   exemption(node: string): Exemption | null;
   holds(): readonly Hold[];
-  /** Opens one: from now on `holds` has it, and it is kept. */
-  hold(hold: Hold): Promise<void>;
+  /** Opens them: from now on `holds` has them, and they are kept. */
+  hold(...holds: readonly Hold[]): Promise<void>;
   /** Ends those that hold no node any more. */
   end(holds: readonly Hold[]): Promise<void>;
   /** Told of each decision, also where one ended by itself. @param node null: it is about many */

@@ -1,14 +1,14 @@
-import { type Doubt, delays, type EnforcementAction, type Suppression } from '../protocol/marking.ts';
+import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
 import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
 import { backOff } from './back-off.ts';
-import type { Breaker, HeldKey } from './breaker.ts';
+import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
 import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts';
 import { type KnownNode, knownNode } from './known-node.ts';
 import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
 import { hasSameMarks, type MarksOnNode, marksOn, taintText } from './marks-on-node.ts';
-import { type NodePatch, nodePatch, statusPatch } from './patch.ts';
+import { labelRemoval, type NodePatch, nodePatch, statusPatch, withoutVersion } from './patch.ts';
 import {
   ClusterError,
   type ClusterEvent,
@@ -17,6 +17,7 @@ import {
   type ClusterWriter,
   type Committed,
   type Decisions,
+  type Hold,
 } from './ports.ts';
 import { WorkQueue } from './work-queue.ts';
 
@@ -82,6 +83,7 @@ const peaceAfter = 600_000;
 const longestRetryAfter = 600_000;
 /** Failures in a row after which all writing waits. */
 const failuresOfAll = 3;
+const openEvery = 1000;
 /** Events of one Node that wait to be told. */
 const mostEvents = 4;
 
@@ -104,6 +106,9 @@ export class Reconciler {
   #talesClosedUntil = Number.NEGATIVE_INFINITY;
   #failures = 0;
   #taleFailures = 0;
+  /** Nodes of which a write was refused since one succeeded. */
+  readonly #refused = new Set<string>();
+  #openedAt = Number.NEGATIVE_INFINITY;
   readonly #opening = new Set<string>();
   #doubted: readonly Doubt[] = [];
 
@@ -234,21 +239,31 @@ export class Reconciler {
       });
   }
 
+  /** At once, and then what there is once a second: thousands of values cost little more than one. */
   #open(at: number): void {
     const { breaker, decisions, report, now } = this.#parts;
-    for (const held of breaker.opened(at)) {
-      const key = JSON.stringify(held);
-      if (this.#opening.has(key)) continue;
-      this.#opening.add(key);
-      const { group, code, value } = held;
-      const kept = decisions
-        .hold({ group, code, value, at: now(), decision: 'open', by: null, reason: null })
-        .then(() =>
-          report.opened(held, breaker.failing(at).find((one) => isSameKey(one, held))?.waiting ?? 0),
-        )
-        .finally(() => this.#opening.delete(key));
-      this.#decided(kept);
-    }
+    const opened = breaker.opened(at).filter((held) => !this.#opening.has(keyOf(held)));
+    if (opened.length === 0) return;
+    this.#openedAt = at;
+    for (const held of opened) this.#opening.add(keyOf(held));
+    const waiting = new Map(breaker.failing(at).map((one) => [keyOf(one), one.waiting]));
+    const kept = decisions
+      .hold(
+        ...opened.map(
+          ({ group, code, value }): Hold => ({
+            ...{ group, code, value, at: now() },
+            ...{ decision: 'open', by: null, reason: null },
+          }),
+        ),
+      )
+      .then(() => {
+        breaker.decide(decisions.holds(), at);
+        for (const held of opened) report.opened(held, waiting.get(keyOf(held)) ?? 0);
+      })
+      .finally(() => {
+        for (const held of opened) this.#opening.delete(keyOf(held));
+      });
+    this.#decided(kept);
   }
 
   #decided(work: Promise<void>): void {
@@ -283,7 +298,7 @@ export class Reconciler {
       const known = this.#knownOf(node);
       const { judged, marks } = this.#assess(node, known);
       if (!this.#parts.isLeader()) return false;
-      this.#open(monotonic());
+      if (monotonic() >= this.#openedAt + openEvery) this.#open(monotonic());
       const wait = Math.max(known.notBefore, this.#closedUntil);
       if (monotonic() < wait) {
         known.dueAt = Math.min(known.dueAt, wait);
@@ -313,15 +328,19 @@ export class Reconciler {
     const isRight = spec.actions.length === 0 && status.actions.length === 0;
     const isTouched = known.left !== null && !hasSameMarks(there, known.left);
     known.left = there;
+    const asked = askedOf(marks);
     if (isRight) {
+      known.asked = asked;
+      known.putBackAt = null;
       known.dueAt = this.#nextLook(known, at);
       return true;
     }
-    if (isTouched) {
-      const until = this.#fought(node, known, there, spec, at);
-      if (until > at) {
-        known.notBefore = until;
-        known.dueAt = until;
+    if (isTouched && known.putBackAt === null) known.putBackAt = this.#fought(node, known, there, spec, at);
+    if (known.putBackAt !== null) {
+      if (takesTrust(spec)) known.putBackAt = Math.min(known.putBackAt, at + soonest);
+      // Attack: a kubelet edits its condition without end. A fight delays no verdict, and no edit prolongs the wait.
+      if (at < known.putBackAt && known.asked === asked) {
+        known.dueAt = known.putBackAt;
         return false;
       }
     } else if (isMinor(there, spec, marks)) {
@@ -336,16 +355,46 @@ export class Reconciler {
     if (spec.actions.length > 0) {
       // No taint of drift is what a Node gets before its first proof, or anew while its own is held back.
       const isOfDrift = judged.drift !== null && (judged.state === 'untrusted' || judged.isReproving);
-      const isHeld = delays.some((delay) => delay === marks.suppressed);
-      if (isOfDrift && !isHeld && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
-      current = await this.#write(known, spec, () => writer.patchNode(node.name, spec.operations));
+      const isDue = isOfDrift && breaker.delayOf(node.name, at) === null;
+      if (isDue && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
+      current = await this.#writeSpec(node, known, spec);
       this.#assess(current, known);
     }
     const later = statusPatch(current, marks.condition, now());
     if (later.actions.length > 0)
       await this.#write(known, later, () => writer.patchNodeStatus(node.name, later.operations));
+    known.asked = asked;
+    known.putBackAt = null;
     known.dueAt = this.#nextLook(known, monotonic());
     return true;
+  }
+
+  /**
+   * Attack: a kubelet writes its own Node without end, or makes it as large as it may be. What takes trust away is
+   * written all the same, and the label goes by itself where all together is refused.
+   */
+  async #writeSpec(
+    { name, labels }: Pick<ClusterNode, 'name' | 'labels'>,
+    known: KnownNode,
+    spec: NodePatch,
+  ) {
+    const { writer } = this.#parts;
+    const write = (patch: NodePatch) =>
+      this.#write(known, patch, () => writer.patchNode(name, patch.operations));
+    try {
+      return await write(spec);
+    } catch (error) {
+      if (!(error instanceof ClusterError) || !takesTrust(spec)) throw error;
+      const { reason } = error;
+      if (reason === 'conflict' || reason === 'invalid') {
+        const done = await write(withoutVersion(spec)).catch(noSuccess);
+        if (done !== null) return done;
+      }
+      const isAnswered = ['conflict', 'invalid', 'failed', 'forbidden'].includes(reason);
+      if (isAnswered && spec.actions.includes('label_remove'))
+        await write(labelRemoval({ labels })).catch(noSuccess);
+      throw error;
+    }
   }
 
   async #write(
@@ -393,8 +442,7 @@ export class Reconciler {
     this.#tales.add(node.name);
     if (known.fights <= 2) return at;
     // What takes trust away is put back soon even in a fight; a fight must not load the API for all that.
-    const takesTrust = spec.actions.some((action) => action === 'label_remove' || action === 'taint_add');
-    return at + Math.min(takesTrust ? 5000 : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
+    return at + Math.min(takesTrust(spec) ? soonest : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
   }
 
   #nextLook({ steadiness }: KnownNode, at: number): number {
@@ -546,6 +594,7 @@ export class Reconciler {
 
   #answered(): void {
     this.#failures = 0;
+    this.#refused.clear();
     this.#parts.doubts.answered(true);
   }
 
@@ -559,7 +608,7 @@ export class Reconciler {
     if (error.reason === 'not_found') return;
     report.failed(error, name);
     const at = monotonic();
-    this.#closeAfter(error, at);
+    this.#closeAfter(error, at, name);
     const known = this.#known.get(name);
     if (known === undefined) return;
     known.failures += 1;
@@ -575,17 +624,22 @@ export class Reconciler {
     }
     report.failed(error, name);
     const at = monotonic();
-    this.#closeAfter(error, at);
+    this.#closeAfter(error, at, name);
     this.#taleFailures += 1;
     this.#talesClosedUntil = at + backOff(this.#taleFailures, random);
   }
 
   /** Retry-After stops all that writes, and so does an API that answers nobody. */
-  #closeAfter({ reason, retryAfter }: ClusterError, at: number): void {
+  #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string | null): void {
     const { doubts, random } = this.#parts;
     if (retryAfter !== null)
       this.#closedUntil = Math.max(this.#closedUntil, at + Math.min(longestRetryAfter, retryAfter));
     if (reason === 'conflict' || reason === 'invalid' || reason === 'not_found') return;
+    if (name !== null && (reason === 'failed' || reason === 'forbidden')) {
+      // Attack: a node makes its own object such that nothing can be written of it. It waits alone, and closes nothing.
+      this.#refused.add(name);
+      if (this.#refused.size < Math.max(failuresOfAll, this.#known.size / 10)) return;
+    }
     this.#failures += 1;
     doubts.answered(false);
     if (this.#failures >= failuresOfAll)
@@ -594,6 +648,23 @@ export class Reconciler {
         at + backOff(this.#failures - failuresOfAll + 1, random),
       );
   }
+}
+
+/** After which what takes trust away is put back, even in a fight. */
+const soonest = 5000;
+
+function noSuccess(error: unknown): null {
+  if (error instanceof ClusterError) return null;
+  throw error;
+}
+
+function takesTrust({ actions }: NodePatch): boolean {
+  return actions.some((action) => action === 'label_remove' || action === 'taint_add');
+}
+
+/** What a verdict asks for; in which words does not count. */
+function askedOf({ taints, label }: Marks): string {
+  return JSON.stringify([taints.map(({ key }) => key).sort(), label]);
 }
 
 /** For which our own write counts although the watch has not told it. */
@@ -616,10 +687,6 @@ function isMinor({ condition }: MarksOnNode, { actions }: NodePatch, marks: Mark
   return (
     actions.every((action) => action === 'taint_change') && condition?.status === marks.condition?.status
   );
-}
-
-function isSameKey(a: HeldKey, b: HeldKey): boolean {
-  return a.group === b.group && a.code === b.code && a.value === b.value;
 }
 
 function eventOf({ state, code, text }: JudgedNode): ClusterEvent {

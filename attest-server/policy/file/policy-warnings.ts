@@ -13,6 +13,7 @@ export function warningsOf({ groups }: Pick<Policy, 'groups'>): Located[] {
   const warnings = groups.flatMap((group, index) =>
     [
       ...ofReach(group, groups.slice(0, index)),
+      ...ofLabels(group),
       ...ofAspects(group),
       ...ofFreshness(group),
       ...ofGate(group),
@@ -33,6 +34,36 @@ function ofReach({ nodes }: PolicyGroup, above: readonly PolicyGroup[]): Located
   const name = hiding(nodes[0] ?? '')?.name;
   return [{ path: ['nodes'], text: `this group never applies: group ${name} above matches all its nodes` }];
 }
+
+/** Attack: a kubelet gives its own Node another label, and so moves to a group that asks for less. */
+function ofLabels({ labels }: PolicyGroup): Located[] {
+  return Object.keys(labels).flatMap((label) => {
+    if (isBeyondKubelets(label)) return [];
+    const text = `a kubelet can give its own Node the label ${label} or drop it, and so choose its group: choose by names, or by a label below node-restriction.kubernetes.io/`;
+    return [{ path: ['labels', label], text }];
+  });
+}
+
+/** What NodeRestriction keeps a kubelet from changing: labels of Kubernetes but those that kubelets have for themselves. */
+function isBeyondKubelets(label: string): boolean {
+  const domain = label.slice(0, Math.max(0, label.indexOf('/')));
+  const isBelow = (wide: string) => domain === wide || domain.endsWith(`.${wide}`);
+  if (isBelow('node-restriction.kubernetes.io')) return true;
+  if (!isBelow('kubernetes.io') && !isBelow('k8s.io')) return false;
+  return !ofKubelets.some((own) => label === own || isBelow(own));
+}
+
+const ofKubelets = [
+  ...['kubelet.kubernetes.io', 'node.kubernetes.io'],
+  ...['hostname', 'os', 'arch', 'instance-type'].flatMap((name) => [
+    `kubernetes.io/${name}`,
+    `beta.kubernetes.io/${name}`,
+  ]),
+  ...['topology.kubernetes.io', 'failure-domain.beta.kubernetes.io'].flatMap((domain) => [
+    `${domain}/zone`,
+    `${domain}/region`,
+  ]),
+];
 
 function ofAspects(group: PolicyGroup): Located[] {
   if (group.tpm === 'absent') return [];

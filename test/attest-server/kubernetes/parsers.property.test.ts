@@ -37,9 +37,41 @@ describe('what the API of a cluster sends', () => {
   it('is refused as a line that never ends', async () => {
     const chunk = Buffer.alloc(1024 * 1024, 0x61);
     await assert.rejects(
-      Array.fromAsync(linesOf(fromChunks(Array.from({ length: 9 }, () => chunk)))),
+      Array.fromAsync(linesOf(fromChunks(Array.from({ length: 17 }, () => chunk)))),
       /bytes/,
     );
+  });
+
+  it('is a Node whatever its kubelet writes into it: one that nobody reads would be marked no more', () => {
+    const long = 'x'.repeat(10_000);
+    const odd = {
+      ...good,
+      spec: {
+        taints: Array.from({ length: 1500 }, (_, i) => ({ key: `k${i}`, effect: 'PreferNoSchedule' })),
+        providerID: long,
+      },
+      status: {
+        conditions: [
+          ...Array.from({ length: 1500 }, (_, i) => ({
+            type: `T${i}`,
+            status: long,
+            reason: long,
+            message: long,
+          })),
+          { type: null, reason: null, lastTransitionTime: long },
+          { type: 'assay.dev/Trusted', status: 'True', reason: long },
+        ],
+        nodeInfo: { systemUUID: long },
+      },
+    };
+    const node = parseNode(odd);
+    assert.equal(node.taints.length, 1500);
+    assert.equal(
+      node.conditions.findIndex(({ type }) => type === 'assay.dev/Trusted'),
+      1501,
+    );
+    assert.ok(node.conditions.every(({ status }) => status.length <= 4096));
+    assert.equal(node.systemUuid?.length, 4096);
   });
 
   it('is a Node, or none: any value gives one or a ZodError', () => {

@@ -64,6 +64,21 @@ describe('what people decided', () => {
     assert.equal((await entries())[0]?.detail.until, '1970-01-01T00:00:02.000Z');
   });
 
+  it('tells that an exemption is over although that cannot be stored', async () => {
+    await decisions.exempt({ node: 'node-1', reason: 'a demo', by: 'token:alice', until: 2000 });
+    const failing = {
+      ...store.marking,
+      removeExemption: async () => Promise.reject(new Error('the disk is full')),
+    };
+    const without = await loadDecisions({ store: failing, now: () => now });
+    const toldThere: (string | null)[] = [];
+    without.onChange((node) => toldThere.push(node));
+    now = 2000;
+    await assert.rejects(without.endDue(), /disk is full/);
+    assert.deepEqual(toldThere, ['node-1']);
+    assert.equal(without.exemption('node-1'), null);
+  });
+
   it('ends after a new start what was over while the server was down', async () => {
     await decisions.exempt({ node: 'node-1', reason: 'a demo', by: 'token:alice', until: 2000 });
     now = 5000;

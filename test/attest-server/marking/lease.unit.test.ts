@@ -68,6 +68,20 @@ describe('the lease of servers', () => {
     assert.equal(a.isHeld(), false);
   });
 
+  it('goes to the other also where its holder took it for a hundred years, and says nothing more', async () => {
+    const leases = new Leases();
+    const [a, b] = [leases.server('a'), leases.server('b')];
+    await a.renew();
+    if (leases.stored !== null) leases.stored = { ...leases.stored, durationSeconds: 2 ** 31 - 1 };
+    await b.renew();
+    leases.at += 599_000;
+    await b.renew();
+    assert.equal(b.isHeld(), false);
+    leases.at += 2000;
+    await b.renew();
+    assert.equal(b.isHeld(), true);
+  });
+
   it('is lost here before another one may take it', async () => {
     const leases = new Leases();
     const a = leases.server('a');

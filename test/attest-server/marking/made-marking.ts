@@ -144,8 +144,8 @@ export class MadeDecisions implements Decisions {
     return [...this.held.values()];
   }
 
-  async hold(hold: Hold): Promise<void> {
-    this.held.set(keyOf(hold), hold);
+  async hold(...holds: readonly Hold[]): Promise<void> {
+    for (const hold of holds) this.held.set(keyOf(hold), hold);
   }
 
   async end(holds: readonly Hold[]): Promise<void> {

@@ -250,6 +250,15 @@ const cases: readonly Case[] = [
     suppressed: 'control_plane',
   },
   {
+    name: 'a node that calls itself a control plane keeps what it has, also where another taint is due by now',
+    verdict: drift,
+    node: { labels: { 'node-role.kubernetes.io/master': '' }, taints: [reproving] },
+    taints: ['assay.dev/reproving='],
+    label: false,
+    condition: null,
+    suppressed: 'control_plane',
+  },
+  {
     name: 'the server’s own node is never touched',
     verdict: drift,
     by: { ownNode: 'node-1' },
@@ -265,6 +274,16 @@ const cases: readonly Case[] = [
     taints: ['assay.dev/pending='],
     label: true,
     condition: 'True Trusted',
+    suppressed: 'autoscaler',
+  },
+  {
+    name: 'pending stays for an autoscaler in observe, too (row 112)',
+    verdict: null,
+    mode: 'observe',
+    node: { taints: [{ key: 'karpenter.sh/unregistered', effect: 'NoExecute' }, pending] },
+    taints: ['assay.dev/pending='],
+    label: false,
+    condition: null,
     suppressed: 'autoscaler',
   },
   {

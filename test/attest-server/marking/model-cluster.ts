@@ -238,6 +238,8 @@ function inObject(object: Record<string, unknown>, last: string, operation: Patc
     object[last] = operation.value;
     return;
   }
+  // What is not there equals null, and nothing else.
+  if (op === 'test' && !Object.hasOwn(object, last) && operation.value === null) return;
   if (!Object.hasOwn(object, last))
     throw op === 'test' ? tested(path) : new ClusterError('invalid', `${path} is not there`);
   if (op === 'remove') delete object[last];

@@ -156,6 +156,105 @@ describe('the reconciler', () => {
     assert.ok(patches < 12, `${patches} patches in two minutes`);
   });
 
+  it('takes the label at once where trust is lost in a fight about the condition (row 65)', async () => {
+    const marked = await marking();
+    const edit = (i: number) =>
+      marked.cluster.change(name, ({ status }) => {
+        status.conditions = [{ type: trustedCondition, status: 'True', reason: 'Trusted', message: `${i}` }];
+      });
+    for (let i = 0; i < 120; i++) {
+      edit(i);
+      await marked.pass(1000);
+    }
+    edit(120);
+    marked.commit(name, failed);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/untrusted=counter_rollback:NoSchedule']);
+  });
+
+  it('puts back what takes trust away although the fight goes on (row 65)', async () => {
+    const marked = await marking();
+    marked.commit(name, failed);
+    await marked.settle();
+    let most = 0;
+    let without = 0;
+    for (let i = 0; i < 60; i++) {
+      marked.cluster.change(name, ({ spec, status }) => {
+        if (i % 10 === 0) spec.taints = [];
+        status.conditions = [{ type: trustedCondition, status: 'True', reason: 'Trusted', message: `${i}` }];
+      });
+      await marked.pass(1000);
+      without = marked.cluster.taintsOf(name).length === 0 ? without + 1 : 0;
+      most = Math.max(most, without);
+    }
+    assert.ok(most <= 6, `without its taint for ${most} s`);
+  });
+
+  it('takes the label by itself where the object is at its bound, or changes without end (row 65)', async () => {
+    for (const reason of ['failed', 'invalid', 'conflict'] as const) {
+      const marked = await marking();
+      const { patchNode } = marked.cluster;
+      marked.cluster.patchNode = (node, operations) =>
+        operations.some(({ op, path }) =>
+          reason === 'conflict' ? path === '/metadata/resourceVersion' : op === 'add',
+        )
+          ? Promise.reject(new ClusterError(reason, 'request is too large'))
+          : patchNode.call(marked.cluster, node, operations);
+      marked.commit(name, failed);
+      await marked.settle();
+      assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined, reason);
+    }
+  });
+
+  it('taints a Node that its kubelet writes without end, and keeps what others wrote meanwhile (row 65)', async () => {
+    const marked = await marking();
+    let writes = 0;
+    marked.cluster.before = (request, node) => {
+      if (request !== 'patch' || node !== name) return;
+      writes += 1;
+      marked.cluster.change(name, ({ spec, status }) => {
+        status.conditions = [{ type: 'Ready', status: 'True', message: `${writes}` }];
+        if (writes === 1) spec.taints = [{ key: 'theirs', effect: 'NoExecute' }];
+      });
+    };
+    marked.commit(name, failed);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+    assert.deepEqual(marked.cluster.taintsOf(name), [
+      'theirs:NoExecute',
+      'assay.dev/untrusted=counter_rollback:NoSchedule',
+    ]);
+  });
+
+  it('closes nothing for other nodes where all writes of one are refused', async () => {
+    const marked = await marking();
+    marked.cluster.before = (request, node) => {
+      if (node === name && request === 'patch') throw new ClusterError('failed', 'request is too large');
+    };
+    marked.commit(name, failed);
+    await marked.pass(120_000);
+    assert.deepEqual(marked.doubts.now(marked.at), []);
+    marked.commit('node-2', failed);
+    await marked.settle();
+    assert.equal(marked.cluster.labelOf('node-2', trustedLabel), undefined);
+  });
+
+  it('keeps all that it decides of many values in one step', async () => {
+    const marked = await marking({ nodes: 100 });
+    let steps = 0;
+    const hold = marked.decisions.hold.bind(marked.decisions);
+    marked.decisions.hold = (...holds) => {
+      steps += 1;
+      return hold(...holds);
+    };
+    for (let i = 1; i <= 100; i++) marked.commit(`node-${i}`, { ...drift, value: `initrd sha256:${i}` });
+    await marked.settle();
+    assert.equal(marked.tainted().length, 10);
+    assert.equal(marked.opened.length, 90);
+    assert.ok(steps <= 2, `${steps} steps`);
+  });
+
   it('sees no tampering where a controller restores its startup taint, and does not fight it (row 112)', async () => {
     const marked = await marking({ nodes: 0 });
     marked.cluster.create(name, { createdAt: today });
@@ -201,6 +300,8 @@ describe('the reconciler', () => {
 
   it('reads the Node again where it changed meanwhile, however often (a storm of conflicts)', async () => {
     const marked = await marking();
+    marked.commit(name, failed);
+    await marked.settle();
     let storm = 3;
     marked.cluster.before = (request) => {
       if (request !== 'patch' || storm-- <= 0) return;
@@ -211,9 +312,9 @@ describe('the reconciler', () => {
       });
       marked.cluster.isWatching = true;
     };
-    marked.commit(name, failed);
+    marked.commit(name, trusted);
     await reconciled(marked);
-    assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/untrusted=counter_rollback:NoSchedule']);
+    assert.deepEqual(marked.cluster.taintsOf(name), []);
     assert.equal(marked.cluster.labelOf(name, 'theirs'), '0');
     assert.equal(
       marked.told.some((one) => one.startsWith('tampered')),
@@ -411,6 +512,22 @@ describe('the reconciler', () => {
     const { user } = process.cpuUsage(before);
     assert.equal(marked.tainted().length, 200);
     assert.ok(user < 10_000_000, `${user / 1e6} s`);
+  });
+
+  it('holds the taint of drift also where a Node is made anew, which carries another one until its proof', async () => {
+    const marked = await marking({ nodes: 30 });
+    for (let i = 1; i <= 30; i++) marked.commit(`node-${i}`, drift);
+    await marked.settle();
+    const tainted = marked.tainted();
+    assert.equal(tainted.length, 3);
+    for (let i = 1; i <= 30; i++) {
+      if (tainted.includes(`node-${i}`)) continue;
+      marked.cluster.delete(`node-${i}`);
+      marked.cluster.create(`node-${i}`, { createdAt: today + marked.at });
+    }
+    await marked.pass(60_000);
+    assert.deepEqual(marked.tainted(), tainted);
+    assert.deepEqual(marked.cluster.taintsOf('node-30'), ['assay.dev/reproving:NoSchedule']);
   });
 
   it('removes taints while the breaker is open', async () => {

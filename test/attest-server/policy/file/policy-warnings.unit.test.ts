@@ -54,6 +54,13 @@ describe('a policy that may not be what was meant', () => {
     ['gate: {timeout: 600}', ['4 groups.0.gate']],
     ['mode: label, require: [identity, boot], gate: {timeout: 600}', []],
     ['tpm: absent', []],
+    ['labels: {gpu: "true"}', ['4 groups.0.labels.gpu']],
+    ['labels: {topology.kubernetes.io/zone: a}', ['4 groups.0.labels.topology.kubernetes.io/zone']],
+    ['labels: {example.node-restriction.kubernetes.io/tier: a}', []],
+    ['labels: {node-role.kubernetes.io/worker: ""}', []],
+    ['labels: {node.kubernetes.io/pool: a}', ['4 groups.0.labels.node.kubernetes.io/pool']],
+    ['labels: {node-restriction.kubernetes.io/tier: a}', []],
+    ['labels: {example.com/kubernetes.io: a}', ['4 groups.0.labels.example.com/kubernetes.io']],
   ] as const;
   for (const [fields, warnings] of table)
     it(`${warnings.length === 0 ? 'passes without a word' : 'is warned of'}: ${fields}`, () =>
@@ -81,7 +88,7 @@ describe('a policy that may not be what was meant', () => {
   });
 
   it('is not told of one that labels tell apart', () => {
-    const group = `  - {name: a, nodes: ["*"], labels: {gpu: "true"}}\n`;
+    const group = `  - {name: a, nodes: ["*"], labels: {node-role.kubernetes.io/gpu: ""}}\n`;
     assert.deepEqual(places(`${head}${group}${rest}`), []);
   });
 });
