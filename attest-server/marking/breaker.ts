@@ -97,7 +97,8 @@ export class Breaker {
       holds.map((hold) => {
         const key = keyOf(hold);
         const known = this.#holds.get(key);
-        return [key, { hold, knownAt: known?.knownAt ?? at, emptySince: known?.emptySince ?? null }];
+        const isSame = known?.hold.decision === hold.decision;
+        return [key, { hold, knownAt: isSame ? known.knownAt : at, emptySince: known?.emptySince ?? null }];
       }),
     );
     this.#recount();
@@ -207,11 +208,12 @@ export class Breaker {
     for (const node of all) {
       const { name, key, drift } = node;
       if (key === null || drift === null || node.isTainted || !node.mayBeTainted) continue;
-      const known = this.#holds.get(key);
-      if (node.isGranted || known?.hold.decision === 'released') {
+      const decided = this.#holds.get(key);
+      if (node.isGranted || (decided !== undefined && isReleased(decided, node))) {
         ready.push(name);
         continue;
       }
+      const known = decided?.hold.decision === 'released' ? undefined : decided;
       const end = known === undefined ? Number.POSITIVE_INFINITY : this.#endOf(known);
       const isOver = at >= end;
       if (!isOver) until = Math.min(until, end);
@@ -272,6 +274,11 @@ interface Decided {
 
 function keysOf({ nodes }: Group): readonly string[] {
   return [...nodes.values()].flatMap(({ key }) => key ?? []);
+}
+
+/** A person decided about those that failed by then, and what fails with them; not about others at any later time. */
+function isReleased({ hold, knownAt }: KnownHold, { failedAt }: BreakerEntry): boolean {
+  return hold.decision === 'released' && failedAt <= knownAt + breakerWindow;
 }
 
 export function keyOf({ group, code, value }: HeldKey): string {

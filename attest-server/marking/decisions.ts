@@ -174,7 +174,10 @@ class LoadedDecisions implements KeptDecisions {
 
   // In force at once: while it cannot be stored it holds all the more.
   async hold(...holds: readonly Hold[]): Promise<void> {
-    const fresh = holds.filter((hold) => !this.#holds.has(keyOf(hold)));
+    // What was released was decided for those that waited then.
+    const fresh = holds.filter(
+      (hold) => (this.#holds.get(keyOf(hold))?.decision ?? 'released') === 'released',
+    );
     if (fresh.length === 0) return;
     for (const hold of fresh) this.#holds.set(keyOf(hold), hold);
     this.#tell(null);

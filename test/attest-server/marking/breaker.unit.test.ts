@@ -79,6 +79,25 @@ describe('the breaker', () => {
     assert.equal(breaker.ready(24 * 60 * minute).length, 11);
   });
 
+  it('takes a release for those that waited, and no others days later', () => {
+    const { breaker, fail, hold, nameOf } = groupOf(100);
+    for (let i = 0; i < 21; i++) fail(i, minute);
+    breaker.decide([hold('released')], 5 * minute);
+    for (const name of breaker.ready(5 * minute)) breaker.grant(name, 5 * minute);
+    assert.equal(fail(30, 6 * minute), null);
+    const later = 24 * 60 * minute;
+    const delays = Array.from({ length: 30 }, (_, index) => fail(40 + index, later));
+    assert.ok(delays.every((delay) => delay !== null));
+    assert.deepEqual(breaker.opened(later), [{ group: 'workers', ...kernel }]);
+    breaker.decide([hold('open')], later);
+    assert.deepEqual(
+      breaker.ready(later + minute).filter((name) => name >= nameOf(40)),
+      [],
+    );
+    breaker.decide([hold('released')], later + 2 * minute);
+    assert.equal(breaker.ready(later + 2 * minute).filter((name) => name >= nameOf(40)).length, 30);
+  });
+
   it('gives way after half an hour where it is set so, within its limit (row 101)', () => {
     const { breaker, fail, hold } = groupOf(100, 'taint');
     for (let i = 0; i < 21; i++) fail(i, 0);

@@ -98,17 +98,23 @@ describe('what people decided', () => {
     assert.equal(decisions.exemption('node-1'), null);
   });
 
-  it('holds what the breaker opens, once, and never instead of what a person decided', async () => {
+  it('holds what the breaker opens, once, never instead of what a person holds, and anew what failed after a release', async () => {
     await Promise.all([decisions.hold(open), decisions.hold({ ...open, at: 6 })]);
     assert.deepEqual(decisions.holds(), [open]);
-    await decisions.decide('released', { groups: [], code: null }, { by: 'token:alice', reason: 'right' });
+    await decisions.decide('held', { groups: [], code: null }, { by: 'token:alice', reason: 'wait' });
     await decisions.hold({ ...open, at: 7 });
-    assert.deepEqual(decisions.holds(), [
-      { ...open, decision: 'released', by: 'token:alice', reason: 'right' },
-    ]);
+    assert.deepEqual(decisions.holds(), [{ ...open, decision: 'held', by: 'token:alice', reason: 'wait' }]);
+    await decisions.decide('released', { groups: [], code: null }, { by: 'token:alice', reason: 'right' });
+    await decisions.hold({ ...open, at: 8 });
+    assert.deepEqual(decisions.holds(), [{ ...open, at: 8 }]);
     await load();
-    assert.equal(decisions.holds()[0]?.decision, 'released');
-    assert.deepEqual(await said(), ['server breaker.open workers', 'token:alice breaker.release workers']);
+    assert.equal(decisions.holds()[0]?.decision, 'open');
+    assert.deepEqual(await said(), [
+      'server breaker.open workers',
+      'token:alice breaker.hold workers',
+      'token:alice breaker.release workers',
+      'server breaker.open workers',
+    ]);
   });
 
   it('decides about the holds that a person means, and says which', async () => {
