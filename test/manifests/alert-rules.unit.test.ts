@@ -139,6 +139,12 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayNobodyMarks', labels: {} },
   ],
   [
+    'a cluster that cannot be read',
+    [[`assay_cluster_fault{instance="${instance}",cause="forbidden"}`, '1x90']],
+    '11m',
+    { alert: 'AssayClusterUnread', labels: of({ cause: 'forbidden' }) },
+  ],
+  [
     'a webhook that takes nothing',
     [
       [`assay_webhook_oldest_timestamp_seconds{instance="${instance}"}`, '1x90'],
