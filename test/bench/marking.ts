@@ -115,7 +115,7 @@ async function benchResync(): Promise<MarkingFigures['resync']> {
     await using measured = await startMeasured(
       { kind: 'assay', stateDir, challengeEveryMs: 100_000, kubeconfig },
       // As its unit in manifests/host starts it.
-      ['--max-semi-space-size=16'],
+      ['--max-semi-space-size=8', '--v8-pool-size=1'],
     );
     let rss = 0;
     let cpu = 0;
