@@ -57,8 +57,14 @@ const mostBytes = 64 * 1024 * 1024;
 /** Tokens are replaced within the hour; those who read them look once a minute. */
 const credentialsKept = 60_000;
 const methods = {
-  ...{ get: 'GET', list: 'GET', watch: 'GET' },
-  ...{ create: 'POST', update: 'PUT', patch: 'PATCH', apply: 'PATCH', delete: 'DELETE' },
+  get: 'GET',
+  list: 'GET',
+  watch: 'GET',
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+  apply: 'PATCH',
+  delete: 'DELETE',
 } as const satisfies Record<Verb, string>;
 const contentTypes: Readonly<Partial<Record<Verb, string>>> = {
   patch: 'application/json-patch+json',

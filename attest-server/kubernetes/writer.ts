@@ -81,8 +81,10 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
     orNull(
       ask(
         {
-          ...{ verb: 'get', resource: 'configmaps', lane: 'events' },
+          verb: 'get',
+          resource: 'configmaps',
           name,
+          lane: 'events',
           path: `${configMaps}/${encodeURIComponent(name)}`,
         },
         wholeConfigMap,

@@ -251,8 +251,13 @@ export class Reconciler {
       .hold(
         ...opened.map(
           ({ group, code, value }): Hold => ({
-            ...{ group, code, value, at: now() },
-            ...{ decision: 'open', by: null, reason: null },
+            group,
+            code,
+            value,
+            at: now(),
+            decision: 'open',
+            by: null,
+            reason: null,
           }),
         ),
       )
