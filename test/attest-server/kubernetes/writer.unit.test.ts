@@ -5,33 +5,10 @@ import { ClusterError, type ClusterNode } from '../../../attest-server/marking/p
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { at, type Json, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../../swtpm-fixtures/api-server/users.ts';
+import { definitions, definitionsPath } from '../marking/defined-resources.ts';
 import { type Opened, opened } from './opened.ts';
 
 const taint = { key: 'example.com/a', value: 'b', effect: 'NoSchedule' };
-
-/** As manifests/crds define them, but for their schemas. */
-function definitionOf(plural: string, kind: string, status: boolean): Json {
-  const open = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
-  return {
-    apiVersion: 'apiextensions.k8s.io/v1',
-    kind: 'CustomResourceDefinition',
-    metadata: { name: `${plural}.assay.dev` },
-    spec: {
-      group: 'assay.dev',
-      names: { plural, singular: kind.toLowerCase(), kind, listKind: `${kind}List` },
-      scope: 'Cluster',
-      versions: [
-        {
-          name: 'v1alpha1',
-          served: true,
-          storage: true,
-          ...(status && { subresources: { status: {} } }),
-          schema: { openAPIV3Schema: { type: 'object', properties: { spec: open, status: open } } },
-        },
-      ],
-    },
-  };
-}
 
 describe('what the server writes into its cluster', () => {
   let api: ApiServer;
@@ -55,12 +32,8 @@ describe('what the server writes into its cluster', () => {
   const asked = (method: string, path: string, body?: Json) =>
     api.as(administrator).request(method, path, body);
   const define = async () => {
-    const crds = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
-    for (const body of [
-      definitionOf('nodeattestations', 'NodeAttestation', true),
-      definitionOf('assaylatches', 'AssayLatch', false),
-    ])
-      assert.ok([201, 409].includes((await asked('POST', crds, body)).code));
+    for (const body of definitions)
+      assert.ok([201, 409].includes((await asked('POST', definitionsPath, body)).code));
   };
   const n1 = (): ClusterNode => {
     const node = room.kubernetes.nodes.get('n1');
