@@ -94,7 +94,9 @@ const rules: readonly Rule[] = [
     values: [
       runner,
       `${protocol}/settings`,
-      ...['agent-error', 'guarded-socket', 'tcti-setting'].map((file) => `agent/${file}`),
+      ...['agent-error', 'guarded-socket', 'health/health-socket', 'tcti-setting'].map(
+        (file) => `agent/${file}`,
+      ),
     ],
     packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
   },
