@@ -105,6 +105,11 @@ class Agent {
     health?.lost.addEventListener('abort', () => logger.error(describeFault(health.lost.reason)));
     changes?.addEventListener('changed', () => this.#changes.note('operator'), { signal });
     const state = await openStateDir(this.#config.stateDir);
+    if (state.wasOpened !== null)
+      logger.warn(
+        { code: 'state_was_opened', ...state.wasOpened },
+        'the group of the volume could read and change the state until this start: set fsGroupChangePolicy to OnRootMismatch',
+      );
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describeFault(error)));

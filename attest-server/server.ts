@@ -70,6 +70,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { metrics, report, auditTo } = rooms.use(
     openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
   );
+  if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
   const { fault } = report;
   const kubernetes =
     config.kubernetes &&

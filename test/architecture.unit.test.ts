@@ -100,7 +100,8 @@ const rules: readonly Rule[] = [
     ],
     packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
   },
-  { room: 'agent', values: ['agent', protocol] },
+  // What a kubelet does to a private folder it does to that of both sides.
+  { room: 'agent', values: ['agent', protocol, `${server}/state/volume-group`] },
   // Programs of their own: of the server they know how a TPM's endorsement key looks.
   { room: 'manifests/cloud', values: [`${server}/verify/endorsement-template`, `${server}/version`] },
   {
