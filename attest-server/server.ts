@@ -70,13 +70,18 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { metrics, report, auditTo } = rooms.use(
     openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
   );
+  if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
   const { fault } = report;
   const kubernetes =
     config.kubernetes &&
     rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
   const cluster = options.cluster ?? kubernetes?.cluster ?? null;
   const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
-  const methods = offeredMethods(cluster, cloudProgram);
+  const methods = offeredMethods({
+    isInCluster: cluster !== null,
+    cloudProgram,
+    hasRoots: config.endorsementRoots.length > 0,
+  });
   const onUnreadable = report.unreadable;
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
@@ -101,7 +106,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       names,
       enrolment: store.enrolment,
       audit: store.audit,
+      keeper: kubernetes?.authorities ?? null,
       now,
+      monotonic,
       lookEvery: config.certificateLookedAtEvery,
       logger,
       expire,
@@ -219,7 +226,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         withPolicy: (store) => inForce.latch(store),
         stateOf: (node) => attest.status(node)?.state ?? null,
         isEnrolled: (node) => attest.status(node) !== null,
-        clusterFaults: kubernetes.faults,
+        clusterFaults: () => [...kubernetes.faults(), ...tls.faults()],
         upgradedFor,
         now,
         monotonic,

@@ -33,10 +33,10 @@ const openedRooms = rooms(
 const types = [...openedRooms, ...rooms('verify', 'policy', 'marking', 'keys')];
 /** The loose files that others may import; what these alone use may lie beside them. */
 const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${server}/${name}.ts`);
-/** They join the rooms of their side. The command does what a person asks of a folder whose server is stopped. */
+/** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command'].map((name) => `${server}/${name}.ts`),
+  ...['main', 'server', 'audit-key-command', 'check-command'].map((name) => `${server}/${name}.ts`),
 ];
 const rules: readonly Rule[] = [
   // Configuration files are YAML; nothing that a peer sends is.
@@ -94,11 +94,14 @@ const rules: readonly Rule[] = [
     values: [
       runner,
       `${protocol}/settings`,
-      ...['agent-error', 'guarded-socket', 'tcti-setting'].map((file) => `agent/${file}`),
+      ...['agent-error', 'guarded-socket', 'health/health-socket', 'tcti-setting'].map(
+        (file) => `agent/${file}`,
+      ),
     ],
     packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
   },
-  { room: 'agent', values: ['agent', protocol] },
+  // What a kubelet does to a private folder it does to that of both sides.
+  { room: 'agent', values: ['agent', protocol, `${server}/state/volume-group`] },
   // Programs of their own: of the server they know how a TPM's endorsement key looks.
   { room: 'manifests/cloud', values: [`${server}/verify/endorsement-template`, `${server}/version`] },
   {
