@@ -145,6 +145,21 @@ command line or configuration.`,
     setTimeout(() => process.exit(), 1_000).unref();
   });
 
+program
+  .command('schema')
+  .description('print the JSON schema of a configuration file, for editors')
+  .addArgument(new Argument('[program]', 'whose file').choices(['run', 'gate']).default('run'))
+  .exitOverride()
+  .action(async (name: string) => {
+    const { settingsJsonSchema } = await import('../attest-server/protocol/settings-schema.ts');
+    const settings =
+      name === 'gate'
+        ? (await import('./gate/config.ts')).gateSettings
+        : (await import('./config.ts')).agentSettings;
+    const schema = settingsJsonSchema(`Configuration of assay-agent ${name}`, settings);
+    process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
+  });
+
 function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Logger {
   const sync = pino.destination({ dest: 2, sync: true });
   return pino(

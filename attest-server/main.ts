@@ -26,6 +26,15 @@ program
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
     await startAuditLogAnew(stateDir, reason);
   });
+program
+  .command('schema')
+  .description('print the JSON schema of the configuration file, for editors')
+  .action(async () => {
+    const { serverSettings } = await import('./config.ts');
+    const { settingsJsonSchema } = await import('./protocol/settings-schema.ts');
+    const schema = settingsJsonSchema('Configuration of assay-server', serverSettings);
+    process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
+  });
 
 /** With what it starts, once that is known. */
 let started: ReturnType<typeof serverValues> | null = null;
