@@ -47,6 +47,9 @@ export interface AgentConfig {
 
 const notList = 'not a list of 1 to 16 host:port';
 const notAddress = 'not host:port (an IPv6 address in brackets)';
+/** A name or bracketed address, and a port from 1 to 65535. */
+const address =
+  /^(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(0{0,4}[1-9]|0{0,3}[1-9]\d|0{0,2}[1-9]\d{2}|0?[1-9]\d{3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 
 /** Every key of the agent's configuration; README.md has them as a table. */
 export const agentSettings = {
@@ -56,10 +59,7 @@ export const agentSettings = {
     unit: 'list',
     separator: /[\s,]+/,
     schema: z
-      .array(
-        z.string(notAddress).refine((text) => addressOf(text) !== null, notAddress),
-        notList,
-      )
+      .array(z.string(notAddress).regex(address, notAddress), notList)
       .min(1, notList)
       .max(16, notList)
       .describe('1 to 16 `host:port`, tried in turn; separated by commas or blanks in the variable'),
@@ -212,9 +212,7 @@ export function serverAddresses(texts: readonly string[]): readonly ServerAddres
 }
 
 function addressOf(text: string): ServerAddress | null {
-  const found =
-    /^(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(\d{1,5})$/.exec(text);
-  const port = Number(found?.[4]);
+  const found = address.exec(text);
   const host = found?.[1] ?? found?.[2];
-  return host === undefined || port < 1 || port > 65_535 ? null : { host, port };
+  return host === undefined ? null : { host, port: Number(found?.[4]) };
 }

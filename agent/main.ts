@@ -193,6 +193,21 @@ program
     for (const path of paths) process.stdout.write(`${await prepareState(path, Number(user))}\n`);
   });
 
+program
+  .command('schema')
+  .description('print the JSON schema of a configuration file, for editors')
+  .addArgument(new Argument('[program]', 'whose file').choices(['run', 'gate']).default('run'))
+  .exitOverride()
+  .action(async (name: string) => {
+    const { settingsJsonSchema } = await import('../attest-server/protocol/settings-schema.ts');
+    const settings =
+      name === 'gate'
+        ? (await import('./gate/config.ts')).gateSettings
+        : (await import('./config.ts')).agentSettings;
+    const schema = settingsJsonSchema(`Configuration of assay-agent ${name}`, settings);
+    process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
+  });
+
 /** What writes the log is loaded by no program that ends at once. */
 async function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Promise<Logger> {
   const { pino } = await import('pino');

@@ -4,6 +4,7 @@ import { ToolError } from 'node-tpm2/run';
 import type { Logger } from 'pino';
 import { adviceOn } from '../attest-server/protocol/advice.ts';
 import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
+import { isReasonCode } from '../attest-server/protocol/reasons.ts';
 import type { ActivatingTpm } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
@@ -276,7 +277,8 @@ class Agent {
             if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
             const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
-            const next = adviceOn(code, { node: this.#config.node });
+            // A server of later may have more of them.
+            const next = isReasonCode(code) ? adviceOn(code, { node: this.#config.node }) : null;
             logger.warn({ code, next }, code === 'server_fault' ? serverFault : text);
             if (presented !== null && code === 'enrolment_pending')
               logger.warn({ code: 'join_token' }, this.#whyNotJoined());

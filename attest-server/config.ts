@@ -95,7 +95,14 @@ const notAccount = 'not NAME or NAMESPACE/NAME of a service account';
 
 const notWebhook =
   'not https://HOST/PATH (http:// for an address of this machine only), without user, password and fragment';
-const webhookUrl = z.string(notWebhook).max(2048, notWebhook).refine(isWebhook, notWebhook);
+const webhookUrl = z
+  .string(notWebhook)
+  .max(2048, notWebhook)
+  .regex(
+    /^(https:\/\/[^\s/?#@\\]+|http:\/\/(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?)([/?][^\s#]*)?$/,
+    notWebhook,
+  )
+  .refine((text) => URL.canParse(text), notWebhook);
 
 /** Every key of the server's configuration; README.md has them as a table. */
 export const serverSettings = {
@@ -493,13 +500,6 @@ function operatorsOf(audience: string): KubernetesConfig['operators'] {
 function webhookOf(values: ServerValues): WebhookConfig | null {
   const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = values;
   return url === null || secretFile === null ? null : { url, secretFile, caFile };
-}
-
-function isWebhook(text: string): boolean {
-  const url = URL.parse(text);
-  if (url === null || url.username !== '' || url.password !== '' || url.hash !== '') return false;
-  const isHere = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(url.hostname);
-  return url.protocol === 'https:' || (url.protocol === 'http:' && isHere);
 }
 
 function contradictionsIn(values: Partial<ServerValues>) {

@@ -42,6 +42,15 @@ program
     process.stdout.write(output === 'json' ? `${JSON.stringify(checked)}\n` : checkedText(checked));
     process.exitCode = checked.valid ? 0 : 2;
   });
+program
+  .command('schema')
+  .description('print the JSON schema of the configuration file, for editors')
+  .action(async () => {
+    const { serverSettings } = await import('./config.ts');
+    const { settingsJsonSchema } = await import('./protocol/settings-schema.ts');
+    const schema = settingsJsonSchema('Configuration of assay-server', serverSettings);
+    process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
+  });
 
 /** With what it starts, once that is known. */
 let started: ReturnType<typeof serverValues> | null = null;

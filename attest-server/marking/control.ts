@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TaintKeys } from '../protocol/marks.ts';
+import { isReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { FailingAlike } from './breaker.ts';
@@ -243,8 +244,10 @@ function withDecisions(failing: readonly FailingAlike[], holds: readonly Hold[])
     left.delete(placeOf(alike));
     return { ...alike, hold };
   });
-  const empty = [...left.values()].map((hold) => {
+  const empty = [...left.values()].flatMap((hold) => {
     const { group, code, value } = hold;
+    // Kept by another version, whose code this one does not have: nothing fails by it.
+    if (!isReasonCode(code)) return [];
     return { group, code, value, nodes: 0, tainted: 0, waiting: 0, hold };
   });
   return [...shown, ...empty];

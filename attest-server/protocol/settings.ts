@@ -126,19 +126,6 @@ interface Given {
   readonly file: ConfigFile | null;
 }
 
-/** The schema of the configuration file as a whole, with its mappings: `z.toJSONSchema` makes the published one. */
-export function fileSchema(settings: Settings): z.ZodObject {
-  const shape: Record<string, z.ZodType> = {};
-  const within: Record<string, Record<string, Setting>> = {};
-  for (const [key, setting] of Object.entries(settings)) {
-    const [outer = key, ...inner] = key.split('.');
-    if (inner.length === 0) shape[key] = setting.schema;
-    else within[outer] = Object.assign(within[outer] ?? {}, { [inner.join('.')]: setting });
-  }
-  for (const [outer, inner] of Object.entries(within)) shape[outer] = fileSchema(inner).optional();
-  return z.strictObject(shape);
-}
-
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
 export const logLevel = z.enum(logLevels, `not one of ${logLevels.join(', ')}`);
@@ -194,7 +181,8 @@ function fromText(text: string, { schema, separator = /,/ }: Setting): unknown {
   return text;
 }
 
-function withoutDefault(schema: z.core.$ZodType): z.core.$ZodType {
+/** What a schema wants where there is a value. */
+export function withoutDefault(schema: z.core.$ZodType): z.core.$ZodType {
   return schema instanceof z.ZodDefault || schema instanceof z.ZodNullable
     ? withoutDefault(schema.unwrap())
     : schema;

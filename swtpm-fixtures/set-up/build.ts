@@ -70,6 +70,7 @@ try {
   const beside = [
     'attest-server/cli/assay.mjs',
     'LICENSE',
+    '{attest-server,agent,agent/gate}/config.schema.json',
     '{README,SECURITY,CHANGELOG}.md',
     'docs/*.md',
     'manifests/{host,prometheus}/*.{conf,path,service,timer,yaml}',

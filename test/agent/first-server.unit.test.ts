@@ -77,6 +77,20 @@ describe('the life of an agent beside servers', () => {
     });
   }
 
+  it('goes on where a server of later refuses it with a code that it does not know', async () => {
+    let hellos = 0;
+    await using server = await startTinyServer(tls, (socket) => {
+      socket.once('message', () => {
+        hellos += 1;
+        if (hellos > 1) greet(socket);
+        else socket.send(JSON.stringify({ type: 'error', code: 'of_a_later_version' }));
+        setTimeout(() => socket.close(), 20);
+      });
+    });
+    await runUntil([server.port], ({ phase }) => phase === 'offline' && hellos === 2);
+    assert.equal(hellos, 2);
+  });
+
   it('comes again without what it speaks to a server of 0.1.0, and tries anew where that may be a later one', async () => {
     const seen: boolean[] = [];
     await using server = await startServer(seen, isOfFirstVersion);

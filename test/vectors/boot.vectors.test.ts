@@ -6,6 +6,7 @@ import { describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { parseBundle } from '../../attest-server/protocol/bundle.ts';
+import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import { reference } from '../../attest-server/protocol/reference.ts';
 import type { Reason } from '../../attest-server/protocol/verdict.ts';
 import { parseQuote } from '../../attest-server/verify/tpm/attest.ts';
@@ -49,7 +50,7 @@ describe('a vector', () => {
       const { verdict, rejected } = judge(vector);
       // Whose TPM it is, a vector does not say: its policy asks for the boot alone.
       const { state, codes: wanted } = vector.expected;
-      const codes = verdict.reasons.flatMap(({ code, severity }) =>
+      const codes = verdict.reasons.flatMap(({ code, severity }): ReasonCode | readonly ReasonCode[] =>
         code === 'identity_unproven' || (isOnlyTold({ code, severity }) && !wanted.includes(code))
           ? []
           : code,

@@ -28,7 +28,7 @@ const alike = {
   tainted: 1,
   waiting: 4,
   isMass: true,
-};
+} as const;
 
 describe('the commands about marks', () => {
   let made: MadeControl;

@@ -6,7 +6,6 @@ import { ConfigError, type ConfigFault } from '../../../attest-server/protocol/c
 import { parseConfigFile, readConfigFile } from '../../../attest-server/protocol/config-file.ts';
 import {
   type Contradiction,
-  fileSchema,
   formerNames,
   resolveSettings,
   type SettingFlags,
@@ -194,14 +193,6 @@ describe('the settings of a program', () => {
       (error: unknown) =>
         error instanceof ConfigError && error.faults[0]?.file === 't.yaml' && error.cause === absent,
     );
-  });
-
-  it('have a JSON schema', () => {
-    const { properties, required, additionalProperties } = z.toJSONSchema(fileSchema(settings), {
-      io: 'input',
-    });
-    assert.deepEqual(Object.keys(properties ?? {}), ['name', 'ports', 'size', 'inner']);
-    assert.deepEqual([required, additionalProperties], [['name'], false]);
   });
 
   it('come from any text, or it is refused', () => {

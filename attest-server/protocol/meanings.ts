@@ -1,0 +1,257 @@
+import type { ReasonCode } from './reasons.ts';
+
+/** Where a code is found. */
+export const findingPlaces = [
+  ...([
+    'service',
+    'enrolment',
+    'quote',
+    'time',
+    'log',
+    'boot',
+    'disk',
+    'firewall',
+    'host',
+    'server',
+  ] as const),
+  // No part of this version gives it.
+  'later',
+] as const;
+export type FindingPlace = (typeof findingPlaces)[number];
+
+/** What each code says, as a sentence for a person; what to do next is in `advice.ts` and the aspects. */
+export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, string]>> = {
+  evidence_overdue: ['service', 'The node has not proven itself for longer than a verdict counts.'],
+  server_fault: [
+    'service',
+    'The server could not judge or store what the node sent. Nothing is known against the node.',
+  ],
+  evidence_raced: [
+    'service',
+    'PCRs changed each time while the agent collected its evidence, so that log and quote never belonged together.',
+  ],
+  facts_unavailable: [
+    'service',
+    'The agent could not read what an aspect is judged by, or a proof that the kernel may give is missing. The text says which.',
+  ],
+  unsupported_tpm: [
+    'service',
+    'The machine has no TPM 2.0 that can be used, or the policy says that machines of its group have none.',
+  ],
+  rebooted: ['service', 'The TPM was reset since the node was last seen: what runs now is not proven yet.'],
+  resumed: ['service', 'The machine slept and woke: its TPM was restarted, and PCRs began anew.'],
+
+  enrolment_pending: [
+    'enrolment',
+    'The TPM proved itself, but nobody has said that it is the one of this node.',
+  ],
+  identity_unproven: [
+    'enrolment',
+    'Nobody vouches for the key of this TPM, or its class is not the one that the policy wants; or it was not proven that the attestation key lives in it.',
+  ],
+  ak_mismatch: [
+    'enrolment',
+    'The quote was signed by another key than the one that was enrolled for the node.',
+  ],
+  ak_name_mismatch: ['enrolment', 'The attestation key does not have the name that was certified for it.'],
+  ak_attributes: [
+    'enrolment',
+    'The attestation key is not a restricted signing key that cannot leave the TPM: it could sign anything.',
+  ],
+  ak_hierarchy: ['enrolment', 'The attestation key is not a primary key of the endorsement hierarchy.'],
+  weak_key: ['enrolment', 'A key of the TPM is shorter, or uses another algorithm, than is accepted.'],
+  ek_cert_key_mismatch: [
+    'enrolment',
+    'The certificate that the TPM holds is about another key than its own.',
+  ],
+  ek_untrusted_root: [
+    'enrolment',
+    'No trusted authority of a TPM maker vouches for this TPM, and this way of enrolment needs one.',
+  ],
+  ek_already_bound: [
+    'enrolment',
+    'The name belongs to another TPM, or the TPM is enrolled under another name, too.',
+  ],
+  identity_claim_mismatch: [
+    'enrolment',
+    'The machine says that it is another one than its key, its token or its Node in the cluster says.',
+  ],
+  token_rejected: [
+    'enrolment',
+    'A token is wrong, used, expired, or of another node: a join token, that of an agent in its cluster, or that of who asks the API.',
+  ],
+  role_denied: [
+    'enrolment',
+    'A program or person asked for something that its role does not allow, such as approving its own capture.',
+  ],
+  channel_binding: [
+    'enrolment',
+    'The evidence was signed for another TLS connection: something stands between agent and server, or passed it on.',
+  ],
+
+  malformed: [
+    'quote',
+    'What arrived does not have the form that it must have. The text says at which place.',
+  ],
+  too_large: ['quote', 'What arrived is larger than the server takes.'],
+  sig_invalid: ['quote', 'The signature does not match what is said to be signed.'],
+  not_tpm_generated: [
+    'quote',
+    'The signed data was not made by a TPM: it lacks the value that each TPM begins with.',
+  ],
+  wrong_attest_type: ['quote', 'The TPM signed something else than a quote.'],
+  nonce_invalid: [
+    'quote',
+    'The quote signs another nonce than the one that the server asked with, or other parts.',
+  ],
+  nonce_stale: ['quote', 'The answer came after its deadline, or answers an older challenge.'],
+  nonce_replayed: ['quote', 'A challenge was answered twice.'],
+  pcr_selection: ['quote', 'The quote covers other PCRs than were asked for.'],
+  pcr_digest_mismatch: ['quote', 'The PCR values that were sent are not those that the TPM signed.'],
+  weak_bank: ['quote', 'Only SHA-1 is quoted, or a bank is gone that the TPM had when it was enrolled.'],
+
+  clock_rewind: ['time', 'The clock of the TPM went back within one boot.'],
+  counter_rollback: [
+    'time',
+    'A counter of the TPM went back: the TPM was cleared, or a snapshot of it was restored. Stays until an approval.',
+  ],
+  clone_suspected: [
+    'time',
+    'Two machines answer with one TPM: a virtual TPM was copied. Stays until an approval.',
+  ],
+  tpm_firmware: [
+    'time',
+    'The firmware of the TPM changed, which stays until an approval; or the policy denies its version.',
+  ],
+  boot_correlation: [
+    'time',
+    'The TPM was reset and the kernel ran on, by what it says; or the quotes of one answer are of two boots.',
+  ],
+  kexec_detected: [
+    'time',
+    'Another kernel runs than the one in the boot log, without a reset of the TPM: kexec started it.',
+  ],
+
+  no_boot_log: ['log', 'The node sent no boot log, and something is judged that needs one.'],
+  log_incomplete: [
+    'log',
+    'The boot log ends before what the TPM signed, or is gone although the node sent one before.',
+  ],
+  log_replay_mismatch: [
+    'log',
+    'The events of the boot log do not lead to the PCR values that the TPM signed: the log is not that of this boot.',
+  ],
+  boot_remeasured: [
+    'log',
+    'The kernel itself says that PCRs 0 to 9 were other ones when it started: something extended them afterwards.',
+  ],
+  unverified_event: [
+    'log',
+    'The log holds an event whose text nothing vouches for, in a place where it could mislead.',
+  ],
+  event_data_mismatch: ['log', 'The text of an event is not what was measured: somebody changed the log.'],
+  separator_error: ['log', 'The mark between firmware and system is missing, wrong, or there twice.'],
+  bank_unextended: ['log', 'The firmware measured nothing into a bank that the TPM has.'],
+  bank_mismatch: ['log', 'Two banks of the TPM tell of two different boots.'],
+
+  no_reference: [
+    'boot',
+    'There is nothing in force to compare with: no reference for this group, or none of this kind.',
+  ],
+  kernel_unknown: ['boot', 'No reference in force has the kernel that was measured, or none was measured.'],
+  initrd_unknown: ['boot', 'No reference in force has the initrd that was measured.'],
+  bootloader_unknown: [
+    'boot',
+    'No reference in force has the boot loader, its configuration, or a file that it read.',
+  ],
+  firmware_unknown: ['boot', 'No reference in force has the firmware that was measured, or a driver of it.'],
+  pcr_mismatch: ['boot', 'The boot differs from the reference, and no event that is known explains where.'],
+  cmdline_policy: [
+    'boot',
+    'The kernel’s command line is another one than the reference or the policy allows.',
+  ],
+  secureboot_off: ['boot', 'Secure Boot was off in this boot.'],
+  secureboot_policy: ['boot', 'Keys or settings of Secure Boot changed, or are not as the policy wants.'],
+  secureboot_ambiguous: [
+    'boot',
+    'The state of Secure Boot was measured more than once, so that it is in doubt.',
+  ],
+  initrd_unmeasured: [
+    'boot',
+    'The boot measured no initrd although one is expected, or the boot loader gave the kernel an add-on that no reference has.',
+  ],
+  kexec_possible: ['boot', 'Root can start another kernel without a reset, which the TPM does not notice.'],
+  revoked_reference: [
+    'boot',
+    'What was found is in a reference that somebody revoked: it is known to be bad.',
+  ],
+
+  mount_not_encrypted: ['disk', 'A path that the policy protects does not lie on an encrypted volume.'],
+  path_not_covered: [
+    'disk',
+    'A path that the policy protects does not exist, or a part of it is not encrypted.',
+  ],
+  luks_version: [
+    'disk',
+    'The volume is of a kind that the policy does not allow, such as LUKS1 or plain dm-crypt.',
+  ],
+  luks_cipher: ['disk', 'The cipher or the size of its key is not one that the policy allows.'],
+  luks_null_cipher: ['disk', 'The volume is called encrypted, and its cipher encrypts nothing.'],
+  luks_header_changed: ['disk', 'The LUKS header is not the one of the reference or of the first sight.'],
+  luks_header_detached: ['disk', 'The LUKS header does not lie on its volume.'],
+  luks_extra_keyslot: ['disk', 'More keys open the volume than the reference or the policy allows.'],
+  luks_reencrypt_state: [
+    'disk',
+    'The volume is being encrypted anew or decrypted: a part of it may be open.',
+  ],
+  luks_key_shared: ['disk', 'Two nodes have a volume with the same UUID or key: one is a copy of the other.'],
+  key_residue: [
+    'disk',
+    'Traces of keys lie where other programs find them, or memory is swapped out unencrypted.',
+  ],
+
+  fw_drift: ['firewall', 'The rules of the firewall differ from the reference.'],
+  fw_missing_chain: ['firewall', 'A chain that the reference or the policy wants is not there.'],
+  fw_policy_open: ['firewall', 'The rules let in what the reference keeps out or the policy forbids.'],
+  dual_tables: [
+    'firewall',
+    'nf_tables and iptables-legacy both have rules for one hook: they may undo each other.',
+  ],
+  fw_unreadable: ['firewall', 'The rules could not be read, or not understood.'],
+
+  ssh_reachable: ['host', 'SSH listens on the node, and the policy wants it closed.'],
+  kernel_outdated: ['host', 'The kernel that runs is older than the policy wants.'],
+  kernel_tainted: [
+    'host',
+    'The kernel says that it was changed while it ran, or took a module that nobody signed.',
+  ],
+  lockdown_off: ['host', 'The kernel is not locked down: root can change it while it runs.'],
+  sysctl_policy: ['host', 'A setting of the kernel is another one than the policy wants.'],
+
+  label_tamper: ['server', 'Somebody else changed the marks of Assay on a Node. They were put back.'],
+  latched: ['server', 'Trust was made irrevocable in this cluster, and what was asked for would loosen it.'],
+  audit_rollback: [
+    'server',
+    'The audit log is shorter or another one than what was signed before: the database was replaced or set back.',
+  ],
+  evidence_erased: ['server', 'Evidence was erased after its time; the audit log keeps its digests.'],
+
+  expired: ['later', 'A value that counts for a time only is past it.'],
+  change_expected: ['later', 'An operator announced a change of this node.'],
+  root_unmeasured: ['later', 'The root file system is not one that was measured.'],
+  ima_malformed: ['later', 'The list of IMA does not have the form that it must have.'],
+  ima_incomplete: ['later', 'The list of IMA does not lead to PCR 10.'],
+  ima_violation: ['later', 'IMA says that a file was changed while it was in use.'],
+  ima_unknown_file: ['later', 'A file ran that no reference has.'],
+  ima_denied_file: ['later', 'A file ran that a reference denies.'],
+  ima_policy_weak: ['later', 'The rules of IMA measure less than the policy wants.'],
+  volume_exposed: ['later', 'A volume was open while the node was not proven.'],
+  escrow_missing: ['later', 'The key of a volume is kept nowhere else.'],
+  key_cycle: ['later', 'The key of a volume depends on the node that needs it.'],
+  key_subject_mismatch: ['later', 'A key was asked for under another name than that of the node.'],
+  key_withheld: ['later', 'A key was not released.'],
+  lease_consumed: ['later', 'The lease of a key was used already.'],
+  lease_exhausted: ['later', 'The lease of a key is used up.'],
+  cap_missing: ['later', 'The PCR that ends the time of keys was not extended.'],
+  cap_reverted: ['later', 'The PCR that ends the time of keys is as before.'],
+};
