@@ -174,6 +174,7 @@ const policyGroupView = z.looseObject({
   mode: modeSchema,
   tpm: z.enum(['required', 'absent']),
   require: z.array(aspectSchema),
+  enrolment: z.array(z.string()).optional(),
 });
 export const policyView = z.object({
   name: z.string(),

@@ -359,6 +359,7 @@ export function portsOf(world: World): ApiPorts {
     },
     referenceLife: referenceLifeOf(world, false),
     unsupported: () => world.unsupported,
+    claimedWithoutTpm: () => [],
     mayEnrol: (node) => !node.startsWith('pinned'),
     claims: () => Map.groupBy(world.claims, ({ node }) => node),
     connected: (node) => world.connected.get(node) ?? null,
