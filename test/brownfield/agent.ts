@@ -11,7 +11,8 @@ import {
   parseServerMessage,
   subprotocol,
 } from '../../attest-server/protocol/messages.ts';
-import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
+import { type ForgedTpm, forgedTpm, testAuthority } from '../attest-server/forged-tpm.ts';
+import { madeEkCertificate } from '../attest-server/verify/made-certificate.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import type { Machine } from './machines.ts';
 
@@ -22,6 +23,12 @@ export interface Reached {
   readonly ca: string;
 }
 
+/** IFX, INTC: as the makers of TPMs are registered. */
+const makers = {
+  discrete: { manufacturer: 'id:49465800', model: 'made up' },
+  firmware: { manufacturer: 'id:494E5443', model: 'made up' },
+} as const;
+
 /** The agent of one machine: it answers each challenge with a real signature of its TPM, as long as it is connected. */
 export class FleetAgent {
   readonly machine: Machine;
@@ -30,6 +37,8 @@ export class FleetAgent {
   readonly told: string[] = [];
   readonly #from: string;
   readonly #token: () => Promise<string>;
+  /** DER */
+  readonly #certificate: Buffer | null;
   #socket: WebSocket | null = null;
   #resetCount = 7;
   #startedAt = performance.now();
@@ -40,16 +49,21 @@ export class FleetAgent {
     this.#from = from;
     this.#token = token;
     this.tpm = forgedTpm();
+    const { tpm } = machine;
+    this.#certificate =
+      tpm === 'discrete' || tpm === 'firmware'
+        ? madeEkCertificate(testAuthority, this.tpm.ek.publicKey, makers[tpm])
+        : null;
   }
 
   /** Connects, and resolves at the first verdict, or refusal. */
   async connect({ port, ca }: Reached): Promise<void> {
+    const token = binaryFrame('clusterToken', Buffer.from(await this.#token()));
     const socket = new WebSocket(`wss://127.0.0.1:${port}${attestPath}`, [subprotocol], {
       ca,
       perMessageDeflate: false,
       localAddress: this.#from,
     });
-    const token = this.#token();
     const upgraded = once(socket, 'upgrade');
     await Promise.all([once(socket, 'open'), upgraded]);
     const [{ socket: tls }]: [IncomingMessage] = (await upgraded) as [IncomingMessage];
@@ -72,10 +86,8 @@ export class FleetAgent {
         resolve();
       });
       socket.once('close', () => reject(new Error(`${this.machine.name}: the connection ended`)));
-      token.then((text) => {
-        socket.send(hello);
-        socket.send(binaryFrame('clusterToken', Buffer.from(text)));
-      }, reject);
+      socket.send(hello);
+      socket.send(token);
     });
   }
 
@@ -104,8 +116,8 @@ export class FleetAgent {
       speaks: ['parts', 'codes', 'files'],
     };
     if (tpm === 'none') return { ...hello, ek: null, ak: null, banks: [] };
-    if (tpm === 'certified' || hello.ek === null) return hello;
-    return { ...hello, ek: { ...hello.ek, certificate: null } };
+    const certificate = this.#certificate?.toString('base64') ?? null;
+    return hello.ek === null ? hello : { ...hello, ek: { ...hello.ek, certificate } };
   }
 
   #answer(socket: WebSocket, challenge: Challenge, hello: string, channel: Buffer): void {

@@ -10,7 +10,7 @@ import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 /** One machine of a site that was there before Assay. */
 export interface Machine {
   readonly name: string;
-  readonly tpm: 'certified' | 'uncertified' | 'none';
+  readonly tpm: 'discrete' | 'firmware' | 'uncertified' | 'none';
   /** Null: its firmware left none, or a file of no bytes, which an agent reads as none. */
   readonly log: Buffer | null;
   /** The SHA-256 bank. */
@@ -39,9 +39,9 @@ const withoutSecureBoot = (name: string) => tamper(boot(name), 'secureboot');
 const kinds: Readonly<Record<string, Kind>> = {
   db: { count: 8, log: (index) => sibling(boot('debian13-shim-grub'), index) },
   store: { count: 6, log: (index) => sibling(boot('debian11-shim-grub'), index, true) },
-  // Firmware TPMs.
   worker: {
     count: 10,
+    tpm: 'firmware',
     log: (index) => sibling(withoutSecureBoot('centos9-shim-grub'), index),
     losesClock: true,
   },
@@ -73,7 +73,7 @@ export function existingSite(): readonly Machine[] {
 }
 
 function machineOf(name: string, prefix: string, index: number, kind: Kind): Machine {
-  const { tpm = 'certified', losesClock = false, oneUuid = false } = kind;
+  const { tpm = 'discrete', losesClock = false, oneUuid = false } = kind;
   const log = kind.log?.(index) ?? null;
   const values = kind.pcrs ?? ((of) => (of === null ? madeValues(32) : replayedValues(of, 'sha256')));
   return {

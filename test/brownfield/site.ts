@@ -28,7 +28,10 @@ export interface Site extends AsyncDisposable {
   readonly folder: string;
   /** All agents, or these, come to the server; resolves when each was answered. */
   arrive(agents?: Iterable<FleetAgent>): Promise<void>;
-  assay(args: readonly string[]): Promise<Ran>;
+  /** @param answer what a person types where it asks; null: there is nobody */
+  assay(args: readonly string[], answer?: string | null): Promise<Ran>;
+  /** What `policy simulate` says of this text, as JSON of all nodes. */
+  simulate(policy: string): Promise<Ran>;
   /** Puts this text in force, as an upgrade of the chart does. */
   putInForce(policy: string): Promise<void>;
   metrics(): Promise<string>;
@@ -62,7 +65,12 @@ export async function openSite(machines: readonly Machine[], policy: string): Pr
   const agents = new Map(
     machines.map((machine, index) => {
       const from = `127.1.${1 + (index >> 6)}.${1 + (index & 63)}`;
-      return [machine.name, new FleetAgent(machine, from, () => startAgentPod(api, machine.name))];
+      let token: Promise<string> | null = null;
+      const tokenOf = () => {
+        token ??= startAgentPod(api, machine.name);
+        return token;
+      };
+      return [machine.name, new FleetAgent(machine, from, tokenOf)];
     }),
   );
   opened.defer(() => {
@@ -73,6 +81,13 @@ export async function openSite(machines: readonly Machine[], policy: string): Pr
     for (const end = performance.now() + patienceMs; !(await what()); await sleep(20))
       assert.ok(performance.now() < end, `not in ${patienceMs} ms: ${what} ${said()}`);
   };
+  const assay: Site['assay'] = (args, answer = null) =>
+    runAssay(args, {
+      env: server.environment(),
+      cwd: folder,
+      now: Date.now,
+      ask: answer === null ? null : async () => answer,
+    });
   return {
     api,
     agents,
@@ -85,7 +100,11 @@ export async function openSite(machines: readonly Machine[], policy: string): Pr
       };
       await Promise.all(Array.from({ length: 8 }, next));
     },
-    assay: (args) => runAssay(args, { env: server.environment(), cwd: folder, now: Date.now }),
+    assay,
+    async simulate(text) {
+      await writeFile(join(folder, 'tried.yaml'), text);
+      return assay(['policy', 'simulate', 'tried.yaml', '--all', '-o', 'json']);
+    },
     async putInForce(text) {
       await writeFile(policyFile, text);
       await server.reload();
