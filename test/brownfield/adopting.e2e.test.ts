@@ -174,7 +174,7 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
       [
         ...all(withBoot, 'trusted identity,boot'),
         ...all(withoutBoot, 'trusted identity'),
-        ...all(withoutTpm, 'unsupported identity'),
+        ...all(withoutTpm, 'unsupported '),
       ],
       statesOf,
     );
