@@ -6,6 +6,7 @@ import { run } from 'node-tpm2/run';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { nodeView } from '../../attest-server/protocol/api.ts';
+import { defaultTaintKeys } from '../../attest-server/protocol/marks.ts';
 import { simulateAnswer } from '../../attest-server/protocol/policy-api.ts';
 import { assertFires, type Scraped } from '../manifests/promtool.ts';
 import { existingSite } from './machines.ts';
@@ -135,6 +136,17 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
     const bound = async () => Map.groupBy(await shown(), ({ bound: by }) => by ?? 'none');
     const before = await bound();
     assert.deepEqual([before.get('first-use')?.length, before.get('vendor')?.length], [16, 39]);
+    // What is marked although nobody vouched for it is told.
+    const { out } = await site.simulate(
+      firstPolicy()
+        .replace('observe', 'label')
+        .replace('[vendor, first-use]', '[vendor]')
+        .replace('[identity]', '[identity, boot]'),
+    );
+    assert.deepEqual(
+      z.looseObject({ firstUse: z.array(z.string()) }).parse(JSON.parse(out)).firstUse,
+      before.get('first-use')?.map(({ name }) => name),
+    );
     const [printed = ''] = await type('2. Vouch for the TPMs');
     for (const { name } of before.get('first-use') ?? []) assert.ok(printed.includes(name), name);
     assert.deepEqual(
@@ -184,6 +196,7 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
   it('6. has one group labelled', async () => {
     await type('6. Label a group');
     await reaches(marked(labelled), marks);
+    assert.deepEqual([...site.everTainted], []);
   });
 
   it('7. has it enforced, which taints no healthy node', async () => {
@@ -229,6 +242,11 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
       [...all(withBoot, 'trusted identity,boot'), ...all(withoutBoot, 'trusted identity')].sort(),
     );
     await assertFires(await scraped({}), '1h', []);
+    // Of the group that is enforced, while it proved itself anew.
+    assert.deepEqual(
+      [...site.everTainted].filter((key) => key !== defaultTaintKeys.reproving),
+      [],
+    );
   });
 
   /** What the server tells now, for an hour. @param refused by code, how many are refused more each minute */

@@ -38,6 +38,8 @@ export interface Site extends AsyncDisposable {
   /** The server is gone, and comes back on its volume; its ports are other ones. */
   stop(): Promise<void>;
   start(): Promise<void>;
+  /** Keys of taints of ours that any Node has ever had. */
+  readonly everTainted: ReadonlySet<string>;
   /** `-`, or what the Node carries of us. */
   marksOf(node: string): string;
   until(what: () => boolean | Promise<boolean>, said?: () => string): Promise<void>;
@@ -50,6 +52,11 @@ export async function openSite(machines: readonly Machine[], policy: string): Pr
   const api = opened.use(await openApiServer({ rbac: false }));
   await installAccounts(api);
   await defineResources(api);
+  const everTainted = new Set<string>();
+  api.store.listen(({ table, after: node }) => {
+    if (table !== '/nodes' || node === null) return;
+    for (const taint of listAt(node.object, 'spec', 'taints')) everTainted.add(textAt(taint, 'key') ?? '');
+  });
   for (const { name, systemUuid } of machines) await api.createNode(name, { systemUUID: systemUuid });
   await mkdir(join(folder, 'roots'));
   await writeFile(
@@ -92,6 +99,7 @@ export async function openSite(machines: readonly Machine[], policy: string): Pr
     api,
     agents,
     folder,
+    everTainted,
     async arrive(arriving = agents.values()) {
       const waiting = [...arriving];
       const next = async (): Promise<void> => {
