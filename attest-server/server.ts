@@ -282,6 +282,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       joinTokens: enrolment.joinTokens,
       revokeJoinToken: enrolment.revokeJoinToken,
       unsupported: enrolment.unsupported,
+      claimedWithoutTpm: enrolment.claimedWithoutTpm,
       mayEnrol: enrolment.mayEnrol,
       claims: enrolment.claims,
       connected: agents.connected,

@@ -371,7 +371,7 @@ export class Attestation {
     if (fault !== null) throw fault;
     const at = this.#ports.now();
     const { budget, logsPerBoot, packer } = this.#ports.evidence;
-    const systemUuid = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
+    const { uuid: systemUuid, others } = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
     const { appraise, context } = this.#ports.inForce();
@@ -391,6 +391,7 @@ export class Attestation {
       twins: this.#twins.of(node.name),
       // What many machines show names none.
       clusterUuid: systemUuid === null ? null : this.#ports.systemUuidOf(node.name),
+      sameUuid: others,
       sharedVolumes: this.#volumes.sharedBy(node.name),
       sentParts,
       memory,

@@ -1,52 +1,56 @@
-import { Rejection } from '../protocol/rejection.ts';
+/** What a node says of its machine, and who else says the same. */
+export interface ShownUuid {
+  /** The latest that it said; null where it never did. */
+  readonly uuid: string | null;
+  /** Other nodes that show it. */
+  readonly others: readonly string[];
+}
 
 /**
- * Which enrolled node shows which system UUID (SMBIOS 3.7, section 7.2.1). It is the node's own word, so it proves
- * nothing; but a node that shows another's is not the machine that it says.
+ * Which enrolled node shows which system UUID (SMBIOS 3.7, section 7.2.1). It is the nodes' own word, and firmware gives
+ * some machines one UUID: what is found locks nobody out.
  */
 export class SystemUuids {
-  readonly #holders = new Map<string, string>();
+  readonly #holders = new Map<string, Set<string>>();
   readonly #shown = new Map<string, string>();
 
-  /**
-   * Notes what a proven answer says.
-   * @returns the node's UUID: the latest that it said, null where it never did
-   * @throws Rejection `identity_claim_mismatch` where it is that of another enrolled node
-   */
-  claim(name: string, claimed: string | undefined): string | null {
-    if (claimed === undefined || isPlaceholder(claimed)) return this.#shown.get(name) ?? null;
-    const holder = this.#holders.get(claimed);
-    if (holder !== undefined && holder !== name)
-      throw new Rejection(
-        'identity_claim_mismatch',
-        `${name} says that its system UUID is ${claimed}, but ${holder} already has that one. Revoke the enrolment of the node that is not this machine, or give both machines a UUID of their own`,
-      );
-    this.remember(name, claimed);
-    return claimed;
+  /** Notes what a proven answer says. */
+  claim(name: string, claimed: string | undefined): ShownUuid {
+    if (claimed !== undefined && !isPlaceholder(claimed)) this.remember(name, claimed);
+    const uuid = this.#shown.get(name) ?? null;
+    const all = uuid === null ? undefined : this.#holders.get(uuid);
+    if (all === undefined || all.size < 2) return { uuid, others: nobody };
+    return { uuid, others: [...all].filter((other) => other !== name).sort() };
   }
 
-  /** What a store holds. A second node of one UUID has none here: a start must not fail for it. */
+  /** What a store holds. */
   remember(name: string, uuid: string | null): void {
-    if (uuid === null || (this.#holders.get(uuid) ?? name) !== name) return;
+    if (uuid === null || this.#shown.get(name) === uuid) return;
     this.forget(name);
-    this.#holders.set(uuid, name);
+    const holders = this.#holders.get(uuid);
+    if (holders === undefined) this.#holders.set(uuid, new Set([name]));
+    else holders.add(name);
     this.#shown.set(name, uuid);
   }
 
   /** Takes back what a node said last: it shows again what it showed before. */
   restore(name: string, uuid: string | null): void {
-    if (this.#shown.get(name) === uuid) return;
-    this.forget(name);
-    this.remember(name, uuid);
+    if (uuid === null) this.forget(name);
+    else this.remember(name, uuid);
   }
 
   /** The node is none any more. */
   forget(name: string): void {
     const shown = this.#shown.get(name);
-    if (shown !== undefined) this.#holders.delete(shown);
+    if (shown === undefined) return;
+    const holders = this.#holders.get(shown);
+    holders?.delete(name);
+    if (holders?.size === 0) this.#holders.delete(shown);
     this.#shown.delete(name);
   }
 }
+
+const nobody: readonly string[] = [];
 
 /** What makers leave in many machines: no name of one. All digits equal, and the values of unset firmware. */
 function isPlaceholder(uuid: string): boolean {

@@ -3,7 +3,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Candidates } from './candidates.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
-import type { Candidate, EnrolmentStore } from './ports.ts';
+import type { Candidate, EnrolledNode, EnrolmentStore } from './ports.ts';
 
 /** A candidate, and what a person needs to know before deciding. */
 export interface WaitingTpm extends Candidate {
@@ -24,8 +24,14 @@ export interface Approvals {
    * @throws Rejection `enrolment_pending`, `ek_already_bound`
    */
   approve(node: string, ekDigest: string, actor: string): Promise<{ ekDigest: string; isWaiting: boolean }>;
-  /** Makes approvals of all bindings by first use; gives the names. */
-  approveAll(actor: string): Promise<readonly string[]>;
+  /**
+   * Makes approvals of bindings by first use; gives the names.
+   * @param only these, as a person saw them; null: all
+   */
+  approveAll(
+    actor: string,
+    only: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[] | null,
+  ): Promise<readonly string[]>;
   /** Frees the name; null where nobody has it. */
   revoke(node: string, reason: string, actor: string): Promise<string | null>;
 }
@@ -100,8 +106,8 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       return { ekDigest, isWaiting };
     },
 
-    async approveAll(actor) {
-      const found = (await store.everyNode()).filter(({ bound }) => bound === 'first-use');
+    async approveAll(actor, only) {
+      const found = only ?? (await store.everyNode()).filter(({ bound }) => bound === 'first-use');
       return store.approveFirstUse(found, firstUseApproval(actor));
     },
 

@@ -81,6 +81,8 @@ export interface Enrolment
   lastSeen(node: string): Seen | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
+  /** Machines that say so where policy expects a TPM. */
+  claimedWithoutTpm(): readonly string[];
   /** Told of each node that is none any more. */
   onRevoked(listener: (node: string) => void): void;
 }
@@ -145,6 +147,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
       candidates.forget({ node: name, ekDigest: record.ekDigest });
       claims.forget(name, record.ekDigest);
       lastSeen.forget(name);
+      withoutTpm.forget(name);
       logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
       return { ...peer, record };
     },
@@ -182,6 +185,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     joinTokens: () => store.joinTokens(),
     revokeJoinToken: (id, actor) => registry.revokeJoinToken(id, actor, now()),
     unsupported: () => withoutTpm.list(),
+    claimedWithoutTpm: () => withoutTpm.claimed(),
     onRevoked: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {
       clearInterval(flushing);

@@ -120,17 +120,28 @@ export function createRegistry(parts: RegistryParts): Registry {
           manufacturer: null,
           tpmClass: 'unknown',
           ...(bound.providerId !== undefined && { providerId: bound.providerId }),
-          ...(isFirstUse && { enrolledFrom: source }),
+          // Of a TPM for which no root vouches the policy may take the first use instead: that is known once it is proven.
+          ...((isFirstUse || (bound.by === 'vendor' && mayEnrol(hello.node, 'first-use'))) && {
+            enrolledFrom: source,
+          }),
         },
         joinTokenId: bound.joinTokenId ?? null,
       };
     },
 
-    async enrol(claimed, joinTokenId, { notVouched, endorsedBy, manufacturer, tpmClass }) {
+    async enrol(shown, joinTokenId, { notVouched, endorsedBy, manufacturer, tpmClass }) {
+      const { enrolledFrom, ...claimed } = notVouched === null ? shown : byFirstUse(shown);
+      const isFirstUse = claimed.bound === 'first-use';
       // A token says which name, not that the TPM is one: a program of the sender's would do.
       if (notVouched !== null && (claimed.bound === 'join-token' || claimed.bound === 'vendor'))
         throw notVouched;
-      const candidate = { ...claimed, endorsedBy, manufacturer, tpmClass };
+      const candidate: EnrolledNode = {
+        ...claimed,
+        endorsedBy,
+        manufacturer,
+        tpmClass,
+        ...(isFirstUse && enrolledFrom !== undefined && { enrolledFrom }),
+      };
       const event: AuditEvent = {
         at: candidate.enrolledAt,
         actor: `agent:${candidate.name}`,
@@ -149,8 +160,7 @@ export function createRegistry(parts: RegistryParts): Registry {
       const superseded = supersededBy(candidate, await store.node(candidate.name));
       const enrol = () =>
         store.enrol(candidate, event, joinTokenId ?? undefined, superseded).catch(asDoubleBinding(candidate));
-      const { enrolledFrom } = candidate;
-      if (enrolledFrom === undefined) await enrol();
+      if (!isFirstUse || enrolledFrom === undefined) await enrol();
       else {
         // One after the other: else many at once pass the bound together.
         const turn = firstUses.then(async () => {
@@ -286,6 +296,12 @@ export function createRegistry(parts: RegistryParts): Registry {
     if (now > token.expiresAt) throw noJoinToken(`expired at ${new Date(token.expiresAt).toISOString()}`);
     return token;
   }
+}
+
+/** What came as `vendor` without a root that vouches for it, as most virtual TPMs do, where the policy allows first use too. */
+function byFirstUse(claimed: EnrolledNode): EnrolledNode {
+  if (claimed.bound !== 'vendor' || claimed.enrolledFrom === undefined) return claimed;
+  return { ...claimed, bound: 'first-use', enrolledBy: 'node' };
 }
 
 function newId(): string {

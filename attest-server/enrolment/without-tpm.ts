@@ -35,6 +35,8 @@ export class MachinesWithoutTpm {
   /** As the store has them. */
   readonly #written = new Map<string, number>();
   readonly #changed = new Set<string>();
+  /** Of which policy expects a TPM; known while the server runs, and in a room of their own. */
+  readonly #claimed = new Map<string, number>();
 
   private constructor(ports: UnsupportedPorts) {
     this.#ports = ports;
@@ -52,8 +54,14 @@ export class MachinesWithoutTpm {
 
   /** Notes a machine that says it has no TPM; false where policy does not expect that of it. */
   note(node: string): boolean {
-    if (this.#ports.absentBy(node) === null) return false;
     const now = this.#ports.now();
+    this.#claimed.delete(node);
+    if (this.#ports.absentBy(node) === null) {
+      this.#claimed.set(node, now);
+      const [oldest] = this.#claimed.keys();
+      if (this.#claimed.size > most && oldest !== undefined) this.#claimed.delete(oldest);
+      return false;
+    }
     this.#put(node, now);
     const written = this.#written.get(node);
     if (written === undefined || now - written >= writtenEveryMs || now < written) this.#changed.add(node);
@@ -67,6 +75,20 @@ export class MachinesWithoutTpm {
       const by = this.#ports.absentBy(name);
       return by === null ? [] : [{ name, ...by }];
     });
+  }
+
+  /** Machines that say they have no TPM where policy expects one, by name: nothing of it is proven. */
+  claimed(): readonly string[] {
+    const since = this.#ports.now() - fadesAfterMs;
+    return [...this.#claimed]
+      .filter(([node, at]) => at >= since && this.#ports.absentBy(node) === null)
+      .map(([node]) => node)
+      .sort();
+  }
+
+  /** It came with a TPM, and is enrolled. */
+  forget(node: string): void {
+    this.#claimed.delete(node);
   }
 
   /** What was not written stays to be written. */

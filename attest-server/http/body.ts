@@ -19,6 +19,11 @@ export async function readBody<T extends z.ZodType>(
   return parseShape(schema, value, 'body');
 }
 
+/** False where a request has none at all: its length is not said, or is zero. */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
 /** @throws HttpProblem 400, naming the field */
 export function parseShape<T extends z.ZodType>(schema: T, value: unknown, what: string): z.output<T> {
   const result = schema.safeParse(value, inOurWords);

@@ -60,6 +60,8 @@ export interface ApiPorts {
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Machines without a TPM, as policy expects of them. */
   unsupported(): readonly UnsupportedNode[];
+  /** Names of machines that say they have no TPM, where policy expects one. */
+  claimedWithoutTpm(): readonly string[];
   /** Nodes that are gone from the cluster. */
   readonly presence: {
     /** Gone, and nothing is held against it. */

@@ -1,9 +1,12 @@
 import type { WaitingTpm } from '../enrolment/approvals.ts';
 import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
-import { readBody } from './body.ts';
+import { hasBody, readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
+
+/** A thousand names of the longest, each with a digest. */
+const bindingsBytes = 512 * 1024;
 
 /** Who is who: TPMs that wait, and what people decide about them. */
 export const enrolmentRoutes: readonly Route[] = [
@@ -31,11 +34,17 @@ export const enrolmentRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/enrolments/approve-all', 'operator', {
     operation: 'approveAllEnrolments',
-    summary: 'Make approvals of all bindings by first use',
+    summary: 'Make approvals of bindings by first use: those that are named, or all',
+    body: api.approveAllRequest,
+    maxBytes: bindingsBytes,
     answer: api.approveAllAnswer,
     status: 201,
-    async handle({ enrolments }, { caller }) {
-      return { status: 201, body: { approved: await enrolments.approveAll(actorOf(caller)) } };
+    async handle({ enrolments }, { message, caller }) {
+      const { bindings } = hasBody(message)
+        ? await readBody(message, api.approveAllRequest, bindingsBytes)
+        : {};
+      const only = bindings?.map(({ node, ek }) => ({ name: node, ekDigest: ek })) ?? null;
+      return { status: 201, body: { approved: await enrolments.approveAll(actorOf(caller), only) } };
     },
   }),
   route('POST', '/v1/enrolments/{node}/revoke', 'operator', {

@@ -40,8 +40,10 @@ export const policyRoutes: readonly Route[] = [
     answer: observationsAnswer,
     problems: [429],
     query: page,
-    async handle({ policies }, { query }) {
-      return ok(await policies.observations(query));
+    async handle({ policies, claimedWithoutTpm }, { query }) {
+      const page = await policies.observations(query);
+      // Once: they are no part of the pages.
+      return ok({ ...page, withoutTpm: query.after === undefined ? claimedWithoutTpm() : [] });
     },
   }),
   route('POST', '/v1/policy/simulate', 'operator', {

@@ -1,4 +1,4 @@
-import { activeReferences, type Observation, observe } from '../policy/draft/observation.ts';
+import { likeReferences, type Observation, observe } from '../policy/draft/observation.ts';
 import { postureObserver } from '../policy/draft/posture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
 import type { Reference } from '../protocol/reference.ts';
@@ -19,12 +19,13 @@ export async function observeKept(
   const unseen: string[] = [];
   const references = await ports.references();
   const postureOf = postureObserver(references, ports.now());
+  const likeOf = likeReferences(references, ports.now());
   const { items, next } = await overKeptProofs(ports, page, (kept) => {
     if (kept.proven !== null) {
       const { name } = kept.node;
       const group = groupOf(ports.policy(), name, ports.labelsOf(name));
       const posture = postureOf(kept.proven, name, group);
-      return [observe(kept.proven, kept.node, activeReferences(group, references), posture)];
+      return [observe(kept.proven, kept.node, likeOf(kept.proven, name, group), posture)];
     }
     unseen.push(kept.node.name);
     return [];

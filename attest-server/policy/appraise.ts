@@ -46,6 +46,8 @@ export interface NodePast extends Past {
   readonly twins: readonly string[];
   /** SMBIOS, as its Node in the cluster says it. Default null: so for who judges offline. */
   readonly clusterUuid?: string | null;
+  /** Other nodes that show its system UUID. Default none: who judges offline knows no others. */
+  readonly sameUuid?: readonly string[];
   /** Volumes that it shows in this answer and other nodes show, too. Default none: who judges offline knows no others. */
   readonly sharedVolumes?: readonly SharedVolume[];
 }
@@ -148,6 +150,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     sequence,
     twins: past.twins,
     clusterUuid: past.clusterUuid ?? null,
+    sameUuid: past.sameUuid ?? noNodes,
     sharedVolumes: past.sharedVolumes ?? noVolumes,
     unread,
   };
@@ -195,6 +198,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
 
 const nothing: readonly PartName[] = [];
 const noVolumes: readonly SharedVolume[] = [];
+const noNodes: readonly string[] = [];
 
 /** `join`, where the judgements before were others. */
 function joined(prepared: PreparedGroup, judgements: readonly Judgement[]): Verdict {

@@ -120,6 +120,8 @@ export interface JudgedNode {
   readonly twins: readonly string[];
   /** SMBIOS, as its Node in the cluster says it; null where there is none. */
   readonly clusterUuid: string | null;
+  /** Other nodes that show its system UUID. */
+  readonly sameUuid: readonly string[];
   /** Volumes that it shows and other nodes show, too. */
   readonly sharedVolumes: readonly SharedVolume[];
   /** What is missing for another reason than that the machine has none: it is found once for all aspects. */

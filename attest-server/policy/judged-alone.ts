@@ -11,6 +11,7 @@ export function judgedAlone(name: string, proven: Proven): JudgedNode {
     sequence: judgeSequence(null, sightingOf(proven)),
     twins: [],
     clusterUuid: null,
+    sameUuid: [],
     sharedVolumes: [],
     unread: [],
   };

@@ -83,19 +83,20 @@ function beginning(past: Sequence, now: Sighting): SequenceJudgement['begun'] {
   return now.resetCount === past.resetCount && now.restartCount > past.restartCount ? 'resumed' : null;
 }
 
-/** Attack: a TPM that was cleared, or a snapshot of it, hidden behind some reboots. */
+/** Attack: a snapshot of a TPM, hidden behind a suspend. Over a reset, clocks of honest firmware TPMs begin anew. */
 function between(past: Sequence, now: Sighting): Finding[] {
   const rebooted = now.resetCount > past.resetCount;
   const found: Finding[] = [];
-  if (now.clock + (rebooted ? lostWithPower : 0n) < past.clock)
+  if (!rebooted && now.clock < past.clock)
     found.push(
       identity(
         'counter_rollback',
         clockOf(past),
         clockOf(now),
-        'The clock of the TPM went back over a reset.',
+        'The clock of the TPM went back over a restart within one reset.',
       ),
     );
+  if (rebooted && now.clock + lostWithPower < past.clock) found.push(clockAnew(past, now));
   if (rebooted && past.bootId !== null && past.bootId === now.bootId)
     found.push(
       {
@@ -195,6 +196,16 @@ function firmwareChanged(expected: string, actual: string | null): Finding {
 function rolledBack(counter: 'reset' | 'restart', before: number, now: number): Finding {
   const text = `The ${counter} counter of the TPM went back: the TPM was cleared, or is a snapshot of another one.`;
   return identity('counter_rollback', `${counter}Count ${before}`, `${counter}Count ${now}`, text);
+}
+
+/** Told and never held: a firmware TPM that loses its power does this, and so does one that was cleared. */
+function clockAnew(past: Sequence, now: Sighting): Finding {
+  return {
+    ...boot('rebooted', `more than ${clockOf(past)}`, clockOf(now)),
+    source: 'tpm',
+    severity: 'info',
+    text: 'The TPM was reset, and its clock began anew: its power was lost, or it was cleared.',
+  };
 }
 
 function clockOf({ clock }: Sighting): string {

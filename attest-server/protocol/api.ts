@@ -174,6 +174,7 @@ const policyGroupView = z.looseObject({
   mode: modeSchema,
   tpm: z.enum(['required', 'absent']),
   require: z.array(aspectSchema),
+  enrolment: z.array(z.string()).optional(),
 });
 export const policyView = z.object({
   name: z.string(),
@@ -275,6 +276,13 @@ export const approveRequest = z.strictObject({
   ek: z.string().regex(/^[0-9a-f]{64}$/, 'not a whole SHA-256 digest: 64 hex digits'),
 });
 export const approveAnswer = z.object({ node: z.string(), ek: z.string(), waiting: z.boolean() });
+/** Without `bindings` all; else these alone, as they were shown: one that is another by now is left as it is. */
+export const approveAllRequest = z.strictObject({
+  bindings: z
+    .array(z.strictObject({ node: nodeName, ek: z.string().regex(/^[0-9a-f]{64}$/) }))
+    .max(1000)
+    .optional(),
+});
 export const approveAllAnswer = z.object({ approved: z.array(z.string()) });
 export const revokeRequest = z.strictObject({
   reason: z

@@ -77,10 +77,14 @@ const observation = z.object({
       secureBoot: z.boolean().nullable(),
       loaders: z.array(image),
       kernels: z.array(image),
+      initrds: z.array(image).default([]),
       signers: z.array(z.object({ digest: z.string().regex(/^[0-9a-f]+$/), subject: z.string().nullable() })),
       sbatLevel: z.number().nullable(),
     })
     .nullable(),
+  /** Why `boot` is null: what keeps the boot from becoming a reference. */
+  noBoot: z.string().nullable().default(null),
+  /** Active references that the boot is like. */
   references: z.array(plainName),
   /** What it shows of other aspects: in each aspect's own words, and the active references that affirm it. */
   posture: z
@@ -94,6 +98,8 @@ export const observationsAnswer = z.object({
   items: z.array(observation),
   /** Nodes of the page of which there is no evidence. */
   unseen: z.array(nodeName),
+  /** With the first page: machines that say they have no TPM, where the policy in force expects one. */
+  withoutTpm: z.array(nodeName).default([]),
   next: z.string().nullable(),
 });
 

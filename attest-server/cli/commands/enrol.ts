@@ -74,6 +74,8 @@ export async function approveEnrolment(
   io.out(`${printable(made.ek)} enrols as ${printable(made.node)} ${when}\n`);
 }
 
+const approvedAtOnce = 1000;
+
 async function approveAll(
   io: CliContext['io'],
   server: CliContext['server'],
@@ -81,18 +83,27 @@ async function approveAll(
 ): Promise<void> {
   const ask = questions(io, options);
   const client = await server();
-  const names = (await readNodes(client, withGone))
-    .filter(({ bound }) => bound === 'first-use')
-    .map(({ name }) => name);
-  const whom = `${counted(names.length, 'node')} bound by first use${names.length === 0 ? '' : `: ${listed(names, 100)}`}\n`;
+  const shown = (await readNodes(client, withGone)).flatMap(({ name, ek, bound }) =>
+    bound === 'first-use' && ek !== null ? [{ node: name, ek }] : [],
+  );
+  const names = shown.map(({ node }) => node);
+  const whom = `${counted(names.length, 'node')} bound by first use${names.length === 0 ? '' : `: ${listed(names, names.length)}`}\n`;
   if (options.dryRun === true) return io.out(whom);
   if (names.length > 0) {
     io.err(whom);
     await ask('Vouch for the TPM of each of them?');
   }
-  const { approved } = await client.post('/v1/enrolments/approve-all', {}, approveAllAnswer);
+  // Those that were shown: who comes while a person reads the list waits for the next one.
+  const approved: string[] = [];
+  for (let from = 0; from < shown.length; from += approvedAtOnce) {
+    const bindings = shown.slice(from, from + approvedAtOnce);
+    const answer = await client.post('/v1/enrolments/approve-all', { bindings }, approveAllAnswer);
+    approved.push(...answer.approved);
+  }
   io.out(`${approved.length} bindings by first use are approvals now\n`);
   for (const name of approved) io.out(`${printable(name)}\n`);
+  const left = names.filter((name) => !approved.includes(name));
+  if (left.length > 0) io.err(`changed meanwhile, and left as they are: ${listed(left, left.length)}\n`);
 }
 
 /** Where name or key are another enrolment's, the commands that free them, finished. */

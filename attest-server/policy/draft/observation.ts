@@ -1,11 +1,13 @@
 import type { Reference } from '../../protocol/reference.ts';
 import type { TpmClass } from '../../protocol/tpm-class.ts';
-import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
-import type { BootState } from '../../verify/boot/boot-state.ts';
+import type { BootState, ComponentKind } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
+import { captureTogether } from '../boot/capture-together.ts';
 import { isComparedBy } from '../boot/reference-set.ts';
-import type { PolicyGroup } from '../policy.ts';
+import { CaptureError } from '../capture-error.ts';
+import { type PolicyGroup, unmatched } from '../policy.ts';
+import { likenessTo } from '../reference-reach.ts';
 import type { Posture } from './posture.ts';
 
 /** An image as a group of machines has it in common. */
@@ -25,7 +27,9 @@ export interface Observation {
   readonly kernel: string | null;
   /** Null where no boot log was sent, or it does not lead to what the TPM holds. */
   readonly boot: ObservedBoot | null;
-  /** The active references that the node is compared with at present. */
+  /** Why `boot` is null: what keeps the boot from becoming a reference. */
+  readonly noBoot: string | null;
+  /** The active references that the boot is like, of those with which the node is compared at present. */
   readonly references: readonly string[];
   /** What it shows of the other aspects. */
   readonly posture: Posture;
@@ -36,6 +40,7 @@ export interface ObservedBoot {
   readonly secureBoot: boolean | null;
   readonly loaders: readonly ObservedImage[];
   readonly kernels: readonly ObservedImage[];
+  readonly initrds: readonly ObservedImage[];
   readonly signers: readonly { readonly digest: string; readonly subject: string | null }[];
   readonly sbatLevel: number | null;
 }
@@ -49,35 +54,57 @@ export function observe(
   references: readonly string[],
   posture: Posture = {},
 ): Observation {
-  const { banks, boot } = proven;
-  const isPattern = boot?.problems.every((problem) => isOfUnusedBank(problem, boot.problems, banks)) ?? false;
+  const { boot } = proven;
+  const noBoot = whyNoReference(proven, node.name);
   return {
     node: node.name,
     tpmClass: node.tpmClass,
     manufacturer: node.manufacturer,
     kernel: proven.facts?.host?.kernel ?? null,
-    boot: boot === null || !isPattern ? null : bootOf(boot.state),
+    boot: boot === null || noBoot !== null ? null : bootOf(boot.state),
+    noBoot,
     references,
     posture,
   };
 }
 
-/** The active references that a group's boots are compared with. */
-export function activeReferences(
-  { name, rules }: Pick<PolicyGroup, 'name' | 'rules'>,
+/** For many nodes: the active references of boots that a node's group is compared with, and that its boot is like. */
+export function likeReferences(
   references: readonly Reference[],
-): readonly string[] {
-  return references
-    .filter((one) => one.kind === 'boot' && one.state === 'active' && isComparedBy(name, rules.boot, one))
-    .map((one) => one.name);
+  at: number,
+): (proven: Proven, node: string, group: PolicyGroup) => readonly string[] {
+  const active = references
+    .filter(({ kind, state }) => kind === 'boot' && state === 'active')
+    .map((reference) => ({ reference, isLike: likenessTo(reference) }));
+  return (proven, node, group) =>
+    active
+      .filter(
+        ({ reference, isLike }) =>
+          isComparedBy(group.name, group.rules.boot, reference) && isLike?.(proven, node, group, at) === true,
+      )
+      .map(({ reference }) => reference.name);
+}
+
+export const noLogCame = 'no boot log came';
+
+/** What a capture of this boot would say; null where it could be captured. */
+function whyNoReference({ banks, boot }: Proven, node: string): string | null {
+  if (boot === null) return noLogCame;
+  try {
+    captureTogether([{ node, banks, boot }], unmatched, { name: 'a', state: 'staged', by: node, at: 0 });
+    return null;
+  } catch (error) {
+    if (error instanceof CaptureError) return error.message.slice(0, 256);
+    throw error;
+  }
 }
 
 function bootOf({ components, secureBoot, firmwareVersion }: BootState): ObservedBoot {
-  const images = (stage: 'loader' | 'kernel') => {
+  const images = (stage: 'loader' | 'kernel' | 'initrd') => {
     const byDigest = new Map<string, ObservedImage>();
     for (const { stage: its, kind, describes, digests } of components) {
       const digest = digests.sha256 ?? digests.sha384 ?? digests.sha512 ?? digests.sha1;
-      if (its === stage && kind === 'code' && digest !== undefined && !byDigest.has(digest))
+      if (its === stage && isImage(stage, kind) && digest !== undefined && !byDigest.has(digest))
         byDigest.set(digest, { describes: describes.slice(0, 256), digest });
     }
     return [...byDigest.values()].slice(0, most);
@@ -87,9 +114,15 @@ function bootOf({ components, secureBoot, firmwareVersion }: BootState): Observe
     secureBoot: secureBoot.enabled,
     loaders: images('loader'),
     kernels: images('kernel'),
+    initrds: images('initrd'),
     signers: certificatesOf(secureBoot.authorities),
     sbatLevel: secureBoot.sbatLevel,
   };
+}
+
+/** Where no Secure Boot has GRUB start the kernel through the firmware, it is measured as a file alone, as initrds are. */
+function isImage(stage: 'loader' | 'kernel' | 'initrd', kind: ComponentKind): boolean {
+  return kind === 'code' || stage === 'initrd' || (stage === 'kernel' && kind === 'file');
 }
 
 /** Each once, in the order in which they were first used. */

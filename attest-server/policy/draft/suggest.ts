@@ -3,13 +3,17 @@ import { nodeName } from '../../protocol/messages.ts';
 import type { Drafted } from '../aspect.ts';
 import { aspects, type BuiltAspect } from '../aspects.ts';
 import { globMatches } from '../glob.ts';
-import type { Observation, ObservedBoot, ObservedImage } from './observation.ts';
+import { noLogCame, type Observation, type ObservedBoot, type ObservedImage } from './observation.ts';
 
 /** Machines that a draft can say something about beside those whose boots were seen. */
 export interface SuggestedFrom {
   readonly observations: readonly Observation[];
   /** Of which policy says that they have no TPM. */
   readonly withoutTpm: readonly string[];
+  /** That say so themselves, where the policy in force expects a TPM. */
+  readonly claimWithoutTpm?: readonly string[];
+  /** How machines that nobody named enrol by the policy in force; null or left out: as policies have it that name nothing. */
+  readonly enrolment?: readonly string[] | null;
   /** Enrolled, and not judged yet. */
   readonly unseen: readonly string[];
 }
@@ -31,21 +35,25 @@ const mostGroups = 256;
  * Drafts a policy from what was observed: a group for machines of one TPM class and maker that start alike. It enforces
  * nothing yet. What evidence says of itself stands in comments only, with everything escaped that could end one.
  */
-export function suggestPolicy({ observations, withoutTpm: claimed, unseen }: SuggestedFrom): string {
+export function suggestPolicy(from: SuggestedFrom): string {
+  const { observations, unseen, enrolment = null } = from;
   const named = observations.filter(({ node }) => isNodeName(node));
-  const withoutTpm = claimed.filter(isNodeName);
+  const known = new Set(named.map(({ node }) => node));
+  const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !known.has(name));
+  const withoutTpm = [...new Set([...from.withoutTpm.filter(isNodeName), ...claimed])].sort();
   const groups = alike(named).slice(0, mostGroups);
-  const all = [...named.map(({ node }) => node), ...withoutTpm, ...unseen.filter(isNodeName)];
+  const all = [...known, ...withoutTpm, ...unseen.filter(isNodeName)];
   const names = new Set<string>();
   const lines = [
-    '# A draft of what was observed: it enforces nothing yet. Next steps: capture a reference for each group from a node',
-    '# that you vouch for (assay reference capture NODE --name NAME), see what the draft would change (assay policy',
+    '# A draft of what was observed: it enforces nothing yet. Next steps: capture references from nodes that you vouch for',
+    '# (the commands stand beside each group that has none), draft again, see what the draft would change (assay policy',
     '# simulate FILE), put it in force, and set mode: label, then enforce, once all nodes of a group stay trusted.',
+    ...leftOut(named),
     'apiVersion: assay.dev/v1',
     'kind: Policy',
     'groups:',
     ...groups.flatMap((group) => draft(group, all, names)),
-    ...absent(withoutTpm, all),
+    ...absent(withoutTpm, claimed, all),
     ...(unseen.length === 0
       ? []
       : [comment(`nothing is known yet about ${unseen.length}: ${firstOf(unseen)}`)]),
@@ -54,8 +62,19 @@ export function suggestPolicy({ observations, withoutTpm: claimed, unseen }: Sug
     '    nodes: ["*"]',
     '    mode: observe',
     '    require: [identity]',
+    ...(enrolment === null ? [] : [`    enrolment: ${listOf(enrolment)}`]),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** Whose boot nothing can be said of: a draft that passes them over would promise too much. */
+function leftOut(observations: readonly Observation[]): string[] {
+  const names = observations.filter(({ boot }) => boot === null).map(({ node }) => node);
+  if (names.length === 0) return [];
+  const whose = names.length === 1 ? 'boot of 1 node' : `boots of ${names.length} nodes`;
+  return [
+    `# The ${whose} can be compared with nothing, so mode: label is not for them: ${printed(firstOf(names.sort()))}`,
+  ];
 }
 
 /** The largest groups first; those of one size in the order of their names. */
@@ -68,7 +87,7 @@ function alike(observations: readonly Observation[]): readonly Alike[] {
   for (const like of [...latest.values()].sort((a, b) => (a.node < b.node ? -1 : 1))) {
     const { tpmClass, manufacturer, boot } = like;
     const key = JSON.stringify([
-      ...[tpmClass, manufacturer, boot?.firmware, boot?.secureBoot, boot === null],
+      ...[tpmClass, manufacturer, boot?.firmware, boot?.secureBoot, kindOf(like)],
       ...[boot?.loaders, boot?.kernels].map((images) => images?.map(({ digest }) => digest)),
     ]);
     const known = groups.get(key);
@@ -92,7 +111,10 @@ function draft(
     comment(`  TPM: ${tpmClass}${manufacturer === null ? '' : `, made by ${manufacturer}`}`),
     ...(kernel === null ? [] : [comment(`  kernel ${kernel}, as a node of it says`)]),
     ...(boot === null
-      ? [comment('  no boot log that matches the TPM, so only the identity can be required')]
+      ? [
+          comment('  their boots can be compared with nothing, so only the identity can be required:'),
+          comment(`    ${like.noBoot ?? 'no boot log that matches the TPM'}`),
+        ]
       : [
           comment(`  firmware: ${boot.firmware ?? 'its version is not measured as text'}`),
           comment(
@@ -102,13 +124,44 @@ function draft(
           ...boot.kernels.map((image) => comment(`  kernel image: ${shown(image)}`)),
         ]),
   ];
-  return chunks(globsFor(nodes, all)).flatMap((globs) => [
-    ...about,
-    `  - name: ${groupName(like, names)}`,
-    `    nodes: ${listOf(globs)}`,
-    '    mode: observe',
-    ...rulesFor(boot, references, drafts(each)),
-  ]);
+  return chunks(globsFor(nodes, all)).flatMap((globs) => {
+    const name = groupName(like, names);
+    return [
+      ...about,
+      ...(boot === null || references.size > 0 ? [] : captures(nodes, name)),
+      ...(boot !== null && initrdsDiffer(each) ? [ownInitrds] : []),
+      `  - name: ${name}`,
+      `    nodes: ${listOf(globs)}`,
+      '    mode: observe',
+      ...rulesFor(boot, references, drafts(each)),
+    ];
+  });
+}
+
+/** As many nodes as one command captures. */
+const mostCaptured = 64;
+
+/** What is to be typed before the group can be required to boot so. Nodes that boot alike make one reference. */
+function captures(nodes: readonly string[], name: string): string[] {
+  const parts = Array.from({ length: Math.ceil(nodes.length / mostCaptured) }, (_, part) =>
+    nodes.slice(part * mostCaptured, (part + 1) * mostCaptured),
+  );
+  return [
+    comment('no reference knows these boots yet. Leave out nodes that you do not vouch for:'),
+    ...parts.map(
+      (some, part) =>
+        `  #   assay reference capture ${some.join(' ')} --name ${name}${part === 0 ? '' : `-part-${part + 1}`}`,
+    ),
+  ];
+}
+
+const ownInitrds = comment(
+  'not all have the same initrd: scope: {initrd: node} would hold each of them to its own one',
+);
+
+function initrdsDiffer(each: readonly Observation[]): boolean {
+  const sets = new Set(each.map(({ boot }) => boot?.initrds.map(({ digest }) => digest).join(' ')));
+  return sets.size > 1;
 }
 
 /** What each aspect makes of these nodes that drafts rules. */
@@ -154,7 +207,7 @@ function rulesFor(
     ...(known.length === 0
       ? []
       : [
-          '      # The references they are compared with now. Without this line: any active reference of this group.',
+          '      # The references that boots of theirs are like. Without this line: any active reference of this group.',
           `      references: ${listOf(known)}`,
         ]),
     ...(boot.secureBoot === true
@@ -185,9 +238,14 @@ function signersOf(signers: ObservedBoot['signers']): string[] {
   ];
 }
 
-function absent(withoutTpm: readonly string[], all: readonly string[]): string[] {
+function absent(withoutTpm: readonly string[], claimed: readonly string[], all: readonly string[]): string[] {
+  const byThemselves = claimed.length === 0 ? [] : [comment(`it is their own word of: ${firstOf(claimed)}`)];
+  const about =
+    claimed.length < withoutTpm.length
+      ? '  # These nodes say that they have no TPM, and so does the policy in force.'
+      : '  # These nodes say that they have no TPM. Nothing proves it: look at them, before you take this over.';
   return chunks(globsFor(withoutTpm, all)).flatMap((globs, index) => [
-    ...(index === 0 ? ['  # These nodes say that they have no TPM, and so does the policy in force.'] : []),
+    ...(index === 0 ? [about, ...byThemselves] : []),
     `  - name: without-tpm${index === 0 ? '' : `-${index + 1}`}`,
     `    nodes: ${listOf(globs)}`,
     '    tpm: absent',
@@ -225,13 +283,19 @@ function chunks(globs: readonly string[]): readonly (readonly string[])[] {
 }
 
 /** `discrete-secureboot-2`: of words of ours alone. */
-function groupName({ tpmClass, boot }: Observation, names: Set<string>): string {
-  const how = boot === null ? 'no-log' : boot.secureBoot === true ? 'secureboot' : 'no-secureboot';
+function groupName(like: Observation, names: Set<string>): string {
+  const { tpmClass } = like;
+  const how = kindOf(like);
   const base = tpmClass === 'unknown' ? how : `${tpmClass}-${how}`;
   let name = base;
   for (let count = 2; names.has(name); count++) name = `${base}-${count}`;
   names.add(name);
   return name;
+}
+
+function kindOf({ boot, noBoot }: Observation): string {
+  if (boot !== null) return boot.secureBoot === true ? 'secureboot' : 'no-secureboot';
+  return noBoot === null || noBoot === noLogCame ? 'no-log' : 'no-model';
 }
 
 /** The first twenty. */
@@ -243,10 +307,14 @@ function shown({ describes, digest }: ObservedImage): string {
   return `${describes} (${digest.slice(0, 16)}…)`;
 }
 
-/** One line, whatever the text: only what YAML allows in a comment and a terminal shows as it is. */
+/** A comment of a group. */
 function comment(text: string): string {
-  const line = text
+  return `  # ${printed(text)}`;
+}
+
+/** One line, whatever the text: only what YAML allows in a comment and a terminal shows as it is. */
+function printed(text: string): string {
+  return text
     .replace(/[^\x20-\x7e\u00a1-\ud7ff\ue000-\ufefe…]/g, '?')
     .replace(/[\u2028-\u202e\u2066-\u2069\u200b-\u200f\u061c\u2060-\u2064]/g, '?');
-  return `  # ${line}`;
 }

@@ -3,7 +3,7 @@ import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { sharedTpm } from '../twins.ts';
 import { advice } from './advice.ts';
 import { identityUnproven, otherTpmClass } from './findings.ts';
-import { isSameMachine, otherMachine } from './system-uuid.ts';
+import { isSameMachine, otherMachine, sharedUuid } from './system-uuid.ts';
 
 /** Whose TPM it is, of which kind, and whether it is still the one that was seen before. */
 export const identity: Aspect<'identity', null> = {
@@ -23,7 +23,7 @@ const good: Judgement = { findings: [], affirmed: true, source: 'tpm' };
 
 function judge(
   { ekDigest, facts }: Proven,
-  { name, tpmClass, sequence, twins, clusterUuid }: JudgedNode,
+  { name, tpmClass, sequence, twins, clusterUuid, sameUuid }: JudgedNode,
   { tpmClass: wanted }: Prepared['group'],
 ): Judgement {
   const isOther = wanted !== null && !wanted.includes(tpmClass);
@@ -31,11 +31,13 @@ function judge(
   const uuid = facts?.host?.systemUuid;
   const known =
     clusterUuid === null || uuid === undefined || isSameMachine(clusterUuid, uuid) ? null : clusterUuid;
-  if (affirmed && sequence.findings.length === 0 && twins.length === 0 && known === null) return good;
+  const isAlone = twins.length === 0 && sameUuid.length === 0;
+  if (affirmed && sequence.findings.length === 0 && isAlone && known === null) return good;
   const findings = sequence.findings.filter(({ aspect }) => aspect === 'identity');
   if (twins.length > 0) findings.unshift(sharedTpm(name, twins));
   if (ekDigest === null) findings.push(identityUnproven);
   if (isOther) findings.push(otherTpmClass(wanted, tpmClass));
   if (known !== null && uuid !== undefined) findings.push(otherMachine(known, uuid));
+  if (sameUuid.length > 0 && uuid !== undefined) findings.push(sharedUuid(uuid, sameUuid));
   return { findings, affirmed, source: 'tpm' };
 }

@@ -23,6 +23,24 @@ export function otherMachine(known: string, shown: string): Finding {
   };
 }
 
+/** @param others nodes that show it too; that is what firmware of one batch does, or one of them is not the machine that it says */
+export function sharedUuid(uuid: string, others: readonly string[]): Finding {
+  const shown = others.slice(0, mostShown).join(', ');
+  const more = others.length > mostShown ? ` and ${others.length - mostShown} more` : '';
+  return {
+    code: 'identity_claim_mismatch',
+    aspect: 'identity',
+    source: 'host',
+    severity: 'warn',
+    expected: 'a system UUID that no other node has',
+    actual: uuid,
+    text: `This node and ${shown}${more} name one machine: they show the same system UUID.`,
+    evidence: null,
+  };
+}
+
+const mostShown = 4;
+
 function digitsOf(uuid: string): string | null {
   const digits = uuid.trim().toLowerCase().replaceAll('-', '');
   return /^[0-9a-f]{32}$/.test(digits) ? digits : null;

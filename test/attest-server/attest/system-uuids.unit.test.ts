@@ -1,31 +1,34 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { SystemUuids } from '../../../attest-server/attest/system-uuids.ts';
-import { rejectionOf } from '../verify/rejection-of.ts';
 
 const one = '4c4c4544-0042-3510-8052-b4c04f4d5132';
 const two = '4c4c4544-0042-3510-8052-b4c04f4d5133';
 
 describe('the system UUIDs that nodes show', () => {
-  it('are one node’s each: another’s is refused, before and after a node had its own (row 10)', () => {
+  const alone = (uuid: string | null) => ({ uuid, others: [] });
+
+  it('may be those of several: each is told of the others, and none is refused (row 10)', () => {
     const uuids = new SystemUuids();
-    assert.equal(uuids.claim('node-1', one), one);
-    assert.equal(rejectionOf(() => uuids.claim('node-2', one))?.code, 'identity_claim_mismatch');
-    assert.equal(uuids.claim('node-2', two), two);
-    assert.equal(rejectionOf(() => uuids.claim('node-2', one))?.code, 'identity_claim_mismatch');
-    assert.deepEqual([uuids.claim('node-1', one), uuids.claim('node-2', two)], [one, two]);
+    assert.deepEqual(uuids.claim('node-1', one), alone(one));
+    assert.deepEqual(uuids.claim('node-3', one), { uuid: one, others: ['node-1'] });
+    assert.deepEqual(uuids.claim('node-2', one), { uuid: one, others: ['node-1', 'node-3'] });
+    assert.deepEqual(uuids.claim('node-1', one), { uuid: one, others: ['node-2', 'node-3'] });
+    assert.deepEqual(uuids.claim('node-2', two), alone(two));
+    uuids.forget('node-3');
+    assert.deepEqual(uuids.claim('node-1', one), alone(one));
   });
 
   it('are those last said, also where an answer leaves them out', () => {
     const uuids = new SystemUuids();
-    assert.equal(uuids.claim('node-1', undefined), null);
+    assert.deepEqual(uuids.claim('node-1', undefined), alone(null));
     uuids.claim('node-1', one);
-    assert.equal(uuids.claim('node-1', undefined), one);
-    assert.equal(uuids.claim('node-1', two), two);
-    assert.equal(uuids.claim('node-2', one), one);
+    assert.deepEqual(uuids.claim('node-1', undefined), alone(one));
+    assert.deepEqual(uuids.claim('node-1', two), alone(two));
+    assert.deepEqual(uuids.claim('node-2', one), alone(one));
   });
 
-  it('are taken from a store as they are, and the first of two that share one has it', () => {
+  it('are taken from a store as they are', () => {
     const uuids = new SystemUuids();
     for (const [name, uuid] of [
       ['node-1', one],
@@ -33,8 +36,8 @@ describe('the system UUIDs that nodes show', () => {
       ['node-3', null],
     ] as const)
       uuids.remember(name, uuid);
-    assert.equal(uuids.claim('node-1', one), one);
-    assert.equal(uuids.claim('node-2', undefined), null);
+    assert.deepEqual(uuids.claim('node-1', undefined), { uuid: one, others: ['node-2'] });
+    assert.deepEqual(uuids.claim('node-3', undefined), alone(null));
   });
 
   it('are free when the node is none any more', () => {
@@ -42,7 +45,7 @@ describe('the system UUIDs that nodes show', () => {
     uuids.claim('node-1', one);
     uuids.forget('node-1');
     uuids.forget('node-3');
-    assert.equal(uuids.claim('node-2', one), one);
+    assert.deepEqual(uuids.claim('node-2', one), alone(one));
   });
 
   it('are what they were where an answer that said another was not taken', () => {
@@ -52,11 +55,8 @@ describe('the system UUIDs that nodes show', () => {
     uuids.restore('node-1', one);
     uuids.claim('gone', two);
     uuids.restore('gone', null);
-    assert.equal(rejectionOf(() => uuids.claim('node-2', one))?.code, 'identity_claim_mismatch');
-    assert.equal(uuids.claim('node-2', two), two);
-    // Free meanwhile, and another's now: it is not taken away from that one.
-    uuids.restore('node-1', two);
-    assert.equal(uuids.claim('node-2', undefined), two);
+    assert.deepEqual(uuids.claim('node-2', two), alone(two));
+    assert.deepEqual(uuids.claim('node-1', undefined), alone(one));
   });
 
   it('are none where a maker left the same value in many machines', () => {
@@ -66,6 +66,6 @@ describe('the system UUIDs that nodes show', () => {
       'ffffffff-ffff-ffff-ffff-ffffffffffff',
       '03000200-0400-0500-0006-000700080009',
     ])
-      for (const node of ['node-1', 'node-2']) assert.equal(uuids.claim(node, shared), null);
+      for (const node of ['node-1', 'node-2']) assert.deepEqual(uuids.claim(node, shared), alone(null));
   });
 });

@@ -114,7 +114,11 @@ describe('a command that is dear', () => {
 
   it('does what was asked for, and no other thing', async () => {
     for (const line of lines.slice(2, 5)) await assay(line, 'y');
-    assert.deepEqual(changes(), ['revoked', 'token:admin revokes node-1: sold', 'token:admin approves all']);
+    assert.deepEqual(changes(), [
+      'revoked',
+      'token:admin revokes node-1: sold',
+      'token:admin approves node-1 abab,node-2 abab',
+    ]);
   });
 
   it('says the sum first, and ends with 10 where a node would turn untrusted, as policy simulate does', async () => {

@@ -244,11 +244,27 @@ describe('enrolment by the method vendor, a TPM maker and a token of the node', 
   });
 
   it('takes no certificate that does not chain to a configured root, and none that is not there', async () => {
+    ways = ['vendor', 'join-token'];
     tpm = unendorsed('ek_untrusted_root');
     await refused(join('node-1', 'a', token), 'ek_untrusted_root');
     tpm = unendorsed('enrolment_pending');
     await refused(join('node-1', 'a', token), 'enrolment_pending');
     assert.equal(await store.enrolment.node('node-1'), null);
+  });
+
+  it('takes the first use of a TPM for which no root vouches, where the policy allows both', async () => {
+    for (const [node, digit, code] of [
+      ['node-1', 'a', 'enrolment_pending'],
+      ['node-2', 'b', 'ek_untrusted_root'],
+    ] as const) {
+      tpm = unendorsed(code);
+      ways = ['vendor', 'first-use'];
+      tokens.set(token, node);
+      await join(node, digit, token);
+      const record = await store.enrolment.node(node);
+      assert.deepEqual([record?.bound, record?.enrolledBy, record?.endorsedBy], ['first-use', 'node', null]);
+      assert.notEqual(record?.enrolledFrom, undefined);
+    }
   });
 
   it('takes no token of another node, and none that the cluster does not know', async () => {

@@ -391,7 +391,12 @@ describe('a group that takes whoever comes first', () => {
     const bound = async () => nodeView.parse(await world.call('GET', `/v1/nodes/${node}`)).bound;
     assert.equal(await bound(), 'first-use');
     await assertRefused(world, node, 'enrolment_pending', greet(forgedTpm().hello(node)));
-    assert.deepEqual(await world.call('POST', '/v1/enrolments/approve-all'), { approved: [node] });
+    // What was shown was another binding: nothing is approved that nobody saw.
+    const approveShown = (ek: string) =>
+      world.call('POST', '/v1/enrolments/approve-all', { bindings: [{ node, ek }] });
+    assert.deepEqual(await approveShown(forgedTpm().ekDigest), { approved: [] });
+    assert.equal(await bound(), 'first-use');
+    assert.deepEqual(await approveShown(tpm.ekDigest), { approved: [node] });
     assert.equal(await bound(), 'approval');
     assert.equal((await auditOf('enrol.approve', node))[0]?.actor, 'token:admin');
     assert.deepEqual(await world.call('POST', '/v1/enrolments/approve-all'), { approved: [] });

@@ -39,6 +39,22 @@ describe('machines that say they have no TPM', () => {
     assert.deepEqual(machines.list(), [{ name: 'gpu-1', group: 'gpu', mode: 'observe', policy: 'p@0' }]);
   });
 
+  it('are known apart where policy expects a TPM, until they come with one, and in bounded number', () => {
+    machines.note('node-1');
+    machines.note('gpu-1');
+    machines.note('node-2');
+    assert.deepEqual(machines.claimed(), ['node-1', 'node-2']);
+    machines.forget('node-1');
+    absent = /^(gpu-|node-2)/;
+    assert.deepEqual(machines.claimed(), []);
+    absent = /^gpu-/;
+    for (let count = 0; count < 3000; count++) machines.note(`made-up-${count}`);
+    assert.equal(machines.claimed().length, 1024);
+    assert.deepEqual(names(), ['gpu-1']);
+    now = 24 * hour + 1;
+    assert.deepEqual(machines.claimed(), []);
+  });
+
   it('are gone once policy says so no longer, and after a day of silence', () => {
     machines.note('gpu-1');
     machines.note('gpu-2');

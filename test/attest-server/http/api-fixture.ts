@@ -347,8 +347,9 @@ export function portsOf(world: World): ApiPorts {
         world.decisions.push(`${actor} approves ${node} ${ek}`);
         return { ekDigest: ek, isWaiting: ek.startsWith('ab') };
       },
-      approveAll: async (actor) => {
-        world.decisions.push(`${actor} approves all`);
+      approveAll: async (actor, only) => {
+        const which = only?.map(({ name, ekDigest }) => `${name} ${ekDigest.slice(0, 4)}`) ?? ['all'];
+        world.decisions.push(`${actor} approves ${which.join()}`);
         return ['node-1'];
       },
       revoke: async (node, reason, actor) => {
@@ -358,6 +359,7 @@ export function portsOf(world: World): ApiPorts {
     },
     referenceLife: referenceLifeOf(world, false),
     unsupported: () => world.unsupported,
+    claimedWithoutTpm: () => [],
     mayEnrol: (node) => !node.startsWith('pinned'),
     claims: () => Map.groupBy(world.claims, ({ node }) => node),
     connected: (node) => world.connected.get(node) ?? null,

@@ -176,6 +176,29 @@ describe('marks in a cluster, over hours', () => {
     );
   });
 
+  it('heal with no hand on any node once the reference of such a kernel is in force', async () => {
+    await join(20);
+    // One each quarter of an hour: half of the fleet has it when somebody vouches for it.
+    for (let i = 1; i <= 10; i++) {
+      commit(`node-${i}`, drift);
+      await until(() => labelOf(`node-${i}`) === null);
+      await pass(15 * minute);
+    }
+    assert.equal(tainted().length, 2);
+    for (let i = 1; i <= 10; i++) commit(`node-${i}`, trusted);
+    await until(() => tainted().length === 0);
+    await until(() => [...statuses.keys()].every((name) => labelOf(name) === 'true'));
+    // The rest follows, and nobody notices.
+    for (let i = 11; i <= 20; i++) {
+      commit(`node-${i}`, trusted);
+      await pass(15 * minute);
+    }
+    assert.deepEqual(tainted(), []);
+    assert.ok([...statuses.keys()].every((name) => labelOf(name) === 'true'));
+    const { waiting, open, wrong } = marking.figures();
+    assert.deepEqual([waiting.size, open.size, wrong], [0, 0, 0]);
+  });
+
   it('are not fought for with a controller that restores its startup taint (row 112)', async () => {
     const kube = api.as(administrator);
     const put = async (taints: readonly object[]) => {

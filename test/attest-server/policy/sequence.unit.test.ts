@@ -44,9 +44,17 @@ describe('the life of a TPM and its kernel', () => {
       ['rebooted'],
     ],
     [
-      'row 28: a cleared TPM hidden by reboots',
-      [{ resetCount: 9, bootId: 'b', clock: 5_000n }],
-      ['rebooted counter_rollback'],
+      'row 28: a clock anew after a reset is told once and not held: a firmware TPM, or a cleared one behind reboots',
+      [
+        { resetCount: 9, bootId: 'b', clock: 5_000n },
+        { resetCount: 9, bootId: 'b', clock: 6_000n },
+      ],
+      ['rebooted rebooted', ''],
+    ],
+    [
+      'row 28: a clock that fell over a restart within one reset',
+      [{ restartCount: 2, clock: 99_999_999n }],
+      ['resumed counter_rollback'],
     ],
     ['row 28 and 103: the reset counter fell', [{ resetCount: 4, bootId: 'b' }], ['counter_rollback']],
     ['the restart counter fell', [{ restartCount: 0 }], ['counter_rollback']],

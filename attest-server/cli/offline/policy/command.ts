@@ -37,7 +37,7 @@ export async function checkPolicyFile(
   const references = folder === undefined ? [] : readReferences(resolve(io.cwd, folder));
   const warnings = [
     ...(checked instanceof PolicyError ? [] : checked.warnings),
-    ...(policy === null ? [] : unseenIn(policy, references)),
+    ...(policy === null ? [] : [...unseenIn(policy, references), ...ofClusters(policy)]),
   ];
   const answer = {
     file,
@@ -68,6 +68,19 @@ function unseenIn(policy: Policy, references: readonly Reference[]): readonly Po
         line: 1,
         field: `groups.${index}.boot.scope.loader`,
         text: `is ${boot.scope.loader}, but nobody has seen ${unseenFiles(one).length} of the files that the boot loader of reference ${one.name} read. For these files the reference counts only for ${one.captured?.node ?? 'no node'} and for nodes whose agents send them`,
+      })),
+  );
+}
+
+/** A server that does not offer a method refuses the policy. */
+function ofClusters({ groups }: Policy): readonly PolicyFault[] {
+  return groups.flatMap(({ enrolment }, index) =>
+    (['cloud', 'vendor'] as const)
+      .filter((method) => enrolment.includes(method))
+      .map((method) => ({
+        line: 1,
+        field: `groups.${index}.enrolment`,
+        text: `${method} is offered by a server in a cluster${method === 'cloud' ? ' that has a cloudProgram' : ''}; any other server refuses this policy`,
       })),
   );
 }

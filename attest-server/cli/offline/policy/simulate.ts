@@ -7,8 +7,9 @@ import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
+import { readNodes } from '../../read-nodes.ts';
 import { withShortDigests } from '../../readable.ts';
-import { counted } from '../../sentence.ts';
+import { counted, listed } from '../../sentence.ts';
 import { readSimulation, type Simulated, simulationText } from '../../simulation.ts';
 import { bundlesIn } from '../files-in.ts';
 import { readReferences } from '../reference-file.ts';
@@ -50,6 +51,7 @@ export async function simulatePolicy(
   const changed = items.filter((item) => item.changed);
   const latched = asked?.latched ?? [];
   const breaker = asked === null ? null : breakerAnswer(asked.items);
+  const firstUse = asked === null ? [] : await markedByFirstUse(await server(), asked.items);
   const answer = {
     policy: `${policy.name}@${policy.revision}`,
     nodes: items.length,
@@ -57,11 +59,12 @@ export async function simulatePolicy(
     untrusted: untrusted.length,
     latched,
     breaker,
+    firstUse,
     items: all || format !== 'table' ? items : changed,
   };
   await print(io, format, answer, () => {
     for (const fault of latched) io.err(`${printable(placed(file, fault))}\n`);
-    return `${simulationText(items, all)}${breakerText(breaker)}`;
+    return `${simulationText(items, all)}${breakerText(breaker)}${firstUseText(firstUse)}`;
   });
   if (latched.length > 0) exitWith(exit.held);
   else exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);
@@ -74,6 +77,25 @@ async function simulatedByServer(
 ): Promise<z.output<typeof simulateAnswer>> {
   const body = { policy, file: file.slice(-255) };
   return readSimulation(client, '/v1/policy/simulate', body, simulateAnswer);
+}
+
+/** Nodes that would be marked, although nobody vouched for their TPMs: each was merely the first under its name. */
+async function markedByFirstUse(
+  client: Client,
+  items: z.output<typeof simulateAnswer>['items'],
+): Promise<readonly string[]> {
+  const marked = new Set(
+    items.filter(({ after }) => (after?.mode ?? 'observe') !== 'observe').map(({ node }) => node),
+  );
+  if (marked.size === 0) return [];
+  return (await readNodes(client))
+    .filter(({ name, bound }) => bound === 'first-use' && marked.has(name))
+    .map(({ name }) => name);
+}
+
+function firstUseText(names: readonly string[]): string {
+  if (names.length === 0) return '';
+  return `of those that would be marked, nobody has vouched for the TPM of ${counted(names.length, 'node')} bound by first use: ${listed(names)} (assay enrol approve --all)\n`;
 }
 
 /** What the breaker would make of it. */

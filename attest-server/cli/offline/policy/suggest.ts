@@ -1,8 +1,9 @@
 import { basename, resolve } from 'node:path';
-import { activeReferences, observe } from '../../../policy/draft/observation.ts';
+import { likeReferences, observe } from '../../../policy/draft/observation.ts';
 import { postureObserver } from '../../../policy/draft/posture.ts';
 import { type SuggestedFrom, suggestPolicy } from '../../../policy/draft/suggest.ts';
 import { groupOf, unmatched } from '../../../policy/policy.ts';
+import { policyView } from '../../../protocol/api.ts';
 import { parseBundle } from '../../../protocol/bundle.ts';
 import { observationsAnswer } from '../../../protocol/policy-api.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -30,16 +31,20 @@ export async function draftPolicy(
 async function askServer(client: Client): Promise<SuggestedFrom> {
   const observations: SuggestedFrom['observations'][number][] = [];
   const unseen: string[] = [];
+  const claimWithoutTpm: string[] = [];
   for (let next: string | null = ''; next !== null; ) {
     const after: string = next === '' ? '' : `?after=${encodeURIComponent(next)}`;
     const page = await client.get(`/v1/policy/observations${after}`, observationsAnswer);
     observations.push(...page.items);
     unseen.push(...page.unseen);
+    claimWithoutTpm.push(...page.withoutTpm);
     next = page.next;
   }
   const nodes = await readNodes(client);
   const withoutTpm = nodes.filter(({ state }) => state === 'unsupported').map(({ name }) => name);
-  return { observations, unseen, withoutTpm };
+  const { groups } = await client.get('/v1/policy', policyView);
+  const rest = groups.find(({ nodes, labels }) => nodes.includes('*') && Object.keys(labels).length === 0);
+  return { observations, unseen, withoutTpm, claimWithoutTpm, enrolment: rest?.enrolment ?? null };
 }
 
 function fromBundles(paths: readonly string[]): SuggestedFrom {
@@ -55,7 +60,7 @@ function fromBundles(paths: readonly string[]): SuggestedFrom {
       const policy = contextPolicy(bundle);
       const known = contextReferences(bundle);
       const group = policy === null ? unmatched : groupOf(policy, name, bundle.context?.labels);
-      const references = policy === null ? [] : activeReferences(group, known);
+      const references = policy === null ? [] : likeReferences(known, 0)(proven, name, group);
       const posture = postureObserver(policy === null ? [] : known, 0)(proven, name, group);
       const node = { name, tpmClass: bundle.context?.tpmClass ?? 'unknown', manufacturer } as const;
       observations.push(observe(proven, node, references, posture));

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
 import { type CheckedPolicy, checkPolicy } from '../../../policy/file/policy-file.ts';
-import { enrolments, type Policy, plainEnrolments } from '../../../policy/policy.ts';
+import { enrolments, type Policy } from '../../../policy/policy.ts';
 import { observePolicy, strictPolicy } from '../../../policy/shipped/built-in.ts';
 import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
@@ -16,10 +16,10 @@ export function readPolicyText({ cwd }: CliIo, name: string): string {
   );
 }
 
-/** Faults and warnings carry the name as it was given, as compilers do. */
+/** Faults and warnings carry the name as it was given, as compilers do. Which methods its server offers is not known here. */
 export function checkPolicyText(text: string, file: string): CheckedPolicy | PolicyError {
   try {
-    return checkPolicy(text, file, plainEnrolments);
+    return checkPolicy(text, file, enrolments);
   } catch (error) {
     if (error instanceof PolicyError) return error;
     throw error;

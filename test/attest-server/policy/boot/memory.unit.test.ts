@@ -41,6 +41,7 @@ const nodeOf = (proven: Proven, past = noPast): JudgedNode => ({
   tpmClass: 'unknown',
   twins: [],
   clusterUuid: null,
+  sameUuid: [],
   sharedVolumes: [],
   past,
   sequence: judgeSequence(null, sightingOf(proven)),

@@ -47,6 +47,7 @@ export function judgedNode({ shared = [], memory, node = 'n' }: JudgedBy = {}): 
     tpmClass: 'unknown',
     twins: [],
     clusterUuid: null,
+    sameUuid: [],
     sharedVolumes: shared,
     past: { ...noPast, memory: memory === undefined ? {} : { disk: memory } },
     sequence: judgeSequence(null, sightingOf(proof)),

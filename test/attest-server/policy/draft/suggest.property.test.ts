@@ -11,6 +11,7 @@ const shimGrub: ObservedBoot = {
   secureBoot: true,
   loaders: [{ describes: 'shimx64.efi', digest: 'aa'.repeat(32) }],
   kernels: [{ describes: 'vmlinuz-6.12', digest: 'bb'.repeat(32) }],
+  initrds: [{ describes: 'initrd.img-6.12', digest: 'ee'.repeat(32) }],
   signers: [{ digest: 'cc'.repeat(32), subject: 'CN=Debian Secure Boot CA' }],
   sbatLevel: 2023012900,
 };
@@ -22,6 +23,7 @@ function seen(node: string, boot: ObservedBoot | null = shimGrub): Observation {
     manufacturer: 'INTC',
     kernel: '6.12.1',
     boot,
+    noBoot: boot === null ? 'no boot log came' : null,
     references: ['debian-13'],
     posture: {},
   };
@@ -71,6 +73,55 @@ describe('a drafted policy', () => {
     assert.equal(groupOf(policy, 'gpu-2').tpm, 'absent');
   });
 
+  it('says what is to be captured first where no reference is like a boot, and which nodes have initrds of their own', () => {
+    const fresh = { ...seen('worker-2'), references: [] };
+    const own = { ...shimGrub, initrds: [{ describes: 'initrd', digest: 'ff'.repeat(32) }] };
+    const { text } = drafted({ observations: [{ ...seen('worker-1', own), references: [] }, fresh] });
+    const commands = [...text.matchAll(/^ {2}# {3}(assay .*)$/gm)].map(([, command]) => command);
+    assert.deepEqual(commands, ['assay reference capture worker-1 worker-2 --name firmware-secureboot']);
+    assert.match(text, /^ {2}# not all have the same initrd: /m);
+    const known = drafted({ observations: [seen('worker-1', own), seen('worker-2', own)] }).text;
+    assert.doesNotMatch(known, /reference capture worker|same initrd/);
+  });
+
+  it('captures no more nodes at a time than one command takes', () => {
+    const names = Array.from({ length: 70 }, (_, index) => `n${index}`);
+    const { text } = drafted({ observations: names.map((node) => ({ ...seen(node), references: [] })) });
+    const counts = [...text.matchAll(/^ {2}# {3}assay reference capture (.*) --name (\S+)$/gm)].map(
+      ([, nodes, name]) => [nodes?.split(' ').length, name],
+    );
+    assert.deepEqual(counts, [
+      [64, 'firmware-secureboot'],
+      [6, 'firmware-secureboot-part-2'],
+    ]);
+  });
+
+  it('names whom it leaves out, and whose word it is that they have no TPM', () => {
+    const { text, policy } = drafted({
+      observations: [seen('a', null), { ...seen('b', null), noBoot: 'no kernel was measured' }],
+      withoutTpm: ['gpu-1'],
+      claimWithoutTpm: ['gpu-2', 'a', '\u001b[31m'],
+    });
+    assert.match(text, /^# The boots of 2 nodes can be compared with nothing, .*: a, b$/m);
+    assert.match(text, /^ {2}# it is their own word of: gpu-2$/m);
+    assert.deepEqual(
+      policy.groups.map(({ name, tpm }) => [name, tpm]),
+      [
+        ['firmware-no-log', 'required'],
+        ['firmware-no-model', 'required'],
+        ['without-tpm', 'absent'],
+        ['others', 'required'],
+      ],
+    );
+  });
+
+  it('lets machines that nobody named enrol as they do now', () => {
+    const enrolment = ['pin', 'first-use'];
+    const { policy } = drafted({ observations: [seen('a')], enrolment });
+    assert.deepEqual(groupOf(policy, 'new-1').enrolment, enrolment);
+    assert.deepEqual(groupOf(policy, 'a').enrolment, ['pin', 'join-token', 'approval']);
+  });
+
   it('can be checked whatever the evidence says of itself', () => {
     const text = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 40 }),
@@ -82,6 +133,7 @@ describe('a drafted policy', () => {
       secureBoot: fc.option(fc.boolean()),
       loaders: fc.array(image, { maxLength: 3 }),
       kernels: fc.array(image, { maxLength: 3 }),
+      initrds: fc.array(image, { maxLength: 3 }),
       signers: fc.array(fc.record({ digest: fc.constant('cc'.repeat(32)), subject: fc.option(text) }), {
         maxLength: 2,
       }),
@@ -100,6 +152,7 @@ describe('a drafted policy', () => {
       manufacturer: fc.option(text),
       kernel: fc.option(text),
       boot: fc.option(boot),
+      noBoot: fc.option(text),
       references: fc.constantFrom(['debian-13'], []),
       posture: fc.record(
         {
@@ -128,8 +181,9 @@ describe('a drafted policy', () => {
         fc.array(observation, { maxLength: 6 }),
         fc.array(text),
         fc.array(text),
-        (observations, a, b) => {
-          const { policy } = drafted({ observations, withoutTpm: a, unseen: b });
+        fc.array(text),
+        (observations, a, b, c) => {
+          const { policy } = drafted({ observations, withoutTpm: a, unseen: b, claimWithoutTpm: c });
           assert.ok(policy.groups.every(({ mode }) => mode === 'observe'));
           assert.ok(!policy.groups.some(({ name }) => name === 'evil'));
         },

@@ -23,6 +23,20 @@ function bundleOf(node: string, policy: string | null): string {
   );
 }
 
+describe('assay policy check', () => {
+  it('takes what a server in a cluster takes, and says so', async () => {
+    const cwd = mkdtempSync(join(tmpdir(), 'assay-policy-'));
+    try {
+      writeFileSync(join(cwd, 'vendor.yaml'), policyOf('enrolment: [vendor, first-use]'));
+      const { code, err } = await runAssay(['policy', 'check', 'vendor.yaml'], { cwd });
+      assert.equal(code, 0);
+      assert.match(err, /^vendor\.yaml:1: groups\.0\.enrolment: warning: vendor is offered by .*\n$/);
+    } finally {
+      rmSync(cwd, { recursive: true });
+    }
+  });
+});
+
 describe('assay policy', () => {
   let cwd: string;
   const write = (name: string, text: string) => writeFileSync(join(cwd, name), text);
