@@ -71,8 +71,8 @@ try {
     'attest-server/cli/assay.mjs',
     'LICENSE',
     '{README,SECURITY,CHANGELOG}.md',
-    'docs/*.md',
-    'manifests/*/*.{conf,path,service,timer,yaml}',
+    'docs/{,runbooks/}*.md',
+    'manifests/*/*.{conf,json,path,service,timer,yaml}',
   ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
   copyPackages();

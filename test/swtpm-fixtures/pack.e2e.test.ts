@@ -129,8 +129,11 @@ describe('the packed programs, installed without a clone', function () {
       names.filter((name) => /\.([mc]?ts|map)$|^package\/(test|swtpm-fixtures)\//.test(name)),
       [],
     );
-    const manifests = ['manifests/host/assay-server.service', 'manifests/prometheus/assay.rules.yaml'];
-    for (const name of ['LICENSE', 'README.md', 'docs/watching.md', ...manifests])
+    const manifests = ['host/assay-server.service', 'prometheus/assay.rules.yaml', 'prometheus/dashboard.json'].map(
+      (file) => `manifests/${file}`,
+    );
+    const documents = ['docs/watching.md', 'docs/runbooks/AssayNodeChanged.md'];
+    for (const name of ['LICENSE', 'README.md', ...documents, ...manifests])
       assert.ok(names.includes(`package/${name}`), name);
     const files = globSync('**/*.{js,mjs,json}', { cwd: installedPackage(), exclude: ['node_modules/**'] });
     assert.ok(files.length > 300);
