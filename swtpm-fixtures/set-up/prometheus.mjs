@@ -1,9 +1,19 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { runToEnd } from './child.mjs';
 import { elevate } from './debian.mjs';
 
-/** Which program of which Debian package. Prometheus scrapes a server of the tests, Alertmanager tells a receiver of its alerts. */
+/** Which programs of which Debian package. Prometheus scrapes a server of the tests, Alertmanager tells a receiver of its alerts. */
 const programs = {
   prometheus: ['prometheus'],
   'prometheus-alertmanager': ['prometheus-alertmanager', 'amtool'],
@@ -24,11 +34,15 @@ export async function unpackPrometheus(root) {
     await download(Object.keys(programs), part);
     for (const file of readdirSync(part))
       await runToEnd(['dpkg-deb', '-x', join(part, file), join(part, 'all')]);
-    mkdirSync(join(part, 'bin'));
+    mkdirSync(join(part, 'ready'));
     for (const program of wanted)
-      renameSync(join(part, 'all', 'usr', 'bin', program), join(part, 'bin', program));
+      renameSync(join(part, 'all', 'usr', 'bin', program), join(part, 'ready', program));
+    cpSync(join(part, 'all', templates.installed), join(part, 'ready', templates.unpacked), {
+      recursive: true,
+    });
+    moveTemplates(join(part, 'ready', 'prometheus-alertmanager'));
     rmSync(there, { recursive: true, force: true });
-    renameSync(join(part, 'bin'), there);
+    renameSync(join(part, 'ready'), there);
   } finally {
     rmSync(part, { recursive: true, force: true });
   }
@@ -50,4 +64,19 @@ async function download(packages, into) {
       );
     });
   }
+}
+
+/** Where Alertmanager's program has its templates; both paths are of one length. The second is below the folder that it runs in. */
+const templates = {
+  installed: '/usr/share/prometheus/alertmanager',
+  unpacked: './././././././././././alertmanager',
+};
+
+/** Debian's program has no setting for this path: it is replaced where the program holds it. */
+function moveTemplates(program) {
+  const bytes = readFileSync(program);
+  let at = bytes.indexOf(templates.installed);
+  if (at === -1) throw new Error(`${program} has its templates elsewhere: moveTemplates is to be mended`);
+  for (; at !== -1; at = bytes.indexOf(templates.installed, at)) bytes.write(templates.unpacked, at);
+  writeFileSync(program, bytes);
 }
