@@ -8,6 +8,7 @@ import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { type ForgedSite, openForgedSite } from '../attest-server/marking/forged-site.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { exampleFor, hurried } from './alertmanager-example.ts';
+import { queriesOf, readDashboard } from './dashboard.ts';
 import {
   type Notified,
   type Receiver,
@@ -15,7 +16,7 @@ import {
   startPrometheus,
   startReceiver,
 } from './prometheus-programs.ts';
-import { rulesFile } from './promtool.ts';
+import { readRules, rulesFile } from './promtool.ts';
 
 const good = recordedLog('debian13-sdboot-uki');
 const changed = tamper(good, 'kernel');
@@ -140,5 +141,34 @@ describe('an alert on its way to a person', () => {
     for (const { labels, status } of await alerts('AssayNodeFailed')) {
       assert.deepEqual([labels.node, status.inhibitedBy], ['node-5', []]);
     }
+  });
+
+  it('comes of rules that Prometheus can all evaluate, beside a dashboard whose queries it can all answer', async () => {
+    const rules = z
+      .object({
+        data: z.object({
+          groups: z.array(
+            z.object({
+              rules: z.array(
+                z.object({ name: z.string(), health: z.string(), lastError: z.string().optional() }),
+              ),
+            }),
+          ),
+        }),
+      })
+      .parse(await (await fetch(`${prometheus}/api/v1/rules`)).json())
+      .data.groups.flatMap((group) => group.rules);
+    assert.equal(rules.length, (await readRules()).length);
+    assert.deepEqual(
+      rules.filter(({ health }) => health !== 'ok'),
+      [],
+    );
+    const unanswered: string[] = [];
+    for (const { panel, expr } of queriesOf(await readDashboard())) {
+      const query = expr.replaceAll('$__rate_interval', '5m').replaceAll(/\$(job|instance)/g, '.*');
+      const answer = await fetch(`${prometheus}/api/v1/query?query=${encodeURIComponent(query)}`);
+      if (answer.status !== 200) unanswered.push(`${panel}: ${await answer.text()}`);
+    }
+    assert.deepEqual(unanswered, []);
   });
 });

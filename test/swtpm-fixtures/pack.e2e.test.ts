@@ -129,9 +129,11 @@ describe('the packed programs, installed without a clone', function () {
       names.filter((name) => /\.([mc]?ts|map)$|^package\/(test|swtpm-fixtures)\//.test(name)),
       [],
     );
-    const manifests = ['host/assay-server.service', 'prometheus/assay.rules.yaml', 'prometheus/dashboard.json'].map(
-      (file) => `manifests/${file}`,
-    );
+    const manifests = [
+      'host/assay-server.service',
+      'prometheus/assay.rules.yaml',
+      'prometheus/dashboard.json',
+    ].map((file) => `manifests/${file}`);
     const documents = ['docs/watching.md', 'docs/runbooks/AssayNodeChanged.md'];
     for (const name of ['LICENSE', 'README.md', ...documents, ...manifests])
       assert.ok(names.includes(`package/${name}`), name);
