@@ -89,7 +89,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
 
   gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
-  let ofNodes = perNode ? nodeSeries([]) : '';
+  let ofNodes = perNode ? nodeSeries([], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
@@ -174,7 +174,16 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     'Nodes in the state unknown of which the cluster has no Node; after a while they are gone',
     [],
   );
-  let presence: Parameters<Metrics['presence']>[0] = () => ({ gone: 0, doubt: null });
+  const withoutAgent = gauge(
+    'nodes_without_agent',
+    'Nodes of the cluster that have never proven themselves, and are not excused by policy',
+    [],
+  );
+  let presence: Parameters<Metrics['presence']>[0] = () => ({
+    gone: 0,
+    doubt: null,
+    unenrolled: [],
+  });
   new Gauge({
     name: 'assay_nodes_gone',
     help: 'Nodes that are gone from the cluster and silent; they are not counted by state',
@@ -261,7 +270,10 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
-      if (perNode) ofNodes = nodeSeries(views);
+      const listed = new Set(views.map(({ name }) => name));
+      const unproven = presence().unenrolled.filter((name) => !listed.has(name));
+      withoutAgent.set(unproven.length);
+      if (perNode) ofNodes = nodeSeries(views, unproven);
     },
     presence(of) {
       presence = of;

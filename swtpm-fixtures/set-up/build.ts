@@ -72,8 +72,8 @@ try {
     'LICENSE',
     '{attest-server,agent,agent/gate}/config.schema.json',
     '{README,SECURITY,CHANGELOG}.md',
-    'docs/*.md',
-    'manifests/{host,prometheus}/*.{conf,path,service,timer,yaml}',
+    'docs/{,runbooks/}*.md',
+    'manifests/{host,prometheus}/*.{conf,json,path,service,timer,yaml}',
     'manifests/{base,chart,examples}/**/*.{json,md,tpl,txt,yaml}',
     'manifests/chart/.helmignore',
   ];

@@ -132,10 +132,12 @@ describe('the packed programs, installed without a clone', function () {
     const manifests = [
       'manifests/host/assay-server.service',
       'manifests/prometheus/assay.rules.yaml',
+      'manifests/prometheus/dashboard.json',
       'manifests/chart/templates/_names.tpl',
       'manifests/base/agent/daemonset.yaml',
     ];
-    for (const name of ['LICENSE', 'README.md', 'docs/watching.md', ...manifests])
+    const documents = ['docs/watching.md', 'docs/runbooks/AssayNodeChanged.md'];
+    for (const name of ['LICENSE', 'README.md', ...documents, ...manifests])
       assert.ok(names.includes(`package/${name}`), name);
     const files = globSync('**/*.{js,mjs,json}', { cwd: installedPackage(), exclude: ['node_modules/**'] });
     assert.ok(files.length > 300);
