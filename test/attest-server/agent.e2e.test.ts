@@ -6,12 +6,13 @@ import { after, before, describe, it } from 'mocha';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
 
 const log = recordedLog('debian13-shim-grub');
-const program = join(import.meta.dirname, '../../agent/main.ts');
+const program = programs['assay-agent'];
 const node = 'node-1';
 const patience = 15_000;
 
