@@ -10,6 +10,7 @@ import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
+import { version } from '../../attest-server/version.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const program = programs['assay-agent'];
@@ -89,7 +90,7 @@ describe('an agent and a server, end to end', () => {
     await world.until(() => world.verdicts.length > already, patience);
     assert.equal(world.verdicts.at(-1)?.verdict.state, 'trusted');
     assert.equal(world.verdicts.at(-1)?.transition, false);
-    assert.equal(await world.metric('assay_agents{version="0.2.0"}'), 1);
+    assert.equal(await world.metric(`assay_agents{version="${version}"}`), 1);
   });
 
   it('becomes untrusted when another kernel boots, and the event is named', async () => {

@@ -10,6 +10,7 @@ import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { type GateOfMachine, gateOf } from './started-gate.ts';
+import { version } from '../../../attest-server/version.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-shim-grub');
@@ -103,7 +104,7 @@ describe('a gate before kubelet', function () {
     assert.deepEqual(await stateOf(), ['untrusted', 'kernel_unknown']);
     {
       await using _agent = await startAgent(machine, node, agentsOf(world));
-      await world.until(async () => (await world.metric('assay_agents{version="0.2.0"}')) === 1, 15_000);
+      await world.until(async () => (await world.metric(`assay_agents{version="${version}"}`)) === 1, 15_000);
       assert.equal(await world.metric('assay_gates_waiting'), 1, 'each has a place of its own');
       const count = await rows();
       world.server.challengeNow(node);
