@@ -97,9 +97,7 @@ function testFiles(chosen: readonly string[]): string[] {
 async function compile(folder: string): Promise<Totals> {
   chmodSync(folder, 0o755);
   env.ASSAY_TEST_PROGRAMS = folder;
-  return runAll([
-    { name: compiling, command: ['../swtpm-fixtures/set-up/build.ts', '--out', folder] },
-  ]);
+  return runAll([{ name: compiling, command: ['../swtpm-fixtures/set-up/build.ts', '--out', folder] }]);
 }
 
 /**

@@ -70,6 +70,7 @@ try {
   const beside = [
     'attest-server/cli/assay.mjs',
     'LICENSE',
+    'THIRD-PARTY-LICENSES.txt',
     '{README,SECURITY,CHANGELOG}.md',
     'docs/*.md',
     'manifests/*/*.{conf,path,service,timer,yaml}',

@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { version } from '../../attest-server/version.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
@@ -10,7 +11,6 @@ import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
-import { version } from '../../attest-server/version.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const program = programs['assay-agent'];

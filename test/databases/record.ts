@@ -20,7 +20,7 @@ async function main([tree, folder, commit]: readonly string[]): Promise<void> {
   try {
     const { version } = described.parse(JSON.parse(await readFile(join(tree, 'package.json'), 'utf8')));
     const node = join(tree, `node_modules/node-linux-${process.arch}/bin/node`);
-    const story = await startStory(node, resolve(tree), dir);
+    await using story = await startStory(node, resolve(tree), dir);
     const assay = async (...args: readonly string[]) => {
       const argv = [join(tree, 'attest-server/cli/main.ts'), ...args, ...(await flagsOf(dir))];
       const { stdout } = await run(node, argv, { timeoutMs: 60_000, maxOutputBytes: 16 * 1024 * 1024 });
@@ -30,7 +30,7 @@ async function main([tree, folder, commit]: readonly string[]): Promise<void> {
     if (story.hasMarks) await decideAboutMarks(assay, story, dir);
     const answers = await answersOf(dir);
     const database = await readFile(await assay('backup'));
-    await story.end();
+    await story[Symbol.asyncDispose]();
 
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true });
@@ -41,7 +41,7 @@ async function main([tree, folder, commit]: readonly string[]): Promise<void> {
     const recording: Recording = { version, commit, at: new Date().toISOString(), answers };
     await writeFile(join(folder, 'recording.json'), `${JSON.stringify(recording, null, 1)}\n`);
   } finally {
-    await rm(dir, { recursive: true, force: true });
+    await rm(dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
@@ -50,20 +50,22 @@ type Assay = (...args: readonly string[]) => Promise<string>;
 const described = z.object({ version: z.string() });
 const patience = 120_000;
 
-interface Story {
+interface Story extends AsyncDisposable {
   /** It has a cluster whose Nodes it marks. */
   readonly hasMarks: boolean;
   type(line: string): void;
-  end(): Promise<void>;
 }
 
 /** `npm start`: a server, and eight nodes of six models that are enrolled and vouched for, until it is ended. */
 async function startStory(node: string, tree: string, dir: string): Promise<Story> {
   const program = join(tree, 'swtpm-fixtures/cluster/main.ts');
-  const { stdout: help } = await run(node, [program, '--help'], { timeoutMs: 30_000, maxOutputBytes: 65_536 });
+  const { stdout: help } = await run(node, [program, '--help'], {
+    timeoutMs: 30_000,
+    maxOutputBytes: 65_536,
+  });
   const hasMarks = help.toString('utf8').includes('--cluster');
   const args = [program, '--state-dir', dir, '--nodes', '8', ...(hasMarks ? ['--cluster'] : [])];
-  const child = start(node, args, { cwd: tree, stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = start(node, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   let said = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     said += text;
@@ -72,11 +74,13 @@ async function startStory(node: string, tree: string, dir: string): Promise<Stor
   return {
     hasMarks,
     type: (line) => child.stdin?.write(`${line}\n`),
-    async end() {
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode !== null) return;
+      const exit = once(child, 'exit');
       // An open pipe would keep 0.1.0 alive.
       child.stdin?.end();
       child.kill('SIGINT');
-      await once(child, 'exit');
+      await exit;
     },
   };
 }
@@ -144,7 +148,10 @@ async function ask(dir: string, path: string): Promise<Answer> {
   const { server, tokenFile, caFile } = await connectionOf(dir);
   const [token, ca] = await Promise.all([readFile(tokenFile, 'utf8'), readFile(caFile)]);
   const headers = { authorization: `Bearer ${token.trim()}` };
-  const call = request(new URL(`${server}${path}${path === '/v1/audit' ? '?limit=500' : ''}`), { ca, headers });
+  const call = request(new URL(`${server}${path}${path === '/v1/audit' ? '?limit=500' : ''}`), {
+    ca,
+    headers,
+  });
   const answered = once(call.end(), 'response');
   const [response] = await answered;
   const body = Buffer.concat(await response.toArray()).toString('utf8');

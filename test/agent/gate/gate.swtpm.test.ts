@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
+import { version } from '../../../attest-server/version.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { type GateOfMachine, gateOf } from './started-gate.ts';
-import { version } from '../../../attest-server/version.ts';
 
 const node = 'node-1';
 const log = recordedLog('debian13-shim-grub');
