@@ -48,7 +48,7 @@ async function main([tree, folder, commit]: readonly string[]): Promise<void> {
 type Assay = (...args: readonly string[]) => Promise<string>;
 
 const described = z.object({ version: z.string() });
-const patience = 120_000;
+const patience = 300_000;
 
 interface Story extends AsyncDisposable {
   /** It has a cluster whose Nodes it marks. */
