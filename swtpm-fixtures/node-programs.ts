@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { FixtureMachine } from './machine.ts';
+import { sources } from './programs.ts';
 
 export interface NodeSettings {
   readonly node: string;
@@ -23,7 +24,7 @@ export interface NodePrograms extends AsyncDisposable {
   readonly processes: ReadonlyMap<'agent' | 'broker' | 'netfilter', number>;
 }
 
-const fromSource = [process.execPath, join(import.meta.dirname, '../agent/main.ts')] as const;
+const fromSource = [process.execPath, sources['assay-agent']] as const;
 
 /** Starts them, as the units of a host do; the agent comes last, since it asks the others. */
 export async function startNodePrograms(

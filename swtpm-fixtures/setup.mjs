@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The set-up behind `npm start`, `npm test` and `npm run test:vm|test:cluster|check|fix|recorded|bench|build|pack`. It runs under the machine's own
+// The set-up behind `npm start`, `npm test` and `npm run test:vm|test:cluster|check|fix|recorded|bench|build|pack|release:check`. It runs under the machine's own
 // Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -23,6 +23,7 @@ const verbs = {
   fix: { program: ['test/main.ts', 'fix'], debian: false },
   pack: { program: ['swtpm-fixtures/set-up/build.ts', '--pack', '.'], debian: false },
   build: { program: ['swtpm-fixtures/set-up/build.ts'], debian: false },
+  'release:check': { program: ['test/release/main.ts'], debian: false },
 };
 
 try {

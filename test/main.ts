@@ -1,4 +1,5 @@
-import { globSync } from 'node:fs';
+import { chmodSync, globSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { start } from 'node-tpm2/run';
 import { type Batches, batchesOf } from './batches.ts';
@@ -21,6 +22,8 @@ const env = Object.fromEntries(
   }),
 );
 
+/** Where this check fails, there is nothing that tests could start. */
+const compiling = 'programs, compiled';
 const nothing: Totals = { passed: 0, failed: 0, skipped: 0, failures: [], files: {} };
 const endingSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -31,11 +34,14 @@ else if (verb === 'check') {
   process.exitCode = totals.failed > 0 ? 1 : 0;
 } else await test();
 
-/** Everything: the checks, then all groups. With arguments: the groups named, and what else mocha shall know. */
+/**
+ * Everything: the checks, then all groups, and what tests start is compiled, as it is shipped. With arguments: the groups
+ * named, and what else mocha shall know; then sources are started, unless `--compiled` is among them.
+ */
 async function test(): Promise<void> {
   const all = [...groups, ...apart];
   const chosen = all.filter((group) => args.includes(group));
-  const others = args.filter((arg) => !all.includes(arg));
+  const others = args.filter((arg) => !all.includes(arg) && arg !== '--compiled');
   const unknown = others.find((arg, index) => isNothing(arg, others[index - 1]));
   if (unknown !== undefined) {
     const what = unknown.endsWith('.ts') ? 'file' : 'group';
@@ -55,7 +61,21 @@ async function test(): Promise<void> {
     const failure = `no test files in ${chosen.join(', ')}`;
     ran.push({ ...nothing, failed: 1, failures: [failure] });
   }
-  ran.push(...(await runBatches(batchesOf(files), options)));
+  const compiled =
+    args.length === 0 || args.includes('--compiled') ? mkdtempSync(join(tmpdir(), 'assay-compiled-')) : null;
+  let endedBy: NodeJS.Signals | null = null;
+  try {
+    if (compiled !== null) ran.push(await compile(compiled));
+    if (ran.every(({ failures }) => !failures.includes(compiling))) {
+      const all = await runBatches(batchesOf(files), options);
+      ran.push(...all.ran);
+      endedBy = all.endedBy;
+    }
+  } finally {
+    if (compiled !== null) rmSync(compiled, { recursive: true });
+  }
+  // As if nobody had listened: the caller learns by which signal this ended.
+  if (endedBy !== null) process.kill(process.pid, endedBy);
   const totals = joined(ran);
   process.exitCode = totals.failed > 0 ? 1 : 0;
   showSlowest(totals.files);
@@ -73,15 +93,27 @@ function testFiles(chosen: readonly string[]): string[] {
   return chosen.flatMap((group) => globSync(`test/**/*.${group}.test.ts`, { cwd: root }).sort());
 }
 
+/** Tests start what lies there from then on (`programs.ts`), some as another user. */
+async function compile(folder: string): Promise<Totals> {
+  chmodSync(folder, 0o755);
+  env.ASSAY_TEST_PROGRAMS = folder;
+  return runAll([{ name: compiling, command: ['../swtpm-fixtures/set-up/build.ts', '--out', folder] }]);
+}
+
 /**
  * Two batches at a time: one from the begin of the list, where tests wait for programs, and one from its end, where they
  * compute. Then one after the other those that bear no company. A signal ends all that runs.
  */
-async function runBatches({ sideBySide, alone }: Batches, options: readonly string[]): Promise<Totals[]> {
+async function runBatches(
+  { sideBySide, alone }: Batches,
+  options: readonly string[],
+): Promise<{ readonly ran: readonly Totals[]; readonly endedBy: NodeJS.Signals | null }> {
   const ending = new AbortController();
+  let endedBy: NodeJS.Signals | null = null;
   const onSignal = (signal: NodeJS.Signals) => {
     console.log(`${signal}: the tests that run are ended`);
-    ending.abort(signal);
+    endedBy = signal;
+    ending.abort();
   };
   for (const signal of endingSignals) process.on(signal, onSignal);
   const ran: Totals[] = [];
@@ -94,9 +126,7 @@ async function runBatches({ sideBySide, alone }: Batches, options: readonly stri
   await Promise.all([work(() => queue.shift(), shown), work(() => queue.pop(), shown)]);
   await work(() => last.shift(), 'live');
   for (const signal of endingSignals) process.off(signal, onSignal);
-  // As if nobody had listened: the caller learns by which signal this ended.
-  if (ending.signal.aborted) process.kill(process.pid, ending.signal.reason);
-  return ran;
+  return { ran, endedBy };
 }
 
 function joined(all: readonly Totals[]): Totals {

@@ -6,8 +6,8 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { z } from 'zod';
-import { type AuditKey, auditKeyHistory, followRotations, signRotation } from '../protocol/audit-key.ts';
+import { type AuditKey, followRotations, signRotation } from '../protocol/audit-key.ts';
+import { auditKeyFile, rawOf } from '../protocol/audit-key-copy.ts';
 import { readPrivate, writePrivate } from '../state/private-file.ts';
 
 /** Who signs the checkpoints of one installation. The file is a secret: whoever has it can rewrite the audit log. */
@@ -21,14 +21,6 @@ export interface AuditSigner {
   readonly privateKey: KeyObject;
 }
 
-const shape = z.strictObject({
-  version: z.literal(1),
-  installation: z.string().regex(/^[0-9a-f]{32}$/),
-  keys: auditKeyHistory,
-  /** PKCS #8, PEM. */
-  privateKey: z.string().max(512),
-});
-
 /**
  * Reads the key file, or null where there is none.
  * @throws Error where it is damaged, open to others, or its private key is not that of the last public one
@@ -36,7 +28,7 @@ const shape = z.strictObject({
 export function readSigner(path: string): AuditSigner | null {
   if (!existsSync(path)) return null;
   try {
-    const { installation, keys, privateKey } = shape.parse(JSON.parse(readPrivate(path)));
+    const { installation, keys, privateKey } = auditKeyFile.parse(JSON.parse(readPrivate(path)));
     const signer = signerOf(installation, keys, createPrivateKey(privateKey));
     if (signer.keys.at(-1)?.publicKey !== signer.publicKey.toString('base64'))
       throw new Error('its private key is not that of its last public key');
@@ -89,10 +81,4 @@ function installationOf({ origin }: AuditSigner): string {
 function fileOf(installation: string, { keys, privateKey }: AuditSigner): string {
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   return `${JSON.stringify({ version: 1, installation, keys, privateKey: pem })}\n`;
-}
-
-function rawOf(key: KeyObject): Buffer {
-  const { x } = key.export({ format: 'jwk' });
-  if (key.asymmetricKeyType !== 'ed25519' || x === undefined) throw new Error('it is no Ed25519 key');
-  return Buffer.from(x, 'base64url');
 }

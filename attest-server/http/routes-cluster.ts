@@ -1,5 +1,7 @@
 import type { Control } from '../marking/control.ts';
 import type { Workload } from '../marking/ports.ts';
+import { type AuditKeyCopy, faultOfCopy } from '../protocol/audit-key-copy.ts';
+import { auditKeyId } from '../protocol/checkpoint.ts';
 import * as api from '../protocol/cluster-api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
@@ -126,21 +128,25 @@ export const clusterRoutes: readonly Route[] = [
         nodes: [...nodes],
         daemonSets: daemonSets.map(workloadView),
         pendingPods: pendingPods.map(workloadView),
+        auditKey: keySigningNow(ports),
       };
       return ok(view);
     },
   }),
   route('POST', '/v1/cluster/trust', 'admin', {
     operation: 'enableTrust',
-    summary: 'Enable trust for good: for these groups neither mode nor require can shrink any more',
+    summary:
+      'Enable trust for good: for these groups neither mode nor require can shrink any more. It wants a copy of the audit key to be shown',
     body: api.trustRequest,
     status: 201,
     problems: [409],
     answer: api.clusterView,
     async handle(ports, { message, caller }) {
       const control = controlOf(ports);
-      const { groups } = await readBody(message, api.trustRequest, bodyBytes);
-      const made = await control.enableTrust(groups, actorOf(caller));
+      const { groups, auditKeyCopy } = await readBody(message, api.trustRequest, bodyBytes);
+      checkCopy(ports, auditKeyCopy);
+      const person = { by: actorOf(caller), copyOf: keySigningNow(ports).keyId };
+      const made = await control.enableTrust(groups, person);
       if ('faults' in made) throw new HttpProblem(409, `trust cannot be enabled: ${made.faults.join('; ')}`);
       return { status: 201, body: clusterView(made) };
     },
@@ -190,6 +196,25 @@ function controlOf({ cluster }: Pick<ApiPorts, 'cluster'>): Control {
       next: 'Name the cluster in its configuration: kubernetes.api (ASSAY_KUBERNETES_API).',
     });
   return cluster;
+}
+
+/** @throws HttpProblem 409 where no copy of the key that signs now is shown: one disk would end what cannot be taken back */
+function checkCopy({ audit }: Pick<ApiPorts, 'audit'>, copy: AuditKeyCopy | undefined): void {
+  const fault = copy === undefined ? 'none was shown' : faultOfCopy(audit.keys(), copy);
+  if (fault === null) return;
+  throw new HttpProblem(
+    409,
+    `trust is enabled only where a copy of the audit key is kept elsewhere: ${fault}`,
+    {
+      code: 'audit_key_not_copied',
+      next: 'Copy audit.key of the state folder to another machine, and show it from there:\n  assay trust enable --audit-key-copy FILE',
+    },
+  );
+}
+
+function keySigningNow({ audit }: Pick<ApiPorts, 'audit'>): { origin: string; keyId: string } {
+  const { origin, keys } = audit.keys();
+  return { origin, keyId: auditKeyId(origin, Buffer.from(keys.at(-1)?.publicKey ?? '', 'base64')) };
 }
 
 function workloadView({ namespace, name }: Workload): { namespace: string; name: string } {

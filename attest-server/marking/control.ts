@@ -97,10 +97,13 @@ export interface Control {
   endExemption(node: string, by: string): Promise<boolean>;
   /** @throws ClusterError */
   tryTrust(groups: readonly string[]): Promise<TrustTrial & { readonly faults: readonly string[] }>;
-  /** @returns why it cannot be, or the latch as it is then */
+  /**
+   * @param person `copyOf`: id of the audit key of which this person showed a copy
+   * @returns why it cannot be, or the latch as it is then
+   */
   enableTrust(
     groups: readonly string[],
-    by: string,
+    person: { readonly by: string; readonly copyOf: string },
   ): Promise<{ readonly faults: readonly string[] } | ClusterShown>;
   /** What a Node would be marked with by this verdict; null where the cluster has none of that name. */
   tryMarks(node: string, tried: TriedVerdict): TrialMarks | null;
@@ -193,12 +196,12 @@ export function createControl(parts: ControlParts): Control {
       const trial = trustTrial(covered, await writer.workloads(), keys);
       return { ...trial, faults: rules.notLatchable(groups) };
     },
-    async enableTrust(groups, by) {
+    async enableTrust(groups, { by, copyOf }) {
       const wanted: Latch = { groups, by, at: now() };
       const latch = widened(decisions.latch(), wanted);
       const faults = rules.notLatchable(latch.groups);
       if (faults.length > 0) return { faults };
-      await keeper.enable(latch);
+      await keeper.enable(latch, { auditKeyCopy: copyOf });
       return shown();
     },
     tryMarks(name, tried) {

@@ -1,3 +1,4 @@
+import type { AuditEvent } from '../protocol/audit.ts';
 import type { KeptDecisions } from './decisions.ts';
 import { forCluster, isAsWide, unite } from './latch.ts';
 import { ClusterError, type ClusterWriter, type Latch } from './ports.ts';
@@ -19,8 +20,12 @@ export interface LatchKeeperParts {
 export interface LatchKeeper {
   /** Looks at both places, and writes it where it is missing. A fault of the cluster is reported, and ends nothing. */
   look(): Promise<void>;
-  /** Stores it, and has the cluster have it; whether it does by now. @throws where it cannot be stored */
-  enable(latch: Latch): Promise<{ readonly inCluster: boolean }>;
+  /**
+   * Stores it, and has the cluster have it; whether it does by now.
+   * @param detail for the audit log
+   * @throws where it cannot be stored
+   */
+  enable(latch: Latch, detail: AuditEvent['detail']): Promise<{ readonly inCluster: boolean }>;
   /** Whether the cluster had it when it was last looked at; null: not known. */
   inCluster(): boolean | null;
 }
@@ -77,8 +82,8 @@ export function createLatchKeeper({ decisions, writer, withPolicy, report }: Lat
   };
   return {
     look,
-    async enable(latch) {
-      await withPolicy(() => decisions.setLatch(latch, 'trust.enable'));
+    async enable(latch, detail) {
+      await withPolicy(() => decisions.setLatch(latch, 'trust.enable', detail));
       inCluster = await write(latch);
       return { inCluster };
     },

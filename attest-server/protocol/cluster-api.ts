@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { auditKeyCopy } from './audit-key-copy.ts';
 import { suppressions } from './marking.ts';
 import { nodeName } from './messages.ts';
 import { modeSchema, nodeStateSchema } from './verdict.ts';
@@ -137,13 +138,19 @@ export const trustTrial = z.object({
   /** Those that do not tolerate our taints. */
   daemonSets: z.array(workload),
   pendingPods: z.array(workload),
+  /** The key of which a copy is to be shown; a server of 0.2.0 wants none. */
+  auditKey: z.object({ origin: z.string(), keyId: z.string() }).optional(),
 });
 export type TrustTrialView = z.infer<typeof trustTrial>;
 export const trustQuery = z.strictObject({
   /** Names of groups, separated by commas; none: all. */
   groups: z.string().max(4096).default(''),
 });
-export const trustRequest = z.strictObject({ groups });
+export const trustRequest = z.strictObject({
+  groups,
+  /** The server refuses where it is missing. */
+  auditKeyCopy: auditKeyCopy.optional(),
+});
 
 export const unmarkRequest = z.strictObject({
   /** Both are needed under the latch. */

@@ -14,6 +14,7 @@ import { withMadeFiles } from '../loader-files.ts';
 import { type FixtureMachine, startMachine } from '../machine.ts';
 import { inputChain, openNamespace } from '../namespace.ts';
 import { type NodePrograms, startNodePrograms } from '../node-programs.ts';
+import { type Programs, sources } from '../programs.ts';
 import { type Tampering, tamper } from '../tamper.ts';
 import type { Narrator } from './narrator.ts';
 import { createOperator, type Operator } from './operator.ts';
@@ -35,6 +36,8 @@ export interface ClusterOptions {
   readonly recorded?: () => void;
   /** Names of recorded logs, given out in turn; default: those of six real machines. */
   readonly recordings?: readonly string[];
+  /** Default: their sources. */
+  readonly programs?: Programs;
   /** Of the Kubernetes API whose Nodes the server marks; default: it is in no cluster. */
   readonly kubeconfig?: string;
 }
@@ -108,7 +111,7 @@ function policyFor(count: number, models: readonly string[], hasFirewall: boolea
 
 /** Makes the machines, boots them, and starts the server. No agent runs yet. */
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
-  const { dir, narrator } = options;
+  const { dir, narrator, programs = sources } = options;
   const resources = new AsyncDisposableStack();
   try {
     const verdicts = new EventEmitter();
@@ -150,7 +153,12 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       Array.from({ length: options.nodes }, async (_, index) => {
         const names = options.recordings ?? recordings;
         const recording = names[index % names.length] ?? recordings[0];
-        const node = await makeNode(nameOf(index), recording, dir, authority, server, forget);
+        const node = await makeNode(
+          { name: nameOf(index), recording, dir, program: programs['assay-agent'] },
+          authority,
+          server,
+          forget,
+        );
         resources.defer(() => node.dispose());
         return node;
       }),
@@ -158,7 +166,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     narrator.say(
       `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of another real machine.`,
     );
-    const operator = await createOperator(dir, server);
+    const operator = await createOperator(dir, server, programs.assay);
     await revokeEarlier(dir, nodes, operator, narrator);
     const next = async (condition: () => boolean, withinMs: number) => {
       const deadline = AbortSignal.timeout(withinMs);
@@ -291,9 +299,7 @@ async function whyNoFirewall(): Promise<string | null> {
 }
 
 async function makeNode(
-  name: string,
-  recording: string,
-  dir: string,
+  { name, recording, dir, program }: Readonly<Record<'name' | 'recording' | 'dir' | 'program', string>>,
   authority: TpmAuthority,
   server: RunningServer,
   forget: (name: string) => void,
@@ -307,17 +313,18 @@ async function makeNode(
   const tpm = await openTpm({ tcti: machine.tpm.tcti });
   const { publicArea } = await tpm.readEndorsementKey();
   await tpm.close();
-  let programs: NodePrograms | null = null;
+  let running: NodePrograms | null = null;
   let joinToken: string | undefined;
 
   const stopAgent = async () => {
-    await programs?.[Symbol.asyncDispose]();
-    programs = null;
+    await running?.[Symbol.asyncDispose]();
+    running = null;
   };
   const startAgent = async (joinTokenFile?: string) => {
     joinToken = joinTokenFile ?? joinToken;
-    programs = await startNodePrograms(machine, {
+    running = await startNodePrograms(machine, {
       node: name,
+      program: [process.execPath, program],
       dir: home,
       server: { port: server.agentPort },
       trust: joinToken === undefined ? { caFile: server.caFile } : { joinTokenFile: joinToken },

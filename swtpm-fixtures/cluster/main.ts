@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { compiledIn } from '../programs.ts';
 import { claimFolder } from './claim.ts';
 import { openCluster } from './cluster.ts';
 import { tellClusterStory } from './cluster-story.ts';
@@ -19,6 +20,7 @@ interface Flags {
   readonly output: 'text' | 'json';
   readonly stateDir: string;
   readonly logLevel: string;
+  readonly programs?: string;
 }
 
 const program = new Command('npm start --')
@@ -49,6 +51,10 @@ const program = new Command('npm start --')
   )
   .option('--state-dir <dir>', 'kept between runs (not with --once)', '.assay')
   .option('--log-level <level>', "the server's log, on stderr", 'silent')
+  .option(
+    '--programs <folder>',
+    'start agents and assay as `npm run build` made them there, not their sources',
+  )
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
 
 program.parse();
@@ -82,6 +88,7 @@ async function main(): Promise<number> {
       ports: once ? 'free' : 'usual',
       narrator,
       signal: interrupted.signal,
+      ...(flags.programs !== undefined && { programs: compiledIn(resolve(flags.programs)) }),
       ...(marked !== null && { kubeconfig: marked.kubeconfig }),
       // The bounds of the breaker are those of a group: all nodes are of one.
       ...(marked !== null && once && { recordings: ['debian13-shim-grub'] }),

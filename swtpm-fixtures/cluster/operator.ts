@@ -16,10 +16,8 @@ export interface Operator {
   createJoinToken(node: string): Promise<string>;
 }
 
-const cliProgram = join(import.meta.dirname, '../../attest-server/cli/main.ts');
-
-/** Writes `cli.json`, by which `npx assay` finds this server. */
-export async function createOperator(dir: string, server: RunningServer): Promise<Operator> {
+/** Writes `cli.json`, by which `npx assay` finds this server. @param program `assay`, as Node is given it */
+export async function createOperator(dir: string, server: RunningServer, program: string): Promise<Operator> {
   const connection = {
     server: `https://127.0.0.1:${server.apiPort}`,
     tokenFile: join(dir, 'admin.token'),
@@ -35,7 +33,7 @@ export async function createOperator(dir: string, server: RunningServer): Promis
     connection.caFile,
   ];
   const assay = async (...args: readonly string[]) => {
-    const { stdout } = await run(process.execPath, [cliProgram, ...args, ...flags], {
+    const { stdout } = await run(process.execPath, [program, ...args, ...flags], {
       timeoutMs: 30_000,
       maxOutputBytes: 16 * 1024 * 1024,
     });

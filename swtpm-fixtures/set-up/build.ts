@@ -71,6 +71,7 @@ try {
     'attest-server/cli/assay.mjs',
     'LICENSE',
     '{attest-server,agent,agent/gate}/config.schema.json',
+    'THIRD-PARTY-LICENSES.txt',
     '{README,SECURITY,CHANGELOG}.md',
     'docs/{,runbooks/}*.md',
     'manifests/{host,prometheus}/*.{conf,json,path,service,timer,yaml}',

@@ -15,6 +15,7 @@ import { answer } from '../../agent/evidence.ts';
 import { runAgent } from '../../agent/run.ts';
 import { parseAgentMessage } from '../../attest-server/protocol/messages.ts';
 import { launchTpm, type SoftwareTpm } from '../../swtpm-fixtures/tpm.ts';
+import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { type Conversation, converse, makeChallenge, prove } from './serving-half.ts';
@@ -202,7 +203,7 @@ describe('an agent on a software TPM', () => {
 
   /** Starts the program as an operator does, and stops it after its first verdict. */
   async function runUntilVerdict(port: number, more: Record<string, string> = {}) {
-    const agent = start(process.execPath, [join(import.meta.dirname, '../../agent/main.ts'), 'run'], {
+    const agent = start(process.execPath, [programs['assay-agent'], 'run'], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: {
         ASSAY_AGENT_SERVERS: `127.0.0.1:${port}`,

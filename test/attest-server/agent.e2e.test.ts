@@ -3,15 +3,17 @@ import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { version } from '../../attest-server/version.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
+import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
 
 const log = recordedLog('debian13-shim-grub');
-const program = join(import.meta.dirname, '../../agent/main.ts');
+const program = programs['assay-agent'];
 const node = 'node-1';
 const patience = 15_000;
 
@@ -88,7 +90,7 @@ describe('an agent and a server, end to end', () => {
     await world.until(() => world.verdicts.length > already, patience);
     assert.equal(world.verdicts.at(-1)?.verdict.state, 'trusted');
     assert.equal(world.verdicts.at(-1)?.transition, false);
-    assert.equal(await world.metric('assay_agents{version="0.2.0"}'), 1);
+    assert.equal(await world.metric(`assay_agents{version="${version}"}`), 1);
   });
 
   it('becomes untrusted when another kernel boots, and the event is named', async () => {

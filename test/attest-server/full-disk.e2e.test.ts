@@ -8,12 +8,12 @@ import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { nodeView } from '../../attest-server/protocol/api.ts';
 import { problem } from '../../attest-server/protocol/problem.ts';
+import { programs } from '../programs.ts';
 import { enrolledNode, introduce } from './attacker.ts';
 import { type ForgedTpm, forgedTpm } from './forged-tpm.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
 import { type SmallDisk, smallDisk } from './small-disk.ts';
 
-const cli = join(import.meta.dirname, '../../attest-server/cli/assay.mjs');
 const full = 'assay_server_fault{cause="disk_full"}';
 const faults = 'assay_server_faults_total{cause="disk_full"}';
 
@@ -105,7 +105,10 @@ describe('a server whose disk is full', function () {
       ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
       ASSAY_CA_FILE: world.server.caFile,
     };
-    const child = start(process.execPath, [cli, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = start(process.execPath, [programs.assay, ...args], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let text = '';
     for (const stream of [child.stdout, child.stderr])
       stream?.on('data', (data: Buffer) => {
@@ -255,7 +258,6 @@ describe('a server whose disk is full', function () {
 
 describe('the start of a server on a full disk', function () {
   this.timeout(60_000);
-  const program = join(import.meta.dirname, '../../attest-server/main.ts');
   let disk: SmallDisk;
   beforeEach(async function () {
     disk = (await smallDisk(2)) ?? this.skip();
@@ -270,7 +272,10 @@ describe('the start of a server on a full disk', function () {
       ASSAY_HOST: '127.0.0.1',
       ...Object.fromEntries(names.map((name) => [name, '0'])),
     };
-    const child = start(process.execPath, [program], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = start(process.execPath, [programs['assay-server']], {
+      env,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let said = '';
     child.stderr?.on('data', (data: Buffer) => {
       said += data.toString('utf8');

@@ -11,9 +11,10 @@ import { WebSocket } from 'ws';
 import { auditPage } from '../../attest-server/protocol/audit-pages.ts';
 import { attestPath, subprotocol } from '../../attest-server/protocol/messages.ts';
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
+import { programs } from '../programs.ts';
 import { forgedTpm } from './forged-tpm.ts';
 
-const program = join(import.meta.dirname, '../../attest-server/main.ts');
+const program = programs['assay-server'];
 const good = [
   'apiVersion: assay.dev/v1\nkind: Policy\ngroups:',
   '  - name: all\n    nodes: ["*"]\n    mode: observe\n    require: [identity]\n    enrolment: [pin]\n',

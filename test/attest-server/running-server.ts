@@ -13,6 +13,7 @@ import { serverConfig } from '../../attest-server/config.ts';
 import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
 import type { PresenceConfig } from '../../attest-server/presence/presence.ts';
 import type { AuditEntry } from '../../attest-server/protocol/audit.ts';
+import { type AuditKeyCopy, showCopy } from '../../attest-server/protocol/audit-key-copy.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openStore, type Store } from '../../attest-server/store/open.ts';
 import { bootPolicyFile } from './boot-policy.ts';
@@ -73,6 +74,8 @@ export interface TestServer extends AsyncDisposable {
   call(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown>;
   /** Calls the API with this token, or none, and gives whatever it answers. */
   ask(method: string, path: string, token: string | null, body?: object): Promise<ApiAnswer>;
+  /** What whoever enables trust shows. */
+  auditKeyCopy(): Promise<AuditKeyCopy>;
   pin(node: string, ekDigest: string): Promise<void>;
   /** What the token file of a node holds. */
   joinToken(node: string, ttlSeconds?: number): Promise<string>;
@@ -171,6 +174,11 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
     call,
     ask: async (method, path, bearer, body) =>
       ask({ port: server.apiPort, ca: await readCa(), token: bearer, method, path, body }),
+    async auditKeyCopy() {
+      const copy = showCopy(await readFile(join(stateDir, 'audit.key'), 'utf8'));
+      if (copy === null) throw new Error('the server has no audit key');
+      return copy;
+    },
     async pin(node, ek) {
       await call('POST', '/v1/pins', { pins: [{ node, ek }] });
     },

@@ -20,6 +20,7 @@ import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { inspectedPath } from '../../swtpm-fixtures/disk.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { assay } from '../incidents/night.ts';
+import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
@@ -29,7 +30,7 @@ import { smallDisk } from './small-disk.ts';
 const agent = { uid: 65_532, group: 64_999 };
 const node = 'node-1';
 const root = join(import.meta.dirname, '../..');
-const program = [process.execPath, join(root, 'agent/main.ts')] as const;
+const program = [process.execPath, programs['assay-agent']] as const;
 const bounds = { timeoutMs: 60_000, maxOutputBytes: 1 << 20 };
 const patience = 30_000;
 

@@ -9,8 +9,9 @@ import { run, start, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
 import { serverValues } from '../../attest-server/config.ts';
 import { logLevels } from '../../attest-server/protocol/settings.ts';
+import { programs } from '../programs.ts';
 
-const program = join(import.meta.dirname, '../../attest-server/main.ts');
+const program = programs['assay-server'];
 const ports = ['ASSAY_AGENT_PORT', 'ASSAY_API_PORT', 'ASSAY_METRICS_PORT'] as const;
 
 const line = z.looseObject({ level: z.enum(logLevels), time: z.iso.datetime() });

@@ -250,7 +250,8 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
 
     it('enables trust for good, in the cluster too, and frees every Node and trusts none where it is uninstalled (row 105)', async () => {
       const [one, two, three] = nodes;
-      await server.call('POST', '/v1/cluster/trust', { groups: ['story'] });
+      const trust = { groups: ['story'], auditKeyCopy: await server.auditKeyCopy() };
+      await server.call('POST', '/v1/cluster/trust', trust);
       const latch = '/apis/assay.dev/v1alpha1/assaylatches/cluster';
       const { body } = await world.ask({ method: 'GET', path: latch });
       assert.deepEqual(at(body, 'spec', 'groups'), ['story']);

@@ -7,8 +7,9 @@ import { start } from 'node-tpm2/run';
 import { type MadeAuthority, makeAuthority } from '../agent/made-authority.ts';
 import { startTinyServer, type TinyServer } from '../agent/tiny-server.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
+import { programs } from '../programs.ts';
 
-const program = join(import.meta.dirname, '../../agent/main.ts');
+const program = programs['assay-agent'];
 /** `nobody`: whom no file of root's lets in. */
 const nobody = 65_534;
 const isRoot = process.getuid?.() === 0;

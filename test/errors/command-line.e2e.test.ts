@@ -12,10 +12,11 @@ import { joinTokenAnswer, tokenAnswer } from '../../attest-server/protocol/api.t
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { madeEvent, madeNode } from '../attest-server/store/made-records.ts';
+import { programs } from '../programs.ts';
 import { endOf } from '../swtpm-fixtures/end-of.ts';
 
 const root = join(import.meta.dirname, '../..');
-const launcher = join(root, 'attest-server/cli/assay.mjs');
+const launcher = programs.assay;
 
 interface Case {
   readonly what: string;

@@ -10,9 +10,10 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { start as startProgram } from 'node-tpm2/run';
 import { openState } from '../../attest-server/state/open.ts';
+import { programs } from '../programs.ts';
 import { endOf } from '../swtpm-fixtures/end-of.ts';
 
-const program = join(import.meta.dirname, '../../attest-server/main.ts');
+const program = programs['assay-server'];
 
 describe('a server that does not start advises the right thing', () => {
   let dir = '';
@@ -145,10 +146,7 @@ describe('a server that does not start advises the right thing', () => {
     await run(async (said) => {
       const port = /"api":(\d+)/.exec(said)?.[1];
       const { code, stderr } = await endOf(
-        [
-          join(import.meta.dirname, '../../attest-server/cli/assay.mjs'),
-          ...'token create --name y --role reader'.split(' '),
-        ],
+        [programs.assay, ...'token create --name y --role reader'.split(' ')],
         {
           ASSAY_SERVER: `https://127.0.0.1:${port}`,
           ASSAY_TOKEN_FILE: join(state, 'admin.token'),

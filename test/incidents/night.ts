@@ -6,6 +6,7 @@ import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { agentsOf, ekDigestOf, type RealAgent, startAgent } from '../attest-server/real-agent.ts';
 import { type ServerSettings, startTestServer, type TestServer } from '../attest-server/running-server.ts';
+import { programs } from '../programs.ts';
 import { type End, endOf } from '../swtpm-fixtures/end-of.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 
@@ -28,7 +29,7 @@ export interface Night extends AsyncDisposable {
 
 export const node = 'node-1';
 const patience = 20_000;
-const program = join(import.meta.dirname, '../../attest-server/cli/main.ts');
+const program = programs.assay;
 
 /** @param settings of the server; by default it asks twice a second and calls a node silent after two seconds */
 export async function fallNight(settings: ServerSettings = {}): Promise<Night> {

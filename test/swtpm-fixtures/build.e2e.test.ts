@@ -3,19 +3,12 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { sources } from '../../swtpm-fixtures/programs.ts';
 import { endOf } from './end-of.ts';
 
 const root = join(import.meta.dirname, '../..');
 const recorded = join(root, 'swtpm-fixtures/recorded/debian13-shim-grub/binary_bios_measurements');
 const vectors = join(root, 'swtpm-fixtures/vectors');
-
-const sources = {
-  assay: 'attest-server/cli/assay.mjs',
-  'assay-server': 'attest-server/main.ts',
-  'assay-agent': 'agent/main.ts',
-  'assay-cloud-aws': 'manifests/cloud/aws/main.ts',
-  'assay-cloud-gce': 'manifests/cloud/gce/main.ts',
-} as const;
 
 describe('the compiled programs', function () {
   this.timeout(120_000);
@@ -39,7 +32,7 @@ describe('the compiled programs', function () {
         const compiled = await endOf([inFolder(`dist/${program}.js`), flag], env());
         assert.equal(compiled.code, 0, compiled.stderr);
         assert.notEqual(compiled.stdout, '');
-        assert.deepEqual(compiled, await endOf([join(root, source), flag], env()));
+        assert.deepEqual(compiled, await endOf([source, flag], env()));
       });
 
   for (const args of [
@@ -62,7 +55,7 @@ describe('the compiled programs', function () {
       const compiled = await endOf([inFolder('dist/assay.js'), ...args], env());
       assert.equal(compiled.code, args[0] === 'verify' ? 10 : 0, compiled.stderr);
       assert.notEqual(compiled.stdout, '');
-      assert.deepEqual(compiled, await endOf([join(root, sources.assay), ...args], env()));
+      assert.deepEqual(compiled, await endOf([sources.assay, ...args], env()));
     });
 
   it('finds every module that a program may load', async () => {

@@ -7,9 +7,9 @@ import { describe, it } from 'mocha';
 import { run, start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { auditLine } from '../../attest-server/protocol/audit-pages.ts';
+import { programs, storyArguments } from '../programs.ts';
 
 const program = join(import.meta.dirname, '../../swtpm-fixtures/cluster/main.ts');
-const cli = join(import.meta.dirname, '../../attest-server/cli/main.ts');
 const connection = z.object({ server: z.string(), tokenFile: z.string(), caFile: z.string() });
 
 describe('npm start in a folder of before', function () {
@@ -49,9 +49,13 @@ describe('npm start in a folder of before', function () {
 
 /** Resolves once the story is told. */
 async function runningStory(dir: string, nodes: number) {
-  const child = start(process.execPath, [program, '--state-dir', dir, '--nodes', String(nodes)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = start(
+    process.execPath,
+    [program, ...storyArguments, '--state-dir', dir, '--nodes', String(nodes)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   const ended = once(child, 'exit');
   let said = '';
   await new Promise<void>((resolve, reject) => {
@@ -84,7 +88,7 @@ async function assay(dir: string, ...args: readonly string[]): Promise<string> {
     JSON.parse(await readFile(join(dir, 'cli.json'), 'utf8')),
   );
   const flags = ['--server', server, '--token-file', tokenFile, '--ca-file', caFile];
-  const { stdout } = await run(process.execPath, [cli, ...args, ...flags], {
+  const { stdout } = await run(process.execPath, [programs.assay, ...args, ...flags], {
     timeoutMs: 30_000,
     maxOutputBytes: 16 * 1024 * 1024,
   });

@@ -3,11 +3,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { storyArguments } from '../programs.ts';
 
 const program = join(import.meta.dirname, '../../swtpm-fixtures/cluster/main.ts');
 
 async function runOnce(...args: readonly string[]) {
-  const child = start(process.execPath, [program, '--once', ...args], {
+  const child = start(process.execPath, [program, ...storyArguments, '--once', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const said = { out: '', err: '' };

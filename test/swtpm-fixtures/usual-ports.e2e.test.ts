@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { storyArguments } from '../programs.ts';
 import { occupy } from './occupy.ts';
 
 const program = join(import.meta.dirname, '../../swtpm-fixtures/cluster/main.ts');
@@ -15,7 +16,7 @@ describe('npm start beside a program that has one of its usual ports', function 
   it('takes a free one for the one that is taken, and ends all that it began when it is interrupted', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'assay-usual-'));
     await using _taken = await occupy(8444);
-    const child = start(process.execPath, [program, '--state-dir', dir], {
+    const child = start(process.execPath, [program, ...storyArguments, '--state-dir', dir], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     try {

@@ -1,15 +1,20 @@
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { type AuditKeyCopy, showCopy } from '../../protocol/audit-key-copy.ts';
 import { clusterView, type LatchView, type TrustTrialView, trustTrial } from '../../protocol/cluster-api.ts';
 import { printable } from '../../protocol/printable.ts';
 import type { Client } from '../client.ts';
 import { type Consent, questions } from '../confirm.ts';
-import type { CliContext } from '../context.ts';
+import type { CliContext, CliIo } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { relative, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
+import { readFile } from '../read-file.ts';
 import { counted, listed } from '../sentence.ts';
 
 export interface TrustOptions extends Consent {
   readonly group?: readonly string[];
+  readonly auditKeyCopy?: string;
   readonly output: Format;
 }
 
@@ -29,11 +34,33 @@ export async function enableTrust({ io, server }: CliContext, options: TrustOpti
       'Correct the policy first; or name the groups that are ready with --group.',
     );
   if (dryRun) return;
+  const copy = trial.auditKey && readCopy(io, trial.auditKey.keyId, options.auditKeyCopy);
   io.err(trialText(trial));
   await ask('This cannot be taken back in this cluster. Enable trust?');
-  const { latch } = await client.post('/v1/cluster/trust', { groups }, clusterView);
+  const request = { groups, ...(copy !== undefined && { auditKeyCopy: copy }) };
+  const { latch } = await client.post('/v1/cluster/trust', request, clusterView);
   await print(io, format, latch, () => `${latchText(latch, io.now())}\n`);
 }
+
+/** Signs with the copy, here: the key itself goes nowhere. @throws CliError where no copy of an audit key is named */
+function readCopy({ cwd }: CliIo, keyId: string, given: string | undefined): AuditKeyCopy {
+  if (given === undefined)
+    throw new CliError(
+      `nothing was changed: trust is enabled only where a copy of the audit key (${printable(keyId)}) is kept elsewhere`,
+      copying,
+      exit.usage,
+    );
+  const file = resolve(cwd, given);
+  // Its database beside it: that is the state folder of a server, which is lost as a whole.
+  if (existsSync(join(dirname(file), 'assay.db')))
+    throw new CliError(`${file} lies beside the database of a server: that is no copy elsewhere`, copying);
+  const shown = showCopy(readFile(file).toString('utf8'));
+  if (shown === null) throw new CliError(`${file} is no audit key, or a damaged one`, copying);
+  return shown;
+}
+
+const copying =
+  'Copy audit.key of the state folder to another machine, and name that copy with --audit-key-copy FILE; only a signature of it is sent.';
 
 /** `trust status`: exits 11 where trust is not enabled. */
 export async function showTrust(
@@ -68,7 +95,7 @@ export function latchText(latch: LatchView | null, now: number): string {
 
 const mostNamed = 20;
 
-function trialText({ groups, nodes, daemonSets, pendingPods }: TrustTrialView): string {
+function trialText({ groups, nodes, daemonSets, pendingPods, auditKey }: TrustTrialView): string {
   const unproven = nodes.filter(({ state }) => state !== 'trusted');
   const places = (workloads: TrustTrialView['daemonSets']) =>
     listed(
@@ -93,6 +120,11 @@ function trialText({ groups, nodes, daemonSets, pendingPods }: TrustTrialView): 
     pendingPods.length === 0
       ? 'no pod without toleration waits for a node'
       : `${counted(pendingPods.length, 'pod')} without toleration wait for a node: ${places(pendingPods)}`,
+    ...(auditKey === undefined
+      ? []
+      : [
+          `it wants a copy of the audit key ${printable(auditKey.keyId)}, kept elsewhere: --audit-key-copy FILE`,
+        ]),
     'afterwards neither mode nor require of these groups can shrink; only a new cluster ends it',
   ];
   return lines.map((line) => `${line}\n`).join('');

@@ -95,7 +95,11 @@ export function addCluster(program: Command, context: CliContext): void {
       .description(
         'one way: neither mode nor require of these groups can shrink any more; says whom it touches, and asks first',
       )
-      .option('--group <group>', 'only this group of the policy (repeat it); default: all groups', several),
+      .option('--group <group>', 'only this group of the policy (repeat it); default: all groups', several)
+      .option(
+        '--audit-key-copy <file>',
+        'a copy of audit.key that is kept elsewhere; it signs here, and is not sent',
+      ),
   )
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (options: TrustOptions) =>

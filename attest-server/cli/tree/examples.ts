@@ -101,7 +101,10 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay exempt node-2 --reason "until it is replaced" --until 2026-12-01T08:00:00Z',
     'assay exempt node-2 --end',
   ],
-  'trust enable': ['assay trust enable --dry-run', 'assay trust enable --group workers'],
+  'trust enable': [
+    'assay trust enable --dry-run',
+    'assay trust enable --group workers --audit-key-copy audit.key',
+  ],
   'trust status': ['assay trust status'],
   unmark: [
     'assay unmark --all --dry-run',

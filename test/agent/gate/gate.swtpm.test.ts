@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
+import { version } from '../../../attest-server/version.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { agentsOf, ekDigestOf, startAgent } from '../../attest-server/real-agent.ts';
@@ -103,7 +104,7 @@ describe('a gate before kubelet', function () {
     assert.deepEqual(await stateOf(), ['untrusted', 'kernel_unknown']);
     {
       await using _agent = await startAgent(machine, node, agentsOf(world));
-      await world.until(async () => (await world.metric('assay_agents{version="0.2.0"}')) === 1, 15_000);
+      await world.until(async () => (await world.metric(`assay_agents{version="${version}"}`)) === 1, 15_000);
       assert.equal(await world.metric('assay_gates_waiting'), 1, 'each has a place of its own');
       const count = await rows();
       world.server.challengeNow(node);

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { programs } from '../../programs.ts';
 import { endOf } from '../../swtpm-fixtures/end-of.ts';
 
-const program = join(import.meta.dirname, '../../../agent/main.ts');
+const program = programs['assay-agent'];
 const bootId = '6f0f1b7e-1d7c-4d2b-9d0b-0c7c1d1c2a3b';
 
 /** A machine without a TPM, whose kernel calls its boot so. */

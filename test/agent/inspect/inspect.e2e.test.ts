@@ -9,10 +9,11 @@ import { bootLogPath } from '../../../agent/collectors/boot-log.ts';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
 import { ageFault, parseInspectedFile } from '../../../agent/inspect/inspected-file.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
+import { programs } from '../../programs.ts';
 import { luksImage, MadeMachine } from './made-machine.ts';
 
 const bounds = { timeoutMs: 60_000, maxOutputBytes: 1 << 22 };
-const main = join(import.meta.dirname, '../../../agent/main.ts');
+const main = programs['assay-agent'];
 /** As in a cluster: the user of the agent's image, and the group that inspect writes for. */
 const agent = { uid: 65_532, group: 64_999 };
 const sha256 = (text: string) => hash('sha256', text, 'hex');

@@ -12,6 +12,7 @@ import { askForRules, watchFirewall } from '../../../agent/netfilter/client.ts';
 import { runNetfilter } from '../../../agent/netfilter/serve.ts';
 import { parseFirewallPart } from '../../../attest-server/protocol/firewall.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
+import { programs } from '../../programs.ts';
 import { type Namespace, openNamespace, until } from './namespace.ts';
 
 const logger = { info: () => {}, warn: () => {} };
@@ -168,7 +169,7 @@ describe('assay-agent netfilter', () => {
             '--no-new-privs',
             '--',
           ],
-          ...[process.execPath, join(root, 'agent/main.ts'), 'netfilter', '--socket', socket],
+          ...[process.execPath, programs['assay-agent'], 'netfilter', '--socket', socket],
         ],
         { stdio: ['ignore', 'ignore', 'pipe'] },
       );

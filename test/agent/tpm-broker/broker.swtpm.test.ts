@@ -15,10 +15,11 @@ import { makeCredential } from '../../../attest-server/verify/credential.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { vouchFor } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { connectRaw } from './started-broker.ts';
 
-const program = join(import.meta.dirname, '../../../agent/main.ts');
+const program = programs['assay-agent'];
 const log = recordedLog('debian13-shim-grub');
 const group = 65_532;
 /** A user without any right of root, in no group but its own. */

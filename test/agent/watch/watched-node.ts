@@ -9,6 +9,7 @@ import { inputChain, type NetworkNamespace } from '../../../swtpm-fixtures/names
 import { type NodePrograms, startNodePrograms } from '../../../swtpm-fixtures/node-programs.ts';
 import { ekDigestOf } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 
 /** A node of which every aspect is required and vouched for: only what it says by itself is seen before the next challenge. */
@@ -49,13 +50,13 @@ export async function startWatchedNode(options: WatchedOptions): Promise<Watched
   await prepare?.(network);
   await world.pin(node, await ekDigestOf(machine));
   const counted = starting.use(await countBytes(world.server.agentPort));
-  const programs = starting.use(
+  const running = starting.use(
     await startNodePrograms(machine, {
       node,
       dir,
       server: { port: counted.port },
       trust: { caFile: world.server.caFile },
-      ...(program !== undefined && { program }),
+      program: program ?? [process.execPath, programs['assay-agent']],
     }),
   );
   await world.until(() => world.verdicts.length > 0, 60_000);
@@ -67,7 +68,7 @@ export async function startWatchedNode(options: WatchedOptions): Promise<Watched
     world,
     machine,
     network,
-    programs,
+    programs: running,
     bytes: counted.bytes,
     async until(state, withinMs) {
       const [began, seen] = [performance.now(), world.verdicts.length];

@@ -8,12 +8,13 @@ import { run } from 'node-tpm2/run';
 import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
 import { checkpointPage } from '../../../attest-server/protocol/audit-pages.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import { programs } from '../../programs.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
-const program = join(import.meta.dirname, '../../../attest-server/main.ts');
+const program = programs['assay-server'];
 const rollbacks = 'assay_refusals_total{code="audit_rollback"}';
 
 describe('a server whose audit key is lost', () => {

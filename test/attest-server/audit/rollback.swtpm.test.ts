@@ -10,6 +10,7 @@ import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { startAnew } from '../../../attest-server/audit/start-anew.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
+import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { ekDigestOf } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
@@ -137,8 +138,7 @@ describe('the agent program beside a server whose audit log is changed (row 104)
   }
 
   function startProgram({ server }: TestServer) {
-    const program = join(import.meta.dirname, '../../../agent/main.ts');
-    const agent = start(process.execPath, [program, 'run'], {
+    const agent = start(process.execPath, [programs['assay-agent'], 'run'], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: {
         ASSAY_AGENT_SERVERS: `127.0.0.1:${server.agentPort}`,

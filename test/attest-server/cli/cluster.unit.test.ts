@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempDisposableSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { Control } from '../../../attest-server/marking/control.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { defaultTaintKeys, trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { madeKey } from '../audit/made-key.ts';
 import {
   type ApiServer,
   emptyWorld,
@@ -31,6 +32,7 @@ const alike = {
 } as const;
 
 describe('the commands about marks', () => {
+  const key = madeKey();
   let made: MadeControl;
   let server: ApiServer;
   let token: string;
@@ -40,6 +42,7 @@ describe('the commands about marks', () => {
     const verdict = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] });
     world.nodes.set('node-1', { enrolled: enrolled('node-1'), status: statusOf('node-1', verdict) });
     world.cluster = control;
+    world.auditKey = key.origin;
     world.policyText = policyText;
     return startApi(world);
   };
@@ -211,10 +214,33 @@ describe('the commands about marks', () => {
     const dry = await assay(['trust', 'enable', '--dry-run']);
     assert.deepEqual([dry.code, made.decisions.latch()], [0, null]);
     assert.match(dry.out, /2 nodes not trusted now: node-1 \(untrusted\) and node-2 \(pending\)/);
-    assert.equal((await assay(['trust', 'enable'], 'n')).code, 1);
-    assert.equal((await assay(['trust', 'enable'])).code, 2);
+    assert.match(dry.out, /wants a copy of the audit key [0-9a-f]{8}, kept elsewhere: --audit-key-copy FILE/);
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-copy-'));
+    const fileOf = (name: string, text: string) => {
+      writeFileSync(join(folder.path, name), text, { mode: 0o600 });
+      return join(folder.path, name);
+    };
+    const copy = fileOf('audit.key', key.text);
+    const enable = (file: string, answer: string | null) =>
+      assay(['trust', 'enable', '--audit-key-copy', file], answer);
+    assert.equal((await enable(copy, 'n')).code, 1);
+    assert.equal((await enable(copy, null)).code, 2);
+    const none = await assay(['trust', 'enable'], 'yes');
+    assert.deepEqual([none.code, /--audit-key-copy FILE/.test(none.err)], [2, true], none.err);
+    for (const file of [
+      fileOf('no.key', 'PRIVATE'),
+      fileOf('old.key', key.earlier),
+      join(folder.path, 'none'),
+    ]) {
+      const refused = await enable(file, 'yes');
+      assert.equal(refused.code, 1, file);
+      assert.doesNotMatch(refused.err, /PRIVATE/);
+    }
+    const database = fileOf('assay.db', '');
+    assert.match((await enable(copy, 'yes')).err, /beside the database of a server/);
+    rmSync(database);
     assert.equal(made.decisions.latch(), null);
-    const done = await assay(['trust', 'enable'], 'yes');
+    const done = await enable(copy, 'yes');
     assert.equal(done.code, 0, done.err);
     assert.match(done.out, /^enabled for good for all groups, by token:admin .*the cluster has it, too$/m);
     assert.equal((await assay(['trust', 'status'])).code, 0);
@@ -223,7 +249,7 @@ describe('the commands about marks', () => {
 
   it('unmark a latched cluster only by its uid: else they end with 12, (row 105)', async () => {
     made.cluster.change('node-1', { labels: { [trustedLabel]: 'true' } });
-    await made.control.enableTrust([], 'token:admin');
+    await made.control.enableTrust([], { by: 'token:admin', copyOf: '00000000' });
     token = 'admin-token';
     const refused = await assay(['unmark', '--all', '--yes']);
     assert.equal(refused.code, 12);
@@ -244,7 +270,7 @@ describe('the commands about marks', () => {
     const file = join(cwd, 'policy.yaml');
     const text = (mode: string) =>
       `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - name: default\n    nodes: ["*"]\n    mode: ${mode}\n    require: [identity, boot, disk, firewall, host]\n`;
-    await made.control.enableTrust([], 'token:admin');
+    await made.control.enableTrust([], { by: 'token:admin', copyOf: '00000000' });
     policyText = 'kind: Nonsense\n';
     await server.close();
     server = await start(made.control);

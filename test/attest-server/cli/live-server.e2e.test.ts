@@ -6,13 +6,14 @@ import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { statusView } from '../../../attest-server/protocol/server-api.ts';
+import { programs } from '../../programs.ts';
 import { introduce } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { honestAgent } from '../honest-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { runAssay } from './cli-fixture.ts';
 
-const launcher = join(import.meta.dirname, '../../../attest-server/cli/assay.mjs');
+const launcher = programs.assay;
 const node = 'node-1';
 const frame = (id: string, secret: string) => binaryFrame('joinToken', Buffer.from(`${id}.${secret}`));
 

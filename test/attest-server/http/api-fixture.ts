@@ -22,6 +22,7 @@ import type { SimulatedNode } from '../../../attest-server/policy/draft/simulati
 import { groupOf } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { Absence } from '../../../attest-server/presence/ports.ts';
+import type { AuditOrigin } from '../../../attest-server/protocol/audit-key.ts';
 import type { AuthorityView } from '../../../attest-server/protocol/authority-api.ts';
 import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
@@ -158,6 +159,8 @@ export interface World {
   readonly asked: string[];
   /** Connected agents, and what each does when it is asked. */
   readonly answering: Map<string, () => void>;
+  /** Which keys sign the audit log; nobody has the private one. */
+  auditKey: AuditOrigin;
   rollback: string | null;
   policySource: string;
   policyText: string;
@@ -207,6 +210,10 @@ export function emptyWorld(): World {
     madeTokens: [],
     asked: [],
     answering: new Map(),
+    auditKey: {
+      origin: `assay/${'0'.repeat(32)}`,
+      keys: [{ publicKey: `${'A'.repeat(43)}=`, signature: null }],
+    },
     rollback: null,
     policySource: '/etc/assay/policy.yaml',
     policyText: 'kind: Policy\n',
@@ -402,11 +409,7 @@ export function portsOf(world: World): ApiPorts {
     audit: {
       entries: async () => ({ items: [], isLast: true }),
       checkpoints: async () => [],
-      keys: () => ({
-        earlier: [],
-        origin: `assay/${'0'.repeat(32)}`,
-        keys: [{ publicKey: `${'A'.repeat(43)}=`, signature: null }],
-      }),
+      keys: () => ({ earlier: [], ...world.auditKey }),
       sign: async () => {},
       rollback: () => world.rollback,
       rotate: async () => ({ keyId: '00000000' }),

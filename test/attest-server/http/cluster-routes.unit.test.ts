@@ -3,10 +3,13 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
+import { showCopy } from '../../../attest-server/protocol/audit-key-copy.ts';
+import { auditKeyId } from '../../../attest-server/protocol/checkpoint.ts';
 import { clusterView, trustTrial, unmarkTrial } from '../../../attest-server/protocol/cluster-api.ts';
 import { defaultTaintKeys, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
 import { statusView } from '../../../attest-server/protocol/server-api.ts';
+import { type MadeKey, madeKey } from '../audit/made-key.ts';
 import { madeClusterNode } from '../marking/made-cluster.ts';
 import { type MadeControl, madeControl } from '../marking/made-control.ts';
 import { type ApiServer, ask, emptyWorld, enrolled, now, startApi } from './api-fixture.ts';
@@ -30,6 +33,7 @@ describe('the API of marks', () => {
   beforeEach(async () => {
     made = await madeControl(() => now);
     world.cluster = made.control;
+    world.auditKey = key.origin;
     world.nodes.set('node-1', { enrolled: enrolled('node-1'), status: null });
     made.cluster.add(madeClusterNode('node-1'), madeClusterNode('node-2'));
     made.states.set('node-1', 'untrusted');
@@ -43,6 +47,10 @@ describe('the API of marks', () => {
   const post = (path: string, body: string, token = 'operator-token') =>
     ask(server, path, { method: 'POST', token, body });
   const shown = async () => clusterView.parse(JSON.parse((await ask(server, '/v1/cluster')).text));
+  const key = madeKey();
+  /** What whoever has a copy of the audit key posts. */
+  const trustIn = (...groups: readonly string[]) =>
+    JSON.stringify({ groups, auditKeyCopy: showCopy(key.text) });
   const codeOf = ({ text }: { readonly text: string }) => problem.parse(JSON.parse(text)).code;
 
   it('shows groups, who marks, what fails alike, and that nothing is decided', async () => {
@@ -103,7 +111,7 @@ describe('the API of marks', () => {
     const nextOf = async () =>
       statusView.parse(JSON.parse((await ask(server, '/v1/status')).text)).faulty[0]?.next ?? '';
     assert.match(await nextOf(), /^assay policy check \S+$/);
-    await made.control.enableTrust([], 'token:admin');
+    await made.control.enableTrust([], { by: 'token:admin', copyOf: '00000000' });
     assert.match(await nextOf(), /^assay policy check \S+ --latched$/);
     world.faulty.length = 0;
   });
@@ -194,23 +202,42 @@ describe('the API of marks', () => {
       ],
       daemonSets: [{ namespace: 'logs', name: 'shipper' }],
       pendingPods: [{ namespace: 'shop', name: 'web-1' }],
+      auditKey: { origin: key.origin.origin, keyId: keyIdOf(key) },
     });
     assert.equal(made.cluster.latch, null);
-    assert.equal((await post('/v1/cluster/trust', '{}', 'admin-token')).status, 201);
+    assert.equal((await post('/v1/cluster/trust', trustIn(), 'admin-token')).status, 201);
     assert.deepEqual((await made.cluster.writer.readLatch())?.groups, []);
     const view = await shown();
     assert.deepEqual(
       [view.latch?.groups, view.latch?.by, view.latch?.inCluster, view.groups[0]?.latched],
       [[], 'token:admin', true, true],
     );
-    assert.equal((await post('/v1/cluster/trust', '{"groups":["default"]}', 'admin-token')).status, 201);
+    assert.equal((await post('/v1/cluster/trust', trustIn('default'), 'admin-token')).status, 201);
     assert.deepEqual((await shown()).latch?.groups, [], 'it never shrinks');
   });
 
+  it('enables it only for whoever shows a copy of the audit key, and notes of which', async () => {
+    const bodies = [
+      ['{}', /none was shown/],
+      [JSON.stringify({ auditKeyCopy: showCopy(key.earlier) }), /replaced since/],
+      [JSON.stringify({ auditKeyCopy: showCopy(madeKey().text) }), /another installation/],
+    ] as const;
+    for (const [body, why] of bodies) {
+      const refused = await post('/v1/cluster/trust', body, 'admin-token');
+      assert.deepEqual([refused.status, codeOf(refused)], [409, 'audit_key_not_copied']);
+      assert.match(refused.text, why);
+      assert.match(problem.parse(JSON.parse(refused.text)).next ?? '', /--audit-key-copy/);
+    }
+    assert.deepEqual([made.cluster.latch, await made.actions()], [null, []]);
+    assert.equal((await post('/v1/cluster/trust', trustIn(), 'admin-token')).status, 201);
+    const [entry] = await made.store.audit.entries({ limit: 1 });
+    assert.deepEqual(entry?.detail, { groups: 'all', auditKeyCopy: keyIdOf(key) });
+  });
+
   it('refuses the latch while a covered group is in observe, or is none', async () => {
-    assert.equal((await post('/v1/cluster/trust', '{"groups":["gpu"]}', 'admin-token')).status, 409);
+    assert.equal((await post('/v1/cluster/trust', trustIn('gpu'), 'admin-token')).status, 409);
     made.groups = observePolicy.groups;
-    assert.equal((await post('/v1/cluster/trust', '{}', 'admin-token')).status, 409);
+    assert.equal((await post('/v1/cluster/trust', trustIn(), 'admin-token')).status, 409);
     const trial = trustTrial.parse(JSON.parse((await ask(server, '/v1/cluster/trust?groups=default')).text));
     assert.match(trial.faults[0] ?? '', /observe/);
     assert.deepEqual([made.cluster.latch, await made.actions()], [null, []]);
@@ -218,7 +245,7 @@ describe('the API of marks', () => {
 
   it('unmarks a latched cluster only by its uid, with a reason, (row 105)', async () => {
     made.cluster.change('node-1', { labels: { [trustedLabel]: 'true' } });
-    await post('/v1/cluster/trust', '{}', 'admin-token');
+    await post('/v1/cluster/trust', trustIn(), 'admin-token');
     const unmark = (body: object) => post('/v1/cluster/unmark', JSON.stringify(body), 'admin-token');
     for (const body of [{}, { reason: 'moved' }, { clusterUid: 'cluster-2', reason: 'moved' }]) {
       const refused = await unmark(body);
@@ -276,3 +303,7 @@ describe('the API of marks', () => {
     await other.close();
   });
 });
+
+function keyIdOf({ origin: { origin, keys } }: MadeKey): string {
+  return auditKeyId(origin, Buffer.from(keys.at(-1)?.publicKey ?? '', 'base64'));
+}

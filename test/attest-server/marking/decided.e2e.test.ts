@@ -93,7 +93,8 @@ describe('what people decide about a cluster', () => {
   });
 
   it('refuses a weaker policy once trust is enabled, also at a start', async () => {
-    await world.call('POST', '/v1/cluster/trust', { groups: ['workers'] });
+    const trust = { groups: ['workers'], auditKeyCopy: await world.auditKeyCopy() };
+    await world.call('POST', '/v1/cluster/trust', trust);
     const file = site.policyFile;
     await writeFile(file, sitePolicy('observe'));
     await assert.rejects(world.server.reload(), /policy\.yaml:6: groups\.0\.mode: latched: /);

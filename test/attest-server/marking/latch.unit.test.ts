@@ -77,12 +77,15 @@ describe('the keeper of the latch', () => {
 
   it('writes it in both places, after the policy in force was kept', async () => {
     assert.equal(keeper.inCluster(), null);
-    assert.deepEqual(await keeper.enable(stored('workers')), { inCluster: true });
+    const shown = { auditKeyCopy: '0a1b2c3d' };
+    assert.deepEqual(await keeper.enable(stored('workers'), shown), { inCluster: true });
     assert.equal(withPolicy, 1);
     assert.deepEqual(cluster?.groups, ['workers']);
     assert.deepEqual((await store.marking.latch())?.groups, ['workers']);
     await keeper.look();
     assert.deepEqual([await actions(), told], [['trust.enable'], []]);
+    const [entry] = await store.audit.entries({ limit: 1 });
+    assert.deepEqual(entry?.detail, { groups: 'workers', ...shown });
   });
 
   it('stores the latch of a cluster whose server is installed again', async () => {
@@ -94,7 +97,7 @@ describe('the keeper of the latch', () => {
   });
 
   it('writes it in the cluster again where somebody removed it there', async () => {
-    await keeper.enable(stored('workers'));
+    await keeper.enable(stored('workers'), {});
     cluster = null;
     await keeper.look();
     assert.deepEqual((await store.marking.latch())?.groups, ['workers']);
@@ -106,7 +109,7 @@ describe('the keeper of the latch', () => {
 
   it('holds in the store while the cluster gives no answer, says so once, and writes it there later', async () => {
     fault = new ClusterError('unreachable', 'the API gives no answer');
-    assert.deepEqual(await keeper.enable(stored('workers')), { inCluster: false });
+    assert.deepEqual(await keeper.enable(stored('workers'), {}), { inCluster: false });
     await keeper.look();
     await keeper.look();
     assert.equal(keeper.inCluster(), null);

@@ -19,8 +19,9 @@ import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { startServer } from '../../../attest-server/server.ts';
+import { programs } from '../../programs.ts';
 
-const program = join(import.meta.dirname, '../../../attest-server/main.ts');
+const program = programs['assay-server'];
 
 /** Somebody else on the machine came first, or left a way in: the server says so and does not start. */
 describe('the state folder of a server', () => {

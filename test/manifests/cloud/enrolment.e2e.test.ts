@@ -16,6 +16,7 @@ import { type ForgedTpm, forgedTpm } from '../../attest-server/forged-tpm.ts';
 import { installAccounts, startAgentPod } from '../../attest-server/kubernetes/agent-pod.ts';
 import { agentsOf, startAgent } from '../../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../../attest-server/running-server.ts';
+import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { openVendorApi, recorded, type VendorApi } from './vendor-api.ts';
 
@@ -25,7 +26,7 @@ groups:
   - { name: scaled, nodes: ["scaled-*"], enrolment: [vendor] }
   - { name: others, nodes: ["*"], enrolment: [cloud] }
 `;
-const main = join(import.meta.dirname, '../../../manifests/cloud/aws/main.ts');
+const main = programs['assay-cloud-aws'];
 
 /** The server asks the real program for real Nodes; the cloud alone stands on the loopback. */
 describe('enrolment in a cluster of a cloud', () => {

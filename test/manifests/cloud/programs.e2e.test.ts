@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { ekTemplate, softwareKey } from '../../attest-server/verify/software-key.ts';
+import { programs } from '../../programs.ts';
 import { endOf } from '../../swtpm-fixtures/end-of.ts';
 import { openVendorApi, recorded, type VendorApi } from './vendor-api.ts';
 
-const cloud = join(import.meta.dirname, '../../../manifests/cloud');
 const key = softwareKey('rsa2048', ekTemplate);
 const ek = hash('sha256', key.publicArea, 'hex');
 const pem = key.publicKey.export({ type: 'spki', format: 'pem' }).toString();
@@ -33,13 +33,13 @@ describe('the programs that ask a cloud', () => {
   });
   const gce = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
     endOf(
-      [join(cloud, 'gce/main.ts'), '--endpoint', api.url.href, '--metadata', metadata.url.href, ...args],
+      [programs['assay-cloud-gce'], '--endpoint', api.url.href, '--metadata', metadata.url.href, ...args],
       env,
     );
   const aws = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
     endOf(
       [
-        join(cloud, 'aws/main.ts'),
+        programs['assay-cloud-aws'],
         ...['--ec2', api.url.href, '--sts', api.url.href, '--metadata', metadata.url.href],
         ...args,
       ],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
+import { storyArguments } from '../../programs.ts';
 import { endOf } from '../end-of.ts';
 
 const program = join(import.meta.dirname, '../../../swtpm-fixtures/cluster/main.ts');
@@ -9,7 +10,10 @@ describe('npm start -- --once --cluster', function () {
   this.timeout(150_000);
 
   it('tells what becomes of the Nodes of a cluster, one object a line, and exits 0', async () => {
-    const { code, stdout, stderr } = await endOf([program, '--once', '--cluster', '-o', 'json'], {});
+    const { code, stdout, stderr } = await endOf(
+      [program, ...storyArguments, '--once', '--cluster', '-o', 'json'],
+      {},
+    );
     assert.equal(stderr, '');
     assert.equal(code, 0, stdout);
     const lines = stdout
@@ -29,7 +33,10 @@ describe('npm start -- --once --cluster', function () {
   });
 
   it('takes another change than that of a kernel for a mistake in the command', async () => {
-    const { code, stdout, stderr } = await endOf([program, '--once', '--cluster', '--tamper', 'disk'], {});
+    const { code, stdout, stderr } = await endOf(
+      [program, ...storyArguments, '--once', '--cluster', '--tamper', 'disk'],
+      {},
+    );
     assert.equal(code, 2);
     assert.equal(stdout, '');
     assert.match(stderr, /--tamper/);

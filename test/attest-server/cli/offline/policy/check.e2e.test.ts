@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import { programs } from '../../../../programs.ts';
 
-const program = join(import.meta.dirname, '../../../../../attest-server/cli/main.ts');
+const program = programs.assay;
 
 describe('assay policy check, as a person runs it,', () => {
   it('warns of severities that leave a required aspect nothing to refuse (row 142)', async () => {

@@ -1,0 +1,85 @@
+import { globSync, readFileSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { Fault } from './fault.ts';
+import { isNamedOnly, noticeFile } from './notice.ts';
+import { readRuntimePackages } from './runtime-packages.ts';
+
+/** Files of ours that are packed as they are. */
+const copied: readonly RegExp[] = [
+  /^(README|SECURITY|CHANGELOG)\.md$/,
+  /^LICENSE$/,
+  new RegExp(`^${noticeFile.replace('.', '\\.')}$`),
+  /^docs\/[\w-]+\.md$/,
+  /^manifests\/\w+\/[\w.-]+\.(conf|path|service|timer|yaml)$/,
+  /^attest-server\/(?:[\w-]+\/)*[\w.-]+\.(pem|yaml)$/,
+  /^attest-server\/policy\/file\/policy\.schema\.json$/,
+  /^attest-server\/cli\/assay\.mjs$/,
+];
+
+/** What the build writes itself. */
+const written: readonly RegExp[] = [
+  /^package\.json$/,
+  /^(assay|assay-server|assay-agent|assay-cloud-aws|assay-cloud-gce)\.js$/,
+  /^bin\/(assay|assay-server|assay-agent|assay-cloud-aws|assay-cloud-gce|kubectl-assay)$/,
+];
+
+/** Where the code of the programs is; the rest of the tree is for those who change it. */
+const compiled = /^(agent|attest-server|manifests\/cloud)\/.*\.js$/;
+
+/** That nothing is packed but what is meant. @param built the folder that is packed @param tree of which it was made */
+export function checkPacked(built: string, tree: string): readonly Fault[] {
+  const files = globSync('**', { cwd: built })
+    .filter((file) => statSync(join(built, file)).isFile())
+    .sort();
+  const packages = new Set(
+    readRuntimePackages(tree)
+      .map(({ name }) => name)
+      .filter((name) => !isNamedOnly(name)),
+  );
+  const sources = new Set(globSync('{agent,attest-server,manifests}/**/*.ts', { cwd: tree }));
+  const isMeant = (file: string) => {
+    const [, name] = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file) ?? [];
+    if (name !== undefined) return packages.has(name);
+    if (compiled.test(file)) return sources.has(file.replace(/\.js$/, '.ts'));
+    return [...copied, ...written].some((pattern) => pattern.test(file));
+  };
+  return [
+    ...files
+      .filter((file) => !isMeant(file))
+      .map((file) => ({
+        what: `${file} is packed, and nobody said that it is to be`,
+        next: 'Have swtpm-fixtures/set-up/build.ts leave it out; or say so in test/release/packed.ts.',
+      })),
+    ...files
+      .filter((file) => !file.startsWith('node_modules/'))
+      .filter((file) => /(^|\/)test\/|\.test\.[cm]?[jt]s$/.test(file))
+      .map((file) => ({
+        what: `${file} is a test`,
+        next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
+      })),
+    ...files.flatMap((file) => faultsOf(file, readFileSync(join(built, file), 'latin1'), tree)),
+    ...[...packages]
+      .filter((name) => !files.some((file) => file.startsWith(`node_modules/${name}/`)))
+      .map((name) => ({
+        what: `${name} is not packed, and is needed`,
+        next: 'Install the packages: npm ci',
+      })),
+  ];
+}
+
+function faultsOf(file: string, text: string, tree: string): readonly Fault[] {
+  const faults: Fault[] = [];
+  if (/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\s+[A-Za-z0-9+/]{20}/.test(text))
+    faults.push({
+      what: `${file} holds a private key`,
+      next: 'Take it out, and replace that key everywhere.',
+    });
+  const named = [tree, ...(homedir() === '/' ? [] : [`${homedir()}/`])].find((path) => text.includes(path));
+  if (named !== undefined)
+    faults.push({
+      what: `${file} names a folder of this machine (${named})`,
+      next: 'Name it relative to the package.',
+    });
+  return faults;
+}
