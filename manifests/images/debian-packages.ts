@@ -82,6 +82,8 @@ function prepare(request: {
     'Dir::State': join(folder, 'state'),
     'Dir::State::status': join(folder, 'state/status'),
     'Dir::Cache': join(folder, 'cache'),
+    'Dir::Cache::pkgcache': 'packages.bin',
+    'Dir::Cache::srcpkgcache': 'sources.bin',
     'Dir::Etc::sourcelist': join(folder, 'debian.sources'),
     'Dir::Etc::sourceparts': '/dev/null',
     'Dir::Etc::preferences': '/dev/null',

@@ -39,8 +39,14 @@ export type Architecture = keyof typeof architectures;
 
 /** Both programs are Node.js, and take a lock. Libraries that a file needs are found by themselves. */
 const common: readonly DebianFiles[] = [
-  { package: 'base-files', files: ['usr/lib/os-release'], why: 'scanners read there which Debian this is' },
-  { package: 'libc6', files: ['usr/lib/LIB/libc.so.6', 'usr/lib/**/ld-linux-*'], why: 'starts each program' },
+  { package: 'base-files', files: ['usr/lib/os-release', 'etc/debian_version', 'usr/share/common-licenses/*'], why: 'which Debian this is, for scanners; licences that copyright files name' },
+  {
+    package: 'libstdc++6',
+    files: ['usr/lib/LIB/libstdc++.so.6'],
+    why: 'Node.js is written in C++',
+  },
+  { package: 'libatomic1', files: ['usr/lib/LIB/libatomic.so.1'], why: 'Node.js needs it' },
+  { package: 'libc6', files: ['usr/lib/LIB/libc.so.6', 'usr/lib*/**/ld-linux-*'], why: 'starts each program' },
   {
     package: 'coreutils',
     files: ['usr/bin/env'],
