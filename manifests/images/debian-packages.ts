@@ -34,17 +34,29 @@ export async function fetchDebianPackages(
   const { architecture, folder, packages } = request;
   const options = prepare(request);
   await tool('apt-get', [...options, 'update']).catch((cause: unknown) => {
-    throw new Error(`the index of Debian ${request.release} (${architecture}) could not be fetched`, { cause });
+    throw new Error(`the index of Debian ${request.release} (${architecture}) could not be fetched`, {
+      cause,
+    });
   });
   const install = ['--yes', '--no-install-recommends', '--download-only', 'install', ...packages];
   await tool('apt-get', [...options, ...install]).catch((cause: unknown) => {
-    throw new Error(`packages of Debian ${request.release} (${architecture}) could not be fetched`, { cause });
+    throw new Error(`packages of Debian ${request.release} (${architecture}) could not be fetched`, {
+      cause,
+    });
   });
-  const plan = await tool('apt-get', [...options, '--simulate', '--no-install-recommends', 'install', ...packages]);
-  const chosen = [...plan.matchAll(/^Inst (\S+) \((\S+) .*\[(\S+)\]\)/gm)].map(([, name = '', version = '']) => ({
-    name: name.replace(/:.*/, ''),
-    version,
-  }));
+  const plan = await tool('apt-get', [
+    ...options,
+    '--simulate',
+    '--no-install-recommends',
+    'install',
+    ...packages,
+  ]);
+  const chosen = [...plan.matchAll(/^Inst (\S+) \((\S+) .*\[(\S+)\]\)/gm)].map(
+    ([, name = '', version = '']) => ({
+      name: name.replace(/:.*/, ''),
+      version,
+    }),
+  );
   if (chosen.length === 0) throw new Error('apt-get names no package that it would install');
   const shown = await tool('apt-cache', [
     ...options,
@@ -56,11 +68,14 @@ export async function fetchDebianPackages(
   return Promise.all(
     chosen.map(async ({ name, version }) => {
       const described = found.find((one) => one.name === name && one.version === version);
-      if (described === undefined) throw new Error(`the index of Debian does not describe ${name} ${version}`);
+      if (described === undefined)
+        throw new Error(`the index of Debian does not describe ${name} ${version}`);
       const file = archiveOf(archives, described);
       const sha256 = await sha256Of(file);
       if (sha256 !== described.sha256)
-        throw new Error(`${basename(file)} has SHA-256 ${sha256}, and the signed index says ${described.sha256}`);
+        throw new Error(
+          `${basename(file)} has SHA-256 ${sha256}, and the signed index says ${described.sha256}`,
+        );
       return { ...described, file };
     }),
   );
@@ -96,7 +111,10 @@ function prepare(request: {
     'APT::Sandbox::User': 'root',
     'Acquire::Retries': '2',
   };
-  return ['--quiet', ...Object.entries(settings).flatMap(([name, value]) => ['--option', `${name}=${value}`])];
+  return [
+    '--quiet',
+    ...Object.entries(settings).flatMap(([name, value]) => ['--option', `${name}=${value}`]),
+  ];
 }
 
 /** Paragraphs of an index, without those that lack what an image says of its packages. */
@@ -104,8 +122,10 @@ export function parseIndex(text: string): readonly Omit<DebianPackage, 'file'>[]
   return text.split(/\n\n+/).flatMap((paragraph) => {
     const field = (name: string) => new RegExp(`^${name}: *(.*)$`, 'm').exec(paragraph)?.[1]?.trim();
     const [name, version, architecture, sha256] = ['Package', 'Version', 'Architecture', 'SHA256'].map(field);
-    if (name === undefined || version === undefined || architecture === undefined || sha256 === undefined) return [];
-    const [, source = name, sourceVersion = version] = /^(\S+)(?: \((.+)\))?$/.exec(field('Source') ?? name) ?? [];
+    if (name === undefined || version === undefined || architecture === undefined || sha256 === undefined)
+      return [];
+    const [, source = name, sourceVersion = version] =
+      /^(\S+)(?: \((.+)\))?$/.exec(field('Source') ?? name) ?? [];
     return [{ name, version, architecture, sha256, source: { name: source, version: sourceVersion } }];
   });
 }

@@ -17,7 +17,9 @@ export interface SourcesPlaces {
 export function readSources(release: string, { apt, keyrings }: SourcesPlaces): string {
   const keyring = keyrings.find((file) => existsSync(file));
   if (keyring === undefined)
-    throw new Error(`the keys of Debian's archive are not here (${keyrings[0]}): apt install debian-archive-keyring`);
+    throw new Error(
+      `the keys of Debian's archive are not here (${keyrings[0]}): apt install debian-archive-keyring`,
+    );
   const texts = ['sources.list', ...globSync('sources.list.d/*.{list,sources}', { cwd: apt }).sort()]
     .map((name) => ({ name, file: join(apt, name) }))
     .filter(({ file }) => existsSync(file))

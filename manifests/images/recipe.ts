@@ -39,26 +39,46 @@ export type Architecture = keyof typeof architectures;
 
 /** Both programs are Node.js, and take a lock. Libraries that a file needs are found by themselves. */
 const common: readonly DebianFiles[] = [
-  { package: 'base-files', files: ['usr/lib/os-release', 'etc/debian_version', 'usr/share/common-licenses/*'], why: 'which Debian this is, for scanners; licences that copyright files name' },
+  {
+    package: 'base-files',
+    files: ['usr/lib/os-release', 'etc/debian_version', 'usr/share/common-licenses/*'],
+    why: 'which Debian this is, for scanners; licences that copyright files name',
+  },
   {
     package: 'libstdc++6',
     files: ['usr/lib/LIB/libstdc++.so.6'],
     why: 'Node.js is written in C++',
   },
   { package: 'libatomic1', files: ['usr/lib/LIB/libatomic.so.1'], why: 'Node.js needs it' },
-  { package: 'libc6', files: ['usr/lib/LIB/libc.so.6', 'usr/lib*/**/ld-linux-*'], why: 'starts each program' },
+  {
+    package: 'libc6',
+    files: ['usr/lib/LIB/libc.so.6', 'usr/lib*/**/ld-linux-*'],
+    why: 'starts each program',
+  },
   {
     package: 'coreutils',
     files: ['usr/bin/env'],
     why: 'gives Node its flags in the first line of a program: no shell is needed',
   },
-  { package: 'util-linux', files: ['usr/bin/flock'], why: 'one program at a time, on a TPM and on a state folder' },
+  {
+    package: 'util-linux',
+    files: ['usr/bin/flock'],
+    why: 'one program at a time, on a TPM and on a state folder',
+  },
 ];
 
 /** The verbs of tpm2-tools that node-tpm2 calls; each is a link to the one program. */
 const tpmTools = [
-  ...['activatecredential', 'createek', 'createprimary', 'evictcontrol', 'flushcontext', 'getcap', 'getrandom'],
-  ...['nvread', 'nvreadpublic', 'pcrextend', 'pcrread', 'policyor', 'policysecret', 'quote', 'readpublic'],
+  ...[
+    'activatecredential',
+    'createek',
+    'createprimary',
+    'evictcontrol',
+    'flushcontext',
+    'getcap',
+    'getrandom',
+  ],
+  ...['nvread', 'pcrextend', 'pcrread', 'policyor', 'policysecret', 'quote', 'readpublic'],
   'startauthsession',
 ];
 
@@ -81,7 +101,11 @@ const agent: Recipe = {
       files: ['usr/lib/LIB/libtss2-tcti-swtpm.so.0*'],
       why: 'the way to a software TPM, for a cluster in which Assay is tried',
     },
-    { package: 'util-linux', files: ['usr/bin/setpriv'], why: 'ends the monitor of the firewall with netfilter' },
+    {
+      package: 'util-linux',
+      files: ['usr/bin/setpriv'],
+      why: 'ends the monitor of the firewall with netfilter',
+    },
     { package: 'nftables', files: ['usr/sbin/nft'], why: 'reads the rules of nf_tables' },
     {
       package: 'iptables',
@@ -103,9 +127,9 @@ const agent: Recipe = {
   rooms: ['agent'],
   folders: {
     'etc/assay': 0o755,
-    'host': 0o755,
+    host: 0o755,
     'run/assay': 0o755,
-    'tmp': 0o1777,
+    tmp: 0o1777,
     'var/lib/assay-agent': 0o755,
   },
   user: { name: 'assay-agent', id: 65532 },
@@ -124,12 +148,12 @@ const server: Recipe = {
   ],
   commands: {
     'assay-server': { start: 'assay-server.js', flags: ['--disable-sigusr1'] },
-    'assay': { start: 'assay.js', flags: [] },
+    assay: { start: 'assay.js', flags: [] },
     'assay-cloud-aws': { start: 'assay-cloud-aws.js', flags: [] },
     'assay-cloud-gce': { start: 'assay-cloud-gce.js', flags: [] },
   },
   rooms: ['attest-server', 'manifests/cloud'],
-  folders: { 'etc/assay': 0o755, 'tmp': 0o1777, 'var/lib/assay': 0o755 },
+  folders: { 'etc/assay': 0o755, tmp: 0o1777, 'var/lib/assay': 0o755 },
   user: { name: 'assay', id: 65532 },
   maxBytes: 165_000_000,
 };
