@@ -7,6 +7,7 @@ export type AgentErrorCode =
   | 'cluster_token'
   | 'tpm_broker'
   | 'netfilter'
+  | 'health'
   | 'server_identity'
   | 'connect_failed'
   | 'channel_closed'

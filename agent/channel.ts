@@ -23,6 +23,8 @@ export interface ChannelOptions {
   readonly signal: AbortSignal;
   /** The binary frames of the server that this agent speaks, by their first byte; others end the connection. */
   readonly takes: ReadonlyMap<number, FrameTaker>;
+  /** Called for whatever comes of the server, pongs among it. */
+  readonly onHeard?: () => void;
   /** Milliseconds between pings; a connection silent for three of them is dropped. Default 15 s. */
   readonly pingEveryMs?: number;
   /** Milliseconds from the first packet to the WebSocket, whatever the peer sends meanwhile. Default 10 s. */
@@ -151,6 +153,7 @@ function wrap(
   };
   const heard = () => {
     heardAt = performance.now();
+    options.onHeard?.();
   };
   const onAbort = () => close(1001);
   const beat = setInterval(() => {

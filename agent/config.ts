@@ -40,6 +40,8 @@ export interface AgentConfig {
   readonly sysroot: string;
   /** Whether it looks once a second for what changed on the node, and says so. */
   readonly watch: boolean;
+  /** Socket at which it says whether it is alive and ready; null: nowhere. */
+  readonly healthSocket: string | null;
   readonly logLevel: LogLevel;
 }
 
@@ -144,6 +146,15 @@ export const agentSettings = {
         'whether the agent looks for changes of mounts, device mappings, listening sockets and the firewall, and asks to be challenged at once; else they are seen by the next challenge',
       ),
   },
+  healthSocket: {
+    variable: 'ASSAY_AGENT_HEALTH_SOCKET',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'Unix socket at which the agent tells `assay-agent health` whether it is alive and ready; its mode is 0660, and nobody else may write its folder',
+      ),
+  },
   logLevel: {
     variable: 'ASSAY_AGENT_LOG_LEVEL',
     formerly: 'ASSAY_LOG_LEVEL',
@@ -190,6 +201,7 @@ export function configOf(values: AgentValues): AgentConfig {
     clusterTokenFile: values.clusterTokenFile === null ? null : resolve(values.clusterTokenFile),
     sysroot: resolve(values.sysroot),
     watch: values.watch,
+    healthSocket: values.healthSocket === null ? null : resolve(values.healthSocket),
     logLevel: values.logLevel,
   };
 }

@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Argument, Command, CommanderError, Option } from 'commander';
-import { type Logger, pino } from 'pino';
+import type { Logger } from 'pino';
 import { ConfigError } from '../attest-server/protocol/config-error.ts';
-import { logLines } from '../attest-server/protocol/log-lines.ts';
 import type { ConfigFile, LogLevel } from '../attest-server/protocol/settings.ts';
 import type { AgentConfig } from './config.ts';
 import { readVersion } from './version.ts';
@@ -30,7 +29,7 @@ program
     const file = path === undefined ? null : await readConfig(path);
     const sources = { file, environment: process.env, flags: { logLevel } };
     const settings = agentValues(sources);
-    const logger = createLogger(settings.logLevel, { node: settings.node });
+    const logger = await createLogger(settings.logLevel, { node: settings.node });
     logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
     for (const name of formerNames(agentSettings, sources))
       logger.warn(
@@ -47,14 +46,21 @@ program
   )
   .option('--socket <path>', 'where to listen (ASSAY_TPM_BROKER_SOCKET); default: /run/assay/tpm.sock')
   .option('--tcti <tpm>', 'the TPM (ASSAY_TPM_BROKER_TCTI); default: device:/dev/tpmrm0')
+  .option('--health-socket <path>', 'where `assay-agent health` asks it (ASSAY_TPM_BROKER_HEALTH_SOCKET)')
   .exitOverride()
-  .action(async (flags: { readonly socket?: string; readonly tcti?: string }) => {
+  .action(async (flags: BrokerFlags) => {
     const { brokerConfig } = await import('./tpm-broker/config.ts');
     const { runBroker } = await import('./tpm-broker/run.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const config = brokerConfig(process.env, { ...flags, logLevel });
-    await runBroker(config, { logger: createLogger(config.logLevel, {}), signal: stopSignal() });
+    await runBroker(config, { logger: await createLogger(config.logLevel, {}), signal: stopSignal() });
   });
+
+interface BrokerFlags {
+  readonly socket?: string;
+  readonly tcti?: string;
+  readonly healthSocket?: string;
+}
 
 program
   .command('inspect')
@@ -78,7 +84,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
       { file: null, environment: process.env, flags: program.opts<{ readonly logLevel?: string }>() },
       () => [],
     );
-    process.exitCode = await runInspect({ ...flags, parts }, createLogger(level, {}), process.stdout);
+    process.exitCode = await runInspect({ ...flags, parts }, await createLogger(level, {}), process.stdout);
     // A program that waits for a device that hangs must not keep this one.
     setTimeout(() => process.exit(), 1_000).unref();
   });
@@ -99,14 +105,21 @@ program
     '--netns <file>',
     "network namespace whose rules are read, such as /proc/1/ns/net (ASSAY_NETFILTER_NETNS); default: this program's own",
   )
+  .option('--health-socket <path>', 'where `assay-agent health` asks it (ASSAY_NETFILTER_HEALTH_SOCKET)')
   .exitOverride()
-  .action(async (flags: { readonly socket?: string; readonly netns?: string }) => {
+  .action(async (flags: NetfilterFlags) => {
     const { netfilterConfig } = await import('./netfilter/config.ts');
     const { runNetfilter } = await import('./netfilter/serve.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const config = netfilterConfig(process.env, { ...flags, logLevel });
-    await runNetfilter(config, { logger: createLogger(config.logLevel, {}), signal: stopSignal() });
+    await runNetfilter(config, { logger: await createLogger(config.logLevel, {}), signal: stopSignal() });
   });
+
+interface NetfilterFlags {
+  readonly socket?: string;
+  readonly netns?: string;
+  readonly healthSocket?: string;
+}
 
 program
   .command('gate')
@@ -133,7 +146,7 @@ command line or configuration.`,
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
     const settings = gateValues({ file, environment: process.env, flags: { logLevel, timeout } });
-    const logger = createLogger(settings.logLevel, { node: settings.node });
+    const logger = await createLogger(settings.logLevel, { node: settings.node });
     logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
     process.exitCode = await runGate(gateConfigOf(settings), {
       logger,
@@ -145,7 +158,45 @@ command line or configuration.`,
     setTimeout(() => process.exit(), 1_000).unref();
   });
 
-function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Logger {
+program
+  .command('health')
+  .description(
+    'ask a program of Assay on this machine whether it is alive, as a kubelet does: `run`, `tpm-broker` or `netfilter`',
+  )
+  .option('--socket <path>', "its healthSocket; default: the agent's (ASSAY_AGENT_HEALTH_SOCKET)")
+  .option('--ready', 'whether it is ready, too: the agent is connected and judged, the broker has a TPM')
+  .addHelpText(
+    'after',
+    '\nEnds with 0 where it is so, 1 where it is not, or no answer comes within two seconds, 2 for a wrong command line.',
+  )
+  .exitOverride()
+  .action(async ({ socket, ready = false }: { readonly socket?: string; readonly ready?: boolean }) => {
+    const asked = socket ?? process.env.ASSAY_AGENT_HEALTH_SOCKET ?? '';
+    if (asked === '') program.error('error: name the socket: --socket or ASSAY_AGENT_HEALTH_SOCKET');
+    const { askHealth } = await import('./health/ask-health.ts');
+    const { isAlive, isReady, text } = await askHealth(asked, 2_000);
+    process.stdout.write(`${text}\n`);
+    process.exitCode = isAlive && (isReady || !ready) ? 0 : 1;
+  });
+
+program
+  .command('prepare-state')
+  .description(
+    'make folders of a pod such that each program of it can make a private one in them: what an init container runs as root, without any capability',
+  )
+  .argument('<paths...>', 'of volumes, such as that of the state')
+  .option('--user <uid>', 'the user of the agent', '65532')
+  .exitOverride()
+  .action(async (paths: readonly string[], { user }: { readonly user: string }) => {
+    if (!/^\d{1,10}$/.test(user)) program.error('error: --user: not the number of a user');
+    const { prepareState } = await import('./prepare-state.ts');
+    for (const path of paths) process.stdout.write(`${await prepareState(path, Number(user))}\n`);
+  });
+
+/** What writes the log is loaded by no program that ends at once. */
+async function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Promise<Logger> {
+  const { pino } = await import('pino');
+  const { logLines } = await import('../attest-server/protocol/log-lines.ts');
   const sync = pino.destination({ dest: 2, sync: true });
   return pino(
     { level, base: { ...base }, formatters: logLines.formatters, timestamp: logLines.timestamp },

@@ -17,6 +17,8 @@ import type { AgentConfig, ServerAddress } from './config.ts';
 import { startConversation } from './conversation.ts';
 import { describeFault } from './describe-fault.ts';
 import type { QuotingTpm } from './evidence.ts';
+import type { HealthSocket } from './health/health-socket.ts';
+import { Progress } from './health/progress.ts';
 import { type Identity, type IdentityTpm, noIdentity, readIdentity } from './identity.ts';
 import { type JoinToken, readJoinToken } from './join-token.ts';
 import { watchFirewall } from './netfilter/client.ts';
@@ -86,6 +88,7 @@ class Agent {
   /** Servers of 0.1.0: they refuse a hello that says what the agent speaks. */
   readonly #first = new Set<string>();
   readonly #ended = new AbortController();
+  readonly #progress = new Progress(() => performance.now(), Date.now);
   #watching: Promise<void> = Promise.resolve();
   #tpm: Promise<OpenTpm> | null = null;
 
@@ -96,8 +99,17 @@ class Agent {
 
   async run(): Promise<void> {
     const { logger, signal, onState, changes } = this.#with;
+    const { healthSocket } = this.#config;
+    await using health = healthSocket === null ? null : await this.#serveHealth(healthSocket);
+    // Nobody can ask any more: who asks finds that, and starts this program again.
+    health?.lost.addEventListener('abort', () => logger.error(describeFault(health.lost.reason)));
     changes?.addEventListener('changed', () => this.#changes.note('operator'), { signal });
     const state = await openStateDir(this.#config.stateDir);
+    if (state.wasOpened !== null)
+      logger.warn(
+        { code: 'state_was_opened', ...state.wasOpened },
+        'the group of the volume could read and change the state until this start: set fsGroupChangePolicy to OnRootMismatch',
+      );
     // The TPM's programs run while this one loads its modules and connects.
     this.#openTpm();
     const witness = await openAuditWitness(state, (error) => logger.error(describeFault(error)));
@@ -125,13 +137,16 @@ class Agent {
       const server = this.#config.servers[turn % this.#config.servers.length];
       if (server === undefined) return;
       let wasHeard = false;
+      this.#progress.moved();
       try {
         onState?.({ phase: 'connecting' });
         wasHeard = await this.#converse(server, state, readNode, witness);
       } catch (error) {
         if (signal.aborted) return;
         if (!mayRetry(error)) throw error;
-        logger.warn({ ...describeFault(error), server: addressOf(server) }, 'not connected');
+        const fault = describeFault(error);
+        logger.warn({ ...fault, server: addressOf(server) }, 'not connected');
+        this.#progress.disconnected(fault.code);
       }
       if (signal.aborted) return;
       onState?.({ phase: 'offline' });
@@ -144,6 +159,12 @@ class Agent {
     this.#ended.abort();
     await this.#watching;
     await this.#closeTpm();
+  }
+
+  /** Its code is loaded only where somebody asks. */
+  async #serveHealth(socket: string): Promise<HealthSocket> {
+    const { serveHealth } = await import('./health/health-socket.ts');
+    return serveHealth(socket, () => this.#progress.look());
   }
 
   /** What changes is told from now on, as far as there is somebody who asks. */
@@ -188,7 +209,13 @@ class Agent {
       const isEnrolled = (await state.read('enrolled')) !== null;
       const presented = isEnrolled ? null : (token?.presented ?? null);
       const [channel, { tpm, identity }] = await Promise.all([
-        openChannel({ server, authority: trust.pem, takes, signal }),
+        openChannel({
+          server,
+          authority: trust.pem,
+          takes,
+          signal,
+          onHeard: () => this.#progress.moved(),
+        }),
         opened,
       ]);
       let verdicts = 0;
@@ -214,6 +241,7 @@ class Agent {
           },
           verdict: (verdict) => {
             verdicts++;
+            this.#progress.judged();
             logger.info({ code: 'verdict', state: verdict.state, codes: verdict.codes }, 'the server judged');
             onState?.({ phase: 'verdict', verdict });
             if (verdict.authorities !== undefined)
@@ -244,6 +272,7 @@ class Agent {
             disconnect = this.#changes.connect((what) => conversation.changed(what));
           },
           refused: ({ code }, isFirst) => {
+            if (code === 'unsupported_tpm' && tpm === null) this.#progress.withoutTpm();
             if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
             const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
@@ -266,6 +295,7 @@ class Agent {
       clearTimeout(lookAgain);
       disconnect();
       logger.info({ code, status, reason }, 'the connection has ended');
+      this.#progress.disconnected(`the connection has ended (${reason || code})`);
       if (tpmFailed || tpm === null) await this.#closeTpm();
       // When it comes back it may be of a later version.
       if (verdicts > 0) this.#first.delete(addressOf(server));

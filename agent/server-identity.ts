@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { lstat, readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { dirname, join } from 'node:path';
 import { connect } from 'node:tls';
 import { authorityDigest } from '../attest-server/protocol/authority.ts';
 import { dateFault } from '../attest-server/protocol/certificate-dates.ts';
@@ -23,7 +24,8 @@ export interface TrustSource {
  * The only authorities that may vouch for the server. Given are all of the file (while one follows another, both), else
  * the one kept from an earlier start, else the one among those that the server shows whose key the join token names;
  * what the server announced since, under one of these, adds to them and takes away.
- * @throws AgentError `ca_file`, `join_token`, `server_identity`, `connect_failed` (retryable), `state_dir`
+ * @throws AgentError `ca_file` (retryable where a server of the cluster writes it), `join_token`, `server_identity`,
+ * `connect_failed` (retryable), `state_dir`
  */
 export async function readTrust(
   source: TrustSource,
@@ -83,18 +85,41 @@ export function checkChain(
 }
 
 async function readCaFile(path: string, token: JoinToken | null): Promise<readonly X509Certificate[]> {
-  const pem = await readFile(path, 'utf8').catch((cause: unknown) => {
-    const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-    const text = `the authority's file ${path} (caFile) cannot be read${code}: ${whichCaFile}`;
-    throw new AgentError('ca_file', text, { cause });
+  const authorities = await readAuthoritiesOf(path).catch(async (fault: unknown) => {
+    throw (await isFromConfigMap(path)) ? notYet(path, fault) : fault;
   });
-  const authorities = parsePem(pem, `${path} (caFile)`);
   if (token !== null && !authorities.some((authority) => isNamedBy(authority, token)))
     throw new AgentError(
       'ca_file',
       `the join token names another authority than ${path} (caFile): leave caFile out where the token is of the right server, else make a token there (assay join-token create --node NODE)`,
     );
   return authorities;
+}
+
+async function readAuthoritiesOf(path: string): Promise<readonly X509Certificate[]> {
+  const pem = await readFile(path, 'utf8').catch((cause: unknown) => {
+    const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+    const text = `the authority's file ${path} (caFile) cannot be read${code}: ${whichCaFile}`;
+    throw new AgentError('ca_file', text, { cause });
+  });
+  return parsePem(pem, `${path} (caFile)`);
+}
+
+/** The kubelet puts `..data` beside the files of a ConfigMap, and makes it lead to others when they change. */
+function isFromConfigMap(path: string): Promise<boolean> {
+  return lstat(join(dirname(path), '..data')).then(
+    (found) => found.isSymbolicLink(),
+    () => false,
+  );
+}
+
+/** A server of the cluster writes it when it starts, and puts it back where it was changed. */
+function notYet(path: string, cause: unknown): AgentError {
+  return new AgentError(
+    'ca_file',
+    `the ConfigMap has no authority in ${path} (caFile) yet: the server writes it there (its setting kubernetes.authorityConfigMap; assay status says why it cannot)`,
+    { retryable: true, cause },
+  );
 }
 
 const whichCaFile =

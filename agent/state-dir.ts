@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { closeToVolumeGroup, type OpenedToGroup } from '../attest-server/state/volume-group.ts';
 import { AgentError } from './agent-error.ts';
 
 const files = {
@@ -20,6 +21,8 @@ type FileName = keyof typeof files;
  * its audit log was.
  */
 export interface StateDir {
+  /** What a kubelet had opened to the group of its volume, and is closed again; null where nothing was. */
+  readonly wasOpened: OpenedToGroup | null;
   read(name: FileName): Promise<string | null>;
   /** Whole or not at all, mode 0600. */
   write(name: FileName, text: string): Promise<void>;
@@ -31,7 +34,9 @@ export interface StateDir {
  * @throws AgentError `state_dir` where others may read or change it: who writes there names the server's authority
  */
 export async function openStateDir(path: string): Promise<StateDir> {
+  let wasOpened: OpenedToGroup | null = null;
   try {
+    wasOpened = closeToVolumeGroup(path);
     await mkdir(path, { recursive: true, mode: 0o700 });
     const { mode, uid } = await lstat(path);
     const isOurs = process.getuid === undefined || uid === process.getuid();
@@ -45,6 +50,7 @@ export async function openStateDir(path: string): Promise<StateDir> {
     throw new AgentError('state_dir', `${path} cannot be used: ${textOf(cause)}`, { cause });
   }
   return {
+    wasOpened,
     async read(name) {
       try {
         return await readFile(join(path, files[name]), 'utf8');

@@ -90,6 +90,7 @@ const taintKey = z
     /^([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$/,
     notTaint,
   );
+const notConfigMap = 'not NAMESPACE/NAME of a ConfigMap';
 const notAccount = 'not NAME or NAMESPACE/NAME of a service account';
 
 const notWebhook =
@@ -205,6 +206,17 @@ export const serverSettings = {
       .default(tokenAudience)
       .describe(
         'audience of the tokens by which people of the cluster use the API of the server; `api`: that of the API of the cluster; `none`: the cluster makes nobody an operator here',
+      ),
+  },
+  'kubernetes.authorityConfigMap': {
+    variable: 'ASSAY_KUBERNETES_AUTHORITY_CONFIG_MAP',
+    schema: z
+      .string(notConfigMap)
+      .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/, notConfigMap)
+      .nullable()
+      .default(null)
+      .describe(
+        '`NAMESPACE/NAME` of the ConfigMap in whose key `ca.crt` the server keeps its authorities for agents; it must be there. Needs `kubernetes.api`',
       ),
   },
   'kubernetes.host': {
@@ -438,6 +450,7 @@ export function configOf(values: ServerValues): ServerConfig {
             agentAccount: values['kubernetes.agentAccount'],
             agentTokens: values['kubernetes.agentTokens'],
             operators: operatorsOf(values['kubernetes.operatorAudience']),
+            authorityConfigMap: values['kubernetes.authorityConfigMap'],
           },
     marking: {
       keys: {
@@ -504,6 +517,11 @@ function contradictionsIn(values: Partial<ServerValues>) {
     if (same !== undefined && values[key] !== undefined)
       found.push({ key, text: `the same as ${same}: each taint needs a key of its own` });
   });
+  if (typeof values['kubernetes.authorityConfigMap'] === 'string' && values['kubernetes.api'] === 'none')
+    found.push({
+      key: 'kubernetes.authorityConfigMap',
+      text: 'names a ConfigMap, and kubernetes.api is none: say which cluster has it',
+    });
   const { 'webhook.url': url, 'webhook.secretFile': secretFile } = values;
   if (typeof url === 'string' && secretFile === null)
     found.push({ key: 'webhook.secretFile', text: 'is missing: webhook.url needs a secret that signs' });

@@ -70,6 +70,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { metrics, report, auditTo } = rooms.use(
     openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
   );
+  if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
   const { fault } = report;
   const kubernetes =
     config.kubernetes &&
@@ -101,7 +102,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       names,
       enrolment: store.enrolment,
       audit: store.audit,
+      keeper: kubernetes?.authorities ?? null,
       now,
+      monotonic,
       lookEvery: config.certificateLookedAtEvery,
       logger,
       expire,
@@ -219,7 +222,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         withPolicy: (store) => inForce.latch(store),
         stateOf: (node) => attest.status(node)?.state ?? null,
         isEnrolled: (node) => attest.status(node) !== null,
-        clusterFaults: kubernetes.faults,
+        clusterFaults: () => [...kubernetes.faults(), ...tls.faults()],
         upgradedFor,
         now,
         monotonic,

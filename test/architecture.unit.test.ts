@@ -94,11 +94,14 @@ const rules: readonly Rule[] = [
     values: [
       runner,
       `${protocol}/settings`,
-      ...['agent-error', 'guarded-socket', 'tcti-setting'].map((file) => `agent/${file}`),
+      ...['agent-error', 'guarded-socket', 'health/health-socket', 'tcti-setting'].map(
+        (file) => `agent/${file}`,
+      ),
     ],
     packages: ['zod', 'pino', 'node:net', 'node:path', 'node:timers/promises'],
   },
-  { room: 'agent', values: ['agent', protocol] },
+  // What a kubelet does to a private folder it does to that of both sides.
+  { room: 'agent', values: ['agent', protocol, `${server}/state/volume-group`] },
   // Programs of their own: of the server they know how a TPM's endorsement key looks.
   { room: 'manifests/cloud', values: [`${server}/verify/endorsement-template`, `${server}/version`] },
   {

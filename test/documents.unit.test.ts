@@ -40,7 +40,7 @@ describe('docs/privileges.md', () => {
   it('has every setting of netfilter, with the variable and the default that it has', () => {
     const rows = [
       ...sectionOf('Netfilter').matchAll(
-        /^\| `(\w+)` \| `(\w+)`, `(--[\w-]+)` \| (?:`([^`]+)`|its own) \|/gm,
+        /^\| `(\w+)` \| `(\w+)`, `(--[\w-]+)` \| (?:`([^`]+)`|its own|none) \|/gm,
       ),
     ];
     const defaults: Readonly<Record<string, unknown>> = { ...netfilterConfig({}, {}) };

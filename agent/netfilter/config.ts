@@ -6,6 +6,8 @@ export interface NetfilterConfig {
   /** Absolute, as is that of the namespace. */
   readonly socket: string;
   readonly netns: string | null;
+  /** Socket at which it says that it is alive; null: nowhere. */
+  readonly healthSocket: string | null;
   readonly logLevel: LogLevel;
 }
 
@@ -25,12 +27,15 @@ type Key = keyof NetfilterConfig;
 const variables = {
   socket: 'ASSAY_NETFILTER_SOCKET',
   netns: 'ASSAY_NETFILTER_NETNS',
+  healthSocket: 'ASSAY_NETFILTER_HEALTH_SOCKET',
   logLevel: 'ASSAY_NETFILTER_LOG_LEVEL',
 } as const satisfies Record<Key, string>;
-const flagOf = { socket: '--socket', netns: '--netns', logLevel: '--log-level' } as const satisfies Record<
-  Key,
-  string
->;
+const flagOf = {
+  socket: '--socket',
+  netns: '--netns',
+  healthSocket: '--health-socket',
+  logLevel: '--log-level',
+} as const satisfies Record<Key, string>;
 
 /**
  * By flags, which win, and variables; docs/privileges.md has them as a table. Without the schema library: it would be
@@ -56,6 +61,7 @@ export function netfilterConfig(
   if (logLevel === undefined) fault('logLevel', `not one of ${logLevels.join(', ')}`);
   const socket = pathOf('socket') ?? '/run/assay/netfilter.sock';
   const netns = pathOf('netns');
+  const healthSocket = pathOf('healthSocket');
   if (faults.length > 0) throw new ConfigError(faults);
-  return { socket, netns, logLevel: logLevel ?? 'info' };
+  return { socket, netns, healthSocket, logLevel: logLevel ?? 'info' };
 }

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { AgentError } from '../agent-error.ts';
 import { listenGuarded } from '../guarded-socket.ts';
+import { serveHealth } from '../health/health-socket.ts';
 import { faultLine, longest, moved, request, rulesLine } from './messages.ts';
 import { faultOf } from './netfilter-fault.ts';
 import { RuleWatch } from './rule-watch.ts';
@@ -10,6 +11,8 @@ import type { Netns } from './tools.ts';
 
 export interface NetfilterOptions extends Netns {
   readonly socket: string;
+  /** Socket at which it says that it is alive; null: nowhere. */
+  readonly healthSocket?: string | null;
   readonly everyMs?: number;
   readonly legacyEveryMs?: number;
 }
@@ -33,13 +36,19 @@ const mostWaiting = 64 * 1024;
  * @throws AgentError `netfilter` where the socket cannot be had, or others could put another one in its place
  */
 export async function runNetfilter(
-  { socket, ...where }: NetfilterOptions,
+  { socket, healthSocket = null, ...where }: NetfilterOptions,
   { logger, signal, onListening }: NetfilterDependencies,
 ): Promise<void> {
-  const { server, lost, release } = await listenGuarded(
+  await using health =
+    healthSocket === null
+      ? null
+      : await serveHealth(healthSocket, () => ({ isAlive: true, isReady: true, text: 'it listens' }));
+  const listening = await listenGuarded(
     socket,
     (text, cause) => new AgentError('netfilter', text, { cause }),
   );
+  const { server, release } = listening;
+  const lost = health === null ? listening.lost : AbortSignal.any([listening.lost, health.lost]);
   const clients = new Set<Socket>();
   const watch = new RuleWatch({
     ...where,

@@ -13,6 +13,8 @@ export interface BrokerConfig {
   /** Absolute. */
   readonly socket: string;
   readonly tcti: string;
+  /** Socket at which it says whether it is alive; null: nowhere. Absolute. */
+  readonly healthSocket: string | null;
   readonly logLevel: LogLevel;
 }
 
@@ -30,6 +32,14 @@ export const brokerSettings = {
     flag: '--tcti',
     schema: tcti,
   },
+  healthSocket: {
+    variable: 'ASSAY_TPM_BROKER_HEALTH_SOCKET',
+    flag: '--health-socket',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe('Unix socket at which it tells `assay-agent health` whether it is alive, and has a TPM'),
+  },
   logLevel: {
     variable: 'ASSAY_TPM_BROKER_LOG_LEVEL',
     flag: '--log-level',
@@ -42,6 +52,11 @@ export function brokerConfig(
   environment: SettingSources<typeof brokerSettings>['environment'],
   flags: SettingSources<typeof brokerSettings>['flags'],
 ): BrokerConfig {
-  const { socket, ...values } = resolveSettings(brokerSettings, { file: null, environment, flags }, () => []);
-  return { ...values, socket: resolve(socket) };
+  const sources = { file: null, environment, flags };
+  const { socket, healthSocket, ...values } = resolveSettings(brokerSettings, sources, () => []);
+  return {
+    ...values,
+    socket: resolve(socket),
+    healthSocket: healthSocket === null ? null : resolve(healthSocket),
+  };
 }

@@ -2,9 +2,10 @@ import { ToolError } from 'node-tpm2';
 import type { Logger } from 'pino';
 import { AgentError } from '../agent-error.ts';
 import { listenGuarded } from '../guarded-socket.ts';
+import { type Health, serveHealth } from '../health/health-socket.ts';
 import { type BrokerEvent, serve } from './broker.ts';
 import type { BrokerConfig } from './config.ts';
-import { openVerbs } from './verbs.ts';
+import { openVerbs, type Verbs } from './verbs.ts';
 
 export interface BrokerDependencies {
   readonly logger: Logger;
@@ -20,13 +21,15 @@ const graceMs = 10_000;
  * @throws AgentError `tpm_broker`; ToolError `bad_input` where the TCTI is none
  */
 export async function runBroker(
-  { socket, tcti }: BrokerConfig,
+  { socket, tcti, healthSocket }: BrokerConfig,
   { logger, signal }: BrokerDependencies,
 ): Promise<void> {
   const listening = await listenGuarded(socket, refused);
   const overdue = new AbortController();
   const verbs = openVerbs(tcti, overdue.signal);
   try {
+    await using health =
+      healthSocket === null ? null : await serveHealth(healthSocket, () => healthOf(verbs));
     // A TPM that is missing may come; a TCTI that names none does not mend itself.
     await verbs.open().catch((error: unknown) => {
       if (!(error instanceof ToolError) || error.code === 'bad_input') throw error;
@@ -35,17 +38,24 @@ export async function runBroker(
     const report = limited(logger);
     const broker = serve(listening.server, { verbs, on: report });
     logger.info({ code: 'listening', socket, tcti }, 'the TPM broker listens');
-    await ended(AbortSignal.any([signal, listening.lost]));
+    const lost = health === null ? listening.lost : AbortSignal.any([listening.lost, health.lost]);
+    await ended(AbortSignal.any([signal, lost]));
     const timer = setTimeout(() => overdue.abort(), graceMs);
     await broker.close();
     clearTimeout(timer);
-    if (!signal.aborted) listening.lost.throwIfAborted();
+    if (!signal.aborted) lost.throwIfAborted();
     logger.info({ code: 'stopped' }, 'the TPM broker has ended');
   } finally {
     listening.server.close();
     await verbs.close();
     await listening.release();
   }
+}
+
+/** A TPM that is missing is no reason to start this program again. */
+function healthOf(verbs: Pick<Verbs, 'isOpen'>): Health {
+  const isReady = verbs.isOpen();
+  return { isAlive: true, isReady, text: isReady ? 'the TPM was found' : 'no TPM was found' };
 }
 
 /** One line a second at most for each kind of event, with how many there were: a flood must not fill the log. */

@@ -5,6 +5,8 @@ import { type Answers, type CheckedRequest, encodeValues } from './messages.ts';
 export interface Verbs {
   /** Opens the TPM where it is not open. @throws ToolError */
   open(): Promise<void>;
+  /** Whether it was there when it was last looked for. */
+  isOpen(): boolean;
   /** A Buffer is the secret of an activation: the caller wipes it. @throws ToolError */
   run(request: CheckedRequest): Promise<Answers[keyof Answers] | Buffer>;
   close(): Promise<void>;
@@ -13,13 +15,19 @@ export interface Verbs {
 /** The verbs on the TPM at this TCTI. It is opened when it is first needed, and looked for again where it was missing. */
 export function openVerbs(tcti: string, signal: AbortSignal): Verbs {
   let opened: Promise<Tpm> | null = null;
+  let isOpen = false;
   const tpm = () => {
     if (opened === null) {
       const attempt = openTpm({ tcti, signal });
       opened = attempt;
-      attempt.catch(() => {
-        if (opened === attempt) opened = null;
-      });
+      attempt.then(
+        () => {
+          isOpen = true;
+        },
+        () => {
+          if (opened === attempt) opened = null;
+        },
+      );
     }
     return opened;
   };
@@ -27,12 +35,14 @@ export function openVerbs(tcti: string, signal: AbortSignal): Verbs {
     async open() {
       await tpm();
     },
+    isOpen: () => isOpen,
     async run(request) {
       return runVerb(await tpm(), request);
     },
     async close() {
       const attempt = opened;
       opened = null;
+      isOpen = false;
       await (await attempt?.catch(() => null))?.close();
     },
   };

@@ -4,8 +4,10 @@ import type { Cluster } from '../enrolment/cluster.ts';
 import type { ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
 import { checkpointConfig } from '../protocol/marks.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import type { AuthorityKeeper } from '../tls/published-authorities.ts';
 import { type Access, type AccessConfig, readAccess } from './access.ts';
 import { createAgentTokens } from './agent-tokens.ts';
+import { createConfigMaps } from './config-maps.ts';
 import { NodeCache } from './node-cache.ts';
 import { NodeWatch, type WatchTimings } from './node-watch.ts';
 import { createOperators, type Operators } from './operators.ts';
@@ -23,6 +25,8 @@ export interface KubernetesConfig extends AccessConfig {
   readonly agentTokens: 'always' | 'nodes' | 'never';
   /** For whom tokens of operators are made, null for the API itself; nobody comes by the cluster where there is none. */
   readonly operators: { readonly audience: string | null } | null;
+  /** `NAMESPACE/NAME` of the ConfigMap by which agents get the authorities of the server; null: none. */
+  readonly authorityConfigMap: string | null;
 }
 
 export interface KubernetesParts {
@@ -45,6 +49,8 @@ export interface Kubernetes extends AsyncDisposable {
   readonly writer: ClusterWriter;
   /** Of the audit log. */
   readonly checkpoints: CheckpointKeeper;
+  /** Of the authorities of the server; null where they are kept nowhere. */
+  readonly authorities: AuthorityKeeper | null;
   readonly cluster: Cluster;
   /** Null: the cluster makes nobody an operator here. */
   readonly operators: Operators | null;
@@ -106,6 +112,15 @@ function openWith(
     nodes: (name: string) => !watch.synced || cache.get(name) !== null,
   }[config.agentTokens];
   const writer = createWriter({ requests, namespace, now });
+  const authorityKeeper = (setting: string): AuthorityKeeper => {
+    const configMaps = createConfigMaps({ requests });
+    const place = { ...accountOf(setting, namespace), isForeign: true } as const;
+    return {
+      place: `${place.namespace}/${place.name}`,
+      read: () => configMaps.read(place),
+      write: (data) => configMaps.write(place, data, 'fail'),
+    };
+  };
   return {
     nodes,
     writer,
@@ -113,6 +128,7 @@ function openWith(
       read: () => writer.readConfig(checkpointConfig),
       write: (data) => writer.writeConfig(checkpointConfig, data),
     },
+    authorities: config.authorityConfigMap === null ? null : authorityKeeper(config.authorityConfigMap),
     cluster: {
       async providerIdOf(name) {
         if (!watch.synced)
@@ -136,6 +152,7 @@ function openWith(
   };
 }
 
+/** `NAMESPACE/NAME`, or a name in the server's own namespace. */
 function accountOf(setting: string, own: string): { readonly namespace: string; readonly name: string } {
   const [name = '', namespace = own] = setting.split('/').reverse();
   return { namespace, name };

@@ -13,6 +13,8 @@ export interface Request {
   readonly verb: Verb;
   /** Plural, with the subresource: `nodes/status`. */
   readonly resource: string;
+  /** Where it is not the server's own: rights there are others. */
+  readonly namespace?: string;
   /** For people; empty of a list. */
   readonly name: string;
   /** Each part already encoded: `/api/v1/nodes/a`. */
@@ -41,7 +43,7 @@ type LaneName = keyof typeof lanes;
 
 export interface RequestEvents {
   /** An answer came, with this HTTP status; null: none. */
-  readonly asked: (request: Pick<Request, 'verb' | 'resource'>, code: number | null) => void;
+  readonly asked: (request: Pick<Request, 'verb' | 'resource' | 'namespace'>, code: number | null) => void;
 }
 
 export interface RequestParts {

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { ClusterError } from '../marking/ports.ts';
 import type { ClusterFault, WatchRestartReason } from '../protocol/cluster.ts';
 import type { NodeWatchParts } from './node-watch.ts';
-import type { Verb } from './requests.ts';
+import type { RequestEvents, Verb } from './requests.ts';
 
 /** What the room counts. */
 export interface ClusterMetrics {
@@ -24,7 +24,7 @@ export interface TellingParts {
 
 /** Says in metrics and log how it goes with the API of the cluster: once where it begins and ends, not each time. */
 export interface Telling {
-  readonly asked: (request: { readonly verb: Verb; readonly resource: string }, code: number | null) => void;
+  readonly asked: RequestEvents['asked'];
   readonly watch: NodeWatchParts['on'];
   fault(): ClusterError | null;
   /** What is wrong at present, a sentence each: the Nodes cannot be read, a right is missing. */
@@ -48,16 +48,17 @@ export function createTelling({ logger, metrics, monotonic, api }: TellingParts)
   };
   show();
   return {
-    asked({ verb, resource }, code) {
+    asked({ verb, resource, namespace }, code) {
       metrics.clusterAsked(verb, resource, code);
-      const right = `${verb === 'apply' ? 'patch' : verb} ${resource}`;
+      const within = namespace === undefined ? '' : ` in the namespace ${namespace}`;
+      const right = `${verb === 'apply' ? 'patch' : verb} ${resource}${within}`;
       if (code === 403) {
         const before = forbidden.get(right);
         const now = monotonic();
         if (before !== undefined && now - before < againAfter) return;
         forbidden.set(right, now);
         logger.error(
-          { code: 'cluster_forbidden', verb: right.split(' ')[0], resource },
+          { code: 'cluster_forbidden', verb: right.split(' ')[0], resource, namespace },
           `the server has no right to ${right} in its cluster (403): give its service account the roles of manifests/base/rbac`,
         );
         show();

@@ -8,6 +8,8 @@ import {
   type Workload,
 } from '../marking/ports.ts';
 import { attestationResource, latchResource, resourceGroup, resourceVersion } from '../protocol/marks.ts';
+import { askFor, isNotFound, orNull } from './ask.ts';
+import { createConfigMaps } from './config-maps.ts';
 import { createEvents } from './events.ts';
 import { parseNode } from './node.ts';
 import type { Request, Requests } from './requests.ts';
@@ -57,7 +59,6 @@ const lease = about.extend({
     .default({}),
 });
 const ofLease = { resource: 'leases.coordination.k8s.io', name: 'assay-server', lane: 'reads' } as const;
-const configMap = about.extend({ data: z.record(z.string(), z.string()).nullish() });
 const tolerations = z
   .array(
     z.object({
@@ -76,31 +77,8 @@ const pod = about.extend({ spec: z.object({ tolerations }) });
 /** What the server changes in the cluster. */
 export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
-  const configMaps = `/api/v1/namespaces/${namespace}/configmaps`;
-  const readConfigMap = (name: string) =>
-    orNull(
-      ask(
-        {
-          verb: 'get',
-          resource: 'configmaps',
-          name,
-          lane: 'events',
-          path: `${configMaps}/${encodeURIComponent(name)}`,
-        },
-        wholeConfigMap,
-      ),
-    );
-  const ask = async <T>(asked: Request, schema: z.ZodType<T>): Promise<T> => {
-    const answer = schema.safeParse(await requests.json(asked));
-    if (answer.success) return answer.data;
-    const { verb, resource, name } = asked;
-    throw new ClusterError(
-      'failed',
-      `${verb} ${resource} ${name}: the API of the cluster answers with another kind of object`,
-      null,
-      answer.error,
-    );
-  };
+  const configMaps = createConfigMaps({ requests });
+  const ask = <T>(asked: Request, schema: z.ZodType<T>): Promise<T> => askFor(requests, asked, schema);
   const patch = (name: string, operations: readonly PatchOperation[], subresource: '' | '/status') =>
     ask(
       {
@@ -239,23 +217,8 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
         .catch(asMissingDefinition);
     },
 
-    readConfig: async (name) => {
-      const held = await readConfigMap(name);
-      return held && (held.data ?? {});
-    },
-
-    async writeConfig(name, data) {
-      const path = `${configMaps}/${encodeURIComponent(name)}`;
-      const asked = { resource: 'configmaps', name, lane: 'events' } as const;
-      const held = await readConfigMap(name);
-      if (held === null) {
-        const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace }, data };
-        await requests.json({ ...asked, verb: 'create', path: configMaps, body });
-      } else {
-        const body = { ...held, data: { ...held.data, ...data } };
-        await requests.json({ ...asked, verb: 'update', path, body });
-      }
-    },
+    readConfig: (name) => configMaps.read({ namespace, name }),
+    writeConfig: (name, data) => configMaps.write({ namespace, name }, data, 'make'),
 
     async workloads() {
       const daemonSets = await listAll(
@@ -340,9 +303,6 @@ const asNode: z.ZodType<ClusterNode> = z.unknown().transform((object, context) =
   }
 });
 
-/** With all that others wrote into it: it is replaced as a whole. */
-const wholeConfigMap = configMap.extend({ metadata: configMap.shape.metadata.loose() }).loose();
-
 /** Groups that are none stand for all of today and tomorrow. */
 function covers(held: readonly string[], wanted: readonly string[]): boolean {
   if (held.length === 0) return true;
@@ -354,19 +314,6 @@ function workload(
   held: z.infer<typeof tolerations>,
 ): Workload {
   return { namespace, name, tolerations: held ?? [] };
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof ClusterError && error.reason === 'not_found';
-}
-
-async function orNull<T>(asked: Promise<T>): Promise<T | null> {
-  try {
-    return await asked;
-  } catch (error) {
-    if (isNotFound(error)) return null;
-    throw error;
-  }
 }
 
 /** Of a kind of resource that the cluster does not know, not even the list is there. */

@@ -7,6 +7,7 @@ import { storageCauseOf } from '../protocol/server-fault.ts';
 import { preparePrivateFolder } from './private-file.ts';
 import { openReserve, type Reserve } from './reserve.ts';
 import { upgradedFor } from './version-file.ts';
+import { closeToVolumeGroup, type OpenedToGroup } from './volume-group.ts';
 
 /** The state folder, ours alone until this is disposed of or the process dies. */
 export interface State extends AsyncDisposable {
@@ -20,6 +21,8 @@ export interface State extends AsyncDisposable {
    * @param now milliseconds since the epoch
    */
   upgradedFor(version: string, now: number): number | null;
+  /** What a kubelet had opened to the group of its volume, and is closed again; null where nothing was. */
+  readonly wasOpened: OpenedToGroup | null;
   /** Room that is kept for the time when the disk is full. */
   readonly reserve: Reserve;
   /** Bytes on its file system, free for us and in all; null where it does not say. */
@@ -32,6 +35,7 @@ export interface State extends AsyncDisposable {
  * @throws StateInUse where another process has it; Error where it is open to others; ToolError
  */
 export async function openState(dir: string): Promise<State> {
+  const wasOpened = closeToVolumeGroup(dir);
   preparePrivateFolder(dir);
   const release = await lock(dir);
   try {
@@ -39,6 +43,7 @@ export async function openState(dir: string): Promise<State> {
     return {
       dir,
       lastAlive,
+      wasOpened,
       upgradedFor: (version, now) => upgradedFor(dir, version, now, lastAlive !== null),
       beat: (now) => beat(dir, now),
       reserve: openReserve(dir),

@@ -64,6 +64,8 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   certificateRenewed(before: number, until: number): void;
   /** It is due, and could not be made anew: the one that is good until `until` is shown. */
   certificateNotRenewed(error: unknown, until: number): void;
+  /** A kubelet had opened files of the state folder to a group; they are closed again. */
+  stateWasOpened(opened: { readonly group: number; readonly paths: readonly string[] }): void;
   /** A request to the API that its caller may not make. */
   denied(code: ReasonCode, text: string, actor: string): void;
   /** A checkpoint of the audit log was signed. @param size entries */
@@ -278,6 +280,19 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       logger.error(
         { err: error, until: new Date(until).toISOString() },
         'the certificate of the server is due for renewal, but could not be renewed: the server keeps the old one',
+      );
+    },
+
+    stateWasOpened({ group, paths }) {
+      const fields = {
+        code: 'state_was_opened',
+        group,
+        count: paths.length,
+        paths: paths.slice(0, mostNodes),
+      };
+      logger.warn(
+        fields,
+        `the group ${group} of the volume could read and change ${paths.length} private files and folders of the state, keys among them, until this start: set fsGroupChangePolicy to OnRootMismatch (docs/kubernetes.md#the-state-of-a-pod)`,
       );
     },
 

@@ -4,6 +4,7 @@ import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Readiness } from '../http/ports.ts';
 import { type AuthorityRotation, createAuthorityRotation } from './authority-rotation.ts';
 import { CertificateFault, ensureIdentity, type ServerIdentity } from './identity.ts';
+import { type AuthorityKeeper, PublishedAuthorities } from './published-authorities.ts';
 
 export interface TlsParts {
   readonly stateDir: string;
@@ -11,6 +12,10 @@ export interface TlsParts {
   readonly names: readonly string[];
   readonly enrolment: Pick<EnrolmentStore, 'nodes'>;
   readonly audit: Pick<AuditStore, 'append'>;
+  /** Where agents of the cluster get the authorities; null where they get them otherwise. */
+  readonly keeper: AuthorityKeeper | null;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** After how many milliseconds it is looked again whether the certificate is due. */
@@ -32,13 +37,18 @@ export interface Tls extends Omit<AuthorityRotation, 'renewIfDue'>, AsyncDisposa
   ready(): Readiness;
   /** When what is shown at present ends. Milliseconds since the epoch. */
   expiries(): readonly { readonly of: 'server' | 'authority'; readonly expiresAt: number }[];
+  /** Why agents of the cluster may not get the authorities, a sentence each. */
+  faults(): readonly string[];
   /** Another certificate is to be shown from now on. What throws keeps the old one in force. */
   onChange(show: (identity: ServerIdentity) => void): void;
 }
 
+/** Milliseconds between two looks whether the authorities are others than those that agents get. */
+const publishEvery = 1000;
+
 /** @throws Error where keys and certificates of the state folder do not belong together; ToolError of openssl */
 export async function openTls(parts: TlsParts): Promise<Tls> {
-  const { stateDir, names, now, lookEvery, expire, report } = parts;
+  const { stateDir, names, keeper, now, monotonic, lookEvery, logger, expire, report } = parts;
   const read = async () => {
     const identity = await ensureIdentity(stateDir, names, now());
     if (identity.replaced !== null) report.certificateRenewed(identity.replaced, identity.notAfter);
@@ -63,6 +73,17 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
       .renewIfDue()
       .catch((error: unknown) => report.certificateNotRenewed(error, rotation.identity.notAfter));
   }, lookEvery).unref();
+  const published =
+    keeper &&
+    new PublishedAuthorities({
+      keeper,
+      wanted: () => rotation.identity.authorities.map(({ certificate }) => certificate).join(''),
+      monotonic,
+      logger,
+    });
+  // An API that is not there delays no start.
+  void published?.turn();
+  const publishing = published && setInterval(() => void published.turn(), publishEvery).unref();
   return {
     get identity() {
       return rotation.identity;
@@ -79,6 +100,7 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
       { of: 'server', expiresAt: rotation.identity.notAfter },
       { of: 'authority', expiresAt: rotation.identity.authorityNotAfter },
     ],
+    faults: () => (published === null || published.fault === null ? [] : [published.fault]),
     onChange(show) {
       shows.push(show);
       // It may have been made anew since the listener began.
@@ -86,7 +108,9 @@ export async function openTls(parts: TlsParts): Promise<Tls> {
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
+      if (publishing !== null) clearInterval(publishing);
       await looking;
+      await published?.close();
     },
   };
 }

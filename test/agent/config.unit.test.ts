@@ -39,6 +39,7 @@ describe("an agent's configuration", () => {
       clusterTokenFile: null,
       sysroot: '/',
       watch: true,
+      healthSocket: null,
       logLevel: 'info',
     });
   });

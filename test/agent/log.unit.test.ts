@@ -82,6 +82,7 @@ describe('what an agent logs', function () {
       tcti: 'device:/dev/no-such-tpm',
       tpmBroker: null,
       watch: true,
+      healthSocket: null,
       stateDir: join(folder, 'state'),
       sysroot: '/',
       logLevel: 'debug',

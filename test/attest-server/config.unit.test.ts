@@ -91,12 +91,17 @@ describe('the configuration of the server', () => {
       agentAccount: 'assay-agents/assay-agent',
       agentTokens: 'always',
       operators: { audience: 'assay' },
+      authorityConfigMap: null,
     });
     const file = 'kubernetes: {api: /etc/kubeconfig, agentAccount: a/b, operatorAudience: api}';
     const { agentAccount, operators } = configOf(file).kubernetes ?? {};
     assert.deepEqual([agentAccount, operators], ['a/b', { audience: null }]);
     const nobody = configOf('kubernetes: {api: pod, operatorAudience: none}').kubernetes;
     assert.equal(nobody?.operators, null);
+    const kept = 'kubernetes: {api: pod, authorityConfigMap: assay-agents/assay-authority}';
+    assert.equal(configOf(kept).kubernetes?.authorityConfigMap, 'assay-agents/assay-authority');
+    for (const alone of ['authorityConfigMap: a/b', 'api: pod, authorityConfigMap: b'])
+      assert.deepEqual(keysOf(`kubernetes: {${alone}}`), ['kubernetes.authorityConfigMap']);
     const wrong = 'kubernetes: {agentAccount: a/b/c, agentTokens: sometimes, namespace: A, port: 0.5}';
     assert.deepEqual(keysOf(wrong).toSorted(), [
       'kubernetes.agentAccount',

@@ -43,6 +43,7 @@ export async function startAgent(
     tpmBroker: null,
     sysroot: machine.sysroot,
     watch: server.watch ?? false,
+    healthSocket: null,
   };
   const ended = runAgent(config, {
     logger: pino({ level: 'silent' }),

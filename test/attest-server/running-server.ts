@@ -45,6 +45,8 @@ export interface ServerSettings {
   readonly agentTokens?: 'always' | 'never';
   /** Service account of its agents; default: one in the namespace of the server. */
   readonly agentAccount?: string;
+  /** `NAMESPACE/NAME` of the ConfigMap with its authorities; default: none. */
+  readonly authorityConfigMap?: string;
   readonly webhook?: { readonly url: string; readonly secretFile: string };
   /** The Node that it runs on; default: it knows of none. */
   readonly ownNode?: string;
@@ -118,6 +120,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'kubernetes.namespace': 'assay',
             'kubernetes.agentAccount': settings.agentAccount ?? 'assay-agent',
             'kubernetes.agentTokens': settings.agentTokens,
+            'kubernetes.authorityConfigMap': settings.authorityConfigMap,
             'webhook.url': settings.webhook?.url ?? null,
             'webhook.secretFile': settings.webhook?.secretFile ?? null,
             'marks.ownNode': settings.ownNode,

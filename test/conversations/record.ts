@@ -310,6 +310,7 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
           tpmBroker: null,
           sysroot: machine.sysroot,
           watch: false,
+          healthSocket: null,
           logLevel: 'silent',
         },
         {

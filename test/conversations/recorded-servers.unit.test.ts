@@ -293,6 +293,7 @@ function recordedNode(
 function stateInMemory(): StateDir {
   const files = new Map<string, string>();
   return {
+    wasOpened: null,
     read: async (name) => files.get(name) ?? null,
     write: async (name, text) => void files.set(name, text),
     remove: async (name) => void files.delete(name),

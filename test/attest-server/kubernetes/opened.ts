@@ -53,6 +53,7 @@ export async function opened(
       agentAccount: 'assay-agent',
       agentTokens: 'always',
       operators: { audience: 'assay' },
+      authorityConfigMap: null,
       ...config,
     },
     {

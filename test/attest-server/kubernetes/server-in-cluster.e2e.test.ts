@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'mocha';
@@ -50,6 +50,18 @@ describe('a server in a cluster', () => {
       { apiGroups: ['authentication.k8s.io'], resources: ['tokenreviews'], verbs: ['create'] },
       { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
     ]);
+    await grant('assay-authority', 'assay-server', [
+      {
+        apiGroups: [''],
+        resources: ['configmaps'],
+        resourceNames: ['assay-authority'],
+        verbs: ['get', 'update'],
+      },
+    ]);
+    await asked('POST', '/api/v1/namespaces', { metadata: { name: 'assay-agents' } });
+    await asked('POST', '/api/v1/namespaces/assay-agents/configmaps', {
+      metadata: { name: 'assay-authority' },
+    });
     await grant('assay-reader', 'alice', [
       { apiGroups: ['assay.dev'], resources: ['attestations'], verbs: ['read'] },
     ]);
@@ -61,6 +73,7 @@ describe('a server in a cluster', () => {
     world = await startTestServer({
       policy: join(folder, 'policy.yaml'),
       kubeconfig: await api.kubeconfig(server),
+      authorityConfigMap: 'assay-agents/assay-authority',
     });
     await world.until(() => api.watches === 1);
   });
@@ -114,6 +127,20 @@ describe('a server in a cluster', () => {
     return peer.refusal();
   }
   const shown = async (name: string) => nodeView.parse(await world.call('GET', `/v1/nodes/${name}`));
+
+  it('gives its authorities to agents by a ConfigMap, both while one follows another', async () => {
+    const kept = async () => {
+      const found = await asked('GET', '/api/v1/namespaces/assay-agents/configmaps/assay-authority');
+      return textAt(found, 'data', 'ca.crt');
+    };
+    await world.until(async () => (await kept()) === world.ca);
+    await world.call('POST', '/v1/authority/rotate', {});
+    const both: string = await world.until(async () => {
+      const pem = await readFile(world.server.caFile, 'utf8');
+      return pem !== world.ca && (await kept()) === pem ? pem : null;
+    });
+    assert.ok(both.startsWith(world.ca));
+  });
 
   it('enrols a genuine TPM whose agent shows the token of its own node, and puts it into the group of its labels', async () => {
     const { peer, state, codes } = await attest(

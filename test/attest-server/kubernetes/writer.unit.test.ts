@@ -214,6 +214,32 @@ describe('what the server writes into its cluster', () => {
     assert.deepEqual(await writer.readConfig('assay-checkpoint'), at(body, 'data'));
   });
 
+  it('puts its authorities into a ConfigMap of the namespace of agents, and never makes that', async () => {
+    const place = '/api/v1/namespaces/assay-agents/configmaps';
+    await asked('POST', '/api/v1/namespaces', { metadata: { name: 'assay-agents' } });
+    await using other = await opened(api, { authorityConfigMap: 'assay-agents/assay-authority' });
+    const { authorities, faults } = other.kubernetes;
+    assert.equal(room.kubernetes.authorities, null);
+    assert.ok(authorities !== null);
+    assert.equal(await authorities.read(), null);
+    assert.equal((await refusal(authorities.write({ 'ca.crt': 'one' }))).reason, 'not_found');
+    await asked('POST', place, { metadata: { name: 'assay-authority', labels: { team: 'a' } } });
+    await authorities.write({ 'ca.crt': 'one' });
+    const { body } = await asked('GET', `${place}/assay-authority`);
+    assert.deepEqual(
+      [at(body, 'data'), at(body, 'metadata', 'labels')],
+      [{ 'ca.crt': 'one' }, { team: 'a' }],
+    );
+    assert.deepEqual(await authorities.read(), { 'ca.crt': 'one' });
+    // The right to write its own ConfigMaps is another one.
+    using _ = api.faults.add({ resource: 'configmaps', times: 1, effect: { kind: 'forbidden' } });
+    assert.equal((await refusal(authorities.read())).reason, 'forbidden');
+    await other.kubernetes.writer.writeConfig('assay-checkpoint', { checkpoint: 'one' });
+    assert.ok(faults().some((text) => text.includes('get configmaps in the namespace assay-agents')));
+    await authorities.read();
+    assert.deepEqual(faults(), []);
+  });
+
   it('reads DaemonSets and pods that wait for a node', async () => {
     const spec = { containers: [{ name: 'c', image: 'i' }], tolerations: [{ operator: 'Exists' }] };
     const selector = { matchLabels: { a: 'b' } };

@@ -40,6 +40,7 @@ export function startKeptAgent({ node, world, machine, folder, state, caFile }: 
     tpmBroker: null,
     sysroot: machine.sysroot,
     watch: false,
+    healthSocket: null,
   };
   const ended = runAgent(config, {
     logger: pino({ base: null }, { write: (line: string) => void lines.push(line) }),

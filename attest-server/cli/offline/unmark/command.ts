@@ -56,6 +56,7 @@ async function open(io: CliIo, { kubeconfig, namespace }: DirectOptions): Promis
         agentAccount: 'assay-agent',
         agentTokens: 'never',
         operators: null,
+        authorityConfigMap: null,
       },
       {
         logger: pino({ level: 'silent' }),
