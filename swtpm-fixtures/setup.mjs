@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The set-up behind `npm start`, `npm test` and `npm run test:vm|test:cluster|check|fix|recorded|bench|build|pack|release:check`. It runs under the machine's own
+// The set-up behind `npm start`, `npm test` and the other commands of package.json. It runs under the machine's own
 // Node with nothing installed: built-ins only. It installs what is missing, then hands over to the pinned Node.
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -17,6 +17,8 @@ const verbs = {
   test: { program: ['test/main.ts', 'test'], debian: true, tests: true },
   'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
   'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true },
+  images: { program: ['manifests/images/main.ts'], debian: true, images: true },
+  'test:images': { program: ['test/main.ts', 'test', 'images'], debian: true, tests: true, images: true },
   recorded: { program: ['test/recorded/main.ts'], debian: false },
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
@@ -34,8 +36,8 @@ try {
     );
     process.exit(2);
   }
-  const { program, debian, tests = false, machines = false } = verbs[verb];
-  if (debian) await installDebianPackages(tests, machines);
+  const { program, debian, tests = false, machines = false, images = false } = verbs[verb];
+  if (debian) await installDebianPackages(tests, machines, images);
   await installNpmPackages(root);
   // npm makes the folder anew in which they lie.
   if (tests) await unpackPrometheus(root);

@@ -8,10 +8,10 @@ import { runMocha, type Totals } from './mocha-process.ts';
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
 /**
- * Run when they are named, which `npm run test:vm` and `test:cluster` do: virtual machines take a minute each, and
- * KUBECONFIG may name a cluster that is not for tests.
+ * Run when they are named, which `npm run test:vm`, `test:cluster` and `test:images` do: virtual machines take a minute each,
+ * KUBECONFIG may name a cluster that is not for tests, and images are built of packages that are fetched.
  */
-const apart = ['vm', 'cluster'];
+const apart = ['vm', 'cluster', 'images'];
 const root = join(import.meta.dirname, '..');
 const bin = join(root, 'node_modules');
 /** TERM and the colour switches reach the programs; the rest of the environment does not. */

@@ -82,6 +82,7 @@ try {
   copyPackages();
   leaveOutLocales();
   await leaveOutComments('zod');
+  await leaveOutComments('@kubernetes/client-node');
   writeFileSync(join(out, 'package.json'), packageJson());
   writeProgram('assay.js', "#!/usr/bin/env node\nimport './attest-server/cli/assay.mjs';\n");
   writeProgram('assay-server.js', startOf('assay-server', './attest-server/main.js'));
@@ -164,9 +165,9 @@ function leaveOutLocales(): void {
   writeFileSync(join(folder, 'index.js'), english);
 }
 
-/** A program keeps the text of each module that it loads. Of zod's more than half is comments, and they make it two bytes a letter. */
+/** A program keeps the text of each module that it loads. Of zod and the cluster's client more than half is comments, and they make it two bytes a letter. */
 async function leaveOutComments(name: string): Promise<void> {
-  const from = join(out, `${name}-with-comments`);
+  const from = join(out, 'with-comments');
   const to = join(out, 'node_modules', name);
   renameSync(to, from);
   cpSync(from, to, { recursive: true });

@@ -41,15 +41,44 @@ const ofMachines = [
   { program: 'xz', package: 'xz-utils', why: 'unpacks the drivers of its kernel' },
 ];
 
+/** The needs of container images, which are built for both architectures and tried. */
+const ofImages = [
+  { program: 'buildah', package: 'buildah', why: 'makes container images' },
+  { program: 'podman', package: 'podman', why: 'runs containers of them' },
+  { program: 'runc', package: 'runc', why: 'starts each container; works with cgroups of both versions' },
+  {
+    program: 'newuidmap',
+    package: 'uidmap',
+    why: 'gives a user who is not root the owners of files in an image',
+  },
+  { program: 'readelf', package: 'binutils', why: 'says which libraries a program needs' },
+  {
+    program: 'x86_64-linux-gnu-strip',
+    package: 'binutils-x86-64-linux-gnu',
+    why: 'takes the symbols out of Node.js for amd64',
+  },
+  {
+    program: 'aarch64-linux-gnu-strip',
+    package: 'binutils-aarch64-linux-gnu',
+    why: 'takes the symbols out of Node.js for arm64',
+  },
+];
+
 const install = ['apt-get', 'install', '-y', '--no-install-recommends'];
 
 /**
  * Installs the Debian packages that are missing. Throws with the one command to run where it may not.
  * @param tests those of tests, too
  * @param machines those of virtual machines, too
+ * @param images those of container images, too
  */
-export async function installDebianPackages(tests = false, machines = false) {
-  const wanted = [...needed, ...(tests ? ofTests : []), ...(machines ? ofMachines : [])];
+export async function installDebianPackages(tests = false, machines = false, images = false) {
+  const wanted = [
+    ...needed,
+    ...(tests ? ofTests : []),
+    ...(machines ? ofMachines : []),
+    ...(images ? ofImages : []),
+  ];
   const missing = wanted.filter((need) => !isThere(need));
   if (missing.length === 0) return;
   const packages = missing.map((need) => need.package);

@@ -1,0 +1,17 @@
+import { run } from 'node-tpm2/run';
+
+/** Runs a program of the machine to its end, and gives what it prints. @throws ToolError */
+export type Tool = (program: string, args: readonly string[], input?: Uint8Array) => Promise<string>;
+
+/** @param env what programs that fetch need to know, beside the few variables that all get */
+export function toolWith(env: Readonly<Record<string, string>>): Tool {
+  return async (program, args, input) => {
+    const { stdout } = await run(program, args, {
+      timeoutMs: 15 * 60_000,
+      maxOutputBytes: 64 * 1024 * 1024,
+      env,
+      ...(input && { input }),
+    });
+    return stdout.toString('utf8');
+  };
+}
