@@ -83,10 +83,7 @@ export const words: Readonly<Record<string, readonly string[]>> = {
   ...sameFor(['string', 'integer', 'number', 'boolean', 'object', 'array'], 'V1JSONSchemaProps.type'),
   ...sameFor(['Fail', 'Ignore'], 'V1ValidatingAdmissionPolicySpec.failurePolicy'),
   ...sameFor(['Exact', 'Equivalent'], 'V1MatchResources.matchPolicy'),
-  ...sameFor(
-    ['CREATE', 'UPDATE', 'DELETE', 'CONNECT', '*'],
-    'V1NamedRuleWithOperations.operations',
-  ),
+  ...sameFor(['CREATE', 'UPDATE', 'DELETE', 'CONNECT', '*'], 'V1NamedRuleWithOperations.operations'),
   ...sameFor(['Cluster', 'Namespaced', '*'], 'V1NamedRuleWithOperations.scope'),
   ...sameFor(['Unauthorized', 'Forbidden', 'Invalid', 'RequestEntityTooLarge'], 'V1Validation.reason'),
   ...sameFor(['Deny', 'Warn', 'Audit'], 'V1ValidatingAdmissionPolicyBindingSpec.validationActions'),

@@ -156,7 +156,8 @@ describe('what an API server would refuse of a manifest', () => {
     it(`is named: ${what}`, () => {
       const found = faultsOfObject(object, monitoringDefinitions);
       assert.equal(found.length, wanted.length, found.join('\n'));
-      for (const [index, fault] of wanted.entries()) assert.equal(found[index]?.slice(0, fault.length), fault);
+      for (const [index, fault] of wanted.entries())
+        assert.equal(found[index]?.slice(0, fault.length), fault);
     });
 
   it('is asked of members that there are', () => {
