@@ -133,7 +133,7 @@ function faultsOfLabel(value: Json, path: string): readonly string[] {
 }
 
 function isQuantities(path: string): boolean {
-  return /\.(limits|requests|capacity|allocatable)$/.test(path);
+  return /\.(limits|requests|capacity|allocatable|hard)$/.test(path);
 }
 
 function wrongType(value: Json, wanted: string, path: string): string {

@@ -9,7 +9,7 @@ const declarations = new Set(readdirSync(models).filter((file) => file.endsWith(
 /** Kinds of Kubernetes that a manifest may be of, by `apiVersion kind`, and their types. */
 export const kubernetesKinds: Readonly<Record<string, string>> = {
   ...ofGroup('v1', 'Namespace', 'ServiceAccount', 'ConfigMap', 'Secret', 'Service', 'Pod', 'Node'),
-  ...ofGroup('v1', 'PersistentVolumeClaim'),
+  ...ofGroup('v1', 'PersistentVolumeClaim', 'ResourceQuota'),
   ...ofGroup('apps/v1', 'DaemonSet', 'StatefulSet', 'Deployment'),
   ...ofGroup('batch/v1', 'Job', 'CronJob'),
   ...ofGroup('rbac.authorization.k8s.io/v1', 'Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'),
@@ -25,7 +25,9 @@ export const kubernetesKinds: Readonly<Record<string, string>> = {
 };
 
 /** Members of each type, as the client of Kubernetes knows them (1.36). */
-export const kubernetesFields: Fields = await readClientFields(Object.values(kubernetesKinds));
+export const kubernetesFields: Fields = withNestedSchemas(
+  await readClientFields(Object.values(kubernetesKinds)),
+);
 
 /** `Type.member` that no server of 1.30 knows: it refuses or forgets them. Recorded by write-newer-fields.ts. */
 export const newerFields: ReadonlySet<string> = new Set(
@@ -39,6 +41,19 @@ export const requiredFields: ReadonlyMap<string, readonly string[]> = new Map(
 
 function ofGroup(apiVersion: string, ...kinds: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(kinds.map((kind) => [`${apiVersion} ${kind}`, `V1${kind}`]));
+}
+
+/** The models do not say what these hold. A schema of additional members may also be `true`, which ours never are. */
+function withNestedSchemas(fields: Fields): Fields {
+  return {
+    ...fields,
+    V1JSONSchemaProps: {
+      ...fields.V1JSONSchemaProps,
+      items: 'V1JSONSchemaProps',
+      additionalProperties: 'V1JSONSchemaProps',
+    },
+    V1CustomResourceSubresources: { ...fields.V1CustomResourceSubresources, status: '{any}' },
+  };
 }
 
 function requiredOf(type: string): readonly string[] {

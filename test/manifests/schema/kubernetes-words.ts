@@ -70,6 +70,18 @@ export const words: Readonly<Record<string, readonly string[]>> = {
     'V1StatefulSetPersistentVolumeClaimRetentionPolicy.whenDeleted',
     'V1StatefulSetPersistentVolumeClaimRetentionPolicy.whenScaled',
   ),
+  ...sameFor(['In', 'NotIn', 'Exists', 'DoesNotExist'], 'V1ScopedResourceSelectorRequirement.operator'),
+  ...sameFor(
+    [
+      'Terminating',
+      'NotTerminating',
+      'BestEffort',
+      'NotBestEffort',
+      'PriorityClass',
+      'CrossNamespacePodAffinity',
+    ],
+    'V1ScopedResourceSelectorRequirement.scopeName',
+  ),
   ...sameFor(['Allow', 'Forbid', 'Replace'], 'V1CronJobSpec.concurrencyPolicy'),
   ...sameFor(['NonIndexed', 'Indexed'], 'V1JobSpec.completionMode'),
   ...sameFor(['TerminatingOrFailed', 'Failed'], 'V1JobSpec.podReplacementPolicy'),
