@@ -72,7 +72,9 @@ try {
     'LICENSE',
     '{README,SECURITY,CHANGELOG}.md',
     'docs/*.md',
-    'manifests/*/*.{conf,path,service,timer,yaml}',
+    'manifests/{host,prometheus}/*.{conf,path,service,timer,yaml}',
+    'manifests/{base,chart,examples}/**/*.{json,md,tpl,txt,yaml}',
+    'manifests/chart/.helmignore',
   ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
   copyPackages();

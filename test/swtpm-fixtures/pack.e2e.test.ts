@@ -129,7 +129,12 @@ describe('the packed programs, installed without a clone', function () {
       names.filter((name) => /\.([mc]?ts|map)$|^package\/(test|swtpm-fixtures)\//.test(name)),
       [],
     );
-    const manifests = ['manifests/host/assay-server.service', 'manifests/prometheus/assay.rules.yaml'];
+    const manifests = [
+      'manifests/host/assay-server.service',
+      'manifests/prometheus/assay.rules.yaml',
+      'manifests/chart/templates/_names.tpl',
+      'manifests/base/agent/daemonset.yaml',
+    ];
     for (const name of ['LICENSE', 'README.md', 'docs/watching.md', ...manifests])
       assert.ok(names.includes(`package/${name}`), name);
     const files = globSync('**/*.{js,mjs,json}', { cwd: installedPackage(), exclude: ['node_modules/**'] });
