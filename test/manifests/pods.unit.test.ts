@@ -57,9 +57,7 @@ for (const { name, objects } of allManifests)
 describe('what the pods of the agents may beyond the level restricted', () => {
   const everywhere = [
     'Host Namespaces: hostNetwork',
-    'Running as Non-root: initContainers[sockets].securityContext.runAsNonRoot',
     'Running as Non-root: initContainers[state].securityContext.runAsNonRoot',
-    'Running as Non-root user: initContainers[sockets].securityContext.runAsUser',
     'Running as Non-root user: initContainers[state].securityContext.runAsUser',
   ];
   const ofNetfilter = (...capabilities: readonly string[]) => [
