@@ -27,6 +27,9 @@ for (const { name, objects } of allManifests)
       );
     });
 
+    // Others have no object that these two lack.
+    if (!['the base', 'the chart, everything'].includes(name)) return;
+
     it('are each missed where its name is misspelt', async function () {
       const all = await objects(this);
       const { unseen, count } = await look(all, misspelt);
