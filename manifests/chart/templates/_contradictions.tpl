@@ -44,8 +44,11 @@ refuses the same where it can know it.
 {{- end -}}
 {{- end -}}
 
-{{- $latch := lookup "assay.dev/v1alpha1" "AssayLatch" "" "cluster" -}}
-{{- $isLatched := or .Values.trust.latched (not (empty $latch)) -}}
+{{- /* Before the first installation the cluster knows no latch, and to ask for one would be a fault. */ -}}
+{{- $isLatched := .Values.trust.latched -}}
+{{- if .Capabilities.APIVersions.Has "assay.dev/v1alpha1/AssayLatch" -}}
+{{- $isLatched = or $isLatched (not (empty (lookup "assay.dev/v1alpha1" "AssayLatch" "" "cluster"))) -}}
+{{- end -}}
 {{- if and $isLatched (not $server.persistence.enabled) -}}
 {{- $faults = append $faults "server.persistence.enabled: false, and trust is enabled for good in this cluster (trust.latched): a server without its audit key and enrolments could prove nothing: keep the volume" -}}
 {{- end -}}
