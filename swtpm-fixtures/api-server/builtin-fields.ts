@@ -14,12 +14,16 @@ const fields = z
 
 /** The types whose members are known, by group and kind. */
 export const builtinRoots: ReadonlyMap<string, string> = new Map([
-  ...['Node', 'Namespace', 'ServiceAccount', 'Pod', 'ConfigMap'].map(
+  ...['Node', 'Namespace', 'ServiceAccount', 'Pod', 'ConfigMap', 'Service', 'ResourceQuota'].map(
     (kind) => [`/${kind}`, `V1${kind}`] as const,
   ),
   ['/Event', 'CoreV1Event'],
   ['events.k8s.io/Event', 'EventsV1Event'],
   ['apps/DaemonSet', 'V1DaemonSet'],
+  ['apps/StatefulSet', 'V1StatefulSet'],
+  ['batch/Job', 'V1Job'],
+  ['policy/PodDisruptionBudget', 'V1PodDisruptionBudget'],
+  ['networking.k8s.io/NetworkPolicy', 'V1NetworkPolicy'],
   ['coordination.k8s.io/Lease', 'V1Lease'],
   ...['Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'].map(
     (kind) => [`rbac.authorization.k8s.io/${kind}`, `V1${kind}`] as const,

@@ -95,6 +95,25 @@ export const builtinTypes: readonly ResourceType[] = [
     ...{ group: '', version: 'v1', plural: 'configmaps', singular: 'configmap', kind: 'ConfigMap' },
     shortNames: ['cm'],
   },
+  ...[
+    ['services', 'service', 'Service', 'svc'],
+    ['resourcequotas', 'resourcequota', 'ResourceQuota', 'quota'],
+  ].map(([plural = '', singular = '', kind = '', short = '']) => ({
+    ...usual,
+    ...{ group: '', version: 'v1', plural, singular, kind, shortNames: [short] },
+  })),
+  ...[
+    ['apps', 'statefulsets', 'StatefulSet', 'sts'],
+    ['batch', 'jobs', 'Job', ''],
+    ['policy', 'poddisruptionbudgets', 'PodDisruptionBudget', 'pdb'],
+    ['networking.k8s.io', 'networkpolicies', 'NetworkPolicy', 'netpol'],
+  ].map(([group = '', plural = '', kind = '', short = '']) => ({
+    ...usual,
+    ...{ group, version: 'v1', plural, singular: kind.toLowerCase(), kind },
+    shortNames: short === '' ? [] : [short],
+    subresources: group === 'networking.k8s.io' ? [] : ['status'],
+    strategy: withGeneration(plainStrategy(group !== 'networking.k8s.io')),
+  })),
   {
     ...usual,
     ...{ group: 'apps', version: 'v1', plural: 'daemonsets', singular: 'daemonset', kind: 'DaemonSet' },

@@ -28,8 +28,26 @@ export function compile(
   const { type = 'dyn' } = checked;
   if (wanted !== null && type !== 'dyn' && type !== wanted) return { fault: `must evaluate to ${wanted}` };
   const parsed = environment.parse(expression);
-  return { program: { evaluate: (variables) => parsed({ ...variables }) } };
+  const seen = outcomesOf(expression);
+  return {
+    program: {
+      evaluate(variables) {
+        const outcome: unknown = parsed({ ...variables });
+        seen.add(typeof outcome === 'boolean' ? outcome : typeof outcome);
+        return outcome;
+      },
+    },
+  };
 }
+
+/** What an expression was evaluated to in this process: true, false, or the type of other values. */
+export function outcomesOf(expression: string): Set<boolean | string> {
+  const known = outcomes.get(expression) ?? new Set();
+  outcomes.set(expression, known);
+  return known;
+}
+
+const outcomes = new Map<string, Set<boolean | string>>();
 
 /** The language with the libraries of Kubernetes that rules of this project use. */
 export function celEnvironment(variables: readonly string[]): Environment {

@@ -25,6 +25,7 @@ const ofTests = [
   { program: 'cryptsetup', package: 'cryptsetup-bin', why: 'makes LUKS volumes in files' },
   { program: 'ip', package: 'iproute2', why: 'links in network namespaces' },
   { program: 'promtool', package: 'promtool', why: 'tries the alert rules on series, as Prometheus would' },
+  { program: 'unzip', package: 'unzip', why: 'unpacks Helm, which renders the chart' },
 ];
 
 /** The needs of virtual machines beside them. */

@@ -125,13 +125,14 @@ async function removeLeftovers(client: ClusterClient): Promise<void> {
       throw new Error(`this cluster has Assay already (${pathOf(object)}); these tests want one without`);
     found.push(object);
   }
-  await removeAll(client, [...found, ...(await labelledNodesAndRoles(client))]);
+  await removeAll(client, [...found, ...(await labelledObjects(client))]);
 }
 
 /** What tests made besides the manifests. */
-async function labelledNodesAndRoles(client: ClusterClient): Promise<readonly JsonObject[]> {
+async function labelledObjects(client: ClusterClient): Promise<readonly JsonObject[]> {
   const kinds = [
     { apiVersion: 'v1', kind: 'Node' },
+    { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' },
     { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRole' },
     { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding' },
   ];

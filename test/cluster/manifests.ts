@@ -1,5 +1,6 @@
 import { after, before, describe } from 'mocha';
 import { describeAttestations } from './attestations.ts';
+import { describeDryRun } from './dry-run.ts';
 import { describeLatch } from './latch.ts';
 import { describeMarks } from './marks.ts';
 import { describeRights } from './rights.ts';
@@ -17,6 +18,7 @@ export function describeManifests(where: string, kubeconfig: (() => Promise<stri
     });
     after(() => world?.[Symbol.asyncDispose]());
     describeRights(worldOf);
+    describeDryRun(worldOf);
     describeMarks(worldOf);
     describeAttestations(worldOf);
     // The last one, since it changes a definition.

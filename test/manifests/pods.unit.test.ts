@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { breachesOf, containersOf, podOf } from './pod-security.ts';
+import { allManifests, manifestsCalled } from './renderings.ts';
+
+const isOfAgents = (object: JsonObject) => textAt(object, 'kind') === 'DaemonSet';
+const pods = (all: readonly JsonObject[], isWanted: (object: JsonObject) => boolean) =>
+  all.flatMap((object) => {
+    const pod = podOf(object);
+    return pod === null || !isWanted(object)
+      ? []
+      : [{ name: textAt(object, 'metadata', 'name') ?? '?', pod }];
+  });
+
+for (const { name, objects } of allManifests)
+  describe(`the pods of ${name}`, () => {
+    it('keep the level restricted, but those of the agents', async function () {
+      const found = pods(await objects(this), (object) => !isOfAgents(object));
+      assert.ok(found.some((one) => one.name === 'assay-server'));
+      for (const one of found) assert.deepEqual(breachesOf(one.pod), [], one.name);
+    });
+
+    it('take no token that they did not ask for, write nowhere but in volumes, and know no other Services', async function () {
+      for (const one of pods(await objects(this), () => true)) {
+        assert.equal(one.pod.enableServiceLinks, false, one.name);
+        const mounted = at(one.pod, 'automountServiceAccountToken');
+        // The server and the job that unmarks ask the API.
+        assert.equal(mounted, ['assay-server', 'assay-unmark'].includes(one.name), one.name);
+        for (const { place, container } of containersOf(one.pod))
+          assert.equal(
+            at(container, 'securityContext', 'readOnlyRootFilesystem'),
+            true,
+            `${one.name} ${place}`,
+          );
+      }
+    });
+
+    it('say what memory and time they need, and how much memory they may take', async function () {
+      const isBare = name.endsWith('minimal');
+      for (const one of pods(await objects(this), () => true))
+        for (const { place, container } of containersOf(one.pod)) {
+          if (isBare && one.name === 'assay-server') continue;
+          for (const path of [
+            ['requests', 'cpu'],
+            ['requests', 'memory'],
+            ['limits', 'memory'],
+          ])
+            assert.ok(textAt(container, 'resources', ...path), `${one.name} ${place} ${path.join('.')}`);
+          // A limit of time makes the agent late, and its evidence with it.
+          if (isOfAgents({ kind: one.name }))
+            assert.equal(at(container, 'resources', 'limits', 'cpu'), undefined);
+        }
+    });
+  });
+
+describe('what the pods of the agents may beyond the level restricted', () => {
+  const everywhere = [
+    'Host Namespaces: hostNetwork',
+    'Running as Non-root: initContainers[state].securityContext.runAsNonRoot',
+    'Running as Non-root user: initContainers[state].securityContext.runAsUser',
+  ];
+  const ofNetfilter = (...capabilities: readonly string[]) => [
+    ...capabilities.map(
+      (name) => `Capabilities: containers[netfilter].securityContext.capabilities.add ${name}`,
+    ),
+    'Capabilities, restricted: containers[netfilter].securityContext.capabilities',
+    'Running as Non-root: containers[netfilter].securityContext.runAsNonRoot',
+    'Running as Non-root user: containers[netfilter].securityContext.runAsUser',
+  ];
+  const ofBroker = [
+    'Privileged Containers: containers[tpm-broker].securityContext.privileged',
+    'Privilege Escalation: containers[tpm-broker].securityContext.allowPrivilegeEscalation',
+    'Capabilities, restricted: containers[tpm-broker].securityContext.capabilities',
+    'Running as Non-root: containers[tpm-broker].securityContext.runAsNonRoot',
+    'Running as Non-root user: containers[tpm-broker].securityContext.runAsUser',
+  ];
+  for (const [name, expected] of [
+    ['the base', [...everywhere, ...ofNetfilter('NET_ADMIN'), ...ofBroker]],
+    ['the chart', [...everywhere, ...ofNetfilter('NET_ADMIN'), ...ofBroker]],
+    [
+      'the chart, everything',
+      [
+        ...everywhere,
+        ...ofNetfilter('NET_ADMIN', 'NET_RAW'),
+        ...ofBroker,
+        'SELinux: securityContext.seLinuxOptions',
+      ],
+    ],
+    ['the chart, host-helpers', everywhere],
+  ] as const)
+    it(`is exactly this, in ${name}`, async function () {
+      const [one] = pods(await manifestsCalled(name).objects(this), isOfAgents);
+      const found = breachesOf(one?.pod ?? {}).filter(
+        (breach) => !/^(HostPath Volumes|Volume Types): /.test(breach),
+      );
+      assert.deepEqual(found.toSorted(), expected.toSorted());
+    });
+
+  it('is to see these paths of the host, and to write none of them but its state and the device', async function () {
+    const [one] = pods(await manifestsCalled('the chart, everything').objects(this), isOfAgents);
+    const mounts = hostPathsOf(one?.pod ?? {});
+    assert.deepEqual(
+      mounts.filter(({ isWritable }) => isWritable).map(({ path, by }) => `${path} by ${by}`),
+      ['/var/lib/assay-agent by state', '/var/lib/assay-agent by agent', '/dev by tpm-broker'],
+    );
+    for (const { path, at: where, by } of mounts) {
+      if (path === '/var/lib/assay-agent') continue;
+      assert.equal(where, `/host${path}`, by);
+      // Sockets of container runtimes, and secrets that group 0 may read.
+      assert.doesNotMatch(path, /^\/(run|etc|proc|sys|usr|root|home)?\/?$/, by);
+    }
+    const [bare] = pods(await manifestsCalled('the base').objects(this), isOfAgents);
+    const usual = hostPathsOf(bare?.pod ?? {}).map(({ path }) => path);
+    // Only what each node has: another path would keep the pod from starting.
+    for (const path of ['/etc/ssh', '/boot', '/var', '/var/lib/dpkg', '/sys/fs/btrfs'])
+      assert.ok(!usual.includes(path), path);
+  });
+
+  it('is that one container alone reaches the TPM, and another one the token', async function () {
+    for (const name of ['the base', 'the chart, everything']) {
+      const [one] = pods(await manifestsCalled(name).objects(this), isOfAgents);
+      const withMount = (volume: string) =>
+        containersOf(one?.pod ?? {})
+          .filter(({ container }) =>
+            listAt(container, 'volumeMounts').some((mount) => textAt(mount, 'name') === volume),
+          )
+          .map((container) => container.name);
+      assert.deepEqual([withMount('dev'), withMount('token')], [['tpm-broker'], ['agent']]);
+    }
+  });
+});
+
+interface HostMount {
+  readonly path: string;
+  readonly at: string;
+  readonly by: string;
+  readonly isWritable: boolean;
+}
+
+function hostPathsOf(pod: JsonObject): readonly HostMount[] {
+  const paths = new Map(
+    listAt(pod, 'volumes').flatMap((volume) => {
+      const path = textAt(volume, 'hostPath', 'path');
+      return path === undefined ? [] : [[textAt(volume, 'name'), path] as const];
+    }),
+  );
+  return containersOf(pod).flatMap(({ name: by, container }) =>
+    listAt(container, 'volumeMounts').flatMap((mount) => {
+      const path = paths.get(textAt(mount, 'name'));
+      const isWritable = at(mount, 'readOnly') !== true;
+      return path === undefined ? [] : [{ path, at: textAt(mount, 'mountPath') ?? '', by, isWritable }];
+    }),
+  );
+}

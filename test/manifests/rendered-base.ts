@@ -1,0 +1,28 @@
+import { globSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chartFolder, helm } from './kubernetes-tools.ts';
+import { parseObjects } from './parse-objects.ts';
+
+/**
+ * What manifests/base is to hold beside its kustomization.yaml: the chart without any value, file for file. Hooks are Helm's own; the job
+ * that unmarks is in a folder for itself, since it is for the day on which the rest goes.
+ */
+export async function renderBase(): Promise<ReadonlyMap<string, string>> {
+  const folder = await mkdtemp(join(tmpdir(), 'assay-base-'));
+  try {
+    // Of no namespace that the chart makes, so that it makes both.
+    await helm('template', 'assay', chartFolder, '--namespace', 'default', '--output-dir', folder);
+    const templates = join(folder, 'assay', 'templates');
+    const files = new Map<string, string>();
+    for (const file of globSync('**/*.yaml', { cwd: templates }).sort()) {
+      const name = file === 'hooks/unmark.yaml' ? 'unmark/unmark.yaml' : file;
+      const text = await readFile(join(templates, file), 'utf8');
+      if (!/^(hooks|tests)\//.test(name) && parseObjects(text).length > 0) files.set(name, text);
+    }
+    return files;
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,51 @@
+import { globSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { Context } from 'mocha';
+import type { JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
+import { needsTools, renderChart } from './kubernetes-tools.ts';
+import { parseObjects } from './parse-objects.ts';
+
+export const baseFolder = join(import.meta.dirname, '../../manifests/base');
+const valuesFolder = join(import.meta.dirname, 'values');
+
+/** One way in which the manifests may be in a cluster. */
+export interface Manifests {
+  readonly name: string;
+  /** Skips the test that asks, where it takes Helm and there is none. */
+  readonly objects: (test: Context) => Promise<readonly JsonObject[]>;
+}
+
+/** The base; the chart as it is; the chart with each file of values. */
+export const allManifests: readonly Manifests[] = [
+  { name: 'the base', objects: async () => baseObjects() },
+  ofChart('the chart', []),
+  ...globSync('*.yaml', { cwd: valuesFolder })
+    .sort()
+    .map((file) => ofChart(`the chart, ${basename(file, '.yaml')}`, [join(valuesFolder, file)])),
+];
+
+/** One of them by its name. */
+export function manifestsCalled(name: string): Manifests {
+  const found = allManifests.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`there are no manifests called ${name}`);
+  return found;
+}
+
+/** What `kubectl apply -k manifests/base` makes, and the job that unmarks. */
+export function baseObjects(): readonly JsonObject[] {
+  return globSync('**/*.yaml', { cwd: baseFolder, exclude: ['**/kustomization.yaml'] })
+    .sort()
+    .flatMap((file) => parseObjects(readFileSync(join(baseFolder, file), 'utf8')));
+}
+
+function ofChart(name: string, files: readonly string[]): Manifests {
+  let rendered: Promise<readonly JsonObject[]> | undefined;
+  return {
+    name,
+    async objects(test) {
+      needsTools(test);
+      rendered ??= renderChart({ files });
+      return rendered;
+    },
+  };
+}

@@ -1,0 +1,365 @@
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import { parse } from 'yaml';
+import { at, isList, isObject, type Json, type JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
+import { chartFolder, helm, needsTools, refusalOf, renderText } from './kubernetes-tools.ts';
+
+const valuesFolder = join(import.meta.dirname, 'values');
+const schema = objectIn(JSON.parse(readFileSync(join(chartFolder, 'values.schema.json'), 'utf8')));
+const defaults = objectIn(parse(readFileSync(join(chartFolder, 'values.yaml'), 'utf8')));
+const everything = objectIn(parse(readFileSync(join(valuesFolder, 'everything.yaml'), 'utf8')));
+/** Every key, and an item in every list. */
+const full = objectIn(merged(defaults, everything));
+
+/** Objects of values whose members are Kubernetes' or the reader's own: their names are free. */
+const free = [
+  ...['agent.affinity', 'agent.nodeSelector', 'agent.podAnnotations', 'agent.podLabels', 'commonLabels'],
+  ...['server.affinity', 'server.cloud.env[0]', 'server.cloud.envFrom[0]', 'server.nodeSelector'],
+  ...['server.networkPolicy.api[0].namespaceSelector', 'server.networkPolicy.metrics[0].namespaceSelector'],
+  ...[
+    'server.persistence.annotations',
+    'server.podAnnotations',
+    'server.podLabels',
+    'server.service.annotations',
+  ],
+  ...['server.serviceAccountAnnotations', 'server.topologySpreadConstraints[0]'],
+];
+
+describe('the chart', function () {
+  this.timeout(60_000);
+
+  it('is linted without a remark, with each file of values', async function () {
+    needsTools(this);
+    const files = globSync('*.yaml', { cwd: valuesFolder }).map((file) => [
+      '--values',
+      join(valuesFolder, file),
+    ]);
+    await Promise.all(
+      [[], ...files].map((args) => helm('lint', '--strict', '--quiet', chartFolder, ...args)),
+    );
+  });
+
+  it('is rendered within two seconds, everything too', async function () {
+    needsTools(this);
+    const begin = performance.now();
+    await renderText({ files: [join(valuesFolder, 'everything.yaml')] });
+    assert.ok(performance.now() - begin <= 2000, `${performance.now() - begin} ms`);
+  });
+
+  it('is for Kubernetes since 1.30, and says so where it is older', async function () {
+    needsTools(this);
+    await renderText({ args: ['--kube-version', '1.30.0'] });
+    // As clouds call theirs.
+    await renderText({ args: ['--kube-version', '1.33.4-eks-a1b2c3d'] });
+    assert.match(await refusalOf({ args: ['--kube-version', '1.29.14'] }), /kubeVersion: >=1\.30\.0-0/);
+  });
+
+  it('has a default for each key of its schema, and none beside them', () => {
+    assert.deepEqual(keysOf(schema), keysOfValues(defaults));
+  });
+
+  it('is tried with another value for each key', () => {
+    const files = globSync('*.yaml', { cwd: valuesFolder }).map((file) =>
+      objectIn(parse(readFileSync(join(valuesFolder, file), 'utf8'))),
+    );
+    const untried = keysOfValues(defaults).filter(
+      (key) => !files.some((values) => at(values, ...key.split('.')) !== undefined),
+    );
+    assert.deepEqual(untried, []);
+  });
+});
+
+describe('values that are wrong', function () {
+  this.timeout(60_000);
+
+  it('are each named where a key is misspelt, at every level', async function () {
+    needsTools(this);
+    // Beside each key is the same with its last letter twice.
+    const wrong: string[] = [];
+    const doubled = (value: Json, path: string): Json => {
+      if (isList(value)) return value.map((item, index) => doubled(item, `${path}[${index}]`));
+      if (!isObject(value) || isBelow(path, free)) return value;
+      return Object.fromEntries(
+        Object.entries(value).flatMap(([key, member]) => {
+          const inner = path === '' ? key : `${path}.${key}`;
+          wrong.push(`${inner}${key.at(-1)}`);
+          return [
+            [key, doubled(member, inner)],
+            [`${key}${key.at(-1)}`, member],
+          ];
+        }),
+      );
+    };
+    const said = await refusalOf({ values: objectIn(doubled(full, '')) });
+    assert.ok(wrong.length > 100, `${wrong.length}`);
+    assert.deepEqual(
+      wrong.filter((path) => !namesUnknown(said, path)),
+      [],
+    );
+  });
+
+  it('are each named where one is of another type, at every level', async function () {
+    needsTools(this);
+    const places = placesOf(full).filter(({ path }) => !isBelow(path, free) || free.includes(path));
+    const deepest = Math.max(...places.map(({ keys }) => keys.length));
+    const unnamed: string[] = [];
+    for (let depth = 1; depth <= deepest; depth += 1) {
+      const own = places.filter(({ keys }) => keys.length === depth);
+      let values: Json = full;
+      for (const { keys, value } of own)
+        values = replaced(values, keys, isObject(value) ? ['wrong'] : { wrong: 'wrong' });
+      const said = await refusalOf({ values: objectIn(values) });
+      unnamed.push(
+        ...own.map(({ keys }) => `'/${keys.join('/')}'`).filter((pointer) => !said.includes(`at ${pointer}`)),
+      );
+    }
+    assert.deepEqual(unnamed, []);
+  });
+});
+
+describe('values that cannot stand together', function () {
+  this.timeout(60_000);
+  const enforcing = (enrolment: readonly string[], group: JsonObject = {}) => ({
+    policy: {
+      apiVersion: 'assay.dev/v1',
+      kind: 'Policy',
+      groups: [{ name: 'all', nodes: ['*'], mode: 'enforce', require: ['identity'], enrolment, ...group }],
+    },
+  });
+  const latched = { latched: true, auditKeyCopy: 'in the safe' };
+
+  const cases: readonly (readonly [what: string, values: JsonObject, key: string])[] = [
+    ['one namespace for both', { namespaces: { agents: 'assay' } }, 'namespaces.agents'],
+    [
+      'a setting that the chart sets',
+      { server: { settings: { stateDir: '/state' } } },
+      'server.settings.stateDir',
+    ],
+    [
+      'a port that the chart sets',
+      { server: { settings: { agentPort: 9443 } } },
+      'server.settings.agentPort',
+    ],
+    [
+      'an account that the chart sets',
+      { server: { settings: { kubernetes: { agentAccount: 'a/b' } } } },
+      'server.settings.kubernetes.agentAccount',
+    ],
+    [
+      'the node of the pod',
+      { server: { settings: { marks: { ownNode: 'node-1' } } } },
+      'server.settings.marks.ownNode',
+    ],
+    [
+      'a taint that admission does not protect',
+      { server: { settings: { marks: { pendingTaint: 'example.com/a' } } } },
+      'server.settings.marks.pendingTaint',
+    ],
+    ['enforcement by a cloud that nobody asks', enforcing(['cloud']), 'policy.groups'],
+    [
+      'enforcement by vendors without their roots',
+      { ...enforcing(['vendor']), server: { endorsementRoots: { builtin: false } } },
+      'policy.groups',
+    ],
+    [
+      'a latch without a volume',
+      { ...enforcing(['pin']), trust: latched, server: { persistence: { enabled: false } } },
+      'server.persistence.enabled',
+    ],
+    [
+      'a latch without a copy of its key',
+      { ...enforcing(['pin']), trust: { latched: true } },
+      'trust.auditKeyCopy',
+    ],
+    ['a latch over a group that observes', { trust: latched }, 'trust.latched'],
+    [
+      'a claim where there is no volume',
+      { server: { persistence: { enabled: false, existingClaim: 'a' } } },
+      'server.persistence.existingClaim',
+    ],
+    [
+      'a receiver without a secret',
+      { server: { webhook: { url: 'https://a.example.org' } } },
+      'server.webhook.secret.name',
+    ],
+    ['a secret without a receiver', { server: { webhook: { secret: { name: 'a' } } } }, 'server.webhook.url'],
+    [
+      'an environment of no program',
+      { server: { cloud: { env: [{ name: 'A', value: 'b' }] } } },
+      'server.cloud.program',
+    ],
+    [
+      'ranges of no load balancer',
+      { server: { service: { loadBalancerSourceRanges: ['192.0.2.0/24'] } } },
+      'server.service.loadBalancerSourceRanges',
+    ],
+    [
+      'peers of no network policy',
+      { server: { networkPolicy: { enabled: false, metrics: [{ podSelector: {} }] } } },
+      'server.networkPolicy.enabled',
+    ],
+    [
+      'two volumes of one name',
+      {
+        server: {
+          endorsementRoots: {
+            volumes: [
+              { name: 'a', configMap: 'b' },
+              { name: 'a', secret: 'c' },
+            ],
+          },
+        },
+      },
+      'server.endorsementRoots.volumes',
+    ],
+    [
+      'half of what the latch asks for',
+      { uninstall: { reason: 'moved' } },
+      'uninstall.clusterUid, uninstall.reason',
+    ],
+    [
+      'legacy tables that nobody reads',
+      { agent: { netfilter: { enabled: false, legacyTables: true } } },
+      'agent.netfilter.legacyTables',
+    ],
+  ];
+  const seen: string[] = [];
+  for (const [what, values, key] of cases)
+    it(`are refused, with the key and what to do: ${what}`, async function () {
+      needsTools(this);
+      const said = await refusalOf({ values });
+      const faults = said.split('\n').filter((line) => line.startsWith('  - '));
+      assert.deepEqual(
+        faults.map((line) => line.slice(4, 4 + key.length + 2)),
+        [`${key}: `],
+        said,
+      );
+      // What is wrong, and then what to do.
+      for (const fault of faults) assert.match(fault, /: .+: .+/);
+      seen.push(...faults);
+    });
+
+  it('have each a case here', function () {
+    needsTools(this);
+    const template = readFileSync(join(chartFolder, 'templates/_contradictions.tpl'), 'utf8');
+    const sentences = [...template.matchAll(/append \$faults \(?(?:printf )?"([^"]*)"/g)].map(
+      ([, text = '']) => text,
+    );
+    assert.ok(sentences.length > 10);
+    const untried = sentences.filter((text) => {
+      const pattern = new RegExp(
+        text
+          .split('%s')
+          .map((part) => RegExp.escape(part))
+          .join('.*'),
+      );
+      return !seen.some((fault) => pattern.test(fault));
+    });
+    assert.deepEqual(untried, []);
+  });
+
+  it('are refused by the schema already where a group has no way to enrol', async function () {
+    needsTools(this);
+    assert.match(await refusalOf({ values: enforcing([]) }), /at '\/policy\/groups\/0\/enrolment': minItems/);
+  });
+
+  it('are told all at once', async function () {
+    needsTools(this);
+    const said = await refusalOf({ values: { uninstall: { reason: 'a' }, namespaces: { agents: 'assay' } } });
+    assert.match(said, /namespaces\.agents: [\s\S]*uninstall\.clusterUid/);
+  });
+
+  it('are none where a group enforces and its nodes can enrol', async function () {
+    needsTools(this);
+    assert.equal(await refusalOf({ values: enforcing(['vendor']) }), '');
+    assert.equal(
+      await refusalOf({ values: { ...enforcing(['cloud']), server: { cloud: { program: 'gce' } } } }),
+      '',
+    );
+    assert.equal(await refusalOf({ values: { ...enforcing(['pin']), trust: latched } }), '');
+  });
+});
+
+interface Place {
+  readonly keys: readonly (string | number)[];
+  readonly path: string;
+  readonly value: Json;
+}
+
+function placesOf(values: JsonObject): readonly Place[] {
+  const found: Place[] = [];
+  const visit = (value: Json, keys: Place['keys'], path: string): void => {
+    if (keys.length > 0) found.push({ keys, path, value });
+    if (isList(value))
+      for (const [index, item] of value.entries()) visit(item, [...keys, index], `${path}[${index}]`);
+    if (isObject(value))
+      for (const [key, member] of Object.entries(value))
+        visit(member, [...keys, key], path === '' ? key : `${path}.${key}`);
+  };
+  visit(values, [], '');
+  return found;
+}
+
+function isBelow(path: string, paths: readonly string[]): boolean {
+  return paths.some((one) => path === one || path.startsWith(`${one}.`) || path.startsWith(`${one}[`));
+}
+
+/** Helm says `at '/server': additional properties 'settingss', 'namess' not allowed`. */
+function namesUnknown(said: string, path: string): boolean {
+  const keys = path.replaceAll(/\[(\d+)\]/g, '.$1').split('.');
+  const place = `at '${keys.length > 1 ? '/' : ''}${keys.slice(0, -1).join('/')}': additional properties `;
+  return said.split('\n').some((line) => line.includes(place) && line.includes(`'${keys.at(-1)}'`));
+}
+
+/** What the chart hands on as it is. */
+const handedOn = /^(policy|server\.(settings|resources)|agent\.(resources\.\w+|seLinuxOptions))$/;
+
+/** Keys that hold no further ones; what is handed on as it is counts as one. */
+function keysOf(of: JsonObject, prefix = ''): readonly string[] {
+  const properties = at(of, 'properties');
+  return Object.entries(isObject(properties) ? properties : {})
+    .filter(([key]) => `${prefix}${key}` !== 'global')
+    .flatMap(([key, member]) => {
+      const name = `${prefix}${key}`;
+      const isWhole = handedOn.test(name) || at(member, 'properties') === undefined;
+      return isWhole || !isObject(member) ? [name] : keysOf(member, `${name}.`);
+    })
+    .toSorted();
+}
+
+function keysOfValues(values: JsonObject): readonly string[] {
+  const known = new Set(keysOf(schema));
+  const visit = (value: Json, path: string): readonly string[] =>
+    isObject(value) && !known.has(path)
+      ? Object.entries(value).flatMap(([key, member]) => visit(member, path === '' ? key : `${path}.${key}`))
+      : [path];
+  return visit(values, '').toSorted();
+}
+
+function merged(one: Json | undefined, other: Json): Json {
+  if (!isObject(one) || !isObject(other)) return other;
+  const joined = { ...one };
+  return Object.fromEntries([
+    ...Object.entries(joined),
+    ...Object.entries(other).map(([key, value]) => [key, merged(one[key], value)] as const),
+  ]);
+}
+
+function replaced(object: Json, [first, ...rest]: Place['keys'], value: Json): Json {
+  if (first === undefined) return value;
+  if (isList(object))
+    return object.map((item, index) => (index === first ? replaced(item, rest, value) : item));
+  if (!isObject(object)) return object;
+  return Object.fromEntries(
+    Object.entries(object).map(([key, member]) => [
+      key,
+      key === first ? replaced(member, rest, value) : member,
+    ]),
+  );
+}
+
+function objectIn(value: unknown): JsonObject {
+  return isObject(value) ? value : assert.fail('it is no object');
+}
