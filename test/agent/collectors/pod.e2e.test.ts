@@ -82,7 +82,7 @@ describe('the collectors in a pod', function () {
     'mkdir $root/sys/kernel/security/tpm0 $root/sys/kernel/security/ima',
     'printf boot > $root/sys/kernel/security/tpm0/binary_bios_measurements',
     'printf ima > $root/sys/kernel/security/ima/binary_runtime_measurements',
-    'chmod 440 $root/sys/kernel/security/*/*',
+    'find $root/sys/kernel/security -type f -exec chmod 440 {} +',
   ];
 
   it('read the logs of firmware and IMA, which are 0440 of root, by the group 0 alone', async () => {
