@@ -121,7 +121,7 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
     ]);
   });
 
-  it('stays so where firmware TPMs lose their clocks with the power', async () => {
+  it('stays so where firmware TPMs lose their clocks with the power (row 28)', async () => {
     const workers = [...site.agents.values()].filter(({ machine }) => machine.losesClock);
     assert.equal(workers.length, 10);
     for (const agent of workers) agent.powerCycle();
@@ -178,7 +178,7 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
     assert.match(drafted, /references: \["discrete-secureboot"\]/);
   });
 
-  it('5. is trusted by the draft, as the simulation says and as it then is', async () => {
+  it('5. is trusted by the draft, siblings too, as the simulation says and as it then is (row 113)', async () => {
     await type('5. Simulate');
     // They come again within half a minute.
     await site.arrive(withoutTpm.flatMap((name) => site.agents.get(name) ?? []));
