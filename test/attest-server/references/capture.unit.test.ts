@@ -62,7 +62,7 @@ describe('a capture', () => {
       },
       ...ports,
     });
-    return capture({ nodes: Object.keys(boots), name, kind, staged: false, actor: 'token:ann' });
+    return capture({ nodes: Object.keys(boots), name, kind, group: null, staged: false, actor: 'token:ann' });
   }
 
   const names = async () => (await store.references.list()).map(({ name }) => name);
