@@ -2,7 +2,7 @@
 export interface ShownUuid {
   /** The latest that it said; null where it never did. */
   readonly uuid: string | null;
-  /** Other nodes that show it. */
+  /** Other nodes that show it, some of them where they are many. */
   readonly others: readonly string[];
 }
 
@@ -20,7 +20,12 @@ export class SystemUuids {
     const uuid = this.#shown.get(name) ?? null;
     const all = uuid === null ? undefined : this.#holders.get(uuid);
     if (all === undefined || all.size < 2) return { uuid, others: nobody };
-    return { uuid, others: [...all].filter((other) => other !== name).sort() };
+    const others: string[] = [];
+    for (const other of all) {
+      if (other !== name) others.push(other);
+      if (others.length === mostOthers) break;
+    }
+    return { uuid, others: others.sort() };
   }
 
   /** What a store holds. */
@@ -51,6 +56,8 @@ export class SystemUuids {
 }
 
 const nobody: readonly string[] = [];
+/** A batch of a thousand machines may have one UUID, and each answer looks for the others. */
+const mostOthers = 5;
 
 /** What makers leave in many machines: no name of one. All digits equal, and the values of unset firmware. */
 function isPlaceholder(uuid: string): boolean {

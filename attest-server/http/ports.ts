@@ -82,6 +82,7 @@ export interface ApiPorts {
     readonly nodes: readonly string[];
     readonly name: string;
     readonly kind: ReferenceKind;
+    readonly group: string | null;
     readonly staged: boolean;
     readonly actor: string;
   }): Promise<readonly [Reference, ...Reference[]]>;

@@ -52,10 +52,11 @@ export const referenceRoutes: readonly Route[] = [
     problems: [404, 409],
     answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
-      const { node, nodes, name, kind, staged } = await readBody(message, api.captureRequest, bodyBytes);
-      const asked = nodes ?? (node === undefined ? [] : [node]);
-      for (const each of asked) await findNode(store, each);
-      const request = { nodes: asked, name, kind, staged, actor: actorOf(caller) };
+      const asked = await readBody(message, api.captureRequest, bodyBytes);
+      const { node, name, kind, staged, group = null } = asked;
+      const nodes = asked.nodes ?? (node === undefined ? [] : [node]);
+      for (const each of nodes) await findNode(store, each);
+      const request = { nodes, name, kind, group, staged, actor: actorOf(caller) };
       const [made, ...others] = await capture(request).catch(notNow);
       const body: api.CaptureAnswer = { ...referenceSummary(made), others: others.map(referenceSummary) };
       return { status: 201, body };

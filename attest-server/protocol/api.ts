@@ -197,6 +197,8 @@ export const captureRequest = z
     name: plainName,
     /** Of what the node shows a reference is made. */
     kind: z.enum(referenceKinds).default('boot'),
+    /** Whose boots are compared with it; default: the nodes' own group. A policy that is not in force yet may have it. */
+    group: plainName.optional(),
     staged: z.boolean().default(false),
   })
   .refine(({ node, nodes }) => (node === undefined) !== (nodes === undefined), {

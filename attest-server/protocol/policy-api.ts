@@ -86,6 +86,8 @@ const observation = z.object({
   noBoot: z.string().nullable().default(null),
   /** Active references that the boot is like. */
   references: z.array(plainName),
+  /** Groups whose active references the boot is like, whether or not it is compared with them. */
+  knownTo: z.array(z.string()).default([]),
   /** What it shows of other aspects: in each aspect's own words, and the active references that affirm it. */
   posture: z
     .partialRecord(

@@ -40,6 +40,8 @@ export interface CaptureRequest {
   readonly nodes: readonly string[];
   readonly name: string;
   readonly kind: ReferenceKind;
+  /** For which group it is; null: that of the nodes. */
+  readonly group: string | null;
   readonly staged: boolean;
   /** Who vouches for these nodes. */
   readonly actor: string;
@@ -59,11 +61,13 @@ export function createCapture(ports: CapturePorts): Capture {
 
 async function capture(
   ports: CapturePorts,
-  { nodes, name, kind, staged, actor }: CaptureRequest,
+  { nodes, name, kind, group: forGroup, staged, actor }: CaptureRequest,
 ): Promise<readonly [Reference, ...Reference[]]> {
   const { store, separate } = ports;
   const each = [...new Set(nodes)];
-  const group = oneGroupOf(each, ports);
+  // By the rules of today, for the group that it is to have by a policy of tomorrow.
+  const own = oneGroupOf(each, ports);
+  const group = { ...own, name: forGroup ?? own.name };
   const answers: VouchedFor[] = [];
   for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();

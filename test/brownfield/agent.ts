@@ -14,7 +14,7 @@ import {
 import { type ForgedTpm, forgedTpm, testAuthority } from '../attest-server/forged-tpm.ts';
 import { madeEkCertificate } from '../attest-server/verify/made-certificate.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
-import type { Machine } from './machines.ts';
+import type { Booted, Machine } from './machines.ts';
 
 /** Where an agent finds its server. */
 export interface Reached {
@@ -35,6 +35,7 @@ export class FleetAgent {
   readonly tpm: ForgedTpm;
   /** States and codes that it was told, the latest last. */
   readonly told: string[] = [];
+  #booted: Booted;
   readonly #from: string;
   readonly #token: () => Promise<string>;
   /** DER */
@@ -46,6 +47,7 @@ export class FleetAgent {
 
   constructor(machine: Machine, from: string, token: () => Promise<string>) {
     this.machine = machine;
+    this.#booted = machine;
     this.#from = from;
     this.#token = token;
     this.tpm = forgedTpm();
@@ -96,9 +98,10 @@ export class FleetAgent {
     this.#socket = null;
   }
 
-  /** Power is lost, and comes back. */
-  powerCycle(): void {
+  /** Power is lost, and comes back. @param booted what it boots then; default: the same again */
+  powerCycle(booted: Booted = this.#booted): void {
     this.disconnect();
+    this.#booted = booted;
     this.#resetCount += 1;
     this.#clockAtStart = this.machine.losesClock ? 1_000 : this.#clock() - 60_000;
     this.#startedAt = performance.now();
@@ -121,7 +124,8 @@ export class FleetAgent {
   }
 
   #answer(socket: WebSocket, challenge: Challenge, hello: string, channel: Buffer): void {
-    const { name, log, files, pcrs, systemUuid } = this.machine;
+    const { name, systemUuid } = this.machine;
+    const { log, files, pcrs } = this.#booted;
     if (log !== null && !challenge.holds.includes(hash('sha256', log, 'hex')))
       socket.send(binaryFrame('part', log));
     for (const file of files)

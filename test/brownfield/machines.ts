@@ -7,16 +7,20 @@ import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeValues } from '../attest-server/verify/made-quote.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 
-/** One machine of a site that was there before Assay. */
-export interface Machine {
-  readonly name: string;
-  readonly tpm: 'discrete' | 'firmware' | 'uncertified' | 'none';
+/** What a machine boots. */
+export interface Booted {
   /** Null: its firmware left none, or a file of no bytes, which an agent reads as none. */
   readonly log: Buffer | null;
   /** The SHA-256 bank. */
   readonly pcrs: Buffer;
   /** What its loader read. */
   readonly files: readonly Buffer[];
+}
+
+/** One machine of a site that was there before Assay. */
+export interface Machine extends Booted {
+  readonly name: string;
+  readonly tpm: 'discrete' | 'firmware' | 'uncertified' | 'none';
   readonly systemUuid: string;
   /** Its TPM begins its clock anew whenever power is lost. */
   readonly losesClock: boolean;
@@ -27,7 +31,8 @@ interface Kind {
   readonly tpm?: Machine['tpm'];
   /** Of one machine of them. Default: none. */
   readonly log?: (index: number) => Buffer;
-  readonly pcrs?: (log: Buffer | null) => Buffer;
+  /** Where the log does not lead to them. */
+  readonly pcrs?: () => Buffer;
   readonly losesClock?: boolean;
   readonly oneUuid?: boolean;
 }
@@ -75,15 +80,27 @@ export function existingSite(): readonly Machine[] {
 function machineOf(name: string, prefix: string, index: number, kind: Kind): Machine {
   const { tpm = 'discrete', losesClock = false, oneUuid = false } = kind;
   const log = kind.log?.(index) ?? null;
-  const values = kind.pcrs ?? ((of) => (of === null ? madeValues(32) : replayedValues(of, 'sha256')));
+  const booted = bootedBy(log);
   return {
+    ...booted,
+    pcrs: kind.pcrs?.() ?? booted.pcrs,
     name,
     tpm,
-    log,
-    pcrs: values(log),
-    files: log === null ? [] : [...filesOf(log).values()],
     systemUuid: uuidOf(oneUuid ? prefix : name),
     losesClock,
+  };
+}
+
+/** The machine `db-N` with the kernel of another update. */
+export function updated(db: number): Booted {
+  return bootedBy(sibling(boot('debian13-shim-grub-kernel'), db - 1));
+}
+
+function bootedBy(log: Buffer | null): Booted {
+  return {
+    log,
+    pcrs: log === null ? madeValues(bankBytes.sha256) : replayedValues(log, 'sha256'),
+    files: log === null ? [] : [...filesOf(log).values()],
   };
 }
 

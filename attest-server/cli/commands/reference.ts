@@ -50,6 +50,7 @@ function checkKind(kind: string | undefined): void {
 export interface CaptureOptions {
   readonly name: string;
   readonly kind: string;
+  readonly group?: string;
   readonly staged?: boolean;
   readonly output: Format;
 }
@@ -58,11 +59,17 @@ export interface CaptureOptions {
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, kind, staged = false, output: format }: CaptureOptions,
+  { name, kind, group, staged = false, output: format }: CaptureOptions,
 ): Promise<void> {
   checkKind(kind);
   // A server of before captures boots, and does not know the word.
-  const asked = { nodes, name, ...(kind !== 'boot' && { kind }), staged };
+  const asked = {
+    nodes,
+    name,
+    ...(kind !== 'boot' && { kind }),
+    ...(group !== undefined && { group }),
+    staged,
+  };
   const made = await (await server()).post('/v1/references', asked, captureAnswer);
   for (const each of [made, ...made.others]) io.err(unseenText(each));
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));

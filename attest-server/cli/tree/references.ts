@@ -29,6 +29,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .description('make references from what 1 to 64 nodes last proved; you vouch for these nodes')
     .requiredOption('--name <name>', 'name of the new reference')
     .option('--kind <kind>', 'of what: boot, firewall, disk', 'boot')
+    .option('--group <group>', 'for this group of a policy; default: the group that the nodes have now')
     .option('--staged', 'keep it for review: no node is trusted by it yet')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (nodes: readonly string[], options: CaptureOptions) =>

@@ -31,6 +31,8 @@ export interface Observation {
   readonly noBoot: string | null;
   /** The active references that the boot is like, of those with which the node is compared at present. */
   readonly references: readonly string[];
+  /** Groups whose active references the boot is like, whether or not it is compared with them. */
+  readonly knownTo: readonly string[];
   /** What it shows of the other aspects. */
   readonly posture: Posture;
 }
@@ -51,7 +53,7 @@ const most = 16;
 export function observe(
   proven: Proven,
   node: { readonly name: string; readonly tpmClass: TpmClass; readonly manufacturer: string | null },
-  references: readonly string[],
+  { references, knownTo }: LikeBoots = nothingLike,
   posture: Posture = {},
 ): Observation {
   const { boot } = proven;
@@ -64,25 +66,34 @@ export function observe(
     boot: boot === null || noBoot !== null ? null : bootOf(boot.state),
     noBoot,
     references,
+    knownTo,
     posture,
   };
 }
 
-/** For many nodes: the active references of boots that a node's group is compared with, and that its boot is like. */
+/** What is like a boot, of the active references. */
+export type LikeBoots = Pick<Observation, 'references' | 'knownTo'>;
+const nothingLike: LikeBoots = { references: [], knownTo: [] };
+
+/** For many nodes: the references are made ready once. */
 export function likeReferences(
   references: readonly Reference[],
   at: number,
-): (proven: Proven, node: string, group: PolicyGroup) => readonly string[] {
+): (proven: Proven, node: string, group: PolicyGroup) => LikeBoots {
   const active = references
     .filter(({ kind, state }) => kind === 'boot' && state === 'active')
     .map((reference) => ({ reference, isLike: likenessTo(reference) }));
-  return (proven, node, group) =>
-    active
-      .filter(
-        ({ reference, isLike }) =>
-          isComparedBy(group.name, group.rules.boot, reference) && isLike?.(proven, node, group, at) === true,
-      )
-      .map(({ reference }) => reference.name);
+  return (proven, node, group) => {
+    const like = active.filter(({ reference, isLike }) =>
+      // As if the node were of the group that it was captured for.
+      isLike?.(proven, node, { ...group, name: reference.group }, at),
+    );
+    const compared = like.filter(({ reference }) => isComparedBy(group.name, group.rules.boot, reference));
+    return {
+      references: compared.map(({ reference }) => reference.name),
+      knownTo: [...new Set(like.map(({ reference }) => reference.group))],
+    };
+  };
 }
 
 export const noLogCame = 'no boot log came';

@@ -24,6 +24,8 @@ interface Alike {
   readonly each: readonly Observation[];
   readonly like: Observation;
   readonly references: ReadonlySet<string>;
+  /** Groups whose references they are like. */
+  readonly knownTo: ReadonlySet<string>;
 }
 
 /** As many globs as one group may have. */
@@ -46,8 +48,8 @@ export function suggestPolicy(from: SuggestedFrom): string {
   const names = new Set<string>();
   const lines = [
     '# A draft of what was observed: it enforces nothing yet. Next steps: capture references from nodes that you vouch for',
-    '# (the commands stand beside each group that has none), draft again, see what the draft would change (assay policy',
-    '# simulate FILE), put it in force, and set mode: label, then enforce, once all nodes of a group stay trusted.',
+    '# (the commands stand beside each group that has none), see what the draft would change (assay policy simulate FILE),',
+    '# put it in force, and set mode: label, then enforce, once all nodes of a group stay trusted.',
     ...leftOut(named),
     'apiVersion: assay.dev/v1',
     'kind: Policy',
@@ -81,7 +83,13 @@ function leftOut(observations: readonly Observation[]): string[] {
 function alike(observations: readonly Observation[]): readonly Alike[] {
   const groups = new Map<
     string,
-    { nodes: string[]; each: Observation[]; like: Observation; references: Set<string> }
+    {
+      nodes: string[];
+      each: Observation[];
+      like: Observation;
+      references: Set<string>;
+      knownTo: Set<string>;
+    }
   >();
   const latest = new Map(observations.map((each) => [each.node, each]));
   for (const like of [...latest.values()].sort((a, b) => (a.node < b.node ? -1 : 1))) {
@@ -91,17 +99,24 @@ function alike(observations: readonly Observation[]): readonly Alike[] {
       ...[boot?.loaders, boot?.kernels].map((images) => images?.map(({ digest }) => digest)),
     ]);
     const known = groups.get(key);
-    const group = known ?? { nodes: [], each: [], like, references: new Set<string>() };
+    const group = known ?? {
+      nodes: [],
+      each: [],
+      like,
+      references: new Set<string>(),
+      knownTo: new Set<string>(),
+    };
     group.nodes.push(like.node);
     group.each.push(like);
     for (const name of like.references) group.references.add(name);
+    for (const name of like.knownTo) group.knownTo.add(name);
     groups.set(key, group);
   }
   return [...groups.values()].sort((a, b) => b.nodes.length - a.nodes.length);
 }
 
 function draft(
-  { nodes, each, like, references }: Alike,
+  { nodes, each, like, references, knownTo }: Alike,
   all: readonly string[],
   names: Set<string>,
 ): string[] {
@@ -124,11 +139,13 @@ function draft(
           ...boot.kernels.map((image) => comment(`  kernel image: ${shown(image)}`)),
         ]),
   ];
+  const named = (globs: readonly string[]) =>
+    nodes.filter((node) => globs.some((glob) => globMatches(glob, node)));
   return chunks(globsFor(nodes, all)).flatMap((globs) => {
     const name = groupName(like, names);
     return [
       ...about,
-      ...(boot === null || references.size > 0 ? [] : captures(nodes, name)),
+      ...(boot === null || references.size > 0 || knownTo.has(name) ? [] : captures(named(globs), name)),
       ...(boot !== null && initrdsDiffer(each) ? [ownInitrds] : []),
       `  - name: ${name}`,
       `    nodes: ${listOf(globs)}`,
@@ -147,10 +164,10 @@ function captures(nodes: readonly string[], name: string): string[] {
     nodes.slice(part * mostCaptured, (part + 1) * mostCaptured),
   );
   return [
-    comment('no reference knows these boots yet. Leave out nodes that you do not vouch for:'),
+    comment('no reference is like these boots yet. Leave out nodes that you do not vouch for:'),
     ...parts.map(
       (some, part) =>
-        `  #   assay reference capture ${some.join(' ')} --name ${name}${part === 0 ? '' : `-part-${part + 1}`}`,
+        `  #   assay reference capture ${some.join(' ')} --name ${name}${part === 0 ? '' : `-part-${part + 1}`} --group ${name}`,
     ),
   ];
 }

@@ -26,7 +26,7 @@ export function otherMachine(known: string, shown: string): Finding {
 /** @param others nodes that show it too; that is what firmware of one batch does, or one of them is not the machine that it says */
 export function sharedUuid(uuid: string, others: readonly string[]): Finding {
   const shown = others.slice(0, mostShown).join(', ');
-  const more = others.length > mostShown ? ` and ${others.length - mostShown} more` : '';
+  const more = others.length > mostShown ? ' and more' : '';
   return {
     code: 'identity_claim_mismatch',
     aspect: 'identity',

@@ -19,6 +19,12 @@ describe('the system UUIDs that nodes show', () => {
     assert.deepEqual(uuids.claim('node-1', one), alone(one));
   });
 
+  it('name some of the others where a whole batch has one', () => {
+    const uuids = new SystemUuids();
+    for (let index = 0; index < 2000; index++) uuids.remember(`node-${index}`, one);
+    assert.equal(uuids.claim('node-7', one).others.length, 5);
+  });
+
   it('are those last said, also where an answer leaves them out', () => {
     const uuids = new SystemUuids();
     assert.deepEqual(uuids.claim('node-1', undefined), alone(null));

@@ -33,13 +33,14 @@ describe('a capture', () => {
   interface Circumstances {
     readonly policy?: Policy;
     readonly separate?: boolean;
+    readonly group?: string | null;
     readonly ports?: Partial<CapturePorts>;
   }
 
   /** Captures nodes that booted so; what is proven is the evidence that their status names. */
   function captured(
     boots: Readonly<Record<string, Buffer | null>>,
-    { policy = policyOf(), separate = false, ports = {} }: Circumstances = {},
+    { policy = policyOf(), separate = false, group = null, ports = {} }: Circumstances = {},
     name = 'workers-1',
     kind: ReferenceKind = 'boot',
   ) {
@@ -62,10 +63,17 @@ describe('a capture', () => {
       },
       ...ports,
     });
-    return capture({ nodes: Object.keys(boots), name, kind, staged: false, actor: 'token:ann' });
+    return capture({ nodes: Object.keys(boots), name, kind, group, staged: false, actor: 'token:ann' });
   }
 
   const names = async () => (await store.references.list()).map(({ name }) => name);
+
+  it('is for the group of a policy of tomorrow, where one is named', async () => {
+    const boots = { 'worker-1': good };
+    assert.equal((await captured(boots))[0].group, policyOf().groups[0]?.name);
+    const [made] = await captured(boots, { group: 'tomorrow' }, 'for-tomorrow');
+    assert.equal(made.group, 'tomorrow');
+  });
 
   it('of one node is in the audit log under that node, and in force', async () => {
     const [made] = await captured({ 'worker-1': good });

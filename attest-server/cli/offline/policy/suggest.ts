@@ -60,10 +60,10 @@ function fromBundles(paths: readonly string[]): SuggestedFrom {
       const policy = contextPolicy(bundle);
       const known = contextReferences(bundle);
       const group = policy === null ? unmatched : groupOf(policy, name, bundle.context?.labels);
-      const references = policy === null ? [] : likeReferences(known, 0)(proven, name, group);
+      const like = policy === null ? undefined : likeReferences(known, 0)(proven, name, group);
       const posture = postureObserver(policy === null ? [] : known, 0)(proven, name, group);
       const node = { name, tpmClass: bundle.context?.tpmClass ?? 'unknown', manufacturer } as const;
-      observations.push(observe(proven, node, references, posture));
+      observations.push(observe(proven, node, like, posture));
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;
       unseen.push(file);

@@ -37,8 +37,8 @@ describe('a boot in several banks', () => {
     assert.equal(judged(proven), 'trusted, bank_unextended warn');
     assert.equal(capturedFrom(proven).kind, 'boot');
     const node = { name: 'n', tpmClass: 'unknown', manufacturer: null } as const;
-    assert.equal(observe(proven, node, []).boot?.secureBoot, true);
-    assert.equal(observe(booted({ sha256: zeros('sha256') }), node, []).boot, null);
+    assert.equal(observe(proven, node).boot?.secureBoot, true);
+    assert.equal(observe(booted({ sha256: zeros('sha256') }), node).boot, null);
   });
 
   it('is not trusted where no strong bank was extended (row 22)', () => {

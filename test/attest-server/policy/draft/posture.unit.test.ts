@@ -31,7 +31,7 @@ function drafted(proofs: readonly Proven[], references: readonly Reference[] = [
   const items = proofs.map((proven, index) => {
     const name = `worker-${index + 1}`;
     const node = { name, tpmClass: 'discrete', manufacturer: null } as const;
-    return observe(proven, node, [], postureOf(proven, name, group));
+    return observe(proven, node, undefined, postureOf(proven, name, group));
   });
   const sent = observationsAnswer.parse(JSON.parse(JSON.stringify({ items, unseen: [], next: null })));
   const text = suggestPolicy({ observations: sent.items, unseen: [], withoutTpm: [] });

@@ -25,6 +25,7 @@ function seen(node: string, boot: ObservedBoot | null = shimGrub): Observation {
     boot,
     noBoot: boot === null ? 'no boot log came' : null,
     references: ['debian-13'],
+    knownTo: [],
     posture: {},
   };
 }
@@ -78,18 +79,22 @@ describe('a drafted policy', () => {
     const own = { ...shimGrub, initrds: [{ describes: 'initrd', digest: 'ff'.repeat(32) }] };
     const { text } = drafted({ observations: [{ ...seen('worker-1', own), references: [] }, fresh] });
     const commands = [...text.matchAll(/^ {2}# {3}(assay .*)$/gm)].map(([, command]) => command);
-    assert.deepEqual(commands, ['assay reference capture worker-1 worker-2 --name firmware-secureboot']);
+    assert.deepEqual(commands, [
+      'assay reference capture worker-1 worker-2 --name firmware-secureboot --group firmware-secureboot',
+    ]);
     assert.match(text, /^ {2}# not all have the same initrd: /m);
     const known = drafted({ observations: [seen('worker-1', own), seen('worker-2', own)] }).text;
     assert.doesNotMatch(known, /reference capture worker|same initrd/);
+    const captured = { ...fresh, knownTo: ['firmware-secureboot'] };
+    assert.doesNotMatch(drafted({ observations: [captured] }).text, /reference capture worker|references:/);
   });
 
   it('captures no more nodes at a time than one command takes', () => {
     const names = Array.from({ length: 70 }, (_, index) => `n${index}`);
     const { text } = drafted({ observations: names.map((node) => ({ ...seen(node), references: [] })) });
-    const counts = [...text.matchAll(/^ {2}# {3}assay reference capture (.*) --name (\S+)$/gm)].map(
-      ([, nodes, name]) => [nodes?.split(' ').length, name],
-    );
+    const counts = [
+      ...text.matchAll(/^ {2}# {3}assay reference capture (.*) --name (\S+) --group firmware-secureboot$/gm),
+    ].map(([, nodes, name]) => [nodes?.split(' ').length, name]);
     assert.deepEqual(counts, [
       [64, 'firmware-secureboot'],
       [6, 'firmware-secureboot-part-2'],
@@ -154,6 +159,7 @@ describe('a drafted policy', () => {
       boot: fc.option(boot),
       noBoot: fc.option(text),
       references: fc.constantFrom(['debian-13'], []),
+      knownTo: fc.array(text, { maxLength: 2 }),
       posture: fc.record(
         {
           disk: observed(
