@@ -58,7 +58,7 @@ export function createTelling({ logger, metrics, monotonic, api }: TellingParts)
         forbidden.set(right, now);
         logger.error(
           { code: 'cluster_forbidden', verb: right.split(' ')[0], resource },
-          `the server has no right to ${right} in its cluster (403): give its service account the roles of manifests/rbac`,
+          `the server has no right to ${right} in its cluster (403): give its service account the roles of manifests/base/rbac`,
         );
         show();
       } else if (code !== null && code < 300 && forbidden.delete(right)) show();
@@ -87,7 +87,7 @@ export function createTelling({ logger, metrics, monotonic, api }: TellingParts)
     fault: () => fault,
     faults: () => [
       ...(fault === null ? [] : [`the Nodes cannot be read: ${fault.message}`]),
-      ...[...forbidden.keys()].map((right) => `the server has no right to ${right} (manifests/rbac)`),
+      ...[...forbidden.keys()].map((right) => `the server has no right to ${right} (manifests/base/rbac)`),
     ],
     text: () => fault?.message ?? 'the Nodes were not listed yet',
   };

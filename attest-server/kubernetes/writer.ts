@@ -374,7 +374,7 @@ function asMissingDefinition(error: unknown): never {
   if (!isNotFound(error)) throw error;
   throw new ClusterError(
     'not_found',
-    `the cluster has no resources of ${apiVersion}: apply manifests/crds`,
+    `the cluster has no resources of ${apiVersion}: apply manifests/base/crds`,
     null,
     error,
   );

@@ -8,7 +8,7 @@ import type { Exemption } from './ports.ts';
 /** Codes that the resource names; of more, `assay why` tells. */
 const mostCodes = 16;
 
-/** The status of a NodeAttestation, as manifests/crds has it. @param at milliseconds since the epoch */
+/** The status of a NodeAttestation, as manifests/base/crds has it. @param at milliseconds since the epoch */
 export function attestationStatus(
   judged: JudgedNode,
   marks: Marks,

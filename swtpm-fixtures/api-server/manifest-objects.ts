@@ -3,16 +3,17 @@ import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { isObject, type JsonObject, textAt } from './json.ts';
 
-const manifests = join(import.meta.dirname, '..', '..', 'manifests');
+const manifests = join(import.meta.dirname, '..', '..', 'manifests', 'base');
 
-/** In an order in which they can be made. */
+/** Those that are no programs, in an order in which they can be made. */
 export const manifestFiles = [
+  'namespaces.yaml',
   ...['crds/nodeattestations.yaml', 'crds/assaylatches.yaml'],
   ...['rbac/server.yaml', 'rbac/agent.yaml', 'rbac/people.yaml'],
   ...['admission/marks.yaml', 'admission/latch.yaml', 'admission/attestations.yaml'],
 ] as const;
 
-/** The objects of a file below manifests/. */
+/** The objects of a file below manifests/base/. */
 export function objectsOf(file: string): readonly JsonObject[] {
   const documents = parseAllDocuments(readFileSync(join(manifests, file), 'utf8'));
   return documents.map((document) => {

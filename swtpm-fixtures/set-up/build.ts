@@ -72,7 +72,9 @@ try {
     'LICENSE',
     '{README,SECURITY,CHANGELOG}.md',
     'docs/{,runbooks/}*.md',
-    'manifests/*/*.{conf,json,path,service,timer,yaml}',
+    'manifests/{host,prometheus}/*.{conf,json,path,service,timer,yaml}',
+    'manifests/{base,chart,examples}/**/*.{json,md,tpl,txt,yaml}',
+    'manifests/chart/.helmignore',
   ];
   for (const file of globSync([...readAtRunTime, ...beside], { cwd: root })) copy(file);
   copyPackages();

@@ -8,7 +8,7 @@ import { controller, needs, nodeOf, outcomeOf, userOf, type World } from './worl
 
 const merge = 'application/merge-patch+json';
 
-/** Who may change marks of a Node, as manifests/admission/marks.yaml says. */
+/** Who may change marks of a Node, as manifests/base/admission/marks.yaml says. */
 export function describeMarks(worldOf: () => World): void {
   describe('marks', () => {
     const nodes = new Map<string, string>();

@@ -105,7 +105,7 @@ const rights: readonly (readonly [
   ],
 ];
 
-/** What the roles of manifests/rbac grant, and what they do not. */
+/** What the roles of manifests/base/rbac grant, and what they do not. */
 export function describeRights(worldOf: () => World): void {
   describe('rights', () => {
     let world: World;

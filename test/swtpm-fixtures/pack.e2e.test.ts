@@ -133,6 +133,8 @@ describe('the packed programs, installed without a clone', function () {
       'host/assay-server.service',
       'prometheus/assay.rules.yaml',
       'prometheus/dashboard.json',
+      'chart/templates/_names.tpl',
+      'base/agent/daemonset.yaml',
     ].map((file) => `manifests/${file}`);
     const documents = ['docs/watching.md', 'docs/runbooks/AssayNodeChanged.md'];
     for (const name of ['LICENSE', 'README.md', ...documents, ...manifests])

@@ -127,8 +127,8 @@ describe('what the server writes into its cluster', () => {
     const { writer } = room.kubernetes;
     const missing = await refusal(writer.applyAttestation(n1(), { state: 'trusted' }));
     assert.equal(missing.reason, 'not_found');
-    assert.match(missing.message, /no resources of assay\.dev\/v1alpha1: apply manifests\/crds/);
-    assert.match((await refusal(writer.attestations())).message, /apply manifests\/crds/);
+    assert.match(missing.message, /no resources of assay\.dev\/v1alpha1: apply manifests\/base\/crds/);
+    assert.match((await refusal(writer.attestations())).message, /apply manifests\/base\/crds/);
     await writer.removeAttestation('n1');
     assert.equal(await writer.readLatch(), null);
 

@@ -5,7 +5,7 @@ import { administrator } from '../../../swtpm-fixtures/api-server/users.ts';
 
 export const definitionsPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 
-/** As manifests/crds define them, but for their schemas. */
+/** As manifests/base/crds define them, but for their schemas. */
 export const definitions = [
   definitionOf('nodeattestations', 'NodeAttestation', { status: {} }),
   definitionOf('assaylatches', 'AssayLatch', {}),

@@ -18,7 +18,7 @@ import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 const good = recordedLog('debian13-sdboot-uki');
-const definition = join(import.meta.dirname, '../../../manifests/crds/nodeattestations.yaml');
+const definition = join(import.meta.dirname, '../../../manifests/base/crds/nodeattestations.yaml');
 const bad = tamper(good, 'kernel');
 const foreign = { key: 'theirs', value: 'x', effect: 'NoSchedule' };
 const server = serviceAccount('assay', 'assay-server');
@@ -29,7 +29,7 @@ describe('a server in a cluster', () => {
   let world: TestServer;
   const tpms = new Map<string, ForgedTpm>();
   before(async () => {
-    // What a service account may do is tried with manifests/rbac.
+    // What a service account may do is tried with manifests/base/rbac.
     api = await openApiServer({ rbac: false });
     await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
     const crd = parse(await readFile(definition, 'utf8'));

@@ -393,7 +393,8 @@ describe('the reconciler', () => {
   it('marks although the resource is not defined in the cluster', async () => {
     const marked = await marking();
     marked.cluster.before = (request) => {
-      if (request === 'apply') throw new ClusterError('not_found', 'no such resource: apply manifests/crds');
+      if (request === 'apply')
+        throw new ClusterError('not_found', 'no such resource: apply manifests/base/crds');
     };
     marked.commit(name, failed);
     await marked.settle();

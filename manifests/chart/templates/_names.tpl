@@ -1,0 +1,94 @@
+{{/* What says whose objects these are. Never in a selector: the version changes. */}}
+{{- define "assay.labels" -}}
+{{ include "assay.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: assay
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* By these an object finds its pods. They are the same for good: the API lets no selector be changed. */}}
+{{- define "assay.selector" -}}
+app.kubernetes.io/name: assay
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "assay.server.labels" -}}
+{{ include "assay.labels" . }}
+app.kubernetes.io/component: server
+{{- end }}
+
+{{- define "assay.server.selector" -}}
+{{ include "assay.selector" . }}
+app.kubernetes.io/component: server
+{{- end }}
+
+{{- define "assay.agent.labels" -}}
+{{ include "assay.labels" . }}
+app.kubernetes.io/component: agent
+{{- end }}
+
+{{- define "assay.agent.selector" -}}
+{{ include "assay.selector" . }}
+app.kubernetes.io/component: agent
+{{- end }}
+
+{{- define "assay.hook.labels" -}}
+{{ include "assay.labels" . }}
+app.kubernetes.io/component: hook
+{{- end }}
+
+{{/* An image by its digest where one is given, else by its tag. Called with the chart and the image. */}}
+{{- define "assay.image" -}}
+{{- $image := .image -}}
+{{- $of := .root.Values.image -}}
+{{- with $of.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $of.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/* What a container of the restricted level may: nothing. */}}
+{{- define "assay.noRights" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{/* Where agents and people of the cluster find the server. */}}
+{{- define "assay.server.host" -}}
+assay-server.{{ .Values.namespaces.server }}.svc
+{{- end }}
+
+{{/* Names in the certificate of the server, those of its Service first. */}}
+{{- define "assay.server.names" -}}
+{{- $service := printf "assay-server.%s" .Values.namespaces.server -}}
+{{- $names := list (printf "%s.svc" $service) (printf "%s.svc.%s" $service .Values.clusterDomain) $service "assay-server" "localhost" "127.0.0.1" -}}
+{{- toYaml (concat $names .Values.server.names | uniq) -}}
+{{- end }}
+
+{{/* What removes marks by hand. A role for people, and for the job that prunes after an uninstall, when that role is gone. */}}
+{{- define "assay.exempt.rules" -}}
+- { apiGroups: [assay.dev], resources: [attestations], verbs: [exempt] }
+- { apiGroups: [""], resources: [nodes], verbs: [get, list, watch, patch] }
+- { apiGroups: [""], resources: [nodes/status], verbs: [patch] }
+- { apiGroups: [assay.dev], resources: [nodeattestations], verbs: [get, list, delete] }
+- { apiGroups: [assay.dev], resources: [assaylatches], verbs: [get] }
+# Whether a server still marks.
+- { apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [assay-server], verbs: [get] }
+- { apiGroups: [""], resources: [namespaces], resourceNames: [kube-system], verbs: [get] }
+{{- end }}
+
+{{/* After an uninstall, in the order of weights. What failed stays to be looked at. */}}
+{{- define "assay.unmark.hook" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ .weight | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{- define "assay.test.hook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ .weight | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

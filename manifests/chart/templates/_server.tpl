@@ -1,0 +1,93 @@
+{{/* The state folder is a subfolder of the volume: what the volume itself is like is the kubelet's. */}}
+{{- define "assay.server.settings" -}}
+{{- $roots := list -}}
+{{- if .Values.server.endorsementRoots.builtin }}{{ $roots = append $roots "builtin" }}{{ end -}}
+{{- range .Values.server.endorsementRoots.volumes }}{{ $roots = append $roots (printf "/etc/assay-roots/%s" .name) }}{{ end -}}
+{{- if not $roots }}{{ $roots = list "none" }}{{ end -}}
+{{- $agents := .Values.namespaces.agents -}}
+{{- $kubernetes := dict "api" "pod" "namespace" .Values.namespaces.server "agentAccount" (printf "%s/assay-agent" $agents) "authorityConfigMap" (printf "%s/assay-authority" $agents) -}}
+{{- $own := dict "stateDir" "/var/lib/assay/state" "policy" "/etc/assay/policy.yaml" "names" (include "assay.server.names" . | fromYamlArray) "endorsementRoots" $roots "kubernetes" $kubernetes -}}
+{{- with .Values.server.cloud.program }}
+{{- $_ := set $own "cloudProgram" (ternary (printf "/usr/bin/assay-cloud-%s" .) . (has . (list "gce" "aws"))) -}}
+{{- end -}}
+{{- with .Values.server.webhook -}}
+{{- if .url -}}
+{{- $webhook := dict "url" .url "secretFile" (printf "/etc/assay-webhook/%s" .secret.key) -}}
+{{- if .ca.configMap }}{{ $_ := set $webhook "caFile" (printf "/etc/assay-webhook-ca/%s" .ca.key) }}{{ end -}}
+{{- $_ := set $own "webhook" $webhook -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (mustMergeOverwrite (deepCopy .Values.server.settings) $own) -}}
+{{- end }}
+
+{{- define "assay.server.files" -}}
+server.yaml: |
+  {{- include "assay.server.settings" . | nindent 2 }}
+policy.yaml: |
+  {{- toYaml .Values.policy | nindent 2 }}
+{{- end }}
+
+{{- define "assay.server.tolerations" -}}
+{{- $keys := dig "marks" dict .Values.server.settings -}}
+# All Nodes carry taints of Assay while a site starts cold, and after a wrong reference.
+- { key: {{ $keys.pendingTaint | default "assay.dev/pending" }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.reprovingTaint | default "assay.dev/reproving" }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.untrustedTaint | default "assay.dev/untrusted" }}, operator: Exists, effect: NoSchedule }
+{{- with .Values.server.tolerations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "assay.server.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{/* What both the server and the check of its settings have mounted. */}}
+{{- define "assay.server.mounts" -}}
+- { name: config, mountPath: /etc/assay, readOnly: true }
+{{- range .Values.server.endorsementRoots.volumes }}
+- { name: roots-{{ .name }}, mountPath: /etc/assay-roots/{{ .name }}, readOnly: true }
+{{- end }}
+{{- with .Values.server.webhook }}
+{{- if .url }}
+- { name: webhook, mountPath: /etc/assay-webhook, readOnly: true }
+{{- if .ca.configMap }}
+- { name: webhook-ca, mountPath: /etc/assay-webhook-ca, readOnly: true }
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "assay.server.volumes" -}}
+{{- range .Values.server.endorsementRoots.volumes }}
+- name: roots-{{ .name }}
+  {{- if .configMap }}
+  configMap:
+    name: {{ .configMap }}
+    {{- with .items }}
+    items:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  {{- else }}
+  secret:
+    secretName: {{ .secret }}
+    {{- with .items }}
+    items:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- with .Values.server.webhook }}
+{{- if .url }}
+- name: webhook
+  secret: { secretName: {{ .secret.name }} }
+{{- if .ca.configMap }}
+- name: webhook-ca
+  configMap: { name: {{ .ca.configMap }} }
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
