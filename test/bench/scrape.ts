@@ -1,4 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
+import { request as secureRequest } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
@@ -8,10 +10,10 @@ import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/u
 import { namespaceOfServer } from '../attest-server/kubernetes/namespace-of-server.ts';
 import { madeStatus } from '../attest-server/marking/made-marking.ts';
 import { inFolder, rounded } from './attestation.ts';
-import { startMeasured } from './measured-server.ts';
+import { type MeasuredServer, startMeasured } from './measured-server.ts';
 import { type Machine, populate } from './population.ts';
 
-/** Of a server in a cluster of 5,000 nodes with names as clouds give them, of which each second one is untrusted. */
+/** Of a server in a cluster of 5,000 nodes with names as clouds give them, of which each second one is untrusted; a person uses its API. */
 export interface ScrapeFigures {
   readonly nodes: number;
   readonly per_node: ScrapeCost;
@@ -50,6 +52,7 @@ export async function benchScrape(): Promise<ScrapeFigures> {
         kubeconfig,
         perNode,
       });
+      await useApi(measured, (await readFile(join(stateDir, 'admin.token'), 'utf8')).trim());
       return await costOf(measured);
     };
     return { nodes, per_node: await measure(true), totals_alone: await measure(false) };
@@ -80,7 +83,26 @@ async function judgeAll(stateDir: string, machines: readonly Machine[]): Promise
   );
 }
 
-async function costOf(measured: Awaited<ReturnType<typeof startMeasured>>): Promise<ScrapeCost> {
+/** Each route that is asked has series of its own. */
+async function useApi({ apiPort: port, ca }: MeasuredServer, token: string): Promise<void> {
+  const node = `/v1/nodes/${cloudName(1)}`;
+  const paths = ['/v1/nodes', node, `${node}/history`, '/v1/status', '/v1/cluster', '/v1/references'];
+  for (const path of paths)
+    await new Promise<void>((resolve, reject) => {
+      const headers = { authorization: `Bearer ${token}` };
+      const call = secureRequest({ host: '127.0.0.1', port, ca, path, headers, agent: false }, (answer) => {
+        answer.resume();
+        answer.once('end', () => {
+          if (answer.statusCode === 200) resolve();
+          else reject(new Error(`${path}: ${answer.statusCode}`));
+        });
+      });
+      call.once('error', reject);
+      call.end();
+    });
+}
+
+async function costOf(measured: MeasuredServer): Promise<ScrapeCost> {
   const { metricsPort } = measured;
   // What follows a start is over: all Nodes are listed, and looked at once.
   for (const end = performance.now() + 120_000; ; await sleep(apart)) {
