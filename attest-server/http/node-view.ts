@@ -23,7 +23,7 @@ export function nodeView(
   const overdue = state === 'trusted' && !stillCounts(status, now);
   const evidence = status?.recordedEvidence ?? null;
   const parts = Object.values(status?.parts ?? {});
-  const late = fault === null ? overdueReason(status?.verifiedAt ?? null) : faultReason(fault);
+  const late = () => (fault === null ? overdueReason(status?.verifiedAt ?? null) : faultReason(fault));
   const stored = verdict?.reasons.find(({ code }) => code === 'evidence_overdue');
   const reasons = (verdict?.reasons ?? [])
     .filter((reason) => reason !== stored)
@@ -33,9 +33,9 @@ export function nodeView(
     );
   const held = status?.sequence?.held ?? null;
   if (verdict === null && state === 'unknown' && held !== null) reasons.unshift(unreadable(held));
-  else if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
+  else if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late());
   else if (overdue || stored !== undefined)
-    reasons.unshift(fault === null && stored !== undefined ? shown(stored, null) : late);
+    reasons.unshift(fault === null && stored !== undefined ? shown(stored, null) : late());
   return {
     name: enrolled.name,
     state: overdue ? 'unknown' : state,
