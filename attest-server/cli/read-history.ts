@@ -19,7 +19,10 @@ export interface HistoryPage {
 
 const pageSize = 500;
 /** A server of 0.1.0 has a row for each verdict, and counts none. */
-const historyList = listOf(historyView.extend({ repeats: z.int().default(0) }));
+const anyRow = historyView
+  .extend({ repeats: z.int().default(0), since: z.iso.datetime().optional() })
+  .transform((row): HistoryView => ({ ...row, since: row.since ?? row.at }));
+const historyList = listOf(anyRow);
 
 /** Verdicts of a node, newest first. */
 export async function readHistory(

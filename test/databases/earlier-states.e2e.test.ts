@@ -182,10 +182,14 @@ describe('a database of a later version', () => {
       return work(database);
     };
     withDatabase((database) => database.exec(`pragma user_version = ${schemaVersion + 1}`));
-    const refused = await run(process.execPath, [programs['assay-server'], '--log-level', 'error', '--state-dir', stateDir], {
-      timeoutMs: 30_000,
-      maxOutputBytes: 65_536,
-    }).then(
+    const refused = await run(
+      process.execPath,
+      [programs['assay-server'], '--log-level', 'error', '--state-dir', stateDir],
+      {
+        timeoutMs: 30_000,
+        maxOutputBytes: 65_536,
+      },
+    ).then(
       () => assert.fail('it started'),
       (error: unknown) => (error instanceof ToolError ? error : assert.fail(String(error))),
     );

@@ -70,7 +70,10 @@ async function startStory(node: string, tree: string, dir: string): Promise<Stor
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     said += text;
   });
-  await until('the story is told', async () => said.includes('In another terminal'));
+  await until('the story is told', async () => {
+    if (child.exitCode !== null) throw new Error('npm start ended before its story was told');
+    return said.includes('In another terminal');
+  });
   return {
     hasMarks,
     type: (line) => child.stdin?.write(`${line}\n`),
