@@ -26,7 +26,7 @@ const container = z.object({
   securityContext: context,
   resources: z.object({ limits: z.object({ memory: z.string() }) }),
   volumeMounts: z.array(mount).default([]),
-  livenessProbe: z.unknown(),
+  livenessProbe: z.unknown().optional(),
 });
 const podContext = z.object({
   runAsUser: z.number().optional(),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, chown, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -114,6 +114,9 @@ export class Site implements AsyncDisposable {
     await chmod(state, 0o2775);
     for (const [name, text] of Object.entries(readServerSettings()))
       await writeFile(this.path('config', name), text);
+    // Who vouches for software TPMs, beside the server's settings.
+    await cp(machine.tpm.authority.rootsDir, this.path('config', 'roots'), { recursive: true });
+    await chmod(this.path('config', 'roots'), 0o755);
     // What each host has, and a recorded one only in part.
     for (const path of Object.values(this.agent.hostPaths)) await makeMissing(machine.sysroot, path);
     await chmod(machine.dir, 0o755);

