@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
 import type { Context } from 'mocha';
 import { start } from 'node-tpm2/run';
-import type { JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
+import { isObject, type JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
 import { parseObjects } from './parse-objects.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -90,6 +90,11 @@ export async function refusalOf(rendering: Rendering): Promise<string> {
     throw error;
   }
   return '';
+}
+
+/** A member of a value of which nothing is known. */
+export function memberOf(value: unknown, name: string): unknown {
+  return isObject(value) ? value[name] : undefined;
 }
 
 async function runTool(name: 'helm' | 'kubectl', args: readonly string[]): Promise<string> {
