@@ -11,7 +11,8 @@ const folder = join(keptFolder, String(memberOf(chart, 'version')));
 if (existsSync(folder)) throw new Error(`${folder} is there: a chart that was released never changes`);
 await mkdir(folder, { recursive: true });
 for (const name of ['default', 'everything']) {
-  const values = name === 'default' ? '{}\n' : await readFile(join(import.meta.dirname, `values/${name}.yaml`), 'utf8');
+  const values =
+    name === 'default' ? '{}\n' : await readFile(join(import.meta.dirname, `values/${name}.yaml`), 'utf8');
   const file = join(folder, `${name}.values.yaml`);
   await writeFile(file, values);
   await writeFile(join(folder, `${name}.yaml`), await renderText({ files: [file] }));

@@ -15,6 +15,9 @@ describe('an upgrade to the chart of today', function () {
   for (const { name, values, objects } of keptCharts)
     it(`is taken by a cluster that has ${name}, and loses nothing there`, async function () {
       needsTools(this);
-      assert.deepEqual(obstaclesOf(objects, await renderChart({ files: [values], args: ['--is-upgrade'] })), []);
+      assert.deepEqual(
+        obstaclesOf(objects, await renderChart({ files: [values], args: ['--is-upgrade'] })),
+        [],
+      );
     });
 });
