@@ -117,6 +117,26 @@ describe('manifests of a cluster', () => {
     );
   });
 
+  it('have the server, DNS and the like start where every Node carries our taints, and trust by the label alone', () => {
+    const tolerated = Object.values(defaultTaintKeys).map((key) => ({
+      key,
+      operator: 'Exists',
+      effect: 'NoSchedule',
+    }));
+    const [server] = objectsOf('server/statefulset.yaml');
+    assert.deepEqual(at(server, 'spec', 'template', 'spec', 'tolerations'), tolerated);
+    const [tolerates] = objectsOf('../examples/tolerates.yaml');
+    assert.deepEqual(at(tolerates, 'spec', 'template', 'spec', 'tolerations'), tolerated);
+    const [demands] = objectsOf('../examples/demands-trust.yaml');
+    const [term] = listAt(
+      at(demands, 'spec', 'template', 'spec', 'affinity', 'nodeAffinity'),
+      'requiredDuringSchedulingIgnoredDuringExecution',
+      'nodeSelectorTerms',
+    );
+    assert.deepEqual(at(term, 'matchExpressions'), [{ key: trustedLabel, operator: 'In', values: ['true'] }]);
+    assert.equal(at(demands, 'spec', 'template', 'spec', 'tolerations'), undefined);
+  });
+
   it('fail closed, and deny', () => {
     for (const file of ['marks', 'latch', 'attestations'] as const) {
       const [its, binding] = objectsOf(`admission/${file}.yaml`);
