@@ -5,7 +5,7 @@ import { kubelet, type User } from '../../swtpm-fixtures/api-server/users.ts';
 import { agent, needs, nodeOf, personOf, server, type World } from './world.ts';
 
 /** `VERBS RESOURCE[/SUBRESOURCE][.GROUP] [in NAMESPACE] [called NAME]`. */
-const rights: readonly (readonly [
+export const rights: readonly (readonly [
   who: string,
   User,
   allowed: readonly string[],
@@ -27,6 +27,7 @@ const rights: readonly (readonly [
       'get,list daemonsets.apps',
       'get namespaces called kube-system',
       'get,create,update configmaps in assay',
+      'get,update configmaps in assay-agents called assay-authority',
       'create leases.coordination.k8s.io in assay',
       'get,update leases.coordination.k8s.io in assay called assay-server',
       'create,patch events in default',
@@ -40,6 +41,8 @@ const rights: readonly (readonly [
       'create pods/eviction in default',
       'get,list secrets in assay',
       'get,create configmaps in default',
+      'get,create,update configmaps in assay-agents',
+      'patch,delete configmaps in assay-agents called assay-authority',
       'get,update leases.coordination.k8s.io in kube-node-lease called node-1',
       'get,update leases.coordination.k8s.io in assay called another',
       'create serviceaccounts/token in assay-agents called assay-agent',

@@ -24,6 +24,11 @@ export const allManifests: readonly Manifests[] = [
     .map((file) => ofChart(`the chart, ${basename(file, '.yaml')}`, [join(valuesFolder, file)])),
 ];
 
+/** Workloads that rest on Assay, to be taken over. */
+export function exampleObjects(): readonly JsonObject[] {
+  return objectsBelow(join(baseFolder, '../examples'));
+}
+
 /** One of them by its name. */
 export function manifestsCalled(name: string): Manifests {
   const found = allManifests.find((one) => one.name === name);
@@ -33,9 +38,13 @@ export function manifestsCalled(name: string): Manifests {
 
 /** What `kubectl apply -k manifests/base` makes, and the job that unmarks. */
 export function baseObjects(): readonly JsonObject[] {
-  return globSync('**/*.yaml', { cwd: baseFolder, exclude: ['**/kustomization.yaml'] })
+  return objectsBelow(baseFolder);
+}
+
+function objectsBelow(folder: string): readonly JsonObject[] {
+  return globSync('**/*.yaml', { cwd: folder, exclude: ['**/kustomization.yaml'] })
     .sort()
-    .flatMap((file) => parseObjects(readFileSync(join(baseFolder, file), 'utf8')));
+    .flatMap((file) => parseObjects(readFileSync(join(folder, file), 'utf8')));
 }
 
 function ofChart(name: string, files: readonly string[]): Manifests {

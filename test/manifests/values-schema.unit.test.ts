@@ -19,18 +19,14 @@ describe('the schema of the values', () => {
   it('has the grammar of policies and settings of today', () => {
     const policy = objectIn(JSON.parse(read('attest-server/policy/file/policy.schema.json')));
     const settings = objectIn(JSON.parse(read('attest-server/config.schema.json')));
-    assert.deepEqual(
-      schema,
-      withParts(schema, { policy, settings }),
-      'write it anew: node_modules/.bin/node test/manifests/write-values.ts',
-    );
+    assert.deepEqual(schema, withParts(schema, { policy, settings }), '`npm run manifests` writes it anew');
   });
 
   it('has a table in README.md of the chart, with each key, its default and its meaning', () => {
     const table = valuesTable(schema, values);
     assert.ok(
       read('manifests/chart/README.md').includes(`\n${table}\n`),
-      'write it anew: node_modules/.bin/node test/manifests/write-values.ts',
+      '`npm run manifests` writes it anew',
     );
   });
 });

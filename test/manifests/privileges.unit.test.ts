@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'mocha';
+import { needsTools } from './kubernetes-tools.ts';
+import { withPrivileges } from './privilege-page.ts';
+import { privilegesIn, privilegeTable } from './privileges.ts';
+
+describe('the privileges of the chart', function () {
+  this.timeout(60_000);
+
+  it('are in docs/privileges.md with their reasons: `npm run manifests` writes it anew', async function () {
+    needsTools(this);
+    const page = await readFile(join(import.meta.dirname, '../../docs/privileges.md'), 'utf8');
+    const made = await withPrivileges(page);
+    assert.match(made, /\n\| `tpm-broker` of `assay-agent` \| privileged, user 0, group 0 \| .+ \| yes \|\n/);
+    assert.equal(page, made);
+  });
+
+  const pod = (spec: string) => `kind: Pod
+metadata: { name: a, namespace: ns }
+spec:
+${spec}`;
+  const role = (comment: string) => `kind: ClusterRole
+metadata: { name: r }
+rules:
+  - { apiGroups: [""], resources: [pods], verbs: [get] }${comment}
+  - { apiGroups: [apps], resources: [daemonsets], verbs: [list], resourceNames: [d] }
+---
+kind: ClusterRoleBinding
+metadata: { name: r }
+roleRef: { kind: ClusterRole, name: r }
+subjects: [{ kind: ServiceAccount, name: s, namespace: ns }]
+`;
+
+  const cases: readonly (readonly [what: string, text: string, missing: string])[] = [
+    [
+      'the network of the host',
+      pod('  hostNetwork: true\n'),
+      'Pod ns/a: all of `a`: the network of the host',
+    ],
+    [
+      'a token',
+      pod('  automountServiceAccountToken: true\n'),
+      'Pod ns/a: all of `a`: a token for the API of the cluster',
+    ],
+    [
+      'a path of the host',
+      pod(
+        '  volumes: [{ name: v, hostPath: { path: /etc } }]\n  containers: [{ name: c, volumeMounts: [{ name: v, mountPath: /etc, readOnly: true }] }]\n',
+      ),
+      'Pod ns/a: `c` of `a`: read `/etc` of the host',
+    ],
+    [
+      'a user',
+      pod('  containers:\n    - name: c\n      securityContext: { runAsUser: 0, privileged: true }\n'),
+      'Pod ns/a: `c` of `a`: privileged, user 0',
+    ],
+    [
+      'a capability',
+      pod('  containers:\n    - name: c\n      securityContext: { capabilities: { add: [SYS_ADMIN] } }\n'),
+      'Pod ns/a: `c` of `a`: `CAP_SYS_ADMIN`',
+    ],
+    [
+      'a right',
+      role('').replace('rules:\n', 'rules:\n  # why: b\n'),
+      'ClusterRole r: account `s`: list `daemonsets.apps` called `d`',
+    ],
+  ];
+  for (const [what, text, missing] of cases)
+    it(`are refused without a reason: ${what}`, () => {
+      assert.throws(() => privilegesIn(text), {
+        message: `no comment \`# why:\` is above these:\n${missing}`,
+      });
+    });
+
+  it('are told with the reason that stands above them, over several lines too', () => {
+    const text = role('\n  # Not this.\n  # why: lists them\n  # at night').replace(
+      'rules:\n',
+      'rules:\n  # why: reads pods\n',
+    );
+    assert.deepEqual(privilegesIn(text), [
+      { who: 'account `s`', may: 'get `pods`', why: 'reads pods' },
+      { who: 'account `s`', may: 'list `daemonsets.apps` called `d`', why: 'lists them at night' },
+    ]);
+  });
+
+  it('are each one row, which says whether it is there by default', () => {
+    const [one, other] = [
+      { who: 'a', may: 'b', why: 'c' },
+      { who: 'a', may: 'd', why: 'e' },
+    ];
+    assert.deepEqual(privilegeTable([one], [one, other, other]).split('\n').slice(2), [
+      '| a | b | c | yes |',
+      '| a | d | e | no |',
+    ]);
+  });
+});
