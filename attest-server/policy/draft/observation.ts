@@ -82,9 +82,22 @@ export function likeReferences(
 ): (proven: Proven, node: string, group: PolicyGroup) => LikeBoots {
   const active = references
     .filter(({ kind, state }) => kind === 'boot' && state === 'active')
-    .map((reference) => ({ reference, isLike: likenessTo(reference) }));
+    .map((reference) => ({
+      reference,
+      isLike: likenessTo(reference),
+      anchors: anchorsOf(reference),
+    }));
+  const byAnchor = Map.groupBy(
+    active.flatMap((one) => one.anchors.map((anchor) => ({ anchor, one }))),
+    ({ anchor }) => anchor,
+  );
+  const withoutAnchor = active.filter(({ anchors }) => anchors.length === 0);
   return (proven, node, group) => {
-    const like = active.filter(({ reference, isLike }) =>
+    const digests = new Set(
+      proven.boot?.state.components.flatMap((component) => Object.values(component.digests)),
+    );
+    const near = [...digests].flatMap((digest) => byAnchor.get(digest)?.map(({ one }) => one) ?? []);
+    const like = [...new Set([...withoutAnchor, ...near])].filter(({ reference, isLike }) =>
       // As if the node were of the group that it was captured for.
       isLike?.(proven, node, { ...group, name: reference.group }, at),
     );
@@ -97,6 +110,17 @@ export function likeReferences(
 }
 
 export const noLogCame = 'no boot log came';
+
+/**
+ * Digests without one of which no boot is like the reference: of its initrd, which may be one machine's own, else of its
+ * kernel. A large fleet has a reference for each machine, and comparing all of them with all would take minutes.
+ */
+function anchorsOf({ components }: Reference): readonly string[] {
+  for (const stage of ['initrd', 'kernel'] as const)
+    for (const component of components)
+      if (component.stage === stage && component.text === undefined) return Object.values(component.digests);
+  return [];
+}
 
 /** What a capture of this boot would say; null where it could be captured. */
 function whyNoReference({ banks, boot }: Proven, node: string): string | null {
