@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 
-export const dashboardFile = join(
+const dashboardFile = join(
   import.meta.dirname,
   ...['..', '..', 'manifests', 'prometheus', 'dashboard.json'],
 );
