@@ -2,10 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 
-const dashboardFile = join(
-  import.meta.dirname,
-  ...['..', '..', 'manifests', 'prometheus', 'dashboard.json'],
-);
+const dashboardFile = join(import.meta.dirname, ...['..', '..', 'manifests', 'prometheus', 'dashboard.json']);
 
 const datasource = z.strictObject({
   type: z.literal('prometheus'),
