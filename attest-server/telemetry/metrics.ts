@@ -2,7 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { ClusterMetrics } from '../kubernetes/telling.ts';
 import type { PresenceFigures } from '../presence/presence.ts';
-import { failingAspects, type NodeView } from '../protocol/api.ts';
+import { failingAspects, type NodeStanding } from '../protocol/api.ts';
 import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
 import { classOf, isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
@@ -38,7 +38,7 @@ export interface Metrics extends ClusterMetrics {
   /** Whether nodes can be judged, as `/readyz` says it. */
   ready(isReady: boolean): void;
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
-  nodeStates(nodes: readonly NodeView[]): void;
+  nodeStates(nodes: readonly NodeStanding[]): void;
   /** Asked at each scrape who is gone from the cluster. */
   presence(of: () => PresenceFigures): void;
   /** Connected agents by the version that they say, those that are none as `other`; and gates that wait. */

@@ -1,4 +1,4 @@
-import type { NodeView } from '../protocol/api.ts';
+import type { NodeStanding } from '../protocol/api.ts';
 import { classOf } from '../protocol/reasons.ts';
 import { isSigned, nodeStates } from '../protocol/verdict.ts';
 
@@ -7,7 +7,7 @@ import { isSigned, nodeStates } from '../protocol/verdict.ts';
  * of nodes holds up the server's one thread.
  * @param withoutAgent Nodes of the cluster that nobody has enrolled
  */
-export function nodeSeries(nodes: readonly NodeView[], withoutAgent: readonly string[]): string {
+export function nodeSeries(nodes: readonly NodeStanding[], withoutAgent: readonly string[]): string {
   let states = headOf('node_state', '1 for the state of the node, 0 for the others');
   let reasons = headOf('node_reason_info', 'Always 1; the first reason of a node that is not trusted');
   let trusted = headOf('node_trusted', '1 where the node is trusted now, else 0');
@@ -29,7 +29,7 @@ export function nodeSeries(nodes: readonly NodeView[], withoutAgent: readonly st
 }
 
 /** Silent, and its cluster does not expect it to be there: nobody is told of it, and soon it is gone. */
-export function isMissed({ state, missingSince }: NodeView): boolean {
+export function isMissed({ state, missingSince }: NodeStanding): boolean {
   return state === 'unknown' && missingSince !== null;
 }
 
