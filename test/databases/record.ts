@@ -114,7 +114,7 @@ async function decideAboutMarks(assay: Assay, story: Story, dir: string): Promis
   // The second of its group that fails by drift: its taint waits for a person.
   story.type('tamper node-8 kernel');
   await until('a taint waits', async () => {
-    const { failing } = cluster.parse(JSON.parse(await assay('breaker', 'list', '-o', 'json').catch(held)));
+    const { failing } = cluster.parse((await ask(dir, '/v1/cluster')).body);
     return failing.some(({ waiting }) => waiting > 0);
   });
   await assay('breaker', 'hold', '--reason', 'the night of the upgrade', '-o', 'json');
@@ -126,13 +126,6 @@ async function decideAboutMarks(assay: Assay, story: Story, dir: string): Promis
 }
 
 const cluster = z.object({ failing: z.array(z.object({ waiting: z.number() })) });
-
-/** Exit 12 with an answer: something waits. */
-function held(error: unknown): string {
-  if (error instanceof Error && 'stdout' in error && Buffer.isBuffer(error.stdout))
-    return error.stdout.toString('utf8');
-  throw error;
-}
 
 /** What the server says as an administrator asks, by path. */
 async function answersOf(dir: string): Promise<Recording['answers']> {
