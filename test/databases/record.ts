@@ -23,7 +23,7 @@ async function main([tree, folder, commit]: readonly string[]): Promise<void> {
     await using story = await startStory(node, resolve(tree), dir);
     const assay = async (...args: readonly string[]) => {
       const argv = [join(tree, 'attest-server/cli/main.ts'), ...args, ...(await flagsOf(dir))];
-      const { stdout } = await run(node, argv, { timeoutMs: 60_000, maxOutputBytes: 16 * 1024 * 1024 });
+      const { stdout } = await run(node, argv, { timeoutMs: patience, maxOutputBytes: 16 * 1024 * 1024 });
       return stdout.toString('utf8').trim();
     };
     await decide(assay, dir);
@@ -56,7 +56,7 @@ interface Story extends AsyncDisposable {
   type(line: string): void;
 }
 
-/** `npm start`: a server, and eight nodes of six models that are enrolled and vouched for, until it is ended. */
+/** `npm start`, with what it starts compiled where that version can: a server, and eight nodes of six models that are enrolled and vouched for, until it is ended. */
 async function startStory(node: string, tree: string, dir: string): Promise<Story> {
   const program = join(tree, 'swtpm-fixtures/cluster/main.ts');
   const { stdout: help } = await run(node, [program, '--help'], {
@@ -64,7 +64,17 @@ async function startStory(node: string, tree: string, dir: string): Promise<Stor
     maxOutputBytes: 65_536,
   });
   const hasMarks = help.toString('utf8').includes('--cluster');
-  const args = [program, '--state-dir', dir, '--nodes', '8', ...(hasMarks ? ['--cluster'] : [])];
+  const programs = help.toString('utf8').includes('--programs') ? join(dir, 'programs') : null;
+  if (programs !== null)
+    await run(node, [join(tree, 'swtpm-fixtures/set-up/build.ts'), '--out', programs], {
+      timeoutMs: patience,
+      maxOutputBytes: 65_536,
+    });
+  const args = [
+    ...[program, '--state-dir', dir, '--nodes', '8'],
+    ...(hasMarks ? ['--cluster'] : []),
+    ...(programs === null ? [] : ['--programs', programs]),
+  ];
   const child = start(node, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   let said = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
