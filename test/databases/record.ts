@@ -131,7 +131,8 @@ async function decideAboutMarks(assay: Assay, story: Story, dir: string): Promis
   await assay('exempt', 'node-3', '--reason', 'it is looked at', '--for', '30d', '-o', 'json');
   const copy = join(await mkdtemp(join(dir, 'copy-')), 'audit.key');
   await cp(join(dir, 'audit.key'), copy);
-  await assay('trust', 'enable', '--audit-key-copy', copy, '--yes');
+  const groups = ['debian13-shim-grub', 'centos9-shim-grub'].flatMap((name) => ['--group', name]);
+  await assay('trust', 'enable', ...groups, '--audit-key-copy', copy, '--yes');
   await assay('pause', '--reason', 'the upgrade', '-o', 'json');
 }
 
