@@ -151,7 +151,18 @@ async function answersOf(dir: string): Promise<Recording['answers']> {
   return answers;
 }
 
-async function ask(dir: string, path: string): Promise<Answer> {
+/** A server that is busy with its nodes may end a connection early: then once more. */
+async function ask(dir: string, path: string, attempts = 20): Promise<Answer> {
+  try {
+    return await askOnce(dir, path);
+  } catch (error) {
+    if (attempts === 1) throw error;
+    await sleep(1_000);
+    return ask(dir, path, attempts - 1);
+  }
+}
+
+async function askOnce(dir: string, path: string): Promise<Answer> {
   const { server, tokenFile, caFile } = await connectionOf(dir);
   const [token, ca] = await Promise.all([readFile(tokenFile, 'utf8'), readFile(caFile)]);
   const headers = { authorization: `Bearer ${token.trim()}` };
@@ -159,8 +170,7 @@ async function ask(dir: string, path: string): Promise<Answer> {
     ca,
     headers,
   });
-  const answered = once(call.end(), 'response');
-  const [response] = await answered;
+  const [response] = await once(call.end(), 'response');
   const body = Buffer.concat(await response.toArray()).toString('utf8');
   return { status: response.statusCode, body: JSON.parse(body) };
 }
