@@ -34,7 +34,8 @@ export async function createOperator(dir: string, server: RunningServer, program
   ];
   const assay = async (...args: readonly string[]) => {
     const { stdout } = await run(process.execPath, [program, ...args, ...flags], {
-      timeoutMs: 30_000,
+      // A machine on which much else runs may be slow.
+      timeoutMs: 180_000,
       maxOutputBytes: 16 * 1024 * 1024,
     });
     return stdout.toString('utf8');

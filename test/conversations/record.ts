@@ -116,7 +116,7 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
           await agent.verdicts(1);
         },
       },
-      5,
+      30,
     );
     await stage.record('authorities', 'node-1', pinned, {
       about: 'Another authority of the server is announced, and the agent says that it trusts both.',

@@ -23,7 +23,7 @@ async function main([tree, folder, commit]: readonly string[]): Promise<void> {
     await using story = await startStory(node, resolve(tree), dir);
     const assay = async (...args: readonly string[]) => {
       const argv = [join(tree, 'attest-server/cli/main.ts'), ...args, ...(await flagsOf(dir))];
-      const { stdout } = await run(node, argv, { timeoutMs: 60_000, maxOutputBytes: 16 * 1024 * 1024 });
+      const { stdout } = await run(node, argv, { timeoutMs: patience, maxOutputBytes: 16 * 1024 * 1024 });
       return stdout.toString('utf8').trim();
     };
     await decide(assay, dir);
@@ -56,7 +56,7 @@ interface Story extends AsyncDisposable {
   type(line: string): void;
 }
 
-/** `npm start`: a server, and eight nodes of six models that are enrolled and vouched for, until it is ended. */
+/** `npm start`, with what it starts compiled where that version can: a server, and eight nodes of six models that are enrolled and vouched for, until it is ended. */
 async function startStory(node: string, tree: string, dir: string): Promise<Story> {
   const program = join(tree, 'swtpm-fixtures/cluster/main.ts');
   const { stdout: help } = await run(node, [program, '--help'], {
@@ -64,7 +64,17 @@ async function startStory(node: string, tree: string, dir: string): Promise<Stor
     maxOutputBytes: 65_536,
   });
   const hasMarks = help.toString('utf8').includes('--cluster');
-  const args = [program, '--state-dir', dir, '--nodes', '8', ...(hasMarks ? ['--cluster'] : [])];
+  const programs = help.toString('utf8').includes('--programs') ? join(dir, 'programs') : null;
+  if (programs !== null)
+    await run(node, [join(tree, 'swtpm-fixtures/set-up/build.ts'), '--out', programs], {
+      timeoutMs: patience,
+      maxOutputBytes: 65_536,
+    });
+  const args = [
+    ...[program, '--state-dir', dir, '--nodes', '8'],
+    ...(hasMarks ? ['--cluster'] : []),
+    ...(programs === null ? [] : ['--programs', programs]),
+  ];
   const child = start(node, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   let said = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
@@ -114,25 +124,19 @@ async function decideAboutMarks(assay: Assay, story: Story, dir: string): Promis
   // The second of its group that fails by drift: its taint waits for a person.
   story.type('tamper node-8 kernel');
   await until('a taint waits', async () => {
-    const { failing } = cluster.parse(JSON.parse(await assay('breaker', 'list', '-o', 'json').catch(held)));
+    const { failing } = cluster.parse((await ask(dir, '/v1/cluster')).body);
     return failing.some(({ waiting }) => waiting > 0);
   });
   await assay('breaker', 'hold', '--reason', 'the night of the upgrade', '-o', 'json');
   await assay('exempt', 'node-3', '--reason', 'it is looked at', '--for', '30d', '-o', 'json');
   const copy = join(await mkdtemp(join(dir, 'copy-')), 'audit.key');
   await cp(join(dir, 'audit.key'), copy);
-  await assay('trust', 'enable', '--audit-key-copy', copy, '--yes');
+  const groups = ['debian13-shim-grub', 'centos9-shim-grub'].flatMap((name) => ['--group', name]);
+  await assay('trust', 'enable', ...groups, '--audit-key-copy', copy, '--yes');
   await assay('pause', '--reason', 'the upgrade', '-o', 'json');
 }
 
 const cluster = z.object({ failing: z.array(z.object({ waiting: z.number() })) });
-
-/** Exit 12 with an answer: something waits. */
-function held(error: unknown): string {
-  if (error instanceof Error && 'stdout' in error && Buffer.isBuffer(error.stdout))
-    return error.stdout.toString('utf8');
-  throw error;
-}
 
 /** What the server says as an administrator asks, by path. */
 async function answersOf(dir: string): Promise<Recording['answers']> {
@@ -147,7 +151,18 @@ async function answersOf(dir: string): Promise<Recording['answers']> {
   return answers;
 }
 
-async function ask(dir: string, path: string): Promise<Answer> {
+/** A server that is busy with its nodes may end a connection early: then once more. */
+async function ask(dir: string, path: string, attempts = 20): Promise<Answer> {
+  try {
+    return await askOnce(dir, path);
+  } catch (error) {
+    if (attempts === 1) throw error;
+    await sleep(1_000);
+    return ask(dir, path, attempts - 1);
+  }
+}
+
+async function askOnce(dir: string, path: string): Promise<Answer> {
   const { server, tokenFile, caFile } = await connectionOf(dir);
   const [token, ca] = await Promise.all([readFile(tokenFile, 'utf8'), readFile(caFile)]);
   const headers = { authorization: `Bearer ${token.trim()}` };
@@ -155,8 +170,7 @@ async function ask(dir: string, path: string): Promise<Answer> {
     ca,
     headers,
   });
-  const answered = once(call.end(), 'response');
-  const [response] = await answered;
+  const [response] = await once(call.end(), 'response');
   const body = Buffer.concat(await response.toArray()).toString('utf8');
   return { status: response.statusCode, body: JSON.parse(body) };
 }
