@@ -208,6 +208,9 @@ describe('the images that were built', function () {
         const programs = ['sh', 'bash', 'dash', 'busybox', 'apt', 'apt-get', 'dpkg', 'npm', 'perl'];
         const named = programs.flatMap((name) => ['-o', '-name', name]).slice(1);
         const wrong = await find(
+          '-not',
+          '-type',
+          'd',
           '(',
           ...named,
           '-o',

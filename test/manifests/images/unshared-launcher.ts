@@ -26,6 +26,10 @@ for (const device of ['null', 'zero', 'random', 'urandom'].map((name) => `/dev/$
   await mount('--bind', device, at(device));
 }
 await mkdir(at('dev/shm'));
+for (const file of ['/etc/hosts', '/etc/resolv.conf']) {
+  await makePoint(at(file), false);
+  await mount('--bind', file, at(file));
+}
 for (const { source, path, readOnly } of mounts) {
   await makePoint(at(path), (await stat(source)).isDirectory());
   await mount('--bind', source, at(path));
