@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, afterEach, before, describe, it } from 'mocha';
@@ -225,6 +226,27 @@ describe('the images that were built', function () {
         );
         assert.equal(wrong.stdout.toString('utf8'), '');
       }
+  });
+
+  it('are not built without a network, and the build says what could not be fetched', async function () {
+    if (process.getuid?.() !== 0) this.skip();
+    const out = await mkdtemp(join(tmpdir(), 'assay-offline-'));
+    try {
+      const child = start(
+        'unshare',
+        ['--net', '--', process.execPath, join(root, 'manifests/images/main.ts'), '--out', out],
+        { env: { HOME: process.env.HOME ?? '/' }, stdio: ['ignore', 'ignore', 'pipe'] },
+      );
+      let said = '';
+      child.stderr?.setEncoding('utf8').on('data', (part: string) => {
+        said += part;
+      });
+      const [code] = await once(child, 'close');
+      assert.equal(code, 1);
+      assert.match(said, /the index of Debian \w+ \(amd64\) could not be fetched/);
+    } finally {
+      await rm(out, { recursive: true, force: true });
+    }
   });
 
   it('have the same digests when they are built again', async () => {
