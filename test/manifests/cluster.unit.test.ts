@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
@@ -115,6 +115,45 @@ describe('manifests of a cluster', () => {
       // The command line is good; what it lacks is a pod.
       (error) => error instanceof ToolError && error.exitCode === 1,
     );
+  });
+
+  it('have the server, DNS and the like start where every Node carries our taints, and trust by the label alone', () => {
+    const tolerated = Object.values(defaultTaintKeys).map((key) => ({
+      key,
+      operator: 'Exists',
+      effect: 'NoSchedule',
+    }));
+    const [server] = objectsOf('server/statefulset.yaml');
+    assert.deepEqual(at(server, 'spec', 'template', 'spec', 'tolerations'), tolerated);
+    const [tolerates] = objectsOf('../examples/tolerates.yaml');
+    assert.deepEqual(at(tolerates, 'spec', 'template', 'spec', 'tolerations'), tolerated);
+    const [demands] = objectsOf('../examples/demands-trust.yaml');
+    const [term] = listAt(
+      at(demands, 'spec', 'template', 'spec', 'affinity', 'nodeAffinity'),
+      'requiredDuringSchedulingIgnoredDuringExecution',
+      'nodeSelectorTerms',
+    );
+    assert.deepEqual(at(term, 'matchExpressions'), [{ key: trustedLabel, operator: 'In', values: ['true'] }]);
+    assert.equal(at(demands, 'spec', 'template', 'spec', 'tolerations'), undefined);
+  });
+
+  it('start each Node as the unit of a host does', () => {
+    for (const [unit, file, container] of [
+      ['assay-server', 'server/statefulset.yaml', 'server'],
+      ['assay-tpm-broker', 'agent/daemonset.yaml', 'tpm-broker'],
+      ['assay-netfilter', 'agent/daemonset.yaml', 'netfilter'],
+      ['assay-agent', 'agent/daemonset.yaml', 'agent'],
+    ] as const) {
+      const text = readFileSync(join(root, 'manifests/host', `${unit}.service`), 'utf8');
+      const [, ofUnit] = /^Environment="NODE_OPTIONS=(.*)"$/m.exec(text) ?? [];
+      const [workload] = objectsOf(file);
+      const found = listAt(workload, 'spec', 'template', 'spec', 'containers').find(
+        (one) => textAt(one, 'name') === container,
+      );
+      const variable = listAt(found, 'env').find((one) => textAt(one, 'name') === 'NODE_OPTIONS');
+      assert.ok(found !== undefined, container);
+      assert.equal(textAt(variable, 'value'), ofUnit, container);
+    }
   });
 
   it('fail closed, and deny', () => {

@@ -32,20 +32,20 @@ refuses the same where it can know it.
 {{- end -}}
 
 {{- $roots := or $server.endorsementRoots.builtin $server.endorsementRoots.volumes -}}
-{{- range .Values.policy.groups -}}
-{{- if and (eq (.mode | default "observe") "enforce") (ne (.tpm | default "required") "absent") (hasKey . "enrolment") -}}
-{{- $ways := list -}}
-{{- range .enrolment -}}
-{{- if not (or (and (eq . "cloud") (empty $server.cloud.program)) (and (eq . "vendor") (not $roots))) }}{{ $ways = append $ways . }}{{ end -}}
+{{- range $group := .Values.policy.groups -}}
+{{- if and (has "cloud" $group.enrolment) (empty $server.cloud.program) -}}
+{{- $faults = append $faults (printf "policy.groups: the group %s enrols by cloud, and no program knows whose TPM a machine has: set server.cloud.program, or take cloud out of its enrolment" $group.name) -}}
 {{- end -}}
-{{- if empty $ways -}}
-{{- $faults = append $faults (printf "policy.groups: the group %s enforces, and none of its nodes can enrol: add pin, join-token or approval to its enrolment, or set server.cloud.program (for cloud) or server.endorsementRoots (for vendor)" .name) -}}
-{{- end -}}
+{{- if and (has "vendor" $group.enrolment) (not $roots) -}}
+{{- $faults = append $faults (printf "policy.groups: the group %s enrols by vendor, and nobody may endorse a TPM: set server.endorsementRoots, or take vendor out of its enrolment" $group.name) -}}
 {{- end -}}
 {{- end -}}
 
-{{- $latch := lookup "assay.dev/v1alpha1" "AssayLatch" "" "cluster" -}}
-{{- $isLatched := or .Values.trust.latched (not (empty $latch)) -}}
+{{- /* Before the first installation the cluster knows no latch, and to ask for one would be a fault. */ -}}
+{{- $isLatched := .Values.trust.latched -}}
+{{- if .Capabilities.APIVersions.Has "assay.dev/v1alpha1/AssayLatch" -}}
+{{- $isLatched = or $isLatched (not (empty (lookup "assay.dev/v1alpha1" "AssayLatch" "" "cluster"))) -}}
+{{- end -}}
 {{- if and $isLatched (not $server.persistence.enabled) -}}
 {{- $faults = append $faults "server.persistence.enabled: false, and trust is enabled for good in this cluster (trust.latched): a server without its audit key and enrolments could prove nothing: keep the volume" -}}
 {{- end -}}

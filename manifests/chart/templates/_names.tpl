@@ -70,13 +70,19 @@ assay-server.{{ .Values.namespaces.server }}.svc
 
 {{/* What removes marks by hand. A role for people, and for the job that prunes after an uninstall, when that role is gone. */}}
 {{- define "assay.exempt.rules" -}}
+# why: The admission policies let pass who has the verb.
 - { apiGroups: [assay.dev], resources: [attestations], verbs: [exempt] }
+# why: Labels and taints of trust are taken off them.
 - { apiGroups: [""], resources: [nodes], verbs: [get, list, watch, patch] }
+# why: So are the conditions.
 - { apiGroups: [""], resources: [nodes/status], verbs: [patch] }
+# why: So are the verdicts.
 - { apiGroups: [assay.dev], resources: [nodeattestations], verbs: [get, list, delete] }
+# why: Under the latch the uid of the cluster and a reason are wanted.
 - { apiGroups: [assay.dev], resources: [assaylatches], verbs: [get] }
-# Whether a server still marks.
+# why: Whether a server still marks.
 - { apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [assay-server], verbs: [get] }
+# why: The uid of the cluster.
 - { apiGroups: [""], resources: [namespaces], resourceNames: [kube-system], verbs: [get] }
 {{- end }}
 
