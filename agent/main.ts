@@ -72,6 +72,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
   .addArgument(new Argument('[parts...]', 'default: all').choices(['disk', 'boot']))
   .option('--sysroot <folder>', 'instead of `/`', '/')
   .option('--out <folder>', 'where it writes; default: run/assay/inspect below the sysroot')
+  .option('--group <name>', 'whose members may read it; `root` for an agent in a pod', 'assay')
   .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
   .addHelpText('after', '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.')
   .exitOverride()
@@ -92,6 +93,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
 interface InspectFlags {
   readonly sysroot: string;
   readonly out?: string;
+  readonly group: string;
   readonly output?: string;
 }
 

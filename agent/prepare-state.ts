@@ -18,7 +18,10 @@ export async function prepareState(path: string, user: number): Promise<string> 
   try {
     const found = await folder.stat();
     const own = { uid: process.getuid?.(), gid: process.getgid?.() };
-    if (found.uid !== own.uid) throw refused(`${path} belongs to user ${found.uid}, not to ${own.uid}`);
+    if (found.uid !== own.uid)
+      throw refused(
+        `${path} belongs to user ${found.uid}, not to ${own.uid}: where a program of the host uses it, name another folder`,
+      );
     if (found.gid !== own.gid)
       throw refused(`${path} belongs to group ${found.gid}, not to ${own.gid}: give its volume no fsGroup`);
     // Closed to all others first: what is looked at then stays as it is.

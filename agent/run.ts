@@ -48,7 +48,7 @@ export interface AgentDependencies {
 
 /**
  * The life of an agent: connects, says who it is, answers each challenge, and comes back after each loss, until
- * the signal. It listens nowhere.
+ * the signal. It listens on no network; to whoever asks at its health socket it says how it is.
  * @throws AgentError that no waiting mends: `state_dir`, `ca_file`, `join_token`; ToolError `bad_input`
  */
 export async function runAgent(config: AgentConfig, dependencies: AgentDependencies): Promise<void> {

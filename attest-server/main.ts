@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { serverValues } from './config.ts';
 import { version } from './version.ts';
 
@@ -25,6 +25,22 @@ program
     const { stateDir } = await readSettings(command.optsWithGlobals());
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
     await startAuditLogAnew(stateDir, reason);
+  });
+program
+  .command('check')
+  .description(
+    'say what is wrong with settings, policy and the files that they name, without starting: nothing is written, nothing listens',
+  )
+  .addOption(new Option('-o, --output <format>', 'as one JSON object').choices(['json']))
+  .addHelpText('after', '\nEnds with 0 where a server would take them, 2 where they have a fault.')
+  .action(async ({ output }: { readonly output?: 'json' }, command: Command) => {
+    const settings = await readSettings(command.optsWithGlobals()).catch((error: unknown) =>
+      error instanceof Error ? error : new Error(String(error)),
+    );
+    const { checkConfiguration, checkedText } = await import('./check-command.ts');
+    const checked = await checkConfiguration(settings);
+    process.stdout.write(output === 'json' ? `${JSON.stringify(checked)}\n` : checkedText(checked));
+    process.exitCode = checked.valid ? 0 : 2;
   });
 
 /** With what it starts, once that is known. */

@@ -77,7 +77,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
   const cluster = options.cluster ?? kubernetes?.cluster ?? null;
   const labelsOf = (node: string) => cluster?.labelsOf(node) ?? {};
-  const methods = offeredMethods(cluster, cloudProgram);
+  const methods = offeredMethods({
+    isInCluster: cluster !== null,
+    cloudProgram,
+    hasRoots: config.endorsementRoots.length > 0,
+  });
   const onUnreadable = report.unreadable;
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };

@@ -33,10 +33,10 @@ const openedRooms = rooms(
 const types = [...openedRooms, ...rooms('verify', 'policy', 'marking', 'keys')];
 /** The loose files that others may import; what these alone use may lie beside them. */
 const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${server}/${name}.ts`);
-/** They join the rooms of their side. The command does what a person asks of a folder whose server is stopped. */
+/** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command'].map((name) => `${server}/${name}.ts`),
+  ...['main', 'server', 'audit-key-command', 'check-command'].map((name) => `${server}/${name}.ts`),
 ];
 const rules: readonly Rule[] = [
   // Configuration files are YAML; nothing that a peer sends is.

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { readBootId } from './boot-id.ts';
 import type { PartCollector } from './collector.ts';
+import { unlessHidden } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 
 /** Where Linux shows the log of the first TPM, below the root. */
@@ -22,7 +23,8 @@ export function bootLog(): PartCollector {
       const bootId = await readBootId(sysroot);
       if (kept?.bootId === bootId && kept.sysroot === sysroot) return kept.bytes;
       const bytes = await readBounded(join(sysroot, bootLogPath), limits.parts.boot, signal);
-      if (bytes === null || bytes.length === 0) return null;
+      if (bytes === null) return unlessHidden(sysroot, `/${bootLogPath}`, signal);
+      if (bytes.length === 0) return null;
       kept = { bootId, sysroot, bytes };
       return bytes;
     },

@@ -1,4 +1,4 @@
-import { realpath, statfs } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DiskPart } from '../../attest-server/protocol/disk.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
@@ -20,6 +20,7 @@ import {
 } from '../inspect/inspected-file.ts';
 import { BlockDevices, DeviceGone } from './block-devices.ts';
 import { type PartCollector, Unavailable } from './collector.ts';
+import { mostOfMountTable, mountTablePath, readHostView } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 import { resolveAllBelow } from './resolve-below.ts';
 
@@ -45,9 +46,6 @@ export const disk: PartCollector = {
   },
 };
 
-/** Below the root. */
-const mountTable = 'proc/1/mountinfo';
-const mostOfMountTable = 16 * 1024 * 1024;
 const most = { mounts: 4096, line: 16_384, devices: 1024 };
 
 async function readDisk(
@@ -57,16 +55,15 @@ async function readDisk(
 ): Promise<DiskPart | Unavailable> {
   const root = await realpath(sysroot);
   const [bytes, inspected, resolved] = await Promise.all([
-    readBounded(join(root, mountTable), mostOfMountTable, signal),
+    readBounded(join(root, mountTablePath), mostOfMountTable, signal),
     readInspected(root, signal),
     resolveAllBelow(root, asked),
   ]);
-  if (bytes === null) return new Unavailable(`there is no /${mountTable}`);
+  if (bytes === null) return new Unavailable(`there is no /${mountTablePath}`);
   const table = parseMountTable(bytes);
   const find = mountFinder(table);
   const hidden = await hiddenFromUs(
     root,
-    find,
     resolved.flatMap(({ looked }) => looked),
     signal,
   );
@@ -119,41 +116,20 @@ function goneSince(error: unknown): readonly string[] {
   throw error;
 }
 
-/**
- * Why a place is another one for this program than for the host, for example since its unit hides it: what it does not
- * find there the host may have. Null where none is, and where the root is no running machine.
- * @param find in the host's mount table
- */
+/** Why one of these places is another one for this program than for the host; null where none is. */
 async function hiddenFromUs(
   root: string,
-  find: (path: string) => Mount | null,
   places: readonly string[],
   signal: AbortSignal,
 ): Promise<string | null> {
-  const proc = await statfs(join(root, 'proc'));
-  if (proc.type !== procMagic || places.length === 0) return null;
-  const own = await readBounded('/proc/self/mountinfo', mostOfMountTable, signal);
-  if (own === null) return 'there is no /proc/self/mountinfo';
-  const findOwn = mountFinder(parseMountTable(own));
-  for (const place of places) {
-    const [its, ours] = [asBytes(place), asBytes(root === '/' ? place : root + place)];
-    const [theirs, mine] = [find(its), findOwn(ours)];
-    // Attack: a server that asks for /proc/self/fd/7 would learn what this program has open.
-    if (theirs?.type === 'proc') return `${place} shows each program something else, and stores nothing`;
-    if (theirs === null || mine === null || placeOn(theirs, its) !== placeOn(mine, ours))
-      return `this program sees another ${place} than the host: docs/privileges.md says what its unit hides`;
+  if (places.length === 0) return null;
+  const view = await readHostView(root, signal);
+  for (const place of view === null ? [] : places) {
+    const why = view?.hides(place) ?? null;
+    if (why !== null) return why;
   }
   return null;
 }
-
-/** Where a path lies on its file system: the same for each mount of it. */
-function placeOn({ device, root, mountPoint }: Mount, path: string): string {
-  const below = mountPoint === '/' ? path : path.slice(mountPoint.length);
-  return `${device} ${root === '/' ? '' : root}${below}`;
-}
-
-/** PROC_SUPER_MAGIC of linux/magic.h: files of a kernel, and no copy of them. */
-const procMagic = 0x9fa0;
 
 /** At the path, or below it and not left out. */
 function isToldOf(mount: Mount, path: string, around: MountsAround): boolean {

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import type { PartCollector } from './collector.ts';
+import { unlessHidden } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 
 /** Where the kernel shows what it measured itself, below the root. */
@@ -14,6 +15,7 @@ export const imaLog: PartCollector = {
   within: 2_000,
   async read(sysroot, signal) {
     const bytes = await readBounded(join(sysroot, imaLogPath), limits.parts.ima, signal);
-    return bytes === null || bytes.length === 0 ? null : bytes;
+    if (bytes === null) return unlessHidden(sysroot, `/${imaLogPath}`, signal);
+    return bytes.length === 0 ? null : bytes;
   },
 };

@@ -1,9 +1,9 @@
-import { lstat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { run } from 'node-tpm2/run';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { readBootId } from './boot-id.ts';
 import { type PartCollector, Unavailable } from './collector.ts';
+import { isRunningMachine } from './host-view.ts';
 
 /** Takes an inventory: JSON. @throws Error saying why there is none */
 export type TakeInventory = (sysroot: string) => Promise<Buffer>;
@@ -49,15 +49,7 @@ export function inventory(
 async function isThisMachine(sysroot: string): Promise<boolean> {
   if (sysroot === '/') return true;
   const [there, here] = await Promise.all([sysroot, '/'].map((root) => readBootId(root).catch(() => null)));
-  return there !== null && there === here && (await isKernels(sysroot));
-}
-
-/** A copy of its files has no link to whoever looks. */
-async function isKernels(sysroot: string): Promise<boolean> {
-  return lstat(join(sysroot, 'proc/self')).then(
-    (found) => found.isSymbolicLink(),
-    () => false,
-  );
+  return there !== null && there === here && (await isRunningMachine(sysroot));
 }
 
 /** A process that ends: what the package needs of memory goes with it. */

@@ -2,9 +2,10 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, realpath } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
+import { whyHidden } from './host-view.ts';
 
 /** Where GRUB has what it reads, below the root: its folder, loader entries, and the EFI system partition. */
-const places = ['boot', 'efi'];
+const places = ['boot', 'efi'] as const;
 /** What GRUB reads besides kernels and initrds. */
 const readByGrub = /(?:\.(?:cfg|conf|lst|mod|pf2)|^grub\.cfg-[^/]*|^grubenv)$/;
 const environment = /^grubenv$/;
@@ -33,6 +34,8 @@ export async function* loaderTree(
   const root = await realpath(sysroot);
   let left = mostEntries;
   const seen = new Set<string>();
+  const hidden = await whyHidden(root, `/${places[0]}`, signal).catch(String);
+  if (hidden !== null) faults.push(hidden);
   for (const place of places) {
     const start = await realpath(join(root, place)).catch((error: unknown) => notThere(error, faults));
     if (start === null || relative(root, start).startsWith('..') || seen.has(start)) continue;

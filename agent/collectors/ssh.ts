@@ -1,6 +1,8 @@
+import { realpath } from 'node:fs/promises';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { resolveBelow } from './below-root.ts';
+import { readHostView, showsProcesses } from './host-view.ts';
 import { type ListeningSocket, readListening, socketText } from './listening.ts';
 import { readBounded } from './read-bounded.ts';
 import type { SshDaemon } from './ssh-daemons.ts';
@@ -38,6 +40,7 @@ export async function readSsh(
     orSay('ssh', readSocketPorts(sysroot, signal)),
     orSay('ssh', readOptionPorts(sysroot, signal)),
   ]);
+  if (unread.ssh === undefined) await orSay('ssh', checkIsShown(sysroot, signal));
   const ports = distinct([...(ofSshd ?? []), ...(ofSystemd ?? []), ...(ofOptions ?? [])]);
   if (ports.length > mostPorts) unread.ssh ??= `SSH is configured for more than ${mostPorts} ports`;
   const found = listening === null ? null : await orSay('ssh', findDaemons(sysroot, listening, signal));
@@ -57,6 +60,29 @@ export async function readSsh(
   // Those of SSH are kept, whatever else there is.
   const kept = open.sort((a, b) => Number(of.has(b)) - Number(of.has(a))).slice(0, limits.listening);
   return { listening: kept.sort((a, b) => a - b), ssh, unread };
+}
+
+/** Where all that is read of SSH may stand. A pod that shows one of them less might show that nothing is open. */
+const places = [
+  '/etc/ssh',
+  '/etc/systemd/system',
+  '/run/systemd/system',
+  '/usr/lib/systemd/system',
+  '/etc/default',
+] as const;
+
+/** @throws Error where the host may have what is not shown to this program */
+async function checkIsShown(sysroot: string, signal?: AbortSignal): Promise<void> {
+  const view = sysroot === '/' ? null : await readHostView(await realpath(sysroot), signal);
+  if (view === null) return;
+  if (!(await showsProcesses(sysroot)))
+    throw new Error(
+      'the processes of the host are not shown to this program: an SSH daemon may be among them',
+    );
+  for (const place of places) {
+    const why = view.hides(place);
+    if (why !== null) throw new Error(why);
+  }
 }
 
 /** As facts may hold them. */

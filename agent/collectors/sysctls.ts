@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type SysctlName, sysctlNames } from '../../attest-server/protocol/sysctls.ts';
+import { isRunningMachine } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 
 export interface Sysctls {
@@ -34,13 +35,15 @@ export async function readSysctls(sysroot: string, signal?: AbortSignal): Promis
   return { values, unread };
 }
 
-/** False for a recorded tree, in which no process looks. */
+/** False for a recorded tree, in which no process looks. The kernel shows each network at an inode of its own. */
 async function isInOtherNetwork(sysroot: string): Promise<boolean> {
-  const inodeOf = (process: string) =>
-    stat(join(sysroot, 'proc', process, 'net/tcp')).then(
+  const isRunning = await isRunningMachine(sysroot);
+  const inodeOf = (proc: string) =>
+    stat(join(proc, 'net/tcp')).then(
       ({ ino }) => ino,
       () => null,
     );
-  const [own, ofInit] = await Promise.all([inodeOf('self'), inodeOf('1')]);
-  return own !== null && own !== ofInit;
+  const self = isRunning ? '/proc/self' : join(sysroot, 'proc/self');
+  const [own, ofInit] = await Promise.all([self, join(sysroot, 'proc/1')].map(inodeOf));
+  return own !== ofInit && (isRunning || own !== null);
 }

@@ -2,6 +2,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import { compareKernels, parseKernelRelease } from '../../attest-server/protocol/kernel-release.ts';
+import { whyHidden } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 
 /** How well a machine is kept, as far as files say it. No verdict rests on it, so what cannot be told is left out. */
@@ -52,7 +53,10 @@ async function readTimeSync(sysroot: string): Promise<Upkeep['timeSync'] | null>
 /** Debian's way; null on a system that has no such file at any time. */
 async function readRebootRequired(sysroot: string): Promise<boolean | null> {
   if (await isThere(join(sysroot, 'run/reboot-required'))) return true;
-  return (await isThere(join(sysroot, 'var/lib/dpkg'))) ? false : null;
+  if (!(await isThere(join(sysroot, 'var/lib/dpkg')))) return null;
+  // A pod that does not show /run has not seen that there is none.
+  const why = await whyHidden(sysroot, '/run/reboot-required').catch(String);
+  return why === null ? false : null;
 }
 
 const mostKernels = 1024;

@@ -12,7 +12,7 @@ import {
   inspectFolder,
   parseInspectedFile,
 } from './inspected-file.ts';
-import { type OutFolder, openOutFolder } from './out-folder.ts';
+import { type OutFolder, openOutFolder, readers } from './out-folder.ts';
 
 const allParts = ['disk', 'boot'] as const;
 type InspectPart = (typeof allParts)[number];
@@ -23,6 +23,8 @@ export interface InspectCommand {
   readonly parts: readonly string[];
   readonly sysroot: string;
   readonly out?: string | undefined;
+  /** Whose members may read it. */
+  readonly group?: string | undefined;
   /** `json`: the summary goes to stdout. */
   readonly output?: string | undefined;
 }
@@ -32,17 +34,17 @@ export interface InspectCommand {
  * @throws AgentError `out_folder`
  */
 export async function runInspect(
-  { parts, sysroot, out, output }: InspectCommand,
+  { parts, sysroot, out, group = readers, output }: InspectCommand,
   logger: Logger,
   stdout: { readonly write: (text: string) => unknown },
 ): Promise<0 | 1> {
   const named = allParts.filter((part) => parts.length === 0 || parts.includes(part));
-  const summary = await inspect({ parts: named, sysroot, out: out ?? null });
+  const summary = await inspect({ parts: named, sysroot, out: out ?? null, group });
   const { disk, boot, readable, causes } = summary;
   const isWritten = typeof disk !== 'string' && typeof boot !== 'string';
   const line = { code: 'inspected', ...summary, causes: causes.slice(0, 16) };
   if (!isWritten) logger.error(line, 'a part could not be written: what was there before stands');
-  else if (!readable) logger.warn(line, 'there is no group assay: the agent cannot read it');
+  else if (!readable) logger.warn(line, `there is no group ${group}: the agent cannot read it`);
   else if (causes.length > 0) logger.warn(line, 'wrote what could be read');
   else logger.info(line, 'wrote what only root can read');
   if (output === 'json') stdout.write(`${JSON.stringify(summary)}\n`);
@@ -55,12 +57,13 @@ interface InspectOptions {
   readonly sysroot: string;
   /** Where it writes; null is /run/assay/inspect below the root. */
   readonly out: string | null;
+  readonly group: string;
 }
 
 /** How much was seen, for a log line; `null` for a part that was not asked for, a text where it could not be written. */
 interface InspectSummary {
   readonly out: string;
-  /** False: the machine has no group `assay`, and nobody but root may read it. */
+  /** False: the machine has no such group, and nobody but root may read it. */
   readonly readable: boolean;
   readonly disk:
     | { readonly [count in 'headers' | 'unreadable' | 'tables' | 'swaps' | 'residue']: number }
@@ -78,7 +81,7 @@ const looks = 3;
  * Reads what only root can and writes it where the agent reads it. One part that fails leaves the other alone.
  * @throws AgentError `out_folder`
  */
-async function inspect({ parts, sysroot, out }: InspectOptions): Promise<InspectSummary> {
+async function inspect({ parts, sysroot, out, group }: InspectOptions): Promise<InspectSummary> {
   // The agent's user goes through the folders that lead there.
   process.umask(0o022);
   const root = resolve(sysroot);
@@ -87,7 +90,7 @@ async function inspect({ parts, sysroot, out }: InspectOptions): Promise<Inspect
   if (!found?.isDirectory()) throw new AgentError('out_folder', `there is no folder ${root}: see --sysroot`);
   const folder = resolve(out ?? join(root, inspectFolder));
   const groups = await readBounded(join(root, 'etc/group'), 4 * 1024 * 1024);
-  await using written = await openOutFolder(folder, groups);
+  await using written = await openOutFolder(folder, groups, group);
   const causes: string[] = [];
   const disk = parts.includes('disk') ? await writeDisk(root, written, causes).catch(textOf) : null;
   const boot = parts.includes('boot') ? await writeBoot(root, written, causes).catch(textOf) : null;

@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { AgentError } from '../agent-error.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 
-/** The group that reads what root wrote: the agent's user is in it. */
+/** The group that reads what root wrote, where no other is named: the agent's user is in it. */
 export const readers = 'assay';
 
 /** A folder that nobody but this user can change; what stands in it is whole at every moment. */
@@ -23,13 +23,14 @@ export interface OutFolder extends AsyncDisposable {
 }
 
 /**
- * Opens it, or makes it: mode 0750, of this user and the group `assay`.
+ * Opens it, or makes it: mode 0750, of this user and that group.
  * @param groups bytes of /etc/group
+ * @param name of the group
  * @throws AgentError `out_folder` where it is a link, or somebody else owns or may change it or what leads to it
  */
-export async function openOutFolder(path: string, groups: Buffer | null): Promise<OutFolder> {
+export async function openOutFolder(path: string, groups: Buffer | null, name = readers): Promise<OutFolder> {
   const folder = resolve(path);
-  const group = groupOf(groups?.toString('utf8') ?? '');
+  const group = groupOf(groups?.toString('utf8') ?? '', name);
   try {
     await mkdir(dirname(folder), { recursive: true, mode: 0o755 });
     for (let at = dirname(folder); ; at = dirname(at)) {
@@ -114,8 +115,8 @@ async function permit(file: FileHandle, group: number | null): Promise<void> {
 }
 
 /** name:password:gid:members */
-function groupOf(text: string): number | null {
-  const found = text.split('\n').find((line) => line.startsWith(`${readers}:`));
+function groupOf(text: string, name: string): number | null {
+  const found = text.split('\n').find((line) => line.startsWith(`${name}:`));
   const gid = /^[^:]*:[^:]*:(\d{1,10})(?::|$)/.exec(found ?? '')?.[1];
   return gid === undefined || Number(gid) > 0xffff_fffe ? null : Number(gid);
 }

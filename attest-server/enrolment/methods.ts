@@ -1,20 +1,22 @@
 import { type Bound, enrolmentMethods } from '../protocol/enrolment-method.ts';
-import type { Cluster } from './cluster.ts';
+
+export interface OfferedBy {
+  readonly isInCluster: boolean;
+  readonly cloudProgram: string | null;
+  /** Whether anybody is trusted to endorse TPMs. */
+  readonly hasRoots: boolean;
+}
 
 /**
  * By which methods nodes can enrol at this server: one that nobody could vouch by is not offered.
- * @param cluster null: the server is in none
  * @throws Error for a cloud program that nobody would ask
  */
-export function offeredMethods(
-  cluster: Pick<Cluster, 'nodeOfToken'> | null,
-  cloudProgram: string | null,
-): readonly Bound[] {
-  if (cluster === null && cloudProgram !== null)
+export function offeredMethods({ isInCluster, cloudProgram, hasRoots }: OfferedBy): readonly Bound[] {
+  if (!isInCluster && cloudProgram !== null)
     throw new Error(
       'cloudProgram (ASSAY_CLOUD_PROGRAM) is asked about nodes of a cluster, and this server is in none: set kubernetes.api (ASSAY_KUBERNETES_API), or leave it out',
     );
-  const isOffered = { cloud: cloudProgram !== null, vendor: cluster !== null };
+  const isOffered = { cloud: cloudProgram !== null, vendor: isInCluster && hasRoots };
   return enrolmentMethods.filter((method) =>
     method === 'cloud' || method === 'vendor' ? isOffered[method] : true,
   );

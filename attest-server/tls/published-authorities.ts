@@ -21,7 +21,7 @@ export interface PublishedAuthoritiesParts {
 }
 
 /** The ConfigMap's key: agents name the file of it as `caFile`. */
-export const authorityKey = 'ca.crt';
+const authorityKey = 'ca.crt';
 
 /** Milliseconds from one look to the next: what somebody changed there is put back after it at the latest. */
 const lookEvery = 60_000;

@@ -71,6 +71,25 @@ describe('folders of a pod, prepared by its init container', function () {
     await assert.rejects(as(agent, 'touch', join(volume, 'netfilter', 'x')));
   });
 
+  it('take the sockets of each program, where no other program can put its own', async () => {
+    await chmod(volume, 0o777);
+    await prepared();
+    const module = join(import.meta.dirname, '../../agent/health/health-socket.ts');
+    const serve = (user: number, name: string) => {
+      const socket = JSON.stringify(join(volume, name, 'health.sock'));
+      const program = `const { serveHealth } = await import(${JSON.stringify(module)});
+        const look = () => ({ isAlive: true, isReady: true, text: '' });
+        try { await (await serveHealth(${socket}, look))[Symbol.asyncDispose](); }
+        catch ({ message }) { process.exit(process.stderr.write(message) && 1); }`;
+      return as(user, process.execPath, '--input-type=module', '-e', program);
+    };
+    await serve(agent, 'agent');
+    await serve(0, 'netfilter');
+    await assert.rejects(serve(agent, 'netfilter'), /could not be opened|EACCES/);
+    await assert.rejects(serve(0, 'agent'), /belongs to user 65532|others may write|EACCES/);
+    await prepared();
+  });
+
   it('are refused where they are a link, no folder, or somebody else owns them', async () => {
     const reject = (path: string) => assert.rejects(prepareState(path, agent), { code: 'state_dir' });
     await reject(join(folder, 'none'));

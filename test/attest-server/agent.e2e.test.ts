@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { askHealth } from '../../agent/health/ask-health.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
@@ -35,7 +36,7 @@ describe('an agent and a server, end to end', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  async function startAgent(): Promise<void> {
+  async function startAgent(more: { readonly healthSocket?: string } = {}): Promise<void> {
     const file = join(folder, 'agent.yaml');
     const settings = {
       node,
@@ -44,6 +45,7 @@ describe('an agent and a server, end to end', () => {
       stateDir: join(folder, 'state'),
       servers: [`127.0.0.1:${world.server.agentPort}`],
       caFile: world.server.caFile,
+      ...more,
     };
     await writeFile(file, JSON.stringify(settings), { mode: 0o600 });
     agent = await startDaemon(process.execPath, [program, 'run', '--config', file]);
@@ -94,8 +96,15 @@ describe('an agent and a server, end to end', () => {
   it('becomes untrusted when another kernel boots, and the event is named', async () => {
     await agent?.kill('SIGKILL');
     await machine.powerCycle(tamper(log, 'kernel'));
-    await startAgent();
+    const healthSocket = join(folder, 'health/agent.sock');
+    await startAgent({ healthSocket });
     const verdict = await reaches('untrusted', 'kernel_unknown');
+    // It does its work, whatever the server thinks of the node.
+    const health = await world.until(async () => {
+      const now = await askHealth(healthSocket, 2_000);
+      return now.isReady ? now : null;
+    }, patience);
+    assert.ok(health.isAlive);
     const [reason] = verdict.reasons;
     assert.match(`${reason?.text} ${reason?.evidence?.position}`, /PCR \d|event \d/i);
     assert(reason?.expected !== reason?.actual && reason?.source === 'tpm');

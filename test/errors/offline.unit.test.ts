@@ -78,10 +78,10 @@ describe('an error of a command that needs no server advises the right thing', (
       [':6: groups.0.boot.cmdline.forbid: not a list: write ["init="]'],
     ],
     [
-      'an enrolment method that this version does not have',
+      'an enrolment method that needs a cluster',
       ['policy', 'check', 'method.yaml'],
       1,
-      ['not supported by this version: cloud', 'pin, join-token'],
+      ['cannot be used here: cloud', 'pin, join-token'],
     ],
     ['a tab in YAML', ['policy', 'check', 'tab.yaml'], 1, ['tab.yaml:2:', 'Tabs']],
     ['a policy that is not there', ['policy', 'check', 'none.yaml'], 1, ['none.yaml does not exist']],

@@ -1,7 +1,6 @@
 import { aspects } from '../aspects.ts';
 import { type Enrolment, enrolments } from '../policy.ts';
 import type { Located } from './policy-error.ts';
-import { unsupported } from './policy-schema.ts';
 import { fieldOf, listOf } from './raw-value.ts';
 
 /**
@@ -37,6 +36,12 @@ function ofMode(group: unknown): Located[] {
   return [{ path: [given === undefined ? 'mode' : 'require'], text }];
 }
 
+/** What a server lacks that does not offer it. */
+const needs: Readonly<Partial<Record<Enrolment, string>>> = {
+  vendor: 'it needs a cluster (kubernetes.api) and authorities of TPM makers (endorsementRoots)',
+  cloud: 'it needs a cluster (kubernetes.api) and a program to ask (cloudProgram)',
+};
+
 function ofEnrolment(group: unknown, methods: readonly Enrolment[]): Located[] {
   const faults: Located[] = [];
   const mode = fieldOf(group, 'mode');
@@ -45,7 +50,7 @@ function ofEnrolment(group: unknown, methods: readonly Enrolment[]): Located[] {
     if (named.includes(method) && !methods.includes(method))
       faults.push({
         path: ['enrolment', named.indexOf(method)],
-        text: `${unsupported}: ${method}; the methods that are: ${methods.join(', ')}`,
+        text: `cannot be used here: ${method}: ${needs[method] ?? 'it does not know it'}; the methods that can: ${methods.join(', ')}`,
       });
   const firstUse = named.indexOf('first-use');
   if (marks(mode) && firstUse >= 0)

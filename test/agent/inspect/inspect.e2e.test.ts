@@ -103,6 +103,25 @@ describe('assay-agent inspect', () => {
     await assert.rejects(inspect('memory'), (error) => error instanceof ToolError && error.exitCode === 2);
   });
 
+  it('writes for the group that is named: that of root, for an agent in a pod', async () => {
+    await inspect('--group', 'root');
+    const path = machine.at('run/assay/inspect/disk.json');
+    const read = (group: number) =>
+      run(
+        'setpriv',
+        [
+          ...[`--reuid=${agent.uid}`, `--regid=${group}`, '--clear-groups', '--bounding-set=-all'],
+          ...['--inh-caps=-all', '--no-new-privs', 'cat', path],
+        ],
+        bounds,
+      );
+    parseInspectedFile((await read(0)).stdout);
+    await assert.rejects(read(agent.group), ToolError);
+    await assert.rejects(read(agent.uid), ToolError);
+    await inspect('--group', 'nobody-has-this');
+    await assert.rejects(read(0), ToolError);
+  });
+
   it('writes for the group assay: others read nothing of it', async () => {
     await inspect();
     for (const file of ['disk.json', 'boot/index.json', `boot/${sha256('set timeout=0\n')}`]) {

@@ -5,19 +5,19 @@ import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts'
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { plainEnrolments } from '../../../attest-server/policy/policy.ts';
 
-const cluster = { providerIdOf: async () => null, nodeOfToken: async () => null, labelsOf: () => ({}) };
 const policyOf = (method: string) =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: a, nodes: ["*"], enrolment: [pin, ${method}]}\n`;
 
 describe('the enrolment methods that a server offers', () => {
   const offered = [
-    [null, null, []],
-    [cluster, null, ['vendor']],
-    [cluster, '/usr/local/bin/ek-of', ['cloud', 'vendor']],
+    [false, null, true, []],
+    [true, null, true, ['vendor']],
+    [true, null, false, []],
+    [true, '/usr/local/bin/ek-of', true, ['cloud', 'vendor']],
   ] as const;
-  for (const [inCluster, program, more] of offered)
-    it(`are ${['the plain ones', ...more].join(', ')} ${inCluster === null ? 'outside' : 'in'} a cluster ${program === null ? 'without' : 'with'} a cloud program`, () => {
-      const methods = offeredMethods(inCluster, program);
+  for (const [isInCluster, cloudProgram, hasRoots, more] of offered)
+    it(`are ${['the plain ones', ...more].join(', ')} ${isInCluster ? 'in' : 'outside'} a cluster ${cloudProgram === null ? 'without' : 'with'} a cloud program, where ${hasRoots ? 'somebody' : 'nobody'} endorses TPMs`, () => {
+      const methods = offeredMethods({ isInCluster, cloudProgram, hasRoots });
       assert.deepEqual(
         plainEnrolments.filter((method) => !methods.includes(method)),
         [],
@@ -39,6 +39,9 @@ describe('the enrolment methods that a server offers', () => {
     });
 
   it('do not come from a cloud program that nobody would ask', () => {
-    assert.throws(() => offeredMethods(null, '/usr/local/bin/ek-of'), /ASSAY_CLOUD_PROGRAM/);
+    assert.throws(
+      () => offeredMethods({ isInCluster: false, cloudProgram: '/usr/local/bin/ek-of', hasRoots: true }),
+      /ASSAY_CLOUD_PROGRAM/,
+    );
   });
 });

@@ -195,6 +195,24 @@ describe('the units that start assay-agent inspect', () => {
     assert.match(await unit('assay.sysusers.conf'), new RegExp(`^m assay-agent ${readers}$`, 'm'));
   });
 
+  it('write for an agent in a pod, and let it ask the broker, by drop-ins that name the group root', async () => {
+    for (const [name, command] of [
+      ['assay-inspect', 'assay-agent inspect --group root'],
+      ['assay-tpm-broker', null],
+    ] as const) {
+      const dropIn = await readFile(join(host, `${name}.pods.conf`), 'utf8');
+      assert.deepEqual(valuesOf(dropIn, 'Group'), ['root']);
+      assert.deepEqual(valuesOf(dropIn, 'ExecStart'), command === null ? [] : ['', command]);
+      await mkdir(join(folder, `${name}.service.d`), { recursive: true });
+      await writeFile(
+        join(folder, `${name}.service.d/pods.conf`),
+        dropIn.replace('=assay-agent', `=${join(folder, 'assay-agent')}`),
+      );
+    }
+    const args = ['verify', '--man=no', '--recursive-errors=no', join(folder, 'assay-inspect.service')];
+    assert.equal(await output('systemd-analyze', ...args), '');
+  });
+
   it('start it more often than what it writes grows old, and after what changed last', async () => {
     const text = await unit('assay-inspect.service');
     assert.deepEqual(valuesOf(await unit('assay-inspect.timer'), 'OnUnitActiveSec'), ['1h']);

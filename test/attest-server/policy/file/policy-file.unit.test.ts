@@ -132,8 +132,6 @@ describe('a policy file', () => {
     ['reaction: evict', 'reaction'],
     ['require: [identity, runtime]', 'require.1'],
     ['require: [identity, {runtime: tpm}]', 'require.1'],
-    ['enrolment: [pin, cloud]', 'enrolment.1'],
-    ['enrolment: [vendor, pin]', 'enrolment.0'],
   ] as const;
   for (const [line, field] of refused)
     it(`refuses ${field}, which this version does not judge: ${line}`, () => {
@@ -141,6 +139,18 @@ describe('a policy file', () => {
       assert.deepEqual(
         faults.map(({ line, field, text }) => [line, field, text.slice(0, unsupported.length)]),
         [[6, `groups.0.${field}`, unsupported]],
+      );
+    });
+
+  for (const [methods, field, lacking] of [
+    ['[pin, cloud]', 'enrolment.1', 'cloudProgram'],
+    ['[vendor, pin]', 'enrolment.0', 'endorsementRoots'],
+  ] as const)
+    it(`refuses ${field}, by which nobody can enrol where ${lacking} is not set`, () => {
+      const faults = faultsOf(`${head}  - name: workers\n    nodes: ["*"]\n    enrolment: ${methods}\n`);
+      assert.deepEqual(
+        faults.map(({ line, field, text }) => [line, field, text.includes(`(${lacking})`)]),
+        [[6, `groups.0.${field}`, true]],
       );
     });
 

@@ -1,0 +1,145 @@
+import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
+import type { serverValues } from './config.ts';
+import { offeredMethods } from './enrolment/methods.ts';
+import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
+import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
+import { checkPolicy } from './policy/file/policy-file.ts';
+import type { Enrolment } from './policy/policy.ts';
+import { observePolicy, strictPolicy } from './policy/shipped/built-in.ts';
+import { ConfigError } from './protocol/config-error.ts';
+import { readTrustRoots } from './roots/read-roots.ts';
+import { readEndpoint } from './webhook/endpoint.ts';
+
+type Values = ReturnType<typeof serverValues>;
+
+/** A fault or warning, with its place where that is known. */
+interface Found {
+  readonly file: string | null;
+  /** From 1. */
+  readonly line: number | null;
+  /** Of the policy, or a setting; null for a file as a whole. */
+  readonly field: string | null;
+  readonly text: string;
+}
+
+/** What a server would start with, without a start: nothing is written, and nothing listens. */
+export interface CheckedConfiguration {
+  readonly valid: boolean;
+  /** `NAME@REVISION`; null where it cannot be used. */
+  readonly policy: string | null;
+  readonly faults: readonly Found[];
+  readonly warnings: readonly Found[];
+  /** Files that are not on this machine, and were not looked into: whoever checks may not have what the server has. */
+  readonly absent: readonly { readonly setting: string; readonly path: string }[];
+}
+
+/** @param settings the error that they have, where they have one: no other part is looked at then, but the policy */
+export async function checkConfiguration(settings: Values | Error): Promise<CheckedConfiguration> {
+  const faults: Found[] = [];
+  const warnings: Found[] = [];
+  const absent: { readonly setting: string; readonly path: string }[] = [];
+  let policy: string | null = null;
+  if (settings instanceof Error) faults.push(...foundIn(settings));
+  else {
+    const part = async (setting: keyof Values, paths: readonly (string | null)[], look: () => unknown) => {
+      const missing = paths.filter((path) => path !== null && !existsSync(path));
+      for (const path of missing) absent.push({ setting, path: path ?? '' });
+      if (missing.length === 0) await tryOut(setting, look, faults);
+    };
+    const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = settings;
+    const { 'kubernetes.api': api, cloudProgram } = settings;
+    const folders = settings.endorsementRoots.filter((name) => name !== 'none');
+    await part(
+      'endorsementRoots',
+      folders.filter((name) => name !== 'builtin'),
+      () => readTrustRoots(folders),
+    );
+    if (url !== null && secretFile !== null)
+      await part('webhook.secretFile', [secretFile, caFile], () => readEndpoint({ url, secretFile, caFile }));
+    if (api !== 'none' && api !== 'pod') await part('kubernetes.api', [api], () => kubeconfigAccess(api));
+    if (cloudProgram !== null)
+      await part('cloudProgram', [cloudProgram], () => accessSync(cloudProgram, constants.X_OK));
+    await tryOut(
+      'policy',
+      () => {
+        const checked = policyOf(settings.policy, methodsOf(settings));
+        policy = checked.name;
+        warnings.push(...checked.warnings.map((warning) => placed(settings.policy, warning)));
+      },
+      faults,
+    );
+  }
+  return { valid: faults.length === 0, policy, faults, warnings, absent };
+}
+
+/** For a person; the last line says how it ended. */
+export function checkedText({ valid, policy, faults, warnings, absent }: CheckedConfiguration): string {
+  const lines = [
+    ...faults.map(lineOf),
+    ...warnings.map((warning) => `warning: ${lineOf(warning)}`),
+    ...absent.map(({ setting, path }) => `not looked at: ${setting}: ${path} is not on this machine`),
+    valid
+      ? `the configuration is valid; policy ${policy}`
+      : `the configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function methodsOf(settings: Values): readonly Enrolment[] {
+  const { 'kubernetes.api': api, cloudProgram, endorsementRoots } = settings;
+  return offeredMethods({
+    isInCluster: api !== 'none',
+    cloudProgram,
+    hasRoots: !endorsementRoots.includes('none'),
+  });
+}
+
+function policyOf(name: string, methods: readonly Enrolment[]) {
+  const builtIn = [observePolicy, strictPolicy].find((policy) => policy.name === name);
+  if (builtIn !== undefined) return { name: `${builtIn.name}@${builtIn.revision}`, warnings: [] };
+  const { policy, warnings } = checkPolicy(textOf(name), name, methods);
+  return { name: `${policy.name}@${policy.revision}`, warnings };
+}
+
+function textOf(path: string): string {
+  try {
+    // A pipe would be waited for.
+    if (!statSync(path).isFile()) throw new Error('no file');
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    const why = cause instanceof Error && 'code' in cause ? String(cause.code) : 'it is no file';
+    throw new Error(`${path} cannot be read (${why})`, { cause });
+  }
+}
+
+async function tryOut(setting: keyof Values, look: () => unknown, faults: Found[]): Promise<void> {
+  try {
+    await look();
+  } catch (error) {
+    faults.push(...foundIn(error, setting));
+  }
+}
+
+function foundIn(error: unknown, setting: string | null = null): readonly Found[] {
+  if (error instanceof AggregateError) return error.errors.flatMap((each) => foundIn(each, setting));
+  if (error instanceof PolicyError) return error.faults.map((fault) => placed(error.file, fault));
+  if (error instanceof ConfigError)
+    return error.faults.map(({ key, also, file, line, text }) => ({
+      file,
+      line,
+      field: key === null || also.length === 0 ? key : `${key} (${also.join(', ')})`,
+      text,
+    }));
+  return [
+    { file: null, line: null, field: setting, text: error instanceof Error ? error.message : String(error) },
+  ];
+}
+
+function placed(file: string, { line, field, text }: PolicyFault): Found {
+  return { file, line, field, text };
+}
+
+function lineOf({ file, line, field, text }: Found): string {
+  const place = file === null ? [] : [line === null ? file : `${file}:${line}`];
+  return [...place, ...(field === null ? [] : [field]), text].join(': ');
+}

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { ToolError } from 'node-tpm2';
+import { run } from 'node-tpm2/run';
+import { z } from 'zod';
+import { checkConfiguration, checkedText } from '../../attest-server/check-command.ts';
+import { type serverSettings, serverValues } from '../../attest-server/config.ts';
+
+const main = join(import.meta.dirname, '../../attest-server/main.ts');
+const answer = z.object({ valid: z.boolean(), faults: z.array(z.object({ field: z.string() })) });
+const policy = (group: string) =>
+  `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: a, nodes: ["*"], ${group}}\n`;
+const marked = 'mode: enforce, require: [identity, boot]';
+
+describe('what assay-server check finds', function () {
+  this.timeout(30_000);
+  let dir: string;
+  const at = (name: string) => join(dir, name);
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'assay-check-'));
+    writeFileSync(at('policy.yaml'), policy(`${marked}, enrolment: [pin]`));
+    writeFileSync(at('kubeconfig'), 'current-context: none\n');
+  });
+  afterEach(() => rmSync(dir, { recursive: true }));
+  const check = (flags: Partial<Record<keyof typeof serverSettings, unknown>>) =>
+    checkConfiguration(serverValues({ file: null, environment: {}, flags }));
+  const fieldsOf = async (flags: Parameters<typeof check>[0]) =>
+    (await check(flags)).faults.map(({ field }) => field);
+
+  it('is nothing where a server would start', async () => {
+    const found = await check({ policy: at('policy.yaml') });
+    assert.deepEqual([found.valid, found.faults, found.warnings, found.absent], [true, [], [], []]);
+    assert.match(found.policy ?? '', /^policy@[0-9a-f]{12}$/);
+    assert.equal((await check({})).policy?.split('@')[0], 'observe');
+  });
+
+  it('is each fault of the policy, with its line', async () => {
+    writeFileSync(at('policy.yaml'), policy('mode: label, colour: red'));
+    const { faults, valid } = await check({ policy: at('policy.yaml') });
+    assert.deepEqual(
+      faults.map(({ field, line, file }) => [field, line, file]),
+      [
+        ['groups.0.mode', 4, at('policy.yaml')],
+        ['groups.0.colour', 4, at('policy.yaml')],
+      ],
+    );
+    assert.equal(valid, false);
+    assert.deepEqual(await fieldsOf({ policy: at('none.yaml') }), ['policy']);
+    assert.deepEqual(await fieldsOf({ policy: dir }), ['policy']);
+  });
+
+  it('is a group that marks nodes, and that none can enrol in', async () => {
+    writeFileSync(at('policy.yaml'), policy(`${marked}, enrolment: [vendor]`));
+    const settings = { policy: at('policy.yaml'), 'kubernetes.api': 'pod' };
+    assert.deepEqual(await fieldsOf(settings), []);
+    for (const lacking of [{ 'kubernetes.api': 'none' }, { endorsementRoots: ['none'] }])
+      assert.deepEqual(await fieldsOf({ ...settings, ...lacking }), ['groups.0.enrolment.0']);
+    writeFileSync(at('policy.yaml'), policy(`${marked}, enrolment: []`));
+    assert.deepEqual(await fieldsOf(settings), ['groups.0.enrolment']);
+    writeFileSync(at('policy.yaml'), policy(`${marked}, enrolment: [first-use]`));
+    assert.deepEqual(await fieldsOf(settings), ['groups.0.enrolment.0']);
+  });
+
+  it('is what is wrong with the files that settings name, and which of them are not there', async () => {
+    mkdirSync(at('roots'));
+    for (const name of ['secret', 'ca.pem', 'cloud']) writeFileSync(at(name), 'whsec_short', { mode: 0o600 });
+    chmodSync(at('cloud'), 0o600);
+    const files = {
+      endorsementRoots: [at('roots')],
+      'webhook.url': 'https://receiver.example/hook',
+      'webhook.secretFile': at('secret'),
+      'webhook.caFile': at('ca.pem'),
+      'kubernetes.api': at('kubeconfig'),
+      cloudProgram: at('cloud'),
+    };
+    assert.deepEqual(await fieldsOf(files), [
+      'endorsementRoots',
+      'webhook.secretFile',
+      'kubernetes.api',
+      'cloudProgram',
+    ]);
+    for (const name of ['roots', 'secret', 'ca.pem', 'kubeconfig', 'cloud'])
+      rmSync(at(name), { recursive: true });
+    const without = await check(files);
+    assert.deepEqual(without.faults, []);
+    assert.deepEqual(
+      without.absent.map(({ path }) => path),
+      ['roots', 'secret', 'ca.pem', 'kubeconfig', 'cloud'].map(at),
+    );
+    const text = checkedText(await check({ ...files, policy: at('none') }));
+    assert.doesNotMatch(text, /whsec/);
+    assert.match(text, /the configuration has a fault\n$/);
+  });
+
+  it('ends with 2, with the faults of settings and policy together, and writes nothing', async () => {
+    writeFileSync(at('policy.yaml'), policy('colour: red'));
+    writeFileSync(
+      at('server.yaml'),
+      `policy: ${at('policy.yaml')}\nlogLevel: loud\nstateDir: ${at('state')}\n`,
+    );
+    const before = readdirSync(dir);
+    const checked = (...args: readonly string[]) =>
+      run(process.execPath, [main, 'check', '--config', at('server.yaml'), ...args], {
+        timeoutMs: 20_000,
+        maxOutputBytes: 65_536,
+        env: {},
+      });
+    await assert.rejects(checked(), (error) => error instanceof ToolError && error.exitCode === 2);
+    writeFileSync(at('policy.yaml'), policy('enrolment: [pin]'));
+    writeFileSync(at('server.yaml'), `policy: ${at('policy.yaml')}\nstateDir: ${at('state')}\n`);
+    const { stdout } = await checked('-o', 'json');
+    assert.equal(answer.parse(JSON.parse(stdout.toString('utf8'))).valid, true);
+    assert.deepEqual(readdirSync(dir), before);
+  });
+});
