@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { type DebianPackage, fetchDebianPackages } from './debian-packages.ts';
 import type { SourcesPlaces } from './debian-sources.ts';
 import { fetchNode } from './node-program.ts';
-import { archive, makeImage } from './oci-image.ts';
+import { archive, emptyStorage, makeImage } from './oci-image.ts';
 import { type Architecture, debianRelease, type Recipe, recipes } from './recipe.ts';
 import { layOut, type Parts, type RootFileSystem, type Unpacked } from './root-file-system.ts';
 import { readIntegrity, sbomOf } from './sbom.ts';
@@ -74,6 +74,7 @@ export async function buildImages(request: BuildRequest): Promise<readonly Built
   }
   const integrity = readIntegrity(root);
   const built: BuiltImage[] = [];
+  await emptyStorage(tool, out);
   for (const [recipe, contents] of layouts) {
     const name = `assay-${recipe.name}`;
     say(`making the image ${name}`);
