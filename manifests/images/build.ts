@@ -4,9 +4,9 @@ import { z } from 'zod';
 import { type DebianPackage, fetchDebianPackages } from './debian-packages.ts';
 import type { SourcesPlaces } from './debian-sources.ts';
 import { fetchNode } from './node-program.ts';
-import { archive, makeImage } from './oci-image.ts';
+import { archive, emptyStorage, makeImage } from './oci-image.ts';
 import { type Architecture, debianRelease, type Recipe, recipes } from './recipe.ts';
-import { layOut, type RootFileSystem, type Unpacked } from './root-file-system.ts';
+import { layOut, type Parts, type RootFileSystem, type Unpacked } from './root-file-system.ts';
 import { readIntegrity, sbomOf } from './sbom.ts';
 import type { Tool } from './tool.ts';
 
@@ -50,24 +50,31 @@ export async function buildImages(request: BuildRequest): Promise<readonly Built
     .parse(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')));
   const { revision, epoch } = await readCommit(request);
   mkdirSync(join(out, 'cache'), { recursive: true });
-  say('compiling the programs');
-  const dist = await compile(request);
-  const layouts = new Map<Recipe, Map<Architecture, RootFileSystem>>();
+  const fetched: Omit<Parts, 'dist'>[] = [];
   for (const architecture of request.architectures) {
     say(`fetching packages of Debian ${debianRelease} for ${architecture}`);
     const packages = await unpacked(request, architecture);
     say(`fetching Node.js for ${architecture}`);
     const node = await fetchNode(tool, architecture, { root, folder: join(out, 'cache') });
+    fetched.push({ architecture, packages, node });
+  }
+  say('compiling the programs');
+  const dist = await compile(request);
+  const layouts = new Map<Recipe, Map<Architecture, RootFileSystem>>();
+  for (const parts of fetched) {
+    const { architecture } = parts;
+    say(`laying out the root file systems for ${architecture}`);
     for (const recipe of Object.values(recipes)) {
-      const parts = { architecture, packages, node, dist };
-      const laidOut = await layOut(tool, recipe, parts, join(out, `${recipe.name}-${architecture}`));
+      const folder = join(out, `${recipe.name}-${architecture}`);
+      const laidOut = await layOut(tool, recipe, { ...parts, dist }, folder);
       checkSize(recipe, architecture, laidOut);
-      await archive(tool, laidOut.folder, `${laidOut.folder}.tar`, epoch);
+      await archive(tool, folder, `${folder}.tar`, epoch);
       layouts.set(recipe, (layouts.get(recipe) ?? new Map()).set(architecture, laidOut));
     }
   }
   const integrity = readIntegrity(root);
   const built: BuiltImage[] = [];
+  await emptyStorage(tool, out);
   for (const [recipe, contents] of layouts) {
     const name = `assay-${recipe.name}`;
     say(`making the image ${name}`);

@@ -6,11 +6,14 @@ export interface DebianLicence {
   readonly others: Readonly<Record<string, string>>;
 }
 
-/** All licences that the file names: a package is under each that one of its files is under. */
-export function parseCopyright(text: string): DebianLicence {
+/**
+ * All licences that the file names: a package is under each that one of its files is under.
+ * @param source the source package: another one may mean another text by the same short name
+ */
+export function parseCopyright(text: string, source: string): DebianLicence {
   const others: Record<string, string> = {};
   const parts = new Set<string>();
-  for (const { name, body } of licencesIn(text)) parts.add(expressionOf(name, body, others));
+  for (const { name, body } of licencesIn(text)) parts.add(expressionOf(name, body, { source, others }));
   if (parts.size === 0) return { expression: 'NOASSERTION', others: {} };
   const sorted = [...parts].sort();
   const joined = sorted.map((part) => (sorted.length > 1 && / (OR|AND) /.test(part) ? `(${part})` : part));
@@ -30,23 +33,28 @@ function licencesIn(text: string): readonly { readonly name: string; readonly bo
   return found.filter(({ name }) => name !== '').map(({ name }) => ({ name, body: bodies.get(name) ?? '' }));
 }
 
-function expressionOf(name: string, body: string, others: Record<string, string>): string {
+interface Found {
+  readonly source: string;
+  readonly others: Record<string, string>;
+}
+
+function expressionOf(name: string, body: string, found: Found): string {
   // One kind of operator alone has no rule of which binds first.
   const operators = new Set([...name.matchAll(/ (and|or) /g)].map(([, operator]) => operator));
   if (operators.size === 1 && !/[,()]/.test(name)) {
     const operator = operators.has('and') ? 'AND' : 'OR';
     return name
       .split(/ (?:and|or) /)
-      .map((part) => wordOf(part.trim(), '', others))
+      .map((part) => wordOf(part.trim(), '', found))
       .join(` ${operator} `);
   }
-  return wordOf(name, body, others);
+  return wordOf(name, body, found);
 }
 
-function wordOf(name: string, body: string, others: Record<string, string>): string {
+function wordOf(name: string, body: string, { source, others }: Found): string {
   const known = spdxOf(name);
   if (known !== null) return known;
-  const word = `LicenseRef-Debian-${name.replace(/[^A-Za-z0-9.]+/g, '-').replace(/^-+|-+$/g, '')}`;
+  const word = `LicenseRef-Debian-${`${source}-${name}`.replace(/[^A-Za-z0-9.]+/g, '-').replace(/^-+|-+$/g, '')}`;
   if (others[word] === undefined || others[word] === name) others[word] = body === '' ? name : body;
   return word;
 }

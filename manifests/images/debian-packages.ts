@@ -110,6 +110,8 @@ function prepare(request: {
     // The folder may be one that only this user opens.
     'APT::Sandbox::User': 'root',
     'Acquire::Retries': '2',
+    // Else it goes on with what it fetched on another day.
+    'APT::Update::Error-Mode': 'any',
   };
   return [
     '--quiet',

@@ -48,8 +48,6 @@ export async function makeImage(
   const { name, tag, containerfile, architectures, folder, epoch, values } = request;
   const storage = storageOf(folder);
   const image = `localhost/${name}:${tag}`;
-  // What an earlier build left under this name would stay in it.
-  await tool('buildah', [...storage, 'manifest', 'rm', image]).catch(() => {});
   const given = Object.entries(values).flatMap(([key, value]) => ['--build-arg', `${key}=${value}`]);
   for (const architecture of architectures)
     await tool('buildah', [
@@ -67,6 +65,11 @@ export async function makeImage(
   const file = join(folder, `${name}.oci.tar`);
   await archive(tool, layoutFolder, file, epoch);
   return { folder: layoutFolder, archive: file, ...readLayout(layoutFolder) };
+}
+
+/** Takes away what earlier builds left: a manifest would keep their images beside the new ones. */
+export async function emptyStorage(tool: Tool, folder: string): Promise<void> {
+  await tool('buildah', [...storageOf(folder), 'rmi', '--all', '--force']);
 }
 
 /** Where buildah and podman keep what they made: nothing of this machine's own images is touched. */

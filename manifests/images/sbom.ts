@@ -88,7 +88,7 @@ function debianPackages({ content }: Described, others: Record<string, string>):
   if (release === undefined) throw new Error('usr/lib/os-release of base-files names no VERSION_ID');
   return content.debian.map(({ name, version, architecture, source, sha256 }) => {
     const copyright = readFileSync(join(content.folder, 'usr/share/doc', name, 'copyright'), 'utf8');
-    const licence = parseCopyright(copyright);
+    const licence = parseCopyright(copyright, source.name);
     Object.assign(others, licence.others);
     const upstream = encodeURIComponent(`${source.name}@${source.version}`);
     return {

@@ -1,16 +1,20 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, afterEach, before, describe, it } from 'mocha';
-import { start } from 'node-tpm2/run';
+import { run, start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { askForRules } from '../../../agent/netfilter/client.ts';
+import { readLayout } from '../../../manifests/images/oci-image.ts';
 import type { ContainerRunner, RunningContainer, Started } from './container-runner.ts';
 import { Podman } from './podman.ts';
 import type { PodContainer } from './rendered-pods.ts';
 import { nodeName, Site } from './site.ts';
+import { checkSpdx } from './spdx-document.ts';
+import { Unshared } from './unshared.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const built = z.object({
@@ -29,138 +33,226 @@ const built = z.object({
 });
 type Built = z.infer<typeof built>['images'];
 
-describe('the images, run as the chart runs them', function () {
-  this.timeout(600_000);
-  let images: Built;
-  let runner: ContainerRunner;
-  let site: Site;
-  const running: Record<string, RunningContainer> = {};
-  before(async () => {
-    images = await build();
-    runner = await openRunner(images);
-    console.log(`      ${runner.way}`);
-    site = await Site.open();
-  });
-  afterEach(async function () {
-    if (this.currentTest?.state !== 'failed') return;
-    for (const [name, one] of Object.entries(running))
-      console.log(`${name}: ${(await one.log()).slice(-3000)}`);
-  });
-  after(async () => {
-    await runner?.[Symbol.asyncDispose]();
-    await site?.[Symbol.asyncDispose]();
-  });
+let building: Promise<Built> | undefined;
+/** Once for all tests of this file. */
+const images = () => {
+  building ??= build();
+  return building;
+};
 
-  const begin = async (container: PodContainer | undefined, started: Started) => {
-    assert.ok(container !== undefined);
-    const begun = await runner.start(container, started);
-    running[container.name] = begun;
-    return begun;
-  };
-  const agentPod = (name: string, more: Partial<Started> = {}) =>
-    begin(site.agent.containers[name], { volumes: site.agentVolumes, ...more });
+for (const [way, open] of [
+  ['podman', openPodman],
+  ['unshare', openUnshared],
+] as const)
+  describe(`the images, run by ${way} as the chart runs them`, function () {
+    this.timeout(600_000);
+    let runner: ContainerRunner;
+    let site: Site;
+    const running: Record<string, RunningContainer> = {};
+    before(async function () {
+      const opened = await open(await images());
+      if (typeof opened === 'string') {
+        console.log(`      not here: ${opened}`);
+        return this.skip();
+      }
+      runner = opened;
+      console.log(`      by ${runner.way}`);
+      site = await Site.open();
+    });
+    afterEach(async function () {
+      if (this.currentTest?.state !== 'failed') return;
+      for (const [name, one] of Object.entries(running))
+        console.log(`${name}: ${(await one.log()).slice(-3000)}`);
+    });
+    after(async () => {
+      await runner?.[Symbol.asyncDispose]();
+      await site?.[Symbol.asyncDispose]();
+    });
 
-  let ports: { readonly agents: number; readonly api: number; readonly metrics: number };
-  it('starts the server on a volume with fsGroup, which becomes ready and writes its authority for agents', async () => {
-    const { server: container } = site.server.containers;
-    assert.ok(container !== undefined);
-    const account = {
-      volume: 'account',
-      path: '/var/run/secrets/kubernetes.io/serviceaccount',
-      readOnly: true,
+    const begin = async (container: PodContainer | undefined, started: Started) => {
+      assert.ok(container !== undefined);
+      const begun = await runner.start(container, started);
+      running[container.name] = begun;
+      return begun;
     };
-    const { hostname, port } = new URL(site.api.url);
-    const server = await begin(
-      { ...container, mounts: [...container.mounts, account] },
-      {
-        volumes: site.serverVolumes,
-        // Ports that are free here, in place of those of a pod's own address.
-        env: {
-          ...{ ASSAY_AGENT_PORT: '0', ASSAY_API_PORT: '0', ASSAY_METRICS_PORT: '0' },
-          ...{ ASSAY_MARKS_OWN_NODE: 'node-0', ASSAY_ENDORSEMENT_ROOTS: '/etc/assay/roots' },
-          ...{ KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port },
-        },
-      },
-    );
-    ports = await portsOf(server);
-    await until(async () => (await fetch(`http://127.0.0.1:${ports.metrics}/readyz`)).ok, server);
-    await site.projectAuthority();
-    const { mode, uid } = await stat(join(site.serverVolumes.state ?? '', 'state'));
-    assert.deepEqual([mode & 0o077, uid], [0, 65532]);
-    assert.deepEqual(await capabilitiesOf(server), ['0000000000000000', '1']);
-  });
+    const agentPod = (name: string, more: Partial<Started> = {}) =>
+      begin(site.agent.containers[name], { volumes: site.agentVolumes, ...more });
 
-  it('prepares the folders of the agent’s pod by a container without any capability', async () => {
-    const container = await agentPod('state');
-    assert.equal(await container.ended(), 0, await container.log());
-    for (const name of ['agent-state', 'sockets']) {
-      const { mode, uid, gid } = await stat(site.path(name));
-      assert.deepEqual([mode & 0o7777, uid, gid], [0o1770, 0, 0], name);
+    let ports: { readonly agents: number; readonly api: number; readonly metrics: number };
+    it('starts the server on a volume with fsGroup, which becomes ready and writes its authority for agents', async () => {
+      const { server: container } = site.server.containers;
+      assert.ok(container !== undefined);
+      const account = {
+        volume: 'account',
+        path: '/var/run/secrets/kubernetes.io/serviceaccount',
+        readOnly: true,
+      };
+      const { hostname, port } = new URL(site.api.url);
+      const server = await begin(
+        { ...container, mounts: [...container.mounts, account] },
+        {
+          volumes: site.serverVolumes,
+          // Ports that are free here, in place of those of a pod's own address.
+          env: {
+            ...{ ASSAY_AGENT_PORT: '0', ASSAY_API_PORT: '0', ASSAY_METRICS_PORT: '0' },
+            ...{ ASSAY_MARKS_OWN_NODE: 'node-0', ASSAY_ENDORSEMENT_ROOTS: '/etc/assay/roots' },
+            ...{ KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port },
+          },
+        },
+      );
+      ports = await portsOf(server);
+      await until(async () => (await fetch(`http://127.0.0.1:${ports.metrics}/readyz`)).ok, server);
+      await site.projectAuthority();
+      const { mode, uid } = await stat(join(site.serverVolumes.state ?? '', 'state'));
+      assert.deepEqual([mode & 0o077, uid], [0, 65532]);
+      assert.deepEqual(await capabilitiesOf(server), ['0000000000000000', '1']);
+    });
+
+    it('prepares the folders of the agent’s pod by a container without any capability', async () => {
+      const container = await agentPod('state');
+      assert.equal(await container.ended(), 0, await container.log());
+      for (const name of ['agent-state', 'sockets']) {
+        const { mode, uid, gid } = await stat(site.path(name));
+        assert.deepEqual([mode & 0o7777, uid, gid], [0o1770, 0, 0], name);
+      }
+    });
+
+    it('reads the rules of a firewall in its network by NET_ADMIN alone, as a host’s iptables prints them', async () => {
+      const { network } = site.machine;
+      assert.ok(network !== null && typeof network !== 'string', String(network));
+      const rule = ['-p', 'ospf', '-m', 'comment', '--comment', 'of a host', '-j', 'DROP'];
+      await network.run('iptables-nft', ['-A', 'FORWARD', ...rule]);
+      const holder = network.inside('true').find((argument) => /^\d+$/.test(argument));
+      const netfilter = await agentPod('netfilter', { network: `/proc/${holder}/ns/net` });
+      const socket = site.path('sockets', 'netfilter', 'netfilter.sock');
+      await until(async () => (await stat(socket)).isSocket(), netfilter);
+      const rules = (await askForRules(socket, AbortSignal.timeout(30_000))).toString('utf8');
+      assert.match(rules, /10250/);
+      const onHost = (await network.run('iptables-nft-save', []))
+        .split('\n')
+        .find((line) => line.includes('of a host'));
+      assert.ok(
+        onHost !== undefined && rules.includes(JSON.stringify(onHost).slice(1, -1)),
+        `${onHost} is not in ${rules}`,
+      );
+      // Bit 12 is CAP_NET_ADMIN.
+      assert.deepEqual(await capabilitiesOf(netfilter), ['0000000000001000', '1']);
+    });
+
+    it('holds the TPM in a container of its own, which tells that it lives', async () => {
+      const socket = site.machine.tpm.socket.split('/').at(-1);
+      const env = { ASSAY_TPM_BROKER_TCTI: `swtpm:path=/host/dev/${socket}` };
+      const broker = await agentPod('tpm-broker', { env });
+      await until(() => isHealthy('tpm-broker'), broker);
+    });
+
+    it('has the node trusted: user 65532, group 0, no capability, over TLS, by the broker and a token of the cluster', async () => {
+      const env = { ASSAY_AGENT_NODE: nodeName, ASSAY_AGENT_SERVERS: `127.0.0.1:${ports.agents}` };
+      const agent = await agentPod('agent', { env });
+      await until(async () => (await shown()).state === 'trusted', agent, 120_000);
+      assert.equal((await shown()).aspects.identity?.status, 'affirming');
+      assert.deepEqual(await capabilitiesOf(agent), ['0000000000000000', '1']);
+      assert.match(await agent.status(), /^Uid:\t65532\t65532.*\nGid:\t0\t0/m);
+    });
+
+    it('answers each exec probe of the chart, and is ready', async () => {
+      for (const name of ['agent', 'netfilter', 'tpm-broker'])
+        assert.equal(await isHealthy(name), true, `${name} is not healthy`);
+      await until(() => succeeds(running.agent, ['assay-agent', 'health', '--ready']), running.agent);
+    });
+
+    it('can write nowhere but where the chart has volumes', async () => {
+      const tried = ['/tmp/x', '/etc/x', '/usr/lib/assay/x', '/var/lib/x', '/x'];
+      const program = `for (const path of ${JSON.stringify(tried)}) try { fs.writeFileSync(path, ''); console.log(path); } catch {}`;
+      for (const name of ['agent', 'netfilter', 'server'])
+        assert.equal(await running[name]?.exec(['node', '-e', program]), '', name);
+    });
+
+    async function shown(): Promise<z.infer<typeof shownNode>> {
+      const argv = ['assay', 'get', 'nodes', nodeName, '-o', 'json'];
+      const env = { ASSAY_SERVER: `https://localhost:${ports.api}` };
+      return shownNode.parse(JSON.parse((await running.server?.exec(argv, env)) ?? ''));
+    }
+
+    async function isHealthy(name: string): Promise<boolean> {
+      const command = site.agent.containers[name]?.health;
+      assert.ok(command !== null && command !== undefined, `${name} has no exec probe`);
+      return succeeds(running[name], command);
     }
   });
 
-  it('reads the rules of a firewall in its network by NET_ADMIN alone, as a host’s iptables prints them', async () => {
-    const { network } = site.machine;
-    assert.ok(network !== null && typeof network !== 'string', String(network));
-    const rule = ['-p', 'ospf', '-m', 'comment', '--comment', 'of a host', '-j', 'DROP'];
-    await network.run('iptables-nft', ['-A', 'FORWARD', ...rule]);
-    const holder = network.inside('true').find((argument) => /^\d+$/.test(argument));
-    const netfilter = await agentPod('netfilter', { network: `/proc/${holder}/ns/net` });
-    const socket = site.path('sockets', 'netfilter', 'netfilter.sock');
-    await until(async () => (await stat(socket)).isSocket(), netfilter);
-    const rules = (await askForRules(socket, AbortSignal.timeout(30_000))).toString('utf8');
-    assert.match(rules, /10250/);
-    const onHost = (await network.run('iptables-nft-save', []))
-      .split('\n')
-      .find((line) => line.includes('of a host'));
-    assert.ok(
-      onHost !== undefined && rules.includes(JSON.stringify(onHost).slice(1, -1)),
-      `${onHost} is not in ${rules}`,
-    );
-    // Bit 12 is CAP_NET_ADMIN.
-    assert.deepEqual(await capabilitiesOf(netfilter), ['0000000000001000', '1']);
+describe('the images that were built', function () {
+  this.timeout(600_000);
+
+  it('are for two architectures, each in the index of its layout, and hold what their SBOM says', async () => {
+    for (const { name, layout, digest, architectures } of await images()) {
+      assert.deepEqual(Object.keys(architectures).sort(), ['amd64', 'arm64'], name);
+      assert.equal(readLayout(layout).digest, digest);
+      for (const [architecture, { sbom, rootFileSystem, digest: own }] of Object.entries(architectures)) {
+        assert.equal(readLayout(layout).manifests[architecture], own);
+        const { packages } = checkSpdx(JSON.parse(await readFile(sbom, 'utf8')));
+        const installed = (await readFile(join(rootFileSystem, 'var/lib/dpkg/status'), 'utf8')).match(
+          /^Package: .*$/gm,
+        );
+        const named = packages.filter(({ SPDXID }) => SPDXID.startsWith('SPDXRef-deb-'));
+        assert.equal(named.length, installed?.length);
+        assert.ok(named.length > 8);
+      }
+    }
   });
 
-  it('holds the TPM in a container of its own, which tells that it lives', async () => {
-    const socket = site.machine.tpm.socket.split('/').at(-1);
-    const env = { ASSAY_TPM_BROKER_TCTI: `swtpm:path=/host/dev/${socket}` };
-    const broker = await agentPod('tpm-broker', { env });
-    await until(() => isHealthy('tpm-broker'), broker);
+  it('have no shell, no package manager, no file of another user, and none that gives its owner’s rights', async () => {
+    for (const { architectures } of await images())
+      for (const { rootFileSystem } of Object.values(architectures)) {
+        const find = (...args: readonly string[]) =>
+          run('find', [rootFileSystem, ...args], { timeoutMs: 60_000, maxOutputBytes: 1 << 20 });
+        const programs = ['sh', 'bash', 'dash', 'busybox', 'apt', 'apt-get', 'dpkg', 'npm', 'perl'];
+        const named = programs.flatMap((name) => ['-o', '-name', name]).slice(1);
+        const wrong = await find(
+          '-not',
+          '-type',
+          'd',
+          '(',
+          ...named,
+          '-o',
+          '-perm',
+          '/6000',
+          '-o',
+          '-not',
+          '-uid',
+          '0',
+          ')',
+          '-print',
+        );
+        assert.equal(wrong.stdout.toString('utf8'), '');
+      }
   });
 
-  it('has the node trusted: user 65532, group 0, no capability, over TLS, by the broker and a token of the cluster', async () => {
-    const env = { ASSAY_AGENT_NODE: nodeName, ASSAY_AGENT_SERVERS: `127.0.0.1:${ports.agents}` };
-    const agent = await agentPod('agent', { env });
-    await until(async () => (await shown()).state === 'trusted', agent, 120_000);
-    assert.equal((await shown()).aspects.identity?.status, 'affirming');
-    assert.deepEqual(await capabilitiesOf(agent), ['0000000000000000', '1']);
-    assert.match(await statusOf(agent), /^Uid:\t65532\t65532.*\nGid:\t0\t0/m);
+  it('are not built without a network, and the build says what could not be fetched', async function () {
+    if (process.getuid?.() !== 0) this.skip();
+    const out = await mkdtemp(join(tmpdir(), 'assay-offline-'));
+    try {
+      const child = start(
+        'unshare',
+        ['--net', '--', process.execPath, join(root, 'manifests/images/main.ts'), '--out', out],
+        { env: { HOME: process.env.HOME ?? '/' }, stdio: ['ignore', 'ignore', 'pipe'] },
+      );
+      let said = '';
+      child.stderr?.setEncoding('utf8').on('data', (part: string) => {
+        said += part;
+      });
+      const [code] = await once(child, 'close');
+      assert.equal(code, 1);
+      assert.match(said, /the index of Debian \w+ \(amd64\) could not be fetched/);
+    } finally {
+      await rm(out, { recursive: true, force: true });
+    }
   });
 
-  it('answers each exec probe of the chart, and is ready', async () => {
-    for (const name of ['agent', 'netfilter', 'tpm-broker'])
-      assert.equal(await isHealthy(name), true, `${name} is not healthy`);
-    await until(() => succeeds(running.agent, ['assay-agent', 'health', '--ready']), running.agent);
+  it('have the same digests when they are built again', async () => {
+    const digests = (built: Built) => built.map(({ name, digest }) => [name, digest]);
+    assert.deepEqual(digests(await build()), digests(await images()));
   });
-
-  it('can write nowhere but where the chart has volumes', async () => {
-    const tried = ['/tmp/x', '/etc/x', '/usr/lib/assay/x', '/var/lib/x', '/x'];
-    const program = `for (const path of ${JSON.stringify(tried)}) try { fs.writeFileSync(path, ''); console.log(path); } catch {}`;
-    for (const name of ['agent', 'netfilter', 'server'])
-      assert.equal(await running[name]?.exec(['node', '-e', program]), '', name);
-  });
-
-  async function shown(): Promise<z.infer<typeof shownNode>> {
-    const argv = ['assay', 'get', 'nodes', nodeName, '-o', 'json'];
-    const env = { ASSAY_SERVER: `https://localhost:${ports.api}` };
-    return shownNode.parse(JSON.parse((await running.server?.exec(argv, env)) ?? ''));
-  }
-
-  async function isHealthy(name: string): Promise<boolean> {
-    const command = site.agent.containers[name]?.health;
-    assert.ok(command !== null && command !== undefined, `${name} has no exec probe`);
-    return succeeds(running[name], command);
-  }
 });
 
 const shownNode = z.looseObject({
@@ -187,20 +279,27 @@ async function capabilitiesOf(container: RunningContainer): Promise<readonly (st
   return [/^CapEff:\t(\S+)$/m, /^NoNewPrivs:\t(\S+)$/m].map((wanted) => wanted.exec(status)?.[1]);
 }
 
-async function statusOf(container: RunningContainer): Promise<string> {
-  return container.status();
+/** @returns why not, where this machine runs no container */
+async function openPodman(built: Built): Promise<ContainerRunner | string> {
+  const nameOf = (name: string) => `localhost/${name}:${imageOf(built, name).tag}`;
+  return Podman.open(join(root, 'images'), { agent: nameOf('assay-agent'), server: nameOf('assay-server') });
 }
 
-async function openRunner(images: Built): Promise<ContainerRunner> {
-  const nameOf = (name: string) => {
-    const image = images.find((one) => one.name === name);
-    assert.ok(image !== undefined);
-    return `localhost/${name}:${image.tag}`;
+async function openUnshared(built: Built): Promise<ContainerRunner | string> {
+  if (process.getuid?.() !== 0) return 'it needs root';
+  const own = process.arch === 'x64' ? 'amd64' : process.arch;
+  const rootOf = (name: string) => {
+    const architecture = imageOf(built, name).architectures[own];
+    assert.ok(architecture !== undefined, `there is no image for ${own}`);
+    return architecture.rootFileSystem;
   };
-  const names = { agent: nameOf('assay-agent'), server: nameOf('assay-server') };
-  const podman = await Podman.open(join(root, 'images'), names);
-  if (typeof podman !== 'string') return podman;
-  throw new Error(podman);
+  return new Unshared({ agent: rootOf('assay-agent'), server: rootOf('assay-server') });
+}
+
+function imageOf(built: Built, name: string): Built[number] {
+  const image = built.find((one) => one.name === name);
+  assert.ok(image !== undefined, `${name} was not built`);
+  return image;
 }
 
 /** As `npm run images` does it. */

@@ -25,23 +25,23 @@ describe('a copyright file of Debian', () => {
     [
       'one with an exception',
       'License: GPL-2+ with Libtool exception\n',
-      'LicenseRef-Debian-GPL-2-with-Libtool-exception',
+      'LicenseRef-Debian-one-GPL-2-with-Libtool-exception',
     ],
-    ['one that no list has', 'License: TCG\n', 'LicenseRef-Debian-TCG'],
-    ['a version that there is not', 'License: GPL-7\n', 'LicenseRef-Debian-GPL-7'],
+    ['one that no list has', 'License: TCG\n', 'LicenseRef-Debian-one-TCG'],
+    ['a version that there is not', 'License: GPL-7\n', 'LicenseRef-Debian-one-GPL-7'],
   ] as const)
     it(`names ${what} in the words of SPDX`, () => {
-      assert.equal(parseCopyright(head + text).expression, expression);
+      assert.equal(parseCopyright(head + text, 'one').expression, expression);
     });
 
   it('brings the text of a licence that SPDX has no word for', () => {
-    const { others } = parseCopyright(`${head}License: TCG\n Redistribution is\n .\n permitted.\n`);
-    assert.deepEqual(others, { 'LicenseRef-Debian-TCG': 'Redistribution is\n\npermitted.' });
+    const { others } = parseCopyright(`${head}License: TCG\n Redistribution is\n .\n permitted.\n`, 'two');
+    assert.deepEqual(others, { 'LicenseRef-Debian-two-TCG': 'Redistribution is\n\npermitted.' });
   });
 
   it('says nothing where it is of another form', () => {
     assert.equal(
-      parseCopyright('This package was made by hand.\nLicense: GPL-2\n').expression,
+      parseCopyright('This package was made by hand.\nLicense: GPL-2\n', 'one').expression,
       'NOASSERTION',
     );
   });
@@ -104,7 +104,7 @@ describe('the SBOM of an image', () => {
       'pkg:deb/debian/libtss2-esys-3.0.2-0t64@1%3A4.1.3-1.2?arch=arm64&distro=debian-13&upstream=tpm2-tss%404.1.3-1',
       'built from tpm2-tss 4.1.3-1',
       'd'.repeat(64),
-      'BSD-2-Clause AND LicenseRef-Debian-TCG',
+      'BSD-2-Clause AND LicenseRef-Debian-tpm2-tss-TCG',
       'pkg:npm/%40scope/one@1.2.3',
       '07'.repeat(64),
       'cpe:2.3:a:nodejs:node.js:26.10.0:*:*:*:*:*:*:*',
