@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
@@ -135,6 +135,25 @@ describe('manifests of a cluster', () => {
     );
     assert.deepEqual(at(term, 'matchExpressions'), [{ key: trustedLabel, operator: 'In', values: ['true'] }]);
     assert.equal(at(demands, 'spec', 'template', 'spec', 'tolerations'), undefined);
+  });
+
+  it('start each Node as the unit of a host does', () => {
+    for (const [unit, file, container] of [
+      ['assay-server', 'server/statefulset.yaml', 'server'],
+      ['assay-tpm-broker', 'agent/daemonset.yaml', 'tpm-broker'],
+      ['assay-netfilter', 'agent/daemonset.yaml', 'netfilter'],
+      ['assay-agent', 'agent/daemonset.yaml', 'agent'],
+    ] as const) {
+      const text = readFileSync(join(root, 'manifests/host', `${unit}.service`), 'utf8');
+      const [, ofUnit] = /^Environment="NODE_OPTIONS=(.*)"$/m.exec(text) ?? [];
+      const [workload] = objectsOf(file);
+      const found = listAt(workload, 'spec', 'template', 'spec', 'containers').find(
+        (one) => textAt(one, 'name') === container,
+      );
+      const variable = listAt(found, 'env').find((one) => textAt(one, 'name') === 'NODE_OPTIONS');
+      assert.ok(found !== undefined, container);
+      assert.equal(textAt(variable, 'value'), ofUnit, container);
+    }
   });
 
   it('fail closed, and deny', () => {

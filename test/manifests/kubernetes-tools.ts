@@ -17,7 +17,7 @@ const programs = new Map(
 const withinMs = 60_000;
 
 /** What a program said, whole, that ended with a fault. */
-export class Refused extends Error {
+class Refused extends Error {
   override readonly name = 'Refused';
 }
 

@@ -2,11 +2,11 @@ import {
   at,
   isEqual,
   isObject,
-  type Json,
   type JsonObject,
   listAt,
   textAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
+import { podLabelsOf, selectorOf, selects } from './selectors.ts';
 
 /**
  * Why a cluster that has `before` could not become `after` by an upgrade, or would lose something by it: what the API does not let
@@ -121,27 +121,16 @@ function mustStay(object: JsonObject): boolean {
 
 /** Until the last pod is replaced, those of before and of after are to be found by one selector. */
 function faultsOfSelector(next: JsonObject, before: readonly JsonObject[]): readonly string[] {
-  const selector = labelsThatSelect(next);
-  if (selector === null) return [];
-  const pods = before.filter(
+  const selector = selectorOf(next);
+  // It selects Services, which are replaced at once.
+  if (selector === null || textAt(next, 'kind') === 'ServiceMonitor') return [];
+  const inReach = before.filter(
     (one) => textAt(one, 'metadata', 'namespace') === textAt(next, 'metadata', 'namespace'),
   );
-  const isFound = pods.some((one) => {
-    const labels = at(one, 'spec', 'template', 'metadata', 'labels');
-    return isObject(labels) && Object.entries(selector).every(([name, value]) => labels[name] === value);
-  });
+  const isFound = inReach.some(
+    (one) => podLabelsOf(one) !== undefined && selects(selector, podLabelsOf(one)),
+  );
   return isFound ? [] : ['its selector finds no pod of before'];
-}
-
-function labelsThatSelect(object: JsonObject): JsonObject | null {
-  const paths: Readonly<Record<string, readonly string[]>> = {
-    Service: ['spec', 'selector'],
-    NetworkPolicy: ['spec', 'podSelector', 'matchLabels'],
-    PodDisruptionBudget: ['spec', 'selector', 'matchLabels'],
-  };
-  const path = paths[textAt(object, 'kind') ?? ''];
-  const found: Json | undefined = path === undefined ? undefined : at(object, ...path);
-  return isObject(found) ? found : null;
 }
 
 /** A hook is deleted and made again by Helm. */
