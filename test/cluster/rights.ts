@@ -26,12 +26,8 @@ export const rights: readonly (readonly [
       'get,list pods',
       'get,list daemonsets.apps',
       'get namespaces called kube-system',
-<<<<<<< HEAD
-      'get,create,update configmaps in assay',
-=======
       'create configmaps in assay',
       'get,update configmaps in assay called assay-audit-checkpoint',
->>>>>>> chart
       'get,update configmaps in assay-agents called assay-authority',
       'create leases.coordination.k8s.io in assay',
       'get,update leases.coordination.k8s.io in assay called assay-server',
@@ -46,10 +42,7 @@ export const rights: readonly (readonly [
       'create pods/eviction in default',
       'get,list secrets in assay',
       'get,create configmaps in default',
-<<<<<<< HEAD
-=======
       'get,update,patch,delete configmaps in assay called assay-server',
->>>>>>> chart
       'get,create,update configmaps in assay-agents',
       'patch,delete configmaps in assay-agents called assay-authority',
       'get,update leases.coordination.k8s.io in kube-node-lease called node-1',
