@@ -6,11 +6,12 @@ import {
   listAt,
   textAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
+import { narrowed } from './narrowed-schema.ts';
 import { podLabelsOf, selectorOf, selects } from './selectors.ts';
 
 /**
  * Why a cluster that has `before` could not become `after` by an upgrade, or would lose something by it: what the API does not let
- * change, selectors that no longer find the pods of before, versions of resources that are gone, objects that must stay.
+ * change, selectors that no longer find the pods of before, versions of resources that are gone or take less, objects that must stay.
  */
 export function obstaclesOf(before: readonly JsonObject[], after: readonly JsonObject[]): readonly string[] {
   return before
@@ -94,7 +95,8 @@ function faultsOfVersions(old: JsonObject, next: JsonObject): readonly string[] 
       return [`version ${name} must be served`];
     if (at(version, 'storage') === true && at(now, 'storage') !== true)
       return [`version ${name} must stay the one that is stored`];
-    return [];
+    const schema = ['schema', 'openAPIV3Schema'];
+    return narrowed(at(version, ...schema), at(now, ...schema), `version ${name}`);
   });
 }
 
