@@ -7,6 +7,7 @@ import {
   textAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
 import { containersOf, podOf } from './pod-security.ts';
+import { podLabelsOf, selectorOf, selects } from './selectors.ts';
 import { titleOf } from './upgrade.ts';
 
 interface Relations {
@@ -42,7 +43,7 @@ function faultsOfPods(object: JsonObject): readonly string[] {
   const mounted = containersOf(pod).flatMap(({ container }) =>
     listAt(container, 'volumeMounts').map((mount) => textAt(mount, 'name')),
   );
-  const labels = labelsOf(object);
+  const labels = podLabelsOf(object);
   const wanted = at(object, 'spec', 'selector', 'matchLabels');
   const ports = portsOf(pod);
   const asked = containersOf(pod).flatMap(({ container }) =>
@@ -66,17 +67,9 @@ function faultsOfPods(object: JsonObject): readonly string[] {
 }
 
 function faultsOfSelector(object: JsonObject, all: readonly JsonObject[]): readonly string[] {
-  const paths: Readonly<Record<string, readonly string[]>> = {
-    Service: ['spec', 'selector'],
-    NetworkPolicy: ['spec', 'podSelector', 'matchLabels'],
-    PodDisruptionBudget: ['spec', 'selector', 'matchLabels'],
-    PodMonitor: ['spec', 'selector', 'matchLabels'],
-    ServiceMonitor: ['spec', 'selector', 'matchLabels'],
-  };
   const kind = textAt(object, 'kind') ?? '';
-  const path = paths[kind];
-  if (path === undefined) return [];
-  const selector = at(object, ...path);
+  const selector = selectorOf(object);
+  if (selector === null) return [];
   const namespaces = listAt(object, 'spec', 'namespaceSelector', 'matchNames');
   const own = textAt(object, 'metadata', 'namespace') ?? '';
   const inReach = all.filter((one) =>
@@ -95,9 +88,7 @@ function faultsOfSelector(object: JsonObject, all: readonly JsonObject[]): reado
       .filter((port) => !names.includes(port))
       .map((port) => `no Service that it selects has the port ${port}`);
   }
-  const pods = inReach.filter(
-    (one) => podOf(one) !== null && isObject(selector) && selects(selector, labelsOf(one)),
-  );
+  const pods = inReach.filter((one) => podOf(one) !== null && selects(selector, podLabelsOf(one)));
   if (pods.length === 0) return ['its selector finds no pod'];
   const kinds = new Set(pods.map((one) => textAt(one, 'kind')));
   const faults = kinds.size > 1 ? [`its selector finds pods of ${[...kinds].join(' and ')}`] : [];
@@ -198,16 +189,6 @@ function namedByPod(pod: JsonObject, namespace: string): readonly string[] {
 
 function has(all: readonly JsonObject[], title: string): boolean {
   return all.some((one) => titleOf(one) === title);
-}
-
-function labelsOf(object: JsonObject): Json | undefined {
-  return textAt(object, 'kind') === 'Pod'
-    ? at(object, 'metadata', 'labels')
-    : at(object, 'spec', 'template', 'metadata', 'labels');
-}
-
-function selects(selector: JsonObject, labels: Json | undefined): boolean {
-  return Object.entries(selector).every(([name, value]) => at(labels, name) === value);
 }
 
 /** By name and by number. */

@@ -2,15 +2,16 @@ import {
   at,
   isEqual,
   isObject,
-  type Json,
   type JsonObject,
   listAt,
   textAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
+import { narrowed } from './narrowed-schema.ts';
+import { podLabelsOf, selectorOf, selects } from './selectors.ts';
 
 /**
  * Why a cluster that has `before` could not become `after` by an upgrade, or would lose something by it: what the API does not let
- * change, selectors that no longer find the pods of before, versions of resources that are gone, objects that must stay.
+ * change, selectors that no longer find the pods of before, versions of resources that are gone or take less, objects that must stay.
  */
 export function obstaclesOf(before: readonly JsonObject[], after: readonly JsonObject[]): readonly string[] {
   return before
@@ -94,7 +95,8 @@ function faultsOfVersions(old: JsonObject, next: JsonObject): readonly string[] 
       return [`version ${name} must be served`];
     if (at(version, 'storage') === true && at(now, 'storage') !== true)
       return [`version ${name} must stay the one that is stored`];
-    return [];
+    const schema = ['schema', 'openAPIV3Schema'];
+    return narrowed(at(version, ...schema), at(now, ...schema), `version ${name}`);
   });
 }
 
@@ -121,27 +123,16 @@ function mustStay(object: JsonObject): boolean {
 
 /** Until the last pod is replaced, those of before and of after are to be found by one selector. */
 function faultsOfSelector(next: JsonObject, before: readonly JsonObject[]): readonly string[] {
-  const selector = labelsThatSelect(next);
-  if (selector === null) return [];
-  const pods = before.filter(
+  const selector = selectorOf(next);
+  // It selects Services, which are replaced at once.
+  if (selector === null || textAt(next, 'kind') === 'ServiceMonitor') return [];
+  const inReach = before.filter(
     (one) => textAt(one, 'metadata', 'namespace') === textAt(next, 'metadata', 'namespace'),
   );
-  const isFound = pods.some((one) => {
-    const labels = at(one, 'spec', 'template', 'metadata', 'labels');
-    return isObject(labels) && Object.entries(selector).every(([name, value]) => labels[name] === value);
-  });
+  const isFound = inReach.some(
+    (one) => podLabelsOf(one) !== undefined && selects(selector, podLabelsOf(one)),
+  );
   return isFound ? [] : ['its selector finds no pod of before'];
-}
-
-function labelsThatSelect(object: JsonObject): JsonObject | null {
-  const paths: Readonly<Record<string, readonly string[]>> = {
-    Service: ['spec', 'selector'],
-    NetworkPolicy: ['spec', 'podSelector', 'matchLabels'],
-    PodDisruptionBudget: ['spec', 'selector', 'matchLabels'],
-  };
-  const path = paths[textAt(object, 'kind') ?? ''];
-  const found: Json | undefined = path === undefined ? undefined : at(object, ...path);
-  return isObject(found) ? found : null;
 }
 
 /** A hook is deleted and made again by Helm. */

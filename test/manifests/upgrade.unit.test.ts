@@ -46,12 +46,43 @@ const before: readonly JsonObject[] = [
       scope: 'Cluster',
       names: { kind: 'A', plural: 'as' },
       versions: [
-        { name: 'v1', served: true, storage: false },
+        {
+          name: 'v1',
+          served: true,
+          storage: false,
+          schema: {
+            openAPIV3Schema: {
+              type: 'object',
+              required: ['a'],
+              properties: {
+                a: { type: 'string', maxLength: 10, enum: ['x', 'y'] },
+                b: { type: 'array', items: { type: 'integer', minimum: 1 } },
+                c: { type: 'object', additionalProperties: { type: 'string', pattern: '^a' } },
+              },
+            },
+          },
+        },
         { name: 'v2', served: true, storage: true },
       ],
     },
   }),
 ];
+
+const schemaChanges: readonly (readonly [path: readonly (string | number)[], value: Json, fault: string])[] =
+  [
+    [['properties', 'a', 'type'], 'integer', 'version v1.a.type may not change'],
+    [['required', 1], 'b', 'version v1: b may not become required'],
+    [['properties', 'a', 'enum'], ['x', 'z'], 'version v1.a.enum may only grow'],
+    [['properties', 'a', 'maxLength'], 9, 'version v1.a.maxLength may not become tighter'],
+    [['properties', 'b', 'maxItems'], 3, 'version v1.b.maxItems may not become tighter'],
+    [['properties', 'b', 'items', 'minimum'], 2, 'version v1.b.items.minimum may not become tighter'],
+    [['properties', 'b'], null, 'version v1.b must stay'],
+    [
+      ['properties', 'c', 'additionalProperties', 'pattern'],
+      '^b',
+      'version v1.c.additionalProperties.pattern may not become tighter',
+    ],
+  ];
 
 describe('what stands in the way of an upgrade', () => {
   it('is nothing where nothing changed', () => assert.deepEqual(obstaclesOf(before, before), []));
@@ -63,6 +94,11 @@ describe('what stands in the way of an upgrade', () => {
     ['Job n/hook', ['spec', 'template', 'spec', 'containers', 0, 'image'], 'a:2'],
     ['ClusterRoleBinding n/a', ['subjects'], [{ name: 'b' }]],
     ['ConfigMap n/b', ['data'], {}],
+    [
+      'CustomResourceDefinition n/a',
+      ['spec', 'versions', 0, 'schema', 'openAPIV3Schema', 'properties', 'a'],
+      { type: 'string', maxLength: 20, enum: ['x', 'y', 'z'] },
+    ],
     ['CustomResourceDefinition n/a', ['spec', 'versions', 2], { name: 'v3', served: true, storage: false }],
   ];
   for (const [title, path, value] of allowed)
@@ -133,6 +169,15 @@ describe('what stands in the way of an upgrade', () => {
       'version v2 must stay the one that is stored',
     ],
     ['ValidatingAdmissionPolicy n/a', ['metadata', 'annotations'], {}, 'must be kept by Helm, as before'],
+    ...schemaChanges.map(
+      ([path, value, fault]) =>
+        [
+          'CustomResourceDefinition n/a',
+          ['spec', 'versions', 0, 'schema', 'openAPIV3Schema', ...path],
+          value,
+          fault,
+        ] as const,
+    ),
   ];
   for (const [title, path, value, fault] of forbidden)
     it(`is a change of ${path.join('.')} in ${title}`, () => {

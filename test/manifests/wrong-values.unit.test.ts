@@ -25,6 +25,7 @@ const free = [
     'server.service.annotations',
   ],
   ...['server.serviceAccountAnnotations', 'server.topologySpreadConstraints[0]'],
+  ...['monitoring.labels', 'monitoring.dashboard.labels', 'monitoring.dashboard.annotations'],
 ];
 
 describe('the chart', function () {
