@@ -15,8 +15,8 @@ export interface PresenceFigures {
   /** Nodes that are gone and not archived. */
   readonly gone: number;
   readonly doubt: PresenceDoubt | null;
-  /** Names of Nodes of the cluster under which no TPM is enrolled. */
-  readonly unenrolled: readonly string[];
+  /** Names of Nodes of the cluster under which no TPM is enrolled. It looks at all of them. */
+  readonly unenrolled: () => readonly string[];
 }
 
 /** A node of which the cluster has or had a Node. */
@@ -114,7 +114,7 @@ export class Presence {
   figures(): PresenceFigures {
     let gone = 0;
     for (const { goneAt } of this.#known.values()) if (goneAt !== null) gone += 1;
-    return { gone, doubt: this.#doubt, unenrolled: this.#unenrolled() };
+    return { gone, doubt: this.#doubt, unenrolled: () => this.#unenrolled() };
   }
 
   #unenrolled(): string[] {

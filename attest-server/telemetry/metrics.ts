@@ -199,7 +199,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   let presence: Parameters<Metrics['presence']>[0] = () => ({
     gone: 0,
     doubt: null,
-    unenrolled: [],
+    unenrolled: () => [],
   });
   new Gauge({
     name: 'assay_nodes_gone',
@@ -290,7 +290,9 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
       const listed = new Set(views.map(({ name }) => name));
-      const unproven = presence().unenrolled.filter((name) => !listed.has(name));
+      const unproven = presence()
+        .unenrolled()
+        .filter((name) => !listed.has(name));
       withoutAgent.set(unproven.length);
       if (perNode) ofNodes = nodeSeries(views, unproven);
     },

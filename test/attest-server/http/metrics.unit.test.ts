@@ -123,7 +123,7 @@ describe('the metrics', () => {
 
   it('tell nobody of a silent node that its cluster does not have, and count it apart', async () => {
     const metrics = createMetrics({ version: '0.1.0', perNode: true });
-    metrics.presence(() => ({ gone: 3, doubt: 'own_node', unenrolled: [] }));
+    metrics.presence(() => ({ gone: 3, doubt: 'own_node', unenrolled: () => [] }));
     const absence = { missingSince: now - 60_000, goneAt: null };
     const silent = nodeView(
       statusOf('silent', verdictOf(), { expiresAt: now - 1 }),
@@ -152,7 +152,7 @@ describe('the metrics', () => {
     const unsupported = unsupportedView({ name: 'gpu-1', group: 'gpu', mode: 'observe', policy: 'p' });
     for (const perNode of [true, false]) {
       const metrics = createMetrics({ version: '0.1.0', perNode });
-      metrics.presence(() => ({ gone: 0, doubt: null, unenrolled: ['gpu-1', 'node-9'] }));
+      metrics.presence(() => ({ gone: 0, doubt: null, unenrolled: () => ['gpu-1', 'node-9'] }));
       metrics.nodeStates([trusted, unsupported]);
       const found = parseSamples(await metrics.text());
       const named = found.filter(({ name }) => name === 'assay_node_without_agent');
