@@ -19,6 +19,30 @@ import { startTestServer, type TestServer } from '../attest-server/running-serve
 import { programs } from '../programs.ts';
 import { readKeptStates } from './recording.ts';
 
+const node = z.object({
+  name: z.string(),
+  state: z.string(),
+  reasons: z.array(z.object({ code: z.string() })),
+  group: z.string(),
+  tpm: z.string().nullable(),
+  bound: z.string(),
+});
+const marked = z.object({
+  name: z.string(),
+  marks: z
+    .object({ there: z.object({ taints: z.array(z.string()), label: z.boolean() }).nullable() })
+    .nullable()
+    .optional(),
+});
+const row = z.object({
+  at: z.string(),
+  state: z.string(),
+  reason: z.string().nullable(),
+  policy: z.string(),
+});
+const reference = z.object({ name: z.string(), group: z.string(), state: z.string() });
+const token = z.object({ name: z.string(), role: z.string() });
+
 const states = readKeptStates();
 
 for (const kept of states)
@@ -225,27 +249,3 @@ describe('a database of a later version', () => {
     );
   });
 });
-
-const node = z.object({
-  name: z.string(),
-  state: z.string(),
-  reasons: z.array(z.object({ code: z.string() })),
-  group: z.string(),
-  tpm: z.string().nullable(),
-  bound: z.string(),
-});
-const marked = z.object({
-  name: z.string(),
-  marks: z
-    .object({ there: z.object({ taints: z.array(z.string()), label: z.boolean() }).nullable() })
-    .nullable()
-    .optional(),
-});
-const row = z.object({
-  at: z.string(),
-  state: z.string(),
-  reason: z.string().nullable(),
-  policy: z.string(),
-});
-const reference = z.object({ name: z.string(), group: z.string(), state: z.string() });
-const token = z.object({ name: z.string(), role: z.string() });
