@@ -176,7 +176,7 @@ for (const kept of states.filter(({ answers }) => answers['/v1/cluster']?.status
         [latch?.groups, latch?.by, latch?.at],
         [then.latch?.groups, then.latch?.by, then.latch?.at],
       );
-      const resource = site.api.store.get('/apis/assay.dev/v1alpha1/assaylatches', 'cluster')?.object;
+      const resource = site.api.store.get('assay.dev/assaylatches', 'cluster')?.object;
       assert.equal(textAt(resource ?? {}, 'spec', 'enabledAt'), then.latch?.at);
     });
 
@@ -198,8 +198,11 @@ for (const kept of states.filter(({ answers }) => answers['/v1/cluster']?.status
     it('stay on the Nodes as they were', async () => {
       assert.ok(nodes.some(({ marks }) => (marks?.there?.taints.length ?? 0) > 0));
       for (const { name, marks } of nodes) {
-        const now = marked.parse(await site.world.call('GET', `/v1/nodes/${name}`));
-        assert.deepEqual(now.marks?.there?.taints, marks?.there?.taints, name);
+        // Looked at one after the other, once the server marks here.
+        const there = await site.world.until(
+          async () => marked.parse(await site.world.call('GET', `/v1/nodes/${name}`)).marks?.there,
+        );
+        assert.deepEqual(there.taints, marks?.there?.taints, name);
       }
     });
 
