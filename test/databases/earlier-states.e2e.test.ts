@@ -19,6 +19,30 @@ import { startTestServer, type TestServer } from '../attest-server/running-serve
 import { programs } from '../programs.ts';
 import { readKeptStates } from './recording.ts';
 
+const node = z.object({
+  name: z.string(),
+  state: z.string(),
+  reasons: z.array(z.object({ code: z.string() })),
+  group: z.string(),
+  tpm: z.string().nullable(),
+  bound: z.string(),
+});
+const marked = z.object({
+  name: z.string(),
+  marks: z
+    .object({ there: z.object({ taints: z.array(z.string()), label: z.boolean() }).nullable() })
+    .nullable()
+    .optional(),
+});
+const row = z.object({
+  at: z.string(),
+  state: z.string(),
+  reason: z.string().nullable(),
+  policy: z.string(),
+});
+const reference = z.object({ name: z.string(), group: z.string(), state: z.string() });
+const token = z.object({ name: z.string(), role: z.string() });
+
 const states = readKeptStates();
 
 for (const kept of states)
@@ -152,7 +176,7 @@ for (const kept of states.filter(({ answers }) => answers['/v1/cluster']?.status
         [latch?.groups, latch?.by, latch?.at],
         [then.latch?.groups, then.latch?.by, then.latch?.at],
       );
-      const resource = site.api.store.get('/apis/assay.dev/v1alpha1/assaylatches', 'cluster')?.object;
+      const resource = site.api.store.get('assay.dev/assaylatches', 'cluster')?.object;
       assert.equal(textAt(resource ?? {}, 'spec', 'enabledAt'), then.latch?.at);
     });
 
@@ -174,8 +198,11 @@ for (const kept of states.filter(({ answers }) => answers['/v1/cluster']?.status
     it('stay on the Nodes as they were', async () => {
       assert.ok(nodes.some(({ marks }) => (marks?.there?.taints.length ?? 0) > 0));
       for (const { name, marks } of nodes) {
-        const now = marked.parse(await site.world.call('GET', `/v1/nodes/${name}`));
-        assert.deepEqual(now.marks?.there?.taints, marks?.there?.taints, name);
+        // Looked at one after the other, once the server marks here.
+        const there = await site.world.until(
+          async () => marked.parse(await site.world.call('GET', `/v1/nodes/${name}`)).marks?.there,
+        );
+        assert.deepEqual(there.taints, marks?.there?.taints, name);
       }
     });
 
@@ -225,27 +252,3 @@ describe('a database of a later version', () => {
     );
   });
 });
-
-const node = z.object({
-  name: z.string(),
-  state: z.string(),
-  reasons: z.array(z.object({ code: z.string() })),
-  group: z.string(),
-  tpm: z.string().nullable(),
-  bound: z.string(),
-});
-const marked = z.object({
-  name: z.string(),
-  marks: z
-    .object({ there: z.object({ taints: z.array(z.string()), label: z.boolean() }).nullable() })
-    .nullable()
-    .optional(),
-});
-const row = z.object({
-  at: z.string(),
-  state: z.string(),
-  reason: z.string().nullable(),
-  policy: z.string(),
-});
-const reference = z.object({ name: z.string(), group: z.string(), state: z.string() });
-const token = z.object({ name: z.string(), role: z.string() });

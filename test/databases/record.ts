@@ -143,7 +143,7 @@ async function answersOf(dir: string): Promise<Recording['answers']> {
   const names = await readdir(join(dir, 'nodes'));
   const paths = [
     ...['/v1/nodes', '/v1/references', '/v1/enrolments', '/v1/tokens', '/v1/join-tokens', '/v1/authority'],
-    ...['/v1/cluster', '/v1/cluster/trust', '/v1/status', '/v1/policy', '/v1/whoami', '/v1/audit'],
+    ...['/v1/cluster', '/v1/status', '/v1/whoami', '/v1/audit'],
     ...names.sort().flatMap((name) => [`/v1/nodes/${name}`, `/v1/nodes/${name}/history`]),
   ];
   const answers: Record<string, Answer> = {};
@@ -156,7 +156,7 @@ async function ask(dir: string, path: string, attempts = 20): Promise<Answer> {
   try {
     return await askOnce(dir, path);
   } catch (error) {
-    if (attempts === 1) throw error;
+    if (attempts === 1) throw new Error(`${path} is not answered`, { cause: error });
     await sleep(1_000);
     return ask(dir, path, attempts - 1);
   }
