@@ -34,7 +34,11 @@ const podContext = z.object({
   fsGroup: z.number().optional(),
   seccompProfile: z.object({ type: z.literal('RuntimeDefault') }),
 });
-const volume = z.looseObject({ name: z.string(), hostPath: z.object({ path: z.string() }).optional() });
+const volume = z.looseObject({
+  name: z.string(),
+  hostPath: z.object({ path: z.string() }).optional(),
+  emptyDir: z.unknown().optional(),
+});
 const workload = z.object({
   spec: z.object({
     template: z.object({
@@ -77,6 +81,8 @@ export interface RenderedPod {
   readonly containers: Readonly<Record<string, PodContainer>>;
   /** Paths of the host by the name of their volume. */
   readonly hostPaths: Readonly<Record<string, string>>;
+  /** Volumes that are made with the pod. */
+  readonly emptyFolders: readonly string[];
 }
 
 /** @throws Error where the manifest has another form than this one reads */
@@ -88,6 +94,7 @@ export function readPod(image: PodContainer['image']): RenderedPod {
     containers: Object.fromEntries(
       all.map((one) => [one.name, containerOf(image, one, pod.securityContext)] as const),
     ),
+    emptyFolders: pod.volumes.flatMap(({ name, emptyDir }) => (emptyDir === undefined ? [] : [name])),
     hostPaths: Object.fromEntries(
       pod.volumes.flatMap(({ name, hostPath }) =>
         hostPath === undefined ? [] : [[name, hostPath.path] as const],

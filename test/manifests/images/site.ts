@@ -73,16 +73,24 @@ export class Site implements AsyncDisposable {
       // The folder of the TPM's socket stands for /dev.
       dev: dirname(this.machine.tpm.socket),
       state: this.path('agent-state'),
-      sockets: this.path('sockets'),
       authority: this.path('authority'),
       token: this.path('token'),
-      'tpm-memory': this.path('tpm-memory'),
+      ...this.#emptyFolders(this.agent),
     };
   }
 
   /** By those of the StatefulSet, and the account that Kubernetes mounts by itself. */
   get serverVolumes(): Readonly<Record<string, string>> {
-    return { state: this.path('server-state'), config: this.path('config'), account: this.path('account') };
+    return {
+      state: this.path('server-state'),
+      config: this.path('config'),
+      account: this.path('account'),
+      ...this.#emptyFolders(this.server),
+    };
+  }
+
+  #emptyFolders({ emptyFolders }: RenderedPod): Readonly<Record<string, string>> {
+    return Object.fromEntries(emptyFolders.map((name) => [name, this.path(name)] as const));
   }
 
   /** Waits for what the server wrote into its ConfigMap, and puts it where the kubelet does. */
@@ -102,8 +110,8 @@ export class Site implements AsyncDisposable {
     const { machine, api } = this;
     await chmod(this.#folder, 0o755);
     // As the kubelet makes them: memory open to all, a path of the host for root alone to write.
-    await this.#makeFolder('sockets', 0o777);
-    await this.#makeFolder('tpm-memory', 0o777);
+    for (const name of [...this.agent.emptyFolders, ...this.server.emptyFolders])
+      await this.#makeFolder(name, 0o777);
     await this.#makeFolder('agent-state', 0o755);
     for (const name of ['authority', 'token', 'config', 'account']) await this.#makeFolder(name, 0o755);
     // A volume with fsGroup: root's, its group may write and is that of what is made there.
