@@ -95,13 +95,16 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
       'node-1',
       pinned,
       {
-        about: 'The enrolled node comes back while PCR 10 is extended without a pause.',
+        about: 'The enrolled node comes back, and then PCR 10 is extended without a pause.',
         after: 'enrolment-by-pin',
         async play(agent) {
+          // One that has proven nothing yet is refused where it cannot answer.
+          await agent.start();
+          await agent.verdicts(1);
           const busy = new AbortController();
           const extending = extendPcr10(pinned, busy.signal);
           try {
-            await agent.start();
+            world.server.challengeNow('node-1');
             await stage.until((steps) =>
               steps.some(
                 (each) =>
@@ -113,10 +116,10 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
             await extending;
           }
           world.server.challengeNow('node-1');
-          await agent.verdicts(1);
+          await agent.verdicts(2);
         },
       },
-      30,
+      5,
     );
     await stage.record('authorities', 'node-1', pinned, {
       about: 'Another authority of the server is announced, and the agent says that it trusts both.',
