@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { installDebianPackages } from './set-up/debian.mjs';
 import { installKubernetesTools } from './set-up/kubernetes-tools.mjs';
 import { installNpmPackages, pinnedNode } from './set-up/npm.mjs';
+import { unpackPrometheus } from './set-up/prometheus.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -38,6 +39,8 @@ try {
   if (debian) await installDebianPackages(tests, machines);
   await installNpmPackages(root);
   if (helm) await installKubernetesTools(root);
+  // npm makes the folder anew in which they lie.
+  if (tests) await unpackPrometheus(root);
   // npm passes what follows `--`; the first `--` is the one of package.json's own line.
   const args = rest[0] === '--' ? rest.slice(1) : rest;
   process.exitCode = await handOver(pinnedNode(root), [...program, ...args]);

@@ -16,7 +16,7 @@ interface Part {
  * @throws HttpProblem 400 for a group that neither the policy nor any node has, and for labels that nobody knows
  */
 export function chooseNodes(
-  listed: readonly ListedNode[],
+  listed: readonly Pick<ListedNode, 'name' | 'view'>[],
   { state, reason, group, selector }: NodeFilter,
   ports: Pick<ApiPorts, 'labelsOf' | 'policy'>,
   { after, most }: Part,
@@ -51,7 +51,7 @@ function labelTest(
 /** A misspelt group would otherwise look like one in which no node has a fault. */
 function checkGroups(
   wanted: readonly string[],
-  listed: readonly ListedNode[],
+  listed: readonly Pick<ListedNode, 'name' | 'view'>[],
   { policy }: Pick<ApiPorts, 'policy'>,
 ): void {
   let known: ReadonlySet<string> = new Set(policy().groups.map(({ name }) => name));

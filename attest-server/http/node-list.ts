@@ -1,11 +1,12 @@
-import type { NodeView } from '../protocol/api.ts';
-import { nodeView, unsupportedView, withAbsence } from './node-view.ts';
+import type { NodeStanding, NodeView } from '../protocol/api.ts';
+import { nodeStanding, nodeView, rfc3339, unsupportedView, withAbsence } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
 /** A node in a list; it is looked at closely only if it is shown. */
 export interface ListedNode {
   readonly name: string;
   readonly view: () => NodeView;
+  readonly standing: () => NodeStanding;
 }
 
 type ListPorts = Pick<ApiPorts, 'unsupported' | 'presence' | 'now'> & {
@@ -33,10 +34,17 @@ export async function listNodes(
             nodeView(byName.get(name) ?? null, enrolled, now(), store.serverFault(name)),
             presence.absenceOf(name),
           );
-        return { name, view };
+        const standing = () => ({
+          ...nodeStanding(byName.get(name) ?? null, enrolled, now(), store.serverFault(name)),
+          missingSince: rfc3339(presence.absenceOf(name)?.missingSince ?? null),
+        });
+        return { name, view, standing };
       }),
     ...unsupported()
       .filter(({ name }) => !names.has(name))
-      .map((node) => ({ name: node.name, view: () => unsupportedView(node) })),
+      .map((node) => {
+        const view = () => unsupportedView(node);
+        return { name: node.name, view, standing: view };
+      }),
   ].sort((a, b) => (a.name < b.name ? -1 : 1));
 }

@@ -2,16 +2,12 @@ import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { Absence } from '../presence/ports.ts';
-import type { HistoryView, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
+import type { HistoryView, NodeStanding, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import { type FaultCause, faultText } from '../protocol/server-fault.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
 
-/**
- * What people and scripts see of a node. A verdict counts until it expires; a node that is trusted on anything
- * less than a verdict that says so and still counts is shown as `unknown`: never green on missing data.
- * @param fault why the node's latest answer came to nothing, where that was a fault of the server
- */
+/** What people and scripts see of a node. @param fault as in `nodeStanding` */
 export function nodeView(
   status: NodeStatus | null,
   enrolled: EnrolledNode,
@@ -19,11 +15,54 @@ export function nodeView(
   fault: FaultCause | null,
 ): NodeView {
   const verdict = status?.verdict ?? null;
+  const standing = nodeStanding(status, enrolled, now, fault);
+  const overdue = isOverdue(status, now);
+  return {
+    name: standing.name,
+    state: standing.state,
+    reason: standing.reason,
+    reasons: standing.reasons,
+    aspects: standing.aspects,
+    bootedAt: rfc3339(status?.bootedAt ?? null),
+    verifiedAt: rfc3339(status?.verifiedAt ?? null),
+    trustedAt: standing.trustedAt,
+    expiresAt: rfc3339(status?.expiresAt ?? null),
+    group: verdict?.group ?? null,
+    tpm: tpmOf(enrolled.manufacturer, status?.firmwareVersion ?? null),
+    kernel: status?.kernel ?? null,
+    policy: verdict?.policy ?? null,
+    require: standing.require,
+    mode: verdict?.mode ?? null,
+    bound: enrolled.bound,
+    tpmClass: enrolled.tpmClass,
+    ...unsaid,
+    bootSeenAt: rfc3339(status?.bootSeenAt ?? null),
+    evidence: status?.recordedEvidence ?? null,
+    since: rfc3339(overdue ? (status?.expiresAt ?? null) : sinceOf(status, enrolled)),
+    enrolledAt: rfc3339(enrolled.enrolledAt),
+    enrolledBy: enrolled.enrolledBy,
+    ek: enrolled.ekDigest,
+    endorsedBy: enrolled.endorsedBy,
+  };
+}
+
+/**
+ * How it is with a node, and nothing besides: metrics ask it of all nodes at once. A verdict counts until it expires; a node that
+ * is trusted on anything less than a verdict that says so and still counts is shown as `unknown`: never green on missing data.
+ * @param fault why the node's latest answer came to nothing, where that was a fault of the server
+ */
+export function nodeStanding(
+  status: NodeStatus | null,
+  enrolled: EnrolledNode,
+  now: number,
+  fault: FaultCause | null,
+): NodeStanding {
+  const verdict = status?.verdict ?? null;
   const state = status?.state ?? 'pending';
-  const overdue = state === 'trusted' && !stillCounts(status, now);
+  const overdue = isOverdue(status, now);
   const evidence = status?.recordedEvidence ?? null;
   const parts = Object.values(status?.parts ?? {});
-  const late = fault === null ? overdueReason(status?.verifiedAt ?? null) : faultReason(fault);
+  const late = () => (fault === null ? overdueReason(status?.verifiedAt ?? null) : faultReason(fault));
   const stored = verdict?.reasons.find(({ code }) => code === 'evidence_overdue');
   const reasons = (verdict?.reasons ?? [])
     .filter((reason) => reason !== stored)
@@ -33,35 +72,18 @@ export function nodeView(
     );
   const held = status?.sequence?.held ?? null;
   if (verdict === null && state === 'unknown' && held !== null) reasons.unshift(unreadable(held));
-  else if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late);
+  else if (verdict === null && state === 'pending') reasons.unshift(fault === null ? notYetProven : late());
   else if (overdue || stored !== undefined)
-    reasons.unshift(fault === null && stored !== undefined ? shown(stored, null) : late);
+    reasons.unshift(fault === null && stored !== undefined ? shown(stored, null) : late());
   return {
     name: enrolled.name,
     state: overdue ? 'unknown' : state,
     reason: reasons[0]?.code ?? null,
     reasons,
     aspects: aspectsOf(verdict?.aspects ?? {}, overdue || state === 'unknown'),
-    bootedAt: rfc3339(status?.bootedAt ?? null),
-    verifiedAt: rfc3339(status?.verifiedAt ?? null),
-    trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
-    expiresAt: rfc3339(status?.expiresAt ?? null),
-    group: verdict?.group ?? null,
-    tpm: tpmOf(enrolled.manufacturer, status?.firmwareVersion ?? null),
-    kernel: status?.kernel ?? null,
-    policy: verdict?.policy ?? null,
     require: [...(verdict?.require ?? [])],
-    mode: verdict?.mode ?? null,
-    bound: enrolled.bound,
-    tpmClass: enrolled.tpmClass,
-    ...unsaid,
-    bootSeenAt: rfc3339(status?.bootSeenAt ?? null),
-    evidence,
-    since: rfc3339(overdue ? (status?.expiresAt ?? null) : sinceOf(status, enrolled)),
-    enrolledAt: rfc3339(enrolled.enrolledAt),
-    enrolledBy: enrolled.enrolledBy,
-    ek: enrolled.ekDigest,
-    endorsedBy: enrolled.endorsedBy,
+    trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
+    missingSince: null,
   };
 }
 
@@ -162,6 +184,10 @@ export function historyEntryView({
 
 export function transitionView({ at, verdict: { state, reasons } }: HistoryEntry): ShownTransition {
   return { at: new Date(at).toISOString(), state, reason: reasons[0]?.code ?? null };
+}
+
+function isOverdue(status: NodeStatus | null, now: number): boolean {
+  return status?.state === 'trusted' && !stillCounts(status, now);
 }
 
 function stillCounts(status: NodeStatus | null, now: number): boolean {

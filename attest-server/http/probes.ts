@@ -1,6 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { z } from 'zod';
-import type { NodeView } from '../protocol/api.ts';
+import type { NodeStanding } from '../protocol/api.ts';
 import { listNodes } from './node-list.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
 import type { Answer } from './route.ts';
@@ -23,7 +23,7 @@ export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'presence' | 
   /** Milliseconds for which the text of one scrape is that of all: whoever asks more often costs nothing. */
   readonly scrapeKeptFor: number;
   readonly metrics: {
-    nodeStates(nodes: readonly NodeView[]): void;
+    nodeStates(nodes: readonly NodeStanding[]): void;
     ready(isReady: boolean): void;
     /** The Prometheus text format and its content type. */
     text(): Promise<string>;
@@ -38,7 +38,7 @@ export function createProbes(ports: ProbePorts): RequestListener {
     const path = request.url?.split('?', 1)[0] ?? '';
     // Nobody proves himself here, and strangers have one request in a connection (listen.ts).
     response.shouldKeepAlive = false;
-    const send = (status: number, type: string, body: string) => {
+    const send = (status: number, type: string, body: string | Buffer) => {
       response.writeHead(status, { ...securityHeaders, 'content-type': type });
       response.end(request.method === 'HEAD' ? undefined : body);
     };
@@ -61,15 +61,16 @@ export function createProbes(ports: ProbePorts): RequestListener {
 }
 
 /** States are computed for each scrape, so that a node whose evidence ran out is not counted as trusted. */
-async function scrape(ports: ProbePorts): Promise<string> {
-  ports.metrics.nodeStates((await listNodes(ports)).map(({ view }) => view()));
+async function scrape(ports: ProbePorts): Promise<Buffer> {
+  ports.metrics.nodeStates((await listNodes(ports)).map(({ standing }) => standing()));
   ports.metrics.ready(ports.ready().ok);
-  return ports.metrics.text();
+  // As bytes: a text of megabytes would be made into them for each who asks.
+  return Buffer.from(await ports.metrics.text());
 }
 
 /** Those that come while one is made, or shortly after, share its text. Attack: all nodes looked at for each request. */
-function sharedScrapes(ports: ProbePorts): () => Promise<string> {
-  let latest: Promise<string> | null = null;
+function sharedScrapes(ports: ProbePorts): () => Promise<Buffer> {
+  let latest: Promise<Buffer> | null = null;
   let until = Number.NEGATIVE_INFINITY;
   return () => {
     if (latest !== null && performance.now() < until) return latest;

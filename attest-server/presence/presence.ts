@@ -15,6 +15,8 @@ export interface PresenceFigures {
   /** Nodes that are gone and not archived. */
   readonly gone: number;
   readonly doubt: PresenceDoubt | null;
+  /** Names of Nodes of the cluster under which no TPM is enrolled. */
+  readonly unenrolled: readonly string[];
 }
 
 /** A node of which the cluster has or had a Node. */
@@ -112,7 +114,15 @@ export class Presence {
   figures(): PresenceFigures {
     let gone = 0;
     for (const { goneAt } of this.#known.values()) if (goneAt !== null) gone += 1;
-    return { gone, doubt: this.#doubt };
+    return { gone, doubt: this.#doubt, unenrolled: this.#unenrolled() };
+  }
+
+  #unenrolled(): string[] {
+    const { nodes } = this.#ports;
+    if (nodes === null || this.#nodes === null || !nodes.synced()) return [];
+    const names: string[] = [];
+    for (const { name } of nodes.all()) if (this.#nodes.status(name) === null) names.push(name);
+    return names;
   }
 
   /** An archived node was taken into memory again: it proves itself, or the cluster has its Node. */

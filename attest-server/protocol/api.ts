@@ -316,6 +316,12 @@ export const tokenAnswer = z.object({
 export const tokenRevoked = z.object({ revoked: z.string() });
 
 /** Aspects whose status is worse than affirming, among those required. */
+/** How it is with a node. */
+export type NodeStanding = Pick<
+  NodeView,
+  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'missingSince'
+>;
+
 export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly Aspect[] {
   return node.require.filter((aspect) => node.aspects[aspect]?.status !== 'affirming');
 }

@@ -2,10 +2,10 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { ClusterMetrics } from '../kubernetes/telling.ts';
 import type { PresenceFigures } from '../presence/presence.ts';
-import { failingAspects, type NodeView } from '../protocol/api.ts';
+import { failingAspects, type NodeStanding } from '../protocol/api.ts';
 import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
-import { isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
+import { classOf, isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
 import { type MarkingMetrics, markingMetrics } from './marking-metrics.ts';
@@ -38,7 +38,7 @@ export interface Metrics extends ClusterMetrics {
   /** Whether nodes can be judged, as `/readyz` says it. */
   ready(isReady: boolean): void;
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
-  nodeStates(nodes: readonly NodeView[]): void;
+  nodeStates(nodes: readonly NodeStanding[]): void;
   /** Asked at each scrape who is gone from the cluster. */
   presence(of: () => PresenceFigures): void;
   /** Connected agents by the version that they say, those that are none as `other`; and gates that wait. */
@@ -78,18 +78,30 @@ export interface MetricsParts {
 export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  for (const name of ofHeapSpaces) registry.removeSingleMetric(name);
   const known = new Set<string>();
   const registers = [registry];
   const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
     new Gauge<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], registers });
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
     new Counter<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], registers });
-  const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Histogram<L>({ name: `assay_${name}`, help, labelNames: [...labelNames], buckets, registers });
+  const histogram = <L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[],
+    bounds: readonly number[],
+  ) =>
+    new Histogram<L>({
+      name: `assay_${name}`,
+      help,
+      labelNames: [...labelNames],
+      buckets: [...bounds],
+      registers,
+    });
 
   gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
-  let ofNodes = perNode ? nodeSeries([]) : '';
+  let ofNodes = perNode ? nodeSeries([], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
@@ -103,9 +115,12 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     'Signatures of endorsement certificates that were checked',
     [],
   );
-  const durations = histogram('attestation_duration_seconds', 'Time in each phase of an attestation', [
-    'phase',
-  ]);
+  const durations = histogram(
+    'attestation_duration_seconds',
+    'Time in each phase of an attestation',
+    ['phase'],
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+  );
   const transitions = counter('verdict_transitions_total', 'Changes of state', ['from', 'to']);
   const agents = gauge('agents', 'Connected agents by version', ['version']);
   const gates = gauge(
@@ -114,11 +129,13 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     [],
   );
   const gatesOpened = counter('gate_openings_total', 'Gates that let kubelet start, by why', ['why']);
-  const requests = histogram('http_request_duration_seconds', 'Time to answer a request', [
-    'method',
-    'route',
-    'code',
-  ]);
+  // Few bounds: each route that is asked has all of them.
+  const requests = histogram(
+    'http_request_duration_seconds',
+    'Time to answer a request',
+    ['method', 'route', 'code'],
+    [0.005, 0.025, 0.1, 0.5, 2.5],
+  );
   const expiries = gauge('certificate_expiry_timestamp_seconds', 'When a certificate ends', ['certificate']);
   const renewalFailures = counter(
     'certificate_renewal_failures_total',
@@ -174,7 +191,16 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     'Nodes in the state unknown of which the cluster has no Node; after a while they are gone',
     [],
   );
-  let presence: Parameters<Metrics['presence']>[0] = () => ({ gone: 0, doubt: null });
+  const withoutAgent = gauge(
+    'nodes_without_agent',
+    'Nodes of the cluster that have never proven themselves, and are not excused by policy',
+    [],
+  );
+  let presence: Parameters<Metrics['presence']>[0] = () => ({
+    gone: 0,
+    doubt: null,
+    unenrolled: [],
+  });
   new Gauge({
     name: 'assay_nodes_gone',
     help: 'Nodes that are gone from the cluster and silent; they are not counted by state',
@@ -222,7 +248,9 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   for (const code of reasonCodes) {
     refusals.inc({ code }, 0);
     attestations.inc({ result: 'accepted', reason: code }, 0);
-    attestations.inc({ result: 'rejected', reason: code }, 0);
+    // Drift and posture are found in a proof that holds.
+    if (classOf(code) === 'failed' || classOf(code) === 'service')
+      attestations.inc({ result: 'rejected', reason: code }, 0);
   }
   attestations.inc({ result: 'accepted', reason: 'none' }, 0);
   attestations.inc({ result: 'fault', reason: 'none' }, 0);
@@ -261,7 +289,10 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
-      if (perNode) ofNodes = nodeSeries(views);
+      const listed = new Set(views.map(({ name }) => name));
+      const unproven = presence().unenrolled.filter((name) => !listed.has(name));
+      withoutAgent.set(unproven.length);
+      if (perNode) ofNodes = nodeSeries(views, unproven);
     },
     presence(of) {
       presence = of;
@@ -319,7 +350,8 @@ const bounds: readonly HitBound[] = [
   ...(['bytes', 'bytes_in_all', 'deadline'] as const),
 ];
 
-const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+/** Each part of the heap by itself says nothing to who watches. */
+const ofHeapSpaces = ['total', 'used', 'available'].map((what) => `nodejs_heap_space_size_${what}_bytes`);
 /** An agent names its own version: no more series than a fleet has in an update. */
 const maxVersions = 16;
 

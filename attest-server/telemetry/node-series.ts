@@ -1,12 +1,13 @@
-import type { NodeView } from '../protocol/api.ts';
+import type { NodeStanding } from '../protocol/api.ts';
 import { classOf } from '../protocol/reasons.ts';
 import { isSigned, nodeStates } from '../protocol/verdict.ts';
 
 /**
  * The series of each node, in Prometheus' text format: eight of a node. Written as text at once, since a scrape of thousands
  * of nodes holds up the server's one thread.
+ * @param withoutAgent Nodes of the cluster that nobody has enrolled
  */
-export function nodeSeries(nodes: readonly NodeView[]): string {
+export function nodeSeries(nodes: readonly NodeStanding[], withoutAgent: readonly string[]): string {
   let states = headOf('node_state', '1 for the state of the node, 0 for the others');
   let reasons = headOf('node_reason_info', 'Always 1; the first reason of a node that is not trusted');
   let trusted = headOf('node_trusted', '1 where the node is trusted now, else 0');
@@ -22,11 +23,13 @@ export function nodeSeries(nodes: readonly NodeView[]): string {
     if (state !== 'trusted' && reason !== null && !isMissed(view))
       reasons += `assay_node_reason_info{${node},code="${reason}",class="${classOf(reason)}",signed="${isSigned(all)}"} 1\n`;
   }
-  return `${states}${reasons}${trusted}${successes}`;
+  let missing = headOf('node_without_agent', 'Always 1; a Node of the cluster that has never proven itself');
+  for (const name of withoutAgent) missing += `assay_node_without_agent{node="${escaped(name)}"} 1\n`;
+  return `${states}${reasons}${trusted}${successes}${missing}`;
 }
 
 /** Silent, and its cluster does not expect it to be there: nobody is told of it, and soon it is gone. */
-export function isMissed({ state, missingSince }: NodeView): boolean {
+export function isMissed({ state, missingSince }: NodeStanding): boolean {
   return state === 'unknown' && missingSince !== null;
 }
 

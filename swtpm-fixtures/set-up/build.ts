@@ -71,8 +71,8 @@ try {
     'attest-server/cli/assay.mjs',
     'LICENSE',
     '{README,SECURITY,CHANGELOG}.md',
-    'docs/*.md',
-    'manifests/{host,prometheus}/*.{conf,path,service,timer,yaml}',
+    'docs/{,runbooks/}*.md',
+    'manifests/{host,prometheus}/*.{conf,json,path,service,timer,yaml}',
     'manifests/{base,chart,examples}/**/*.{json,md,tpl,txt,yaml}',
     'manifests/chart/.helmignore',
   ];

@@ -70,7 +70,7 @@ export async function installDebianPackages(tests = false, machines = false) {
 }
 
 /** How to become root: not at all, through sudo without a password, or null. */
-async function elevate() {
+export async function elevate() {
   if (process.getuid?.() === 0) return [];
   if (!onPath('sudo')) return null;
   return runToEnd(['sudo', '-n', 'true'], { quiet: true }).then(

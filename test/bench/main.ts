@@ -12,6 +12,7 @@ import { benchFirewall } from './firewall.ts';
 import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
 import { benchMarking } from './marking.ts';
+import { benchScrape } from './scrape.ts';
 import { benchStart } from './start.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
@@ -36,6 +37,7 @@ const benches: Readonly<
   audit: async (full) => ({ audit: await benchAudit(full) }),
   firewall: async () => ({ firewall: benchFirewall() }),
   marking: async () => ({ marking: await benchMarking() }),
+  scrape: async () => ({ scrape: await benchScrape() }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,

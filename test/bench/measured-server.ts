@@ -9,6 +9,8 @@ export interface Order {
   readonly challengeEveryMs: number;
   /** The cluster that it is in; without it none. */
   readonly kubeconfig?: string;
+  /** Whether there are series of each node; without it there are. */
+  readonly perNode?: boolean;
 }
 
 export interface Addresses {

@@ -26,6 +26,7 @@ export async function populate(
   stateDir: string,
   count: number,
   kind: 'p256' | 'rsa2048',
+  nameOf = (index: number) => `node-${index}`,
 ): Promise<readonly Machine[]> {
   const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
   const machines: Machine[] = [];
@@ -39,7 +40,7 @@ export async function populate(
   } as const;
   for (let index = 0; index < count; index++) {
     const tpm = forgedTpm(softwareKey(kind));
-    const name = `node-${index}`;
+    const name = nameOf(index);
     await store.enrolment.enrol(
       {
         name,
@@ -67,7 +68,7 @@ export async function populate(
   const boot = replayBoot(hashPart(model.log), [bank], null, { digest: null, files });
   const reference = captureReference(
     { banks: [bank], boot },
-    { name: 'model', group: 'default', state: 'active', by: 'bench', node: 'node-0', at: event.at },
+    { name: 'model', group: 'default', state: 'active', by: 'bench', node: nameOf(0), at: event.at },
   );
   await store.references.add(reference, { ...event, action: 'reference.capture', subject: 'model' });
   await store[Symbol.asyncDispose]();

@@ -63,7 +63,7 @@ interface Running {
   close(): Promise<void>;
 }
 
-async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none' }: Order): Promise<Running> {
+async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none', perNode }: Order): Promise<Running> {
   const config = serverConfig(
     null,
     {},
@@ -76,6 +76,7 @@ async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none' }: Order)
       policy: bootPolicyFile,
       challengeEverySeconds: challengeEveryMs / 1000,
       'kubernetes.api': kubeconfig,
+      'metrics.perNode': perNode,
     },
   );
   const server = await startServer(config, {

@@ -10,10 +10,14 @@ export const rulesFile = join(import.meta.dirname, '..', '..', 'manifests', 'pro
 const alertRule = z.strictObject({
   alert: z.string(),
   expr: z.string(),
-  for: z.string().optional(),
+  for: z.string(),
   keep_firing_for: z.string().optional(),
   labels: z.strictObject({ severity: z.enum(['critical', 'warning']) }),
-  annotations: z.strictObject({ summary: z.string(), command: z.string().optional(), runbook: z.string() }),
+  annotations: z.strictObject({
+    summary: z.string(),
+    command: z.string().optional(),
+    runbook_url: z.string(),
+  }),
 });
 export type AlertRule = z.infer<typeof alertRule>;
 
@@ -34,24 +38,36 @@ export interface Fired {
   readonly value?: string;
 }
 
+/** What was scraped, and what fires after so long, `10m`. */
+export interface RuleCase {
+  readonly name: string;
+  readonly scraped: Scraped;
+  readonly fires: Readonly<Record<string, readonly Fired[]>>;
+}
+
 /** What fires after so long, `10m`, as promtool finds it: throws with what it says where that is something else. */
 export async function assertFires(scraped: Scraped, after: string, fired: readonly Fired[]): Promise<void> {
+  await assertCases([{ name: 'series', scraped, fires: { [after]: fired } }]);
+}
+
+/** The same of many cases by one promtool, which names those that fail. */
+export async function assertCases(cases: readonly RuleCase[]): Promise<void> {
   const rules = await readRules();
-  const tests = rules.map((rule) => ({
-    eval_time: after,
-    alertname: rule.alert,
-    exp_alerts: fired.filter(({ alert }) => alert === rule.alert).map((one) => expected(rule, one)),
-  }));
   const document = {
     rule_files: [rulesFile],
     evaluation_interval: '1m',
-    tests: [
-      {
-        interval: '1m',
-        input_series: scraped.map(([series, values]) => ({ series, values })),
-        alert_rule_test: tests,
-      },
-    ],
+    tests: cases.map(({ name, scraped, fires }) => ({
+      name,
+      interval: '1m',
+      input_series: scraped.map(([series, values]) => ({ series, values })),
+      alert_rule_test: Object.entries(fires).flatMap(([after, fired]) =>
+        rules.map((rule) => ({
+          eval_time: after,
+          alertname: rule.alert,
+          exp_alerts: fired.filter(({ alert }) => alert === rule.alert).map((one) => expected(rule, one)),
+        })),
+      ),
+    })),
   };
   const folder = await mkdtemp(join(tmpdir(), 'assay-promtool-'));
   try {

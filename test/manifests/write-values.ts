@@ -16,6 +16,9 @@ const policy = objectIn(JSON.parse(read('attest-server/policy/file/policy.schema
 const settings = objectIn(JSON.parse(read('attest-server/config.schema.json')));
 const schema = withParts(objectIn(JSON.parse(read(file))), { policy, settings });
 writeFileSync(join(root, file), `${JSON.stringify(schema, null, 2)}\n`);
+// Helm reads nothing outside of the chart.
+for (const name of ['assay.rules.yaml', 'dashboard.json'])
+  writeFileSync(join(root, 'manifests/chart/files', name), read(`manifests/prometheus/${name}`));
 const table = valuesTable(schema, objectIn(parse(read('manifests/chart/values.yaml'))));
 writeFileSync(
   join(root, page),

@@ -130,12 +130,14 @@ describe('the packed programs, installed without a clone', function () {
       [],
     );
     const manifests = [
-      'manifests/host/assay-server.service',
-      'manifests/prometheus/assay.rules.yaml',
-      'manifests/chart/templates/_names.tpl',
-      'manifests/base/agent/daemonset.yaml',
-    ];
-    for (const name of ['LICENSE', 'README.md', 'docs/watching.md', ...manifests])
+      'host/assay-server.service',
+      'prometheus/assay.rules.yaml',
+      'prometheus/dashboard.json',
+      'chart/templates/_names.tpl',
+      'base/agent/daemonset.yaml',
+    ].map((file) => `manifests/${file}`);
+    const documents = ['docs/watching.md', 'docs/runbooks/AssayNodeChanged.md'];
+    for (const name of ['LICENSE', 'README.md', ...documents, ...manifests])
       assert.ok(names.includes(`package/${name}`), name);
     const files = globSync('**/*.{js,mjs,json}', { cwd: installedPackage(), exclude: ['node_modules/**'] });
     assert.ok(files.length > 300);

@@ -78,6 +78,13 @@ refuses the same where it can know it.
 {{- if and (not $server.networkPolicy.enabled) (or $server.networkPolicy.api $server.networkPolicy.metrics) -}}
 {{- $faults = append $faults "server.networkPolicy.enabled: false, so api and metrics beside it bound nobody: set it to true, or leave them out" -}}
 {{- end -}}
+{{- $monitoring := .Values.monitoring -}}
+{{- if and $monitoring.serviceMonitor.enabled $monitoring.podMonitor.enabled -}}
+{{- $faults = append $faults "monitoring.serviceMonitor, monitoring.podMonitor: both find the one server, and each node would be counted twice: enable one of them" -}}
+{{- end -}}
+{{- if and (or $monitoring.serviceMonitor.enabled $monitoring.podMonitor.enabled) $server.networkPolicy.enabled (empty $server.networkPolicy.metrics) -}}
+{{- $faults = append $faults "server.networkPolicy.metrics: is empty, and a monitor is enabled: Prometheus would not reach the server: name its namespace, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- end -}}
 {{- $names := list -}}
 {{- range $server.endorsementRoots.volumes -}}
 {{- if has .name $names -}}

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { describe, it } from 'mocha';
 import { createProgram } from '../../../attest-server/cli/program.ts';
 import { ioOf, runAssay } from './cli-fixture.ts';
+import { callsIn, idleProgram } from './idle-program.ts';
 
 interface Leaf {
   readonly path: readonly string[];
@@ -15,29 +16,6 @@ const isHidden = (command: Command) =>
 function leavesOf(command: Command, path: readonly string[] = []): readonly Leaf[] {
   if (command.commands.length === 0) return [{ path, hidden: isHidden(command) }];
   return command.commands.flatMap((each) => leavesOf(each, [...path, each.name()]));
-}
-
-/** The whole tree, whose commands do nothing. */
-function idleProgram(ran: string[]): Command {
-  const program = createProgram(ioOf({}), () => {});
-  const idle = (command: Command) => {
-    command.exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} });
-    if (command.commands.length === 0) command.action(() => void ran.push(command.name()));
-    command.commands.forEach(idle);
-  };
-  idle(program);
-  return program;
-}
-
-/** Words as a shell makes them, of each command of ours in a line. */
-function callsIn(line: string): readonly (readonly string[])[] {
-  return line
-    .replace(/^source <\((.*)\)$/, '$1')
-    .split(' | ')
-    .map((part) => part.replace(/ > .*$/, ''))
-    .map((part) => (part.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', '')))
-    .filter(([program]) => program === 'assay')
-    .map(([, ...words]) => words);
 }
 
 const examplesIn = (help: string) => [...help.matchAll(/^ {2}\$ (.*)$/gm)].map(([, line = '']) => line);

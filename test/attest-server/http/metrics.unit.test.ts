@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { describe, it } from 'mocha';
 import { hitBounds } from '../../../attest-server/door/bounds.ts';
 import { listenPlainly } from '../../../attest-server/http/listen.ts';
-import { nodeView, withAbsence } from '../../../attest-server/http/node-view.ts';
+import { nodeView, unsupportedView, withAbsence } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
 import { nodeStates } from '../../../attest-server/protocol/verdict.ts';
@@ -123,7 +123,7 @@ describe('the metrics', () => {
 
   it('tell nobody of a silent node that its cluster does not have, and count it apart', async () => {
     const metrics = createMetrics({ version: '0.1.0', perNode: true });
-    metrics.presence(() => ({ gone: 3, doubt: 'own_node' }));
+    metrics.presence(() => ({ gone: 3, doubt: 'own_node', unenrolled: [] }));
     const absence = { missingSince: now - 60_000, goneAt: null };
     const silent = nodeView(
       statusOf('silent', verdictOf(), { expiresAt: now - 1 }),
@@ -146,6 +146,22 @@ describe('the metrics', () => {
       'assay_presence_doubt{cause="empty"} 0',
     ])
       assert.ok(text.split('\n').includes(line), line);
+  });
+
+  it('name the Nodes of the cluster that have never proven themselves, and none that policy excuses', async () => {
+    const unsupported = unsupportedView({ name: 'gpu-1', group: 'gpu', mode: 'observe', policy: 'p' });
+    for (const perNode of [true, false]) {
+      const metrics = createMetrics({ version: '0.1.0', perNode });
+      metrics.presence(() => ({ gone: 0, doubt: null, unenrolled: ['gpu-1', 'node-9'] }));
+      metrics.nodeStates([trusted, unsupported]);
+      const found = parseSamples(await metrics.text());
+      const named = found.filter(({ name }) => name === 'assay_node_without_agent');
+      assert.deepEqual(
+        named.map(({ labels }) => labels.node),
+        perNode ? ['node-9'] : [],
+      );
+      assert.equal(found.find(({ name }) => name === 'assay_nodes_without_agent')?.value, 1);
+    }
   });
 
   it('call a change signed only where all that counts against the node is a signed change', async () => {

@@ -8,7 +8,7 @@ import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-serve
 import { type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import type { NodeOptions } from '../../../swtpm-fixtures/api-server/node-object.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
-import { introduce } from '../attacker.ts';
+import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { replayedValues } from '../policy/made-proof.ts';
@@ -25,6 +25,8 @@ export interface ForgedSite extends AsyncDisposable {
   add(node: string, options?: NodeOptions): Promise<void>;
   /** Connects, answers the first challenge, and gives the state of the verdict. */
   answer(node: string, bootLog: Buffer, resetCount: number): Promise<string>;
+  /** The same, and stays connected. */
+  stay(node: string, bootLog: Buffer, resetCount: number): Promise<Peer>;
   /** `-`, or taints with a key of ours, `label`, and the status of the condition. */
   marksOf(node: string): string;
   reaches(node: string, marks: string): Promise<void>;
@@ -48,6 +50,20 @@ export async function openForgedSite(settings: ServerSettings = {}): Promise<For
   const tpms = new Map<string, ForgedTpm>();
   const marksOf = (node: string) =>
     marksOn(api.store.get('/nodes', node)?.object ?? assert.fail(`no Node ${node}`));
+  const answered = async (node: string, bootLog: Buffer, resetCount: number) => {
+    const tpm = tpms.get(node) ?? assert.fail();
+    const peer = await introduce(world, tpm, node);
+    const challenge = await peer.challenge();
+    peer.send(binaryFrame('bootLog', bootLog));
+    const sha256 = replayedValues(bootLog, 'sha256');
+    const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
+    const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };
+    const quote = (data: Buffer) =>
+      madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 1000) });
+    peer.send(tpm.evidence(challenge, occasion, { quote }));
+    const { state } = await peer.verdict();
+    return { peer, state };
+  };
   const all = opened.move();
   return {
     api,
@@ -60,19 +76,12 @@ export async function openForgedSite(settings: ServerSettings = {}): Promise<For
       await world.pin(node, tpm.ekDigest);
     },
     async answer(node, bootLog, resetCount) {
-      const tpm = tpms.get(node) ?? assert.fail();
-      const peer = await introduce(world, tpm, node);
-      const challenge = await peer.challenge();
-      peer.send(binaryFrame('bootLog', bootLog));
-      const sha256 = replayedValues(bootLog, 'sha256');
-      const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
-      const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };
-      const quote = (data: Buffer) =>
-        madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 1000) });
-      peer.send(tpm.evidence(challenge, occasion, { quote }));
-      const { state } = await peer.verdict();
+      const { peer, state } = await answered(node, bootLog, resetCount);
       await peer.close();
       return state;
+    },
+    async stay(node, bootLog, resetCount) {
+      return (await answered(node, bootLog, resetCount)).peer;
     },
     marksOf,
     async reaches(node, marks) {

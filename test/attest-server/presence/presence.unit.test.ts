@@ -39,6 +39,16 @@ describe('a node that leaves its cluster', () => {
     assert.deepEqual(await fleet.actions(), []);
   });
 
+  it('is counted where the cluster has its Node and nobody has enrolled it', async () => {
+    assert.deepEqual(fleet.presence.figures().unenrolled, ['control-plane']);
+    fleet.cluster.add(madeClusterNode('node-9'));
+    await fleet.pass(minute);
+    assert.deepEqual(fleet.presence.figures().unenrolled, ['control-plane', 'node-9']);
+    await fleet.enrol('node-9');
+    await fleet.prove('node-9');
+    assert.deepEqual(fleet.presence.figures().unenrolled, ['control-plane']);
+  });
+
   it('is not gone where it was never a Node: nobody misses a machine of no cluster', async () => {
     await fleet.enrol('db-1');
     await fleet.prove('db-1');

@@ -1,0 +1,19 @@
+{{/* Labels by which Prometheus of the cluster finds these. */}}
+{{- define "assay.monitoring.labels" -}}
+{{ include "assay.server.labels" . }}
+{{- with .Values.monitoring.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* How the server is scraped. It keeps its name over a restart: under another one each alert would be a new one, and page again. */}}
+{{- define "assay.monitoring.endpoint" -}}
+port: metrics
+path: /metrics
+scheme: http
+interval: {{ .Values.monitoring.interval }}
+relabelings:
+  - sourceLabels: [__meta_kubernetes_pod_name]
+    targetLabel: instance
+    action: replace
+{{- end }}
