@@ -1,6 +1,7 @@
 import { isNode, isPair, isScalar, isSeq, type Node, parseAllDocuments, visit } from 'yaml';
 import {
   at,
+  isList,
   isObject,
   type Json,
   type JsonObject,
@@ -47,13 +48,21 @@ export function privilegesIn(text: string): readonly Privilege[] {
   return found;
 }
 
-/** A table; what is there with more values only says so. */
-export function privilegeTable(usual: readonly Privilege[], all: readonly Privilege[]): string {
+/** A table for each container and account, those of programs first; what is there by some value alone says so. */
+export function privilegeTables(usual: readonly Privilege[], all: readonly Privilege[]): string {
   const isUsual = ({ who, may }: Privilege) => usual.some((one) => one.who === who && one.may === may);
-  const rows = [...usual, ...all.filter((one) => !isUsual(one))].map(
-    (one) => `| ${one.who} | ${one.may} | ${one.why} | ${isUsual(one) ? 'yes' : 'no'} |`,
+  const every = [...usual, ...all.filter((one) => !isUsual(one))];
+  const isAccount = (who: string) => Number(who.startsWith('Account '));
+  const owners = [...new Set(every.map(({ who }) => who))].sort(
+    (one, other) => isAccount(one) - isAccount(other) || (one < other ? -1 : 1),
   );
-  return ['| who | may | why | by default |', '|---|---|---|---|', ...new Set(rows)].join('\n');
+  return owners
+    .map((owner) => {
+      const own = every.filter(({ who }) => who === owner);
+      const rows = own.map((one) => `| ${one.may} | ${one.why} | ${isUsual(one) ? 'yes' : 'no'} |`);
+      return [`${owner}:`, '', '| may | why | by default |', '|---|---|---|', ...new Set(rows)].join('\n');
+    })
+    .join('\n\n');
 }
 
 interface Found {
@@ -68,7 +77,7 @@ function ofWorkload(object: JsonObject): readonly Found[] {
   if (pod === null) return [];
   const root = textAt(object, 'kind') === 'Pod' ? 'spec' : 'spec.template.spec';
   const name = textAt(object, 'metadata', 'name') ?? '';
-  const everyone = `all of \`${name}\``;
+  const everyone = `\`${name}\`, each container`;
   const found: Found[] = [];
   for (const key of ['hostNetwork', 'hostPID', 'hostIPC', 'automountServiceAccountToken'])
     if (pod[key] === true) found.push({ who: everyone, may: words[key] ?? key, places: [`${root}.${key}`] });
@@ -78,11 +87,13 @@ function ofWorkload(object: JsonObject): readonly Found[] {
   for (const list of ['initContainers', 'containers'])
     for (const [index, container] of listAt(pod, list).entries())
       found.push(...ofContainer(container, `${root}.${list}.${index}.securityContext`, `\`${name}\``));
-  for (const [index, volume] of listAt(pod, 'volumes').entries()) {
-    const may = ofVolume(volume, pod);
-    if (may === null) continue;
-    found.push({ ...may, who: `${may.who} of \`${name}\``, places: [`${root}.volumes.${index}`] });
-  }
+  for (const [index, volume] of listAt(pod, 'volumes').entries())
+    for (const { container, may } of ofVolume(volume, pod))
+      found.push({
+        who: `\`${name}\`, container \`${container}\``,
+        may,
+        places: [`${root}.volumes.${index}`],
+      });
   return found;
 }
 
@@ -97,7 +108,7 @@ const words: Readonly<Record<string, string>> = {
 
 function ofContainer(container: Json, place: string, of: string): readonly Found[] {
   const context = at(container, 'securityContext');
-  const who = `\`${textAt(container, 'name')}\` of ${of}`;
+  const who = `${of}, container \`${textAt(container, 'name')}\``;
   const found: Found[] = [];
   const ids = [
     ...(at(context, 'privileged') === true ? ['privileged'] : []),
@@ -115,24 +126,28 @@ function ofContainer(container: Json, place: string, of: string): readonly Found
   return found;
 }
 
-function ofVolume(volume: Json, pod: JsonObject): Pick<Found, 'who' | 'may'> | null {
+/** What each container that mounts it may. */
+function ofVolume(
+  volume: Json,
+  pod: JsonObject,
+): readonly { readonly container: string; readonly may: string }[] {
   const name = textAt(volume, 'name');
-  const mounts = containersOf(pod).flatMap(({ name: who, container }) =>
-    listAt(container, 'volumeMounts')
-      .filter((mount) => textAt(mount, 'name') === name)
-      .map((mount) => ({ who: `\`${who}\``, isWritable: at(mount, 'readOnly') !== true })),
-  );
-  const who = [...new Set(mounts.map((mount) => mount.who))].join(', ');
   const path = textAt(volume, 'hostPath', 'path');
-  if (path !== undefined)
-    return {
-      who,
-      may: `${mounts.some(({ isWritable }) => isWritable) ? 'write' : 'read'} \`${path}\` of the host`,
-    };
   const tokens = listAt(volume, 'projected', 'sources').flatMap(
     (source) => textAt(source, 'serviceAccountToken', 'audience') ?? [],
   );
-  return tokens.length > 0 ? { who, may: `a token for \`${tokens.join('`, `')}\`` } : null;
+  if (path === undefined && tokens.length === 0) return [];
+  return containersOf(pod).flatMap(({ name: container, container: { volumeMounts } }) =>
+    (isList(volumeMounts) ? volumeMounts : [])
+      .filter((mount) => textAt(mount, 'name') === name)
+      .map((mount) => {
+        if (path === undefined) return { container, may: `a token for \`${tokens.join('`, `')}\`` };
+        return {
+          container,
+          may: `${at(mount, 'readOnly') === true ? 'read' : 'write'} \`${path}\` of the host`,
+        };
+      }),
+  );
 }
 
 /** What accounts of programs may; roles of people are no privileges of the chart. */
@@ -158,7 +173,7 @@ function ofRole(role: JsonObject, all: readonly JsonObject[]): readonly Found[] 
     const which = names.length > 0 ? ` called ${names.join(', ')}` : '';
     const where = namespace === undefined ? '' : ` in \`${namespace}\``;
     return {
-      who: `account ${[...new Set(accounts)].join(', ')}`,
+      who: `Account ${[...new Set(accounts)].join(', ')}`,
       may: `${textsAt(rule, 'verbs').join(', ')} \`${resources.join('`, `')}\`${which}${where}`,
       places: [`rules.${index}`],
     };

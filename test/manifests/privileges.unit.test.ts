@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { needsTools } from './kubernetes-tools.ts';
 import { withPrivileges } from './privilege-page.ts';
-import { privilegesIn, privilegeTable } from './privileges.ts';
+import { privilegesIn, privilegeTables } from './privileges.ts';
 
 describe('the privileges of the chart', function () {
   this.timeout(60_000);
@@ -13,7 +13,10 @@ describe('the privileges of the chart', function () {
     needsTools(this);
     const page = await readFile(join(import.meta.dirname, '../../docs/privileges.md'), 'utf8');
     const made = await withPrivileges(page);
-    assert.match(made, /\n\| `tpm-broker` of `assay-agent` \| privileged, user 0, group 0 \| .+ \| yes \|\n/);
+    assert.match(
+      made,
+      /\n`assay-agent`, container `tpm-broker`:\n\n.+\n.+\n\| privileged, user 0, group 0 \| .+ \| yes \|\n/,
+    );
     assert.equal(page, made);
   });
 
@@ -37,34 +40,34 @@ subjects: [{ kind: ServiceAccount, name: s, namespace: ns }]
     [
       'the network of the host',
       pod('  hostNetwork: true\n'),
-      'Pod ns/a: all of `a`: the network of the host',
+      'Pod ns/a: `a`, each container: the network of the host',
     ],
     [
       'a token',
       pod('  automountServiceAccountToken: true\n'),
-      'Pod ns/a: all of `a`: a token for the API of the cluster',
+      'Pod ns/a: `a`, each container: a token for the API of the cluster',
     ],
     [
       'a path of the host',
       pod(
         '  volumes: [{ name: v, hostPath: { path: /etc } }]\n  containers: [{ name: c, volumeMounts: [{ name: v, mountPath: /etc, readOnly: true }] }]\n',
       ),
-      'Pod ns/a: `c` of `a`: read `/etc` of the host',
+      'Pod ns/a: `a`, container `c`: read `/etc` of the host',
     ],
     [
       'a user',
       pod('  containers:\n    - name: c\n      securityContext: { runAsUser: 0, privileged: true }\n'),
-      'Pod ns/a: `c` of `a`: privileged, user 0',
+      'Pod ns/a: `a`, container `c`: privileged, user 0',
     ],
     [
       'a capability',
       pod('  containers:\n    - name: c\n      securityContext: { capabilities: { add: [SYS_ADMIN] } }\n'),
-      'Pod ns/a: `c` of `a`: `CAP_SYS_ADMIN`',
+      'Pod ns/a: `a`, container `c`: `CAP_SYS_ADMIN`',
     ],
     [
       'a right',
       role('').replace('rules:\n', 'rules:\n  # why: b\n'),
-      'ClusterRole r: account `s`: list `daemonsets.apps` called `d`',
+      'ClusterRole r: Account `s`: list `daemonsets.apps` called `d`',
     ],
   ];
   for (const [what, text, missing] of cases)
@@ -80,19 +83,21 @@ subjects: [{ kind: ServiceAccount, name: s, namespace: ns }]
       'rules:\n  # why: reads pods\n',
     );
     assert.deepEqual(privilegesIn(text), [
-      { who: 'account `s`', may: 'get `pods`', why: 'reads pods' },
-      { who: 'account `s`', may: 'list `daemonsets.apps` called `d`', why: 'lists them at night' },
+      { who: 'Account `s`', may: 'get `pods`', why: 'reads pods' },
+      { who: 'Account `s`', may: 'list `daemonsets.apps` called `d`', why: 'lists them at night' },
     ]);
   });
 
-  it('are each one row, which says whether it is there by default', () => {
-    const [one, other] = [
+  it('are each one row in the table of its owner, which says whether it is there by default', () => {
+    const [one, other, account] = [
       { who: 'a', may: 'b', why: 'c' },
       { who: 'a', may: 'd', why: 'e' },
+      { who: 'Account `s`', may: 'f', why: 'g' },
     ];
-    assert.deepEqual(privilegeTable([one], [one, other, other]).split('\n').slice(2), [
-      '| a | b | c | yes |',
-      '| a | d | e | no |',
+    const head = ['', '| may | why | by default |', '|---|---|---|'];
+    assert.deepEqual(privilegeTables([account, one], [account, one, other, other]).split('\n'), [
+      ...['a:', ...head, '| b | c | yes |', '| d | e | no |', ''],
+      ...['Account `s`:', ...head, '| f | g | yes |'],
     ]);
   });
 });
