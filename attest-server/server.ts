@@ -208,6 +208,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
+  metrics.claimedWithoutTpm(enrolment.claimedWithoutTpm);
   const marking =
     kubernetes &&
     rooms.use(

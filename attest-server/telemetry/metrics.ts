@@ -41,6 +41,8 @@ export interface Metrics extends ClusterMetrics {
   nodeStates(nodes: readonly NodeStanding[]): void;
   /** Asked at each scrape who is gone from the cluster. */
   presence(of: () => PresenceFigures): void;
+  /** Asked at each look at the nodes which machines say that they have no TPM where policy expects one. */
+  claimedWithoutTpm(of: () => readonly string[]): void;
   /** Connected agents by the version that they say, those that are none as `other`; and gates that wait. */
   agents(versions: ReadonlyMap<string, number>, gates: number): void;
   gateOpened(why: GateOpening): void;
@@ -193,9 +195,15 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
   );
   const withoutAgent = gauge(
     'nodes_without_agent',
-    'Nodes of the cluster that have never proven themselves, and are not excused by policy',
+    'Nodes of the cluster that have never proven themselves, and neither say nor are expected to have no TPM',
     [],
   );
+  const withoutTpm = gauge(
+    'nodes_claimed_without_tpm',
+    'Machines that say they have no TPM, where policy expects one',
+    [],
+  );
+  let claimedWithoutTpm: Parameters<Metrics['claimedWithoutTpm']>[0] = () => [];
   let presence: Parameters<Metrics['presence']>[0] = () => ({
     gone: 0,
     doubt: null,
@@ -289,7 +297,9 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
       const failed = views.map(failingAspects);
       for (const check of aspects)
         failing.set({ check }, failed.filter((checks) => checks.includes(check)).length);
-      const listed = new Set(views.map(({ name }) => name));
+      const claimed = claimedWithoutTpm();
+      withoutTpm.set(claimed.length);
+      const listed = new Set([...views.map(({ name }) => name), ...claimed]);
       const unproven = presence()
         .unenrolled()
         .filter((name) => !listed.has(name));
@@ -298,6 +308,9 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     },
     presence(of) {
       presence = of;
+    },
+    claimedWithoutTpm(of) {
+      claimedWithoutTpm = of;
     },
     ready: (is) => isReady.set(is ? 1 : 0),
     agents(versions, waiting) {

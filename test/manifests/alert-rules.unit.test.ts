@@ -126,6 +126,12 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayAgentMissing', labels: of({ node: 'node-9' }) },
   ],
   [
+    'machines that say they have no TPM',
+    [[`assay_nodes_claimed_without_tpm{instance="${instance}"}`, '5x90']],
+    '30m',
+    { alert: 'AssayMachinesWithoutTpm', labels: of(), value: '5' },
+  ],
+  [
     'Nodes of the cluster that have no agent, where no series name one',
     [[`assay_nodes_without_agent{instance="${instance}"}`, '4x90']],
     '30m',
@@ -299,6 +305,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayNodeFlapping: [[series('node_trusted', { node: 'node-2' }), '1x5 0x2 1x9 0x2 1x90']],
   AssayAgentMissing: [[series('node_without_agent', { node: 'node-9' }), '1x25 stale']],
   AssayAgentsMissing: [[series('nodes_without_agent'), '4x25 0x90']],
+  AssayMachinesWithoutTpm: [[series('nodes_claimed_without_tpm'), '5x25 0x90']],
   AssayMassFailure: [
     [series('mass_failure_nodes', { code: 'kernel_unknown' }), '0x90'],
     [series('mass_failure_nodes', { code: 'initrd_unknown' }), '0x90'],

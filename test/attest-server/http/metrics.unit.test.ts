@@ -152,7 +152,8 @@ describe('the metrics', () => {
     const unsupported = unsupportedView({ name: 'gpu-1', group: 'gpu', mode: 'observe', policy: 'p' });
     for (const perNode of [true, false]) {
       const metrics = createMetrics({ version: '0.1.0', perNode });
-      metrics.presence(() => ({ gone: 0, doubt: null, unenrolled: () => ['gpu-1', 'node-9'] }));
+      metrics.presence(() => ({ gone: 0, doubt: null, unenrolled: () => ['gpu-1', 'gpu-2', 'node-9'] }));
+      metrics.claimedWithoutTpm(() => ['gpu-2']);
       metrics.nodeStates([trusted, unsupported]);
       const found = parseSamples(await metrics.text());
       const named = found.filter(({ name }) => name === 'assay_node_without_agent');
@@ -161,6 +162,7 @@ describe('the metrics', () => {
         perNode ? ['node-9'] : [],
       );
       assert.equal(found.find(({ name }) => name === 'assay_nodes_without_agent')?.value, 1);
+      assert.equal(found.find(({ name }) => name === 'assay_nodes_claimed_without_tpm')?.value, 1);
     }
   });
 
