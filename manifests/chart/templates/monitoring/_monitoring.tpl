@@ -11,7 +11,7 @@
 port: metrics
 path: /metrics
 scheme: http
-interval: {{ .Values.monitoring.interval }}
+interval: {{ .Values.monitoring.interval | quote }}
 relabelings:
   - sourceLabels: [__meta_kubernetes_pod_name]
     targetLabel: instance
