@@ -10,6 +10,7 @@ import {
   type Json,
   type JsonObject,
   listAt,
+  textsAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
 import { chartFolder, helm, needsTools, refusalOf, renderChart, renderText } from './kubernetes-tools.ts';
 
@@ -66,6 +67,27 @@ describe('the chart', function () {
 
   it('has a default for each key of its schema, and none beside them', () => {
     assert.deepEqual(keysOf(schema), keysOfValues(defaults));
+  });
+
+  it('has nothing that null would switch off unseen: each key is required, so that Helm cannot take its default away', async function () {
+    const optional = (of: JsonObject, name: string): readonly string[] => {
+      const properties = at(of, 'properties');
+      if (!isObject(properties) || handedOn.test(name)) return [];
+      const required = textsAt(of, 'required');
+      return Object.entries(properties)
+        .filter(([key]) => key !== 'global')
+        .flatMap(([key, member]) => {
+          const inner = name === '' ? key : `${name}.${key}`;
+          const own = required.includes(key) ? [] : [inner];
+          return [...own, ...(isObject(member) ? optional(member, inner) : [])];
+        });
+    };
+    assert.deepEqual(optional(schema, ''), []);
+    needsTools(this);
+    const values = { server: { persistence: { enabled: null }, networkPolicy: { enabled: null } } };
+    const said = await refusalOf({ values });
+    for (const place of ['persistence', 'networkPolicy'])
+      assert.ok(said.includes(`at '/server/${place}': missing property 'enabled'`), said);
   });
 
   it('is tried with another value for each key', () => {
