@@ -117,7 +117,7 @@ describe('what the pods of the agents may beyond the level restricted', () => {
       assert.ok(!usual.includes(path), path);
   });
 
-  it('is that one container alone reaches the TPM, and another one the token, and none takes the place of another (row 156)', async function () {
+  it('is that one container alone reaches the TPM, and another one the token, and none takes the place of another', async function () {
     for (const name of ['the base', 'the chart, everything']) {
       const [one] = pods(await manifestsCalled(name).objects(this), isOfAgents);
       const withMount = (volume: string) =>
