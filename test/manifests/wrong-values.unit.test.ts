@@ -204,6 +204,30 @@ describe('values that would be something else where they are used', function () 
     });
   });
 
+  it('stay one label where an object gets it twice', async function () {
+    needsTools(this);
+    const values = {
+      commonLabels: { team: 'platform' },
+      monitoring: {
+        labels: { team: 'metrics' },
+        rules: { enabled: true },
+        dashboard: { enabled: true, labels: { team: 'graphs' } },
+      },
+    };
+    const all = await renderChart({ values });
+    for (const [kind, name, team] of [
+      ['PrometheusRule', 'assay', 'metrics'],
+      ['ConfigMap', 'assay-dashboard', 'graphs'],
+      ['ConfigMap', 'assay-server', 'platform'],
+    ] as const) {
+      const one = all.find(
+        (object) => at(object, 'kind') === kind && at(object, 'metadata', 'name') === name,
+      );
+      assert.equal(at(one, 'metadata', 'labels', 'team'), team, name);
+      assert.equal(at(one, 'metadata', 'labels', 'app.kubernetes.io/component'), 'server', name);
+    }
+  });
+
   for (const [what, values, named] of [
     [
       'a page that YAML takes for an alias',
