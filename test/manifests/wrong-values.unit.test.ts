@@ -244,6 +244,11 @@ describe('values that would be something else where they are used', function () 
       { monitoring: { labels: { 'app.kubernetes.io/name': 'other' } } },
       "'app.kubernetes.io/name'",
     ],
+    [
+      'a password in the address of a receiver',
+      { server: { webhook: { url: 'https://a:b@a.example.org/', secret: { name: 'a' } } } },
+      "at '/server/webhook/url'",
+    ],
     ['what is no value of a label', { agent: { podLabels: { a: 'b c' } } }, "at '/agent/podLabels/a'"],
     [
       'a setting of the server in the environment of another program',
