@@ -33,8 +33,14 @@ export interface CheckedConfiguration {
   readonly absent: readonly { readonly setting: string; readonly path: string }[];
 }
 
-/** @param settings the error that they have, where they have one: no other part is looked at then, but the policy */
-export async function checkConfiguration(settings: Values | Error): Promise<CheckedConfiguration> {
+/**
+ * @param settings the error that they have, where they have one: no other part is looked at then, but the policy
+ * @param isHere whether the server is to run on this machine, so that a file that is missing is a fault
+ */
+export async function checkConfiguration(
+  settings: Values | Error,
+  isHere: boolean,
+): Promise<CheckedConfiguration> {
   const faults: Found[] = [];
   const warnings: Found[] = [];
   const absent: { readonly setting: string; readonly path: string }[] = [];
@@ -43,7 +49,9 @@ export async function checkConfiguration(settings: Values | Error): Promise<Chec
   else {
     const part = async (setting: keyof Values, paths: readonly (string | null)[], look: () => unknown) => {
       const missing = paths.filter((path) => path !== null && !existsSync(path));
-      for (const path of missing) absent.push({ setting, path: path ?? '' });
+      for (const path of missing)
+        if (isHere) faults.push({ file: path, line: null, field: setting, text: 'there is no such file' });
+        else absent.push({ setting, path: path ?? '' });
       if (missing.length === 0) await tryOut(setting, look, faults);
     };
     const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = settings;

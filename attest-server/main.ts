@@ -31,14 +31,15 @@ program
   .description(
     'say what is wrong with settings, policy and the files that they name, without starting: nothing is written, nothing listens',
   )
+  .option('--here', 'the server is to run on this machine: a file that is missing is a fault', false)
   .addOption(new Option('-o, --output <format>', 'as one JSON object').choices(['json']))
   .addHelpText('after', '\nEnds with 0 where a server would take them, 2 where they have a fault.')
-  .action(async ({ output }: { readonly output?: 'json' }, command: Command) => {
+  .action(async ({ here, output }: CheckOptions, command: Command) => {
     const settings = await readSettings(command.optsWithGlobals()).catch((error: unknown) =>
       error instanceof Error ? error : new Error(String(error)),
     );
     const { checkConfiguration, checkedText } = await import('./check-command.ts');
-    const checked = await checkConfiguration(settings);
+    const checked = await checkConfiguration(settings, here);
     process.stdout.write(output === 'json' ? `${JSON.stringify(checked)}\n` : checkedText(checked));
     process.exitCode = checked.valid ? 0 : 2;
   });
@@ -58,6 +59,11 @@ try {
   await program.parseAsync();
 } catch (error) {
   await fail(error);
+}
+
+interface CheckOptions {
+  readonly here: boolean;
+  readonly output?: 'json';
 }
 
 interface Flags {

@@ -25,8 +25,8 @@ describe('what assay-server check finds', function () {
     writeFileSync(at('kubeconfig'), 'current-context: none\n');
   });
   afterEach(() => rmSync(dir, { recursive: true }));
-  const check = (flags: Partial<Record<keyof typeof serverSettings, unknown>>) =>
-    checkConfiguration(serverValues({ file: null, environment: {}, flags }));
+  const check = (flags: Partial<Record<keyof typeof serverSettings, unknown>>, isHere = false) =>
+    checkConfiguration(serverValues({ file: null, environment: {}, flags }), isHere);
   const fieldsOf = async (flags: Parameters<typeof check>[0]) =>
     (await check(flags)).faults.map(({ field }) => field);
 
@@ -90,6 +90,13 @@ describe('what assay-server check finds', function () {
       without.absent.map(({ path }) => path),
       ['roots', 'secret', 'ca.pem', 'kubeconfig', 'cloud'].map(at),
     );
+    // Where the server is to run it would not start without them.
+    const here = await check(files, true);
+    assert.deepEqual(
+      here.faults.map(({ file }) => file),
+      without.absent.map(({ path }) => path),
+    );
+    assert.deepEqual([here.absent, here.valid], [[], false]);
     const text = checkedText(await check({ ...files, policy: at('none') }));
     assert.doesNotMatch(text, /whsec/);
     assert.match(text, /the configuration has a fault\n$/);

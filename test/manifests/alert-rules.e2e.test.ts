@@ -96,6 +96,7 @@ describe('the alert rules on what a real server tells', () => {
     assert.deepEqual(shown.sort(), [
       'assay_node_state',
       'assay_node_without_agent',
+      'assay_nodes_claimed_without_tpm',
       'assay_presence_doubt',
       'assay_startup_taints_restored_total',
       'assay_unproven_bytes',

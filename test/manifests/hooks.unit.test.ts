@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { at, type JsonObject, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { exit } from '../../attest-server/cli/exit.ts';
+import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { relationsOf } from './relations.ts';
 import { allManifests } from './renderings.ts';
 import { titleOf } from './upgrade.ts';
@@ -48,13 +49,29 @@ for (const { name, objects } of allManifests.filter((one) => one.name.startsWith
         }
     });
 
-    it('end by themselves', async function () {
+    it('end by themselves, and leave the pods that failed with what these said, which Helm shows', async function () {
       for (const object of (await objects(this)).filter((one) => phasesOf(one).length > 0)) {
-        if (textAt(object, 'kind') !== 'Job') continue;
-        assert.ok(Number(at(object, 'spec', 'activeDeadlineSeconds')) > 0, titleOf(object));
-        assert.ok(
-          ['Never', 'OnFailure'].includes(textAt(object, 'spec', 'template', 'spec', 'restartPolicy') ?? ''),
-        );
+        const isJob = textAt(object, 'kind') === 'Job';
+        if (!isJob && textAt(object, 'kind') !== 'Pod') continue;
+        assert.equal(annotation(object, 'hook-output-log-policy'), 'hook-failed', titleOf(object));
+        const pod = isJob ? at(object, 'spec', 'template', 'spec') : at(object, 'spec');
+        // Of a Job that restarts its containers the pod is removed with the last try.
+        assert.equal(textAt(pod, 'restartPolicy'), 'Never', titleOf(object));
+        // Longer than Helm waits (5 min), after which the pods are removed too.
+        if (isJob) assert.ok(Number(at(object, 'spec', 'activeDeadlineSeconds')) > 300, titleOf(object));
       }
+    });
+
+    it('try nothing again that the latch refused', async function () {
+      const unmark = (await objects(this)).find(
+        (one) => textAt(one, 'kind') === 'Job' && phasesOf(one).includes('post-delete'),
+      );
+      // Some values leave it out.
+      if (unmark === undefined) return;
+      const [rule] = listAt(unmark, 'spec', 'podFailurePolicy', 'rules');
+      assert.deepEqual(rule, {
+        action: 'FailJob',
+        onExitCodes: { containerName: 'unmark', operator: 'In', values: [exit.held] },
+      });
     });
   });

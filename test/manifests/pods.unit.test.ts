@@ -117,7 +117,7 @@ describe('what the pods of the agents may beyond the level restricted', () => {
       assert.ok(!usual.includes(path), path);
   });
 
-  it('is that one container alone reaches the TPM, and another one the token', async function () {
+  it('is that one container alone reaches the TPM, and another one the token, and none takes the place of another', async function () {
     for (const name of ['the base', 'the chart, everything']) {
       const [one] = pods(await manifestsCalled(name).objects(this), isOfAgents);
       const withMount = (volume: string) =>
@@ -127,6 +127,17 @@ describe('what the pods of the agents may beyond the level restricted', () => {
           )
           .map((container) => container.name);
       assert.deepEqual([withMount('dev'), withMount('token')], [['tpm-broker'], ['agent']]);
+      // Root in one container owns what root made in another one: it could take the place of the TPM.
+      assert.deepEqual(withMount('tpm-sockets'), ['state', 'agent', 'tpm-broker']);
+      assert.deepEqual(withMount('netfilter-sockets'), ['state', 'agent', 'netfilter']);
+      const agent = containersOf(one?.pod ?? {}).find((container) => container.name === 'agent');
+      const asked = listAt(agent?.container, 'volumeMounts').filter((mount) =>
+        ['tpm-sockets', 'netfilter-sockets'].includes(textAt(mount, 'name') ?? ''),
+      );
+      assert.deepEqual(
+        asked.map((mount) => at(mount, 'readOnly')),
+        [true, true],
+      );
     }
   });
 });

@@ -10,7 +10,7 @@ export async function withPrivileges(page: string): Promise<string> {
     [[], ...files.map((file) => [file])].map((named) => renderText({ files: named })),
   );
   // Names of namespaces and taints are the reader's own in some of them.
-  const all = others.filter((text) => /^ {2}namespace: assay$/m.test(text)).flatMap(privilegesIn);
+  const all = others.filter((text) => /^ {2}namespace: "assay"$/m.test(text)).flatMap(privilegesIn);
   const tables = privilegeTables(privilegesIn(usual ?? ''), all);
   return page.replace(
     /(<!-- made of the chart -->\n)[\s\S]*(<!-- end -->)/,

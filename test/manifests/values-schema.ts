@@ -1,20 +1,34 @@
-import { isObject, type Json, type JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
+import { at, isObject, type Json, type JsonObject, listAt } from '../../swtpm-fixtures/api-server/json.ts';
 
 /** The schemas of what the chart hands on as it is. */
 interface Parts {
   readonly policy: JsonObject;
   readonly settings: JsonObject;
+  /** Of the agent's configuration. */
+  readonly agent: JsonObject;
 }
 
 /** Of the values, with the grammar of policies and settings of today. */
-export function withParts(schema: JsonObject, { policy, settings }: Parts): JsonObject {
+export function withParts(schema: JsonObject, { policy, settings, agent }: Parts): JsonObject {
   return within(schema, 'properties', (properties) => {
     const server = within(member(properties, 'server'), 'properties', (inner) => ({
       ...inner,
       settings: part(member(inner, 'settings'), settings),
     }));
-    return { ...properties, policy: part(member(properties, 'policy'), policy), server };
+    const agents = within(member(properties, 'agent'), 'properties', (inner) => ({
+      ...inner,
+      servers: { ...member(inner, 'servers'), items: addressOf(agent) },
+    }));
+    return { ...properties, policy: part(member(properties, 'policy'), policy), server, agent: agents };
   });
+}
+
+/** As an agent takes the address of a server: as an item of a list, or all in one text. */
+function addressOf(agent: JsonObject): Json {
+  const [list] = listAt(agent, 'properties', 'servers', 'anyOf');
+  const items = at(list, 'items');
+  if (items === undefined) throw new Error('an agent takes no list of servers');
+  return items;
 }
 
 function part(before: JsonObject, schema: JsonObject): JsonObject {

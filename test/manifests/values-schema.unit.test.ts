@@ -19,7 +19,12 @@ describe('the schema of the values', () => {
   it('has the grammar of policies and settings of today', () => {
     const policy = objectIn(JSON.parse(read('attest-server/policy/file/policy.schema.json')));
     const settings = objectIn(JSON.parse(read('attest-server/config.schema.json')));
-    assert.deepEqual(schema, withParts(schema, { policy, settings }), '`npm run manifests` writes it anew');
+    const agent = objectIn(JSON.parse(read('agent/config.schema.json')));
+    assert.deepEqual(
+      schema,
+      withParts(schema, { policy, settings, agent }),
+      '`npm run manifests` writes it anew',
+    );
   });
 
   it('has a table in README.md of the chart, with each key, its default and its meaning', () => {

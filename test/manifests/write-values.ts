@@ -14,7 +14,8 @@ const objectIn = (value: unknown): JsonObject => {
 const [file, page] = ['manifests/chart/values.schema.json', 'manifests/chart/README.md'];
 const policy = objectIn(JSON.parse(read('attest-server/policy/file/policy.schema.json')));
 const settings = objectIn(JSON.parse(read('attest-server/config.schema.json')));
-const schema = withParts(objectIn(JSON.parse(read(file))), { policy, settings });
+const agent = objectIn(JSON.parse(read('agent/config.schema.json')));
+const schema = withParts(objectIn(JSON.parse(read(file))), { policy, settings, agent });
 writeFileSync(join(root, file), `${JSON.stringify(schema, null, 2)}\n`);
 // Helm reads nothing outside of the chart.
 for (const name of ['assay.rules.yaml', 'dashboard.json'])

@@ -3,8 +3,16 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { parse } from 'yaml';
-import { at, isList, isObject, type Json, type JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
-import { chartFolder, helm, needsTools, refusalOf, renderText } from './kubernetes-tools.ts';
+import {
+  at,
+  isList,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  textsAt,
+} from '../../swtpm-fixtures/api-server/json.ts';
+import { chartFolder, helm, needsTools, refusalOf, renderChart, renderText } from './kubernetes-tools.ts';
 
 const valuesFolder = join(import.meta.dirname, 'values');
 const schema = objectIn(JSON.parse(readFileSync(join(chartFolder, 'values.schema.json'), 'utf8')));
@@ -59,6 +67,27 @@ describe('the chart', function () {
 
   it('has a default for each key of its schema, and none beside them', () => {
     assert.deepEqual(keysOf(schema), keysOfValues(defaults));
+  });
+
+  it('has nothing that null would switch off unseen: each key is required, so that Helm cannot take its default away', async function () {
+    const optional = (of: JsonObject, name: string): readonly string[] => {
+      const properties = at(of, 'properties');
+      if (!isObject(properties) || handedOn.test(name)) return [];
+      const required = textsAt(of, 'required');
+      return Object.entries(properties)
+        .filter(([key]) => key !== 'global')
+        .flatMap(([key, member]) => {
+          const inner = name === '' ? key : `${name}.${key}`;
+          const own = required.includes(key) ? [] : [inner];
+          return [...own, ...(isObject(member) ? optional(member, inner) : [])];
+        });
+    };
+    assert.deepEqual(optional(schema, ''), []);
+    needsTools(this);
+    const values = { server: { persistence: { enabled: null }, networkPolicy: { enabled: null } } };
+    const said = await refusalOf({ values });
+    for (const place of ['persistence', 'networkPolicy'])
+      assert.ok(said.includes(`at '/server/${place}': missing property 'enabled'`), said);
   });
 
   it('is tried with another value for each key', () => {
@@ -120,6 +149,119 @@ describe('values that are wrong', function () {
   });
 });
 
+describe('values that would be something else where they are used', function () {
+  this.timeout(60_000);
+
+  /** Each is text, and YAML reads something else in it. */
+  const asText = ['1', 'true', 'null', 'yes', '0x1f', '1e3', '0777', '2001-01-01'];
+  it('stay the text that they are: names of namespaces, classes, volumes, Secrets and tags', async function () {
+    needsTools(this);
+    for (const text of asText) {
+      const named = {
+        namespaces: { server: text, agents: `${text}-agents` },
+        image: { tag: text, pullSecrets: [{ name: text }] },
+        commonLabels: { team: text },
+        server: {
+          settings: { kubernetes: { operatorAudience: text } },
+          endorsementRoots: {
+            volumes: [
+              { name: text, configMap: text },
+              { name: 'b', secret: text },
+            ],
+          },
+          webhook: {
+            url: 'https://a.example.org',
+            secret: { name: text, key: text },
+            ca: { configMap: text, key: text },
+          },
+          persistence: { storageClass: text },
+          priorityClassName: text,
+        },
+        agent: { priorityClassName: text },
+      };
+      // The same with what nobody takes for anything else, and then the text in its place.
+      const usual: Json = JSON.parse(JSON.stringify(named).replaceAll(JSON.stringify(text), '"word"'));
+      const wanted = JSON.stringify(await renderChart({ values: objectIn(usual) }));
+      const got = JSON.stringify(await renderChart({ values: named }));
+      const kinds = (rendered: string) => rendered.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""');
+      assert.equal(kinds(got), kinds(wanted), text);
+    }
+  });
+
+  it('stay one value where they hold what begins another in YAML', async function () {
+    needsTools(this);
+    const values = {
+      server: { settings: { kubernetes: { operatorAudience: 'a,path:b}]#{{.Values}}"\'' } } },
+    };
+    const pod = (await renderChart({ values })).find(
+      (one) => at(one, 'metadata', 'name') === 'assay-test' && at(one, 'kind') === 'Pod',
+    );
+    const [source] = listAt(pod, 'spec', 'volumes').flatMap((one) => listAt(one, 'projected', 'sources'));
+    assert.deepEqual(at(source, 'serviceAccountToken'), {
+      path: 'token',
+      audience: values.server.settings.kubernetes.operatorAudience,
+      expirationSeconds: 600,
+    });
+  });
+
+  it('stay one label where an object gets it twice', async function () {
+    needsTools(this);
+    const values = {
+      commonLabels: { team: 'platform' },
+      monitoring: {
+        labels: { team: 'metrics' },
+        rules: { enabled: true },
+        dashboard: { enabled: true, labels: { team: 'graphs' } },
+      },
+    };
+    const all = await renderChart({ values });
+    for (const [kind, name, team] of [
+      ['PrometheusRule', 'assay', 'metrics'],
+      ['ConfigMap', 'assay-dashboard', 'graphs'],
+      ['ConfigMap', 'assay-server', 'platform'],
+    ] as const) {
+      const one = all.find(
+        (object) => at(object, 'kind') === kind && at(object, 'metadata', 'name') === name,
+      );
+      assert.equal(at(one, 'metadata', 'labels', 'team'), team, name);
+      assert.equal(at(one, 'metadata', 'labels', 'app.kubernetes.io/component'), 'server', name);
+    }
+  });
+
+  for (const [what, values, named] of [
+    [
+      'a page that YAML takes for an alias',
+      { monitoring: { runbookBase: '*pages' } },
+      "at '/monitoring/runbookBase'",
+    ],
+    [
+      'a label that admission goes by',
+      { commonLabels: { 'pod-security.kubernetes.io/enforce': 'privileged' } },
+      "'pod-security.kubernetes.io/enforce'",
+    ],
+    [
+      'a label that says whose an object is',
+      { monitoring: { labels: { 'app.kubernetes.io/name': 'other' } } },
+      "'app.kubernetes.io/name'",
+    ],
+    [
+      'a password in the address of a receiver',
+      { server: { webhook: { url: 'https://a:b@a.example.org/', secret: { name: 'a' } } } },
+      "at '/server/webhook/url'",
+    ],
+    ['what is no value of a label', { agent: { podLabels: { a: 'b c' } } }, "at '/agent/podLabels/a'"],
+    [
+      'a setting of the server in the environment of another program',
+      { server: { cloud: { program: 'gce', env: [{ name: 'ASSAY_POLICY', value: '/tmp/a' }] } } },
+      "at '/server/cloud/env/0/name'",
+    ],
+  ] as const)
+    it(`are refused where no quotes would help: ${what}`, async function () {
+      needsTools(this);
+      assert.ok((await refusalOf({ values })).includes(named), named);
+    });
+});
+
 describe('values that cannot stand together', function () {
   this.timeout(60_000);
   const enforcing = (enrolment: readonly string[], group: JsonObject = {}) => ({
@@ -134,6 +276,12 @@ describe('values that cannot stand together', function () {
 
   const cases: readonly (readonly [what: string, values: JsonObject, key: string])[] = [
     ['one namespace for both', { namespaces: { agents: 'assay' } }, 'namespaces.agents'],
+    ['a server among the pods of others', { namespaces: { server: 'kube-system' } }, 'namespaces.server'],
+    [
+      'agents in a namespace that an uninstall would remove',
+      { namespaces: { agents: 'kube-node-lease' } },
+      'namespaces.agents',
+    ],
     [
       'a setting that the chart sets',
       { server: { settings: { stateDir: '/state' } } },
@@ -189,7 +337,7 @@ describe('values that cannot stand together', function () {
     ['a secret without a receiver', { server: { webhook: { secret: { name: 'a' } } } }, 'server.webhook.url'],
     [
       'an environment of no program',
-      { server: { cloud: { env: [{ name: 'A', value: 'b' }] } } },
+      { server: { cloud: { env: [{ name: 'AWS_REGION', value: 'b' }] } } },
       'server.cloud.program',
     ],
     [

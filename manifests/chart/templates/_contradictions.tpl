@@ -11,6 +11,14 @@ refuses the same where it can know it.
 {{- $faults = append $faults "namespaces.agents: the same as namespaces.server, whose Pod Security level lets no agent run: name another one" -}}
 {{- end -}}
 
+{{- $everybodys := list "default" "kube-system" "kube-public" "kube-node-lease" -}}
+{{- if has .Values.namespaces.server $everybodys -}}
+{{- $faults = append $faults (printf "namespaces.server: %s is also for others, and who may start pods in it would have the rights of the server: name another one" .Values.namespaces.server) -}}
+{{- end -}}
+{{- if and .Values.namespaces.create (has .Values.namespaces.agents $everybodys) -}}
+{{- $faults = append $faults (printf "namespaces.agents: %s is there in every cluster, and the chart would change its level and remove it with the release: name another one, or set namespaces.create to false" .Values.namespaces.agents) -}}
+{{- end -}}
+
 {{- /* What the chart sets itself. */ -}}
 {{- range $key, $instead := dict "stateDir" "server.persistence" "policy" "policy" "names" "server.names" "endorsementRoots" "server.endorsementRoots" "cloudProgram" "server.cloud.program" "webhook" "server.webhook" "host" "" "agentPort" "" "apiPort" "" "metricsPort" "" -}}
 {{- if hasKey $settings $key -}}

@@ -12,7 +12,7 @@ app.kubernetes.io/part-of: assay
 {{/* By these an object finds its pods. They are the same for good: the API lets no selector be changed. */}}
 {{- define "assay.selector" -}}
 app.kubernetes.io/name: assay
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "assay.server.labels" -}}
@@ -91,10 +91,12 @@ assay-server.{{ .Values.namespaces.server }}.svc
 helm.sh/hook: post-delete
 helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+helm.sh/hook-output-log-policy: hook-failed
 {{- end }}
 
 {{- define "assay.test.hook" -}}
 helm.sh/hook: test
 helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+helm.sh/hook-output-log-policy: hook-failed
 {{- end }}

@@ -30,9 +30,9 @@ policy.yaml: |
 {{- define "assay.server.tolerations" -}}
 {{- $keys := dig "marks" dict .Values.server.settings -}}
 # All Nodes carry taints of Assay while a site starts cold, and after a wrong reference.
-- { key: {{ $keys.pendingTaint | default "assay.dev/pending" }}, operator: Exists, effect: NoSchedule }
-- { key: {{ $keys.reprovingTaint | default "assay.dev/reproving" }}, operator: Exists, effect: NoSchedule }
-- { key: {{ $keys.untrustedTaint | default "assay.dev/untrusted" }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.pendingTaint | default "assay.dev/pending" | quote }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.reprovingTaint | default "assay.dev/reproving" | quote }}, operator: Exists, effect: NoSchedule }
+- { key: {{ $keys.untrustedTaint | default "assay.dev/untrusted" | quote }}, operator: Exists, effect: NoSchedule }
 {{- with .Values.server.tolerations }}
 {{ toYaml . }}
 {{- end }}
@@ -66,14 +66,14 @@ seccompProfile: { type: RuntimeDefault }
 - name: roots-{{ .name }}
   {{- if .configMap }}
   configMap:
-    name: {{ .configMap }}
+    name: {{ .configMap | quote }}
     {{- with .items }}
     items:
       {{- toYaml . | nindent 6 }}
     {{- end }}
   {{- else }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
     {{- with .items }}
     items:
       {{- toYaml . | nindent 6 }}
@@ -83,10 +83,10 @@ seccompProfile: { type: RuntimeDefault }
 {{- with .Values.server.webhook }}
 {{- if .url }}
 - name: webhook
-  secret: { secretName: {{ .secret.name }} }
+  secret: { secretName: {{ .secret.name | quote }} }
 {{- if .ca.configMap }}
 - name: webhook-ca
-  configMap: { name: {{ .ca.configMap }} }
+  configMap: { name: {{ .ca.configMap | quote }} }
 {{- end }}
 {{- end }}
 {{- end }}

@@ -111,7 +111,7 @@ for (const [way, open] of [
     it('prepares the folders of the agent’s pod by a container without any capability', async () => {
       const container = await agentPod('state');
       assert.equal(await container.ended(), 0, await container.log());
-      for (const name of ['agent-state', 'sockets']) {
+      for (const name of ['agent-state', 'agent-sockets', 'netfilter-sockets', 'tpm-sockets']) {
         const { mode, uid, gid } = await stat(site.path(name));
         assert.deepEqual([mode & 0o7777, uid, gid], [0o1770, 0, 0], name);
       }
@@ -124,7 +124,7 @@ for (const [way, open] of [
       await network.run('iptables-nft', ['-A', 'FORWARD', ...rule]);
       const holder = network.inside('true').find((argument) => /^\d+$/.test(argument));
       const netfilter = await agentPod('netfilter', { network: `/proc/${holder}/ns/net` });
-      const socket = site.path('sockets', 'netfilter', 'netfilter.sock');
+      const socket = site.path('netfilter-sockets', 'sockets', 'netfilter.sock');
       await until(async () => (await stat(socket)).isSocket(), netfilter);
       const rules = (await askForRules(socket, AbortSignal.timeout(30_000))).toString('utf8');
       assert.match(rules, /10250/);

@@ -1,9 +1,6 @@
-{{/* Labels by which Prometheus of the cluster finds these. */}}
+{{/* Labels by which Prometheus or Grafana of the cluster finds these, also in the place of a common one. Called with the chart and them. */}}
 {{- define "assay.monitoring.labels" -}}
-{{ include "assay.server.labels" . }}
-{{- with .Values.monitoring.labels }}
-{{ toYaml . }}
-{{- end }}
+{{- toYaml (mergeOverwrite (include "assay.server.labels" .root | fromYaml) .labels) }}
 {{- end }}
 
 {{/* How the server is scraped. It keeps its name over a restart: under another one each alert would be a new one, and page again. */}}
@@ -11,7 +8,7 @@
 port: metrics
 path: /metrics
 scheme: http
-interval: {{ .Values.monitoring.interval }}
+interval: {{ .Values.monitoring.interval | quote }}
 relabelings:
   - sourceLabels: [__meta_kubernetes_pod_name]
     targetLabel: instance
