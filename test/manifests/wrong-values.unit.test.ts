@@ -129,6 +129,7 @@ describe('values that cannot stand together', function () {
       groups: [{ name: 'all', nodes: ['*'], mode: 'enforce', require: ['identity'], enrolment, ...group }],
     },
   });
+  const reached = { server: { networkPolicy: { metrics: [{ podSelector: {} }] } } };
   const latched = { latched: true, auditKeyCopy: 'in the safe' };
 
   const cases: readonly (readonly [what: string, values: JsonObject, key: string])[] = [
@@ -214,6 +215,16 @@ describe('values that cannot stand together', function () {
         },
       },
       'server.endorsementRoots.volumes',
+    ],
+    [
+      'two monitors of one server',
+      { ...reached, monitoring: { serviceMonitor: { enabled: true }, podMonitor: { enabled: true } } },
+      'monitoring.serviceMonitor, monitoring.podMonitor',
+    ],
+    [
+      'a monitor that reaches nothing',
+      { monitoring: { serviceMonitor: { enabled: true } } },
+      'server.networkPolicy.metrics',
     ],
     [
       'half of what the latch asks for',
