@@ -294,7 +294,10 @@ describe('values that cannot stand together', function () {
     // One group is latched, and the next is still observed.
     const { policy } = enforcing(['pin']);
     const [first] = policy.groups;
-    const groups = [{ ...first, name: 'first', nodes: ['first-*'] }, { name: 'others', nodes: ['*'] }];
+    const groups = [
+      { ...first, name: 'first', nodes: ['first-*'] },
+      { name: 'others', nodes: ['*'] },
+    ];
     assert.equal(await refusalOf({ values: { policy: { ...policy, groups }, trust: latched } }), '');
   });
 });
