@@ -83,6 +83,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'This name or TPM is already enrolled: find out whether the machine was exchanged or copied.',
   identity_claim_mismatch: [
     'If its TPM is enrolled under another name, find out which machine claims this name.',
+    'If another node shows the same system UUID, find out which of both is that machine, or whether their maker gave both the same.',
     'If agent and kubelet name two system UUIDs, find out whether this is the machine behind the Node. Some firmware shows them two for one machine: then the policy may give this code the severity info.',
   ].join('\n'),
   token_rejected: [
