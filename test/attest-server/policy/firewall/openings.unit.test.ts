@@ -282,9 +282,10 @@ describe('a forbidden opening', () => {
         ...Array.from({ length: 1000 }, () => ({ rule: bySet })),
       ],
     });
-    const started = performance.now();
+    const before = process.cpuUsage();
     assert.equal(isOpen(part, ssh), false);
-    assert.ok(performance.now() - started < 3000);
+    // Of the processor: other programs take time, too. Each read of the set by each rule would take minutes.
+    assert.ok(process.cpuUsage(before).user < 10_000_000);
   });
 
   it('is told within a bounded time for chains that multiply', () => {
