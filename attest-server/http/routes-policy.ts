@@ -69,18 +69,10 @@ function withMarks(item: SimulatedNode, cluster: ApiPorts['cluster']): object {
   return { ...item, marks: { before: before && (cluster?.tryMarks(node, before) ?? null), after: then } };
 }
 
-/** As a file has it: the rules of an aspect stand under its name, where it has any, and sentences in their words. */
+/** As a file has it: the rules of an aspect stand under its name, where it has any. */
 function groupView({ rules, ...group }: PolicyGroup): object {
   const own = Object.entries(rules).filter(([, each]) => each !== null);
-  return { ...group, ...Object.fromEntries(own.map(([name, each]) => [name, inWords(each)])) };
-}
-
-/** What a rule is parsed to holds ranges of addresses, which are no numbers of JSON. */
-function inWords(rule: unknown): unknown {
-  if (Array.isArray(rule)) return rule.map(inWords);
-  if (typeof rule !== 'object' || rule === null) return rule;
-  if ('text' in rule && typeof rule.text === 'string') return rule.text;
-  return Object.fromEntries(Object.entries(rule).map(([key, each]) => [key, inWords(each)]));
+  return { ...group, ...Object.fromEntries(own) };
 }
 
 /** Faults of a file of the caller's: its message names each of them. */

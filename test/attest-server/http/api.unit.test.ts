@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { z } from 'zod';
 import { routes } from '../../../attest-server/http/routes.ts';
 import { notSimulated } from '../../../attest-server/policy/draft/simulation.ts';
-import { checkPolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import * as api from '../../../attest-server/protocol/api.ts';
-import { enrolmentMethods } from '../../../attest-server/protocol/enrolment-method.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
 import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
@@ -342,39 +339,6 @@ describe('the API', () => {
       assert.equal(answer.headers['content-type'], 'application/problem+json');
       assert.equal(problem.parse(JSON.parse(answer.text)).status, status);
     });
-
-  // Each rule is parsed to what it is judged by, and some of that is nothing that JSON knows.
-  it('shows the policy in force whatever its rules are, in the words of its file', async () => {
-    const groups = {
-      apiVersion: 'assay.dev/v1',
-      kind: 'Policy',
-      groups: [
-        {
-          name: 'all',
-          nodes: ['*'],
-          require: ['identity', 'boot', 'disk', 'firewall', 'host'],
-          firewall: {
-            require: ['nft inet filter input hook input policy drop'],
-            forbid: ['input tcp 22,8000-9000 from anywhere but 10.0.0.0/8,fd00::/8'],
-          },
-          disk: { paths: ['docker', '/srv/data'] },
-          host: {
-            ssh: 'report',
-            kernel: { minimum: '6.1' },
-            sysctls: { 'kernel.kptr_restrict': { minimum: 1 } },
-          },
-          boot: { cmdline: { forbid: ['init=*'] }, signers: ['CN=*'], sbat: { minimum: 2023012900 } },
-        },
-      ],
-    };
-    world.policyGroups = checkPolicy(JSON.stringify(groups), 'p.yaml', enrolmentMethods).policy.groups;
-    const { status, text } = await ask(server, '/v1/policy');
-    world.policyGroups = [];
-    assert.equal(status, 200);
-    const [group] = api.policyView.parse(JSON.parse(text)).groups;
-    assert.deepEqual(group?.firewall, { baseline: null, ...groups.groups[0]?.firewall });
-    assert.equal(z.looseObject({ minimumKernel: z.string() }).parse(group?.host).minimumKernel, '6.1');
-  });
 
   it('asks a caller to come again where many ask about policies at once', async () => {
     world.busy = true;
